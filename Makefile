@@ -1,0 +1,43 @@
+# What can be done here. Every target makes .venv first when it is missing or out of date.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench torture clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.run ## a real training that dies, is reported lost, comes back and finishes; no account needed
+	@$(BIN)/notifybot demo $(ARGS)
+
+test: $(VENV)/.dev ## all tests with branch coverage; ARGS="-k outbox" narrows them
+	@.ci/browser
+	@$(BIN)/pytest -m "not torture" -n $(WORKERS) --cov --cov-report=term $(ARGS)
+
+check: $(VENV)/.dev ## style, formatting, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.bench ## what the hook costs, beside its peers
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+torture: $(VENV)/.dev ## long campaigns: a thousand kills, nothing lost
+	@$(BIN)/pytest -m torture $(ARGS)
+
+clean: ## take .venv and everything that was built away
+	@rm -rf $(VENV) build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache demo-output
+
+# One stamp per set of extras, older than what it was made from when it is out of date.
+$(VENV)/.run: EXTRAS := all
+$(VENV)/.dev: EXTRAS := dev
+$(VENV)/.bench: EXTRAS := dev,bench
+$(VENV)/.run $(VENV)/.dev $(VENV)/.bench: pyproject.toml constraints.txt .ci/venv
+	@.ci/venv "$(PYTHON)" "$(VENV)" "$(EXTRAS)"
+	@touch $@

@@ -1,0 +1,70 @@
+"""notifybot: wrap a training loop, hear about it on the phone, be told when it dies.
+
+The map, imports pointing down only (checked by import-linter):
+
+    cli                      the command line
+    demo                     the whole story on real data, without an account
+    web | sandbox | testing  the watchdog's pages and API · Slack and KakaoTalk on loopback · fakes for tests
+    watchdog | training      who is late, and who is told · the hook around the loop
+    delivery                 one pass over the outbox, and the threads that repeat it
+    trackers | notifiers     where numbers go · where people are told
+    store | rendering | charts
+    config | policy | retry  parse once · pure decisions
+    events                   facts about a run
+    model                    values
+    errors | clock | redaction
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from notifybot.config import Config
+    from notifybot.errors import ConfigError, NotifybotError, UsageError
+    from notifybot.model import Severity, Status
+    from notifybot.training.loop import EpochLoop, notify_epoch, notify_run
+    from notifybot.training.run import Run
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Config": "notifybot.config",
+    "ConfigError": "notifybot.errors",
+    "EpochLoop": "notifybot.training.loop",
+    "NotifybotError": "notifybot.errors",
+    "Run": "notifybot.training.run",
+    "Severity": "notifybot.model",
+    "Status": "notifybot.model",
+    "UsageError": "notifybot.errors",
+    "notify_epoch": "notifybot.training.loop",
+    "notify_run": "notifybot.training.loop",
+}
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "EpochLoop",
+    "NotifybotError",
+    "Run",
+    "Severity",
+    "Status",
+    "UsageError",
+    "__version__",
+    "notify_epoch",
+    "notify_run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import notifybot` costs next to nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'notifybot' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,15 @@
+"""`notifybot demo`"""
+
+from __future__ import annotations
+
+from notifybot.cli.extras import extra
+from notifybot.config import load
+from notifybot.model import Language
+
+
+def run(*, real: bool, language: Language | None) -> int:
+    """Play the demo in the asked language, or the configured one."""
+    with extra("demo"):
+        from notifybot.demo import main
+
+        return main(real=real, language=language or load().lang)

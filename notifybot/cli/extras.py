@@ -1,0 +1,20 @@
+"""Commands that need more than the core install say so, instead of failing on an import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from notifybot.errors import UsageError
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """While inside, a missing package becomes a UsageError that names the extra which brings it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "notifybot":
+            raise
+        remedy = f"pip install 'notifybot[{name}]'"
+        raise UsageError(f"this command needs the package {error.name}: {remedy}") from error

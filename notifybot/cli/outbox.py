@@ -1,0 +1,66 @@
+"""`notifybot outbox`"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from notifybot.cli.state import database, open_store
+from notifybot.cli.words import Words, words_of
+from notifybot.config import load
+from notifybot.store.outbox import Counts, DeadLetter, Outbox
+
+
+def run(*, dead: bool, as_json: bool) -> int:
+    """Print the ledger of every notifier, or the dead letters; 1 when a ledger does not add up."""
+    config = load()
+    words = words_of(config.lang)
+    path = database(config)
+    ledgers: dict[str, Counts] = {}
+    letters: list[DeadLetter] = []
+    if path.exists():
+        with open_store(path) as store:
+            outbox = Outbox(store)
+            ledgers, letters = outbox.counts(), outbox.dead_letters() if dead else []
+    if as_json:
+        print(_json(ledgers, letters if dead else None))
+    elif dead:
+        Console().print(_letters(letters, words) if letters else words.no_dead)
+    else:
+        Console().print(_ledgers(ledgers, words) if ledgers else words.empty_outbox)
+    return 0 if all(counts.conserved for counts in ledgers.values()) else 1
+
+
+def _json(ledgers: dict[str, Counts], letters: list[DeadLetter] | None) -> str:
+    shown: dict[str, object] = {
+        "notifiers": {key: asdict(counts) | {"conserved": counts.conserved} for key, counts in ledgers.items()}
+    }
+    if letters is not None:
+        shown["dead_letters"] = [
+            asdict(each) | {"done_at": each.done_at.isoformat() if each.done_at else None} for each in letters
+        ]
+    return json.dumps(shown, ensure_ascii=False, indent=2)
+
+
+def _ledgers(ledgers: dict[str, Counts], words: Words) -> Table:
+    table = Table(words.notifier)
+    for heading in (words.put, words.sent, words.pending, words.dead, words.dropped):
+        table.add_column(heading, justify="right")
+    table.add_column(words.check)
+    for key, counts in sorted(ledgers.items()):
+        check = Text(words.conserved, style="green") if counts.conserved else Text(words.violated, style="bold red")
+        numbers = (counts.put, counts.sent, counts.pending, counts.dead, counts.dropped)
+        table.add_row(key, *(str(number) for number in numbers), check)
+    return table
+
+
+def _letters(letters: list[DeadLetter], words: Words) -> Table:
+    table = Table(words.at, words.notifier, words.kind, words.run, words.reason)
+    for letter in letters:
+        when = f"{letter.done_at.astimezone():%Y-%m-%d %H:%M}" if letter.done_at else ""
+        table.add_row(when, letter.notifier, letter.kind, Text(letter.run_id), Text(letter.error))
+    return table

@@ -1,0 +1,106 @@
+"""`notifybot status`"""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from notifybot.cli.state import database, open_store
+from notifybot.cli.words import Words, words_of
+from notifybot.clock import SYSTEM
+from notifybot.config import load
+from notifybot.model import Language, Metric, Status
+from notifybot.rendering.numbers import about, duration, number
+from notifybot.store.runs import RunRow, recent
+
+_STYLES = {
+    Status.RUNNING: "cyan",
+    Status.FINISHED: "green",
+    Status.STOPPED: "",
+    Status.INTERRUPTED: "yellow",
+    Status.FAILED: "bold red",
+    Status.LOST: "bold red",
+}
+_METRICS = 3
+
+
+def run(*, limit: int, project: str, as_json: bool) -> int:
+    """Print the latest runs of this machine's store."""
+    config = load()
+    path = database(config)
+    rows: list[RunRow] = []
+    if path.exists():
+        with open_store(path) as store:
+            rows = recent(store, limit=limit, project=project or None)
+    if as_json:
+        print(json.dumps([_plain(row) for row in rows], ensure_ascii=False, indent=2, allow_nan=False))
+    elif rows:
+        Console().print(_table(rows, config.lang, SYSTEM.now()))
+    else:
+        Console().print(words_of(config.lang).no_runs)
+    return 0
+
+
+def _table(rows: list[RunRow], language: Language, now: datetime) -> Table:
+    words = words_of(language)
+    table = Table(words.run, words.status, words.epoch, words.metrics, words.heard, words.eta)
+    for row in rows:
+        eta = row.progress.eta_s
+        table.add_row(
+            Text(row.name),
+            _status(row, words),
+            _epochs(row),
+            Text("  ".join(f"{name} {number(metric.value)}" for name, metric in _first_metrics(row))),
+            words.ago.format(duration((now - heard_at(row)).total_seconds(), language)),
+            about(eta, language) if eta is not None and row.status is Status.RUNNING else "",
+        )
+    return table
+
+
+def _status(row: RunRow, words: Words) -> Text:
+    text = Text(words.statuses[row.status.value], style=_STYLES[row.status])
+    return text.append(f", {words.stalled}", style="yellow") if row.stalled else text
+
+
+def _epochs(row: RunRow) -> str:
+    total = row.progress.total
+    return str(row.progress.done) if total is None else f"{row.progress.done}/{total}"
+
+
+def _first_metrics(row: RunRow) -> list[tuple[str, Metric]]:
+    return list(row.progress.metrics.items())[:_METRICS]
+
+
+def heard_at(row: RunRow) -> datetime:
+    """When a run was last heard: its event, its heartbeat, or its start."""
+    return max(each for each in (row.started_at, row.alive_at, row.last_event_at) if each is not None)
+
+
+def _plain(row: RunRow) -> dict[str, object]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "project": row.project,
+        "status": row.status.value,
+        "stalled": row.stalled,
+        "epoch": row.progress.epoch,
+        "done": row.progress.done,
+        "total": row.progress.total,
+        "metrics": {name: _finite(metric.value) for name, metric in row.progress.metrics.items()},
+        "started_at": row.started_at.isoformat(),
+        "last_heard_at": heard_at(row).isoformat(),
+        "eta_s": row.progress.eta_s,
+        "checkpoint": row.progress.checkpoint.path if row.progress.checkpoint else None,
+    }
+
+
+def _finite(value: float) -> float | str:
+    """JSON has no NaN: the words of the event codec stand for it."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,0 +1,101 @@
+"""Handing single events to notifiers from the command line: at once, without the outbox, with the answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from notifybot.cli.state import database, open_store
+from notifybot.clock import SYSTEM, Clock
+from notifybot.config import Config
+from notifybot.delivery.build import notifiers_from
+from notifybot.errors import DeliveryError, PermanentError
+from notifybot.events import Event
+from notifybot.model import Message
+from notifybot.notifiers.base import Envelope, Memory, Notifier
+from notifybot.policy import wants
+from notifybot.redaction import redact
+from notifybot.rendering import Renderer
+
+
+@dataclass
+class _Memory:
+    """What a notifier knows of itself (a day's count) is kept for good; what it knows of our short-lived run is not."""
+
+    lasting: Memory
+    passing: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def get(self, scope: str) -> dict[str, Any]:
+        return dict(self.passing.get(scope, {})) if scope else self.lasting.get(scope)
+
+    def put(self, scope: str, value: dict[str, Any]) -> None:
+        if scope:
+            self.passing[scope] = dict(value)
+        else:
+            self.lasting.put(scope, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one notifier answered to one event: an empty error is a success. `tried` is False when it was spared."""
+
+    notifier: str
+    event: Event
+    error: str = ""
+    tried: bool = True
+
+    @property
+    def ok(self) -> bool:
+        return self.tried and not self.error
+
+
+class Teller:
+    """The configured notifiers, each with its memory, open until `close`."""
+
+    def __init__(self, config: Config, notifiers: Sequence[Notifier], memories: Sequence[Memory], clock: Clock) -> None:
+        self.notifiers = notifiers
+        self._renderer = Renderer(config.lang, config.templates_dir)
+        self._link = config.link_url
+        self._memories = [_Memory(each) for each in memories]
+        self._clock = clock
+
+    def render(self, event: Event) -> Message:
+        """The message that all of them are given."""
+        return self._renderer.render(event, link=self._link)
+
+    def tell(self, events: Sequence[Event]) -> Iterator[Answer]:
+        """Tell every event to every notifier that wants it, no faster than its pace; answers come as they are known.
+
+        A notifier that turns out not to be set up is not asked again.
+        """
+        for notifier, memory in zip(self.notifiers, self._memories, strict=True):
+            usable = True
+            wanted = [event for event in events if wants(notifier.pace, event)]
+            for number, event in enumerate(wanted):
+                if not usable:
+                    yield Answer(notifier.name, event, tried=False)
+                    continue
+                if number:
+                    self._clock.wait(threading.Event(), notifier.pace.gap_s)
+                try:
+                    notifier.send(Envelope(event=event, message=self.render(event), memory=memory))
+                except DeliveryError as error:
+                    usable = not (isinstance(error, PermanentError) and error.setup)
+                    yield Answer(notifier.name, event, error=redact(str(error)))
+                else:
+                    yield Answer(notifier.name, event)
+
+
+@contextmanager
+def teller(config: Config, *, only: str = "", clock: Clock = SYSTEM) -> Iterator[Teller]:
+    """Open the configured notifiers (`only` the one of that name) and close them at the end."""
+    with ExitStack() as stack:
+        built = notifiers_from(config, clock)
+        for notifier in built:
+            stack.enter_context(closing(notifier))
+        wanted = [each for each in built if not only or each.name == only]
+        store = stack.enter_context(open_store(database(config)))
+        yield Teller(config, wanted, [store.memory(each.key) for each in wanted], clock)

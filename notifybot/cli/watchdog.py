@@ -1,0 +1,85 @@
+"""`notifybot watchdog` and its tokens"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from notifybot.cli.extras import extra
+from notifybot.cli.state import open_store
+from notifybot.cli.words import words_of
+from notifybot.config import Config, load
+from notifybot.errors import UsageError
+from notifybot.store.files import local_folder
+from notifybot.watchdog import tokens
+
+
+def _database(config: Config, db: Path | None) -> Path:
+    return db or local_folder(config.state_dir) / "watchdog.db"
+
+
+def serve(*, host: str, port: int, db: Path | None) -> int:
+    """Serve until Ctrl-C or SIGTERM."""
+    config = load()
+    with extra("watchdog"):
+        from notifybot.watchdog.service import serve
+
+        serve(host, port, _database(config, db), config=config)
+    return 0
+
+
+def new_token(project: str, *, label: str, db: Path | None) -> int:
+    """Make a token and print it with the line that uses it."""
+    config = load()
+    words = words_of(config.lang)
+    with open_store(_database(config, db)) as store:
+        token = tokens.create(store, project, label=label)
+    console = Console(highlight=False, soft_wrap=True, stderr=True)
+    console.print(words.shown_once, markup=False)
+    print(token)
+    console.print(f"{words.how_to_use}  export NOTIFYBOT_WATCHDOG_TOKEN=…", markup=False)
+    return 0
+
+
+def list_tokens(*, db: Path | None, as_json: bool) -> int:
+    """Print who may report, without the tokens."""
+    config = load()
+    words = words_of(config.lang)
+    with open_store(_database(config, db)) as store:
+        found = tokens.list_tokens(store)
+    if as_json:
+        plain = [
+            {
+                "id": each.id,
+                "project": each.project,
+                "label": each.label,
+                "created_at": each.created_at.isoformat(),
+                "revoked_at": each.revoked_at.isoformat() if each.revoked_at else None,
+            }
+            for each in found
+        ]
+        print(json.dumps(plain, ensure_ascii=False, indent=2))
+        return 0
+    table = Table()
+    table.add_column("ID", no_wrap=True, min_width=36)  # whole, since it is there to be copied
+    for heading in (words.project, words.label, words.created, words.status):
+        table.add_column(heading)
+    for each in found:
+        state = Text(words.revoked, style="dim") if each.revoked_at else Text(words.valid, style="green")
+        table.add_row(
+            each.id, Text(each.project), Text(each.label), f"{each.created_at.astimezone():%Y-%m-%d %H:%M}", state
+        )
+    Console().print(table if found else words.no_tokens)
+    return 0
+
+
+def revoke_token(token_id: str, *, db: Path | None) -> int:
+    """Take a token away. Raises UsageError when there is none of that id."""
+    with open_store(_database(load(), db)) as store:
+        if not tokens.revoke(store, token_id):
+            raise UsageError(f"there is no token {token_id}: `notifybot watchdog token list` shows them")
+    return 0

@@ -1,0 +1,40 @@
+"""Time, in one place, so that tests can move it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What the package may ask about time."""
+
+    def now(self) -> datetime:
+        """The wall clock as an aware moment in UTC, for records and deadlines that outlive the process."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never jump, for durations."""
+        ...
+
+    def wait(self, event: threading.Event, timeout_s: float | None) -> bool:
+        """Wait until `event` is set or `timeout_s` seconds passed; True when it was set."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wait(self, event: threading.Event, timeout_s: float | None) -> bool:
+        return event.wait(timeout_s)
+
+
+SYSTEM = SystemClock()

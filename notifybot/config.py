@@ -1,0 +1,249 @@
+"""Settings, parsed once: argument > `NOTIFYBOT_*` environment > Colab secrets > notifybot.toml > default."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from notifybot import redaction
+from notifybot.config_sources import (
+    ORIGINS,
+    ColabSecrets,
+    Environment,
+    File,
+    Origin,
+    Origins,
+    place,
+    spelling,
+    suggestion,
+)
+from notifybot.errors import ConfigError
+from notifybot.model import Language
+
+
+class Switch(StrEnum):
+    """Whether an optional part is used. `AUTO` uses it where it is installed and set up."""
+
+    ON = "on"
+    OFF = "off"
+    AUTO = "auto"
+
+
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+([/?#]\S*)?", text):
+        raise ValueError("must be a URL that starts with https:// or http://")
+    return text
+
+
+def _token(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[\x21\x23-\x26\x28-\x7e]+", secret.get_secret_value()):
+        raise ValueError("holds a space, a quotation mark or a character no token has: copy it again, without quotes")
+    return secret
+
+
+def _secret_url(secret: SecretStr) -> SecretStr:
+    _url(_token(secret).get_secret_value())
+    return secret
+
+
+def _switch(value: object) -> object:
+    if isinstance(value, bool):  # TOML has a natural word for it
+        return Switch.ON if value else Switch.OFF
+    return value.lower() if isinstance(value, str) else value
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise ValueError("must be a folder that exists")
+    return path
+
+
+def _home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError("begins with ~, but this user has no home folder: write the whole path") from None
+
+
+_Url = Annotated[str, AfterValidator(_url)]
+_Token = Annotated[SecretStr, AfterValidator(_token)]
+_SecretUrl = Annotated[SecretStr, AfterValidator(_secret_url)]
+_Path = Annotated[Path, AfterValidator(_home)]
+_Switch = Annotated[Switch, BeforeValidator(_switch)]
+_Name = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+def _state_dir() -> Path:
+    """The user's own folder for state that survives a restart; it must be on a local disk, unlike `runs_dir`."""
+    xdg = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if xdg.is_absolute():  # the specification says: a relative path is to be ignored
+        return xdg / "notifybot"
+    try:
+        return Path.home() / ".local" / "state" / "notifybot"
+    except RuntimeError:  # a container whose user has no home
+        return Path(tempfile.gettempdir()) / f"notifybot-{os.getuid()}"
+
+
+def _language() -> Language:
+    named = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    first = next((value for value in named if value), "")
+    return Language.KO if re.match(r"ko([_.@]|$)", first) else Language.EN
+
+
+class Config(BaseSettings):
+    """All settings. `Config(key=value)` lays arguments over every other source; wrong ones raise ConfigError.
+
+    An empty value counts as not set. Printing, pickling or copying to JSON never gives a secret away.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="NOTIFYBOT_",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=False,
+    )
+
+    slack_webhook_url: _SecretUrl | None = None
+    slack_bot_token: _Token | None = None
+    slack_channel: _Name | None = None
+    slack_api_url: _Url = "https://slack.com/api/"
+    kakao_rest_api_key: _Token | None = None
+    kakao_client_secret: _Token | None = None
+    kakao_refresh_token: _Token | None = None
+    kakao_token_file: _Path | None = None
+    kakao_api_url: _Url = "https://kapi.kakao.com"
+    kakao_auth_url: _Url = "https://kauth.kakao.com"
+    watchdog_url: _Url | None = None
+    watchdog_token: _Token | None = None
+    state_dir: _Path = Field(default_factory=_state_dir)
+    runs_dir: _Path = Path("runs")
+    project: _Name = "default"
+    lang: Language = Field(default_factory=_language)
+    tensorboard: _Switch = Switch.AUTO
+    wandb: _Switch = Switch.AUTO
+    link_url: _Url | None = None
+    templates_dir: Annotated[Path, AfterValidator(_home), AfterValidator(_folder)] | None = None
+    heartbeat_s: float = Field(default=30.0, gt=0, le=3600, allow_inf_nan=False)
+
+    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = os.environ.get("NOTIFYBOT_CONFIG", "")
+        sources = (
+            Environment(settings_cls),
+            ColabSecrets(settings_cls),
+            File(settings_cls, Path(file or "notifybot.toml"), required=bool(file)),
+        )
+        return (init_settings, *sources, Origins(settings_cls, sources))
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _parse(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Validate, and say what is wrong in the reader's terms: which key, from where, what would be right."""
+        origins: dict[str, str] = data.pop(ORIGINS, {})
+        stripped = {key: value.strip() if isinstance(value, str) else value for key, value in data.items()}
+        unset = {key for key, value in stripped.items() if value in ("", None) and key in cls.model_fields}
+        given = {key: value for key, value in stripped.items() if key not in unset}
+        try:
+            config = handler(given)
+        except ValidationError as error:  # it holds the values, so ConfigError is raised outside, without it as context
+            problems = [_problem(each["loc"], each["type"], each["msg"], origins) for each in error.errors()]
+        else:
+            return config._finish({key: origin for key, origin in origins.items() if key in given})
+        raise ConfigError("\n".join(dict.fromkeys(problems)))
+
+    def _finish(self, origins: Mapping[str, str]) -> Self:
+        """Let secrets be struck out from now on, and check the settings that need each other."""
+        self._origins = origins
+        redaction.register(secret.get_secret_value() for secret in self._secrets().values())
+        redaction.guard_loggers()
+        for key, others in _NEEDS:
+            if getattr(self, key) is not None and all(getattr(self, other) is None for other in others):
+                origin = origins.get(key, Origin.ARGUMENT)
+                names = " or ".join(spelling(other, origin) for other in others)
+                raise ConfigError(f"{place(key, origin)} is set, but needs {names} beside it: set that too")
+        return self
+
+    def _secrets(self) -> dict[str, SecretStr]:
+        return {key: value for key, value in self if isinstance(value, SecretStr)}
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """A pickle travels to other processes and disks, so secrets stay behind."""
+        state = super().__getstate__()
+        return {**state, "__dict__": {**state["__dict__"], **dict.fromkeys(self._secrets())}}
+
+
+_NEEDS = (  # KakaoTalk's set is checked by its notifier: a file from an earlier login may complete it
+    ("slack_bot_token", ("slack_channel",)),
+    ("slack_channel", ("slack_bot_token", "slack_webhook_url")),
+    ("watchdog_token", ("watchdog_url",)),
+    ("watchdog_url", ("watchdog_token",)),
+)
+
+_FORMS = {
+    "string_too_long": "must be text of at most 200 characters",
+    "string_pattern_mismatch": "must be one line of plain text",
+}
+
+
+def _problem(loc: tuple[int | str, ...], kind: str, text: str, origins: Mapping[str, str]) -> str:
+    """One sentence on a wrong setting. Its value is not in it: it may be a secret in the wrong place."""
+    key = str(loc[0]) if loc else "configuration"
+    origin = origins.get(key, Origin.ARGUMENT)
+    if kind == "extra_forbidden":
+        return f"{place(key, origin)} is not a setting{suggestion(key, Config.model_fields, origin)}"
+    return f"{place(key, origin)} {_allowed(key, kind, text)}"
+
+
+def _allowed(key: str, kind: str, text: str) -> str:
+    if kind == "enum":
+        words = [each.value for each in (Language if key == "lang" else Switch)]
+        return f"must be {', '.join(words[:-1])} or {words[-1]}"
+    if kind == "value_error":
+        return text.removeprefix("Value error, ")
+    if key == "heartbeat_s":
+        return "must be a number of seconds above 0 and up to 3600"
+    return _FORMS.get(kind, "must be text")
+
+
+def load(overrides: Mapping[str, object] | None = None) -> Config:
+    """Read every source. `overrides` are arguments of the caller; None among them means "not given"."""
+    return Config(**{key: value for key, value in (overrides or {}).items() if value is not None})
+
+
+def explain(config: Config) -> list[tuple[str, str, str]]:
+    """Return (key, source, value as it may be shown) for every setting, secrets masked."""
+    return [
+        (key, config._origins.get(key, Origin.DEFAULT), "" if value is None else str(value)) for key, value in config
+    ]

@@ -1,0 +1,157 @@
+"""Where settings come from beside arguments: the environment, Colab's secrets, notifybot.toml."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import tomllib
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
+
+from notifybot.errors import ConfigError
+
+ORIGINS = "__origins__"
+_PREFIX = "notifybot_"
+_NO_SETTINGS = {"config"}  # names the file itself
+
+# What a notebook's user keeps in the secrets panel. Each is a blocking question to the browser: nothing else is asked.
+_COLAB_KEYS = (
+    "slack_webhook_url",
+    "slack_bot_token",
+    "slack_channel",
+    "kakao_rest_api_key",
+    "kakao_client_secret",
+    "kakao_refresh_token",
+    "watchdog_url",
+    "watchdog_token",
+)
+
+
+class Origin(StrEnum):
+    """Where a setting was found. A file is named by its path instead."""
+
+    ARGUMENT = "argument"
+    ENVIRONMENT = "environment"
+    COLAB = "Colab secrets"
+    DEFAULT = "default"
+
+
+def spelling(key: str, origin: str) -> str:
+    """A setting's name as its source writes it."""
+    return (_PREFIX + key).upper() if origin in (Origin.ENVIRONMENT, Origin.COLAB) else key
+
+
+def place(key: str, origin: str) -> str:
+    """A setting's name and where it was found."""
+    match origin:
+        case Origin.ARGUMENT:
+            return f"the argument {key}"
+        case Origin.ENVIRONMENT:
+            return f"{spelling(key, origin)} in the environment"
+        case Origin.COLAB:
+            return f"{spelling(key, origin)} in Colab's secrets"
+        case _:
+            return f"{key} in {origin}"
+
+
+def suggestion(key: str, known: Iterable[str], origin: str) -> str:
+    """What was probably meant by an unknown key, as the end of a sentence."""
+    close = difflib.get_close_matches(key.lower(), known, n=1)
+    if close:
+        return f" of notifybot: did you mean {spelling(close[0], origin)}?"
+    return f" of notifybot. The settings are: {', '.join(spelling(each, origin) for each in known)}"
+
+
+class _Source(PydanticBaseSettingsSource):
+    origin: str
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False  # unused: each source gives all its values at once
+
+
+class Environment(EnvSettingsSource):
+    """`NOTIFYBOT_*` variables. An unknown one is kept, so that it is refused by name rather than ignored."""
+
+    origin = Origin.ENVIRONMENT
+
+    def __call__(self) -> dict[str, Any]:
+        known = super().__call__()
+        ours = {name.removeprefix(_PREFIX) for name in self.env_vars if name.startswith(_PREFIX)} - _NO_SETTINGS
+        return known | dict.fromkeys(ours - known.keys(), True)
+
+
+class ColabSecrets(_Source):
+    """The secrets panel of Google Colab, asked once while the settings are read, never later.
+
+    Only in a notebook's own process: a script started with `!python` has no browser to ask.
+    """
+
+    origin = Origin.COLAB
+
+    def __call__(self) -> dict[str, Any]:
+        if "google.colab" not in sys.modules:
+            return {}
+        found: dict[str, Any] = {}
+        for key in _COLAB_KEYS:
+            if key not in self.current_state and (value := _colab_secret((_PREFIX + key).upper())):
+                found[key] = value
+        return found
+
+
+def _colab_secret(name: str) -> str | None:
+    try:
+        from google.colab import userdata
+
+        value = userdata.get(name)
+    except Exception:  # noqa: BLE001  Colab has a type for each reason (missing, not granted, no browser) and changes them
+        return None
+    return value if isinstance(value, str) else None
+
+
+class File(_Source):
+    """notifybot.toml in the working directory, or the file that `NOTIFYBOT_CONFIG` names."""
+
+    def __init__(self, settings_cls: type[BaseSettings], path: Path, *, required: bool) -> None:
+        super().__init__(settings_cls)
+        self.path = path
+        self.required = required
+        self.origin = str(path)
+
+    def __call__(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads(self.path.read_text("utf-8"))
+        except FileNotFoundError:
+            if not self.required:
+                return {}
+            raise ConfigError(f"NOTIFYBOT_CONFIG names {self.path}, which does not exist") from None
+        except OSError as error:
+            raise ConfigError(f"{self.path} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"{self.path} is no UTF-8 text: save it as UTF-8") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{self.path} is not valid TOML: {error}") from None
+
+
+class Origins(PydanticBaseSettingsSource):
+    """Runs last and adds where each key came from, under the key `ORIGINS`."""
+
+    def __init__(self, settings_cls: type[BaseSettings], sources: Sequence[Environment | _Source]) -> None:
+        super().__init__(settings_cls)
+        self.sources = sources
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        origins = dict.fromkeys(self.current_state, str(Origin.ARGUMENT))
+        earlier = self.settings_sources_data
+        arguments = earlier["InitSettingsSource"]
+        for source in reversed(self.sources):
+            found = earlier[type(source).__name__]
+            origins |= {key: str(source.origin) for key in found if key not in arguments}
+        return {ORIGINS: origins}

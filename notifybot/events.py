@@ -1,0 +1,144 @@
+"""Events: immutable facts about a run, and the JSON they travel in. NaN and infinity pass as themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Any, Literal, get_args
+
+from notifybot.model import Checkpoint, Host, Param, Progress, RunRef, Severity, Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fact:
+    """What every event carries. `id` is a UUIDv7 made at the source and the idempotency key everywhere."""
+
+    id: str
+    run: RunRef
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(_Fact):
+    """A process began to work on a run. `attempt` counts its sessions from 1; more than 1 means resumed.
+
+    `beat_s` is the promised time between heartbeats, in seconds; None where none will be sent.
+    """
+
+    kind: Literal["run_started"] = "run_started"
+    attempt: int = 1
+    total: int | None = None
+    params: dict[str, Param] = field(default_factory=dict)
+    host: Host = field(default_factory=Host)
+    progress: Progress = field(default_factory=Progress)
+    beat_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochFinished(_Fact):
+    """An epoch ended. `new_best` names the watched metric when this epoch's value is the best so far."""
+
+    kind: Literal["epoch_finished"] = "epoch_finished"
+    progress: Progress
+    new_best: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointSaved(_Fact):
+    """The user's code, or ours, saved a training state."""
+
+    kind: Literal["checkpoint_saved"] = "checkpoint_saved"
+    checkpoint: Checkpoint
+    progress: Progress = field(default_factory=Progress)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRaised(_Fact):
+    """Somebody should look: raised by the user's code, or (`about` is "delivery") by us about our own delivery."""
+
+    kind: Literal["alert_raised"] = "alert_raised"
+    title: str
+    text: str = ""
+    severity: Severity = Severity.WARNING
+    about: Literal["", "delivery"] = ""
+    progress: Progress = field(default_factory=Progress)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded(_Fact):
+    """The process said how its run ended. `error` is "Type: text"; `frames` the last lines of user code, no locals."""
+
+    kind: Literal["run_ended"] = "run_ended"
+    status: Status
+    progress: Progress = field(default_factory=Progress)
+    error: str = ""
+    frames: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStalled(_Fact):
+    """The process lives but its loop has not moved for `silent_s` seconds (limit: `limit_s`)."""
+
+    kind: Literal["run_stalled"] = "run_stalled"
+    silent_s: float
+    limit_s: float
+    stack: str = ""
+    host: Host = field(default_factory=Host)
+    progress: Progress = field(default_factory=Progress)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLost(_Fact):
+    """Nothing was heard for `silent_s` seconds (limit: `limit_s`): the process died, or its network did."""
+
+    kind: Literal["run_lost"] = "run_lost"
+    silent_s: float
+    limit_s: float
+    host: Host = field(default_factory=Host)
+    progress: Progress = field(default_factory=Progress)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecovered(_Fact):
+    """A run told lost or stalled reports again, after `away_s` seconds. `was` is "lost" or "stalled"."""
+
+    kind: Literal["run_recovered"] = "run_recovered"
+    was: Literal["lost", "stalled"]
+    away_s: float
+    progress: Progress = field(default_factory=Progress)
+
+
+Event = RunStarted | EpochFinished | CheckpointSaved | AlertRaised | RunEnded | RunStalled | RunLost | RunRecovered
+EVENT_TYPES: tuple[type[Event], ...] = get_args(Event)
+
+
+def kind_of(event_type: type[Event]) -> str:
+    """The word for an event in tables, JSON and template names: `RunStarted` is "run_started"."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", event_type.__name__).lower()
+
+
+KINDS: tuple[str, ...] = tuple(kind_of(each) for each in EVENT_TYPES)
+EPOCH_FINISHED = kind_of(EpochFinished)
+
+
+@cache
+def _adapter() -> Any:
+    from pydantic import ConfigDict, Field, TypeAdapter  # 30 ms that `import notifybot` need not pay
+
+    tagged = Annotated[Event, Field(discriminator="kind")]
+    return TypeAdapter(tagged, config=ConfigDict(ser_json_inf_nan="strings"))
+
+
+def to_json(event: Event) -> str:
+    """Encode an event. Non-finite floats become the strings "NaN", "Infinity", "-Infinity": valid JSON anywhere."""
+    encode: Callable[..., bytes] = _adapter().dump_json
+    return encode(event).decode()
+
+
+def from_json(text: str | bytes) -> Event:
+    """Decode what `to_json` wrote. Raises ValueError when the text is no event."""
+    event: Event = _adapter().validate_json(text)
+    return event

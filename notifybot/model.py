@@ -1,0 +1,178 @@
+"""The values that every layer shares. Frozen data, no behaviour beyond reading themselves."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from notifybot.clock import SYSTEM
+
+
+class Status(StrEnum):
+    """Where a run stands. `LOST` is never final: a run that reports again is running again."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+    LOST = "lost"
+
+    @property
+    def ended(self) -> bool:
+        """True when the process itself said that it is over."""
+        return self in (Status.FINISHED, Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
+
+
+class Severity(StrEnum):
+    """How much a person should care, lowest first."""
+
+    INFO = "info"
+    SUCCESS = "success"
+    WARNING = "warning"
+    ERROR = "error"
+
+    @property
+    def rank(self) -> int:
+        return list(Severity).index(self)
+
+
+class Language(StrEnum):
+    """The languages people are told in."""
+
+    KO = "ko"
+    EN = "en"
+
+
+Param = bool | int | float | str | None
+"""A hyper-parameter as it is stored: anything else is turned into text where it enters."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRef:
+    """Which run an event is about. `session` names one process of it; a resumed run has several."""
+
+    id: str
+    name: str
+    project: str
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The machine a session runs on, as far as it is worth telling a person."""
+
+    name: str = ""
+    platform: str = ""
+    python: str = ""
+    device: str = ""
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A saved training state that somebody told us of. Not verified here."""
+
+    path: str
+    epoch: int | None = None
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number of an epoch beside its past.
+
+    `best` and `best_epoch` are None where the name does not tell whether less or more is better.
+    `history` holds the latest values, oldest first, this epoch's last (at most 32).
+    """
+
+    value: float
+    previous: float | None = None
+    best: float | None = None
+    best_epoch: int | None = None
+    history: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come. `epoch` is the user's own label, `done` and `total` count epochs.
+
+    Durations are seconds. `eta_s` is None while nothing is known (no total, or no finished epoch).
+    """
+
+    epoch: int | None = None
+    done: int = 0
+    total: int | None = None
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    epoch_s: float | None = None
+    elapsed_s: float = 0.0
+    eta_s: float | None = None
+    checkpoint: Checkpoint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One line of a metrics table, formatted for reading. Empty text where there is nothing to say."""
+
+    name: str
+    value: str
+    change: str = ""
+    best: str = ""
+    spark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A labelled line of a message, such as "ETA: 12 min"."""
+
+    label: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What one notifier is to say about one event: plain text, nothing escaped, no markup, nothing cut for a service.
+
+    `title` is one line. `body` is a few lines. `brief` says it all in at most 200 characters (KakaoTalk's text).
+    `headings` are the column names of `rows` in the message's language: name, value, change, best, trend.
+    `code` is text to show verbatim (a traceback's tail, thread stacks). `event_id` is the same however often
+    the message is sent, so a person can tell a repeat.
+    """
+
+    event_id: str
+    kind: str
+    run: RunRef
+    at: datetime
+    language: Language
+    severity: Severity
+    title: str
+    body: str
+    brief: str
+    status: str = ""
+    headings: tuple[str, str, str, str, str] = ("", "", "", "", "")
+    rows: tuple[MetricRow, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    code: str = ""
+    link: str | None = None
+    epoch: int | None = None
+    done: int = 0
+    total: int | None = None
+
+    @property
+    def short_id(self) -> str:
+        """The visible mark of the event: the random tail of its id, eight characters."""
+        return self.event_id[-8:]
+
+
+def uuid7(at_s: float | None = None) -> str:
+    """Return a new UUID version 7 (RFC 9562) as text: sortable by creation time, 74 random bits.
+
+    `at_s` is the Unix time in seconds; the machine's clock when left out.
+    """
+    millis = int((SYSTEM.now().timestamp() if at_s is None else at_s) * 1000)
+    random = int.from_bytes(os.urandom(10), "big")
+    stamp = (millis & (1 << 48) - 1) << 80 | 0x7 << 76 | 0b10 << 62
+    return str(UUID(int=stamp | (random >> 62 & 0xFFF) << 64 | random & (1 << 62) - 1))

@@ -1,0 +1,1 @@
+"""Notifiers: where people are told."""

@@ -1,0 +1,73 @@
+"""What a notifier is: one verb. What it needs for it: an envelope with the message and a durable memory."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from notifybot.events import Event
+from notifybot.model import Message
+from notifybot.policy import Pace
+
+
+class Memory(Protocol):
+    """Small JSON values that outlive the process, per notifier and scope (a run's id, or "" for the notifier)."""
+
+    def get(self, scope: str) -> dict[str, Any]:
+        """Return what was last put under `scope`, or an empty dict."""
+        ...
+
+    def put(self, scope: str, value: dict[str, Any]) -> None:
+        """Replace what stands under `scope`; durable when it returns."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One delivery on its way: the fact, its rendering, how often it was tried before, the notifier's memory.
+
+    `skipped` counts older epoch messages of this run that were folded into this one.
+    """
+
+    event: Event
+    message: Message
+    memory: Memory
+    attempts: int = 0
+    skipped: int = 0
+
+
+class Notifier(Protocol):
+    """Somebody who tells people. A plugin is an object with these attributes and this verb."""
+
+    @property
+    def name(self) -> str:
+        """The word for it in tables and messages, such as "slack"."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """`name:fingerprint` of the destination. A delivery left by a dead process goes out only to the same key."""
+        ...
+
+    @property
+    def pace(self) -> Pace:
+        """How often it may speak."""
+        ...
+
+    def send(self, envelope: Envelope) -> None:
+        """Hand the message over; return when the receiver has it.
+
+        Raises TemporaryError (retry) or PermanentError (never again); no text of either carries a secret.
+        May be called again with the same event after a crash: as far as the service allows, that is one message.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back sockets and files. Closing twice is fine."""
+        ...
+
+
+def fingerprint(*parts: str) -> str:
+    """Eight hex digits that tell destinations apart without giving them away."""
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:8]

@@ -1,0 +1,101 @@
+"""The console: what a run does, in compact lines between those of the program itself."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TextIO
+
+from notifybot.events import AlertRaised, EpochFinished, RunEnded, RunLost, RunStalled, RunStarted
+from notifybot.model import Message, Progress, Status
+from notifybot.notifiers.base import Envelope
+from notifybot.policy import Pace
+from notifybot.rendering.numbers import about, duration
+from notifybot.rendering.table import row_text
+from notifybot.rendering.text import one_line, shorten
+from notifybot.rendering.words import LABELS, position
+
+_LIMIT_NAME = 40
+_LIMIT_METRICS = 8
+_PLAIN = str.maketrans(  # for terminals that speak CP949 or ASCII: what our own marks mean, rather than "?"
+    {"−": "-", "±": "+/-", "…": "...", "★": "*", "·": "|", "∞": "inf"}
+    | dict.fromkeys("🚀📈🏆💾✅⏹✋❌🔴🟠🟢⚠🔔🏁\ufe0f", "")
+)
+
+
+class ConsoleNotifier:
+    """Prints a line an epoch, and a few for a start, an alert and a failure.
+
+    Writes to `stream`; without one to standard error, or in a notebook, where that is painted red, to standard
+    output. A progress bar of tqdm stays whole. A stream that is closed or broken costs the line, which `lost` counts.
+    """
+
+    name = "console"
+    key = "console:00000000"
+    pace = Pace()
+
+    def __init__(self, stream: TextIO | None = None, *, notebook: bool = False) -> None:
+        self._stream = stream
+        self._notebook = notebook
+        self.lost = 0
+
+    def send(self, envelope: Envelope) -> None:
+        """Print the message. Never raises."""
+        # Looked up each time: notebooks and test runners replace the streams. None under pythonw.
+        stream: TextIO | None = self._stream or (sys.stdout if self._notebook else sys.stderr)
+        if stream is None:
+            self.lost += 1
+            return
+        try:
+            self._write(_encodable(_text(envelope), stream), stream)
+        except (OSError, ValueError):  # a pipe whose reader left; a file that was closed
+            self.lost += 1
+
+    def _write(self, text: str, stream: TextIO) -> None:
+        tqdm: Any = None if self._notebook else getattr(sys.modules.get("tqdm"), "tqdm", None)
+        if tqdm is None:
+            stream.write(text + "\n")
+        else:
+            tqdm.write(text, file=stream)  # takes bars off the screen, writes, draws them again
+        stream.flush()
+
+    def close(self) -> None:
+        """Nothing to give back: the stream is not ours."""
+
+
+def _text(envelope: Envelope) -> str:
+    event, message = envelope.event, envelope.message
+    match event:
+        case EpochFinished():
+            return _epoch_line(event.progress, message)
+        case RunStarted():
+            return "\n".join([message.title, *message.body.splitlines()[:1]])
+        case AlertRaised() | RunLost() | RunStalled() | RunEnded(status=Status.FAILED):
+            return f"{message.title}\n{message.body}".rstrip("\n")
+    return " · ".join([message.title, *message.body.splitlines()[:1]])
+
+
+def _epoch_line(progress: Progress, message: Message) -> str:
+    language = message.language
+    name = shorten(one_line(message.run.name), _LIMIT_NAME)
+    parts = [f"[{name}] {position(progress, language)}".rstrip()]
+    parts += [row_text(row) for row in message.rows[:_LIMIT_METRICS]]
+    if progress.epoch_s:
+        parts.append(duration(progress.epoch_s, language))
+    if progress.eta_s:
+        parts.append(f"{LABELS[language].eta} {about(progress.eta_s, language)}")
+    return " · ".join(parts)
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """Return `text` as the stream can write it: our marks spelled out, anything else it lacks as a question mark."""
+    encoding = getattr(stream, "encoding", None)
+    if not encoding:
+        return text
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        lines = text.translate(_PLAIN).splitlines()
+        text = "\n".join(line.strip() for line in lines).encode(encoding, "replace").decode(encoding)
+    except LookupError:
+        return text
+    return text

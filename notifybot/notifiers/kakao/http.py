@@ -1,0 +1,131 @@
+"""Form posts to Kakao: one session, short timeouts, and no transport error that could carry a token."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.auth import AuthBase
+
+from notifybot.errors import DeliveryError, PermanentError, TemporaryError
+
+TIMEOUT_S = (5.0, 10.0)  # to connect, and for each read
+_MALFORMED = (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema)
+_NEVER_SENT = ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ProxyError")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A parsed answer. `body` is empty where the answer is no JSON object (maintenance pages are HTML)."""
+
+    status: int
+    body: dict[str, Any] = field(repr=False)  # the login's answers are tokens
+    retry_after_s: float | None = None
+
+    @property
+    def code(self) -> int | None:
+        """Kakao's own number for what went wrong, if it gave one."""
+        code = self.body.get("code")
+        return code if isinstance(code, int) else None
+
+    def text(self, key: str) -> str:
+        """The field as text, or nothing."""
+        value = self.body.get(key)
+        return value if isinstance(value, str) else ""
+
+    def number(self, key: str) -> float | None:
+        """The field as a number of at least 0, or None."""
+        value = self.body.get(key)
+        return float(value) if isinstance(value, int | float) and value >= 0 else None
+
+
+class _Bearer(AuthBase):
+    """Sets the header, or none. Given on every request, since without it requests would read ~/.netrc instead."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class FormClient:
+    """Posts forms below one base URL. Open until `close`.
+
+    Proxies of the environment are honoured, as labs need them, but never towards this machine itself.
+    Raises TemporaryError, or PermanentError where the base URL itself is wrong.
+    """
+
+    def __init__(self, base_url: str, *, timeout_s: tuple[float, float] = TIMEOUT_S) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._session = requests.Session()
+        self._session.trust_env = not _is_loopback(base_url)
+
+    def post(self, path: str, fields: dict[str, str], *, bearer: str = "") -> Reply:
+        """Send the form and return the answer, whatever its status. A redirect is never followed."""
+        try:
+            response = self._session.post(
+                f"{self._base_url}{path}",
+                data=fields,
+                headers={"Content-Type": "application/x-www-form-urlencoded;charset=utf-8"},
+                auth=_Bearer(bearer),
+                timeout=self._timeout_s,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            failure = _translated(error)
+        except ValueError:  # requests lets urllib3 complain about some malformed addresses by itself
+            failure = PermanentError("Kakao's address in the settings is malformed", setup=True)
+        else:
+            return Reply(response.status_code, _object_in(response), _retry_after(response))
+        raise failure from None
+
+    def close(self) -> None:
+        """Give back the sockets."""
+        self._session.close()
+
+
+def _is_loopback(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, or no address at all
+        return False
+
+
+def _object_in(response: requests.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """The seconds form alone: Kakao documents neither form, and a clock of the far side is not ours to trust."""
+    value = response.headers.get("Retry-After", "").strip()
+    return float(value) if value.isascii() and value.isdigit() else None
+
+
+def _translated(error: requests.RequestException) -> DeliveryError:
+    """Name the kind of failure alone: the text of a transport error repeats the address, and may repeat more."""
+    if isinstance(error, _MALFORMED):
+        return PermanentError("Kakao's address in the settings is malformed", setup=True)
+    if isinstance(error, requests.ReadTimeout):
+        return TemporaryError("Kakao did not answer in time", ambiguous=True)
+    if isinstance(error, requests.exceptions.SSLError):
+        return TemporaryError("Kakao's certificate could not be verified; is there a proxy or a login page between?")
+    if isinstance(error, requests.ConnectTimeout) or _reason(error) in _NEVER_SENT:
+        return TemporaryError("Kakao could not be reached")
+    return TemporaryError(f"the connection to Kakao broke ({type(error).__name__})", ambiguous=True)
+
+
+def _reason(error: requests.RequestException) -> str:
+    cause = error.args[0] if error.args else None
+    return type(getattr(cause, "reason", cause)).__name__

@@ -1,0 +1,20 @@
+"""Slack: a bot with one message and one thread a run, or a webhook with one message an event."""
+
+from __future__ import annotations
+
+from notifybot.config import Config
+from notifybot.notifiers.base import Notifier
+from notifybot.notifiers.slack.bot import SlackBot
+from notifybot.notifiers.slack.webhook import SlackWebhook
+
+__all__ = ["SlackBot", "SlackWebhook", "slack_notifiers"]
+
+
+def slack_notifiers(config: Config) -> list[Notifier]:
+    """The Slack notifier that the settings name, if any: the bot where token and channel are set, else the webhook."""
+    if config.slack_bot_token is not None and config.slack_channel is not None:
+        token = config.slack_bot_token.get_secret_value()
+        return [SlackBot(token, config.slack_channel, api_url=config.slack_api_url)]
+    if config.slack_webhook_url is not None:
+        return [SlackWebhook(config.slack_webhook_url.get_secret_value())]
+    return []

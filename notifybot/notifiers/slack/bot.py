@@ -1,0 +1,122 @@
+"""Slack by bot token: one root message a run, edited as epochs pass, and a thread below it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from notifybot.clock import SYSTEM, Clock
+from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event
+from notifybot.notifiers.base import Envelope, fingerprint
+from notifybot.notifiers.slack import blocks
+from notifybot.notifiers.slack.client import TIMEOUT_S, WebApi
+from notifybot.notifiers.slack.errors import Refused
+from notifybot.notifiers.slack.thread import RunThread, Shown
+from notifybot.policy import Pace, Priority, priority_of
+
+API_URL = "https://slack.com/api/"
+
+
+class SlackBot:
+    """Keeps the root message of each run at its latest state and tells milestones in its thread.
+
+    Endings, alerts, and lost, stalled or recovered runs are also broadcast to the channel. What was done is
+    remembered after each call, so a crash between two calls repeats neither.
+    """
+
+    name = "slack"
+    pace = Pace(gap_s=1.0, progress_gap_s=5.0)
+
+    def __init__(
+        self, token: str, channel: str, *, api_url: str = API_URL, timeout_s: int = TIMEOUT_S, clock: Clock = SYSTEM
+    ) -> None:
+        self.key = f"{self.name}:{fingerprint('bot', token, channel)}"
+        self._channel = channel
+        self._api = WebApi(token, api_url, timeout_s=timeout_s, clock=clock)
+
+    def send(self, envelope: Envelope) -> None:
+        """Bring root and thread to where the event belongs; a root that is gone is posted anew, once."""
+        try:
+            self._tell(envelope)
+        except Refused as error:
+            thread = _recall(envelope)
+            if not (error.root_gone and thread.has_root):
+                raise
+            _remember(envelope, thread.without_root())
+            self._tell(envelope)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _tell(self, envelope: Envelope) -> None:
+        thread = self._show(envelope, _recall(envelope))
+        event = envelope.event
+        reply = _reply(envelope)
+        if reply is None or event.id in thread.answered:
+            return
+        alone = thread.born_of == event.id and _tells_state(event)  # the new root itself stands in the channel
+        self._post(
+            envelope,
+            reply,
+            channel=thread.channel_id,
+            thread_ts=thread.root_ts,
+            reply_broadcast=priority_of(event) is Priority.URGENT and not alone,
+        )
+        _remember(envelope, thread.answering(event.id))
+
+    def _show(self, envelope: Envelope, thread: RunThread) -> RunThread:
+        """Post or edit the root message, unless it shows a later state already."""
+        event, message = envelope.event, envelope.message
+        state = Shown.of(event) if _tells_state(event) else Shown()
+        if not thread.has_root:
+            root = blocks.root(message) if _tells_state(event) else blocks.headstone(message)
+            channel_id, ts = self._post(envelope, root, channel=self._channel)
+            thread = replace(thread, channel_id=channel_id, root_ts=ts, born_of=event.id, shown=state)
+        elif _tells_state(event) and thread.shown.gives_way_to(state):
+            self._update(envelope, blocks.root(message), thread)
+            thread = replace(thread, shown=state)
+        else:
+            return thread
+        _remember(envelope, thread)
+        return thread
+
+    def _post(self, envelope: Envelope, payload: blocks.Payload, **where: object) -> tuple[str, str]:
+        channel = str(where.pop("channel"))
+        try:
+            return self._api.post(channel, **payload.arguments(), **where)
+        except Refused as error:
+            if not error.layout:
+                raise
+            return self._api.post(channel, **blocks.text_only(envelope.message).arguments(), **where)
+
+    def _update(self, envelope: Envelope, payload: blocks.Payload, thread: RunThread) -> None:
+        try:
+            self._api.update(thread.channel_id, thread.root_ts, **payload.arguments())
+        except Refused as error:
+            if not error.layout:
+                raise
+            plain = blocks.text_only(envelope.message)  # its empty blocks take the old ones away
+            self._api.update(thread.channel_id, thread.root_ts, **plain.arguments())
+
+
+def _tells_state(event: Event) -> bool:
+    """True when the event says where the run stands; an alert or a checkpoint happens beside that."""
+    return not isinstance(event, AlertRaised | CheckpointSaved)
+
+
+def _reply(envelope: Envelope) -> blocks.Payload | None:
+    """What the thread gets. An epoch is the root's business, unless it is the best so far."""
+    event = envelope.event
+    if not isinstance(event, EpochFinished):
+        return blocks.reply(envelope.message)
+    if event.new_best is None:
+        return None
+    metric = event.progress.metrics.get(event.new_best)
+    return blocks.best(envelope.message, event.new_best, f"{metric.value:.4g}" if metric else "")
+
+
+def _recall(envelope: Envelope) -> RunThread:
+    return RunThread.from_value(envelope.memory.get(envelope.event.run.id))
+
+
+def _remember(envelope: Envelope, thread: RunThread) -> None:
+    envelope.memory.put(envelope.event.run.id, thread.to_value())

@@ -1,0 +1,97 @@
+"""slack_sdk held the way we need it: one request a call, bounded in time, silent about secrets, our errors."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import re
+from typing import Any
+
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.webhook import WebhookClient
+
+from notifybot.clock import SYSTEM, Clock
+from notifybot.notifiers.slack.errors import answer_error, header, transport_error
+from notifybot.redaction import RedactingFilter, guard_loggers, register
+
+TIMEOUT_S = 10
+_CODE = re.compile(r"[a-z][a-z0-9_]{1,63}")
+
+# All that slack_sdk lets through when a network fails or an answer is garbage. ValueError covers a truncated JSON
+# body and bytes that are no text, LookupError an unknown charset, AttributeError and TypeError JSON of another shape.
+_FAILURES = (
+    SlackClientError, OSError, http.client.HTTPException, ValueError, LookupError, AttributeError, TypeError,
+)  # fmt: skip
+
+
+def _quiet_logger() -> logging.Logger:
+    """A logger for slack_sdk that prints nothing: its errors reach us as exceptions, its DEBUG lines hold the URL."""
+    logger = logging.getLogger("notifybot.slack_sdk")
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())  # else Python prints warnings to stderr itself
+        logger.addFilter(RedactingFilter())
+    return logger
+
+
+class WebApi:
+    """Calls of Slack's Web API with a bot token."""
+
+    def __init__(self, token: str, url: str, *, timeout_s: int = TIMEOUT_S, clock: Clock = SYSTEM) -> None:
+        register([token])
+        guard_loggers()
+        base = url.rstrip("/") + "/"
+        self._client = WebClient(token, base_url=base, timeout=timeout_s, logger=_quiet_logger(), retry_handlers=[])
+        self._clock = clock
+
+    def post(self, channel: str, **arguments: Any) -> tuple[str, str]:
+        """Post a message; return the channel's id and the message's ts. Raises the two DeliveryErrors."""
+        answer = self._call("chat.postMessage", channel=channel, unfurl_links=False, unfurl_media=False, **arguments)
+        return str(answer.get("channel") or channel), str(answer.get("ts") or "")
+
+    def update(self, channel_id: str, ts: str, **arguments: Any) -> None:
+        """Edit a message of ours. Raises as `post` does."""
+        self._call("chat.update", channel=channel_id, ts=ts, **arguments)
+
+    def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
+        try:
+            data = self._client.api_call(method, json={"parse": "none", **arguments}).data
+            if isinstance(data, dict):
+                return data
+            raise ValueError("no object")
+        except SlackApiError as error:
+            raise self._meaning(error, method) from None  # its text holds the URL
+        except _FAILURES as error:
+            raise transport_error(error, method) from None
+
+    def _meaning(self, error: SlackApiError, method: str) -> Exception:
+        data = getattr(error.response, "data", None)
+        code = data.get("error") if isinstance(data, dict) else None
+        code = code if isinstance(code, str) and _CODE.fullmatch(code) else ""  # else the SDK's words about garbage
+        status = int(getattr(error.response, "status_code", 0) or 0)
+        retry_after = header(getattr(error.response, "headers", None) or {}, "Retry-After")
+        return answer_error(code, status, retry_after, self._clock.now(), method)
+
+
+class Hook:
+    """Posts to an incoming webhook."""
+
+    def __init__(self, url: str, *, timeout_s: int = TIMEOUT_S, clock: Clock = SYSTEM) -> None:
+        register([url])
+        guard_loggers()
+        self._client = WebhookClient(url, timeout=timeout_s, logger=_quiet_logger(), retry_handlers=[])
+        self._clock = clock
+
+    def post(self, payload: dict[str, Any]) -> None:
+        """Post a message. Raises the two DeliveryErrors."""
+        try:
+            response = self._client.send_dict(payload)
+            status, body = response.status_code, (response.body or "").strip()
+        except _FAILURES as error:
+            raise transport_error(error, "webhook") from None  # its text may hold the URL
+        if status == 200 and body == "ok":
+            return
+        code = body if _CODE.fullmatch(body) and body != "ok" else ""
+        raise answer_error(code, status, header(response.headers, "Retry-After"), self._clock.now(), "webhook")

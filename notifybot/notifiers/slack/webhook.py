@@ -1,0 +1,36 @@
+"""Slack by incoming webhook: one message an event, to the one channel the webhook belongs to."""
+
+from __future__ import annotations
+
+from notifybot.clock import SYSTEM, Clock
+from notifybot.notifiers.base import Envelope, fingerprint
+from notifybot.notifiers.slack import blocks
+from notifybot.notifiers.slack.client import TIMEOUT_S, Hook
+from notifybot.notifiers.slack.errors import Refused
+from notifybot.policy import Pace
+
+
+class SlackWebhook:
+    """Posts every event as a message of its own: a webhook can neither edit nor learn where its message went."""
+
+    name = "slack"
+    pace = Pace(gap_s=1.0, progress_gap_s=60.0)
+
+    def __init__(self, url: str, *, timeout_s: int = TIMEOUT_S, clock: Clock = SYSTEM) -> None:
+        self.key = f"{self.name}:{fingerprint('webhook', url)}"
+        self._hook = Hook(url, timeout_s=timeout_s, clock=clock)
+
+    def send(self, envelope: Envelope) -> None:
+        """Post the message; where Slack refuses its layout, once more in plain words."""
+        try:
+            self._post(blocks.whole(envelope.message))
+        except Refused as error:
+            if not error.layout:
+                raise
+            self._post(blocks.text_only(envelope.message))
+
+    def _post(self, payload: blocks.Payload) -> None:
+        self._hook.post({**payload.arguments(), "unfurl_links": False, "unfurl_media": False})
+
+    def close(self) -> None:
+        """Nothing is held open."""

@@ -1,0 +1,111 @@
+"""Who is told what, how often, and in what order. Pure: no clock, no disk, no network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from enum import IntEnum
+
+from notifybot.events import (
+    AlertRaised,
+    CheckpointSaved,
+    EpochFinished,
+    Event,
+    RunEnded,
+    RunLost,
+    RunRecovered,
+    RunStalled,
+    RunStarted,
+)
+
+KST = timezone(timedelta(hours=9), "KST")
+
+
+class Priority(IntEnum):
+    """Order of delivery: the lower number goes first."""
+
+    URGENT = 0  # endings, alerts, lost, stalled, recovered: never folded, never dropped for space
+    NORMAL = 1  # start, checkpoint
+    PROGRESS = 2  # epochs: the newest one replaces those that wait
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a notifier may speak.
+
+    `gap_s`: least seconds between any two sends. `progress_gap_s`: least seconds between two epoch messages of one
+    run. `folds`: waiting epoch messages collapse into the newest. `daily_budget`: messages a day (None: no limit),
+    of which `reserved` are kept for urgent ones; days begin at midnight KST, where KakaoTalk counts (facts: quota).
+    `wants_checkpoints`: a checkpoint is worth a message of its own.
+    """
+
+    gap_s: float = 0.0
+    progress_gap_s: float = 0.0
+    folds: bool = True
+    daily_budget: int | None = None
+    reserved: int = 0
+    wants_checkpoints: bool = True
+
+
+def priority_of(event: Event) -> Priority:
+    """How urgent an event is to a person."""
+    match event:
+        case RunEnded() | AlertRaised() | RunStalled() | RunLost() | RunRecovered():
+            return Priority.URGENT
+        case RunStarted() | CheckpointSaved():
+            return Priority.NORMAL
+        case EpochFinished():
+            return Priority.PROGRESS
+
+
+def wants(pace: Pace, event: Event) -> bool:
+    """True when a notifier of this pace is to be told of the event at all."""
+    return pace.wants_checkpoints or not isinstance(event, CheckpointSaved)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Not now: ask again at `until`."""
+
+    until: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Not at all: count it as dropped."""
+
+    why: str
+
+
+def admit(
+    pace: Pace, priority: Priority, *, now: datetime, last_progress_at: datetime | None, sent_today: int
+) -> Hold | Refuse | None:
+    """Decide whether a due delivery may go out now; None means yes.
+
+    `last_progress_at` is when this notifier last told an epoch of the same run; `sent_today` counts its messages
+    since midnight KST.
+    """
+    if priority is Priority.PROGRESS and last_progress_at is not None and pace.progress_gap_s:
+        next_at = last_progress_at + timedelta(seconds=pace.progress_gap_s)
+        if next_at > now:
+            return Hold(next_at, "one epoch message per gap")
+    if pace.daily_budget is None:
+        return None
+    if priority is not Priority.URGENT and sent_today >= pace.daily_budget - pace.reserved:
+        return Refuse("daily budget")
+    if sent_today >= pace.daily_budget:
+        return Hold(next_midnight(now), "daily budget")
+    return None
+
+
+def day_of(moment: datetime) -> str:
+    """The KST calendar day of a moment, such as "2026-11-23"."""
+    return moment.astimezone(KST).date().isoformat()
+
+
+def next_midnight(moment: datetime) -> datetime:
+    """The next midnight in Korea after `moment`, in UTC."""
+    local = moment.astimezone(KST)
+    start = local.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    return start.astimezone(moment.tzinfo)

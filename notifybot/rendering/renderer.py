@@ -1,0 +1,114 @@
+"""The renderer: an event in, a message out, whatever happens."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from notifybot.errors import ConfigError
+from notifybot.events import KINDS, Event
+from notifybot.model import Language, Message
+from notifybot.rendering.sources import Library, Words
+from notifybot.rendering.table import HEADINGS
+from notifybot.rendering.text import shorten
+from notifybot.rendering.view import code_of, facts_of, told, view_of
+from notifybot.rendering.words import severity_of, status_word
+
+LIMIT_TITLE = 120
+LIMIT_BODY = 4000
+LIMIT_BRIEF = 200  # the text of a KakaoTalk message
+
+_log = logging.getLogger("notifybot")
+
+
+class Renderer:
+    """Puts events into words, in one language.
+
+    All templates are compiled at construction, which raises ConfigError for a user's template that is broken.
+    """
+
+    def __init__(self, language: Language, templates_dir: Path | None = None) -> None:
+        if templates_dir is not None and not templates_dir.is_dir():
+            raise ConfigError(f"templates_dir: there is no folder {templates_dir}. Make it, or remove the setting.")
+        self.language = language
+        library = Library(language, templates_dir)
+        self._words = {kind: library.words(kind) for kind in KINDS}
+        self._complained: set[str] = set()
+
+    def render(self, event: Event, *, link: str | None = None, skipped: int = 0) -> Message:
+        """Return the message about `event`. Never raises: a template that fails gives way to ours, ours to bare words.
+
+        `skipped` counts older epoch messages that this one replaces.
+        """
+        for words in self._words.get(event.kind, ()):
+            try:
+                return _compose(event, self.language, words, link, skipped)
+            except Exception as error:  # noqa: BLE001 - a template is code that users write: better plain than silent
+                self._complain(event.kind, error)
+        return _bare(event, self.language, link)
+
+    def _complain(self, kind: str, error: Exception) -> None:
+        if kind not in self._complained:
+            self._complained.add(kind)
+            _log.warning("template for %s failed, told in other words: %s: %s", kind, type(error).__name__, error)
+
+
+def _compose(event: Event, language: Language, words: Words, link: str | None, skipped: int) -> Message:
+    view = view_of(event, language, skipped)
+    title, brief = _line(words.say("title", view)), _lines(words.say("brief", view))
+    if not (title and brief):
+        raise ValueError("title and brief must not be empty")
+    return Message(
+        event_id=event.id,
+        kind=event.kind,
+        run=event.run,
+        at=event.at,
+        language=language,
+        severity=severity_of(event),
+        title=shorten(title, LIMIT_TITLE),
+        body=shorten(_lines(words.say("body", view)), LIMIT_BODY),
+        brief=shorten(brief, LIMIT_BRIEF),
+        status=view["status"],
+        headings=HEADINGS[language],
+        rows=view["rows"],
+        facts=facts_of(event, language),
+        code=code_of(event),
+        link=link,
+        epoch=view["epoch"],
+        done=view["done"],
+        total=view["total"],
+    )
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _lines(text: str) -> str:
+    return "\n".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _bare(event: Event, language: Language, link: str | None) -> Message:
+    """The last resort: nothing but what every event has, so that nothing can fail."""
+    status = status_word(event, language)
+    title = f"{told(str(event.run.name), 60) or event.run.id} · {status}"
+    said = "\n".join(text for text in (title, _said(event)) if text)
+    return Message(
+        event_id=event.id,
+        kind=event.kind,
+        run=event.run,
+        at=event.at,
+        language=language,
+        severity=severity_of(event),
+        title=title,
+        body=said,
+        brief=shorten(said, LIMIT_BRIEF),
+        status=status,
+        link=link,
+    )
+
+
+def _said(event: Event) -> str:
+    """What the user's code said in its own words: an error or an alert."""
+    texts = (getattr(event, name, "") for name in ("title", "text", "error"))
+    return "\n".join(told(str(text), 400) for text in texts if text)

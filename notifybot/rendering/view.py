@@ -1,0 +1,200 @@
+"""What a template may name: an event in ready-made words, each of bounded length. One set of names for all kinds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypedDict
+
+from notifybot.events import (
+    AlertRaised,
+    CheckpointSaved,
+    EpochFinished,
+    Event,
+    RunEnded,
+    RunLost,
+    RunRecovered,
+    RunStalled,
+    RunStarted,
+)
+from notifybot.model import Checkpoint, Fact, Host, Language, MetricRow, Param, Progress
+from notifybot.redaction import redact
+from notifybot.rendering.numbers import about, duration, number, percent, progress_bar, size
+from notifybot.rendering.table import best_line, changes_line, metric_rows, values_line
+from notifybot.rendering.text import clean, one_line, shorten, shorten_path
+from notifybot.rendering.words import LABELS, epoch_name, position, severity_of, status_word
+
+LIMIT_NAME = 48  # leaves a brief of 200 characters room for what happened
+LIMIT_CODE = 8000
+_LIMIT_ALERT = 1500
+_LIMIT_ERROR = 400
+_LIMIT_PARAMS = 24
+
+
+class View(TypedDict):
+    """The variables of a template. Empty text, 0 or None where an event has nothing to say.
+
+    Other people's text (`name`, `error`, `alert_text`, …) is data: it is never read as a template.
+    """
+
+    kind: str
+    lang: str
+    status: str  # the status in the message's language
+    severity: str
+    run_id: str
+    name: str
+    project: str
+    epoch: int | None  # the user's own label
+    done: int
+    total: int | None
+    position: str  # "epoch 3/30"
+    percent: str
+    bar: str
+    eta: str
+    elapsed: str
+    epoch_time: str
+    metrics: str  # values and changes, the first few
+    values: str  # values alone
+    best: str  # best values and where they were reached
+    rows: tuple[MetricRow, ...]
+    checkpoint: str
+    checkpoint_file: str  # the end of the path
+    checkpoint_size: str
+    checkpoint_epoch: str  # "epoch 3"
+    host: str
+    params: tuple[Fact, ...]
+    attempt: int
+    new_best: str
+    new_best_value: str
+    alert_title: str
+    alert_text: str
+    ended: str  # how a run ended: one of the statuses, in English
+    error: str
+    silent: str
+    was: str
+    skipped: int
+
+
+def view_of(event: Event, language: Language, skipped: int = 0) -> View:
+    """Return what a template needs to tell of `event`."""
+    progress, checkpoint = _progress(event), _checkpoint(event)
+    rows = metric_rows(progress, language)
+    new_best = event.new_best if isinstance(event, EpochFinished) and event.new_best else ""
+    found = progress.metrics.get(new_best)
+    saved_in = checkpoint.epoch if checkpoint else None
+    alert = event if isinstance(event, AlertRaised) else None
+    return View(
+        kind=event.kind,
+        lang=language,
+        status=status_word(event, language),
+        severity=severity_of(event),
+        run_id=event.run.id,
+        name=told(event.run.name, LIMIT_NAME) or event.run.id[:8],
+        project=told(event.run.project, LIMIT_NAME),
+        epoch=progress.epoch,
+        done=progress.done,
+        total=progress.total,
+        position=position(progress, language),
+        percent=percent(progress.done, progress.total or 0),
+        bar=progress_bar(progress.done, progress.total or 0),
+        eta=about(progress.eta_s, language) if progress.eta_s else "",
+        elapsed=duration(progress.elapsed_s, language) if progress.elapsed_s else "",
+        epoch_time=duration(progress.epoch_s, language) if progress.epoch_s else "",
+        metrics=changes_line(rows, 90),
+        values=values_line(rows, 72),
+        best=best_line(progress, language, 90),
+        rows=rows,
+        checkpoint=_path(checkpoint, 60),
+        checkpoint_file=_path(checkpoint, 24),
+        checkpoint_size=size(checkpoint.size_bytes) if checkpoint and checkpoint.size_bytes else "",
+        checkpoint_epoch=epoch_name(saved_in, language) if saved_in is not None else "",
+        host=_host(_machine(event)),
+        params=_params(event.params) if isinstance(event, RunStarted) else (),
+        attempt=event.attempt if isinstance(event, RunStarted) else 1,
+        new_best=told(new_best, 24),
+        new_best_value=number(found.value) if found else "",
+        alert_title=told(alert.title, 80) if alert else "",
+        alert_text=told_lines(alert.text, _LIMIT_ALERT) if alert else "",
+        ended=event.status if isinstance(event, RunEnded) else "",
+        error=told(event.error, _LIMIT_ERROR) if isinstance(event, RunEnded) else "",
+        silent=_silence(event, language),
+        was=event.was if isinstance(event, RunRecovered) else "",
+        skipped=skipped,
+    )
+
+
+def told(text: str, limit: int) -> str:
+    """Return other people's text as one safe line. Redacted before it is cut: half a secret is not recognised."""
+    return shorten(redact(one_line(text)), limit)
+
+
+def told_lines(text: str, limit: int) -> str:
+    """Return other people's text as safe lines."""
+    return shorten(redact(clean(text)).strip("\n"), limit)
+
+
+def code_of(event: Event) -> str:
+    """Return what an event has to show verbatim: the end of a traceback, or the threads' stacks."""
+    if isinstance(event, RunEnded):
+        frames = redact(clean(event.frames)).strip("\n")
+        if len(frames) <= LIMIT_CODE:
+            return frames
+        return frames[-LIMIT_CODE:].partition("\n")[2]  # the innermost frames come last
+    return told_lines(event.stack, LIMIT_CODE) if isinstance(event, RunStalled) else ""
+
+
+def facts_of(event: Event, language: Language) -> tuple[Fact, ...]:
+    """Return the labelled lines of a message, the most useful first. Of a start, they are its parameters."""
+    if isinstance(event, RunStarted):
+        return _params(event.params)
+    progress, labels = event.progress, LABELS[language]
+    host, over = _machine(event), isinstance(event, RunEnded | RunLost)
+    pairs = (
+        (labels.eta, about(progress.eta_s, language) if progress.eta_s and not over else ""),
+        (labels.elapsed, duration(progress.elapsed_s, language) if progress.elapsed_s else ""),
+        (labels.epoch_time, duration(progress.epoch_s, language) if progress.epoch_s else ""),
+        (labels.machine, told(host.name, 60)),
+        (labels.device, told(host.device, 60)),
+        (labels.checkpoint, _path(_checkpoint(event), 60) if not isinstance(event, CheckpointSaved) else ""),
+    )
+    return tuple(Fact(label, value) for label, value in pairs if value)
+
+
+def _machine(event: Event) -> Host:
+    return event.host if isinstance(event, RunStarted | RunLost | RunStalled) else Host()
+
+
+def _progress(event: Event) -> Progress:
+    progress = event.progress
+    if isinstance(event, RunStarted) and progress.total is None:
+        return replace(progress, total=event.total)
+    return progress
+
+
+def _checkpoint(event: Event) -> Checkpoint | None:
+    return event.checkpoint if isinstance(event, CheckpointSaved) else event.progress.checkpoint
+
+
+def _path(checkpoint: Checkpoint | None, limit: int) -> str:
+    return shorten_path(redact(one_line(checkpoint.path)), limit) if checkpoint else ""
+
+
+def _host(host: Host) -> str:
+    name, device = told(host.name, 40), told(host.device, 40)
+    return f"{name} ({device})" if name and device else name or device
+
+
+def _params(params: dict[str, Param]) -> tuple[Fact, ...]:
+    return tuple(Fact(told(name, 40), _param(value)) for name, value in list(params.items())[:_LIMIT_PARAMS])
+
+
+def _param(value: Param) -> str:
+    return number(value, 6) if isinstance(value, float) else told(str(value), 80)
+
+
+def _silence(event: Event, language: Language) -> str:
+    match event:
+        case RunLost() | RunStalled():
+            return duration(event.silent_s, language)
+        case RunRecovered():
+            return duration(event.away_s, language)
+    return ""

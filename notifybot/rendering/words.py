@@ -1,0 +1,117 @@
+"""The few words that are no sentence and so not in a template: statuses, labels, and what an epoch is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from notifybot.events import (
+    AlertRaised,
+    CheckpointSaved,
+    EpochFinished,
+    Event,
+    RunEnded,
+    RunLost,
+    RunRecovered,
+    RunStalled,
+    RunStarted,
+)
+from notifybot.model import Language, Progress, Severity, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The names of a message's facts in one language."""
+
+    eta: str
+    elapsed: str
+    epoch_time: str
+    machine: str
+    device: str
+    checkpoint: str
+
+
+LABELS = {
+    Language.EN: Labels("ETA", "Elapsed", "Per epoch", "Machine", "Device", "Last checkpoint"),
+    Language.KO: Labels("남은 시간", "경과 시간", "에포크당", "장비", "장치", "마지막 체크포인트"),
+}
+
+_STATUSES: dict[Language, dict[str, str]] = {
+    Language.EN: {str(word): str(word) for word in (*Status, "stalled", "recovered", "alert")},
+    Language.KO: {
+        Status.RUNNING: "진행 중",
+        Status.FINISHED: "완료",
+        Status.STOPPED: "조기 종료",
+        Status.INTERRUPTED: "중단됨",
+        Status.FAILED: "실패",
+        Status.LOST: "연결 끊김",
+        "stalled": "멈춤",
+        "recovered": "복구됨",
+        "alert": "알림",
+    },
+}
+_EPOCH = {Language.EN: "epoch", Language.KO: "에포크"}
+_ENDINGS = {
+    Status.FINISHED: Severity.SUCCESS,
+    Status.INTERRUPTED: Severity.WARNING,
+    Status.FAILED: Severity.ERROR,
+    Status.LOST: Severity.ERROR,
+}
+
+
+def status_word(event: Event, language: Language) -> str:
+    """Return where a run stands after `event`, in one word or two."""
+    status = _status(event)
+    return _STATUSES[language].get(status, status)
+
+
+def _status(event: Event) -> str:
+    match event:
+        case RunEnded():
+            return event.status
+        case RunLost():
+            return Status.LOST
+        case RunStalled():
+            return "stalled"
+        case RunRecovered():
+            return "recovered"
+        case AlertRaised():
+            return "alert"
+        case RunStarted() | EpochFinished() | CheckpointSaved():
+            return Status.RUNNING
+
+
+def severity_of(event: Event) -> Severity:
+    """Return how much a person should care about `event`."""
+    match event:
+        case AlertRaised():
+            return event.severity
+        case RunEnded():
+            return _ENDINGS.get(event.status, Severity.INFO)
+        case RunLost():
+            return Severity.ERROR
+        case RunStalled():
+            return Severity.WARNING
+        case RunRecovered():
+            return Severity.SUCCESS
+        case EpochFinished():
+            return Severity.SUCCESS if event.new_best else Severity.INFO
+        case RunStarted() | CheckpointSaved():
+            return Severity.INFO
+
+
+def epoch_name(epoch: int, language: Language) -> str:
+    """Return what an epoch is called: "epoch 17"."""
+    return f"{_EPOCH[language]} {epoch}"
+
+
+def position(progress: Progress, language: Language) -> str:
+    """Return how far a run has come: "epoch 3/30", or "epoch 2 (3/30)" where the user's label is not the count.
+
+    Loops over `range(30)` label from 0, so the two differ more often than not. Empty before the first epoch.
+    """
+    share = f"{progress.done}/{progress.total}" if progress.total else ""
+    if progress.epoch is None:
+        return f"{_EPOCH[language]} {share or progress.done}" if progress.done else ""
+    if share and progress.epoch == progress.done:
+        return f"{_EPOCH[language]} {share}"
+    return epoch_name(progress.epoch, language) + (f" ({share})" if share else "")

@@ -1,0 +1,9 @@
+"""Slack and KakaoTalk on loopback: for tests, the demo, and dry runs without an account."""
+
+from __future__ import annotations
+
+from notifybot.sandbox.faults import Fault
+from notifybot.sandbox.server import Sandbox
+from notifybot.sandbox.wire import Request, Response, Service, json_response, text_response
+
+__all__ = ["Fault", "Request", "Response", "Sandbox", "Service", "json_response", "text_response"]

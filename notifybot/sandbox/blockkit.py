@@ -1,0 +1,241 @@
+"""What Slack refuses in a message's blocks and attachments, as data and as the words of its error answers.
+
+Limits: https://docs.slack.dev/reference/block-kit/blocks
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+BLOCKS = 50
+ATTACHMENTS = 100
+TEXT_OBJECT = 3000
+TABLE_ROWS, TABLE_COLUMNS, TABLE_CHARS = 100, 20, 10_000
+MARKDOWN_CHARS = 12_000
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why one place of a payload is refused. `error` is the Web API's word when it is not `invalid_blocks`."""
+
+    pointer: str
+    text: str
+    error: str = "invalid_blocks"
+
+    def __str__(self) -> str:
+        return f"[ERROR] {self.text} [json-pointer:{self.pointer}]"
+
+
+def problems(payload: Mapping[str, Any]) -> list[Problem]:
+    """Say all that Slack would refuse in `blocks` and `attachments` of a message; empty when it is fine."""
+    return list(_message(payload))
+
+
+def _message(payload: Mapping[str, Any]) -> Iterator[Problem]:
+    blocks = payload.get("blocks") or []
+    attachments = payload.get("attachments") or []
+    if not isinstance(blocks, list):
+        yield Problem("/blocks", "must be an array", "invalid_blocks_format")
+        return
+    if not isinstance(attachments, list) or not all(isinstance(each, dict) for each in attachments):
+        yield Problem("/attachments", "must be an array of objects", "invalid_attachments")
+        return
+    if len(attachments) > ATTACHMENTS:
+        yield Problem("/attachments", f"no more than {ATTACHMENTS} items allowed", "too_many_attachments")
+    yield from _blocks(blocks, "/blocks")
+    nested: list[Any] = []
+    for index, attachment in enumerate(attachments):
+        inner = attachment.get("blocks") or []
+        if not isinstance(inner, list):
+            yield Problem(f"/attachments/{index}/blocks", "must be an array", "invalid_attachments")
+            continue
+        yield from _blocks(inner, f"/attachments/{index}/blocks")
+        nested += inner
+    yield from _whole([each for each in [*blocks, *nested] if isinstance(each, dict)])
+
+
+def _whole(blocks: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    """Rules over all blocks of a message, wherever they stand."""
+    names = [each["block_id"] for each in blocks if "block_id" in each]
+    if len(names) != len(set(names)):
+        yield Problem("/blocks", "`block_id` must be unique within a message")
+    if sum(each.get("type") == "table" for each in blocks) > 1:
+        yield Problem("/blocks", "only_one_table_allowed", "invalid_attachments")
+    if sum(len(str(each.get("text", ""))) for each in blocks if each.get("type") == "markdown") > MARKDOWN_CHARS:
+        yield Problem("/blocks", f"must be less than {MARKDOWN_CHARS + 1} characters", "msg_blocks_too_long")
+
+
+def _blocks(blocks: Sequence[Any], at: str) -> Iterator[Problem]:
+    if len(blocks) > BLOCKS:
+        yield Problem(at, f"no more than {BLOCKS} items allowed")
+    for index, block in enumerate(blocks):
+        yield from _block(block, f"{at}/{index}")
+
+
+def _block(block: Any, at: str) -> Iterator[Problem]:
+    if not isinstance(block, dict):
+        yield Problem(at, "must be an object")
+        return
+    check = _CHECKS.get(block.get("type", ""))
+    if check is None:
+        yield Problem(f"{at}/type", f"unsupported type: {block.get('type')}")
+        return
+    name = block.get("block_id")
+    if name is not None and not (isinstance(name, str) and 1 <= len(name) <= 255):
+        yield Problem(f"{at}/block_id", "must be a string of 1 to 255 characters")
+    unknown = set(block) - {"type", "block_id"} - _KEYS[block["type"]]
+    if unknown:
+        yield Problem(at, f"additional property: {min(unknown)}")
+    yield from check(block, at)
+
+
+def _text(value: Any, at: str, limit: int, kinds: tuple[str, ...] = ("plain_text", "mrkdwn")) -> Iterator[Problem]:
+    """A text object: `{"type": "plain_text" | "mrkdwn", "text": "…"}`."""
+    if not isinstance(value, dict):
+        yield Problem(at, "missing required field or not an object")
+        return
+    kind = value.get("type")
+    if kind not in kinds:
+        yield Problem(f"{at}/type", f"must be one of {', '.join(kinds)}")
+    unknown = set(value) - {"type", "text", "emoji" if kind == "plain_text" else "verbatim"}
+    if unknown:
+        yield Problem(at, f"additional property: {min(unknown)}")
+    yield from _string(value.get("text"), f"{at}/text", limit)
+
+
+def _string(value: Any, at: str, limit: int, least: int = 1) -> Iterator[Problem]:
+    if not isinstance(value, str):
+        yield Problem(at, "must be a string")
+    elif len(value) < least:
+        yield Problem(at, f"must be more than {least - 1} characters")
+    elif len(value) > limit:
+        yield Problem(at, f"must be less than {limit + 1} characters")
+
+
+def _items(value: Any, at: str, limit: int) -> Iterator[Problem]:
+    if not isinstance(value, list):
+        yield Problem(at, "must be an array")
+    elif not 1 <= len(value) <= limit:
+        yield Problem(at, f"must have 1 to {limit} items")
+
+
+def _header(block: dict[str, Any], at: str) -> Iterator[Problem]:
+    yield from _text(block.get("text"), f"{at}/text", 150, ("plain_text",))
+
+
+def _section(block: dict[str, Any], at: str) -> Iterator[Problem]:
+    if "text" not in block and "fields" not in block:
+        yield Problem(at, "missing required field: text or fields")
+    if "text" in block:
+        yield from _text(block["text"], f"{at}/text", TEXT_OBJECT)
+    if "fields" in block:
+        yield from _items(block["fields"], f"{at}/fields", 10)
+        for index, field in enumerate(block["fields"] if isinstance(block["fields"], list) else []):
+            yield from _text(field, f"{at}/fields/{index}", 2000)
+
+
+def _context(block: dict[str, Any], at: str) -> Iterator[Problem]:
+    elements = block.get("elements")
+    yield from _items(elements, f"{at}/elements", 10)
+    for index, element in enumerate(elements if isinstance(elements, list) else []):
+        if isinstance(element, dict) and element.get("type") == "image":
+            yield from _image(element, f"{at}/elements/{index}")
+        else:
+            yield from _text(element, f"{at}/elements/{index}", TEXT_OBJECT)
+
+
+def _image(block: dict[str, Any], at: str) -> Iterator[Problem]:
+    yield from _string(block.get("alt_text"), f"{at}/alt_text", 2000)
+    if "slack_file" not in block:
+        yield from _string(block.get("image_url"), f"{at}/image_url", 3000)
+    if "title" in block:
+        yield from _text(block["title"], f"{at}/title", 2000, ("plain_text",))
+
+
+def _markdown(block: dict[str, Any], at: str) -> Iterator[Problem]:
+    yield from _string(block.get("text"), f"{at}/text", MARKDOWN_CHARS)
+
+
+def _table(block: dict[str, Any], at: str) -> Iterator[Problem]:
+    rows = block.get("rows")
+    yield from _items(rows, f"{at}/rows", TABLE_ROWS)
+    if len(block.get("column_settings") or []) > TABLE_COLUMNS:
+        yield Problem(f"{at}/column_settings", f"must have 1 to {TABLE_COLUMNS} items")
+    chars = 0
+    for y, row in enumerate(rows if isinstance(rows, list) else []):
+        yield from _items(row, f"{at}/rows/{y}", TABLE_COLUMNS)
+        for x, cell in enumerate(row if isinstance(row, list) else []):
+            yield from _cell(cell, f"{at}/rows/{y}/{x}")
+            chars += len(str(cell.get("text", ""))) if isinstance(cell, dict) else 0
+    if chars > TABLE_CHARS:
+        yield Problem(
+            f"{at}/rows", f"must be less than {TABLE_CHARS + 1} characters in all cells", "invalid_attachments"
+        )
+
+
+def _cell(cell: Any, at: str) -> Iterator[Problem]:
+    if not isinstance(cell, dict):
+        yield Problem(at, "must be an object")
+    elif cell.get("type") == "rich_text":
+        yield from _rich_text(cell, at)
+    elif cell.get("type") == "raw_text":
+        yield from _string(cell.get("text"), f"{at}/text", TABLE_CHARS)
+    else:
+        yield Problem(f"{at}/type", f"unsupported type: {cell.get('type')}")
+
+
+def _rich_text(block: dict[str, Any], at: str) -> Iterator[Problem]:
+    elements = block.get("elements")
+    if not isinstance(elements, list):
+        yield Problem(f"{at}/elements", "must be an array")
+        return
+    for index, element in enumerate(elements):
+        where = f"{at}/elements/{index}"
+        kind = element.get("type") if isinstance(element, dict) else None
+        if kind == "rich_text_list":
+            yield from _rich_text({"elements": element.get("elements")}, where)
+        elif kind in ("rich_text_section", "rich_text_preformatted", "rich_text_quote"):
+            yield from _spans(element.get("elements"), f"{where}/elements")
+        else:
+            yield Problem(f"{where}/type", f"unsupported type: {kind}")
+
+
+def _spans(spans: Any, at: str) -> Iterator[Problem]:
+    if not isinstance(spans, list):
+        yield Problem(at, "must be an array")
+        return
+    for index, span in enumerate(spans):
+        kind = span.get("type") if isinstance(span, dict) else None
+        if kind in ("text", "link"):
+            required = "text" if kind == "text" else "url"
+            yield from _string(span.get(required), f"{at}/{index}/{required}", TEXT_OBJECT)
+        elif kind not in ("broadcast", "channel", "color", "date", "emoji", "user", "usergroup"):
+            yield Problem(f"{at}/{index}/type", f"unsupported type: {kind}")
+
+
+def _nothing(block: dict[str, Any], at: str) -> Iterator[Problem]:
+    return iter(())
+
+
+_CHECKS: dict[str, Callable[[dict[str, Any], str], Iterator[Problem]]] = {
+    "header": _header,
+    "section": _section,
+    "context": _context,
+    "divider": _nothing,
+    "image": _image,
+    "markdown": _markdown,
+    "table": _table,
+    "rich_text": _rich_text,
+}
+_KEYS: dict[str, set[str]] = {
+    "header": {"text", "level"},
+    "section": {"text", "fields", "accessory", "expand"},
+    "context": {"elements"},
+    "divider": set(),
+    "image": {"image_url", "alt_text", "title", "slack_file"},
+    "markdown": {"text"},
+    "table": {"rows", "column_settings"},
+    "rich_text": {"elements"},
+}

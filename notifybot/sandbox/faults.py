@@ -1,0 +1,64 @@
+"""Faults to order: what goes wrong between a client and a service, done on the raw socket."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from dataclasses import dataclass, field
+from typing import Literal
+
+from notifybot.sandbox.wire import Response
+
+FaultKind = Literal["hang", "reset_before", "reset_after", "status", "garbage", "delay", "refuse"]
+HTML = b"<!DOCTYPE html><html><body><h1>Bad gateway</h1></body></html>"
+
+
+@dataclass
+class Fault:
+    """What happens to the next `times` requests whose path contains `path`.
+
+    hang: no answer (until `seconds`, or the end when 0), then the connection drops · reset_before: RST, nothing was
+    processed · reset_after: processed, then RST instead of the answer · status: answered with `status`, `body`,
+    `headers`, nothing processed · garbage: 200 with `body`, or with an HTML page · delay: answered after `seconds` ·
+    refuse: RST as soon as it is accepted, before a byte is read, whatever the path. (`Sandbox.down` closes the port.)
+    """
+
+    kind: FaultKind
+    path: str = ""
+    times: int = 1
+    status: int = 500
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def answer(self) -> Response:
+        """The ready-made answer of a `status` or `garbage` fault."""
+        if self.kind == "garbage":
+            return Response(200, self.body or HTML, {"Content-Type": "text/html", **self.headers})
+        return Response(self.status, self.body, {"Content-Type": "text/plain", **self.headers})
+
+
+class FaultList(list[Fault]):
+    """The faults still to happen; the first that fits a request is used up by it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+
+    def take(self, path: str, *kinds: FaultKind) -> Fault | None:
+        """Use up one occurrence of the first fault of these kinds that fits `path`."""
+        with self._lock:
+            for fault in self:
+                if fault.kind in kinds and fault.path in path:
+                    fault.times -= 1
+                    if fault.times <= 0:
+                        self.remove(fault)
+                    return fault
+        return None
+
+
+def reset(connection: socket.socket) -> None:
+    """End a connection with RST, as a crashing proxy does."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()

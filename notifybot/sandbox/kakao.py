@@ -1,0 +1,101 @@
+"""KakaoTalk on loopback: the login under `/auth`, the API under `/api`, with knobs, faults and a phone to look at."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+
+from notifybot.clock import Clock
+from notifybot.sandbox import kakao_auth, kakao_talk
+from notifybot.sandbox.kakao_errors import api_failure, login_failure
+from notifybot.sandbox.kakao_world import (
+    CLIENT_SECRET,
+    REDIRECT_URI,
+    REFRESH_TOKEN,
+    REST_API_KEY,
+    Friend,
+    KakaoFault,
+    KakaoMessage,
+    KakaoWorld,
+)
+from notifybot.sandbox.wire import Request, Response
+
+__all__ = [
+    "CLIENT_SECRET",
+    "REDIRECT_URI",
+    "REFRESH_TOKEN",
+    "REST_API_KEY",
+    "Friend",
+    "KakaoFault",
+    "KakaoMessage",
+    "KakaoService",
+]
+
+_AFTER_DELIVERY = -603
+_IMAGE = re.compile(r"/api/images/(\d+)")
+
+_ROUTES: dict[tuple[str, str], Callable[[KakaoWorld, Request], Response]] = {
+    ("GET", "/auth/oauth/authorize"): kakao_auth.authorize,
+    ("POST", "/auth/oauth/token"): kakao_auth.token,
+    ("POST", "/api/v2/api/talk/memo/default/send"): kakao_talk.send_memo,
+    ("GET", "/api/v1/api/talk/friends"): kakao_talk.list_friends,
+    ("POST", "/api/v1/api/talk/friends/message/default/send"): kakao_talk.send_to_friends,
+    ("POST", "/api/v2/api/talk/message/image/upload"): kakao_talk.upload_image,
+    ("GET", "/api/v1/user/access_token_info"): kakao_talk.access_token_info,
+    ("GET", "/api/v2/user/scopes"): kakao_talk.scopes,
+    ("POST", "/api/v1/user/logout"): kakao_talk.logout,
+    ("POST", "/api/v1/user/unlink"): kakao_talk.unlink,
+}
+
+
+class KakaoService(KakaoWorld):
+    """Answers as Kakao would. Its attributes are the knobs; `messages` is what arrived."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self._lock = threading.RLock()
+
+    def handle(self, request: Request) -> Response | None:
+        """Answer a request, or say None for a path that Kakao does not have."""
+        with self._lock:
+            image = _IMAGE.fullmatch(request.path)
+            if request.method == "GET" and image:
+                return self._image(int(image.group(1)))
+            route = _ROUTES.get((request.method, request.path))
+            return self._answer(route, request) if route else None
+
+    def _answer(self, route: Callable[[KakaoWorld, Request], Response], request: Request) -> Response:
+        fault = self._fault(request.path)
+        if fault and fault.code != _AFTER_DELIVERY:
+            return _faulty(fault)
+        try:
+            response = route(self, request)
+        except kakao_talk.Rejection as rejection:
+            response = rejection.response
+        return _faulty(fault) if fault and response.status == 200 else response
+
+    def _fault(self, path: str) -> KakaoFault | None:
+        """The first fault to order for a path, used up once. A code belongs to the side that speaks it."""
+        for fault in self.faults:
+            side = {int: "/api/", str: "/auth/"}.get(type(fault.code), "")
+            if path.startswith(side) and fault.path in path:
+                fault.times -= 1
+                if fault.times <= 0:
+                    self.faults.remove(fault)
+                return fault
+        return None
+
+    def _image(self, number: int) -> Response | None:
+        if not 1 <= number <= len(self.images):
+            return None
+        return Response(200, self.images[number - 1], {"Content-Type": "application/octet-stream"})
+
+
+def _faulty(fault: KakaoFault) -> Response:
+    match fault.code:
+        case int(code):
+            return api_failure(code)
+        case str(code):
+            return login_failure(code, fault.status or None)
+    return Response(fault.status, fault.body, {"Content-Type": "text/html;charset=UTF-8"})

@@ -1,0 +1,173 @@
+"""What the pretended Kakao knows: one app, one account, its tokens, what it was sent, and what was counted.
+
+Shapes and texts follow the test fixtures of Kakao's own SDK (github.com/kakao/kakao_flutter_sdk, test_resources) and
+developers.kakao.com/docs. The attributes are the knobs: set them at any time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone, tzinfo
+from typing import Any
+from urllib.parse import urlsplit
+
+from notifybot.clock import Clock
+
+REST_API_KEY = "kakao-canary-rest-api-key"
+CLIENT_SECRET = "kakao-canary-client-secret"  # noqa: S105 - nothing here is a secret, that is the point
+REFRESH_TOKEN = "kakao-canary-refresh-token"  # noqa: S105
+REDIRECT_URI = "https://localhost"
+KST = timezone(timedelta(hours=9), "KST")
+
+
+@dataclass
+class KakaoMessage:
+    """A message that arrived in a chat room. `pushed`: the phone rang. `link_dead`: a tap leads nowhere."""
+
+    at: datetime
+    text: str
+    template: dict[str, Any]
+    ok: bool = True
+    pushed: bool = False
+    link_dead: bool = False
+    truncated: bool = False
+    receiver: str = "me"
+
+
+@dataclass
+class KakaoFault:
+    """What the next `times` requests to a path with `path` in it get instead of their answer.
+
+    `code` is a number of the API (-1, -7, -10, -9798, …) or a word of the login ("KOE003"); -603 comes after the
+    message was delivered. Without a code, `status` and `body` are sent as they stand: an empty 502, a 200 with HTML.
+    """
+
+    code: int | str | None = None
+    path: str = ""
+    times: int = 1
+    status: int = 0
+    body: bytes = b""
+
+
+@dataclass
+class Grant:
+    """A token that was given out."""
+
+    scopes: frozenset[str]
+    expires_at: datetime
+
+
+@dataclass
+class Code:
+    """An authorization code: good once, for one redirect address."""
+
+    redirect_uri: str
+    scopes: frozenset[str]
+    expires_at: datetime
+
+
+@dataclass
+class Friend:
+    """Somebody on the account's friends list."""
+
+    uuid: str
+    nickname: str
+    refuses: bool = False
+
+
+@dataclass
+class KakaoWorld:
+    """The state, all of it open to tests."""
+
+    clock: Clock
+    # the app, as its console pages would show it
+    rest_api_key: str = REST_API_KEY
+    client_secret: str | None = None  # set: required, as for keys made since December 2025
+    client_secret_status: int = 401  # some saw 400
+    redirect_uris: set[str] = field(default_factory=lambda: {REDIRECT_URI, "http://localhost:8765/callback"})
+    domains: set[str] = field(default_factory=lambda: {"https://developers.kakao.com"})
+    login_on: bool = True
+    enabled_scopes: set[str] = field(default_factory=lambda: {"talk_message", "friends"})
+    ip_allowed: bool = True
+    # the person
+    user_id: int = 2043789651
+    app_id: int = 1043126
+    linked: bool = True
+    denies: bool = False
+    friends: list[Friend] = field(default_factory=list)
+    # how Kakao behaves where its documents leave it open
+    strict_text: bool = True  # False: a text over 200 is accepted and cut
+    old_refresh_token_survives: bool = True
+    memo_counts_as_pair: bool = True
+    access_lives_s: float = 21599.0
+    refresh_lives_s: float = 5183999.0
+    rotates_below_s: float = 30 * 86400.0
+    code_lives_s: float = 600.0
+    sender_limit: int = 100
+    receiver_limit: int = 100
+    pair_limit: int = 20
+    app_limit: int = 30_000
+    image_limit_bytes: int = 5 * 1024 * 1024
+    day_zone: tzinfo = KST
+    # what happened
+    faults: list[KakaoFault] = field(default_factory=list)
+    messages: list[KakaoMessage] = field(default_factory=list)
+    images: list[bytes] = field(default_factory=list)
+    access_tokens: dict[str, Grant] = field(default_factory=dict)
+    refresh_tokens: dict[str, Grant] = field(default_factory=dict)
+    codes: dict[str, Code] = field(default_factory=dict)
+    refreshes: int = 0
+    sent_by_day: Counter[tuple[str, str]] = field(default_factory=Counter)  # (day, what is counted)
+    _issued: int = 0
+
+    def __post_init__(self) -> None:
+        self.refresh_tokens[REFRESH_TOKEN] = self.grant(frozenset({"talk_message"}), self.refresh_lives_s)
+
+    def grant(self, scopes: frozenset[str], lives_s: float) -> Grant:
+        """A token's rights from now on."""
+        return Grant(scopes, self.clock.now() + timedelta(seconds=lives_s))
+
+    def name_for(self, kind: str) -> str:
+        """A fresh value for a token or code; the same ones in the same order every time."""
+        self._issued += 1
+        return f"kakao-canary-{kind}-{self._issued}"
+
+    def used_up(self, receiver: str, *, pair: bool) -> int | None:
+        """The code of the first daily limit that one more message would break."""
+        limits = [("app", self.app_limit, -10), ("sender", self.sender_limit, -532)]
+        limits += [(f"receiver {receiver}", self.receiver_limit, -533)]
+        limits += [(f"pair {receiver}", self.pair_limit, -536)] if pair else []
+        return next((code for what, limit, code in limits if self.sent_today(what) >= limit), None)
+
+    def sent_today(self, what: str) -> int:
+        """The count of today: "app", "sender", "receiver NAME" or "pair NAME"; the memo's receiver is "me"."""
+        return self.sent_by_day[(self._day(), what)]
+
+    def deliver(self, message: KakaoMessage) -> None:
+        """Put a message into its room and count it."""
+        self.messages.append(message)
+        for what in ("app", "sender", f"receiver {message.receiver}", f"pair {message.receiver}"):
+            self.sent_by_day[(self._day(), what)] += 1
+
+    def leads_nowhere(self, template: dict[str, Any]) -> bool:
+        """True when a link of the template is on a domain that the app has not registered."""
+        return not all(_origin(url) in self.domains for url in _web_urls(template))
+
+    def _day(self) -> str:
+        return self.clock.now().astimezone(self.day_zone).date().isoformat()
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _web_urls(value: object) -> list[str]:
+    """Every `web_url` and `mobile_web_url` below a value."""
+    if isinstance(value, list):
+        return [url for each in value for url in _web_urls(each)]
+    if not isinstance(value, dict):
+        return []
+    own = [value[key] for key in ("web_url", "mobile_web_url") if isinstance(value.get(key), str)]
+    return own + [url for each in value.values() for url in _web_urls(each)]

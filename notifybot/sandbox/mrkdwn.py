@@ -1,0 +1,84 @@
+"""Slack's own markup turned into HTML, for the page that shows what a reader would see."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from markupsafe import Markup, escape
+
+_PARTS = re.compile(
+    r"```\n?(?P<fence>.+?)\n?```|`(?P<code>[^`\n]+)`|<(?P<entity>[^<>]+)>"
+    r"|(?<![\w*])\*(?P<b>\S(?:[^*\n]*\S)?)\*(?![\w*])"
+    r"|(?<![\w_])_(?P<i>\S(?:[^_\n]*\S)?)_(?![\w_])"
+    r"|(?<![\w~])~(?P<s>\S(?:[^~\n]*\S)?)~(?![\w~])",
+    re.DOTALL,
+)
+_DATE = re.compile(r"!date\^(\d+)\^([^|^]+)(?:\^[^|]*)?(?:\|(.*))?", re.DOTALL)
+_WEEKDAYS = {"ko": "월화수목금토일", "en": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")}
+_LINKS = ("https://", "http://", "mailto:")
+
+
+def to_html(text: str, language: str, now: datetime) -> Markup:
+    """Return mrkdwn as HTML that is safe to put in a page: only what Slack knows becomes a tag."""
+    done, result = 0, Markup("")
+    for part in _PARTS.finditer(text):
+        result += _plain(text[done : part.start()]) + _part(part, language, now)
+        done = part.end()
+    return result + _plain(text[done:])
+
+
+def _plain(text: str) -> Markup:
+    return Markup("<br>").join(escape(line) for line in unescape(text).split("\n"))
+
+
+def unescape(text: str) -> str:
+    """Return the text that a reader sees for Slack's three entities."""
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+def _part(part: re.Match[str], language: str, now: datetime) -> Markup:
+    kind, inner = str(part.lastgroup), part[str(part.lastgroup)]
+    if kind == "fence":
+        return Markup("<pre>{}</pre>").format(unescape(inner))
+    if kind == "code":
+        return Markup("<code>{}</code>").format(unescape(inner))
+    if kind == "entity":
+        return _entity(inner, language, now)
+    return Markup("<{0}>{1}</{0}>").format(Markup(kind), to_html(inner, language, now))  # noqa: S704  b, i or s
+
+
+def _entity(inner: str, language: str, now: datetime) -> Markup:
+    """What stands between `<` and `>`: a date, a mention, or a link."""
+    if date := _DATE.fullmatch(inner):
+        moment = datetime.fromtimestamp(int(date[1]), now.tzinfo)
+        return Markup('<span class="date">{}</span>').format(formatted(date[2], moment, language, now))
+    target, _, label = inner.partition("|")
+    if target[:1] in "!@#":
+        return Markup('<span class="mention">{}</span>').format("@" + (unescape(label) or target.lstrip("!@#")))
+    if target.startswith(_LINKS):
+        shown = unescape(label or target)
+        return Markup('<a href="{}" rel="noreferrer">{}</a>').format(unescape(target), shown)
+    return escape(f"<{unescape(inner)}>")
+
+
+def formatted(pattern: str, moment: datetime, language: str, now: datetime) -> str:
+    """Fill Slack's date tokens, such as `{date_short_pretty} {time}`, the way its clients do.
+
+    Beside Slack's own it knows `{clock}` and `{weekday}`, for a phone's lock screen.
+    """
+    days = (now.date() - moment.date()).days
+    korean = language == "ko"
+    date = f"{moment.month}월 {moment.day}일" if korean else f"{moment:%b} {moment.day}"
+    near = {0: "오늘" if korean else "Today", 1: "어제" if korean else "Yesterday"}.get(days, date)
+    hour = moment.hour % 12 or 12
+    half = ("오전", "오후") if korean else ("AM", "PM")
+    part = half[moment.hour >= 12]
+    time = f"{part} {hour}:{moment:%M}" if korean else f"{hour}:{moment:%M} {part}"
+    for token in ("date_short_pretty", "date_pretty", "date_long_pretty"):
+        pattern = pattern.replace(f"{{{token}}}", near)
+    for token in ("date_short", "date", "date_long"):
+        pattern = pattern.replace(f"{{{token}}}", date)
+    weekday = _WEEKDAYS["ko" if korean else "en"][moment.weekday()] + ("요일" if korean else "")
+    pattern = pattern.replace("{clock}", f"{moment:%H:%M}").replace("{weekday}", weekday)
+    return pattern.replace("{time_secs}", time).replace("{time}", time)

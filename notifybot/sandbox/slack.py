@@ -1,0 +1,267 @@
+"""A Slack workspace that exists in memory: incoming webhook and Web API, with Slack's own answers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from notifybot.clock import Clock
+from notifybot.sandbox import blockkit
+from notifybot.sandbox.wire import Request, Response, json_response, text_response
+from notifybot.sandbox.workspace import (
+    BOT_ID,
+    BOT_TOKEN,
+    BOT_USER,
+    CHANNEL,
+    TEAM,
+    TEXT_CHARS,
+    UPDATE_TEXT_CHARS,
+    WEBHOOK_PATH,
+    WEBHOOK_STATUS,
+    SlackChannel,
+    SlackError,
+    SlackMessage,
+    SlackRevision,
+)
+
+
+class SlackService:
+    """Answers as Slack does. Knobs are plain attributes, to be set while it runs.
+
+    `messages` holds all that was accepted, oldest first; `calls` each Web API method with its arguments (and
+    "webhook"). `burst` is how many messages a channel may get at once before it is held to one a second (None: no
+    limit). `refuse` orders an error for the next calls. `unknown_blocks` names block types to be refused, as where a
+    new one is not rolled out yet.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.messages: list[SlackMessage] = []
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.tokens = {BOT_TOKEN}
+        self.channels = {"C0TRAINING": SlackChannel("C0TRAINING", CHANNEL), "C0OTHER": SlackChannel("C0OTHER", "other")}
+        self.webhooks = {WEBHOOK_PATH: "C0TRAINING"}
+        self.unknown_blocks: set[str] = set()
+        self.burst: int | None = None
+        self._refusals: list[tuple[str, str]] = []
+        self._buckets: dict[str, tuple[float, float]] = {}
+        self._last_s = 0.0
+        self._clock = clock
+        self._lock = threading.RLock()
+
+    def refuse(self, method: str, error: str, times: int = 1) -> None:
+        """Answer the next `times` calls of a method ("webhook" for the webhook) with this error."""
+        self._refusals += [(method, error)] * times
+
+    def thread(self, ts: str) -> list[SlackMessage]:
+        """The replies to a root message, oldest first."""
+        return [each for each in self.messages if each.thread_ts == ts]
+
+    @property
+    def roots(self) -> list[SlackMessage]:
+        """The messages that are no replies, oldest first."""
+        return [each for each in self.messages if each.thread_ts is None]
+
+    def delete(self, message: SlackMessage) -> None:
+        """Remove a message, as a person would."""
+        self.messages.remove(message)
+
+    def handle(self, request: Request) -> Response | None:
+        """Answer a request under `/api/` or `/services/`; None for any other path."""
+        with self._lock:
+            if request.path.startswith("/services/"):
+                return self._webhook(request)
+            if request.path.startswith("/api/"):
+                return self._api(request.path.removeprefix("/api/"), request)
+        return None
+
+    # ------------------------------------------------------------------ webhook
+
+    def _webhook(self, request: Request) -> Response:
+        channel = self.channels.get(self.webhooks.get(request.path, ""))
+        if channel is None:
+            return text_response("no_service", 404)
+        try:
+            payload = json.loads(request.body)
+            if request.method != "POST" or not isinstance(payload, dict):
+                raise SlackError("invalid_payload")
+            self.calls.append(("webhook", payload))
+            self._refused("webhook")
+            self._accept(payload, channel, "webhook")
+        except ValueError:
+            return text_response("invalid_payload", 400)
+        except SlackError as error:
+            if error.error == "ratelimited":
+                return Response(429, b"rate_limited", {"Retry-After": "1"})
+            return text_response(error.error, WEBHOOK_STATUS.get(error.error, 400))
+        return text_response("ok")
+
+    # ------------------------------------------------------------------ Web API
+
+    def _api(self, method: str, request: Request) -> Response:
+        try:
+            arguments = _arguments(request)
+            self.calls.append((method, arguments))
+            return json_response({"ok": True, **self._call(method, request.bearer, arguments)})
+        except SlackError as error:
+            if error.error == "ratelimited":
+                response = json_response({"ok": False, "error": "ratelimited"}, 429)
+                return Response(429, response.body, response.headers | {"Retry-After": "1"})
+            return json_response({"ok": False, "error": error.error, **error.more})
+
+    def _call(self, method: str, token: str | None, arguments: dict[str, Any]) -> dict[str, Any]:
+        if not token:
+            raise SlackError("not_authed")
+        if token not in self.tokens:
+            raise SlackError("invalid_auth")
+        self._refused(method)
+        match method:
+            case "auth.test":
+                return {
+                    "url": "https://sandbox.slack.com/",
+                    "team": "Sandbox",
+                    "user": "notifybot",
+                    "team_id": TEAM,
+                    "user_id": BOT_USER,
+                    "bot_id": BOT_ID,
+                    "is_enterprise_install": False,
+                }
+            case "chat.postMessage":
+                return self._post(arguments)
+            case "chat.update":
+                return self._update(arguments)
+            case "chat.getPermalink":
+                return self._permalink(arguments)
+        raise SlackError("unknown_method", req_method=method)
+
+    def _post(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        channel = self._channel(arguments, by_name=True)
+        message = self._accept(arguments, channel, "bot")
+        return {"channel": channel.id, "ts": message.ts, "message": _described(message)}
+
+    def _update(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        channel = self._channel(arguments, by_name=False)
+        message = self._find(channel, arguments.get("ts"))
+        if message.via != "bot":
+            raise SlackError("cant_update_message")
+        if len(arguments.get("text") or "") > UPDATE_TEXT_CHARS:
+            raise SlackError("msg_too_long")
+        self._validate(arguments)
+        now = message.now
+        says_text = arguments.get("text") is not None  # text without blocks takes the blocks away
+        blocks = arguments.get("blocks", [] if says_text else now.blocks)
+        attachments = arguments.get("attachments", [] if says_text else now.attachments)
+        message.revisions.append(SlackRevision(self._clock.now(), arguments.get("text") or "", blocks, attachments))
+        return {"channel": channel.id, "ts": message.ts, "text": message.text, "message": _described(message)}
+
+    def _permalink(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        channel = self._channel(arguments, by_name=False)
+        message = self._find(channel, arguments.get("message_ts"))
+        link = f"https://sandbox.slack.com/archives/{channel.id}/p{message.ts.replace('.', '')}"
+        return {"channel": channel.id, "permalink": link}
+
+    # ------------------------------------------------------------------ rules
+
+    def _refused(self, method: str) -> None:
+        for refusal in self._refusals:
+            if refusal[0] == method:
+                self._refusals.remove(refusal)
+                raise SlackError(refusal[1])
+
+    def _channel(self, arguments: Mapping[str, Any], *, by_name: bool) -> SlackChannel:
+        wanted = str(arguments.get("channel") or "")
+        channel = self.channels.get(wanted)
+        if channel is None and by_name:
+            channel = next((each for each in self.channels.values() if each.name == wanted.removeprefix("#")), None)
+        if channel is None:
+            raise SlackError("channel_not_found")
+        if not channel.member:
+            raise SlackError("not_in_channel")
+        return channel
+
+    def _find(self, channel: SlackChannel, ts: Any) -> SlackMessage:
+        for message in self.messages:
+            if message.channel == channel.id and message.ts == ts:
+                return message
+        raise SlackError("message_not_found")
+
+    def _accept(self, payload: dict[str, Any], channel: SlackChannel, via: str) -> SlackMessage:
+        if channel.archived:
+            raise SlackError("is_archived" if via == "bot" else "channel_is_archived")
+        if not any(payload.get(key) for key in ("text", "blocks", "attachments")):
+            raise SlackError("no_text")
+        self._validate(payload)
+        thread_ts = payload.get("thread_ts")
+        if thread_ts is not None and self._find(channel, thread_ts).thread_ts is not None:
+            raise SlackError("cannot_reply_to_message")
+        self._limit(channel)
+        text = (payload.get("text") or "")[:TEXT_CHARS]  # Slack cuts longer text without a word
+        revision = SlackRevision(self._clock.now(), text, payload.get("blocks") or [], payload.get("attachments") or [])
+        broadcast = bool(thread_ts and payload.get("reply_broadcast"))
+        message = SlackMessage(channel.id, self._ts(), via, [revision], thread_ts, broadcast)
+        self.messages.append(message)
+        return message
+
+    def _validate(self, payload: Mapping[str, Any]) -> None:
+        found = blockkit.problems(payload)
+        found += [
+            blockkit.Problem(f"/{name}", f"unsupported type: {name}") for name in sorted(self.unknown_blocks)
+            if f'"type": "{name}"' in json.dumps(payload)
+        ]  # fmt: skip
+        if found:
+            raise SlackError(
+                found[0].error,
+                errors=[f"{each.text} [json-pointer:{each.pointer}]" for each in found],
+                response_metadata={"messages": [str(each) for each in found]},
+            )
+
+    def _limit(self, channel: SlackChannel) -> None:
+        if self.burst is None:
+            return
+        now = self._clock.monotonic()
+        tokens, at = self._buckets.get(channel.id, (float(self.burst), now))
+        tokens = min(float(self.burst), tokens + now - at)
+        self._buckets[channel.id] = (max(tokens - 1, 0.0) if tokens >= 1 else tokens, now)
+        if tokens < 1:
+            raise SlackError("ratelimited")
+
+    def _ts(self) -> str:
+        """The moment as Slack names messages by: unique and growing, even where the clock stands still."""
+        self._last_s = max(self._clock.now().timestamp(), round(self._last_s + 0.000001, 6))
+        return f"{self._last_s:.6f}"
+
+
+def _arguments(request: Request) -> dict[str, Any]:
+    """Arguments as JSON, as a form, or in the query; in the latter two, blocks and attachments are JSON strings."""
+    if "json" in request.headers.get("content-type", ""):
+        try:
+            value = json.loads(request.body or b"{}")
+        except ValueError:
+            raise SlackError("invalid_json") from None
+        if not isinstance(value, dict):
+            raise SlackError("json_not_object")
+        return value
+    values: dict[str, Any] = {**request.query, **request.form}
+    for name in ("blocks", "attachments"):
+        if name in values:
+            try:
+                values[name] = json.loads(values[name])
+            except ValueError:
+                raise SlackError("invalid_blocks_format") from None
+    return values
+
+
+def _described(message: SlackMessage) -> dict[str, Any]:
+    now = message.now
+    described: dict[str, Any] = {
+        "type": "message",
+        "user": BOT_USER,
+        "bot_id": BOT_ID,
+        "ts": message.ts,
+        "text": now.text,
+    }
+    described |= {"blocks": now.blocks, "attachments": now.attachments}
+    if message.thread_ts:
+        described["thread_ts"] = message.thread_ts
+    return described

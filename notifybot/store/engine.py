@@ -1,0 +1,193 @@
+"""Opening the database, and the one way to write to it.
+
+One connection per process, opened after any fork and guarded by a lock: two connections that write and checkpoint
+at the same moment can corrupt a WAL file in SQLite before 3.51.3 (https://sqlite.org/wal.html#walresetbug).
+For the same reason automatic checkpoints are off, and ours are taken under a lock that all processes share.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from notifybot.clock import SYSTEM, Clock
+from notifybot.errors import StoreError
+from notifybot.store.files import APPLICATION_ID, make_private, set_aside_if_damaged
+from notifybot.store.migrate import upgrade
+from notifybot.store.schema import memories
+
+PAGE_BYTES = 4096
+CAP_BYTES = 64 * 1024 * 1024
+_WAL_LIMIT_BYTES = 4 * 1024 * 1024
+
+
+class Store:
+    """The open database of one process. Every write is on disk (fsync) when `transaction` ends without an error."""
+
+    def __init__(self, engine: Engine, path: Path, *, clock: Clock, patience_s: float) -> None:
+        self.path = path
+        self.clock = clock
+        self.set_aside: Path | None = None
+        self._engine = engine
+        self._lock = threading.RLock()
+        self._patience_s = patience_s
+        self._pid = os.getpid()
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls, path: Path, *, clock: Clock = SYSTEM, patience_s: float = 0.04, cap_bytes: int = CAP_BYTES
+    ) -> Store:
+        """Open the file, made or migrated when needed; mode 0600, folder 0700.
+
+        A damaged or foreign file is renamed, named by `set_aside`, and a new one begun. `patience_s` bounds how long
+        a writer waits for another thread or process, in seconds. Raises StoreError when no database can be had there.
+        """
+        path = path.expanduser().absolute()
+        try:
+            make_private(path)
+            aside = set_aside_if_damaged(path, clock.now())
+            engine = _engine(path, patience_s, cap_bytes)
+            store = cls(engine, path, clock=clock, patience_s=patience_s)
+            with _exclusive(path.with_suffix(".lock")), store._engine.connect() as connection:
+                upgrade(connection)
+        except (OSError, DBAPIError) as error:
+            raise StoreError(f"no database can be opened at {path}: {_reason(error)}; set NOTIFYBOT_STATE_DIR to a local folder") from error
+        store.set_aside = aside
+        return store
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Hold the write lock; commit at the end, roll back on an error.
+
+        Raises StoreError when the database is busy, full or broken. After a failed commit the outcome is unknown
+        (an fsync error may come after the write): records carry unique ids so that repeating them is harmless.
+        """
+        if os.getpid() != self._pid:
+            raise StoreError("a forked child may not use its parent's database connection")
+        if not self._lock.acquire(timeout=self._patience_s):
+            raise StoreError("the database is busy with another thread")
+        try:
+            if self._closed:
+                raise StoreError("the database is closed")
+            with self._engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise StoreError(f"the database did not take a record: {_reason(error)}") from error
+        finally:
+            self._lock.release()
+
+    def memory(self, owner: str) -> StoreMemory:
+        """The small durable values of one notifier or tracker."""
+        return StoreMemory(self, owner)
+
+    def tidy(self) -> None:
+        """Move the WAL into the database file when it has grown. Skipped when another process is doing so."""
+        wal = self.path.with_name(self.path.name + "-wal")
+        if os.getpid() != self._pid or not wal.exists() or wal.stat().st_size < _WAL_LIMIT_BYTES:
+            return
+        if not self._lock.acquire(timeout=self._patience_s):
+            return
+        try:
+            with _exclusive(self.path.with_suffix(".lock"), wait=False), self._engine.connect() as connection:
+                connection.exec_driver_sql("ROLLBACK")
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                connection.exec_driver_sql("BEGIN")
+        except (BlockingIOError, DBAPIError):
+            return
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """Let go of the file. Closing twice is fine; in a forked child it does nothing."""
+        if os.getpid() != self._pid:
+            return
+        with self._lock:
+            self._closed = True
+            self._engine.dispose()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class StoreMemory:
+    """`notifiers.base.Memory` on the store."""
+
+    def __init__(self, store: Store, owner: str) -> None:
+        self._store = store
+        self._owner = owner
+
+    def get(self, scope: str) -> dict[str, Any]:
+        """Return what was last put under `scope`, or an empty dict."""
+        query = select(memories.c.value).where(memories.c.owner == self._owner, memories.c.scope == scope)
+        with self._store.transaction() as connection:
+            text = connection.execute(query).scalar()
+        value: dict[str, Any] = json.loads(text) if text else {}
+        return value
+
+    def put(self, scope: str, value: dict[str, Any]) -> None:
+        """Replace what stands under `scope`; durable when it returns."""
+        row = {"owner": self._owner, "scope": scope, "value": json.dumps(value), "updated_at": self._store.clock.now()}
+        statement = insert(memories).values(row)
+        with self._store.transaction() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["owner", "scope"],
+                    set_={"value": statement.excluded.value, "updated_at": statement.excluded.updated_at},
+                )
+            )
+
+
+def _engine(path: Path, patience_s: float, cap_bytes: int) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}",
+        poolclass=StaticPool,
+        connect_args={"check_same_thread": False, "timeout": patience_s, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _: Any) -> None:
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "wal_autocheckpoint=0",
+            "foreign_keys=ON",
+            f"application_id={APPLICATION_ID}",
+            f"max_page_count={max(cap_bytes // PAGE_BYTES, 64)}",  # on a full disk even DELETE fails; under a cap it works
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def _exclusive(lock: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a lock file against other processes. Raises BlockingIOError with `wait=False` when it is taken."""
+    handle = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(handle)
+
+
+def _reason(error: Exception) -> str:
+    return str(error.orig) if isinstance(error, DBAPIError) else str(error)

@@ -1,0 +1,108 @@
+"""Where the database file may stand, and what happens to one that is not ours or not whole."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import tempfile
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+log = logging.getLogger("notifybot")
+
+APPLICATION_ID = 0x6E746679  # "ntfy" in ASCII: tells our files from other programs' in SQLite's header
+_CHECK_UP_TO_BYTES = 16 * 1024 * 1024
+
+# File systems on which SQLite's shared memory fails or its locks lie. Colab's Drive is "fuse.drive".
+_REMOTE = {
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "lustre", "gpfs", "beegfs", "ntfs3",
+    "vboxsf", "prl_fs", "ncpfs", "9p", "virtiofs", "fuse", "fuseblk", "orangefs", "wekafs",
+}  # fmt: skip
+
+
+def is_remote(path: Path, mounts: str | None = None) -> bool:
+    """True when `path` lies on a network or FUSE mount. `mounts` is the text of Linux's mountinfo."""
+    if mounts is None:
+        try:
+            mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
+        except OSError:
+            return False  # no Linux: nothing is known, so nothing is claimed
+    real = os.path.realpath(path)
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        if not right or len(left.split()) < 5:
+            continue
+        point = left.split()[4].replace("\\040", " ")
+        inside = real == point or real.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, right.split()[0]
+    return kind in _REMOTE or kind.startswith("fuse.")
+
+
+def local_folder(wanted: Path) -> Path:
+    """Return `wanted`, or a local folder in its place when it lies on a network mount or cannot be written.
+
+    Says so once, as a warning of the logger "notifybot".
+    """
+    wanted = wanted.expanduser()
+    if not is_remote(wanted) and _writable(wanted):
+        return wanted
+    home = Path.home() / ".local" / "state" / "notifybot"
+    for candidate in (home, Path(tempfile.gettempdir()) / f"notifybot-{os.getuid()}"):
+        if candidate != wanted and not is_remote(candidate) and _writable(candidate):
+            log.warning("state folder %s is on a network mount or not writable: using %s instead", wanted, candidate)
+            return candidate
+    return wanted
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def make_private(path: Path) -> None:
+    """Create the folder (0700) and the file (0600) before SQLite does with the umask's mode."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    path.chmod(0o600)
+
+
+def set_aside_if_damaged(path: Path, now: datetime) -> Path | None:
+    """Rename a file that is no database of ours, or a broken one, with its WAL; return its new name."""
+    why = _damage(path)
+    if why is None:
+        return None
+    aside = path.with_name(f"{path.name}.damaged-{now:%Y%m%dT%H%M%S%f}")
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    log.warning("the state file %s is %s: kept as %s, a new one is begun", path, why, aside.name)
+    make_private(path)
+    return aside
+
+
+def _damage(path: Path) -> str | None:
+    if path.stat().st_size == 0:
+        return None
+    try:
+        with closing(sqlite3.connect(path, timeout=1.0)) as connection:
+            (mark,) = connection.execute("PRAGMA application_id").fetchone()
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if mark != APPLICATION_ID and tables:
+                return "not a notifybot database"
+            if path.stat().st_size <= _CHECK_UP_TO_BYTES:
+                (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+                return None if verdict == "ok" else "damaged"
+    except sqlite3.OperationalError as error:
+        return None if "locked" in str(error) or "busy" in str(error) else "unreadable"
+    except sqlite3.DatabaseError:
+        return "not a database, or damaged"
+    return None

@@ -1,0 +1,43 @@
+"""Bringing a database to the present schema, with Alembic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect
+from sqlalchemy.exc import SQLAlchemyError
+
+from notifybot.errors import StoreError
+
+HEAD = "0001"
+"""The newest revision under `migrations/versions`; a test holds it to Alembic's own answer."""
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the database to `HEAD`. Cheap when it is there already: Alembic is imported only for work.
+
+    Raises StoreError when the file was written by a newer notifybot.
+    """
+    present = _revision(connection)
+    if present == HEAD:
+        return
+    if present is not None and present > HEAD:
+        raise StoreError(f"the database was written by a newer notifybot (schema {present}): upgrade notifybot or set another NOTIFYBOT_STATE_DIR")
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    connection.commit()
+
+
+def _revision(connection: Connection) -> str | None:
+    try:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    except SQLAlchemyError as error:
+        raise StoreError("the database cannot be read") from error
+    return str(found) if found is not None else None

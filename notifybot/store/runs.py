@@ -1,0 +1,213 @@
+"""Runs and their events: the one place that turns an event into rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from notifybot.events import (
+    AlertRaised,
+    CheckpointSaved,
+    EpochFinished,
+    Event,
+    RunEnded,
+    RunLost,
+    RunRecovered,
+    RunStalled,
+    RunStarted,
+    from_json,
+    to_json,
+)
+from notifybot.model import Host, Progress, RunRef, Status
+from notifybot.policy import Priority
+from notifybot.store.engine import Store
+from notifybot.store.outbox import put
+from notifybot.store.schema import events, runs
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as the store knows it now."""
+
+    id: str
+    name: str
+    project: str
+    session: str
+    status: Status
+    stalled: bool
+    attempt: int
+    incident: int
+    direct: bool
+    beat_s: float | None
+    beat_seq: int
+    started_at: datetime
+    ended_at: datetime | None
+    alive_at: datetime | None
+    progress_at: datetime | None
+    next_by: datetime | None
+    deadline_at: datetime | None
+    told_at: datetime | None
+    stack: str
+    last_event_at: datetime | None
+    host: Host
+    progress: Progress
+    params: dict[str, Any]
+
+    @property
+    def ref(self) -> RunRef:
+        return RunRef(id=self.id, name=self.name, project=self.project, session=self.session)
+
+
+def record(store: Store, event: Event, deliveries: Sequence[tuple[str, Priority]] = (), *, direct: bool = False) -> bool:
+    """Write an event, what it says about its run, and its deliveries, in one transaction. Repeating it is harmless.
+
+    Returns False when the event was known already. Raises StoreError.
+    """
+    with store.transaction() as connection:
+        return record_in(connection, store.clock.now(), event, deliveries, direct=direct)
+
+
+def record_in(
+    connection: Connection, now: datetime, event: Event, deliveries: Sequence[tuple[str, Priority]] = (), *, direct: bool = False
+) -> bool:
+    """`record` inside a transaction of yours."""
+    known = connection.execute(select(events.c.id).where(events.c.id == event.id)).first()
+    if known is not None:
+        return False
+    _touch_run(connection, now, event, direct=direct)
+    connection.execute(
+        events.insert(), {"id": event.id, "run_id": event.run.id, "kind": event.kind, "at": event.at, "body": to_json(event)}
+    )
+    put(connection, now, event.id, event.run.id, deliveries)
+    return True
+
+
+def _touch_run(connection: Connection, now: datetime, event: Event, *, direct: bool) -> None:
+    row = connection.execute(select(runs.c.session, runs.c.status, runs.c.last_event_at).where(runs.c.id == event.run.id)).first()
+    values = _values(event, now)
+    if row is None:
+        connection.execute(runs.insert(), {**_blank(event, now), **values, "direct": direct})
+        return
+    if event.run.session < row.session or _is_stale(event, row):
+        return  # an older process's word, or an older one of this process: kept as an event, no longer the state
+    if isinstance(event, RunStarted):
+        values |= {"direct": direct}
+    connection.execute(update(runs).where(runs.c.id == event.run.id).values(**values))
+
+
+def _is_stale(event: Event, row: Row[Any]) -> bool:
+    if isinstance(event, RunLost | RunStalled | RunRecovered | RunEnded):
+        return False
+    return event.run.session == row.session and row.last_event_at is not None and event.at < row.last_event_at
+
+
+def _blank(event: Event, now: datetime) -> dict[str, Any]:
+    return {
+        "id": event.run.id,
+        "name": event.run.name,
+        "project": event.run.project,
+        "session": event.run.session,
+        "status": Status.RUNNING.value,
+        "started_at": event.at,
+        "alive_at": now,
+        "progress_at": now,
+        "host": "{}",
+        "progress": "{}",
+        "params": "{}",
+    }
+
+
+def _values(event: Event, now: datetime) -> dict[str, Any]:
+    """What an event says about its run's row."""
+    told: dict[str, Any] = {"progress": _progress_json(event.progress)}
+    heard = told | {"session": event.run.session, "alive_at": now, "last_event_at": event.at}
+    match event:
+        case RunStarted():
+            return heard | _of_start(event) | {"progress_at": now}
+        case EpochFinished():
+            return heard | {"progress_at": now, "next_by": None}
+        case CheckpointSaved() | AlertRaised():
+            return heard
+        case RunEnded():
+            return heard | {"status": event.status.value, "ended_at": event.at, "stalled": False, "deadline_at": None, "next_by": None}
+        case RunLost():
+            return {"status": Status.LOST.value, "told_at": now}
+        case RunStalled():
+            return {"stalled": True, "told_at": now}
+        case RunRecovered():
+            return {"status": Status.RUNNING.value, "stalled": False}
+
+
+def _of_start(event: RunStarted) -> dict[str, Any]:
+    return {
+        "name": event.run.name,
+        "status": Status.RUNNING.value,
+        "stalled": False,
+        "attempt": event.attempt,
+        "beat_s": event.beat_s,
+        "beat_seq": 0,
+        "ended_at": None,
+        "next_by": None,
+        "stack": "",
+        "host": _json(Host).dump_json(event.host).decode(),
+        "params": _json(dict).dump_json(event.params).decode(),
+    }
+
+
+def get(store: Store, run_id: str) -> RunRow | None:
+    """Return a run, or None. Raises StoreError."""
+    with store.transaction() as connection:
+        return get_in(connection, run_id)
+
+
+def get_in(connection: Connection, run_id: str) -> RunRow | None:
+    """`get` inside a transaction of yours."""
+    row = connection.execute(select(runs).where(runs.c.id == run_id)).first()
+    return None if row is None else row_to_run(row)
+
+
+def recent(store: Store, *, limit: int = 50, project: str | None = None) -> list[RunRow]:
+    """Return the latest runs, newest first. Raises StoreError."""
+    query = select(runs).order_by(runs.c.started_at.desc()).limit(limit)
+    if project is not None:
+        query = query.where(runs.c.project == project)
+    with store.transaction() as connection:
+        return [row_to_run(row) for row in connection.execute(query)]
+
+
+def events_of(store: Store, run_id: str, *, kinds: Sequence[str] | None = None, limit: int = 10_000) -> list[Event]:
+    """Return a run's latest events (at most `limit`), oldest first. Raises StoreError."""
+    query = select(events.c.body).where(events.c.run_id == run_id).order_by(events.c.at.desc(), events.c.id.desc()).limit(limit)
+    if kinds is not None:
+        query = query.where(events.c.kind.in_(kinds))
+    with store.transaction() as connection:
+        bodies = list(connection.execute(query).scalars())
+    return [from_json(body) for body in reversed(bodies)]
+
+
+def row_to_run(row: Row[Any]) -> RunRow:
+    """Turn a row of the table into values."""
+    fields = dict(row._mapping)
+    fields["status"] = Status(fields["status"])
+    fields["host"] = _json(Host).validate_json(fields["host"])
+    fields["progress"] = _json(Progress).validate_json(fields["progress"])
+    fields["params"] = _json(dict).validate_json(fields["params"])
+    return RunRow(**fields)
+
+
+def _progress_json(progress: Progress) -> str:
+    text: bytes = _json(Progress).dump_json(progress)
+    return text.decode()
+
+
+@cache
+def _json(kind: type) -> Any:
+    from pydantic import ConfigDict, TypeAdapter  # 30 ms, paid when a run starts
+
+    # a bare dataclass takes no config here, a union does
+    return TypeAdapter(kind if kind is dict else kind | None, config=ConfigDict(ser_json_inf_nan="strings"))

@@ -1,0 +1,149 @@
+"""The tables. Migrations under `migrations/` build exactly this; a test compares the two."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware moment in UTC. SQLite keeps no time zone, so it is taken off and put back here."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a moment without a time zone cannot be stored: {value!r}")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        moment: datetime = value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+RowId = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER counts up by itself in SQLite
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(200), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("project", String(200), nullable=False),
+    Column("session", String(64), nullable=False, default=""),  # the process that may speak for the run
+    Column("status", String(16), nullable=False),
+    Column("stalled", Boolean, nullable=False, default=False),
+    Column("attempt", Integer, nullable=False, default=1),
+    Column("incident", Integer, nullable=False, default=0),  # how often it was told lost or stalled
+    Column("direct", Boolean, nullable=False, default=False),  # the process itself tells people its events
+    Column("beat_s", Float),  # promised seconds between heartbeats; NULL: none are sent, nobody can be late
+    Column("beat_seq", Integer, nullable=False, default=0),
+    Column("started_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    Column("alive_at", Moment),
+    Column("progress_at", Moment),
+    Column("next_by", Moment),
+    Column("deadline_at", Moment),  # when the scan must look at it; NULL: never
+    Column("told_at", Moment),  # when it was last told lost or stalled
+    Column("stack", Text, nullable=False, default=""),
+    Column("last_event_at", Moment),
+    Column("host", Text, nullable=False, default="{}"),  # JSON of model.Host
+    Column("progress", Text, nullable=False, default="{}"),  # JSON of model.Progress, NaN-safe
+    Column("params", Text, nullable=False, default="{}"),
+    Index("runs_by_deadline", "deadline_at"),
+    Index("runs_by_project", "project", "started_at"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", String(64), primary_key=True),  # UUIDv7 made at the source: the idempotency key
+    Column("run_id", String(200), ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("body", Text, nullable=False),  # events.to_json
+    Index("events_by_run", "run_id", "at"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("event_id", String(64), ForeignKey("events.id", ondelete="CASCADE"), nullable=False),
+    Column("run_id", String(200), nullable=False),
+    Column("notifier", String(80), nullable=False),  # notifier key, name:fingerprint; never a secret
+    Column("priority", Integer, nullable=False),
+    Column("state", String(8), nullable=False, default="pending"),  # pending | sent | dead | dropped
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("created_at", Moment, nullable=False),
+    Column("due_at", Moment, nullable=False),
+    Column("lease_until", Moment),
+    Column("lease_owner", String(64)),
+    Column("done_at", Moment),
+    Column("error", Text, nullable=False, default=""),
+    UniqueConstraint("event_id", "notifier", name="one_delivery_per_event_and_notifier"),
+    Index("deliveries_due", "notifier", "state", "priority", "due_at"),
+)
+
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("notifier", String(80), primary_key=True),
+    Column("put", BigInteger, nullable=False, default=0),  # all deliveries ever put
+    Column("pruned_sent", BigInteger, nullable=False, default=0),
+    Column("pruned_dead", BigInteger, nullable=False, default=0),
+    Column("pruned_dropped", BigInteger, nullable=False, default=0),
+    Column("dropped_untold", BigInteger, nullable=False, default=0),  # reported with the next success
+)
+
+memories = Table(
+    "memories",
+    metadata,
+    Column("owner", String(80), primary_key=True),  # notifier key, or tracker:name
+    Column("scope", String(200), primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("project", String(200), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),  # SHA-256 of the token; the token itself is shown once
+    Column("label", Text, nullable=False, default=""),
+    Column("created_at", Moment, nullable=False),
+    Column("revoked_at", Moment),
+)
+
+ticks = Table(
+    "ticks",
+    metadata,
+    Column("part", String(32), primary_key=True),  # "scan" or "ingest"
+    Column("at", Moment, nullable=False),
+)

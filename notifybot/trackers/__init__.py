@@ -1,0 +1,20 @@
+"""Trackers: where numbers go."""
+
+from __future__ import annotations
+
+from notifybot.trackers.base import Tracker, TrackerContext
+from notifybot.trackers.jsonl import JsonlTracker
+from notifybot.trackers.plan import plan_trackers
+from notifybot.trackers.tensorboard import TensorBoardTracker
+from notifybot.trackers.thread import TrackerThread
+from notifybot.trackers.wandb import WandbTracker
+
+__all__ = [
+    "JsonlTracker",
+    "TensorBoardTracker",
+    "Tracker",
+    "TrackerContext",
+    "TrackerThread",
+    "WandbTracker",
+    "plan_trackers",
+]

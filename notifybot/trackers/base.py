@@ -1,0 +1,42 @@
+"""What a tracker is: it takes events, and is closed with the run's last status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from notifybot.events import Event
+from notifybot.model import Param, RunRef, Status
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerContext:
+    """What every tracker is opened with. `folder` is the run's own folder, already made.
+
+    `purge_from` is the first epoch of a resumed session: what an earlier session wrote from there on is void.
+    `replay` are this run's earlier events that the tracker may have missed when its process was killed.
+    """
+
+    run: RunRef
+    folder: Path
+    params: dict[str, Param] = field(default_factory=dict)
+    purge_from: int | None = None
+    replay: tuple[Event, ...] = ()
+
+
+class Tracker(Protocol):
+    """Somebody who keeps numbers. May raise anything: the caller guards it, counts, and says so once."""
+
+    @property
+    def name(self) -> str:
+        """The word for it, such as "tensorboard"."""
+        ...
+
+    def record(self, event: Event) -> None:
+        """Take an event. Whatever it wrote of an EpochFinished is flushed to the file when this returns."""
+        ...
+
+    def close(self, status: Status) -> None:
+        """Write out everything and let go. Closing twice is fine."""
+        ...

@@ -1,0 +1,145 @@
+"""Metrics as JSON lines: one file per run that anything can read, without a dependency."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+from io import FileIO
+from pathlib import Path
+from typing import Any, assert_never
+
+from notifybot.events import (
+    AlertRaised,
+    CheckpointSaved,
+    EpochFinished,
+    Event,
+    RunEnded,
+    RunLost,
+    RunRecovered,
+    RunStalled,
+    RunStarted,
+)
+from notifybot.model import Status
+from notifybot.redaction import redact
+from notifybot.trackers.base import TrackerContext
+
+FILE_NAME = "metrics.jsonl"
+
+
+class JsonlTracker:
+    """Appends one line per event to `metrics.jsonl` in the run's folder; no line is ever there twice.
+
+    Each line carries `kind`, `id` and `at`. Non-finite numbers are the strings "NaN", "Infinity" and "-Infinity",
+    so every line is valid JSON. When a run is resumed, a line torn by a kill and the epochs from `purge_from` on
+    are taken out, the file being replaced in one step; other kinds of lines did happen, and stay.
+    """
+
+    name = "jsonl"
+
+    def __init__(self, path: Path, seen: set[str]) -> None:
+        self.path = path
+        self._seen = seen
+        self._file = FileIO(path, "a")
+
+    @classmethod
+    def open(cls, context: TrackerContext) -> JsonlTracker:
+        """Open the run's file, mended and purged."""
+        path = context.folder / FILE_NAME
+        present = path.read_bytes() if path.exists() else b""
+        rows = [(line, _read(line)) for line in present.splitlines(keepends=True) if line.endswith(b"\n")]
+        valid = [(line, row) for line, row in rows if not _superseded(row, context.purge_from)]
+        kept = b"".join(line for line, _ in valid)
+        if kept != present:
+            _replace(path, kept)
+        return cls(path, {str(row["id"]) for _, row in valid if "id" in row})
+
+    def record(self, event: Event) -> None:
+        """Write the event's line through to the operating system, unless it is there already."""
+        fields = _fields(event)
+        if fields is None or event.id in self._seen:
+            return
+        row = {"kind": event.kind, "id": event.id, "at": event.at.isoformat(), **fields}
+        self._append(redact(json.dumps(_plain(row), ensure_ascii=False, allow_nan=False)) + "\n")
+        self._seen.add(event.id)
+
+    def close(self, status: Status) -> None:
+        self._file.close()
+
+    def _append(self, text: str) -> None:
+        """Write a whole line or none of it: half a line would spoil the next one."""
+        line = text.encode("utf-8", errors="backslashreplace")
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        except OSError:
+            self._file.truncate(end)
+            raise
+
+
+def _fields(event: Event) -> dict[str, Any] | None:
+    """What a line says beside its kind, id and time; None for what the watchdog says about a run."""
+    match event:
+        case RunStarted():
+            names = {"run": event.run.id, "name": event.run.name, "project": event.run.project}
+            return {**names, "attempt": event.attempt, "total": event.total, "params": event.params}
+        case EpochFinished(progress=progress):
+            return {
+                "epoch": progress.epoch,
+                "done": progress.done,
+                "total": progress.total,
+                "metrics": {name: metric.value for name, metric in progress.metrics.items()},
+                "epoch_s": progress.epoch_s,
+                "elapsed_s": progress.elapsed_s,
+                "new_best": event.new_best,
+            }
+        case CheckpointSaved(checkpoint=checkpoint):
+            return {"epoch": checkpoint.epoch, "path": checkpoint.path, "size_bytes": checkpoint.size_bytes}
+        case AlertRaised():
+            said = {"title": event.title, "text": event.text, "severity": event.severity.value}
+            return {"epoch": event.progress.epoch, **said}
+        case RunEnded(progress=progress):
+            end = {"status": event.status.value, "error": event.error}
+            return {"epoch": progress.epoch, "done": progress.done, "elapsed_s": progress.elapsed_s, **end}
+        case RunStalled() | RunLost() | RunRecovered():
+            return None
+        case _:
+            assert_never(event)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _read(line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError:  # somebody else wrote into the file: not ours to remove
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
+def _superseded(row: dict[str, Any], purge_from: int | None) -> bool:
+    epoch = row.get("epoch")
+    return (
+        purge_from is not None
+        and row.get("kind") == "epoch_finished"
+        and isinstance(epoch, int)
+        and epoch >= purge_from
+    )
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put `content` in the file's place in one step: after a kill or a power cut there is the old file or the new."""
+    fresh = path.with_name(f".{path.name}.new")
+    with fresh.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)

@@ -1,0 +1,78 @@
+"""Which trackers a run uses. Nothing is imported to find out, and nobody is asked."""
+
+from __future__ import annotations
+
+import configparser
+import logging
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+
+from requests.utils import get_netrc_auth
+
+from notifybot.config import Config, Switch
+from notifybot.errors import ConfigError
+
+_log = logging.getLogger("notifybot")
+
+
+def plan_trackers(config: Config, environ: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """Name the trackers to open, "jsonl" always first.
+
+    `environ` is the process's environment, in which W&B keeps its settings; left out, only its files are looked at.
+    `auto` uses TensorBoard where it is installed, and W&B where it also has been set up. Raises ConfigError when one
+    that is switched on is missing.
+    """
+    names = ["jsonl"]
+    if _wanted("tensorboard", config.tensorboard, ("torch", "tensorboard")):
+        names.append("tensorboard")
+    if _wanted("wandb", config.wandb, ("wandb",)) and (config.wandb is Switch.ON or _wandb_set_up(environ)):
+        names.append("wandb")
+    _log.debug("trackers planned: %s", ", ".join(names))
+    return names
+
+
+def _wanted(name: str, switch: Switch, packages: tuple[str, ...]) -> bool:
+    if switch is Switch.OFF:
+        return False
+    missing = [package for package in packages if not _installed(package)]
+    if missing and switch is Switch.ON:
+        raise ConfigError(
+            f"{name} is on (NOTIFYBOT_{name.upper()}), but {' and '.join(missing)} cannot be imported: "
+            f"run pip install 'notifybot[{name}]', or set {name} to auto or off"
+        )
+    return not missing
+
+
+def _installed(package: str) -> bool:
+    """A bare folder of that name, such as the `wandb` that W&B leaves in the working folder, has no origin."""
+    spec = find_spec(package)
+    return spec is not None and spec.origin is not None
+
+
+def _wandb_set_up(environ: Mapping[str, str]) -> bool:
+    """True when W&B would start without a question: a run is active, a mode is chosen, or a key is known."""
+    module = sys.modules.get("wandb")
+    if module is not None and getattr(module, "run", None) is not None:
+        return True
+    stored = _stored_settings(environ)
+    mode = environ.get("WANDB_MODE") or stored.get("mode", "")
+    if mode in ("disabled", "offline", "dryrun"):
+        return mode != "disabled"
+    if any(environ.get(name) for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")) or stored.get("api_key"):
+        return True
+    server = environ.get("WANDB_BASE_URL") or stored.get("base_url") or "https://api.wandb.ai"
+    return get_netrc_auth(server) is not None
+
+
+def _stored_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """What `wandb login`, `wandb offline` and `wandb init` left behind: the working folder's file over the user's."""
+    folder = Path(environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb")
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read([folder.expanduser() / "settings", Path("wandb") / "settings"], encoding="utf-8")
+    except (configparser.Error, RuntimeError, OSError, UnicodeDecodeError):
+        return {}  # W&B itself treats a file that it cannot read as empty
+    return dict(parser["default"]) if parser.has_section("default") else {}

@@ -1,0 +1,85 @@
+"""TensorBoard: the run's folder is a run of `tensorboard --logdir`, its tags as the user names them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from notifybot.events import EpochFinished, Event
+from notifybot.model import Param, Status
+from notifybot.trackers.base import TrackerContext
+
+
+class TensorBoardTracker:
+    """Writes an epoch's metrics as one event, at the epoch's label as step, flushed before `record` returns.
+
+    A resumed run hides what an earlier session wrote from `purge_from` on, or from the first epoch that is replayed.
+    The hyper-parameters go into the same folder with the first epoch, since that is when the metrics' names are
+    known; `SummaryWriter.add_hparams` would make a second run in a sub-folder of its own.
+    """
+
+    name = "tensorboard"
+
+    def __init__(self, writer: Any, params: dict[str, Param]) -> None:
+        self.writer = writer  #: the raw torch.utils.tensorboard.SummaryWriter, for histograms, graphs, images, meshes
+        self._params = params
+        self._session_end: Any = None
+        self._closed = False
+
+    @classmethod
+    def open(cls, context: TrackerContext) -> TensorBoardTracker:
+        """Start an event file in the run's folder."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        return cls(SummaryWriter(str(context.folder), purge_step=_purge_step(context)), context.params)
+
+    def record(self, event: Event) -> None:
+        """Write an epoch's metrics; other events hold no numbers."""
+        if not isinstance(event, EpochFinished):
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        metrics = {name: metric.value for name, metric in event.progress.metrics.items()}
+        if self._params and self._session_end is None:
+            self._sum_up(metrics)
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
+        self.writer.file_writer.add_summary(Summary(value=values), _step(event), event.at.timestamp())
+        self.writer.flush()
+
+    def close(self, status: Status) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        # TensorBoard keeps the first ending that it reads, and an interrupted run is one that will go on.
+        if self._session_end is not None and status is not Status.INTERRUPTED:
+            self._end_session(status)
+        self.writer.close()
+
+    def _sum_up(self, metrics: dict[str, float]) -> None:
+        from torch.utils.tensorboard.summary import hparams
+
+        experiment, start, self._session_end = hparams(self._params, metrics)
+        self.writer.file_writer.add_summary(experiment)
+        self.writer.file_writer.add_summary(start)
+
+    def _end_session(self, status: Status) -> None:
+        from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE
+        from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+        if status not in (Status.FINISHED, Status.STOPPED):  # torch knows no other ending than success
+            plugin = self._session_end.value[0].metadata.plugin_data
+            content = HParamsPluginData.FromString(plugin.content)
+            content.session_end_info.status = STATUS_FAILURE
+            plugin.content = content.SerializeToString()
+        self.writer.file_writer.add_summary(self._session_end)
+
+
+def _step(event: EpochFinished) -> int:
+    progress = event.progress
+    return progress.done if progress.epoch is None else progress.epoch
+
+
+def _purge_step(context: TrackerContext) -> int | None:
+    """The first step to be written again: replayed epochs may be in the file already, and must not be there twice."""
+    replayed = [_step(event) for event in context.replay if isinstance(event, EpochFinished)]
+    known = [] if context.purge_from is None else [context.purge_from]
+    return min(replayed + known, default=None)

@@ -1,0 +1,272 @@
+"""The threads on which trackers live: one each, so that a slow start or a failure of one never reaches another."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from notifybot.clock import SYSTEM, Clock
+from notifybot.config import Config
+from notifybot.events import EpochFinished, Event
+from notifybot.model import Language, Status
+from notifybot.redaction import redact
+from notifybot.trackers.base import Tracker, TrackerContext
+from notifybot.trackers.jsonl import JsonlTracker
+from notifybot.trackers.tensorboard import TensorBoardTracker
+from notifybot.trackers.wandb import Notice, Tell, WandbTracker
+
+_log = logging.getLogger("notifybot")
+
+Opener = Callable[[TrackerContext, Tell, threading.Event], Tracker]
+"""Opens a tracker. The event ends any wait of its own: it is set when the run is about to end."""
+
+GIVE_UP_AFTER = 3
+
+
+OPENERS: dict[str, Opener] = {
+    "jsonl": lambda context, tell, wake: JsonlTracker.open(context),
+    "tensorboard": lambda context, tell, wake: TensorBoardTracker.open(context),
+    "wandb": lambda context, tell, wake: WandbTracker.open(context, tell=tell, wake=wake),
+}
+
+
+class TrackerThread:
+    """Hands events to trackers without ever raising into, or waiting on, the thread that calls `put`.
+
+    `on_trouble(name, text)` is called once per tracker that fails, and once when W&B goes offline, with a text for
+    people in the configured language. `on_recorded(name, event_id)` is called for each event, in order, once it
+    would survive a kill of this process: the last one is the mark behind which `start` is to replay. Both come from
+    the trackers' threads. In a forked child every method does nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_trouble: Callable[[str, str], None] = lambda name, text: None,
+        on_recorded: Callable[[str, str], None] = lambda name, event_id: None,
+        openers: Mapping[str, Opener] = OPENERS,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._on_trouble = on_trouble
+        self._on_recorded = on_recorded
+        self._openers = openers
+        self._clock = clock
+        self._lanes: dict[str, _Lane] = {}
+        self._closing = False
+        self._pid = os.getpid()
+
+    def start(
+        self,
+        context: TrackerContext,
+        names: Sequence[str],
+        config: Config,
+        *,
+        replay: Mapping[str, Sequence[Event]] | None = None,
+    ) -> None:
+        """Begin to open the trackers, and return at once.
+
+        `replay` gives the missed events tracker by tracker where they differ; `context.replay` is for all others.
+        They must be without a gap, from the first missed one on. Epochs from `context.purge_from` on are left out.
+        """
+        for name in names:
+            missed = (replay or {}).get(name, context.replay)
+            own = replace(context, replay=_valid(missed, context.purge_from))
+            told = _Told(name, config.lang, self._on_trouble)
+            lane = _Lane(name, self._openers[name], own, told, self._on_recorded, self._clock)
+            self._lanes[name] = lane
+            threading.Thread(target=lane.run, name=f"notifybot-trackers-{name}", daemon=True).start()
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many events each tracker did not take, its start and end counted as one each."""
+        return {name: lane.failures for name, lane in self._lanes.items()}
+
+    def put(self, event: Event) -> None:
+        """Hand an event to every tracker. Ignored after `close`."""
+        if self._ours and not self._closing:
+            self._give(event)
+
+    def get(self, name: str, timeout_s: float) -> Tracker | None:
+        """Wait until a tracker is open. None: it is not used, could not be opened, or still is not."""
+        lane = self._lanes.get(name)
+        if lane is None or not self._ours:
+            return None
+        self._clock.wait(lane.opened, timeout_s)
+        return lane.tracker
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until the trackers have taken all events put so far; False when some had not after `timeout_s`."""
+        if not self._ours:
+            return True
+        if not self._closing:
+            marks = [_Mark() for _ in self._lanes]
+            for lane, mark in zip(self._lanes.values(), marks, strict=True):
+                lane.queue.put(mark)
+            return self._await((mark.passed for mark in marks), timeout_s)
+        return self._await((lane.ended for lane in self._lanes.values()), timeout_s)
+
+    def close(self, status: Status, timeout_s: float) -> bool:
+        """Close the trackers behind what was put; False when some had not ended after `timeout_s`.
+
+        Those are left to their daemon threads. Closing again only waits again.
+        """
+        if not self._ours:
+            return True
+        if not self._closing:
+            self._closing = True
+            self._give(status)
+            for lane in self._lanes.values():
+                lane.wake.set()
+        return self._await((lane.ended for lane in self._lanes.values()), timeout_s)
+
+    @property
+    def _ours(self) -> bool:
+        return os.getpid() == self._pid
+
+    def _give(self, item: Event | Status) -> None:
+        for lane in self._lanes.values():
+            lane.queue.put(item)
+
+    def _await(self, flags: Iterable[threading.Event], timeout_s: float) -> bool:
+        deadline = self._clock.monotonic() + timeout_s
+        waited = [self._clock.wait(flag, max(0.0, deadline - self._clock.monotonic())) for flag in flags]
+        return all(waited)
+
+
+def _valid(missed: Iterable[Event], purge_from: int | None) -> tuple[Event, ...]:
+    return tuple(event for event in missed if not _void(event, purge_from))
+
+
+def _void(event: Event, purge_from: int | None) -> bool:
+    if purge_from is None or not isinstance(event, EpochFinished):
+        return False
+    return event.progress.epoch is not None and event.progress.epoch >= purge_from
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """Travels the queue behind the events it is to prove taken."""
+
+    passed: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass
+class _Told:
+    """Tells people of one tracker's troubles, the failure once however often it fails."""
+
+    name: str
+    language: Language
+    on_trouble: Callable[[str, str], None]
+    failed: bool = False
+
+    def notice(self, notice: Notice) -> None:
+        _log.warning("tracker notice tracker=%s text=%s", self.name, notice[Language.EN])
+        self.on_trouble(self.name, notice[self.language])
+
+    def failure(self, error: Exception) -> None:
+        if self.failed:
+            return
+        self.failed = True
+        cause = f"{type(error).__name__}: {redact(' '.join(str(error).split()))[:300]}"
+        self.notice(
+            {
+                Language.EN: f"The tracker {self.name} failed and may miss numbers; training goes on ({cause}).",
+                Language.KO: f"{self.name} 기록에 실패하여 일부 지표가 빠질 수 있습니다. 학습은 계속합니다({cause}).",
+            }
+        )
+
+
+class _Lane:
+    """One tracker, its thread's loop and its queue."""
+
+    def __init__(
+        self,
+        name: str,
+        opener: Opener,
+        context: TrackerContext,
+        told: _Told,
+        on_recorded: Callable[[str, str], None],
+        clock: Clock,
+    ) -> None:
+        self.name = name
+        self.queue: queue.SimpleQueue[Event | Status | _Mark] = queue.SimpleQueue()
+        self.tracker: Tracker | None = None
+        self.wake = threading.Event()
+        self.opened = threading.Event()
+        self.ended = threading.Event()
+        self.failures = 0
+        self._in_a_row = 0
+        self._opener = opener
+        self._context = context
+        self._told = told
+        self._on_recorded = on_recorded
+        self._clock = clock
+        self._settling: deque[tuple[float, str]] = deque()
+
+    def run(self) -> None:
+        """Open, take what comes, and end with the first Status."""
+        try:
+            self._guard(self._open)
+            self.opened.set()
+            for event in self._context.replay:
+                self._take(event)
+            self._serve()
+        finally:
+            self.opened.set()
+            self.ended.set()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                item = self.queue.get(timeout=self._next_settled_s())
+            except queue.Empty:
+                self._confirm()
+                continue
+            if isinstance(item, Status):
+                return self._close(item)
+            if isinstance(item, _Mark):
+                item.passed.set()
+            else:
+                self._take(item)
+
+    def _open(self) -> None:
+        self.tracker = self._opener(self._context, self._told.notice, self.wake)
+
+    def _take(self, event: Event) -> None:
+        tracker = self.tracker
+        if tracker is None or self._in_a_row >= GIVE_UP_AFTER:
+            self.failures += 1
+        elif self._guard(lambda: tracker.record(event)):
+            settle_s: float = getattr(tracker, "settle_s", 0.0)
+            self._settling.append((self._clock.monotonic() + settle_s, event.id))
+            self._confirm()
+
+    def _close(self, status: Status) -> None:
+        tracker = self.tracker
+        if tracker is not None and self._guard(lambda: tracker.close(status)):
+            self._confirm(everything=True)
+
+    def _next_settled_s(self) -> float | None:
+        return max(0.01, self._settling[0][0] - self._clock.monotonic()) if self._settling else None
+
+    def _confirm(self, everything: bool = False) -> None:
+        now = self._clock.monotonic()
+        while self._settling and (everything or self._settling[0][0] <= now):
+            self._on_recorded(self.name, self._settling.popleft()[1])
+
+    def _guard(self, action: Callable[[], None]) -> bool:
+        """Run a tracker's code; True when it did not raise."""
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001  # a tracker is foreign code and may raise anything
+            self.failures += 1
+            self._in_a_row += 1
+            self._told.failure(error)
+            return False
+        self._in_a_row = 0
+        return True

@@ -1,0 +1,253 @@
+"""Weights & Biases: the run under its own id, so that a resumed run is the same W&B run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import requests
+from requests.utils import get_netrc_auth
+
+from notifybot.clock import SYSTEM
+from notifybot.events import EpochFinished, Event
+from notifybot.model import Language, RunRef, Status
+from notifybot.redaction import redact
+from notifybot.trackers.base import TrackerContext
+
+Notice = dict[Language, str]
+Tell = Callable[[Notice], None]
+
+START_TIMEOUT_S = 30.0
+FINISH_TIMEOUT_S = 2.0  # W&B's own default is to wait without end, which would hold up the exit of the process
+
+# W&B calls a run "failed" for any other code than 0, and itself ends with 255 after Ctrl-C:
+# https://docs.wandb.ai/models/runs/run-states, wandb/sdk/lib/exit_hooks.py. Leaving early on purpose is no failure.
+_EXIT_CODES = {Status.FINISHED: 0, Status.STOPPED: 0, Status.INTERRUPTED: 255}
+_FAILURE = 1
+
+
+class WandbTracker:
+    """Logs each epoch's metrics with the epoch as their x-axis, into a W&B run that others may log to as well.
+
+    Online, offline or disabled is what W&B's own variables and settings files say. It never asks for a key.
+    W&B's step only ever goes up and drops what goes back, so the epoch is a metric of its own (`define_metric`) and
+    the step is the greater of W&B's own and the count of finished epochs: a resumed run goes on behind its first
+    part, on-line and off-line, also when epochs are done once more. W&B cannot take numbers back: those of epochs
+    done again stand beside the first ones, and so may an epoch that is replayed after a kill.
+    A run that the user has active in this process is used as it is, and never finished here.
+    """
+
+    name = "wandb"
+    settle_s = 20.0
+    """W&B writes its file in blocks of 32 KiB or every 15 s: what is younger may die with the process."""
+
+    def __init__(self, run: Any, *, owned: bool, tell: Tell) -> None:
+        self.run = run  #: the raw wandb.Run, for images, histograms, artifacts
+        self._owned = owned
+        self._tell = tell
+        self._defined: set[str] = set()
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls,
+        context: TrackerContext,
+        *,
+        tell: Tell,
+        wake: threading.Event | None = None,
+        timeout_s: float = START_TIMEOUT_S,
+    ) -> WandbTracker:
+        """Join the active W&B run, or start one; online only if that succeeds within `timeout_s`.
+
+        Setting `wake` ends the wait for W&B's server, as when the run is about to end.
+        """
+        import wandb
+
+        if wandb.run is not None:
+            wandb.run.config.update(context.params, allow_val_change=True)
+            return cls(wandb.run, owned=False, tell=tell)
+        return cls(_start(wandb, context, tell, wake or threading.Event(), timeout_s), owned=True, tell=tell)
+
+    @property
+    def url(self) -> str | None:
+        """The run's page, None while W&B is offline."""
+        page: str | None = self.run.url
+        return page
+
+    def record(self, event: Event) -> None:
+        """Log an epoch's metrics; W&B tells people by itself, so alerts are not repeated there."""
+        if not isinstance(event, EpochFinished):
+            return
+        progress = event.progress
+        metrics = {name: metric.value for name, metric in progress.metrics.items()}
+        self._define(metrics)
+        epoch = progress.done if progress.epoch is None else progress.epoch
+        self.run.log({**metrics, "epoch": epoch}, step=max(self.run.step, progress.done), commit=True)
+
+    def close(self, status: Status) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if not self._owned:
+            return
+        try:
+            self.run.finish(exit_code=_EXIT_CODES.get(status, _FAILURE))
+        except TimeoutError:
+            self._tell(_unfinished(os.path.dirname(self.run.settings.sync_file)))
+
+    def _define(self, metrics: dict[str, float]) -> None:
+        """Draw a metric over the epochs. Names with an asterisk are patterns to W&B, and keep its own axis."""
+        fresh = [name for name in metrics if name not in self._defined and "*" not in name]
+        if fresh and not self._defined:
+            self.run.define_metric("epoch", hidden=True)
+        for name in fresh:
+            # A dot would mean a value inside a mapping: https://docs.wandb.ai/models/track/log/customize-logging-axes
+            self.run.define_metric(name.replace(".", "\\."), step_metric="epoch")
+        self._defined.update(fresh)
+
+
+def _start(wandb: Any, context: TrackerContext, tell: Tell, wake: threading.Event, timeout_s: float) -> Any:
+    """Start a run as W&B is set up; an online one that has no key or does not start goes on offline."""
+    settings = _set_up(wandb)
+    if settings.mode in ("offline", "dryrun", "disabled"):
+        return _init(wandb, settings, context, timeout_s)
+    if not (settings.api_key or settings.identity_token_file or get_netrc_auth(settings.base_url)):
+        tell(_KEYLESS)
+        return _init(wandb, settings, context, timeout_s, mode="offline")
+    deadline = SYSTEM.monotonic() + timeout_s
+    if not _answers(settings, wake, timeout_s):
+        tell(_unreachable("no answer"))
+        return _init(wandb, settings, context, timeout_s, mode="offline")
+    try:
+        return _init(wandb, settings, context, max(1.0, deadline - SYSTEM.monotonic()))
+    except (wandb.Error, TimeoutError) as error:
+        tell(_unreachable(str(error) or type(error).__name__))
+    with contextlib.suppress(SystemExit):  # teardown leaves the interpreter if W&B's process failed
+        wandb.teardown()  # the failed start keeps the run's id in use until W&B's process is gone
+    return _init(wandb, _set_up(wandb), context, timeout_s, mode="offline")
+
+
+def _answers(settings: Any, wake: threading.Event, timeout_s: float) -> bool:
+    """True once W&B's server says anything at all.
+
+    Asked before `wandb.init`: W&B's own process would hold up the exit of ours for as long as it waits for a server.
+    """
+    if settings.http_proxy or settings.https_proxy:
+        return True  # W&B's own way out, which we do not know how to take
+    probe = _Probe(settings.base_url, wake, timeout_s)
+    threading.Thread(target=probe.run, name="notifybot-trackers-wandb-probe", daemon=True).start()
+    SYSTEM.wait(wake, timeout_s)
+    return probe.answered
+
+
+class _Probe:
+    """Asks a server until it answers, in a thread of its own since a request cannot be cut short."""
+
+    def __init__(self, url: str, wake: threading.Event, timeout_s: float) -> None:
+        self.answered = False
+        self._url = url
+        self._wake = wake
+        self._deadline = SYSTEM.monotonic() + timeout_s
+
+    def run(self) -> None:
+        while not self._wake.is_set() and (left_s := self._deadline - SYSTEM.monotonic()) > 0:
+            self.answered = self._ask(left_s)
+            if self.answered:
+                self._wake.set()
+            SYSTEM.wait(self._wake, 1.0)
+
+    def _ask(self, left_s: float) -> bool:
+        try:
+            requests.get(self._url, timeout=left_s, allow_redirects=False, stream=True).close()
+        except requests.exceptions.SSLError:
+            return True  # it is there; whether its certificate will do is for W&B to say
+        except requests.RequestException:
+            return False
+        return True
+
+
+def _init(wandb: Any, settings: Any, context: TrackerContext, timeout_s: float, mode: str | None = None) -> Any:
+    run = context.run
+    default_folder = os.path.abspath(settings.root_dir) == os.getcwd()
+    default_project = run.project == "default" and settings.project
+    return wandb.init(
+        project=settings.project if default_project else _clean(run.project),
+        name=settings.run_name or run.name,
+        id=run_id(run),
+        config=context.params,
+        dir=str(context.folder) if default_folder else None,
+        mode=mode,
+        resume="allow",
+        settings=wandb.Settings(
+            silent=True,  # W&B prints from its own thread, through the progress bar
+            console="off" if settings.console == "wrap" else settings.console,  # "wrap" is what W&B does unasked
+            init_timeout=min(timeout_s, settings.init_timeout),
+            finish_timeout=settings.finish_timeout or FINISH_TIMEOUT_S,
+            finish_timeout_raises=True,
+        ),
+    )
+
+
+def _set_up(wandb: Any) -> Any:
+    """Start W&B's process and return its settings, with `sys.exit` and `sys.excepthook` left as they were.
+
+    W&B puts its own in their place to learn the exit code, which `finish` is told here; its excepthook would print
+    every traceback twice.
+    """
+    with _hooks_kept():
+        return wandb.setup().settings
+
+
+@contextlib.contextmanager
+def _hooks_kept() -> Iterator[None]:
+    leave, hook = sys.exit, sys.excepthook
+    yield
+    if _from_wandb(sys.exit):
+        setattr(sys, "exit", leave)  # noqa: B010  # typed as a function that nobody assigns
+    if _from_wandb(sys.excepthook):
+        sys.excepthook = hook
+
+
+def _from_wandb(hook: object) -> bool:
+    return getattr(hook, "__module__", "").startswith("wandb.")
+
+
+def run_id(run: RunRef) -> str:
+    """The run's id as W&B takes it: W&B refuses some characters."""
+    return _clean(run.id)
+
+
+def _clean(name: str) -> str:
+    return re.sub(r"[:;,#?/'\\%\s]", "-", name)[:128]
+
+
+_KEYLESS = {
+    Language.EN: "W&B is on but has no API key, so this run is recorded offline. "
+    "Run `wandb login` or set WANDB_API_KEY to go online, and `wandb sync` to upload it later.",
+    Language.KO: "W&B를 쓰도록 설정했지만 API 키가 없어 오프라인으로 기록합니다. "
+    "온라인으로 쓰려면 `wandb login`을 실행하거나 WANDB_API_KEY를 설정해 주세요. "
+    "오프라인 기록은 나중에 `wandb sync`로 올릴 수 있습니다.",
+}
+
+
+def _unreachable(reason: str) -> Notice:
+    cause = redact(" ".join(reason.split()))[:200]
+    return {
+        Language.EN: f"W&B could not be started online, so this run is recorded offline ({cause}). "
+        "Upload it later with `wandb sync`.",
+        Language.KO: f"W&B에 연결하지 못해 오프라인으로 기록합니다({cause}). 나중에 `wandb sync`로 올릴 수 있습니다.",
+    }
+
+
+def _unfinished(folder: str) -> Notice:
+    return {
+        Language.EN: f"W&B had not uploaded everything when the run ended. Finish it with `wandb sync {folder}`; "
+        "WANDB_FINISH_TIMEOUT gives it more seconds.",
+        Language.KO: f"실행이 끝날 때까지 W&B 업로드가 끝나지 않았습니다. `wandb sync {folder}`로 마저 올려 주세요. "
+        "WANDB_FINISH_TIMEOUT으로 기다리는 시간(초)을 늘릴 수 있습니다.",
+    }

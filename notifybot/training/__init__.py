@@ -1,0 +1,1 @@
+"""Training: the hook around the loop."""

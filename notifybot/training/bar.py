@@ -1,0 +1,30 @@
+"""The progress bar over epochs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+_SHOWN = 4  # metrics beside the bar
+
+
+class Bar:
+    """tqdm's bar, quiet where there is neither a terminal nor a notebook's page."""
+
+    def __init__(self, name: str, *, total: int | None, done: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a notebook without ipywidgets: tqdm falls back to text by itself
+            from tqdm.auto import tqdm
+
+        self._bar: Any = tqdm(total=total, initial=done, desc=name, unit="epoch", disable=None, dynamic_ncols=True)
+
+    def advance(self, metrics: Mapping[str, float]) -> None:
+        """One more epoch, with its first few metrics."""
+        shown = {name: f"{value:.4g}" for name, value in list(metrics.items())[:_SHOWN]}
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update(1)
+
+    def close(self) -> None:
+        """Leave the bar as it stands. Closing twice is fine."""
+        self._bar.close()

@@ -1,0 +1,129 @@
+"""What a run is called, where it runs, with which hyper-parameters, and what its epochs and files are."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import os
+import platform
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from notifybot.errors import UsageError
+from notifybot.model import Host, Param
+from notifybot.notifiers.base import fingerprint
+from notifybot.redaction import MARK
+from notifybot.training.notebook import in_notebook
+from notifybot.training.text import clean, one_line
+
+_NAME_CHARS = 200
+_PARAM_CHARS = 500
+_PARAMS = 200
+_SECRET = re.compile(r"(^|[_\W])(token|secret|password|passwd|api_?key|webhook(_url)?|credentials?)$", re.IGNORECASE)
+
+
+def name_of(name: str | None) -> str:
+    """The run's name: as given, else the script's, else "notebook"."""
+    if name is not None:
+        if not str(name).strip():
+            raise UsageError(f"name= is the run's name as people read it, not {name!r}")
+        return one_line(str(name), _NAME_CHARS)
+    if in_notebook():
+        return "notebook"
+    script = Path(sys.argv[0]).stem if sys.argv and sys.argv[0] not in ("", "-c", "-m", "-") else ""
+    return one_line(script, _NAME_CHARS) or "python"
+
+
+def checked_id(run_id: str) -> str:
+    """Return a run id that the user chose. Raises UsageError when it cannot be one."""
+    text = str(run_id)
+    fine = text == run_id and 1 <= len(text) <= _NAME_CHARS and text.isprintable() and text.strip() == text
+    if not fine or "/" in text or "\\" in text or text in (".", ".."):
+        raise UsageError(
+            f"run_id= is 1 to {_NAME_CHARS} printable characters without / and \\, not {one_line(repr(run_id), 80)}"
+        )
+    return run_id
+
+
+def params_of(params: object) -> dict[str, Param]:
+    """Hyper-parameters as they are stored: from a mapping, a dataclass or argparse's namespace. Raises UsageError."""
+    if params is None:
+        return {}
+    values: Mapping[Any, Any]
+    if isinstance(params, Mapping):
+        values = params
+    elif dataclasses.is_dataclass(params) and not isinstance(params, type):
+        values = {each.name: getattr(params, each.name) for each in dataclasses.fields(params)}
+    elif hasattr(params, "__dict__") and not isinstance(params, type):
+        values = vars(params)
+    else:
+        kind = type(params).__name__
+        raise UsageError(f"params= takes names and values, such as a dict or argparse's namespace, not {kind}")
+    return {one_line(str(key), _NAME_CHARS): _param(str(key), value) for key, value in list(values.items())[:_PARAMS]}
+
+
+def _param(key: str, value: object) -> Param:
+    if isinstance(value, str) and value and _SECRET.search(key):
+        return MARK
+    if value is None or type(value) in (bool, int, float):
+        return value  # type: ignore[return-value]
+    if isinstance(value, float):
+        return float(value)
+    return clean(str(value), _PARAM_CHARS)
+
+
+def label_of(epoch: object) -> int:
+    """Return an epoch's label as an int. Raises UsageError when it is none."""
+    try:
+        return operator.index(epoch)  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001  a foreign __index__ may raise anything; whatever it is, this is no label
+        kind = type(epoch).__name__
+        raise UsageError(
+            f"notify_epoch takes the epochs, such as range(30), and its items are whole numbers, not {kind}"
+        ) from None
+
+
+def size_of(path: str | os.PathLike[str]) -> int | None:
+    """The bytes of a file, or of all files in a folder (sharded checkpoints)."""
+    try:
+        there = Path(path)
+        files = [there] if there.is_file() else [each for each in there.rglob("*") if each.is_file()]
+        return sum(each.stat().st_size for each in files) if files else None
+    except OSError:
+        return None
+
+
+def folder_name(project: str, name: str, run_id: str) -> Path:
+    """The run's own folder below the runs folder: the same for the same run, safe on any file system."""
+    return Path(_safe(project)) / f"{_safe(name)}-{fingerprint(run_id)}"
+
+
+def _safe(text: str) -> str:
+    safe = re.sub(r"[^\w.-]+", "-", text).strip("-.")
+    return safe.encode()[:80].decode("utf-8", "ignore") or "run"
+
+
+def this_host() -> Host:
+    """This machine, without waking an accelerator's driver: that would make later forks fail."""
+    return Host(
+        name=platform.node(),
+        platform=f"{platform.system()} {platform.machine()}".strip(),
+        python=platform.python_version(),
+        device=_device(),
+        pid=os.getpid(),
+    )
+
+
+def _device() -> str:
+    torch: Any = sys.modules.get("torch")
+    cuda: Any = getattr(torch, "cuda", None)
+    if getattr(cuda, "_initialized", False):
+        return str(cuda.get_device_name())
+    for information in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        match = re.search(r"^Model:\s*(.+)$", information.read_text(errors="replace"), re.MULTILINE)
+        if match:
+            return match[1].strip()
+    return ""

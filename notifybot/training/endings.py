@@ -1,0 +1,220 @@
+"""How a run ended, told from what left the loop: the table in the README is this module.
+
+A `with` block sees why it is left. A bare `for` does not: CPython closes its iterator before anybody hears of the
+exception. Such a run is *stopped* for the time being, and whoever hears of an exception soon after corrects it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import CodeType, FrameType, TracebackType
+from typing import Protocol
+
+from notifybot.clock import SYSTEM, Clock
+from notifybot.model import Status
+from notifybot.training.failure import describe
+from notifybot.training.guard import Guard
+from notifybot.training.notebook import CellEnd
+from notifybot.training.signals import SIGNALS
+from notifybot.training.text import one_line
+
+EXIT_S = 2.0  # all that we may add to a process's end
+PROVISIONAL_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended, and for a failure what and where."""
+
+    status: Status
+    error: str = ""
+    frames: str = ""
+    on_purpose: bool = False  # the loop was left by its own code, so what was logged last is an epoch's worth
+
+
+def ending_of(error: BaseException | None, *, exhausted: bool, signal_seen: int | None = None) -> Ending:
+    """Judge what left the loop or the block. `exhausted`: there was nothing more to do."""
+    if isinstance(error, SystemExit) and error.code is not None and error.code != 0 and not signal_seen:
+        words = f"exit code {error.code}" if isinstance(error.code, int) else one_line(f"exit: {error.code}", 500)
+        return Ending(Status.FAILED, words, describe(error).frames)
+    if isinstance(error, KeyboardInterrupt):
+        return Ending(Status.INTERRUPTED)
+    if error is not None and not isinstance(error, GeneratorExit | SystemExit):
+        failure = describe(error)
+        return Ending(Status.FAILED, failure.error, failure.frames)
+    if exhausted:
+        return Ending(Status.FINISHED)
+    if signal_seen:
+        return Ending(Status.INTERRUPTED, signal.Signals(signal_seen).name, on_purpose=True)
+    return Ending(Status.STOPPED, on_purpose=True)
+
+
+class Endable(Protocol):
+    """What this module needs of a run."""
+
+    def end(self, ending: Ending, *, instead: bool = False) -> None:
+        """Record the ending, unless one is recorded; with `instead`, record this one after it."""
+        ...
+
+    def disown(self) -> None:
+        """Do nothing from now on: this is a forked child."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class Leaving:
+    """A bare loop that was left, nobody knows why yet. `code` and `line` are where the loop's own code was then."""
+
+    run: Endable
+    code: CodeType
+    line: int
+    decided: threading.Event
+
+    def explains(self, traceback: TracebackType | None) -> bool:
+        """True when the exception with this traceback is the one that left the loop."""
+        while traceback is not None:
+            if traceback.tb_frame.f_code is self.code and traceback.tb_lineno == self.line:
+                return True
+            traceback = traceback.tb_next
+        return False
+
+
+class Endings:
+    """The open runs of this process and the places where their endings are heard of. One object per process."""
+
+    def __init__(self, clock: Clock = SYSTEM) -> None:
+        self._clock = clock
+        self._open: list[Endable] = []
+        self._leaving: list[Leaving] = []
+        self._stopped: list[Leaving] = []  # recorded as stopped; an exception may still explain them
+        self._lock = threading.Lock()
+        self._cell_end = CellEnd(self.cell_ended)
+        self._previous_hook: Callable[..., object] | None = None
+        self._hook = self._on_exception
+        self._last_words: BaseException | None = None
+        self._registered = False
+        self._flushes: list[Callable[[float], object]] = []
+        self._exiting = False
+        self._spent_s = 0.0
+
+    def opened(self, run: Endable) -> None:
+        """A run begins: those left before it were left on purpose."""
+        self.settle(None)
+        self._stopped.clear()
+        self._open.append(run)
+        self._listen()
+
+    def ended(self, run: Endable, spent_s: float) -> None:
+        """A run recorded its ending, and that took `spent_s` of what may be added to the process's end."""
+        self._spent_s = spent_s
+        if run in self._open:
+            self._open.remove(run)
+        self._rest()
+
+    def left(self, run: Endable, frame: FrameType | None) -> None:
+        """A bare loop was left early. `frame` is the loop's."""
+        code, line = (frame.f_code, frame.f_lineno) if frame else (self.left.__code__, 0)
+        leaving = Leaving(run, code, line, threading.Event())
+        with self._lock:
+            self._leaving.append(leaving)
+        try:
+            if self._exiting:
+                raise RuntimeError("no thread is started at exit")
+            threading.Thread(target=self._settle_late, args=(leaving,), name="notifybot-ending", daemon=True).start()
+        except RuntimeError:
+            self._resolve([leaving], None)
+
+    def settle(self, error: BaseException | None) -> None:
+        """Decide on every loop that was left: `error` ended it, or None did."""
+        with self._lock:
+            undecided = list(self._leaving)
+        self._resolve(undecided, error)
+
+    def cell_ended(self, error: BaseException | None) -> None:
+        """A notebook's cell is over."""
+        self.settle(error)
+        self._stopped.clear()
+        self._rest()
+
+    def disown(self) -> None:
+        """In a forked child: every run that was begun before is the parent's."""
+        for run in [*self._open, *(each.run for each in self._leaving)]:
+            run.disown()
+        self._lock = threading.Lock()
+        self._open, self._leaving, self._stopped, self._flushes = [], [], [], []
+        self._unlisten()
+        SIGNALS.forget()
+
+    def flush_with(self, flush: Callable[[float], object]) -> None:
+        """Call `flush` with the seconds left when the process ends."""
+        self._flushes.append(flush)
+
+    def flush_no_more(self, flush: Callable[[float], object]) -> None:
+        """Take back `flush_with`."""
+        self._flushes.remove(flush)
+
+    def at_exit(self) -> None:
+        """The process ends: decide on what is open, and give what is unsent at most two seconds in all."""
+        self._exiting = True
+        until = self._clock.monotonic() + max(EXIT_S - self._spent_s, 0.0)
+        guard = Guard()
+        self.settle(self._last_words)
+        for run in list(self._open):
+            run.end(ending_of(self._last_words, exhausted=False))
+        for flush in self._flushes:
+            with guard("the last delivery"):
+                flush(max(until - self._clock.monotonic(), 0.0))
+
+    def _settle_late(self, leaving: Leaving) -> None:
+        if not self._clock.wait(leaving.decided, PROVISIONAL_S):
+            self._resolve([leaving], None)
+
+    def _resolve(self, undecided: list[Leaving], error: BaseException | None) -> None:
+        for leaving in undecided:
+            with self._lock:
+                if leaving not in self._leaving:
+                    continue
+                self._leaving.remove(leaving)
+                if error is None:
+                    self._stopped.append(leaving)
+            leaving.decided.set()
+            leaving.run.end(ending_of(error, exhausted=False))
+
+    def _on_exception(self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        """Stand in for `sys.excepthook`: hear what ended the program, then let the previous hook speak."""
+        previous = self._previous_hook or sys.__excepthook__
+        try:
+            self._last_words = error
+            self.settle(error)
+            for leaving in [each for each in self._stopped if each.explains(traceback)]:
+                leaving.run.end(ending_of(error, exhausted=False), instead=True)
+        finally:
+            previous(kind, error, traceback)
+
+    def _listen(self) -> None:
+        self._cell_end.start()
+        if self._previous_hook is None and not self._cell_end.listening:  # IPython puts its own hook around each cell
+            self._previous_hook, sys.excepthook = sys.excepthook, self._hook
+        if not self._registered:
+            atexit.register(self.at_exit)
+            self._registered = True
+
+    def _rest(self) -> None:
+        """Give the hooks back when nobody needs them."""
+        if not self._open and not self._leaving and not self._stopped:
+            self._unlisten()
+
+    def _unlisten(self) -> None:
+        self._cell_end.stop()
+        if self._previous_hook is not None and sys.excepthook is self._hook:
+            sys.excepthook, self._previous_hook = self._previous_hook, None
+
+
+ENDINGS = Endings()
+os.register_at_fork(after_in_child=ENDINGS.disown)

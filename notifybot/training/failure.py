@@ -1,0 +1,140 @@
+"""What went wrong, as far as a person can act on it: the exception, the last lines of their own code, never locals."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import re
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType, TracebackType
+
+from notifybot.training.text import clean, one_line
+
+FRAMES = 5
+_ERROR_CHARS = 500
+_CAUSE_CHARS = 200
+_LINE_CHARS = 160
+_DEEPEST_CAUSE = 20  # a chain may be a circle
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception in words: `error` is "Type: text", `frames` the last frames of user code, innermost last."""
+
+    error: str
+    frames: str
+
+
+def describe(error: BaseException) -> Failure:
+    """Put an exception into words, its root cause included. Secrets are struck out."""
+    text = words(error, _ERROR_CHARS)
+    root = _root(error)
+    if root is not error:
+        text = f"{text} (caused by {words(root, _CAUSE_CHARS)})"
+    frames = _user_frames(error.__traceback__) or _user_frames(root.__traceback__)
+    return Failure(error=text, frames="\n".join(frames))
+
+
+def thread_stack(thread_id: int | None) -> str:
+    """Where a thread is now: its frames of user code, then the library function that they wait in."""
+    frame = sys._current_frames().get(thread_id or -1)
+    if frame is None:
+        return ""
+    chain = list(_outwards(frame))
+    lines = [_line(each.f_code, each.f_lineno) for each in chain if is_user_code(each.f_code.co_filename)]
+    inner = chain[0].f_code
+    if not is_user_code(inner.co_filename):
+        lines.insert(0, f"waiting in {inner.co_qualname} ({Path(inner.co_filename).name})")
+    return "\n".join(reversed(lines[: FRAMES + 1]))
+
+
+def is_user_code(filename: str) -> bool:
+    """True for files that are neither Python's own, nor installed packages, nor ours. Notebook cells are user code."""
+    if filename.startswith("<"):
+        return filename.startswith(("<ipython-input", "<stdin", "<string"))
+    path = os.path.join(_here(), filename)
+    return not path.startswith(_FOREIGN) and "/site-packages/" not in path and "/dist-packages/" not in path
+
+
+def words(error: BaseException, limit_chars: int) -> str:
+    """Return "Type: text" in one line, without secrets. Never raises."""
+    kind = type(error)
+    home = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
+    name = home + kind.__qualname__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  the user's __str__ is foreign code, and it is already failing
+        text = "(its text cannot be read)"
+    text = one_line(text, limit_chars)
+    return f"{name}: {text}" if text else name
+
+
+def _root(error: BaseException) -> BaseException:
+    for _ in range(_DEEPEST_CAUSE):
+        inner = _inner(error)
+        if inner is None:
+            return error
+        error = inner
+    return error
+
+
+def _inner(error: BaseException) -> BaseException | None:
+    if error.__cause__ is not None:
+        return error.__cause__
+    if isinstance(error, BaseExceptionGroup):
+        first: BaseException = error.exceptions[0]
+        return first
+    return None if error.__suppress_context__ else error.__context__
+
+
+def _user_frames(traceback: TracebackType | None) -> list[str]:
+    lines = []
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if is_user_code(code.co_filename):
+            lines.append(_line(code, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    return lines[-FRAMES:]
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _line(code: CodeType, number: int | None) -> str:
+    source = linecache.getline(code.co_filename, number or 0).strip()
+    where = f"{_shown(code.co_filename)}:{number} in {code.co_name}"
+    return clean(f"{where}\n    {source}" if source else where, 2 * _LINE_CHARS)
+
+
+def _shown(filename: str) -> str:
+    """The name as its owner knows it: relative inside the working directory, else without the folders above it."""
+    if re.search(r"ipykernel_\d+/\d+\.py$", filename) or filename.startswith("<ipython-input"):
+        return "notebook cell"
+    if filename.startswith("<"):
+        return filename
+    here = _here()
+    path = os.path.join(here, filename)
+    return path[len(here) :] if path.startswith(here) else Path(path).name
+
+
+def _here() -> str:
+    try:
+        return os.getcwd().rstrip("/") + "/"
+    except OSError:  # the working directory was deleted
+        return "/"
+
+
+def _foreign() -> tuple[str, ...]:
+    paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    paths.add(str(Path(__file__).resolve().parent.parent))
+    return tuple(sorted(path.rstrip("/") + "/" for path in paths if path))
+
+
+_FOREIGN = _foreign()

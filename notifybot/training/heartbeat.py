@@ -1,0 +1,127 @@
+"""Signs of life: a thread tells the watchdog every few seconds that the process lives, and whether its loop moves."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import requests
+
+from notifybot.clock import SYSTEM, Clock
+from notifybot.model import RunRef
+from notifybot.redaction import redact
+from notifybot.training.failure import thread_stack
+
+log = logging.getLogger("notifybot")
+
+_TIMEOUTS_S = (3.0, 5.0)
+_STACK_AFTER_S = 60.0
+_LOOK_EVERY_S = 5.0  # how exactly the last movement is known
+PATH = "/api/v1/heartbeats"
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What the training thread has come to; equal pulses mean that it has not moved."""
+
+    epoch: int | None
+    done: int
+    steps: int
+    moves: int
+
+
+class Heartbeat:
+    """Beats until stopped. Raises nothing: a failure is counted, the first of a row is logged."""
+
+    def __init__(
+        self, url: str, token: str, run: RunRef, pulse: Callable[[], Pulse], *, beat_s: float, clock: Clock = SYSTEM
+    ) -> None:
+        self.beats = 0
+        self.failures = 0
+        self.state = ""
+        self._url = url.rstrip("/") + PATH
+        self._token = token
+        self._run = run
+        self._pulse = pulse
+        self._beat_s = beat_s
+        self._clock = clock
+        self._next_by_s: float | None = None
+        self._watched = threading.get_ident()
+        self._stopped = threading.Event()
+        self._last: Pulse | None = None
+        self._moved_s = clock.monotonic()
+        self._ailing = False
+        self._thread = threading.Thread(target=self._live, name="notifybot-heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin, with one beat at once. The calling thread is the one whose stack is told when it hangs."""
+        self._watched = threading.get_ident()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Beat no more. Does not wait. Stopping twice is fine."""
+        self._stopped.set()
+
+    def promise(self, seconds: float) -> None:
+        """Tell the watchdog to expect nothing new of the loop for so long, counted from now."""
+        self._next_by_s = self._clock.monotonic() + seconds
+
+    def look(self) -> None:
+        """Notice whether the loop has moved."""
+        pulse = self._pulse()
+        if pulse != self._last:
+            if self._last is not None and (pulse.epoch, pulse.moves) != (self._last.epoch, self._last.moves):
+                self._next_by_s = None  # the promise is kept
+            self._last, self._moved_s = pulse, self._clock.monotonic()
+
+    def beat(self, session: requests.Session) -> None:
+        """Send one sign of life."""
+        self.beats += 1
+        try:
+            answer = session.post(
+                self._url, json=self._body(), timeout=_TIMEOUTS_S, headers={"Authorization": f"Bearer {self._token}"}
+            )
+            answer.raise_for_status()
+            self.state = str(answer.json().get("state", ""))
+        except (requests.RequestException, ValueError, AttributeError) as error:
+            self._fail(error)
+        else:
+            self._ailing = False
+
+    def _live(self) -> None:
+        with requests.Session() as session:
+            due_s = self._clock.monotonic()
+            while not self._stopped.is_set():
+                self.look()
+                if self._clock.monotonic() >= due_s:
+                    self.beat(session)
+                    due_s = self._clock.monotonic() + self._beat_s
+                self._clock.wait(self._stopped, min(_LOOK_EVERY_S, max(due_s - self._clock.monotonic(), 0.0)))
+
+    def _body(self) -> dict[str, object]:
+        now_s = self._clock.monotonic()
+        pulse = self._last or self._pulse()
+        age_s = now_s - self._moved_s
+        body: dict[str, object] = {
+            "run": {
+                "id": self._run.id, "name": self._run.name, "project": self._run.project, "session": self._run.session,
+            },
+            "seq": self.beats,
+            "beat_s": self._beat_s,
+            "epoch": pulse.epoch,
+            "done": pulse.done,
+            "steps": pulse.steps,
+            "progress_age_s": round(age_s, 3),
+            "next_in_s": None if self._next_by_s is None else round(max(self._next_by_s - now_s, 0.0), 3),
+        }  # fmt: skip
+        if age_s > _STACK_AFTER_S:
+            body["stack"] = thread_stack(self._watched)
+        return body
+
+    def _fail(self, error: Exception) -> None:
+        self.failures += 1
+        if not self._ailing:
+            self._ailing = True
+            log.warning("a heartbeat did not reach the watchdog: %s", redact(str(error))[:200])

@@ -1,0 +1,248 @@
+"""How far a run has come: counts, durations, the past of each metric, and which of them is watched. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from enum import Enum
+from statistics import median
+
+from notifybot.errors import UsageError
+from notifybot.model import Checkpoint, Metric, Progress
+
+HISTORY = 32
+_RECENT = 7  # epochs that the ETA looks back on; their median shrugs off a slow first epoch
+
+_LESS = {"loss", "err", "error", "mae", "mse", "rmse", "ppl", "perplexity", "wer", "cer", "nll"}
+_MORE = {
+    "acc", "accuracy", "f1", "auc", "precision", "recall", "iou", "miou", "map", "bleu", "rouge", "dice", "r2",
+    "psnr", "ssim", "score",
+}  # fmt: skip
+_VALIDATION = {"val", "valid", "validation", "eval", "test", "dev"}
+
+
+class Direction(Enum):
+    """Which way a metric is good."""
+
+    MIN = "min"
+    MAX = "max"
+
+
+def direction_of(name: str) -> Direction | None:
+    """Tell from a metric's name whether less or more is better; None where the name does not say."""
+    words = _words(name)
+    if words & _LESS:  # "dice_loss" is a loss
+        return Direction.MIN
+    return Direction.MAX if words & _MORE else None
+
+
+def _words(name: str) -> set[str]:
+    name = name.replace("IoU", "Iou")  # the one common spelling with a capital at the end
+    parts = re.split(r"[^A-Za-z0-9]+", name)
+    parts += re.findall(r"[A-Z]?[a-z]+\d*|[A-Z]+(?![a-z])\d*", name)  # trainLoss, meanIoU
+    lower = {part.lower() for part in parts if part}
+    return lower | {word.rstrip("0123456789") for word in lower}  # map50, bleu4
+
+
+class Watch:
+    """The one metric whose new best is worth telling: named by the user, or chosen once and kept.
+
+    A `monitor` may carry its direction, as in "reward:max". Raises UsageError when nothing tells the direction.
+    """
+
+    def __init__(self, monitor: str | None = None) -> None:
+        self.name: str | None = None
+        self.direction: Direction | None = None
+        self._settled = monitor is not None
+        if monitor is not None:
+            name, _, word = monitor.partition(":")
+            known = word in {each.value for each in Direction}
+            self.name = name if known else monitor
+            self.direction = Direction(word) if known else direction_of(monitor)
+            if self.direction is None:
+                raise UsageError(
+                    f"monitor={monitor!r} does not tell whether less or more is better: "
+                    f"write {monitor + ':min'!r} or {monitor + ':max'!r}"
+                )
+
+    def see(self, names: Iterable[str]) -> None:
+        """Choose among an epoch's metrics: a validation metric before others, a loss before a score."""
+        if self._settled:
+            return
+        known = [name for name in names if direction_of(name) is not None]
+        validation = [name for name in known if _words(name) & _VALIDATION]
+        losses = [name for name in validation if "loss" in _words(name)]
+        choice = (losses or validation or ([] if self.name else known))[:1]
+        if choice:
+            self.name, self.direction = choice[0], direction_of(choice[0])
+            self._settled = bool(validation)
+
+    def direction_for(self, name: str) -> Direction | None:
+        """Which way `name` is good, the user's word first."""
+        return self.direction if name == self.name else direction_of(name)
+
+
+class Course:
+    """The progress of a run over all its sessions. Times are seconds of one monotonic clock."""
+
+    def __init__(self, *, now_s: float, earlier: Progress | None = None, monitor: str | None = None) -> None:
+        self._earlier = earlier or Progress()
+        self._watch = Watch(monitor)
+        self._began_s = now_s
+        self._epoch_began_s = now_s
+        self._durations: deque[float] = deque(maxlen=_RECENT)
+        self._metrics = dict(self._earlier.metrics)
+        self._first: int | None = None
+        self.first_label: int | None = None  # of this session, where it is known beforehand
+        self._last = replace(self._earlier, epoch_s=None, eta_s=None)
+
+    def begin(self, epochs: object, *, total: int | None, now_s: float) -> None:
+        """Learn what is to come: the epochs as the user gave them, and how many the whole run has if they said so."""
+        first = epochs[0] if isinstance(epochs, range | list | tuple) and epochs else None
+        done = self._done_until(first, epochs)
+        ahead = length_of(epochs)
+        if total is None and ahead is not None:
+            total = done + ahead
+        if isinstance(first, int):
+            self._forget_from(first)
+        self.first_label = first if isinstance(first, int) else None
+        self._last = replace(self._last, total=total, done=done)
+        self._epoch_began_s = now_s
+
+    @property
+    def last(self) -> Progress:
+        """The progress after the last epoch."""
+        return self._last
+
+    def begin_epoch(self, now_s: float) -> None:
+        """An epoch begins now; what passed since the last one is not its time."""
+        self._epoch_began_s = now_s
+
+    def finish_epoch(
+        self, epoch: int, values: Mapping[str, float], *, now_s: float, done: int | None = None
+    ) -> tuple[Progress, str | None]:
+        """Take an epoch's means; return the new progress, and the watched metric's name when this is a new best."""
+        self._watch.see(values)
+        before = self._metrics.get(self._watch.name or "")
+        self._metrics |= {name: self._with_past(name, value, epoch) for name, value in values.items()}
+        seconds = now_s - self._epoch_began_s
+        self._durations.append(seconds)
+        self._epoch_began_s = now_s
+        self._last = replace(
+            self._last,
+            epoch=epoch,
+            done=self._last.done + 1 if done is None else done,
+            metrics={name: self._metrics[name] for name in values},
+            epoch_s=seconds,
+        )
+        return self.at(now_s), self._new_best(values, epoch, before)
+
+    def saved(self, checkpoint: Checkpoint) -> None:
+        """Remember the latest checkpoint."""
+        self._last = replace(self._last, checkpoint=checkpoint)
+
+    def at(self, now_s: float) -> Progress:
+        """The progress as of now."""
+        elapsed = self._earlier.elapsed_s + now_s - self._began_s
+        return replace(self._last, elapsed_s=elapsed, eta_s=self._eta_s())
+
+    def summary(self, now_s: float) -> Progress:
+        """The progress as of now with the latest value of every metric, not just the last epoch's."""
+        return replace(self.at(now_s), metrics=dict(self._metrics))
+
+    def ordinal(self, epoch: int) -> int:
+        """How many epochs are done when the one labelled `epoch` is, for loops that we do not drive."""
+        if self._first is None:
+            self._first = _first_label(self._earlier, 1 if epoch == 1 else 0)
+        return max(epoch - self._first + 1, 0)
+
+    def _done_until(self, first: object, epochs: object) -> int:
+        """How many epochs came before this session's first one.
+
+        Known from the run's earlier sessions. Else a range that begins above 1 is taken as continuing from 0.
+        """
+        if not isinstance(first, int):
+            return self._earlier.done
+        if self._earlier.epoch is not None:
+            return max(0, first - _first_label(self._earlier, 0))
+        resumed = isinstance(epochs, range) and epochs.step == 1 and first > 1  # range(1, n) just counts from 1
+        return first if resumed else 0
+
+    def _forget_from(self, first: int) -> None:
+        """Void what an earlier session said of epochs that are run again."""
+        if self._earlier.epoch is None or self._earlier.epoch < first:
+            return
+        again = self._earlier.epoch - first + 1
+        for name, metric in list(self._metrics.items()):
+            kept = _without(metric, again, first, self._watch.direction_for(name))
+            if kept is None:
+                del self._metrics[name]
+            else:
+                self._metrics[name] = kept
+
+    def _with_past(self, name: str, value: float, epoch: int) -> Metric:
+        past = self._metrics.get(name)
+        if past is None:
+            past = Metric(value=math.nan)
+        best, best_epoch = past.best, past.best_epoch
+        direction = self._watch.direction_for(name)
+        if direction is not None and math.isfinite(value) and (best is None or is_better(value, best, direction)):
+            best, best_epoch = value, epoch
+        return Metric(
+            value=value,
+            previous=past.history[-1] if past.history else None,
+            best=best,
+            best_epoch=best_epoch,
+            history=(*past.history, value)[-HISTORY:],
+        )
+
+    def _new_best(self, values: Mapping[str, float], epoch: int, before: Metric | None) -> str | None:
+        """The first value of a metric is no news, although it is its best."""
+        name = self._watch.name
+        if name is None or name not in values or before is None or before.best is None:
+            return None
+        return name if self._metrics[name].best_epoch == epoch and self._metrics[name].best != before.best else None
+
+    def _eta_s(self) -> float | None:
+        if self._last.total is None or not self._durations:
+            return None
+        return max(self._last.total - self._last.done, 0) * median(self._durations)
+
+
+def is_better(value: float, best: float, direction: Direction) -> bool:
+    """True when `value` beats `best`; a tie does not."""
+    return value < best if direction is Direction.MIN else value > best
+
+
+def _without(metric: Metric, again: int, first: int, direction: Direction | None) -> Metric | None:
+    history = metric.history[:-again]
+    if not history:
+        return None
+    best, best_epoch = metric.best, metric.best_epoch
+    if best_epoch is not None and best_epoch >= first:
+        finite = [value for value in history if math.isfinite(value)]
+        best = (min if direction is Direction.MIN else max)(finite, default=None)
+        best_epoch = None if best is None else first - (history[::-1].index(best) + 1)
+    return Metric(
+        value=history[-1],
+        previous=history[-2] if len(history) > 1 else None,
+        best=best,
+        best_epoch=best_epoch,
+        history=history,
+    )
+
+
+def _first_label(earlier: Progress, default: int) -> int:
+    """The label of the run's very first epoch: 0 or 1 as a rule."""
+    return default if earlier.epoch is None else earlier.epoch - earlier.done + 1
+
+
+def length_of(epochs: object) -> int | None:
+    """The number of epochs ahead, where it can be asked."""
+    try:
+        return len(epochs)  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001  a foreign __len__ may raise anything; then the length is unknown
+        return None

@@ -1,0 +1,292 @@
+"""A run as the training code holds it: what happens is told here, and nothing is ever raised back."""
+
+from __future__ import annotations
+
+import logging
+import operator
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from notifybot.clock import SYSTEM, Clock
+from notifybot.config import Config
+from notifybot.errors import ConfigError, UsageError
+from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
+from notifybot.model import Checkpoint, Progress, RunRef, Severity, Status, uuid7
+from notifybot.notifiers.base import Notifier
+from notifybot.training.describe import checked_id, label_of, name_of, params_of, size_of, this_host
+from notifybot.training.endings import ENDINGS, Ending
+from notifybot.training.guard import Guard
+from notifybot.training.heartbeat import Pulse
+from notifybot.training.metrics import Meter
+from notifybot.training.progress import Course
+from notifybot.training.rank import speaks
+from notifybot.training.session import Session
+from notifybot.training.text import clean, one_line
+
+log = logging.getLogger("notifybot")
+
+_TITLE_CHARS = 200
+_TEXT_CHARS = 4000
+
+
+class Run:
+    """One training execution. Made by `notify_epoch` and `notify_run`, not by hand.
+
+    On other ranks than 0, in DataLoader workers and in forked children it does nothing, without a word.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        project: str | None = None,
+        run_id: str | None = None,
+        params: object = None,
+        monitor: str | None = None,
+        config: Config,
+        notifiers: Sequence[Notifier] | None = None,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.params = params_of(params)
+        self.status = Status.RUNNING
+        self.meter = Meter()
+        self._ref = RunRef(
+            id=uuid7() if run_id is None else checked_id(run_id),
+            name=name_of(name),
+            project=one_line(project or config.project, _TITLE_CHARS),
+            session=uuid7(),
+        )
+        self._named = name is not None
+        self._config = config
+        self._notifiers = notifiers
+        self._clock = clock
+        self.guard = Guard()
+        self._monitor = monitor
+        self._course = Course(now_s=clock.monotonic(), monitor=monitor)
+        self.session: Session | None = None  # None: not begun, or another process reports
+        self._moves = 0
+        self._epoch_meter = Meter()
+        self._meters = (self.meter, self._epoch_meter)
+        self.open_epoch: int | None = None  # the label of the epoch that the loop is in
+        self._ended = False
+
+    @property
+    def id(self) -> str:
+        """The run's id. Give it as `run_id=` to continue the run in another process."""
+        return self._ref.id
+
+    @property
+    def name(self) -> str:
+        """The name that people read."""
+        return self._ref.name
+
+    @property
+    def project(self) -> str:
+        """The project that the run belongs to."""
+        return self._ref.project
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """What went wrong on our side, counted by kind. Empty when all is well."""
+        refused = {f"metric {name!r}": count for meter in self._meters for name, count in meter.refused.items()}
+        trackers = self.session.trackers if self.session is not None else None
+        failures = {} if trackers is None else trackers.failures
+        failed = {f"tracker {name}": count for name, count in failures.items() if count}
+        return self.guard.faults | refused | failed
+
+    @property
+    def progress(self) -> Progress:
+        """How far the run has come."""
+        return self._course.summary(self._clock.monotonic())
+
+    @property
+    def active(self) -> bool:
+        """True between start and end, in the process that reports the run."""
+        return self.session is not None and not self._ended
+
+    def start(self, epochs: object = None, *, total: int | None = None) -> None:
+        """Begin to report. Raises ConfigError for settings that cannot work; later nothing is raised."""
+        if not speaks():
+            return
+        with self.guard("opening the run", loud=(ConfigError,)):
+            self.session = Session.open(self._config, self._notifiers, guard=self.guard, clock=self._clock)
+        if self.session is not None:
+            ENDINGS.opened(self)
+            with self.guard("starting the run"):
+                self._open(self.session, epochs, total)
+
+    def log_epoch(self, epoch: int, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        """Report a finished epoch with its means, for loops that we do not drive.
+
+        Raises UsageError for a value that is no number.
+        """
+        label = self._label(epoch)
+        self._epoch_meter.log(metrics, **more)
+        if not self.active:
+            return
+        with self.guard("the end of an epoch"):
+            self._finish_epoch(label, self._epoch_meter.read(), done=self._course.ordinal(label))
+
+    def log_checkpoint(self, path: str | os.PathLike[str], epoch: int | None = None) -> None:
+        """Report a checkpoint that your code has saved. Works after the run's end too. The file is not opened."""
+        if self.session is None:
+            return
+        with self.guard("a checkpoint"):
+            self._moves += 1
+            now = self.progress
+            checkpoint = Checkpoint(
+                path=clean(os.fspath(path), _TEXT_CHARS),
+                epoch=now.epoch if epoch is None else operator.index(epoch),
+                size_bytes=size_of(path),
+            )
+            self._course.saved(checkpoint)
+            self._emit(CheckpointSaved(**self._fact(), checkpoint=checkpoint, progress=self.progress))
+
+    def alert(self, title: str, text: str = "", severity: Severity | str = Severity.WARNING) -> None:
+        """Tell people that they should look, now. Works after the run's end too."""
+        if self.session is None:
+            return
+        with self.guard("an alert"):
+            self._moves += 1
+            self._emit(
+                AlertRaised(
+                    **self._fact(),
+                    title=one_line(str(title), _TITLE_CHARS),
+                    text=clean(str(text), _TEXT_CHARS),
+                    severity=Severity(severity),
+                    progress=self.progress,
+                )
+            )
+
+    def expect_next_in(self, seconds: float) -> None:
+        """Promise that nothing new will come for so long: the watchdog waits that long before it calls it a stall."""
+        if self.active and self.session is not None and self.session.heartbeat is not None:
+            with self.guard("a promise"):
+                self.session.heartbeat.promise(float(seconds))
+
+    def begin_epoch(self, epoch: object) -> None:
+        """The loop goes into an epoch. Raises UsageError when the run's first label is no whole number."""
+        label = self._label(epoch)
+        self.open_epoch = label
+        self._moves += 1
+        self._course.begin_epoch(self._clock.monotonic())
+
+    def finish_open_epoch(self) -> dict[str, float]:
+        """The loop has come round: read the epoch's means, tell them, and return them."""
+        label, self.open_epoch = self.open_epoch, None
+        values: dict[str, float] = {}
+        if self.active and label is not None:
+            with self.guard("the end of an epoch"):
+                values = self.meter.read()
+                self._finish_epoch(label, values)
+        return values
+
+    def end(self, ending: Ending, *, instead: bool = False) -> None:
+        """Record how the run ended, once; with `instead`, correct what was recorded."""
+        session = self.session
+        if session is None or (self._ended and not instead):
+            return
+        spent_s = 0.0
+        with self.guard("the run's end"):
+            self._tell_end(ending)
+        self._ended = True  # not before: whom a Ctrl-C cuts short is told at exit
+        with self.guard("the run's end"):
+            spent_s = session.close(ending.status)
+            if faults := self.faults:
+                log.warning("run %s: what went wrong on our side, and how often: %s", self.name, faults)
+        ENDINGS.ended(self, spent_s)
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until all is sent, at most so long."""
+        if self.session is not None:
+            with self.guard("the last delivery"):
+                self.session.shared.delivery.worker.flush(timeout_s)
+
+    def disown(self) -> None:
+        """In a forked child: the run is the parent's, and nothing is done here."""
+        self.session = None
+
+    def tracker(self, name: str, timeout_s: float) -> Any:
+        """The open tracker of that name, or None."""
+        if self.session is None:
+            return None
+        with self.guard(f"the tracker {name}"):
+            return self.session.tracker(name, timeout_s)
+        return None
+
+    def _tell_end(self, ending: Ending) -> None:
+        self.status = ending.status
+        error, label = ending.error, self.open_epoch
+        self._finish_last_epoch(ending)
+        if label is not None and error and not ending.on_purpose:
+            error = f"{error} [epoch {label}]"
+        self._emit(
+            RunEnded(**self._fact(), status=ending.status, progress=self.progress, error=error, frames=ending.frames)
+        )
+
+    def _finish_last_epoch(self, ending: Ending) -> None:
+        """Tell what was logged since the last epoch's end: by an epoch that `break` ended, or after the loop."""
+        label, self.open_epoch = self.open_epoch, None
+        last = self._course.last
+        if not (ending.on_purpose or ending.status is Status.FINISHED) or not (values := self.meter.read()):
+            return
+        if label is not None:
+            self._finish_epoch(label, values)
+        elif last.epoch is not None:
+            self._finish_epoch(last.epoch, values, done=last.done)
+
+    def _finish_epoch(self, label: int, values: Mapping[str, float], *, done: int | None = None) -> None:
+        self._moves += 1
+        progress, new_best = self._course.finish_epoch(label, values, now_s=self._clock.monotonic(), done=done)
+        self._emit(EpochFinished(**self._fact(), progress=progress, new_best=new_best))
+
+    def _label(self, epoch: object) -> int:
+        try:
+            return label_of(epoch)
+        except UsageError as error:
+            last = self._course.last.epoch if self.open_epoch is None else self.open_epoch
+            if last is None or not self._moves:
+                raise
+            self.guard.count("an epoch's label", error)
+            return last + 1
+
+    def _open(self, session: Session, epochs: object, total: int | None) -> None:
+        past = session.past(self.id)
+        if past.name and not self._named:
+            self._ref = RunRef(self.id, past.name, self.project, self._ref.session)
+        now_s = self._clock.monotonic()
+        self._course = Course(now_s=now_s, earlier=past.progress, monitor=self._monitor)
+        self._course.begin(epochs, total=total, now_s=now_s)
+        with self.guard("the trackers"):
+            session.track(
+                self._ref,
+                self.params,
+                past,
+                purge_from=self._course.first_label if past.attempt else None,
+                on_trouble=lambda name, text: self.alert(text),
+            )
+        self._emit(
+            RunStarted(
+                **self._fact(),
+                attempt=past.attempt + 1,
+                total=self.progress.total,
+                params=self.params,
+                host=this_host(),
+                progress=self.progress,
+                beat_s=session.beat_s,
+            )
+        )
+        session.beat(self._ref, self._pulse)
+
+    def _pulse(self) -> Pulse:
+        last = self._course.last
+        return Pulse(epoch=last.epoch, done=last.done, steps=self.meter.steps, moves=self._moves)
+
+    def _fact(self) -> dict[str, Any]:
+        now = self._clock.now()
+        return {"id": uuid7(now.timestamp()), "run": self._ref, "at": now}
+
+    def _emit(self, event: Event) -> None:
+        if self.session is not None:
+            self.session.emit(event)

@@ -1,0 +1,173 @@
+"""Everything that is open for one run in one process: where its events go."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from notifybot.clock import Clock
+from notifybot.config import Config
+from notifybot.errors import StoreError
+from notifybot.events import EpochFinished, Event
+from notifybot.model import Param, Progress, RunRef, Status
+from notifybot.notifiers.base import Envelope, Notifier
+from notifybot.notifiers.console import ConsoleNotifier
+from notifybot.rendering import Renderer
+from notifybot.store import runs
+from notifybot.trackers import plan_trackers
+from notifybot.trackers.base import Tracker, TrackerContext
+from notifybot.trackers.thread import TrackerThread
+from notifybot.training.describe import folder_name
+from notifybot.training.endings import ENDINGS, EXIT_S
+from notifybot.training.guard import Guard
+from notifybot.training.heartbeat import Heartbeat, Pulse
+from notifybot.training.marks import Marks
+from notifybot.training.notebook import in_notebook
+from notifybot.training.rank import environment
+from notifybot.training.shared import Shared, share
+
+log = logging.getLogger("notifybot")
+
+_CLOSE_S = EXIT_S / 2  # the other half is for what is unsent
+_FOLDED = 64  # epochs whose metrics make up what a resumed run remembers
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the store knows of a run's earlier sessions."""
+
+    attempt: int = 0
+    name: str = ""
+    progress: Progress | None = None
+    events: tuple[Event, ...] = ()
+
+
+class _NoMemory:
+    """The console remembers nothing."""
+
+    def get(self, scope: str) -> dict[str, Any]:
+        return {}
+
+    def put(self, scope: str, value: dict[str, Any]) -> None:
+        return
+
+
+@dataclass(slots=True)
+class Session:
+    """An open run's ways out. Every method may raise: the run guards its calls."""
+
+    shared: Shared
+    guard: Guard
+    clock: Clock
+    console: ConsoleNotifier
+    renderer: Renderer
+    planned: list[str]
+    trackers: TrackerThread | None = None
+    heartbeat: Heartbeat | None = None
+    _memory: _NoMemory = field(default_factory=_NoMemory)
+
+    @classmethod
+    def open(cls, config: Config, notifiers: Sequence[Notifier] | None, *, guard: Guard, clock: Clock) -> Session:
+        """Open the database and the delivery. Raises ConfigError for settings that cannot work."""
+        renderer = Renderer(config.lang, config.templates_dir)
+        console = ConsoleNotifier(notebook=in_notebook())
+        planned = plan_trackers(config, environment())
+        return cls(share(config, notifiers, clock), guard, clock, console, renderer, planned)
+
+    def past(self, run_id: str) -> Past:
+        """What earlier sessions of a run left. Nothing where the store cannot be asked."""
+        try:
+            row = runs.get(self.shared.store, run_id)
+            events = runs.events_of(self.shared.store, run_id) if row else []
+        except StoreError as error:
+            self.guard.count("reading the run's past", error)
+            return Past()
+        return Past(row.attempt, row.name, _last_progress(events), tuple(events)) if row else Past()
+
+    def track(
+        self,
+        run: RunRef,
+        params: dict[str, Param],
+        past: Past,
+        *,
+        purge_from: int | None,
+        on_trouble: Callable[[str, str], None],
+    ) -> None:
+        """Start the trackers, on threads of their own, with what a killed session may have kept from them."""
+        config = self.shared.config
+        folder = config.runs_dir / folder_name(run.project, run.name, run.id)
+        folder.mkdir(parents=True, exist_ok=True)
+        context = TrackerContext(run, folder.absolute(), params, purge_from)
+        marks = Marks(context.folder)
+        missed = {name: marks.missed(name, past.events) for name in self.planned}
+
+        def on_recorded(name: str, event_id: str) -> None:
+            with self.guard("a tracker's mark"):
+                marks.put(name, event_id)
+
+        self.trackers = TrackerThread(on_trouble=on_trouble, on_recorded=on_recorded, clock=self.clock)
+        self.trackers.start(context, self.planned, config, replay=missed)
+
+    def beat(self, run: RunRef, pulse: Callable[[], Pulse]) -> None:
+        """Start the heartbeat, where a watchdog is configured."""
+        config = self.shared.config
+        if config.watchdog_url and config.watchdog_token:
+            self.heartbeat = Heartbeat(
+                config.watchdog_url, config.watchdog_token.get_secret_value(), run, pulse,
+                beat_s=config.heartbeat_s, clock=self.clock,
+            )  # fmt: skip
+            self.heartbeat.start()
+
+    @property
+    def beat_s(self) -> float | None:
+        """The promised seconds between heartbeats; None where none are sent."""
+        config = self.shared.config
+        return config.heartbeat_s if config.watchdog_url and config.watchdog_token else None
+
+    def emit(self, event: Event) -> None:
+        """Make an event durable, then hand it to whoever wants it. The network is another thread's business."""
+        with self.guard("recording an event"):
+            self.shared.delivery.recorder.record(event)
+        with self.guard("waking the delivery"):
+            self.shared.delivery.worker.wake()
+        if self.trackers is not None:
+            with self.guard("the trackers"):
+                self.trackers.put(event)
+        with self.guard("the console"):
+            self.console.send(Envelope(event, self.renderer.render(event), self._memory))
+
+    def tracker(self, name: str, timeout_s: float) -> Tracker | None:
+        """The open tracker of that name, waited for if it is still being opened."""
+        return None if self.trackers is None else self.trackers.get(name, timeout_s)
+
+    def close(self, status: Status) -> float:
+        """Stop the heartbeat and close the trackers; return the seconds that took, bounded."""
+        began_s = self.clock.monotonic()
+        if self.heartbeat is not None:
+            self.heartbeat.stop()
+        if self.trackers is not None:
+            with self.guard("closing the trackers"):
+                if not self.trackers.close(status, _CLOSE_S):  # they go on by themselves, and get the rest at exit
+                    ENDINGS.flush_with(partial(self.trackers.close, status))
+        return self.clock.monotonic() - began_s
+
+
+def _last_progress(events: Sequence[Event]) -> Progress | None:
+    """The progress after the last finished epoch, with the latest value of every metric."""
+    epochs = [event for event in events if isinstance(event, EpochFinished)][-_FOLDED:]
+    if not epochs:
+        return None
+    last = events[-1].progress
+    metrics = {name: metric for event in epochs for name, metric in event.progress.metrics.items()}
+    done = epochs[-1].progress
+    return Progress(
+        epoch=done.epoch,
+        done=done.done,
+        total=done.total,
+        metrics=metrics,
+        elapsed_s=max(last.elapsed_s, done.elapsed_s),
+        checkpoint=last.checkpoint or done.checkpoint,
+    )

@@ -1,0 +1,81 @@
+"""What the runs of one process share: the database, and the thread that delivers from it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from notifybot.clock import Clock
+from notifybot.config import Config
+from notifybot.delivery.build import Delivery, open_delivery
+from notifybot.errors import StoreError
+from notifybot.notifiers.base import Notifier
+from notifybot.store.engine import Store
+from notifybot.store.files import local_folder
+from notifybot.training.endings import ENDINGS
+
+log = logging.getLogger("notifybot")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Shared:
+    """An open database and its delivery, kept until the process ends."""
+
+    config: Config
+    notifiers: tuple[Notifier, ...] | None
+    store: Store
+    delivery: Delivery
+
+
+_opened: list[Shared] = []
+_inherited: list[Shared] = []  # a forked child keeps its parent's connections unused, and never closes them
+
+
+def share(config: Config, notifiers: Sequence[Notifier] | None, clock: Clock) -> Shared:
+    """Return what is open for these settings, opened if need be. Raises StoreError when no database can be had."""
+    wanted = None if notifiers is None else tuple(notifiers)
+    for each in _opened:
+        if each.config == config and each.notifiers == wanted:
+            return each
+    store = _store(config, clock)
+    delivery = open_delivery(store, config, clock) if wanted is None else open_delivery(store, config, clock, wanted)
+    shared = Shared(config, wanted, store, delivery)
+    delivery.worker.start()
+    _opened.append(shared)
+    ENDINGS.flush_with(delivery.worker.flush)
+    return shared
+
+
+def _store(config: Config, clock: Clock) -> Store:
+    """One connection per process and file: two that write and checkpoint at once can corrupt it."""
+    path = (local_folder(config.state_dir) / "notifybot.db").expanduser().absolute()
+    for each in _opened:
+        if each.store.path == path:
+            return each.store
+    try:
+        return Store.open(path, clock=clock)
+    except StoreError as error:
+        folder = Path(tempfile.mkdtemp(prefix="notifybot-"))
+        log.warning("%s; until the process ends, what is unsent is kept in %s only", error, folder)
+        return Store.open(folder / "notifybot.db", clock=clock)
+
+
+def close() -> None:
+    """Let go of everything: the delivery threads first. What is unsent stays for the next start."""
+    for each in _opened:
+        ENDINGS.flush_no_more(each.delivery.worker.flush)
+        each.delivery.worker.stop(1.0)
+        each.store.close()
+    _opened.clear()
+
+
+def _disown() -> None:
+    _inherited.extend(_opened)
+    _opened.clear()
+
+
+os.register_at_fork(after_in_child=_disown)

@@ -1,0 +1,114 @@
+"""SIGTERM and SIGHUP, told before the process dies of them, and given back afterwards.
+
+Never SIGINT: Python makes it a KeyboardInterrupt, and ipykernel sets its own handler for every cell.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+Handler = Callable[[int, FrameType | None], object]
+WATCHED = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Signals:
+    """Our handlers while at least one `with` block is open. One object per process.
+
+    A handler runs on the main thread between any two bytecodes, so also in the middle of a transaction of ours. There
+    it only notes the signal; `leave` acts on it when the outermost section ends.
+    """
+
+    def __init__(self) -> None:
+        self.seen: int | None = None
+        self._previous: dict[int, Handler | int] = {}
+        self._tellers: list[Callable[[int], None]] = []
+        self._depth = 0
+        self._waiting: tuple[int, FrameType | None, Handler | int] | None = None
+        self._handler: Handler = self._on_signal
+
+    def watch(self, tell: Callable[[int], None]) -> None:
+        """Call `tell` before the process dies of a signal. Outside the main thread this does nothing."""
+        if not _on_main_thread():
+            return
+        self._tellers.append(tell)
+        if len(self._tellers) == 1:
+            self.seen, self._depth = None, 0  # a Ctrl-C at the edge of a section may have left it uncounted
+            self._install()
+
+    def unwatch(self, tell: Callable[[int], None]) -> None:
+        """Stop calling `tell`; the last one gives the handlers back, where they are still ours."""
+        if tell not in self._tellers:
+            return
+        self._tellers.remove(tell)
+        if not self._tellers:
+            self.restore()
+
+    def seen_by(self, tell: Callable[[int], None]) -> int | None:
+        """The signal that the program's own handler took while `tell` was watching, or None."""
+        return self.seen if tell in self._tellers else None
+
+    def enter(self) -> None:
+        """A section of ours begins: signals wait."""
+        if _on_main_thread():
+            self._depth += 1
+
+    def leave(self) -> None:
+        """A section of ours ends: a signal that waited is acted on now."""
+        if not _on_main_thread():
+            return
+        self._depth -= 1
+        if self._depth == 0 and self._waiting is not None:
+            waited, self._waiting = self._waiting, None
+            self._act(*waited)
+
+    def restore(self) -> None:
+        """Give the handlers back, where they are still ours."""
+        previous, self._previous = self._previous, {}
+        if not _on_main_thread():
+            return
+        for number, handler in previous.items():
+            if signal.getsignal(number) is self._handler:
+                signal.signal(number, handler)
+
+    def forget(self) -> None:
+        """In a forked child: be as if never used. A child that is terminated dies as it would without us."""
+        self.restore()
+        self._tellers.clear()
+        self._depth, self._waiting, self.seen = 0, None, None
+
+    def _install(self) -> None:
+        for number in WATCHED:
+            handler = signal.getsignal(number)
+            if handler is None or handler is signal.SIG_IGN:  # set from C, or ignored on purpose (nohup)
+                continue
+            self._previous[number] = handler
+            signal.signal(number, self._handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        previous = self._previous.get(number, signal.SIG_DFL)
+        if self._depth and self._waiting is None:  # whoever sends a second one will not wait
+            self._waiting = (number, frame, previous)
+        else:
+            self._act(number, frame, previous)
+
+    def _act(self, number: int, frame: FrameType | None, previous: Handler | int) -> None:
+        self.seen = number
+        if callable(previous):
+            previous(number, frame)
+            return
+        for tell in list(self._tellers):
+            tell(number)
+        self.restore()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)  # so that whoever waits for us sees the signal as the cause
+
+
+def _on_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+SIGNALS = Signals()

@@ -1,0 +1,21 @@
+"""Text that came from the user's program, made fit to be stored and sent."""
+
+from __future__ import annotations
+
+from notifybot.redaction import redact
+
+_ELLIPSIS = "…"
+
+
+def clean(text: str, limit_chars: int) -> str:
+    """Return `text` without secrets and half characters, cut to `limit_chars`.
+
+    Secrets go first: half a token would no longer be recognised. A lone surrogate has no UTF-8 form.
+    """
+    text = redact(text).encode("utf-8", "replace").decode("utf-8").replace("\x00", "")
+    return text if len(text) <= limit_chars else text[: limit_chars - 1].rstrip() + _ELLIPSIS
+
+
+def one_line(text: str, limit_chars: int) -> str:
+    """`clean`, with every run of white space made one space."""
+    return clean(" ".join(text.split()), limit_chars)

@@ -1,0 +1,163 @@
+"""Taking in what processes report: events, idempotent by their id, and heartbeats. One transaction each request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from notifybot.errors import NotifybotError
+from notifybot.events import EpochFinished, Event, RunEnded, RunRecovered, RunStarted
+from notifybot.model import Status, uuid7
+from notifybot.policy import Priority
+from notifybot.store import liveness, runs
+from notifybot.store.engine import Store
+from notifybot.store.liveness import Beat
+from notifybot.store.runs import RunRow
+from notifybot.watchdog import rules, tokens
+from notifybot.watchdog.payload import Batch
+from notifybot.watchdog.rules import Limits
+
+Route = Callable[[Event], Sequence[tuple[str, Priority]]]
+"""Who is told of an event: notifier keys and how urgent it is to them."""
+
+
+class Refused(NotifybotError):
+    """The token gives no access to this. React: the same answer for every reason, so that it tells nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """How many events of a request were new, and how many had been here before."""
+
+    accepted: int
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A run's state after a heartbeat: a status, "stalled", or "superseded" by a newer process. `told`: people too."""
+
+    state: str
+    told: bool = False
+
+
+class Ingest:
+    """The watchdog's ear. `route` says who is told of an event that its process does not tell itself."""
+
+    def __init__(self, store: Store, *, limits: Limits, route: Route) -> None:
+        self._store = store
+        self._limits = limits
+        self._route = route
+
+    def accept_events(self, token: str | None, batch: Batch) -> Accepted:
+        """Record events and their deliveries: all of them or none. Raises Refused, StoreError.
+
+        A token speaks for one project: its events are of that project whatever they say, and a run of another
+        project is refused.
+        """
+        new = 0
+        with self._store.transaction() as connection:
+            project = _project_of(connection, token)
+            now = self._store.clock.now()
+            for event in batch.events:
+                mine = replace(event, run=replace(event.run, project=project))
+                new += self._take(connection, now, mine, direct=batch.direct)
+        return Accepted(new, len(batch.events) - new)
+
+    def accept_heartbeat(self, token: str | None, beat: Beat) -> Heard:
+        """Record a heartbeat. One of a run never heard of begins it; its start may come later.
+
+        Raises Refused, StoreError.
+        """
+        with self._store.transaction() as connection:
+            project = _project_of(connection, token)
+            now = self._store.clock.now()
+            beat = replace(beat, run=replace(beat.run, project=project))
+            row, told = _own_run(connection, beat.run.id, project), False
+            if row is None:
+                liveness.create(connection, now, beat)
+            elif liveness.beat(connection, now, beat):
+                told = self._recover_by_beat(connection, now, row)
+            elif row.session > beat.run.session:
+                return Heard("superseded")
+            return Heard(self._plan(connection, now, beat.run.id), told)
+
+    def _take(self, connection: Connection, now: datetime, event: Event, *, direct: bool) -> bool:
+        before = _own_run(connection, event.run.id, event.run.project)
+        told = () if direct else self._route(event)
+        if not runs.record_in(connection, now, event, told, direct=direct):
+            return False
+        if before is not None and _is_down(before):
+            self._after_incident(connection, now, before, event)
+        self._plan(connection, now, event.run.id)
+        return True
+
+    def _after_incident(self, connection: Connection, now: datetime, before: RunRow, event: Event) -> None:
+        """A run that was told lost or stalled is heard of: is it back, over, or is this mail from before?"""
+        if event.run.session < before.session or isinstance(event, RunEnded):
+            return  # an ending says by itself that the run is no longer lost
+        if _shows_life(before, event):
+            self._recover(connection, now, before)
+        else:
+            liveness.keep_moments(connection, before)
+
+    def _recover_by_beat(self, connection: Connection, now: datetime, before: RunRow) -> bool:
+        after = runs.get_in(connection, before.id)
+        if after is None or not _is_down(before):
+            return False
+        moves = rules.judge(replace(after, status=Status.RUNNING, stalled=False), now, self._limits) is None
+        back = before.status is Status.LOST or moves
+        if back:
+            self._recover(connection, now, before)
+        return back
+
+    def _recover(self, connection: Connection, now: datetime, before: RunRow) -> None:
+        after = runs.get_in(connection, before.id) or before
+        lost = before.status is Status.LOST
+        last = before.alive_at if lost else before.progress_at
+        event = RunRecovered(
+            id=uuid7(now.timestamp()),
+            run=after.ref,
+            at=now,
+            was="lost" if lost else "stalled",
+            away_s=max((now - (last or before.started_at)).total_seconds(), 0.0),
+            progress=after.progress,
+        )
+        runs.record_in(connection, now, event, self._route(event), direct=after.direct)
+
+    def _plan(self, connection: Connection, now: datetime, run_id: str) -> str:
+        """Set when the scan must look at the run, and name its state."""
+        row = runs.get_in(connection, run_id)
+        if row is None:
+            return ""
+        liveness.set_deadline(connection, run_id, rules.deadline(row, now, self._limits))
+        return "stalled" if row.stalled and row.status is Status.RUNNING else row.status.value
+
+
+def _project_of(connection: Connection, token: str | None) -> str:
+    project = tokens.verify_in(connection, token)
+    if project is None:
+        raise Refused("this token gives no access")
+    return project
+
+
+def _own_run(connection: Connection, run_id: str, project: str) -> RunRow | None:
+    row = runs.get_in(connection, run_id)
+    if row is not None and row.project != project:
+        raise Refused("this run belongs to another project")
+    return row
+
+
+def _is_down(row: RunRow) -> bool:
+    return row.status is Status.LOST or (row.status is Status.RUNNING and row.stalled)
+
+
+def _shows_life(before: RunRow, event: Event) -> bool:
+    """Whether an event was made after the incident was told. Older ones may lie in an outbox until the next start."""
+    if isinstance(event, RunStarted) and event.run.session > before.session:
+        return True
+    made_since = before.told_at is None or event.at > before.told_at
+    return made_since and (before.status is Status.LOST or isinstance(event, EpochFinished))

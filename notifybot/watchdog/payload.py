@@ -1,0 +1,143 @@
+"""What may come in: JSON turned into events and heartbeats, or one sentence on why it may not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from notifybot.errors import NotifybotError
+from notifybot.events import Event, RunStarted
+from notifybot.model import RunRef
+from notifybot.store.liveness import Beat
+
+MOST_EVENTS = 500
+
+_MOST_ITEMS = 2000
+_LONGEST_TEXT = 65_536
+_LARGEST_INT = 2**53
+_LONGEST_BEAT_S = 86_400.0
+_OLDEST_S = 10 * 365 * 86_400.0
+_WIDTHS = {"id": 200, "project": 200, "session": 64, "name": 500}
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+
+class PayloadError(NotifybotError):
+    """A request's body is not what its address takes. React: correct the client; sending it again is useless."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events as one request brought them. `direct`: the process itself tells people about them."""
+
+    events: tuple[Event, ...]
+    direct: bool
+
+
+class _Events(BaseModel):
+    events: Annotated[list[Annotated[Event, Field(discriminator="kind")]], Field(max_length=MOST_EVENTS)]
+    direct: bool = False
+
+
+class _Beat(BaseModel):
+    """Ages and spans instead of moments: a client's clock may be hours off, its stopwatch is not."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    run: RunRef
+    seq: Annotated[int, Field(ge=0, le=_LARGEST_INT)]
+    beat_s: Annotated[float, Field(gt=0, le=_LONGEST_BEAT_S)]
+    progress_age_s: Annotated[float, Field(ge=0)] | None = None
+    next_in_s: Annotated[float, Field(ge=0)] | None = None
+    stack: str = ""
+
+
+_EVENTS: TypeAdapter[_Events] = TypeAdapter(_Events)
+_BEAT: TypeAdapter[_Beat] = TypeAdapter(_Beat)
+
+
+def parse_events(body: bytes) -> Batch:
+    """Read `{"events": [...], "direct": bool}`. Raises PayloadError."""
+    batch = _read(_EVENTS, body)
+    for event in batch.events:
+        _check_event(event)
+    return Batch(tuple(batch.events), batch.direct)
+
+
+def parse_beat(body: bytes, now: datetime, promise_max_s: float) -> Beat:
+    """Read a heartbeat and place what it tells on our clock. Raises PayloadError."""
+    sent = _read(_BEAT, body)
+    _check_run(sent.run)
+    _check_values("heartbeat", sent.stack)
+    age_s = None if sent.progress_age_s is None else min(sent.progress_age_s, _OLDEST_S)
+    return Beat(
+        run=sent.run,
+        seq=sent.seq,
+        beat_s=sent.beat_s,
+        progress_at=None if age_s is None else now - timedelta(seconds=age_s),
+        next_by=now + timedelta(seconds=min(sent.next_in_s, promise_max_s)) if sent.next_in_s else None,
+        stack=sent.stack,
+    )
+
+
+def _read(adapter: TypeAdapter[Any], body: bytes) -> Any:
+    try:
+        return adapter.validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"])[:100]
+        raise PayloadError(f"{place or 'body'}: {first['msg'][:200]}") from None
+
+
+def _check_event(event: Event) -> None:
+    if not (0 < len(event.id) <= 64 and event.id.isascii() and event.id.isprintable()):
+        raise PayloadError("event.id: must be 1 to 64 printable ASCII characters")
+    _check_run(event.run)
+    _check_moment("at", event.at)
+    if isinstance(event, RunStarted) and event.beat_s is not None and not 0 < event.beat_s <= _LONGEST_BEAT_S:
+        raise PayloadError(f"beat_s: must be more than 0 and at most {_LONGEST_BEAT_S:.0f} seconds")
+    _check_values(event.kind, event)
+
+
+def _check_run(run: RunRef) -> None:
+    if not run.id.strip():
+        raise PayloadError("run.id: must not be empty")
+    for name, width in _WIDTHS.items():
+        if len(getattr(run, name)) > width:
+            raise PayloadError(f"run.{name}: longer than {width} characters")
+    if not (run.id + run.session).isprintable():
+        raise PayloadError("run.id and run.session: must be printable")
+
+
+def _check_moment(name: str, moment: datetime) -> None:
+    if moment.tzinfo is None:
+        raise PayloadError(f"{name}: must carry a time zone, such as a final Z")
+    if not _EARLIEST < moment < _LATEST:
+        raise PayloadError(f"{name}: must lie between the years 2000 and 2200")
+
+
+def _check_values(place: str, *values: object) -> None:
+    """Bound every text, number and list, however deep; NaN and infinity are numbers here."""
+    for value in values:
+        match value:
+            case str() if len(value) > _LONGEST_TEXT or "\x00" in value:
+                raise PayloadError(f"{place}: a text is longer than {_LONGEST_TEXT} characters or holds a NUL")
+            case int() if abs(value) > _LARGEST_INT:
+                raise PayloadError(f"{place}: a whole number is larger than 2 to the 53rd")
+            case _:
+                _check_values(place, *_parts(place, value))
+
+
+def _parts(place: str, value: object) -> Iterable[object]:
+    if is_dataclass(value):
+        return [getattr(value, each.name) for each in fields(value)]
+    if isinstance(value, Mapping):
+        value = [*value.keys(), *value.values()]
+    if not isinstance(value, list | tuple):
+        return ()
+    if len(value) > _MOST_ITEMS:
+        raise PayloadError(f"{place}: a list is longer than {_MOST_ITEMS} entries")
+    return value

@@ -1,0 +1,177 @@
+"""The watchdog as one object with a lifetime: it takes reports in, looks for late runs, and has people told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from notifybot.errors import StoreError
+from notifybot.events import Event
+from notifybot.notifiers.base import Notifier
+from notifybot.policy import Priority, priority_of, wants
+from notifybot.store import liveness
+from notifybot.store.engine import Store
+from notifybot.watchdog import tokens
+from notifybot.watchdog.checker import Checker
+from notifybot.watchdog.ingest import Accepted, Ingest, Refused, Route
+from notifybot.watchdog.payload import parse_beat, parse_events
+from notifybot.watchdog.rules import Limits
+from notifybot.watchdog.scheduler import Job, Schedule
+
+log = logging.getLogger("notifybot")
+
+KEEP_DAYS = 90
+_SELF_CHECK_EVERY_S = 30.0
+_PRUNE_EVERY_S = 3600.0
+_LATE_PERIODS = 3
+_STUCK_S = 600.0
+_STOP_S = 5.0
+
+
+class Courier(Protocol):
+    """Whoever carries deliveries to people, on threads of its own."""
+
+    def start(self) -> None: ...
+
+    def wake(self) -> None:
+        """There is something new in the outbox."""
+        ...
+
+    def stop(self, timeout_s: float) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the watchdog does its own work; `faults` says what it does not do."""
+
+    faults: tuple[str, ...]
+    scan_age_s: float | None
+    outbox_age_s: float | None
+
+    @property
+    def ok(self) -> bool:
+        return not self.faults
+
+
+class Watchdog:
+    """The service without its HTTP side. `courier` carries what is recorded for `notifiers`; None: only record."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        limits: Limits | None = None,
+        notifiers: Sequence[Notifier] = (),
+        courier: Courier | None = None,
+        keep_days: int = KEEP_DAYS,
+    ) -> None:
+        self.store = store
+        self.limits = limits or Limits()
+        self._courier = courier
+        self._keep = timedelta(days=keep_days)
+        route = route_to(notifiers)
+        self._ingest = Ingest(store, limits=self.limits, route=route)
+        self._checker = Checker(store, limits=self.limits, route=route)
+        self._schedule = Schedule(
+            [
+                Job("scan", self.limits.scan_every_s, self.scan),
+                Job("prune", _PRUNE_EVERY_S, self.prune),
+                Job("self-check", _SELF_CHECK_EVERY_S, self.self_check),
+            ],
+            clock=store.clock,
+        )
+
+    def start(self) -> None:
+        """Begin to look and to tell."""
+        if self._courier is not None:
+            self._courier.start()
+        self._schedule.start()
+
+    def stop(self) -> None:
+        """Finish what is being done, then rest. What waits in the outbox goes out after the next start."""
+        self._schedule.stop()
+        if self._courier is not None:
+            self._courier.stop(_STOP_S)
+
+    def accept_events(self, token: str | None, body: bytes) -> Accepted:
+        """Take in a request with events. Raises Refused, PayloadError, StoreError."""
+        self._admit(token)
+        accepted = self._ingest.accept_events(token, parse_events(body))
+        self._wake()
+        return accepted
+
+    def accept_heartbeat(self, token: str | None, body: bytes) -> str:
+        """Take in a heartbeat and return the run's state. Raises Refused, PayloadError, StoreError."""
+        self._admit(token)
+        beat = parse_beat(body, self.store.clock.now(), self.limits.promise_max_s)
+        heard = self._ingest.accept_heartbeat(token, beat)
+        if heard.told:
+            self._wake()
+        return heard.state
+
+    def scan(self) -> None:
+        """Look for late runs and have them told."""
+        if self._checker.scan():
+            self._wake()
+
+    def listening(self) -> None:
+        """The HTTP side says that it is taking requests; and the scan is set going again if a clock jump put it off."""
+        self._checker.listening()
+        self._schedule.catch_up()
+
+    def prune(self) -> int:
+        """Forget runs that nobody has heard of for long; return how many."""
+        before = self.store.clock.now() - self._keep
+        with self.store.transaction() as connection:
+            number = liveness.forget_before(connection, before)
+        self.store.tidy()
+        return number
+
+    def self_check(self) -> None:
+        """Keep the database file small, and log what goes wrong for long."""
+        self.store.tidy()
+        if self._checker.age_s() is not None:
+            for fault in self.health().faults:
+                log.error("watchdog: %s", fault)
+
+    def health(self) -> Health:
+        """Say whether runs are being looked at and messages are going out."""
+        scan_age_s = self._checker.age_s()
+        try:
+            outbox_age_s = self._outbox_age_s()
+        except StoreError as error:
+            return Health((str(error),), scan_age_s, None)
+        late_s = (_LATE_PERIODS + 1) * self.limits.scan_every_s
+        faults = []
+        if scan_age_s is None or scan_age_s > late_s:
+            faults.append("runs are not being looked at")
+        if outbox_age_s is not None and outbox_age_s > _STUCK_S:
+            faults.append(f"a message has been waiting for {outbox_age_s:.0f} seconds")
+        return Health(tuple(faults), scan_age_s, outbox_age_s)
+
+    def _admit(self, token: str | None) -> None:
+        """Nobody's body is read before the token is known. It is verified again where it is used."""
+        if tokens.verify(self.store, token) is None:
+            raise Refused("this token gives no access")
+
+    def _outbox_age_s(self) -> float | None:
+        now = self.store.clock.now()
+        with self.store.transaction() as connection:
+            since = liveness.oldest_waiting(connection, now)
+        return None if since is None else (now - since).total_seconds()
+
+    def _wake(self) -> None:
+        if self._courier is not None:
+            self._courier.wake()
+
+
+def route_to(notifiers: Sequence[Notifier]) -> Route:
+    """Send an event to every notifier that wants its kind."""
+
+    def route(event: Event) -> list[tuple[str, Priority]]:
+        return [(each.key, priority_of(event)) for each in notifiers if wants(each.pace, event)]
+
+    return route

@@ -1,0 +1,109 @@
+"""The API: events and heartbeats in, runs out. Every refusal reads the same, so that it tells nothing."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+from pydantic import ConfigDict, TypeAdapter
+
+from notifybot.events import to_json
+from notifybot.store import runs
+from notifybot.store.runs import RunRow
+from notifybot.watchdog import tokens
+from notifybot.watchdog.ingest import Refused
+from notifybot.watchdog.service import Watchdog
+from notifybot.web.access import bearer
+
+_LATEST_EVENTS = 1000
+_PRIVATE = {"session", "beat_seq", "deadline_at", "stack"}
+_BODY = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
+_OPENAPI: dict[str, Any] = {"security": [{"bearer": []}]}
+
+
+def reports(watchdog: Watchdog) -> APIRouter:
+    """The routes that processes report to."""
+    router = APIRouter()
+
+    @router.post("/api/v1/events", openapi_extra=_OPENAPI | {"requestBody": _BODY})
+    async def events(request: Request) -> JSONResponse:
+        """Record events, idempotent by their id: {"events": [...], "direct": bool}."""
+        body = await request.body()
+        done = await run_in_threadpool(watchdog.accept_events, bearer(request), body)
+        return JSONResponse({"accepted": done.accepted, "known": done.known})
+
+    @router.post("/api/v1/heartbeats", openapi_extra=_OPENAPI | {"requestBody": _BODY})
+    async def heartbeats(request: Request) -> JSONResponse:
+        """Record that a process lives, and whether its loop moves; answers with the run's state."""
+        body = await request.body()
+        state = await run_in_threadpool(watchdog.accept_heartbeat, bearer(request), body)
+        return JSONResponse({"state": state})
+
+    return router
+
+
+def readings(watchdog: Watchdog) -> APIRouter:
+    """The routes that tell of runs, and of the watchdog itself."""
+    router = APIRouter()
+
+    @router.get("/api/v1/runs", openapi_extra=_OPENAPI)
+    def all_runs(request: Request) -> Response:
+        """The project's latest runs, newest first."""
+        project = _project(watchdog, request)
+        rows = ",".join(_run_json(row) for row in runs.recent(watchdog.store, limit=200, project=project))
+        return _json(f'{{"runs":[{rows}]}}')
+
+    @router.get("/api/v1/runs/{run_id:path}", openapi_extra=_OPENAPI)
+    def one_run(run_id: str, request: Request) -> Response:
+        """One run of the project with its latest events, oldest first."""
+        project = _project(watchdog, request)
+        row = runs.get(watchdog.store, run_id)
+        if row is None or row.project != project:
+            raise Refused("no such run here")
+        events = ",".join(to_json(each) for each in runs.events_of(watchdog.store, run_id, limit=_LATEST_EVENTS))
+        return _json(f'{{"run":{_run_json(row)},"events":[{events}]}}')
+
+    @router.get("/healthz")
+    def healthz() -> JSONResponse:
+        """200 while runs are looked at and messages go out, 503 otherwise."""
+        health = watchdog.health()
+        body = {
+            "ok": health.ok,
+            "faults": list(health.faults),
+            "scan_age_s": health.scan_age_s,
+            "outbox_age_s": health.outbox_age_s,
+        }
+        return JSONResponse(body, 200 if health.ok else 503)
+
+    return router
+
+
+def refusal() -> JSONResponse:
+    """The one answer to a token that is missing, wrong or revoked, and to a run of somebody else."""
+    text = "this token gives no access here: it is missing, wrong or revoked, or its project has no such run"
+    return JSONResponse({"error": text}, 401, headers={"www-authenticate": "Bearer"})
+
+
+def _project(watchdog: Watchdog, request: Request) -> str:
+    project = tokens.verify(watchdog.store, bearer(request))
+    if project is None:
+        raise Refused("this token gives no access")
+    return project
+
+
+def _json(text: str) -> Response:
+    return Response(text, media_type="application/json")
+
+
+def _run_json(row: RunRow) -> str:
+    text: bytes = _row_adapter().dump_json(row, exclude=_PRIVATE)
+    return text.decode()
+
+
+@cache
+def _row_adapter() -> Any:
+    # A union, since pydantic takes no configuration for a bare dataclass. NaN travels as the string "NaN".
+    return TypeAdapter(RunRow | None, config=ConfigDict(ser_json_inf_nan="strings"))

@@ -1,0 +1,79 @@
+"""The application: the API and the pages of one watchdog, with the watchdog's own lifetime."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+
+from notifybot import __version__
+from notifybot.errors import StoreError
+from notifybot.model import Language
+from notifybot.watchdog.ingest import Refused
+from notifybot.watchdog.payload import PayloadError
+from notifybot.watchdog.service import Watchdog
+from notifybot.web.api import readings, refusal, reports
+from notifybot.web.guard import DEADLINE_S, Guard
+from notifybot.web.pages import Pages
+
+_LISTEN_EVERY_S = 1.0
+
+
+def create_app(
+    watchdog: Watchdog, *, language: Language = Language.EN, local: bool = False, deadline_s: float = DEADLINE_S
+) -> FastAPI:
+    """Build the application. Its lifespan starts and stops the watchdog.
+
+    `local` says that the server listens on loopback only: pages then open without a token on the machine itself.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(watchdog.start)
+        listening = asyncio.create_task(_listen(watchdog))
+        try:
+            yield
+        finally:
+            listening.cancel()
+            await run_in_threadpool(watchdog.stop)
+
+    app = FastAPI(
+        title="notifybot watchdog",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+        redirect_slashes=False,
+    )
+    app.include_router(reports(watchdog))
+    app.include_router(readings(watchdog))
+    app.include_router(Pages(watchdog, language=language, local=local).router())
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(PayloadError, _malformed)
+    app.add_exception_handler(StoreError, _busy)
+    app.add_middleware(Guard, deadline_s=deadline_s)
+    return app
+
+
+async def _listen(watchdog: Watchdog) -> None:
+    """Stamp that requests are being served: while this loop stands, heartbeats cannot come in."""
+    while True:
+        await run_in_threadpool(watchdog.listening)
+        await asyncio.sleep(_LISTEN_EVERY_S)
+
+
+async def _refused(_: Request, __: Exception) -> JSONResponse:
+    return refusal()
+
+
+async def _malformed(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": str(error)}, 422)
+
+
+async def _busy(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": str(error)}, 503, headers={"retry-after": "5"})

@@ -1,0 +1,148 @@
+"""The pages: a list of runs and one run, rendered here and fetched again every few seconds."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from notifybot.model import Language
+from notifybot.rendering.sources import built_in_folder
+from notifybot.store import runs
+from notifybot.watchdog import tokens
+from notifybot.watchdog.service import Watchdog
+from notifybot.web import access, views
+from notifybot.web.access import Sight
+from notifybot.web.texts import TEXTS
+
+_LATEST_RUNS = 100
+_MARK = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="4" fill="#2563eb"/>'
+    '<path d="M3 9h2.5l1.5-4 2.5 7 1.5-3h2" fill="none" stroke="#fff" stroke-width="1.5"/></svg>'
+)
+
+
+class Pages:
+    """The pages of one watchdog. `local`: it listens on loopback only."""
+
+    def __init__(self, watchdog: Watchdog, *, language: Language, local: bool) -> None:
+        self._watchdog = watchdog
+        self._language = language
+        self._local = local
+        self._templates = Environment(
+            loader=FileSystemLoader(built_in_folder() / "web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters["segment"] = lambda text: quote(text, safe="")
+
+    def router(self) -> APIRouter:
+        """The routes of the pages."""
+        router = APIRouter(include_in_schema=False)
+        router.add_api_route("/", self._seen(self.list_of_runs), methods=["GET"])
+        router.add_api_route("/runs/{run_id:path}", self._seen(self.one_run), methods=["GET"])
+        router.add_api_route("/login", self.log_in, methods=["POST"])
+        router.add_api_route("/logout", self.log_out, methods=["POST"])
+        router.add_api_route("/favicon.ico", favicon, methods=["GET"])
+        return router
+
+    def list_of_runs(self, request: Request, sight: Sight) -> Response:
+        """All runs that the visitor may see, those in need first."""
+        rows = runs.recent(self._watchdog.store, limit=_LATEST_RUNS, project=sight.project)
+        now, language = self._watchdog.store.clock.now(), self.language_of(request)
+        cards = [views.card_of(row, now, language) for row in views.in_order_of_need(rows)]
+        counts = {state: sum(card.state == state for card in cards) for state in ("running", "stalled", "lost")}
+        projects = len({card.project for card in cards})
+        return self._page("runs.html", request, sight, cards=cards, counts=counts, projects=projects)
+
+    def one_run(self, request: Request, sight: Sight) -> Response:
+        """One run: where it stands, how to go on, its curves and what happened."""
+        row = runs.get(self._watchdog.store, request.path_params["run_id"])
+        if row is None or not sight.covers(row.project):
+            return self._page("missing.html", request, sight, status=404)
+        events = runs.events_of(self._watchdog.store, row.id)
+        view = views.view_of_run(row, events, self._watchdog.store.clock.now(), self.language_of(request))
+        return self._page("run.html", request, sight, view=view)
+
+    async def log_in(self, request: Request) -> Response:
+        """Exchange a token for a cookie."""
+        if not access.from_here(request):
+            return Response(status_code=403)
+        form = parse_qs((await request.body()).decode(errors="replace"), max_num_fields=8)
+        token = form.get("token", [""])[0].strip()
+        project = await run_in_threadpool(tokens.verify, self._watchdog.store, token)
+        if project is None:
+            return self._page("login.html", request, None, status=401, wrong=True)
+        response = RedirectResponse(_own_path(form.get("next", ["/"])[0]), 303)
+        access.remember(response, token, secure=request.url.scheme == "https")
+        return response
+
+    async def log_out(self, request: Request) -> Response:
+        """Take the cookie away."""
+        if not access.from_here(request):
+            return Response(status_code=403)
+        response = RedirectResponse("/", 303)
+        access.forget(response)
+        return response
+
+    def language_of(self, request: Request) -> Language:
+        """The language asked for by `?lang=`, else the browser's, else the configured one."""
+        asked = [request.query_params.get("lang", "")]
+        asked += [part.split(";")[0].strip()[:2] for part in request.headers.get("accept-language", "").split(",")]
+        return next((Language(each) for each in asked if each in list(Language)), self._language)
+
+    def _seen(self, page: Callable[[Request, Sight], Response]) -> Callable[[Request], Response]:
+        """The page for those who may see it, the login form for others."""
+
+        def seen(request: Request) -> Response:
+            sight = access.sight_of(request, self._watchdog.store, local=self._local)
+            if sight is None:
+                return self._page("login.html", request, None, status=401, wrong=False)
+            return page(request, sight)
+
+        return seen
+
+    def _page(
+        self, template: str, request: Request, sight: Sight | None, *, status: int = 200, **values: Any
+    ) -> HTMLResponse:
+        language, nonce = self.language_of(request), secrets.token_urlsafe(16)
+        other = Language.EN if language is Language.KO else Language.KO
+        path = "/" if request.url.path in ("/login", "/logout") else request.url.path
+        html = self._templates.get_template(template).render(
+            values,
+            texts=TEXTS[language],
+            language=language,
+            other=other,
+            query=f"?lang={language}" if "lang" in request.query_params else "",
+            path=path,
+            nonce=nonce,
+            logged_in=sight is not None and sight.logged_in,
+        )
+        return HTMLResponse(html, status, headers={"content-security-policy": policy(nonce)})
+
+
+def favicon() -> Response:
+    """The small picture in the browser's tab."""
+    return Response(_MARK, media_type="image/svg+xml")
+
+
+def policy(nonce: str) -> str:
+    """The Content-Security-Policy of a page: its own style and script, nothing from anywhere else."""
+    return (
+        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; "
+        "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+
+
+def _own_path(path: str) -> str:
+    """A path of this server, or its start page: a form must not lead elsewhere."""
+    safe = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if safe else "/"

@@ -1,0 +1,86 @@
+"""Serving an application on a port: one process, one loop, and slow clients cut off.
+
+granian runs embedded, in this process: its usual way starts a second one, which an application that is built here
+cannot be handed to. It closes a connection whose headers do not come in time; uvicorn keeps such a one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+from starlette.types import ASGIApp
+
+from notifybot.errors import UsageError
+
+HEADERS_WITHIN_MS = 5000
+_LARGEST_HEADERS = 64 * 1024
+_BACKLOG = 1024
+_READY_EVERY_S = 0.02
+
+
+def run(app: ASGIApp, host: str, port: int, *, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT. `ready` is called with the URL once connections are accepted.
+
+    Port 0 takes any free one. Raises UsageError when the address cannot be had.
+    """
+    with _reserved(host, port) as free_port:
+        asyncio.run(_serve(app, host, free_port, ready))
+
+
+async def _serve(app: ASGIApp, host: str, port: int, ready: Callable[[str], None]) -> None:
+    server = Server(
+        app,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=_BACKLOG,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADERS_WITHIN_MS, max_buffer_size=_LARGEST_HEADERS),
+        log_enabled=False,
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    serving = asyncio.create_task(server.serve())
+    announcing = asyncio.create_task(_announce(host, port, ready))
+    try:
+        await serving
+    finally:
+        announcing.cancel()
+
+
+async def _announce(host: str, port: int, ready: Callable[[str], None]) -> None:
+    near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - the address to be reached, not bound
+    while True:
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection(near, port)
+            writer.close()
+            break
+        await asyncio.sleep(_READY_EVERY_S)
+    ready(f"http://[{near}]:{port}" if ":" in near else f"http://{near}:{port}")
+
+
+@contextlib.contextmanager
+def _reserved(host: str, port: int) -> Iterator[int]:
+    """Hold the port against other programs until the server has it; it may be shared with ourselves only."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:  # the server itself would share a port that is taken
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+        held = socket.socket(family, kind)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(address)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"cannot listen on {host} port {port}: {reason}. Choose another with --port.") from None
+    with held:
+        yield held.getsockname()[1]

@@ -1,0 +1,49 @@
+"""`notifybot watchdog`: everything put together and served until it is told to stop."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from notifybot.config import Config
+from notifybot.delivery.build import notifiers_from
+from notifybot.delivery.dispatcher import Dispatcher
+from notifybot.delivery.worker import Worker
+from notifybot.model import Language
+from notifybot.redaction import guard_loggers
+from notifybot.rendering import Renderer
+from notifybot.store.engine import Store
+from notifybot.store.outbox import Outbox
+from notifybot.watchdog.rules import Limits
+from notifybot.watchdog.service import Watchdog
+from notifybot.web.access import is_loopback
+from notifybot.web.app import create_app
+from notifybot.web.server import run
+
+CAP_BYTES = 1024**3
+_PATIENCE_S = 5.0
+
+
+def serve(
+    host: str, port: int, db: Path, *, config: Config, language: Language | None = None, limits: Limits | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT; print "listening on URL" once requests are taken. Port 0 takes any free one.
+
+    Messages and pages are in `language`, or the configured one. Raises UsageError when the address cannot be had,
+    StoreError when the database cannot.
+    """
+    guard_loggers()
+    language = language or config.lang
+    # What a watchdog has to say must not be handed to a watchdog.
+    notifiers = notifiers_from(config.model_copy(update={"watchdog_url": None, "watchdog_token": None}))
+    with Store.open(db, patience_s=_PATIENCE_S, cap_bytes=CAP_BYTES) as store:
+        outbox = Outbox(store)
+        outbox.release_dead()
+        worker = Worker(Dispatcher(outbox, notifiers, Renderer(language, config.templates_dir), clock=store.clock))
+        watchdog = Watchdog(store, notifiers=notifiers, courier=worker, limits=limits)
+        run(create_app(watchdog, language=language, local=is_loopback(host)), host, port, ready=_say)
+
+
+def _say(url: str) -> None:
+    sys.stdout.write(f"listening on {url}\n")
+    sys.stdout.flush()

@@ -1,0 +1,261 @@
+"""What the pages show: rows and events put into words, ready for a template. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from notifybot.charts import Chart, Point, charts_of
+from notifybot.events import (
+    AlertRaised,
+    CheckpointSaved,
+    EpochFinished,
+    Event,
+    RunEnded,
+    RunLost,
+    RunRecovered,
+    RunStalled,
+    RunStarted,
+)
+from notifybot.model import Checkpoint, Fact, Host, Language, MetricRow, Param, Progress, Status
+from notifybot.redaction import redact
+from notifybot.rendering.numbers import about, number, size
+from notifybot.rendering.table import metric_rows
+from notifybot.store.runs import RunRow
+from notifybot.web.texts import TEXTS, Texts, ago, span
+
+_MOST_CHARTS = 24
+_LATEST_EVENTS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class RunCard:
+    """One run in the list, and the head of its own page."""
+
+    id: str
+    name: str
+    project: str
+    state: str  # a status, or "stalled": the class of its colour
+    word: str
+    position: str
+    done: int
+    total: int
+    eta: str
+    heard: str
+    metrics: tuple[MetricRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a run's history."""
+
+    at: datetime
+    state: str
+    word: str
+    text: str
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run's own page."""
+
+    card: RunCard
+    notice: str
+    error: str
+    go_on: str
+    checkpoint: str
+    stack: str
+    charts: tuple[Chart, ...]
+    facts: tuple[Fact, ...]
+    params: tuple[Fact, ...]
+    entries: tuple[Entry, ...]
+
+
+def state_of(row: RunRow) -> str:
+    """A run's status, or "stalled" while a running one stands still."""
+    return "stalled" if row.stalled and row.status is Status.RUNNING else str(row.status)
+
+
+def in_order_of_need(rows: Sequence[RunRow]) -> list[RunRow]:
+    """Runs that somebody should look at first, then those at work, then those that are over; newest first in each."""
+    rank = {"lost": 0, "stalled": 0, "running": 1}
+    return sorted(rows, key=lambda row: (rank.get(state_of(row), 2), -row.started_at.timestamp()))
+
+
+def card_of(row: RunRow, now: datetime, language: Language) -> RunCard:
+    """Put a run into the words of the list."""
+    texts, state, progress = TEXTS[language], state_of(row), row.progress
+    at_work = state == "running"
+    return RunCard(
+        id=row.id,
+        name=redact(row.name) or row.id,
+        project=row.project,
+        state=state,
+        word=texts.statuses[state],
+        position=_position(progress, texts),
+        done=progress.done,
+        total=progress.total or 0,
+        eta=texts.eta.format(about(progress.eta_s, language)) if progress.eta_s and at_work else "",
+        heard=ago(_last_at(row), now, language),
+        metrics=metric_rows(progress, language),
+    )
+
+
+def view_of_run(row: RunRow, events: Sequence[Event], now: datetime, language: Language) -> RunView:
+    """Put a run and its history into the words of its page."""
+    texts = TEXTS[language]
+    checkpoint = row.progress.checkpoint
+    notice = _notice(row, now, language)
+    return RunView(
+        card=card_of(row, now, language),
+        notice=notice,
+        error=_error(row, events),
+        go_on=_go_on(row, texts) if notice else "",
+        checkpoint=redact(checkpoint.path) if checkpoint else "",
+        stack=redact(row.stack) if state_of(row) == "stalled" else "",
+        charts=tuple(charts_of(histories(events))[:_MOST_CHARTS]),
+        facts=_facts(row, now, language),
+        params=tuple(Fact(redact(name), _param(value)) for name, value in row.params.items()),
+        entries=tuple(_entries(events, language)),
+    )
+
+
+def histories(events: Sequence[Event]) -> dict[str, list[Point]]:
+    """Every metric's values over the epochs. An epoch that was done again after a resume counts as it was last."""
+    found: dict[str, dict[float, float]] = {}
+    for event in events:
+        if isinstance(event, EpochFinished):
+            epoch = event.progress.done if event.progress.epoch is None else event.progress.epoch
+            for name, metric in event.progress.metrics.items():
+                found.setdefault(name, {})[epoch] = metric.value
+    return {name: sorted(points.items()) for name, points in found.items()}
+
+
+def _position(progress: Progress, texts: Texts) -> str:
+    if not progress.done:
+        return texts.no_epoch
+    return f"{texts.epoch} {progress.done}" + (f" / {progress.total}" if progress.total else "")
+
+
+def _notice(row: RunRow, now: datetime, language: Language) -> str:
+    texts = TEXTS[language]
+    match state_of(row):
+        case "lost":
+            return texts.lost.format(span(_since_s(row.alive_at, now), language))
+        case "stalled":
+            return texts.stalled.format(span(_since_s(row.progress_at, now), language))
+        case "failed":
+            return texts.failed
+        case "interrupted":
+            return texts.interrupted
+    return ""
+
+
+def _last_at(row: RunRow) -> datetime | None:
+    """When the run last said something; of one that is over, when it ended."""
+    return row.ended_at or row.alive_at
+
+
+def _since_s(moment: datetime | None, now: datetime) -> float:
+    return max((now - moment).total_seconds(), 0.0) if moment else 0.0
+
+
+def _error(row: RunRow, events: Sequence[Event]) -> str:
+    """What the failed run died of, in its own words."""
+    ended = next((event for event in reversed(events) if isinstance(event, RunEnded)), None)
+    return redact(ended.error) if ended is not None and row.status is Status.FAILED else ""
+
+
+def _go_on(row: RunRow, texts: Texts) -> str:
+    checkpoint = row.progress.checkpoint
+    if checkpoint is None:
+        again = texts.go_on_anew
+    elif checkpoint.epoch is None:
+        again = texts.go_on_from_file
+    else:
+        again = texts.go_on_from.format(checkpoint.epoch)
+    return f"{texts.interrupt} {again}" if state_of(row) == "stalled" else again
+
+
+def _facts(row: RunRow, now: datetime, language: Language) -> tuple[Fact, ...]:
+    texts, progress, host = TEXTS[language], row.progress, row.host
+    saved = _saved(progress.checkpoint) or texts.no_checkpoint
+    no_beats = texts.no_beats if row.beat_s is None and not row.status.ended else ""
+    pairs = (
+        (texts.checkpoint, saved),
+        (texts.heard.capitalize(), no_beats or ago(_last_at(row), now, language)),
+        (texts.moved.capitalize(), "" if row.status.ended else ago(row.progress_at, now, language)),
+        (texts.took, span(progress.elapsed_s or None, language)),
+        (texts.per_epoch, span(progress.epoch_s or None, language)),
+        (texts.machine, redact(host.name)),
+        (texts.device, redact(host.device)),
+        (texts.process, _process(host)),
+        (texts.attempt, str(row.attempt) if row.attempt > 1 else ""),
+        (texts.project, row.project),
+        ("ID", row.id),
+    )
+    return tuple(Fact(label, value) for label, value in pairs if value)
+
+
+def _process(host: Host) -> str:
+    parts = (f"pid {host.pid}" if host.pid else "", f"Python {redact(host.python)}" if host.python else "")
+    return " · ".join(part for part in parts if part)
+
+
+def _saved(checkpoint: Checkpoint | None) -> str:
+    if checkpoint is None:
+        return ""
+    bytes_ = size(checkpoint.size_bytes) if checkpoint.size_bytes else ""
+    return " · ".join(part for part in (redact(checkpoint.path), bytes_) if part)
+
+
+def _param(value: Param) -> str:
+    return number(value, 6) if isinstance(value, float) else redact(str(value))
+
+
+def _entries(events: Sequence[Event], language: Language) -> list[Entry]:
+    """The latest events, newest first. Of epochs only the last one and new bests: the curves show the rest."""
+    last = next((event for event in reversed(events) if isinstance(event, EpochFinished)), None)
+    shown = [each for each in events if not isinstance(each, EpochFinished) or each.new_best or each is last]
+    return [_entry(event, language) for event in reversed(shown[-_LATEST_EVENTS:])]
+
+
+def _entry(event: Event, language: Language) -> Entry:
+    texts = TEXTS[language]
+    word = texts.kinds[event.kind]
+    match event:
+        case RunStarted():
+            again = event.attempt > 1
+            text = " · ".join(part for part in (event.host.name, event.host.device) if part)
+            return Entry(event.at, "running", texts.kinds["run_resumed"] if again else word, redact(text))
+        case EpochFinished():
+            return Entry(event.at, "finished" if event.new_best else "", word, _epoch_text(event, texts))
+        case CheckpointSaved():
+            return Entry(event.at, "", word, _saved(event.checkpoint))
+        case AlertRaised():
+            text = " — ".join(part for part in (event.title, event.text) if part)
+            return Entry(event.at, "stalled", word, redact(text))
+        case RunEnded():
+            return Entry(
+                event.at, event.status, texts.statuses[event.status], redact(event.error), redact(event.frames)
+            )
+        case RunStalled():
+            still = texts.stood_still.format(span(event.silent_s, language))
+            return Entry(event.at, "stalled", word, still, redact(event.stack))
+        case RunLost():
+            return Entry(event.at, "lost", word, texts.was_silent.format(span(event.silent_s, language)))
+        case RunRecovered():
+            return Entry(event.at, "running", word, texts.was_away.format(span(event.away_s, language)))
+
+
+def _epoch_text(event: EpochFinished, texts: Texts) -> str:
+    progress = event.progress
+    epoch = progress.done if progress.epoch is None else progress.epoch
+    values = [f"{name} {number(metric.value)}" for name, metric in list(progress.metrics.items())[:4]]
+    best = progress.metrics.get(event.new_best or "")
+    if best is not None and not math.isnan(best.value):
+        values = [f"★ {event.new_best} {number(best.value)}"]
+    return " · ".join([texts.at_epoch.format(epoch), *values])

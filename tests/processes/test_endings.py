@@ -1,0 +1,357 @@
+"""The endings table, in programs of their own: what is recorded, and that the exit code is the program's own."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import textwrap
+import time
+from typing import Any
+
+import pytest
+
+WITH = """
+from notifybot import notify_epoch
+{before}
+with notify_epoch(range(3), name="r") as epochs:
+    for epoch in epochs:
+        epochs.log(loss=1.0 / (epoch + 1))
+        {body}
+{after}
+"""
+BARE = """
+from notifybot import notify_epoch
+{before}
+epochs = notify_epoch(range(3), name="r")
+for epoch in epochs:
+    epochs.log(loss=1.0 / (epoch + 1))
+    {body}
+{after}
+"""
+
+
+def program(form: str, body: str = "pass", before: str = "", after: str = "") -> str:
+    return form.format(body=body, before=textwrap.dedent(before), after=textwrap.dedent(after))
+
+
+def quoted(event: dict[str, Any]) -> str:
+    return f"{event['error']}\n{event['frames']}"
+
+
+EXIT = "if epoch == 1: import sys; sys.exit"
+KILL = "if epoch == 1: import os, signal; os.kill(os.getpid(), signal."
+
+TABLE = [
+    # in the loop, exit code, ending inside with, ending of a bare for, epochs told
+    pytest.param("pass", 0, "finished", "finished", 3, id="runs out"),
+    pytest.param("if epoch == 1: break", 0, "stopped", "stopped", 2, id="break"),
+    pytest.param(f"{EXIT}(0)", 0, "stopped", "stopped", 2, id="exit 0"),
+    pytest.param(f"{EXIT}()", 0, "stopped", "stopped", 2, id="exit"),
+    pytest.param(f"{EXIT}(3)", 3, "failed", "stopped", None, id="exit 3"),
+    pytest.param(f"{EXIT}('no')", 1, "failed", "stopped", None, id="exit text"),
+    pytest.param("if epoch == 1: raise ValueError('boom')", 1, "failed", "failed", 1, id="exception"),
+    pytest.param("if epoch == 1: raise KeyboardInterrupt", -2, "interrupted", "interrupted", 1, id="stop button"),
+    pytest.param(f"{KILL}SIGINT)", -2, "interrupted", "interrupted", 1, id="SIGINT"),
+    pytest.param(f"{KILL}SIGTERM)", -15, "interrupted", None, 1, id="SIGTERM"),
+    pytest.param(f"{KILL}SIGHUP)", -1, "interrupted", None, 1, id="SIGHUP"),
+    pytest.param(f"{KILL}SIGKILL)", -9, None, None, 1, id="SIGKILL"),
+]
+
+
+@pytest.mark.parametrize(("body", "code", "inside", "bare", "told"), TABLE)
+def test_the_ending_inside_with(
+    workplace: Any, body: str, code: int, inside: str | None, bare: str | None, told: int | None
+) -> None:
+    outcome = workplace.run(program(WITH, body))
+
+    assert outcome.code == code, outcome.err
+    assert workplace.endings == ([inside] if inside else [])
+    assert told is None or len(workplace.events("epoch_finished")) == told
+
+
+@pytest.mark.parametrize(("body", "code", "inside", "bare", "told"), TABLE)
+def test_the_ending_of_a_bare_for(
+    workplace: Any, body: str, code: int, inside: str | None, bare: str | None, told: int | None
+) -> None:
+    outcome = workplace.run(program(BARE, body))
+
+    assert outcome.code == code, outcome.err
+    assert workplace.endings == ([bare] if bare else [])
+    assert told is None or len(workplace.events("epoch_finished")) == told
+
+
+def test_return_out_of_the_loop_is_stopped(workplace: Any) -> None:
+    outcome = workplace.run(
+        """
+        from notifybot import notify_epoch
+
+        def inside():
+            with notify_epoch(range(3)) as epochs:
+                for epoch in epochs:
+                    return "kept"
+
+        def bare():
+            for epoch in notify_epoch(range(3)):
+                return "kept"
+
+        print(inside(), bare())
+        """
+    )
+
+    assert outcome.out.split() == ["kept", "kept"]
+    assert workplace.endings == ["stopped", "stopped"]
+
+
+@pytest.mark.parametrize("form", [WITH, BARE], ids=["with", "bare"])
+def test_a_failure_names_the_exception_the_epoch_and_the_users_lines(workplace: Any, form: str) -> None:
+    before = """
+    def step(secret_local):
+        return {}["missing"]
+    """
+    workplace.run(program(form, "if epoch == 1: step('never shown')", before))
+
+    (ending,) = workplace.events("run_ended")
+    assert ending["error"] == "KeyError: 'missing' [epoch 1]"
+    assert 'train.py:5 in step\n    return {}["missing"]' in ending["frames"]
+    assert "never shown" not in ending["frames"].replace("step('never shown')", "")
+    assert "notifybot/" not in ending["frames"]
+    assert ending["progress"]["metrics"]["loss"]["value"] == 1.0
+
+
+def test_an_exception_after_the_loop_but_inside_with_is_a_failure(workplace: Any) -> None:
+    outcome = workplace.run(
+        """
+        from notifybot import notify_epoch
+        with notify_epoch(range(2)) as epochs:
+            for epoch in epochs: pass
+            raise RuntimeError("evaluation")
+        """
+    )
+
+    assert outcome.code == 1
+    assert workplace.endings == ["failed"]
+
+
+def test_a_break_and_a_later_crash_elsewhere_leave_the_run_stopped(workplace: Any) -> None:
+    after = """
+    import threading
+    threading.Event().wait(2.5)
+    raise RuntimeError("plotting")
+    """
+    outcome = workplace.run(program(BARE, "if epoch == 1: break", after=after))
+
+    assert outcome.code == 1
+    assert workplace.endings == ["stopped"]
+
+
+def test_an_exception_that_is_slow_to_surface_still_makes_a_failure(workplace: Any) -> None:
+    outcome = workplace.run(
+        """
+        import threading
+        from notifybot import notify_epoch
+        try:
+            for epoch in notify_epoch(range(3)):
+                raise ValueError("boom")
+        finally:
+            threading.Event().wait(2.5)
+        """
+    )
+
+    assert outcome.code == 1
+    assert workplace.endings == ["stopped", "failed"]
+
+
+def test_an_exception_that_the_program_handles_is_no_failure(workplace: Any) -> None:
+    outcome = workplace.run(
+        """
+        from notifybot import notify_epoch
+        try:
+            for epoch in notify_epoch(range(3)):
+                raise ValueError("handled")
+        except ValueError:
+            print("went on")
+        """
+    )
+
+    assert (outcome.code, outcome.out) == (0, "went on\n")
+    assert workplace.endings == ["stopped"]
+
+
+def test_the_next_run_decides_on_the_one_before(workplace: Any) -> None:
+    workplace.run(
+        """
+        from notifybot import notify_epoch
+        for epoch in notify_epoch(range(3)):
+            break
+        for epoch in notify_epoch(range(2)):
+            pass
+        """
+    )
+
+    assert workplace.endings == ["stopped", "finished"]
+
+
+def test_the_users_excepthook_is_called_and_given_back(workplace: Any) -> None:
+    before = """
+    import sys
+    def mine(kind, error, traceback):
+        print("mine saw", kind.__name__)
+    sys.excepthook = mine
+    """
+    outcome = workplace.run(program(BARE, "if epoch == 1: raise ValueError('boom')", before))
+
+    assert outcome.out == "mine saw ValueError\n"
+    assert workplace.endings == ["failed"]
+
+    after = "print(sys.excepthook is mine)"
+    assert workplace.run(program(BARE, before=before, after=after)).out == "True\n"
+    assert workplace.run(program(WITH, before=before, after=after)).out == "True\n"
+
+
+HANDLER = """
+import os, signal, sys
+def handler(number, frame):
+    print("mine")
+    {action}
+signal.signal(signal.SIGTERM, handler)
+"""
+
+
+@pytest.mark.parametrize(
+    ("action", "body", "code", "ending"),
+    [
+        pytest.param("sys.exit(7)", "pass", 7, "interrupted", id="exits"),
+        pytest.param("raise KeyboardInterrupt", "pass", -2, "interrupted", id="raises"),
+        pytest.param("global stop; stop = True", "if 'stop' in globals(): break", 0, "interrupted", id="asks to break"),
+        pytest.param("pass", "pass", 0, "finished", id="carries on"),
+    ],
+)
+def test_a_handler_of_the_program_is_called_and_decides(
+    workplace: Any, action: str, body: str, code: int, ending: str
+) -> None:
+    body = f"os.kill(os.getpid(), signal.SIGTERM) if epoch == 1 else None\n        {body}"
+    after = "print(signal.getsignal(signal.SIGTERM) is handler)"
+    outcome = workplace.run(program(WITH, body, HANDLER.format(action=action), after))
+
+    assert outcome.code == code, outcome.err
+    assert outcome.out.startswith("mine\n")
+    assert code or outcome.out.endswith("True\n")
+    assert workplace.endings == [ending]
+
+
+def test_an_ignored_signal_stays_ignored(workplace: Any) -> None:
+    before = """
+    import os, signal
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    """
+    outcome = workplace.run(program(WITH, "os.kill(os.getpid(), signal.SIGHUP)", before))
+
+    assert outcome.code == 0
+    assert workplace.endings == ["finished"]
+
+
+def test_a_handler_set_inside_the_loop_is_left_alone(workplace: Any) -> None:
+    before = """
+    import os, signal
+    def handler(number, frame): print("late")
+    """
+    body = "signal.signal(signal.SIGTERM, handler)"
+    outcome = workplace.run(program(WITH, body, before, "os.kill(os.getpid(), signal.SIGTERM)"))
+
+    assert (outcome.code, outcome.out) == (0, "late\n")
+
+
+def test_signals_at_random_moments_never_hang_or_lose_the_ending(workplace: Any) -> None:
+    source = """
+    from notifybot import notify_epoch
+    with notify_epoch(range(10**9)) as epochs:
+        for epoch in epochs:
+            epochs.log(loss=1.0)
+            if epoch == 0: print("go")
+    """
+    for delay_s in (0.0, 0.003, 0.017, 0.05):
+        before = len(workplace.endings)
+        with workplace.start(textwrap.dedent(source)) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(delay_s)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=20)
+        assert process.returncode == -signal.SIGTERM
+        assert workplace.endings[before:] == ["interrupted"]
+
+
+def test_a_decorated_function_keeps_its_value_and_reports_its_exception(workplace: Any) -> None:
+    outcome = workplace.run(
+        """
+        import asyncio
+        from notifybot import notify_run
+
+        @notify_run("plain")
+        def plain(x):
+            "Doubles."
+            return 2 * x
+
+        @notify_run("async")
+        async def later(x):
+            await asyncio.sleep(0)
+            return 3 * x
+
+        @notify_run("bad")
+        def bad():
+            raise OSError("disk")
+
+        print(plain(2), plain.__name__, plain.__doc__, asyncio.run(later(2)))
+        try:
+            bad()
+        except OSError as error:
+            print(error)
+        with notify_run("block") as run:
+            run.log_epoch(0, {"loss": 1.0})
+            run.log_epoch(1, {"loss": 0.5})
+        """
+    )
+
+    assert outcome.out == "4 plain Doubles. 6\ndisk\n", outcome.err
+    assert workplace.endings == ["finished", "finished", "failed", "finished"]
+    assert [event["progress"]["done"] for event in workplace.events("epoch_finished")] == [1, 2]
+
+
+def test_a_receiver_that_never_answers_adds_at_most_two_seconds(workplace: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
+        hook = f"http://127.0.0.1:{silent.getsockname()[1]}/services/T0/B0/canary-not-a-token"
+        timed = "import time, atexit\nbegan = time.monotonic()\n"
+        after = "print('trained')"
+        for body, code in (("pass", 0), ("if epoch == 1: raise ValueError('boom')", 1)):
+            plain = workplace.run(program(WITH, body, timed, after))
+            began_s = time.monotonic()
+            outcome = workplace.run(program(WITH, body, timed, after), NOTIFYBOT_SLACK_WEBHOOK_URL=hook)
+            took_s = time.monotonic() - began_s
+
+            assert outcome.code == plain.code == code
+            assert took_s < 2.0 + 2.5  # the start of Python and the imports are in it
+            assert "canary-not-a-token" not in outcome.err + outcome.out
+
+
+def test_wrong_settings_are_told_before_the_first_epoch(workplace: Any) -> None:
+    outcome = workplace.run(program(WITH, "print(epoch)"), NOTIFYBOT_LANG="fr")
+
+    assert outcome.code == 1
+    assert outcome.out == ""
+    assert "NOTIFYBOT_LANG in the environment must be ko or en" in outcome.err
+
+
+@pytest.mark.parametrize("variable", ["RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK"])
+def test_other_ranks_run_the_same_code_and_say_nothing(workplace: Any, variable: str) -> None:
+    after = """
+    import threading
+    print(epochs.run.status, epochs.tensorboard, [t.name for t in threading.enumerate()])
+    epochs.run.alert("nobody hears")
+    epochs.log_checkpoint("model.pt")
+    """
+    outcome = workplace.run(program(WITH, after=after), **{variable: "1"})
+
+    assert outcome.code == 0, outcome.err
+    assert outcome.out == "running None ['MainThread']\n"
+    assert outcome.err == ""
+    assert not workplace.database.exists()

@@ -1,0 +1,146 @@
+"""Children of the training process: they change nothing, hang on nothing, and may train by themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+LOADERS = """
+import os, sys, threading
+import torch
+from torch.utils.data import DataLoader, Dataset
+from notifybot import notify_epoch
+
+loop = None
+
+class Samples(Dataset):
+    def __len__(self):
+        return 32
+
+    def __getitem__(self, index):
+        if loop is not None:  # forked: the parent's run is here
+            loop.log(inside=1.0)
+            loop.run.alert("from a worker")
+            loop.run.log_epoch(99, {"x": 1.0})
+            loop.log_checkpoint("x.pt")
+        with notify_epoch(range(1), name="worker") as epochs:
+            for epoch in epochs:
+                epochs.log(loss=1.0)
+        return torch.ones(1)
+
+calls = 0
+
+def busy(run, stop):
+    global calls
+    while not stop.is_set():
+        run.alert("busy")
+        calls += 1
+
+def main():
+    global loop
+    stop = threading.Event()
+    with notify_epoch(range(EPOCHS), name="parent") as loop:
+        thread = threading.Thread(target=busy, args=(loop.run, stop))
+        thread.start()
+        for epoch in loop:
+            loader = DataLoader(Samples(), batch_size=4, num_workers=4, multiprocessing_context=METHOD)
+            total = sum(float(batch.sum()) for batch in loader)
+            loop.log(total=total)
+        stop.set()
+        thread.join()
+    print(loop.run.status, loop.run.faults, calls)
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+# Workers that are not forked import torch first, which takes seconds.
+@pytest.mark.parametrize(("method", "epochs"), [("fork", 5), ("forkserver", 1), ("spawn", 1)])
+def test_loader_workers_neither_hang_nor_report(workplace: Any, method: str, epochs: int) -> None:
+    source = LOADERS.replace("METHOD", repr(method)).replace("EPOCHS", str(epochs))
+    outcome = workplace.run(source, timeout_s=120)
+
+    assert outcome.code == 0, outcome.err
+    events = workplace.events()
+    assert {event["run"]["name"] for event in events} == {"parent"}
+    assert {event.get("title") for event in events} <= {None, "busy"}
+    assert workplace.endings == ["finished"]
+    told = workplace.events("epoch_finished")
+    assert [event["progress"]["metrics"]["total"]["value"] for event in told] == [32.0] * epochs
+    assert "inside" not in events[-1]["progress"]["metrics"]
+    assert outcome.out == f"finished {{}} {len(workplace.events('alert_raised'))}\n"
+
+
+def test_a_forked_child_that_leaves_the_parents_loop_says_nothing(workplace: Any) -> None:
+    outcome = workplace.run(
+        """
+        import os, sys
+        from notifybot import notify_epoch
+        with notify_epoch(range(3), name="parent") as epochs:
+            for epoch in epochs:
+                epochs.log(loss=1.0)
+                child = os.fork() if epoch == 1 else None
+                if child == 0:
+                    break
+                if child:
+                    print("child", os.waitpid(child, 0)[1])
+        sys.exit(5 if child == 0 else 0)
+        """
+    )
+
+    assert (outcome.code, outcome.out) == (0, f"child {5 << 8}\n"), outcome.err
+    assert workplace.endings == ["finished"]
+    assert len(workplace.events("epoch_finished")) == 3
+
+
+@pytest.mark.parametrize("body", ["raise ValueError('child')", "os.kill(os.getpid(), signal.SIGTERM)", "sys.exit(1)"])
+def test_a_forked_child_that_dies_inside_the_block_says_nothing(workplace: Any, body: str) -> None:
+    outcome = workplace.run(
+        f"""
+        import os, signal, sys
+        from notifybot import notify_epoch
+        with notify_epoch(range(2), name="parent") as epochs:
+            for epoch in epochs:
+                child = os.fork()
+                if child == 0:
+                    {body}
+                os.waitpid(child, 0)
+        """
+    )
+
+    assert outcome.code == 0, outcome.err
+    assert workplace.endings == ["finished"]
+
+
+def test_a_forked_child_may_have_a_run_of_its_own(workplace: Any) -> None:
+    outcome = workplace.run(
+        """
+        import multiprocessing
+        from notifybot import notify_epoch, notify_run
+
+        def child():
+            with notify_epoch(range(2), name="child") as epochs:
+                for epoch in epochs:
+                    epochs.log(loss=1.0)
+
+        with notify_run("parent") as run:
+            process = multiprocessing.get_context("fork").Process(target=child)
+            process.start()
+            process.join()
+            run.log_epoch(0, loss=1.0)
+        print(process.exitcode)
+        """
+    )
+
+    assert outcome.out == "0\n", outcome.err
+    assert [(event["run"]["name"], event["kind"]) for event in workplace.events()] == [
+        ("parent", "run_started"),
+        ("child", "run_started"),
+        ("child", "epoch_finished"),
+        ("child", "epoch_finished"),
+        ("child", "run_ended"),
+        ("parent", "epoch_finished"),
+        ("parent", "run_ended"),
+    ]

@@ -1,0 +1,133 @@
+"""The console notifier: compact lines that break neither the terminal nor the training."""
+
+from __future__ import annotations
+
+import io
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from tqdm import tqdm
+
+from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
+from notifybot.model import Checkpoint, Host, Language, Metric, Progress, RunRef, Status
+from notifybot.notifiers.base import Envelope, Notifier
+from notifybot.notifiers.console import ConsoleNotifier
+from notifybot.rendering import Renderer
+from notifybot.testing import DictMemory
+
+BASE: dict[str, Any] = {
+    "id": "01900000-0000-7000-8000-00000000abcd",
+    "run": RunRef("0198-run", "resnet", "bootcamp"),
+    "at": datetime(2026, 11, 23, 3, tzinfo=UTC),
+}
+METRICS = {"train_loss": Metric(0.412, 0.433), "val_acc": Metric(0.871, 0.859, 0.871, 3)}
+PROGRESS = Progress(3, 3, 30, METRICS, 12.2, 36.0, 324.0)
+EPOCH = EpochFinished(**BASE, progress=PROGRESS)
+START = RunStarted(**BASE, total=30, params={"lr": 0.1}, host=Host("colab-1", device="Tesla T4"))
+RENDERERS = {language: Renderer(language) for language in Language}
+
+
+class Terminal(io.TextIOWrapper):
+    """A terminal of some encoding that remembers what was written."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(io.BytesIO(), encoding=encoding, newline="\n")
+
+    @property
+    def shown(self) -> str:
+        self.flush()
+        raw = self.buffer
+        assert isinstance(raw, io.BytesIO)
+        return raw.getvalue().decode(self.encoding)
+
+
+def envelope(event: Event, language: Language = Language.EN) -> Envelope:
+    return Envelope(event, RENDERERS[language].render(event), DictMemory())
+
+
+def printed(event: Event, language: Language = Language.EN, encoding: str = "utf-8", *, notebook: bool = False) -> str:
+    terminal = Terminal(encoding)
+    ConsoleNotifier(terminal, notebook=notebook).send(envelope(event, language))
+    return terminal.shown
+
+
+@pytest.mark.parametrize("notebook", [False, True])
+def test_an_epoch_is_one_compact_line(notebook: bool) -> None:
+    english, korean = (printed(EPOCH, language, notebook=notebook) for language in (Language.EN, Language.KO))
+
+    line = "[resnet] {} 3/30 · train_loss 0.412 (−0.021) · val_acc 0.871 (+0.012) ★ · {}\n"
+    assert english == line.format("epoch", "12 s · ETA 5 min")
+    assert korean == line.format("에포크", "12초 · 남은 시간 5분")
+
+
+def test_a_start_is_two_lines_at_most() -> None:
+    assert printed(START) == "🚀 resnet started\n30 epochs · colab-1 (Tesla T4)\n"
+
+
+def test_alerts_and_failures_are_told_in_full_and_other_events_in_one_line() -> None:
+    alert = AlertRaised(**BASE, title="loss is NaN", text="first\nsecond")
+    failed = RunEnded(**BASE, status=Status.FAILED, error="ValueError: no data", progress=PROGRESS)
+    finished = RunEnded(**BASE, status=Status.FINISHED, progress=PROGRESS)
+    saved = CheckpointSaved(**BASE, checkpoint=Checkpoint("/tmp/a.pt", 3))
+
+    assert printed(alert) == "⚠️ resnet: loss is NaN\nfirst\nsecond\n"
+    assert printed(failed).splitlines()[:2] == ["❌ resnet failed", "ValueError: no data"]
+    assert printed(finished) == "✅ resnet finished · 3 epochs in 36 s.\n"
+    assert printed(saved) == "💾 resnet · checkpoint saved · epoch 3 · /tmp/a.pt\n"
+
+
+def test_a_narrow_terminal_gets_what_it_can_show() -> None:
+    assert printed(EPOCH, encoding="ascii").startswith(
+        "[resnet] epoch 3/30 | train_loss 0.412 (-0.021) | val_acc 0.871"
+    )
+    assert printed(START, encoding="ascii").startswith("resnet started\n")
+    assert "[resnet] 에포크 3/30" in printed(EPOCH, Language.KO, encoding="cp949")
+    assert "[resnet] ???" in printed(EPOCH, Language.KO, encoding="ascii")
+
+
+def test_a_bar_of_tqdm_stays_whole() -> None:
+    terminal = io.StringIO()
+    with tqdm(range(3), file=terminal, ascii=True, mininterval=0) as bar:
+        bar.update()
+        ConsoleNotifier(terminal).send(envelope(START))
+
+    assert "\r" in terminal.getvalue().partition("🚀")[0][-80:]  # the bar was wiped from the line first
+    assert "🚀 resnet started\n" in terminal.getvalue()
+
+
+def test_without_tqdm_lines_are_written_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "tqdm")
+
+    assert printed(START).startswith("🚀 resnet started\n")
+
+
+def test_output_goes_to_standard_error_and_in_a_notebook_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    ConsoleNotifier().send(envelope(START))
+    assert capsys.readouterr().out == ""
+
+    ConsoleNotifier(notebook=True).send(envelope(START))
+    assert capsys.readouterr().err == ""
+
+
+class BrokenPipe(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_closed_or_broken_stream_costs_the_line_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", None)
+
+    for console in (ConsoleNotifier(closed), ConsoleNotifier(BrokenPipe()), ConsoleNotifier()):
+        console.send(envelope(START))
+        console.close()
+        assert console.lost == 1
+
+
+def test_it_is_a_notifier() -> None:
+    console: Notifier = ConsoleNotifier(io.StringIO())
+
+    assert (console.name, console.key, console.pace.progress_gap_s) == ("console", "console:00000000", 0)

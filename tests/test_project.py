@@ -1,0 +1,210 @@
+"""The rules of the house, held by the tests instead of by memory."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import notifybot
+from notifybot.config import Config
+from notifybot.events import KINDS
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "notifybot").rglob("*.py"))
+MIGRATIONS = ROOT / "notifybot" / "store" / "migrations" / "versions"
+WRITTEN_BY_PEOPLE = [path for path in MODULES if MIGRATIONS not in path.parents]
+
+MOST_LINES_OF_A_MODULE = 300
+MOST_LINES_OF_A_FUNCTION = 40
+MOST_CATCH_ALLS = 12
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"), filename=str(path))
+
+
+# ── The public face ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    """`__all__` is what can be imported, in order, without a private name."""
+    assert notifybot.__all__ == sorted(notifybot.__all__)
+    assert dir(notifybot) == notifybot.__all__
+    for name in notifybot.__all__:
+        assert getattr(notifybot, name) is not None
+    assert [name for name in notifybot.__all__ if name.startswith("_")] == ["__version__"]
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'notify_epochs'"):
+        _ = notifybot.notify_epochs
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    """The package, its metadata and the newest entry of the changelog agree."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    newest = re.search(r"^## \[([^\]]+)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+
+    assert project["version"] == notifybot.__version__
+    assert newest is not None
+    assert newest[1] == notifybot.__version__
+
+
+def test_importing_the_package_is_nearly_free() -> None:
+    """Two lines in a notebook must not pull a server, a database or a tracker in before they are used."""
+    code = "import sys; before = set(sys.modules); import notifybot; print(*sorted(set(sys.modules) - before))"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert {name.partition(".")[0] for name in done.stdout.split()} - sys.stdlib_module_names == {"notifybot"}
+
+
+# ── Shape ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_imports_point_down() -> None:
+    """import-linter finds no module that reaches up the layers, and none outside them."""
+    script = Path(sys.executable).with_name("lint-imports")
+
+    done = subprocess.run([script, "--no-cache"], capture_output=True, text=True, cwd=ROOT)
+
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", WRITTEN_BY_PEOPLE, ids=name_of)
+def test_modules_and_functions_are_short(path: Path) -> None:
+    """What does not fit on a few screens is more than one noun; what does not fit on one is more than one verb."""
+    lines = len(path.read_text("utf-8").splitlines())
+    functions = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    long = {each.name: each.end_lineno - each.lineno + 1 for each in functions if each.end_lineno is not None}
+
+    assert lines <= MOST_LINES_OF_A_MODULE
+    assert {name: count for name, count in long.items() if count > MOST_LINES_OF_A_FUNCTION} == {}
+
+
+@pytest.mark.parametrize("path", WRITTEN_BY_PEOPLE, ids=name_of)
+def test_every_module_says_what_it_is(path: Path) -> None:
+    module = parsed(path)
+
+    assert ast.get_docstring(module) or not module.body, "a module begins with a docstring"
+
+
+def catch_alls() -> Iterator[tuple[str, str]]:
+    """Every handler that takes anything and keeps it, with its line and its neighbours."""
+    for path in MODULES:
+        lines = path.read_text("utf-8").splitlines()
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ExceptHandler) and _catches_all(node):
+                yield f"{name_of(path)}:{node.lineno}", "\n".join(lines[node.lineno - 2 : node.lineno + 1])
+
+
+def _catches_all(handler: ast.ExceptHandler) -> bool:
+    last = handler.body[-1]
+    if isinstance(last, ast.Raise) and last.exc is None:
+        return False  # it tidies up and lets the exception go on
+    names = (
+        {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)} if handler.type else {"Exception"}
+    )
+    return bool({"Exception", "BaseException"} & names)
+
+
+def test_catch_alls_are_few_and_give_their_reason() -> None:
+    """A handler for everything hides mistakes, so each one stands at a foreign border and says which."""
+    found = dict(catch_alls())
+
+    assert len(found) <= MOST_CATCH_ALLS, sorted(found)
+    silent = [where for where, text in found.items() if not re.search(r"# (?!noqa)\w|noqa: [A-Z0-9, ]+\W+\w", text)]
+    assert silent == []
+
+
+# ── Words ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("language", ["ko", "en"])
+def test_every_event_has_a_template(language: str) -> None:
+    """Nothing that happens to a run is without words in either language, and no template is left over."""
+    there = {path.stem for path in (ROOT / "templates" / language).glob("*.j2") if not path.name.startswith("_")}
+
+    assert there == set(KINDS)
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
+@pytest.mark.parametrize("key", Config.model_fields)
+def test_every_setting_is_documented_with_its_default(readme: str, key: str) -> None:
+    """Both READMEs have a row for each setting: | `NOTIFYBOT_KEY` | … | with the default in backticks."""
+    text = (ROOT / readme).read_text("utf-8")
+
+    row = re.search(rf"^\| *`NOTIFYBOT_{key.upper()}` *\|.*$", text, re.MULTILINE)
+
+    assert row is not None, f"{readme} has no table row for NOTIFYBOT_{key.upper()}"
+    assert f"`{default}`" in row[0] if (default := default_of(key)) else True
+
+
+def default_of(key: str) -> str:
+    """A setting's default as the README shows it; empty where there is none."""
+    computed = {"state_dir": "~/.local/state/notifybot", "lang": "ko"}
+    if key in computed:
+        return computed[key]
+    default = Config.model_fields[key].default
+    return "" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def texts() -> Iterator[Path]:
+    """Everything that is published as text."""
+    for folder in ("notifybot", "templates", "tests", "benchmarks", "examples", ".ci"):
+        yield from (path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    yield from (path for path in ROOT.iterdir() if path.suffix in {".md", ".toml", ".txt"} or path.name == "Makefile")
+
+
+def test_no_path_of_one_machine_is_published() -> None:
+    """What works only in the folder where it was written does not work."""
+    mine = re.compile(r"(?<![\w.])/(?:work|root)/")
+
+    found = [name_of(path) for path in texts() if mine.search(path.read_text("utf-8", errors="ignore"))]
+
+    assert found == []
+
+
+# ── The package ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_wheel_holds_all_it_needs(tmp_path: Path) -> None:
+    """Templates, migrations, the type marker and the licence travel; tests and build leavings do not."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, check=True, capture_output=True, cwd=ROOT)
+
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+
+    templates = {path.relative_to(ROOT / "templates") for path in (ROOT / "templates").rglob("*.*") if path.is_file()}
+    assert {f"notifybot/_templates/{path.as_posix()}" for path in templates if path.name != ".keep"} <= names
+    assert {name_of(path) for path in MODULES} <= names
+    assert "notifybot/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert [name for name in names if name.startswith("tests/") or "__pycache__" in name] == []
+
+
+def test_constraints_are_exact_and_cover_the_dependencies() -> None:
+    """Every package that we name is pinned, so that a fresh install is the tested one; torch has no local label."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    pins = dict(line.split("==") for line in lines)
+
+    named = [*project["dependencies"], *(each for extra in project["optional-dependencies"].values() for each in extra)]
+    ours = {re.split(r"[\[<>=]", each)[0].lower().replace("_", "-") for each in named} - {"notifybot"}
+    assert ours - pins.keys() == set()
+    assert pins["torch"] == "2.13.0"
+    assert list(pins) == sorted(pins)

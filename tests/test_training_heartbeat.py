@@ -1,0 +1,184 @@
+"""Signs of life, told to a server on loopback."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import requests
+
+from notifybot.model import RunRef
+from notifybot.testing import FakeClock
+from notifybot.training.heartbeat import Heartbeat, Pulse
+
+RUN = RunRef(id="r1", name="resnet", project="lab", session="s1")
+TOKEN = "canary-not-a-token"
+
+
+class Receiver:
+    """Takes heartbeats; `answers` are given first (status, body), then 200."""
+
+    def __init__(self) -> None:
+        self.beats: list[dict[str, Any]] = []
+        self.tokens: list[str | None] = []
+        self.answers: list[tuple[int, bytes]] = []
+        self.heard = threading.Event()
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.tokens.append(self.headers["Authorization"])
+                receiver.beats.append({"path": self.path, **json.loads(body)})
+                status, answer = receiver.answers.pop(0) if receiver.answers else (200, b'{"state": "running"}')
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+                receiver.heard.set()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                return
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    thread = threading.Thread(target=made.server.serve_forever, args=(0.01,))
+    thread.start()
+    yield made
+    made.server.shutdown()
+    thread.join()
+    made.server.server_close()
+
+
+class Loop:
+    """What the training thread has come to, moved by the test."""
+
+    def __init__(self) -> None:
+        self.pulse = Pulse(epoch=None, done=0, steps=0, moves=0)
+
+    def __call__(self) -> Pulse:
+        return self.pulse
+
+
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as opened:
+        yield opened
+
+
+def test_a_beat_says_who_lives_and_how_far_it_came(
+    receiver: Receiver, session: requests.Session, clock: FakeClock
+) -> None:
+    loop = Loop()
+    heartbeat = Heartbeat(receiver.url + "/", TOKEN, RUN, loop, beat_s=30.0, clock=clock)
+    loop.pulse = Pulse(epoch=4, done=5, steps=120, moves=9)
+    heartbeat.look()
+    clock.advance(12)
+    heartbeat.look()
+    heartbeat.beat(session)
+
+    assert receiver.tokens == [f"Bearer {TOKEN}"]
+    assert receiver.beats == [
+        {
+            "path": "/api/v1/heartbeats",
+            "run": {"id": "r1", "name": "resnet", "project": "lab", "session": "s1"},
+            "seq": 1,
+            "beat_s": 30.0,
+            "epoch": 4,
+            "done": 5,
+            "steps": 120,
+            "progress_age_s": 12.0,
+            "next_in_s": None,
+        }
+    ]
+    assert heartbeat.state == "running"
+
+
+def test_a_loop_that_hangs_shows_where(receiver: Receiver, session: requests.Session, clock: FakeClock) -> None:
+    heartbeat = Heartbeat(receiver.url, TOKEN, RUN, Loop(), beat_s=30.0, clock=clock)
+    heartbeat.look()
+    clock.advance(61)
+    heartbeat.look()
+    heartbeat.beat(session)
+
+    assert receiver.beats[0]["progress_age_s"] == 61.0
+    assert "test_a_loop_that_hangs_shows_where" in receiver.beats[0]["stack"]
+
+
+def test_a_step_is_a_movement(receiver: Receiver, session: requests.Session, clock: FakeClock) -> None:
+    loop = Loop()
+    heartbeat = Heartbeat(receiver.url, TOKEN, RUN, loop, beat_s=30.0, clock=clock)
+    for steps in (0, 1):
+        loop.pulse = Pulse(epoch=0, done=0, steps=steps, moves=0)
+        heartbeat.look()
+        clock.advance(100)
+    heartbeat.beat(session)
+
+    assert receiver.beats[0]["progress_age_s"] == 100.0
+
+
+def test_a_promise_counts_down_and_ends_with_the_next_epoch(
+    receiver: Receiver, session: requests.Session, clock: FakeClock
+) -> None:
+    loop = Loop()
+    heartbeat = Heartbeat(receiver.url, TOKEN, RUN, loop, beat_s=30.0, clock=clock)
+    heartbeat.look()
+    heartbeat.promise(3600)
+    clock.advance(600)
+    heartbeat.beat(session)
+    loop.pulse = Pulse(epoch=1, done=1, steps=0, moves=1)
+    heartbeat.look()
+    heartbeat.beat(session)
+
+    assert [beat["next_in_s"] for beat in receiver.beats] == [3000.0, None]
+
+
+@pytest.mark.parametrize(
+    "answer", [(500, b""), (401, b"no"), (200, b"not json"), (200, b"[]")], ids=["500", "401", "garbage", "list"]
+)
+def test_failures_are_counted_and_said_once(
+    receiver: Receiver,
+    session: requests.Session,
+    clock: FakeClock,
+    caplog: pytest.LogCaptureFixture,
+    answer: tuple[int, bytes],
+) -> None:
+    receiver.answers = [answer, answer]
+    heartbeat = Heartbeat(receiver.url, TOKEN, RUN, Loop(), beat_s=30.0, clock=clock)
+    with caplog.at_level(logging.WARNING, logger="notifybot"):
+        for _ in range(3):
+            heartbeat.beat(session)
+
+    assert (heartbeat.beats, heartbeat.failures, heartbeat.state) == (3, 2, "running")
+    assert len([record for record in caplog.records if record.name == "notifybot"]) == 1
+    assert TOKEN not in caplog.text
+
+
+def test_an_absent_watchdog_costs_nothing_but_a_count(session: requests.Session, clock: FakeClock) -> None:
+    heartbeat = Heartbeat("http://127.0.0.1:9", TOKEN, RUN, Loop(), beat_s=30.0, clock=clock)
+    heartbeat.beat(session)
+
+    assert heartbeat.failures == 1
+
+
+def test_the_thread_beats_at_once_and_stops(receiver: Receiver) -> None:
+    heartbeat = Heartbeat(receiver.url, TOKEN, RUN, Loop(), beat_s=3600.0)
+    heartbeat.start()
+
+    assert receiver.heard.wait(10)
+    heartbeat.stop()
+    heartbeat.stop()
+    for thread in [each for each in threading.enumerate() if each.name == "notifybot-heartbeat"]:
+        assert thread.daemon
+        thread.join(10)
+        assert not thread.is_alive()

@@ -1,0 +1,444 @@
+"""The public hooks, in this process: what is recorded, what is raised when, and what is never raised."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import sys
+import threading
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import notifybot
+from notifybot import ConfigError, UsageError, notify_epoch, notify_run
+from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
+from notifybot.model import Severity, Status
+from notifybot.store import runs
+from notifybot.testing import RecordingNotifier
+from notifybot.training import shared
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
+    yield {
+        "state_dir": str(tmp_path / "state"),
+        "runs_dir": str(tmp_path / "runs"),
+        "tensorboard": "off",
+        "wandb": "off",
+    }
+    shared.close()
+
+
+def recorded(run: notifybot.Run) -> list[Event]:
+    assert run.session is not None
+    return runs.events_of(run.session.shared.store, run.id)
+
+
+def test_a_loop_yields_its_epochs_unchanged_and_records_them(settings: dict[str, object]) -> None:
+    seen = []
+    with notify_epoch(range(2), name="resnet", project="lab", params={"lr": 0.1}, config=settings) as epochs:
+        assert (len(epochs), epochs.total, bool(epochs)) == (2, 2, True)
+        for epoch in epochs:
+            seen.append(epoch)
+            epochs.log(loss=2.0)
+            epochs.log(loss=4.0)
+
+    assert seen == [0, 1]
+    started, first, second, ended = recorded(epochs.run)
+    assert isinstance(started, RunStarted)
+    assert (started.run.name, started.run.project, started.attempt, started.total) == ("resnet", "lab", 1, 2)
+    assert started.params == {"lr": 0.1}
+    assert started.host.pid > 0
+    assert started.beat_s is None
+    assert isinstance(first, EpochFinished)
+    assert isinstance(second, EpochFinished)
+    assert [each.progress.metrics["loss"].value for each in (first, second)] == [3.0, 3.0]
+    assert isinstance(ended, RunEnded)
+    assert (ended.status, ended.progress.done) == (Status.FINISHED, 2)
+    assert epochs.run.faults == {}
+
+
+def test_an_infinite_loop_of_unknown_length_is_fine(settings: dict[str, object]) -> None:
+    epochs = notify_epoch(itertools.count(), config=settings)
+    with pytest.raises(TypeError, match="not known beforehand"):
+        len(epochs)
+    for epoch in epochs:
+        if epoch == 3:
+            break
+    notify_epoch_decided(epochs)
+
+    assert [event.kind for event in recorded(epochs.run)][-1] == "run_ended"
+    assert epochs.total is None
+
+
+def notify_epoch_decided(epochs: notifybot.EpochLoop) -> None:
+    """Another run begins, which decides on a bare loop that was left."""
+    from notifybot.training.endings import ENDINGS
+
+    ENDINGS.settle(None)
+    assert epochs.run.status is Status.STOPPED
+
+
+def test_nan_passes_through(settings: dict[str, object]) -> None:
+    with notify_epoch(range(2), config=settings) as epochs:
+        for _ in epochs:
+            epochs.log(loss=math.nan, spike=math.inf)
+
+    last = recorded(epochs.run)[-1].progress
+    assert math.isnan(last.metrics["loss"].value)
+    assert last.metrics["spike"].value == math.inf
+
+
+@pytest.mark.parametrize("label", ["a", 1.5, [1, 2], None], ids=["text", "fraction", "batch", "none"])
+def test_labels_that_are_no_numbers_are_refused_before_the_first_epoch(settings: dict[str, object], label: Any) -> None:
+    epochs = notify_epoch([label], config=settings)
+
+    with pytest.raises(UsageError, match=r"such as range\(30\)"):
+        next(iter(epochs))
+
+
+@pytest.mark.parametrize("epochs", [30, "30", None])
+def test_what_is_no_row_of_epochs_is_refused_at_once(epochs: Any) -> None:
+    with pytest.raises(UsageError, match=r"such as range\(30\)"):
+        notify_epoch(epochs)
+
+
+def test_a_later_label_that_is_no_number_does_not_raise(settings: dict[str, object]) -> None:
+    odd: Any = [0, None, "x"]
+    with notify_epoch(odd, config=settings) as epochs:
+        assert list(epochs) == odd
+
+    assert [each.progress.epoch for each in recorded(epochs.run) if isinstance(each, EpochFinished)] == [0, 1, 2]
+    assert epochs.run.faults == {"an epoch's label": 2}
+
+
+def test_epochs_are_iterated_once(settings: dict[str, object]) -> None:
+    with notify_epoch(range(1), config=settings) as epochs:
+        assert list(epochs) == [0]
+        with pytest.raises(UsageError, match="iterated already"):
+            iter(epochs)
+
+
+def test_wrong_settings_are_told_before_the_first_epoch() -> None:
+    with pytest.raises(ConfigError, match="slack_webhok_url"):
+        notify_epoch(range(3), config={"slack_webhok_url": "https://hooks.invalid/x"})
+
+
+@pytest.mark.parametrize("run_id", ["", " a", "a/b", "a\\b", "..", "a\nb", "x" * 201, 7])
+def test_a_run_id_that_is_none_is_refused(run_id: Any) -> None:
+    with pytest.raises(UsageError, match="run_id="):
+        notify_epoch(range(3), run_id=run_id)
+
+
+def test_a_monitor_without_a_direction_is_refused() -> None:
+    with pytest.raises(UsageError, match="monitor='reward'"):
+        notify_epoch(range(3), monitor="reward")
+
+
+def test_the_same_id_again_continues_the_run(settings: dict[str, object]) -> None:
+    for part in (range(2), range(2, 5)):
+        with notify_epoch(part, name="resnet", run_id="mine", config=settings) as epochs:
+            for epoch in epochs:
+                epochs.log(val_loss=10.0 - epoch)
+
+    events = recorded(epochs.run)
+    starts = [event for event in events if isinstance(event, RunStarted)]
+    assert [(each.attempt, each.progress.done, each.total) for each in starts] == [(1, 0, 2), (2, 2, 5)]
+    assert starts[0].run.session < starts[1].run.session
+    last = events[-1].progress
+    assert (last.done, last.total) == (5, 5)
+    assert last.metrics["val_loss"].history == (10.0, 9.0, 8.0, 7.0, 6.0)
+    assert last.metrics["val_loss"].previous == 7.0
+    news = [event.new_best for event in events if isinstance(event, EpochFinished)]
+    assert news == [None, "val_loss", "val_loss", "val_loss", "val_loss"]
+
+
+def test_an_early_stop_keeps_what_the_last_epoch_logged(settings: dict[str, object]) -> None:
+    with notify_epoch(range(10), config=settings) as epochs:
+        for epoch in epochs:
+            epochs.log(val_loss=float(epoch))
+            if epoch == 1:
+                break
+
+    events = recorded(epochs.run)
+    assert [event.progress.epoch for event in events if isinstance(event, EpochFinished)] == [0, 1]
+    assert epochs.run.status is Status.STOPPED
+
+
+def test_what_is_logged_after_the_loop_belongs_to_the_last_epoch(settings: dict[str, object]) -> None:
+    with notify_epoch(range(2), config=settings) as epochs:
+        for _ in epochs:
+            epochs.log(loss=1.0)
+        epochs.log(test_acc=0.9)
+
+    told = [event.progress for event in recorded(epochs.run) if isinstance(event, EpochFinished)]
+    assert [(each.epoch, each.done, list(each.metrics)) for each in told] == [
+        (0, 1, ["loss"]),
+        (1, 2, ["loss"]),
+        (1, 2, ["test_acc"]),
+    ]
+
+
+def test_a_failed_epoch_is_not_counted_but_named(settings: dict[str, object]) -> None:
+    def train(epochs: notifybot.EpochLoop) -> None:
+        with epochs:
+            for epoch in epochs:
+                epochs.log(val_loss=float(epoch))
+                if epoch == 1:
+                    _ = 1 / 0
+
+    epochs = notify_epoch(range(10), config=settings)
+    with pytest.raises(ZeroDivisionError):
+        train(epochs)
+
+    ended = recorded(epochs.run)[-1]
+    assert isinstance(ended, RunEnded)
+    assert ended.error == "ZeroDivisionError: division by zero [epoch 1]"
+    assert (ended.progress.epoch, ended.progress.done) == (0, 1)
+
+
+def test_an_iterator_that_raises_fails_a_bare_loop_at_once(settings: dict[str, object]) -> None:
+    def source() -> Iterator[int]:
+        yield 0
+        raise OSError("data gone")
+
+    epochs = notify_epoch(source(), config=settings)
+    with pytest.raises(OSError, match="data gone"):
+        list(epochs)
+
+    assert epochs.run.status is Status.FAILED
+
+
+def test_a_with_block_that_never_iterates_is_stopped(settings: dict[str, object]) -> None:
+    with notify_epoch(range(3), config=settings) as epochs:
+        pass
+
+    assert epochs.run.status is Status.STOPPED
+
+
+def test_alerts_and_checkpoints_are_recorded(settings: dict[str, object], tmp_path: Path) -> None:
+    saved = tmp_path / "model.pt"
+    saved.write_bytes(b"12345")
+    with notify_epoch(range(1), config=settings) as epochs:
+        for _ in epochs:
+            epochs.log_checkpoint(saved)
+            epochs.run.alert("look\nhere", "why", Severity.ERROR)
+            epochs.run.alert("gone", severity="info")
+            epochs.run.expect_next_in(60)
+
+    _, checkpoint, alert, info, finished, _ = recorded(epochs.run)
+    assert isinstance(checkpoint, CheckpointSaved)
+    assert (checkpoint.checkpoint.path, checkpoint.checkpoint.epoch, checkpoint.checkpoint.size_bytes) == (
+        str(saved),
+        0,
+        5,
+    )
+    assert isinstance(alert, AlertRaised)
+    assert (alert.title, alert.text, alert.severity) == ("look here", "why", Severity.ERROR)
+    assert isinstance(info, AlertRaised)
+    assert info.severity is Severity.INFO
+    assert finished.progress.checkpoint == checkpoint.checkpoint
+
+
+def test_wrong_calls_later_on_are_counted_and_not_raised(
+    settings: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="notifybot"), notify_epoch(range(1), config=settings) as epochs:
+        for _ in epochs:
+            wrong: Any = object()
+            epochs.log_checkpoint(wrong)
+            epochs.log_checkpoint(wrong)
+            epochs.run.alert("title", severity=wrong)
+
+    assert epochs.run.faults == {"a checkpoint": 2, "an alert": 1}
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["a", "an", "run"]
+    assert epochs.run.status is Status.FINISHED
+
+
+def test_a_broken_store_does_not_reach_the_training(settings: dict[str, object]) -> None:
+    with notify_epoch(range(3), config=settings) as epochs:
+        assert epochs.run.session is not None
+        epochs.run.session.shared.store.close()
+        assert list(epochs) == [0, 1, 2]
+
+    assert epochs.run.status is Status.FINISHED
+
+
+def test_a_state_folder_that_cannot_be_had_costs_only_durability(
+    settings: dict[str, object], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "notifybot.db").mkdir()  # a folder where the file should be
+    with caplog.at_level(logging.WARNING, logger="notifybot"), notify_epoch(range(2), config=settings) as epochs:
+        assert list(epochs) == [0, 1]
+
+    assert epochs.run.status is Status.FINISHED
+    assert "until the process ends" in caplog.text
+
+
+def test_a_session_that_cannot_be_opened_lets_the_training_run(
+    settings: dict[str, object], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(RecordingNotifier):
+        def __eq__(self, other: object) -> bool:
+            raise OSError("broken on purpose")
+
+        __hash__ = RecordingNotifier.__hash__
+
+    with notify_epoch(range(1), config=settings, notifiers=[RecordingNotifier()]) as epochs:
+        list(epochs)
+    with notify_epoch(range(2), config=settings, notifiers=[Broken()]) as broken:
+        assert list(broken) == [0, 1]
+        broken.log(loss=1.0)
+        broken.run.alert("nobody hears")
+
+    assert broken.run.faults == {"opening the run": 1}
+    assert "broken on purpose" in caplog.text
+
+
+def test_what_comes_after_the_end_is_still_told(settings: dict[str, object]) -> None:
+    epochs = notify_epoch(range(1), config=settings)
+    for _ in epochs:
+        pass
+    epochs.log_checkpoint("final.pt")
+    epochs.run.alert("evaluated")
+    epochs.run.log_epoch(7, loss=1.0)
+
+    assert [event.kind for event in recorded(epochs.run)][-3:] == ["run_ended", "checkpoint_saved", "alert_raised"]
+    assert epochs.run.status is Status.FINISHED
+
+
+def test_runs_of_one_process_share_the_database_and_its_thread(settings: dict[str, object]) -> None:
+    before = threading.active_count()
+    loops = []
+    for _ in range(3):
+        with notify_epoch(range(1), config=settings, progress=False) as epochs:
+            list(epochs)
+        loops.append(epochs.run.session)
+
+    assert len({id(each.shared.store) for each in loops if each is not None}) == 1
+    assert threading.active_count() <= before + 2
+
+
+def test_notifiers_given_replace_the_configured_ones(settings: dict[str, object]) -> None:
+    notifier = RecordingNotifier()
+    with notify_epoch(range(2), config=settings, notifiers=[notifier]) as epochs:
+        for _ in epochs:
+            epochs.log(loss=1.0)
+    epochs.run.flush(10)
+
+    assert [kind for kind in notifier.kinds if kind != "epoch_finished"] == ["run_started", "run_ended"]
+
+
+def test_the_console_tells_the_story(settings: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
+    with notify_epoch(range(1), name="story", config=settings) as epochs:
+        for _ in epochs:
+            epochs.log(val_loss=0.5)
+    told = capsys.readouterr().err
+
+    assert "story" in told
+    assert "val_loss 0.5" in told
+    assert "finished" in told
+
+
+def test_a_block_reports_its_run(settings: dict[str, object]) -> None:
+    with notify_run("block", config=settings) as run:
+        run.log_epoch(1, {"loss": 1.0}, acc=0.5)
+        run.log_epoch(2, loss=0.5)
+
+    events = recorded(run)
+    assert [event.kind for event in events] == ["run_started", "epoch_finished", "epoch_finished", "run_ended"]
+    assert [(event.progress.epoch, event.progress.done) for event in events[1:3]] == [(1, 1), (2, 2)]
+    assert run.status is Status.FINISHED
+
+
+def test_a_block_that_raises_has_failed(settings: dict[str, object]) -> None:
+    with pytest.raises(RuntimeError, match="boom"), notify_run("block", config=settings) as run:
+        raise RuntimeError("boom")
+
+    assert run.status is Status.FAILED
+
+
+def test_epochs_of_a_foreign_loop_are_refused_at_first_and_skipped_later(settings: dict[str, object]) -> None:
+    wrong: Any = "not a number"
+    with notify_run("block", config=settings) as run:
+        with pytest.raises(UsageError, match="metric 'loss'"):
+            run.log_epoch(0, loss=wrong)
+        with pytest.raises(UsageError, match="whole numbers"):
+            run.log_epoch(wrong, loss=1.0)
+        run.log_epoch(0, loss=1.0)
+        run.log_epoch(1, loss=wrong)
+        run.log_epoch(wrong, loss=2.0)
+
+    epochs = [event.progress for event in recorded(run) if isinstance(event, EpochFinished)]
+    assert [(each.epoch, list(each.metrics)) for each in epochs] == [(0, ["loss"]), (1, []), (2, ["loss"])]
+
+
+def test_a_decorator_keeps_the_function_and_makes_a_run_of_each_call(settings: dict[str, object]) -> None:
+    @notify_run("each", config=settings)
+    def double(x: int, *, plus: int = 0) -> int:
+        """Doubles."""
+        return 2 * x + plus
+
+    assert (double(2, plus=1), double(3)) == (5, 6)
+    assert (double.__name__, double.__doc__) == ("double", "Doubles.")
+
+
+def test_a_generator_is_not_decorated() -> None:
+    with pytest.raises(UsageError, match="generator"):
+
+        @notify_run("rows")
+        def rows() -> Iterator[int]:
+            yield 1
+
+
+@dataclass
+class Options:
+    lr: float = 0.1
+    path: Path = Path("data")
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        pytest.param({"lr": 0.1, "amp": True, "none": None}, {"lr": 0.1, "amp": True, "none": None}, id="dict"),
+        pytest.param(Namespace(lr=0.1), {"lr": 0.1}, id="argparse"),
+        pytest.param(Options(), {"lr": 0.1, "path": "data"}, id="dataclass"),
+        pytest.param({"max_tokens": 5, "hf_token": "hf"}, {"max_tokens": 5, "hf_token": "[redacted]"}, id="secrets"),
+        pytest.param({1: [1, 2]}, {"1": "[1, 2]"}, id="other values become text"),
+    ],
+)  # fmt: skip
+def test_hyper_parameters_of_any_kind(settings: dict[str, object], params: Any, expected: dict[str, object]) -> None:
+    with notify_run("p", params=params, config=settings) as run:
+        pass
+
+    started = recorded(run)[0]
+    assert isinstance(started, RunStarted)
+    assert started.params == expected
+
+
+def test_the_name_defaults_to_the_script(settings: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/train_cifar.py", "--lr", "1"])
+
+    assert notify_epoch(range(1), config=settings).run.name == "train_cifar"
+
+
+def test_another_rank_does_nothing(
+    settings: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    with notify_epoch(range(2), config=settings) as epochs:
+        for _ in epochs:
+            epochs.log(loss=1.0)
+        epochs.run.alert("x")
+    with notify_run("other", config=settings) as run:
+        run.log_epoch(0, loss=1.0)
+
+    assert (epochs.run.session, epochs.tensorboard, epochs.wandb) == (None, None, None)
+    assert not (tmp_path / "state").exists()

@@ -1,0 +1,235 @@
+"""Counts, durations, the past of metrics, and the watched one."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from notifybot.errors import UsageError
+from notifybot.model import Checkpoint, Metric, Progress
+from notifybot.training.progress import HISTORY, Course, Direction, Watch, direction_of
+
+LESS, MORE = Direction.MIN, Direction.MAX
+
+
+_DIRECTIONS = {
+    LESS: "loss train_loss Loss/train valLoss val.loss dice_loss error_rate MAE rmse val_ppl WER loss_1 loss1",
+    MORE: "acc val_acc Accuracy/val top1-accuracy f1 val_F1 auc mIoU meanIoU mAP map50 mAP@50 bleu4 rougeL r2 psnr",
+    None: "lr epoch_time lossless grad_norm accelerator 손실",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [(name, way) for way, names in _DIRECTIONS.items() for name in names.split()]
+)
+def test_the_name_tells_which_way_is_better(name: str, expected: Direction | None) -> None:
+    assert direction_of(name) is expected
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [
+        pytest.param(["train_loss", "val_acc", "val_loss"], "val_loss", id="validation loss"),
+        pytest.param(["train_loss", "val_acc"], "val_acc", id="validation score"),
+        pytest.param(["lr", "acc", "loss"], "acc", id="the first known"),
+        pytest.param(["lr"], None, id="none known"),
+    ],
+)
+def test_the_watched_metric_is_chosen_by_name(epochs: list[str], expected: str | None) -> None:
+    watch = Watch()
+    watch.see(epochs)
+
+    assert watch.name == expected
+
+
+def test_the_choice_stays_unless_a_validation_metric_appears_for_the_first_time() -> None:
+    watch = Watch()
+    chosen = []
+    for names in (["train_loss"], ["acc"], ["train_loss", "val_acc"], ["val_loss"]):
+        watch.see(names)
+        chosen.append(watch.name)
+
+    assert chosen == ["train_loss", "train_loss", "val_acc", "val_acc"]
+
+
+def test_a_monitor_may_say_which_way_is_better() -> None:
+    watch = Watch("reward:max")
+    watch.see(["val_loss"])
+
+    assert (watch.name, watch.direction) == ("reward", MORE)
+    with pytest.raises(UsageError, match="'reward:max'"):
+        Watch("reward")
+
+
+def course(epochs: object = None, *, earlier: Progress | None = None, total: int | None = None) -> Course:
+    made = Course(now_s=100.0, earlier=earlier)
+    made.begin(range(3) if epochs is None else epochs, total=total, now_s=100.0)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("epochs", "total", "done", "expected_total"),
+    [
+        pytest.param(range(20), None, 0, 20, id="from 0"),
+        pytest.param(range(1, 21), None, 0, 20, id="counted from 1"),
+        pytest.param(range(5, 20), None, 5, 20, id="continued"),
+        pytest.param(range(0, 100, 10), None, 0, 10, id="by tens"),
+        pytest.param([7, 8, 9], None, 0, 3, id="list"),
+        pytest.param((each for each in range(3)), None, 0, None, id="generator"),
+        pytest.param(itertools.count(), None, 0, None, id="endless"),
+        pytest.param(itertools.count(), 50, 0, 50, id="endless with a total"),
+        pytest.param(range(0), None, 0, 0, id="empty"),
+    ],
+)
+def test_done_and_total_of_a_new_run(
+    epochs: Iterable[int], total: int | None, done: int, expected_total: int | None
+) -> None:
+    progress = course(epochs, total=total).at(100.0)
+
+    assert (progress.done, progress.total) == (done, expected_total)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "last", "done", "expected"),
+    [
+        pytest.param(range(5, 20), 4, 5, (5, 20), id="from 0"),
+        pytest.param(range(6, 21), 5, 5, (5, 20), id="counted from 1"),
+        pytest.param(range(3, 20), 4, 5, (3, 20), id="two epochs again"),
+        pytest.param(range(20), 4, 5, (0, 20), id="all again"),
+        pytest.param((each for each in range(5, 20)), 4, 5, (5, None), id="generator"),
+    ],
+)
+def test_done_and_total_of_a_resumed_run(
+    epochs: Iterable[int], last: int, done: int, expected: tuple[int, int | None]
+) -> None:
+    progress = course(epochs, earlier=Progress(epoch=last, done=done)).at(100.0)
+
+    assert (progress.done, progress.total) == expected
+
+
+def test_epoch_5_of_a_continued_range_reads_6_of_20() -> None:
+    running = course(range(5, 20))
+    progress, _ = running.finish_epoch(5, {}, now_s=101.0)
+
+    assert (progress.epoch, progress.done, progress.total) == (5, 6, 20)
+
+
+def test_the_eta_is_the_median_epoch_times_what_is_left() -> None:
+    running = course(range(10))
+    now_s = 100.0
+    assert running.at(now_s).eta_s is None
+    for epoch, seconds in enumerate((60.0, 10.0, 10.0, 12.0)):
+        now_s += seconds
+        progress, _ = running.finish_epoch(epoch, {}, now_s=now_s)
+
+    assert progress.epoch_s == 12.0
+    assert progress.eta_s == 6 * 11.0
+    assert progress.elapsed_s == 92.0
+
+
+def test_the_eta_is_unknown_without_a_total() -> None:
+    running = course(itertools.count())
+    progress, _ = running.finish_epoch(0, {}, now_s=110.0)
+
+    assert progress.eta_s is None
+
+
+def test_time_between_epochs_is_not_an_epochs_time() -> None:
+    running = course()
+    running.begin_epoch(150.0)
+    progress, _ = running.finish_epoch(0, {}, now_s=160.0)
+
+    assert progress.epoch_s == 10.0
+
+
+def test_a_metric_knows_its_past() -> None:
+    running = course(range(4))
+    for epoch, value in enumerate((3.0, 1.0, 2.0)):
+        progress, _ = running.finish_epoch(epoch, {"loss": value, "lr": value}, now_s=101.0 + epoch)
+
+    assert progress.metrics["loss"] == Metric(2.0, previous=1.0, best=1.0, best_epoch=1, history=(3.0, 1.0, 2.0))
+    assert progress.metrics["lr"] == Metric(2.0, previous=1.0, history=(3.0, 1.0, 2.0))
+
+
+def test_history_keeps_the_latest_values() -> None:
+    running = course(range(100))
+    for epoch in range(100):
+        progress, _ = running.finish_epoch(epoch, {"loss": float(epoch)}, now_s=101.0)
+
+    assert progress.metrics["loss"].history == tuple(float(each) for each in range(100 - HISTORY, 100))
+
+
+def test_an_epoch_tells_its_own_metrics_and_the_summary_all() -> None:
+    running = course()
+    running.finish_epoch(0, {"loss": 1.0, "val_acc": 0.5}, now_s=101.0)
+    progress, _ = running.finish_epoch(1, {"loss": 0.5}, now_s=102.0)
+
+    assert set(progress.metrics) == {"loss"}
+    assert set(running.summary(103.0).metrics) == {"loss", "val_acc"}
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_never_best(bad: float) -> None:
+    running = course()
+    running.finish_epoch(0, {"loss": bad, "acc": bad}, now_s=101.0)
+    progress, news = running.finish_epoch(1, {"loss": 1.0, "acc": 0.5}, now_s=102.0)
+    assert (progress.metrics["loss"].best, progress.metrics["acc"].best, news) == (1.0, 0.5, None)
+    progress, news = running.finish_epoch(2, {"loss": bad, "acc": bad}, now_s=103.0)
+    assert (progress.metrics["loss"].best, progress.metrics["acc"].best, news) == (1.0, 0.5, None)
+
+
+def test_a_new_best_is_news_but_neither_the_first_value_nor_a_tie() -> None:
+    running = course(range(5))
+    news = [running.finish_epoch(e, {"val_loss": v}, now_s=101.0)[1] for e, v in enumerate((3.0, 2.0, 2.0, 2.5, 1.0))]
+
+    assert news == [None, "val_loss", None, None, "val_loss"]
+
+
+def after(values: list[float], **more: Any) -> Progress:
+    running = course(range(100))
+    for epoch, value in enumerate(values):
+        running.finish_epoch(epoch, {"loss": value}, now_s=110.0 + epoch)
+    return running.summary(200.0)
+
+
+def test_a_resumed_run_carries_on_from_its_past() -> None:
+    resumed = course(range(3, 6), earlier=after([3.0, 2.0, 1.0]))
+    progress, news = resumed.finish_epoch(3, {"loss": 0.5}, now_s=130.0)
+
+    assert progress.metrics["loss"] == Metric(0.5, previous=1.0, best=0.5, best_epoch=3, history=(3.0, 2.0, 1.0, 0.5))
+    assert (news, progress.elapsed_s, progress.epoch_s) == ("loss", 130.0, 30.0)
+
+
+def test_epochs_that_are_run_again_are_forgotten() -> None:
+    resumed = course(range(2, 6), earlier=after([3.0, 2.0, 0.5]))
+    progress, news = resumed.finish_epoch(2, {"loss": 1.0}, now_s=130.0)
+
+    assert progress.metrics["loss"] == Metric(1.0, previous=2.0, best=1.0, best_epoch=2, history=(3.0, 2.0, 1.0))
+    assert news == "loss"
+
+
+def test_a_run_that_begins_again_has_no_past() -> None:
+    resumed = course(range(6), earlier=after([3.0, 2.0, 0.5]))
+    progress, _ = resumed.finish_epoch(0, {"loss": 4.0}, now_s=130.0)
+
+    assert progress.metrics["loss"] == Metric(4.0, best=4.0, best_epoch=0, history=(4.0,))
+    assert progress.done == 1
+
+
+@pytest.mark.parametrize(("labels", "expected"), [([0, 1, 5], [1, 2, 6]), ([1, 2], [1, 2]), ([4, 5], [5, 6])])
+def test_epochs_of_a_foreign_loop_are_counted_by_their_labels(labels: list[int], expected: list[int]) -> None:
+    running = course(())
+
+    assert [running.ordinal(label) for label in labels] == expected
+
+
+def test_the_latest_checkpoint_is_part_of_the_progress() -> None:
+    running = course()
+    running.saved(Checkpoint("a.pt"))
+    running.saved(Checkpoint("b.pt", epoch=1))
+
+    assert running.at(100.0).checkpoint == Checkpoint("b.pt", epoch=1)

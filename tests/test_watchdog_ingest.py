@@ -1,0 +1,229 @@
+"""What processes report: recorded once, never backward, only for one's own project."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from notifybot.model import Status, uuid7
+from notifybot.store import runs
+from notifybot.testing import FakeClock
+from notifybot.watchdog import tokens
+from notifybot.watchdog.ingest import Accepted, Refused
+from notifybot.watchdog.payload import Batch
+from tests.watchdog_runs import PEOPLE, Process, Watchdog
+
+
+@pytest.fixture
+def watchdog(tmp_path: Path, clock: FakeClock) -> Watchdog:
+    return Watchdog(tmp_path, clock)
+
+
+def lost(watchdog: Watchdog) -> Process:
+    """A process that was told lost three minutes after its first epoch."""
+    process = watchdog.running()
+    process.send(process.epoch())
+    assert [each.kind for each in watchdog.watch(180)] == ["run_lost"]
+    return process
+
+
+def test_an_event_is_recorded_and_told_once_however_often_it_comes(watchdog: Watchdog) -> None:
+    process = watchdog.process()
+    batch = (process.started(), process.epoch())
+
+    assert process.send(*batch) == Accepted(2, 0)
+    assert process.send(*batch) == Accepted(0, 2)
+    assert watchdog.deliveries() == [("run_started", PEOPLE), ("epoch_finished", PEOPLE)]
+
+
+def test_what_the_process_tells_itself_is_only_recorded(watchdog: Watchdog) -> None:
+    process = watchdog.process()
+
+    assert process.send(process.started(), direct=True) == Accepted(1, 0)
+    assert watchdog.deliveries() == []
+    assert process.row().direct
+
+
+def test_a_batch_is_recorded_whole_or_not_at_all(watchdog: Watchdog) -> None:
+    mine, theirs = watchdog.process(), watchdog.running("theirs")
+    other = tokens.create(watchdog.store, "speech")
+
+    with pytest.raises(Refused):
+        watchdog.ingest.accept_events(other, Batch((mine.started(), theirs.epoch()), direct=False))
+    assert runs.get(watchdog.store, mine.run.id) is None
+
+
+@pytest.mark.parametrize("token", [None, "nb_canary-not-a-token"])
+def test_nobody_reports_without_a_token(watchdog: Watchdog, token: str | None) -> None:
+    process = watchdog.process()
+
+    with pytest.raises(Refused):
+        watchdog.ingest.accept_events(token, Batch((process.started(),), direct=False))
+    assert runs.get(watchdog.store, process.run.id) is None
+
+
+def test_a_token_decides_the_project_whatever_an_event_says(watchdog: Watchdog) -> None:
+    process = watchdog.process()
+    process.send(replace(process.started(), run=replace(process.run, project="somebody else's")))
+
+    assert process.row().project == "vision"
+    assert runs.events_of(watchdog.store, process.run.id)[0].run.project == "vision"
+
+
+def test_a_heartbeat_of_another_project_is_refused(watchdog: Watchdog) -> None:
+    process = watchdog.running()
+    watchdog.token = tokens.create(watchdog.store, "speech")
+
+    with pytest.raises(Refused):
+        process.beat()
+    assert process.row().beat_seq == 0
+
+
+def test_a_run_may_be_heard_of_before_its_start(watchdog: Watchdog) -> None:
+    process = watchdog.process()
+
+    assert process.beat() == "running"
+    assert process.row().deadline_at is not None
+    process.send(process.started())
+    assert process.beat() == "running"
+    assert process.row().host == process.host
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_reordered_and_replayed_heartbeats_never_move_a_run_backward(watchdog: Watchdog, seed: int) -> None:
+    """25 shuffled histories in each of 40 cases: 1,000 in all."""
+    rng = random.Random(seed)
+    for number in range(25):
+        process = watchdog.process(f"run-{number}")
+        process.send(process.started())
+        before = process.row()
+        for seq in rng.choices(range(1, 12), k=12):
+            watchdog.clock.advance(rng.uniform(0.1, 2))
+            process.beat(seq=seq, age_s=rng.uniform(0, 30))
+            after = process.row()
+            assert after.beat_seq == max(before.beat_seq, seq)
+            assert (after.alive_at == before.alive_at) == (seq <= before.beat_seq)
+            assert after.progress_at is not None
+            assert before.progress_at is not None
+            assert after.progress_at >= before.progress_at
+            before = after
+
+
+@pytest.mark.parametrize("status", [each for each in Status if each.ended])
+def test_an_ended_run_is_not_woken_by_a_late_heartbeat(watchdog: Watchdog, status: Status) -> None:
+    process = watchdog.running()
+    process.send(process.ended(status))
+
+    assert process.beat() == status
+    assert process.row().deadline_at is None
+    assert watchdog.watch(600) == []
+
+
+def test_a_newer_process_speaks_for_the_run_and_an_older_one_no_more(watchdog: Watchdog) -> None:
+    old = watchdog.running()
+    watchdog.clock.advance(5)
+    new = watchdog.process()
+    new.send(new.started(attempt=2))
+    late = old.ended(Status.FAILED)
+
+    assert old.send(late) == Accepted(1, 0)
+    assert old.beat() == "superseded"
+    assert (new.row().status, new.row().session) == (Status.RUNNING, new.run.session)
+    assert new.beat() == "running"
+
+
+def test_a_resumed_process_wakes_an_ended_run_with_its_first_heartbeat(watchdog: Watchdog) -> None:
+    old = watchdog.running()
+    old.send(old.ended(Status.INTERRUPTED))
+    watchdog.clock.advance(5)
+    new = watchdog.process()
+
+    assert new.beat() == "running"
+    assert new.row().ended_at is None
+
+
+def test_a_lost_run_that_beats_is_recovered_and_told_so(watchdog: Watchdog) -> None:
+    process = lost(watchdog)
+
+    assert process.beat() == "running"
+    assert process.beat() == "running"
+    assert watchdog.told() == ["run_lost", "run_recovered"]
+    recovered = runs.events_of(watchdog.store, process.run.id, kinds=["run_recovered"])[0]
+    assert (recovered.was, round(recovered.away_s), recovered.progress.done) == ("lost", 180, 1)  # type: ignore[union-attr]
+    assert watchdog.deliveries()[-1] == ("run_recovered", PEOPLE)
+    assert process.row().incident == 1
+
+
+def test_a_lost_run_that_is_started_again_is_recovered(watchdog: Watchdog) -> None:
+    lost(watchdog)
+    again = watchdog.process()
+    again.done = 1
+
+    again.send(again.started(attempt=2))
+
+    assert watchdog.told() == ["run_lost", "run_recovered"]
+    assert again.row().status is Status.RUNNING
+    assert again.row().deadline_at is not None
+
+
+def test_a_lost_run_whose_next_process_beats_first_is_recovered_once(watchdog: Watchdog) -> None:
+    lost(watchdog)
+    again = watchdog.process()
+
+    assert again.beat() == "running"
+    again.send(again.started(attempt=2))
+    assert watchdog.told() == ["run_lost", "run_recovered"]
+
+
+def test_mail_from_before_the_loss_is_no_sign_of_life(watchdog: Watchdog) -> None:
+    """An outbox is emptied by the next process that starts on the machine, long after its own one died."""
+    process = watchdog.running()
+    unsent = process.epoch()
+    watchdog.watch(180)
+    heard_at = process.row().alive_at
+
+    assert process.send(unsent) == Accepted(1, 0)
+    assert (process.row().status, process.row().alive_at) == (Status.LOST, heard_at)
+    assert watchdog.told() == ["run_lost"]
+    assert process.row().progress.done == 1
+
+
+def test_a_late_ending_settles_a_lost_run_without_a_recovery(watchdog: Watchdog) -> None:
+    process = watchdog.running()
+    unsent = process.ended()
+    watchdog.watch(180)
+
+    process.send(unsent)
+
+    assert process.row().status is Status.FINISHED
+    assert watchdog.told() == ["run_lost"]
+
+
+def test_an_epoch_made_after_the_loss_recovers_the_run(watchdog: Watchdog) -> None:
+    process = lost(watchdog)
+
+    process.send(process.epoch())
+
+    assert process.row().status is Status.RUNNING
+    assert watchdog.told() == ["run_lost", "run_recovered"]
+
+
+def test_a_stalled_run_recovers_when_its_loop_moves_not_when_it_merely_beats(watchdog: Watchdog) -> None:
+    process = watchdog.running()
+    process.send(process.epoch())
+    process.beat()
+    process.hangs = True
+
+    (stalled,) = watchdog.watch(900, process)
+    assert (stalled.kind, getattr(stalled, "stack", "")) == ("run_stalled", "train.py:12 next(loader)")
+    assert (process.beat(), process.row().status) == ("stalled", Status.RUNNING)
+    process.hangs = False
+    assert process.beat() == "running"
+    assert watchdog.told() == ["run_stalled", "run_recovered"]
+
+
+def test_uuid7_sessions_sort_by_their_start() -> None:
+    assert uuid7(1_000_000_000) < uuid7(1_000_000_001)

@@ -1,0 +1,263 @@
+"""The pages: who sees them, what they say, and what they never contain."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from notifybot.events import AlertRaised, RunEnded
+from notifybot.model import Host, Language, Metric, Progress, Severity, Status, uuid7
+from notifybot.testing import FakeClock
+from notifybot.watchdog import tokens
+from notifybot.watchdog.service import Watchdog
+from notifybot.web.app import create_app
+from notifybot.web.texts import TEXTS
+from tests.watchdog_runs import Process
+from tests.watchdog_runs import Watchdog as Bench
+
+NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}"
+
+
+@pytest.fixture
+def bench(tmp_path: Path, clock: FakeClock) -> Bench:
+    return Bench(tmp_path, clock)
+
+
+@pytest.fixture
+def local(bench: Bench) -> TestClient:
+    """A browser on the machine of a server that listens on loopback."""
+    app = create_app(Watchdog(bench.store), local=True)
+    return TestClient(app, base_url="http://127.0.0.1:8710", follow_redirects=False)
+
+
+@pytest.fixture
+def public(bench: Bench) -> TestClient:
+    """A browser somewhere, and a server that listens on all addresses."""
+    app = create_app(Watchdog(bench.store))
+    return TestClient(app, base_url="http://watchdog.example", follow_redirects=False)
+
+
+def trained(bench: Bench, epochs: int = 3) -> Process:
+    process = bench.running()
+    for _ in range(epochs):
+        bench.clock.advance(60)
+        process.send(process.epoch())
+    return process
+
+
+def test_the_list_tells_status_epoch_silence_and_metrics(bench: Bench, local: TestClient) -> None:
+    trained(bench)
+    bench.clock.advance(12)
+    page = local.get("/").text
+
+    assert "name of run-1" in page
+    assert '<span class="state is-running">running</span>' in page
+    assert "epoch 3 / 30" in page
+    assert '<progress max="30" value="3"' in page
+    assert "12 s ago" in page
+    assert "<dt>loss</dt><dd>0.25</dd>" in page
+
+
+def test_a_lost_run_comes_first_and_its_page_says_how_to_go_on(bench: Bench, local: TestClient) -> None:
+    process = trained(bench)
+    bench.watch(180)
+    bench.running("run-2")
+    first = local.get("/?lang=en").text
+    page = local.get(f"/runs/{process.run.id}?lang=en").text
+
+    assert first.index("name of run-1") < first.index("name of run-2")
+    assert "Nothing was heard for 3 min." in page
+    assert "it continues from the checkpoint of epoch 3." in page
+    assert "/content/drive/ck/epoch-3.pt" in page
+    assert '<span class="state is-lost">lost</span>' in page
+
+
+def test_a_stalled_run_shows_where_its_loop_stands(bench: Bench, local: TestClient) -> None:
+    process = bench.running()
+    process.send(process.epoch())
+    process.beat()
+    process.hangs = True
+    bench.watch(900, process)
+
+    assert "train.py:12 next(loader)" in local.get(f"/runs/{process.run.id}").text
+
+
+def test_the_page_of_a_run_draws_its_curves(bench: Bench, local: TestClient) -> None:
+    process = trained(bench)
+
+    page = local.get(f"/runs/{process.run.id}").text
+    assert page.count('<svg class="curve"') == 1
+    assert "loss 0.25" in page
+
+
+def test_every_page_exists_in_both_languages(bench: Bench, local: TestClient) -> None:
+    process = trained(bench)
+    paths = ["/", f"/runs/{process.run.id}", "/runs/unknown"]
+
+    for path in paths:
+        assert '<html lang="ko">' in local.get(f"{path}?lang=ko").text
+        assert '<html lang="ko">' in local.get(path, headers={"accept-language": "ko-KR,ko;q=0.9,en;q=0.8"}).text
+        assert '<html lang="en">' in local.get(path, headers={"accept-language": "fr"}).text
+    assert "진행 중" in local.get("/?lang=ko").text
+    assert local.get("/runs/unknown").status_code == 404
+
+
+def test_no_text_is_missing_in_either_language() -> None:
+    for field in fields(TEXTS[Language.EN]):
+        english, korean = (getattr(TEXTS[each], field.name) for each in (Language.EN, Language.KO))
+        if isinstance(english, str):
+            assert english
+            assert korean
+            assert english.count("{}") == korean.count("{}")
+        else:
+            assert english.keys() == korean.keys()
+
+
+def test_pages_open_without_a_token_on_the_machine_itself_alone(bench: Bench, local: TestClient) -> None:
+    bench.running()
+
+    assert local.get("/").status_code == 200
+    assert local.get("/", headers={"host": "localhost:8710"}).status_code == 200
+    assert local.get("/", headers={"host": "[::1]:8710"}).status_code == 200
+    for headers in (
+        {"host": "evil.example"},  # a name of somebody's that resolves to 127.0.0.1
+        {"host": "127.0.0.1.evil.example"},
+        {"host": "["},
+        {"x-forwarded-for": "203.0.113.7"},  # a tunnel or proxy
+        {"forwarded": "for=203.0.113.7"},
+    ):
+        answer = local.get("/", headers=headers)
+        assert answer.status_code == 401
+        assert "name of run-1" not in answer.text
+
+
+def test_a_token_opens_the_pages_of_its_project(bench: Bench, public: TestClient) -> None:
+    process = bench.running()
+    assert public.get("/").status_code == 401
+
+    answer = public.post("/login", data={"token": f" {bench.token}\n", "next": f"/runs/{process.run.id}?lang=ko"})
+
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/runs/{process.run.id}?lang=ko")
+    assert re.search("HttpOnly; Path=/; SameSite=strict", answer.headers["set-cookie"])
+    assert "name of run-1" in public.get("/").text
+    public.post("/logout")
+    assert public.get("/").status_code == 401
+
+
+def test_a_token_opens_nobody_elses_pages(bench: Bench, public: TestClient) -> None:
+    process = bench.running()
+    public.post("/login", data={"token": tokens.create(bench.store, "speech")})
+
+    assert "name of run-1" not in public.get("/").text
+    theirs, none = public.get(f"/runs/{process.run.id}"), public.get("/runs/unknown")
+    assert (theirs.status_code, none.status_code) == (404, 404)
+    assert "name of run-1" not in theirs.text
+
+
+def test_a_revoked_token_closes_the_pages_at_once(bench: Bench, public: TestClient) -> None:
+    public.post("/login", data={"token": bench.token})
+    assert public.get("/").status_code == 200
+
+    tokens.revoke(bench.store, tokens.list_tokens(bench.store)[0].id)
+
+    assert public.get("/").status_code == 401
+
+
+@pytest.mark.parametrize("token", ["", "nb_canary-not-a-token", "\x00", "x" * 10_000])
+def test_a_wrong_token_opens_nothing(public: TestClient, token: str) -> None:
+    answer = public.post("/login", data={"token": token})
+
+    assert answer.status_code == 401
+    assert "set-cookie" not in answer.headers
+    assert "nb_canary" not in answer.text
+
+
+@pytest.mark.parametrize("there", ["//evil.example", "https://evil.example", "/\\evil.example", "/\n", "javascript:1"])
+def test_a_login_leads_nowhere_else(bench: Bench, public: TestClient, there: str) -> None:
+    answer = public.post("/login", data={"token": bench.token, "next": there})
+
+    assert answer.headers["location"] == "/"
+
+
+def test_a_form_on_another_site_is_not_answered(bench: Bench, public: TestClient) -> None:
+    for path in ("/login", "/logout"):
+        answer = public.post(path, data={"token": bench.token}, headers={"origin": "https://evil.example"})
+        assert answer.status_code == 403
+        assert "set-cookie" not in answer.headers
+
+
+def test_reading_changes_nothing(bench: Bench, local: TestClient) -> None:
+    process = trained(bench)
+    before = process.row()
+    for path in ("/", f"/runs/{process.run.id}", "/login", "/logout", "/api/v1/events", "/api/v1/heartbeats"):
+        local.get(path)
+
+    assert process.row() == before
+
+
+def test_every_answer_carries_its_headers(bench: Bench, local: TestClient, public: TestClient) -> None:
+    process = trained(bench)
+    paths = ["/", f"/runs/{process.run.id}", "/runs/unknown", "/nowhere", "/favicon.ico", "/healthz", "/api/v1/runs"]
+    answers = [each.get(path) for each in (local, public) for path in paths]
+    answers.append(public.post("/login", data={"token": "wrong"}))
+    answers.append(public.post("/api/v1/events", content=b"x" * 2_000_000))
+
+    for answer in answers:
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "unsafe" not in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert "http" not in re.sub(r"http-equiv|http://www.w3.org/2000/svg", "", answer.text)
+
+
+def test_each_page_has_a_nonce_of_its_own(local: TestClient) -> None:
+    nonces = {re.search(r"'nonce-([\w-]+)'", local.get("/").headers["content-security-policy"]) for _ in range(5)}
+
+    assert len({each.group(1) for each in nonces if each}) == 5
+
+
+def test_other_peoples_text_is_never_markup(bench: Bench, local: TestClient) -> None:
+    page = _page_about(bench, local, NASTY)
+
+    assert NASTY not in page
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+    assert ">49<" not in page
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=80))
+def test_no_text_adds_an_element_to_a_page(bench: Bench, local: TestClient, text: str) -> None:
+    plain, other = _page_about(bench, local, "plain"), _page_about(bench, local, text + "<b>")
+
+    assert _elements(other) == _elements(plain)
+
+
+def _page_about(bench: Bench, local: TestClient, text: str) -> str:
+    """The pages of a run that bears `text` wherever a stranger could put it."""
+    process = bench.process(uuid7())
+    run = replace(process.run, name=text)
+    stamp = {"run": run, "at": bench.clock.now()}
+    progress = Progress(epoch=1, done=1, metrics={text: Metric(0.5), f"val_{text}": Metric(float("nan"))})
+    process.send(
+        replace(process.started(), run=run, params={text: text}, host=Host(text, text, text, text, 1)),
+        replace(process.epoch(), run=run, progress=progress, new_best=text),
+        AlertRaised(id=uuid7(), **stamp, title=text, text=text, severity=Severity.WARNING, progress=progress),  # type: ignore[arg-type]
+        RunEnded(id=uuid7(), **stamp, status=Status.FAILED, error=text, frames=text, progress=progress),  # type: ignore[arg-type]
+    )
+    pages = local.get(f"/runs/{run.id}").text
+    with bench.store.transaction() as connection:
+        connection.exec_driver_sql("DELETE FROM runs")
+    return pages
+
+
+def _elements(page: str) -> list[str]:
+    """The tags of a page in order, without those that an empty text leaves out."""
+    return [tag for tag in re.findall(r"</?([a-z0-9]+)", page) if tag not in ("details", "summary", "pre")]
