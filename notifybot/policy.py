@@ -100,12 +100,16 @@ def admit(
 
 
 def day_of(moment: datetime) -> str:
-    """The KST calendar day of a moment, such as "2026-11-23"."""
+    """The calendar day of a moment in Korea, such as "2026-11-23"."""
     return moment.astimezone(KST).date().isoformat()
 
 
-def next_midnight(moment: datetime) -> datetime:
-    """The next midnight in Korea after `moment`, in UTC."""
+def day_start(moment: datetime) -> datetime:
+    """The latest midnight in Korea before `moment`, in the moment's own time zone."""
     local = moment.astimezone(KST)
-    start = local.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    return start.astimezone(moment.tzinfo)
+    return local.replace(hour=0, minute=0, second=0, microsecond=0).astimezone(moment.tzinfo)
+
+
+def next_midnight(moment: datetime) -> datetime:
+    """The next midnight in Korea after `moment`, in the moment's own time zone."""
+    return day_start(moment) + timedelta(days=1)

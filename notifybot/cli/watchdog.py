@@ -26,7 +26,7 @@ def serve(*, host: str, port: int, db: Path | None) -> int:
     """Serve until Ctrl-C or SIGTERM."""
     config = load()
     with extra("watchdog"):
-        from notifybot.watchdog.service import serve
+        from notifybot.web.service import serve
 
         serve(host, port, _database(config, db), config=config)
     return 0

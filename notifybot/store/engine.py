@@ -46,9 +46,7 @@ class Store:
         self._closed = False
 
     @classmethod
-    def open(
-        cls, path: Path, *, clock: Clock = SYSTEM, patience_s: float = 0.04, cap_bytes: int = CAP_BYTES
-    ) -> Store:
+    def open(cls, path: Path, *, clock: Clock = SYSTEM, patience_s: float = 0.04, cap_bytes: int = CAP_BYTES) -> Store:
         """Open the file, made or migrated when needed; mode 0600, folder 0700.
 
         A damaged or foreign file is renamed, named by `set_aside`, and a new one begun. `patience_s` bounds how long
@@ -63,7 +61,9 @@ class Store:
             with _exclusive(path.with_suffix(".lock")), store._engine.connect() as connection:
                 upgrade(connection)
         except (OSError, DBAPIError) as error:
-            raise StoreError(f"no database can be opened at {path}: {_reason(error)}; set NOTIFYBOT_STATE_DIR to a local folder") from error
+            raise StoreError(
+                f"no database can be opened at {path}: {_reason(error)}; set NOTIFYBOT_STATE_DIR to a local folder"
+            ) from error
         store.set_aside = aside
         return store
 
@@ -167,7 +167,8 @@ def _engine(path: Path, patience_s: float, cap_bytes: int) -> Engine:
             "wal_autocheckpoint=0",
             "foreign_keys=ON",
             f"application_id={APPLICATION_ID}",
-            f"max_page_count={max(cap_bytes // PAGE_BYTES, 64)}",  # on a full disk even DELETE fails; under a cap it works
+            # on a full disk even DELETE fails; under a cap of ours it works
+            f"max_page_count={max(cap_bytes // PAGE_BYTES, 64)}",
         ):
             connection.execute(f"PRAGMA {pragma}")
 

@@ -22,7 +22,10 @@ def upgrade(connection: Connection) -> None:
     if present == HEAD:
         return
     if present is not None and present > HEAD:
-        raise StoreError(f"the database was written by a newer notifybot (schema {present}): upgrade notifybot or set another NOTIFYBOT_STATE_DIR")
+        raise StoreError(
+            f"the database was written by a newer notifybot (schema {present}): "
+            "upgrade notifybot or set another NOTIFYBOT_STATE_DIR"
+        )
     from alembic import command
     from alembic.config import Config
 

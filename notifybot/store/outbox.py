@@ -12,16 +12,21 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from notifybot.events import Event, from_json
+from notifybot.events import Event, RunEnded, from_json, kind_of
 from notifybot.policy import Priority
 from notifybot.store.engine import Store
 from notifybot.store.schema import deliveries, events, tallies
 
 _PATIENT_TRIES = 3  # answered failures before the next delivery of the same priority gets its chance
 _ERROR_CHARS = 500
+RUN_ENDED = kind_of(RunEnded)
+_CLAIMED = (
+    deliveries.c.id, deliveries.c.priority, deliveries.c.attempts, deliveries.c.created_at, deliveries.c.run_id,
+    events.c.kind, events.c.body,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +73,23 @@ class DeadLetter:
     done_at: datetime | None
 
 
-def put(connection: Connection, now: datetime, event_id: str, run_id: str, routes: Sequence[tuple[str, Priority]]) -> None:
+def put(
+    connection: Connection, now: datetime, event_id: str, run_id: str, routes: Sequence[tuple[str, Priority]]
+) -> None:
     """Add one delivery per route, inside the transaction that records the event."""
     if not routes:
         return
     connection.execute(
         deliveries.insert(),
         [
-            {"event_id": event_id, "run_id": run_id, "notifier": key, "priority": int(priority), "created_at": now, "due_at": now}
+            {
+                "event_id": event_id,
+                "run_id": run_id,
+                "notifier": key,
+                "priority": int(priority),
+                "created_at": now,
+                "due_at": now,
+            }
             for key, priority in routes
         ],
     )
@@ -102,9 +116,13 @@ class Outbox:
                 return None
             if fold and row.priority == Priority.PROGRESS:
                 row = _newest_progress(connection, notifier, row, now)
+            elif fold and row.kind == RUN_ENDED:
+                _fold(connection, notifier, _waiting_progress(notifier, row.run_id, now, before=row.id), now)
             until = now + timedelta(seconds=lease_s)
             connection.execute(_set(row.id, lease_until=until, lease_owner=self.owner))
-            untold = connection.execute(select(tallies.c.dropped_untold).where(tallies.c.notifier == notifier)).scalar() or 0
+            untold = (
+                connection.execute(select(tallies.c.dropped_untold).where(tallies.c.notifier == notifier)).scalar() or 0
+            )
         return Delivery(
             id=row.id, event=from_json(row.body), notifier=notifier, priority=Priority(row.priority),
             attempts=row.attempts, created_at=row.created_at, lease_until=until, owner=self.owner, skipped=untold,
@@ -126,11 +144,23 @@ class Outbox:
         """Try again at `due_at`. `counted` is False when the fault was not about this message (no connection)."""
         tries = {"attempts": delivery.attempts + 1} if counted else {}
         with self.store.transaction() as connection:
-            return _ours(connection, delivery, lease_until=None, lease_owner=None, due_at=due_at, error=error[:_ERROR_CHARS], **tries)
+            return _ours(
+                connection,
+                delivery,
+                lease_until=None,
+                lease_owner=None,
+                due_at=due_at,
+                error=error[:_ERROR_CHARS],
+                **tries,
+            )
 
     def release_dead(self) -> int:
         """Free what processes of this machine held when they died; return how many."""
-        held = select(deliveries.c.lease_owner).where(deliveries.c.state == "pending", deliveries.c.lease_owner.is_not(None)).distinct()
+        held = (
+            select(deliveries.c.lease_owner)
+            .where(deliveries.c.state == "pending", deliveries.c.lease_owner.is_not(None))
+            .distinct()
+        )
         with self.store.transaction() as connection:
             gone = [owner for owner in connection.execute(held).scalars() if owner and not _lives(owner)]
             if not gone:
@@ -141,17 +171,24 @@ class Outbox:
     def next_due(self, notifier: str) -> datetime | None:
         """When this notifier has work again; None when nothing waits."""
         ready = case(
-            (and_(deliveries.c.lease_until.is_not(None), deliveries.c.lease_until > deliveries.c.due_at), deliveries.c.lease_until),
+            (
+                and_(deliveries.c.lease_until.is_not(None), deliveries.c.lease_until > deliveries.c.due_at),
+                deliveries.c.lease_until,
+            ),
             else_=deliveries.c.due_at,
         )
-        query = select(func.min(ready, type_=deliveries.c.due_at.type)).where(deliveries.c.notifier == notifier, deliveries.c.state == "pending")
+        query = select(func.min(ready, type_=deliveries.c.due_at.type)).where(
+            deliveries.c.notifier == notifier, deliveries.c.state == "pending"
+        )
         with self.store.transaction() as connection:
             found: datetime | None = connection.execute(query).scalar()
         return found
 
     def counts(self) -> dict[str, Counts]:
         """The ledger of every notifier, read in one transaction."""
-        by_state = select(deliveries.c.notifier, deliveries.c.state, func.count()).group_by(deliveries.c.notifier, deliveries.c.state)
+        by_state = select(deliveries.c.notifier, deliveries.c.state, func.count()).group_by(
+            deliveries.c.notifier, deliveries.c.state
+        )
         with self.store.transaction() as connection:
             live = {(key, state): number for key, state, number in connection.execute(by_state)}
             ledgers = connection.execute(select(tallies)).all()
@@ -168,14 +205,30 @@ class Outbox:
 
     def dead_letters(self, *, limit: int = 100) -> list[DeadLetter]:
         """What was given up, newest first."""
-        columns = (deliveries.c.id, deliveries.c.notifier, deliveries.c.event_id, events.c.kind, deliveries.c.run_id, deliveries.c.error, deliveries.c.done_at)
-        query = select(*columns).join(events).where(deliveries.c.state == "dead").order_by(deliveries.c.id.desc()).limit(limit)
+        columns = (
+            deliveries.c.id,
+            deliveries.c.notifier,
+            deliveries.c.event_id,
+            events.c.kind,
+            deliveries.c.run_id,
+            deliveries.c.error,
+            deliveries.c.done_at,
+        )
+        query = (
+            select(*columns)
+            .join(events)
+            .where(deliveries.c.state == "dead")
+            .order_by(deliveries.c.id.desc())
+            .limit(limit)
+        )
         with self.store.transaction() as connection:
             return [DeadLetter(*row) for row in connection.execute(query)]
 
     def sent_since(self, notifier: str, moment: datetime) -> int:
         """How many messages this notifier delivered since `moment`."""
-        query = select(func.count()).where(deliveries.c.notifier == notifier, deliveries.c.state == "sent", deliveries.c.done_at >= moment)
+        query = select(func.count()).where(
+            deliveries.c.notifier == notifier, deliveries.c.state == "sent", deliveries.c.done_at >= moment
+        )
         with self.store.transaction() as connection:
             return connection.execute(query).scalar() or 0
 
@@ -194,7 +247,15 @@ class Outbox:
     def _finish(self, delivery: Delivery, state: str, *, error: str = "", told: int = 0) -> bool:
         now = self.store.clock.now()
         with self.store.transaction() as connection:
-            done = _ours(connection, delivery, state=state, done_at=now, lease_until=None, lease_owner=None, error=error[:_ERROR_CHARS])
+            done = _ours(
+                connection,
+                delivery,
+                state=state,
+                done_at=now,
+                lease_until=None,
+                lease_owner=None,
+                error=error[:_ERROR_CHARS],
+            )
             if done and told:
                 forget = {"dropped_untold": tallies.c.dropped_untold - told}
                 connection.execute(update(tallies).where(tallies.c.notifier == delivery.notifier).values(**forget))
@@ -204,7 +265,7 @@ class Outbox:
 def _due(notifier: str, now: datetime) -> Select[Any]:
     patience = deliveries.c.attempts // _PATIENT_TRIES
     return (
-        select(deliveries.c.id, deliveries.c.priority, deliveries.c.attempts, deliveries.c.created_at, deliveries.c.run_id, events.c.body)
+        select(*_CLAIMED)
         .join(events)
         .where(
             deliveries.c.notifier == notifier,
@@ -219,25 +280,44 @@ def _due(notifier: str, now: datetime) -> Select[Any]:
 
 def _newest_progress(connection: Connection, notifier: str, row: Any, now: datetime) -> Any:
     """Drop the waiting epoch messages of the run but the newest, and return that one."""
+    waiting = _waiting_progress(notifier, row.run_id, now)
+    newest = connection.execute(
+        select(*_CLAIMED).join(events).where(waiting).order_by(deliveries.c.id.desc()).limit(1)
+    ).one()
+    _fold(connection, notifier, and_(waiting, deliveries.c.id != newest.id), now)
+    return newest
+
+
+def _waiting_progress(notifier: str, run_id: str, now: datetime, *, before: int | None = None) -> ColumnElement[bool]:
     waiting = and_(
         deliveries.c.notifier == notifier,
-        deliveries.c.run_id == row.run_id,
+        deliveries.c.run_id == run_id,
         deliveries.c.state == "pending",
         deliveries.c.priority == int(Priority.PROGRESS),
         or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now),
     )
-    columns = (deliveries.c.id, deliveries.c.priority, deliveries.c.attempts, deliveries.c.created_at, deliveries.c.run_id, events.c.body)
-    newest = connection.execute(select(*columns).join(events).where(waiting).order_by(deliveries.c.id.desc()).limit(1)).one()
-    folded = update(deliveries).where(waiting, deliveries.c.id != newest.id)
-    number = connection.execute(folded.values(state="dropped", done_at=now, lease_until=None, lease_owner=None, error="folded into a newer epoch")).rowcount
+    return waiting if before is None else and_(waiting, deliveries.c.id < before)
+
+
+def _fold(connection: Connection, notifier: str, which: ColumnElement[bool], now: datetime) -> None:
+    """Count deliveries as dropped: a newer message says all that they would have said."""
+    done = {
+        "state": "dropped",
+        "done_at": now,
+        "lease_until": None,
+        "lease_owner": None,
+        "error": "folded into a newer one",
+    }
+    number = connection.execute(update(deliveries).where(which).values(**done)).rowcount
     if number:
         _count(connection, notifier, "dropped_untold", number)
-    return newest
 
 
 def _ours(connection: Connection, delivery: Delivery, **values: Any) -> bool:
     """Change a delivery only while we hold it: a lost lease must not undo what its new owner did."""
-    held = and_(deliveries.c.id == delivery.id, deliveries.c.state == "pending", deliveries.c.lease_owner == delivery.owner)
+    held = and_(
+        deliveries.c.id == delivery.id, deliveries.c.state == "pending", deliveries.c.lease_owner == delivery.owner
+    )
     return connection.execute(update(deliveries).where(held).values(**values)).rowcount == 1
 
 

@@ -63,7 +63,9 @@ class RunRow:
         return RunRef(id=self.id, name=self.name, project=self.project, session=self.session)
 
 
-def record(store: Store, event: Event, deliveries: Sequence[tuple[str, Priority]] = (), *, direct: bool = False) -> bool:
+def record(
+    store: Store, event: Event, deliveries: Sequence[tuple[str, Priority]] = (), *, direct: bool = False
+) -> bool:
     """Write an event, what it says about its run, and its deliveries, in one transaction. Repeating it is harmless.
 
     Returns False when the event was known already. Raises StoreError.
@@ -73,7 +75,12 @@ def record(store: Store, event: Event, deliveries: Sequence[tuple[str, Priority]
 
 
 def record_in(
-    connection: Connection, now: datetime, event: Event, deliveries: Sequence[tuple[str, Priority]] = (), *, direct: bool = False
+    connection: Connection,
+    now: datetime,
+    event: Event,
+    deliveries: Sequence[tuple[str, Priority]] = (),
+    *,
+    direct: bool = False,
 ) -> bool:
     """`record` inside a transaction of yours."""
     known = connection.execute(select(events.c.id).where(events.c.id == event.id)).first()
@@ -81,14 +88,17 @@ def record_in(
         return False
     _touch_run(connection, now, event, direct=direct)
     connection.execute(
-        events.insert(), {"id": event.id, "run_id": event.run.id, "kind": event.kind, "at": event.at, "body": to_json(event)}
+        events.insert(),
+        {"id": event.id, "run_id": event.run.id, "kind": event.kind, "at": event.at, "body": to_json(event)},
     )
     put(connection, now, event.id, event.run.id, deliveries)
     return True
 
 
 def _touch_run(connection: Connection, now: datetime, event: Event, *, direct: bool) -> None:
-    row = connection.execute(select(runs.c.session, runs.c.status, runs.c.last_event_at).where(runs.c.id == event.run.id)).first()
+    row = connection.execute(
+        select(runs.c.session, runs.c.status, runs.c.last_event_at).where(runs.c.id == event.run.id)
+    ).first()
     values = _values(event, now)
     if row is None:
         connection.execute(runs.insert(), {**_blank(event, now), **values, "direct": direct})
@@ -100,7 +110,7 @@ def _touch_run(connection: Connection, now: datetime, event: Event, *, direct: b
     connection.execute(update(runs).where(runs.c.id == event.run.id).values(**values))
 
 
-def _is_stale(event: Event, row: Row[Any]) -> bool:
+def _is_stale(event: Event, row: Any) -> bool:
     if isinstance(event, RunLost | RunStalled | RunRecovered | RunEnded):
         return False
     return event.run.session == row.session and row.last_event_at is not None and event.at < row.last_event_at
@@ -134,7 +144,13 @@ def _values(event: Event, now: datetime) -> dict[str, Any]:
         case CheckpointSaved() | AlertRaised():
             return heard
         case RunEnded():
-            return heard | {"status": event.status.value, "ended_at": event.at, "stalled": False, "deadline_at": None, "next_by": None}
+            return heard | {
+                "status": event.status.value,
+                "ended_at": event.at,
+                "stalled": False,
+                "deadline_at": None,
+                "next_by": None,
+            }
         case RunLost():
             return {"status": Status.LOST.value, "told_at": now}
         case RunStalled():
@@ -182,7 +198,12 @@ def recent(store: Store, *, limit: int = 50, project: str | None = None) -> list
 
 def events_of(store: Store, run_id: str, *, kinds: Sequence[str] | None = None, limit: int = 10_000) -> list[Event]:
     """Return a run's latest events (at most `limit`), oldest first. Raises StoreError."""
-    query = select(events.c.body).where(events.c.run_id == run_id).order_by(events.c.at.desc(), events.c.id.desc()).limit(limit)
+    query = (
+        select(events.c.body)
+        .where(events.c.run_id == run_id)
+        .order_by(events.c.at.desc(), events.c.id.desc())
+        .limit(limit)
+    )
     if kinds is not None:
         query = query.where(events.c.kind.in_(kinds))
     with store.transaction() as connection:
@@ -210,4 +231,5 @@ def _json(kind: type) -> Any:
     from pydantic import ConfigDict, TypeAdapter  # 30 ms, paid when a run starts
 
     # a bare dataclass takes no config here, a union does
-    return TypeAdapter(kind if kind is dict else kind | None, config=ConfigDict(ser_json_inf_nan="strings"))
+    union: Any = kind if kind is dict else kind | None
+    return TypeAdapter(union, config=ConfigDict(ser_json_inf_nan="strings"))

@@ -1,0 +1,1 @@
+"""Delivery: from a recorded event to a receiver that has it."""

@@ -1,0 +1,120 @@
+"""The threads that repeat the dispatcher's pass: one for each notifier, so that a slow one holds up nobody else."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+
+from notifybot.clock import SYSTEM, Clock
+from notifybot.delivery.dispatcher import Dispatcher, Outcome
+from notifybot.delivery.recorder import Recorder
+from notifybot.errors import StoreError
+
+log = logging.getLogger("notifybot")
+
+_IDLE_S = 30.0
+_PAUSE_S = 0.5  # after the database was busy
+
+
+class Worker:
+    """Daemon threads named "notifybot-NOTIFIER". They own no data: killed at any moment, nothing is lost."""
+
+    def __init__(self, dispatcher: Dispatcher, recorder: Recorder | None = None, *, clock: Clock = SYSTEM) -> None:
+        self._dispatcher = dispatcher
+        self._recorder = recorder
+        self._clock = clock
+        self._pid = os.getpid()
+        self._stopping = threading.Event()
+        self._lanes = {key: _LaneThread(self, key) for key in dispatcher.keys}
+
+    def start(self) -> None:
+        """Start the threads. Starting twice is fine."""
+        for lane in self._lanes.values():
+            lane.start()
+
+    def wake(self) -> None:
+        """Say that there may be work. Cheap; callable from any thread."""
+        for lane in self._lanes.values():
+            lane.woken.set()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that can be sent now is sent; False when `timeout_s` seconds were not enough.
+
+        A notifier that cannot be reached is not waited for. Starts no thread.
+        """
+        if os.getpid() != self._pid:
+            return True
+        ends_at_s = self._clock.monotonic() + timeout_s
+        if self._recorder is not None:
+            self._recorder.settle()
+        for lane in self._lanes.values():
+            lane.idle.clear()
+        self.wake()
+        lanes = [lane for lane in self._lanes.values() if lane.alive]
+        return all(self._clock.wait(lane.idle, max(0.0, ends_at_s - self._clock.monotonic())) for lane in lanes)
+
+    def stop(self, timeout_s: float) -> None:
+        """End the threads; one that is in the middle of a send is left to end by itself. Stopping twice is fine."""
+        if os.getpid() != self._pid:
+            return
+        self._stopping.set()
+        self.wake()
+        ends_at_s = self._clock.monotonic() + timeout_s
+        for lane in self._lanes.values():
+            lane.join(max(0.0, ends_at_s - self._clock.monotonic()))
+        if not any(lane.alive for lane in self._lanes.values()):
+            self._dispatcher.close()
+
+    def work(self, key: str, lane: _LaneThread) -> None:
+        """One lane's life."""
+        while not self._stopping.is_set():
+            lane.woken.clear()
+            try:
+                pause_s = self._pass(key)
+            except StoreError as error:
+                log.debug("the outbox could not be used: %s", error)
+                pause_s = _PAUSE_S
+            if pause_s is None or self._dispatcher.stuck(key):
+                lane.idle.set()  # nothing can be sent now, whoever waits
+            if pause_s is None or pause_s > 0:
+                self._clock.wait(
+                    lane.woken if pause_s is None else self._bell(lane, pause_s),
+                    _IDLE_S if pause_s is None else pause_s,
+                )
+
+    def _bell(self, lane: _LaneThread, pause_s: float) -> threading.Event:
+        """Within a gap between two messages only the end wakes; new work would have to wait all the same."""
+        return self._stopping if pause_s < 1.0 else lane.woken
+
+    def _pass(self, key: str) -> float | None:
+        """Send until nothing is due; return seconds until more may be, None when nothing waits."""
+        if self._recorder is not None:
+            self._recorder.settle()
+        while not self._stopping.is_set():
+            if self._dispatcher.run_once(key) in (Outcome.IDLE, Outcome.HELD, Outcome.RETRY):
+                break
+        self._dispatcher.outbox.store.tidy()
+        return self._dispatcher.wait_s(key)
+
+
+class _LaneThread:
+    def __init__(self, worker: Worker, key: str) -> None:
+        self.woken = threading.Event()
+        self.idle = threading.Event()
+        name = f"notifybot-{key.partition(':')[0]}"
+        self._thread = threading.Thread(target=worker.work, args=(key, self), name=name, daemon=True)
+        self._started = False
+
+    def start(self) -> None:
+        if not self._started:
+            self._started = True
+            self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._started and self._thread.is_alive()
+
+    def join(self, timeout_s: float) -> None:
+        if self._started:
+            self._thread.join(timeout_s)
