@@ -5,28 +5,22 @@ At any moment, for every notifier: put = sent + pending + dead + dropped.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, and_, case, func, select, update
 
 from notifybot.events import Event, RunEnded, from_json, kind_of
 from notifybot.policy import Priority
+from notifybot.store.claims import count, due, fold_away, newest_progress, waiting_progress
 from notifybot.store.engine import Store
+from notifybot.store.owners import lives, process_name
 from notifybot.store.schema import deliveries, events, tallies
 
-_PATIENT_TRIES = 3  # answered failures before the next delivery of the same priority gets its chance
 _ERROR_CHARS = 500
 RUN_ENDED = kind_of(RunEnded)
-_CLAIMED = (
-    deliveries.c.id, deliveries.c.priority, deliveries.c.attempts, deliveries.c.created_at, deliveries.c.run_id,
-    events.c.kind, events.c.body,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +88,7 @@ def put(
         ],
     )
     for key, _ in routes:
-        _count(connection, key, "put")
+        count(connection, key, "put")
 
 
 class Outbox:
@@ -111,13 +105,13 @@ class Outbox:
         """
         now = self.store.clock.now()
         with self.store.transaction() as connection:
-            row = connection.execute(_due(notifier, now)).first()
+            row = connection.execute(due(notifier, now)).first()
             if row is None:
                 return None
             if fold and row.priority == Priority.PROGRESS:
-                row = _newest_progress(connection, notifier, row, now)
+                row = newest_progress(connection, notifier, row, now)
             elif fold and row.kind == RUN_ENDED:
-                _fold(connection, notifier, _waiting_progress(notifier, row.run_id, now, before=row.id), now)
+                fold_away(connection, notifier, waiting_progress(notifier, row.run_id, now, before=row.id), now)
             until = now + timedelta(seconds=lease_s)
             connection.execute(_set(row.id, lease_until=until, lease_owner=self.owner))
             untold = (
@@ -162,7 +156,7 @@ class Outbox:
             .distinct()
         )
         with self.store.transaction() as connection:
-            gone = [owner for owner in connection.execute(held).scalars() if owner and not _lives(owner)]
+            gone = [owner for owner in connection.execute(held).scalars() if owner and not lives(owner)]
             if not gone:
                 return 0
             freed = update(deliveries).where(deliveries.c.state == "pending", deliveries.c.lease_owner.in_(gone))
@@ -262,57 +256,6 @@ class Outbox:
             return done
 
 
-def _due(notifier: str, now: datetime) -> Select[Any]:
-    patience = deliveries.c.attempts // _PATIENT_TRIES
-    return (
-        select(*_CLAIMED)
-        .join(events)
-        .where(
-            deliveries.c.notifier == notifier,
-            deliveries.c.state == "pending",
-            deliveries.c.due_at <= now,
-            or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now),
-        )
-        .order_by(deliveries.c.priority, patience, deliveries.c.id)
-        .limit(1)
-    )
-
-
-def _newest_progress(connection: Connection, notifier: str, row: Any, now: datetime) -> Any:
-    """Drop the waiting epoch messages of the run but the newest, and return that one."""
-    waiting = _waiting_progress(notifier, row.run_id, now)
-    newest = connection.execute(
-        select(*_CLAIMED).join(events).where(waiting).order_by(deliveries.c.id.desc()).limit(1)
-    ).one()
-    _fold(connection, notifier, and_(waiting, deliveries.c.id != newest.id), now)
-    return newest
-
-
-def _waiting_progress(notifier: str, run_id: str, now: datetime, *, before: int | None = None) -> ColumnElement[bool]:
-    waiting = and_(
-        deliveries.c.notifier == notifier,
-        deliveries.c.run_id == run_id,
-        deliveries.c.state == "pending",
-        deliveries.c.priority == int(Priority.PROGRESS),
-        or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now),
-    )
-    return waiting if before is None else and_(waiting, deliveries.c.id < before)
-
-
-def _fold(connection: Connection, notifier: str, which: ColumnElement[bool], now: datetime) -> None:
-    """Count deliveries as dropped: a newer message says all that they would have said."""
-    done = {
-        "state": "dropped",
-        "done_at": now,
-        "lease_until": None,
-        "lease_owner": None,
-        "error": "folded into a newer one",
-    }
-    number = connection.execute(update(deliveries).where(which).values(**done)).rowcount
-    if number:
-        _count(connection, notifier, "dropped_untold", number)
-
-
 def _ours(connection: Connection, delivery: Delivery, **values: Any) -> bool:
     """Change a delivery only while we hold it: a lost lease must not undo what its new owner did."""
     held = and_(
@@ -323,35 +266,3 @@ def _ours(connection: Connection, delivery: Delivery, **values: Any) -> bool:
 
 def _set(delivery_id: int, **values: Any) -> Any:
     return update(deliveries).where(deliveries.c.id == delivery_id).values(**values)
-
-
-def _count(connection: Connection, notifier: str, column: str, number: int = 1) -> None:
-    counted = insert(tallies).values(notifier=notifier, **{column: number})
-    bump = {column: tallies.c[column] + number}
-    connection.execute(counted.on_conflict_do_update(index_elements=["notifier"], set_=bump))
-
-
-def process_name() -> str:
-    """A name for this process that another one can check: "pid:start time" (start time from /proc where it is)."""
-    return f"{os.getpid()}:{_start_of(os.getpid())}"
-
-
-def _start_of(pid: int) -> str:
-    try:
-        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
-    except OSError:
-        return ""
-    return after_name.split()[19]  # field 22 of proc(5): ticks since boot
-
-
-def _lives(owner: str) -> bool:
-    pid, _, start = owner.partition(":")
-    if not pid.isdigit():
-        return True  # not named by us: its lease will run out
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return not start or _start_of(int(pid)) == start

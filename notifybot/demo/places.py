@@ -1,0 +1,63 @@
+"""Where the demo puts its things: one folder, made anew each time."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from notifybot.errors import UsageError
+from notifybot.store.files import is_remote
+
+_MARK = ".notifybot-demo"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The demo's folder, and the one for its databases, which may not stand on a network disk."""
+
+    folder: Path
+    state: Path
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def pages(self) -> Path:
+        return self.folder / "pages"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def watchdog_db(self) -> Path:
+        return self.state / "watchdog.db"
+
+    @property
+    def training_db(self) -> Path:
+        return self.state / "notifybot.db"
+
+
+def fresh(folder: Path) -> Places:
+    """Make the folder, in place of an earlier demo's. Raises UsageError where something else stands there."""
+    if folder.is_symlink() or (folder.exists() and not (folder / _MARK).is_file()):
+        raise UsageError(f"{folder} is there already and is no earlier demo's: move it away, or run the demo elsewhere")
+    if folder.exists():
+        shutil.rmtree(folder)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(f"cannot make {folder}: {error.strerror}. Run the demo in a folder of your own.") from error
+    (folder / _MARK).touch()
+    state = Path(tempfile.mkdtemp(prefix="notifybot-demo-")) if is_remote(folder) else folder / "state"
+    places = Places(folder, state)
+    for each in (places.runs, places.pages, places.logs, places.state):
+        each.mkdir(exist_ok=True)
+    return places

@@ -1,0 +1,32 @@
+"""Which process holds a lease, told so that another process of the machine can check whether it still lives."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def process_name() -> str:
+    """A name for this process that another one can check: "pid:start time" (start time from /proc where it is)."""
+    return f"{os.getpid()}:{_start_of(os.getpid())}"
+
+
+def _start_of(pid: int) -> str:
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+    except OSError:
+        return ""
+    return after_name.split()[19]  # field 22 of proc(5): ticks since boot
+
+
+def lives(owner: str) -> bool:
+    pid, _, start = owner.partition(":")
+    if not pid.isdigit():
+        return True  # not named by us: its lease will run out
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not start or _start_of(int(pid)) == start

@@ -1,0 +1,167 @@
+"""The database: kept private, kept whole, and set aside when it is neither."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from notifybot.errors import StoreError
+from notifybot.store import migrate, runs
+from notifybot.store.engine import Store
+from notifybot.store.files import is_remote, local_folder
+from notifybot.store.schema import metadata
+from notifybot.testing import FakeClock
+from tests.store_events import RUN, ended, epoch, started
+
+MOUNTS = """\
+21 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw
+40 21 0:50 / /content/drive rw,nosuid - fuse.drive drive rw
+41 21 0:51 / /home rw - nfs4 server:/home rw
+42 21 0:52 / /home/local\\040disk rw - xfs /dev/sdb rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "remote"),
+    [("/content/drive/MyDrive/x", True), ("/home/me", True), ("/home/local disk/me", False), ("/var/tmp", False)],
+)
+def test_a_network_or_fuse_mount_is_told_from_a_local_disk(path: str, remote: bool) -> None:
+    assert is_remote(Path(path), MOUNTS) is remote
+
+
+def test_a_folder_that_cannot_be_written_is_replaced_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+
+    chosen = local_folder(blocked / "state")
+
+    assert chosen != blocked / "state"
+    assert len(caplog.records) == 1
+
+
+def test_migrations_build_exactly_the_schema(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "a.db") as store, store.transaction() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), metadata)
+
+    assert differences == []
+
+
+def test_the_head_revision_is_the_newest_migration() -> None:
+    scripts = ScriptDirectory(str(Path(migrate.__file__).parent / "migrations"))
+
+    assert scripts.get_current_head() == migrate.HEAD
+
+
+def test_the_file_is_private(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "state" / "a.db") as store:
+        runs.record(store, started())
+        modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in (tmp_path / "state").iterdir()}
+
+    assert set(modes.values()) == {0o600}
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database at all, but long enough to look at" * 50, b"SQLite format 3\0" + b"\xff" * 5000]
+)
+def test_a_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.db"
+    path.write_bytes(content)
+
+    with Store.open(path) as store:
+        runs.record(store, started())
+
+        assert store.set_aside is not None
+        assert store.set_aside.read_bytes() == content
+        assert runs.get(store, RUN.id) is not None
+
+
+def test_another_programs_database_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE theirs (x)")
+        other.commit()
+
+    with Store.open(path) as store:
+        assert store.set_aside is not None
+
+
+def test_what_was_recorded_is_there_after_opening_again(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "a.db") as store:
+        runs.record(store, started())
+        runs.record(store, epoch(3, loss=float("nan")))
+
+    with Store.open(tmp_path / "a.db") as store:
+        row = runs.get(store, RUN.id)
+
+    assert row is not None
+    assert row.progress.epoch == 3
+    assert str(row.progress.metrics["loss"].value) == "nan"
+
+
+def test_recording_an_event_twice_changes_nothing(tmp_path: Path) -> None:
+    event = epoch(1)
+    with Store.open(tmp_path / "a.db") as store:
+        assert runs.record(store, event)
+        assert not runs.record(store, event)
+        assert len(runs.events_of(store, RUN.id)) == 1
+
+
+def test_an_older_session_no_longer_moves_the_run(tmp_path: Path, clock: FakeClock) -> None:
+    newer = runs.RunRef(id=RUN.id, name=RUN.name, project=RUN.project, session="s2")
+    with Store.open(tmp_path / "a.db", clock=clock) as store:
+        runs.record(store, started())
+        runs.record(store, started(newer, attempt=2))
+        runs.record(store, ended())
+        row = runs.get(store, RUN.id)
+
+    assert row is not None
+    assert (row.session, row.status.value) == ("s2", "running")
+
+
+def test_a_writer_does_not_wait_for_a_long_lock(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with Store.open(path) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match="locked"):
+            runs.record(store, started())
+        other.execute("ROLLBACK")
+
+        assert runs.record(store, started())
+
+
+def test_another_thread_is_refused_while_one_writes(tmp_path: Path) -> None:
+    raised: list[Exception] = []
+
+    def write(store: Store) -> None:
+        try:
+            runs.record(store, started())
+        except StoreError as error:
+            raised.append(error)
+
+    with Store.open(tmp_path / "a.db") as store, store.transaction():
+        thread = threading.Thread(target=write, args=(store,))
+        thread.start()
+        thread.join()
+
+    assert "busy" in str(raised[0])
+
+
+def test_memory_outlives_the_process(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "a.db") as store:
+        store.memory("slack:1").put("run", {"ts": "1"})
+        store.memory("slack:1").put("run", {"ts": "2"})
+
+    with Store.open(tmp_path / "a.db") as store:
+        assert store.memory("slack:1").get("run") == {"ts": "2"}
+        assert store.memory("kakao:1").get("run") == {}
