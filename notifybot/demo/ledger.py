@@ -25,10 +25,12 @@ def is_told(store: Store, event: Event) -> bool:
     return bool(states) and set(states) == {"sent"}
 
 
-def counts(paths: list[Path]) -> list[Counts]:
-    """What every notifier of these databases was given, and what became of it."""
-    found: list[Counts] = []
-    for path in paths:
-        with Store.open(path, patience_s=5.0) as store:
-            found += Outbox(store).counts().values()
-    return found
+def counts_of(store: Store) -> list[Counts]:
+    """What every notifier of a database was given, and what became of it."""
+    return list(Outbox(store).counts().values())
+
+
+def counts(path: Path) -> list[Counts]:
+    """The same of a database that somebody else keeps."""
+    with Store.open(path, patience_s=5.0) as store:
+        return counts_of(store)

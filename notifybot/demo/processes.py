@@ -1,0 +1,118 @@
+"""The demo's other processes: the watchdog and the training, each with its environment and its log."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import notifybot
+from notifybot.demo.places import Places
+from notifybot.errors import NotifybotError
+from notifybot.model import Language
+
+BEAT_S = 1.0
+PROJECT = "demo"
+_STOP_S = 10.0
+
+
+class Failed(NotifybotError):
+    """A process of the demo did not come up. React: read its log."""
+
+    def __init__(self, log: Path) -> None:
+        super().__init__(f"the demo's {log.stem} did not start; its log is {log}")
+        self.log = log
+
+
+def bare(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without anybody's settings for us or W&B, in which this very package is found."""
+    ours = ("NOTIFYBOT_", "WANDB_", "RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PYTHONPATH")
+    kept = {name: value for name, value in environment.items() if not name.startswith(ours)}
+    return kept | _python(environment)
+
+
+def watchdog_environment(
+    environment: Mapping[str, str], places: Places, language: Language, sandbox: Mapping[str, str] | None
+) -> dict[str, str]:
+    """What the watchdog gets: the sandbox's addresses, or with None the user's own settings."""
+    said = {"NOTIFYBOT_LANG": language.value}
+    if sandbox is None:
+        return {**environment, **_python(environment), **said}
+    return {**bare(environment), **said, **sandbox, "NOTIFYBOT_STATE_DIR": str(places.state)}
+
+
+def training_environment(
+    environment: Mapping[str, str], places: Places, language: Language, *, url: str, token: str
+) -> dict[str, str]:
+    """What the training gets: no account at all, but the way to the watchdog, which tells people for it."""
+    return bare(environment) | {
+        "NOTIFYBOT_LANG": language.value,
+        "NOTIFYBOT_PROJECT": PROJECT,
+        "NOTIFYBOT_STATE_DIR": str(places.state),
+        "NOTIFYBOT_RUNS_DIR": str(places.runs),
+        "NOTIFYBOT_WATCHDOG_URL": url,
+        "NOTIFYBOT_WATCHDOG_TOKEN": token,
+        "NOTIFYBOT_HEARTBEAT_S": str(BEAT_S),
+        "NOTIFYBOT_TENSORBOARD": "on",
+        "NOTIFYBOT_WANDB": "on",
+        "WANDB_MODE": "offline",
+    }
+
+
+@contextmanager
+def watchdog(places: Places, environment: Mapping[str, str], folder: Path) -> Iterator[str]:
+    """Run the watchdog while inside; gives its address. Raises Failed when it does not come up."""
+    log = places.logs / "watchdog.log"
+    command = [sys.executable, "-m", "notifybot.demo.watch", str(places.watchdog_db)]
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=errors) as process,
+    ):
+        try:
+            said = process.stdout.readline().decode() if process.stdout else ""
+            if not said.startswith("listening on "):
+                raise Failed(log)
+            yield said.removeprefix("listening on ").strip()
+        finally:
+            stop(process)
+
+
+@contextmanager
+def training(
+    places: Places, environment: Mapping[str, str], number: int, arguments: list[str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the training while inside; what it prints goes to a log of its own."""
+    command = [sys.executable, "-u", "-m", "notifybot.demo.train", *arguments]
+    with (
+        training_log(places, number).open("wb") as log,
+        subprocess.Popen(command, env=environment, cwd=places.folder, stdout=log, stderr=log) as process,
+    ):
+        try:
+            yield process
+        finally:
+            stop(process)
+
+
+def training_log(places: Places, number: int) -> Path:
+    """Where the training's session of that number prints to."""
+    return places.logs / f"training-{number}.log"
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end, and end it. Fine when it is over already."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _python(environment: Mapping[str, str]) -> dict[str, str]:
+    here = str(Path(notifybot.__file__).parents[1])
+    paths = [here, *environment.get("PYTHONPATH", "").split(os.pathsep)]
+    return {"PYTHONPATH": os.pathsep.join(path for path in paths if path), "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,222 @@
+"""The demo from beginning to end: start everything, kill the training, wait to be told, start it again, look."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from notifybot.clock import SYSTEM
+from notifybot.config import load
+from notifybot.delivery.build import people_from
+from notifybot.demo import ledger, numbers
+from notifybot.demo.arrivals import Arrival, arrivals_of
+from notifybot.demo.checks import Evidence, judge
+from notifybot.demo.pages import Page, keep
+from notifybot.demo.places import Places, fresh
+from notifybot.demo.processes import (
+    PROJECT,
+    Failed,
+    training,
+    training_environment,
+    training_log,
+    watchdog,
+    watchdog_environment,
+)
+from notifybot.demo.screen import Screen
+from notifybot.demo.transcript import transcript
+from notifybot.demo.watch import SILENT_S
+from notifybot.demo.words import words_of
+from notifybot.errors import UsageError
+from notifybot.events import EpochFinished, RunEnded, RunLost, RunRecovered, kind_of
+from notifybot.model import Language, uuid7
+from notifybot.sandbox import Sandbox
+from notifybot.store.engine import Store
+from notifybot.training.rank import environment
+from notifybot.watchdog import tokens
+
+FOLDER = Path("demo-output")
+_NEEDED = ("torch", "sklearn", "tensorboard", "wandb", "fastapi", "granian", "apscheduler")
+_LOOK_EVERY_S = 0.1
+_SESSION_S = 240.0
+_TELL_S = 60.0
+_RUN_NAME = "digits-cnn"
+_CURVE = "val_acc"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How long the story is. The training is killed within the epoch after `kill_after` whole ones."""
+
+    epochs: int = 12
+    kill_after: int = 5
+    epoch_s: float = 1.6
+
+
+def main(real: bool, language: Language, *, folder: Path = FOLDER, size: Size | None = None) -> int:
+    """Play the demo and return its exit code: 0 only when every part of the story was observed.
+
+    `real` tells the configured accounts instead of the sandbox. Raises UsageError where that cannot be.
+    """
+    for package in _NEEDED:
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(f"no module named {package!r}", name=package)
+    if real and not people_from(load()):
+        raise UsageError("no account is configured for --real: set up Slack or KakaoTalk, or run the demo without it")
+    screen = Screen(words_of(language))
+    story = Story(language, fresh(folder.absolute()), screen, size or Size())
+    try:
+        return 0 if story.play(real=real) else 1
+    except Failed as error:
+        screen.log_tail(error.log)
+        raise
+
+
+@dataclass(slots=True)
+class Story:
+    """One showing of the demo."""
+
+    language: Language
+    places: Places
+    screen: Screen
+    size: Size
+    run_id: str = field(default_factory=uuid7)
+    sandbox: Sandbox | None = None
+    exit_codes: list[int] = field(default_factory=list)
+
+    def play(self, *, real: bool) -> bool:
+        """Tell the whole story; True when all checks passed."""
+        words = self.screen.words
+        self.screen.intro(words.intro_real if real else words.intro)
+        with ExitStack() as stack:
+            if not real:
+                self.sandbox = stack.enter_context(Sandbox(language=self.language))
+                self.screen.step(words.sandbox.format(url=self.sandbox.url))
+            store = stack.enter_context(Store.open(self.places.watchdog_db, patience_s=5.0))
+            token = tokens.create(store, PROJECT, label="demo")
+            sandboxed = None if self.sandbox is None else self.sandbox.environment()
+            settings = watchdog_environment(environment(), self.places, self.language, sandboxed)
+            url = stack.enter_context(watchdog(self.places, settings, self.places.folder if not real else Path.cwd()))
+            self.screen.step(words.watchdog.format(url=url))
+            given = training_environment(environment(), self.places, self.language, url=url, token=token)
+            self._first_session(store, given)
+            self._second_session(store, given)
+            evidence = self._evidence(store)
+            self._keep(store, url)
+        return self._conclude(evidence)
+
+    def _first_session(self, store: Store, settings: dict[str, str]) -> None:
+        """Train until it is killed, then wait until the loss is told."""
+        words, after = self.screen.words, self.size.kill_after
+        self.screen.step(words.training.format(epochs=self.size.epochs))
+        with training(self.places, settings, 1, self._arguments()) as process:
+            self._until(lambda: len(self._epochs()) >= after or process.poll() is not None, _SESSION_S)
+            self._until(lambda: process.poll() is not None, self.size.epoch_s / 2)
+            if process.poll() is None:
+                process.kill()
+                self.screen.step(words.kill.format(epoch=after), "bold red")
+            self._ended(process, 1)
+        self.screen.step(words.silence.format(seconds=SILENT_S))
+        if self._until(lambda: self._is_told(store, RunLost), _TELL_S):
+            self.screen.step(words.lost)
+        else:
+            self.screen.step(words.not_seen.format(seconds=_TELL_S), "bold red")
+
+    def _second_session(self, store: Store, settings: dict[str, str]) -> None:
+        """Start it again, and wait until it has ended and everything is told."""
+        words = self.screen.words
+        newest = max((path.name for path in self.places.checkpoints.glob("*.pt")), default="-")
+        self.screen.step(words.again.format(checkpoint=newest))
+        with training(self.places, settings, 2, self._arguments()) as process:
+            self._until(lambda: process.poll() is not None, _SESSION_S)
+            self._ended(process, 2)
+        self._until(lambda: self._is_told(store, RunRecovered) and self._is_told(store, RunEnded), _TELL_S)
+        self.screen.step(words.ended)
+
+    def _arguments(self) -> list[str]:
+        given = ["--run-id", self.run_id, "--checkpoints", str(self.places.checkpoints)]
+        return [*given, "--epochs", str(self.size.epochs), "--epoch-s", str(self.size.epoch_s)]
+
+    def _ended(self, process: subprocess.Popen[bytes], number: int) -> None:
+        """Note how a session ended; one that failed by itself shows why."""
+        if process.poll() is None:
+            process.kill()
+        code = process.wait()
+        self.exit_codes.append(code)
+        if code > 0:
+            self.screen.log_tail(training_log(self.places, number))
+
+    def _until(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Show what comes in until something is so, or the time is over."""
+        over_s, never = SYSTEM.monotonic() + timeout_s, threading.Event()
+        while not (is_so := done()) and SYSTEM.monotonic() < over_s:
+            self._show()
+            SYSTEM.wait(never, _LOOK_EVERY_S)
+        self._show()
+        return is_so
+
+    def _show(self) -> None:
+        for number in self._epochs():
+            said = self.screen.words.epoch.format(done=number + 1, total=self.size.epochs, metrics="")
+            self.screen.epoch(said.rstrip(), number)
+        self.screen.news(self._arrivals() or [])
+
+    def _epochs(self) -> list[int]:
+        return numbers.finished_epochs(self.places.runs)
+
+    def _arrivals(self) -> list[Arrival] | None:
+        return None if self.sandbox is None else arrivals_of(self.sandbox)
+
+    def _is_told(self, store: Store, kind: type[RunLost | RunRecovered | RunEnded]) -> bool:
+        return any(ledger.is_told(store, each) for each in ledger.events(store, self.run_id, kind_of(kind)))
+
+    def _evidence(self, store: Store) -> Evidence:
+        events = ledger.events(store, self.run_id)
+        return Evidence(
+            epochs=self.size.epochs,
+            exit_codes=self.exit_codes,
+            events=events,
+            told=frozenset(each.id for each in events if ledger.is_told(store, each)),
+            arrivals=self._arrivals(),
+            jsonl=self._epochs(),
+            tensorboard=numbers.tensorboard_steps(self.places.runs, _CURVE),
+            wandb_files=len(numbers.wandb_files(self.places.runs)),
+            counts=ledger.counts(self.places.training_db) + ledger.counts_of(store),
+        )
+
+    def _keep(self, store: Store, url: str) -> None:
+        """Write what can be read and opened when nothing runs any more."""
+        arrivals = self._arrivals() or []
+        events = ledger.events(store, self.run_id)
+        for language in Language:
+            sent = arrivals if language is self.language else []
+            path = self.places.folder / f"transcript.{language}.md"
+            path.write_text(transcript(language, events, sent), "utf-8")
+            keep(self._pages(url, arrivals, language), self.places.pages)
+
+    def _pages(self, url: str, arrivals: list[Arrival], language: Language) -> list[Page]:
+        pages = [Page(f"{url}/", "runs", language), Page(f"{url}/runs/{self.run_id}", "run", language)]
+        if self.sandbox is None or not arrivals:
+            return pages
+        root = next((each.thread for each in arrivals if each.thread), "")
+        mine = self.sandbox.url
+        slack = [Page(f"{mine}/slack", "slack", language), Page(f"{mine}/slack?thread={root}", "thread", language)]
+        return [*slack, Page(f"{mine}/phone", "phone", language), *pages]
+
+    def _conclude(self, evidence: Evidence) -> bool:
+        checks, words = judge(evidence), self.screen.words
+        self.screen.verdict(checks, self.places.logs)
+        shown = Path(FOLDER) if self.places.folder == FOLDER.absolute() else self.places.folder
+        rows = [(words.open_curves, f"tensorboard --logdir {shown / 'runs'}")]
+        if self.sandbox is not None:
+            rows.append((words.open_slack, str(shown / "pages" / f"thread.{self.language}.html")))
+            rows.append((words.open_phone, str(shown / "pages" / f"phone.{self.language}.html")))
+        rows.append((words.open_watchdog, str(shown / "pages" / f"run.{self.language}.html")))
+        rows.append((words.open_transcript, str(shown / f"transcript.{self.language}.md")))
+        rows.append((words.open_folder, f"{shown}/"))
+        self.screen.openings(rows)
+        return all(each.ok for each in checks)

@@ -1,0 +1,194 @@
+"""One pass: what is sent, held, retried, given up, and told elsewhere."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from notifybot.delivery.dispatcher import Dispatcher, Outcome
+from notifybot.delivery.recorder import Recorder
+from notifybot.errors import PermanentError, TemporaryError
+from notifybot.model import Language
+from notifybot.policy import Pace
+from notifybot.rendering import Renderer
+from notifybot.store.engine import Store
+from notifybot.store.outbox import Outbox
+from notifybot.testing import FakeClock, RecordingNotifier
+from tests.store_events import alert, ended, epoch, started
+
+ENGLISH = Renderer(Language.EN)
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
+    with Store.open(tmp_path / "a.db", clock=clock) as opened:
+        yield opened
+
+
+class Desk:
+    """A recorder and a dispatcher over the same notifiers."""
+
+    def __init__(self, store: Store, clock: FakeClock, *notifiers: RecordingNotifier) -> None:
+        self.recorder = Recorder(store, notifiers, direct=True)
+        self.outbox = Outbox(store)
+        self.dispatcher = Dispatcher(self.outbox, notifiers, ENGLISH, clock=clock, rng=Random(7))
+        self.clock = clock
+
+    def drain(self, notifier: RecordingNotifier, *, limit: int = 100) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        while len(outcomes) < limit:
+            outcomes.append(self.dispatcher.run_once(notifier.key))
+            if outcomes[-1] in (Outcome.IDLE, Outcome.HELD, Outcome.RETRY):
+                break
+        return outcomes
+
+
+def test_an_event_is_rendered_sent_and_marked(store: Store, clock: FakeClock) -> None:
+    slack = RecordingNotifier("slack")
+    desk = Desk(store, clock, slack)
+    desk.recorder.record(started())
+
+    assert desk.drain(slack) == [Outcome.SENT, Outcome.IDLE]
+    assert "resnet" in slack.sent[0].message.title
+    assert desk.outbox.counts()[slack.key].sent == 1
+
+
+def test_a_temporary_fault_blocks_the_lane_and_keeps_the_order(store: Store, clock: FakeClock) -> None:
+    slack = RecordingNotifier("slack", failures=[TemporaryError("down")] * 4)
+    desk = Desk(store, clock, slack)
+    for event in (started(), alert("one"), alert("two")):
+        desk.recorder.record(event)
+
+    for _ in range(50):
+        desk.drain(slack)
+        clock.advance(60)
+
+    assert [getattr(each.event, "title", "start") for each in slack.sent] == ["one", "two", "start"]
+
+
+def test_nothing_is_tried_before_retry_after(store: Store, clock: FakeClock) -> None:
+    slack = RecordingNotifier("slack", failures=[TemporaryError("429", retry_after_s=7)])
+    desk = Desk(store, clock, slack)
+    desk.recorder.record(alert())
+    assert desk.drain(slack) == [Outcome.RETRY]
+
+    clock.advance(6.9)
+    assert desk.drain(slack) == [Outcome.HELD]
+    clock.advance(0.2)
+    assert desk.drain(slack) == [Outcome.SENT, Outcome.IDLE]
+
+
+def test_an_outage_sees_at_most_twelve_tries_an_hour(store: Store, clock: FakeClock) -> None:
+    slack = RecordingNotifier("slack", failures=[TemporaryError("500", ambiguous=True)] * 500)
+    desk = Desk(store, clock, slack)
+    for number in range(5):
+        desk.recorder.record(alert(str(number)))
+
+    for _ in range(3600):
+        desk.drain(slack)
+        clock.advance(1)
+
+    assert 6 <= slack.tries <= 12
+
+
+def test_a_refused_message_is_a_dead_letter_and_the_next_goes_on(store: Store, clock: FakeClock) -> None:
+    slack, kakao = RecordingNotifier("slack", failures=[PermanentError("no_service")]), RecordingNotifier("kakao")
+    desk = Desk(store, clock, slack, kakao)
+    desk.recorder.record(alert("first"))
+    desk.recorder.record(alert("second"))
+
+    assert desk.drain(slack) == [Outcome.DEAD, Outcome.SENT, Outcome.IDLE]
+    desk.drain(kakao)
+
+    assert slack.tries == 2
+    titles = [each.event.title for each in kakao.sent if each.event.kind == "alert_raised"]  # type: ignore[union-attr]
+    assert titles == ["first", "second", "slack did not take a message"]
+
+
+def test_a_dead_letter_about_a_dead_letter_is_not_told(store: Store, clock: FakeClock) -> None:
+    slack = RecordingNotifier("slack", failures=[PermanentError("gone")] * 9)
+    kakao = RecordingNotifier("kakao", failures=[PermanentError("gone too")] * 9)
+    desk = Desk(store, clock, slack, kakao)
+    desk.recorder.record(alert())
+
+    for _ in range(5):
+        desk.drain(slack)
+        desk.drain(kakao)
+
+    assert desk.outbox.counts()[slack.key].put + desk.outbox.counts()[kakao.key].put <= 4
+
+
+def test_a_plugin_that_raises_anything_is_given_up_after_five_tries(store: Store, clock: FakeClock) -> None:
+    slack = RecordingNotifier("slack", failures=[ZeroDivisionError("bug")] * 50)
+    desk = Desk(store, clock, slack)
+    desk.recorder.record(alert())
+
+    for _ in range(600):
+        desk.drain(slack)
+        clock.advance(60)
+
+    assert slack.tries == 5
+    assert "ZeroDivisionError" in desk.outbox.dead_letters()[0].error
+
+
+def test_epoch_messages_keep_their_gap_and_tell_how_many_were_folded(store: Store, clock: FakeClock) -> None:
+    slack = RecordingNotifier("slack", Pace(progress_gap_s=60))
+    desk = Desk(store, clock, slack)
+    for number in range(10):
+        desk.recorder.record(epoch(number, at=clock.now()))
+        desk.drain(slack)
+        clock.advance(10)
+
+    told = [(each.event.progress.epoch, each.skipped) for each in slack.sent]
+    assert told == [(0, 0), (6, 5)]
+
+
+def test_waiting_epochs_give_way_to_the_ending(store: Store, clock: FakeClock) -> None:
+    slack = RecordingNotifier("slack", Pace(progress_gap_s=60))
+    desk = Desk(store, clock, slack)
+    for event in (epoch(0), epoch(1), epoch(2), ended()):
+        desk.recorder.record(event)
+
+    desk.drain(slack)
+    clock.advance(600)
+    desk.drain(slack)
+
+    assert slack.kinds == ["run_ended"]
+    assert desk.outbox.counts()[slack.key].pending == 0
+
+
+def test_the_daily_budget_keeps_its_reserve_for_urgent_messages(store: Store, clock: FakeClock) -> None:
+    kakao = RecordingNotifier("kakao", Pace(daily_budget=5, reserved=2))
+    desk = Desk(store, clock, kakao)
+    for number in range(6):
+        desk.recorder.record(epoch(number))
+        desk.drain(kakao)
+    for number in range(4):
+        desk.recorder.record(alert(str(number)))
+        desk.drain(kakao)
+
+    assert kakao.kinds == ["epoch_finished"] * 3 + ["alert_raised"] * 2
+    clock.advance(24 * 3600)
+    desk.drain(kakao)
+    desk.drain(kakao)
+    assert kakao.kinds.count("alert_raised") == 4
+
+
+def test_a_busy_store_keeps_events_in_memory_and_in_order(tmp_path: Path, store: Store, clock: FakeClock) -> None:
+    slack = RecordingNotifier("slack")
+    desk = Desk(store, clock, slack)
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert desk.recorder.record(started()) is False
+        assert desk.recorder.record(alert("one")) is False
+        other.execute("ROLLBACK")
+
+    assert desk.recorder.settle()
+    desk.drain(slack)
+
+    assert slack.kinds == ["alert_raised", "run_started"]
