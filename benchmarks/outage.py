@@ -67,7 +67,9 @@ def main() -> list[str]:
         jobs = [functools.partial(_try, folder, "ours" if fault else "alone", fault, turn) for fault, turn in ours]
         trials = dict(zip(ours, together(jobs, 2), strict=True))
         pairs = [(name, fault) for fault in FAULTS for name in PEERS]
-        peers = dict(zip(pairs, together([functools.partial(_try, folder, *pair, 0) for pair in pairs], 12), strict=True))
+        peers = dict(
+            zip(pairs, together([functools.partial(_try, folder, *pair, 0) for pair in pairs], 12), strict=True)
+        )
     alone_s = middle(_loops(trials["", turn] for turn in range(RUNS)))
     print(f"\nA training of {EPOCHS} epochs × {EPOCH_S} s alone takes {alone_s:.3f} s (median of {RUNS} runs).")
     for fault in FAULTS:
@@ -91,7 +93,7 @@ def _row(words: str, trials: list[Trial], alone_s: float) -> list[object]:
     return [
         words,
         f"{loop_s:.2f}" if loop_s == loop_s else "–",
-        f"{loop_s / alone_s:.2f}×" if loop_s == loop_s else "–",
+        f"{loop_s / alone_s:.3f}×" if loop_s == loop_s else "–",
         _span(trials, "ready", "first"),
         _span(trials, "last", "ended"),
         code,

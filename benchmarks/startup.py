@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.bench import Goals, Outcome, keep, last_line, mark, middle, run, table, workplace
 
 IMPORT_RUNS = 15
-PEER_RUNS = 5
+PEER_RUNS = 3
 START_RUNS = 5
 _IMPORT = "import time; a = time.perf_counter(); {}; print(time.perf_counter() - a)"
 
@@ -45,7 +45,7 @@ def _starts(folder: Path, goals: Goals) -> None:
     spent: dict[str, list[float]] = {}
     for name, words in _STARTS.items():
         outcomes: list[Outcome] = []
-        for turn in range(START_RUNS):
+        for turn in range(PEER_RUNS if name in ("wandb", "trackio") else START_RUNS):
             place = folder / f"start-{name}-{turn}"
             if name == "again":
                 run(["-m", "benchmarks.startup", "ours"], place)

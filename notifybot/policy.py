@@ -19,6 +19,7 @@ from notifybot.events import (
 )
 
 KST = timezone(timedelta(hours=9), "KST")
+OTHERS_LIVE_FOR = timedelta(hours=24)  # urgent deliveries have no age limit
 
 
 class Priority(IntEnum):
@@ -97,6 +98,11 @@ def admit(
     if sent_today >= pace.daily_budget:
         return Hold(next_midnight(now), "daily budget")
     return None
+
+
+def too_old(priority: Priority, created_at: datetime, now: datetime) -> bool:
+    """True when a delivery that cannot get through should be given up."""
+    return priority is not Priority.URGENT and now - created_at > OTHERS_LIVE_FOR
 
 
 def day_of(moment: datetime) -> str:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from random import Random
 
 from notifybot.errors import TemporaryError
-from notifybot.policy import Priority
 
 BASE_S = 1.0
 CAP_S = 300.0
 RETRY_AFTER_CAP_S = 3600.0
 TRIES_AN_HOUR = 12
-OTHERS_LIVE_FOR = timedelta(hours=24)  # urgent deliveries have no age limit
 _HOUR_S = 3600.0
 
 
@@ -36,11 +34,6 @@ def delay_s(failures: Sequence[float], now_s: float, error: TemporaryError, rng:
     if error.retry_after_s is not None:
         wait = max(wait, min(error.retry_after_s, RETRY_AFTER_CAP_S))
     return wait
-
-
-def too_old(priority: Priority, created_at: datetime, now: datetime) -> bool:
-    """True when a delivery that cannot get through should be given up."""
-    return priority is not Priority.URGENT and now - created_at > OTHERS_LIVE_FOR
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:

@@ -137,7 +137,8 @@ def test_the_example_trains_and_continues(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", commands("README.md"), ids=" ".join)
 def test_commands_exist_with_their_options(command: list[str]) -> None:
     """Help is there for every command shown, and it knows every option shown."""
-    path, found = [], typer.main.get_command(app)
+    path: list[str] = []
+    found = typer.main.get_command(app)
     while path != command and command[len(path)] in getattr(found, "commands", {}):
         found = found.commands[command[len(path)]]  # type: ignore[attr-defined]
         path.append(command[len(path)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from random import Random
 
 import pytest
@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifybot.errors import TemporaryError
-from notifybot.policy import Priority
-from notifybot.retry import RETRY_AFTER_CAP_S, TRIES_AN_HOUR, delay_s, parse_retry_after, too_old
+from notifybot.retry import RETRY_AFTER_CAP_S, TRIES_AN_HOUR, delay_s, parse_retry_after
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 
@@ -65,8 +64,3 @@ def test_retry_after_is_a_lower_bound_believed_up_to_an_hour(after: float, seed:
 )
 def test_both_forms_of_retry_after_are_read(header: str | None, expected: float | None) -> None:
     assert parse_retry_after(header, NOW) == expected
-
-
-def test_urgent_deliveries_never_grow_too_old() -> None:
-    assert not too_old(Priority.URGENT, NOW - timedelta(days=30), NOW)
-    assert too_old(Priority.PROGRESS, NOW - timedelta(hours=25), NOW)

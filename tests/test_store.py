@@ -14,6 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from notifybot.errors import StoreError
+from notifybot.model import RunRef
 from notifybot.store import migrate, runs
 from notifybot.store.engine import Store
 from notifybot.store.files import is_remote, local_folder
@@ -118,7 +119,7 @@ def test_recording_an_event_twice_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_an_older_session_no_longer_moves_the_run(tmp_path: Path, clock: FakeClock) -> None:
-    newer = runs.RunRef(id=RUN.id, name=RUN.name, project=RUN.project, session="s2")
+    newer = RunRef(id=RUN.id, name=RUN.name, project=RUN.project, session="s2")
     with Store.open(tmp_path / "a.db", clock=clock) as store:
         runs.record(store, started())
         runs.record(store, started(newer, attempt=2))

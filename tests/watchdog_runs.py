@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from notifybot.events import EpochFinished, Event, RunEnded, RunLost, RunStalled, RunStarted
 from notifybot.model import Checkpoint, Host, Metric, Progress, RunRef, Status, uuid7
@@ -88,7 +89,7 @@ class Process:
         assert row is not None
         return row
 
-    def _stamp(self) -> dict[str, object]:
+    def _stamp(self) -> dict[str, Any]:
         now = self.watchdog.clock.now()
         return {"id": uuid7(now.timestamp()), "run": self.run, "at": now}
 

@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from notifybot.events import (
     AlertRaised,
@@ -111,7 +112,7 @@ class Story:
         runs.record(self.store, event, [("slack:00000000", Priority.NORMAL)], direct=direct)
         return self
 
-    def at(self, minutes_ago: float) -> dict[str, object]:
+    def at(self, minutes_ago: float) -> dict[str, Any]:
         return {
             "id": uuid7(),
             "run": self.run,
@@ -151,26 +152,26 @@ def _living(store: Store, now: datetime) -> None:
             **first.at(6),
             title="학습률이 낮아졌습니다",
             text="3e-4 → 1e-4 (plateau)",
-            severity=Severity.WARNING,  # type: ignore[arg-type]
+            severity=Severity.WARNING,
         )
     ).heard(12)
     Story(store, now, LONG_NAME, 42, 100, epoch_s=61, seed=2, device="NVIDIA A100-SXM4-40GB").tell(params).heard(3)
     hangs = Story(store, now, "gan-celeba-64", 8, 50, until=21, seed=3).tell().heard(9, moved_s=1275, stack=STACK)
     hangs.record(
         RunStalled(**hangs.at(11), silent_s=605, limit_s=600, stack=STACK, host=Host("colab-8f2c", device="Tesla T4"))
-    )  # type: ignore[arg-type]
+    )
 
 
 def _dead(store: Store, now: datetime) -> None:
     lost = Story(store, now, "vit-b16-imagenet-subset", 23, 60, until=35, seed=4).tell()
-    lost.record(RunLost(**lost.at(60), silent_s=124, limit_s=120))  # type: ignore[arg-type]
-    lost.record(RunRecovered(**lost.at(58), was="lost", away_s=241))  # type: ignore[arg-type]
-    lost.record(RunLost(**lost.at(33), silent_s=120, limit_s=120)).heard(2100)  # type: ignore[arg-type]
+    lost.record(RunLost(**lost.at(60), silent_s=124, limit_s=120))
+    lost.record(RunRecovered(**lost.at(58), was="lost", away_s=241))
+    lost.record(RunLost(**lost.at(33), silent_s=120, limit_s=120)).heard(2100)
     failed = Story(store, now, "lstm-주가예측-v2", 14, 40, until=80, seed=5, breaks_at=12).tell({"lr": 0.1})
     failed.record(
-        RunEnded(**failed.at(80), status=Status.FAILED, error="RuntimeError: CUDA out of memory", frames=FRAMES)  # type: ignore[arg-type]
+        RunEnded(**failed.at(80), status=Status.FAILED, error="RuntimeError: CUDA out of memory", frames=FRAMES)
     )
     done = Story(store, now, "mnist-cnn", 20, 20, until=200, epoch_s=12, seed=6).tell()
-    done.record(RunEnded(**done.at(200), status=Status.FINISHED))  # type: ignore[arg-type]
+    done.record(RunEnded(**done.at(200), status=Status.FINISHED))
     early = Story(store, now, "unet-세포분할 (조기 종료)", 11, 80, until=320, seed=7).tell()
-    early.record(RunEnded(**early.at(320), status=Status.STOPPED))  # type: ignore[arg-type]
+    early.record(RunEnded(**early.at(320), status=Status.STOPPED))

@@ -16,7 +16,7 @@ from notifybot.errors import PermanentError, TemporaryError
 from notifybot.events import AlertRaised, Event
 from notifybot.model import Severity, uuid7
 from notifybot.notifiers.base import Envelope, Notifier
-from notifybot.policy import Hold, Priority, Refuse, admit, day_start
+from notifybot.policy import Hold, Priority, Refuse, admit, day_start, too_old
 from notifybot.redaction import redact
 from notifybot.rendering import Renderer
 from notifybot.store import runs
@@ -135,7 +135,7 @@ class Dispatcher:
             return self._later(lane, delivery, error)
         except PermanentError as error:
             return self._never(lane, delivery, redact(str(error)))
-        except Exception as error:
+        except Exception as error:  # a plugin may raise anything; its lane must go on
             log.debug("%s raised while sending", delivery.notifier, exc_info=True)
             text = redact(f"{type(error).__name__}: {error}")
             if delivery.attempts + 1 >= _UNEXPECTED_TRIES:
@@ -148,7 +148,7 @@ class Dispatcher:
 
     def _later(self, lane: _Lane, delivery: Delivery, error: TemporaryError) -> Outcome:
         now_s, now = self._clock.monotonic(), self._clock.now()
-        if retry.too_old(delivery.priority, delivery.created_at, now):
+        if too_old(delivery.priority, delivery.created_at, now):
             return self._never(lane, delivery, f"not delivered within a day: {redact(str(error))}")
         if not lane.failures:
             log.warning("%s cannot be reached now, messages wait: %s", lane.notifier.name, redact(str(error)))

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from notifybot.events import Event
 from notifybot.sandbox import Sandbox
+from notifybot.sandbox.kakao import KakaoMessage
 from notifybot.sandbox.workspace import SlackMessage
 
 SLACK, KAKAO = "slack", "kakao"
@@ -26,11 +27,12 @@ class Arrival:
     text: str
     raw: str = ""
     thread: str = ""
+    title: str = ""
 
     @property
     def headline(self) -> str:
-        """Its first line."""
-        return self.text.strip().partition("\n")[0]
+        """Its title, or its first line."""
+        return self.title or self.text.strip().partition("\n")[0]
 
     def tells(self, event: Event) -> bool:
         """True when it carries the visible mark of this event."""
@@ -40,11 +42,20 @@ class Arrival:
 def arrivals_of(sandbox: Sandbox) -> list[Arrival]:
     """Everything that came in so far, oldest first; an edit is an arrival of its own."""
     slack = [each for message in list(sandbox.slack.messages) for each in _slack(message)]
-    kakao = [
-        Arrival(f"kakao {number}", each.at, KAKAO, POSTED, each.text, json.dumps(each.template, ensure_ascii=False))
-        for number, each in enumerate(list(sandbox.kakao.messages))
-    ]
+    kakao = [_kakao(number, message) for number, message in enumerate(list(sandbox.kakao.messages))]
     return sorted(slack + kakao, key=lambda each: each.at)
+
+
+def _kakao(number: int, message: KakaoMessage) -> Arrival:
+    return Arrival(
+        key=f"kakao {number}",
+        at=message.at,
+        service=KAKAO,
+        how=POSTED,
+        text=message.text,
+        raw=json.dumps(message.template, ensure_ascii=False),
+        title=str(message.template.get("content", {}).get("title", "")),
+    )
 
 
 def _slack(message: SlackMessage) -> list[Arrival]:

@@ -11,7 +11,7 @@ from notifybot.events import EpochFinished, Event, RunEnded, RunLost, RunRecover
 from notifybot.model import Status
 from notifybot.store.outbox import Counts
 
-_EDITS = 3
+_EDITS = 2  # Slack is told of epochs every few seconds, not of each one
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Evidence:
     arrivals: Sequence[Arrival] | None
     jsonl: Sequence[int]
     tensorboard: Sequence[int]
-    wandb_files: int
+    wandb: Sequence[int]
     counts: Sequence[Counts]
 
 
@@ -104,7 +104,7 @@ def _numbers(seen: Evidence) -> list[Check]:
     return [
         Check("jsonl", list(seen.jsonl) == whole, f"epochs {list(seen.jsonl)}"),
         Check("tensorboard", list(seen.tensorboard) == whole, f"steps {list(seen.tensorboard)}"),
-        Check("wandb", seen.wandb_files >= 2, f"{seen.wandb_files} files"),
+        Check("wandb", list(seen.wandb) == whole, f"epochs {list(seen.wandb)}"),
     ]
 
 

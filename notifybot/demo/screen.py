@@ -11,10 +11,10 @@ from rich.text import Text
 from notifybot.clock import SYSTEM
 from notifybot.demo.arrivals import KAKAO, SLACK, Arrival
 from notifybot.demo.checks import Check
+from notifybot.demo.numbers import EpochLine
 from notifybot.demo.words import Words
 
 _STYLES = {SLACK: "magenta", KAKAO: "yellow"}
-_NAMES = {SLACK: "Slack", KAKAO: "KakaoTalk"}
 _INDENT = " " * 10
 
 
@@ -48,15 +48,17 @@ class Screen:
         for each in arrivals:
             if each.key not in self._shown:
                 self._shown.add(each.key)
-                how = "" if each.service == KAKAO else f" · {hows[each.how]}"
-                service = Text(f"{_NAMES[each.service]}{how}", style=_STYLES[each.service])
+                name = self.words.kakao if each.service == KAKAO else f"Slack · {hows[each.how]}"
+                service = Text(name, style=_STYLES[each.service])
                 self._line(Text.assemble("  ", service, "  ", each.headline))
 
-    def epoch(self, text: str, number: int) -> None:
-        """A finished epoch."""
-        if f"epoch {number}" not in self._shown:
-            self._shown.add(f"epoch {number}")
-            self._line(Text(f"  {text}", style="dim"))
+    def epoch(self, line: EpochLine, total: int) -> None:
+        """A finished epoch, as the training's own file has it."""
+        if f"epoch {line.epoch}" not in self._shown:
+            self._shown.add(f"epoch {line.epoch}")
+            metrics = "  ".join(f"{name} {value}" for name, value in line.metrics.items())
+            said = self.words.epoch.format(epoch=line.epoch, done=line.done, total=total, metrics=metrics)
+            self._line(Text(f"  {said}", style="dim"))
 
     def log_tail(self, path: Path, lines: int = 15) -> None:
         """The end of a process's log, for when it went wrong."""

@@ -32,7 +32,7 @@ from notifybot.demo.transcript import transcript
 from notifybot.demo.watch import SILENT_S
 from notifybot.demo.words import words_of
 from notifybot.errors import UsageError
-from notifybot.events import EpochFinished, RunEnded, RunLost, RunRecovered, kind_of
+from notifybot.events import RunEnded, RunLost, RunRecovered, kind_of
 from notifybot.model import Language, uuid7
 from notifybot.sandbox import Sandbox
 from notifybot.store.engine import Store
@@ -54,7 +54,7 @@ class Size:
 
     epochs: int = 12
     kill_after: int = 5
-    epoch_s: float = 1.6
+    epoch_s: float = 2.0
 
 
 def main(real: bool, language: Language, *, folder: Path = FOLDER, size: Size | None = None) -> int:
@@ -160,13 +160,12 @@ class Story:
         return is_so
 
     def _show(self) -> None:
-        for number in self._epochs():
-            said = self.screen.words.epoch.format(done=number + 1, total=self.size.epochs, metrics="")
-            self.screen.epoch(said.rstrip(), number)
+        for each in numbers.finished_epochs(self.places.runs):
+            self.screen.epoch(each, self.size.epochs)
         self.screen.news(self._arrivals() or [])
 
     def _epochs(self) -> list[int]:
-        return numbers.finished_epochs(self.places.runs)
+        return [each.epoch for each in numbers.finished_epochs(self.places.runs)]
 
     def _arrivals(self) -> list[Arrival] | None:
         return None if self.sandbox is None else arrivals_of(self.sandbox)
@@ -184,7 +183,7 @@ class Story:
             arrivals=self._arrivals(),
             jsonl=self._epochs(),
             tensorboard=numbers.tensorboard_steps(self.places.runs, _CURVE),
-            wandb_files=len(numbers.wandb_files(self.places.runs)),
+            wandb=numbers.wandb_epochs(self.places.runs),
             counts=ledger.counts(self.places.training_db) + ledger.counts_of(store),
         )
 

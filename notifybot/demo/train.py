@@ -73,6 +73,11 @@ def accuracy(model: Any, loader: Any) -> float:
     return hits / len(loader.dataset)
 
 
+def wait_until(moment_s: float) -> None:
+    """Let a moment of the monotonic clock come, if it has not passed."""
+    SYSTEM.wait(threading.Event(), max(moment_s - SYSTEM.monotonic(), 0.0))
+
+
 def train(run_id: str, *, epochs: int, epoch_s: float, folder: Path) -> None:
     """Train up to `epochs`. An epoch takes `epoch_s` seconds at least, so that a person can follow it."""
     torch.set_num_threads(1)
@@ -88,9 +93,10 @@ def train(run_id: str, *, epochs: int, epoch_s: float, folder: Path) -> None:
     looped = range(first, epochs)
     with notify_epoch(looped, name=NAME, run_id=run_id, params=PARAMS, total=epochs, progress=False) as loop:
         for epoch in loop:
-            ends_s = SYSTEM.monotonic() + epoch_s
+            began_s = SYSTEM.monotonic()
             model.train()
-            for images, labels in train_loader:
+            for step, (images, labels) in enumerate(train_loader):
+                wait_until(began_s + epoch_s * step / len(train_loader))
                 optimizer.zero_grad()
                 loss = nn.functional.cross_entropy(model(images), labels)
                 loss.backward()
@@ -98,14 +104,13 @@ def train(run_id: str, *, epochs: int, epoch_s: float, folder: Path) -> None:
                 loop.log(train_loss=loss, n=len(labels))
             loop.log(val_acc=accuracy(model, val_loader))
             loop.log_checkpoint(save(folder, epoch, model, optimizer))
-            SYSTEM.wait(threading.Event(), max(ends_s - SYSTEM.monotonic(), 0.0))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--run-id", required=True)
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--epoch-s", type=float, default=1.6)
+    parser.add_argument("--epoch-s", type=float, default=2.0)
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"))
     given = parser.parse_args(arguments)
     train(given.run_id, epochs=given.epochs, epoch_s=given.epoch_s, folder=given.checkpoints)

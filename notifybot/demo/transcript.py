@@ -25,8 +25,7 @@ def transcript(language: Language, events: Sequence[Event], arrivals: Sequence[A
 def _sent(arrival: Arrival, language: Language) -> str:
     words = words_of(language)
     how = {name: getattr(words, name) for name in ("posted", "edited", "replied", "broadcast")}[arrival.how]
-    name = {Language.EN: "KakaoTalk", Language.KO: "카카오톡"}[language]
-    where = name if arrival.service == KAKAO else f"Slack · {how}"
+    where = words.kakao if arrival.service == KAKAO else f"Slack · {how}"
     return f"**{_clock(arrival.at)} · {where}**\n\n{_fenced(arrival.text)}"
 
 

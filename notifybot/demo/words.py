@@ -17,6 +17,7 @@ class Words:
     sandbox: str
     watchdog: str
     training: str
+    kakao: str
     epoch: str
     kill: str
     silence: str
@@ -55,7 +56,8 @@ _EN = Words(
     sandbox="Stand-ins for Slack and KakaoTalk: {url}",
     watchdog="The watchdog, which notices when a run falls silent: {url}",
     training="Training begins: a small network learns to read 1,797 handwritten digits, {epochs} epochs",
-    epoch="epoch {done}/{total}   {metrics}",
+    kakao="KakaoTalk",
+    epoch="epoch {epoch} ({done}/{total})  {metrics}",
     kill="kill -9 in the middle of epoch {epoch}: the process can say nothing any more",
     silence="Waiting for the watchdog to notice (it allows {seconds:g} seconds of silence here, usually a minute)",
     lost="The watchdog reported the run lost",
@@ -93,7 +95,7 @@ _EN = Words(
         "finished": "The end was told in Slack and KakaoTalk, exit code 0",
         "jsonl": "metrics.jsonl holds every epoch once",
         "tensorboard": "TensorBoard's own reader sees every epoch once",
-        "wandb": "W&B wrote offline files of both sessions",
+        "wandb": "W&B's offline files hold every epoch",
         "outbox": "No message is missing: put = sent + pending + dead + dropped, none dead",
         "told": "Start, loss, return and end were taken by every configured notifier",
     },
@@ -103,12 +105,13 @@ _KO = Words(
     title="notifybot 데모",
     intro="이 컴퓨터에서 실제로 학습을 돌립니다. 학습은 도중에 강제 종료되고, 끊겼다는 알림이 가고, 다시 시작해 끝까지 "
     "갑니다. 약 1분 걸리며 계정은 필요하지 않습니다.",
-    intro_real="이 컴퓨터에서 실제로 학습을 돌립니다. 학습은 도중에 강제 종료되고, 끊겼다는 알림이 가고, 다시 시작해 끝까지 "
-    "갑니다. 약 1분 걸리며 메시지는 설정해 둔 계정으로 갑니다.",
+    intro_real="이 컴퓨터에서 실제로 학습을 돌립니다. 학습은 도중에 강제 종료되고, 끊겼다는 알림이 가고, 다시 시작해 "
+    "끝까지 갑니다. 약 1분 걸리며 메시지는 설정해 둔 계정으로 갑니다.",
     sandbox="Slack과 카카오톡을 대신하는 샌드박스: {url}",
     watchdog="소식이 끊긴 학습을 알아채는 워치독: {url}",
     training="학습 시작: 작은 신경망이 손글씨 숫자 1,797장을 익힙니다. 총 {epochs}에포크",
-    epoch="에포크 {done}/{total}   {metrics}",
+    kakao="카카오톡",
+    epoch="에포크 {epoch} ({done}/{total})  {metrics}",
     kill="에포크 {epoch} 도중에 kill -9: 프로세스는 이제 아무 말도 할 수 없습니다",
     silence="워치독이 알아채기를 기다립니다 (여기서는 {seconds:g}초, 보통은 1분 동안 소식이 없으면 알립니다)",
     lost="워치독이 연결 끊김을 알렸습니다",
@@ -146,7 +149,7 @@ _KO = Words(
         "finished": "완료를 Slack과 카카오톡에 알렸고 종료 코드는 0입니다",
         "jsonl": "metrics.jsonl에 모든 에포크가 한 번씩 있습니다",
         "tensorboard": "TensorBoard의 리더로 모든 에포크를 한 번씩 읽었습니다",
-        "wandb": "W&B가 두 세션의 오프라인 파일을 남겼습니다",
+        "wandb": "W&B 오프라인 파일에 모든 에포크가 있습니다",
         "outbox": "빠진 메시지가 없습니다: 접수 = 전송 + 대기 + 포기 + 생략, 포기 없음",
         "told": "시작, 끊김, 복귀, 완료를 설정된 모든 알림 수단이 받았습니다",
     },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypedDict
+from typing import Any, TypedDict, cast
 
 from notifybot.events import (
     AlertRaised,
@@ -76,50 +76,71 @@ class View(TypedDict):
 
 def view_of(event: Event, language: Language, skipped: int = 0) -> View:
     """Return what a template needs to tell of `event`."""
-    progress, checkpoint = _progress(event), _checkpoint(event)
+    progress = _progress(event)
     rows = metric_rows(progress, language)
     new_best = event.new_best if isinstance(event, EpochFinished) and event.new_best else ""
     found = progress.metrics.get(new_best)
+    variables: dict[str, Any] = {
+        "kind": event.kind,
+        "lang": language,
+        "status": status_word(event, language),
+        "severity": severity_of(event),
+        "run_id": event.run.id,
+        "name": told(event.run.name, LIMIT_NAME) or event.run.id[:8],
+        "project": told(event.run.project, LIMIT_NAME),
+        "metrics": changes_line(rows, 90),
+        "values": values_line(rows, 72),
+        "best": best_line(progress, language, 90),
+        "rows": rows,
+        "host": _host(_machine(event)),
+        "new_best": told(new_best, 24),
+        "new_best_value": number(found.value) if found else "",
+        "silent": _silence(event, language),
+        "skipped": skipped,
+    }
+    return cast("View", variables | _course(progress, language) | _saved(_checkpoint(event), language) | _own(event))
+
+
+def _course(progress: Progress, language: Language) -> dict[str, Any]:
+    """How far the run has come, and how fast."""
+    return {
+        "epoch": progress.epoch,
+        "done": progress.done,
+        "total": progress.total,
+        "position": position(progress, language),
+        "percent": percent(progress.done, progress.total or 0),
+        "bar": progress_bar(progress.done, progress.total or 0),
+        "eta": about(progress.eta_s, language) if progress.eta_s else "",
+        "elapsed": duration(progress.elapsed_s, language) if progress.elapsed_s else "",
+        "epoch_time": duration(progress.epoch_s, language) if progress.epoch_s else "",
+    }
+
+
+def _saved(checkpoint: Checkpoint | None, language: Language) -> dict[str, Any]:
+    """The last checkpoint, for a narrow line and a wide one."""
     saved_in = checkpoint.epoch if checkpoint else None
+    return {
+        "checkpoint": _path(checkpoint, 60),
+        "checkpoint_file": _path(checkpoint, 24),
+        "checkpoint_size": size(checkpoint.size_bytes) if checkpoint and checkpoint.size_bytes else "",
+        "checkpoint_epoch": epoch_name(saved_in, language) if saved_in is not None else "",
+    }
+
+
+def _own(event: Event) -> dict[str, Any]:
+    """What only some kinds of event have; empty in the others."""
+    start = event if isinstance(event, RunStarted) else None
     alert = event if isinstance(event, AlertRaised) else None
-    return View(
-        kind=event.kind,
-        lang=language,
-        status=status_word(event, language),
-        severity=severity_of(event),
-        run_id=event.run.id,
-        name=told(event.run.name, LIMIT_NAME) or event.run.id[:8],
-        project=told(event.run.project, LIMIT_NAME),
-        epoch=progress.epoch,
-        done=progress.done,
-        total=progress.total,
-        position=position(progress, language),
-        percent=percent(progress.done, progress.total or 0),
-        bar=progress_bar(progress.done, progress.total or 0),
-        eta=about(progress.eta_s, language) if progress.eta_s else "",
-        elapsed=duration(progress.elapsed_s, language) if progress.elapsed_s else "",
-        epoch_time=duration(progress.epoch_s, language) if progress.epoch_s else "",
-        metrics=changes_line(rows, 90),
-        values=values_line(rows, 72),
-        best=best_line(progress, language, 90),
-        rows=rows,
-        checkpoint=_path(checkpoint, 60),
-        checkpoint_file=_path(checkpoint, 24),
-        checkpoint_size=size(checkpoint.size_bytes) if checkpoint and checkpoint.size_bytes else "",
-        checkpoint_epoch=epoch_name(saved_in, language) if saved_in is not None else "",
-        host=_host(_machine(event)),
-        params=_params(event.params) if isinstance(event, RunStarted) else (),
-        attempt=event.attempt if isinstance(event, RunStarted) else 1,
-        new_best=told(new_best, 24),
-        new_best_value=number(found.value) if found else "",
-        alert_title=told(alert.title, 80) if alert else "",
-        alert_text=told_lines(alert.text, _LIMIT_ALERT) if alert else "",
-        ended=event.status if isinstance(event, RunEnded) else "",
-        error=told(event.error, _LIMIT_ERROR) if isinstance(event, RunEnded) else "",
-        silent=_silence(event, language),
-        was=event.was if isinstance(event, RunRecovered) else "",
-        skipped=skipped,
-    )
+    end = event if isinstance(event, RunEnded) else None
+    return {
+        "params": _params(start.params) if start else (),
+        "attempt": start.attempt if start else 1,
+        "alert_title": told(alert.title, 80) if alert else "",
+        "alert_text": told_lines(alert.text, _LIMIT_ALERT) if alert else "",
+        "ended": end.status if end else "",
+        "error": told(end.error, _LIMIT_ERROR) if end else "",
+        "was": event.was if isinstance(event, RunRecovered) else "",
+    }
 
 
 def told(text: str, limit: int) -> str:
