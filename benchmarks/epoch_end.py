@@ -61,8 +61,8 @@ def main() -> list[str]:
                 [words, f"{p50[name]:.2f}", f"{p99[name]:.2f}", f"{worst:.1f}", f"{first:.1f}", times, len(runs)]
             )
     table(
-        f"End of an epoch on the caller's thread (ms, {EPOCHS} epochs of {EPOCH_S * 1000:.0f} ms, {PEER_EPOCHS} for those "
-        "that are not ours, median of the runs)",
+        f"End of an epoch on the caller's thread (ms, {EPOCHS} epochs of {EPOCH_S * 1000:.0f} ms, "
+        f"{PEER_EPOCHS} for those that are not ours, median of the runs)",
         ["", "p50", "p99", "worst", "first epoch", "p50 beside floor", "runs"],
         rows,
     )

@@ -44,7 +44,7 @@ class Check:
 def judge(seen: Evidence) -> list[Check]:
     """Say of each thing that was to happen whether it did."""
     people = [_told(seen)] if seen.arrivals is None else _in_sandbox(seen, seen.arrivals)
-    return [*people, _killed(seen), _resumed(seen), *_numbers(seen), _outbox(seen)]
+    return [_killed(seen), _resumed(seen), *people, *_numbers(seen), _outbox(seen)]
 
 
 def _in_sandbox(seen: Evidence, arrivals: Sequence[Arrival]) -> list[Check]:

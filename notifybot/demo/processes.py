@@ -14,7 +14,7 @@ from notifybot.demo.places import Places
 from notifybot.errors import NotifybotError
 from notifybot.model import Language
 
-BEAT_S = 1.0
+BEAT_S, SILENT_S = 1.0, 6.0  # a minute of silence would be too long to watch
 PROJECT = "demo"
 _STOP_S = 10.0
 

@@ -20,6 +20,7 @@ from notifybot.demo.pages import Page, keep
 from notifybot.demo.places import Places, fresh
 from notifybot.demo.processes import (
     PROJECT,
+    SILENT_S,
     Failed,
     training,
     training_environment,
@@ -29,7 +30,6 @@ from notifybot.demo.processes import (
 )
 from notifybot.demo.screen import Screen
 from notifybot.demo.transcript import transcript
-from notifybot.demo.watch import SILENT_S
 from notifybot.demo.words import words_of
 from notifybot.errors import UsageError
 from notifybot.events import RunEnded, RunLost, RunRecovered, kind_of

@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 from notifybot.config import load
+from notifybot.demo.processes import SILENT_S
 from notifybot.watchdog.rules import Limits
 from notifybot.web.service import serve
-
-SILENT_S = 6.0
 
 
 def main() -> None:
