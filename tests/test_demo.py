@@ -7,6 +7,7 @@ import signal
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,7 +104,7 @@ def test_a_story_as_it_should_be_passes() -> None:
         pytest.param("outbox", {"counts": [Counts(3, 2, 0, 1, 0)]}, id="a delivery was given up"),
     ],
 )
-def test_what_was_not_observed_fails_its_own_check(check: str, changes: dict[str, object]) -> None:
+def test_what_was_not_observed_fails_its_own_check(check: str, changes: dict[str, Any]) -> None:
     assert failed(replace(evidence(), **changes)) == {check}
 
 
@@ -135,7 +136,7 @@ def test_a_second_thread_fails() -> None:
 
 
 def test_a_second_session_that_begins_anew_fails() -> None:
-    anew = [each for each in STORY if not isinstance(each, EpochFinished)]
+    anew: list[Event] = [each for each in STORY if not isinstance(each, EpochFinished)]
     anew += [epoch(0, FIRST), epoch(1, FIRST), *(epoch(number, SECOND) for number in range(EPOCHS))]
 
     assert "resumed" in failed(replace(evidence(), events=anew))

@@ -12,7 +12,7 @@ import requests
 from notifybot.model import Language
 
 _LINK = re.compile(r'href="(/[^"]*)"')
-_LIVE = re.compile(r"<script\b.*?</script>|<meta http-equiv=\"refresh\"[^>]*>", re.DOTALL)
+_SERVED = re.compile(r'<script\b.*?</script>|<meta http-equiv="refresh"[^>]*>|<img src="/[^>]*>', re.DOTALL)
 _TIMEOUT_S = 10.0
 
 
@@ -41,8 +41,13 @@ def keep(pages: list[Page], folder: Path) -> None:
 
 
 def still(html: str, language: Language) -> str:
-    """The page without what keeps it fresh, its links leading to the copies."""
-    return _LINK.sub(lambda match: f'href="{_copy_of(match[1].replace("&amp;", "&"), language)}"', _LIVE.sub("", html))
+    """The page without what only its server can give, its links leading to the copies."""
+    def local(link: re.Match[str]) -> str:
+        return f'href="{_copy_of(link[1].replace("&amp;", "&"), language)}"'
+
+    return _LINK.sub(local, _SERVED.sub("", html))
+        lambda match: f'href="{_copy_of(match[1].replace("&amp;", "&"), language)}"', _SERVED.sub("", html)
+    )
 
 
 def _copy_of(address: str, language: Language) -> str:

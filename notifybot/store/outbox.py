@@ -14,12 +14,14 @@ from sqlalchemy import Connection, and_, case, func, select, update
 
 from notifybot.events import Event, RunEnded, from_json, kind_of
 from notifybot.policy import Priority
-from notifybot.store.claims import count, due, fold_away, newest_progress, waiting_progress
+from notifybot.store.claims import counting, due, fold_away, newest_progress, waiting_progress
 from notifybot.store.engine import Store
 from notifybot.store.owners import lives, process_name
 from notifybot.store.schema import deliveries, events, tallies
 
 _ERROR_CHARS = 500
+_ADD = deliveries.insert()
+_PUT = counting("put")
 RUN_ENDED = kind_of(RunEnded)
 
 
@@ -74,7 +76,7 @@ def put(
     if not routes:
         return
     connection.execute(
-        deliveries.insert(),
+        _ADD,
         [
             {
                 "event_id": event_id,
@@ -87,8 +89,7 @@ def put(
             for key, priority in routes
         ],
     )
-    for key, _ in routes:
-        count(connection, key, "put")
+    connection.execute(_PUT, [{"key": key, "number": 1} for key, _ in routes])
 
 
 class Outbox:

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
 from notifybot.events import (
     AlertRaised,
@@ -28,6 +28,12 @@ from notifybot.policy import Priority
 from notifybot.store.engine import Store
 from notifybot.store.outbox import put
 from notifybot.store.schema import events, runs
+
+# Built once: putting a statement together costs more than running it, and an epoch's end waits for these.
+_KNOWN = select(events.c.id).where(events.c.id == bindparam("event_id"))
+_STATE = select(runs.c.session, runs.c.last_event_at).where(runs.c.id == bindparam("run_id"))
+_CHANGE = update(runs).where(runs.c.id == bindparam("run_id"))
+_ADD_EVENT = events.insert()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +89,12 @@ def record_in(
     direct: bool = False,
 ) -> bool:
     """`record` inside a transaction of yours."""
-    known = connection.execute(select(events.c.id).where(events.c.id == event.id)).first()
+    known = connection.execute(_KNOWN, {"event_id": event.id}).first()
     if known is not None:
         return False
     _touch_run(connection, now, event, direct=direct)
     connection.execute(
-        events.insert(),
+        _ADD_EVENT,
         {"id": event.id, "run_id": event.run.id, "kind": event.kind, "at": event.at, "body": to_json(event)},
     )
     put(connection, now, event.id, event.run.id, deliveries)
@@ -96,9 +102,7 @@ def record_in(
 
 
 def _touch_run(connection: Connection, now: datetime, event: Event, *, direct: bool) -> None:
-    row = connection.execute(
-        select(runs.c.session, runs.c.status, runs.c.last_event_at).where(runs.c.id == event.run.id)
-    ).first()
+    row = connection.execute(_STATE, {"run_id": event.run.id}).first()
     values = _values(event, now)
     if row is None:
         connection.execute(runs.insert(), {**_blank(event, now), **values, "direct": direct})
@@ -107,7 +111,7 @@ def _touch_run(connection: Connection, now: datetime, event: Event, *, direct: b
         return  # an older process's word, or an older one of this process: kept as an event, no longer the state
     if isinstance(event, RunStarted):
         values |= {"direct": direct}
-    connection.execute(update(runs).where(runs.c.id == event.run.id).values(**values))
+    connection.execute(_CHANGE, {"run_id": event.run.id, **values})
 
 
 def _is_stale(event: Event, row: Any) -> bool:

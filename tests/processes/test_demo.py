@@ -17,7 +17,7 @@ def test_the_whole_story_is_observed(
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "out"
 
-    code = main(False, Language.EN, folder=folder, size=Size(epochs=6, kill_after=3, epoch_s=2.0))
+    code = main(False, Language.EN, folder=folder, size=Size(epochs=4, kill_after=2, epoch_s=1.5))
 
     told = capsys.readouterr().out
     assert code == 0, told
