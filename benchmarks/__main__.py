@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from importlib import import_module
@@ -19,7 +20,11 @@ def main(names: list[str]) -> int:
     missed: list[str] = []
     for name in names or QUESTIONS:
         missed += import_module(f"benchmarks.{name}").main()
-    print(f"\n{time.monotonic() - began_s:.0f} s in all.", "Every goal was reached." if not missed else "Goals missed:")
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg()[:2])
+    print(
+        f"\nThe machine: {os.cpu_count()} cores, load {load} (1 and 5 minutes; above the cores, times are of no use)."
+    )
+    print(f"{time.monotonic() - began_s:.0f} s in all.", "Every goal was reached." if not missed else "Goals missed:")
     for goal in missed:
         print(f"  - {goal}")
     return 1 if missed else 0

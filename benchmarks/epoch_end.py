@@ -19,8 +19,8 @@ from benchmarks.bench import Goals, keep, last_line, middle, quantile, run, tabl
 from notifybot.sandbox.server import Sandbox
 
 RUNS = 3
-EPOCHS = 200
-PEER_EPOCHS = 100
+EPOCHS = 150
+PEER_EPOCHS = 60
 EPOCH_S = 0.02
 _EVENT_BYTES = 625
 

@@ -115,8 +115,8 @@ def test_the_title_names_the_run_and_what_happened(event: Event, severity: Sever
         (ended(Status.STOPPED), ("Left early by the code after epoch 16",), ("코드에서 학습을 일찍 끝냈습니다.",)),
         (
             ended(Status.INTERRUPTED),
-            ("Interrupted after epoch 16", "continues from"),
-            ("중단되었습니다.", "이어집니다."),
+            ("Interrupted after epoch 16", "can go on from"),
+            ("중단되었습니다.", "이어서 학습할 수 있습니다."),
         ),
         (
             FAILED,
@@ -130,13 +130,13 @@ def test_the_title_names_the_run_and_what_happened(event: Event, severity: Sever
         ),
         (
             LOST,
-            ("Nothing heard for 2 min", "epoch 16 (17/30)", "val_acc 0.871", "Run the same cell again; it continues"),
+            ("Nothing heard for 2 min", "epoch 16 (17/30)", "val_acc 0.871", "Run the same cell again; it can go on"),
             ("2분 동안 소식이 없습니다.", "에포크 16 (17/30)", "val_acc 0.871", "같은 셀을 다시 실행해 주세요."),
         ),
         (
             STALLED,
             ("its loop has not moved for 10 min", "val_acc 0.871", "checkpoint of epoch 16 (…/resnet/epoch_0016.pt)"),
-            ("10분 동안 학습이 진행되지 않았습니다.", "에포크 16 체크포인트(…/resnet/epoch_0016.pt)부터 이어집니다."),
+            ("10분 동안 학습이 진행되지 않았습니다.", "에포크 16 체크포인트(…/resnet/epoch_0016.pt)부터 이어서 학습할 수 있습니다."),
         ),
         (BACK, ("again after 5 min 12 s",), ("5분 12초 만에 다시 연결되었습니다.",)),
         (RunRecovered(**BASE, was="stalled", away_s=60), ("The loop moves again",), ("학습이 다시 진행됩니다.",)),

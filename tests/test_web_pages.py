@@ -73,7 +73,7 @@ def test_a_lost_run_comes_first_and_its_page_says_how_to_go_on(bench: Bench, loc
 
     assert first.index("name of run-1") < first.index("name of run-2")
     assert "Nothing was heard for 3 min." in page
-    assert "it continues from the checkpoint of epoch 3." in page
+    assert "it can go on from the checkpoint of epoch 3." in page
     assert "/content/drive/ck/epoch-3.pt" in page
     assert '<span class="state is-lost">lost</span>' in page
 

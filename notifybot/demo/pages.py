@@ -42,12 +42,11 @@ def keep(pages: list[Page], folder: Path) -> None:
 
 def still(html: str, language: Language) -> str:
     """The page without what only its server can give, its links leading to the copies."""
+
     def local(link: re.Match[str]) -> str:
         return f'href="{_copy_of(link[1].replace("&amp;", "&"), language)}"'
 
     return _LINK.sub(local, _SERVED.sub("", html))
-        lambda match: f'href="{_copy_of(match[1].replace("&amp;", "&"), language)}"', _SERVED.sub("", html)
-    )
 
 
 def _copy_of(address: str, language: Language) -> str:

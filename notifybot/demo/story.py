@@ -44,7 +44,6 @@ _NEEDED = ("torch", "sklearn", "tensorboard", "wandb", "fastapi", "granian", "ap
 _LOOK_EVERY_S = 0.1
 _SESSION_S = 240.0
 _TELL_S = 60.0
-_RUN_NAME = "digits-cnn"
 _CURVE = "val_acc"
 
 
