@@ -136,7 +136,10 @@ def test_the_title_names_the_run_and_what_happened(event: Event, severity: Sever
         (
             STALLED,
             ("its loop has not moved for 10 min", "val_acc 0.871", "checkpoint of epoch 16 (…/resnet/epoch_0016.pt)"),
-            ("10분 동안 학습이 진행되지 않았습니다.", "에포크 16 체크포인트(…/resnet/epoch_0016.pt)부터 이어서 학습할 수 있습니다."),
+            (
+                "10분 동안 학습이 진행되지 않았습니다.",
+                "에포크 16 체크포인트(…/resnet/epoch_0016.pt)부터 이어서 학습할 수 있습니다.",
+            ),
         ),
         (BACK, ("again after 5 min 12 s",), ("5분 12초 만에 다시 연결되었습니다.",)),
         (RunRecovered(**BASE, was="stalled", away_s=60), ("The loop moves again",), ("학습이 다시 진행됩니다.",)),
