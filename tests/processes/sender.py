@@ -22,11 +22,8 @@ from notifybot.model import Language, RunRef, uuid7
 from notifybot.notifiers.base import Envelope
 from notifybot.policy import Pace
 from notifybot.rendering import Renderer
-from notifybot.store import runs as _runs
 from notifybot.store.engine import Store
 from notifybot.store.outbox import Outbox
-
-__all__ = ["_runs"]
 
 
 class Receiver:
@@ -67,6 +64,16 @@ def work(folder: Path, number: int, renderer: Renderer) -> None:
         time.sleep(0.003)
 
 
+def _wait_for_growth(path: Path) -> None:
+    """However slow the machine: the child has acknowledged an event."""
+    before = path.stat().st_size if path.exists() else 0
+    for _ in range(10_000):
+        if path.exists() and path.stat().st_size > before:
+            return
+        time.sleep(0.001)
+    raise TimeoutError("the child acknowledged nothing in ten seconds")
+
+
 def deliver_the_rest(folder: Path, renderer: Renderer) -> None:
     """What the next start does: free what the dead held, and send."""
     with Store.open(folder / "notifybot.db") as store:
@@ -88,7 +95,9 @@ def main(folder: Path, rounds: int, seed: int) -> None:
         child = os.fork()
         if child == 0:
             work(folder, number, renderer)
-        time.sleep(rng.uniform(0.005, 0.12))
+        if number % 4:  # one in four may die before it has said anything
+            _wait_for_growth(folder / "acknowledged")
+        time.sleep(rng.uniform(0.0, 0.1))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     deliver_the_rest(folder, renderer)
