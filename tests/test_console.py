@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from tqdm import tqdm
 
+from notifybot.clock import SYSTEM
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
-from notifybot.model import Checkpoint, Host, Language, Metric, Progress, RunRef, Status
+from notifybot.model import Checkpoint, Host, Language, Metric, Progress, RunRef, Status, uuid7
 from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.rendering import Renderer
@@ -131,3 +132,22 @@ def test_it_is_a_notifier() -> None:
     console: Notifier = ConsoleNotifier(io.StringIO())
 
     assert (console.name, console.key, console.pace.progress_gap_s) == ("console", "console:00000000", 0)
+
+
+def test_an_outline_prints_the_same_epoch_line_as_a_whole_message() -> None:
+    """The console words an epoch itself, so the cheap rendering must lose nothing there."""
+    renderer, event, lines = Renderer(Language.EN), outlined_epoch(), []
+    for message in (renderer.render(event), renderer.outline(event)):
+        stream = io.StringIO()
+        ConsoleNotifier(stream).send(Envelope(event, message, DictMemory()))
+        lines.append(stream.getvalue())
+
+    assert "train_loss 0.5" in lines[0]
+    assert lines[0] == lines[1]
+
+
+def outlined_epoch() -> EpochFinished:
+    progress = Progress(
+        epoch=2, done=3, total=9, metrics={"train_loss": Metric(0.5, previous=0.75)}, epoch_s=2, eta_s=12
+    )
+    return EpochFinished(id=uuid7(), run=RunRef("r", "resnet", "p"), at=SYSTEM.now(), progress=progress)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from notifybot.errors import ConfigError
-from notifybot.events import KINDS, Event
+from notifybot.events import KINDS, EpochFinished, Event
 from notifybot.model import Language, Message
 from notifybot.rendering.sources import Library, Words
-from notifybot.rendering.table import HEADINGS
+from notifybot.rendering.table import HEADINGS, metric_rows
 from notifybot.rendering.text import shorten
 from notifybot.rendering.view import code_of, facts_of, told, view_of
 from notifybot.rendering.words import severity_of, status_word
@@ -46,6 +47,11 @@ class Renderer:
             except Exception as error:  # noqa: BLE001 - a template is code that users write: better plain than silent
                 self._complain(event.kind, error)
         return _bare(event, self.language, link)
+
+    def outline(self, event: EpochFinished) -> Message:
+        """Return an epoch's figures without the templates' words, at a third of the cost: for the console's line."""
+        rows = metric_rows(event.progress, self.language)
+        return replace(_bare(event, self.language, None), headings=HEADINGS[self.language], rows=rows)
 
     def _complain(self, kind: str, error: Exception) -> None:
         if kind not in self._complained:

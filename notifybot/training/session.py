@@ -137,7 +137,8 @@ class Session:
             with self.guard("the trackers"):
                 self.trackers.put(event)
         with self.guard("the console"):
-            self.console.send(Envelope(event, self.renderer.render(event), self._memory))
+            message = self.renderer.outline(event) if isinstance(event, EpochFinished) else self.renderer.render(event)
+            self.console.send(Envelope(event, message, self._memory))
 
     def tracker(self, name: str, timeout_s: float) -> Tracker | None:
         """The open tracker of that name, waited for if it is still being opened."""
