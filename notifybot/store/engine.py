@@ -40,6 +40,7 @@ class Store:
         self.clock = clock
         self.set_aside: Path | None = None
         self._engine = engine
+        self._connection = engine.connect()  # kept: taking one from the pool each time costs as much as an insert
         self._lock = threading.RLock()
         self._patience_s = patience_s
         self._pid = os.getpid()
@@ -58,7 +59,7 @@ class Store:
             aside = set_aside_if_damaged(path, clock.now())
             engine = _engine(path, patience_s, cap_bytes)
             store = cls(engine, path, clock=clock, patience_s=patience_s)
-            with _exclusive(path.with_suffix(".lock")), store._engine.connect() as connection:
+            with _exclusive(path.with_suffix(".lock")), engine.connect() as connection:
                 upgrade(connection)
         except (OSError, DBAPIError) as error:
             raise StoreError(
@@ -81,8 +82,8 @@ class Store:
         try:
             if self._closed:
                 raise StoreError("the database is closed")
-            with self._engine.begin() as connection:
-                yield connection
+            with self._connection.begin():
+                yield self._connection
         except DBAPIError as error:
             raise StoreError(f"the database did not take a record: {_reason(error)}") from error
         finally:
@@ -115,6 +116,7 @@ class Store:
             return
         with self._lock:
             self._closed = True
+            self._connection.close()
             self._engine.dispose()
 
     def __enter__(self) -> Store:
