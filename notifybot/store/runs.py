@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, not_, or_, select, update
 
 from notifybot.events import (
     AlertRaised,
@@ -33,7 +33,15 @@ from notifybot.store.schema import events, runs
 _KNOWN = select(events.c.id).where(events.c.id == bindparam("event_id"))
 _STATE = select(runs.c.session, runs.c.last_event_at).where(runs.c.id == bindparam("run_id"))
 _CHANGE = update(runs).where(runs.c.id == bindparam("run_id"))
+_CHANGE_IF_NEWS = _CHANGE.where(
+    runs.c.session == bindparam("by_session"),
+    or_(runs.c.last_event_at.is_(None), runs.c.last_event_at <= bindparam("told_at_source")),
+    not_(exists().where(events.c.id == bindparam("event_id"))),
+)
 _ADD_EVENT = events.insert()
+
+
+_UNKNOWN = Progress()  # of an event that does not say how far the run has come
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +97,30 @@ def record_in(
     direct: bool = False,
 ) -> bool:
     """`record` inside a transaction of yours."""
-    known = connection.execute(_KNOWN, {"event_id": event.id}).first()
-    if known is not None:
-        return False
-    _touch_run(connection, now, event, direct=direct)
+    if not _go_on(connection, now, event):
+        if connection.execute(_KNOWN, {"event_id": event.id}).first() is not None:
+            return False
+        _touch_run(connection, now, event, direct=direct)
     connection.execute(
         _ADD_EVENT,
         {"id": event.id, "run_id": event.run.id, "kind": event.kind, "at": event.at, "body": to_json(event)},
     )
     put(connection, now, event.id, event.run.id, deliveries)
     return True
+
+
+def _go_on(connection: Connection, now: datetime, event: Event) -> bool:
+    """The usual case in one statement: a new event of the session that speaks for the run. False: look closer."""
+    if not isinstance(event, EpochFinished | CheckpointSaved | AlertRaised):
+        return False
+    guards = {
+        "run_id": event.run.id,
+        "by_session": event.run.session,
+        "told_at_source": event.at,
+        "event_id": event.id,
+    }
+    changed: int = connection.execute(_CHANGE_IF_NEWS, guards | _values(event, now)).rowcount
+    return changed == 1
 
 
 def _touch_run(connection: Connection, now: datetime, event: Event, *, direct: bool) -> None:
@@ -138,7 +160,7 @@ def _blank(event: Event, now: datetime) -> dict[str, Any]:
 
 def _values(event: Event, now: datetime) -> dict[str, Any]:
     """What an event says about its run's row."""
-    told: dict[str, Any] = {"progress": _progress_json(event.progress)}
+    told: dict[str, Any] = {} if event.progress == _UNKNOWN else {"progress": _progress_json(event.progress)}
     heard = told | {"session": event.run.session, "alive_at": now, "last_event_at": event.at}
     match event:
         case RunStarted():

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from notifybot.clock import Clock
 from notifybot.config import Config
 from notifybot.errors import StoreError
 from notifybot.events import EpochFinished, Event
 from notifybot.model import Param, Progress, RunRef, Status
-from notifybot.notifiers.base import Envelope, Notifier
+from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.rendering import Renderer
 from notifybot.store import runs
@@ -28,6 +27,7 @@ from notifybot.training.marks import Marks
 from notifybot.training.notebook import in_notebook
 from notifybot.training.rank import environment
 from notifybot.training.shared import Shared, share
+from notifybot.training.speaker import Speaker
 
 log = logging.getLogger("notifybot")
 
@@ -45,16 +45,6 @@ class Past:
     events: tuple[Event, ...] = ()
 
 
-class _NoMemory:
-    """The console remembers nothing."""
-
-    def get(self, scope: str) -> dict[str, Any]:
-        return {}
-
-    def put(self, scope: str, value: dict[str, Any]) -> None:
-        return
-
-
 @dataclass(slots=True)
 class Session:
     """An open run's ways out. Every method may raise: the run guards its calls."""
@@ -62,20 +52,18 @@ class Session:
     shared: Shared
     guard: Guard
     clock: Clock
-    console: ConsoleNotifier
-    renderer: Renderer
+    speaker: Speaker
     planned: list[str]
     trackers: TrackerThread | None = None
     heartbeat: Heartbeat | None = None
-    _memory: _NoMemory = field(default_factory=_NoMemory)
 
     @classmethod
     def open(cls, config: Config, notifiers: Sequence[Notifier] | None, *, guard: Guard, clock: Clock) -> Session:
         """Open the database and the delivery. Raises ConfigError for settings that cannot work."""
         renderer = Renderer(config.lang, config.templates_dir)
-        console = ConsoleNotifier(notebook=in_notebook())
+        speaker = Speaker(ConsoleNotifier(notebook=in_notebook()), renderer, guard)
         planned = plan_trackers(config, environment())
-        return cls(share(config, notifiers, clock), guard, clock, console, renderer, planned)
+        return cls(share(config, notifiers, clock), guard, clock, speaker, planned)
 
     def past(self, run_id: str) -> Past:
         """What earlier sessions of a run left. Nothing where the store cannot be asked."""
@@ -137,8 +125,7 @@ class Session:
             with self.guard("the trackers"):
                 self.trackers.put(event)
         with self.guard("the console"):
-            message = self.renderer.outline(event) if isinstance(event, EpochFinished) else self.renderer.render(event)
-            self.console.send(Envelope(event, message, self._memory))
+            self.speaker.say(event)
 
     def tracker(self, name: str, timeout_s: float) -> Tracker | None:
         """The open tracker of that name, waited for if it is still being opened."""
@@ -147,6 +134,7 @@ class Session:
     def close(self, status: Status) -> float:
         """Stop the heartbeat and close the trackers; return the seconds that took, bounded."""
         began_s = self.clock.monotonic()
+        self.speaker.close()
         if self.heartbeat is not None:
             self.heartbeat.stop()
         if self.trackers is not None:

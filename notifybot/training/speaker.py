@@ -1,0 +1,94 @@
+"""The console's lines, written by a thread where they can wait: a full pipe must not hold the loop."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from typing import Any
+
+from notifybot.events import EpochFinished, Event
+from notifybot.notifiers.base import Envelope
+from notifybot.notifiers.console import ConsoleNotifier
+from notifybot.rendering import Renderer
+from notifybot.training.guard import Guard
+
+_WAIT_S = 0.5  # for a start, an alert or an end to be said: what the program prints next should come after it
+_writing = threading.Lock()  # a child forked within a write would inherit tqdm's lock taken
+_held = False
+
+
+class Speaker:
+    """Says every event on the console from a thread of its own, in order. Only epochs are not waited for."""
+
+    def __init__(self, console: ConsoleNotifier, renderer: Renderer, guard: Guard) -> None:
+        self._console = console
+        self._renderer = renderer
+        self._guard = guard
+        self._lines: queue.SimpleQueue[Event | threading.Event | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def say(self, event: Event) -> None:
+        """Say an event; return when it is said, or without waiting for an epoch."""
+        if self._closed:  # an alert after the end, perhaps at exit, where no thread can be started
+            self._write(event)
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="notifybot-console", daemon=True)
+            self._thread.start()
+        self._lines.put(event)
+        if not isinstance(event, EpochFinished):
+            said = threading.Event()
+            self._lines.put(said)
+            said.wait(_WAIT_S)
+
+    def close(self) -> None:
+        """Let the thread go, after what it still has to say."""
+        self._closed = True
+        if self._thread is not None:
+            self._lines.put(None)
+            self._thread.join(_WAIT_S)
+
+    def _work(self) -> None:
+        while (line := self._lines.get()) is not None:
+            if isinstance(line, threading.Event):
+                line.set()
+            else:
+                with _writing, self._guard("the console"):
+                    self._write(line)
+
+    def _write(self, event: Event) -> None:
+        message = self._renderer.outline(event) if isinstance(event, EpochFinished) else self._renderer.render(event)
+        self._console.send(Envelope(event, message, _NO_MEMORY))
+
+
+class _NoMemory:
+    """The console remembers nothing."""
+
+    def get(self, scope: str) -> dict[str, Any]:
+        return {}
+
+    def put(self, scope: str, value: dict[str, Any]) -> None:
+        return
+
+
+_NO_MEMORY = _NoMemory()
+
+
+def _before_fork() -> None:
+    global _held
+    _held = _writing.acquire(timeout=0.05)  # not for ever: the reader of a full pipe may never come
+
+
+def _after_fork_in_parent() -> None:
+    if _held:
+        _writing.release()
+
+
+def _after_fork_in_child() -> None:
+    global _writing
+    _writing = threading.Lock()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

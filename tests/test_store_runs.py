@@ -1,0 +1,64 @@
+"""What an event does to its run's row."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from notifybot.model import RunRef
+from notifybot.store import runs
+from notifybot.store.engine import Store
+from tests.store_events import NOON, RUN, alert, epoch, started
+
+NEXT = RunRef(RUN.id, RUN.name, RUN.project, "s2")
+
+
+def test_an_alert_that_says_nothing_of_the_progress_leaves_it_alone(tmp_path: Path) -> None:
+    """A dead letter's alert carries no progress; the run must not fall back to epoch nothing."""
+    with Store.open(tmp_path / "n.db") as store:
+        for event in (started(), epoch(4), alert("a message was not taken")):
+            runs.record(store, event)
+        row = runs.get(store, RUN.id)
+
+    assert row is not None
+    assert row.progress.epoch == 4
+
+
+def test_an_epoch_recorded_twice_is_there_once_and_moves_nothing(tmp_path: Path) -> None:
+    """The second time is harmless even after newer epochs."""
+    with Store.open(tmp_path / "n.db") as store:
+        first = epoch(1)
+        runs.record(store, started())
+        assert runs.record(store, first)
+        runs.record(store, epoch(2))
+        assert not runs.record(store, first)
+        row = runs.get(store, RUN.id)
+        kinds = [event.kind for event in runs.events_of(store, RUN.id)]
+
+    assert row is not None
+    assert row.progress.epoch == 2
+    assert kinds == ["run_started", "epoch_finished", "epoch_finished"]
+
+
+def test_an_epoch_that_arrives_late_or_from_an_older_session_is_kept_but_is_not_the_state(tmp_path: Path) -> None:
+    """The fast path must see what the slow one sees."""
+    with Store.open(tmp_path / "n.db") as store:
+        runs.record(store, started(NEXT, attempt=2))
+        runs.record(store, epoch(7, NEXT, at=NOON + timedelta(seconds=10)))
+        assert runs.record(store, epoch(6, NEXT, at=NOON + timedelta(seconds=5)))
+        assert runs.record(store, epoch(5, RUN, at=NOON + timedelta(seconds=20)))
+        row = runs.get(store, RUN.id)
+        count = len(runs.events_of(store, RUN.id))
+
+    assert row is not None
+    assert (row.progress.epoch, row.session, count) == (7, "s2", 4)
+
+
+def test_an_epoch_of_an_unknown_run_makes_its_row(tmp_path: Path) -> None:
+    """The watchdog may hear of an epoch before it hears of the start."""
+    with Store.open(tmp_path / "n.db") as store:
+        assert runs.record(store, epoch(3))
+        row = runs.get(store, RUN.id)
+
+    assert row is not None
+    assert row.progress.epoch == 3
