@@ -15,6 +15,10 @@ class UsageError(NotifybotError):
     """A public function was called in a way that has no meaning. React: correct the call."""
 
 
+class CheckpointError(NotifybotError):
+    """A checkpoint is not whole, or does not fit the model. React: go on from another one, or mend what is named."""
+
+
 class StoreError(NotifybotError):
     """The local database could not take or give a record. React: the caller keeps the record in memory."""
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal, get_args
 
-from notifybot.model import Checkpoint, Host, Param, Progress, RunRef, Severity, Status
+from notifybot.model import Checkpoint, Host, ModelSize, Param, Progress, Resumed, RunRef, Severity, Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,8 @@ class RunStarted(_Fact):
     host: Host = field(default_factory=Host)
     progress: Progress = field(default_factory=Progress)
     beat_s: float | None = None
+    resumed: Resumed | None = None  # restored from a checkpoint of ours
+    model: ModelSize | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +59,13 @@ class CheckpointSaved(_Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertRaised(_Fact):
-    """Somebody should look: raised by the user's code, or (`about` is "delivery") by us about our own delivery."""
+    """Somebody should look: raised by the user's code, or by us about our delivery or a checkpoint."""
 
     kind: Literal["alert_raised"] = "alert_raised"
     title: str
     text: str = ""
     severity: Severity = Severity.WARNING
-    about: Literal["", "delivery"] = ""
+    about: Literal["", "delivery", "checkpoint"] = ""
     progress: Progress = field(default_factory=Progress)
 
 

@@ -70,15 +70,51 @@ class Host:
     python: str = ""
     device: str = ""
     pid: int = 0
+    memory_bytes: int | None = None  # of the machine, not of its accelerator
+    up_s: float | None = None  # how long the machine has been up
+
+
+class Tier(StrEnum):
+    """Where a checkpoint was proven whole: read back, its hash compared."""
+
+    UNPROVEN = ""  # told by the user's code; nobody looked into it
+    LOCAL = "local"  # on this machine's disk, which may go with the machine
+    REMOTE = "remote"  # also in the folder that outlives the machine, such as Drive
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A saved training state that somebody told us of. Not verified here."""
+    """A saved training state: ours, proven whole where `tier` says, or one that the user's code told us of."""
 
     path: str
     epoch: int | None = None
     size_bytes: int | None = None
+    tier: Tier = Tier.UNPROVEN
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """What a session goes on from: the checkpoint of `epoch` (the last finished one), saved `since_s` seconds ago.
+
+    `lost_s` is the work that is done again, from the checkpoint to the last sign of life, in seconds; None where
+    nobody knows when that was. `step` counts the steps already done of the epoch after it.
+    """
+
+    epoch: int | None
+    path: str
+    since_s: float
+    lost_s: float | None = None
+    step: int = 0
+    new_machine: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """How many parameters a model has, how many of them learn, and which parts are frozen (at most 20 names)."""
+
+    total: int
+    trainable: int
+    frozen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
