@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from notifybot.clock import SYSTEM
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
-from notifybot.model import Checkpoint, Host, Language, Metric, Progress, RunRef, Status, uuid7
+from notifybot.model import Checkpoint, Host, Language, Metric, Progress, Resumed, RunRef, Status, Tier, uuid7
 from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.rendering import Renderer
@@ -77,6 +77,21 @@ def test_alerts_and_failures_are_told_in_full_and_other_events_in_one_line() -> 
     assert printed(failed).splitlines()[:2] == ["❌ resnet failed", "ValueError: no data"]
     assert printed(finished) == "✅ resnet finished · 3 epochs in 36 s.\n"
     assert printed(saved) == "💾 resnet · checkpoint saved · epoch 3 · /tmp/a.pt\n"
+
+
+def test_a_proven_checkpoint_is_one_line_that_says_how_safe_it_is() -> None:
+    saved = CheckpointSaved(**BASE, checkpoint=Checkpoint("/tmp/a.pt", 3, tier=Tier.LOCAL))
+
+    assert printed(saved) == (
+        "💾 resnet · checkpoint saved · epoch 3 · "
+        "Verified, on the training machine only: a reset takes it along. · /tmp/a.pt\n"
+    )
+
+
+def test_a_resumed_start_says_what_was_lost() -> None:
+    resumed = RunStarted(**BASE, attempt=2, total=30, progress=PROGRESS, resumed=Resumed(3, "a.pt", 900.0, 720.0))
+
+    assert printed(resumed) == "🚀 resnet resumed from epoch 3\n12 min were lost; epoch 4 is next.\n"
 
 
 def test_a_narrow_terminal_gets_what_it_can_show() -> None:

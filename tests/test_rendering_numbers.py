@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifybot.model import Language
-from notifybot.rendering.numbers import about, change, duration, number, percent, progress_bar, size, sparkline
+from notifybot.rendering.numbers import (
+    about,
+    change,
+    count,
+    duration,
+    memory,
+    number,
+    percent,
+    progress_bar,
+    size,
+    sparkline,
+)
 
 NAN, INF = math.nan, math.inf
 
@@ -74,7 +85,9 @@ def test_change(value: float, previous: float | None, expected: str) -> None:
         (4320, "1 h 12 min", "1시간 12분"),
         (86_400 + 3 * 3600 + 60, "1 d 3 h", "1일 3시간"),
         (-5, "0 s", "0초"),
+        (1.7e308, "", ""),
         (INF, "", ""),
+        (-INF, "", ""),
         (NAN, "", ""),
     ],
 )
@@ -97,11 +110,23 @@ def test_an_estimate_is_rounded_to_minutes() -> None:
     assert about(317, Language.EN) == "5 min"
     assert about(317, Language.KO) == "5분"
     assert about(42.3, Language.EN) == "42 s"
-    assert about(INF, Language.EN) == ""
+    assert [about(each, Language.EN) for each in (INF, -INF, NAN, 1.79e308)] == ["", "", "", ""]
 
 
 def test_sizes_are_decimal() -> None:
     assert [size(each) for each in (0, 512, 1000, 999_999, 44_700_000)] == ["0 B", "512 B", "1 kB", "1 MB", "44.7 MB"]
+
+
+def test_memory_is_told_as_colab_tells_it() -> None:
+    """13,290,480 kB is what Colab's panel calls 12.7 GB."""
+    assert memory(13_290_480 * 1024) == "12.7 GB"
+    assert memory(80 * 2**30) == "80 GB"
+
+
+def test_large_counts_are_told_in_short() -> None:
+    numbers = (0, 950, 1_234, 11_689_512, 999_960, 7_000_000_000)
+
+    assert [count(each) for each in numbers] == ["0", "950", "1.2 k", "11.7 M", "1 M", "7 B"]
 
 
 def test_only_the_end_is_a_hundred_percent() -> None:

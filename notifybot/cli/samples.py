@@ -18,12 +18,36 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
-from notifybot.model import Checkpoint, Host, Language, Metric, Param, Progress, RunRef, Severity, Status, uuid7
+from notifybot.model import (
+    Checkpoint,
+    Host,
+    Language,
+    Metric,
+    ModelSize,
+    Param,
+    Progress,
+    Resumed,
+    RunRef,
+    Severity,
+    Status,
+    Tier,
+    uuid7,
+)
 
 _EPOCHS = 30
 _EPOCH_S = 94.0
 _PARAMS: dict[str, Param] = {"model": "resnet18", "lr": 0.1, "batch_size": 128, "optimizer": "SGD", "seed": 17}
-_HOST = Host(name="colab-t4", platform="Linux-6.6 x86_64", python="3.12.11", device="Tesla T4 (15 GB)", pid=1841)
+_HOST = Host(
+    name="colab-t4",
+    platform="Linux-6.6 x86_64",
+    python="3.12.11",
+    device="Tesla T4",
+    pid=1841,
+    memory_bytes=13_609_451_520,
+    up_s=260.0,
+)
+_MODEL = ModelSize(total=11_689_512, trainable=2_625_610, frozen=("conv1", "layer1", "layer2", "layer3"))
+_FOLDER = "/content/drive/MyDrive/resnet18-cifar10"
 _ALERTS = {
     Language.EN: ("GPU memory is nearly full", "14.2 of 14.7 GB are in use: a larger batch will not fit."),
     Language.KO: ("GPU 메모리가 거의 찼습니다", "14.7GB 중 14.2GB를 사용하고 있어 배치 크기를 더 늘릴 수 없습니다."),
@@ -55,15 +79,25 @@ def samples(language: Language, now: datetime, *, project: str = "default") -> l
     run = RunRef(id=uuid7(now.timestamp()), name="resnet18-cifar10", project=project, session="sample")
     begun = now - timedelta(seconds=_EPOCH_S * _EPOCHS)
     title, text = _ALERTS[language]
-    saved = Checkpoint("checkpoints/resnet18-cifar10/epoch-12.pt", epoch=12, size_bytes=44_802_131)
-    twelve = replace(progress_at(12), checkpoint=saved)
+    before, saved = _checkpoint(11), _checkpoint(12)
+    eleven, twelve = (replace(progress_at(each.epoch or 0), checkpoint=each) for each in (before, saved))
+    resumed = Resumed(11, before.path, since_s=840.0, lost_s=720.0, new_machine=True)
 
     def at(epochs: float) -> _Common:
         moment = begun + timedelta(seconds=_EPOCH_S * epochs)
         return {"id": uuid7(moment.timestamp()), "run": run, "at": moment}
 
     return [
-        RunStarted(**at(0), total=_EPOCHS, params=_PARAMS, host=_HOST),
+        RunStarted(
+            **at(11),
+            attempt=2,
+            total=_EPOCHS,
+            params=_PARAMS,
+            host=_HOST,
+            progress=eleven,
+            resumed=resumed,
+            model=_MODEL,
+        ),
         EpochFinished(**at(12), progress=progress_at(12), new_best="val_acc"),
         CheckpointSaved(**at(12), checkpoint=saved, progress=twelve),
         AlertRaised(**at(12.1), title=title, text=text, severity=Severity.WARNING, progress=twelve),
@@ -86,10 +120,15 @@ def endings(language: Language, now: datetime, *, project: str = "default") -> l
 
 def _ending(common: _Common, status: Status) -> RunEnded:
     done = _EPOCHS if status is Status.FINISHED else 12
-    saved = Checkpoint(f"checkpoints/resnet18-cifar10/epoch-{done}.pt", epoch=done, size_bytes=44_802_131)
     error, frames = (_ERROR, _FRAMES) if status is Status.FAILED else ("", "")
-    progress = replace(progress_at(done), checkpoint=saved)
+    progress = replace(progress_at(done), checkpoint=_checkpoint(done))
     return RunEnded(**common, status=status, progress=progress, error=error, frames=frames)
+
+
+def _checkpoint(epoch: int) -> Checkpoint:
+    """What ours look like once they are on Drive."""
+    loss = progress_at(epoch).metrics["val_loss"].value
+    return Checkpoint(f"{_FOLDER}/checkpoint_epoch{epoch}_{loss:.4f}.pt", epoch, 44_802_131, Tier.REMOTE)
 
 
 def progress_at(done: int) -> Progress:

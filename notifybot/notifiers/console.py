@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, TextIO
 
-from notifybot.events import AlertRaised, EpochFinished, RunEnded, RunLost, RunStalled, RunStarted
+from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, RunEnded, RunLost, RunStalled, RunStarted
 from notifybot.model import Message, Progress, Status
 from notifybot.notifiers.base import Envelope
 from notifybot.policy import Pace
@@ -69,6 +69,8 @@ def _text(envelope: Envelope) -> str:
             return _epoch_line(event.progress, message)
         case RunStarted():
             return "\n".join([message.title, *message.body.splitlines()[:1]])
+        case CheckpointSaved():
+            return " · ".join([message.title, *message.body.splitlines()])
         case AlertRaised() | RunLost() | RunStalled() | RunEnded(status=Status.FAILED):
             return f"{message.title}\n{message.body}".rstrip("\n")
     return " · ".join([message.title, *message.body.splitlines()[:1]])

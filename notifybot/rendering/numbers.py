@@ -15,6 +15,8 @@ GAP = "·"
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 16
 _SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
+_LONGEST_S = 1e12  # thirty thousand years: nobody measured that
+_COUNTS = ("", " k", " M", " B", " T")
 _UNITS = {
     Language.EN: ((86_400, " d"), (3_600, " h"), (60, " min"), (1, " s")),
     Language.KO: ((86_400, "일"), (3_600, "시간"), (60, "분"), (1, "초")),
@@ -52,8 +54,8 @@ def change(value: float, previous: float | None) -> str:
 
 
 def duration(seconds: float, language: Language) -> str:
-    """Return a time span in its two largest units: "1 h 12 min", "1시간 12분", "0.4 s"; empty if it is not finite."""
-    if not math.isfinite(seconds):
+    """Return a time span in its two largest units: "1 h 12 min", "1시간 12분", "0.4 s"; empty beyond all sense."""
+    if not -math.inf < seconds <= _LONGEST_S:
         return ""
     seconds = max(seconds, 0.0)
     if seconds < 9.95:
@@ -62,23 +64,40 @@ def duration(seconds: float, language: Language) -> str:
     whole = round(seconds) if seconds < 600 else round(seconds / 60) * 60  # nobody reads the seconds of an hour
     parts = []
     for size, unit in _UNITS[language]:
-        count, whole = divmod(whole, size)
-        parts.append(f"{count}{unit}" if count else "")
+        many, whole = divmod(whole, size)
+        parts.append(f"{many}{unit}" if many else "")
     first = next(at for at, part in enumerate(parts) if part)
     return " ".join(part for part in parts[first : first + 2] if part)
 
 
 def about(seconds: float, language: Language) -> str:
     """Return an estimated time span, rounded as an estimate should be: to minutes from one minute on."""
-    return duration(round(seconds / 60) * 60 if math.isfinite(seconds) and seconds >= 60 else seconds, language)
+    return duration(round(seconds / 60) * 60 if 60 <= seconds <= _LONGEST_S else seconds, language)
 
 
 def size(count_bytes: int) -> str:
     """Return a file's size in decimal units: "512 B", "44.7 MB"."""
-    value, unit = float(count_bytes), 0
-    while value >= 999.95 and unit < len(_SIZES) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.1f}".removesuffix(".0") + f" {_SIZES[unit]}"
+    value, unit = _scaled(count_bytes, len(_SIZES))
+    return f"{value} {_SIZES[unit]}"
+
+
+def memory(count_bytes: int) -> str:
+    """Return a machine's memory as its makers and Colab state it, a GB being 2**30 bytes: "12.7 GB"."""
+    return f"{count_bytes / 2**30:.1f}".removesuffix(".0") + " GB"
+
+
+def count(many: int) -> str:
+    """Return a large number of things in short: "950", "1.2 k", "11.7 M", "7 B"."""
+    value, unit = _scaled(many, len(_COUNTS))
+    return value + _COUNTS[unit]
+
+
+def _scaled(many: float, units: int) -> tuple[str, int]:
+    """The number below 1000 with one decimal, and which power of 1000 it was divided by."""
+    unit = 0
+    while many >= 999.95 and unit < units - 1:
+        many, unit = many / 1000, unit + 1
+    return f"{many:.1f}".removesuffix(".0"), unit
 
 
 def percent(done: int, total: int) -> str:

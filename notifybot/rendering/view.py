@@ -18,6 +18,15 @@ from notifybot.events import (
 )
 from notifybot.model import Checkpoint, Fact, Host, Language, MetricRow, Param, Progress
 from notifybot.redaction import redact
+from notifybot.rendering.lines import (
+    lost_work,
+    memory_line,
+    model_line,
+    new_device,
+    next_epoch,
+    tier_words,
+    uptime_line,
+)
 from notifybot.rendering.numbers import about, duration, number, percent, progress_bar, size
 from notifybot.rendering.table import best_line, changes_line, metric_rows, values_line
 from notifybot.rendering.text import clean, one_line, shorten, shorten_path
@@ -60,9 +69,21 @@ class View(TypedDict):
     checkpoint_file: str  # the end of the path
     checkpoint_size: str
     checkpoint_epoch: str  # "epoch 3"
+    checkpoint_tier: str  # "local" or "remote" where it was proven whole
+    checkpoint_proof: str  # the same in words
     host: str
+    memory: str  # "12.7 GB RAM"
+    uptime: str  # "up 3 h"
+    model: str  # "1.2 M of 11.7 M parameters learn"
     params: tuple[Fact, ...]
     attempt: int
+    resumed: bool  # from a checkpoint of ours; it has the next six
+    resumed_epoch: str  # the last finished one: "epoch 17"
+    resumed_step: int  # steps done of the epoch after it
+    next_epoch: str
+    new_device: str  # "T4" or "machine"; empty on the same machine
+    saved_ago: str
+    lost: str  # work that is done again
     new_best: str
     new_best_value: str
     alert_title: str
@@ -98,7 +119,8 @@ def view_of(event: Event, language: Language, skipped: int = 0) -> View:
         "silent": _silence(event, language),
         "skipped": skipped,
     }
-    return cast("View", variables | _course(progress, language) | _saved(_checkpoint(event), language) | _own(event))
+    variables |= _course(progress, language) | _saved(_checkpoint(event), language)
+    return cast("View", variables | _start(event, language) | _own(event))
 
 
 def _course(progress: Progress, language: Language) -> dict[str, Any]:
@@ -124,6 +146,28 @@ def _saved(checkpoint: Checkpoint | None, language: Language) -> dict[str, Any]:
         "checkpoint_file": _path(checkpoint, 24),
         "checkpoint_size": size(checkpoint.size_bytes) if checkpoint and checkpoint.size_bytes else "",
         "checkpoint_epoch": epoch_name(saved_in, language) if saved_in is not None else "",
+        "checkpoint_tier": checkpoint.tier if checkpoint else "",
+        "checkpoint_proof": tier_words(checkpoint, language),
+    }
+
+
+def _start(event: Event, language: Language) -> dict[str, Any]:
+    """What a session runs on, and what it goes on from."""
+    start = event if isinstance(event, RunStarted) else None
+    host = start.host if start else Host()
+    resumed = start.resumed if start else None
+    epoch = resumed.epoch if resumed else None
+    return {
+        "memory": memory_line(host, language),
+        "uptime": uptime_line(host.up_s, language),
+        "model": model_line(start.model, language) if start else "",
+        "resumed": resumed is not None,
+        "resumed_epoch": epoch_name(epoch, language) if epoch is not None else "",
+        "resumed_step": resumed.step if resumed else 0,
+        "next_epoch": next_epoch(resumed, _progress(event), language) if resumed else "",
+        "new_device": new_device(resumed, host, language) if resumed else "",
+        "saved_ago": about(resumed.since_s, language) if resumed else "",
+        "lost": lost_work(resumed, language) if resumed else "",
     }
 
 
@@ -175,7 +219,7 @@ def facts_of(event: Event, language: Language) -> tuple[Fact, ...]:
         (labels.epoch_time, duration(progress.epoch_s, language) if progress.epoch_s else ""),
         (labels.machine, told(host.name, 60)),
         (labels.device, told(host.device, 60)),
-        (labels.checkpoint, _path(_checkpoint(event), 60) if not isinstance(event, CheckpointSaved) else ""),
+        (labels.checkpoint, _proven(event, language) if not isinstance(event, CheckpointSaved) else ""),
     )
     return tuple(Fact(label, value) for label, value in pairs if value)
 
@@ -193,6 +237,13 @@ def _progress(event: Event) -> Progress:
 
 def _checkpoint(event: Event) -> Checkpoint | None:
     return event.checkpoint if isinstance(event, CheckpointSaved) else event.progress.checkpoint
+
+
+def _proven(event: Event, language: Language) -> str:
+    """The last checkpoint's path, and how safe it is where that is known."""
+    checkpoint = _checkpoint(event)
+    proof = tier_words(checkpoint, language)
+    return _path(checkpoint, 60) + (f" ({proof})" if proof else "")
 
 
 def _path(checkpoint: Checkpoint | None, limit: int) -> str:

@@ -9,6 +9,7 @@ import platform
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,24 +107,53 @@ def _safe(text: str) -> str:
     return safe.encode()[:80].decode("utf-8", "ignore") or "run"
 
 
-def this_host() -> Host:
-    """This machine, without waking an accelerator's driver: that would make later forks fail."""
+def this_host(proc: Path = Path("/proc")) -> Host:
+    """This machine, without waking an accelerator's driver: that would make later forks fail. Never raises.
+
+    `proc` is where Linux tells of itself; elsewhere memory, uptime and most accelerators stay unknown.
+    """
     return Host(
         name=platform.node(),
         platform=f"{platform.system()} {platform.machine()}".strip(),
         python=platform.python_version(),
-        device=_device(),
+        device=_device_in_use() or _device_in(proc),
         pid=os.getpid(),
+        memory_bytes=_memory_bytes(proc),
+        up_s=_up_s(proc),
     )
 
 
-def _device() -> str:
+def _device_in_use() -> str:
+    """The accelerator that the process has opened already."""
     torch: Any = sys.modules.get("torch")
     cuda: Any = getattr(torch, "cuda", None)
-    if getattr(cuda, "_initialized", False):
-        return str(cuda.get_device_name())
-    for information in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        match = re.search(r"^Model:\s*(.+)$", information.read_text(errors="replace"), re.MULTILINE)
-        if match:
-            return match[1].strip()
+    with suppress(RuntimeError):  # a driver that has died since
+        return str(cuda.get_device_name()) if getattr(cuda, "_initialized", False) else ""
     return ""
+
+
+def _device_in(proc: Path) -> str:
+    """The first accelerator that a driver tells of."""
+    try:
+        found = sorted((proc / "driver/nvidia/gpus").glob("*/information"))
+    except OSError:
+        return ""
+    matches = (re.search(r"^Model:\s*(.+)$", _read(each), re.MULTILINE) for each in found)
+    return next((match[1].strip() for match in matches if match), "")
+
+
+def _memory_bytes(proc: Path) -> int | None:
+    match = re.search(r"^MemTotal:\s*(\d{1,15}) kB$", _read(proc / "meminfo"), re.MULTILINE)
+    return int(match[1]) * 1024 if match else None
+
+
+def _up_s(proc: Path) -> float | None:
+    match = re.match(r"\d{1,12}(\.\d+)? ", _read(proc / "uptime"))
+    return float(match[0]) if match else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

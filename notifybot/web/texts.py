@@ -35,6 +35,15 @@ class Texts:
     project: str
     machine: str
     device: str
+    memory: str
+    uptime: str
+    model: str
+    resumed: str
+    from_there: str
+    from_step: str
+    moved_to: str
+    redone: str
+    saved_before: str
     process: str
     attempt: str
     took: str
@@ -48,6 +57,9 @@ class Texts:
     interrupt: str
     go_on_from: str
     go_on_from_file: str
+    go_on_itself: str
+    go_on_with_disk: str
+    last_one: str
     go_on_anew: str
     lost: str
     stalled: str
@@ -92,6 +104,15 @@ _EN = Texts(
     project="Project",
     machine="Machine",
     device="Device",
+    memory="Memory",
+    uptime="Machine up for",
+    model="Model",
+    resumed="Resumed",
+    from_there="from {}",
+    from_step="in the middle of {}, step {}",
+    moved_to="on a new {}",
+    redone="{} lost",
+    saved_before="saved {} before",
     process="Process",
     attempt="Session",
     took="Elapsed",
@@ -105,6 +126,9 @@ _EN = Texts(
     interrupt="Still stuck? Interrupt it.",
     go_on_from="Run the same cell again; it can go on from the checkpoint of epoch {}.",
     go_on_from_file="Run the same cell again; it can go on from its last checkpoint.",
+    go_on_itself="Run the same cell again; it continues by itself from {}.",
+    go_on_with_disk="Run the same cell again; if that machine's disk remains, it continues from {}.",
+    last_one="its last checkpoint",
     go_on_anew="Run the same cell again; no checkpoint is known, so it starts from the beginning.",
     lost="Nothing was heard for {}. The runtime ended, or its network is gone.",
     stalled="The process answers, but its loop has not moved for {}.",
@@ -161,6 +185,15 @@ _KO = Texts(
     project="프로젝트",
     machine="장비",
     device="장치",
+    memory="메모리",
+    uptime="장비 가동 시간",
+    model="모델",
+    resumed="이어서 시작",
+    from_there="{}에 이어서",
+    from_step="{} 도중 {}스텝에 이어서",
+    moved_to="새 {}에서",
+    redone="{} 분량 다시 학습",
+    saved_before="{} 전에 저장",
     process="프로세스",
     attempt="세션",
     took="경과 시간",
@@ -174,6 +207,9 @@ _KO = Texts(
     interrupt="계속 멈춰 있으면 실행을 중단해 주세요.",
     go_on_from="같은 셀을 다시 실행해 주세요. 에포크 {} 체크포인트부터 이어서 학습할 수 있습니다.",
     go_on_from_file="같은 셀을 다시 실행해 주세요. 마지막 체크포인트부터 이어서 학습할 수 있습니다.",
+    go_on_itself="같은 셀을 다시 실행해 주세요. {}에 이어서 자동으로 학습을 계속합니다.",
+    go_on_with_disk="같은 셀을 다시 실행해 주세요. 학습하던 장비의 디스크가 남아 있을 때만 {}에 이어서 학습합니다.",
+    last_one="마지막 체크포인트",
     go_on_anew="같은 셀을 다시 실행해 주세요. 확인된 체크포인트가 없어 처음부터 시작합니다.",
     lost="{} 동안 소식이 없습니다. 런타임이 종료되었거나 네트워크가 끊겼을 수 있습니다.",
     stalled="프로세스는 응답하지만 학습 루프가 {} 동안 진행되지 않았습니다.",

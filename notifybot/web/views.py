@@ -19,11 +19,12 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
-from notifybot.model import Checkpoint, Fact, Host, Language, MetricRow, Param, Progress, Status
+from notifybot.model import Checkpoint, Fact, Language, MetricRow, Progress, Status, Tier
 from notifybot.redaction import redact
-from notifybot.rendering.numbers import about, number, size
+from notifybot.rendering.numbers import about, number
 from notifybot.rendering.table import metric_rows
 from notifybot.store.runs import RunRow
+from notifybot.web.facts import facts_of, params_of, resumed_text, saved_text
 from notifybot.web.texts import TEXTS, Texts, ago, span
 
 _MOST_CHARTS = 24
@@ -117,8 +118,8 @@ def view_of_run(row: RunRow, events: Sequence[Event], now: datetime, language: L
         checkpoint=redact(checkpoint.path) if checkpoint else "",
         stack=redact(row.stack) if state_of(row) == "stalled" else "",
         charts=tuple(charts_of(histories(events))[:_MOST_CHARTS]),
-        facts=_facts(row, now, language),
-        params=tuple(Fact(redact(name), _param(value)) for name, value in row.params.items()),
+        facts=facts_of(row, events, now, language),
+        params=params_of(row),
         entries=tuple(_entries(events, language)),
     )
 
@@ -170,50 +171,23 @@ def _error(row: RunRow, events: Sequence[Event]) -> str:
 
 
 def _go_on(row: RunRow, texts: Texts) -> str:
-    checkpoint = row.progress.checkpoint
-    if checkpoint is None:
-        again = texts.go_on_anew
-    elif checkpoint.epoch is None:
-        again = texts.go_on_from_file
-    else:
-        again = texts.go_on_from.format(checkpoint.epoch)
+    again = _again(row.progress.checkpoint, texts)
     return f"{texts.interrupt} {again}" if state_of(row) == "stalled" else again
 
 
-def _facts(row: RunRow, now: datetime, language: Language) -> tuple[Fact, ...]:
-    texts, progress, host = TEXTS[language], row.progress, row.host
-    saved = _saved(progress.checkpoint) or texts.no_checkpoint
-    no_beats = texts.no_beats if row.beat_s is None and not row.status.ended else ""
-    pairs = (
-        (texts.checkpoint, saved),
-        (texts.heard.capitalize(), no_beats or ago(_last_at(row), now, language)),
-        (texts.moved.capitalize(), "" if row.status.ended else ago(row.progress_at, now, language)),
-        (texts.took, span(progress.elapsed_s or None, language)),
-        (texts.per_epoch, span(progress.epoch_s or None, language)),
-        (texts.machine, redact(host.name)),
-        (texts.device, redact(host.device)),
-        (texts.process, _process(host)),
-        (texts.attempt, str(row.attempt) if row.attempt > 1 else ""),
-        (texts.project, row.project),
-        ("ID", row.id),
-    )
-    return tuple(Fact(label, value) for label, value in pairs if value)
-
-
-def _process(host: Host) -> str:
-    parts = (f"pid {host.pid}" if host.pid else "", f"Python {redact(host.python)}" if host.python else "")
-    return " · ".join(part for part in parts if part)
-
-
-def _saved(checkpoint: Checkpoint | None) -> str:
+def _again(checkpoint: Checkpoint | None, texts: Texts) -> str:
+    """What running the same cell again leads to: more is promised only of a checkpoint that was proven whole."""
     if checkpoint is None:
-        return ""
-    bytes_ = size(checkpoint.size_bytes) if checkpoint.size_bytes else ""
-    return " · ".join(part for part in (redact(checkpoint.path), bytes_) if part)
-
-
-def _param(value: Param) -> str:
-    return number(value, 6) if isinstance(value, float) else redact(str(value))
+        return texts.go_on_anew
+    epoch = texts.last_one if checkpoint.epoch is None else texts.at_epoch.format(checkpoint.epoch)
+    match checkpoint.tier:
+        case Tier.REMOTE:
+            return texts.go_on_itself.format(epoch)
+        case Tier.LOCAL:
+            return texts.go_on_with_disk.format(epoch)
+        case Tier.UNPROVEN:
+            from_epoch = texts.go_on_from.format(checkpoint.epoch)
+            return texts.go_on_from_file if checkpoint.epoch is None else from_epoch
 
 
 def _entries(events: Sequence[Event], language: Language) -> list[Entry]:
@@ -228,13 +202,14 @@ def _entry(event: Event, language: Language) -> Entry:
     word = texts.kinds[event.kind]
     match event:
         case RunStarted():
-            again = event.attempt > 1
-            text = " · ".join(part for part in (event.host.name, event.host.device) if part)
-            return Entry(event.at, "running", texts.kinds["run_resumed"] if again else word, redact(text))
+            again = event.attempt > 1 or event.resumed is not None
+            parts = (redact(event.host.name), redact(event.host.device), resumed_text(event, language))
+            text = " · ".join(part for part in parts if part)
+            return Entry(event.at, "running", texts.kinds["run_resumed"] if again else word, text)
         case EpochFinished():
             return Entry(event.at, "finished" if event.new_best else "", word, _epoch_text(event, texts))
         case CheckpointSaved():
-            return Entry(event.at, "", word, _saved(event.checkpoint))
+            return Entry(event.at, "", word, saved_text(event.checkpoint, language))
         case AlertRaised():
             text = " — ".join(part for part in (event.title, event.text) if part)
             return Entry(event.at, "stalled", word, redact(text))

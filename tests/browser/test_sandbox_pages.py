@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from notifybot.cli.samples import endings, samples
+from notifybot.clock import SYSTEM
 from notifybot.model import Language
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.slack import SlackBot
@@ -15,7 +17,6 @@ from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
 from notifybot.testing import DictMemory
-from tests.slack_messages import alert, checkpoint, ended, epoch, lost, started
 
 pytestmark = pytest.mark.browser
 
@@ -32,11 +33,12 @@ def browser() -> Iterator[Browser]:
 @pytest.mark.parametrize("language", Language)
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_page_is_wider_than_the_screen(browser: Browser, width: int, language: Language) -> None:
-    """Channel, thread and phone, with long words and wide tables, in both languages."""
+    """Channel, thread and phone with every kind of message, wide tables and long paths, in both languages."""
     with Sandbox(language=language) as sandbox:
         bot = SlackBot(BOT_TOKEN, CHANNEL, api_url=f"{sandbox.url}/api/")
         memory, renderer = DictMemory(), Renderer(language)
-        for event in (started(), epoch(3, new_best="val_acc"), checkpoint(), alert(), lost(), ended(60)):
+        now = SYSTEM.now()
+        for event in [*samples(language, now), *endings(language, now)]:
             bot.send(Envelope(event, renderer.render(event, link="https://example.org"), memory))
         page = browser.new_page(viewport={"width": width, "height": 844})
         troubles: list[str] = []

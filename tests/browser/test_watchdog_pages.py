@@ -5,19 +5,24 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.watchdog_story import LONG_NAME, seed
+from notifybot.events import CheckpointSaved, RunLost, RunStarted
+from notifybot.model import Checkpoint, Host, ModelSize, Resumed, Tier, uuid7
+from notifybot.store.engine import Store
+from notifybot.testing import FakeClock
+from tests.watchdog_story import LONG_NAME, Story, seed
 
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = "/usr/bin/chromium"
+RESUMED = ["/runs/run-8", "/runs/run-9"]
 QUIET = [
     "--no-sandbox",
     "--disable-background-networking",
@@ -38,9 +43,37 @@ run(create_app(Watchdog(store), local=True), "127.0.0.1", 0, ready=lambda url: p
 """
 
 
+def seed_resumed(database: Path, now: datetime) -> None:
+    """Add a run that goes on on a new machine, and one whose checkpoint stayed behind on a lost one."""
+    with Store.open(database, clock=FakeClock(now), patience_s=2.0) as store:
+        again = Story(store, now, "resnet50-flowers-transfer", 17, 30, until=4, seed=8).tell({"lr": 0.001})
+        copied = Checkpoint("/content/drive/MyDrive/flowers/checkpoint_epoch17_0.4120.pt", 17, 94_371_840, Tier.REMOTE)
+        again.progress = replace(again.progress, checkpoint=copied)
+        again.run = replace(again.run, session=uuid7(now.timestamp()))
+        again.record(
+            RunStarted(
+                **again.at(3),
+                attempt=2,
+                total=30,
+                host=Host("colab-51d7", "Linux x86_64", "3.12.11", "Tesla T4", 96, 13_609_451_520, 190.0),
+                beat_s=30.0,
+                resumed=Resumed(17, copied.path, since_s=760.0, lost_s=720.0, new_machine=True),
+                model=ModelSize(25_557_032, 1_062_912, tuple(f"backbone.layer{number}" for number in range(1, 5))),
+            )
+        )
+        again.record(CheckpointSaved(**again.at(1), checkpoint=copied)).heard(8)
+        lost = Story(store, now, "resnet18-local-disk", 9, 30, until=50, seed=9).tell()
+        kept = Checkpoint("/content/ck/checkpoint_epoch9_1.0160.pt", 9, 44_802_131, Tier.LOCAL)
+        lost.progress = replace(lost.progress, checkpoint=kept)
+        lost.record(CheckpointSaved(**lost.at(49), checkpoint=kept))
+        lost.record(RunLost(**lost.at(40), silent_s=124, limit_s=120)).heard(3000)
+
+
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    database = seed(tmp_path_factory.mktemp("watchdog"), datetime.now(UTC))
+    now = datetime.now(UTC)
+    database = seed(tmp_path_factory.mktemp("watchdog"), now)
+    seed_resumed(database, now)
     with subprocess.Popen(
         [sys.executable, "-c", SERVER, database], stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as server:
@@ -81,7 +114,9 @@ def tab(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Tab]:
 
 
 @pytest.mark.parametrize("language", ["ko", "en"])
-@pytest.mark.parametrize("path", ["/", "/runs/run-1", "/runs/run-2", "/runs/run-3", "/runs/run-4", "/runs/run-5"])
+@pytest.mark.parametrize(
+    "path", ["/", "/runs/run-1", "/runs/run-2", "/runs/run-3", "/runs/run-4", "/runs/run-5", *RESUMED]
+)
 def test_a_page_fits_its_screen(tab: Tab, url: str, path: str, language: str) -> None:
     tab.page.goto(f"{url}{path}?lang={language}")
 
@@ -99,6 +134,22 @@ def test_a_run_is_opened_from_the_list_and_the_language_stays(tab: Tab, url: str
     assert tab.page.locator("h1").inner_text() == "실행 목록"
     tab.page.get_by_role("link", name="English").click()
     assert tab.page.locator("h1").inner_text() == "Runs"
+
+
+def test_a_resumed_run_tells_from_where_on_what_and_how_safe_it_is(tab: Tab, url: str) -> None:
+    tab.page.goto(f"{url}/runs/run-8?lang=en")
+    details = tab.page.locator(".facts").last.inner_text()
+
+    assert "from epoch 17 · on a new T4 · 12 min lost" in details
+    assert "1.1 M of 25.6 M parameters learn · frozen: backbone.layer1, backbone.layer2 +2" in details
+    assert "verified and copied · /content/drive/MyDrive/flowers/checkpoint_epoch17_0.4120.pt · 94.4 MB" in details
+    assert "12.7 GB" in details
+
+
+def test_a_lost_run_whose_checkpoint_may_be_gone_says_so(tab: Tab, url: str) -> None:
+    tab.page.goto(f"{url}/runs/run-9?lang=ko")
+
+    assert "디스크가 남아 있을 때만 에포크 9에 이어서" in tab.page.locator(".notice").inner_text()
 
 
 def test_times_are_the_readers_own(tab: Tab, url: str) -> None:

@@ -1,0 +1,112 @@
+"""What people are told about a run's checkpoints, in their language: the title and text of an alert."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from notifybot.model import Language
+from notifybot.rendering.text import one_line, shorten
+
+_LIMIT_LINE = 300
+_LIMIT_LINES = 5
+
+
+class AlertWords(NamedTuple):
+    """The `title` and `text` of an AlertRaised."""
+
+    title: str
+    text: str
+
+
+_NOT_SAVED = {
+    Language.EN: AlertWords(
+        "The checkpoint could not be saved",
+        "Training goes on, and the next save tries again. Earlier checkpoints are untouched.",
+    ),
+    Language.KO: AlertWords(
+        "체크포인트를 저장하지 못했습니다",
+        "학습은 계속되며 다음 저장 때 다시 시도합니다. 이전 체크포인트는 그대로 남아 있습니다.",
+    ),
+}
+_NOT_COPIED = {
+    Language.EN: AlertWords(
+        "The checkpoint could not be copied",
+        "It is on the training machine only: a reset takes it along. Training goes on, and the next save tries again.",
+    ),
+    Language.KO: AlertWords(
+        "체크포인트를 복사하지 못했습니다",
+        "학습 장비에만 저장되어 있어 장비가 초기화되면 함께 사라집니다. 학습은 계속되며 다음 저장 때 다시 시도합니다.",
+    ),
+}
+_DAMAGED = {
+    Language.EN: AlertWords("A damaged checkpoint was passed over", "Training goes on from {}, which is whole."),
+    Language.KO: AlertWords("손상된 체크포인트를 건너뛰었습니다", "손상되지 않은 {} 파일부터 이어서 학습합니다."),
+}
+_NONE_LEFT = {
+    Language.EN: AlertWords("No checkpoint is whole", "Training starts from the beginning."),
+    Language.KO: AlertWords("온전한 체크포인트가 없습니다", "학습을 처음부터 시작합니다."),
+}
+_WORKS_AGAIN = {
+    Language.EN: AlertWords("Checkpoints are saved again", "The latest one was read back and is whole."),
+    Language.KO: AlertWords(
+        "체크포인트가 다시 저장되고 있습니다", "가장 최근 체크포인트를 다시 읽어 이상이 없음을 확인했습니다."
+    ),
+}
+_SUPERSEDED = {
+    Language.EN: AlertWords(
+        "A newer session took this run over",
+        "The older one reports nothing more. If it still computes, it can be stopped.",
+    ),
+    Language.KO: AlertWords(
+        "새 세션이 이 실행을 이어받았습니다",
+        "이전 세션은 더 이상 알림을 보내지 않습니다. 아직 실행 중이라면 중단해도 됩니다.",
+    ),
+}
+_NEWER_ON = {Language.EN: "The newer session runs on {}.", Language.KO: "새 세션은 {}에서 실행 중입니다."}
+
+
+def checkpoint_not_saved(reason: str, language: Language) -> AlertWords:
+    """A checkpoint could not be written: a run that dies now loses more."""
+    return _after(_sentence(reason), _NOT_SAVED[language])
+
+
+def checkpoint_not_copied(reason: str, language: Language) -> AlertWords:
+    """A checkpoint is whole on the training machine, but not in the folder that outlives it."""
+    return _after(_sentence(reason), _NOT_COPIED[language])
+
+
+def checkpoint_damaged(damaged: Sequence[str], used: str | None, language: Language) -> AlertWords:
+    """Checkpoints that are not whole were passed over for `used`, or there is none to go on from.
+
+    Each of `damaged` is a name, or a name and what is wrong with it; the first five are told.
+    """
+    title, text = _DAMAGED[language] if used else _NONE_LEFT[language]
+    lines = [text.format(_line(used or "")), *map(_line, damaged[:_LIMIT_LINES])]
+    if len(damaged) > _LIMIT_LINES:
+        lines.append(f"… +{len(damaged) - _LIMIT_LINES}")
+    return AlertWords(title, "\n".join(lines))
+
+
+def checkpoint_works_again(language: Language) -> AlertWords:
+    """After one of the first two: a checkpoint was saved, and copied to where it should be."""
+    return _WORKS_AGAIN[language]
+
+
+def session_superseded(host: str, language: Language) -> AlertWords:
+    """A newer session, on `host` where that is known, speaks for the run; the older one falls silent."""
+    return _after(_NEWER_ON[language].format(_line(host)) if host else "", _SUPERSEDED[language])
+
+
+def _sentence(reason: str) -> str:
+    """Close a reason with a full stop: where there is room for one line only, the next sentence follows it."""
+    return _line(reason).rstrip(". ") + "." if reason.strip() else ""
+
+
+def _after(happened: str, words: AlertWords) -> AlertWords:
+    """Put what happened, where that is known, before what follows from it."""
+    return AlertWords(words.title, f"{happened}\n{words.text}" if happened else words.text)
+
+
+def _line(text: str) -> str:
+    return shorten(one_line(text), _LIMIT_LINE)
