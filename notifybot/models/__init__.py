@@ -1,0 +1,8 @@
+"""Models in files: whole ones that run without their code, and weights alone. Written whole, verified on loading."""
+
+from __future__ import annotations
+
+from notifybot.models.weights import KeyDifferences, load_weights, save_weights
+from notifybot.models.whole import load_model, save_model
+
+__all__ = ["KeyDifferences", "load_model", "load_weights", "save_model", "save_weights"]

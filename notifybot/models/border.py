@@ -1,0 +1,20 @@
+"""Where a model's own code, a file's content or another library fails: their errors in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from notifybot.errors import CheckpointError, NotifybotError
+
+
+@contextmanager
+def failing_as(what: str, *, remedy: str = "") -> Iterator[None]:
+    """Turn any error of the block into a CheckpointError: what failed, the cause's first line, what to do."""
+    try:
+        yield
+    except (NotifybotError, OSError):
+        raise
+    except Exception as error:  # a model's code, an unpickled file and a damaged archive may raise anything
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+        raise CheckpointError(f"{what}: {cause}." + (f" {remedy}" if remedy else "")) from error

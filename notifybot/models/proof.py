@@ -1,0 +1,59 @@
+"""A file that is there whole or not at all, and beside it the hash that proves it: `model.pt2`, `model.pt2.sha256`.
+
+The proof is a line as `sha256sum --check` reads it, and not a checkpoint's manifest: what those list is pruned, and a
+model that somebody put beside their checkpoints is theirs to remove.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from notifybot.checkpoints.files import Files, temporary_name, write_bytes
+from notifybot.errors import CheckpointError
+
+log = logging.getLogger("notifybot")
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write; when the block ends well it becomes `path`, durably, with its proof.
+
+    A block that raises leaves the former file as it was. The old proof goes before the new file comes and the new
+    one follows: a kill in between leaves a file without proof, never one that its proof denies.
+    """
+    files, temporary = Files(path.parent), temporary_name("payload")
+    files.make()
+    try:
+        yield path.parent / temporary
+        digest, _ = files.hash(temporary)
+        files.sync_file(temporary)
+        files.remove(_proof_of(path).name)
+        files.replace(temporary, path.name)
+    finally:
+        files.discard(temporary)
+    files.sync()
+    write_bytes(_proof_of(path), f"{digest}  {path.name}\n".encode())
+
+
+def verify(path: Path) -> None:
+    """Compare a file with its proof. CheckpointError when it is missing or not what was written.
+
+    A file without a proof, such as one from elsewhere, passes with a warning: nothing can be said about it.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {path}")
+    try:
+        expected = _proof_of(path).read_bytes()[:64]
+    except FileNotFoundError:
+        log.warning("%s has no %s beside it: nothing proves that it is whole", path, _proof_of(path).name)
+        return
+    real = path.resolve()  # a link is followed here, as the user's own
+    if Files(real.parent).hash(real.name)[0].encode() != expected:
+        raise CheckpointError(f"{path} is not what was written: its SHA-256 differs from {_proof_of(path).name}")
+
+
+def _proof_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
