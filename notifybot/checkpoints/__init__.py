@@ -1,0 +1,1 @@
+"""Checkpoints that are proven whole: written durably, verified before they are loaded."""

@@ -1,0 +1,71 @@
+"""Processes that train together decide together: one choice for all ranks, and an error of one is an error of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from notifybot.errors import CheckpointError
+
+T = TypeVar("T")
+
+
+def agree(choose: Callable[[], T]) -> T:
+    """Return what `choose` returns on rank 0, on every rank; where torch.distributed is not initialised, just call it.
+
+    So all ranks restore the same checkpoint, though a newer one may appear while they look, and only rank 0 reads the
+    files to verify them. Every rank must call it, as any collective. When `choose` raises on rank 0, all ranks get a
+    CheckpointError with its text.
+    """
+    ranks = group()
+    if ranks is None:
+        return choose()
+    first = ranks.get_rank() == 0
+    box: list[Any] = [_outcome(choose) if first else None]
+    ranks.broadcast_object_list(box, src=0)
+    return _unpacked(box)[0]  # type: ignore[no-any-return]
+
+
+def together(work: Callable[[], T]) -> list[T]:
+    """Do `work` on every rank, wait for all, and return all results by rank on each of them.
+
+    When it raises anywhere, every rank gets a CheckpointError that names the ranks and the texts; a rank that just
+    raised would leave the others waiting for it.
+    """
+    ranks = group()
+    if ranks is None:
+        return [work()]
+    outcomes: list[Any] = [None] * ranks.get_world_size()
+    ranks.all_gather_object(outcomes, _outcome(work))
+    return _unpacked(outcomes)
+
+
+def group() -> Any:
+    """Return torch.distributed when this process is one of several that it connects, else None."""
+    import torch.distributed
+
+    ready = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed if ready and torch.distributed.get_world_size() > 1 else None
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What one rank's work came to, in a form that travels."""
+
+    value: Any = None
+    error: str = ""
+
+
+def _outcome(work: Callable[[], Any]) -> _Outcome:
+    try:
+        return _Outcome(work())
+    except Exception as error:  # noqa: BLE001  whatever it is, the other ranks wait for this one: they are told, and all raise
+        return _Outcome(error=str(error) or type(error).__name__)
+
+
+def _unpacked(outcomes: list[_Outcome]) -> list[Any]:
+    errors = {rank: outcome.error for rank, outcome in enumerate(outcomes) if outcome.error}
+    if errors:
+        raise CheckpointError("; ".join(f"rank {rank}: {text}" for rank, text in errors.items()))
+    return [outcome.value for outcome in outcomes]

@@ -1,0 +1,268 @@
+"""`Checkpoints`: what a run saves at the end of its epochs, and goes on from on its next start."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+from weakref import WeakValueDictionary
+
+from notifybot.checkpoints.agreement import agree, group
+from notifybot.checkpoints.card import Card, read_card
+from notifybot.checkpoints.describe import loss_of, mark_of, unusable, versions
+from notifybot.checkpoints.foreign import newest_foreign
+from notifybot.checkpoints.manifest import Manifest
+from notifybot.checkpoints.moment import Moment, Report, Restored
+from notifybot.checkpoints.names import check_template, safe_stem
+from notifybot.checkpoints.payload import read_payload, write_payload
+from notifybot.checkpoints.retention import Retention
+from notifybot.checkpoints.saver import Saver
+from notifybot.checkpoints.shelf import Shelf
+from notifybot.checkpoints.state import Parts
+from notifybot.checkpoints.tiers import Saved, Tiers
+from notifybot.clock import SYSTEM, Clock
+from notifybot.errors import CheckpointError, UsageError
+from notifybot.model import Checkpoint
+from notifybot.store.files import is_remote
+
+log = logging.getLogger("notifybot")
+
+_OWN = "notifybot"  # the part of a payload that is ours
+_savers: WeakValueDictionary[Path, Saver] = WeakValueDictionary()  # a cell run again must not write beside the last one
+
+
+class Checkpoints:
+    """Saves a training's whole state at the end of its epochs, and restores the newest that is proven whole.
+
+        checkpoints = Checkpoints("/content/drive/MyDrive/exp_1", model=model, optimizer=optimizer, monitor="val_loss")
+        with notify_epoch(range(30), name="exp_1", checkpoints=checkpoints) as epochs: ...
+
+    Every `every` epochs the state is copied on your thread; another one writes, hashes and syncs the file. Each is
+    readable with plain `torch.load(weights_only=True)`. The last `keep_last` and the best `keep_best` by `monitor`
+    stay, never fewer than two; nothing else in the folder is ever removed. A folder on a network mount such as Drive
+    gets its files by way of `local`, a folder on this machine's disk, and they are read back before they count.
+    `extra` names further objects with `state_dict` and `load_state_dict`, such as torchdata's StatefulDataLoader; with
+    one that knows its place, `every_s` also saves within an epoch, at the next `log` after so many seconds.
+    `grace_s` is how long a SIGTERM may be put off to save first, and `patience_s` how long an epoch waits for the save
+    before it. `fresh` begins a new run and deletes nothing.
+    Raises UsageError for what cannot work.
+    """
+
+    _tiers: Tiers | None = None  # from `open` on
+    _run_id = _session = _parent = ""
+    _sequence = 0
+    _stuck = False
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        model: Any,
+        optimizer: Any = None,
+        scheduler: Any = None,
+        scaler: Any = None,
+        extra: Mapping[str, Any] | None = None,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] = "min",
+        keep_last: int = 3,
+        keep_best: int = 1,
+        every: int = 1,
+        every_s: float | None = None,
+        template: str = "checkpoint_epoch{epoch}_{loss}",
+        local: str | Path | None = None,
+        grace_s: float = 2.0,
+        patience_s: float = 60.0,
+        fresh: bool = False,
+        wandb_artifacts: bool = False,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.stateful = any(hasattr(each, "__iter__") for each in (extra or {}).values())
+        check_template(template)
+        _check(every=every, every_s=every_s, grace_s=grace_s, patience_s=patience_s, stateful=self.stateful)
+        self.folder = Path(folder).expanduser().absolute()
+        self.model = model
+        self.monitor, self.mode = monitor, mode
+        self.every, self.every_s = every, every_s
+        self.grace_s = grace_s
+        self.fresh = fresh
+        self.wandb_artifacts = wandb_artifacts
+        self._template = template
+        self._clock = clock
+        self._parts = Parts(model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, extra=extra or {})
+        self._retention = Retention(keep_last=keep_last, keep_best=keep_best, monitor=monitor, mode=mode)
+        self._local = Path(local).expanduser().absolute() if local is not None else None
+        self._saver = _savers.setdefault(self.folder, Saver())
+        self._patience_s = patience_s
+
+    def card(self) -> Card | None:
+        """Whose folder this is; None with `fresh`, and where nobody has saved yet. Raises UsageError."""
+        if self.fresh:
+            return None
+        try:
+            return read_card(self.folder)
+        except OSError as error:
+            raise UsageError(unusable(self.folder, error)) from None
+
+    def open(self, run_id: str, session: str, *, state_dir: Path, saves: bool = True) -> None:
+        """Begin to work for a run; `saves` is for the one rank that does.
+
+        Raises UsageError for a folder that cannot be used, or a state that cannot be saved.
+        """
+        self._saver.wait()
+        remote = is_remote(self.folder)
+        local = self._local or (state_dir / "checkpoints" / mark_of(self.folder) if remote else None)
+        for folder in filter(None, (self.folder, local)):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(unusable(folder, error)) from None
+        self._parts.check()
+        durable = Shelf(self.folder, empty_first=remote)
+        self._tiers = Tiers(durable, Shelf(local) if local else None, self._retention, remote or local is not None)
+        self._run_id, self._session = run_id, session
+        self._sequence = self._tiers.last_sequence(run_id)
+        for shelf in self._tiers.shelves if saves else ():
+            shelf.sweep()
+
+    def restore(self) -> Restored | None:
+        """Load the newest checkpoint that is whole into the objects, the same on every rank; None without one.
+
+        Raises CheckpointError when it does not fit the objects.
+        """
+        if self.fresh:
+            return None
+        several = group() is not None
+        found = agree(lambda: self._opened.newest(self._run_id, durable_only=several))
+        if found.manifest is None or found.path is None:
+            return self._restore_foreign(found.passed_over)
+        payload = read_payload(found.path)
+        notes = self._parts.restore(payload)
+        self._parent = found.manifest.sha256
+        moment = _moment_of(payload, found.manifest)
+        return Restored(found.path, moment, found.manifest.saved_at, True, found.passed_over, tuple(notes))
+
+    def save(self, moment: Moment, report: Report) -> None:
+        """Copy the state now and have it written; waits first for a save that still runs. May raise.
+
+        A mount that hangs is not waited for again and again: TimeoutError until it comes back.
+        """
+        self._stuck = not self._saver.wait(0.0 if self._stuck else self._patience_s)
+        if self._stuck:
+            raise TimeoutError("the one before is still being written")
+        payload = self._parts.capture()
+        payload |= {
+            "epoch": moment.epoch,
+            "loss": loss_of(moment.metrics, self.monitor),
+            "metrics": dict(moment.metrics),
+        }
+        payload[_OWN] = {
+            "format": 1,
+            "run_id": self._run_id,
+            "session": self._session,
+            "step": moment.step,
+            "story": moment.story,
+            "meter": dict(moment.meter),
+        }
+        self._sequence += 1
+        sequence, saved_at = self._sequence, self._clock.now()
+        self._saver.submit(lambda: self._write(payload, moment, sequence, saved_at, report))
+
+    def settle(self, timeout_s: float | None = None) -> bool:
+        """Wait for a save that still runs; True when none does."""
+        return self._saver.wait(timeout_s)
+
+    def alongside(self, work: Callable[[], None], timeout_s: float) -> None:
+        """Have work of the caller's done by the saving thread, which may hang with the folder; wait a little for it."""
+        if self._saver.wait(0.0):
+            self._saver.submit(work)
+            self._saver.wait(timeout_s)
+
+    @property
+    def latest(self) -> Path | None:
+        """The newest checkpoint of this run that is whole, waited for and verified now."""
+        self.settle()
+        return self._opened.newest(self._run_id).path
+
+    @property
+    def best(self) -> Path | None:
+        """The best checkpoint of this run by `monitor` that is whole, waited for and verified now."""
+        self.settle()
+        for shelf in self._opened.shelves:
+            for manifest in self._retention.ranked(shelf.manifests(self._run_id)):
+                try:
+                    shelf.verify(manifest)
+                except CheckpointError:
+                    continue
+                return shelf.folder / manifest.file
+        return None
+
+    @property
+    def _opened(self) -> Tiers:
+        if self._tiers is None:
+            raise UsageError("these checkpoints are not in use yet: give them to notify_epoch(…, checkpoints=…)")
+        return self._tiers
+
+    def _write(self, payload: dict[str, Any], moment: Moment, sequence: int, at: datetime, report: Report) -> None:
+        def manifest(file: str, sha256: str, size_bytes: int) -> Manifest:
+            return Manifest(
+                file=file, sha256=sha256, size_bytes=size_bytes, run_id=self._run_id, session=self._session,
+                sequence=sequence, epoch=moment.epoch, step=moment.step, saved_at=at, metrics=dict(moment.metrics),
+                parent=self._parent, versions=versions(),
+            )  # fmt: skip
+
+        def fill(file: BinaryIO) -> None:
+            write_payload(payload, file)
+
+        stem = safe_stem(self._template, epoch=moment.label, loss=payload["loss"], metrics=moment.metrics)
+        if moment.step:
+            stem += f"_step{moment.step}"
+        try:
+            saved = self._opened.save(stem, fill, manifest, report.before_copy)
+        except Exception as error:  # noqa: BLE001  torch raises RuntimeError for a full disk; training must go on
+            report.not_saved(error)
+            return
+        self._parent = saved.manifest.sha256
+        report.saved(_told(saved), whole=saved.not_copied is None)
+        if saved.not_copied is not None:
+            report.not_copied(saved.not_copied)
+
+    def _restore_foreign(self, passed_over: tuple[str, ...]) -> Restored | None:
+        path, payload, more = agree(lambda: newest_foreign(self.folder))
+        passed_over += more
+        if path is None:
+            return Restored(self.folder, Moment(None, {}), None, False, passed_over) if passed_over else None
+        notes = self._parts.restore(payload)
+        return Restored(path, Moment(payload["epoch"], {}), None, False, passed_over, tuple(notes))
+
+
+def _moment_of(payload: Mapping[str, Any], manifest: Manifest) -> Moment:
+    own = payload.get(_OWN, {})
+    return Moment(
+        manifest.epoch,
+        manifest.metrics,
+        step=manifest.step,
+        story=str(own.get("story", "")),
+        meter=own.get("meter", {}),
+    )
+
+
+def _told(saved: Saved) -> Checkpoint:
+    return Checkpoint(str(saved.path), saved.manifest.epoch, saved.manifest.size_bytes, saved.tier)
+
+
+def _check(*, every: int, every_s: float | None, grace_s: float, patience_s: float, stateful: bool) -> None:
+    if type(every) is not int or every < 1:
+        raise UsageError(f"every= is a whole number of epochs from 1, not {every!r}")
+    if every_s is not None and not (math.isfinite(every_s) and every_s > 0):
+        raise UsageError(f"every_s= is a number of seconds above 0, not {every_s!r}")
+    for name, value in (("grace_s", grace_s), ("patience_s", patience_s)):
+        if not (math.isfinite(value) and value >= 0):
+            raise UsageError(f"{name}= is a number of seconds from 0, not {value!r}")
+    if every_s is not None and not stateful:
+        raise UsageError(
+            "every_s= saves within an epoch, which only a data loader that knows its place can continue from: "
+            "give it too, as extra={'loader': StatefulDataLoader(…)}"
+        )

@@ -1,0 +1,43 @@
+"""Checkpoints that the user's own code saved with `torch.save`: gone on from where there are none of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from notifybot.checkpoints.payload import read_payload
+from notifybot.errors import CheckpointError
+
+_PREFIX = "checkpoint_epoch"
+
+
+def newest_foreign(folder: Path) -> tuple[Path | None, Mapping[str, Any], tuple[str, ...]]:
+    """Return the file called as the common recipe calls it, `checkpoint_epoch17_0.25.pt`, with the highest epoch.
+
+    With it come its content, and in one line each why others were passed over. Nothing vouches for such a file but
+    that PyTorch can read it, and that it has `model_state_dict` and `epoch`.
+    """
+    passed_over = []
+    for path in _by_epoch(folder):
+        try:
+            payload = read_payload(path)
+        except CheckpointError as error:
+            passed_over.append(f"{path.name}: {error}")
+            continue
+        if isinstance(payload.get("epoch"), int) and "model_state_dict" in payload:
+            return path, payload, tuple(passed_over)
+        passed_over.append(f"{path.name}: it has no model_state_dict and epoch")
+    return None, {}, tuple(passed_over)
+
+
+def _by_epoch(folder: Path) -> Iterator[Path]:
+    found = {
+        path: _epoch(path) for path in folder.glob(f"{_PREFIX}*.pt") if not path.with_name(path.name + ".json").exists()
+    }
+    yield from sorted((path for path in found if found[path] >= 0), key=lambda path: found[path], reverse=True)
+
+
+def _epoch(path: Path) -> int:
+    digits = path.stem.removeprefix(_PREFIX).partition("_")[0]
+    return int(digits) if digits.isdecimal() else -1

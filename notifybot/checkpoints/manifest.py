@@ -1,0 +1,156 @@
+"""The manifest beside a checkpoint: what it holds, whose it is, and the hashes that prove it whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
+from typing import Any, Literal
+
+FORMAT = 1
+SUFFIX = ".json"
+_CHECK = "manifest_sha256"
+_LONGEST_NAME_BYTES = 255
+_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of a checkpoint: what must be read back from it."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A checkpoint as it was when it was saved.
+
+    `sequence` grows by one with every save of a run. What is newest is decided by the session and this number, see
+    `order`: the times of files on a network mount cannot be relied on. `epoch` is the last finished one, `step` counts
+    the steps done of the next (0 between epochs). `parent` is the hash of the run's previous checkpoint. A "sharded"
+    checkpoint is a folder: `parts` names its files, and `sha256` is the hash of that list.
+    """
+
+    file: str
+    sha256: str
+    size_bytes: int
+    run_id: str
+    session: str
+    sequence: int
+    epoch: int | None
+    saved_at: datetime
+    step: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    parent: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    kind: Literal["single", "sharded"] = "single"
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def files(self) -> dict[str, Part]:
+        """Every file of the checkpoint by its name below `file`; the name is empty where `file` itself is the one."""
+        return dict(self.parts) if self.kind == "sharded" else {"": Part(self.sha256, self.size_bytes)}
+
+    def to_json(self) -> str:
+        """Encode the manifest with a hash of itself, as valid JSON whatever the metrics are."""
+        values = asdict(self) | {"saved_at": self.saved_at.isoformat()}
+        values["metrics"] = {name: _plain(value) for name, value in self.metrics.items()}
+        return json.dumps(values | {_CHECK: _hash(values)}, indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Manifest:
+        """Decode what `to_json` wrote. Raises ValueError, saying why, for anything else, one flipped bit included."""
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError):
+            raise ValueError("no readable JSON") from None
+        if not isinstance(values, dict) or not isinstance(check := values.pop(_CHECK, None), str):
+            raise ValueError("not a manifest of notifybot")
+        if check != _hash(values):
+            raise ValueError("damaged: it does not match its own hash")
+        if values.get("format") != FORMAT:
+            raise ValueError(f"of format {values.get('format')!r}, which this version of notifybot cannot read")
+        return _decode(values)
+
+
+def order(manifest: Manifest) -> tuple[str, int, datetime, str]:
+    """The key that sorts the checkpoints of a run from the oldest to the newest, the same on every machine.
+
+    Sessions sort by time, so what a superseded machine still saves never counts as newer than its successor's.
+    """
+    return (manifest.session, manifest.sequence, manifest.saved_at, manifest.file)
+
+
+def hash_of_parts(parts: Mapping[str, Part]) -> str:
+    """The one hash that stands for a sharded checkpoint."""
+    return _hash({name: asdict(part) for name, part in parts.items()})
+
+
+def is_plain_name(name: str) -> bool:
+    """True for a name that can only mean an entry of the folder itself: no path, no dots alone, not too long."""
+    if not name or name in (".", "..") or any(each in name for each in "/\\\0"):
+        return False
+    return len(name.encode("utf-8", "surrogatepass")) <= _LONGEST_NAME_BYTES
+
+
+def _hash(values: Mapping[str, Any]) -> str:
+    """Of the values, not of the text: whoever formats the file anew has not damaged it."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _plain(value: float) -> float | str:
+    value = float(value)
+    return value if math.isfinite(value) else json.dumps(value)
+
+
+def _decode(values: dict[str, Any]) -> Manifest:
+    """The hash held, so the values are as they were written; by whom is another question, so they are checked."""
+    known = {name: value for name, value in values.items() if name in {each.name for each in fields(Manifest)}}
+    try:
+        known["saved_at"] = datetime.fromisoformat(known["saved_at"])
+        known["metrics"] = {name: _number(value) for name, value in known["metrics"].items()}
+        known["parts"] = {name: Part(**part) for name, part in known["parts"].items()}
+        manifest = Manifest(**known)
+        problem = _problem(manifest)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"incomplete or of another shape: {error}") from None
+    if problem:
+        raise ValueError(problem)
+    return manifest
+
+
+def _number(value: object) -> float:
+    if isinstance(value, str):
+        return _NON_FINITE[value]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)
+
+
+def _problem(manifest: Manifest) -> str:
+    """What is wrong with a manifest that says what it may not; empty when nothing is."""
+    texts = (manifest.sha256, manifest.run_id, manifest.session, manifest.parent, *manifest.versions.values())
+    counts = [
+        manifest.size_bytes,
+        manifest.sequence,
+        manifest.step,
+        *(each.size_bytes for each in manifest.files.values()),
+    ]
+    if not all(isinstance(each, str) for each in (*texts, *(part.sha256 for part in manifest.parts.values()))):
+        return "a text is something else"
+    if not all(type(each) is int and each >= 0 for each in counts):
+        return "a count is no whole number"
+    if not (manifest.epoch is None or type(manifest.epoch) is int) or manifest.saved_at.tzinfo is None:
+        return "the epoch or the time of saving is something else"
+    if not is_plain_name(manifest.file) or manifest.file.startswith("."):
+        return f"it names a file outside its folder: {manifest.file!r}"
+    if manifest.kind not in ("single", "sharded") or bool(manifest.parts) != (manifest.kind == "sharded"):
+        return "its kind and its parts do not agree"
+    if not all(is_plain_name(name) for name in manifest.parts):
+        return "it names a part outside its folder"
+    return ""

@@ -1,0 +1,188 @@
+"""A copy of a run's own folder where the machine's end does not reach: numbers continue on the next one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+LIMIT_BYTES = 64 * 1024 * 1024
+_CHUNK_BYTES = 1024 * 1024
+_TEMPORARY = ".mirror-tmp"
+_LEFT_OUT = {"logs", "tmp"}  # W&B's own, rewritten all the time and of no use to another machine
+_AUTHORITATIVE = {".mark", ".jsonl"}
+
+_Signature = tuple[int, int]
+
+
+class Mirror:
+    """Copies what has changed in a run's folder into a durable one, each file in one step.
+
+    Call `copy` once per checkpoint: Drive uploads a file whole for every change, and one that is rewritten often may
+    never arrive. Do it after the trackers are flushed and before the checkpoint counts as saved, so that the copy is
+    never behind the checkpoint. Nothing is ever removed from the copy, and no link is followed.
+    Not for two threads at once.
+    """
+
+    def __init__(self, run_folder: Path, into: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:
+        self._from = run_folder
+        self._into = into
+        self._limit_bytes = limit_bytes
+        self._copied: dict[Path, _Signature] = {}  # as a file was when it was read, not as its copy says it is
+        self._passed_over: set[Path] = set()
+
+    def copy(self) -> list[str]:
+        """Copy what has changed since the last call; return in words what could not be, each large file once.
+
+        The trackers may write meanwhile: a file is copied as long as it is when it is opened, its tail perhaps torn,
+        which every reader of these files passes over. Raises OSError when the durable folder fails; the copies made
+        before are whole.
+        """
+        problems: list[str] = []
+        for name in sorted(_files(self._from, but=self._into), key=_rank):
+            problem = self._copy(name)
+            if problem:
+                problems.append(f"{name.as_posix()}: {problem}")
+        return problems
+
+    def _copy(self, name: Path) -> str:
+        try:
+            source = _open(self._from / name)
+        except OSError as error:
+            return "" if isinstance(error, FileNotFoundError) else error.strerror or type(error).__name__
+        try:
+            found = os.fstat(source)
+            signature = (found.st_size, found.st_mtime_ns)
+            if signature == self._copied.get(name):
+                return ""
+            if found.st_size > self._limit_bytes:
+                return self._too_large(name, found.st_size)
+            if name in self._copied or not _same(source, self._into / name):
+                _write(source, found.st_size, self._into / name)
+            self._copied[name] = signature
+        finally:
+            os.close(source)
+        return ""
+
+    def _too_large(self, name: Path, size_bytes: int) -> str:
+        if name in self._passed_over:
+            return ""
+        self._passed_over.add(name)
+        return f"larger than {self._limit_bytes} bytes ({size_bytes}), not copied any more"
+
+
+def restore(from_: Path, run_folder: Path) -> list[str]:
+    """Copy back what is missing in a run's folder, or is there only in part; return the names of what was copied.
+
+    A file that is here and longer is kept where it begins with all of the copy: this machine has written it since.
+    Where the two differ, marks and JSON lines are taken from the copy: the run has meanwhile gone on elsewhere. Others
+    keep their content. Raises OSError.
+    """
+    names = []
+    for name in sorted(_files(from_), key=_rank):
+        source = _open(from_ / name)
+        try:
+            if _is_ahead(source, run_folder / name, wins=name.suffix in _AUTHORITATIVE):
+                _write(source, os.fstat(source).st_size, run_folder / name)
+                names.append(name.as_posix())
+        finally:
+            os.close(source)
+    return names
+
+
+def _files(folder: Path, *, but: Path | None = None) -> Iterator[Path]:
+    """Every regular file below a folder, relative to it; none where there is no folder."""
+    for place, folders, names in os.walk(folder, onerror=_unless_missing):
+        here = Path(place)
+        wandbs = "wandb" in here.relative_to(folder).parts
+        folders[:] = [each for each in folders if here / each != but and not (wandbs and each in _LEFT_OUT)]
+        for name in names:
+            unfinished = name.startswith(".") and name.endswith((_TEMPORARY, ".new"))
+            if not unfinished and (_size(here / name) or 0) >= 0:
+                yield (here / name).relative_to(folder)
+
+
+def _unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _rank(name: Path) -> tuple[int, str]:
+    """Marks say how far a tracker has come, so they must not be younger than its files.
+
+    The JSON lines come last: from them the trackers that have less are made good.
+    """
+    return (0 if name.suffix == ".mark" else 2 if name.suffix == ".jsonl" else 1, name.as_posix())
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _same(source: int, other: Path) -> bool:
+    """True when the other file has the very same bytes, as after it was copied back from there."""
+    size = os.fstat(source).st_size
+    return _size(other) == size and _begins(source, other, size)
+
+
+def _is_ahead(source: int, here: Path, *, wins: bool) -> bool:
+    """True when the copy is to take the place of what is here."""
+    size, copied = _size(here), os.fstat(source).st_size
+    if size is None:
+        return True
+    if size < 0:
+        return False
+    same = _begins(source, here, min(size, copied))
+    return (same and copied > size) or (wins and not same)
+
+
+def _size(path: Path) -> int | None:
+    """A regular file's size; None where there is nothing, -1 for anything else."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else -1
+
+
+def _begins(source: int, other: Path, length: int) -> bool:
+    """True when both begin with the same `length` bytes."""
+    with other.open("rb") as file:
+        for offset in range(0, length, _CHUNK_BYTES):
+            size = min(_CHUNK_BYTES, length - offset)
+            if os.pread(source, size, offset) != file.read(size):
+                return False
+    return True
+
+
+def _write(source: int, size: int, target: Path) -> None:
+    """Put the first `size` bytes of `source` in the target's place in one step, on disk when this returns."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}{_TEMPORARY}")  # the next attempt takes the place of one cut short
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        with open(os.open(fresh, flags, 0o666), "wb") as file:
+            offset = 0
+            while offset < size and (chunk := os.pread(source, min(_CHUNK_BYTES, size - offset), offset)):
+                file.write(chunk)
+                offset += len(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise
+    _sync(target.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Make the replacement itself durable, where the file system can: a FUSE mount may refuse."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,58 @@
+"""When a state was saved, what a run goes on from, and whom the saving thread tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from notifybot.model import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a state is saved: after `epoch`, and `step` steps into the next one. `label` is the epoch that names it.
+
+    `story` and `meter` are the hook's own: how far the run has come, and the open epoch's sums.
+    """
+
+    epoch: int | None
+    metrics: Mapping[str, float]
+    step: int = 0
+    label: int | None = None
+    story: str = ""
+    meter: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a run goes on from. `verified` is False for a file that was not saved by us."""
+
+    path: Path
+    moment: Moment
+    saved_at: datetime | None
+    verified: bool
+    passed_over: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Report(Protocol):
+    """Whom `Checkpoints` tells what it did, from its own thread."""
+
+    def before_copy(self) -> None:
+        """Make durable what must be, before the checkpoint counts as saved. May raise OSError."""
+        ...
+
+    def saved(self, checkpoint: Checkpoint, *, whole: bool) -> None:
+        """A checkpoint is proven whole in the tier that it names; `whole`: in every one that it should be in."""
+        ...
+
+    def not_saved(self, error: Exception) -> None:
+        """Nothing was saved; the last good one is untouched."""
+        ...
+
+    def not_copied(self, error: Exception) -> None:
+        """It is on this machine only."""
+        ...

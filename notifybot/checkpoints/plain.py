@@ -1,0 +1,194 @@
+"""State dicts in types that a weights-only load accepts, and back.
+
+PyTorch's safe unpickler knows tensors, numbers, strings and the usual containers. Schedulers, samplers and loaders keep
+more than that: NumPy numbers, paths, moments. Those are written as a small dict that names what it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import types
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from pathlib import Path, PurePath
+from typing import Any
+
+from notifybot.errors import CheckpointError, UsageError
+
+Keep = Callable[[str, Any], Any]
+"""What becomes of a tensor that is met at a key path: itself, a copy, or an error."""
+
+TAG = "__notifybot__"
+
+_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
+_FACTORIES: dict[str, Any] = {each.__name__: each for each in (dict, list, set, int, float, str)}
+_DEPTH = 64  # no state dict nests deeper, unless it holds itself
+_ARRAY_KINDS = "biufcSUmM"  # NumPy's booleans, numbers, text and moments: bytes that mean the same when read back
+
+
+def to_plain(value: Any, at: str, keep: Keep, depth: int = 0) -> Any:
+    """Copy `value` into types that load with `weights_only=True`; nothing in the copy is shared with the original.
+
+    `at` is the key path that an error names. Raises UsageError for what cannot be written so that it comes back.
+    """
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if depth > _DEPTH:
+        raise UsageError(f"{at} nests more than {_DEPTH} levels deep or holds itself; a checkpoint cannot hold it")
+    if kind in (dict, OrderedDict, Counter):
+        return _mapping(value, at, keep, depth)
+    if kind in (list, tuple):
+        return _sequence(value, at, keep, depth)
+    if kind in (set, bytearray) and (kind is bytearray or _are_atoms(value)):
+        return kind(value)
+    return _foreign(value, at, keep, depth)
+
+
+def from_plain(value: Any) -> Any:
+    """Undo `to_plain`: containers are new, tensors are the same objects. Raises CheckpointError for a malformed tag."""
+    kind = type(value)
+    if kind in (dict, OrderedDict, Counter):
+        if TAG in value:
+            return _untagged(value)
+        copy: Any = kind()
+        for key, each in value.items():
+            copy[key] = from_plain(each)
+        if hasattr(value, "_metadata"):
+            copy._metadata = value._metadata
+        return copy
+    if kind in (list, tuple):
+        return kind(value) if _are_atoms(value) else kind(from_plain(each) for each in value)
+    return value
+
+
+def require_plain(value: Mapping[str, Any]) -> None:
+    """Raise UsageError, naming the key path, unless all of `value` loads with `weights_only=True`."""
+    to_plain(dict(value), "checkpoint", lambda _at, tensor: tensor)
+
+
+def _are_atoms(values: Any) -> bool:
+    """Whether a copy of the container is a deep copy: asked of long lists, so in one pass that runs in C."""
+    return set(map(type, values)) <= _ATOMS
+
+
+def _mapping(value: Any, at: str, keep: Keep, depth: int) -> Any:
+    copy: Any = type(value)()
+    for key, each in value.items():
+        name = _key(key, at)
+        copy[name] = each if type(each) in _ATOMS else to_plain(each, f"{at}.{name}", keep, depth + 1)
+    metadata = getattr(value, "_metadata", None)
+    if metadata is not None:  # a module's versions, which decide how old weights are read
+        copy._metadata = to_plain(metadata, f"{at}._metadata", keep, depth + 1)
+    return copy if TAG not in copy else {TAG: "dict", "value": [list(pair) for pair in copy.items()]}
+
+
+def _key(key: Any, at: str) -> Any:
+    kind = type(key)
+    if kind in _ATOMS or (kind is tuple and _are_atoms(key)):
+        return key
+    if kind.__module__ == "numpy" and hasattr(key, "item") and type(key.item()) in _ATOMS:
+        return key.item()  # equal, with an equal hash
+    raise UsageError(f"{at} has the key {key!r:.80} of type {_type_name(key)}; use a string or a number")
+
+
+def _sequence(value: Any, at: str, keep: Keep, depth: int) -> Any:
+    if _are_atoms(value):
+        return type(value)(value)
+    return type(value)(to_plain(each, f"{at}[{place}]", keep, depth + 1) for place, each in enumerate(value))
+
+
+def _foreign(value: Any, at: str, keep: Keep, depth: int) -> Any:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return keep(at, value)
+    if isinstance(value, torch.Size | torch.dtype | torch.device):
+        return value
+    if type(value).__module__ == "numpy":
+        return _array(value, at, keep)
+    for kinds, encode in _ENCODERS:
+        if isinstance(value, kinds):
+            name, inner = encode(value, at)
+            return {TAG: name, "value": to_plain(inner, at, keep, depth + 1)}
+    raise UsageError(
+        f"{at} holds {_type_name(value)}, which a checkpoint cannot hold: it would not load with weights_only=True. "
+        "Let its state_dict() return numbers, strings, tensors, lists and dicts"
+    )
+
+
+def _array(value: Any, at: str, keep: Keep) -> Any:
+    """A NumPy array or scalar as its bytes: a tensor, so that large ones are copied and written like weights."""
+    import torch
+
+    numpy = sys.modules["numpy"]
+    name = "numpy.array" if isinstance(value, numpy.ndarray) else "numpy.scalar"
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if not kind or kind not in _ARRAY_KINDS:
+        raise UsageError(f"{at} holds a NumPy value of dtype {getattr(value, 'dtype', None)}; use numbers or text")
+    flat = numpy.ascontiguousarray(value).reshape(-1).view(numpy.uint8)
+    if not flat.flags.writeable:
+        flat = flat.copy()  # a tensor cannot share what may not be written
+    return {TAG: name, "dtype": value.dtype.str, "shape": list(value.shape), "value": keep(at, torch.from_numpy(flat))}
+
+
+def _defaultdict(value: Any, at: str) -> tuple[str, Any]:
+    factory = value.default_factory
+    name = getattr(factory, "__name__", "") if factory is not None else ""
+    if factory is not _FACTORIES.get(name):
+        raise UsageError(f"{at} is a defaultdict whose factory is no built-in type; return dict(…) from state_dict()")
+    return "defaultdict", [name, dict(value)]
+
+
+_ENCODERS: list[tuple[Any, Callable[[Any, str], tuple[str, Any]]]] = [
+    (defaultdict, _defaultdict),
+    (deque, lambda value, at: ("deque", [value.maxlen, list(value)])),
+    (frozenset, lambda value, at: ("frozenset", list(value))),
+    (PurePath, lambda value, at: ("path", str(value))),
+    (datetime, lambda value, at: ("datetime", value.isoformat())),
+    (date, lambda value, at: ("date", value.isoformat())),
+    (time, lambda value, at: ("time", value.isoformat())),
+    (timedelta, lambda value, at: ("timedelta", [value.days, value.seconds, value.microseconds])),
+    (argparse.Namespace, lambda value, at: ("argparse", vars(value))),
+    (types.SimpleNamespace, lambda value, at: ("namespace", vars(value))),
+]
+
+_DECODERS: dict[str, Callable[[Any], Any]] = {
+    "dict": dict,  # one that happens to have our tag among its keys
+    "defaultdict": lambda value: defaultdict(_FACTORIES.get(value[0]), value[1]),
+    "deque": lambda value: deque(value[1], value[0]),
+    "frozenset": frozenset,
+    "path": Path,
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+    "time": time.fromisoformat,
+    "timedelta": lambda value: timedelta(*value),
+    "argparse": lambda value: argparse.Namespace(**value),
+    "namespace": lambda value: types.SimpleNamespace(**value),
+}
+
+
+def _untagged(value: Mapping[str, Any]) -> Any:
+    name = value[TAG]
+    try:
+        if name in ("numpy.array", "numpy.scalar"):
+            return _numpy(value)
+        return _DECODERS[name](from_plain(value["value"]))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the checkpoint holds a malformed {name!r:.40}: {error}") from error
+
+
+def _numpy(value: Mapping[str, Any]) -> Any:
+    try:
+        import numpy
+    except ImportError:
+        raise CheckpointError("the checkpoint holds NumPy values; install numpy to restore it") from None
+    array = numpy.frombuffer(value["value"].numpy().tobytes(), numpy.dtype(value["dtype"])).reshape(value["shape"])
+    return array.copy() if value[TAG] == "numpy.array" else array[()]
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,140 @@
+"""The states of the random generators, and how they are put back on another machine."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+_ACCELERATORS = ("cuda", "xpu")
+
+
+def capture() -> dict[str, Any]:
+    """The states of Python, NumPy's global generator (if it is in use), PyTorch's CPU and initialised accelerators."""
+    import torch
+
+    states: dict[str, Any] = {"python": random.getstate(), "torch": torch.get_rng_state()}
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        states["numpy"] = _lists(numpy.random.get_state(legacy=False))
+    for name in _ACCELERATORS:
+        module = getattr(torch, name)
+        if module.is_initialized():  # asking one for its state would initialise it, in a forked child fatally
+            states[name] = module.get_rng_state_all()
+    if torch.backends.mps.is_available():
+        states["mps"] = [torch.mps.get_rng_state()]
+    return states
+
+
+def restore(saved: Mapping[str, Any] | None) -> list[str]:
+    """Put the states back; never raises. Returns a line for each that could not be, and the run goes on without it."""
+    if not isinstance(saved, Mapping) or not saved:
+        return ["the checkpoint holds no random states: shuffling and dropout start anew"]
+    notes = [_attempt(name, put, saved[name]) for name, put in _PUT.items() if name in saved]
+    notes += [_attempt_devices(name, saved.get(name)) for name in (*_ACCELERATORS, "mps")]
+    return [note for note in notes if note]
+
+
+class GeneratorState:
+    """Gives a generator of the user's own the `state_dict` and `load_state_dict` that every other part has."""
+
+    def __init__(self, generator: Any) -> None:
+        self._generator = generator
+
+    @staticmethod
+    def fits(value: object) -> bool:
+        """Whether it is a generator of PyTorch, NumPy or Python."""
+        import torch
+
+        numpy = sys.modules.get("numpy")
+        kinds = (random.Random, torch.Generator, *([numpy.random.Generator] if numpy is not None else []))
+        return isinstance(value, kinds)
+
+    def state_dict(self) -> dict[str, Any]:
+        if isinstance(self._generator, random.Random):
+            return {"python": self._generator.getstate()}
+        if hasattr(self._generator, "bit_generator"):
+            return {"numpy": self._generator.bit_generator.state}
+        return {"torch": self._generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if isinstance(self._generator, random.Random):
+            self._generator.setstate(_python(state["python"]))
+        elif hasattr(self._generator, "bit_generator"):
+            self._generator.bit_generator.state = state["numpy"]
+        else:
+            self._generator.set_state(state["torch"])
+
+
+def _lists(value: Any) -> Any:
+    """NumPy's state with lists for its arrays, so that it reads without NumPy."""
+    if isinstance(value, Mapping):
+        return {key: _lists(each) for key, each in value.items()}
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _attempt(name: str, put: Any, state: Any) -> str:
+    try:
+        put(state)
+    except Exception as error:  # noqa: BLE001  a state of another version is any error; the weights are worth more
+        return f"the random state of {name} could not be put back: {error}"
+    return ""
+
+
+def _attempt_devices(name: str, states: Any) -> str:
+    """As many of an accelerator's states as there are devices here, and a note when the numbers differ."""
+    here, saved = _device_count(name), len(states) if isinstance(states, list) else 0
+    note = _attempt(name, lambda each: _put_devices(name, each), states[:here]) if saved and here else ""
+    if note or here == saved or (not saved and not _in_use(name)):
+        return note
+    return f"the checkpoint holds the random states of {saved} {name} device(s), and {here} are here"
+
+
+def _device_count(name: str) -> int:
+    import torch
+
+    if name == "mps":
+        return int(torch.backends.mps.is_available())
+    return int(getattr(torch, name).device_count())
+
+
+def _in_use(name: str) -> bool:
+    import torch
+
+    return name in _ACCELERATORS and bool(getattr(torch, name).is_initialized())
+
+
+def _put_devices(name: str, states: list[Any]) -> None:
+    import torch
+
+    module = getattr(torch, name)
+    if name == "mps":
+        module.set_rng_state(states[0])
+        return
+    for device, state in enumerate(states):
+        module.set_rng_state(state, device)
+
+
+def _python(state: Any) -> tuple[Any, ...]:
+    version, words, gauss = state
+    return (version, tuple(words), gauss)
+
+
+def _put_python(state: Any) -> None:
+    random.setstate(_python(state))
+
+
+def _put_numpy(state: Any) -> None:
+    import numpy
+
+    numpy.random.set_state(state)
+
+
+def _put_torch(state: Any) -> None:
+    import torch
+
+    torch.set_rng_state(state)
+
+
+_PUT = {"python": _put_python, "numpy": _put_numpy, "torch": _put_torch}

@@ -1,0 +1,49 @@
+"""Which checkpoints are worth their space: the last ones, and the best ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from notifybot.checkpoints.manifest import Manifest, order
+from notifybot.errors import UsageError
+
+Mode = Literal["min", "max"]
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """A rule for a run's checkpoints: the names to keep. Raises UsageError for a rule that has no meaning."""
+
+    keep_last: int = 3
+    keep_best: int = 1
+    monitor: str | None = None
+    mode: Mode = "min"
+
+    def __post_init__(self) -> None:
+        for name in ("keep_last", "keep_best"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} must not be negative, it is {getattr(self, name)}")
+        if self.mode not in ("min", "max"):
+            raise UsageError(f'mode must be "min" or "max", it is {self.mode!r}')
+
+    def which(self, manifests: Iterable[Manifest]) -> set[str]:
+        """Return the names of the `keep_last` newest and the `keep_best` best checkpoints of one run."""
+        manifests = list(manifests)
+        newest = sorted(manifests, key=order, reverse=True)
+        return {each.file for each in (*newest[: self.keep_last], *self.ranked(manifests)[: self.keep_best])}
+
+    def ranked(self, manifests: Iterable[Manifest]) -> list[Manifest]:
+        """Return the checkpoints that can be compared by `monitor`, the best first; of equals the newer is better.
+
+        One without that metric, or with one that is not finite, is never best; nor is any where nothing is monitored.
+        """
+        sign = 1 if self.mode == "min" else -1
+        rated = [(sign * value, each) for each in manifests if math.isfinite(value := self._value(each))]
+        newest = sorted(rated, key=lambda pair: order(pair[1]), reverse=True)
+        return [each for _, each in sorted(newest, key=lambda pair: pair[0])]  # stable, so the newer of equals leads
+
+    def _value(self, manifest: Manifest) -> float:
+        return manifest.metrics.get(self.monitor, math.nan) if self.monitor is not None else math.nan

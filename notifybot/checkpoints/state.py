@@ -1,0 +1,257 @@
+"""What a training consists of: copied cheaply for a checkpoint, put back whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from notifybot.checkpoints import modules, randomness
+from notifybot.checkpoints.buffers import Buffers
+from notifybot.checkpoints.mismatch import Fit, optimizer_notes, optimizer_problems, other_kind
+from notifybot.checkpoints.payload import check_torch
+from notifybot.checkpoints.plain import from_plain, to_plain
+from notifybot.errors import CheckpointError, UsageError
+
+EXTRA_KEY = "extra_state_dicts"
+RANDOM_KEY = "random_states"
+
+_ABSENT = object()
+
+
+class Stateful(Protocol):
+    """What a part must be able to do, as PyTorch's own objects do."""
+
+    def state_dict(self) -> Any: ...
+
+    def load_state_dict(self, state_dict: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One object of the training, and the place of its state in a checkpoint."""
+
+    name: str
+    key: str
+    value: Any
+
+    @property
+    def at(self) -> str:
+        return f"{EXTRA_KEY}.{self.name}" if self.key == EXTRA_KEY else self.key
+
+    def state(self) -> Any:
+        return modules.state_of(self.value) if _is_module(self.value) else self.value.state_dict()
+
+    def saved_in(self, payload: Mapping[str, Any]) -> Any:
+        """Its state in a checkpoint; `_ABSENT` when that has none."""
+        if self.key != EXTRA_KEY:
+            return payload.get(self.key, _ABSENT)
+        extra = payload.get(EXTRA_KEY)
+        return extra.get(self.name, _ABSENT) if isinstance(extra, Mapping) else _ABSENT
+
+
+class Parts:
+    """The objects whose state makes a training go on: model, optimizer, scheduler, scaler, and any `extra` ones.
+
+    Each has `state_dict` and `load_state_dict`; a generator of PyTorch, NumPy or Python may stand in `extra` as well.
+    Raises UsageError naming the object that has neither, and CheckpointError for a PyTorch before 2.10.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Stateful,
+        optimizer: Stateful | None = None,
+        scheduler: Stateful | None = None,
+        scaler: Stateful | None = None,
+        extra: Mapping[str, object] | None = None,
+    ) -> None:
+        import torch
+
+        check_torch(torch.__version__)
+        given = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
+        self._parts = [
+            *(_part(name, f"{name}_state_dict", value) for name, value in given.items() if value is not None),
+            *(_part(name, EXTRA_KEY, value) for name, value in (extra or {}).items()),
+        ]
+        self._buffers = Buffers()
+
+    def check(self) -> None:
+        """Raise UsageError, naming the key path, for what could not be saved; and get the memory for a save ready.
+
+        A loader is not asked, because its `state_dict` starts its workers. An optimizer has no state yet: its memory
+        is made ready after its first step, by a thread.
+        """
+        self._get_ready()
+
+    def capture(self) -> dict[str, Any]:
+        """Copy the whole state to CPU memory, on the caller's thread; the caller adds epoch, loss and the rest.
+
+        Nothing in the copy is shared with the training. Its tensors are valid until the next `capture`, which
+        overwrites them. Keeps as much CPU memory as the state itself between saves (see `Buffers`).
+        """
+        self._buffers.start()
+        payload: dict[str, Any] = {}
+        for part in self._parts:
+            state = to_plain(part.state(), part.at, self._buffers.keep)
+            if part.key == EXTRA_KEY:
+                payload.setdefault(EXTRA_KEY, {})[part.name] = state
+            else:
+                payload[part.key] = state
+        payload[RANDOM_KEY] = to_plain(randomness.capture(), RANDOM_KEY, lambda _at, tensor: tensor)
+        self._buffers.finish()
+        return payload
+
+    def restore(self, payload: Mapping[str, Any]) -> list[str]:
+        """Put a checkpoint's state back; return notes on what is another than it was, and no reason to stop.
+
+        Raises CheckpointError that lists all that does not fit, before anything is changed.
+        """
+        loads, notes = self._fitted(payload)
+        self._buffers.forget()  # an optimizer on the CPU takes the payload's tensors as its own
+        with ExitStack() as undo:
+            for part, state in loads:
+                _load(part, state, undo)
+            undo.pop_all()
+        for part in self._parts:
+            if _is_loader(part.value):
+                part.value.state_dict()  # makes its iterator, which draws a seed: now, and not after the next line
+        notes += randomness.restore(from_plain(payload.get(RANDOM_KEY)))
+        with contextlib.suppress(UsageError):  # the next save tells it
+            self._get_ready()
+        return notes
+
+    def _fitted(self, payload: Mapping[str, Any]) -> tuple[list[tuple[_Part, Any]], list[str]]:
+        """Each part with the state to load, in the order of loading, and notes."""
+        loads, problems, notes = [], [], _unclaimed(self._parts, payload)
+        for part in self._parts:
+            saved = part.saved_in(payload)
+            if saved is _ABSENT:
+                problems.append(f"{part.name}: the checkpoint holds no {part.at}")
+                continue
+            fit = _fit(part, from_plain(saved))
+            problems += [f"{part.name}: {line}" for line in fit.problems]
+            notes += [f"{part.name}: {line}" for line in fit.notes]
+            if fit.state is not _ABSENT:
+                loads.append((part, fit.state))
+        if problems:
+            raise CheckpointError("\n- ".join(["the checkpoint does not fit, and nothing was changed:", *problems]))
+        return sorted(loads, key=lambda each: _turn(each[0].value)), notes
+
+    def _get_ready(self) -> None:
+        self._reserve([part for part in self._parts if not _is_loader(part.value)])
+        for part in self._parts:
+            if _is_optimizer(part.value) and not part.value.state:
+                self._reserve_after_step(part)
+
+    def _reserve(self, parts: list[_Part]) -> None:
+        reserved: list[Any] = []
+
+        def reserve(at: str, tensor: Any) -> Any:
+            reserved.extend(self._buffers.prepare(at, tensor))
+            return tensor
+
+        for part in parts:
+            to_plain(part.state(), part.at, reserve)
+        self._buffers.touch(reserved)
+
+    def _reserve_after_step(self, part: _Part) -> None:
+        def after(*_: object) -> None:
+            handle.remove()
+            with contextlib.suppress(
+                Exception
+            ):  # it only makes the first save faster, and that one tells what is wrong
+                self._reserve([part])
+
+        handle = part.value.register_step_post_hook(after)
+
+
+def _part(name: str, key: str, value: Any) -> _Part:
+    if randomness.GeneratorState.fits(value):
+        return _Part(name, key, randomness.GeneratorState(value))
+    lacking = [verb for verb in ("state_dict", "load_state_dict") if not callable(getattr(value, verb, None))]
+    if lacking:
+        where = f"extra[{name!r}]" if key == EXTRA_KEY else name
+        raise UsageError(
+            f"{where} is a {type(value).__name__} without {' and '.join(lacking)}; a checkpoint needs both"
+        )
+    return _Part(name, key, value)
+
+
+def _fit(part: _Part, saved: Any) -> Fit:
+    if part.key != EXTRA_KEY and not isinstance(saved, Mapping):
+        return Fit(saved, [f"{part.at} is a {type(saved).__name__}, not a dict"])
+    if _is_module(part.value):
+        return modules.fit(part.value, saved)
+    if _is_optimizer(part.value):
+        problems = optimizer_problems(part.value, saved)
+        return Fit(saved, problems, notes=[] if problems else optimizer_notes(part.value, saved))
+    if _is_scheduler(part.value):
+        return Fit(saved, other_kind(part.value.state_dict(), saved))
+    if _is_scaler(part.value) and part.value.is_enabled() and not saved:
+        return Fit(_ABSENT, notes=["was off when the checkpoint was written, and starts with its first scale"])
+    return Fit(saved)
+
+
+def _unclaimed(parts: list[_Part], payload: Mapping[str, Any]) -> list[str]:
+    """A note for each state that the checkpoint holds and nobody asked for."""
+    claimed = {part.at for part in parts}
+    extra = payload.get(EXTRA_KEY)
+    held = [key for key in map(str, payload) if key.endswith("_state_dict")]
+    held += [f"{EXTRA_KEY}.{name}" for name in extra] if isinstance(extra, Mapping) else []
+    return [f"the checkpoint also holds {key}, which was not asked for" for key in held if key not in claimed]
+
+
+def _turn(value: Any) -> int:
+    """Modules after what can be undone, because they cannot and are checked best; loaders last: they refuse nothing."""
+    return 1 if _is_module(value) else 2 if _is_loader(value) else 0
+
+
+def _load(part: _Part, state: Any, undo: ExitStack) -> None:
+    """Load it, and leave on `undo` how to go back. Raises CheckpointError naming the part."""
+    if not _is_module(part.value) and not _is_loader(part.value):
+        before = part.value.state_dict()
+        undo.callback(_go_back, part.value, before if _is_optimizer(part.value) else copy.deepcopy(before))
+    target = modules.unwrapped(part.value) if _is_module(part.value) else part.value
+    try:
+        target.load_state_dict(state)
+    except Exception as error:  # whatever a part's own code raises: its state does not fit
+        raise CheckpointError(f"{part.name} refused its state from the checkpoint: {error}") from error
+
+
+def _go_back(value: Any, before: Any) -> None:
+    with contextlib.suppress(Exception):  # a part that refuses its own state must not hide why it is asked to
+        value.load_state_dict(before)
+
+
+def _is_module(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, torch.nn.Module)
+
+
+def _is_optimizer(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, torch.optim.Optimizer)
+
+
+def _is_scheduler(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, torch.optim.lr_scheduler.LRScheduler)
+
+
+def _is_scaler(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, torch.amp.GradScaler)
+
+
+def _is_loader(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, torch.utils.data.DataLoader)

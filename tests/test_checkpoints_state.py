@@ -1,0 +1,865 @@
+"""Parts: what is copied, what is put back, what is refused; and the payload's file."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import io
+import os
+import pickle
+import struct
+import threading
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from torch import nn
+
+from notifybot.checkpoints.buffers import Buffers
+from notifybot.checkpoints.payload import check_torch, read_payload, write_payload
+from notifybot.checkpoints.plain import TAG, from_plain
+from notifybot.checkpoints.state import Parts
+from notifybot.errors import CheckpointError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class Kept:
+    """A part that keeps whatever it is given."""
+
+    def __init__(self, state: Any = None) -> None:
+        self.state = state
+
+    def state_dict(self) -> Any:
+        return self.state
+
+    def load_state_dict(self, state: Any) -> None:
+        self.state = state
+
+
+class Refusing(Kept):
+    """A part that lets nothing in."""
+
+    def load_state_dict(self, state: Any) -> None:
+        raise ValueError("not today")
+
+
+class Tied(nn.Module):  # type: ignore[misc]
+    """A model whose two layers are one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(4, 4, bias=False)
+        self.decoder = nn.Linear(4, 4, bias=False)
+        self.decoder.weight = self.encoder.weight
+
+
+def network() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+
+
+def trained(steps: int = 3) -> tuple[nn.Module, Any, Any]:
+    """A small model after some steps, with its optimizer and scheduler."""
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2)
+    for _ in range(steps):
+        step(model, optimizer)
+        scheduler.step()
+    return model, optimizer, scheduler
+
+
+def step(model: nn.Module, optimizer: Any) -> None:
+    optimizer.zero_grad()
+    model(torch.randn(5, 4)).sum().backward()
+    optimizer.step()
+
+
+def written(payload: dict[str, Any], path: Path) -> Path:
+    with path.open("wb") as file:
+        write_payload(payload, file)
+    return path
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two states are equal bit for bit."""
+    if isinstance(one, torch.Tensor):
+        return bool(one.dtype == other.dtype and torch.equal(one, other))
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+# What is saved
+
+
+def test_plain_pytorch_reads_the_file(tmp_path: Path) -> None:
+    """The file opens with `torch.load(weights_only=True)`, and each state is where PyTorch's users look for it."""
+    model, optimizer, scheduler = trained()
+    scaler = torch.amp.GradScaler("cpu")
+    payload = Parts(model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler).capture()
+
+    read = torch.load(written({**payload, "epoch": 3, "loss": 0.5}, tmp_path / "a.pt"), weights_only=True)
+
+    assert read["epoch"] == 3
+    assert same(read["model_state_dict"], model.state_dict())
+    assert same(read["optimizer_state_dict"], optimizer.state_dict())
+    assert same(read["scheduler_state_dict"], scheduler.state_dict())
+    assert same(read["scaler_state_dict"], scaler.state_dict())
+    network().load_state_dict(read["model_state_dict"])
+
+
+def test_only_what_was_given_is_saved() -> None:
+    """A training without scheduler and scaler has no empty places for them."""
+    assert set(Parts(model=network()).capture()) == {"model_state_dict", "random_states"}
+
+
+def test_the_copy_shares_nothing_with_the_training() -> None:
+    """Training on after a capture changes no value of the copy, tensor or not."""
+    model, optimizer, scheduler = trained()
+    noted = Kept({"seen": [1, [2]]})
+    parts = Parts(model=model, optimizer=optimizer, scheduler=scheduler, extra={"noted": noted})
+    payload = parts.capture()
+    before = copy.deepcopy(payload)
+
+    step(model, optimizer)
+    scheduler.step()
+    noted.state["seen"][1].append(3)
+
+    assert same(payload, before)
+
+
+def test_the_buffers_are_used_again() -> None:
+    """A second capture writes to the memory of the first, and holds the newer values."""
+    model, optimizer, _ = trained()
+    parts = Parts(model=model, optimizer=optimizer)
+    first = parts.capture()["optimizer_state_dict"]["state"][0]["exp_avg"]
+    step(model, optimizer)
+
+    second = parts.capture()["optimizer_state_dict"]["state"][0]["exp_avg"]
+
+    assert second is first
+    assert torch.equal(second, optimizer.state_dict()["state"][0]["exp_avg"])
+
+
+def test_a_buffer_of_another_shape_is_not_used_again() -> None:
+    """A tensor that grew or changed its type between two saves gets memory of its own."""
+    part = Kept({"queue": torch.zeros(3)})
+    parts = Parts(model=network(), extra={"part": part})
+    parts.capture()
+
+    for tensor in (torch.ones(5), torch.ones(5, dtype=torch.int64), torch.ones(1, 5).t()):
+        part.state = {"queue": tensor}
+        saved = parts.capture()["extra_state_dicts"]["part"]["queue"]
+        assert same(saved, tensor)
+
+
+def test_getting_ready_again_leaves_the_buffers_alone() -> None:
+    """Preparing while a copy is still being written changes no value of it, and reserves no second memory."""
+    model, optimizer, _ = trained()
+    parts = Parts(model=model, optimizer=optimizer)
+    payload = parts.capture()
+    before = copy.deepcopy(payload)
+
+    parts.check()
+    parts._buffers.start()  # waits for the thread that touches new memory
+
+    assert same(payload, before)
+    assert parts.capture()["model_state_dict"]["0.weight"] is payload["model_state_dict"]["0.weight"]
+
+
+def test_a_copy_waits_for_the_thread_that_touches_memory() -> None:
+    """Nothing is copied into a buffer that a thread may still be writing zeros to."""
+    gate = threading.Event()
+
+    class Slow:
+        nbytes = 0
+
+        def data_ptr(self) -> int:
+            gate.wait(30)
+            return 0
+
+    buffers = Buffers()
+    buffers.touch([Slow()])
+    starting = threading.Thread(target=buffers.start)
+    starting.start()
+
+    starting.join(0.05)
+    waited = starting.is_alive()
+    gate.set()
+    starting.join(30)
+
+    assert waited
+    assert not starting.is_alive()
+
+
+def test_a_copy_may_be_restored_from_and_shares_nothing_afterwards() -> None:
+    """After going back to a copy in memory, the next copy is as independent of the training as any."""
+    model, optimizer, _ = trained()
+    parts = Parts(model=model, optimizer=optimizer)
+    parts.restore(parts.capture())
+    payload = parts.capture()
+    before = copy.deepcopy(payload)
+
+    step(model, optimizer)
+
+    assert same(payload, before)
+
+
+def test_the_optimizers_memory_is_ready_after_its_first_step() -> None:
+    """The first save finds buffers that were reserved after the optimizer's first step."""
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters())
+    parts = Parts(model=model, optimizer=optimizer)
+    parts.check()
+
+    step(model, optimizer)
+
+    assert "optimizer_state_dict.state.0.exp_avg" in parts._buffers._kept
+    step(model, optimizer)
+    assert same(parts.capture()["optimizer_state_dict"], optimizer.state_dict())
+
+
+def test_memory_is_ready_after_a_restore() -> None:
+    """The first save of a resumed run is as cheap as any: its buffers are there."""
+    model, optimizer, _ = trained()
+    payload = Parts(model=model, optimizer=optimizer).capture()
+    parts = Parts(model=model, optimizer=optimizer)
+
+    parts.restore(payload)
+
+    ready = parts._buffers._kept["optimizer_state_dict.state.0.exp_avg"]
+    assert parts.capture()["optimizer_state_dict"]["state"][0]["exp_avg"] is ready
+
+
+def test_tied_weights_are_saved_once(tmp_path: Path) -> None:
+    """Two names of one weight take the room of one, and both are right when restored."""
+    model = Tied()
+    payload = Parts(model=model).capture()
+    state = payload["model_state_dict"]
+    assert state["encoder.weight"] is state["decoder.weight"]
+    fresh = Tied()
+
+    Parts(model=fresh).restore(read_payload(written(payload, tmp_path / "a.pt")))
+
+    assert torch.equal(fresh.decoder.weight, model.encoder.weight)
+    assert fresh.decoder.weight is fresh.encoder.weight
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.arange(12.0).reshape(3, 4).t(),
+        torch.arange(24.0).reshape(1, 2, 3, 4).to(memory_format=torch.channels_last),
+        torch.arange(100.0)[10:13],
+        torch.ones(1).expand(5),
+        torch.zeros(0, 3),
+        torch.tensor(2.5),
+        torch.tensor([1 + 2j]).conj(),
+        torch.tensor([1.5], dtype=torch.bfloat16),
+        torch.tensor([True, False]),
+    ],
+    ids=["transposed", "channels last", "a view", "expanded", "empty", "a number", "conjugate", "bfloat16", "booleans"],
+)
+def test_tensors_of_every_layout_come_back(tensor: torch.Tensor, tmp_path: Path) -> None:
+    """A tensor's values, shape and type survive, however it lies in memory."""
+    parts = Parts(model=network(), extra={"part": Kept({"value": tensor})})
+
+    read = read_payload(written(parts.capture(), tmp_path / "a.pt"))
+
+    assert same(read["extra_state_dicts"]["part"]["value"], tensor)
+
+
+def test_a_small_view_does_not_bring_its_whole_storage(tmp_path: Path) -> None:
+    """Three numbers of a large tensor are saved as three numbers."""
+    parts = Parts(model=nn.Identity(), extra={"part": Kept({"value": torch.zeros(1_000_000)[:3]})})
+
+    assert written(parts.capture(), tmp_path / "a.pt").stat().st_size < 100_000
+
+
+# Values that are no tensors
+
+_NUMPY = numpy.arange(6, dtype=">i2").reshape(2, 3)
+_PLAIN = [
+    (numpy.float64(0.1), "numpy.float64"),
+    (numpy.bool_(True), "numpy.bool"),
+    (numpy.datetime64("2026-01-02"), "numpy.datetime64"),
+    (Path("a") / "b", "pathlib"),
+    (datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC), "datetime"),
+    (date(2026, 1, 2), "date"),
+    (timedelta(days=1, microseconds=5), "timedelta"),
+    (argparse.Namespace(lr=0.1, path=Path("x")), "Namespace"),
+    (deque([1, 2], maxlen=3), "deque"),
+    (frozenset({1, 2}), "frozenset"),
+    ({1, 2}, "set"),
+    (Counter("hello"), "Counter"),
+    (OrderedDict(b=1, a=2), "OrderedDict"),
+    ((1, (2, [3.0, None])), "tuple"),
+    (torch.float16, "dtype"),
+    (torch.Size([1, 2]), "Size"),
+    (2**200, "a large int"),
+    (bytearray(b"\x00\xff"), "bytearray"),
+    ({"nested": {TAG: "path"}}, "our own tag"),
+]
+
+
+@pytest.mark.parametrize("value", [each[0] for each in _PLAIN], ids=[each[1] for each in _PLAIN])
+def test_values_come_back_as_they_were(value: Any, tmp_path: Path) -> None:
+    """What a safe load refuses is written as something it accepts, and restored as the type it was."""
+    part = Kept({"value": value})
+    parts = Parts(model=nn.Identity(), extra={"part": part})
+    payload = read_payload(written(parts.capture(), tmp_path / "a.pt"))
+    part.state = None
+
+    parts.restore(payload)
+
+    assert part.state == {"value": value}
+    assert type(part.state["value"]) is type(value)
+
+
+def test_arrays_come_back_with_their_type_and_shape(tmp_path: Path) -> None:
+    """NumPy arrays keep shape and byte order, and belong to the part alone."""
+    frozen = _NUMPY.copy()
+    frozen.flags.writeable = False
+    part = Kept({"array": _NUMPY, "frozen": frozen, "none": numpy.zeros((0, 2)), "point": numpy.array(3.0)})
+    parts = Parts(model=nn.Identity(), extra={"part": part})
+    before = copy.deepcopy(part.state)
+    payload = read_payload(written(parts.capture(), tmp_path / "a.pt"))
+
+    parts.restore(payload)
+
+    for name, array in before.items():
+        assert part.state[name].dtype == array.dtype
+        assert part.state[name].shape == array.shape
+        assert numpy.array_equal(part.state[name], array)
+    part.state["array"][0, 0] = 7
+
+
+def test_a_defaultdict_keeps_its_factory(tmp_path: Path) -> None:
+    """A defaultdict of a built-in type is one again."""
+    part = Kept(defaultdict(list, {"a": [1]}))
+    parts = Parts(model=nn.Identity(), extra={"part": part})
+
+    parts.restore(read_payload(written(parts.capture(), tmp_path / "a.pt")))
+
+    assert part.state == {"a": [1]}
+    assert part.state["new"] == []
+
+
+class Odd:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        ({"a": [1, {"b": Odd()}]}, "extra_state_dicts.part.a[1].b holds"),
+        ({"a": lambda: 1}, "extra_state_dicts.part.a holds"),
+        ({Odd: 1}, "extra_state_dicts.part has the key"),
+        ({"a": defaultdict(lambda: 1)}, "extra_state_dicts.part.a is a defaultdict"),
+        ({"a": numpy.array([Odd()])}, "extra_state_dicts.part.a holds a NumPy value of dtype object"),
+        ({"a": torch.empty(3, device="meta")}, "extra_state_dicts.part.a is on the meta device"),
+        ({"a": torch.eye(2).to_sparse()}, "extra_state_dicts.part.a is a sparse"),
+    ],
+    ids=["a class", "a function", "a key", "a factory", "objects", "meta", "sparse"],
+)
+def test_what_cannot_be_saved_is_named_before_the_training(value: Any, where: str) -> None:
+    """`check` and `capture` name the exact place of a value that would not load again."""
+    parts = Parts(model=nn.Identity(), extra={"part": Kept(value)})
+
+    for attempt in (parts.check, parts.capture):
+        with pytest.raises(UsageError) as caught:
+            attempt()
+        assert str(caught.value).startswith(where)
+
+
+def test_a_state_that_holds_itself_is_named() -> None:
+    """A circle is an error with a place, and not an endless walk."""
+    circle: dict[str, Any] = {}
+    circle["me"] = circle
+
+    with pytest.raises(UsageError, match=r"extra_state_dicts\.part\.me.*holds itself"):
+        Parts(model=nn.Identity(), extra={"part": Kept(circle)}).check()
+
+
+def test_a_part_without_state_is_named() -> None:
+    """An object that has no state is refused at once, by the name it was given."""
+    with pytest.raises(UsageError, match=r"extra\['sampler'\] is a list without state_dict and load_state_dict"):
+        Parts(model=network(), extra={"sampler": []})
+
+
+def test_the_file_holds_nothing_that_would_not_load(tmp_path: Path) -> None:
+    """A value that the caller adds is checked as well, when it is written and not when it is needed."""
+    with pytest.raises(UsageError, match=r"checkpoint\.run\.at"):
+        write_payload({"run": {"at": Odd()}}, io.BytesIO())
+
+
+def test_a_lazy_module_is_named_when_it_is_saved_too_early() -> None:
+    """A module that has not seen a batch passes the check before the training, and has nothing to save yet."""
+    parts = Parts(model=nn.LazyLinear(3))
+
+    parts.check()
+
+    with pytest.raises(UsageError, match=r"model_state_dict\.weight has no content yet"):
+        parts.capture()
+
+
+def test_a_lazy_module_takes_its_shape_from_the_checkpoint() -> None:
+    """Weights of any shape fit a module that has not seen a batch."""
+    model, fresh = nn.Linear(2, 3), nn.LazyLinear(3)
+
+    Parts(model=fresh).restore(Parts(model=model).capture())
+
+    assert same(fresh.state_dict(), model.state_dict())
+
+
+# Restore
+
+
+def test_everything_is_put_back(tmp_path: Path) -> None:
+    """Fresh objects hold exactly the state that was saved, in memory that is theirs."""
+    model, optimizer, scheduler = trained()
+    path = written(Parts(model=model, optimizer=optimizer, scheduler=scheduler).capture(), tmp_path / "a.pt")
+    fresh, other, schedule = trained(steps=1)
+    parts = Parts(model=fresh, optimizer=other, scheduler=schedule)
+    parts.capture()
+
+    assert parts.restore(read_payload(path)) == []
+
+    assert same(fresh.state_dict(), model.state_dict())
+    assert same(other.state_dict(), optimizer.state_dict())
+    assert same(schedule.state_dict(), scheduler.state_dict())
+    payload = parts.capture()
+    step(fresh, other)
+    assert same(payload["optimizer_state_dict"], optimizer.state_dict())
+
+
+class Versioned(nn.Linear):  # type: ignore[misc]
+    """A layer that notes which version of itself the weights come from."""
+
+    _version = 3
+    seen: Any = None
+
+    def _load_from_state_dict(self, state: Any, prefix: str, metadata: Any, *rest: Any) -> None:
+        self.seen = metadata.get("version")
+        super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("wrap", [lambda model: model, lambda model: with_compiled_part(model)], ids=["plain", "part"])
+def test_the_versions_of_modules_are_kept(wrap: Callable[[nn.Module], nn.Module], tmp_path: Path) -> None:
+    """A layer's version, which decides how old weights are read, reaches it from the file, compiled or not."""
+    read = read_payload(written(Parts(model=nn.Sequential(Versioned(1, 1))).capture(), tmp_path / "a.pt"))
+    layer = Versioned(1, 1)
+
+    Parts(model=wrap(nn.Sequential(layer))).restore(read)
+
+    assert layer.seen == 3
+
+
+def snapshot(*parts: Any) -> Any:
+    return copy.deepcopy([part.state_dict() for part in parts])
+
+
+def test_all_that_does_not_fit_is_listed_and_nothing_is_changed() -> None:
+    """The error names what is missing, what is too much, other shapes, other groups and what is absent."""
+    saved_from = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+    payload = Parts(model=saved_from, optimizer=torch.optim.Adam(saved_from.parameters())).capture()
+    model = nn.ModuleDict({"0": nn.Linear(5, 8), "2": nn.Linear(8, 2)})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2)
+    before = snapshot(model, optimizer, scheduler)
+
+    with pytest.raises(CheckpointError) as caught:
+        Parts(model=model, optimizer=optimizer, scheduler=scheduler).restore(payload)
+
+    text = str(caught.value)
+    assert "model: 2 missing in the checkpoint: 2.weight, 2.bias" in text
+    assert "model: 2 not in the model: 1.weight, 1.bias" in text
+    assert "0.weight is [8, 4] there, [8, 5] here" in text
+    assert "optimizer: group 0: of another kind: the checkpoint has amsgrad, betas" in text
+    assert "scheduler: the checkpoint holds no scheduler_state_dict" in text
+    assert same(before, snapshot(model, optimizer, scheduler))
+
+
+def test_long_lists_are_cut() -> None:
+    """The first ten names stand for all, and the rest are counted."""
+    payload = Parts(model=nn.Sequential(*[nn.Linear(1, 1) for _ in range(8)])).capture()
+
+    with pytest.raises(CheckpointError, match=r"16 not in the model: 0\.weight, .*4\.bias and 6 more$"):
+        Parts(model=nn.Identity()).restore(payload)
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda model: torch.optim.Adam([{"params": [each]} for each in model.parameters()]), "1 parameter groups"),
+        (lambda model: torch.optim.Adam(list(model.parameters())[:-1]), "group 0 has 6 parameters in the checkpoint"),
+        (lambda model: torch.optim.Adam(list(model.parameters())[::-1]), "of another shape: exp_avg of parameter 0"),
+    ],
+    ids=["groups", "count", "order"],
+)
+def test_an_optimizer_over_other_parameters_is_refused(build: Callable[[nn.Module], Any], words: str) -> None:
+    """Groups, numbers of parameters and their order must be those of the checkpoint."""
+    model, optimizer, _ = trained()
+    payload = Parts(model=model, optimizer=optimizer).capture()
+    fresh = network()
+
+    with pytest.raises(CheckpointError, match=words):
+        Parts(model=fresh, optimizer=build(fresh)).restore(payload)
+
+
+def test_a_setting_that_the_checkpoint_replaces_is_noted() -> None:
+    """A learning rate that was changed in the program is told to have no effect; one that a scheduler moved is not."""
+    model, optimizer, scheduler = trained()
+    payload = Parts(model=model, optimizer=optimizer, scheduler=scheduler).capture()
+    fresh = network()
+    changed = torch.optim.Adam(fresh.parameters(), lr=0.2, weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.StepLR(changed, 2)
+
+    notes = Parts(model=fresh, optimizer=changed, scheduler=schedule).restore(payload)
+
+    assert notes == ["optimizer: group 0: initial_lr is 0.1 as in the checkpoint, not 0.2"]
+    alone = network()
+    payload = Parts(model=alone, optimizer=torch.optim.SGD(alone.parameters(), lr=0.1)).capture()
+    notes = Parts(model=alone, optimizer=torch.optim.SGD(alone.parameters(), lr=0.5)).restore(payload)
+    assert notes == ["optimizer: group 0: lr is 0.1 as in the checkpoint, not 0.5"]
+
+
+def test_memory_that_cannot_be_made_ready_does_not_stop_a_step() -> None:
+    """An optimizer whose state cannot be saved is told of by the save, not by the step before it."""
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    parts = Parts(model=model, optimizer=optimizer)
+    parts.check()
+    optimizer.state[model[0].weight]["odd"] = Odd()
+
+    step(model, optimizer)
+
+    with pytest.raises(UsageError, match=r"optimizer_state_dict\.state\.0\.odd holds"):
+        parts.capture()
+
+
+def test_another_scheduler_is_refused() -> None:
+    """The state of one kind of scheduler is not poured into another."""
+    model, optimizer, scheduler = trained()
+    payload = Parts(model=model, optimizer=optimizer, scheduler=scheduler).capture()
+    other = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
+
+    with pytest.raises(CheckpointError, match=r"scheduler: of another kind: the checkpoint has gamma, step_size"):
+        Parts(model=model, optimizer=optimizer, scheduler=other).restore(payload)
+
+
+def test_a_part_that_refuses_undoes_the_others() -> None:
+    """When a part's own code raises, the parts before it are as they were, and the weights are untouched."""
+    model, optimizer, scheduler = trained()
+    parts = {"ours": Kept("new"), "refusing": Kept({"a": 1})}
+    payload = Parts(model=model, optimizer=optimizer, scheduler=scheduler, extra=parts).capture()
+    fresh, other, schedule = trained(steps=1)
+    ours, refusing = Kept("old"), Refusing({"a": 0})
+    before = snapshot(fresh, other, schedule, ours, refusing)
+    here = Parts(model=fresh, optimizer=other, scheduler=schedule, extra={"ours": ours, "refusing": refusing})
+
+    with pytest.raises(CheckpointError, match="refusing refused its state from the checkpoint: not today"):
+        here.restore(payload)
+    assert same(before, snapshot(fresh, other, schedule, ours, refusing))
+
+
+def test_a_state_that_nobody_asked_for_is_noted() -> None:
+    """Leaving out the scheduler is allowed, and said."""
+    model, optimizer, scheduler = trained()
+    payload = Parts(model=model, optimizer=optimizer, scheduler=scheduler, extra={"a": Kept({})}).capture()
+
+    notes = Parts(model=model, optimizer=optimizer).restore(payload)
+
+    assert notes == [
+        "the checkpoint also holds scheduler_state_dict, which was not asked for",
+        "the checkpoint also holds extra_state_dicts.a, which was not asked for",
+    ]
+
+
+def test_weights_of_another_type_are_converted_and_noted() -> None:
+    """Half-precision weights fit a full-precision model, with a note."""
+    payload = Parts(model=nn.Linear(2, 2).half()).capture()
+
+    notes = Parts(model=nn.Linear(2, 2)).restore(payload)
+
+    assert notes == ["model: 2 converted to the model's own type: weight torch.float16 → torch.float32, "
+                     "bias torch.float16 → torch.float32"]  # fmt: skip
+
+
+def test_a_scaler_that_was_off_starts_anew() -> None:
+    """A checkpoint of a machine without mixed precision is gone on from where there is some."""
+    payload = Parts(model=network(), scaler=torch.amp.GradScaler("cpu", enabled=False)).capture()
+    scaler = torch.amp.GradScaler("cpu")
+
+    notes = Parts(model=network(), scaler=scaler).restore({**payload, "model_state_dict": network().state_dict()})
+
+    assert notes == ["scaler: was off when the checkpoint was written, and starts with its first scale"]
+    assert scaler.get_scale() == 65536.0
+
+
+def test_the_founding_snippets_file_is_gone_on_from(tmp_path: Path) -> None:
+    """A file written by hand, with model, epoch, optimizer and loss alone, restores; random states are noted absent."""
+    model, optimizer, _ = trained()
+    torch.save(
+        {
+            "model_state_dict": model.state_dict(),
+            "epoch": 7,
+            "optimizer_state_dict": optimizer.state_dict(),
+            "loss": torch.tensor(0.25),
+        },
+        tmp_path / "checkpoint_epoch7_0.25.pt",
+    )
+    fresh, other, _ = trained(steps=1)
+
+    notes = Parts(model=fresh, optimizer=other).restore(read_payload(tmp_path / "checkpoint_epoch7_0.25.pt"))
+
+    assert notes == ["the checkpoint holds no random states: shuffling and dropout start anew"]
+    assert same(fresh.state_dict(), model.state_dict())
+    assert same(other.state_dict(), optimizer.state_dict())
+
+
+# Wrapped models
+
+
+class Wrapper(nn.Module):  # type: ignore[misc]
+    """A user's own module, whose only child has the name that the parallel wrappers use."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+
+def compiled(model: nn.Module) -> Any:
+    return torch.compile(model, backend="eager")
+
+
+def with_compiled_part(model: nn.Module) -> nn.Module:
+    model[0] = compiled(model[0])
+    return model
+
+
+_WRAPPINGS: dict[str, Callable[[nn.Module], Any]] = {
+    "plain": lambda model: model,
+    "parallel": nn.DataParallel,
+    "compiled": compiled,
+    "compiled parallel": lambda model: compiled(nn.DataParallel(model)),
+    "parallel compiled": lambda model: nn.DataParallel(compiled(model)),
+    "a compiled part": with_compiled_part,
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("there", _WRAPPINGS)
+@pytest.mark.parametrize("here", _WRAPPINGS)
+def test_a_file_moves_between_wrapped_and_plain_models(there: str, here: str) -> None:
+    """Whatever either model is wrapped in, the file has the inner names, and the weights arrive."""
+    plain = network()
+    expected = copy.deepcopy(plain.state_dict())
+    payload = Parts(model=_WRAPPINGS[there](plain)).capture()
+    fresh = network()
+
+    assert list(payload["model_state_dict"]) == list(expected)
+    assert Parts(model=_WRAPPINGS[here](fresh)).restore(payload) == []
+
+    assert same(list(fresh.state_dict().values()), list(expected.values()))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_files_with_a_wrappers_names_are_accepted(prefix: str) -> None:
+    """A file that was saved by hand from inside a wrapper fits the plain model."""
+    model, fresh = network(), network()
+    state = {prefix + name: value for name, value in model.state_dict().items()}
+
+    Parts(model=fresh).restore({"model_state_dict": state})
+
+    assert same(fresh.state_dict(), model.state_dict())
+
+
+def test_a_users_own_module_named_module_keeps_its_names() -> None:
+    """A child that is called `module` is no wrapper: its names stay, and a bare file of the child fits as well."""
+    model = Wrapper(network())
+    payload = Parts(model=model).capture()
+    fresh = Wrapper(network())
+
+    Parts(model=fresh).restore(payload)
+    assert same(fresh.state_dict(), model.state_dict())
+
+    Parts(model=fresh).restore({"model_state_dict": network().state_dict()})
+    assert next(iter(payload["model_state_dict"])) == "module.0.weight"
+
+
+# The file
+
+
+class Spy:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (os.mkdir, (str(self.path),))
+
+
+def bare_pickle(value: Any, path: Path) -> None:
+    path.write_bytes(pickle.dumps(value, protocol=2))
+
+
+@pytest.mark.parametrize("save", [torch.save, bare_pickle], ids=["in a zip", "a bare pickle"])
+@pytest.mark.parametrize("forced", ["", "1"], ids=["as usual", "unsafe loads asked for"])
+def test_a_hostile_file_is_refused_and_runs_nothing(
+    save: Callable[[Any, Path], None], forced: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pickle with a side effect is a CheckpointError, and the side effect does not happen."""
+    if forced:
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", forced)
+    trap = tmp_path / "trap"
+    save({"model_state_dict": Spy(trap)}, tmp_path / "a.pt")
+
+    with pytest.raises(CheckpointError, match=r"a\.pt is refused, and nothing of it was run: it holds posix\.mkdir"):
+        read_payload(tmp_path / "a.pt")
+    assert not trap.exists()
+
+
+def test_a_pickled_whole_model_is_refused(tmp_path: Path) -> None:
+    """A file of `torch.save(model)` is code, and refused with what it holds."""
+    torch.save(network(), tmp_path / "a.pt")
+
+    with pytest.raises(CheckpointError, match=r"refused.*torch\.nn\.modules"):
+        read_payload(tmp_path / "a.pt")
+
+
+def truncated(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda _: b"", "is empty or cut short"),
+        (truncated, "is cut short|is damaged"),
+        (lambda _: b"not a checkpoint at all", "refused|damaged"),
+        (lambda content: content[:64] + bytes(64) + content[128:], "damaged|refused"),
+        (lambda _: struct.pack("<Q", 4) + b"{}  ", "damaged|refused"),
+        (lambda _: pickle.dumps([1], protocol=2), "damaged|refused|holds list"),
+    ],
+    ids=["empty", "truncated", "text", "a hole at the start", "safetensors", "a list"],
+)
+def test_what_is_no_checkpoint_is_one_clear_error(spoil: Callable[[bytes], bytes], words: str, tmp_path: Path) -> None:
+    """Whatever is wrong with a file, the reader raises CheckpointError with its name."""
+    path = written(Parts(model=network()).capture(), tmp_path / "a.pt")
+    path.write_bytes(spoil(path.read_bytes()))
+
+    with pytest.raises(CheckpointError, match=rf"a\.pt.*({words})"):
+        read_payload(path)
+
+
+def test_a_missing_file_and_a_foreign_content_are_named(tmp_path: Path) -> None:
+    """A path without a file, and a file without a dict, are told apart."""
+    with pytest.raises(CheckpointError, match=r"a\.pt cannot be read: No such file"):
+        read_payload(tmp_path / "a.pt")
+    torch.save(torch.zeros(3), tmp_path / "b.pt")
+    with pytest.raises(CheckpointError, match=r"b\.pt holds Tensor, not a dict"):
+        read_payload(tmp_path / "b.pt")
+
+
+@pytest.mark.parametrize(
+    "payload", [{}, {"model_state_dict": 3}, {"model_state_dict": None}, {"model_state_dict": {1: 2}}], ids=str
+)
+def test_a_dict_without_weights_is_refused(payload: dict[str, Any]) -> None:
+    """A payload that holds no weights says so."""
+    with pytest.raises(CheckpointError, match=r"model: .*(model_state_dict|no text)"):
+        Parts(model=network()).restore(payload)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {TAG: "no such kind", "value": 1},
+        {TAG: ["not", "text"], "value": 1},
+        {TAG: "path"},
+        {TAG: "datetime", "value": "yesterday"},
+        {TAG: "numpy.array", "dtype": "O", "shape": [1], "value": torch.zeros(8, dtype=torch.uint8)},
+        {TAG: "numpy.array", "dtype": "<f8", "shape": [9], "value": torch.zeros(8, dtype=torch.uint8)},
+    ],
+    ids=["kind", "no text", "no value", "value", "objects", "shape"],
+)
+def test_malformed_tags_are_an_error_of_the_checkpoint(value: Any) -> None:
+    """A tag that says what cannot be is a CheckpointError."""
+    with pytest.raises(CheckpointError, match="malformed"):
+        from_plain({"a": [value]})
+
+
+@pytest.mark.parametrize(
+    ("version", "accepted"),
+    [("2.5.1", False), ("2.9.1+cu128", False), ("1.13", False), ("2.10.0", True), ("2.10.0a0+git1", True),
+     ("2.13.0+cpu", True), ("3.0", True)],
+)  # fmt: skip
+def test_an_old_pytorch_is_refused_with_the_reason(version: str, accepted: bool) -> None:
+    """A PyTorch that a checkpoint can take over is refused, with the flaw and the remedy."""
+    if accepted:
+        check_torch(version)
+        return
+    with pytest.raises(CheckpointError, match=r"CVE-2025-32434.*CVE-2026-24747.*Install torch>=2\.10"):
+        check_torch(version)
+
+
+def test_an_old_pytorch_neither_reads_nor_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refusal comes before the file is opened, and before the first epoch."""
+    path = written(Parts(model=network()).capture(), tmp_path / "a.pt")
+    monkeypatch.setattr(torch, "__version__", "2.9.1")
+
+    with pytest.raises(CheckpointError, match=r"2\.9\.1"):
+        read_payload(path)
+    with pytest.raises(CheckpointError, match=r"2\.9\.1"):
+        Parts(model=network())
+
+
+class Full(io.RawIOBase):
+    """A disk that is full after so many bytes, and takes at most a thousand at once."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.content = b""
+
+    def write(self, content: Any) -> int:
+        if len(self.content) >= self.room:
+            raise OSError(28, "No space left on device")
+        part = bytes(content)[:1000]
+        self.content += part
+        return len(part)
+
+
+@pytest.mark.parametrize("room", [0, 1, 5_000, 40_000])
+def test_a_full_disk_is_its_own_error(room: int) -> None:
+    """An error of the file comes out as itself, not as one of the writer that met it."""
+    payload = Parts(model=nn.Linear(100, 100)).capture()
+
+    with pytest.raises(OSError, match="No space left"):
+        write_payload(payload, Full(room))  # type: ignore[arg-type]
+
+
+def test_a_file_that_takes_a_part_gets_the_rest(tmp_path: Path) -> None:
+    """A raw file that writes less than it is given still ends up whole."""
+    payload = Parts(model=nn.Linear(100, 100)).capture()
+    file = Full(10**9)
+
+    write_payload(payload, file)  # type: ignore[arg-type]
+
+    (tmp_path / "a.pt").write_bytes(file.content)
+    assert same(read_payload(tmp_path / "a.pt")["model_state_dict"], payload["model_state_dict"])
