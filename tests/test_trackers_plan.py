@@ -55,6 +55,23 @@ def test_a_key_in_the_netrc_file_counts(host: str, used: bool, tmp_path: Path) -
     assert ("wandb" in planned()) is used
 
 
+def test_the_netrc_file_may_be_elsewhere(tmp_path: Path) -> None:
+    """As for W&B, a variable names it; then no other file counts."""
+    (tmp_path / "elsewhere").write_text("machine wandb.example.com login user password canary\n")
+    place = {"NETRC": str(tmp_path / "elsewhere"), "WANDB_BASE_URL": "https://wandb.example.com:8443/"}
+
+    assert "wandb" in planned(place)
+    assert "wandb" not in planned({**place, "NETRC": str(tmp_path / "nowhere")})
+
+
+@pytest.mark.parametrize("content", [b"api.wandb.ai canary\n", b"machine api.wandb.ai\n", b"\xff"])
+def test_a_netrc_file_that_cannot_be_read_holds_no_key(content: bytes, tmp_path: Path) -> None:
+    """A slip in it must not keep a run from starting."""
+    (tmp_path / ".netrc").write_bytes(content)
+
+    assert "wandb" not in planned()
+
+
 def test_the_settings_file_counts(tmp_path: Path) -> None:
     """`wandb offline` writes it; the environment goes before it."""
     (tmp_path / "settings").write_text("[default]\nmode = offline\n")
@@ -115,7 +132,7 @@ def test_planning_imports_nothing_heavy() -> None:
         "from notifybot.config import Config\n"
         "from notifybot.trackers import TrackerThread, plan_trackers\n"
         "plan_trackers(Config(), {'WANDB_MODE': 'offline'})\n"
-        "print(sorted({'torch', 'tensorboard', 'wandb', 'numpy'} & set(sys.modules)))\n"
+        "print(sorted({'torch', 'tensorboard', 'wandb', 'numpy', 'requests'} & set(sys.modules)))\n"
     )
 
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -16,6 +16,7 @@ class TrackerContext:
 
     `purge_from` is the first epoch of a resumed session: what an earlier session wrote from there on is void.
     `replay` are this run's earlier events that the tracker may have missed when its process was killed.
+    `wandb_artifacts` also sends every checkpoint to W&B, which reads, copies and uploads all of it each time.
     """
 
     run: RunRef
@@ -23,6 +24,7 @@ class TrackerContext:
     params: dict[str, Param] = field(default_factory=dict)
     purge_from: int | None = None
     replay: tuple[Event, ...] = ()
+    wandb_artifacts: bool = False
 
 
 class Tracker(Protocol):

@@ -6,11 +6,14 @@ import errno
 import json
 import math
 import os
+from collections.abc import Callable
+from datetime import datetime
 from io import FileIO
 from pathlib import Path
 from typing import Any, assert_never
 
 from notifybot.events import (
+    EPOCH_FINISHED,
     AlertRaised,
     CheckpointSaved,
     EpochFinished,
@@ -21,7 +24,7 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
-from notifybot.model import Status
+from notifybot.model import Checkpoint, Metric, Progress, RunRef, Severity, Status
 from notifybot.redaction import redact
 from notifybot.trackers.base import TrackerContext
 
@@ -79,6 +82,56 @@ class JsonlTracker:
             raise
 
 
+def events_in(folder: Path, run: RunRef) -> tuple[Event, ...]:
+    """Read back the events that the file in a run's folder holds, in their order; others' lines are left out.
+
+    When a machine is lost, so is what its database knew: from these the other trackers can be made good.
+    Raises OSError.
+    """
+    try:
+        lines = (folder / FILE_NAME).read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return ()
+    found = (_event(_read(line), run) for line in lines if line.endswith(b"\n"))
+    return tuple(event for event in found if event is not None)
+
+
+def _event(row: dict[str, Any], run: RunRef) -> Event | None:
+    reader = _READERS.get(str(row.get("kind")))
+    try:
+        fact = {"id": str(row["id"]), "run": run, "at": datetime.fromisoformat(row["at"])}
+        return None if reader is None else reader(fact, row)
+    except (KeyError, TypeError, ValueError, AttributeError):  # edited by hand, or written by somebody else
+        return None
+
+
+def _epoch(fact: dict[str, Any], row: dict[str, Any]) -> EpochFinished:
+    progress = Progress(
+        epoch=row["epoch"],
+        done=int(row["done"]),
+        total=row["total"],
+        metrics={str(name): Metric(float(value)) for name, value in row["metrics"].items()},
+        epoch_s=row["epoch_s"],
+        elapsed_s=float(row["elapsed_s"]),
+    )
+    return EpochFinished(**fact, progress=progress, new_best=row["new_best"])
+
+
+_READERS: dict[str, Callable[[dict[str, Any], dict[str, Any]], Event]] = {
+    "run_started": lambda fact, row: RunStarted(
+        **fact, attempt=int(row["attempt"]), total=row["total"], params=row["params"]
+    ),
+    "epoch_finished": _epoch,
+    "checkpoint_saved": lambda fact, row: CheckpointSaved(
+        **fact, checkpoint=Checkpoint(row["path"], row["epoch"], row["size_bytes"])
+    ),
+    "alert_raised": lambda fact, row: AlertRaised(
+        **fact, title=row["title"], text=row["text"], severity=Severity(row["severity"])
+    ),
+    "run_ended": lambda fact, row: RunEnded(**fact, status=Status(row["status"]), error=row["error"]),
+}
+
+
 def _fields(event: Event) -> dict[str, Any] | None:
     """What a line says beside its kind, id and time; None for what the watchdog says about a run."""
     match event:
@@ -128,10 +181,7 @@ def _read(line: bytes) -> dict[str, Any]:
 def _superseded(row: dict[str, Any], purge_from: int | None) -> bool:
     epoch = row.get("epoch")
     return (
-        purge_from is not None
-        and row.get("kind") == "epoch_finished"
-        and isinstance(epoch, int)
-        and epoch >= purge_from
+        purge_from is not None and row.get("kind") == EPOCH_FINISHED and isinstance(epoch, int) and epoch >= purge_from
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import configparser
 import logging
+import netrc
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-
-from requests.utils import get_netrc_auth
+from urllib.parse import urlsplit
 
 from notifybot.config import Config, Switch
 from notifybot.errors import ConfigError
@@ -64,7 +64,21 @@ def _wandb_set_up(environ: Mapping[str, str]) -> bool:
     if any(environ.get(name) for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")) or stored.get("api_key"):
         return True
     server = environ.get("WANDB_BASE_URL") or stored.get("base_url") or "https://api.wandb.ai"
-    return get_netrc_auth(server) is not None
+    return _in_netrc(urlsplit(server).hostname or "", environ)
+
+
+def _in_netrc(host: str, environ: Mapping[str, str]) -> bool:
+    """True when `wandb login` has written a key for the host. W&B looks into the same files."""
+    named = environ.get("NETRC")
+    for path in [named] if named else ["~/.netrc", "~/_netrc"]:
+        try:
+            login = netrc.netrc(Path(path).expanduser()).authenticators(host)
+            return login is not None and bool(login[2])
+        except FileNotFoundError:
+            continue
+        except (netrc.NetrcParseError, OSError, RuntimeError, UnicodeDecodeError):
+            return False  # a file that cannot be read holds no key
+    return False
 
 
 def _stored_settings(environ: Mapping[str, str]) -> dict[str, str]:

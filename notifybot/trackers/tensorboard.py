@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from notifybot.clock import SYSTEM
 from notifybot.events import EpochFinished, Event
 from notifybot.model import Param, Status
 from notifybot.trackers.base import TrackerContext
+
+_PREFIX = "events.out.tfevents."
 
 
 class TensorBoardTracker:
     """Writes an epoch's metrics as one event, at the epoch's label as step, flushed before `record` returns.
 
-    A resumed run hides what an earlier session wrote from `purge_from` on, or from the first epoch that is replayed.
+    A resumed run hides what an earlier session wrote from `purge_from` on, or from the first epoch that is replayed:
+    nothing is taken out of the earlier files, but TensorBoard and its EventAccumulators show each step once.
     The hyper-parameters go into the same folder with the first epoch, since that is when the metrics' names are
     known; `SummaryWriter.add_hparams` would make a second run in a sub-folder of its own.
     """
@@ -27,9 +34,10 @@ class TensorBoardTracker:
 
     @classmethod
     def open(cls, context: TrackerContext) -> TensorBoardTracker:
-        """Start an event file in the run's folder."""
+        """Start an event file in the run's folder, behind those that are there."""
         from torch.utils.tensorboard import SummaryWriter
 
+        _make_way(context.folder)
         return cls(SummaryWriter(str(context.folder), purge_step=_purge_step(context)), context.params)
 
     def record(self, event: Event) -> None:
@@ -73,13 +81,42 @@ class TensorBoardTracker:
         self.writer.file_writer.add_summary(self._session_end)
 
 
+def _make_way(folder: Path) -> None:
+    """See to it that a file begun now is read last: only then does it hide what earlier ones hold.
+
+    TensorBoard reads a folder's files in the order of their names, which begin with the second they were begun in and
+    go on with the process's number. So the second of the last one has to be over; and where it lies in the future,
+    since another machine's clock was ahead, the file gets a name in the past.
+    """
+    now_s = SYSTEM.now().timestamp()
+    late = sorted(each for each in _event_files(folder) if each[0] >= int(now_s))
+    if late and late[-1][0] == int(now_s):
+        SYSTEM.wait(threading.Event(), int(now_s) + 1 - now_s)
+        return
+    for place, (second, name) in enumerate(late):
+        rest = name.removeprefix(f"{_PREFIX}{second:010d}")
+        (folder / name).rename(folder / f"{_PREFIX}{int(now_s) - 1:010d}.{place:03d}{rest}")
+
+
+def _event_files(folder: Path) -> Iterator[tuple[int, str]]:
+    """The event files' seconds and names."""
+    for path in folder.glob(f"{_PREFIX}*"):
+        second = path.name.removeprefix(_PREFIX).partition(".")[0]
+        if second.isdecimal():
+            yield int(second), path.name
+
+
 def _step(event: EpochFinished) -> int:
     progress = event.progress
     return progress.done if progress.epoch is None else progress.epoch
 
 
 def _purge_step(context: TrackerContext) -> int | None:
-    """The first step to be written again: replayed epochs may be in the file already, and must not be there twice."""
+    """The first step to be written again: replayed epochs may be in the file already, and must not be there twice.
+
+    A run's first session says 0, although nothing is before it: TensorBoard takes the first such mark that it reads
+    for the run's beginning, and only those after it for a resumption.
+    """
     replayed = [_step(event) for event in context.replay if isinstance(event, EpochFinished)]
     known = [] if context.purge_from is None else [context.purge_from]
-    return min(replayed + known, default=None)
+    return min(replayed + known, default=None if any(_event_files(context.folder)) else 0)

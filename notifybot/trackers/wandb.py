@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-import requests
-from requests.utils import get_netrc_auth
-
 from notifybot.clock import SYSTEM
-from notifybot.events import EpochFinished, Event
-from notifybot.model import Language, RunRef, Status
+from notifybot.events import CheckpointSaved, EpochFinished, Event
+from notifybot.model import Language, Param, RunRef, Status
 from notifybot.redaction import redact
+from notifybot.trackers.artifacts import CheckpointVersions, log_artifact, metadata_of, unstored
 from notifybot.trackers.base import TrackerContext
+from notifybot.trackers.wandb_files import Written, earlier
+from notifybot.trackers.wandb_server import answers
+
+_log = logging.getLogger("notifybot")
 
 Notice = dict[Language, str]
 Tell = Callable[[Notice], None]
@@ -37,8 +41,10 @@ class WandbTracker:
     Online, offline or disabled is what W&B's own variables and settings files say. It never asks for a key.
     W&B's step only ever goes up and drops what goes back, so the epoch is a metric of its own (`define_metric`) and
     the step is the greater of W&B's own and the count of finished epochs: a resumed run goes on behind its first
-    part, on-line and off-line, also when epochs are done once more. W&B cannot take numbers back: those of epochs
-    done again stand beside the first ones, and so may an epoch that is replayed after a kill.
+    part, on-line and off-line, also when epochs are done once more.
+    Offline, all lies in the run's folder (unless WANDB_DIR says otherwise), each session in a sub-folder, and together
+    they hold each epoch once: what is void is cut off an earlier session's file, unless it was synced. From its server
+    W&B cannot take numbers back: there epochs done again, or replayed after a kill, stand beside the first ones.
     A run that the user has active in this process is used as it is, and never finished here.
     """
 
@@ -46,12 +52,17 @@ class WandbTracker:
     settle_s = 20.0
     """W&B writes its file in blocks of 32 KiB or every 15 s: what is younger may die with the process."""
 
-    def __init__(self, run: Any, *, owned: bool, tell: Tell) -> None:
+    def __init__(self, run: Any, context: TrackerContext, *, owned: bool, tell: Tell) -> None:
         self.run = run  #: the raw wandb.Run, for images, histograms, artifacts
         self._owned = owned
         self._tell = tell
         self._defined: set[str] = set()
         self._closed = False
+        self._replayed = {event.id for event in context.replay}
+        self._written = _continue(run, context) if owned else Written()
+        self._versions = CheckpointVersions() if context.wandb_artifacts else None
+        self._artifact = f"checkpoint-{context.run.id}"
+        self._told_unstored = False
 
     @classmethod
     def open(
@@ -70,8 +81,8 @@ class WandbTracker:
 
         if wandb.run is not None:
             wandb.run.config.update(context.params, allow_val_change=True)
-            return cls(wandb.run, owned=False, tell=tell)
-        return cls(_start(wandb, context, tell, wake or threading.Event(), timeout_s), owned=True, tell=tell)
+            return cls(wandb.run, context, owned=False, tell=tell)
+        return cls(_start(wandb, context, tell, wake or threading.Event(), timeout_s), context, owned=True, tell=tell)
 
     @property
     def url(self) -> str | None:
@@ -80,13 +91,41 @@ class WandbTracker:
         return page
 
     def record(self, event: Event) -> None:
-        """Log an epoch's metrics; W&B tells people by itself, so alerts are not repeated there."""
-        if not isinstance(event, EpochFinished):
-            return
+        """Log an epoch's metrics, and checkpoints where asked to; W&B tells people of alerts by itself."""
+        if isinstance(event, EpochFinished):
+            self._record_epoch(event)
+        elif isinstance(event, CheckpointSaved) and self._versions is not None and self._versions.is_new(event):
+            pruned = event.id in self._replayed and not Path(event.checkpoint.path).exists()
+            if not pruned:
+                aliases = self._versions.aliases(event)
+                self.log_checkpoint_artifact(event.checkpoint.path, aliases=aliases, metadata=metadata_of(event))
+
+    def log_checkpoint_artifact(
+        self,
+        path: str | os.PathLike[str],
+        name: str | None = None,
+        aliases: Iterable[str] = (),
+        metadata: Mapping[str, Param] | None = None,
+    ) -> bool:
+        """Log a checkpoint as a model artifact, named after the run if left out; False when W&B did not take it.
+
+        The calling thread reads and copies the whole file once: a few seconds for each gigabyte. Never raises.
+        """
+        reason = log_artifact(self.run, Path(path), name or self._artifact, aliases, metadata)
+        if reason and not self._told_unstored:
+            self._told_unstored = True
+            self._tell(unstored(reason))
+        return not reason
+
+    def _record_epoch(self, event: EpochFinished) -> None:
         progress = event.progress
         metrics = {name: metric.value for name, metric in progress.metrics.items()}
-        self._define(metrics)
         epoch = progress.done if progress.epoch is None else progress.epoch
+        if self._versions is not None:
+            self._versions.finished(event)
+        if event.id in self._replayed and self._written.holds(epoch, metrics):
+            return
+        self._define(metrics)
         self.run.log({**metrics, "epoch": epoch}, step=max(self.run.step, progress.done), commit=True)
 
     def close(self, status: Status) -> None:
@@ -111,8 +150,24 @@ class WandbTracker:
         self._defined.update(fresh)
 
 
+def _continue(run: Any, context: TrackerContext) -> Written:
+    """Look what earlier sessions left offline, and go on behind their last step, which only W&B's server would know."""
+    if not run.offline:
+        return Written()
+    try:
+        written = earlier(Path(run.settings.wandb_dir), run.id, context.purge_from)
+    except OSError as error:  # a file of the past that cannot be read must not cost the numbers to come
+        _log.warning("earlier W&B files not read, epochs may be recorded twice: %s", error)
+        return Written()
+    if written.step:
+        run.log({}, step=written.step + 1, commit=False)
+    return written
+
+
 def _start(wandb: Any, context: TrackerContext, tell: Tell, wake: threading.Event, timeout_s: float) -> Any:
     """Start a run as W&B is set up; an online one that has no key or does not start goes on offline."""
+    from requests.utils import get_netrc_auth  # W&B has loaded it by now; the start of a run without W&B need not
+
     settings = _set_up(wandb)
     if settings.mode in ("offline", "dryrun", "disabled"):
         return _init(wandb, settings, context, timeout_s)
@@ -120,7 +175,7 @@ def _start(wandb: Any, context: TrackerContext, tell: Tell, wake: threading.Even
         tell(_KEYLESS)
         return _init(wandb, settings, context, timeout_s, mode="offline")
     deadline = SYSTEM.monotonic() + timeout_s
-    if not _answers(settings, wake, timeout_s):
+    if not answers(settings, wake, timeout_s):
         tell(_unreachable("no answer"))
         return _init(wandb, settings, context, timeout_s, mode="offline")
     try:
@@ -130,45 +185,6 @@ def _start(wandb: Any, context: TrackerContext, tell: Tell, wake: threading.Even
     with contextlib.suppress(SystemExit):  # teardown leaves the interpreter if W&B's process failed
         wandb.teardown()  # the failed start keeps the run's id in use until W&B's process is gone
     return _init(wandb, _set_up(wandb), context, timeout_s, mode="offline")
-
-
-def _answers(settings: Any, wake: threading.Event, timeout_s: float) -> bool:
-    """True once W&B's server says anything at all.
-
-    Asked before `wandb.init`: W&B's own process would hold up the exit of ours for as long as it waits for a server.
-    """
-    if settings.http_proxy or settings.https_proxy:
-        return True  # W&B's own way out, which we do not know how to take
-    probe = _Probe(settings.base_url, wake, timeout_s)
-    threading.Thread(target=probe.run, name="notifybot-trackers-wandb-probe", daemon=True).start()
-    SYSTEM.wait(wake, timeout_s)
-    return probe.answered
-
-
-class _Probe:
-    """Asks a server until it answers, in a thread of its own since a request cannot be cut short."""
-
-    def __init__(self, url: str, wake: threading.Event, timeout_s: float) -> None:
-        self.answered = False
-        self._url = url
-        self._wake = wake
-        self._deadline = SYSTEM.monotonic() + timeout_s
-
-    def run(self) -> None:
-        while not self._wake.is_set() and (left_s := self._deadline - SYSTEM.monotonic()) > 0:
-            self.answered = self._ask(left_s)
-            if self.answered:
-                self._wake.set()
-            SYSTEM.wait(self._wake, 1.0)
-
-    def _ask(self, left_s: float) -> bool:
-        try:
-            requests.get(self._url, timeout=left_s, allow_redirects=False, stream=True).close()
-        except requests.exceptions.SSLError:
-            return True  # it is there; whether its certificate will do is for W&B to say
-        except requests.RequestException:
-            return False
-        return True
 
 
 def _init(wandb: Any, settings: Any, context: TrackerContext, timeout_s: float, mode: str | None = None) -> Any:

@@ -1,0 +1,1 @@
+"""Ready-made connections to the places and frameworks that people train in."""

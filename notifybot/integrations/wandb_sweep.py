@@ -1,0 +1,204 @@
+"""A W&B sweep told to people: a line for each trial, and one summary with the best one's parameters."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal
+
+from notifybot.config import Config, Switch
+from notifybot.errors import UsageError
+from notifybot.integrations.wandb_sweep_words import summary_of, trial_line
+from notifybot.model import Param, Severity
+from notifybot.notifiers.base import Envelope, Notifier
+from notifybot.policy import Pace
+from notifybot.training.block import RunBlock, as_config, notify_run
+from notifybot.training.progress import Direction, Watch
+from notifybot.training.run import Run
+
+_TRACKERS_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One call of the sweep's function. `value` is the watched metric's best of its epochs, None without one."""
+
+    number: int
+    params: dict[str, Param] = field(default_factory=dict)
+    value: float | None = None
+    error: str = ""
+    url: str = ""
+
+
+def notify_sweep(
+    name: str,
+    *,
+    monitor: str,
+    count: int | None = None,
+    tell: Literal["all", "best"] = "all",
+    project: str | None = None,
+    config: Config | Mapping[str, object] | None = None,
+    notifiers: Sequence[Notifier] | None = None,
+) -> Sweep:
+    """Report a sweep whose trials `wandb.agent` runs in this process.
+
+        def train(run):
+            for epoch in range(10):
+                run.log_epoch(epoch, {"val_acc": train_one_epoch(wandb.config)})
+
+        with notify_sweep("digits", monitor="val_acc", count=20) as sweep:
+            wandb.agent(sweep_id, function=sweep.trial(train), count=20)
+
+    `monitor` names the metric by which trials compare, with its direction where the name does not tell it, such as
+    "reward:max". `count` is the number of trials, for people to read. With `tell="best"` they hear only of a trial
+    that is the best so far or failed, and of the end. Raises ConfigError and UsageError before the first trial.
+    """
+    return Sweep(name, monitor, count, tell, project, as_config(config), notifiers)
+
+
+class Sweep:
+    """A sweep that is being reported: hold it with `with`, and hand `trial(function)` to `wandb.agent`."""
+
+    def __init__(
+        self,
+        name: str,
+        monitor: str,
+        count: int | None,
+        tell: Literal["all", "best"],
+        project: str | None,
+        config: Config,
+        notifiers: Sequence[Notifier] | None,
+    ) -> None:
+        watch = Watch(monitor)
+        self.metric = watch.name or monitor
+        self.trials: list[Trial] = []
+        self.run: Run | None = None  # the sweep's own, once the block is entered
+        self._most = watch.direction is Direction.MAX
+        self._name = name
+        self._monitor = monitor
+        self._count = count
+        self._tell = tell
+        self._project = project
+        self._config = config
+        self._block = notify_run(name, project=project, config=_without_wandb(config), notifiers=notifiers)
+
+    def __enter__(self) -> Sweep:
+        self.run = self._block.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.run is not None:
+            title, text = summary_of(self.trials, self.best, self.metric, self._config.lang)
+            self.run.alert(title, text, Severity.WARNING if self.best is None else Severity.SUCCESS)
+        self._block.__exit__(kind, error, traceback)
+
+    @property
+    def best(self) -> Trial | None:
+        """The best trial so far, the earliest of equals; None while none has a value."""
+        known = [each for each in self.trials if each.value is not None and not math.isnan(each.value)]
+        return (max if self._most else min)(known, key=lambda each: each.value or 0.0, default=None)
+
+    def trial(self, function: Callable[..., Any]) -> Callable[[], None]:
+        """Wrap the function that trains once. It is handed the trial's Run, if it takes an argument.
+
+        W&B's run is active when it is called, `wandb.config` holding the trial's parameters: it need not call
+        `wandb.init`. The trial's numbers go to all trackers; of people, only the sweep speaks. What it raises goes on.
+        """
+        takes_run = bool(inspect.signature(function).parameters)
+
+        def one_trial() -> None:
+            if self.run is None:
+                raise UsageError("a sweep's trials run inside its block: with notify_sweep(…) as sweep: …")
+            self._one(self.run, function, takes_run)
+
+        return one_trial
+
+    def _one(self, sweep_run: Run, function: Callable[..., Any], takes_run: bool) -> None:
+        number = len(self.trials) + 1
+        with _active_run() as wandb_run, self._trial_block(number, dict(wandb_run.config)) as run:
+            error = ""
+            try:
+                function(*([run] if takes_run else []))
+            except BaseException as raised:
+                error = "" if _stopped_early(raised) else type(raised).__name__
+                raise
+            finally:
+                with sweep_run.guard("a sweep's trial"):
+                    if run.session is not None and run.session.trackers is not None:
+                        run.session.trackers.flush(_TRACKERS_S)  # W&B's run ends behind its last epoch
+                    value = self._value(run, wandb_run)
+                    self._told(sweep_run, Trial(number, run.params, value, error, wandb_run.url or ""))
+
+    def _trial_block(self, number: int, params: Mapping[str, object]) -> RunBlock:
+        return notify_run(
+            f"{self._name} #{number}",
+            project=self._project,
+            params=params,
+            monitor=self._monitor,
+            config=self._config,
+            notifiers=_NOBODY,
+        )
+
+    def _value(self, run: Run, wandb_run: Any) -> float | None:
+        metric = run.progress.metrics.get(self.metric)
+        if metric is not None:
+            return metric.value if metric.best is None else metric.best
+        logged = wandb_run.summary.get(self.metric)  # by wandb.log alone: the last value, as W&B's own table has it
+        return float(logged) if isinstance(logged, int | float) else None
+
+    def _told(self, sweep_run: Run, trial: Trial) -> None:
+        self.trials.append(trial)
+        best = self.best
+        if self._tell == "all" or trial.error or trial is best:
+            title, text = trial_line(trial, self._count, best, self.metric, self._config.lang)
+            sweep_run.alert(title, text, Severity.WARNING if trial.error else Severity.INFO)
+
+
+def _stopped_early(error: BaseException) -> bool:
+    """True when the sweep gave a trial up: W&B's agent raises a bare Exception into its thread."""
+    return type(error) is Exception and not error.args
+
+
+@contextmanager
+def _active_run() -> Iterator[Any]:
+    """The W&B run of a trial: the one that the caller has begun, or one of our own that ends with the trial."""
+    import wandb
+
+    if wandb.run is not None:
+        yield wandb.run
+        return
+    run = wandb.init(settings=wandb.Settings(silent=True))
+    try:
+        yield run
+    except BaseException:
+        run.finish(exit_code=1)
+        raise
+    run.finish(exit_code=0)
+
+
+class _Nobody:
+    """Takes the trials' own messages: with it, nobody else is told of them, neither here nor by the watchdog."""
+
+    name = "nobody"
+    key = "nobody:00000000"
+    pace = Pace()
+
+    def send(self, envelope: Envelope) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+_NOBODY = (_Nobody(),)
+
+
+def _without_wandb(config: Config) -> Config:
+    """The sweep itself has no numbers, and must not begin a W&B run beside its trials'."""
+    return config.model_copy(update={"wandb": Switch.OFF, "tensorboard": Switch.OFF})

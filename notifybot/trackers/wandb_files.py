@@ -1,0 +1,129 @@
+"""The offline files that earlier sessions of a W&B run left: what they hold, and taking back what is void.
+
+W&B ships no reader in Python. Its file is LevelDB's log format: a header of 7 bytes, then blocks of 32 KiB with records
+of protobuf, cut into pieces at the blocks' ends. A file may end anywhere, which is how a kill leaves it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_FILE_HEADER = b":W&B"
+_FILE_HEADER_BYTES = 7
+_BLOCK_BYTES = 32 * 1024
+_PIECE = struct.Struct("<IHB")  # checksum, length, type
+_FULL, _FIRST, _LAST = 1, 2, 4
+
+
+@dataclass(slots=True)
+class Written:
+    """What the earlier files hold: the names logged with each epoch, and the last step (0: none)."""
+
+    names: dict[int, set[str]] = field(default_factory=dict)
+    step: int = 0
+
+    def holds(self, epoch: int, metrics: dict[str, float]) -> bool:
+        """True when an earlier session has written all these metrics of the epoch."""
+        return metrics.keys() <= self.names.get(epoch, set())
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One step's numbers, and where in the file its record begins."""
+
+    offset: int
+    step: int
+    epoch: int | None
+    names: set[str]
+
+
+def earlier(folder: Path, run_id: str, purge_from: int | None) -> Written:
+    """Read a run's offline files below `folder`, and cut off each what is void.
+
+    That is the epochs from `purge_from` on, and those from which a later session went on, maybe on another machine;
+    nothing where `purge_from` is None. What has been synced is on W&B's server and stays. A file is replaced in one
+    step, so that a process that still writes to the old one does no harm. Raises OSError.
+    """
+    written = Written()
+    paths = [path for path in folder.glob("offline-run-*/run-*.wandb") if path.name == f"run-{run_id}.wandb"]
+    for path in sorted(paths, reverse=True):
+        rows = _kept(path, purge_from)
+        for row in rows:
+            written.step = max(written.step, row.step)
+            if row.epoch is not None:
+                written.names.setdefault(row.epoch, set()).update(row.names)
+        if purge_from is not None:
+            purge_from = min([purge_from, *(row.epoch for row in rows if row.epoch is not None)])
+    return written
+
+
+def _kept(path: Path, purge_from: int | None) -> list[_Row]:
+    content = path.read_bytes()
+    rows = list(_rows(content))
+    if purge_from is None or path.with_name(path.name + ".synced").exists():
+        return rows
+    valid = [place for place, row in enumerate(rows) if row.epoch is not None and row.epoch < purge_from]
+    keep = valid[-1] + 1 if valid else 0
+    if keep < len(rows):
+        _replace(path, content[: rows[keep].offset])
+    return rows[:keep]
+
+
+def _rows(content: bytes) -> Iterator[_Row]:
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    for offset, frame in _frames(content):
+        try:
+            record = Record.FromString(frame)
+        except DecodeError:  # the rest cannot be trusted either
+            return
+        if record.HasField("history"):
+            items = {item.key or ".".join(item.nested_key): item.value_json for item in record.history.item}
+            step = _whole(items.get("_step")) or 0
+            yield _Row(offset, step, _whole(items.get("epoch")), set(items))
+
+
+def _frames(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """The whole records with their places, put together from their pieces."""
+    if not content.startswith(_FILE_HEADER):
+        return
+    offset, begun, parts = _FILE_HEADER_BYTES, 0, b""
+    while offset + _PIECE.size <= len(content):
+        room = _BLOCK_BYTES - offset % _BLOCK_BYTES
+        if room < _PIECE.size:
+            offset += room
+            continue
+        _, length, kind = _PIECE.unpack_from(content, offset)
+        piece = content[offset + _PIECE.size : offset + _PIECE.size + length]
+        if kind == 0 or len(piece) < length:
+            return
+        if kind in (_FULL, _FIRST):
+            begun, parts = offset, b""
+        parts += piece
+        if kind in (_FULL, _LAST):
+            yield begun, parts
+        offset += _PIECE.size + length
+
+
+def _whole(text: str | None) -> int | None:
+    try:
+        value: Any = json.loads(text or "null")
+    except ValueError:
+        return None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    fresh = path.with_name(f".{path.name}.new")
+    with fresh.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
