@@ -6,7 +6,6 @@ python examples/train_digits.py --epochs 5
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
-from notifybot import notify_epoch
+from notifybot import Checkpoints, notify_epoch
 
 
 def main() -> None:
@@ -25,19 +24,11 @@ def main() -> None:
     model = cnn()
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr)
 
-    start, run_id = 0, None
-    if args.checkpoint.exists():
-        saved = torch.load(args.checkpoint)
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        start, run_id = saved["epoch"] + 1, saved["run_id"]
-    if start >= args.epochs:
-        print(f"{args.checkpoint} has {start} epochs already; ask for more with --epochs")
-        return
+    checkpoints = Checkpoints(args.checkpoints, model=model, optimizer=optimizer, monitor="val_acc", mode="max")
 
     params = {"lr": args.lr, "epochs": args.epochs}
-    with notify_epoch(range(start, args.epochs), name="digits-cnn", run_id=run_id, params=params) as epochs:
-        for epoch in epochs:
+    with notify_epoch(range(args.epochs), name="digits-cnn", params=params, checkpoints=checkpoints) as epochs:
+        for _ in epochs:
             model.train()
             for images, labels in loader:
                 loss = nn.functional.cross_entropy(model(images), labels)
@@ -46,23 +37,13 @@ def main() -> None:
                 optimizer.step()
                 epochs.log(train_loss=loss, n=len(labels))
             epochs.log(val_acc=accuracy(model, test_set))
-            save(
-                {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "epoch": epoch,
-                    "run_id": epochs.run.id,
-                },
-                args.checkpoint,
-            )
-            epochs.log_checkpoint(args.checkpoint)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train a small CNN on scikit-learn's digits.")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--checkpoint", type=Path, default=Path("digits.pt"))
+    parser.add_argument("--checkpoints", type=Path, default=Path("digits-checkpoints"))
     return parser.parse_args()
 
 
@@ -91,13 +72,6 @@ def accuracy(model: nn.Module, test_set: TensorDataset) -> float:
     model.eval()
     images, labels = next(iter(DataLoader(test_set, batch_size=len(test_set))))
     return (model(images).argmax(1) == labels).float().mean().item()
-
-
-def save(state: dict, path: Path) -> None:
-    """Write a checkpoint whole or not at all: a kill while it is written must not cost the last good one."""
-    unfinished = path.with_suffix(".tmp")
-    torch.save(state, unfinished)
-    os.replace(unfinished, path)
 
 
 if __name__ == "__main__":

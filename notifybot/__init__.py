@@ -4,9 +4,12 @@ The map, imports pointing down only (checked by import-linter):
 
     cli                      the command line
     demo                     the whole story on real data, without an account
+    integrations             Colab, and other people's loops
     web | sandbox | testing  the watchdog's pages and API · Slack and KakaoTalk on loopback · fakes for tests
     watchdog | training      who is late, and who is told · the hook around the loop
+    models                   whole models in one file
     delivery                 one pass over the outbox, and the threads that repeat it
+    checkpoints | transfer   states proven whole · which parts of a model learn
     trackers | notifiers     where numbers go · where people are told
     store | rendering | charts
     config | policy | retry  parse once · pure decisions
@@ -21,15 +24,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from notifybot.checkpoints.checkpoints import Checkpoints
     from notifybot.config import Config
-    from notifybot.errors import ConfigError, NotifybotError, UsageError
+    from notifybot.errors import CheckpointError, ConfigError, NotifybotError, UsageError
     from notifybot.model import Severity, Status
-    from notifybot.training.loop import EpochLoop, notify_epoch, notify_run
+    from notifybot.models import load_model, load_weights, save_model, save_weights
+    from notifybot.training.block import notify_run
+    from notifybot.training.loop import EpochLoop, notify_epoch
     from notifybot.training.run import Run
+    from notifybot.transfer import freeze, model_size, unfreeze
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CheckpointError": "notifybot.errors",
+    "Checkpoints": "notifybot.checkpoints.checkpoints",
     "Config": "notifybot.config",
     "ConfigError": "notifybot.errors",
     "EpochLoop": "notifybot.training.loop",
@@ -38,11 +47,20 @@ _HOMES = {
     "Severity": "notifybot.model",
     "Status": "notifybot.model",
     "UsageError": "notifybot.errors",
+    "freeze": "notifybot.transfer",
+    "load_model": "notifybot.models",
+    "load_weights": "notifybot.models",
+    "model_size": "notifybot.transfer",
     "notify_epoch": "notifybot.training.loop",
-    "notify_run": "notifybot.training.loop",
+    "notify_run": "notifybot.training.block",
+    "save_model": "notifybot.models",
+    "save_weights": "notifybot.models",
+    "unfreeze": "notifybot.transfer",
 }
 
 __all__ = [
+    "CheckpointError",
+    "Checkpoints",
     "Config",
     "ConfigError",
     "EpochLoop",
@@ -52,8 +70,15 @@ __all__ = [
     "Status",
     "UsageError",
     "__version__",
+    "freeze",
+    "load_model",
+    "load_weights",
+    "model_size",
     "notify_epoch",
     "notify_run",
+    "save_model",
+    "save_weights",
+    "unfreeze",
 ]
 
 

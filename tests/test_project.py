@@ -24,7 +24,7 @@ WRITTEN_BY_PEOPLE = [path for path in MODULES if MIGRATIONS not in path.parents]
 
 MOST_LINES_OF_A_MODULE = 300
 MOST_LINES_OF_A_FUNCTION = 40
-MOST_CATCH_ALLS = 12
+MOST_CATCH_ALLS = 20  # borders to other people's objects: trackers, notifiers, state dicts, damaged files
 
 
 def name_of(path: Path) -> str:

@@ -34,7 +34,7 @@ loader, model = [(1.0, 2.0)] * 3, None
 def step(x, y): return x / y
 def evaluate(model): return 0.9
 """
-READERS_TORCH = "import torch; model = torch.nn.Linear(2, 1)\n"
+READERS_TORCH = "import torch; model = torch.nn.Linear(2, 1); optimizer = torch.optim.Adam(model.parameters())\n"
 
 
 class Block(NamedTuple):
@@ -117,6 +117,21 @@ def test_the_block_about_continuing_continues(tmp_path: Path) -> None:
     assert run_python(first, tmp_path).returncode == 0
     assert run_python(READERS_OWN + READERS_TORCH + code, tmp_path).returncode == 0
 
+    (row,) = recorded(tmp_path)
+    assert (row.progress.done, row.progress.total, row.attempt) == (5, 5, 2)
+
+
+def test_the_block_about_checkpoints_continues(tmp_path: Path) -> None:
+    """The same cell run again after it was cut short goes on; after it is complete nothing is left to do."""
+    (code,) = (text for text in PYTHON if "checkpoints=checkpoints" in text)
+    setting = READERS_OWN + READERS_TORCH
+
+    assert run_python(setting + code.replace("range(5)", "range(2)"), tmp_path).returncode == 0
+    again, once_more = (run_python(setting + code, tmp_path) for _ in range(2))
+
+    assert [again.returncode, once_more.returncode] == [0, 0], again.stderr + once_more.stderr
+    assert "resumed from epoch 1" in again.stderr
+    assert "is complete" in once_more.stderr
     (row,) = recorded(tmp_path)
     assert (row.progress.done, row.progress.total, row.attempt) == (5, 5, 2)
 

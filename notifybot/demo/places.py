@@ -25,8 +25,14 @@ class Places:
         return self.folder / "runs"
 
     @property
-    def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
+    def drive(self) -> Path:
+        """What outlives the machine that trains."""
+        return self.folder / "drive"
+
+    @property
+    def machine(self) -> Path:
+        """The state of the machine that trains, which goes away with it."""
+        return self.state / "machine"
 
     @property
     def pages(self) -> Path:
@@ -42,7 +48,12 @@ class Places:
 
     @property
     def training_db(self) -> Path:
-        return self.state / "notifybot.db"
+        return self.machine / "notifybot.db"
+
+    def lose_machine(self) -> None:
+        """Delete all that was on the disk of the machine that trained."""
+        for each in (self.machine, self.runs):
+            shutil.rmtree(each, ignore_errors=True)
 
 
 def fresh(folder: Path) -> Places:

@@ -51,7 +51,7 @@ def training_environment(
     return bare(environment) | {
         "NOTIFYBOT_LANG": language.value,
         "NOTIFYBOT_PROJECT": PROJECT,
-        "NOTIFYBOT_STATE_DIR": str(places.state),
+        "NOTIFYBOT_STATE_DIR": str(places.machine),
         "NOTIFYBOT_RUNS_DIR": str(places.runs),
         "NOTIFYBOT_WATCHDOG_URL": url,
         "NOTIFYBOT_WATCHDOG_TOKEN": token,

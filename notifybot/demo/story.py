@@ -119,6 +119,7 @@ class Story:
                 process.kill()
                 self.screen.step(words.kill.format(epoch=after), "bold red")
             self._ended(process, 1)
+        self.places.lose_machine()
         self.screen.step(words.silence.format(seconds=SILENT_S))
         if self._until(lambda: self._is_told(store, RunLost), _TELL_S):
             self.screen.step(words.lost)
@@ -128,8 +129,8 @@ class Story:
     def _second_session(self, store: Store, settings: dict[str, str]) -> None:
         """Start it again, and wait until it has ended and everything is told."""
         words = self.screen.words
-        newest = max((path.name for path in self.places.checkpoints.glob("*.pt")), default="-")
-        self.screen.step(words.again.format(checkpoint=newest))
+        newest = max(self.places.drive.glob("*.pt"), key=lambda path: path.stat().st_mtime_ns, default=None)
+        self.screen.step(words.again.format(checkpoint=newest.name if newest else "-"))
         with training(self.places, settings, 2, self._arguments()) as process:
             self._until(lambda: process.poll() is not None, _SESSION_S)
             self._ended(process, 2)
@@ -137,7 +138,14 @@ class Story:
         self.screen.step(words.ended)
 
     def _arguments(self) -> list[str]:
-        given = ["--run-id", self.run_id, "--checkpoints", str(self.places.checkpoints)]
+        given = [
+            "--run-id",
+            self.run_id,
+            "--drive",
+            str(self.places.drive),
+            "--disk",
+            str(self.places.machine / "disk"),
+        ]
         return [*given, "--epochs", str(self.size.epochs), "--epoch-s", str(self.size.epoch_s)]
 
     def _ended(self, process: subprocess.Popen[bytes], number: int) -> None:

@@ -1,7 +1,7 @@
 """The training that the demo watches: a small convolutional network learns to read handwritten digits, on one CPU core.
 
-It is what a person's own script looks like with notifybot in it: the loop is wrapped, values are logged, each
-checkpoint is reported, and a second start goes on from the newest one.
+It is what a person's own script looks like with notifybot in it: the loop is wrapped, values are logged, and a second
+start, on another machine too, goes on from the newest checkpoint.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
-from notifybot import notify_epoch
+from notifybot import Checkpoints, notify_epoch
 from notifybot.clock import SYSTEM
 
 NAME = "digits-cnn"
@@ -45,26 +45,6 @@ def network() -> Any:
     )  # fmt: skip
 
 
-def newest(folder: Path) -> Path | None:
-    """The checkpoint of the latest epoch; None when there is none yet."""
-    return max(folder.glob("epoch-*.pt"), default=None)
-
-
-def save(folder: Path, epoch: int, model: Any, optimizer: Any) -> Path:
-    """Write a checkpoint under its final name in one step, so that a kill leaves no half of one behind."""
-    path, fresh = folder / f"epoch-{epoch:03d}.pt", folder / "unfinished.tmp"
-    torch.save({"epoch": epoch, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, fresh)
-    return fresh.replace(path)
-
-
-def restore(path: Path, model: Any, optimizer: Any) -> int:
-    """Go back to a checkpoint and return the epoch that comes next."""
-    state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["epoch"]) + 1
-
-
 def accuracy(model: Any, loader: Any) -> float:
     """The share of images that are read rightly."""
     model.eval()
@@ -78,7 +58,7 @@ def wait_until(moment_s: float) -> None:
     SYSTEM.wait(threading.Event(), max(moment_s - SYSTEM.monotonic(), 0.0))
 
 
-def train(run_id: str, *, epochs: int, epoch_s: float, folder: Path) -> None:
+def train(run_id: str, *, epochs: int, epoch_s: float, drive: Path, disk: Path) -> None:
     """Train up to `epochs`. An epoch takes `epoch_s` seconds at least, so that a person can follow it."""
     torch.set_num_threads(1)
     torch.manual_seed(_SEED)
@@ -87,12 +67,13 @@ def train(run_id: str, *, epochs: int, epoch_s: float, folder: Path) -> None:
     val_loader = DataLoader(val_set, batch_size=256)
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=PARAMS["lr"], momentum=PARAMS["momentum"])
-    folder.mkdir(parents=True, exist_ok=True)
-    path = newest(folder)
-    first = restore(path, model, optimizer) if path else 0
-    looped = range(first, epochs)
-    with notify_epoch(looped, name=NAME, run_id=run_id, params=PARAMS, total=epochs, progress=False) as loop:
-        for epoch in loop:
+    checkpoints = Checkpoints(
+        drive, local=disk, model=model, optimizer=optimizer, monitor="val_acc", mode="max", keep_last=2
+    )
+    with notify_epoch(
+        range(epochs), name=NAME, run_id=run_id, params=PARAMS, checkpoints=checkpoints, progress=False
+    ) as loop:
+        for _ in loop:
             began_s = SYSTEM.monotonic()
             model.train()
             for step, (images, labels) in enumerate(train_loader):
@@ -103,7 +84,6 @@ def train(run_id: str, *, epochs: int, epoch_s: float, folder: Path) -> None:
                 optimizer.step()
                 loop.log(train_loss=loss, n=len(labels))
             loop.log(val_acc=accuracy(model, val_loader))
-            loop.log_checkpoint(save(folder, epoch, model, optimizer))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -111,9 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--run-id", required=True)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--epoch-s", type=float, default=2.0)
-    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"))
+    parser.add_argument("--drive", type=Path, default=Path("drive"))
+    parser.add_argument("--disk", type=Path, default=Path("disk"))
     given = parser.parse_args(arguments)
-    train(given.run_id, epochs=given.epochs, epoch_s=given.epoch_s, folder=given.checkpoints)
+    train(given.run_id, epochs=given.epochs, epoch_s=given.epoch_s, drive=given.drive, disk=given.disk)
 
 
 if __name__ == "__main__":

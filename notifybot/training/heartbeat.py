@@ -6,13 +6,15 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import requests
+from typing import TYPE_CHECKING
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.model import RunRef
 from notifybot.redaction import redact
 from notifybot.training.failure import thread_stack
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger("notifybot")
 
@@ -78,6 +80,8 @@ class Heartbeat:
 
     def beat(self, session: requests.Session) -> None:
         """Send one sign of life."""
+        import requests  # 60 ms, paid by this thread
+
         self.beats += 1
         try:
             answer = session.post(
@@ -91,6 +95,8 @@ class Heartbeat:
             self._ailing = False
 
     def _live(self) -> None:
+        import requests
+
         with requests.Session() as session:
             due_s = self._clock.monotonic()
             while not self._stopped.is_set():

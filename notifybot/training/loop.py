@@ -1,28 +1,32 @@
-"""The public hooks: `notify_epoch` around a loop, `notify_run` around a block or a function."""
+"""`notify_epoch`: the hook around a training loop."""
 
 from __future__ import annotations
 
-import functools
-import inspect
+import logging
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
-from notifybot.config import Config, load
+from notifybot.config import Config
 from notifybot.errors import UsageError
-from notifybot.model import Status
+from notifybot.model import ModelSize, Status
 from notifybot.notifiers.base import Notifier
 from notifybot.training.bar import Bar
-from notifybot.training.endings import ENDINGS, EXIT_S, Ending, ending_of
+from notifybot.training.block import as_config
+from notifybot.training.endings import ENDINGS, Ending, ending_of
+from notifybot.training.hold import Hold
+from notifybot.training.past import Resume
 from notifybot.training.progress import length_of
 from notifybot.training.run import Run
-from notifybot.training.signals import SIGNALS
 
-P = ParamSpec("P")
-R = TypeVar("R")
+if TYPE_CHECKING:
+    from notifybot.checkpoints.checkpoints import Checkpoints
+    from notifybot.training.keeper import Keeper
+
+log = logging.getLogger("notifybot")
+
 _TENSORBOARD_S = 15.0
 _WANDB_S = 35.0  # an online start is given up after 30
 
@@ -36,6 +40,8 @@ def notify_epoch(
     params: object = None,
     total: int | None = None,
     monitor: str | None = None,
+    model: object = None,
+    checkpoints: Checkpoints | None = None,
     progress: bool = True,
     config: Config | Mapping[str, object] | None = None,
     notifiers: Sequence[Notifier] | None = None,
@@ -48,63 +54,45 @@ def notify_epoch(
 
     `run_id` given again continues that run. `total` is the whole run's number of epochs where `epochs` cannot tell.
     `monitor` names the metric whose new best is told, such as "val_acc" or "reward:max"; chosen by its name otherwise.
-    `notifiers` replace the configured ones. Raises ConfigError and UsageError here or before the first epoch.
+    `checkpoints` save the training's state and restore it on the next start, which yields the epochs labelled above
+    the last saved one. `model` is only looked at: how many of its parameters learn. `notifiers` replace the configured
+    ones. Raises ConfigError, UsageError and CheckpointError, here or before the first epoch.
     """
     if isinstance(epochs, str | bytes) or not isinstance(epochs, Iterable):
         raise UsageError(f"notify_epoch takes the epochs, such as range(30), not {epochs!r:.80}")
+    card = None if checkpoints is None else checkpoints.card()
     run = Run(
         name=name,
         project=project,
-        run_id=run_id,
+        run_id=card.run_id if run_id is None and card is not None else run_id,
         params=params,
-        monitor=monitor,
-        config=_config(config),
+        monitor=monitor or _monitor_of(checkpoints),
+        config=as_config(config),
         notifiers=notifiers,
     )
-    return EpochLoop(epochs, run, total=total, progress=progress)
-
-
-def notify_run(
-    name: str | None = None,
-    *,
-    project: str | None = None,
-    run_id: str | None = None,
-    params: object = None,
-    monitor: str | None = None,
-    config: Config | Mapping[str, object] | None = None,
-    notifiers: Sequence[Notifier] | None = None,
-) -> RunBlock:
-    """Report the start and the end of any code, as a block or as a decorator.
-
-        with notify_run("preprocess") as run:
-            run.log_epoch(0, {"loss": 0.5})
-
-    Raises ConfigError and UsageError before the block is entered.
-    """
-    settings = _config(config)
-
-    def new_run() -> Run:
-        return Run(
-            name=name,
-            project=project,
-            run_id=run_id,
-            params=params,
-            monitor=monitor,
-            config=settings,
-            notifiers=notifiers,
-        )
-
-    return RunBlock(new_run)
+    return EpochLoop(epochs, run, total=total, progress=progress, model=model, checkpoints=checkpoints)
 
 
 class EpochLoop:
     """The epochs of a run: iterate it once, hold it with `with`."""
 
-    def __init__(self, epochs: Iterable[int], run: Run, *, total: int | None, progress: bool) -> None:
+    def __init__(
+        self,
+        epochs: Iterable[int],
+        run: Run,
+        *,
+        total: int | None,
+        progress: bool,
+        model: object = None,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         self.run = run
         self._epochs = epochs
         self._total = total
         self._shows_bar = progress
+        self._model = model
+        self._checkpoints = checkpoints
+        self._keeper: Keeper | None = None
         self._bar: Bar | None = None
         self._hold: Hold | None = None
         self._begun = self._iterated = self._exhausted = False
@@ -112,15 +100,17 @@ class EpochLoop:
 
     def __enter__(self) -> EpochLoop:
         self._begin()
-        self._hold = Hold(self.run)
+        self._hold = Hold(self.run, self._put_off)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._close_bar()
+        self._settle()
         if self._hold is not None:
             self._hold.release(error, exhausted=self._exhausted)
+            self._end_keeping()
 
     def __iter__(self) -> Iterator[int]:
         if self._iterated:
@@ -169,36 +159,93 @@ class EpochLoop:
         if self._begun:
             return
         self._begun = True
-        self.run.start(self._epochs, total=self._total)
+        if self._checkpoints is None:
+            self.run.start(self._epochs, total=self._total, resume=Resume(model=_size_of(self._model)))
+        else:
+            self._go_on(self._checkpoints)
         if self._shows_bar and self.run.active:
             with self.run.guard("the progress bar"):
                 now = self.run.progress
                 self._bar = Bar(self.run.name, total=now.total, done=now.done)
 
-    def _drive(self) -> Iterator[int]:
+    def _go_on(self, checkpoints: Checkpoints) -> None:
+        """Restore what was saved, and leave out the epochs that are done."""
+        from notifybot.training.keeper import Keeper
+        from notifybot.training.restoring import open_checkpoints
+
         run = self.run
+        opening = open_checkpoints(run, checkpoints)
+        self._epochs = opening.ahead(self._epochs)
+        if opening.complete(self._epochs):
+            log.warning("%s is complete, no epoch is left to train: fresh=True would start over", run.name)
+            return
+        run.start(self._epochs, total=self._total, resume=opening.resume)
+        if run.active:
+            self._keeper = Keeper(run, checkpoints, opening)
+            self._watch_steps()
+
+    def _drive(self) -> Iterator[int]:
+        run, keeper = self.run, self._keeper
         try:
             for epoch in self._epochs:
                 run.begin_epoch(epoch)
+                if keeper is not None:
+                    keeper.epoch_began()
                 yield epoch
-                values = run.finish_open_epoch()
-                if self._bar is not None:
-                    with run.guard("the progress bar"):
-                        self._bar.advance(values)
+                self._come_round()
         except GeneratorExit:
             self._close_bar()
             if self._hold is None and run.active:
+                self._settle()
                 ENDINGS.left(run, sys._getframe(1))
             raise
         except BaseException as error:
             self._close_bar()
             if self._hold is None:
+                self._settle()
                 run.end(ending_of(error, exhausted=False))
+                self._end_keeping()
             raise
         self._exhausted = True
         self._close_bar()
+        if keeper is not None:
+            keeper.save_epoch()
         if self._hold is None:
+            self._settle()
             run.end(Ending(Status.FINISHED))
+            self._end_keeping()
+
+    def _come_round(self) -> None:
+        """An epoch is over: tell it, then save."""
+        label, values = self.run.open_epoch, self.run.finish_open_epoch()
+        if self._keeper is not None and label is not None:
+            self._keeper.epoch_ended(label, values)
+        if self._bar is not None:
+            with self.run.guard("the progress bar"):
+                self._bar.advance(values)
+
+    def _log_and_look(self, mapping: Mapping[str, Any] | None = None, /, *, n: float = 1.0, **more: Any) -> None:
+        """Stands in for `log` while something may be due within an epoch."""
+        self.run.meter.log(mapping, n=n, **more)
+        if self._keeper is not None:
+            self._keeper.stepped()
+
+    def _watch_steps(self) -> None:
+        if self._keeper is not None and self._keeper.looks_at_steps:
+            self.log = self._log_and_look  # type: ignore[method-assign]
+
+    def _put_off(self, number: int) -> bool:
+        waits = self._keeper is not None and self._keeper.put_off(number)
+        self._watch_steps()
+        return waits
+
+    def _settle(self) -> None:
+        if self._keeper is not None:
+            self._keeper.settle()
+
+    def _end_keeping(self) -> None:
+        if self._keeper is not None:
+            self._keeper.ended()
 
     def _close_bar(self) -> None:
         bar, self._bar = self._bar, None
@@ -207,64 +254,14 @@ class EpochLoop:
                 bar.close()
 
 
-class Hold:
-    """A `with` block around a started run: it sees signals, and why the block is left."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._tell = self._on_signal  # one object, so that it can be found again
-        if run.active:
-            SIGNALS.watch(self._tell)
-
-    def release(self, error: BaseException | None, *, exhausted: bool) -> None:
-        """Record how the block was left. Whatever left it goes on by itself."""
-        with self._run.guard("the run's end"):
-            self._run.end(ending_of(error, exhausted=exhausted, signal_seen=SIGNALS.seen_by(self._tell)))
-        SIGNALS.unwatch(self._tell)
-
-    def _on_signal(self, number: int) -> None:
-        self._run.end(Ending(Status.INTERRUPTED, signal.Signals(number).name))
-        self._run.flush(EXIT_S / 2)
+def _monitor_of(checkpoints: Checkpoints | None) -> str | None:
+    """The metric that the best checkpoint goes by is also the one whose new best is told."""
+    return None if checkpoints is None or checkpoints.monitor is None else f"{checkpoints.monitor}:{checkpoints.mode}"
 
 
-class RunBlock:
-    """What `notify_run` returns: a block (`with`) and a decorator, for plain and async functions."""
+def _size_of(model: Any) -> ModelSize | None:
+    if model is None:
+        return None
+    from notifybot.transfer import model_size
 
-    def __init__(self, new_run: Callable[[], Run]) -> None:
-        self._new_run = new_run
-        self._hold: Hold | None = None
-
-    def __enter__(self) -> Run:
-        run = self._new_run()
-        run.start()
-        self._hold = Hold(run)
-        return run
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._hold is not None:
-            self._hold.release(error, exhausted=error is None)
-
-    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise UsageError("notify_run cannot decorate a generator: use `with notify_run(…)` inside it")
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def awaiting(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with RunBlock(self._new_run):
-                    return await function(*args, **kwargs)
-
-            return cast(Callable[P, R], awaiting)
-
-        @functools.wraps(function)
-        def calling(*args: P.args, **kwargs: P.kwargs) -> R:
-            with RunBlock(self._new_run):
-                return function(*args, **kwargs)
-
-        return calling
-
-
-def _config(config: Config | Mapping[str, object] | None) -> Config:
-    return config if isinstance(config, Config) else load(config)
+    return model_size(model)

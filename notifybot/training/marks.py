@@ -26,13 +26,15 @@ class Marks:
         os.replace(beside, path)
 
     def missed(self, tracker: str, events: Sequence[Event]) -> tuple[Event, ...]:
-        """Return the events behind a tracker's mark: all without a mark, none where the mark's event is unknown."""
+        """Return the events behind a tracker's mark: all without a mark, the later ones where its event is unknown."""
         try:
             mark = self._path(tracker).read_text("ascii").strip()
         except (OSError, UnicodeDecodeError):
             return tuple(events)
         places = [place for place, event in enumerate(events) if event.id == mark]
-        return tuple(events[places[-1] + 1 :]) if places else ()
+        if not places:
+            return tuple(event for event in events if event.id > mark)  # ids are in order of time
+        return tuple(events[places[-1] + 1 :])
 
     def _path(self, tracker: str) -> Path:
         return self._folder / f".{tracker}.mark"

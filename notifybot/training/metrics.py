@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from notifybot.errors import UsageError
@@ -78,6 +78,18 @@ class Meter:
             elif cell.weight:
                 means[name] = total / cell.weight
         return means
+
+    def snapshot(self) -> dict[str, list[float]]:
+        """Return the sum and the weight under each name, without beginning anew: an epoch's first half."""
+        fetched = self._fetch(self._cells)
+        return {name: [cell.total + fetched.get(name, 0.0), cell.weight] for name, cell in self._cells.items()}
+
+    def resume(self, sums: Mapping[str, Sequence[float]]) -> None:
+        """Go on from a snapshot."""
+        for name, (total, weight) in sums.items():
+            cell = self._cells.setdefault(name, Cell())
+            cell.total, cell.weight = float(total), float(weight)
+            self._accepted.add(name)
 
     def _log_carefully(self, values: Mapping[str, Any], first: str | None, n: float) -> None:
         """Add the value named `first` and all after it; all where it is None."""

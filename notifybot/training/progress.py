@@ -93,7 +93,9 @@ class Course:
         self._watch = Watch(monitor)
         self._began_s = now_s
         self._epoch_began_s = now_s
-        self._durations: deque[float] = deque(maxlen=_RECENT)
+        earlier_s = self._earlier.epoch_s
+        self._durations: deque[float] = deque([] if earlier_s is None else [earlier_s], maxlen=_RECENT)
+        self._checkpoint = self._earlier.checkpoint  # set by another thread, so not a part of what the loop replaces
         self._metrics = dict(self._earlier.metrics)
         self._first: int | None = None
         self.first_label: int | None = None  # of this session, where it is known beforehand
@@ -142,16 +144,20 @@ class Course:
 
     def saved(self, checkpoint: Checkpoint) -> None:
         """Remember the latest checkpoint."""
-        self._last = replace(self._last, checkpoint=checkpoint)
+        self._checkpoint = checkpoint
 
     def at(self, now_s: float) -> Progress:
         """The progress as of now."""
         elapsed = self._earlier.elapsed_s + now_s - self._began_s
-        return replace(self._last, elapsed_s=elapsed, eta_s=self._eta_s())
+        return replace(self._last, elapsed_s=elapsed, eta_s=self._eta_s(), checkpoint=self._checkpoint)
 
     def summary(self, now_s: float) -> Progress:
         """The progress as of now with the latest value of every metric, not just the last epoch's."""
         return replace(self.at(now_s), metrics=dict(self._metrics))
+
+    def epoch_left_s(self, now_s: float) -> float | None:
+        """Seconds until the open epoch should end; None before the first has."""
+        return median(self._durations) - (now_s - self._epoch_began_s) if self._durations else None
 
     def ordinal(self, epoch: int) -> int:
         """How many epochs are done when the one labelled `epoch` is, for loops that we do not drive."""

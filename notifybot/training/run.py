@@ -11,26 +11,26 @@ from typing import Any
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.errors import ConfigError, UsageError
-from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
-from notifybot.model import Checkpoint, Progress, RunRef, Severity, Status, uuid7
+from notifybot.events import CheckpointSaved, EpochFinished, RunEnded, RunStarted, to_json
+from notifybot.model import Checkpoint, Progress, RunRef, Status, uuid7
 from notifybot.notifiers.base import Notifier
 from notifybot.training.describe import checked_id, label_of, name_of, params_of, size_of, this_host
 from notifybot.training.endings import ENDINGS, Ending
-from notifybot.training.guard import Guard
 from notifybot.training.heartbeat import Pulse
 from notifybot.training.metrics import Meter
+from notifybot.training.past import Resume
 from notifybot.training.progress import Course
 from notifybot.training.rank import speaks
 from notifybot.training.session import Session
 from notifybot.training.text import clean, one_line
+from notifybot.training.voice import TEXT_CHARS, TITLE_CHARS, Voice
 
 log = logging.getLogger("notifybot")
 
-_TITLE_CHARS = 200
-_TEXT_CHARS = 4000
+NOTHING = Resume()
 
 
-class Run:
+class Run(Voice):
     """One training execution. Made by `notify_epoch` and `notify_run`, not by hand.
 
     On other ranks than 0, in DataLoader workers and in forked children it does nothing, without a word.
@@ -48,43 +48,24 @@ class Run:
         notifiers: Sequence[Notifier] | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
-        self.params = params_of(params)
-        self.status = Status.RUNNING
-        self.meter = Meter()
-        self._ref = RunRef(
+        ref = RunRef(
             id=uuid7() if run_id is None else checked_id(run_id),
             name=name_of(name),
-            project=one_line(project or config.project, _TITLE_CHARS),
+            project=one_line(project or config.project, TITLE_CHARS),
             session=uuid7(),
         )
+        super().__init__(ref, clock)
+        self.params = params_of(params)
+        self.config = config
+        self.attempt = 1
+        self.meter = Meter()
         self._named = name is not None
-        self._config = config
         self._notifiers = notifiers
-        self._clock = clock
-        self.guard = Guard()
         self._monitor = monitor
         self._course = Course(now_s=clock.monotonic(), monitor=monitor)
-        self.session: Session | None = None  # None: not begun, or another process reports
-        self._moves = 0
         self._epoch_meter = Meter()
         self._meters = (self.meter, self._epoch_meter)
         self.open_epoch: int | None = None  # the label of the epoch that the loop is in
-        self._ended = False
-
-    @property
-    def id(self) -> str:
-        """The run's id. Give it as `run_id=` to continue the run in another process."""
-        return self._ref.id
-
-    @property
-    def name(self) -> str:
-        """The name that people read."""
-        return self._ref.name
-
-    @property
-    def project(self) -> str:
-        """The project that the run belongs to."""
-        return self._ref.project
 
     @property
     def faults(self) -> dict[str, int]:
@@ -100,21 +81,16 @@ class Run:
         """How far the run has come."""
         return self._course.summary(self._clock.monotonic())
 
-    @property
-    def active(self) -> bool:
-        """True between start and end, in the process that reports the run."""
-        return self.session is not None and not self._ended
-
-    def start(self, epochs: object = None, *, total: int | None = None) -> None:
-        """Begin to report. Raises ConfigError for settings that cannot work; later nothing is raised."""
+    def start(self, epochs: object = None, *, total: int | None = None, resume: Resume = NOTHING) -> None:
+        """Begin to report, going on from `resume`. Raises ConfigError for settings that cannot work; later nothing."""
         if not speaks():
             return
         with self.guard("opening the run", loud=(ConfigError,)):
-            self.session = Session.open(self._config, self._notifiers, guard=self.guard, clock=self._clock)
+            self.session = Session.open(self.config, self._notifiers, guard=self.guard, clock=self._clock)
         if self.session is not None:
             ENDINGS.opened(self)
             with self.guard("starting the run"):
-                self._open(self.session, epochs, total)
+                self._open(self.session, epochs, total, resume)
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Report a finished epoch with its means, for loops that we do not drive.
@@ -136,34 +112,26 @@ class Run:
             self._moves += 1
             now = self.progress
             checkpoint = Checkpoint(
-                path=clean(os.fspath(path), _TEXT_CHARS),
+                path=clean(os.fspath(path), TEXT_CHARS),
                 epoch=now.epoch if epoch is None else operator.index(epoch),
                 size_bytes=size_of(path),
             )
             self._course.saved(checkpoint)
-            self._emit(CheckpointSaved(**self._fact(), checkpoint=checkpoint, progress=self.progress))
+            self.emit(CheckpointSaved(**self.fact(), checkpoint=checkpoint, progress=self.progress))
 
-    def alert(self, title: str, text: str = "", severity: Severity | str = Severity.WARNING) -> None:
-        """Tell people that they should look, now. Works after the run's end too."""
-        if self.session is None:
-            return
-        with self.guard("an alert"):
-            self._moves += 1
-            self._emit(
-                AlertRaised(
-                    **self._fact(),
-                    title=one_line(str(title), _TITLE_CHARS),
-                    text=clean(str(text), _TEXT_CHARS),
-                    severity=Severity(severity),
-                    progress=self.progress,
-                )
-            )
+    def saved(self, checkpoint: Checkpoint) -> None:
+        """Tell of a checkpoint of ours. Called by the thread that saved it."""
+        with self.guard("a checkpoint"):
+            self._course.saved(checkpoint)
+            self.emit(CheckpointSaved(**self.fact(), checkpoint=checkpoint, progress=self.progress))
 
-    def expect_next_in(self, seconds: float) -> None:
-        """Promise that nothing new will come for so long: the watchdog waits that long before it calls it a stall."""
-        if self.active and self.session is not None and self.session.heartbeat is not None:
-            with self.guard("a promise"):
-                self.session.heartbeat.promise(float(seconds))
+    def story(self) -> str:
+        """How far the run has come, as text that travels in a checkpoint."""
+        return to_json(CheckpointSaved(**self.fact(), checkpoint=Checkpoint(""), progress=self.progress))
+
+    def epoch_left_s(self) -> float | None:
+        """Seconds until the open epoch should end, by those before it; None while nothing is known."""
+        return self._course.epoch_left_s(self._clock.monotonic())
 
     def begin_epoch(self, epoch: object) -> None:
         """The loop goes into an epoch. Raises UsageError when the run's first label is no whole number."""
@@ -197,23 +165,15 @@ class Run:
                 log.warning("run %s: what went wrong on our side, and how often: %s", self.name, faults)
         ENDINGS.ended(self, spent_s)
 
-    def flush(self, timeout_s: float) -> None:
-        """Wait until all is sent, at most so long."""
-        if self.session is not None:
-            with self.guard("the last delivery"):
-                self.session.shared.delivery.worker.flush(timeout_s)
-
-    def disown(self) -> None:
-        """In a forked child: the run is the parent's, and nothing is done here."""
-        self.session = None
-
-    def tracker(self, name: str, timeout_s: float) -> Any:
-        """The open tracker of that name, or None."""
-        if self.session is None:
-            return None
-        with self.guard(f"the tracker {name}"):
-            return self.session.tracker(name, timeout_s)
-        return None
+    def retire(self, title: str, text: str) -> None:
+        """A newer session speaks for the run from now on: say so once, and report nothing more."""
+        if self.session is None or self._ended:
+            return
+        self.alert(title, text, about="checkpoint")
+        self._ended = True
+        with self.guard("the run's end"):
+            self.session.close(Status.INTERRUPTED)
+        ENDINGS.ended(self, 0.0)
 
     def _tell_end(self, ending: Ending) -> None:
         self.status = ending.status
@@ -221,8 +181,8 @@ class Run:
         self._finish_last_epoch(ending)
         if label is not None and error and not ending.on_purpose:
             error = f"{error} [epoch {label}]"
-        self._emit(
-            RunEnded(**self._fact(), status=ending.status, progress=self.progress, error=error, frames=ending.frames)
+        self.emit(
+            RunEnded(**self.fact(), status=ending.status, progress=self.progress, error=error, frames=ending.frames)
         )
 
     def _finish_last_epoch(self, ending: Ending) -> None:
@@ -239,7 +199,7 @@ class Run:
     def _finish_epoch(self, label: int, values: Mapping[str, float], *, done: int | None = None) -> None:
         self._moves += 1
         progress, new_best = self._course.finish_epoch(label, values, now_s=self._clock.monotonic(), done=done)
-        self._emit(EpochFinished(**self._fact(), progress=progress, new_best=new_best))
+        self.emit(EpochFinished(**self.fact(), progress=progress, new_best=new_best))
 
     def _label(self, epoch: object) -> int:
         try:
@@ -251,30 +211,40 @@ class Run:
             self.guard.count("an epoch's label", error)
             return last + 1
 
-    def _open(self, session: Session, epochs: object, total: int | None) -> None:
-        past = session.past(self.id)
+    def _open(self, session: Session, epochs: object, total: int | None, resume: Resume) -> None:
+        known = session.past(self.id)
+        past = known.with_checkpoint(resume)
         if past.name and not self._named:
             self._ref = RunRef(self.id, past.name, self.project, self._ref.session)
         now_s = self._clock.monotonic()
         self._course = Course(now_s=now_s, earlier=past.progress, monitor=self._monitor)
         self._course.begin(epochs, total=total, now_s=now_s)
+        self.attempt = past.attempt + 1
+        first = self._course.first_label
+        if first is None and resume.progress is not None and resume.progress.epoch is not None:
+            first = resume.progress.epoch + 1
+        with self.guard("what notifiers remember"):
+            session.remember(self.id, resume.memories)
         with self.guard("the trackers"):
             session.track(
                 self._ref,
                 self.params,
                 past,
-                purge_from=self._course.first_label if past.attempt else None,
+                purge_from=first if past.attempt else None,
                 on_trouble=lambda name, text: self.alert(text),
+                resume=resume,
             )
-        self._emit(
+        self.emit(
             RunStarted(
-                **self._fact(),
-                attempt=past.attempt + 1,
+                **self.fact(),
+                attempt=self.attempt,
                 total=self.progress.total,
                 params=self.params,
                 host=this_host(),
                 progress=self.progress,
                 beat_s=session.beat_s,
+                resumed=known.resumed_by(resume),
+                model=resume.model,
             )
         )
         session.beat(self._ref, self._pulse)
@@ -282,11 +252,3 @@ class Run:
     def _pulse(self) -> Pulse:
         last = self._course.last
         return Pulse(epoch=last.epoch, done=last.done, steps=self.meter.steps, moves=self._moves)
-
-    def _fact(self) -> dict[str, Any]:
-        now = self._clock.now()
-        return {"id": uuid7(now.timestamp()), "run": self._ref, "at": now}
-
-    def _emit(self, event: Event) -> None:
-        if self.session is not None:
-            self.session.emit(event)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
+from notifybot.checkpoints.mirror import restore
 from notifybot.clock import Clock
 from notifybot.config import Config
 from notifybot.errors import StoreError
-from notifybot.events import EpochFinished, Event
-from notifybot.model import Param, Progress, RunRef, Status
+from notifybot.events import Event
+from notifybot.model import Param, RunRef, Status
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.rendering import Renderer
 from notifybot.store import runs
+from notifybot.store.memories import export_for, import_for
 from notifybot.trackers import plan_trackers
 from notifybot.trackers.base import Tracker, TrackerContext
+from notifybot.trackers.jsonl import events_in
 from notifybot.trackers.thread import TrackerThread
 from notifybot.training.describe import folder_name
 from notifybot.training.endings import ENDINGS, EXIT_S
@@ -25,6 +30,7 @@ from notifybot.training.guard import Guard
 from notifybot.training.heartbeat import Heartbeat, Pulse
 from notifybot.training.marks import Marks
 from notifybot.training.notebook import in_notebook
+from notifybot.training.past import Past, Resume, last_progress
 from notifybot.training.rank import environment
 from notifybot.training.shared import Shared, share
 from notifybot.training.speaker import Speaker
@@ -32,17 +38,6 @@ from notifybot.training.speaker import Speaker
 log = logging.getLogger("notifybot")
 
 _CLOSE_S = EXIT_S / 2  # the other half is for what is unsent
-_FOLDED = 64  # epochs whose metrics make up what a resumed run remembers
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """What the store knows of a run's earlier sessions."""
-
-    attempt: int = 0
-    name: str = ""
-    progress: Progress | None = None
-    events: tuple[Event, ...] = ()
 
 
 @dataclass(slots=True)
@@ -56,6 +51,7 @@ class Session:
     planned: list[str]
     trackers: TrackerThread | None = None
     heartbeat: Heartbeat | None = None
+    folder: Path | None = None  # the run's own, with the trackers' files
 
     @classmethod
     def open(cls, config: Config, notifiers: Sequence[Notifier] | None, *, guard: Guard, clock: Clock) -> Session:
@@ -73,7 +69,7 @@ class Session:
         except StoreError as error:
             self.guard.count("reading the run's past", error)
             return Past()
-        return Past(row.attempt, row.name, _last_progress(events), tuple(events)) if row else Past()
+        return Past(row.attempt, row.name, last_progress(events), tuple(events)) if row else Past()
 
     def track(
         self,
@@ -83,14 +79,24 @@ class Session:
         *,
         purge_from: int | None,
         on_trouble: Callable[[str, str], None],
+        resume: Resume,
     ) -> None:
-        """Start the trackers, on threads of their own, with what a killed session may have kept from them."""
+        """Start the trackers, on threads of their own, with what a killed session may have kept from them.
+
+        What is missing in the run's folder comes back from the copy beside the checkpoints.
+        """
         config = self.shared.config
-        folder = config.runs_dir / folder_name(run.project, run.name, run.id)
+        folder = (config.runs_dir / folder_name(run.project, run.name, run.id)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        context = TrackerContext(run, folder.absolute(), params, purge_from)
+        self.folder = folder
+        told = past.events
+        if resume.folder is not None:
+            with self.guard("bringing back the run's folder"):
+                restore(resume.folder / folder.name, folder)
+                told = resume.kept(events_in(folder, run))  # what another machine told is not in this one's store
+        context = TrackerContext(run, folder, params, purge_from, wandb_artifacts=resume.artifacts)
         marks = Marks(context.folder)
-        missed = {name: marks.missed(name, past.events) for name in self.planned}
+        missed = {name: marks.missed(name, past.events if name == "jsonl" else told) for name in self.planned}
 
         def on_recorded(name: str, event_id: str) -> None:
             with self.guard("a tracker's mark"):
@@ -98,6 +104,14 @@ class Session:
 
         self.trackers = TrackerThread(on_trouble=on_trouble, on_recorded=on_recorded, clock=self.clock)
         self.trackers.start(context, self.planned, config, replay=missed)
+
+    def remember(self, run_id: str, memories: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take in what notifiers knew of the run on another machine, such as its thread in Slack. Raises StoreError."""
+        import_for(self.shared.store, run_id, memories)
+
+    def memories(self, run_id: str) -> dict[str, dict[str, Any]]:
+        """What notifiers know of the run, to be taken along. Raises StoreError."""
+        return export_for(self.shared.store, run_id)
 
     def beat(self, run: RunRef, pulse: Callable[[], Pulse]) -> None:
         """Start the heartbeat, where a watchdog is configured."""
@@ -142,21 +156,3 @@ class Session:
                 if not self.trackers.close(status, _CLOSE_S):  # they go on by themselves, and get the rest at exit
                     ENDINGS.flush_with(partial(self.trackers.close, status))
         return self.clock.monotonic() - began_s
-
-
-def _last_progress(events: Sequence[Event]) -> Progress | None:
-    """The progress after the last finished epoch, with the latest value of every metric."""
-    epochs = [event for event in events if isinstance(event, EpochFinished)][-_FOLDED:]
-    if not epochs:
-        return None
-    last = events[-1].progress
-    metrics = {name: metric for event in epochs for name, metric in event.progress.metrics.items()}
-    done = epochs[-1].progress
-    return Progress(
-        epoch=done.epoch,
-        done=done.done,
-        total=done.total,
-        metrics=metrics,
-        elapsed_s=max(last.elapsed_s, done.elapsed_s),
-        checkpoint=last.checkpoint or done.checkpoint,
-    )

@@ -25,13 +25,16 @@ class Signals:
     def __init__(self) -> None:
         self.seen: int | None = None
         self._previous: dict[int, Handler | int] = {}
-        self._tellers: list[Callable[[int], None]] = []
+        self._tellers: list[Callable[[int], bool]] = []
         self._depth = 0
         self._waiting: tuple[int, FrameType | None, Handler | int] | None = None
         self._handler: Handler = self._on_signal
 
-    def watch(self, tell: Callable[[int], None]) -> None:
-        """Call `tell` before the process dies of a signal. Outside the main thread this does nothing."""
+    def watch(self, tell: Callable[[int], bool]) -> None:
+        """Call `tell` before the process dies of a signal; it lives on when that returns True, for `die` or the next.
+
+        Outside the main thread this does nothing.
+        """
         if not _on_main_thread():
             return
         self._tellers.append(tell)
@@ -39,7 +42,7 @@ class Signals:
             self.seen, self._depth = None, 0  # a Ctrl-C at the edge of a section may have left it uncounted
             self._install()
 
-    def unwatch(self, tell: Callable[[int], None]) -> None:
+    def unwatch(self, tell: Callable[[int], bool]) -> None:
         """Stop calling `tell`; the last one gives the handlers back, where they are still ours."""
         if tell not in self._tellers:
             return
@@ -47,7 +50,7 @@ class Signals:
         if not self._tellers:
             self.restore()
 
-    def seen_by(self, tell: Callable[[int], None]) -> int | None:
+    def seen_by(self, tell: Callable[[int], bool]) -> int | None:
         """The signal that the program's own handler took while `tell` was watching, or None."""
         return self.seen if tell in self._tellers else None
 
@@ -64,6 +67,10 @@ class Signals:
         if self._depth == 0 and self._waiting is not None:
             waited, self._waiting = self._waiting, None
             self._act(*waited)
+
+    def die(self, number: int) -> None:
+        """Act on a signal that was put off."""
+        self._act(number, None, self._previous.get(number, signal.SIG_DFL))
 
     def restore(self) -> None:
         """Give the handlers back, where they are still ours."""
@@ -100,8 +107,9 @@ class Signals:
         if callable(previous):
             previous(number, frame)
             return
-        for tell in list(self._tellers):
-            tell(number)
+        answers = [tell(number) for tell in list(self._tellers)]  # each of them is told
+        if any(answers):
+            return
         self.restore()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)  # so that whoever waits for us sees the signal as the cause

@@ -1,0 +1,36 @@
+"""A `with` block around a started run: it sees signals, and why the block is left."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+from notifybot.model import Status
+from notifybot.training.endings import EXIT_S, Ending, ending_of
+from notifybot.training.run import Run
+from notifybot.training.signals import SIGNALS
+
+
+class Hold:
+    """Watches signals from its making to `release`. `put_off` says whether a deadly one may wait for a save."""
+
+    def __init__(self, run: Run, put_off: Callable[[int], bool] = lambda _: False) -> None:
+        self._run = run
+        self._put_off = put_off
+        self._tell = self._on_signal  # one object, so that it can be found again
+        if run.active:
+            SIGNALS.watch(self._tell)
+
+    def release(self, error: BaseException | None, *, exhausted: bool) -> None:
+        """Record how the block was left. Whatever left it goes on by itself."""
+        with self._run.guard("the run's end"):
+            self._run.end(ending_of(error, exhausted=exhausted, signal_seen=SIGNALS.seen_by(self._tell)))
+        SIGNALS.unwatch(self._tell)
+
+    def _on_signal(self, number: int) -> bool:
+        with self._run.guard("a signal"):
+            if self._put_off(number):
+                return True
+        self._run.end(Ending(Status.INTERRUPTED, signal.Signals(number).name))
+        self._run.flush(EXIT_S / 2)
+        return False

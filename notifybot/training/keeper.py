@@ -1,0 +1,159 @@
+"""Checkpoints beside a loop that runs: saved at its epochs' ends, waited for when it is left."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+
+from notifybot.checkpoints.checkpoints import Checkpoints
+from notifybot.checkpoints.moment import Moment
+from notifybot.training.reporter import Reporter
+from notifybot.training.restoring import Opening
+from notifybot.training.run import Run
+from notifybot.training.signals import SIGNALS
+
+log = logging.getLogger("notifybot")
+
+_LEAVE_S = 120.0  # for the last checkpoint, when the loop is left
+_POLITE_S = 1.0  # without a word
+
+
+class Keeper:
+    """Saves the state of one started run. Nothing is raised: what goes wrong is told."""
+
+    def __init__(self, run: Run, checkpoints: Checkpoints, opening: Opening) -> None:
+        self._run = run
+        self._checkpoints = checkpoints
+        self._reporter = Reporter(run, checkpoints)
+        self._unsaved: tuple[int, Mapping[str, float]] | None = None
+        self._steps_before = 0
+        self._steps_restored = 0
+        self._next_s = run.now_s() + (checkpoints.every_s or 0.0)
+        self._deadly: int | None = None
+        self._timer: threading.Timer | None = None
+        self._take_up(opening)
+
+    def epoch_began(self) -> None:
+        """The loop goes into an epoch."""
+        self._steps_before = self._run.meter.steps - self._steps_restored
+        self._steps_restored = 0
+
+    def epoch_ended(self, label: int, values: Mapping[str, float]) -> None:
+        """The loop has come round: save when it is time, and leave when a signal waits for that."""
+        if not self._run.active:
+            return
+        self._unsaved = (label, values)
+        if self._deadly is not None or self._run.progress.done % self._checkpoints.every == 0:
+            self.save_epoch()
+        if self._deadly is not None:
+            self._leave(self._deadly)
+
+    def stepped(self) -> None:
+        """A step was logged: save within the epoch when it is time, or when a signal waits for that."""
+        if not self._run.active:
+            return
+        every_s = self._checkpoints.every_s
+        if self._deadly is not None:
+            self._save_step()
+            self._leave(self._deadly)
+        elif every_s is not None and self._run.now_s() >= self._next_s:
+            self._save_step()
+            self._next_s = self._run.now_s() + every_s
+
+    def save_epoch(self) -> None:
+        """Save the last finished epoch, unless it is saved already."""
+        if self._unsaved is None or not self._run.active:
+            return
+        label, values = self._unsaved
+        self._unsaved = None
+        self._save(lambda: Moment(label, values, label=label, story=self._run.story()))
+
+    def settle(self) -> None:
+        """The loop is left: wait until all is written, up to a limit."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._run.active or self._checkpoints.settle(_POLITE_S):
+            return
+        log.warning("waiting for the last checkpoint to be written, at most %.0f s", _LEAVE_S)
+        if not self._checkpoints.settle(_LEAVE_S):
+            self._reporter.not_saved(TimeoutError(f"not written after {_LEAVE_S:.0f} s"))
+
+    def ended(self) -> None:
+        """The run's end is told and its trackers are closed: bring their last lines along, if that is quick."""
+        self._checkpoints.alongside(self._copy_last, _POLITE_S)
+
+    def _copy_last(self) -> None:
+        with self._run.guard("the last copy beside the checkpoints"):
+            self._reporter.mirror()
+
+    def put_off(self, number: int) -> bool:
+        """True when a deadly signal may wait until a state is saved; `grace_s` bounds that."""
+        grace_s = self._checkpoints.grace_s
+        if self._deadly is not None or not grace_s:
+            return False
+        if not self._comes_soon(grace_s):
+            self._checkpoints.settle(grace_s)
+            return False
+        self._deadly = number
+        self._timer = threading.Timer(grace_s, os.kill, (os.getpid(), number))  # the second one is not put off
+        self._timer.daemon = True
+        self._timer.start()
+        return True
+
+    @property
+    def looks_at_steps(self) -> bool:
+        """True when `stepped` is to be called at every step."""
+        return self._checkpoints.every_s is not None or (self._deadly is not None and self._checkpoints.stateful)
+
+    def _take_up(self, opening: Opening) -> None:
+        """Put the card in place, go on within an epoch, and tell what was passed over."""
+        with self._run.guard("the card beside the checkpoints"):
+            self._reporter.put_card()
+        restored = opening.restored
+        if restored is None:
+            return
+        self._run.meter.resume(restored.moment.meter)
+        self._steps_restored = restored.moment.step
+        if restored.passed_over:
+            self._reporter.passed_over(restored.passed_over, restored.path.name if opening.resume.resumed else None)
+        for note in restored.notes:
+            log.warning("restored from %s: %s", restored.path.name, note)
+
+    def _comes_soon(self, within_s: float) -> bool:
+        """True when a moment at which the state is whole can be expected in time."""
+        run = self._run
+        if run.open_epoch is None:
+            return False
+        if self._checkpoints.stateful:
+            return True
+        left_s = run.epoch_left_s()
+        return left_s is not None and left_s < within_s
+
+    def _save_step(self) -> None:
+        run = self._run
+        self._save(
+            lambda: Moment(
+                run.progress.epoch,
+                {},
+                label=run.open_epoch,
+                step=run.meter.steps - self._steps_before,
+                story=run.story(),
+                meter=run.meter.snapshot(),
+            )
+        )
+
+    def _save(self, moment: Callable[[], Moment]) -> None:
+        try:
+            with self._run.guard("a checkpoint", loud=(Exception,)):  # for signals to wait meanwhile
+                self._checkpoints.save(moment(), self._reporter)
+        except Exception as error:  # noqa: BLE001  no memory for the copy, or a state that cannot be copied: told
+            self._reporter.not_saved(error)
+
+    def _leave(self, number: int) -> None:
+        """Act on the signal that was put off, now that the state is saved."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._checkpoints.settle(self._checkpoints.grace_s)
+        SIGNALS.die(number)

@@ -1,0 +1,110 @@
+"""What the saving thread does for a run beside each checkpoint, and what it tells."""
+
+from __future__ import annotations
+
+import logging
+import platform
+
+from notifybot.checkpoints.card import RUNS, Card, read_card, write_card
+from notifybot.checkpoints.checkpoints import Checkpoints
+from notifybot.checkpoints.mirror import Mirror
+from notifybot.errors import CheckpointError
+from notifybot.model import Checkpoint, Severity
+from notifybot.rendering import alerts
+from notifybot.rendering.alerts import AlertWords
+from notifybot.training.run import Run
+
+log = logging.getLogger("notifybot")
+
+_FLUSH_S = 5.0
+
+
+class Superseded(CheckpointError):
+    """A newer session saves in the folder; the text is its host. React: report and save nothing more."""
+
+
+class Reporter:
+    """`checkpoints.Report` for one run that has started. An incident is told once, and again when it is over."""
+
+    def __init__(self, run: Run, checkpoints: Checkpoints) -> None:
+        self._run = run
+        self._folder = checkpoints.folder
+        self._language = run.config.lang
+        self._card: Card | None = None
+        self._failing = False
+        own = run.session.folder if run.session is not None else None
+        self._mirror = None if own is None else Mirror(own, self._folder / RUNS / own.name)
+
+    def before_copy(self) -> None:
+        """Bring the trackers' files and the card along. Raises OSError, and Superseded."""
+        session = self._run.session
+        if session is not None and session.trackers is not None:
+            session.trackers.flush(_FLUSH_S)
+        self.put_card()
+        self.mirror()
+
+    def mirror(self) -> None:
+        """Bring the trackers' files along. Raises OSError."""
+        if self._mirror is not None:
+            for problem in self._mirror.copy():
+                log.warning("not copied beside the checkpoints: %s", problem)
+
+    def put_card(self) -> None:
+        """Say beside the checkpoints whose they are. Raises OSError, and Superseded where a newer session says so."""
+        run, session = self._run, self._run.session
+        found = read_card(self._folder)
+        if found is not None and found.run_id == run.id and found.session > run.ref.session:
+            raise Superseded(found.host)
+        card = Card(
+            run_id=run.id,
+            name=run.name,
+            project=run.project,
+            session=run.ref.session,
+            attempt=run.attempt,
+            host=platform.node(),
+            memories={} if session is None else session.memories(run.id),
+        )
+        if card != self._card:  # on Drive a file that is written again and again may never arrive
+            write_card(self._folder, card)
+            self._card = card
+
+    def saved(self, checkpoint: Checkpoint, *, whole: bool) -> None:
+        """Tell of a checkpoint, and that all is well again if it was not."""
+        self._run.saved(checkpoint)
+        if self._failing and whole:
+            self._failing = False
+            self._alert(alerts.checkpoint_works_again(self._language), Severity.SUCCESS)
+
+    def not_saved(self, error: Exception) -> None:
+        """Tell once an incident that nothing could be saved."""
+        if isinstance(error, Superseded):
+            self._run.retire(*alerts.session_superseded(str(error), self._language))
+        else:
+            self._trouble(alerts.checkpoint_not_saved(_reason(error), self._language), error)
+
+    def not_copied(self, error: Exception) -> None:
+        """Tell once an incident that a checkpoint is on this machine only."""
+        if isinstance(error, Superseded):
+            self.not_saved(error)
+        else:
+            self._trouble(alerts.checkpoint_not_copied(_reason(error), self._language), error)
+
+    def passed_over(self, damaged: tuple[str, ...], used: str | None) -> None:
+        """Tell that newer checkpoints are not whole."""
+        self._alert(alerts.checkpoint_damaged(damaged, used, self._language), Severity.WARNING)
+
+    def _trouble(self, words: AlertWords, error: Exception) -> None:
+        self._run.guard.count("a checkpoint", error)
+        if not self._failing:
+            self._failing = True
+            self._alert(words, Severity.ERROR)
+
+    def _alert(self, words: AlertWords, severity: Severity) -> None:
+        self._run.alert(words.title, words.text, severity, about="checkpoint")
+
+
+def _reason(error: Exception) -> str:
+    """An OSError without its number and path, which a person cannot use; any other with its type."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,126 @@
+"""What a run says besides its epochs: alerts, and whatever else is an event of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from datetime import datetime
+from typing import Any, Literal
+
+from notifybot.clock import Clock
+from notifybot.events import AlertRaised, Event
+from notifybot.model import Progress, RunRef, Severity, Status, uuid7
+from notifybot.training.guard import Guard
+from notifybot.training.session import Session
+from notifybot.training.text import clean, one_line
+
+TITLE_CHARS = 200
+TEXT_CHARS = 4000
+
+
+class Voice(ABC):
+    """Speaks for one run in one process, while the process has a session of it. Nothing is raised back."""
+
+    def __init__(self, ref: RunRef, clock: Clock) -> None:
+        self.status = Status.RUNNING
+        self.guard = Guard()
+        self.session: Session | None = None  # None: not begun, or another process reports
+        self._ref = ref
+        self._clock = clock
+        self._moves = 0
+        self._ended = False
+
+    @property
+    def id(self) -> str:
+        """The run's id. Give it as `run_id=` to continue the run in another process."""
+        return self._ref.id
+
+    @property
+    def ref(self) -> RunRef:
+        """Which run this is, and which session of it."""
+        return self._ref
+
+    @property
+    def name(self) -> str:
+        """The name that people read."""
+        return self._ref.name
+
+    @property
+    def project(self) -> str:
+        """The project that the run belongs to."""
+        return self._ref.project
+
+    @property
+    def active(self) -> bool:
+        """True between start and end, in the process that reports the run."""
+        return self.session is not None and not self._ended
+
+    @property
+    @abstractmethod
+    def progress(self) -> Progress:
+        """How far the run has come."""
+
+    def alert(
+        self,
+        title: str,
+        text: str = "",
+        severity: Severity | str = Severity.WARNING,
+        *,
+        about: Literal["", "checkpoint"] = "",
+    ) -> None:
+        """Tell people that they should look, now. Works after the run's end too. `about` is for alerts of ours."""
+        if self.session is None:
+            return
+        with self.guard("an alert"):
+            self._moves += 1
+            self.emit(
+                AlertRaised(
+                    **self.fact(),
+                    title=one_line(str(title), TITLE_CHARS),
+                    text=clean(str(text), TEXT_CHARS),
+                    severity=Severity(severity),
+                    about=about,
+                    progress=self.progress,
+                )
+            )
+
+    def expect_next_in(self, seconds: float) -> None:
+        """Promise that nothing new will come for so long: the watchdog waits that long before it calls it a stall."""
+        if self.active and self.session is not None and self.session.heartbeat is not None:
+            with self.guard("a promise"):
+                self.session.heartbeat.promise(float(seconds))
+
+    def now(self) -> datetime:
+        """The wall clock."""
+        return self._clock.now()
+
+    def now_s(self) -> float:
+        """Seconds that never jump."""
+        return self._clock.monotonic()
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until all is sent, at most so long."""
+        if self.session is not None:
+            with self.guard("the last delivery"):
+                self.session.shared.delivery.worker.flush(timeout_s)
+
+    def disown(self) -> None:
+        """In a forked child: the run is the parent's, and nothing is done here."""
+        self.session = None
+
+    def tracker(self, name: str, timeout_s: float) -> Any:
+        """The open tracker of that name, or None."""
+        if self.session is None:
+            return None
+        with self.guard(f"the tracker {name}"):
+            return self.session.tracker(name, timeout_s)
+        return None
+
+    def fact(self) -> dict[str, Any]:
+        """What every event of the run carries, made anew."""
+        now = self._clock.now()
+        return {"id": uuid7(now.timestamp()), "run": self._ref, "at": now}
+
+    def emit(self, event: Event) -> None:
+        """Hand an event to all who want it. May be called from any thread."""
+        if self.session is not None:
+            self.session.emit(event)

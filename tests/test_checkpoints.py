@@ -1,0 +1,414 @@
+"""`Checkpoints` under `notify_epoch`: what a second start finds, and what is told when a save or a restore fails."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from notifybot import CheckpointError, Checkpoints, UsageError, notify_epoch
+from notifybot.checkpoints.card import NAME, Card, read_card, write_card
+from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
+from notifybot.model import Tier
+from notifybot.store import runs
+from notifybot.training import shared
+
+
+@pytest.fixture(autouse=True)
+def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
+    torch.set_num_threads(1)
+    yield {"runs_dir": str(tmp_path / "runs"), "tensorboard": "off", "wandb": "off"}
+    shared.close()
+
+
+class Training:
+    """A training on a machine of its own: what it logs depends on every weight, so a wrong state shows."""
+
+    def __init__(self, folder: Path, settings: dict[str, object], *, width: int = 4, **options: Any) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Sequential(nn.Linear(3, width), nn.Dropout(0.5), nn.Linear(width, 1))
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.01)
+        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, 2, 0.5)
+        self.data = torch.utils.data.TensorDataset(torch.arange(24.0).reshape(8, 3) / 24, torch.ones(8, 1))
+        self.loader: Any = torch.utils.data.DataLoader(self.data, batch_size=2, shuffle=True)
+        self.folder, self.settings, self.options = folder, settings, options
+        self.losses: dict[int, list[float]] = {}
+        self.run: Any = None
+
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(
+            self.folder,
+            model=self.model,
+            optimizer=self.optimizer,
+            scheduler=self.scheduler,
+            **self.options,
+        )
+
+    def train(self, epochs: Any = range(5), *, until: int | None = None, at_epoch: Any = lambda _: None) -> Training:
+        """Train, and die in epoch `until` as a machine does that goes away: nothing is told."""
+        loop = notify_epoch(epochs, name="exp", checkpoints=self.checkpoints(), progress=False, config=self.settings)
+        self.run = loop.run
+        try:
+            with loop:
+                for epoch in loop:
+                    at_epoch(epoch)
+                    if epoch == until:
+                        raise Death
+                    self.losses[epoch] = []
+                    for inputs, targets in self.loader:
+                        self.step(inputs, targets)
+                        loop.log(loss=self.losses[epoch][-1])
+                    self.scheduler.step()
+        except Death:
+            pass
+        return self
+
+    def step(self, inputs: Any, targets: Any) -> None:
+        loss = nn.functional.mse_loss(self.model(inputs), targets)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.losses[max(self.losses)].append(loss.item())
+
+    @property
+    def events(self) -> list[Event]:
+        return runs.events_of(self.run.session.shared.store, self.run.id)
+
+    def of(self, kind: type[Event]) -> list[Any]:
+        return [each for each in self.events if isinstance(each, kind)]
+
+
+class Death(Exception):
+    """Stands for the end of the machine."""
+
+
+def test_a_second_start_goes_on_bit_for_bit_with_the_epochs_that_are_left(
+    tmp_path: Path, settings: dict[str, object]
+) -> None:
+    """Dropout, shuffling, Adam and the schedule are all where they would have been."""
+    whole = Training(tmp_path / "whole", settings).train()
+    first = Training(tmp_path / "cut", settings).train(until=3)
+    second = Training(tmp_path / "cut", settings).train()
+
+    assert list(second.losses) == [3, 4]
+    assert first.losses | second.losses == whole.losses
+
+
+def test_the_run_goes_on_as_the_same_run(tmp_path: Path, settings: dict[str, object]) -> None:
+    """Same id, next session, the best and the time so far carried on, and people are told from where."""
+    first = Training(tmp_path / "exp", settings).train(until=3)
+    second = Training(tmp_path / "exp", settings).train()
+
+    assert second.run.id == first.run.id
+    started = second.of(RunStarted)[-1]
+    assert (started.attempt, started.total, started.resumed.epoch, started.progress.epoch) == (2, 5, 2, 2)
+    assert started.model.total == started.model.trainable == 21
+    epochs = [(each.progress.epoch, each.progress.done) for each in second.of(EpochFinished)]
+    assert epochs == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+    history = second.of(EpochFinished)[-1].progress.metrics["loss"].history
+    assert history == tuple(each.progress.metrics["loss"].value for each in second.of(EpochFinished))
+    assert second.of(RunEnded)[-1].progress.elapsed_s > first.of(EpochFinished)[2].progress.elapsed_s
+
+
+def test_a_new_machine_knows_no_less(tmp_path: Path, settings: dict[str, object]) -> None:
+    """With the local disk gone, the folder alone tells who the run is and how far it came."""
+    first = Training(tmp_path / "drive", settings, local=tmp_path / "disk").train(until=3)
+    best = first.of(EpochFinished)[-1].progress.metrics["loss"].best
+    shared.close()
+    for lost in ("disk", "state", "runs"):
+        shutil.rmtree(tmp_path / lost)
+
+    second = Training(tmp_path / "drive", settings, local=tmp_path / "disk").train()
+
+    assert second.run.id == first.run.id
+    started = second.of(RunStarted)[0]
+    assert (started.attempt, started.resumed.epoch) == (2, 2)
+    assert started.progress.metrics["loss"].best == best
+    rows = map(json.loads, (second.run.session.folder / "metrics.jsonl").read_text().splitlines())
+    assert [row["epoch"] for row in rows if row["kind"] == "epoch_finished"] == [0, 1, 2, 3, 4]
+
+
+def test_each_save_is_told_with_the_tier_that_holds_it(tmp_path: Path, settings: dict[str, object]) -> None:
+    """A copy counts once it was read back; a plain folder is on this machine only."""
+    plain = Training(tmp_path / "plain", settings).train(range(2)).of(CheckpointSaved)
+    tiered = Training(tmp_path / "drive", settings, local=tmp_path / "disk").train(range(2)).of(CheckpointSaved)
+
+    assert [(each.checkpoint.epoch, each.checkpoint.tier) for each in plain] == [(0, Tier.LOCAL), (1, Tier.LOCAL)]
+    assert [(each.checkpoint.epoch, each.checkpoint.tier) for each in tiered] == [(0, Tier.REMOTE), (1, Tier.REMOTE)]
+    assert Path(tiered[1].checkpoint.path).parent == tmp_path / "drive"
+
+
+def test_a_saved_file_opens_with_plain_pytorch(tmp_path: Path, settings: dict[str, object]) -> None:
+    """The names are those of PyTorch's own recipe."""
+    trained = Training(tmp_path / "exp", settings).train(range(3), at_epoch=lambda _: None)
+    path = Path(trained.of(CheckpointSaved)[-1].checkpoint.path)
+
+    payload = torch.load(path, weights_only=True)
+
+    assert path.name == f"checkpoint_epoch2_{payload['loss']:.6g}.pt"
+    assert (payload["epoch"], payload["metrics"]) == (2, {"loss": payload["loss"]})
+    fresh = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+    fresh.load_state_dict(payload["model_state_dict"])
+    torch.optim.Adam(fresh.parameters()).load_state_dict(payload["optimizer_state_dict"])
+    assert all(
+        torch.equal(one, other) for one, other in zip(fresh.parameters(), trained.model.parameters(), strict=True)
+    )
+
+
+def test_a_damaged_one_is_passed_over_and_people_are_told(tmp_path: Path, settings: dict[str, object]) -> None:
+    """The run goes on from the one before, and the damaged file stays for whoever wants to look."""
+    first = Training(tmp_path / "exp", settings).train(until=4)
+    newest = Path(first.of(CheckpointSaved)[-1].checkpoint.path)
+    flip_a_bit(newest)
+
+    second = Training(tmp_path / "exp", settings).train()
+
+    assert list(second.losses) == [3, 4]
+    (alert,) = second.of(AlertRaised)
+    assert newest.name in alert.text
+    assert alert.about == "checkpoint"
+    assert newest.exists()
+
+
+def test_with_none_left_whole_the_training_starts_over_and_says_so(tmp_path: Path, settings: dict[str, object]) -> None:
+    """Loudly: hours may be lost."""
+    first = Training(tmp_path / "exp", settings).train(until=2)
+    for saved in first.of(CheckpointSaved):
+        flip_a_bit(Path(saved.checkpoint.path))
+
+    second = Training(tmp_path / "exp", settings).train(range(3))
+
+    assert list(second.losses) == [0, 1, 2]
+    (alert,) = second.of(AlertRaised)
+    assert "beginning" in alert.text
+    assert second.of(RunStarted)[-1].resumed is None
+
+
+def test_fresh_begins_a_new_run_and_deletes_nothing(tmp_path: Path, settings: dict[str, object]) -> None:
+    first = Training(tmp_path / "exp", settings).train(range(2))
+    before = {path.name for path in (tmp_path / "exp").glob("*.pt")}
+
+    second = Training(tmp_path / "exp", settings, fresh=True).train(range(2))
+
+    assert list(second.losses) == [0, 1]
+    assert second.run.id != first.run.id
+    assert before < {path.name for path in (tmp_path / "exp").glob("*.pt")}
+
+
+def test_another_architecture_is_refused_before_the_first_epoch(tmp_path: Path, settings: dict[str, object]) -> None:
+    """The keys are named, nothing is changed, and nobody is told of a run that never began."""
+    first = Training(tmp_path / "exp", settings).train(range(2))
+    second = Training(tmp_path / "exp", settings, width=5)
+    before = [each.clone() for each in second.model.parameters()]
+
+    with pytest.raises(CheckpointError, match=r"0\.weight"):
+        second.train()
+
+    assert all(torch.equal(one, other) for one, other in zip(before, second.model.parameters(), strict=True))
+    assert second.losses == {}
+    assert len(first.of(RunStarted)) == 1
+
+
+def test_a_finished_training_has_nothing_left(
+    tmp_path: Path, settings: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The cell run once more restores the weights, trains nothing, and messages nobody."""
+    first = Training(tmp_path / "exp", settings).train(range(3))
+    second = Training(tmp_path / "exp", settings).train(range(3))
+
+    assert second.losses == {}
+    assert second.run.session is None
+    assert "exp is complete" in caplog.text
+    assert all(torch.equal(a, b) for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True))
+
+
+def test_more_epochs_than_before_go_on_from_the_last(tmp_path: Path, settings: dict[str, object]) -> None:
+    Training(tmp_path / "exp", settings).train(range(2))
+    second = Training(tmp_path / "exp", settings).train(range(4))
+
+    assert list(second.losses) == [2, 3]
+    assert second.of(RunStarted)[-1].total == 4
+
+
+@pytest.mark.parametrize("epochs", [[1, 2, 3, 4], (1, 2, 3, 4), range(1, 5)], ids=["list", "tuple", "range"])
+def test_any_row_of_epochs_is_gone_on_with(tmp_path: Path, settings: dict[str, object], epochs: Any) -> None:
+    """A generator too, which cannot tell its length."""
+    Training(tmp_path / "exp", settings).train(epochs, until=3)
+    again = Training(tmp_path / "exp", settings).train(each for each in epochs)
+
+    assert list(again.losses) == [3, 4]
+    assert again.of(EpochFinished)[-1].progress.done == 4
+
+
+def test_a_file_saved_by_the_common_recipe_is_gone_on_from(tmp_path: Path, settings: dict[str, object]) -> None:
+    """Nothing vouches for it, but it is what the person has."""
+    old = Training(tmp_path / "elsewhere", settings).train(range(3))
+    (tmp_path / "exp").mkdir()
+    torch.save(
+        {
+            "model_state_dict": old.model.state_dict(),
+            "epoch": 2,
+            "optimizer_state_dict": old.optimizer.state_dict(),
+            "loss": 0.25,
+        },
+        tmp_path / "exp" / "checkpoint_epoch2_0.25.pt",
+    )
+
+    new = Training(tmp_path / "exp", settings)
+    new.scheduler = None  # the recipe has none
+    with notify_epoch(range(5), checkpoints=new.checkpoints(), progress=False, config=settings) as loop:
+        assert all(torch.equal(a, b) for a, b in zip(old.model.parameters(), new.model.parameters(), strict=True))
+        assert list(loop) == [3, 4]
+
+
+def test_every_third_epoch_and_the_last_are_saved(tmp_path: Path, settings: dict[str, object]) -> None:
+    trained = Training(tmp_path / "exp", settings, every=3, keep_last=9).train(range(8))
+
+    assert [each.checkpoint.epoch for each in trained.of(CheckpointSaved)] == [2, 5, 7]
+
+
+def test_the_last_and_the_best_stay(tmp_path: Path, settings: dict[str, object]) -> None:
+    """Two of the last and one of the best, each with its manifest; a stranger's file is not touched."""
+    folder = tmp_path / "exp"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    training = Training(folder, settings, monitor="loss", mode="max", keep_last=2, keep_best=1)
+    checkpoints = training.checkpoints()
+    with notify_epoch(range(5), checkpoints=checkpoints, progress=False, config=settings) as loop:
+        for epoch in loop:
+            loop.log(loss=9.0 if epoch == 1 else 1.0)
+
+    assert {path.name for path in folder.glob("*.pt")} == {
+        "checkpoint_epoch1_9.pt", "checkpoint_epoch3_1.pt", "checkpoint_epoch4_1.pt",
+    }  # fmt: skip
+    assert checkpoints.best == folder / "checkpoint_epoch1_9.pt"
+    assert checkpoints.latest == folder / "checkpoint_epoch4_1.pt"
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_mount_that_dies_is_told_within_an_epoch_and_training_goes_on(
+    tmp_path: Path, settings: dict[str, object]
+) -> None:
+    """Once an incident; when the mount is back, what was missed is copied and people hear that all is well."""
+    drive, away = tmp_path / "drive", tmp_path / "away"
+
+    def at_epoch(epoch: int) -> None:
+        trained.options["checkpoints"].settle()
+        if epoch == 1:
+            drive.rename(away)
+            drive.write_text("a file where the mount point was")
+        if epoch == 4:
+            drive.unlink()
+            away.rename(drive)
+
+    trained = Training(drive, settings, local=tmp_path / "disk")
+    kept = trained.checkpoints()
+    trained.options["checkpoints"] = kept
+    trained.checkpoints = lambda: kept  # type: ignore[method-assign]
+    trained.train(range(6), at_epoch=at_epoch)
+
+    tiers = [each.checkpoint.tier for each in trained.of(CheckpointSaved)]
+    assert tiers == [Tier.REMOTE, Tier.LOCAL, Tier.LOCAL, Tier.LOCAL, Tier.REMOTE, Tier.REMOTE]
+    failing, well = trained.of(AlertRaised)
+    assert "could not be copied" in failing.title
+    assert well.at > failing.at
+    assert trained.of(RunEnded)[-1].status == "finished"
+    assert len(list(drive.glob("*.pt"))) == 3
+
+
+def test_a_newer_session_elsewhere_silences_this_one(tmp_path: Path, settings: dict[str, object]) -> None:
+    """A machine that was thought dead goes on computing; people are told once, and no epoch of it any more."""
+
+    def at_epoch(epoch: int) -> None:
+        if epoch == 2:
+            card = read_card(tmp_path / "exp")
+            assert card is not None
+            write_card(tmp_path / "exp", Card(card.run_id, session="f" * 36, host="new-vm", attempt=2))
+
+    trained = Training(tmp_path / "exp", settings).train(range(6), at_epoch=at_epoch)
+
+    assert list(trained.losses) == [0, 1, 2, 3, 4, 5]
+    (alert,) = trained.of(AlertRaised)
+    assert "new-vm" in alert.text
+    assert max(each.progress.epoch for each in trained.of(EpochFinished)) <= 3
+    assert trained.of(RunEnded) == []
+    card = read_card(tmp_path / "exp")
+    assert card is not None
+    assert card.session == "f" * 36
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")  # torchdata 0.11 calls it
+def test_a_loader_that_knows_its_place_goes_on_within_the_epoch(tmp_path: Path, settings: dict[str, object]) -> None:
+    """`every_s` saves at a step; the epoch's mean counts the steps from before."""
+
+    def training(name: str) -> Training:
+        made = Training(tmp_path / name, settings, every_s=1e-9)
+        made.loader = StatefulDataLoader(made.data, batch_size=2, shuffle=True)
+        made.options["extra"] = {"loader": made.loader}
+        return made
+
+    whole = training("whole").train(range(2))
+    cut = training("cut")
+    step, steps = cut.step, []
+
+    def dying(inputs: Any, targets: Any) -> None:
+        steps.append(0)
+        if len(steps) == 7:
+            raise Death
+        step(inputs, targets)
+
+    cut.step = dying  # type: ignore[method-assign]
+    cut.train(range(2))
+    again = training("cut").train(range(2))
+
+    assert len(cut.losses[1]) == 2
+    assert cut.losses[1] + again.losses[1] == whole.losses[1]
+    assert (again.of(RunStarted)[-1].resumed.epoch, again.of(RunStarted)[-1].resumed.step) == (0, 2)
+    means = [each.of(EpochFinished)[-1].progress.metrics["loss"].value for each in (again, whole)]
+    assert means[0] == means[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"every": 0}, "every= is a whole number"),
+        ({"every_s": 60.0}, "knows its place"),
+        ({"grace_s": -1}, "grace_s= is a number"),
+        ({"keep_last": -1}, "keep_last"),
+        ({"mode": "least"}, "mode"),
+        ({"extra": {"note": "text"}}, "note"),
+    ],
+)
+def test_options_without_a_meaning_are_refused_at_once(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Checkpoints(tmp_path, model=nn.Linear(1, 1), **options)
+
+
+def test_a_folder_that_cannot_be_is_refused_before_the_first_epoch(tmp_path: Path, settings: dict[str, object]) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(UsageError, match="cannot be kept in"):
+        Training(tmp_path / "file" / "exp", settings).train()
+
+
+def test_a_card_that_somebody_edited_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    """What has another type is left out; a card without a run's id is none."""
+    (tmp_path / NAME).write_text('{"run_id": "r", "attempt": "two", "memories": [], "later": 1}')
+    assert read_card(tmp_path) == Card("r")
+    (tmp_path / NAME).write_text('{"run_id": 5}')
+    assert read_card(tmp_path) is None
+    (tmp_path / NAME).write_text("{")
+    assert read_card(tmp_path) is None
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
