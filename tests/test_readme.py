@@ -34,7 +34,11 @@ loader, model = [(1.0, 2.0)] * 3, None
 def step(x, y): return x / y
 def evaluate(model): return 0.9
 """
-READERS_TORCH = "import torch; model = torch.nn.Linear(2, 1); optimizer = torch.optim.Adam(model.parameters())\n"
+READERS_TORCH = """
+import torch; from collections import OrderedDict as _Parts
+model = torch.nn.Sequential(_Parts(backbone=torch.nn.Linear(2, 2), fc=torch.nn.Linear(2, 1)))
+optimizer = torch.optim.Adam(model.parameters())
+"""
 
 
 class Block(NamedTuple):
