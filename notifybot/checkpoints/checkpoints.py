@@ -119,7 +119,8 @@ class Checkpoints:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UsageError(unusable(folder, error)) from None
-        self._parts.check()
+        if saves:
+            self._parts.check()
         durable = Shelf(self.folder, empty_first=remote)
         self._tiers = Tiers(durable, Shelf(local) if local else None, self._retention, remote or local is not None)
         self._run_id, self._session = run_id, session
