@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from enum import IntEnum
 
@@ -26,7 +26,7 @@ class Priority(IntEnum):
     """Order of delivery: the lower number goes first."""
 
     URGENT = 0  # endings, alerts, lost, stalled, recovered: never folded, never dropped for space
-    NORMAL = 1  # start, checkpoint
+    NORMAL = 1  # start, checkpoint: the newest checkpoint replaces those that wait
     PROGRESS = 2  # epochs: the newest one replaces those that wait
 
 
@@ -35,9 +35,10 @@ class Pace:
     """How often a notifier may speak.
 
     `gap_s`: least seconds between any two sends. `progress_gap_s`: least seconds between two epoch messages of one
-    run. `folds`: waiting epoch messages collapse into the newest. `daily_budget`: messages a day (None: no limit),
-    of which `reserved` are kept for urgent ones; days begin at midnight KST, where KakaoTalk counts (facts: quota).
-    `wants_checkpoints`: a checkpoint is worth a message of its own.
+    run, and between two of its checkpoints. `folds`: waiting epoch messages collapse into the newest, and so do
+    waiting checkpoints. `daily_budget`: messages a day (None: no limit), of which `reserved` are kept for urgent ones;
+    days begin at midnight KST, where KakaoTalk counts (facts: quota). `wants_checkpoints`: a checkpoint is worth a
+    message of its own.
     """
 
     gap_s: float = 0.0
@@ -57,6 +58,21 @@ def priority_of(event: Event) -> Priority:
             return Priority.NORMAL
         case EpochFinished():
             return Priority.PROGRESS
+
+
+def is_news(event: Event) -> bool:
+    """True when the event tells how a run comes along: the next one of its kind says all that it says."""
+    return isinstance(event, EpochFinished | CheckpointSaved)
+
+
+def carry_best(newest: EpochFinished, folded: EpochFinished) -> EpochFinished:
+    """The newest epoch as it is told in place of an older one that was a new best: nobody misses the best."""
+    name = folded.new_best
+    if name is None or newest.new_best is not None:
+        return newest
+    before = folded.progress.metrics
+    metrics = {key: before[key] for key in (name,) if key in before} | newest.progress.metrics
+    return replace(newest, new_best=name, progress=replace(newest.progress, metrics=metrics))
 
 
 def wants(pace: Pace, event: Event) -> bool:
@@ -80,17 +96,17 @@ class Refuse:
 
 
 def admit(
-    pace: Pace, priority: Priority, *, now: datetime, last_progress_at: datetime | None, sent_today: int
+    pace: Pace, priority: Priority, *, now: datetime, last_news_at: datetime | None, sent_today: int
 ) -> Hold | Refuse | None:
     """Decide whether a due delivery may go out now; None means yes.
 
-    `last_progress_at` is when this notifier last told an epoch of the same run; `sent_today` counts its messages
-    since midnight KST.
+    `last_news_at` is when this notifier last told news of the same kind of the same run, None for what keeps no gap;
+    `sent_today` counts its messages since midnight KST.
     """
-    if priority is Priority.PROGRESS and last_progress_at is not None and pace.progress_gap_s:
-        next_at = last_progress_at + timedelta(seconds=pace.progress_gap_s)
+    if last_news_at is not None and pace.progress_gap_s:
+        next_at = last_news_at + timedelta(seconds=pace.progress_gap_s)
         if next_at > now:
-            return Hold(next_at, "one epoch message per gap")
+            return Hold(next_at, "one message of this kind per gap")
     if pace.daily_budget is None:
         return None
     if priority is not Priority.URGENT and sent_today >= pace.daily_budget - pace.reserved:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -19,7 +20,7 @@ from notifybot.rendering import Renderer
 from notifybot.store.engine import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock, RecordingNotifier
-from tests.store_events import alert, ended, epoch, started
+from tests.store_events import RUN, alert, ended, epoch, started
 
 ENGLISH = Renderer(Language.EN)
 
@@ -192,3 +193,20 @@ def test_a_busy_store_keeps_events_in_memory_and_in_order(tmp_path: Path, store:
     desk.drain(slack)
 
     assert slack.kinds == ["alert_raised", "run_started"]
+
+
+def test_a_superseded_session_tells_people_nothing_more_but_the_watchdog(store: Store, clock: FakeClock) -> None:
+    """A newer process speaks for the run; another session in the same process is not meant."""
+    slack, relay = RecordingNotifier("slack"), RecordingNotifier("watchdog")
+    desk = Desk(store, clock, slack, relay)
+    desk.recorder.record(started())
+    desk.recorder.hush(RUN)
+    desk.recorder.hush(RUN)
+    desk.recorder.record(alert())
+    desk.recorder.record(alert("mine", replace(RUN, session="s2")))
+
+    desk.drain(slack)
+    desk.drain(relay)
+
+    assert [getattr(each.event, "title", "start") for each in slack.sent] == ["mine", "start"]
+    assert [getattr(each.event, "title", "start") for each in relay.sent] == ["look", "mine", "start"]

@@ -29,9 +29,9 @@ def test_endings_and_alerts_are_urgent_and_epochs_are_not(event: Event, priority
 def test_an_epoch_within_the_gap_is_held_until_its_end() -> None:
     last = NOW - timedelta(seconds=10)
 
-    verdict = admit(Pace(progress_gap_s=60), Priority.PROGRESS, now=NOW, last_progress_at=last, sent_today=0)
+    verdict = admit(Pace(progress_gap_s=60), Priority.PROGRESS, now=NOW, last_news_at=last, sent_today=0)
 
-    assert verdict == Hold(NOW + timedelta(seconds=50), "one epoch message per gap")
+    assert verdict == Hold(NOW + timedelta(seconds=50), "one message of this kind per gap")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_an_epoch_within_the_gap_is_held_until_its_end() -> None:
 def test_a_daily_budget_reserves_a_part_for_what_is_urgent(priority: Priority, sent: int, verdict: type) -> None:
     pace = Pace(daily_budget=20, reserved=8)
 
-    assert isinstance(admit(pace, priority, now=NOW, last_progress_at=None, sent_today=sent), verdict)
+    assert isinstance(admit(pace, priority, now=NOW, last_news_at=None, sent_today=sent), verdict)
 
 
 def test_days_begin_at_midnight_in_korea() -> None:

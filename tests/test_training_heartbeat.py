@@ -182,3 +182,33 @@ def test_the_thread_beats_at_once_and_stops(receiver: Receiver) -> None:
         assert thread.daemon
         thread.join(10)
         assert not thread.is_alive()
+
+
+def test_that_a_newer_process_has_taken_over_is_said_once(
+    receiver: Receiver, session: requests.Session, clock: FakeClock
+) -> None:
+    """The watchdog answers so to every beat; the process hears it once."""
+    heard: list[str] = []
+    receiver.answers = [(200, b'{"state": "running"}'), *[(200, b'{"state": "superseded"}')] * 2]
+    heartbeat = Heartbeat(
+        receiver.url, TOKEN, RUN, Loop(), beat_s=30.0, clock=clock, on_superseded=lambda: heard.append("superseded")
+    )
+    for _ in range(3):
+        heartbeat.beat(session)
+
+    assert heard == ["superseded"]
+
+
+def test_what_the_notifiers_remember_travels_when_it_has_changed(
+    receiver: Receiver, session: requests.Session, clock: FakeClock
+) -> None:
+    """And again when the beat that carried it did not arrive."""
+    place: dict[str, Any] = {}
+    receiver.answers = [(200, b'{"state": "running"}'), (503, b"")]
+    heartbeat = Heartbeat(receiver.url, TOKEN, RUN, Loop(), beat_s=30.0, clock=clock, luggage=lambda: dict(place))
+    heartbeat.beat(session)
+    place["slack:00000000"] = {"value": {"root": "1.5"}, "updated_at": "2026-11-23T03:00:00+00:00"}
+    for _ in range(3):
+        heartbeat.beat(session)
+
+    assert [beat.get("memories") for beat in receiver.beats] == [None, place, place, None]

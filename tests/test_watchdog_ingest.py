@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from notifybot.model import Status, uuid7
+from notifybot.model import Language, Status, uuid7
 from notifybot.store import runs
+from notifybot.store.liveness import Beat
 from notifybot.testing import FakeClock
 from notifybot.watchdog import tokens
-from notifybot.watchdog.ingest import Accepted, Refused
+from notifybot.watchdog.ingest import Accepted, Ingest, Refused
 from notifybot.watchdog.payload import Batch
-from tests.watchdog_runs import PEOPLE, Process, Watchdog
+from tests.watchdog_runs import PEOPLE, Process, Watchdog, route
 
 
 @pytest.fixture
@@ -129,10 +130,154 @@ def test_a_newer_process_speaks_for_the_run_and_an_older_one_no_more(watchdog: W
     new.send(new.started(attempt=2))
     late = old.ended(Status.FAILED)
 
-    assert old.send(late) == Accepted(1, 0)
+    assert old.send(late) == Accepted(1, 0, superseded=(old.run.session,))
     assert old.beat() == "superseded"
     assert (new.row().status, new.row().session) == (Status.RUNNING, new.run.session)
     assert new.beat() == "running"
+
+
+def rivals(watchdog: Watchdog) -> tuple[Process, Process]:
+    """A process that goes on although a newer one has taken over its run, a minute ago."""
+    old = watchdog.running()
+    watchdog.clock.advance(60)
+    new = watchdog.process()
+    new.send(new.started(attempt=2))
+    watchdog.clock.advance(60)
+    return old, new
+
+
+def test_a_superseded_process_changes_nothing_of_the_run(watchdog: Watchdog) -> None:
+    """Its epochs, alerts and endings are history; state, progress and deadline are the newer one's."""
+    old, new = rivals(watchdog)
+    before = new.row()
+
+    for event in (old.epoch(), old.ended(Status.FAILED), old.started(attempt=3)):
+        assert old.send(event).superseded == (old.run.session,)
+
+    assert new.row() == before
+    assert len(runs.events_of(watchdog.store, new.run.id, kinds=["run_ended"])) == 1
+
+
+def test_that_there_are_two_is_told_once_and_what_the_older_one_says_is_not(watchdog: Watchdog) -> None:
+    """Not the older one's epochs and ending: they would overwrite what people see of the newer one."""
+    old, _ = rivals(watchdog)
+    told = len(watchdog.deliveries())
+
+    old.send(old.epoch())
+    old.send(old.epoch(), old.ended())
+    old.beat()
+    old.beat()
+
+    assert watchdog.deliveries()[told:] == [("alert_raised", PEOPLE)]
+
+
+def test_a_heartbeat_alone_tells_that_there_are_two(watchdog: Watchdog) -> None:
+    """Between two long epochs nothing else is heard of it."""
+    old, _ = rivals(watchdog)
+
+    assert watchdog.ingest.accept_heartbeat(watchdog.token, beat_of(old)).told
+    assert not watchdog.ingest.accept_heartbeat(watchdog.token, beat_of(old)).told
+    assert watchdog.deliveries()[-1] == ("alert_raised", PEOPLE)
+
+
+def beat_of(process: Process) -> Beat:
+    process.seq += 1
+    return Beat(run=process.run, seq=process.seq, beat_s=30.0)
+
+
+def test_each_older_process_is_told_of(watchdog: Watchdog) -> None:
+    """A third machine is news again."""
+    old, new = rivals(watchdog)
+    old.beat()
+    third = watchdog.process()
+    third.send(third.started(attempt=3))
+    watchdog.clock.advance(60)
+
+    new.beat()
+
+    assert [kind for kind, _ in watchdog.deliveries()].count("alert_raised") == 2
+
+
+def test_a_last_heartbeat_during_the_handover_is_no_second_process(watchdog: Watchdog) -> None:
+    """The cell is run again: the old thread's beat may still be on its way."""
+    old = watchdog.running()
+    watchdog.clock.advance(60)
+    new = watchdog.process()
+    new.send(new.started(attempt=2))
+    watchdog.clock.advance(1)
+
+    assert old.beat() == "superseded"
+    assert [kind for kind, _ in watchdog.deliveries()].count("alert_raised") == 0
+
+
+def test_mail_from_before_the_takeover_is_told_as_ever(watchdog: Watchdog) -> None:
+    """A machine comes back and sends what its outbox held: the failure was real, and there are not two."""
+    old = watchdog.running()
+    failed = old.ended(Status.FAILED)
+    watchdog.clock.advance(60)
+    new = watchdog.process()
+    new.send(new.started(attempt=2))
+
+    assert old.send(failed).superseded == (old.run.session,)
+    assert watchdog.deliveries()[-1] == ("run_ended", PEOPLE)
+    assert new.row().status is Status.RUNNING
+
+
+def test_word_of_a_second_process_is_no_sign_of_life_of_the_first(watchdog: Watchdog) -> None:
+    """The newer one dies while the older one goes on: it is lost all the same."""
+    old, new = rivals(watchdog)
+
+    told = [each.kind for each in watchdog.watch(180, old)]
+
+    assert told == ["run_lost"]
+    assert new.row().status is Status.LOST
+    old.send(old.epoch())
+    assert new.row().status is Status.LOST
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        pytest.param("a", "b", id="words"),
+        pytest.param("01a20658-af08-7f6e-a8fa-fae5fc8c602b", "ffffffff-ffff-7fff-bfff-ffffffffffff", id="year-10889"),
+    ],
+)
+def test_a_session_without_a_date_counts_as_older_when_it_sorts_before(
+    watchdog: Watchdog, older: str, newer: str
+) -> None:
+    """Another client may name its sessions as it likes; the order of names decides."""
+    old, new = watchdog.process(session=older), watchdog.process(session=newer)
+    old.send(old.started())
+    new.send(new.started(attempt=2))
+
+    assert old.beat() == "superseded"
+    assert watchdog.deliveries()[-1] == ("alert_raised", PEOPLE)
+
+
+def test_what_people_hear_of_two_processes_is_in_their_language(watchdog: Watchdog) -> None:
+    """Korean where the watchdog speaks Korean."""
+    watchdog.ingest = Ingest(watchdog.store, limits=watchdog.limits, route=route, language=Language.KO)
+    old, _ = rivals(watchdog)
+    old.beat()
+
+    (alert,) = runs.events_of(watchdog.store, old.run.id, kinds=["alert_raised"])
+    assert getattr(alert, "title", "") == "두 프로세스가 같은 실행을 보고하고 있습니다"
+
+
+def test_a_superseded_process_does_not_move_the_thread(watchdog: Watchdog) -> None:
+    """What its notifiers remember is of its own thread; the newer one's stays."""
+    watchdog.ingest = Ingest(watchdog.store, limits=watchdog.limits, route=route, own_keys=[PEOPLE])
+    old, new = rivals(watchdog)
+
+    def place(root: str) -> dict[str, dict[str, dict[str, object]]]:
+        return {"run-1": {PEOPLE: {"value": {"root": root}, "updated_at": watchdog.clock.now().isoformat()}}}
+
+    watchdog.ingest.accept_events(watchdog.token, Batch((new.epoch(),), direct=True, memories=place("new")))
+    watchdog.clock.advance(60)
+    watchdog.ingest.accept_events(watchdog.token, Batch((old.epoch(),), direct=True, memories=place("old")))
+    watchdog.ingest.accept_heartbeat(watchdog.token, replace(beat_of(old), memories=place("old")["run-1"]))
+
+    assert watchdog.store.memory(PEOPLE).get("run-1") == {"root": "new"}
 
 
 def test_a_resumed_process_wakes_an_ended_run_with_its_first_heartbeat(watchdog: Watchdog) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
 from random import Random
@@ -12,14 +12,15 @@ from typing import assert_never
 
 from notifybot import retry
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import PermanentError, TemporaryError
+from notifybot.delivery.words import words_in
+from notifybot.errors import PermanentError, StoreError, TemporaryError
 from notifybot.events import AlertRaised, Event
-from notifybot.model import Severity, uuid7
+from notifybot.model import Fact, Message, Severity, uuid7
 from notifybot.notifiers.base import Envelope, Notifier
-from notifybot.policy import Hold, Priority, Refuse, admit, day_start, too_old
+from notifybot.policy import Hold, Priority, Refuse, admit, day_start, is_news, too_old
 from notifybot.redaction import redact
 from notifybot.rendering import Renderer
-from notifybot.store import runs
+from notifybot.store import pruning, runs
 from notifybot.store.outbox import Delivery, Outbox
 
 log = logging.getLogger("notifybot")
@@ -91,7 +92,7 @@ class Dispatcher:
                 self.outbox.mark_retry(delivery, verdict.until, verdict.why, counted=False)
                 return Outcome.HELD
             case Refuse():
-                self.outbox.mark_dropped(delivery, verdict.why)
+                self._mark(lambda: self.outbox.mark_dropped(delivery, verdict.why))
                 return Outcome.DROPPED
             case None:
                 return self._send(lane, delivery)
@@ -118,15 +119,15 @@ class Dispatcher:
     def _admit(self, lane: _Lane, delivery: Delivery) -> Hold | Refuse | None:
         pace, now = lane.notifier.pace, self._clock.now()
         last = sent = None
-        if delivery.priority is Priority.PROGRESS and pace.progress_gap_s:
-            last = self.outbox.last_progress_at(delivery.notifier, delivery.event.run.id)
+        if pace.progress_gap_s and is_news(delivery.event):
+            last = self.outbox.last_news_at(delivery.notifier, delivery.event)
         if pace.daily_budget is not None:
             sent = self.outbox.sent_since(delivery.notifier, day_start(now))
-        return admit(pace, delivery.priority, now=now, last_progress_at=last, sent_today=sent or 0)
+        return admit(pace, delivery.priority, now=now, last_news_at=last, sent_today=sent or 0)
 
     def _send(self, lane: _Lane, delivery: Delivery) -> Outcome:
         event = delivery.event
-        message = self._renderer.render(event, link=self._link_of(event.run.id), skipped=delivery.skipped)
+        message = self._message(delivery)
         memory = self.outbox.store.memory(delivery.notifier)
         envelope = Envelope(event, message, memory, delivery.attempts, delivery.skipped)
         try:
@@ -143,8 +144,27 @@ class Dispatcher:
             return self._later(lane, delivery, TemporaryError(text, ambiguous=True))
         lane.failures.clear()
         lane.blocked_until_s = self._clock.monotonic() + lane.notifier.pace.gap_s
-        self.outbox.mark_sent(delivery)
+        self._mark(lambda: self.outbox.mark_sent(delivery))
         return Outcome.SENT
+
+    def _message(self, delivery: Delivery) -> Message:
+        """The message about an event; what was dropped for want of space or budget is told with it."""
+        event = delivery.event
+        message = self._renderer.render(event, link=self._link_of(event.run.id), skipped=delivery.skipped)
+        if not delivery.untold:
+            return message
+        words = words_in(message.language)
+        left_out = Fact(words.left_out, words.count.format(number=delivery.untold))
+        return replace(message, facts=(*message.facts, left_out))
+
+    def _mark(self, mark: Callable[[], bool]) -> bool:
+        """Mark a delivery, in a full database after making room: what was sent must not be sent again for that."""
+        try:
+            return mark()
+        except StoreError as error:
+            if not (pruning.is_full(error) and pruning.make_room(self.outbox.store)):
+                raise
+            return mark()
 
     def _later(self, lane: _Lane, delivery: Delivery, error: TemporaryError) -> Outcome:
         now_s, now = self._clock.monotonic(), self._clock.now()
@@ -155,13 +175,14 @@ class Dispatcher:
         lane.failures = [*lane.failures[-retry.TRIES_AN_HOUR * 2 :], now_s]
         wait = retry.delay_s(lane.failures, now_s, error, self._rng)
         lane.blocked_until_s = now_s + wait
-        self.outbox.mark_retry(delivery, now + timedelta(seconds=wait), redact(str(error)), counted=error.ambiguous)
+        due_at, why = now + timedelta(seconds=wait), redact(str(error))
+        self._mark(lambda: self.outbox.mark_retry(delivery, due_at, why, counted=error.ambiguous))
         return Outcome.RETRY
 
     def _never(self, lane: _Lane, delivery: Delivery, why: str) -> Outcome:
         lane.failures.clear()
         lane.blocked_until_s = self._clock.monotonic() + lane.notifier.pace.gap_s
-        if self.outbox.mark_dead(delivery, why):
+        if self._mark(lambda: self.outbox.mark_dead(delivery, why)):
             log.error("%s did not take a message (%s): %s", lane.notifier.name, delivery.event.kind, why)
             self._tell_elsewhere(lane, delivery.event, why)
         return Outcome.DEAD
@@ -173,9 +194,9 @@ class Dispatcher:
         if not others or about_delivery or why in lane.told:
             return
         lane.told.add(why)
-        now = self._clock.now()
+        now, words = self._clock.now(), words_in(self._renderer.language)
         alert = AlertRaised(
-            id=uuid7(now.timestamp()), run=event.run, at=now, title=f"{lane.notifier.name} did not take a message",
+            id=uuid7(now.timestamp()), run=event.run, at=now, title=words.not_taken.format(name=lane.notifier.name),
             text=why, severity=Severity.WARNING, about="delivery", progress=event.progress,
         )  # fmt: skip
         runs.record(self.outbox.store, alert, [(key, Priority.URGENT) for key in others])

@@ -6,79 +6,142 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
+
+from sqlalchemy import Connection
 
 from notifybot.errors import StoreError
 from notifybot.events import EpochFinished, Event
+from notifybot.model import RunRef
 from notifybot.notifiers.base import Notifier
-from notifybot.policy import Priority, priority_of, wants
-from notifybot.store import runs
+from notifybot.policy import Priority, is_news, priority_of, wants
+from notifybot.store import pruning, runs
 from notifybot.store.engine import Store
+from notifybot.store.outbox import count_lost
 
 log = logging.getLogger("notifybot")
 
-_HELD_LIMIT = 10_000
+HELD_LIMIT = 10_000
+RELAY = "watchdog"  # the name of `relay.WatchdogRelay`, whose client is imported only where it is configured
+_AT_ONCE = 100  # held events in one transaction: one fsync for all of them
+_IN_PASSING = 10  # on the caller's thread, which has better things to do
 
 
 class Recorder:
-    """Writes events to the store; what it cannot take now is held in memory, in order, and written later."""
+    """Writes events to the store; what it cannot take now is held in memory, in order, and written later.
 
-    def __init__(self, store: Store, routes: Sequence[Notifier], *, direct: bool) -> None:
+    At most `held_limit` events are held. Then epochs give way, the oldest first, and after them checkpoints; what
+    was lost is counted, and told with the next success.
+    """
+
+    def __init__(self, store: Store, routes: Sequence[Notifier], *, direct: bool, held_limit: int = HELD_LIMIT) -> None:
         self._store = store
         self._routes = tuple(routes)
         self._direct = direct
         self._held: deque[Event] = deque()
+        self._held_limit = held_limit
         self._lock = threading.Lock()
         self._warned = False
+        self._hushed: set[tuple[str, str]] = set()
+        self._lost = 0
         self.dropped = 0
 
     def record(self, event: Event) -> bool:
         """Write an event; True when it is on disk. False: it is held in memory and written as soon as possible."""
         with self._lock:
-            if self._held and not self._write_held():
+            if self._held:
                 self._hold(event)
-                return False
+                self._write_held(_IN_PASSING, batches=0 if self._routes else 1)  # else a delivery thread makes room
+                return not self._held
             try:
-                self._write(event)
+                self._write([event])
             except StoreError as error:
                 self._warn(error)
                 self._hold(event)
                 return False
             return True
 
+    def hush(self, run: RunRef) -> None:
+        """Tell people nothing more of this session of a run: a newer process does. The watchdog still hears of it."""
+        if (run.id, run.session) not in self._hushed:
+            self._hushed.add((run.id, run.session))
+            log.warning("a newer process reports the run %s: this one goes on without telling people", run.name)
+
     def settle(self) -> bool:
-        """Write what is held; True when nothing is left. Never waits for another thread that is recording."""
+        """Write what is held; True when nothing is left. Never waits for another thread that is recording.
+
+        In a full database, room is made first.
+        """
         if not self._held:
             return True
         if not self._lock.acquire(blocking=False):
             return False
         try:
-            return self._write_held()
+            while self._held:
+                if not (self._write_held(_AT_ONCE, batches=100) or self._write_held(1, batches=0)):
+                    return False
+            return True
         finally:
             self._lock.release()
 
-    def _write(self, event: Event) -> None:
-        priority = priority_of(event)
-        wanted: list[tuple[str, Priority]] = [(each.key, priority) for each in self._routes if wants(each.pace, event)]
-        runs.record(self._store, event, wanted, direct=self._direct)
+    def _write(self, batch: Sequence[Event]) -> None:
+        now = self._store.clock.now()
+        with self._store.transaction() as connection:
+            for event in batch:
+                runs.record_in(connection, now, event, self._wanted(event), direct=self._direct)
+            self._own_up(connection)
+            pruning.keep_reserve(connection)
+        self._lost = 0
 
-    def _write_held(self) -> bool:
-        while self._held:
-            try:
-                self._write(self._held[0])
-            except StoreError:
+    def _wanted(self, event: Event) -> list[tuple[str, Priority]]:
+        priority = priority_of(event)
+        hushed = (event.run.id, event.run.session) in self._hushed
+        routes = [each for each in self._routes if each.name == RELAY] if hushed else self._routes
+        return [(each.key, priority) for each in routes if wants(each.pace, event)]
+
+    def _own_up(self, connection: Connection) -> None:
+        if self._lost and self._routes:
+            count_lost(connection, [each.key for each in self._routes], self._lost)
+
+    def _write_held(self, at_once: int, *, batches: int) -> bool:
+        """Write the oldest held events; False when the database did not take them.
+
+        In a full one, room is made in at most so many `batches` first.
+        """
+        batch = list(islice(self._held, at_once))
+        try:
+            self._write(batch)
+        except StoreError as error:
+            if not (pruning.is_full(error) and self._written_after_making_room(batch, batches)):
                 return False
+        for _ in batch:
             self._held.popleft()
         return True
 
+    def _written_after_making_room(self, batch: Sequence[Event], batches: int) -> bool:
+        try:
+            if not pruning.make_room(self._store, batches=batches):
+                return False
+            self._write(batch)
+        except StoreError:
+            return False
+        return True
+
     def _hold(self, event: Event) -> None:
-        if len(self._held) >= _HELD_LIMIT:  # metrics go first; endings and alerts stay
-            oldest = next((each for each in self._held if isinstance(each, EpochFinished)), None)
-            if oldest is not None:
-                self._held.remove(oldest)
-            else:
-                self._held.popleft()
+        if len(self._held) >= self._held_limit:
+            self._give_way()
+            self._lost += 1
             self.dropped += 1
         self._held.append(event)
+
+    def _give_way(self) -> None:
+        """Metrics go first, then checkpoints; starts, endings and alerts only when there is nothing else."""
+        for which in (lambda each: isinstance(each, EpochFinished), is_news):
+            oldest = next((number for number, each in enumerate(self._held) if which(each)), None)
+            if oldest is not None:
+                del self._held[oldest]
+                return
+        self._held.popleft()
 
     def _warn(self, error: StoreError) -> None:
         if not self._warned:

@@ -2,29 +2,64 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import requests
 from pydantic import SecretStr
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, SSLError
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import PermanentError, TemporaryError
+from notifybot.errors import PermanentError, StoreError, TemporaryError
 from notifybot.events import to_json
+from notifybot.model import RunRef
 from notifybot.notifiers.base import Envelope, fingerprint
 from notifybot.policy import Pace
+from notifybot.redaction import register
 from notifybot.retry import parse_retry_after
 
-_TIMEOUT_S = (3.05, 10.0)
+TIMEOUTS_S = (3.05, 10.0)
+
+Luggage = Callable[[str], Mapping[str, Any]]
+"""What this process's own notifiers remember of a run, by its id (`store.memories.export_for`)."""
+
+_NEVER_SENT = (NewConnectionError, ConnectTimeoutError, SSLError)
+_NOT_PROCESSED = (408, 425, 429)
+_SETUP = (403, 404, 405)
 
 
 class WatchdogRelay:
-    """Hands events to the watchdog. With `direct` this process tells people itself, the watchdog only keeps them."""
+    """Hands events to the watchdog. With `direct` this process tells people itself, the watchdog only keeps them.
+
+    `luggage` travels with the events whenever it has changed, so that what the watchdog has to tell of the run later
+    goes into the same thread. `on_superseded` hears of a run that a newer process reports, once for each session, and
+    may not raise.
+    """
 
     name = "watchdog"
     pace = Pace(folds=False)
 
-    def __init__(self, url: str, token: SecretStr, *, direct: bool, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: SecretStr,
+        *,
+        direct: bool,
+        clock: Clock = SYSTEM,
+        timeouts_s: tuple[float, float] = TIMEOUTS_S,
+        luggage: Luggage | None = None,
+        on_superseded: Callable[[RunRef], None] | None = None,
+    ) -> None:
+        register([token.get_secret_value()])
         self._url = url.rstrip("/") + "/api/v1/events"
         self._direct = direct
         self._clock = clock
+        self._timeouts_s = timeouts_s
+        self._luggage = luggage
+        self._on_superseded = on_superseded
+        self._carried: dict[str, str] = {}
+        self._told: set[tuple[str, str]] = set()
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {token.get_secret_value()}"
         self._session.headers["Content-Type"] = "application/json"
@@ -32,34 +67,81 @@ class WatchdogRelay:
 
     def send(self, envelope: Envelope) -> None:
         """Post one event. Raises TemporaryError or PermanentError."""
-        body = f'{{"events":[{to_json(envelope.event)}],"direct":{"true" if self._direct else "false"}}}'
+        run = envelope.event.run
+        luggage = self._packed(run.id)
+        memories = f',"memories":{{{json.dumps(run.id)}:{luggage}}}' if luggage != self._carried.get(run.id, "") else ""
+        direct = "true" if self._direct else "false"
+        answer = self._post(f'{{"events":[{to_json(envelope.event)}],"direct":{direct}{memories}}}')
+        if memories:
+            self._carried[run.id] = luggage
+        self._hear(run, answer.get("superseded"))
+
+    def _hear(self, run: RunRef, superseded: object) -> None:
+        if not isinstance(superseded, list) or run.session not in superseded or (run.id, run.session) in self._told:
+            return
+        self._told.add((run.id, run.session))
+        if self._on_superseded is not None:
+            self._on_superseded(run)
+
+    def _packed(self, run_id: str) -> str:
+        if self._luggage is None:
+            return ""
         try:
-            answer = self._session.post(self._url, data=body.encode(), timeout=_TIMEOUT_S, allow_redirects=False)
-        except requests.ConnectionError:
+            luggage = self._luggage(run_id)
+        except StoreError:
+            return self._carried.get(run_id, "")  # it goes with the next event
+        return json.dumps(luggage, sort_keys=True) if luggage else ""
+
+    def _post(self, body: str) -> dict[str, Any]:
+        try:
+            answer = self._session.post(self._url, data=body.encode(), timeout=self._timeouts_s, allow_redirects=False)
+        except requests.ConnectionError as error:
             raise TemporaryError(
-                "the watchdog cannot be reached: is NOTIFYBOT_WATCHDOG_URL right and the service up?"
+                "the watchdog cannot be reached: is NOTIFYBOT_WATCHDOG_URL right and the service up?",
+                ambiguous=not _never_sent(error),
             ) from None
         except requests.RequestException as error:
             raise TemporaryError(f"the watchdog did not answer ({type(error).__name__})", ambiguous=True) from None
-        if answer.status_code == requests.codes.ok:
-            return
-        self._refused(answer)
+        if answer.status_code != requests.codes.ok:
+            raise self._refusal(answer)
+        return _read(answer)
 
-    def _refused(self, answer: requests.Response) -> None:
+    def _refusal(self, answer: requests.Response) -> Exception:
         status = answer.status_code
         if status == requests.codes.unauthorized:
-            raise PermanentError(
+            return PermanentError(
                 "the watchdog refused the token or the run id: check NOTIFYBOT_WATCHDOG_TOKEN, "
                 "or make one with `notifybot watchdog token new`",
                 setup=True,
             )
-        if status == requests.codes.too_many_requests or status >= 500 or status == requests.codes.request_timeout:
+        if status in _NOT_PROCESSED or status >= 500:
             after = parse_retry_after(answer.headers.get("Retry-After"), self._clock.now())
-            raise TemporaryError(f"the watchdog answered {status}", retry_after_s=after, ambiguous=True)
-        raise PermanentError(
-            f"the watchdog answered {status}: does NOTIFYBOT_WATCHDOG_URL name a notifybot watchdog of this version?"
+            ambiguous = status not in _NOT_PROCESSED
+            return TemporaryError(f"the watchdog answered {status}", retry_after_s=after, ambiguous=ambiguous)
+        if status < 400:  # a log-in page on the way sends everybody elsewhere
+            return TemporaryError(f"not the watchdog's answer: {status}; a proxy in between?", ambiguous=True)
+        return PermanentError(
+            f"the watchdog answered {status}: does NOTIFYBOT_WATCHDOG_URL name a notifybot watchdog of this version?",
+            setup=status in _SETUP,
         )
 
     def close(self) -> None:
         """Close the connection. Closing twice is fine."""
         self._session.close()
+
+
+def _never_sent(error: requests.ConnectionError) -> bool:
+    """True when there was no connection to send anything on."""
+    cause = error.args[0] if error.args else None
+    return isinstance(cause, MaxRetryError) and isinstance(cause.reason, _NEVER_SENT)
+
+
+def _read(answer: requests.Response) -> dict[str, Any]:
+    """The watchdog's own words. Something in between that answers 200 to everything took no event."""
+    try:
+        said = answer.json()
+    except ValueError:
+        said = None
+    if not isinstance(said, dict) or not isinstance(said.get("accepted"), int):
+        raise TemporaryError("an answer that is not the watchdog's; a proxy in between?", ambiguous=True)
+    return said

@@ -8,6 +8,7 @@ import threading
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
+from notifybot.delivery.housekeeper import Housekeeper
 from notifybot.delivery.recorder import Recorder
 from notifybot.errors import StoreError
 
@@ -24,6 +25,7 @@ class Worker:
         self._dispatcher = dispatcher
         self._recorder = recorder
         self._clock = clock
+        self._housekeeper = Housekeeper(dispatcher.outbox.store, clock=clock)
         self._pid = os.getpid()
         self._stopping = threading.Event()
         self._lanes = {key: _LaneThread(self, key) for key in dispatcher.keys}
@@ -48,6 +50,8 @@ class Worker:
         ends_at_s = self._clock.monotonic() + timeout_s
         if self._recorder is not None:
             self._recorder.settle()
+        if not self._lanes:
+            self._keep()  # nobody else comes by
         for lane in self._lanes.values():
             lane.idle.clear()
         self.wake()
@@ -94,8 +98,15 @@ class Worker:
         while not self._stopping.is_set():
             if self._dispatcher.run_once(key) in (Outcome.IDLE, Outcome.HELD, Outcome.RETRY):
                 break
-        self._dispatcher.outbox.store.tidy()
+        self._keep()
         return self._dispatcher.wait_s(key)
+
+    def _keep(self) -> None:
+        self._dispatcher.outbox.store.tidy()
+        try:
+            self._housekeeper.pass_by()
+        except StoreError as error:
+            log.debug("housekeeping was put off: %s", error)
 
 
 class _LaneThread:

@@ -115,7 +115,7 @@ def view_of(event: Event, language: Language, skipped: int = 0) -> View:
         "rows": rows,
         "host": _host(_machine(event)),
         "new_best": told(new_best, 24),
-        "new_best_value": number(found.value) if found else "",
+        "new_best_value": number(found.value if found.best is None else found.best) if found else "",
         "silent": _silence(event, language),
         "skipped": skipped,
     }

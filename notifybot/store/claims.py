@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from notifybot.policy import Priority
+from notifybot.events import CheckpointSaved, EpochFinished, RunEnded, from_json, kind_of
+from notifybot.policy import Priority, carry_best
 from notifybot.store.schema import deliveries, events, tallies
 
 CLAIMED = (
     deliveries.c.id, deliveries.c.priority, deliveries.c.attempts, deliveries.c.created_at, deliveries.c.run_id,
     events.c.kind, events.c.body,
 )  # fmt: skip
+EPOCH, CHECKPOINT, ENDING = kind_of(EpochFinished), kind_of(CheckpointSaved), kind_of(RunEnded)
 _PATIENT_TRIES = 3  # answered failures before the next delivery of the same priority gets its chance
+_BEST = '%"new_best":"%'  # in the JSON of an epoch that was one; quotes within a name are escaped there
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a message stands for beside its own event: how many older ones, and the latest best among them."""
+
+    number: int = 0
+    best: EpochFinished | None = None
+
+    def told_by(self, newest: EpochFinished) -> EpochFinished:
+        """The newest epoch as it is to be told."""
+        return newest if self.best is None else carry_best(newest, self.best)
 
 
 def due(notifier: str, now: datetime) -> Select[Any]:
     patience = deliveries.c.attempts // _PATIENT_TRIES
-    return (
-        select(*CLAIMED)
-        .join(events)
+    first = (  # without the events, or a backlog's worth of bodies would be sorted for each claim
+        select(deliveries.c.id)
         .where(
             deliveries.c.notifier == notifier,
             deliveries.c.state == "pending",
@@ -32,48 +47,83 @@ def due(notifier: str, now: datetime) -> Select[Any]:
         .order_by(deliveries.c.priority, patience, deliveries.c.id)
         .limit(1)
     )
+    return select(*CLAIMED).join(events).where(deliveries.c.id == first.scalar_subquery())
 
 
-def newest_progress(connection: Connection, notifier: str, row: Any, now: datetime) -> Any:
-    """Drop the waiting epoch messages of the run but the newest, and return that one."""
-    waiting = waiting_progress(notifier, row.run_id, now)
+def newest_news(connection: Connection, notifier: str, row: Any, now: datetime) -> Any:
+    """Drop the waiting messages of the run that are of this kind but the newest, and return that one."""
+    waiting = _waiting_news(notifier, row.run_id, row.kind, now)
     newest = connection.execute(
         select(*CLAIMED).join(events).where(waiting).order_by(deliveries.c.id.desc()).limit(1)
     ).one()
-    fold_away(connection, notifier, and_(waiting, deliveries.c.id != newest.id), now)
+    _fold_away(connection, and_(waiting, deliveries.c.id != newest.id), now)
     return newest
 
 
-def waiting_progress(notifier: str, run_id: str, now: datetime, *, before: int | None = None) -> ColumnElement[bool]:
+def end_news(connection: Connection, notifier: str, row: Any, now: datetime) -> None:
+    """Drop what waits of a run whose ending is told now: that names the last epoch and checkpoint as well."""
+    for kind in (EPOCH, CHECKPOINT):
+        waiting = _waiting_news(notifier, row.run_id, kind, now)
+        _fold_away(connection, and_(waiting, deliveries.c.id < row.id), now)
+
+
+def folded_into(connection: Connection, notifier: str, row: Any) -> Folded:
+    """What was folded since the run's last epoch or ending was told, be it now or in an earlier claim."""
+    of_run = and_(deliveries.c.run_id == row.run_id, deliveries.c.notifier == notifier)
+    an_epoch = deliveries.c.priority == int(Priority.PROGRESS)
+    tells_all = or_(an_epoch, and_(deliveries.c.priority == int(Priority.URGENT), _of_kind(ENDING)))
+    told = select(func.coalesce(func.max(deliveries.c.id), 0)).where(of_run, deliveries.c.state == "sent", tells_all)
+    since = connection.execute(told).scalar() or 0
+    folded = and_(of_run, an_epoch, deliveries.c.state == "dropped", deliveries.c.id > since)
+    number = connection.execute(select(func.count()).where(folded, deliveries.c.id < row.id)).scalar() or 0
+    if not number:
+        return Folded()
+    best = select(events.c.body).select_from(deliveries).join(events).where(folded, events.c.body.like(_BEST))
+    body = connection.execute(best.order_by(deliveries.c.id.desc()).limit(1)).scalar()
+    found = from_json(body) if body else None
+    return Folded(number, found if isinstance(found, EpochFinished) else None)
+
+
+def _waiting_news(notifier: str, run_id: str, kind: str, now: datetime) -> ColumnElement[bool]:
     waiting = and_(
-        deliveries.c.notifier == notifier,
         deliveries.c.run_id == run_id,
+        deliveries.c.notifier == notifier,
+        deliveries.c.priority == int(Priority.PROGRESS if kind == EPOCH else Priority.NORMAL),
         deliveries.c.state == "pending",
-        deliveries.c.priority == int(Priority.PROGRESS),
         or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now),
     )
-    return waiting if before is None else and_(waiting, deliveries.c.id < before)
+    if kind == EPOCH:  # nothing else has its priority
+        return waiting
+    return and_(waiting, _of_kind(kind))
 
 
-def fold_away(connection: Connection, notifier: str, which: ColumnElement[bool], now: datetime) -> None:
-    """Count deliveries as dropped: a newer message says all that they would have said."""
-    done = {
-        "state": "dropped",
-        "done_at": now,
-        "lease_until": None,
-        "lease_owner": None,
-        "error": "folded into a newer one",
-    }
-    number = connection.execute(update(deliveries).where(which).values(**done)).rowcount
-    if number:
-        connection.execute(_FOLDED, {"key": notifier, "number": number})
+def _of_kind(kind: str) -> ColumnElement[bool]:
+    return exists().where(events.c.id == deliveries.c.event_id, events.c.kind == kind).correlate(deliveries)
 
 
-def counting(column: str) -> Any:
-    """The statement that adds `number` to a column of notifier `key`'s ledger; made once, run often."""
-    counted = insert(tallies).values({"notifier": bindparam("key"), column: bindparam("number")})
-    bump = {column: tallies.c[column] + counted.excluded[column]}
+def _fold_away(connection: Connection, which: ColumnElement[bool], now: datetime) -> None:
+    connection.execute(update(deliveries).where(which).values(**dropped(now, "folded into a newer one")))
+
+
+def dropped(now: datetime, why: str) -> dict[str, Any]:
+    """The values of a delivery that is given up."""
+    return {"state": "dropped", "done_at": now, "lease_until": None, "lease_owner": None, "error": why}
+
+
+def counting(*columns: str) -> Any:
+    """The statement that adds `number` to columns of notifier `key`'s ledger; made once, run often."""
+    counted = insert(tallies).values({"notifier": bindparam("key"), **dict.fromkeys(columns, bindparam("number"))})
+    bump = {column: tallies.c[column] + counted.excluded[column] for column in columns}
     return counted.on_conflict_do_update(index_elements=["notifier"], set_=bump)
 
 
-_FOLDED = counting("dropped_untold")
+def count_pruned(connection: Connection, which: ColumnElement[bool]) -> None:
+    """Count deliveries that are about to be deleted, so that their ledger still adds up. None of them waits."""
+    query = (
+        select(deliveries.c.notifier, deliveries.c.state, func.count())
+        .where(which)
+        .group_by(deliveries.c.notifier, deliveries.c.state)
+    )
+    for notifier, state, number in connection.execute(query).all():
+        column = tallies.c[f"pruned_{state}"]
+        connection.execute(update(tallies).where(tallies.c.notifier == notifier).values({column: column + number}))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, case, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from notifybot.events import EPOCH_FINISHED, EpochFinished, from_json
 from notifybot.model import RunRef, Status
+from notifybot.store.claims import count_pruned
 from notifybot.store.runs import RunRow, row_to_run
-from notifybot.store.schema import deliveries, events, runs, tallies, ticks
+from notifybot.store.schema import deliveries, events, runs, ticks
 
 _LONGEST_RETRY_S = 300.0
 _ALIVE = (Status.RUNNING.value, Status.LOST.value)
@@ -22,6 +25,7 @@ class Beat:
     """One heartbeat, its moments already on the watchdog's clock. `seq` counts up within a session.
 
     `progress_at` is when the loop last moved, `next_by` the promise to be heard of again; None where nothing is said.
+    `memories` is what the process's own notifiers remember of the run.
     """
 
     run: RunRef
@@ -30,6 +34,7 @@ class Beat:
     progress_at: datetime | None = None
     next_by: datetime | None = None
     stack: str = ""
+    memories: Mapping[str, Any] = field(default_factory=dict)
 
 
 def beat(connection: Connection, now: datetime, beat: Beat) -> bool:
@@ -154,17 +159,6 @@ def forget_before(connection: Connection, moment: datetime, *, limit: int = 500)
     query = select(runs.c.id).where(old, runs.c.id.not_in(waiting)).limit(limit)
     gone = list(connection.execute(query).scalars())
     if gone:
-        _count_pruned(connection, gone)
+        count_pruned(connection, deliveries.c.run_id.in_(gone))
         connection.execute(delete(runs).where(runs.c.id.in_(gone)))
     return len(gone)
-
-
-def _count_pruned(connection: Connection, run_ids: list[str]) -> None:
-    query = (
-        select(deliveries.c.notifier, deliveries.c.state, func.count())
-        .where(deliveries.c.run_id.in_(run_ids))
-        .group_by(deliveries.c.notifier, deliveries.c.state)
-    )
-    for notifier, state, number in connection.execute(query).all():
-        column = tallies.c[f"pruned_{state}"]
-        connection.execute(update(tallies).where(tallies.c.notifier == notifier).values({column: column + number}))

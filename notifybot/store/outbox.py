@@ -12,9 +12,19 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, case, func, select, update
 
-from notifybot.events import Event, RunEnded, from_json, kind_of
+from notifybot.events import EpochFinished, Event, from_json
 from notifybot.policy import Priority
-from notifybot.store.claims import counting, due, fold_away, newest_progress, waiting_progress
+from notifybot.store.claims import (
+    CHECKPOINT,
+    ENDING,
+    EPOCH,
+    counting,
+    dropped,
+    due,
+    end_news,
+    folded_into,
+    newest_news,
+)
 from notifybot.store.engine import Store
 from notifybot.store.owners import lives, process_name
 from notifybot.store.schema import deliveries, events, tallies
@@ -22,12 +32,17 @@ from notifybot.store.schema import deliveries, events, tallies
 _ERROR_CHARS = 500
 _ADD = deliveries.insert()
 _PUT = counting("put")
-RUN_ENDED = kind_of(RunEnded)
+_UNTOLD = counting("dropped_untold")
+_NEVER_PUT = counting("put", "pruned_dropped", "dropped_untold")
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event on its way to one notifier, claimed by us until `lease_until`."""
+    """One event on its way to one notifier, claimed by us until `lease_until`.
+
+    `skipped` counts the older epochs of the run that it stands for. `untold` counts what was dropped for want of space
+    or budget, of whatever run, and not told yet.
+    """
 
     id: int
     event: Event
@@ -38,6 +53,7 @@ class Delivery:
     lease_until: datetime
     owner: str
     skipped: int = 0
+    untold: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +108,11 @@ def put(
     connection.execute(_PUT, [{"key": key, "number": 1} for key, _ in routes])
 
 
+def count_lost(connection: Connection, notifiers: Sequence[str], number: int) -> None:
+    """Count events that there was no room for, not even in memory, as put and dropped; told with the next success."""
+    connection.execute(_NEVER_PUT, [{"key": key, "number": number} for key in notifiers])
+
+
 class Outbox:
     """The deliveries of one store, claimed in the name of one process."""
 
@@ -102,38 +123,44 @@ class Outbox:
     def claim(self, notifier: str, *, lease_s: float = 60.0, fold: bool = True) -> Delivery | None:
         """Take the most urgent due delivery of a notifier for `lease_s` seconds; None when there is none.
 
-        With `fold`, older epoch messages of the same run that still wait are dropped in favour of the newest.
+        With `fold`, older epoch messages of the same run that still wait are dropped in favour of the newest, which
+        is told as a new best when one of them was; so are older checkpoints. An ending takes the place of both.
         """
         now = self.store.clock.now()
         with self.store.transaction() as connection:
             row = connection.execute(due(notifier, now)).first()
             if row is None:
                 return None
-            if fold and row.priority == Priority.PROGRESS:
-                row = newest_progress(connection, notifier, row, now)
-            elif fold and row.kind == RUN_ENDED:
-                fold_away(connection, notifier, waiting_progress(notifier, row.run_id, now, before=row.id), now)
-            until = now + timedelta(seconds=lease_s)
-            connection.execute(_set(row.id, lease_until=until, lease_owner=self.owner))
-            untold = (
-                connection.execute(select(tallies.c.dropped_untold).where(tallies.c.notifier == notifier)).scalar() or 0
-            )
+            if fold and row.kind in (EPOCH, CHECKPOINT):
+                row = newest_news(connection, notifier, row, now)
+            elif fold and row.kind == ENDING:
+                end_news(connection, notifier, row, now)
+            return self._lease(connection, notifier, row, now + timedelta(seconds=lease_s), fold=fold)
+
+    def _lease(self, connection: Connection, notifier: str, row: Any, until: datetime, *, fold: bool) -> Delivery:
+        connection.execute(_set(row.id, lease_until=until, lease_owner=self.owner))
+        event, skipped = from_json(row.body), 0
+        if fold and isinstance(event, EpochFinished):
+            folded = folded_into(connection, notifier, row)
+            event, skipped = folded.told_by(event), folded.number
+        untold = connection.execute(select(tallies.c.dropped_untold).where(tallies.c.notifier == notifier)).scalar()
         return Delivery(
-            id=row.id, event=from_json(row.body), notifier=notifier, priority=Priority(row.priority),
-            attempts=row.attempts, created_at=row.created_at, lease_until=until, owner=self.owner, skipped=untold,
+            id=row.id, event=event, notifier=notifier, priority=Priority(row.priority), attempts=row.attempts,
+            created_at=row.created_at, lease_until=until, owner=self.owner, skipped=skipped, untold=untold or 0,
         )  # fmt: skip
 
     def mark_sent(self, delivery: Delivery) -> bool:
         """The receiver has it. False when the lease was lost and somebody else took over."""
-        return self._finish(delivery, "sent", told=delivery.skipped)
+        return self._finish(delivery, "sent", untold=-delivery.untold)
 
     def mark_dead(self, delivery: Delivery, error: str) -> bool:
         """Never again; kept and listed with its reason."""
         return self._finish(delivery, "dead", error=error)
 
     def mark_dropped(self, delivery: Delivery, why: str) -> bool:
-        """Given up on purpose (a budget); counted."""
-        return self._finish(delivery, "dropped", error=why)
+        """Given up on purpose (a budget); counted, and told with the next success."""
+        by_the_next_epoch = delivery.priority is Priority.PROGRESS  # that says how many it stands for
+        return self._finish(delivery, "dropped", error=why, untold=0 if by_the_next_epoch else 1)
 
     def mark_retry(self, delivery: Delivery, due_at: datetime, error: str, *, counted: bool = True) -> bool:
         """Try again at `due_at`. `counted` is False when the fault was not about this message (no connection)."""
@@ -227,33 +254,32 @@ class Outbox:
         with self.store.transaction() as connection:
             return connection.execute(query).scalar() or 0
 
-    def last_progress_at(self, notifier: str, run_id: str) -> datetime | None:
-        """When this notifier last delivered an epoch of the run."""
-        query = select(func.max(deliveries.c.done_at, type_=deliveries.c.done_at.type)).where(
-            deliveries.c.notifier == notifier,
-            deliveries.c.run_id == run_id,
-            deliveries.c.state == "sent",
-            deliveries.c.priority == int(Priority.PROGRESS),
+    def last_news_at(self, notifier: str, event: Event) -> datetime | None:
+        """When this notifier last told news of the run of `event` that are of its kind."""
+        query = (
+            select(deliveries.c.done_at)
+            .join(events)
+            .where(
+                deliveries.c.run_id == event.run.id,
+                deliveries.c.notifier == notifier,
+                deliveries.c.state == "sent",
+                events.c.kind == event.kind,
+            )
+            .order_by(deliveries.c.id.desc())
+            .limit(1)
         )
+        if event.kind == EPOCH:
+            query = query.where(deliveries.c.priority == int(Priority.PROGRESS))
         with self.store.transaction() as connection:
             found: datetime | None = connection.execute(query).scalar()
         return found
 
-    def _finish(self, delivery: Delivery, state: str, *, error: str = "", told: int = 0) -> bool:
+    def _finish(self, delivery: Delivery, state: str, *, error: str = "", untold: int = 0) -> bool:
         now = self.store.clock.now()
         with self.store.transaction() as connection:
-            done = _ours(
-                connection,
-                delivery,
-                state=state,
-                done_at=now,
-                lease_until=None,
-                lease_owner=None,
-                error=error[:_ERROR_CHARS],
-            )
-            if done and told:
-                forget = {"dropped_untold": tallies.c.dropped_untold - told}
-                connection.execute(update(tallies).where(tallies.c.notifier == delivery.notifier).values(**forget))
+            done = _ours(connection, delivery, **dropped(now, error[:_ERROR_CHARS]) | {"state": state})
+            if done and untold:
+                connection.execute(_UNTOLD, {"key": delivery.notifier, "number": untold})
             return done
 
 

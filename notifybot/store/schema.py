@@ -108,6 +108,7 @@ deliveries = Table(
     Column("error", Text, nullable=False, default=""),
     UniqueConstraint("event_id", "notifier", name="one_delivery_per_event_and_notifier"),
     Index("deliveries_due", "notifier", "state", "priority", "due_at"),
+    Index("deliveries_by_run", "run_id", "notifier", "priority", "state"),
 )
 
 tallies = Table(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from notifybot.clock import SYSTEM, Clock
+from notifybot.errors import StoreError
 from notifybot.model import RunRef
 from notifybot.redaction import redact
 from notifybot.training.failure import thread_stack
@@ -35,10 +36,23 @@ class Pulse:
 
 
 class Heartbeat:
-    """Beats until stopped. Raises nothing: a failure is counted, the first of a row is logged."""
+    """Beats until stopped. Raises nothing: a failure is counted, the first of a row is logged.
+
+    `luggage` (what the process's notifiers remember of the run) travels along whenever it has changed.
+    `on_superseded` is called once, on the heartbeat's thread, when a newer process reports the run.
+    """
 
     def __init__(
-        self, url: str, token: str, run: RunRef, pulse: Callable[[], Pulse], *, beat_s: float, clock: Clock = SYSTEM
+        self,
+        url: str,
+        token: str,
+        run: RunRef,
+        pulse: Callable[[], Pulse],
+        *,
+        beat_s: float,
+        clock: Clock = SYSTEM,
+        luggage: Callable[[], Mapping[str, Any]] | None = None,
+        on_superseded: Callable[[], None] | None = None,
     ) -> None:
         self.beats = 0
         self.failures = 0
@@ -49,6 +63,9 @@ class Heartbeat:
         self._pulse = pulse
         self._beat_s = beat_s
         self._clock = clock
+        self._luggage = luggage
+        self._carried: Mapping[str, Any] = {}
+        self._on_superseded = on_superseded
         self._next_by_s: float | None = None
         self._watched = threading.get_ident()
         self._stopped = threading.Event()
@@ -83,16 +100,34 @@ class Heartbeat:
         import requests  # 60 ms, paid by this thread
 
         self.beats += 1
+        luggage = self._packed()
+        body = self._body() | ({"memories": luggage} if luggage != self._carried else {})
         try:
             answer = session.post(
-                self._url, json=self._body(), timeout=_TIMEOUTS_S, headers={"Authorization": f"Bearer {self._token}"}
+                self._url, json=body, timeout=_TIMEOUTS_S, headers={"Authorization": f"Bearer {self._token}"}
             )
             answer.raise_for_status()
-            self.state = str(answer.json().get("state", ""))
+            self._hear(str(answer.json().get("state", "")))
         except (requests.RequestException, ValueError, AttributeError) as error:
             self._fail(error)
         else:
-            self._ailing = False
+            self._carried, self._ailing = luggage, False
+
+    def _hear(self, state: str) -> None:
+        is_news = state == "superseded" and self.state != state
+        self.state = state
+        if is_news and self._on_superseded is not None:
+            self._on_superseded()
+
+    def _packed(self) -> Mapping[str, Any]:
+        try:
+            return self._luggage() if self._luggage is not None else {}
+        except StoreError:
+            return self._carried  # it goes with the next one
+
+    def _has_first_luggage(self) -> bool:
+        """True when the run got its thread since the last beat: should the process die now, the watchdog needs it."""
+        return not self._ailing and not self._carried and bool(self._packed())
 
     def _live(self) -> None:
         import requests
@@ -101,7 +136,7 @@ class Heartbeat:
             due_s = self._clock.monotonic()
             while not self._stopped.is_set():
                 self.look()
-                if self._clock.monotonic() >= due_s:
+                if self._clock.monotonic() >= due_s or self._has_first_luggage():
                     self.beat(session)
                     due_s = self._clock.monotonic() + self._beat_s
                 self._clock.wait(self._stopped, min(_LOOK_EVERY_S, max(due_s - self._clock.monotonic(), 0.0)))

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection
 
 from notifybot.errors import NotifybotError
 from notifybot.events import EpochFinished, Event, RunEnded, RunRecovered, RunStarted
-from notifybot.model import Status, uuid7
+from notifybot.model import Language, Status, uuid7
 from notifybot.policy import Priority
-from notifybot.store import liveness, runs
+from notifybot.store import liveness, memories, pruning, runs
 from notifybot.store.engine import Store
 from notifybot.store.liveness import Beat
 from notifybot.store.runs import RunRow
-from notifybot.watchdog import rules, tokens
+from notifybot.watchdog import rivals, rules, tokens
 from notifybot.watchdog.payload import Batch
 from notifybot.watchdog.rules import Limits
 
@@ -30,10 +31,14 @@ class Refused(NotifybotError):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """How many events of a request were new, and how many had been here before."""
+    """How many events of a request were new, and how many had been here before.
+
+    `superseded` names the sessions among them that a newer process of their run has taken over from.
+    """
 
     accepted: int
     known: int
+    superseded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +50,25 @@ class Heard:
 
 
 class Ingest:
-    """The watchdog's ear. `route` says who is told of an event that its process does not tell itself."""
+    """The watchdog's ear. `route` says who is told of an event that its process does not tell itself.
 
-    def __init__(self, store: Store, *, limits: Limits, route: Route) -> None:
+    `own_keys` are the watchdog's own notifiers: of what a process's notifiers remember, theirs is of use here.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        limits: Limits,
+        route: Route,
+        own_keys: Collection[str] = (),
+        language: Language = Language.EN,
+    ) -> None:
         self._store = store
         self._limits = limits
         self._route = route
+        self._own_keys = frozenset(own_keys)
+        self._language = language
 
     def accept_events(self, token: str | None, batch: Batch) -> Accepted:
         """Record events and their deliveries: all of them or none. Raises Refused, StoreError.
@@ -58,14 +76,21 @@ class Ingest:
         A token speaks for one project: its events are of that project whatever they say, and a run of another
         project is refused.
         """
-        new = 0
+        new, superseded = 0, dict[str, str]()
         with self._store.transaction() as connection:
             project = _project_of(connection, token)
             now = self._store.clock.now()
             for event in batch.events:
                 mine = replace(event, run=replace(event.run, project=project))
-                new += self._take(connection, now, mine, direct=batch.direct)
-        return Accepted(new, len(batch.events) - new)
+                before = _own_run(connection, mine.run.id, project)
+                if before is not None and rivals.is_superseded(before, mine.run.session):
+                    superseded[mine.run.session] = mine.run.id
+                    new += self._take_late(connection, now, before, mine, direct=batch.direct)
+                else:
+                    new += self._take(connection, now, before, mine, direct=batch.direct)
+            self._remember(connection, now, project, batch.memories, without=superseded.values())
+            pruning.keep_reserve(connection)
+        return Accepted(new, len(batch.events) - new, tuple(superseded))
 
     def accept_heartbeat(self, token: str | None, beat: Beat) -> Heard:
         """Record a heartbeat. One of a run never heard of begins it; its start may come later.
@@ -77,16 +102,19 @@ class Ingest:
             now = self._store.clock.now()
             beat = replace(beat, run=replace(beat.run, project=project))
             row, told = _own_run(connection, beat.run.id, project), False
+            if row is not None and rivals.is_superseded(row, beat.run.session):
+                said_at = now if rivals.lives_on(row, now) else None
+                return Heard("superseded", self._tell_of_rival(connection, now, row, beat.run.session, said_at))
             if row is None:
                 liveness.create(connection, now, beat)
             elif liveness.beat(connection, now, beat):
                 told = self._recover_by_beat(connection, now, row)
-            elif row.session > beat.run.session:
-                return Heard("superseded")
+            self._remember(connection, now, project, {beat.run.id: beat.memories})
             return Heard(self._plan(connection, now, beat.run.id), told)
 
-    def _take(self, connection: Connection, now: datetime, event: Event, *, direct: bool) -> bool:
-        before = _own_run(connection, event.run.id, event.run.project)
+    def _take(
+        self, connection: Connection, now: datetime, before: RunRow | None, event: Event, *, direct: bool
+    ) -> bool:
         told = () if direct else self._route(event)
         if not runs.record_in(connection, now, event, told, direct=direct):
             return False
@@ -94,6 +122,40 @@ class Ingest:
             self._after_incident(connection, now, before, event)
         self._plan(connection, now, event.run.id)
         return True
+
+    def _take_late(self, connection: Connection, now: datetime, row: RunRow, event: Event, *, direct: bool) -> bool:
+        """Keep the word of a process that is superseded: history, never the run's state.
+
+        Mail from before the newer process began is told as it would have been; what was made since is not, but
+        that there are two.
+        """
+        since = rivals.made_since(row, event.at)
+        told = () if direct or since else self._route(event)
+        new = runs.record_in(connection, now, event, told, direct=direct)
+        self._tell_of_rival(connection, now, row, event.run.session, event.at if since else None)
+        return new
+
+    def _tell_of_rival(
+        self, connection: Connection, now: datetime, row: RunRow, session: str, said_at: datetime | None
+    ) -> bool:
+        """Have people told, once for each older process that goes on; False when there is nothing new to tell."""
+        if said_at is None:
+            return False
+        alert = rivals.alert(row, session, now, self._language)
+        return runs.record_in(connection, now, alert, self._route(alert), direct=row.direct)
+
+    def _remember(
+        self,
+        connection: Connection,
+        now: datetime,
+        project: str,
+        carried: Mapping[str, Mapping[str, Any]],
+        *,
+        without: Collection[str] = (),
+    ) -> None:
+        for run_id, values in carried.items():
+            if values and run_id not in without and _own_run(connection, run_id, project) is not None:
+                memories.import_in(connection, now, run_id, values, owners=self._own_keys)
 
     def _after_incident(self, connection: Connection, now: datetime, before: RunRow, event: Event) -> None:
         """A run that was told lost or stalled is heard of: is it back, over, or is this mail from before?"""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from notifybot.errors import NotifybotError
 from notifybot.events import Event, RunStarted
 from notifybot.model import RunRef
 from notifybot.store.liveness import Beat
+from notifybot.store.memories import MOST_OWNERS
 
 MOST_EVENTS = 500
 
@@ -31,15 +32,30 @@ class PayloadError(NotifybotError):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events as one request brought them. `direct`: the process itself tells people about them."""
+    """Events as one request brought them. `direct`: the process itself tells people about them.
+
+    `memories` is what its notifiers remember, by run: where the run's thread is, so that we can tell there too.
+    """
 
     events: tuple[Event, ...]
     direct: bool
+    memories: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+class _Kept(BaseModel):
+    """One notifier's memory of one run, as `store.memories` gives and takes it."""
+
+    value: dict[str, JsonValue]
+    updated_at: str
+
+
+_Memories = Annotated[dict[str, _Kept], Field(max_length=MOST_OWNERS)]
 
 
 class _Events(BaseModel):
     events: Annotated[list[Annotated[Event, Field(discriminator="kind")]], Field(max_length=MOST_EVENTS)]
     direct: bool = False
+    memories: Annotated[dict[str, _Memories], Field(max_length=MOST_EVENTS)] = {}
 
 
 class _Beat(BaseModel):
@@ -53,6 +69,7 @@ class _Beat(BaseModel):
     progress_age_s: Annotated[float, Field(ge=0)] | None = None
     next_in_s: Annotated[float, Field(ge=0)] | None = None
     stack: str = ""
+    memories: _Memories = {}
 
 
 _EVENTS: TypeAdapter[_Events] = TypeAdapter(_Events)
@@ -60,11 +77,11 @@ _BEAT: TypeAdapter[_Beat] = TypeAdapter(_Beat)
 
 
 def parse_events(body: bytes) -> Batch:
-    """Read `{"events": [...], "direct": bool}`. Raises PayloadError."""
+    """Read `{"events": [...], "direct": bool, "memories": {run: …}}`. Raises PayloadError."""
     batch = _read(_EVENTS, body)
     for event in batch.events:
         _check_event(event)
-    return Batch(tuple(batch.events), batch.direct)
+    return Batch(tuple(batch.events), batch.direct, {run: _plain(kept) for run, kept in batch.memories.items()})
 
 
 def parse_beat(body: bytes, now: datetime, promise_max_s: float) -> Beat:
@@ -80,7 +97,14 @@ def parse_beat(body: bytes, now: datetime, promise_max_s: float) -> Beat:
         progress_at=None if age_s is None else now - timedelta(seconds=age_s),
         next_by=now + timedelta(seconds=min(sent.next_in_s, promise_max_s)) if sent.next_in_s else None,
         stack=sent.stack,
+        memories=_plain(sent.memories),
     )
+
+
+def _plain(memories: Mapping[str, _Kept]) -> dict[str, Any]:
+    for owner, kept in memories.items():
+        _check_values("memories", owner, kept.value, kept.updated_at)
+    return {owner: kept.model_dump() for owner, kept in memories.items()}
 
 
 def _read(adapter: TypeAdapter[Any], body: bytes) -> Any:

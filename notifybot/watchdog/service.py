@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from notifybot.errors import StoreError
 from notifybot.events import Event
+from notifybot.model import Language
 from notifybot.notifiers.base import Notifier
 from notifybot.policy import Priority, priority_of, wants
-from notifybot.store import liveness
+from notifybot.store import liveness, pruning
 from notifybot.store.engine import Store
 from notifybot.watchdog import tokens
 from notifybot.watchdog.checker import Checker
@@ -22,6 +23,7 @@ from notifybot.watchdog.rules import Limits
 from notifybot.watchdog.scheduler import Job, Schedule
 
 log = logging.getLogger("notifybot")
+Done = TypeVar("Done")
 
 KEEP_DAYS = 90
 _SELF_CHECK_EVERY_S = 30.0
@@ -57,7 +59,10 @@ class Health:
 
 
 class Watchdog:
-    """The service without its HTTP side. `courier` carries what is recorded for `notifiers`; None: only record."""
+    """The service without its HTTP side. `courier` carries what is recorded for `notifiers`; None: only record.
+
+    What it has to say by itself is in `language`.
+    """
 
     def __init__(
         self,
@@ -67,13 +72,15 @@ class Watchdog:
         notifiers: Sequence[Notifier] = (),
         courier: Courier | None = None,
         keep_days: int = KEEP_DAYS,
+        language: Language = Language.EN,
     ) -> None:
         self.store = store
         self.limits = limits or Limits()
         self._courier = courier
         self._keep = timedelta(days=keep_days)
         route = route_to(notifiers)
-        self._ingest = Ingest(store, limits=self.limits, route=route)
+        keys = [each.key for each in notifiers]
+        self._ingest = Ingest(store, limits=self.limits, route=route, own_keys=keys, language=language)
         self._checker = Checker(store, limits=self.limits, route=route)
         self._schedule = Schedule(
             [
@@ -99,7 +106,8 @@ class Watchdog:
     def accept_events(self, token: str | None, body: bytes) -> Accepted:
         """Take in a request with events. Raises Refused, PayloadError, StoreError."""
         self._admit(token)
-        accepted = self._ingest.accept_events(token, parse_events(body))
+        batch = parse_events(body)
+        accepted = self._with_room(lambda: self._ingest.accept_events(token, batch))
         self._wake()
         return accepted
 
@@ -107,14 +115,14 @@ class Watchdog:
         """Take in a heartbeat and return the run's state. Raises Refused, PayloadError, StoreError."""
         self._admit(token)
         beat = parse_beat(body, self.store.clock.now(), self.limits.promise_max_s)
-        heard = self._ingest.accept_heartbeat(token, beat)
+        heard = self._with_room(lambda: self._ingest.accept_heartbeat(token, beat))
         if heard.told:
             self._wake()
         return heard.state
 
     def scan(self) -> None:
         """Look for late runs and have them told."""
-        if self._checker.scan():
+        if self._with_room(self._checker.scan):
             self._wake()
 
     def listening(self) -> None:
@@ -151,6 +159,15 @@ class Watchdog:
         if outbox_age_s is not None and outbox_age_s > _STUCK_S:
             faults.append(f"a message has been waiting for {outbox_age_s:.0f} seconds")
         return Health(tuple(faults), scan_age_s, outbox_age_s)
+
+    def _with_room(self, work: Callable[[], Done]) -> Done:
+        """Do what writes; where the database is full, once more after the oldest metrics made room."""
+        try:
+            return work()
+        except StoreError as error:
+            if not (pruning.is_full(error) and pruning.make_room(self.store)):
+                raise
+            return work()
 
     def _admit(self, token: str | None) -> None:
         """Nobody's body is read before the token is known. It is verified again where it is used."""

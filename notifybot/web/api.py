@@ -30,10 +30,14 @@ def reports(watchdog: Watchdog) -> APIRouter:
 
     @router.post("/api/v1/events", openapi_extra=_OPENAPI | {"requestBody": _BODY})
     async def events(request: Request) -> JSONResponse:
-        """Record events, idempotent by their id: {"events": [...], "direct": bool}."""
+        """Record events, idempotent by their id: {"events": [...], "direct": bool, "memories": {run: …}}.
+
+        The answer names, as "superseded", the sessions among them that a newer process has taken over from.
+        """
         body = await request.body()
         done = await run_in_threadpool(watchdog.accept_events, bearer(request), body)
-        return JSONResponse({"accepted": done.accepted, "known": done.known})
+        superseded = {"superseded": list(done.superseded)} if done.superseded else {}
+        return JSONResponse({"accepted": done.accepted, "known": done.known, **superseded})
 
     @router.post("/api/v1/heartbeats", openapi_extra=_OPENAPI | {"requestBody": _BODY})
     async def heartbeats(request: Request) -> JSONResponse:

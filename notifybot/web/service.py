@@ -40,7 +40,7 @@ def serve(
         outbox = Outbox(store)
         outbox.release_dead()
         worker = Worker(Dispatcher(outbox, notifiers, Renderer(language, config.templates_dir), clock=store.clock))
-        watchdog = Watchdog(store, notifiers=notifiers, courier=worker, limits=limits)
+        watchdog = Watchdog(store, notifiers=notifiers, courier=worker, limits=limits, language=language)
         run(create_app(watchdog, language=language, local=is_loopback(host)), host, port, ready=_say)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
-from notifybot.model import Fact, Message, MetricRow, Severity
+from notifybot.model import Fact, Message, Severity
 from notifybot.notifiers.slack.text import escape, escaped, last_lines, safe_url
 from notifybot.notifiers.slack.words import words_in
 from notifybot.rendering.text import clean, one_line, shorten
@@ -77,13 +77,15 @@ def reply(message: Message) -> Payload:
     return _payload(message, _bold(message.title), card)
 
 
-def best(message: Message, metric: str, value: str) -> Payload:
-    """A new best value, for the thread."""
+def best(message: Message, metric: str, value: str, *, epoch: int | None = None) -> Payload:
+    """A new best value, for the thread: of this epoch, or of the earlier `epoch` that this message stands for."""
     words = words_in(message.language)
-    found = next((row for row in message.rows if row.name == metric), MetricRow(metric, value))
-    line = words.best.format(name=shorten(one_line(metric), NAME_CHARS), value=found.value)
-    if message.epoch is not None:
-        line += f" · {words.epoch.format(epoch=message.epoch)}"
+    row = next((row for row in message.rows if row.name == metric), None)
+    shown = row.value if row is not None and epoch is None else value
+    line = words.best.format(name=shorten(one_line(metric), NAME_CHARS), value=shown)
+    epoch = message.epoch if epoch is None else epoch
+    if epoch is not None:
+        line += f" · {words.epoch.format(epoch=epoch)}"
     return Payload(escaped(line, TEXT_CHARS), _numbered(message, [_bold(line), *_footer(message)]))
 
 

@@ -12,6 +12,8 @@ from notifybot.notifiers.slack.client import TIMEOUT_S, WebApi
 from notifybot.notifiers.slack.errors import Refused
 from notifybot.notifiers.slack.thread import RunThread, Shown
 from notifybot.policy import Pace, Priority, priority_of
+from notifybot.rendering.numbers import number
+from notifybot.rendering.table import is_best
 
 API_URL = "https://slack.com/api/"
 
@@ -29,7 +31,7 @@ class SlackBot:
     def __init__(
         self, token: str, channel: str, *, api_url: str = API_URL, timeout_s: int = TIMEOUT_S, clock: Clock = SYSTEM
     ) -> None:
-        self.key = f"{self.name}:{fingerprint('bot', token, channel)}"
+        self.key = f"{self.name}:{fingerprint('bot', token, channel.removeprefix('#'))}"  # either way of writing it
         self._channel = channel
         self._api = WebApi(token, api_url, timeout_s=timeout_s, clock=clock)
 
@@ -111,7 +113,10 @@ def _reply(envelope: Envelope) -> blocks.Payload | None:
     if event.new_best is None:
         return None
     metric = event.progress.metrics.get(event.new_best)
-    return blocks.best(envelope.message, event.new_best, f"{metric.value:.4g}" if metric else "")
+    if metric is None or metric.best is None or is_best(metric, event.progress.epoch):
+        return blocks.best(envelope.message, event.new_best, number(metric.value) if metric else "")
+    # an older epoch was the best, and its message was folded into this one
+    return blocks.best(envelope.message, event.new_best, number(metric.best), epoch=metric.best_epoch)
 
 
 def _recall(envelope: Envelope) -> RunThread:

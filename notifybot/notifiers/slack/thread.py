@@ -73,8 +73,18 @@ class RunThread:
 
     @classmethod
     def from_value(cls, value: Mapping[str, Any]) -> RunThread:
-        """Read what `to_value` wrote; an empty mapping is a run never told of."""
-        if not value:
+        """Read what `to_value` wrote; an empty mapping is a run never told of, and so is one that makes no sense.
+
+        It may come from another machine, by a file or through the watchdog.
+        """
+        try:
+            shown = Shown(_moment(value["at"]), bool(value["ended"]), int(value["done"]), str(value["event"]))
+            answered = tuple(str(each) for each in list(value["answered"])[-_REMEMBERED:])
+            return cls(str(value["channel"]), str(value["root"]), str(value["born_of"]), shown, answered)
+        except (KeyError, TypeError, ValueError):
             return cls()
-        shown = Shown(datetime.fromisoformat(value["at"]), value["ended"], value["done"], value["event"])
-        return cls(value["channel"], value["root"], value["born_of"], shown, tuple(value["answered"]))
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

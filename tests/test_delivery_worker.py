@@ -1,0 +1,92 @@
+"""The delivery threads on the real clock: they drain, make room by themselves, and end when told to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from notifybot.clock import SYSTEM
+from notifybot.delivery.dispatcher import Dispatcher
+from notifybot.delivery.recorder import Recorder
+from notifybot.delivery.worker import Worker
+from notifybot.errors import TemporaryError
+from notifybot.model import Language
+from notifybot.policy import Pace
+from notifybot.rendering import Renderer
+from notifybot.store.engine import Store
+from notifybot.store.outbox import Outbox
+from notifybot.testing import RecordingNotifier
+from tests.store_events import alert, ended, started
+from tests.test_delivery_room import CAP_BYTES, bulky
+
+SOON_S = 30.0  # far more than it takes, on a machine that has much else to do
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "a.db", cap_bytes=CAP_BYTES, patience_s=1.0) as opened:
+        yield opened
+
+
+class Office:
+    """Everything that delivers, with its threads."""
+
+    def __init__(self, store: Store, *notifiers: RecordingNotifier) -> None:
+        self.outbox = Outbox(store)
+        self.recorder = Recorder(store, notifiers, direct=True)
+        self.worker = Worker(Dispatcher(self.outbox, notifiers, Renderer(Language.EN)), self.recorder)
+
+    def __enter__(self) -> Office:
+        self.worker.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.worker.stop(SOON_S)
+
+
+def test_a_storm_beyond_the_cap_drains_and_loses_nothing_urgent(store: Store) -> None:
+    """Ten times what the file holds: training never hears of it, every alert arrives, in order."""
+    slack, relay = RecordingNotifier("slack"), RecordingNotifier("watchdog", Pace(folds=False))
+    with Office(store, slack, relay) as office:
+        office.recorder.record(started())
+        for number in range(600):
+            office.recorder.record(bulky(number, at=SYSTEM.now()))
+            if number % 100 == 0:
+                office.recorder.record(alert(str(number), at=SYSTEM.now()))
+            office.worker.wake()
+        office.recorder.record(ended(at=SYSTEM.now()))
+
+        assert office.worker.flush(SOON_S)
+
+    for notifier in (slack, relay):
+        titles = [each.event.title for each in notifier.sent if each.event.kind == "alert_raised"]
+        assert titles == ["0", "100", "200", "300", "400", "500"]
+        assert notifier.kinds.count("run_started") == notifier.kinds.count("run_ended") == 1
+    assert all(each.conserved and each.pending == 0 for each in office.outbox.counts().values())
+    assert store.path.stat().st_size <= CAP_BYTES
+
+
+def test_a_flush_does_not_wait_for_whom_nobody_reaches(store: Store) -> None:
+    """One notifier is down: the other's messages are out, and the exit is not held up."""
+    down = RecordingNotifier("slack", failures=[TemporaryError("down")] * 99)
+    up = RecordingNotifier("kakao")
+    with Office(store, down, up) as office:
+        office.recorder.record(alert())
+
+        assert office.worker.flush(SOON_S)
+        assert up.kinds == ["alert_raised"]
+
+
+def test_stopping_ends_the_threads_and_closes_the_notifiers(store: Store) -> None:
+    """Twice is fine."""
+    slack = RecordingNotifier("slack")
+    with Office(store, slack) as office:
+        assert any(each.name == "notifybot-slack" for each in threading.enumerate())
+        office.worker.stop(SOON_S)
+        office.worker.stop(SOON_S)
+
+    assert slack.closed
+    assert not any(each.name == "notifybot-slack" for each in threading.enumerate())
