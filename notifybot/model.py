@@ -75,11 +75,11 @@ class Host:
 
 
 class Tier(StrEnum):
-    """Where a checkpoint was proven whole: read back, its hash compared."""
+    """Where a checkpoint is proven whole, by a hash of every byte."""
 
     UNPROVEN = ""  # told by the user's code; nobody looked into it
-    LOCAL = "local"  # on this machine's disk, which may go with the machine
-    REMOTE = "remote"  # also in the folder that outlives the machine, such as Drive
+    LOCAL = "local"  # written and synced on this machine's disk, which may go with the machine
+    REMOTE = "remote"  # also in the folder that outlives the machine, such as Drive, and read back there
 
 
 @dataclass(frozen=True, slots=True)

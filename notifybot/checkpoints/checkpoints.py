@@ -126,7 +126,10 @@ class Checkpoints:
         self._run_id, self._session = run_id, session
         self._sequence = self._tiers.last_sequence(run_id)
         for shelf in self._tiers.shelves if saves else ():
-            shelf.sweep()
+            try:
+                shelf.sweep()
+            except OSError as error:
+                raise UsageError(unusable(shelf.folder, error)) from None
 
     def restore(self) -> Restored | None:
         """Load the newest checkpoint that is whole into the objects, the same on every rank; None without one.

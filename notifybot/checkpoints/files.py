@@ -171,10 +171,15 @@ class Files:
                 into.write(piece)
 
     def hash(self, name: str) -> tuple[str, int]:
-        """Return the hash and the size of a regular file, as the disk gives it."""
+        """Return the hash and the size of a regular file, as whoever reads it now would find it."""
         with self._opened(name, _READ) as descriptor:
             _refuse_unless_regular(self._system(os.fstat, descriptor))
-            advise_to_drop(descriptor, 0, 0, self._system)  # the disk is asked, not what is remembered of it
+            return hash_descriptor(descriptor, self._system)
+
+    def read_back(self, name: str) -> tuple[str, int]:
+        """Return hash and size of a file just written as the disk gives it, not as the cache remembers it."""
+        with self._opened(name, _READ) as descriptor:
+            advise_to_drop(descriptor, 0, 0, self._system)
             return hash_descriptor(descriptor, self._system)
 
     def replace(self, name: str, by: str) -> None:

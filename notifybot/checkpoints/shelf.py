@@ -213,7 +213,7 @@ class Shelf:
         origin = self._files.at(source.parent)
         if self._files.fill(name, lambda file: origin.pour(source.name, file)) != (part.sha256, part.size_bytes):
             raise CheckpointError(f"{source}: it has changed since it was saved")
-        if self._files.hash(name) != (part.sha256, part.size_bytes):
+        if self._files.read_back(name) != (part.sha256, part.size_bytes):
             raise CheckpointError(f"{self.folder}: the copy of {source.name} reads back as something else")
 
     def _publish(self, temporary: str, wanted: str, describe: Callable[[str], Manifest]) -> Manifest:

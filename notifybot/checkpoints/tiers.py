@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from notifybot.checkpoints.retention import Retention
 from notifybot.checkpoints.shelf import Shelf
 from notifybot.errors import CheckpointError
 from notifybot.model import Tier
+
+log = logging.getLogger("notifybot")
 
 Fill = Callable[[BinaryIO], None]
 MakeManifest = Callable[[str, str, int], Manifest]
@@ -78,18 +81,18 @@ class Tiers:
         if self.local is None:
             before_copy()
             written = self.durable.write(stem, fill, manifest)
-            self.durable.prune(self.retention, written.run_id)
+            _prune(self.durable, self.retention, written.run_id)
             tier = Tier.REMOTE if self.durable_is_remote else Tier.LOCAL
             return Saved(written, self.durable.folder / written.file, tier)
         written = self.local.write(stem, fill, manifest)
         path = self.local.folder / written.file
-        self.local.prune(self.retention, written.run_id)
+        _prune(self.local, self.retention, written.run_id)
         try:
             before_copy()
             self._copy(written)
         except (OSError, CheckpointError) as error:
             return Saved(written, path, Tier.LOCAL, error)
-        self.durable.prune(self.retention, written.run_id)
+        _prune(self.durable, self.retention, written.run_id)
         return Saved(written, self.durable.folder / written.file, Tier.REMOTE)
 
     def _copy(self, newest: Manifest) -> None:
@@ -103,6 +106,14 @@ class Tiers:
         for each in mine:
             if each.file in keep and each.sha256 not in there:
                 self.durable.copy(local.folder / each.file, each)
+
+
+def _prune(shelf: Shelf, retention: Retention, run_id: str) -> None:
+    """Free space; what cannot be removed now is tried again at the next save."""
+    try:
+        shelf.prune(retention, run_id)
+    except OSError as error:
+        log.warning("old checkpoints in %s could not be removed: %s", shelf.folder, error.strerror or error)
 
 
 def _manifests(shelf: Shelf, run_id: str) -> list[Manifest]:
