@@ -97,8 +97,12 @@ class ColabSecrets(_Source):
         if "google.colab" not in sys.modules:
             return {}
         found: dict[str, Any] = {}
-        for key in _COLAB_KEYS:
-            if key not in self.current_state and (value := _colab_secret((_PREFIX + key).upper())):
+        for key in (key for key in _COLAB_KEYS if key not in self.current_state):
+            try:
+                value = _colab_secret((_PREFIX + key).upper())
+            except TimeoutError:
+                break  # no browser answers, as in VS Code: each further question would cost ten seconds
+            if value:
                 found[key] = value
         return found
 
@@ -108,7 +112,9 @@ def _colab_secret(name: str) -> str | None:
         from google.colab import userdata
 
         value = userdata.get(name)
-    except Exception:  # noqa: BLE001  Colab has a type for each reason (missing, not granted, no browser) and changes them
+    except Exception as error:  # noqa: BLE001  Colab has a type for each reason (missing, not granted) and changes them
+        if type(error).__name__ == "TimeoutException":  # Colab's own, which only Colab can import
+            raise TimeoutError from None
         return None
     return value if isinstance(value, str) else None
 

@@ -181,6 +181,17 @@ def test_colab_is_asked_only_for_our_secrets_that_are_not_set(
     assert all(name.startswith("NOTIFYBOT_") for name in colab.asked)
 
 
+def test_a_browser_that_does_not_answer_is_not_asked_again(colab: FakeUserdata) -> None:
+    """In VS Code nobody answers for Colab's secrets, and each question blocks for ten seconds."""
+    silence = type("TimeoutException", (Exception,), {})
+    colab.secrets = {"NOTIFYBOT_SLACK_WEBHOOK_URL": silence("Secrets can only be fetched from the Colab UI.")}
+
+    config = load()
+
+    assert config.slack_webhook_url is None
+    assert len(colab.asked) == 1
+
+
 # ── Mistakes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

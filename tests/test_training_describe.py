@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
-from notifybot.training.describe import this_host
+from notifybot.model import uuid7
+from notifybot.training.describe import session_after, this_host
 
 
 def told_by(tmp_path: Path, **files: str) -> Path:
@@ -57,3 +59,16 @@ def test_the_accelerator_is_named_without_opening_it(tmp_path: Path) -> None:
     (card / "information").write_text("Model: \t\t Tesla T4\nIRQ: 33\n")
 
     assert this_host(tmp_path).device.endswith("T4")
+
+
+@pytest.mark.parametrize("ahead_s", [0, 3600, 10 * 365 * 86400])
+def test_a_new_session_sorts_after_the_one_before_it(ahead_s: int) -> None:
+    """Also where the machine before had a clock that was ahead; the newer one must win."""
+    earlier = uuid7(time.time() + ahead_s)
+
+    assert session_after(earlier) > earlier
+
+
+def test_a_session_that_nobody_wrote_is_no_reason_to_fail() -> None:
+    """The card may have been edited."""
+    assert len(session_after("zzz")) == 36

@@ -1,4 +1,4 @@
-"""What people are told about a run's checkpoints, in their language: the title and text of an alert."""
+"""What people are told about a run's checkpoints and its machine, in their language: the title and text of an alert."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from notifybot.model import Language
+from notifybot.rendering.numbers import duration
 from notifybot.rendering.text import one_line, shorten
 
 _LIMIT_LINE = 300
@@ -66,6 +67,20 @@ _SUPERSEDED = {
 _NEWER_ON = {Language.EN: "The newer session runs on {}.", Language.KO: "새 세션은 {}에서 실행 중입니다."}
 
 
+_NEAR_ITS_END = {
+    Language.EN: AlertWords(
+        "Colab may end this session soon",
+        "Colab usually ends a session after about {hours} hours; this machine has been up for {up}. That is a rule of "
+        "thumb, no fixed time. If it happens, run the same cells again to go on.",
+    ),
+    Language.KO: AlertWords(
+        "Colab 세션이 곧 끝날 수 있습니다",
+        "Colab 세션은 보통 {hours}시간쯤이면 끝납니다. 이 런타임은 켜진 지 {up} 되었습니다. 정해진 시간은 아니니 "
+        "참고만 하세요. 세션이 끊기면 같은 셀을 다시 실행해 이어서 학습하면 됩니다.",
+    ),
+}
+
+
 def checkpoint_not_saved(reason: str, language: Language) -> AlertWords:
     """A checkpoint could not be written: a run that dies now loses more."""
     return _after(_sentence(reason), _NOT_SAVED[language])
@@ -96,6 +111,12 @@ def checkpoint_works_again(language: Language) -> AlertWords:
 def session_superseded(host: str, language: Language) -> AlertWords:
     """A newer session, on `host` where that is known, speaks for the run; the older one falls silent."""
     return _after(_NEWER_ON[language].format(_line(host)) if host else "", _SUPERSEDED[language])
+
+
+def session_near_its_end(limit_h: int, up_s: float, language: Language) -> AlertWords:
+    """A Colab machine has been up for nearly as long as its sessions usually last."""
+    title, text = _NEAR_ITS_END[language]
+    return AlertWords(title, text.format(hours=limit_h, up=duration(up_s, language)))
 
 
 def _sentence(reason: str) -> str:

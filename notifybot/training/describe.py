@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from notifybot.errors import UsageError
-from notifybot.model import Host, Param
+from notifybot.model import Host, Param, uuid7
 from notifybot.notifiers.base import fingerprint
 from notifybot.redaction import MARK
 from notifybot.training.notebook import in_notebook
@@ -47,6 +48,16 @@ def checked_id(run_id: str) -> str:
             f"run_id= is 1 to {_NAME_CHARS} printable characters without / and \\, not {one_line(repr(run_id), 80)}"
         )
     return run_id
+
+
+def session_after(earlier: str) -> str:
+    """Return a new session's id, later than `earlier` even where this machine's clock is behind."""
+    fresh = uuid7()
+    try:
+        millis = UUID(earlier).int >> 80 if earlier >= fresh else 0
+    except ValueError:
+        return fresh
+    return uuid7((millis + 2) / 1000) if millis else fresh
 
 
 def params_of(params: object) -> dict[str, Param]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from notifybot.checkpoints.checkpoints import Checkpoints
 from notifybot.checkpoints.moment import Moment
+from notifybot.clock import SYSTEM
 from notifybot.training.reporter import Reporter
 from notifybot.training.restoring import Opening
 from notifybot.training.run import Run
@@ -18,6 +19,7 @@ log = logging.getLogger("notifybot")
 
 _LEAVE_S = 120.0  # for the last checkpoint, when the loop is left
 _POLITE_S = 1.0  # without a word
+_FIRST_MESSAGE_TRIES = 60
 
 
 class Keeper:
@@ -109,8 +111,9 @@ class Keeper:
 
     def _take_up(self, opening: Opening) -> None:
         """Put the card in place, go on within an epoch, and tell what was passed over."""
-        with self._run.guard("the card beside the checkpoints"):
-            self._reporter.put_card()
+        self._put_card()
+        if self._run.session is not None and self._run.session.shared.delivery.notifiers:
+            threading.Thread(target=self._follow_first_message, name="notifybot-card", daemon=True).start()
         restored = opening.restored
         if restored is None:
             return
@@ -120,6 +123,22 @@ class Keeper:
             self._reporter.passed_over(restored.passed_over, restored.path.name if opening.resume.resumed else None)
         for note in restored.notes:
             log.warning("restored from %s: %s", restored.path.name, note)
+
+    def _follow_first_message(self) -> None:
+        """Put the run's first message on the card soon, not only with the next checkpoint: that may be hours away."""
+        session, left = self._run.session, threading.Event()
+        for _ in range(_FIRST_MESSAGE_TRIES):
+            if not self._run.active or session is None:
+                return
+            with self._run.guard("the card beside the checkpoints"):
+                if session.memories(self._run.id):
+                    self._checkpoints.alongside(self._put_card, _POLITE_S)
+                    return
+            SYSTEM.wait(left, _POLITE_S)
+
+    def _put_card(self) -> None:
+        with self._run.guard("the card beside the checkpoints"):
+            self._reporter.put_card()
 
     def _comes_soon(self, within_s: float) -> bool:
         """True when a moment at which the state is whole can be expected in time."""

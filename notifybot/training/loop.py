@@ -69,6 +69,7 @@ def notify_epoch(
         monitor=monitor or _monitor_of(checkpoints),
         config=as_config(config),
         notifiers=notifiers,
+        after_session=card.session if card is not None else "",
     )
     return EpochLoop(epochs, run, total=total, progress=progress, model=model, checkpoints=checkpoints)
 

@@ -20,6 +20,11 @@ def in_notebook() -> bool:
     return "ipykernel" in sys.modules and shell() is not None
 
 
+def in_colab() -> bool:
+    """True in the process of a Colab notebook: elsewhere there is no browser to answer for Drive and secrets."""
+    return "google.colab" in sys.modules
+
+
 class CellEnd:
     """Calls `then` with the exception of each cell that ends, or None. Takes itself off with `stop`."""
 

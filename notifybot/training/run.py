@@ -12,11 +12,21 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.errors import ConfigError, UsageError
 from notifybot.events import CheckpointSaved, EpochFinished, RunEnded, RunStarted, to_json
-from notifybot.model import Checkpoint, Progress, RunRef, Status, uuid7
+from notifybot.model import Checkpoint, Progress, RunRef, Severity, Status, uuid7
 from notifybot.notifiers.base import Notifier
-from notifybot.training.describe import checked_id, label_of, name_of, params_of, size_of, this_host
+from notifybot.rendering.alerts import session_near_its_end
+from notifybot.training.describe import (
+    checked_id,
+    label_of,
+    name_of,
+    params_of,
+    session_after,
+    size_of,
+    this_host,
+)
 from notifybot.training.endings import ENDINGS, Ending
 from notifybot.training.heartbeat import Pulse
+from notifybot.training.lifetime import Lifetime
 from notifybot.training.metrics import Meter
 from notifybot.training.past import Resume
 from notifybot.training.progress import Course
@@ -46,13 +56,14 @@ class Run(Voice):
         monitor: str | None = None,
         config: Config,
         notifiers: Sequence[Notifier] | None = None,
+        after_session: str = "",
         clock: Clock = SYSTEM,
     ) -> None:
         ref = RunRef(
             id=uuid7() if run_id is None else checked_id(run_id),
             name=name_of(name),
             project=one_line(project or config.project, TITLE_CHARS),
-            session=uuid7(),
+            session=session_after(after_session),
         )
         super().__init__(ref, clock)
         self.params = params_of(params)
@@ -65,6 +76,7 @@ class Run(Voice):
         self._course = Course(now_s=clock.monotonic(), monitor=monitor)
         self._epoch_meter = Meter()
         self._meters = (self.meter, self._epoch_meter)
+        self._lifetime = Lifetime(None, 0.0)
         self.open_epoch: int | None = None  # the label of the epoch that the loop is in
 
     @property
@@ -165,11 +177,12 @@ class Run(Voice):
                 log.warning("run %s: what went wrong on our side, and how often: %s", self.name, faults)
         ENDINGS.ended(self, spent_s)
 
-    def retire(self, title: str, text: str) -> None:
-        """A newer session speaks for the run from now on: say so once, and report nothing more."""
+    def retire(self, title: str = "", text: str = "") -> None:
+        """A newer session speaks for the run from now on: say so, unless the watchdog does, and report nothing more."""
         if self.session is None or self._ended:
             return
-        self.alert(title, text, about="checkpoint")
+        if title:
+            self.alert(title, text, about="checkpoint")
         self._ended = True
         with self.guard("the run's end"):
             self.session.close(Status.INTERRUPTED)
@@ -200,6 +213,9 @@ class Run(Voice):
         self._moves += 1
         progress, new_best = self._course.finish_epoch(label, values, now_s=self._clock.monotonic(), done=done)
         self.emit(EpochFinished(**self.fact(), progress=progress, new_best=new_best))
+        if near := self._lifetime.near_its_end(self.now_s()):
+            words = session_near_its_end(*near, self.config.lang)
+            self.alert(words.title, words.text, Severity.INFO)
 
     def _label(self, epoch: object) -> int:
         try:
@@ -234,20 +250,22 @@ class Run(Voice):
                 on_trouble=lambda name, text: self.alert(text),
                 resume=resume,
             )
+        host = this_host()
+        self._lifetime = Lifetime(host.up_s, now_s)
         self.emit(
             RunStarted(
                 **self.fact(),
                 attempt=self.attempt,
                 total=self.progress.total,
                 params=self.params,
-                host=this_host(),
+                host=host,
                 progress=self.progress,
                 beat_s=session.beat_s,
                 resumed=known.resumed_by(resume),
                 model=resume.model,
             )
         )
-        session.beat(self._ref, self._pulse)
+        session.beat(self._ref, self._pulse, self.retire)
 
     def _pulse(self) -> Pulse:
         last = self._course.last

@@ -113,13 +113,19 @@ class Session:
         """What notifiers know of the run, to be taken along. Raises StoreError."""
         return export_for(self.shared.store, run_id)
 
-    def beat(self, run: RunRef, pulse: Callable[[], Pulse]) -> None:
-        """Start the heartbeat, where a watchdog is configured."""
+    def beat(self, run: RunRef, pulse: Callable[[], Pulse], retire: Callable[[], None]) -> None:
+        """Start the heartbeat, where a watchdog is configured; `retire` is called when a newer session reports."""
         config = self.shared.config
+
+        def on_superseded() -> None:
+            self.shared.delivery.recorder.hush(run)
+            retire()
+
         if config.watchdog_url and config.watchdog_token:
             self.heartbeat = Heartbeat(
                 config.watchdog_url, config.watchdog_token.get_secret_value(), run, pulse,
-                beat_s=config.heartbeat_s, clock=self.clock,
+                beat_s=config.heartbeat_s, clock=self.clock, luggage=partial(self.memories, run.id),
+                on_superseded=on_superseded,
             )  # fmt: skip
             self.heartbeat.start()
 

@@ -1,0 +1,315 @@
+"""The Colab notebooks as a student runs them: the machine is killed, a new one goes on where it stopped.
+
+Colab itself is played by `colab_stand_in`; Slack and KakaoTalk by the sandbox. A machine is a kernel with a folder of
+its own; Drive is the folder that outlives it.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import os
+import re
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ipykernel")
+pytest.importorskip("tensorboard")
+pytest.importorskip("torch")
+from jupyter_client.manager import KernelManager
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import notifybot
+from notifybot.clock import SYSTEM
+from notifybot.sandbox import Sandbox
+
+ROOT = Path(__file__).parents[2]
+STAND_IN = Path(__file__).parent / "colab_stand_in"
+NOTEBOOKS = {"ko": "colab_quickstart.ipynb", "en": "colab_quickstart.en.ipynb"}
+EPOCHS, KILLED_IN = 5, 3
+SECRETS = ("SLACK_BOT_TOKEN", "SLACK_CHANNEL", "KAKAO_REST_API_KEY", "KAKAO_REFRESH_TOKEN")
+TIMEOUT_S = 60
+
+
+def notebook(lang: str) -> dict[str, Any]:
+    """The notebook's file."""
+    content: dict[str, Any] = json.loads((ROOT / "examples" / NOTEBOOKS[lang]).read_text("utf-8"))
+    return content
+
+
+def code_cells(lang: str) -> dict[str, str]:
+    """The notebook's code, by the cells' ids."""
+    return {cell["id"]: "".join(cell["source"]) for cell in notebook(lang)["cells"] if cell["cell_type"] == "code"}
+
+
+def changed(source: str, old: str, new: str) -> str:
+    """`source` with one thing replaced, which must be in it exactly once."""
+    assert source.count(old) == 1, f"{old!r} in:\n{source}"
+    return source.replace(old, new)
+
+
+# ── What can be told without running them ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("lang", NOTEBOOKS)
+def test_the_notebooks_are_clean(lang: str) -> None:
+    """An introduction, five code cells with a text before each, and nothing left over from somebody's own run."""
+    cells = notebook(lang)["cells"]
+
+    assert [cell["cell_type"] for cell in cells] == ["markdown"] * 2 + ["markdown", "code"] * 5
+    assert [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []
+
+
+@pytest.mark.parametrize("lang", NOTEBOOKS)
+def test_the_notebooks_are_valid(lang: str) -> None:
+    """Jupyter's own schema takes them, so every viewer does."""
+    nbformat = pytest.importorskip("nbformat")
+
+    nbformat.validate(notebook(lang))
+
+
+def test_both_notebooks_run_the_same_code() -> None:
+    """But for comments and the language that is asked for."""
+    bare = [
+        {name: ast.dump(ast.parse(_without_magic(source))) for name, source in code_cells(lang).items()}
+        for lang in NOTEBOOKS
+    ]
+    korean = {name: code.replace("Constant(value='ko')", "Constant(value='en')") for name, code in bare[0].items()}
+
+    assert korean == bare[1]
+    assert [len(cells) for cells in bare] == [5, 5]
+
+
+@pytest.mark.parametrize("lang", NOTEBOOKS)
+def test_the_first_cell_installs_this_version(lang: str) -> None:
+    assert f"notifybot-{notifybot.__version__}-py3-none-any.whl" in code_cells(lang)["install"]
+
+
+def _without_magic(source: str) -> str:
+    return "\n".join(line for line in source.splitlines() if not line.startswith("%"))
+
+
+# ── A machine that may vanish ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class World:
+    """What is there whichever machine runs: Drive, the secrets, and the way to the sandbox."""
+
+    folder: Path
+    sandbox: Sandbox
+    drive: Path = field(init=False)
+    settings: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.drive = self.folder / "drive" / "MyDrive"
+        self.drive.mkdir(parents=True)
+        ours = self.sandbox.environment()
+        secrets = {name: ours.pop(name) for name in [f"NOTIFYBOT_{each}" for each in SECRETS]}
+        (self.folder / "secrets.json").write_text(json.dumps(secrets))
+        self.settings = {name: value for name, value in ours.items() if name.endswith("_API_URL") or "AUTH" in name}
+
+    @property
+    def saved(self) -> int:
+        """How many checkpoints are whole on Drive: the manifest is written last."""
+        return len(list((self.drive / "notifybot" / "digits").glob("*.pt.json")))
+
+    @property
+    def card(self) -> str:
+        """What a new machine will know of the run beside its checkpoints."""
+        card = self.drive / "notifybot" / "digits" / "notifybot-run.json"
+        return card.read_text("utf-8") if card.exists() else ""
+
+    def state(self) -> str:
+        """All that reached somebody, for the text of a failure."""
+        slack = [("reply" if each.thread_ts else "root", each.text) for each in self.sandbox.slack.messages]
+        return "\n".join(map(str, [*slack, *(each.text for each in self.sandbox.kakao.messages), self.card]))
+
+    @property
+    def asked(self) -> list[str]:
+        """The secrets that the browser was asked for."""
+        return (self.folder / "asked.txt").read_text().split()
+
+
+class Machine:
+    """A Colab machine: a kernel that has Colab's package loaded, and a local disk."""
+
+    def __init__(self, world: World, disk: Path) -> None:
+        self.disk = disk
+        startup = disk / "ipython" / "profile_default" / "startup"
+        startup.mkdir(parents=True)
+        (startup / "colab.py").write_text("import google.colab\n__import__('torch').set_num_threads(1)\n")
+        (disk / "content").mkdir()
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("NOTIFYBOT_")}
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel(
+            env=kept
+            | world.settings
+            | {
+                "COLAB_STAND_IN": str(world.folder),
+                "HOME": str(disk),
+                "IPYTHONDIR": str(disk / "ipython"),
+                "PYTHONPATH": os.pathsep.join([str(ROOT), str(STAND_IN)]),
+            },
+            cwd=str(disk / "content"),
+        )
+        self.client = self.manager.blocking_client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=TIMEOUT_S)
+
+    def run(self, cell: str) -> str:
+        """Run a cell to its end and return what it printed. An exception in it fails the test."""
+        printed: list[str] = []
+
+        def on_output(message: dict[str, Any]) -> None:
+            if message["msg_type"] == "stream":
+                printed.append(message["content"]["text"])
+
+        reply = self.client.execute_interactive(cell, output_hook=on_output, timeout=TIMEOUT_S, allow_stdin=False)
+        assert reply["content"]["status"] == "ok", "\n".join(reply["content"].get("traceback", []))
+        return "".join(printed)
+
+    def start(self, cell: str, until: str) -> str:
+        """Begin a cell and return what it printed by the time it printed `until`."""
+        self.client.execute(cell)
+        printed = ""
+        while until not in printed:
+            message = self.client.get_iopub_msg(timeout=TIMEOUT_S)
+            assert message["msg_type"] != "error", "\n".join(message["content"]["traceback"])
+            printed += message["content"].get("text", "") if message["msg_type"] == "stream" else ""
+        return printed
+
+    def vanish(self) -> None:
+        """No signal that could be caught, no goodbye, and the disk is gone."""
+        process: Any = self.manager.provisioner
+        os.kill(process.pid, signal.SIGKILL)
+        process.process.wait(timeout=TIMEOUT_S)
+        self.close()
+        shutil.rmtree(self.disk)
+
+    def close(self) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+        self.manager.cleanup_resources()
+
+
+@contextmanager
+def machine(world: World, name: str) -> Iterator[Machine]:
+    started = Machine(world, world.folder / name)
+    try:
+        yield started
+    finally:
+        started.close()
+
+
+def ready(lang: str, here: Machine) -> dict[str, str]:
+    """The cells as a student sees them, but for the number of epochs, the mount point and TensorBoard's server."""
+    cells = {name: _without_magic(source) for name, source in code_cells(lang).items()}
+    mount_point = here.disk / "content" / "drive"
+    cells["setup"] = changed(cells["setup"], f'lang="{lang}")', f'lang="{lang}", mount_point="{mount_point}")')
+    cells["train"] = changed(cells["train"], "EPOCHS = 30", f"EPOCHS = {EPOCHS}")
+    return cells
+
+
+STAND_STILL = """
+import threading
+
+def stand_still(run):
+    if run.open_epoch == {epoch} - 1:  # its checkpoint brings along what is known by then
+        while not any(owner.startswith("slack") for owner in run.session.memories(run.id)):
+            threading.Event().wait(0.02)
+    elif run.open_epoch == {epoch}:
+        print("standing still", flush=True)
+        threading.Event().wait()
+"""
+
+
+def standing_still(cell: str, epoch: int) -> str:
+    """The training cell, which stops in the middle of an epoch for as long as it takes to be killed.
+
+    The epoch before waits for Slack's first answer: these epochs are shorter than that.
+    """
+    line = "        model.train()\n"
+    return STAND_STILL.format(epoch=epoch) + changed(cell, line, f"{line}        stand_still(epochs.run)\n")
+
+
+def wait_until(fact: Callable[[], bool], world: World) -> None:
+    """Give the threads that save and send the time they need."""
+    never, end_s = threading.Event(), SYSTEM.monotonic() + TIMEOUT_S
+    while not fact():
+        if SYSTEM.monotonic() > end_s:
+            pytest.fail(f"did not come true:\n{inspect.getsource(fact)}\n{world.state()}")
+        SYSTEM.wait(never, 0.02)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with Sandbox() as sandbox:
+        yield World(tmp_path, sandbox)
+
+
+RESUMED = {"ko": f"재개 (에포크 {KILLED_IN - 1}에 이어서)", "en": f"resumed from epoch {KILLED_IN - 1}"}
+FINISHED = {"ko": "✅ digits 완료", "en": "✅ digits finished"}
+
+
+@pytest.mark.parametrize("lang", NOTEBOOKS)
+def test_a_new_machine_goes_on_where_the_old_one_vanished(world: World, lang: str) -> None:
+    """Same cells, next epoch, same thread: what is told and kept looks as if nothing had happened."""
+    slack, kakao, finished = world.sandbox.slack, world.sandbox.kakao, FINISHED[lang]
+    with machine(world, "first") as first:
+        cells = ready(lang, first)
+        printed = [first.run(cells[name]) for name in ("setup", "data")]
+        printed.append(first.start(standing_still(cells["train"], KILLED_IN), until="standing still"))
+        wait_until(lambda: world.saved >= KILLED_IN and "slack" in world.card, world)
+        asked = list(world.asked)
+        first.vanish()
+    with machine(world, "second") as second:
+        cells = ready(lang, second)
+        printed += [second.run(cells[name]) for name in ("setup", "data")]
+        trained, shown = (second.run(cells[name]) for name in ("train", "look"))
+        printed += [trained, shown]
+        wait_until(lambda: finished in slack.roots[0].text and finished in kakao.messages[-1].text, world)
+        rows = metrics(second)
+        once_more = second.run(cells["train"])
+        environment = second.run("import os; print(os.environ)")
+
+    assert epochs_of(trained) == list(range(KILLED_IN, EPOCHS))
+    assert [row["epoch"] for row in rows if row["kind"] == "epoch_finished"] == list(range(EPOCHS))
+    assert [row["attempt"] for row in rows if row["kind"] == "run_started"] == [1, 2]
+    assert [row["status"] for row in rows if row["kind"] == "run_ended"] == ["finished"]
+    assert curve(second, "val_acc") == list(range(EPOCHS))
+    assert f"checkpoint_epoch{EPOCHS - 1}_" in shown
+    assert len(slack.roots) == 1
+    assert [RESUMED[lang] in reply.text for reply in slack.thread(slack.roots[0].ts)].count(True) == 1
+    assert epochs_of(once_more) == [], "a finished training is left alone"
+    assert metrics(second) == rows
+    assert len(asked) == len(set(asked))
+    assert world.asked == asked * 2
+    assert "canary" not in "".join([*printed, once_more]) + environment
+    assert [file for file in world.drive.rglob("*") if file.is_file() and b"canary" in file.read_bytes()] == []
+
+
+def curve(here: Machine, tag: str) -> list[int]:
+    """The steps that TensorBoard draws on this machine."""
+    (folder,) = {file.parent for file in (here.disk / "content" / "runs").rglob("events.out.*")}
+    return [point.step for point in EventAccumulator(str(folder)).Reload().Scalars(tag)]
+
+
+def epochs_of(printed: str) -> list[int]:
+    """The epochs that a cell told the end of."""
+    return [int(epoch) for epoch in re.findall(r"^\[digits\] \S+ (\d+) \(", printed, re.MULTILINE)]
+
+
+def metrics(here: Machine) -> list[dict[str, Any]]:
+    """What the JSONL tracker wrote on this machine, and was carried over from the earlier one."""
+    (file,) = (here.disk / "content" / "runs").rglob("metrics.jsonl")
+    return [json.loads(line) for line in file.read_text().splitlines()]
