@@ -18,6 +18,7 @@ from notifybot.policy import Priority, is_news, priority_of, wants
 from notifybot.store import pruning, runs
 from notifybot.store.engine import Store
 from notifybot.store.outbox import count_lost
+from notifybot.store.quick import record_epoch
 
 log = logging.getLogger("notifybot")
 
@@ -85,6 +86,10 @@ class Recorder:
             self._lock.release()
 
     def _write(self, batch: Sequence[Event]) -> None:
+        first = batch[0]
+        alone = len(batch) == 1 and not self._lost
+        if alone and isinstance(first, EpochFinished) and record_epoch(self._store, first, self._wanted(first)):
+            return
         now = self._store.clock.now()
         with self._store.transaction() as connection:
             for event in batch:

@@ -42,21 +42,27 @@ class FullError(StoreError):
 
 def keep_reserve(connection: Connection) -> None:
     """Call at the end of a transaction with new records. Raises FullError when they would leave too little room."""
-    if _free_share(connection) < _RESERVE:
+    keep_reserve_of(_driver(connection))
+
+
+def keep_reserve_of(driver: sqlite3.Connection) -> None:
+    """`keep_reserve` on the driver's own connection."""
+    if _free_share(driver) < _RESERVE:
         raise FullError("the database did not take a record: it is full")
 
 
 def is_full(error: StoreError) -> bool:
     """True when a record was not taken for want of space: of the file's own cap, or on the disk."""
     cause = error.__cause__
-    at_cap = isinstance(cause, DBAPIError) and getattr(cause.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    origin = cause.orig if isinstance(cause, DBAPIError) else cause
+    at_cap = getattr(origin, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
     return at_cap or isinstance(error, FullError)
 
 
 def is_narrow(store: Store, share: float = _NARROW) -> bool:
     """True when less than a small share of the file's cap is left. Raises StoreError."""
     with store.transaction() as connection:
-        return _free_share(connection) < share
+        return _free_share(_driver(connection)) < share
 
 
 def make_room(store: Store, *, batches: int = 100) -> bool:
@@ -79,7 +85,7 @@ def make_room(store: Store, *, batches: int = 100) -> bool:
         while batches > 0:
             with store.transaction() as connection:
                 number = step(connection, store.clock.now())
-                roomy = _free_share(connection) >= _ROOM
+                roomy = _free_share(_driver(connection)) >= _ROOM
             freed += number
             if roomy:
                 return freed > 0
@@ -106,11 +112,15 @@ def prune(store: Store) -> int:
     return gone
 
 
-def _free_share(connection: Connection) -> float:
+def _driver(connection: Connection) -> sqlite3.Connection:
+    driver: Any = connection.connection.driver_connection  # ten times as fast: an epoch's end waits for it
+    return driver  # type: ignore[no-any-return]
+
+
+def _free_share(driver: sqlite3.Connection) -> float:
     """How much of the cap can still be written."""
-    raw: Any = connection.connection.driver_connection  # ten times as fast: an epoch's end waits for it
     names = ("max_page_count", "page_count", "freelist_count")
-    cap, pages, unused = (int(raw.execute(f"PRAGMA {name}").fetchone()[0]) for name in names)
+    cap, pages, unused = (int(driver.execute(f"PRAGMA {name}").fetchone()[0]) for name in names)
     return (cap - pages + unused) / max(cap, 1)
 
 

@@ -33,7 +33,7 @@ from notifybot.store.schema import events, runs
 _KNOWN = select(events.c.id).where(events.c.id == bindparam("event_id"))
 _STATE = select(runs.c.session, runs.c.last_event_at).where(runs.c.id == bindparam("run_id"))
 _CHANGE = update(runs).where(runs.c.id == bindparam("run_id"))
-_CHANGE_IF_NEWS = _CHANGE.where(
+CHANGE_IF_NEWS = _CHANGE.where(
     runs.c.session == bindparam("by_session"),
     or_(runs.c.last_event_at.is_(None), runs.c.last_event_at <= bindparam("told_at_source")),
     not_(exists().where(events.c.id == bindparam("event_id"))),
@@ -113,19 +113,23 @@ def _go_on(connection: Connection, now: datetime, event: Event) -> bool:
     """The usual case in one statement: a new event of the session that speaks for the run. False: look closer."""
     if not isinstance(event, EpochFinished | CheckpointSaved | AlertRaised):
         return False
-    guards = {
+    changed: int = connection.execute(CHANGE_IF_NEWS, guards_of(event) | values_of(event, now)).rowcount
+    return changed == 1
+
+
+def guards_of(event: Event) -> dict[str, Any]:
+    """The parameters of `CHANGE_IF_NEWS` besides the columns that it sets."""
+    return {
         "run_id": event.run.id,
         "by_session": event.run.session,
         "told_at_source": event.at,
         "event_id": event.id,
     }
-    changed: int = connection.execute(_CHANGE_IF_NEWS, guards | _values(event, now)).rowcount
-    return changed == 1
 
 
 def _touch_run(connection: Connection, now: datetime, event: Event, *, direct: bool) -> None:
     row = connection.execute(_STATE, {"run_id": event.run.id}).first()
-    values = _values(event, now)
+    values = values_of(event, now)
     if row is None:
         connection.execute(runs.insert(), {**_blank(event, now), **values, "direct": direct})
         return
@@ -158,7 +162,7 @@ def _blank(event: Event, now: datetime) -> dict[str, Any]:
     }
 
 
-def _values(event: Event, now: datetime) -> dict[str, Any]:
+def values_of(event: Event, now: datetime) -> dict[str, Any]:
     """What an event says about its run's row."""
     told: dict[str, Any] = {} if event.progress == _UNKNOWN else {"progress": _progress_json(event.progress)}
     heard = told | {"session": event.run.session, "alive_at": now, "last_event_at": event.at}
