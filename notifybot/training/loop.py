@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from notifybot.checkpoints.card import Card
 from notifybot.config import Config
 from notifybot.errors import UsageError
 from notifybot.model import ModelSize, Status
@@ -53,23 +54,22 @@ def notify_epoch(
                 epochs.log(train_loss=0.5)
 
     `run_id` given again continues that run. `total` is the whole run's number of epochs where `epochs` cannot tell.
-    `monitor` names the metric whose new best is told, such as "val_acc" or "reward:max"; chosen by its name otherwise.
-    `checkpoints` save the training's state and restore it on the next start, which yields the epochs labelled above
-    the last saved one. `model` is only looked at: how many of its parameters learn. `notifiers` replace the configured
-    ones. Raises ConfigError, UsageError and CheckpointError, here or before the first epoch.
+    `monitor` names the metric whose new best is told, such as "val_acc" or "reward:max". `checkpoints` save the state
+    and restore it on the next start, which yields the epochs labelled above the last saved one. `model` is looked at
+    only. `notifiers` replace the configured ones. Raises ConfigError, UsageError, CheckpointError before an epoch.
     """
     if isinstance(epochs, str | bytes) or not isinstance(epochs, Iterable):
         raise UsageError(f"notify_epoch takes the epochs, such as range(30), not {epochs!r:.80}")
-    card = None if checkpoints is None else checkpoints.card()
+    card = Card("") if checkpoints is None else checkpoints.card() or Card("")
     run = Run(
         name=name,
         project=project,
-        run_id=card.run_id if run_id is None and card is not None else run_id,
+        run_id=run_id if run_id is not None else card.run_id or None,
         params=params,
         monitor=monitor or _monitor_of(checkpoints),
         config=as_config(config),
         notifiers=notifiers,
-        after_session=card.session if card is not None else "",
+        after_session=card.session,
     )
     return EpochLoop(epochs, run, total=total, progress=progress, model=model, checkpoints=checkpoints)
 
