@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -291,6 +292,43 @@ def test_the_last_and_the_best_stay(tmp_path: Path, settings: dict[str, object])
     assert checkpoints.best == folder / "checkpoint_epoch1_9.pt"
     assert checkpoints.latest == folder / "checkpoint_epoch4_1.pt"
     assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_monitor_that_is_not_logged_is_told_once(
+    tmp_path: Path, settings: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A typing error there would cost the best checkpoint silently."""
+    Training(tmp_path / "exp", settings, monitor="val_los").train(range(3))
+
+    assert caplog.text.count("monitor='val_los' was not logged in the first epoch (there were: loss)") == 1
+
+
+def test_a_save_that_hangs_is_waited_for_once(tmp_path: Path, settings: dict[str, object]) -> None:
+    """A mount that does not answer: people are told, training goes on, and later saves follow when it is back."""
+    answered = threading.Event()
+
+    def hang() -> None:
+        answered.wait(30)
+
+    trained = Training(tmp_path / "exp", settings, patience_s=0.05)
+    kept = trained.checkpoints()
+    trained.checkpoints = lambda: kept  # type: ignore[method-assign]
+
+    def at_epoch(epoch: int) -> None:
+        if epoch == 2:
+            kept.settle()
+            kept.alongside(hang, 0.0)
+        if epoch == 5:
+            answered.set()
+            kept.settle()
+
+    trained.train(range(7), at_epoch=at_epoch)
+
+    hangs, well = trained.of(AlertRaised)
+    assert "could not be saved" in hangs.title
+    assert "still being written" in hangs.text
+    assert well.at > hangs.at
+    assert [each.checkpoint.epoch for each in trained.of(CheckpointSaved)] == [0, 1, 5, 6]
 
 
 def test_a_mount_that_dies_is_told_within_an_epoch_and_training_goes_on(

@@ -33,6 +33,7 @@ class Keeper:
         self._steps_before = 0
         self._steps_restored = 0
         self._next_s = run.now_s() + (checkpoints.every_s or 0.0)
+        self._monitor_checked = False
         self._deadly: int | None = None
         self._timer: threading.Timer | None = None
         self._take_up(opening)
@@ -47,6 +48,7 @@ class Keeper:
         if not self._run.active:
             return
         self._unsaved = (label, values)
+        self._check_monitor(values)
         if self._deadly is not None or self._run.progress.done % self._checkpoints.every == 0:
             self.save_epoch()
         if self._deadly is not None:
@@ -139,6 +141,19 @@ class Keeper:
     def _put_card(self) -> None:
         with self._run.guard("the card beside the checkpoints"):
             self._reporter.put_card()
+
+    def _check_monitor(self, values: Mapping[str, float]) -> None:
+        """Say once, after the first epoch, that no checkpoint can be the best: the metric is not there."""
+        monitor = self._checkpoints.monitor
+        if self._monitor_checked or monitor is None:
+            return
+        self._monitor_checked = True
+        if monitor not in values:
+            log.warning(
+                "monitor=%r was not logged in the first epoch (there were: %s), so no checkpoint is kept as the best",
+                monitor,
+                ", ".join(values) or "no metrics",
+            )
 
     def _comes_soon(self, within_s: float) -> bool:
         """True when a moment at which the state is whole can be expected in time."""
