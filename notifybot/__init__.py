@@ -12,7 +12,7 @@ The map, imports pointing down only (checked by import-linter):
     checkpoints | transfer   states proven whole · which parts of a model learn
     trackers | notifiers     where numbers go · where people are told
     store | rendering | charts
-    config | policy | retry  parse once · pure decisions
+    alerts | config | policy | retry   what deserves an alert · parse once · pure decisions
     events                   facts about a run
     model                    values
     errors | clock | redaction

@@ -310,7 +310,7 @@ def test_a_save_that_hangs_is_waited_for_once(tmp_path: Path, settings: dict[str
     def hang() -> None:
         answered.wait(30)
 
-    trained = Training(tmp_path / "exp", settings, patience_s=0.05)
+    trained = Training(tmp_path / "exp", settings, patience_s=2.0)
     kept = trained.checkpoints()
     trained.checkpoints = lambda: kept  # type: ignore[method-assign]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
+from notifybot.alerts import DEFAULT, AlertRule
 from notifybot.config import Config, load
 from notifybot.errors import UsageError
 from notifybot.notifiers.base import Notifier
@@ -25,6 +26,7 @@ def notify_run(
     run_id: str | None = None,
     params: object = None,
     monitor: str | None = None,
+    alerts: Iterable[AlertRule] = DEFAULT,
     config: Config | Mapping[str, object] | None = None,
     notifiers: Sequence[Notifier] | None = None,
 ) -> RunBlock:
@@ -45,6 +47,7 @@ def notify_run(
             params=params,
             monitor=monitor,
             config=settings,
+            alerts=alerts,
             notifiers=notifiers,
         )
 

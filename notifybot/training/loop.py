@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from notifybot.alerts import DEFAULT, AlertRule
 from notifybot.checkpoints.card import Card
 from notifybot.config import Config
 from notifybot.errors import UsageError
@@ -44,6 +45,7 @@ def notify_epoch(
     model: object = None,
     checkpoints: Checkpoints | None = None,
     progress: bool = True,
+    alerts: Iterable[AlertRule] = DEFAULT,
     config: Config | Mapping[str, object] | None = None,
     notifiers: Sequence[Notifier] | None = None,
 ) -> EpochLoop:
@@ -56,21 +58,13 @@ def notify_epoch(
     `run_id` given again continues that run. `total` is the whole run's number of epochs where `epochs` cannot tell.
     `monitor` names the metric whose new best is told, such as "val_acc" or "reward:max". `checkpoints` save the state
     and restore it on the next start, which yields the epochs labelled above the last saved one. `model` is looked at
-    only. `notifiers` replace the configured ones. Raises ConfigError, UsageError, CheckpointError before an epoch.
+    only. `alerts` are the rules to watch by, see `notifybot.alerts`; `notifiers` replace the configured ones.
+    Raises ConfigError, UsageError and CheckpointError, here or before the first epoch.
     """
     if isinstance(epochs, str | bytes) or not isinstance(epochs, Iterable):
         raise UsageError(f"notify_epoch takes the epochs, such as range(30), not {epochs!r:.80}")
-    card = Card("") if checkpoints is None else checkpoints.card() or Card("")
-    run = Run(
-        name=name,
-        project=project,
-        run_id=run_id if run_id is not None else card.run_id or None,
-        params=params,
-        monitor=monitor or _monitor_of(checkpoints),
-        config=as_config(config),
-        notifiers=notifiers,
-        after_session=card.session,
-    )
+    given = {"name": name, "project": project, "params": params, "alerts": alerts, "notifiers": notifiers}
+    run = _new_run(checkpoints, run_id=run_id, monitor=monitor, config=config, **given)
     return EpochLoop(epochs, run, total=total, progress=progress, model=model, checkpoints=checkpoints)
 
 
@@ -253,6 +247,26 @@ class EpochLoop:
         if bar is not None:
             with self.run.guard("the progress bar"):
                 bar.close()
+
+
+def _new_run(
+    checkpoints: Checkpoints | None,
+    *,
+    run_id: str | None,
+    monitor: str | None,
+    config: Config | Mapping[str, object] | None,
+    **given: Any,
+) -> Run:
+    """The run that the checkpoints belong to, or a new one."""
+    card = Card("") if checkpoints is None else checkpoints.card() or Card("")
+    return Run(
+        run_id=run_id if run_id is not None else card.run_id or None,
+        monitor=monitor or _monitor_of(checkpoints),
+        config=as_config(config),
+        folders=() if checkpoints is None else (checkpoints.folder,),
+        after_session=card.session,
+        **given,
+    )
 
 
 def _monitor_of(checkpoints: Checkpoints | None) -> str | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import operator
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from notifybot.alerts import DEFAULT, AlertRule
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.errors import ConfigError, UsageError
@@ -15,6 +16,7 @@ from notifybot.events import CheckpointSaved, EpochFinished, RunEnded, RunStarte
 from notifybot.model import Checkpoint, Progress, RunRef, Severity, Status, uuid7
 from notifybot.notifiers.base import Notifier
 from notifybot.rendering.alerts import session_near_its_end
+from notifybot.training.alarms import Alarms
 from notifybot.training.describe import (
     checked_id,
     label_of,
@@ -55,16 +57,13 @@ class Run(Voice):
         params: object = None,
         monitor: str | None = None,
         config: Config,
+        alerts: Iterable[AlertRule] = DEFAULT,
+        folders: Iterable[os.PathLike[str]] = (),
         notifiers: Sequence[Notifier] | None = None,
         after_session: str = "",
         clock: Clock = SYSTEM,
     ) -> None:
-        ref = RunRef(
-            id=uuid7() if run_id is None else checked_id(run_id),
-            name=name_of(name),
-            project=one_line(project or config.project, TITLE_CHARS),
-            session=session_after(after_session),
-        )
+        ref = _ref(run_id, name=name, project=project or config.project, after=after_session)
         super().__init__(ref, clock)
         self.params = params_of(params)
         self.config = config
@@ -73,6 +72,8 @@ class Run(Voice):
         self._named = name is not None
         self._notifiers = notifiers
         self._monitor = monitor
+        places = (config.state_dir, config.runs_dir, *folders)
+        self._alarms = Alarms(alerts, language=config.lang, monitor=monitor, folders=places, clock=clock)
         self._course = Course(now_s=clock.monotonic(), monitor=monitor)
         self._epoch_meter = Meter()
         self._meters = (self.meter, self._epoch_meter)
@@ -171,6 +172,7 @@ class Run(Voice):
         with self.guard("the run's end"):
             self._tell_end(ending)
         self._ended = True  # not before: whom a Ctrl-C cuts short is told at exit
+        self._alarms.end()
         with self.guard("the run's end"):
             spent_s = session.close(ending.status)
             if faults := self.faults:
@@ -213,6 +215,7 @@ class Run(Voice):
         self._moves += 1
         progress, new_best = self._course.finish_epoch(label, values, now_s=self._clock.monotonic(), done=done)
         self.emit(EpochFinished(**self.fact(), progress=progress, new_best=new_best))
+        self._alarms.epoch_ended(progress)
         if near := self._lifetime.near_its_end(self.now_s()):
             words = session_near_its_end(*near, self.config.lang)
             self.alert(words.title, words.text, Severity.INFO)
@@ -265,8 +268,21 @@ class Run(Voice):
                 model=resume.model,
             )
         )
+        with self.guard("the alerts"):
+            self._alarms.begin(self)
         session.beat(self._ref, self._pulse, self.retire)
 
     def _pulse(self) -> Pulse:
+        self._alarms.values_so_far(self.meter.spoilt())  # the heartbeat's thread comes by every five seconds
         last = self._course.last
         return Pulse(epoch=last.epoch, done=last.done, steps=self.meter.steps, moves=self._moves)
+
+
+def _ref(run_id: str | None, *, name: str | None, project: str, after: str) -> RunRef:
+    """Which run, and a new session of it that is later than `after`."""
+    return RunRef(
+        id=uuid7() if run_id is None else checked_id(run_id),
+        name=name_of(name),
+        project=one_line(project, TITLE_CHARS),
+        session=session_after(after),
+    )

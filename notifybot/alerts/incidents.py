@@ -1,0 +1,110 @@
+"""Incidents: what holds is told when it begins, and again when it is over. Nothing is told twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from notifybot.alerts.base import NOTHING, Judge, ModeOf, Reading, Rule, Verdict, Verdicts
+from notifybot.alerts.evidence import Alert, Evidence
+from notifybot.model import Metric, Progress
+
+Custom = Callable[[Progress], Alert | None]
+"""A rule of your own: called at the end of each epoch; what it returns is told once, until it returns None again."""
+
+_LONGEST_FILL = 1024  # epochs
+_LONGEST_CALM = 64  # readings
+
+
+class News(NamedTuple):
+    """What is to be told now."""
+
+    raised: tuple[Evidence, ...] = ()
+    cleared: tuple[Evidence, ...] = ()
+
+
+class Incidents:
+    """What is open under one rule. Of what comes and goes, each end has to last twice as long as the one before.
+
+    So a metric that swings about its limit for a thousand epochs is told a few times, not a thousand.
+    """
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._calm: dict[str, int] = {}  # of each subject that is open: how often in a row all was well
+        self._told: dict[str, int] = {}
+
+    def see(self, now: Reading) -> News:
+        """Take a reading; return what began and what is over with it."""
+        raised: list[Evidence] = []
+        cleared: list[Evidence] = []
+        for subject, verdict in self._judge(now).items():
+            if verdict.holds:
+                if subject not in self._calm:
+                    self._told[subject] = self._told.get(subject, 0) + 1
+                    raised.append(verdict.evidence)
+                self._calm[subject] = 0
+            elif subject in self._calm and self._is_over(subject):
+                cleared.append(verdict.evidence)
+        return News(tuple(raised), tuple(cleared)) if raised or cleared else NO_NEWS
+
+    def _is_over(self, subject: str) -> bool:
+        self._calm[subject] += 1
+        if self._calm[subject] < min(2 ** (self._told[subject] - 1), _LONGEST_CALM):
+            return False
+        del self._calm[subject]
+        return True
+
+    def take_up(self, progress: Progress) -> None:
+        """Go on from the epochs that `progress` remembers: what they opened was told before."""
+        for reading in remembered(progress):
+            self.see(reading)
+
+
+NO_NEWS = News()
+
+
+def incidents_of(rule: Rule | Custom, mode_of: ModeOf) -> Incidents:
+    """What is open under a rule: nothing yet. Raises UsageError where a metric's direction is not known."""
+    return Incidents(rule.judge(mode_of) if isinstance(rule, Rule) else custom_judge(rule))
+
+
+def custom_judge(rule: Custom) -> Judge:
+    """Let a rule of the user's own be judged as ours are. Raises TypeError for an answer that is no Alert."""
+
+    def judged(now: Reading) -> Verdicts:
+        if now.progress is None:
+            return NOTHING
+        alert = rule(now.progress)
+        if not isinstance(alert, Alert | None):
+            raise TypeError(f"a rule returns an Alert or None, not {type(alert).__name__}")
+        return {"": Verdict(alert is not None, alert or _OVER)}
+
+    return judged
+
+
+_OVER = Alert("")
+
+
+def remembered(progress: Progress) -> list[Reading]:
+    """The epochs that a run's progress remembers, oldest first.
+
+    That is up to 32 of each metric, and its best before them where that is older. Metrics that were logged in different
+    epochs are lined up at their ends.
+    """
+    columns = {name: _column(metric, progress.epoch) for name, metric in progress.metrics.items()}
+    longest = max(map(len, columns.values()), default=0)
+    readings = [
+        Reading({name: column[-age] for name, column in columns.items() if len(column) >= age})
+        for age in range(longest, 0, -1)
+    ]
+    return [*readings, Reading(progress=progress)] if readings else []
+
+
+def _column(metric: Metric, epoch: int | None) -> tuple[float, ...]:
+    """A metric's past. A best that it no longer holds comes first, repeated for the epochs that are forgotten."""
+    history = metric.history
+    if metric.best is None or metric.best_epoch is None or epoch is None or metric.best in history:
+        return history
+    forgotten = epoch - metric.best_epoch + 1 - len(history)
+    return (metric.best,) * min(max(forgotten, 1), _LONGEST_FILL) + history

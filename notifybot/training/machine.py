@@ -1,0 +1,128 @@
+"""Looking at the machine from a thread of its own: a folder on a network mount may hang, and must not hold the loop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from notifybot.alerts.machine import Disk, Gpu, Machine
+from notifybot.clock import Clock
+
+log = logging.getLogger("notifybot")
+
+LOOK_EVERY_S = 15.0
+
+
+class Lookout:
+    """Calls `look` at once and every 15 seconds, until stopped. `look` raises nothing."""
+
+    def __init__(self, look: Callable[[], None], *, clock: Clock) -> None:
+        self._look = look
+        self._clock = clock
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._live, name="notifybot-lookout", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more. Does not wait. Stopping twice is fine."""
+        self._stopped.set()
+
+    def _live(self) -> None:
+        while not self._stopped.is_set():
+            self._look()
+            self._clock.wait(self._stopped, LOOK_EVERY_S)
+
+
+class Sampler:
+    """Reads disks and GPUs. What cannot be read is left out."""
+
+    def __init__(self, *, ours: Iterable[str] = (), named: Iterable[str] = (), gpus: bool = False) -> None:
+        self._ours = tuple(dict.fromkeys(ours))
+        self._named = tuple(dict.fromkeys(named))
+        self._gpus = gpus
+        self._nvml: ModuleType | None = None
+        self._asked = False
+
+    def look(self, at_s: float) -> Machine:
+        """What there is to be seen now."""
+        places = [(path, True) for path in self._ours] + [(path, False) for path in self._named]
+        disks = [disk for path, ours in places if (disk := disk_of(path, ours=ours)) is not None]
+        return Machine(at_s, tuple(disks), self._see_gpus() if self._gpus else ())
+
+    def _see_gpus(self) -> tuple[Gpu, ...]:
+        if not self._asked:
+            self._asked = True
+            self._nvml = nvml()
+        return () if self._nvml is None else gpus_of_process(self._nvml, os.getpid())
+
+
+def disk_of(path: str, *, ours: bool = True) -> Disk | None:
+    """The disk that holds `path`, or will once the folder is made; None where it cannot be asked."""
+    with suppress(OSError, RuntimeError):  # unmounted, too long for a name; no such home folder
+        place = Path(path).expanduser().absolute()
+        there = next(folder for folder in (place, *place.parents) if folder.exists())
+        usage = shutil.disk_usage(there)
+        return Disk(path, there.stat().st_dev, usage.free, usage.total, ours)
+    return None
+
+
+def nvml() -> ModuleType | None:
+    """NVIDIA's library, ready to be asked; None, and one line in the log, where it is not there."""
+    try:
+        library = import_module("pynvml")
+    except ImportError:
+        log.warning("alerts on GPUs need the package nvidia-ml-py, which is not installed: they stay silent")
+        return None
+    try:
+        library.nvmlInit()
+    except library.NVMLError as error:
+        log.warning("alerts on GPUs stay silent, NVIDIA's driver cannot be asked: %s", error)
+        return None
+    return library
+
+
+def gpus_of_process(library: ModuleType, pid: int) -> tuple[Gpu, ...]:
+    """The GPUs that the process computes on; all of them where that cannot be told, as in most containers."""
+    try:
+        handles = [library.nvmlDeviceGetHandleByIndex(index) for index in range(library.nvmlDeviceGetCount())]
+        mine = [(index, each) for index, each in enumerate(handles) if pid in _pids_on(library, each)]
+        return tuple(_gpu(library, index, each) for index, each in mine or enumerate(handles))
+    except library.NVMLError as error:
+        log.debug("the GPUs could not be asked: %s", error)
+        return ()
+
+
+def _pids_on(library: ModuleType, handle: object) -> Sequence[int]:
+    try:
+        return [process.pid for process in library.nvmlDeviceGetComputeRunningProcesses(handle)]
+    except library.NVMLError:  # older drivers, or no permission
+        return []
+
+
+def _gpu(library: ModuleType, index: int, handle: object) -> Gpu:
+    name = library.nvmlDeviceGetName(handle)
+    memory = library.nvmlDeviceGetMemoryInfo(handle)
+    return Gpu(
+        index=index,
+        name=name.decode(errors="replace") if isinstance(name, bytes) else str(name),
+        busy_percent=_busy(library, handle),
+        used_bytes=int(memory.used),
+        total_bytes=int(memory.total),
+    )
+
+
+def _busy(library: ModuleType, handle: object) -> float | None:
+    try:
+        return float(library.nvmlDeviceGetUtilizationRates(handle).gpu)
+    except library.NVMLError:  # a GPU that is partitioned (MIG) does not tell
+        return None
