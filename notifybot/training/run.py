@@ -30,7 +30,7 @@ from notifybot.training.endings import ENDINGS, Ending
 from notifybot.training.heartbeat import Pulse
 from notifybot.training.lifetime import Lifetime
 from notifybot.training.metrics import Meter
-from notifybot.training.past import Resume
+from notifybot.training.past import Past, Resume
 from notifybot.training.progress import Course
 from notifybot.training.rank import speaks
 from notifybot.training.session import Session
@@ -239,20 +239,10 @@ class Run(Voice):
         self._course = Course(now_s=now_s, earlier=past.progress, monitor=self._monitor)
         self._course.begin(epochs, total=total, now_s=now_s)
         self.attempt = past.attempt + 1
-        first = self._course.first_label
-        if first is None and resume.progress is not None and resume.progress.epoch is not None:
-            first = resume.progress.epoch + 1
         with self.guard("what notifiers remember"):
             session.remember(self.id, resume.memories)
         with self.guard("the trackers"):
-            session.track(
-                self._ref,
-                self.params,
-                past,
-                purge_from=first if past.attempt else None,
-                on_trouble=lambda name, text: self.alert(text),
-                resume=resume,
-            )
+            self._track(session, past, resume)
         host = this_host()
         self._lifetime = Lifetime(host.up_s, now_s)
         self.emit(
@@ -271,6 +261,19 @@ class Run(Voice):
         with self.guard("the alerts"):
             self._alarms.begin(self)
         session.beat(self._ref, self._pulse, self.retire)
+
+    def _track(self, session: Session, past: Past, resume: Resume) -> None:
+        first = self._course.first_label
+        if first is None and resume.progress is not None and resume.progress.epoch is not None:
+            first = resume.progress.epoch + 1
+        session.track(
+            self._ref,
+            self.params,
+            past,
+            purge_from=first if past.attempt else None,
+            on_trouble=lambda name, text: self.alert(text),
+            resume=resume,
+        )
 
     def _pulse(self) -> Pulse:
         self._alarms.values_so_far(self.meter.spoilt())  # the heartbeat's thread comes by every five seconds
