@@ -12,7 +12,7 @@ from notifybot.clock import Clock
 from notifybot.events import EpochFinished
 from notifybot.model import Fact, Language, Message, MetricRow, Progress, RunRef, Severity
 from notifybot.notifiers.base import Envelope, Memory
-from notifybot.notifiers.kakao import Credentials, KakaoMemo
+from notifybot.notifiers.kakao import Credentials, KakaoTalk
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY
 from notifybot.testing import DictMemory
@@ -58,7 +58,7 @@ def credentials(*, refresh_token: str | None = REFRESH_TOKEN, secret: str | None
     )
 
 
-def memo(sandbox: Sandbox, path: Path, clock: Clock, **changes: Any) -> KakaoMemo:
+def memo(sandbox: Sandbox, path: Path, clock: Clock, **changes: Any) -> KakaoTalk:
     fields: dict[str, Any] = {
         "credentials": credentials(),
         "token_file": path / "kakao-token.json",
@@ -66,4 +66,4 @@ def memo(sandbox: Sandbox, path: Path, clock: Clock, **changes: Any) -> KakaoMem
         "auth_url": f"{sandbox.url}/kakao/auth",
         "clock": clock,
     }
-    return KakaoMemo(**fields | changes)
+    return KakaoTalk(**fields | changes)

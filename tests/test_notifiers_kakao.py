@@ -15,8 +15,10 @@ from pydantic import SecretStr
 
 from notifybot.config import Config
 from notifybot.errors import ConfigError, DeliveryError, PermanentError
-from notifybot.notifiers.kakao import KakaoMemo, kakao_notifiers
+from notifybot.notifiers.kakao import KakaoTalk, kakao_notifiers, token_file_of
+from notifybot.notifiers.kakao.account import Account
 from notifybot.notifiers.kakao.http import FormClient
+from notifybot.notifiers.kakao.token_file import TokenFile, TokenSet
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY, KakaoFault
 from notifybot.testing import FakeClock
@@ -57,20 +59,30 @@ def test_settings_make_a_notifier_that_sends(sandbox: Sandbox, tmp_path: Path, c
     assert (tmp_path / "kakao-token.json").is_file()
 
 
-def test_a_token_file_takes_the_place_of_the_refresh_token(tmp_path: Path) -> None:
-    path = tmp_path / "elsewhere.json"
-    path.write_text("{}")
+def test_a_token_file_takes_the_place_of_the_refresh_token(sandbox: Sandbox, tmp_path: Path, clock: FakeClock) -> None:
+    memo(sandbox, tmp_path, clock, token_file=tmp_path / "elsewhere.json").send(envelope())
+    config = settings(tmp_path, kakao_rest_api_key=REST_API_KEY, kakao_token_file=tmp_path / "elsewhere.json")
 
-    assert kakao_notifiers(settings(tmp_path, kakao_rest_api_key=REST_API_KEY, kakao_token_file=path))
+    assert kakao_notifiers(config)
 
 
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        pytest.param({"kakao_rest_api_key": REST_API_KEY}, "kakao_refresh_token is not.*sign in once", id="key alone"),
-        pytest.param({"kakao_refresh_token": REFRESH_TOKEN}, "kakao_rest_api_key is not; copy it", id="token alone"),
-        pytest.param({"kakao_client_secret": CLIENT_SECRET}, "kakao_rest_api_key is not; copy it", id="secret alone"),
-        pytest.param({"kakao_token_file": "there.json"}, "kakao_rest_api_key is not; copy it", id="file alone"),
+        pytest.param(
+            {"kakao_rest_api_key": REST_API_KEY},
+            "holds no login for it; sign in once: notifybot kakao login",
+            id="key alone",
+        ),
+        pytest.param(
+            {"kakao_refresh_token": REFRESH_TOKEN}, "kakao_rest_api_key is not, and nobody signed in", id="token alone"
+        ),
+        pytest.param(
+            {"kakao_client_secret": CLIENT_SECRET}, "kakao_rest_api_key is not, and nobody signed in", id="secret alone"
+        ),
+        pytest.param(
+            {"kakao_token_file": "there.json"}, "kakao_rest_api_key is not, and nobody signed in", id="file alone"
+        ),
     ],
 )
 def test_settings_that_are_half_there_are_named_before_anything_runs(
@@ -118,7 +130,7 @@ def test_a_netrc_file_never_takes_the_place_of_the_token(
     (tmp_path / "netrc").write_text("default login netrc-canary password netrc-canary\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     notifier = memo(sandbox, tmp_path, clock)
-    for client in (notifier._http, notifier._tokens._http):
+    for client in (notifier._api._http, notifier._api.tokens._http):
         client._session.trust_env = True
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
@@ -186,7 +198,7 @@ def test_no_secret_reaches_a_tls_or_name_failure(
     assert [each for each in secrets_of(sandbox) if each in caplog.text + failure] == []
 
 
-def attempt(notifier: KakaoMemo) -> str:
+def attempt(notifier: KakaoTalk) -> str:
     """Send, and return all that could be printed of a failure, its causes included."""
     try:
         notifier.send(envelope())
@@ -196,9 +208,14 @@ def attempt(notifier: KakaoMemo) -> str:
     return ""
 
 
-def shown(notifier: KakaoMemo) -> list[str]:
-    tokens = notifier._tokens
-    return [*map(repr, (notifier, vars(notifier), tokens, vars(tokens), tokens._current, tokens._credentials))]
+def shown(notifier: KakaoTalk) -> list[str]:
+    tokens = notifier._api.tokens
+    return [
+        *map(
+            repr,
+            (notifier, vars(notifier), vars(notifier._api), tokens, vars(tokens), tokens._current, tokens._credentials),
+        )
+    ]
 
 
 def secrets_of(sandbox: Sandbox) -> list[str]:
@@ -212,3 +229,27 @@ def test_a_notifier_is_not_pickled_with_its_tokens(sandbox: Sandbox, tmp_path: P
     for dump in (pickle.dumps, copy.deepcopy):
         with pytest.raises(TypeError, match="not pickled"):
             dump(notifier)
+
+
+def test_a_login_is_not_written_over_by_tokens_of_another_app(
+    sandbox: Sandbox, tmp_path: Path, clock: FakeClock
+) -> None:
+    """A dry run with the sandbox's variables must not cost the real login."""
+    real = TokenSet("0a1b2c3d", "", SecretStr("real-refresh-canary"), account=Account(SecretStr("real-key-canary")))
+    assert TokenFile(tmp_path / "kakao-token.json", clock).save(real)
+    before = (tmp_path / "kakao-token.json").read_bytes()
+    config = settings(
+        tmp_path,
+        kakao_rest_api_key=REST_API_KEY,
+        kakao_client_secret=CLIENT_SECRET,
+        kakao_refresh_token=REFRESH_TOKEN,
+        kakao_api_url=f"{sandbox.url}/kakao/api/",
+        kakao_auth_url=f"{sandbox.url}/kakao/auth",
+    )
+
+    [notifier] = kakao_notifiers(config, clock=clock)
+    notifier.send(envelope())
+
+    assert (tmp_path / "kakao-token.json").read_bytes() == before
+    assert token_file_of(config).is_file()
+    assert len(sandbox.kakao.messages) == 1

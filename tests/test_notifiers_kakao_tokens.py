@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,7 @@ def test_the_file_is_private_and_dated_in_utc(sandbox: Sandbox, path: Path, cloc
         "refresh_expires_at": None,
         "access_token": access,
         "access_expires_at": "2026-11-23T08:59:59+00:00",
+        "account": None,
     }
     assert {path.name, f"{path.name}.lock"} == {each.name for each in path.parent.iterdir()}
 
@@ -214,7 +217,7 @@ def test_a_dead_refresh_token_is_asked_about_only_once(sandbox: Sandbox, path: P
     mine = tokens(sandbox, path, clock)
 
     for _ in range(3):
-        with pytest.raises(PermanentError, match="sign in again with scope=talk_message") as caught:
+        with pytest.raises(PermanentError, match="sign in again: notifybot kakao login") as caught:
             mine.access_token()
         assert caught.value.setup
 
@@ -335,8 +338,8 @@ def test_a_lock_that_is_never_given_back_is_not_waited_for_without_end(path: Pat
 @pytest.mark.parametrize(
     ("language", "warning"),
     [
-        (Language.EN, "The Kakao login ends on 2026-12-24. Sign in again before then."),
-        (Language.KO, "카카오 로그인이 2026-12-24에 만료됩니다. 그 전에 다시 로그인해 주세요."),
+        (Language.EN, "The Kakao login ends on 2026-12-24. Sign in again before then: notifybot kakao login"),
+        (Language.KO, "카카오 로그인이 2026-12-24에 만료됩니다. 그 전에 다시 로그인해 주세요: notifybot kakao login"),
     ],
 )
 def test_the_person_is_warned_once_a_day_in_the_last_fortnight(
@@ -378,29 +381,97 @@ _JOB = """
 import sys
 from pathlib import Path
 from pydantic import SecretStr
+from notifybot.notifiers.kakao.renewal import apart
 from notifybot.notifiers.kakao.tokens import Credentials, Tokens
 url, path, key, secret, refresh = sys.argv[1:]
-tokens = Tokens(Credentials(SecretStr(key), SecretStr(secret), SecretStr(refresh)), Path(path), auth_url=url)
-print(tokens.access_token())
+credentials = Credentials(SecretStr(key), SecretStr(secret), SecretStr(refresh))
+tokens = Tokens(credentials, Path(path), auth_url=url, renew_apart=apart)
+print(tokens.access_token(), flush=True)
+sys.stdin.read()
 """
 
 
-def test_processes_that_start_together_refresh_once(path: Path) -> None:
-    with Sandbox(clock=SYSTEM) as sandbox:
-        sandbox.kakao.client_secret = CLIENT_SECRET
-        sandbox.faults.append(Fault("delay", path="/oauth/token", seconds=0.5))  # so that the others find it locked
-        arguments = [f"{sandbox.url}/kakao/auth", str(path), REST_API_KEY, CLIENT_SECRET, REFRESH_TOKEN]
-        jobs = [
-            subprocess.Popen(
-                [sys.executable, "-c", _JOB, *arguments],
-                stdout=subprocess.PIPE,
-                text=True,
-                env=dict(os.environ),
-            )
-            for _ in range(3)
-        ]
-        issued = {job.communicate(timeout=60)[0].strip() for job in jobs}
+@pytest.fixture
+def harsh() -> Iterator[Sandbox]:
+    """Kakao where every refresh rotates the refresh token."""
+    with Sandbox(clock=SYSTEM) as opened:
+        opened.kakao.client_secret = CLIENT_SECRET
+        opened.kakao.rotates_below_s = 1e9
+        yield opened
 
-    assert [job.returncode for job in jobs] == [0, 0, 0]
-    assert issued == {"kakao-canary-access-token-1"}
-    assert sandbox.kakao.refreshes == 1
+
+def job(sandbox: Sandbox, path: Path) -> subprocess.Popen[str]:
+    """A training process: it gets a token, prints it, and goes on until its input ends."""
+    arguments = [f"{sandbox.url}/kakao/auth", str(path), REST_API_KEY, CLIENT_SECRET, REFRESH_TOKEN]
+    line = [sys.executable, "-c", _JOB, *arguments]
+    return subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+
+
+def finished(jobs: list[subprocess.Popen[str]]) -> tuple[set[int], set[str]]:
+    printed = {each.communicate(timeout=60)[0].strip() for each in jobs}
+    return {each.returncode for each in jobs}, printed
+
+
+def test_eight_processes_that_start_together_refresh_once(harsh: Sandbox, path: Path) -> None:
+    harsh.kakao.old_refresh_token_survives = False
+    harsh.faults.append(Fault("delay", path="/oauth/token", seconds=0.5))  # so that the others find it locked
+
+    codes, issued = finished([job(harsh, path) for _ in range(8)])
+
+    assert (codes, issued, harsh.kakao.refreshes) == ({0}, {"kakao-canary-access-token-1"}, 1)
+    assert set(harsh.kakao.refresh_tokens) == {stored(path)["refresh_token"]}
+
+
+def test_a_process_killed_while_it_waits_for_kakao_loses_nothing(harsh: Sandbox, path: Path) -> None:
+    """The answer is stored by a child that outlives the kill and keeps the lock: even where the old token is dead."""
+    harsh.kakao.old_refresh_token_survives = False
+    harsh.faults.append(Fault("delay", path="/oauth/token", seconds=1))
+    victim = job(harsh, path)
+    until(lambda: any("/oauth/token" in request.path for request in harsh.requests))
+
+    victim.kill()
+    codes, issued = finished([job(harsh, path) for _ in range(7)])
+    finished([victim])
+
+    assert (codes, issued, harsh.kakao.refreshes) == ({0}, {"kakao-canary-access-token-1"}, 1)
+    assert set(harsh.kakao.refresh_tokens) == {stored(path)["refresh_token"]}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_kill_at_any_moment_leaves_a_login_that_works(harsh: Sandbox, path: Path, seed: int) -> None:
+    harsh.kakao.old_refresh_token_survives = False
+    chance = random.Random(seed)
+    harsh.faults.append(Fault("delay", path="/oauth/token", seconds=0.2))
+    victims = [job(harsh, path) for _ in range(2)]
+    SYSTEM.wait(threading.Event(), chance.uniform(0.2, 2.0))
+
+    for victim in victims:
+        victim.kill()
+    codes, _ = finished([job(harsh, path)])
+    finished(victims)
+
+    assert codes == {0}
+    assert set(harsh.kakao.refresh_tokens) == {stored(path)["refresh_token"]}
+
+
+def test_a_process_killed_once_it_has_its_token_has_lost_nothing(harsh: Sandbox, path: Path) -> None:
+    """The new refresh token is on disk before the first use of the new access token."""
+    harsh.kakao.old_refresh_token_survives = False
+    victim = job(harsh, path)
+    assert victim.stdout is not None
+    victim.stdout.readline()
+
+    victim.kill()
+    codes, issued = finished([job(harsh, path) for _ in range(3)])
+    finished([victim])
+
+    assert (codes, issued, harsh.kakao.refreshes) == ({0}, {"kakao-canary-access-token-1"}, 1)
+    assert set(harsh.kakao.refresh_tokens) == {stored(path)["refresh_token"]}
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that another process does, for half a minute at most."""
+    end = SYSTEM.monotonic() + 30
+    while not condition():
+        assert SYSTEM.monotonic() < end
+        SYSTEM.wait(threading.Event(), 0.01)

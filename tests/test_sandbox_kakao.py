@@ -486,5 +486,70 @@ def test_all_failing_or_too_many_friends_are_an_error(kakao: Caller, spare: str)
     assert outcome(to_friends(kakao, spare, "uuid-a")) == (400, -2)
 
 
+def test_the_friends_list_comes_in_pages_of_at_most_a_hundred(kakao: Caller, spare: str) -> None:
+    """Facts: offset and limit, the latter at most 100."""
+    kakao.world.friends = [Friend(f"uuid-{number}", str(number)) for number in range(130)]
+
+    pages = [kakao.get(f"/v1/api/talk/friends?limit=100&offset={offset}", spare).json() for offset in (0, 100, 200)]
+
+    assert [(len(page["elements"]), page["total_count"]) for page in pages] == [(100, 130), (30, 130), (0, 130)]
+    assert outcome(kakao.get("/v1/api/talk/friends?limit=101", spare)) == (400, -2)
+    assert outcome(kakao.get("/v1/api/talk/friends?offset=x", spare)) == (400, -2)
+
+
+def login_as(kakao: Caller, account: str, scope: str) -> dict[str, Any]:
+    """Sign in at the browser as an account, and exchange the code."""
+    kakao.world.browser_account = account
+    target = urlsplit(kakao.authorize(scope=scope).headers["Location"])
+    code = dict(parse_qsl(target.query))["code"]
+    reply: dict[str, Any] = kakao.token(grant_type="authorization_code", redirect_uri=REDIRECT_URI, code=code).json()
+    return reply
+
+
+def test_a_friend_is_listed_and_reached_once_it_signed_in_and_agreed(kakao: Caller, spare: str) -> None:
+    """Facts: a friend is on the list only if linked to the app and agreed to `friends`."""
+    kakao.world.friends = [Friend("uuid-a", "가", agreed=False)]
+    before = kakao.get("/v1/api/talk/friends", spare).json()["elements"]
+    refused = outcome(to_friends(kakao, spare, ["uuid-a"]))
+
+    login_as(kakao, "uuid-a", "talk_message,friends")
+
+    assert (before, refused) == ([], (400, -502))
+    assert [each["uuid"] for each in kakao.get("/v1/api/talk/friends", spare).json()["elements"]] == ["uuid-a"]
+    assert to_friends(kakao, spare, ["uuid-a"]).status_code == 200
+
+
+def test_each_account_has_a_number_of_its_own_that_lasts(kakao: Caller) -> None:
+    kakao.world.friends = [Friend("uuid-a", "가")]
+    mine, theirs = (login_as(kakao, each, "talk_message") for each in ("me", "uuid-a"))
+
+    renewed = kakao.refresh(theirs["refresh_token"]).json()
+
+    tokens = [each["access_token"] for each in (mine, theirs, renewed)]
+    numbers = [kakao.get("/v1/user/access_token_info", token).json()["id"] for token in tokens]
+    assert numbers == [kakao.world.user_id, kakao.world.user_id + 1, kakao.world.user_id + 1]
+
+
+def test_a_scope_that_the_person_did_not_tick_is_not_granted(kakao: Caller) -> None:
+    kakao.world.unticked = {"friends"}
+
+    reply = login_as(kakao, "me", "talk_message,friends")
+
+    assert reply["scope"] == "talk_message"
+    assert outcome(kakao.get("/v1/api/talk/friends", reply["access_token"])) == (403, -402)
+
+
+def test_an_upload_tells_the_pictures_own_size(kakao: Caller) -> None:
+    head = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + (1080).to_bytes(4, "big") + (720).to_bytes(4, "big")
+    token = kakao.access()
+
+    response = kakao.post("/v2/api/talk/message/image/upload", token, files={"file": ("p.png", head)})
+    broken = kakao.post("/v2/api/talk/message/image/upload", token, files={"file": ("p.png", head[:20])})
+
+    original = response.json()["infos"]["original"]
+    assert (original["width"], original["height"]) == (1080, 720)
+    assert outcome(broken) == (400, -911)
+
+
 def test_a_path_that_kakao_does_not_have_is_not_found(kakao: Caller) -> None:
     assert kakao.get("/v1/nothing", "t").status_code == 404

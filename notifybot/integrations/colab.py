@@ -200,7 +200,7 @@ _WORDS = {
         no_slack="Slack: not set up. It needs NOTIFYBOT_SLACK_WEBHOOK_URL, or NOTIFYBOT_SLACK_BOT_TOKEN and "
         "NOTIFYBOT_SLACK_CHANNEL.",
         kakao="KakaoTalk: set up. A message to your own chat does not ring: let Slack bring what is urgent.",
-        no_kakao="KakaoTalk: not set up. It needs NOTIFYBOT_KAKAO_REST_API_KEY and NOTIFYBOT_KAKAO_REFRESH_TOKEN.",
+        no_kakao="KakaoTalk: not set up. notifybot.kakao_login() in a cell signs in, step by step; see the README.",
         watchdog="Watchdog: {url}",
         how="To set one up, click the key on the left, add the names above, switch 'Notebook access' on for each, and "
         "run this cell again.",
@@ -221,8 +221,8 @@ _WORDS = {
         "NOTIFYBOT_SLACK_CHANNEL이 필요합니다.",
         kakao="카카오톡: 설정했습니다. ‘나와의 채팅’에 오는 메시지는 소리가 울리지 않으니, 급한 알림은 Slack으로 "
         "받으세요.",
-        no_kakao="카카오톡: 설정하지 않았습니다. NOTIFYBOT_KAKAO_REST_API_KEY와 NOTIFYBOT_KAKAO_REFRESH_TOKEN이 "
-        "필요합니다.",
+        no_kakao="카카오톡: 설정하지 않았습니다. 셀에서 notifybot.kakao_login()을 부르면 차례대로 로그인할 수 있습니다. "
+        "README를 보세요.",
         watchdog="감시 서버: {url}",
         how="설정하려면 왼쪽의 열쇠 아이콘을 눌러 위 이름으로 값을 추가하고, ‘노트북 액세스’를 켠 뒤 이 셀을 다시 "
         "실행하세요.",

@@ -29,7 +29,7 @@ def authorize(world: KakaoWorld, request: Request) -> Response:
     else:
         code = world.name_for("code")
         expires_at = world.clock.now() + timedelta(seconds=world.code_lives_s)
-        world.codes[code] = Code(redirect_uri, scopes, expires_at)
+        world.codes[code] = Code(redirect_uri, scopes - world.unticked, expires_at, world.browser_account)
         result = {"code": code}
     if "state" in query:
         result["state"] = query["state"]
@@ -77,7 +77,15 @@ def _exchange(world: KakaoWorld, fields: dict[str, str]) -> Response:
         return login_failure("KOE303")
     del world.codes[fields["code"]]
     world.linked = True
-    return answer({**_access(world, code.scopes), **_refresh_token(world, code.scopes)})
+    _agree(world, code)
+    return answer({**_access(world, code.scopes, code.account), **_refresh_token(world, code.scopes, code.account)})
+
+
+def _agree(world: KakaoWorld, code: Code) -> None:
+    """A friend who signs in and agrees can be written to from now on."""
+    for friend in world.friends:
+        if friend.uuid == code.account:
+            friend.agreed = "friends" in code.scopes
 
 
 def _refresh(world: KakaoWorld, fields: dict[str, str]) -> Response:
@@ -89,17 +97,17 @@ def _refresh(world: KakaoWorld, fields: dict[str, str]) -> Response:
     if held is None or held.expires_at <= now or not world.linked:
         return login_failure("KOE322")
     world.refreshes += 1
-    reply = _access(world, held.scopes)
+    reply = _access(world, held.scopes, held.account)
     if (held.expires_at - now).total_seconds() < world.rotates_below_s:
-        reply |= _refresh_token(world, held.scopes)
+        reply |= _refresh_token(world, held.scopes, held.account)
         if not world.old_refresh_token_survives:
             del world.refresh_tokens[value]
     return answer(reply)
 
 
-def _access(world: KakaoWorld, scopes: frozenset[str]) -> dict[str, object]:
+def _access(world: KakaoWorld, scopes: frozenset[str], account: str) -> dict[str, object]:
     value = world.name_for("access-token")
-    world.access_tokens[value] = world.grant(scopes, world.access_lives_s)
+    world.access_tokens[value] = world.grant(scopes, world.access_lives_s, account)
     return {
         "access_token": value,
         "token_type": "bearer",
@@ -108,7 +116,7 @@ def _access(world: KakaoWorld, scopes: frozenset[str]) -> dict[str, object]:
     }
 
 
-def _refresh_token(world: KakaoWorld, scopes: frozenset[str]) -> dict[str, object]:
+def _refresh_token(world: KakaoWorld, scopes: frozenset[str], account: str) -> dict[str, object]:
     value = world.name_for("refresh-token")
-    world.refresh_tokens[value] = world.grant(scopes, world.refresh_lives_s)
+    world.refresh_tokens[value] = world.grant(scopes, world.refresh_lives_s, account)
     return {"refresh_token": value, "refresh_token_expires_in": int(world.refresh_lives_s)}

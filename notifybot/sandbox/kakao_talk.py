@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import email.policy
 import json
+import struct
 from email.message import EmailMessage
 from email.parser import BytesParser
 from typing import Any
@@ -18,6 +19,7 @@ from notifybot.sandbox.kakao_templates import Refused, Template
 from notifybot.sandbox.kakao_world import Grant, KakaoMessage, KakaoWorld
 from notifybot.sandbox.wire import Request, Response
 
+_SMALLEST_PICTURE_BYTES = 24  # as far as a PNG's size
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
 
 
@@ -96,19 +98,30 @@ def send_memo(world: KakaoWorld, request: Request) -> Response:
 
 
 def list_friends(world: KakaoWorld, request: Request) -> Response:
-    """The friends that the app may write to."""
+    """The friends that the app may write to, a page at a time."""
     _scoped(world, request, "TALK_FRIENDS", "friends")
+    offset, limit = _number(request, "offset", 0), _number(request, "limit", 10)
+    if not 1 <= limit <= 100:
+        return api_failure(-2, "failed to parse parameter. name=limit")
+    listed = [friend for friend in world.friends if friend.agreed]
     elements = [
         {
-            "id": number,
+            "id": world.number_of(friend.uuid),
             "uuid": friend.uuid,
             "favorite": False,
             "profile_nickname": friend.nickname,
             "profile_thumbnail_image": "",
         }
-        for number, friend in enumerate(world.friends, start=1)
+        for friend in listed[offset : offset + limit]
     ]
-    return answer({"elements": elements, "total_count": len(elements), "before_url": None, "after_url": None})
+    return answer({"elements": elements, "total_count": len(listed), "before_url": None, "after_url": None})
+
+
+def _number(request: Request, name: str, otherwise: int) -> int:
+    text = request.query.get(name, str(otherwise))
+    if not text.isascii() or not text.isdigit():
+        raise Rejection(api_failure(-2, f"failed to parse parameter. name={name}"))
+    return int(text)
 
 
 def send_to_friends(world: KakaoWorld, request: Request) -> Response:
@@ -143,7 +156,7 @@ def _uuids(fields: dict[str, str]) -> list[str]:
 
 def _friend_refusal(world: KakaoWorld, uuid: str) -> int | None:
     friend = next((each for each in world.friends if each.uuid == uuid), None)
-    if friend is None:
+    if friend is None or not friend.agreed:
         return -502
     return -530 if friend.refuses else world.used_up(uuid, pair=True)
 
@@ -157,12 +170,13 @@ def upload_image(world: KakaoWorld, request: Request) -> Response:
     [picture] = pictures
     if len(picture) > world.image_limit_bytes:
         return api_failure(-602)
-    if not picture.startswith(_PICTURES):
+    if not picture.startswith(_PICTURES) or len(picture) < _SMALLEST_PICTURE_BYTES:
         return api_failure(-911)
     world.images.append(picture)
     host = request.headers.get("host", "127.0.0.1")
+    width, height = struct.unpack(">II", picture[16:24]) if picture.startswith(_PICTURES[0]) else (0, 0)
     url = f"http://{host}/kakao/api/images/{len(world.images)}"
-    return answer({"infos": {"original": {"url": url, "length": len(picture), "width": 0, "height": 0}}})
+    return answer({"infos": {"original": {"url": url, "length": len(picture), "width": width, "height": height}}})
 
 
 def _files(request: Request) -> list[bytes]:
@@ -176,7 +190,7 @@ def access_token_info(world: KakaoWorld, request: Request) -> Response:
     """How long the token is still good."""
     held = _granted(world, request)
     left_s = int((held.expires_at - world.clock.now()).total_seconds())
-    return answer({"id": world.user_id, "expires_in": left_s, "app_id": world.app_id})
+    return answer({"id": world.number_of(held.account), "expires_in": left_s, "app_id": world.app_id})
 
 
 def scopes(world: KakaoWorld, request: Request) -> Response:

@@ -18,6 +18,7 @@ REST_API_KEY = "kakao-canary-rest-api-key"
 CLIENT_SECRET = "kakao-canary-client-secret"  # noqa: S105 - nothing here is a secret, that is the point
 REFRESH_TOKEN = "kakao-canary-refresh-token"  # noqa: S105
 REDIRECT_URI = "https://localhost"
+MYSELF = "me"
 KST = timezone(timedelta(hours=9), "KST")
 
 
@@ -52,10 +53,11 @@ class KakaoFault:
 
 @dataclass
 class Grant:
-    """A token that was given out."""
+    """A token that was given out. `account` is `MYSELF` or a friend's uuid."""
 
     scopes: frozenset[str]
     expires_at: datetime
+    account: str = MYSELF
 
 
 @dataclass
@@ -65,15 +67,17 @@ class Code:
     redirect_uri: str
     scopes: frozenset[str]
     expires_at: datetime
+    account: str = MYSELF
 
 
 @dataclass
 class Friend:
-    """Somebody on the account's friends list."""
+    """A friend of the account. The list shows who `agreed`: signed in to the app once and ticked `friends`."""
 
     uuid: str
     nickname: str
     refuses: bool = False
+    agreed: bool = True
 
 
 @dataclass
@@ -95,6 +99,8 @@ class KakaoWorld:
     app_id: int = 1043126
     linked: bool = True
     denies: bool = False
+    unticked: set[str] = field(default_factory=set)  # scopes that the person does not agree to, and goes on
+    browser_account: str = MYSELF  # who is signed in to Kakao in the browser: this account, or a friend by uuid
     friends: list[Friend] = field(default_factory=list)
     # how Kakao behaves where its documents leave it open
     strict_text: bool = True  # False: a text over 200 is accepted and cut
@@ -124,9 +130,14 @@ class KakaoWorld:
     def __post_init__(self) -> None:
         self.refresh_tokens[REFRESH_TOKEN] = self.grant(frozenset({"talk_message"}), self.refresh_lives_s)
 
-    def grant(self, scopes: frozenset[str], lives_s: float) -> Grant:
+    def grant(self, scopes: frozenset[str], lives_s: float, account: str = MYSELF) -> Grant:
         """A token's rights from now on."""
-        return Grant(scopes, self.clock.now() + timedelta(seconds=lives_s))
+        return Grant(scopes, self.clock.now() + timedelta(seconds=lives_s), account)
+
+    def number_of(self, account: str) -> int:
+        """Kakao's number of an account."""
+        uuids = [friend.uuid for friend in self.friends]
+        return self.user_id + (uuids.index(account) + 1 if account in uuids else 0)
 
     def name_for(self, kind: str) -> str:
         """A fresh value for a token or code; the same ones in the same order every time."""

@@ -1,60 +1,90 @@
-"""KakaoTalk: "send to me" through the REST API, with a login that renews itself."""
+"""KakaoTalk through its REST API: "send to me", or from a spare account to friends; with a login that renews itself."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.errors import ConfigError
 from notifybot.notifiers.base import Notifier
-from notifybot.notifiers.kakao.memo import KakaoMemo
+from notifybot.notifiers.kakao.account import Account
+from notifybot.notifiers.kakao.renewal import apart
+from notifybot.notifiers.kakao.talk import KakaoTalk, Painter
+from notifybot.notifiers.kakao.token_file import TOKEN_FILE, TokenFile
 from notifybot.notifiers.kakao.tokens import Credentials
 
-__all__ = ["Credentials", "KakaoMemo", "kakao_notifiers"]
+__all__ = ["Credentials", "KakaoTalk", "Painter", "credentials_from", "kakao_notifiers", "token_file_of"]
 
-TOKEN_FILE = "kakao-token.json"  # noqa: S105 - a file's name
-
-_WHERE_KEY_IS = "copy it from developers.kakao.com, [앱] → [플랫폼 키] → [REST API 키]"
-_HOW_TO_SIGN_IN = (
-    "sign in once at {auth}/oauth/authorize?response_type=code&scope=talk_message&client_id=…&redirect_uri=…, "
-    "exchange the code at {auth}/oauth/token, and set the refresh_token of its answer"
-)
+_HOW_TO_SIGN_IN = "sign in once: notifybot kakao login"
 
 
-def kakao_notifiers(config: Config, *, clock: Clock = SYSTEM) -> list[Notifier]:
-    """The KakaoTalk notifier that the settings ask for, or none. Raises ConfigError where they are half there."""
-    token_file = config.kakao_token_file or config.state_dir / TOKEN_FILE
-    credentials = _credentials(config, token_file)
+def kakao_notifiers(config: Config, *, clock: Clock = SYSTEM, picture: Painter = lambda _: None) -> list[Notifier]:
+    """The KakaoTalk notifier that the settings or a login ask for, or none.
+
+    `picture` draws an event's picture. Raises ConfigError where the settings are half there.
+    """
+    credentials = credentials_from(config, clock=clock)
     if credentials is None:
         return []
-    memo = KakaoMemo(
+    talk = KakaoTalk(
         credentials,
-        token_file,
+        token_file_of(config),
         api_url=config.kakao_api_url,
         auth_url=config.kakao_auth_url,
         link_url=config.link_url,
         language=config.lang,
+        picture=picture,
         clock=clock,
+        renew_apart=apart,
     )
-    return [memo]
+    return [talk]
 
 
-def _credentials(config: Config, token_file: Path) -> Credentials | None:
-    key, secret, refresh = config.kakao_rest_api_key, config.kakao_client_secret, config.kakao_refresh_token
+def token_file_of(config: Config) -> Path:
+    """Where the login of these settings is kept.
+
+    A login to one app is never written over by tokens of another one, such as the sandbox's: those have their own file.
+    """
+    path, key = config.kakao_token_file or config.state_dir / TOKEN_FILE, config.kakao_rest_api_key
     if key is None:
-        given = {
-            "kakao_refresh_token": refresh,
-            "kakao_client_secret": secret,
-            "kakao_token_file": config.kakao_token_file,
-        }
-        names = [name for name, value in given.items() if value is not None]
-        if names:
-            raise ConfigError(f"{names[0]} is set but kakao_rest_api_key is not; {_WHERE_KEY_IS}")
+        return path
+    client, stored = Credentials(key).client, TokenFile(path, SYSTEM).load()
+    foreign = stored is not None and stored.account is not None and stored.client != client
+    return path.with_name(f"{path.stem}-{client}{path.suffix}") if foreign else path
+
+
+def credentials_from(config: Config, *, clock: Clock = SYSTEM) -> Credentials | None:
+    """The app and the login of these settings, a stored login filling what they leave out; None where there is none.
+
+    Raises ConfigError where they are half there.
+    """
+    stored = TokenFile(token_file_of(config), clock).load()
+    account = stored.account if stored else None
+    key, refresh = config.kakao_rest_api_key or (account.rest_api_key if account else None), config.kakao_refresh_token
+    if key is None:
+        _refuse_half(config)
         return None
-    if refresh is None and not token_file.is_file():
-        how = _HOW_TO_SIGN_IN.format(auth=config.kakao_auth_url.rstrip("/"))
+    credentials = Credentials(key, config.kakao_client_secret or _secret_of(account, key.get_secret_value()), refresh)
+    if refresh is None and not (stored and credentials.own(stored)):
         raise ConfigError(
-            f"kakao_rest_api_key is set but kakao_refresh_token is not, and there is no {token_file}; {how}"
+            f"kakao_rest_api_key is set, but {token_file_of(config)} holds no login for it; {_HOW_TO_SIGN_IN}"
         )
-    return Credentials(key, secret, refresh)
+    return credentials
+
+
+def _refuse_half(config: Config) -> None:
+    given = {
+        "kakao_refresh_token": config.kakao_refresh_token,
+        "kakao_client_secret": config.kakao_client_secret,
+        "kakao_token_file": config.kakao_token_file,
+    }
+    names = [name for name, value in given.items() if value is not None]
+    if names:
+        raise ConfigError(f"{names[0]} is set but kakao_rest_api_key is not, and nobody signed in; {_HOW_TO_SIGN_IN}")
+
+
+def _secret_of(account: Account | None, key: str) -> SecretStr | None:
+    return account.client_secret if account and account.rest_api_key.get_secret_value() == key else None

@@ -9,21 +9,24 @@ from __future__ import annotations
 from datetime import datetime
 
 from notifybot.errors import DeliveryError, PermanentError, TemporaryError
+from notifybot.model import Language
+from notifybot.notifiers.kakao.remedies import SETUP_CODES, remedy
 from notifybot.policy import next_midnight
 
 TOKEN_REFUSED = -401
 BAD_PARAMETER = -2
 LOGIN_ENDED = "KOE322"
+SIGN_IN_AGAIN = "sign in again: notifybot kakao login"
 
-_TEMPORARY = {
+TEMPORARY = {
     -1: "internal error at Kakao",
     -7: "Kakao has a fault or maintenance",
     -603: "Kakao timed out internally",
     -9798: "Kakao is under maintenance",
 }
-_AMBIGUOUS = frozenset({-603})  # sent or not, Kakao itself does not know
+AMBIGUOUS = frozenset({-603})  # sent or not, Kakao itself does not know
 
-_QUOTA = {
+QUOTA = {
     -10: "the app's daily quota is used up",
     -531: "the sender's monthly quota is used up",
     -532: "the sender's daily quota is used up",
@@ -38,21 +41,20 @@ _MESSAGE = {
     -9: "this API was discontinued; update notifybot",
 }
 
-_SIGN_IN_AGAIN = "sign in again with scope=talk_message and set the new kakao_refresh_token"
 _SETUP = {
     -3: "turn on 카카오톡 메시지 전송 (talk_message) under [카카오 로그인] → [동의항목] → 접근권한, then sign in again",
     -4: "the Kakao account is blocked; ask Kakao's support",
     -5: "the app may not call this API; check its permissions at developers.kakao.com",
     -11: "the app's paid quota is used up; see the app's billing at developers.kakao.com",
     -12: "Kakao blocked the app or its developer; see developers.kakao.com",
-    -101: f"the Kakao account is no longer connected to the app; {_SIGN_IN_AGAIN}",
+    -101: f"the Kakao account is no longer connected to the app; {SIGN_IN_AGAIN}",
     -103: "the Kakao account is dormant or does not exist; sign in with another one",
-    -401: f"a fresh access token was refused; {_SIGN_IN_AGAIN}",
-    -402: f"the person has not agreed to 카카오톡 메시지 전송 (talk_message); {_SIGN_IN_AGAIN}",
+    -401: f"a fresh access token was refused; {SIGN_IN_AGAIN}",
+    -402: f"the person has not agreed to 카카오톡 메시지 전송 (talk_message); {SIGN_IN_AGAIN}",
     -405: "the Kakao account needs its age verified; do so in the KakaoTalk app",
     -406: "Kakao allows no account of a person under 14 here; use another one",
     -501: "the Kakao account does not use KakaoTalk; sign in with one that does",
-    -502: "the receiver is no friend of the sender",
+    -502: "the receiver is no friend of the sender, or its uuid changed; choose again: notifybot kakao friends",
     -504: "the receiver's device cannot show such messages",
     -530: "the receiver refuses messages",
     -903: "the app key belongs to an unregistered developer; see developers.kakao.com",
@@ -62,19 +64,6 @@ _ALLOWED_IPS = (
     "empty 호출 허용 IP 주소 under [앱] → [플랫폼 키] → [REST API 키], as Colab's addresses change"
 )
 
-_KEY_PAGE = "[앱] → [플랫폼 키] → [REST API 키]"
-_SIGN_IN = {
-    "KOE004": "카카오 로그인 is off; turn it on under [카카오 로그인] → 사용 설정",
-    "KOE005": "the app is in test and the account is no member; add it under [앱] → [멤버]",
-    "KOE006": f"the redirect URI is not registered; add it under {_KEY_PAGE} → 카카오 로그인 리다이렉트 URI",
-    "KOE008": f"kakao_rest_api_key is of the wrong type; copy the REST API key from {_KEY_PAGE}",
-    "KOE009": "the app's platform is not registered; see [앱] → [플랫폼 키]",
-    "KOE010": f"kakao_client_secret is missing or wrong; copy 클라이언트 시크릿 of the same key from {_KEY_PAGE}",
-    "KOE101": f"kakao_rest_api_key is wrong; copy it from {_KEY_PAGE}",
-    "KOE205": "talk_message is not enabled; turn it on under [카카오 로그인] → [동의항목] → 접근권한",
-    "KOE319": "no refresh token was sent; set kakao_refresh_token",
-    LOGIN_ENDED: f"the refresh token is expired or unknown; {_SIGN_IN_AGAIN}",
-}
 _SIGN_IN_TEMPORARY = frozenset({"KOE003", "KOE237"})  # a fault of the service, and a limit on its rate
 
 
@@ -83,12 +72,12 @@ def api_error(status: int, code: int | None, *, text: str, now: datetime, retry_
 
     `text` is Kakao's own; it is read only to tell an address refusal from a token refusal, and is never repeated.
     """
-    if code in _QUOTA:
+    if code in QUOTA:
         until_s = (next_midnight(now) - now).total_seconds()
-        return TemporaryError(f"KakaoTalk: {_QUOTA[code]} ({code}); it resets at midnight KST", retry_after_s=until_s)
-    if code in _TEMPORARY:
+        return TemporaryError(f"KakaoTalk: {QUOTA[code]} ({code}); it resets at midnight KST", retry_after_s=until_s)
+    if code in TEMPORARY:
         return TemporaryError(
-            f"KakaoTalk: {_TEMPORARY[code]} ({code})", retry_after_s=retry_after_s, ambiguous=code in _AMBIGUOUS
+            f"KakaoTalk: {TEMPORARY[code]} ({code})", retry_after_s=retry_after_s, ambiguous=code in AMBIGUOUS
         )
     if code == TOKEN_REFUSED and "ip mismatch" in text.lower():
         return PermanentError(f"KakaoTalk: {_ALLOWED_IPS} ({code})", setup=True)
@@ -113,10 +102,10 @@ def _by_status(status: int, code: int | None, retry_after_s: float | None) -> De
 def sign_in_error(status: int, error_code: str, *, retry_after_s: float | None) -> DeliveryError:
     """Turn a refusal of kauth.kakao.com into the error to raise. No message was sent, so nothing is ambiguous."""
     named = f"{error_code or 'no code'}, HTTP {status}"
-    if error_code in _SIGN_IN:
-        return PermanentError(f"Kakao login: {_SIGN_IN[error_code]} ({named})", setup=True)
+    if error_code in SETUP_CODES:
+        return PermanentError(f"Kakao login: {remedy(error_code, Language.EN)} ({named})", setup=True)
     if error_code in _SIGN_IN_TEMPORARY or status >= 500 or status in (408, 425, 429):
         return TemporaryError(f"Kakao login is failing ({named})", retry_after_s=retry_after_s)
     if status >= 400:
-        return PermanentError(f"Kakao login refused to refresh ({named}); {_SIGN_IN_AGAIN}", setup=True)
+        return PermanentError(f"Kakao login refused to refresh ({named}); {SIGN_IN_AGAIN}", setup=True)
     return TemporaryError(f"Kakao login answered something unknown ({named})")

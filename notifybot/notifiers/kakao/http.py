@@ -1,4 +1,4 @@
-"""Form posts to Kakao: one session, short timeouts, and no transport error that could carry a token."""
+"""Requests to Kakao: one session, short timeouts, and no transport error that could carry a token."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class _Bearer(AuthBase):
 
 
 class FormClient:
-    """Posts forms below one base URL. Open until `close`.
+    """Asks and posts forms below one base URL. Open until `close`.
 
     Proxies of the environment are honoured, as labs need them, but never towards this machine itself.
     Raises TemporaryError, or PermanentError where the base URL itself is wrong.
@@ -69,21 +69,36 @@ class FormClient:
 
     def post(self, path: str, fields: dict[str, str], *, bearer: str = "") -> Reply:
         """Send the form and return the answer, whatever its status. A redirect is never followed."""
+        headers = {"Content-Type": "application/x-www-form-urlencoded;charset=utf-8"}
+        return _reply(self._request("POST", path, bearer=bearer, data=fields, headers=headers))
+
+    def get(self, path: str, query: dict[str, str] | None = None, *, bearer: str = "") -> Reply:
+        """Ask for a value, in the same way."""
+        return _reply(self._request("GET", path, bearer=bearer, params=query))
+
+    def upload(self, path: str, name: str, picture: bytes, *, bearer: str) -> Reply:
+        """Send a PNG as the part `file` of a multipart form, in the same way."""
+        return _reply(self._request("POST", path, bearer=bearer, files={"file": (name, picture, "image/png")}))
+
+    def page(self, path: str, query: dict[str, str]) -> tuple[int, str]:
+        """Ask for a page that is meant for a browser: its status, and its text or where it leads."""
+        response = self._request("GET", path, params=query)
+        return response.status_code, response.headers.get("Location") or response.text
+
+    def _request(self, method: str, path: str, *, bearer: str = "", **parts: Any) -> requests.Response:
         try:
-            response = self._session.post(
+            return self._session.request(
+                method,
                 f"{self._base_url}{path}",
-                data=fields,
-                headers={"Content-Type": "application/x-www-form-urlencoded;charset=utf-8"},
                 auth=_Bearer(bearer),
                 timeout=self._timeout_s,
                 allow_redirects=False,
+                **parts,
             )
         except requests.RequestException as error:
             failure = _translated(error)
         except ValueError:  # requests lets urllib3 complain about some malformed addresses by itself
             failure = PermanentError("Kakao's address in the settings is malformed", setup=True)
-        else:
-            return Reply(response.status_code, _object_in(response), _retry_after(response))
         raise failure from None
 
     def close(self) -> None:
@@ -97,6 +112,10 @@ def _is_loopback(url: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name, or no address at all
         return False
+
+
+def _reply(response: requests.Response) -> Reply:
+    return Reply(response.status_code, _object_in(response), _retry_after(response))
 
 
 def _object_in(response: requests.Response) -> dict[str, Any]:

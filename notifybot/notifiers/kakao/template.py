@@ -6,6 +6,7 @@ https://developers.kakao.com/docs/latest/ko/message-template/default
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from notifybot.model import Fact, Language, Message, MetricRow
@@ -28,12 +29,25 @@ _BUTTON = {Language.KO: "자세히 보기", Language.EN: "Details"}
 Template = dict[str, Any]
 
 
-def template_for(message: Message, *, link: str | None = None, note: str = "") -> Template:
-    """The best template for a message: a feed where there are metrics to tabulate, else a text.
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture that Kakao holds already, in pixels."""
+
+    url: str
+    width: int
+    height: int
+
+
+def template_for(
+    message: Message, *, link: str | None = None, note: str = "", picture: Picture | None = None
+) -> Template:
+    """The best template for a message: a feed where there are metrics to tabulate or a picture, else a text.
 
     `link` is where the button leads, before the message's own; `note` is one more line for the person.
     """
-    return feed(message, link=link, note=note) if message.rows else text(message, link=link, note=note)
+    if message.rows or picture:
+        return feed(message, link=link, note=note, picture=picture)
+    return text(message, link=link, note=note)
 
 
 def text(message: Message, *, link: str | None = None, note: str = "") -> Template:
@@ -46,18 +60,17 @@ def text(message: Message, *, link: str | None = None, note: str = "") -> Templa
     }
 
 
-def feed(message: Message, *, link: str | None = None, note: str = "") -> Template:
-    """A feed template whose item list holds up to five metrics."""
-    return {
-        "object_type": "feed",
-        "content": {
-            "title": cut(one_line(message.title), _TITLE_LIMIT),
-            "description": _told(message, message.body, note),
-            "link": _link(message, link),
-        },
-        "item_content": _item_content(message),
-        "button_title": _BUTTON[message.language],
+def feed(message: Message, *, link: str | None = None, note: str = "", picture: Picture | None = None) -> Template:
+    """A feed template: the picture on top, up to five metrics as an item list below."""
+    content: Template = {
+        "title": cut(one_line(message.title), _TITLE_LIMIT),
+        "description": _told(message, message.body, note),
+        "link": _link(message, link),
     }
+    if picture:
+        content |= {"image_url": picture.url, "image_width": picture.width, "image_height": picture.height}
+    table = {"item_content": _item_content(message)} if message.rows else {}
+    return {"object_type": "feed", "content": content, **table, "button_title": _BUTTON[message.language]}
 
 
 def _item_content(message: Message) -> Template:

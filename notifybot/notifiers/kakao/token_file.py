@@ -1,35 +1,30 @@
-"""The token file: what Kakao issued last, shared by all jobs of one user. Written whole or not at all."""
+"""The token file: what Kakao issued last and what the login chose, shared by all jobs of one user."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import logging
-import os
-import tempfile
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
 from notifybot.clock import Clock
-from notifybot.errors import TemporaryError
+from notifybot.notifiers.kakao.account import MOST_RECEIVERS, Account, Mode, Receiver
+from notifybot.notifiers.kakao.codes import sign_in_error
+from notifybot.notifiers.kakao.http import Reply
+from notifybot.notifiers.kakao.private_file import PrivateFile
 
-_LOG = logging.getLogger(__name__)
-_LARGEST_BYTES = 64 * 1024
-_LOCK_WAIT_S = 20.0  # one refresh by somebody else takes at most the two timeouts of http.py
-_LOCK_POLL_S = 0.1
+TOKEN_FILE = "kakao-token.json"  # noqa: S105 - a file's name
 
 
 @dataclass(frozen=True, slots=True)
 class TokenSet:
     """Tokens as issued. `seed` and `client` are fingerprints of the configured refresh token and of the REST key
-    they came from; `refresh_expires_at` is None while Kakao has not told it.
+    they came from; `refresh_expires_at` is None while Kakao has not told it. `account` is None where the tokens come
+    from the settings and not from a login of ours.
     """
 
     client: str
@@ -38,131 +33,116 @@ class TokenSet:
     refresh_expires_at: datetime | None = None
     access_token: SecretStr | None = None
     access_expires_at: datetime | None = None
+    account: Account | None = None
 
 
 class TokenFile:
-    """A JSON file of mode 0600 with a lock beside it. A damaged one is set aside, never fatal."""
+    """The tokens as a JSON file of mode 0600 with a lock beside it."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self.path = path
-        self._clock = clock
+        self._file = PrivateFile(path, "the Kakao token file", clock)
 
     def load(self) -> TokenSet | None:
         """What was stored last; None where there is no file, or none that can be read."""
-        try:
-            with self.path.open("rb") as file:
-                text = file.read(_LARGEST_BYTES + 1)
-        except OSError as error:
-            if not isinstance(error, FileNotFoundError):
-                _LOG.warning("the Kakao token file %s cannot be read (%s)", self.path, type(error).__name__)
+        text = self._file.read()
+        if text is None:
             return None
         try:
-            return _parse(text)
-        except (ValueError, KeyError, TypeError):
-            self._set_aside()
+            return from_fields(json.loads(text))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self._file.set_aside()
             return None
 
     def save(self, tokens: TokenSet) -> bool:
         """Store durably: when it returns True, a crash leaves these tokens. False, logged: the disk refuses."""
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._replace(json.dumps(_fields(tokens), indent=2).encode())
-        except OSError as error:
-            _LOG.warning("the Kakao token file %s cannot be written (%s)", self.path, type(error).__name__)
-            return False
-        return True
+        return self._file.write(json.dumps(to_fields(tokens), ensure_ascii=False, indent=2).encode())
 
-    def _replace(self, text: bytes) -> None:
-        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}-", dir=self.path.parent)  # mkstemp: mode 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, self.path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-            raise
-        self._sync_folder()
+    def remove(self) -> None:
+        """Delete the tokens; none there is fine. Raises OSError."""
+        self._file.remove()
 
-    def _sync_folder(self) -> None:
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            with contextlib.suppress(OSError):  # some file systems cannot sync a folder
-                os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    def _set_aside(self) -> None:
-        aside = self.path.with_name(f"{self.path.name}.damaged-{self._clock.now():%Y%m%dT%H%M%S}")
-        with contextlib.suppress(OSError):
-            os.replace(self.path, aside)
-        _LOG.warning("the Kakao token file %s was damaged; it is set aside as %s", self.path, aside.name)
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep every other job out while inside. Where the file system knows no locks, it is not kept out.
-
-        Raises TemporaryError when another job holds the lock for longer than a refresh takes.
-        """
-        handle = self._open_lock()
-        if handle is None:
-            yield
-            return
-        try:
-            self._acquire(handle)
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_UN)  # closing is not enough: a child forked meanwhile holds it too
-            os.close(handle)
-
-    def _open_lock(self) -> int | None:
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
-            return None
-
-    def _acquire(self, handle: int) -> None:
-        never = threading.Event()
-        end = self._clock.monotonic() + _LOCK_WAIT_S
-        while True:
-            try:
-                return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if self._clock.monotonic() >= end:
-                    raise TemporaryError(f"another job holds {self.path}.lock for too long") from None
-            except OSError:  # ENOLCK, ENOTSUP: some network mounts
-                return None
-            self._clock.wait(never, _LOCK_POLL_S)
+    def locked(self) -> AbstractContextManager[int | None]:
+        """Keep every other job out while inside, and give the lock's file descriptor: see `PrivateFile.locked`."""
+        return self._file.locked()
 
 
-def _fields(tokens: TokenSet) -> dict[str, Any]:
-    access = tokens.access_token
+def issued(known: TokenSet, reply: Reply, now: datetime) -> TokenSet:
+    """`known` with what a reply of the token endpoint brings. Raises TemporaryError where it brings no token."""
+    access, lives_s = reply.text("access_token"), reply.number("expires_in")
+    if not access or lives_s is None:
+        raise sign_in_error(reply.status, "", retry_after_s=None)
+    fresh = replace(known, access_token=SecretStr(access), access_expires_at=_later(now, lives_s))
+    refresh = reply.text("refresh_token")
+    if not refresh:
+        return fresh
+    dies_s = reply.number("refresh_token_expires_in")
+    dies_at = None if dies_s is None else _later(now, dies_s)
+    return replace(fresh, refresh_token=SecretStr(refresh), refresh_expires_at=dies_at)
+
+
+def _later(now: datetime, seconds: float) -> datetime:
+    return now + timedelta(seconds=min(seconds, 10 * 365 * 86400.0))
+
+
+def to_fields(tokens: TokenSet) -> dict[str, Any]:
+    """The tokens as plain JSON values."""
     return {
         "version": 1,
         "client": tokens.client,
         "seed": tokens.seed,
         "refresh_token": tokens.refresh_token.get_secret_value(),
         "refresh_expires_at": _stamp(tokens.refresh_expires_at),
-        "access_token": access.get_secret_value() if access else None,
+        "access_token": _plain(tokens.access_token),
         "access_expires_at": _stamp(tokens.access_expires_at),
+        "account": _account_fields(tokens.account) if tokens.account else None,
     }
 
 
-def _parse(text: bytes) -> TokenSet:
-    fields = json.loads(text)
-    access = fields["access_token"]
+def _account_fields(account: Account) -> dict[str, Any]:
+    return {
+        "rest_api_key": _plain(account.rest_api_key),
+        "client_secret": _plain(account.client_secret),
+        "mode": account.mode.value,
+        "receivers": [{"uuid": each.uuid, "nickname": each.nickname} for each in account.receivers],
+        "user_id": account.user_id,
+    }
+
+
+def from_fields(fields: dict[str, Any]) -> TokenSet:
+    """Read what `to_fields` wrote. Raises ValueError, KeyError, TypeError or AttributeError for anything else."""
+    account = fields.get("account")
     return TokenSet(
         client=_word(fields["client"]),
         seed=_word(fields["seed"]),
         refresh_token=SecretStr(_word(fields["refresh_token"])),
         refresh_expires_at=_moment(fields["refresh_expires_at"]),
-        access_token=SecretStr(_word(access)) if access else None,
+        access_token=_secret(fields["access_token"]),
         access_expires_at=_moment(fields["access_expires_at"]),
+        account=_account(account) if account else None,
     )
+
+
+def _account(fields: dict[str, Any]) -> Account:
+    user_id = fields["user_id"]
+    if not isinstance(user_id, int | None):
+        raise ValueError("not a number")
+    receivers = tuple(Receiver(_word(each["uuid"]), str(each["nickname"])) for each in fields["receivers"])
+    return Account(
+        rest_api_key=SecretStr(_word(fields["rest_api_key"])),
+        client_secret=_secret(fields["client_secret"]),
+        mode=Mode(fields["mode"]),
+        receivers=receivers[:MOST_RECEIVERS],
+        user_id=user_id,
+    )
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
+
+
+def _secret(value: object) -> SecretStr | None:
+    return SecretStr(_word(value)) if value else None
 
 
 def _word(value: object) -> str:

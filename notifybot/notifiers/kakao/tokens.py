@@ -1,14 +1,15 @@
 """Access tokens: cached, refreshed a little before they end, shared by all jobs that use one token file.
 
 Kakao's access token lives about 6 hours and its refresh token about 60 days. A refresh in the last month brings a
-new refresh token, which is on disk before anything else is done: nobody else has a copy.
+new refresh token, which is on disk before anything else is done: nobody else has a copy. See `renewal` for a kill
+in between.
 https://developers.kakao.com/docs/latest/ko/kakaologin/rest-api
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,12 +19,16 @@ from notifybot import redaction
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import PermanentError, TemporaryError
 from notifybot.notifiers.base import fingerprint
-from notifybot.notifiers.kakao.codes import LOGIN_ENDED, sign_in_error
+from notifybot.notifiers.kakao.account import Account
+from notifybot.notifiers.kakao.codes import LOGIN_ENDED, SIGN_IN_AGAIN, sign_in_error
 from notifybot.notifiers.kakao.http import TIMEOUT_S, FormClient, Reply
-from notifybot.notifiers.kakao.token_file import TokenFile, TokenSet
+from notifybot.notifiers.kakao.oauth import TOKEN_PATH
+from notifybot.notifiers.kakao.renewal import Order, Renew
+from notifybot.notifiers.kakao.token_file import TokenFile, TokenSet, issued
 
 _LOG = logging.getLogger(__name__)
 MARGIN = timedelta(minutes=5)
+ROTATES_WITHIN = timedelta(days=32)  # "less than a month left", says Kakao
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +49,16 @@ class Credentials:
         """The configured refresh token, without giving it away; empty where none is configured."""
         return fingerprint("kakao", self.refresh_token.get_secret_value()) if self.refresh_token else ""
 
+    def own(self, tokens: TokenSet) -> bool:
+        """False where tokens belong to another app, or to a login that the person replaced in the settings."""
+        return tokens.client == self.client and (not self.seed or tokens.seed == self.seed)
+
 
 class Tokens:
-    """The current tokens of one Kakao account. Used by one thread at a time; by any number of processes."""
+    """The current tokens of one Kakao account. Used by one thread at a time; by any number of processes.
+
+    `start` are tokens just issued, that no file has yet. `renew_apart` renews where a new refresh token may come.
+    """
 
     def __init__(
         self,
@@ -56,12 +68,17 @@ class Tokens:
         auth_url: str,
         timeout_s: tuple[float, float] = TIMEOUT_S,
         clock: Clock = SYSTEM,
+        start: TokenSet | None = None,
+        renew_apart: Renew | None = None,
     ) -> None:
         self._credentials = credentials
+        self._auth_url = auth_url
+        self._timeout_s = timeout_s
+        self._renew_apart = renew_apart
         self._file = TokenFile(path, clock)
         self._http = FormClient(auth_url, timeout_s=timeout_s)
         self._clock = clock
-        self._current: TokenSet | None = None
+        self._current = start
         self._refused: tuple[SecretStr, PermanentError] | None = None
         self.seed_outdated_at: datetime | None = None  # when this process swapped the configured token for a new one
         secrets = (credentials.rest_api_key, credentials.client_secret, credentials.refresh_token)
@@ -72,6 +89,17 @@ class Tokens:
         """When the refresh token dies, in UTC; None while that is unknown."""
         known = self._current or self._newest()
         return known.refresh_expires_at if known else None
+
+    @property
+    def client(self) -> str:
+        """The app, without giving its key away."""
+        return self._credentials.client
+
+    @property
+    def account(self) -> Account | None:
+        """What the login chose that the current tokens come from; None where they come from the settings."""
+        known = self._current or self._newest()
+        return known.account if known else None
 
     def access_token(self) -> str:
         """A token that is good for at least a few minutes. Refreshes if needed; raises a DeliveryError if it cannot."""
@@ -90,13 +118,13 @@ class Tokens:
         raise TypeError("tokens are not pickled: a pickle would hold them in plain text")
 
     def _renew(self, refused: str) -> str:
-        with self._file.locked():
+        with self._file.locked() as lock:
             known = self._known()  # read under the lock: another job may have refreshed while we waited
             token = _usable(known, self._clock.now())
             if token and token != refused:
                 self._current = known
                 return token
-            self._current = self._refreshed(known)
+            self._current = self._refreshed(known, lock)
         token = _usable(self._current, self._clock.now(), margin=timedelta(0))
         if token is None:
             raise TemporaryError("Kakao login gave a token that is already expired; is this machine's clock right?")
@@ -106,45 +134,47 @@ class Tokens:
         """The newest tokens, or the configured refresh token where there are none yet."""
         mine, newest = self._credentials, self._newest()
         if newest:
-            _register(newest)
+            register(newest)
             return newest
         if mine.refresh_token is None:
             raise PermanentError(
-                f"{self._file.path} holds no token for this kakao_rest_api_key; set kakao_refresh_token", setup=True
+                f"{self._file.path} holds no token for this kakao_rest_api_key; {SIGN_IN_AGAIN}", setup=True
             )
         return TokenSet(mine.client, mine.seed, mine.refresh_token)
 
     def _newest(self) -> TokenSet | None:
-        """The file's tokens or ours, unless they belong to another app or to a login that the person replaced."""
-        mine = self._credentials
-        ours = [
-            each
-            for each in (self._file.load(), self._current)
-            if each and each.client == mine.client and (not mine.seed or each.seed == mine.seed)
-        ]
+        """The file's tokens or ours, whichever are newer."""
+        ours = [each for each in (self._file.load(), self._current) if each and self._credentials.own(each)]
         return max(ours, key=_issued_order, default=None)  # a full disk can leave the file behind what we hold
 
-    def _refreshed(self, known: TokenSet) -> TokenSet:
+    def _refreshed(self, known: TokenSet, lock: int | None) -> TokenSet:
         if self._refused and self._refused[0] == known.refresh_token:
             raise PermanentError(str(self._refused[1]), setup=True)  # asking again would only ask again
-        reply = self._asked(known)
+        reply = self._asked(known, lock)
         if reply.status != 200:
             error_code = reply.text("error_code")
             error = sign_in_error(reply.status, error_code, retry_after_s=reply.retry_after_s)
             if isinstance(error, PermanentError) and error_code == LOGIN_ENDED:
                 self._refused = (known.refresh_token, error)
             raise error
-        issued = self._issued(known, reply)
-        _register(issued)
-        if not self._file.save(issued) and issued.refresh_token != known.refresh_token:
+        fresh = self._issued(known, reply)
+        register(fresh)
+        if not self._file.save(fresh) and fresh.refresh_token != known.refresh_token:
             _LOG.error("the new Kakao refresh token lives in memory alone; make %s writable", self._file.path)
-        return issued
+        return fresh
 
-    def _asked(self, known: TokenSet) -> Reply:
+    def _asked(self, known: TokenSet, lock: int | None) -> Reply:
+        fields = self._form(known)
         try:
-            return self._http.post("/oauth/token", self._form(known))
+            if self._renew_apart and self._may_rotate(known):
+                return self._renew_apart(Order(self._auth_url, self._timeout_s, fields, known, self._file.path, lock))
+            return self._http.post(TOKEN_PATH, fields)
         except TemporaryError as error:  # never ambiguous: no message was on its way
             raise TemporaryError(f"the Kakao login could not be renewed: {error}") from None
+
+    def _may_rotate(self, known: TokenSet) -> bool:
+        ends = known.refresh_expires_at
+        return ends is None or ends - self._clock.now() < ROTATES_WITHIN
 
     def _form(self, known: TokenSet) -> dict[str, str]:
         fields = {
@@ -157,22 +187,10 @@ class Tokens:
 
     def _issued(self, known: TokenSet, reply: Reply) -> TokenSet:
         now = self._clock.now()
-        access, lives_s = reply.text("access_token"), reply.number("expires_in")
-        if not access or lives_s is None:
-            raise sign_in_error(reply.status, "", retry_after_s=None)
-        issued = replace(known, access_token=SecretStr(access), access_expires_at=_later(now, lives_s))
-        refresh = reply.text("refresh_token")
-        if not refresh:
-            return issued
-        if known.refresh_token == self._credentials.refresh_token:
+        fresh = issued(known, reply, now)
+        if fresh.refresh_token != known.refresh_token == self._credentials.refresh_token:
             self.seed_outdated_at = now
-        dies_s = reply.number("refresh_token_expires_in")
-        dies_at = None if dies_s is None else _later(now, dies_s)
-        return replace(issued, refresh_token=SecretStr(refresh), refresh_expires_at=dies_at)
-
-
-def _later(now: datetime, seconds: float) -> datetime:
-    return now + timedelta(seconds=min(seconds, 10 * 365 * 86400.0))
+        return fresh
 
 
 def _issued_order(tokens: TokenSet) -> float:
@@ -185,6 +203,7 @@ def _usable(tokens: TokenSet | None, now: datetime, margin: timedelta = MARGIN) 
     return tokens.access_token.get_secret_value() if now + margin < tokens.access_expires_at else None
 
 
-def _register(tokens: TokenSet) -> None:
+def register(tokens: TokenSet) -> None:
+    """Let the tokens be struck out of everything from now on."""
     access = tokens.access_token
     redaction.register([tokens.refresh_token.get_secret_value(), access.get_secret_value() if access else None])

@@ -1,0 +1,160 @@
+"""`notifybot kakao login | status | friends | logout`"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rich.console import Console as Screen
+from rich.table import Table
+from rich.text import Text
+
+from notifybot.clock import SYSTEM, Clock
+from notifybot.config import Config, load
+from notifybot.errors import ConfigError, DeliveryError, UsageError
+from notifybot.model import Language
+from notifybot.notifiers.kakao import credentials_from, token_file_of
+from notifybot.notifiers.kakao.account import Account, Mode, Receiver
+from notifybot.notifiers.kakao.api import Api
+from notifybot.notifiers.kakao.browser import Surroundings
+from notifybot.notifiers.kakao.destination import destination_of
+from notifybot.notifiers.kakao.friends import choice_in
+from notifybot.notifiers.kakao.login import Way, one_of, sign_in
+from notifybot.notifiers.kakao.person import Console
+from notifybot.notifiers.kakao.quota import Quota
+from notifybot.notifiers.kakao.remedies import explained
+from notifybot.notifiers.kakao.renewal import apart
+from notifybot.notifiers.kakao.token_file import TokenFile
+from notifybot.notifiers.kakao.words import Words, words_in
+from notifybot.policy import day_of
+
+
+def login(*, mode: str, way: str, redirect_uri: str, language: Language | None) -> int:
+    """Lead the person through the login."""
+    config = load({"lang": language})
+    chosen = one_of(Mode, "--mode", mode) if mode else None
+    surroundings = Surroundings(Console(config.lang))
+    sign_in(config, surroundings, mode=chosen, way=one_of(Way, "--way", way), redirect_uri=redirect_uri)
+    return 0
+
+
+def status(*, clock: Clock = SYSTEM) -> int:
+    """Show who is signed in and what is left, and ask Kakao whether it still holds; 1 when nobody is."""
+    config = load()
+    words = words_in(config.lang)
+    api = _opened(config, clock)
+    if api is None:
+        print(words.nobody)
+        return 1
+    with api:
+        user_id = api.user_id()  # it may renew the login, so the rest is read after it
+        account = api.tokens.account
+        quota = Quota(token_file_of(config), clock)
+        left = quota.left(api.tokens.client, destination_of(account).receivers) if _can_send(account) else 0
+        rows = {
+            words.account: str(user_id or ""),
+            words.mode: words.mode_friend if account and account.mode is Mode.FRIEND else words.mode_memo,
+            words.receivers: ", ".join(each.nickname for each in account.receivers) if account else "",
+            words.ends: _end(api, words, clock),
+            words.left: str(left),
+            words.kept_in: str(token_file_of(config)),
+        }
+    table = Table.grid(padding=(0, 2))
+    for label, value in rows.items():
+        if value:
+            table.add_row(Text(label, style="bold"), Text(value))
+    Screen().print(table)
+    return 0
+
+
+def friends(*, choose: str, clock: Clock = SYSTEM) -> int:
+    """List the friends who can be written to, by number; with `choose`, let these receive from now on."""
+    config = load()
+    words = words_in(config.lang)
+    api = _opened(config, clock)
+    if api is None:
+        print(words.nobody)
+        return 1
+    with api:
+        api.tokens.access_token()
+        account = api.tokens.account
+        if account is None or account.mode is not Mode.FRIEND:
+            raise UsageError(words.not_friend_mode)
+        listed = api.friends()
+    if not listed:
+        print(explained("no_friend", config.lang))
+        return 1
+    receivers = account.receivers
+    if choose:
+        receivers = choice_in(choose, listed)
+        if not receivers:
+            raise UsageError(words.not_a_choice.format(most=len(listed)))
+        _keep(config, receivers, clock)
+    Screen().print(_listing(listed, receivers, words))
+    return 0
+
+
+def logout(*, disconnect: bool, clock: Clock = SYSTEM) -> int:
+    """End the login and delete what was kept of it. Without a network, `disconnect` fails and logging out does not."""
+    config = load()
+    words = words_in(config.lang)
+    file = TokenFile(token_file_of(config), clock)
+    api = _opened(config, clock)
+    if api is None:
+        print(words.was_out)
+        return 0
+    with api:
+        try:
+            if disconnect:
+                api.disconnect()
+            else:
+                api.sign_out()
+        except DeliveryError as error:
+            if disconnect:
+                raise
+            print(words.unreachable.format(why=error))
+    with file.locked():
+        file.remove()
+    print(words.disconnected if disconnect else words.signed_out)
+    if config.kakao_refresh_token:
+        print(words.still_configured)
+    return 0
+
+
+def _opened(config: Config, clock: Clock) -> Api | None:
+    credentials = credentials_from(config, clock=clock)
+    if credentials is None:
+        return None
+    return Api(
+        credentials, token_file_of(config), api_url=config.kakao_api_url, auth_url=config.kakao_auth_url, clock=clock,
+        renew_apart=apart,
+    )  # fmt: skip
+
+
+def _can_send(account: Account | None) -> bool:
+    return account is None or account.mode is Mode.MEMO or bool(account.receivers)
+
+
+def _end(api: Api, words: Words, clock: Clock) -> str:
+    ends = api.tokens.refresh_expires_at
+    if ends is None:
+        return words.ends_unknown
+    return words.ends_in.format(day=day_of(ends), days=(ends - clock.now()).days)
+
+
+def _keep(config: Config, receivers: tuple[Receiver, ...], clock: Clock) -> None:
+    path = token_file_of(config)
+    file = TokenFile(path, clock)
+    with file.locked():
+        stored = file.load()
+        if stored and stored.account:
+            changed = replace(stored, account=replace(stored.account, receivers=receivers))
+            if not file.save(changed):
+                raise ConfigError(words_in(config.lang).cannot_store.format(path=path))
+
+
+def _listing(listed: list[Receiver], receivers: tuple[Receiver, ...], words: Words) -> Table:
+    chosen = {each.uuid for each in receivers}
+    table = Table("", words.nickname, words.chosen)
+    for number, each in enumerate(listed, start=1):
+        table.add_row(str(number), Text(each.nickname), "✓" if each.uuid in chosen else "")
+    return table

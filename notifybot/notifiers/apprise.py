@@ -1,0 +1,196 @@
+"""Everybody else: Discord, Telegram, e-mail, ntfy, Teams and a hundred more, each by an Apprise URL.
+
+Apprise answers yes or no. What a no means is read from what it logs beside it (`apprise_log`); a no without a reason is
+tried again a few times.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from notifybot.config import Config
+from notifybot.errors import ConfigError, DeliveryError, PermanentError, TemporaryError
+from notifybot.model import Message, Severity
+from notifybot.notifiers.apprise_log import listening, open_ear, reason
+from notifybot.notifiers.base import Envelope, Notifier, fingerprint
+from notifybot.policy import Pace
+from notifybot.redaction import register
+from notifybot.rendering.table import row_text
+from notifybot.rendering.text import clean, one_line, shorten
+
+if TYPE_CHECKING:
+    from apprise import Apprise, NotifyBase
+
+Picture = Callable[[Envelope], bytes | None]
+"""Gives the PNG that belongs to a message, or None."""
+
+UNEXPLAINED_TRIES = 5
+TITLE_CHARS = 200
+BODY_CHARS = 1800  # Discord takes 2,000 with the title, and refuses more
+CODE_LINES, ROWS, FACTS = 12, 12, 8
+_ROOM_FOR_ALL = 500
+
+_TYPES = {
+    Severity.INFO: "info",
+    Severity.SUCCESS: "success",
+    Severity.WARNING: "warning",
+    Severity.ERROR: "failure",
+}
+
+_BETWEEN = re.compile(r"\s+|,+(?=\s|$|[A-Za-z][A-Za-z0-9]*://)")  # a comma may also stand inside a URL
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]{0,19})://")
+_HOST = re.compile(r"\w+://([^/?#@]*@)?([\w-]+\.)+[\w-]+(:\d+)?/?")
+_LINK = re.compile(r"https?://[^\s<>\"]{1,300}")
+
+# Where text becomes a mention, a link or a tag in some service: after @ and <, between ] and its target, in ://.
+_ACTIVE = re.compile(r"(?<=[@<])(?=[^\s\u200b])|(?<=\])(?=[(\[:])|(?<=:)(?=//)|(?<=\bwww)(?=\.)", re.IGNORECASE)
+_SPLIT = "\u200b"  # invisible; the usual way to defuse a Discord mention as well
+
+
+def apprise_notifiers(config: Config, *, picture: Picture | None = None) -> list[Notifier]:
+    """One notifier for each Apprise URL of the settings, so that each is retried by itself. Raises ConfigError."""
+    if config.apprise_urls is None:
+        return []
+    urls = dict.fromkeys(urls_in(config.apprise_urls.get_secret_value()))
+    return [AppriseNotifier(url, position=position, picture=picture) for position, url in enumerate(urls, 1)]
+
+
+def urls_in(text: str) -> list[str]:
+    """Split a list of URLs at spaces, new lines and the commas between them."""
+    return [each for each in _BETWEEN.split(text) if each]
+
+
+class AppriseNotifier:
+    """Tells one Apprise URL. Raises ConfigError, without the URL in it, where Apprise makes nothing of it.
+
+    A URL that names several receivers is one destination: where one of them fails, all of them get the repeat.
+    `picture` is asked for a PNG at the first try only: a service may have taken the words and refused the picture.
+    """
+
+    name = "apprise"
+
+    def __init__(self, url: str, *, position: int = 1, picture: Picture | None = None) -> None:
+        register(_secrets_in(url))
+        open_ear()
+        self._apprise, service = _loaded(url, position)
+        self.key = f"{self.name}:{fingerprint(url)}"
+        self.pace = Pace(gap_s=max(1.0, float(service.request_rate_per_sec)), progress_gap_s=300.0)
+        self._label = str(service.service_name)
+        self._room = min(int(service.body_maxlen), BODY_CHARS)
+        self._picture = picture
+        self._unexplained: dict[str, int] = {}
+
+    def send(self, envelope: Envelope) -> None:
+        """Hand the message to Apprise as plain text, in which nothing of other people's words is active."""
+        png = self._picture(envelope) if self._picture and not envelope.attempts else None
+        if png is None:
+            self._send(envelope, None)
+            return
+        with tempfile.TemporaryDirectory(prefix="notifybot-") as folder:  # many services want a file with a name
+            path = Path(folder, "notifybot.png")
+            path.write_bytes(png)
+            self._send(envelope, str(path))
+
+    def close(self) -> None:
+        """Nothing is held open between two messages."""
+
+    def __getstate__(self) -> object:
+        raise TypeError("an AppriseNotifier is not pickled: a pickle would hold its URL in plain text")
+
+    def _send(self, envelope: Envelope, picture: str | None) -> None:
+        title, body = told(envelope.message, self._room)
+        kind = _TYPES[envelope.message.severity]
+        with listening() as lines:
+            done = self._apprise.notify(body, title, notify_type=kind, body_format="text", attach=picture)
+        if not done:
+            raise reason(self._label, lines) or self._unknown(envelope.event.id)
+        self._unexplained.pop(envelope.event.id, None)
+
+    def _unknown(self, event_id: str) -> DeliveryError:
+        tries = self._unexplained[event_id] = self._unexplained.get(event_id, 0) + 1
+        if tries < UNEXPLAINED_TRIES:
+            return TemporaryError(f"{self._label}: Apprise could not send it and does not say why", ambiguous=True)
+        del self._unexplained[event_id]
+        return PermanentError(f"{self._label}: Apprise could not send it in {tries} tries; try the URL with `apprise`")
+
+
+def told(message: Message, room: int) -> tuple[str, str]:
+    """Title and body as plain text, together within `room` characters. The last line marks a repeat, and is not cut.
+
+    Where there is little room (SMS, KakaoTalk) the brief says it all, without a title.
+    """
+    link = message.link if message.link and _LINK.fullmatch(message.link) else ""
+    tail = "\n".join(line for line in (link, f"#{message.short_id}") if line)
+    if room < _ROOM_FOR_ALL:
+        title, words = "", message.brief
+    else:
+        title = shorten(inert(one_line(message.title)), TITLE_CHARS)
+        words = "\n".join(line for line in _lines(message) if line.strip())
+    left = room - len(title) - len(tail) - 4  # two line breaks, which are two characters at some
+    return title, f"{shorten(inert(clean(words).strip()), left)}\n{tail}".lstrip("\n")
+
+
+def _lines(message: Message) -> list[str]:
+    rows = [row_text(row) for row in message.rows[:ROWS]]
+    facts = [f"{fact.label}: {fact.value}" for fact in message.facts[:FACTS]]
+    return [message.body, *rows, *facts, *message.code.splitlines()[-CODE_LINES:]]
+
+
+def inert(text: str) -> str:
+    """Return `text` looking the same, with no mention, link or tag in it, whatever markup the service reads.
+
+    Apprise escapes a body on its way to HTML or Markdown, but not a title, and not on its way to a service that is
+    given plain text and reads markup in it (Discord, Mattermost): so an invisible character keeps the signs apart.
+    """
+    return _ACTIVE.sub(_SPLIT, text)
+
+
+def _loaded(url: str, position: int) -> tuple[Apprise, NotifyBase]:
+    try:
+        import apprise
+    except ModuleNotFoundError:
+        raise ConfigError(
+            "NOTIFYBOT_APPRISE_URLS is set, but Apprise is not installed: pip install 'notifybot[apprise]'"
+        ) from None
+    asset = apprise.AppriseAsset(
+        app_id="notifybot",
+        app_desc="notifybot",
+        app_url="",
+        image_url_mask="",  # else each message has people's programs fetch Apprise's logo from GitHub
+        image_url_logo="",
+        async_mode=False,
+        service_timeout=0,  # else a thread of Apprise's own does the sending, and the program's end waits for it
+        http_redirects=False,
+        allow_templates=False,
+        interpret_emojis=False,
+        interpret_escapes=False,
+    )
+    service = apprise.Apprise.instantiate(url, asset=asset)
+    if service is None:
+        scheme = _SCHEME.match(url)
+        named = f"{scheme[1].lower()}://…" if scheme else "it does not begin with a scheme such as discord://"
+        raise ConfigError(
+            f"NOTIFYBOT_APPRISE_URLS: Apprise makes nothing of URL {position} ({named}). "
+            "Its form is in https://appriseit.com/services/; a few services need a package of their own"
+        )
+    service.retry = 0  # the outbox tries again, and knows when
+    service.optional = False  # else a failure would pass for success
+    return apprise.Apprise(service), service
+
+
+def _secrets_in(url: str) -> list[str]:
+    """What of a URL gives access, and what of that may turn up alone: Apprise logs URLs that it makes of the parts.
+
+    A host is public: struck out, it would be missing everywhere.
+    """
+    host = _HOST.match(url)
+    parts = re.split(r"[:/@?&=#,]+", url.partition("://")[2])
+    keys = [part for part in parts if re.search(r"[0-9A-Z%]", part) and not re.search(r"\.[\w-]+$", part)]
+    password = re.search(r"://[^/@\s]*?:([^/@\s]+)@", url)
+    found = [url[host.end() :] if host else url, *keys, *([password[1]] if password else [])]
+    return [*found, *map(unquote, found)]

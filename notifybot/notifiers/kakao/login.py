@@ -1,0 +1,278 @@
+"""Signing in to Kakao as a conversation, in a terminal or a notebook. No token is ever shown."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import StrEnum
+from typing import TypeVar
+
+from pydantic import SecretStr
+
+from notifybot import redaction
+from notifybot.config import Config, has_own_browser, load
+from notifybot.errors import ConfigError, TemporaryError, UsageError
+from notifybot.model import Language
+from notifybot.notifiers.kakao import token_file_of
+from notifybot.notifiers.kakao.account import Account, Mode, Receiver
+from notifybot.notifiers.kakao.api import Api
+from notifybot.notifiers.kakao.browser import STOP, Browser, Surroundings
+from notifybot.notifiers.kakao.friends import chosen_by
+from notifybot.notifiers.kakao.http import FormClient
+from notifybot.notifiers.kakao.listener import can_listen
+from notifybot.notifiers.kakao.oauth import (
+    REDIRECT_URI,
+    App,
+    Attempt,
+    SignInRefused,
+    refusal_ahead,
+    tokens_for,
+)
+from notifybot.notifiers.kakao.person import Console
+from notifybot.notifiers.kakao.remedies import explained
+from notifybot.notifiers.kakao.token_file import TokenFile, TokenSet, issued
+from notifybot.notifiers.kakao.tokens import Credentials, register
+from notifybot.notifiers.kakao.words import words_in
+
+_DRIVE = "/content/drive"
+_WRONG_KEY = ("KOE008", "KOE101")
+_KEY = re.compile(r"[\x21\x23-\x26\x28-\x7e]+")
+
+
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+class Way(StrEnum):
+    """How the browser's answer comes back. `AUTO` listens where this machine has a browser of its own."""
+
+    AUTO = "auto"
+    BROWSER = "browser"
+    PASTE = "paste"
+
+
+def kakao_login(
+    mode: Mode | str | None = None,
+    *,
+    way: Way | str = Way.PASTE,
+    redirect_uri: str = REDIRECT_URI,
+    config: Config | Mapping[str, object] | None = None,
+) -> None:
+    """Sign in to KakaoTalk in a notebook: answer the questions below the cell, once.
+
+    `mode` is "memo" (to yourself, silent) or "friend" (from a spare account, should ring); left out, it is asked for.
+    The login is kept in the setting `kakao_token_file`, which on Colab should be a path on Drive. Nothing secret is
+    printed. Raises UsageError when it is stopped, ConfigError when the login cannot be kept.
+    """
+    settings = config if isinstance(config, Config) else load(config)
+    sign_in(
+        settings,
+        Surroundings(Console(settings.lang)),
+        mode=one_of(Mode, "mode", mode) if mode else None,
+        way=one_of(Way, "way", way),
+        redirect_uri=redirect_uri,
+    )
+
+
+def one_of(words: type[_Word], name: str, given: str) -> _Word:
+    """The member that a person means. Raises UsageError that lists them."""
+    try:
+        return words(given)
+    except ValueError:
+        raise UsageError(f"{name} {given}: choose one of {', '.join(words)}") from None
+
+
+def sign_in(
+    config: Config,
+    surroundings: Surroundings,
+    *,
+    mode: Mode | None = None,
+    way: Way = Way.AUTO,
+    redirect_uri: str = REDIRECT_URI,
+) -> TokenSet:
+    """Lead a person through the login and keep it. Raises UsageError when it is stopped, ConfigError, DeliveryError."""
+    listens = way is Way.BROWSER or (way is Way.AUTO and has_own_browser())
+    conversation = _Conversation(config, surroundings, redirect_uri, listens=listens and can_listen(redirect_uri))
+    try:
+        return conversation.lead(mode)
+    finally:
+        conversation.close()
+
+
+class _Conversation:
+    def __init__(self, config: Config, surroundings: Surroundings, redirect_uri: str, *, listens: bool) -> None:
+        redaction.guard_loggers()
+        self._config = config
+        self._language: Language = config.lang
+        self._words = words_in(config.lang)
+        self._clock = surroundings.clock
+        self._person = surroundings.person
+        self._redirect_uri = redirect_uri
+        self._auth = FormClient(config.kakao_auth_url)
+        self._foretold: str | None = None
+        self._browser = Browser(config.kakao_auth_url, surroundings, self._language, listens=listens)
+        self._app = App(SecretStr(""), None, redirect_uri)
+
+    def close(self) -> None:
+        self._auth.close()
+
+    def lead(self, mode: Mode | None) -> TokenSet:
+        """The whole conversation, in the order that a person does it."""
+        chosen = mode or self._mode()
+        self._app = self._first_app()
+        signed_in = self._to_friends() if chosen is Mode.FRIEND else self._to_oneself()
+        self._keep(signed_in)
+        return signed_in
+
+    # ── what is asked ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _mode(self) -> Mode:
+        self._person.say(self._words.modes)
+        while (answer := self._person.ask(self._words.which_mode)) not in ("", "1", "2", "memo", "friend"):
+            pass
+        return Mode.FRIEND if answer in ("2", "friend") else Mode.MEMO
+
+    def _first_app(self) -> App:
+        """The app of the settings, else of the login before, else the one that the person names."""
+        key, secret = self._config.kakao_rest_api_key, self._config.kakao_client_secret
+        if key is not None:
+            return App(key, secret, self._redirect_uri)  # if the secret is missing, KOE010 will say so
+        stored = TokenFile(token_file_of(self._config), self._clock).load()
+        if stored and stored.account:
+            self._person.say(self._words.same_app)
+            return App(stored.account.rest_api_key, secret or stored.account.client_secret, self._redirect_uri)
+        self._person.say(self._words.before.format(redirect_uri=self._redirect_uri))
+        return App(self._typed_key(), secret or self._typed(self._words.which_secret), self._redirect_uri)
+
+    def _typed_key(self) -> SecretStr:
+        while (key := self._typed(self._words.which_key)) is None:
+            self._person.say(self._words.not_a_key)
+        return key
+
+    def _typed(self, prompt: str) -> SecretStr | None:
+        """A key or a secret; None where the person just pressed Enter."""
+        while text := self._person.ask_secretly(prompt).strip("\"'"):
+            if _KEY.fullmatch(text):
+                redaction.register([text])
+                return SecretStr(text)
+            self._person.say(self._words.not_a_key)
+        return None
+
+    def _go_on(self) -> None:
+        if self._person.ask(self._words.again).lower() in STOP:
+            raise UsageError(self._words.stopped)
+
+    def _explain(self, code: str, mode: Mode) -> None:
+        scopes = ", ".join(mode.scopes)
+        self._person.say(explained(code, self._language, redirect_uri=self._redirect_uri, scopes=scopes))
+
+    # ── the two modes ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _to_oneself(self) -> TokenSet:
+        self._person.say(self._words.signs_in)
+        tokens = self._signed_in(Mode.MEMO)
+        with self._api(tokens) as api:
+            user_id = api.user_id()
+        return replace(tokens, account=self._account(Mode.MEMO, user_id))
+
+    def _to_friends(self) -> TokenSet:
+        self._person.say(self._words.friend_steps)
+        receiver_id = self._receiver_agrees()
+        while True:
+            self._person.say(self._words.sender_signs_in)
+            tokens = self._signed_in(Mode.FRIEND)
+            with self._api(tokens) as api:
+                user_id = api.user_id()
+                if receiver_id is None or user_id != receiver_id:
+                    receivers = chosen_by(self._person, self._friends(api), self._language)
+                    return replace(tokens, account=replace(self._account(Mode.FRIEND, user_id), receivers=receivers))
+            self._explain("same_account", Mode.FRIEND)
+            self._go_on()
+
+    def _receiver_agrees(self) -> int | None:
+        """Let the receiver agree once, and forget its login; its number, None where it agreed before."""
+        if self._person.ask(self._words.receiver_agreed).lower() in ("y", "yes", "ㅛ", "네", "예"):
+            return None
+        self._person.say(self._words.receiver_signs_in)
+        with self._api(self._signed_in(Mode.FRIEND)) as api:
+            user_id = api.user_id()
+            api.sign_out()
+        return user_id
+
+    def _friends(self, api: Api) -> list[Receiver]:
+        while not (listed := api.friends()):
+            self._explain("no_friend", Mode.FRIEND)
+            self._go_on()
+        return listed
+
+    def _account(self, mode: Mode, user_id: int | None) -> Account:
+        return Account(self._app.rest_api_key, self._app.client_secret, mode, (), user_id)
+
+    def _api(self, tokens: TokenSet) -> Api:
+        config = self._config
+        return Api(
+            self._credentials(), token_file_of(config), api_url=config.kakao_api_url, auth_url=config.kakao_auth_url,
+            clock=self._clock, start=tokens,
+        )  # fmt: skip
+
+    def _credentials(self) -> Credentials:
+        return Credentials(self._app.rest_api_key, self._app.client_secret, self._config.kakao_refresh_token)
+
+    # ── one sign-in ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _signed_in(self, mode: Mode) -> TokenSet:
+        """Ask Kakao until it gives tokens or the person stops; each refusal is explained."""
+        while True:
+            attempt = Attempt.begin(self._app, mode.scopes, fresh=mode is Mode.FRIEND)
+            try:
+                return self._exchanged(attempt, self._code(attempt), mode)
+            except SignInRefused as refusal:
+                self._explain(refusal.code, mode)
+                if refusal.code in _WRONG_KEY and self._config.kakao_rest_api_key is None:
+                    self._app = replace(self._app, rest_api_key=self._typed_key())
+                    continue
+            except TemporaryError as error:
+                self._person.say(self._words.unreachable.format(why=error))
+            self._go_on()
+
+    def _exchanged(self, attempt: Attempt, code: SecretStr, mode: Mode) -> TokenSet:
+        try:
+            reply = tokens_for(self._auth, attempt, code)
+        except SignInRefused as refusal:
+            if refusal.code != "KOE010":
+                raise
+            self._explain(refusal.code, mode)
+            secret = self._typed(self._words.which_secret_now)
+            if secret is None:
+                raise
+            self._app = replace(self._app, client_secret=secret)
+            reply = tokens_for(self._auth, replace(attempt, app=self._app), code)
+        credentials = self._credentials()
+        empty = TokenSet(credentials.client, credentials.seed, SecretStr(""))
+        tokens = issued(empty, reply, self._clock.now())
+        if not tokens.refresh_token.get_secret_value():
+            raise TemporaryError("Kakao gave no refresh token")
+        register(tokens)
+        return tokens
+
+    def _code(self, attempt: Attempt) -> SecretStr:
+        refused = refusal_ahead(self._auth, attempt)
+        if refused and refused != self._foretold:  # the same one twice: let the browser have the last word
+            self._foretold = refused
+            raise SignInRefused(refused)
+        return self._browser.code(attempt)
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _keep(self, tokens: TokenSet) -> None:
+        path, words, account = token_file_of(self._config), self._words, tokens.account
+        file = TokenFile(path, self._clock)
+        with file.locked():
+            if not file.save(tokens):
+                raise ConfigError(words.cannot_store.format(path=path))
+        names = ", ".join(each.nickname for each in account.receivers) if account else ""
+        self._person.say(words.done_friend.format(receivers=names) if names else words.done_memo)
+        self._person.say(words.renews.format(path=path))
+        if "google.colab" in sys.modules and not path.is_relative_to(_DRIVE):
+            self._person.say(words.lost_with_machine.format(path=path))

@@ -1,0 +1,52 @@
+"""Whoever answers our questions: in a terminal, or in a notebook's input box."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from typing import Protocol
+
+from notifybot.errors import UsageError
+from notifybot.model import Language
+from notifybot.notifiers.kakao.words import words_in
+
+
+class Person(Protocol):
+    """Somebody who reads lines and answers questions."""
+
+    def say(self, text: str) -> None:
+        """Show some lines."""
+        ...
+
+    def ask(self, prompt: str) -> str:
+        """Ask for one line. Raises UsageError where nobody can answer."""
+        ...
+
+    def ask_secretly(self, prompt: str) -> str:
+        """Ask for one line that is not shown while it is typed."""
+        ...
+
+
+class Console:
+    """The person at this process's standard input and output."""
+
+    def __init__(self, language: Language) -> None:
+        self._no_answer = words_in(language).no_answer
+
+    def say(self, text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    def ask(self, prompt: str) -> str:
+        try:
+            return input(prompt).strip()
+        except (EOFError, NotImplementedError):  # the latter is what a notebook run without a person raises
+            raise UsageError(self._no_answer) from None
+
+    def ask_secretly(self, prompt: str) -> str:
+        if "ipykernel" not in sys.modules and not sys.stdin.isatty():
+            return self.ask(prompt)  # getpass would go round a pipe, to the terminal
+        try:
+            return getpass.getpass(prompt).strip()
+        except (EOFError, NotImplementedError):
+            raise UsageError(self._no_answer) from None

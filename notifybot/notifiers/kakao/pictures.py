@@ -1,0 +1,44 @@
+"""A picture handed to Kakao, which shows it in a feed.
+
+The upload is documented for sharing, not for messages by REST; it works for both today, so a message never depends
+on it. Kakao keeps the picture for some weeks. https://developers.kakao.com/docs/latest/ko/kakaotalk-share/rest-api
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+
+from notifybot.errors import DeliveryError
+from notifybot.notifiers.kakao.api import Api
+from notifybot.notifiers.kakao.template import Picture
+from notifybot.redaction import redact
+
+_LOG = logging.getLogger(__name__)
+UPLOAD_PATH = "/v2/api/talk/message/image/upload"
+LARGEST_BYTES = 5 * 1024 * 1024  # what Kakao's storage recommends; its own limit is not documented
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def upload(api: Api, png: bytes) -> Picture | None:
+    """Hand a PNG to Kakao; None, logged, where that fails in any way: the message goes without it."""
+    if not png.startswith(_PNG) or not 24 <= len(png) <= LARGEST_BYTES:
+        _LOG.warning("a picture of %d bytes is no PNG that KakaoTalk takes; the message goes without it", len(png))
+        return None
+    try:
+        reply = api.upload(UPLOAD_PATH, "curve.png", png)
+        if reply.status != 200:
+            raise api.error(reply)
+    except DeliveryError as error:
+        _LOG.warning("KakaoTalk did not take the picture, the message goes without it: %s", redact(str(error)))
+        return None
+    width, height = struct.unpack(">II", png[16:24])  # the first chunk of a PNG says its size
+    url = _url(reply.body)
+    return Picture(url, width, height) if url else None
+
+
+def _url(body: dict[str, object]) -> str:
+    infos = body.get("infos")
+    original = infos.get("original") if isinstance(infos, dict) else None
+    url = original.get("url") if isinstance(original, dict) else None
+    return url if isinstance(url, str) and url.startswith(("https://", "http://")) else ""

@@ -1,0 +1,122 @@
+"""A small file for this user alone: written whole or not at all, with a lock beside it for all jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from notifybot.clock import Clock
+from notifybot.errors import TemporaryError
+
+_LOG = logging.getLogger(__name__)
+_LARGEST_BYTES = 64 * 1024
+_LOCK_WAIT_S = 20.0  # one refresh by somebody else takes at most the two timeouts of http.py
+_LOCK_POLL_S = 0.1
+
+
+class PrivateFile:
+    """A file of mode 0600. A damaged one is set aside, never fatal. `what` names it in the log."""
+
+    def __init__(self, path: Path, what: str, clock: Clock) -> None:
+        self.path = path
+        self._what = what
+        self._clock = clock
+
+    def read(self) -> bytes | None:
+        """What was stored last; None where there is no file, or none that can be read."""
+        try:
+            with self.path.open("rb") as file:
+                return file.read(_LARGEST_BYTES + 1)
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                _LOG.warning("%s %s cannot be read (%s)", self._what, self.path, type(error).__name__)
+            return None
+
+    def write(self, text: bytes) -> bool:
+        """Store durably: when it returns True, a crash leaves this text. False, logged: the disk refuses."""
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._replace(text)
+        except OSError as error:
+            _LOG.warning("%s %s cannot be written (%s)", self._what, self.path, type(error).__name__)
+            return False
+        return True
+
+    def remove(self) -> None:
+        """Delete it; one that is not there is fine. Raises OSError."""
+        self.path.unlink(missing_ok=True)
+
+    def set_aside(self) -> None:
+        """Give a damaged file another name, so that a person can look into it."""
+        aside = self.path.with_name(f"{self.path.name}.damaged-{self._clock.now():%Y%m%dT%H%M%S}")
+        with contextlib.suppress(OSError):
+            os.replace(self.path, aside)
+        _LOG.warning("%s %s was damaged; it is set aside as %s", self._what, self.path, aside.name)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[int | None]:
+        """Keep every other job out while inside. Where the file system knows no locks, it is not kept out.
+
+        Gives the lock's file descriptor, None where there is none: a child that inherits it keeps the lock when this
+        process is killed.
+        Raises TemporaryError when another job holds the lock for longer than a refresh takes.
+        """
+        handle = self._open_lock()
+        if handle is None:
+            yield None
+            return
+        try:
+            self._acquire(handle)
+            yield handle
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_UN)  # closing is not enough: a child forked meanwhile holds it too
+            os.close(handle)
+
+    def _replace(self, text: bytes) -> None:
+        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}-", dir=self.path.parent)  # mkstemp: mode 0600
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, self.path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+            raise
+        self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # some file systems cannot sync a folder
+                os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _open_lock(self) -> int | None:
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return None
+
+    def _acquire(self, handle: int) -> None:
+        never = threading.Event()
+        end = self._clock.monotonic() + _LOCK_WAIT_S
+        while True:
+            try:
+                return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if self._clock.monotonic() >= end:
+                    raise TemporaryError(f"another job holds {self.path}.lock for too long") from None
+            except OSError:  # ENOLCK, ENOTSUP: some network mounts
+                return None
+            self._clock.wait(never, _LOCK_POLL_S)

@@ -1,0 +1,196 @@
+"""KakaoTalk as a notifier: to oneself (나에게 보내기, silent), or from a spare account to friends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from notifybot import redaction
+from notifybot.clock import SYSTEM, Clock
+from notifybot.errors import DeliveryError, PermanentError, TemporaryError
+from notifybot.events import Event
+from notifybot.model import Language
+from notifybot.notifiers.base import Envelope
+from notifybot.notifiers.kakao import pictures, template
+from notifybot.notifiers.kakao.api import Api
+from notifybot.notifiers.kakao.codes import AMBIGUOUS, BAD_PARAMETER, QUOTA, TEMPORARY
+from notifybot.notifiers.kakao.destination import Destination, Failure, destination_of
+from notifybot.notifiers.kakao.http import TIMEOUT_S, Reply
+from notifybot.notifiers.kakao.quota import PAIR_LIMIT, Quota
+from notifybot.notifiers.kakao.renewal import Renew
+from notifybot.notifiers.kakao.tokens import Credentials
+from notifybot.policy import Pace, day_of
+
+_LOG = logging.getLogger(__name__)
+WARN_BEFORE = timedelta(days=14)
+_HALF_TOLD = "half_told"  # in the memory: event id to the receivers who have it, where others are still to get it
+_MOST_HALF_TOLD = 20
+
+Painter = Callable[[Event], bytes | None]
+"""Draws an event's picture as PNG, 1080×1080 for a phone; None where there is nothing to draw. It must not raise."""
+
+_EXPIRES = {
+    Language.EN: "The Kakao login ends on {day}. Sign in again before then: notifybot kakao login",
+    Language.KO: "카카오 로그인이 {day}에 만료됩니다. 그 전에 다시 로그인해 주세요: notifybot kakao login",
+}
+_OUTDATED = {
+    Language.EN: "The configured Kakao refresh token ends within a month. Sign in again: notifybot kakao login",
+    Language.KO: "설정해 둔 카카오 리프레시 토큰이 한 달 안에 만료됩니다. 다시 로그인해 주세요: notifybot kakao login",
+}
+
+
+class KakaoTalk:
+    """Tells people through the KakaoTalk account that signed in; where to is what the login chose.
+
+    A new login, and a new choice of receivers, is taken up without a restart: when the access token ends, in hours.
+    """
+
+    name = "kakao"
+    pace = Pace(gap_s=1.0, progress_gap_s=900.0, daily_budget=PAIR_LIMIT, reserved=8, wants_checkpoints=False)
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        token_file: Path,
+        *,
+        api_url: str = "https://kapi.kakao.com",
+        auth_url: str = "https://kauth.kakao.com",
+        link_url: str | None = None,
+        language: Language = Language.EN,
+        picture: Painter = lambda _: None,
+        timeout_s: tuple[float, float] = TIMEOUT_S,
+        clock: Clock = SYSTEM,
+        renew_apart: Renew | None = None,
+    ) -> None:
+        redaction.guard_loggers()
+        self.key = f"kakao:{credentials.client}"
+        self._client = credentials.client
+        self._link_url = link_url
+        self._language = language
+        self._picture = picture
+        self._clock = clock
+        self._quota = Quota(token_file, clock)
+        self._api = Api(
+            credentials, token_file, api_url=api_url, auth_url=auth_url, timeout_s=timeout_s, clock=clock,
+            renew_apart=renew_apart,
+        )  # fmt: skip
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the refresh token dies, in UTC; None while that is unknown."""
+        return self._api.tokens.refresh_expires_at
+
+    @property
+    def left_today(self) -> int | None:
+        """How many more messages may go today, in Korea's day, counting all jobs that share the token file.
+
+        None while no receiver is chosen: sending tells so.
+        """
+        receivers = destination_of(self._api.tokens.account).receivers
+        return self._quota.left(self._client, receivers) if receivers else None
+
+    def expiring_warning(self, now: datetime) -> str | None:
+        """One line for the person when the login needs renewing soon, else None.
+
+        Also on the day that a configured token was exchanged: its last month has begun, and a machine that forgets
+        its disk (Colab) will start from it again.
+        """
+        outdated_at = self._api.tokens.seed_outdated_at
+        if self.expires_at and self.expires_at - now <= WARN_BEFORE:
+            return _EXPIRES[self._language].format(day=day_of(self.expires_at))
+        if outdated_at and now - outdated_at < timedelta(days=1):
+            return _OUTDATED[self._language]
+        return None
+
+    def send(self, envelope: Envelope) -> None:
+        """Send as a feed with the picture and a table, and as plain text where Kakao refuses the feed."""
+        self._api.tokens.access_token()  # first of all: it tells when the login ends, and where to
+        having = frozenset(envelope.memory.get("").get(_HALF_TOLD, {}).get(envelope.event.id, ()))
+        destination = destination_of(self._api.tokens.account, without=having)
+        if not destination.receivers:
+            return self._told_all(having)
+        note = self._note(envelope)
+        self._quota.take(self._client, destination.receivers)
+        try:
+            reply = self._answer(envelope, destination, note)
+        except DeliveryError as error:
+            self._uncounted(error, destination)
+            raise
+        failures = destination.failures(reply)
+        if failures is None:
+            raise self._refused(reply, destination)
+        if note:
+            self._remember(envelope, {"warned_on": day_of(self._clock.now())})
+        self._settle(envelope, destination, having, failures)
+        return None
+
+    def close(self) -> None:
+        """Give back the sockets."""
+        self._api.close()
+
+    def __getstate__(self) -> object:
+        raise TypeError("a KakaoTalk is not pickled: a pickle would hold its tokens in plain text")
+
+    def _answer(self, envelope: Envelope, destination: Destination, note: str) -> Reply:
+        png = self._picture(envelope.event)
+        picture = pictures.upload(self._api, png) if png else None
+        message, link = envelope.message, self._link_url
+        whole = template.template_for(message, link=link, note=note, picture=picture)
+        reply = self._post(destination, whole)
+        if reply.code == BAD_PARAMETER and whole["object_type"] == "feed":
+            return self._post(destination, template.text(message, link=link, note=note))
+        return reply
+
+    def _post(self, destination: Destination, body: template.Template) -> Reply:
+        return self._api.post(destination.path, destination.fields(body))
+
+    def _told_all(self, having: frozenset[str]) -> None:
+        if not having:
+            raise PermanentError("KakaoTalk: no friend is chosen; choose: notifybot kakao friends", setup=True)
+
+    def _refused(self, reply: Reply, destination: Destination) -> DeliveryError:
+        if reply.code in QUOTA:
+            self._quota.use_up(self._client, destination.receivers)
+            return self._api.error(reply)
+        return self._uncounted(self._api.error(reply), destination)
+
+    def _uncounted(self, error: DeliveryError, destination: Destination) -> DeliveryError:
+        """What surely did not arrive costs nothing; what may have arrived stays counted."""
+        if not (isinstance(error, TemporaryError) and error.ambiguous):
+            self._quota.give_back(self._client, destination.receivers)
+        return error
+
+    def _settle(
+        self, envelope: Envelope, destination: Destination, having: frozenset[str], failures: tuple[Failure, ...]
+    ) -> None:
+        """See to the friends who did not get what others got: those who may get it later are tried alone then."""
+        later: list[Failure] = []
+        for failure in failures:
+            if failure.code in QUOTA:
+                self._quota.use_up(self._client, failure.receivers)
+            elif failure.code not in AMBIGUOUS:
+                self._quota.give_back(self._client, failure.receivers)
+            if failure.code in QUOTA or failure.code in TEMPORARY:
+                later.append(failure)
+            else:
+                _LOG.warning("KakaoTalk: %d friends cannot be told (%s)", len(failure.receivers), failure.code)
+        if later:
+            waiting = {uuid for failure in later for uuid in failure.receivers}
+            self._remember_half_told(envelope, having | (set(destination.receivers) - waiting))
+            raise self._api.error(Reply(200, {}), later[0].code)
+
+    def _remember_half_told(self, envelope: Envelope, having: frozenset[str]) -> None:
+        half_told = envelope.memory.get("").get(_HALF_TOLD, {}) | {envelope.event.id: sorted(having)}
+        newest = list(half_told.items())[-_MOST_HALF_TOLD:]
+        self._remember(envelope, {_HALF_TOLD: dict(newest)})
+
+    def _remember(self, envelope: Envelope, more: dict[str, object]) -> None:
+        envelope.memory.put("", envelope.memory.get("") | more)
+
+    def _note(self, envelope: Envelope) -> str:
+        now = self._clock.now()
+        warning = self.expiring_warning(now)
+        told = envelope.memory.get("").get("warned_on") == day_of(now) if warning else True
+        return "" if told else warning or ""

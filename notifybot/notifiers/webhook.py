@@ -1,0 +1,191 @@
+"""A webhook of one's own: each event as signed JSON, in the way of Standard Webhooks.
+
+The headers, the signature and what an answer means are the specification's, so that any of its libraries verifies what
+arrives: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+
+import requests
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+
+from notifybot.clock import SYSTEM, Clock
+from notifybot.config import Config
+from notifybot.errors import ConfigError, DeliveryError, PermanentError, TemporaryError
+from notifybot.events import to_json
+from notifybot.model import Message
+from notifybot.notifiers.base import Envelope, Notifier, fingerprint
+from notifybot.policy import Pace
+from notifybot.redaction import guard_loggers, register
+from notifybot.retry import parse_retry_after
+
+TIMEOUTS_S = (3.05, 10.0)  # to connect, and for each read
+KEY_BYTES = range(24, 65)
+PREFIX = "whsec_"
+
+_MALFORMED = (InvalidURL, InvalidSchema, MissingSchema)
+_NEVER_SENT = (NewConnectionError, ConnectTimeoutError)  # the name that is not found is one of the first
+_NOT_PROCESSED = (408, 425, 429)
+_SETUP = (401, 403, 404, 405)
+_MOVED = (301, 308)
+_GONE = 410  # the specification: the receiver wants no more of it, ever
+
+
+def webhook_notifiers(config: Config, *, clock: Clock = SYSTEM) -> list[Notifier]:
+    """The webhook that the settings name, if any. Raises ConfigError for a secret that is no key."""
+    if config.webhook_url is None:
+        return []
+    secret = config.webhook_secret.get_secret_value() if config.webhook_secret else None
+    return [Webhook(config.webhook_url.get_secret_value(), secret, clock=clock)]
+
+
+class Webhook:
+    """Posts every event to one address, where a program reads it. Without a secret the posts are not signed.
+
+    `secret` is a key in base64, with or without `whsec_` before it. Raises ConfigError where it is not.
+    """
+
+    name = "webhook"
+    pace = Pace(folds=False)  # a program can read them all
+
+    def __init__(
+        self,
+        url: str,
+        secret: str | None = None,
+        *,
+        clock: Clock = SYSTEM,
+        timeouts_s: tuple[float, float] = TIMEOUTS_S,
+    ) -> None:
+        register([url, secret, (secret or "").removeprefix(PREFIX)])
+        guard_loggers()
+        self.key = f"{self.name}:{fingerprint(url)}"
+        self._url = url
+        self._key = signing_key(secret) if secret else None
+        self._clock = clock
+        self._timeouts_s = timeouts_s
+        self._session = requests.Session()
+
+    def send(self, envelope: Envelope) -> None:
+        """Post the event. A repeat carries the same `webhook-id`, by which the receiver tells it."""
+        body = payload(envelope)
+        try:
+            answer = self._session.post(
+                self._url,
+                data=body,
+                headers=self._headers(envelope.event.id, body),
+                timeout=self._timeouts_s,
+                allow_redirects=False,
+                auth=_anonymous,
+                stream=True,  # only the status counts: a body of any length is left unread
+            )
+        except requests.RequestException as error:
+            failure = _broken(error)
+        except ValueError:  # requests lets urllib3 complain about some malformed addresses by itself
+            failure = PermanentError(_ADDRESS, setup=True)
+        else:
+            answer.close()
+            if 200 <= answer.status_code < 300:
+                return
+            failure = self._refusal(answer.status_code, answer.headers.get("Retry-After"))
+        raise failure from None  # the text of a transport error repeats the address
+
+    def close(self) -> None:
+        """Give back the sockets."""
+        self._session.close()
+
+    def __getstate__(self) -> object:
+        raise TypeError("a Webhook is not pickled: a pickle would hold its key in plain text")
+
+    def _headers(self, event_id: str, body: bytes) -> dict[str, str]:
+        timestamp = str(int(self._clock.now().timestamp()))
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "notifybot",
+            "webhook-id": event_id,
+            "webhook-timestamp": timestamp,
+        }
+        if self._key is not None:
+            headers["webhook-signature"] = signature(self._key, event_id, timestamp, body)
+        return headers
+
+    def _refusal(self, status: int, retry_after: str | None) -> DeliveryError:
+        if status == _GONE:
+            return PermanentError("the webhook is gone (410): correct or remove NOTIFYBOT_WEBHOOK_URL", setup=True)
+        if status in _MOVED:
+            return PermanentError(f"the webhook moved ({status}): set NOTIFYBOT_WEBHOOK_URL anew", setup=True)
+        if status in _NOT_PROCESSED or status >= 500:
+            wait_s = parse_retry_after(retry_after, self._clock.now())
+            ambiguous = status not in _NOT_PROCESSED
+            return TemporaryError(f"the webhook answered {status}", retry_after_s=wait_s, ambiguous=ambiguous)
+        if status < 400:
+            return TemporaryError(f"the webhook answered {status}; a log-in page in between?", ambiguous=True)
+        remedy = "check NOTIFYBOT_WEBHOOK_URL and NOTIFYBOT_WEBHOOK_SECRET"
+        return PermanentError(f"the webhook answered {status}: {remedy}", setup=status in _SETUP)
+
+
+_ADDRESS = "NOTIFYBOT_WEBHOOK_URL is malformed: correct it"
+
+
+def payload(envelope: Envelope) -> bytes:
+    """The body: type and moment on top, then the event as it is stored and its message in the reader's language."""
+    event = envelope.event
+    data = {"event": json.loads(to_json(event)), "message": _told(envelope.message), "skipped": envelope.skipped}
+    whole = {"type": event.kind, "timestamp": event.at.isoformat(), "data": data}
+    return json.dumps(whole, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _told(message: Message) -> dict[str, str | None]:
+    return {
+        "language": message.language,
+        "severity": message.severity,
+        "title": message.title,
+        "body": message.body,
+        "brief": message.brief,
+        "link": message.link,
+    }
+
+
+def signing_key(secret: str) -> bytes:
+    """The key of a secret. Raises ConfigError, without the secret in it."""
+    try:
+        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) not in KEY_BYTES:
+        raise ConfigError(
+            f"NOTIFYBOT_WEBHOOK_SECRET is not a key of {KEY_BYTES[0]} to {KEY_BYTES[-1]} bytes in base64: "
+            "copy it again, or make one with `openssl rand -base64 32` and give it to the receiver too"
+        ) from None
+    return key
+
+
+def signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
+    """The value of `webhook-signature`: version 1, HMAC-SHA256 over the id, the moment and the body, with dots."""
+    digest = hmac.new(key, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    return "v1," + base64.b64encode(digest).decode()
+
+
+def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Adds nothing. Without it requests would add what ~/.netrc holds for the host."""
+    return request
+
+
+def _broken(error: requests.RequestException) -> DeliveryError:
+    """Say what a failed connection means, by the kind of failure alone."""
+    if isinstance(error, _MALFORMED):
+        return PermanentError(_ADDRESS, setup=True)
+    if isinstance(error, requests.exceptions.SSLError):
+        return TemporaryError("the webhook's certificate could not be verified")
+    cause = error.args[0] if error.args else None
+    if isinstance(cause, MaxRetryError) and isinstance(cause.reason, _NEVER_SENT):
+        return TemporaryError("the webhook could not be reached")
+    if isinstance(error, requests.Timeout):
+        return TemporaryError("the webhook did not answer in time", ambiguous=True)
+    return TemporaryError(f"the connection to the webhook broke ({type(error).__name__})", ambiguous=True)
