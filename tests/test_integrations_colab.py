@@ -211,7 +211,7 @@ def test_without_secrets_it_says_which_to_add_and_where(colab: FakeColab, printe
 
     said = printed()
     assert "NOTIFYBOT_SLACK_WEBHOOK_URL" in said
-    assert "NOTIFYBOT_KAKAO_REFRESH_TOKEN" in said
+    assert "notifybot.kakao_login()" in said
     assert _WORDS[Language(lang)].how in said
 
 
