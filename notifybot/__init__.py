@@ -3,8 +3,8 @@
 The map, imports pointing down only (checked by import-linter):
 
     cli                      the command line
-    demo                     the whole story on real data, without an account
-    integrations             Colab, and other people's loops
+    demo | doctor            the whole story on real data, without an account · is everything set up?
+    integrations             Colab, W&B sweeps
     web | sandbox | testing  the watchdog's pages and API · Slack and KakaoTalk on loopback · fakes for tests
     watchdog | training      who is late, and who is told · the hook around the loop
     models                   whole models in one file
@@ -12,10 +12,11 @@ The map, imports pointing down only (checked by import-linter):
     checkpoints | transfer   states proven whole · which parts of a model learn
     trackers | notifiers     where numbers go · where people are told
     store | rendering | charts
-    alerts | config | policy | retry   what deserves an alert · parse once · pure decisions
+    alerts | policy | retry  pure decisions
+    config, preferences      parse once
     events                   facts about a run
     model                    values
-    errors | clock | redaction
+    errors | clock | redaction | quiet
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from notifybot.errors import CheckpointError, ConfigError, NotifybotError, UsageError
     from notifybot.model import Severity, Status
     from notifybot.models import load_model, load_weights, save_model, save_weights
+    from notifybot.notifiers.kakao.login import kakao_login
     from notifybot.training.block import notify_run
     from notifybot.training.loop import EpochLoop, notify_epoch
     from notifybot.training.run import Run
@@ -48,6 +50,7 @@ _HOMES = {
     "Status": "notifybot.model",
     "UsageError": "notifybot.errors",
     "freeze": "notifybot.transfer",
+    "kakao_login": "notifybot.notifiers.kakao.login",
     "load_model": "notifybot.models",
     "load_weights": "notifybot.models",
     "model_size": "notifybot.transfer",
@@ -71,6 +74,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "freeze",
+    "kakao_login",
     "load_model",
     "load_weights",
     "model_size",

@@ -7,6 +7,14 @@ from notifybot.config import load
 from notifybot.model import Language
 
 
+def run_deadman(*, language: Language | None) -> int:
+    """Play the dead man's switch in the asked language, or the configured one."""
+    with extra("demo"):
+        from notifybot.demo.deadman import main
+
+        return main(language or load().lang)
+
+
 def run(*, real: bool, language: Language | None) -> int:
     """Play the demo in the asked language, or the configured one."""
     with extra("demo"):

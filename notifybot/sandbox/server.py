@@ -16,7 +16,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.sandbox.faults import Fault, FaultList, reset
 from notifybot.sandbox.kakao import REFRESH_TOKEN, REST_API_KEY, KakaoService
 from notifybot.sandbox.pages import Pages
-from notifybot.sandbox.slack import SlackService
+from notifybot.sandbox.slack_files import FilingSlack
 from notifybot.sandbox.wire import Request, Response, text_response
 from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL, WEBHOOK_PATH
 
@@ -39,9 +39,10 @@ class Sandbox:
     """
 
     def __init__(self, *, clock: Clock = SYSTEM, port: int = 0, language: str = "en") -> None:
+        self.clock = clock
         self.faults = FaultList()
         self.requests: list[Request] = []
-        self.slack = SlackService(clock)
+        self.slack = FilingSlack(clock)
         self.kakao = KakaoService(clock)
         self.closing = threading.Event()
         self._pages = Pages(self.slack, self.kakao, clock, language)
@@ -212,6 +213,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(response.body)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The Date of an answer: by the sandbox's clock, which may be moved."""
+        return super().date_time_string(self.server.sandbox.clock.now().timestamp() if timestamp is None else timestamp)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from notifybot.clock import Clock
 from notifybot.sandbox import blockkit
+from notifybot.sandbox.slack_schedule import Schedule
 from notifybot.sandbox.wire import Request, Response, json_response, text_response
 from notifybot.sandbox.workspace import (
     BOT_ID,
     BOT_TOKEN,
     BOT_USER,
     CHANNEL,
+    SCOPE_OF,
     TEAM,
     TEXT_CHARS,
     UPDATE_TEXT_CHARS,
@@ -24,31 +27,43 @@ from notifybot.sandbox.workspace import (
     SlackError,
     SlackMessage,
     SlackRevision,
+    check_scope,
+    with_scopes,
 )
 
 
 class SlackService:
     """Answers as Slack does. Knobs are plain attributes, to be set while it runs.
 
-    `messages` holds all that was accepted, oldest first; `calls` each Web API method with its arguments (and
-    "webhook"). `burst` is how many messages a channel may get at once before it is held to one a second (None: no
-    limit). `refuse` orders an error for the next calls. `unknown_blocks` names block types to be refused, as where a
-    new one is not rolled out yet.
+    `messages` holds all that was accepted, oldest first; `schedule` what is to be posted later; `calls` each Web API
+    method with its arguments (and "webhook"). `burst` is how many messages a channel may get at once before it is held
+    to one a second (None: no limit). `refuse` orders an error for the next calls. `unknown_blocks` names block types
+    to be refused, as where a new one is not rolled out yet. `scopes` is what the app was installed with.
     """
 
     def __init__(self, clock: Clock) -> None:
-        self.messages: list[SlackMessage] = []
+        self.schedule = Schedule(clock)
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.tokens = {BOT_TOKEN}
+        self.scopes = set(SCOPE_OF.values())
         self.channels = {"C0TRAINING": SlackChannel("C0TRAINING", CHANNEL), "C0OTHER": SlackChannel("C0OTHER", "other")}
         self.webhooks = {WEBHOOK_PATH: "C0TRAINING"}
         self.unknown_blocks: set[str] = set()
         self.burst: int | None = None
+        self._messages: list[SlackMessage] = []
         self._refusals: list[tuple[str, str]] = []
         self._buckets: dict[str, tuple[float, float]] = {}
         self._last_s = 0.0
         self._clock = clock
         self._lock = threading.RLock()
+
+    @property
+    def messages(self) -> list[SlackMessage]:
+        """All that was accepted, oldest first, with what was scheduled and is due by now."""
+        with self._lock:
+            for each in self.schedule.due():
+                self._keep(each.payload, each.channel_id, "bot", each.post_at)
+            return self._messages
 
     def refuse(self, method: str, error: str, times: int = 1) -> None:
         """Answer the next `times` calls of a method ("webhook" for the webhook) with this error."""
@@ -70,10 +85,11 @@ class SlackService:
     def handle(self, request: Request) -> Response | None:
         """Answer a request under `/api/` or `/services/`; None for any other path."""
         with self._lock:
+            _ = self.messages  # what is due comes before this request
             if request.path.startswith("/services/"):
                 return self._webhook(request)
             if request.path.startswith("/api/"):
-                return self._api(request.path.removeprefix("/api/"), request)
+                return with_scopes(self._api(request.path.removeprefix("/api/"), request), self.scopes)
         return None
 
     # ------------------------------------------------------------------ webhook
@@ -116,6 +132,7 @@ class SlackService:
         if token not in self.tokens:
             raise SlackError("invalid_auth")
         self._refused(method)
+        check_scope(method, self.scopes)
         match method:
             case "auth.test":
                 return {
@@ -133,6 +150,14 @@ class SlackService:
                 return self._update(arguments)
             case "chat.getPermalink":
                 return self._permalink(arguments)
+            case "chat.scheduleMessage":
+                channel = self._channel(arguments, by_name=True)
+                self._check(arguments, channel, "bot")
+                return self.schedule.add(channel.id, arguments)
+            case "chat.deleteScheduledMessage":
+                return self.schedule.delete(self._channel(arguments, by_name=False).id, arguments)
+            case "chat.scheduledMessages.list":
+                return self.schedule.listing(arguments)
         raise SlackError("unknown_method", req_method=method)
 
     def _post(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -181,12 +206,17 @@ class SlackService:
         return channel
 
     def _find(self, channel: SlackChannel, ts: Any) -> SlackMessage:
-        for message in self.messages:
+        for message in self._messages:
             if message.channel == channel.id and message.ts == ts:
                 return message
         raise SlackError("message_not_found")
 
     def _accept(self, payload: dict[str, Any], channel: SlackChannel, via: str) -> SlackMessage:
+        self._check(payload, channel, via)
+        self._limit(channel)
+        return self._keep(payload, channel.id, via, self._clock.now().timestamp())
+
+    def _check(self, payload: dict[str, Any], channel: SlackChannel, via: str) -> None:
         if channel.archived:
             raise SlackError("is_archived" if via == "bot" else "channel_is_archived")
         if not any(payload.get(key) for key in ("text", "blocks", "attachments")):
@@ -195,12 +225,15 @@ class SlackService:
         thread_ts = payload.get("thread_ts")
         if thread_ts is not None and self._find(channel, thread_ts).thread_ts is not None:
             raise SlackError("cannot_reply_to_message")
-        self._limit(channel)
+
+    def _keep(self, payload: Mapping[str, Any], channel_id: str, via: str, at_s: float) -> SlackMessage:
         text = (payload.get("text") or "")[:TEXT_CHARS]  # Slack cuts longer text without a word
-        revision = SlackRevision(self._clock.now(), text, payload.get("blocks") or [], payload.get("attachments") or [])
+        at = datetime.fromtimestamp(at_s, UTC)
+        revision = SlackRevision(at, text, payload.get("blocks") or [], payload.get("attachments") or [])
+        thread_ts = payload.get("thread_ts")
         broadcast = bool(thread_ts and payload.get("reply_broadcast"))
-        message = SlackMessage(channel.id, self._ts(), via, [revision], thread_ts, broadcast)
-        self.messages.append(message)
+        message = SlackMessage(channel_id, self._ts(at_s), via, [revision], thread_ts, broadcast)
+        self._messages.append(message)
         return message
 
     def _validate(self, payload: Mapping[str, Any]) -> None:
@@ -226,9 +259,9 @@ class SlackService:
         if tokens < 1:
             raise SlackError("ratelimited")
 
-    def _ts(self) -> str:
+    def _ts(self, at_s: float) -> str:
         """The moment as Slack names messages by: unique and growing, even where the clock stands still."""
-        self._last_s = max(self._clock.now().timestamp(), round(self._last_s + 0.000001, 6))
+        self._last_s = max(at_s, round(self._last_s + 0.000001, 6))
         return f"{self._last_s:.6f}"
 
 

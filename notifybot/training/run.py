@@ -187,6 +187,8 @@ class Run(Voice):
             self.alert(title, text, about="checkpoint")
         self._ended = True
         with self.guard("the run's end"):
+            if self.session.dead_man is not None:
+                self.session.dead_man.hand_over()  # the newer session's alarm stays
             self.session.close(Status.INTERRUPTED)
         ENDINGS.ended(self, 0.0)
 
@@ -260,6 +262,8 @@ class Run(Voice):
         )
         with self.guard("the alerts"):
             self._alarms.begin(self)
+        with self.guard("the dead man's switch"):
+            session.leave_alarm(self._ref, this_host(), lambda: (self.progress, self._pulse()))
         session.beat(self._ref, self._pulse, self.retire)
 
     def _track(self, session: Session, past: Past, resume: Resume) -> None:

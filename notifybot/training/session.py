@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from notifybot.checkpoints.mirror import restore
 from notifybot.clock import Clock
 from notifybot.config import Config
 from notifybot.errors import StoreError
 from notifybot.events import Event
-from notifybot.model import Param, RunRef, Status
+from notifybot.model import Host, Param, Progress, RunRef, Status
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.rendering import Renderer
@@ -35,6 +35,9 @@ from notifybot.training.rank import environment
 from notifybot.training.shared import Shared, share
 from notifybot.training.speaker import Speaker
 
+if TYPE_CHECKING:
+    from notifybot.notifiers.slack.deadman_thread import DeadMan
+
 log = logging.getLogger("notifybot")
 
 _CLOSE_S = EXIT_S / 2  # the other half is for what is unsent
@@ -51,6 +54,7 @@ class Session:
     planned: list[str]
     trackers: TrackerThread | None = None
     heartbeat: Heartbeat | None = None
+    dead_man: DeadMan | None = None
     folder: Path | None = None  # the run's own, with the trackers' files
 
     @classmethod
@@ -129,6 +133,20 @@ class Session:
             )  # fmt: skip
             self.heartbeat.start()
 
+    def leave_alarm(self, run: RunRef, host: Host, look: Callable[[], tuple[Progress, Hashable]]) -> None:
+        """Have Slack itself tell when the run falls silent, where its bot is configured and no watchdog."""
+        config = self.shared.config
+        if all(each.name != "slack" for each in self.shared.delivery.notifiers):
+            return
+        from notifybot.notifiers.slack.deadman_thread import dead_man  # Slack's client, only where it is configured
+
+        self.dead_man = dead_man(
+            config, run, host, look=look,
+            memory_of=self.shared.store.memory, clock=self.clock, guard=self.guard,
+        )  # fmt: skip
+        if self.dead_man is not None:
+            self.dead_man.start()
+
     @property
     def beat_s(self) -> float | None:
         """The promised seconds between heartbeats; None where none are sent."""
@@ -157,6 +175,10 @@ class Session:
         self.speaker.close()
         if self.heartbeat is not None:
             self.heartbeat.stop()
+        if self.dead_man is not None:
+            with self.guard("the dead man's switch"):
+                self.dead_man.cancel()  # on its own thread, at once; what is left of the exit's time is for its answer
+                ENDINGS.flush_with(self.dead_man.flush)
         if self.trackers is not None:
             with self.guard("closing the trackers"):
                 if not self.trackers.close(status, _CLOSE_S):  # they go on by themselves, and get the rest at exit

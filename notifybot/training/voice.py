@@ -85,9 +85,11 @@ class Voice(ABC):
 
     def expect_next_in(self, seconds: float) -> None:
         """Promise that nothing new will come for so long: the watchdog waits that long before it calls it a stall."""
-        if self.active and self.session is not None and self.session.heartbeat is not None:
-            with self.guard("a promise"):
-                self.session.heartbeat.promise(float(seconds))
+        if self.active and self.session is not None:
+            for each in (self.session.heartbeat, self.session.dead_man):
+                if each is not None:
+                    with self.guard("a promise"):
+                        each.promise(float(seconds))
 
     def now(self) -> datetime:
         """The wall clock."""
@@ -100,8 +102,11 @@ class Voice(ABC):
     def flush(self, timeout_s: float) -> None:
         """Wait until all is sent, at most so long."""
         if self.session is not None:
+            until_s = self.now_s() + timeout_s
             with self.guard("the last delivery"):
                 self.session.shared.delivery.worker.flush(timeout_s)
+                if self.session.dead_man is not None:
+                    self.session.dead_man.flush(max(until_s - self.now_s(), 0.0))
 
     def disown(self) -> None:
         """In a forked child: the run is the parent's, and nothing is done here."""

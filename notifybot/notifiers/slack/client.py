@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import logging
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from slack_sdk import WebClient
@@ -46,6 +47,10 @@ class WebApi:
         self._client = WebClient(token, base_url=base, timeout=timeout_s, logger=_quiet_logger(), retry_handlers=[])
         self._clock = clock
 
+    def call(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """Call any method; return Slack's answer. Raises as `post` does."""
+        return self._call(method, **arguments)
+
     def post(self, channel: str, **arguments: Any) -> tuple[str, str]:
         """Post a message; return the channel's id and the message's ts. Raises the two DeliveryErrors."""
         answer = self._call("chat.postMessage", channel=channel, unfurl_links=False, unfurl_media=False, **arguments)
@@ -55,9 +60,18 @@ class WebApi:
         """Edit a message of ours. Raises as `post` does."""
         self._call("chat.update", channel=channel_id, ts=ts, **arguments)
 
+    def form(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """Call a method that reads a form and no JSON, such as those of files. Raises as `post` does."""
+        return self._ask(method, data=arguments)
+
     def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
+        return self._ask(method, json={"parse": "none", **arguments})
+
+    def _ask(self, method: str, **body: Any) -> dict[str, Any]:
         try:
-            data = self._client.api_call(method, json={"parse": "none", **arguments}).data
+            response = self._client.api_call(method, **body)
+            self._heard(response.headers)
+            data = response.data
             if isinstance(data, dict):
                 return data
             raise ValueError("no object")
@@ -71,8 +85,12 @@ class WebApi:
         code = data.get("error") if isinstance(data, dict) else None
         code = code if isinstance(code, str) and _CODE.fullmatch(code) else ""  # else the SDK's words about garbage
         status = int(getattr(error.response, "status_code", 0) or 0)
-        retry_after = header(getattr(error.response, "headers", None) or {}, "Retry-After")
-        return answer_error(code, status, retry_after, self._clock.now(), method)
+        headers = getattr(error.response, "headers", None) or {}
+        self._heard(headers)
+        return answer_error(code, status, header(headers, "Retry-After"), self._clock.now(), method)
+
+    def _heard(self, headers: Mapping[str, object]) -> None:
+        """An answer came. Nothing is done with its headers here."""
 
 
 class Hook:
