@@ -17,9 +17,18 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
+from notifybot.model import Severity, Status
+from notifybot.preferences import AUTO, UNCHANGED, Preferences, names
 
 KST = timezone(timedelta(hours=9), "KST")
 OTHERS_LIVE_FOR = timedelta(hours=24)  # urgent deliveries have no age limit
+_RESERVED_SHARE = 0.4  # of a day's messages, as KakaoTalk's 8 of 20
+_ENDINGS = {
+    Status.FINISHED: Severity.SUCCESS,
+    Status.INTERRUPTED: Severity.WARNING,
+    Status.FAILED: Severity.ERROR,
+    Status.LOST: Severity.ERROR,
+}
 
 
 class Priority(IntEnum):
@@ -32,13 +41,13 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often a notifier may speak.
+    """How often a notifier may speak, and of what.
 
     `gap_s`: least seconds between any two sends. `progress_gap_s`: least seconds between two epoch messages of one
     run, and between two of its checkpoints. `folds`: waiting epoch messages collapse into the newest, and so do
     waiting checkpoints. `daily_budget`: messages a day (None: no limit), of which `reserved` are kept for urgent ones;
     days begin at midnight KST, where KakaoTalk counts (facts: quota). `wants_checkpoints`: a checkpoint is worth a
-    message of its own.
+    message of its own. `chosen` is what people want of it beside that.
     """
 
     gap_s: float = 0.0
@@ -47,6 +56,32 @@ class Pace:
     daily_budget: int | None = None
     reserved: int = 0
     wants_checkpoints: bool = True
+    chosen: Preferences = UNCHANGED
+
+    def shaped(self, chosen: Preferences) -> Pace:
+        """This pace as people want it: news more or less often, but never more messages a day than it allows."""
+        every = chosen.every or AUTO
+        gap_s = self.progress_gap_s if every.seconds is None else every.seconds
+        if chosen.daily is None:
+            return replace(self, progress_gap_s=gap_s, chosen=chosen)
+        budget = chosen.daily if self.daily_budget is None else min(chosen.daily, self.daily_budget)
+        reserved = min(self.reserved or round(budget * _RESERVED_SHARE), budget // 2)
+        return replace(self, progress_gap_s=gap_s, daily_budget=budget, reserved=reserved, chosen=chosen)
+
+    @property
+    def may_keep_back(self) -> bool:
+        """True when some messages may have to wait for quiet hours or a day to end."""
+        return self.chosen.quiet is not None or self.daily_budget is not None
+
+    def gap_after(self, event: Event) -> float:
+        """Seconds to the next message of this kind about the same run; who counts epochs waits for no time."""
+        counts = isinstance(event, EpochFinished) and self.step > 1
+        return self.progress_gap_s if is_news(event) and not counts else 0.0
+
+    @property
+    def step(self) -> int:
+        """Of how many finished epochs one is told, where people count them; else 1."""
+        return (self.chosen.every or AUTO).epochs or 1
 
 
 def priority_of(event: Event) -> Priority:
@@ -58,6 +93,25 @@ def priority_of(event: Event) -> Priority:
             return Priority.NORMAL
         case EpochFinished():
             return Priority.PROGRESS
+
+
+def severity_of(event: Event) -> Severity:
+    """How much a person should care about an event."""
+    match event:
+        case AlertRaised():
+            return event.severity
+        case RunEnded():
+            return _ENDINGS.get(event.status, Severity.INFO)
+        case RunLost():
+            return Severity.ERROR
+        case RunStalled():
+            return Severity.WARNING
+        case RunRecovered():
+            return Severity.SUCCESS
+        case EpochFinished():
+            return Severity.SUCCESS if event.new_best else Severity.INFO
+        case RunStarted() | CheckpointSaved():
+            return Severity.INFO
 
 
 def is_news(event: Event) -> bool:
@@ -75,17 +129,45 @@ def carry_best(newest: EpochFinished, folded: EpochFinished) -> EpochFinished:
     return replace(newest, new_best=name, progress=replace(newest.progress, metrics=metrics))
 
 
+class Unwanted(IntEnum):
+    """Why a notifier is not told of an event at all."""
+
+    ROUTE = 1  # the run is not one of its projects or runs
+    KIND = 2  # people chose other kinds
+    SEVERITY = 3  # it is not severe enough
+    CHECKPOINT = 4  # not worth one of the notifier's few messages, unless people choose it
+
+
+def unwanted(pace: Pace, event: Event) -> Unwanted | None:
+    """Why a notifier of this pace is not to be told of the event; None when it is.
+
+    How a run ends, falls silent or comes back is severe enough for everybody: only a list of kinds leaves that out.
+    """
+    chosen = pace.chosen
+    if not chosen.concerns(event.run):
+        return Unwanted.ROUTE
+    if chosen.events is not None and not names(chosen.events, event):
+        return Unwanted.KIND
+    fate = priority_of(event) is Priority.URGENT and not isinstance(event, AlertRaised)
+    if not fate and severity_of(event).rank < chosen.min_severity.rank:
+        return Unwanted.SEVERITY
+    if chosen.events is None and isinstance(event, CheckpointSaved) and not pace.wants_checkpoints:
+        return Unwanted.CHECKPOINT
+    return None
+
+
 def wants(pace: Pace, event: Event) -> bool:
     """True when a notifier of this pace is to be told of the event at all."""
-    return pace.wants_checkpoints or not isinstance(event, CheckpointSaved)
+    return unwanted(pace, event) is None
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Not now: ask again at `until`."""
+    """Not now: ask again at `until`. Kept back, it is told in one message with all that is, when that may go."""
 
     until: datetime
     why: str
+    kept_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +177,52 @@ class Refuse:
     why: str
 
 
-def admit(
-    pace: Pace, priority: Priority, *, now: datetime, last_news_at: datetime | None, sent_today: int
-) -> Hold | Refuse | None:
-    """Decide whether a due delivery may go out now; None means yes.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a notifier has told before a delivery is due, as far as its pace depends on it.
 
-    `last_news_at` is when this notifier last told news of the same kind of the same run, None for what keeps no gap;
-    `sent_today` counts its messages since midnight KST.
+    `last_news_at`: when it last told news of the same kind of the same run. `last_done`: how many epochs the last one
+    of the run that it told had finished. `today`: its messages since midnight KST. `left`: how many more the service
+    takes today, where it can say. `kept_back`: the delivery has waited for that.
     """
-    if last_news_at is not None and pace.progress_gap_s:
-        next_at = last_news_at + timedelta(seconds=pace.progress_gap_s)
+
+    last_news_at: datetime | None = None
+    last_done: int = 0
+    today: int = 0
+    left: int | None = None
+    kept_back: bool = False
+
+
+NOTHING = Told()
+
+
+def admit(pace: Pace, event: Event, told: Told = NOTHING, *, now: datetime) -> Hold | Refuse | None:
+    """Decide whether a due delivery may go out now; None means yes."""
+    quiet = pace.chosen.quiet
+    if quiet is not None and quiet.covers(now) and not names(pace.chosen.quiet_lets, event):
+        return Hold(quiet.over_at(now), "quiet hours", kept_back=True)
+    early = None if told.kept_back else _in_step(pace, event, told, now)
+    return early or _within_budget(pace, priority_of(event), told, now)
+
+
+def _in_step(pace: Pace, event: Event, told: Told, now: datetime) -> Hold | Refuse | None:
+    counted = isinstance(event, EpochFinished) and pace.step > 1
+    if counted and event.progress.done // pace.step == told.last_done // pace.step:
+        return Refuse(f"told every {pace.step} epochs")
+    if told.last_news_at is not None:
+        next_at = told.last_news_at + timedelta(seconds=pace.gap_after(event))
         if next_at > now:
             return Hold(next_at, "one message of this kind per gap")
-    if pace.daily_budget is None:
-        return None
-    if priority is not Priority.URGENT and sent_today >= pace.daily_budget - pace.reserved:
-        return Refuse("daily budget")
-    if sent_today >= pace.daily_budget:
-        return Hold(next_midnight(now), "daily budget")
     return None
+
+
+def _within_budget(pace: Pace, priority: Priority, told: Told, now: datetime) -> Hold | None:
+    ours = None if pace.daily_budget is None else pace.daily_budget - told.today
+    left = min((each for each in (ours, told.left) if each is not None), default=None)
+    needed = 1 if priority is Priority.URGENT else pace.reserved + 1
+    if left is None or left >= needed:
+        return None
+    return Hold(next_midnight(now), "daily budget", kept_back=True)
 
 
 def too_old(priority: Priority, created_at: datetime, now: datetime) -> bool:

@@ -251,8 +251,8 @@ def test_a_resumed_run_counts_from_its_last_ending(store: Store, clock: FakeCloc
     ]  # fmt: skip
 
 
-def test_a_refused_epoch_is_counted_by_the_next_one(store: Store, clock: FakeClock) -> None:
-    """A budget drops epochs; the first one of the next day says how many it stands for."""
+def test_an_epoch_kept_back_by_a_budget_stands_for_those_it_replaced(store: Store, clock: FakeClock) -> None:
+    """A spent day keeps epochs back; the first one of the next day says how many it stands for."""
     kakao = RecordingNotifier("kakao", Pace(daily_budget=1))
     desk = Desk(store, clock, kakao)
     for number in range(3):
@@ -263,23 +263,6 @@ def test_a_refused_epoch_is_counted_by_the_next_one(store: Store, clock: FakeClo
     desk.wait(kakao, 1)
 
     assert [each.skipped for each in kakao.sent] == [0, 2]
-
-
-def test_a_refused_checkpoint_is_told_as_a_number(store: Store, clock: FakeClock) -> None:
-    """What a budget drops is told with the next success, in the message's facts."""
-    kakao = RecordingNotifier("kakao", Pace(daily_budget=1))
-    desk = Desk(store, clock, kakao)
-    for number in range(3):
-        desk.record(checkpoint(number))
-        desk.wait(kakao, 1)
-    clock.advance(86_400)
-    desk.record(alert(), alert())
-    desk.wait(kakao, 1)
-    clock.advance(86_400)
-    desk.wait(kakao, 1)
-
-    told = [[fact.value for fact in each.message.facts if fact.label == "Messages left out"] for each in kakao.sent]
-    assert told == [[], ["2"], []]
 
 
 def test_what_delivery_says_of_itself_is_in_the_peoples_language(store: Store, clock: FakeClock) -> None:

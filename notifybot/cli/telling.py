@@ -12,6 +12,7 @@ from notifybot.cli.state import database, open_store
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.delivery.build import notifiers_from
+from notifybot.delivery.shaped import renderer_of
 from notifybot.errors import DeliveryError, PermanentError
 from notifybot.events import Event
 from notifybot.model import Message
@@ -62,9 +63,9 @@ class Teller:
         self._memories = [_Memory(each) for each in memories]
         self._clock = clock
 
-    def render(self, event: Event) -> Message:
-        """The message that all of them are given."""
-        return self._renderer.render(event, link=self._link)
+    def render(self, event: Event, notifier: Notifier) -> Message:
+        """The message that a notifier is given, in its language."""
+        return renderer_of(notifier, self._renderer).render(event, link=self._link)
 
     def tell(self, events: Sequence[Event]) -> Iterator[Answer]:
         """Tell every event to every notifier that wants it, no faster than its pace; answers come as they are known.
@@ -81,7 +82,7 @@ class Teller:
                 if number:
                     self._clock.wait(threading.Event(), notifier.pace.gap_s)
                 try:
-                    notifier.send(Envelope(event=event, message=self.render(event), memory=memory))
+                    notifier.send(Envelope(event=event, message=self.render(event, notifier), memory=memory))
                 except DeliveryError as error:
                     usable = not (isinstance(error, PermanentError) and error.setup)
                     yield Answer(notifier.name, event, error=redact(str(error)))

@@ -8,22 +8,26 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
 from random import Random
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from notifybot import retry
 from notifybot.clock import SYSTEM, Clock
+from notifybot.delivery.digest import digest_of
+from notifybot.delivery.shaped import left_today, renderer_of, show_state
 from notifybot.delivery.words import words_in
 from notifybot.errors import PermanentError, StoreError, TemporaryError
-from notifybot.events import AlertRaised, Event
+from notifybot.events import AlertRaised, EpochFinished, Event
 from notifybot.model import Fact, Message, Severity, uuid7
 from notifybot.notifiers.base import Envelope, Notifier
-from notifybot.policy import Hold, Priority, Refuse, admit, day_start, is_news, too_old
+from notifybot.policy import KST, Hold, Priority, Refuse, Told, admit, day_start, too_old, wants
 from notifybot.redaction import redact
 from notifybot.rendering import Renderer
-from notifybot.store import pruning, runs
+from notifybot.store import kept, pruning, runs
+from notifybot.store.kept import Kept
 from notifybot.store.outbox import Delivery, Outbox
 
 log = logging.getLogger("notifybot")
+Done = TypeVar("Done")
 
 LEASE_S = 120.0  # longer than the slowest send: KakaoTalk may refresh, resend and fall back, 15 s each
 _UNEXPECTED_TRIES = 5
@@ -45,6 +49,7 @@ class _Lane:
     """What a process remembers of one notifier between passes: when it may be tried again."""
 
     notifier: Notifier
+    renderer: Renderer
     blocked_until_s: float = 0.0
     failures: list[float] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
@@ -64,8 +69,8 @@ class Dispatcher:
         link_of: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         self.outbox = outbox
-        self._lanes = {each.key: _Lane(each) for each in notifiers}
-        self._renderer = renderer
+        self._lanes = {each.key: _Lane(each, renderer_of(each, renderer)) for each in notifiers}
+        self._language = renderer.language
         self._clock = clock
         self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
         self._link_of = link_of
@@ -86,8 +91,14 @@ class Dispatcher:
         delivery = self.outbox.claim(key, lease_s=LEASE_S, fold=lane.notifier.pace.folds)
         if delivery is None:
             return Outcome.IDLE
-        verdict = self._admit(lane, delivery)
+        told = self._told(lane, delivery)
+        if told.kept_back and kept.let_go_of_start(self.outbox, delivery):
+            return Outcome.DROPPED
+        verdict = admit(lane.notifier.pace, delivery.event, told, now=self._clock.now())
         match verdict:
+            case Hold(kept_back=True):
+                kept.keep(self.outbox, delivery, verdict.until, verdict.why)
+                return Outcome.HELD
             case Hold():
                 self.outbox.mark_retry(delivery, verdict.until, verdict.why, counted=False)
                 return Outcome.HELD
@@ -95,7 +106,7 @@ class Dispatcher:
                 self._mark(lambda: self.outbox.mark_dropped(delivery, verdict.why))
                 return Outcome.DROPPED
             case None:
-                return self._send(lane, delivery)
+                return self._send(lane, delivery, self._gather(lane, delivery) if told.kept_back else None)
             case _:
                 assert_never(verdict)
 
@@ -116,48 +127,64 @@ class Dispatcher:
         for lane in self._lanes.values():
             lane.notifier.close()
 
-    def _admit(self, lane: _Lane, delivery: Delivery) -> Hold | Refuse | None:
-        pace, now = lane.notifier.pace, self._clock.now()
-        last = sent = None
-        if pace.progress_gap_s and is_news(delivery.event):
-            last = self.outbox.last_news_at(delivery.notifier, delivery.event)
-        if pace.daily_budget is not None:
-            sent = self.outbox.sent_since(delivery.notifier, day_start(now))
-        return admit(pace, delivery.priority, now=now, last_news_at=last, sent_today=sent or 0)
+    def _told(self, lane: _Lane, delivery: Delivery) -> Told:
+        """What the pace needs to know; a notifier that has no use for a figure is not held up for it."""
+        pace, event, key = lane.notifier.pace, delivery.event, delivery.notifier
+        left = left_today(lane.notifier)
+        counts = pace.step > 1 and isinstance(event, EpochFinished)
+        return Told(
+            last_news_at=self.outbox.last_news_at(key, event) if pace.gap_after(event) else None,
+            last_done=kept.last_done(self.outbox, key, event.run.id) if counts else 0,
+            today=self.outbox.sent_since(key, day_start(self._clock.now())) if pace.daily_budget is not None else 0,
+            left=left,
+            kept_back=(pace.may_keep_back or left is not None) and kept.is_kept(self.outbox, delivery),
+        )
 
-    def _send(self, lane: _Lane, delivery: Delivery) -> Outcome:
-        event = delivery.event
-        message = self._message(delivery)
-        memory = self.outbox.store.memory(delivery.notifier)
-        envelope = Envelope(event, message, memory, delivery.attempts, delivery.skipped)
+    def _gather(self, lane: _Lane, delivery: Delivery) -> Kept:
+        return kept.gather(self.outbox, delivery, fold=lane.notifier.pace.folds)
+
+    def _send(self, lane: _Lane, delivery: Delivery, together: Kept | None) -> Outcome:
+        """Send a delivery; `together` with others where it was kept back, be it alone in that."""
         try:
-            lane.notifier.send(envelope)
+            lane.notifier.send(self._envelope(lane, delivery, together))
         except TemporaryError as error:
-            return self._later(lane, delivery, error)
+            return self._later(lane, delivery, together, error)
         except PermanentError as error:
-            return self._never(lane, delivery, redact(str(error)))
+            return self._never(lane, delivery, together, redact(str(error)))
         except Exception as error:  # a plugin may raise anything; its lane must go on
             log.debug("%s raised while sending", delivery.notifier, exc_info=True)
             text = redact(f"{type(error).__name__}: {error}")
             if delivery.attempts + 1 >= _UNEXPECTED_TRIES:
-                return self._never(lane, delivery, text)
-            return self._later(lane, delivery, TemporaryError(text, ambiguous=True))
+                return self._never(lane, delivery, together, text)
+            return self._later(lane, delivery, together, TemporaryError(text, ambiguous=True))
         lane.failures.clear()
         lane.blocked_until_s = self._clock.monotonic() + lane.notifier.pace.gap_s
+        if together:
+            self._mark(lambda: kept.tell(self.outbox, together))
         self._mark(lambda: self.outbox.mark_sent(delivery))
+        if together and together.ids:
+            self._show(lane, together)
         return Outcome.SENT
 
-    def _message(self, delivery: Delivery) -> Message:
-        """The message about an event; what was dropped for want of space or budget is told with it."""
-        event = delivery.event
-        message = self._renderer.render(event, link=self._link_of(event.run.id), skipped=delivery.skipped)
-        if not delivery.untold:
-            return message
-        words = words_in(message.language)
-        left_out = Fact(words.left_out, words.count.format(number=delivery.untold))
-        return replace(message, facts=(*message.facts, left_out))
+    def _show(self, lane: _Lane, together: Kept) -> None:
+        """What a notifier shows of the runs has stood still as long as they were kept back."""
+        memory = self.outbox.store.memory(lane.notifier.key)
+        for event in together.states:
+            message = lane.renderer.render(event, link=self._link_of(event.run.id))
+            show_state(lane.notifier, Envelope(event, message, memory))
 
-    def _mark(self, mark: Callable[[], bool]) -> bool:
+    def _envelope(self, lane: _Lane, delivery: Delivery, together: Kept | None) -> Envelope:
+        event, skipped = delivery.event, delivery.skipped
+        if together and together.ids:
+            quiet = lane.notifier.pace.chosen.quiet
+            zone, now = quiet.zone if quiet else KST, self._clock.now()
+            event, skipped = digest_of(event, together, lane.renderer, now=now, zone=zone), 0
+        link = self._link_of(delivery.event.run.id)  # of a digest, the page of one of its runs
+        message = lane.renderer.render(event, link=link, skipped=skipped)
+        memory = self.outbox.store.memory(delivery.notifier)
+        return Envelope(event, _owning_up(message, delivery.untold), memory, delivery.attempts, skipped)
+
+    def _mark(self, mark: Callable[[], Done]) -> Done:
         """Mark a delivery, in a full database after making room: what was sent must not be sent again for that."""
         try:
             return mark()
@@ -166,22 +193,29 @@ class Dispatcher:
                 raise
             return mark()
 
-    def _later(self, lane: _Lane, delivery: Delivery, error: TemporaryError) -> Outcome:
+    def _later(self, lane: _Lane, delivery: Delivery, together: Kept | None, error: TemporaryError) -> Outcome:
         now_s, now = self._clock.monotonic(), self._clock.now()
-        if too_old(delivery.priority, delivery.created_at, now):
-            return self._never(lane, delivery, f"not delivered within a day: {redact(str(error))}")
+        why = redact(str(error))
+        if together is None and too_old(delivery.priority, delivery.created_at, now):
+            return self._never(lane, delivery, together, f"not delivered within a day: {why}")
         if not lane.failures:
-            log.warning("%s cannot be reached now, messages wait: %s", lane.notifier.name, redact(str(error)))
+            log.warning("%s cannot be reached now, messages wait: %s", lane.notifier.name, why)
         lane.failures = [*lane.failures[-retry.TRIES_AN_HOUR * 2 :], now_s]
         wait = retry.delay_s(lane.failures, now_s, error, self._rng)
         lane.blocked_until_s = now_s + wait
-        due_at, why = now + timedelta(seconds=wait), redact(str(error))
-        self._mark(lambda: self.outbox.mark_retry(delivery, due_at, why, counted=error.ambiguous))
+        due_at, counted = now + timedelta(seconds=wait), error.ambiguous
+        if together is None:
+            self._mark(lambda: self.outbox.mark_retry(delivery, due_at, why, counted=counted))
+        else:
+            self._mark(lambda: kept.release(self.outbox, together))
+            self._mark(lambda: kept.keep(self.outbox, delivery, due_at, why, counted=counted))
         return Outcome.RETRY
 
-    def _never(self, lane: _Lane, delivery: Delivery, why: str) -> Outcome:
+    def _never(self, lane: _Lane, delivery: Delivery, together: Kept | None, why: str) -> Outcome:
         lane.failures.clear()
         lane.blocked_until_s = self._clock.monotonic() + lane.notifier.pace.gap_s
+        if together:
+            self._mark(lambda: kept.bury(self.outbox, together, why))
         if self._mark(lambda: self.outbox.mark_dead(delivery, why)):
             log.error("%s did not take a message (%s): %s", lane.notifier.name, delivery.event.kind, why)
             self._tell_elsewhere(lane, delivery.event, why)
@@ -189,14 +223,23 @@ class Dispatcher:
 
     def _tell_elsewhere(self, lane: _Lane, event: Event, why: str) -> None:
         """A dead letter is told on the other notifiers, once per reason; never a dead letter about a dead letter."""
-        others = [key for key in self._lanes if key != lane.notifier.key]
+        others = [each for key, each in self._lanes.items() if key != lane.notifier.key]
         about_delivery = isinstance(event, AlertRaised) and event.about == "delivery"
         if not others or about_delivery or why in lane.told:
             return
         lane.told.add(why)
-        now, words = self._clock.now(), words_in(self._renderer.language)
+        now, words = self._clock.now(), words_in(self._language)
         alert = AlertRaised(
             id=uuid7(now.timestamp()), run=event.run, at=now, title=words.not_taken.format(name=lane.notifier.name),
             text=why, severity=Severity.WARNING, about="delivery", progress=event.progress,
         )  # fmt: skip
-        runs.record(self.outbox.store, alert, [(key, Priority.URGENT) for key in others])
+        routes = [(each.notifier.key, Priority.URGENT) for each in others if wants(each.notifier.pace, alert)]
+        runs.record(self.outbox.store, alert, routes)
+
+
+def _owning_up(message: Message, untold: int) -> Message:
+    """The message with what was dropped for want of space, which is told with it."""
+    if not untold:
+        return message
+    words = words_in(message.language)
+    return replace(message, facts=(*message.facts, Fact(words.left_out, words.count.format(number=untold))))

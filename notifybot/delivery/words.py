@@ -9,16 +9,54 @@ from notifybot.model import Language
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """One language's words. `not_taken` and `count` are format strings."""
+    """One language's words. `kinds` name events by the number; what holds braces is a format string."""
 
     not_taken: str
     left_out: str
     count: str
+    kept_back: str
+    runs: str
+    more: str
+    kinds: dict[str, str]
 
 
 _WORDS = {
-    Language.EN: Words(not_taken="{name} did not take a message", left_out="Messages left out", count="{number}"),
-    Language.KO: Words(not_taken="{name}에 알림을 보내지 못했습니다", left_out="생략된 알림", count="{number}건"),
+    Language.EN: Words(
+        not_taken="{name} did not take a message",
+        left_out="Messages left out",
+        count="{number}",
+        kept_back="{number} updates kept for you",
+        runs="{number} runs",
+        more="… and {number} earlier",
+        kinds={
+            "run_started": "starts",
+            "epoch_finished": "epochs",
+            "checkpoint_saved": "checkpoints",
+            "alert_raised": "alerts",
+            "run_ended": "endings",
+            "run_stalled": "stalls",
+            "run_lost": "losses of contact",
+            "run_recovered": "recoveries",
+        },
+    ),
+    Language.KO: Words(
+        not_taken="{name}에 알림을 보내지 못했습니다",
+        left_out="생략된 알림",
+        count="{number}건",
+        kept_back="모아 둔 알림 {number}건",
+        runs="실행 {number}개",
+        more="… 이전 {number}건 더 있음",
+        kinds={
+            "run_started": "시작",
+            "epoch_finished": "에포크",
+            "checkpoint_saved": "체크포인트",
+            "alert_raised": "경고",
+            "run_ended": "종료",
+            "run_stalled": "멈춤",
+            "run_lost": "연결 끊김",
+            "run_recovered": "복구",
+        },
+    ),
 }
 
 

@@ -16,6 +16,8 @@ log = logging.getLogger("notifybot")
 
 _IDLE_S = 30.0
 _PAUSE_S = 0.5  # after the database was busy
+_HOPELESS_S = 120.0  # nobody waits that long for what quiet hours or a spent day keep back
+_STUCK_S = 5.0  # between looks at what the recorder holds, while a notifier cannot be reached
 
 
 class Worker:
@@ -52,8 +54,9 @@ class Worker:
             self._recorder.settle()
         if not self._lanes:
             self._keep()  # nobody else comes by
-        for lane in self._lanes.values():
-            lane.idle.clear()
+        for key, lane in self._lanes.items():
+            if not self._dispatcher.stuck(key):
+                lane.idle.clear()
         self.wake()
         lanes = [lane for lane in self._lanes.values() if lane.alive]
         return all(self._clock.wait(lane.idle, max(0.0, ends_at_s - self._clock.monotonic())) for lane in lanes)
@@ -79,17 +82,19 @@ class Worker:
             except StoreError as error:
                 log.debug("the outbox could not be used: %s", error)
                 pause_s = _PAUSE_S
-            if pause_s is None or self._dispatcher.stuck(key):
+            if pause_s is None or pause_s > _HOPELESS_S or self._dispatcher.stuck(key):
                 lane.idle.set()  # nothing can be sent now, whoever waits
-            if pause_s is None or pause_s > 0:
-                self._clock.wait(
-                    lane.woken if pause_s is None else self._bell(lane, pause_s),
-                    _IDLE_S if pause_s is None else pause_s,
-                )
+            if pause_s is None:
+                self._clock.wait(lane.woken, _IDLE_S)
+            elif pause_s > 0:
+                self._rest(key, lane, pause_s)
 
-    def _bell(self, lane: _LaneThread, pause_s: float) -> threading.Event:
-        """Within a gap between two messages only the end wakes; new work would have to wait all the same."""
-        return self._stopping if pause_s < 1.0 else lane.woken
+    def _rest(self, key: str, lane: _LaneThread, pause_s: float) -> None:
+        """Within a gap between two messages, or between two tries, only the end wakes: new work has to wait as well."""
+        if self._dispatcher.stuck(key):
+            self._clock.wait(self._stopping, min(pause_s, _STUCK_S))
+        else:
+            self._clock.wait(self._stopping if pause_s < 1.0 else lane.woken, pause_s)
 
     def _pass(self, key: str) -> float | None:
         """Send until nothing is due; return seconds until more may be, None when nothing waits."""

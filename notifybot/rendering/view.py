@@ -17,6 +17,7 @@ from notifybot.events import (
     RunStarted,
 )
 from notifybot.model import Checkpoint, Fact, Host, Language, MetricRow, Param, Progress
+from notifybot.policy import severity_of
 from notifybot.redaction import redact
 from notifybot.rendering.lines import (
     lost_work,
@@ -30,7 +31,7 @@ from notifybot.rendering.lines import (
 from notifybot.rendering.numbers import about, duration, number, percent, progress_bar, size
 from notifybot.rendering.table import best_line, changes_line, metric_rows, values_line
 from notifybot.rendering.text import clean, one_line, shorten, shorten_path
-from notifybot.rendering.words import LABELS, epoch_name, position, severity_of, status_word
+from notifybot.rendering.words import LABELS, epoch_name, position, status_word
 
 LIMIT_NAME = 48  # leaves a brief of 200 characters room for what happened
 LIMIT_CODE = 8000

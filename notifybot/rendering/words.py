@@ -15,7 +15,7 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
-from notifybot.model import Language, Progress, Severity, Status
+from notifybot.model import Language, Progress, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,6 @@ _STATUSES: dict[Language, dict[str, str]] = {
     },
 }
 _EPOCH = {Language.EN: "epoch", Language.KO: "에포크"}
-_ENDINGS = {
-    Status.FINISHED: Severity.SUCCESS,
-    Status.INTERRUPTED: Severity.WARNING,
-    Status.FAILED: Severity.ERROR,
-    Status.LOST: Severity.ERROR,
-}
 
 
 def status_word(event: Event, language: Language) -> str:
@@ -78,25 +72,6 @@ def _status(event: Event) -> str:
             return "alert"
         case RunStarted() | EpochFinished() | CheckpointSaved():
             return Status.RUNNING
-
-
-def severity_of(event: Event) -> Severity:
-    """Return how much a person should care about `event`."""
-    match event:
-        case AlertRaised():
-            return event.severity
-        case RunEnded():
-            return _ENDINGS.get(event.status, Severity.INFO)
-        case RunLost():
-            return Severity.ERROR
-        case RunStalled():
-            return Severity.WARNING
-        case RunRecovered():
-            return Severity.SUCCESS
-        case EpochFinished():
-            return Severity.SUCCESS if event.new_best else Severity.INFO
-        case RunStarted() | CheckpointSaved():
-            return Severity.INFO
 
 
 def epoch_name(epoch: int, language: Language) -> str:

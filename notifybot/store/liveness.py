@@ -13,6 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 from notifybot.events import EPOCH_FINISHED, EpochFinished, from_json
 from notifybot.model import RunRef, Status
 from notifybot.store.claims import count_pruned
+from notifybot.store.kept import KEPT
 from notifybot.store.runs import RunRow, row_to_run
 from notifybot.store.schema import deliveries, events, runs, ticks
 
@@ -139,10 +140,13 @@ def last_ticks(connection: Connection) -> dict[str, datetime]:
 def oldest_waiting(connection: Connection, now: datetime) -> datetime | None:
     """When the delivery that has waited longest was put; None when nothing waits.
 
-    One that is put off for longer than any retry is held by its notifier's budget, not stuck, and does not count.
+    One that is put off for longer than any retry is held by its notifier's budget, not stuck, and does not count; one
+    that was kept back has waited from the moment on at which it may be told.
     """
     soon = now + timedelta(seconds=_LONGEST_RETRY_S)
-    query = select(func.min(deliveries.c.created_at, type_=deliveries.c.created_at.type)).where(
+    kept = deliveries.c.error.startswith(KEPT, autoescape=True)
+    since = case((kept, deliveries.c.due_at), else_=deliveries.c.created_at)
+    query = select(func.min(since, type_=deliveries.c.created_at.type)).where(
         deliveries.c.state == "pending", deliveries.c.due_at <= soon
     )
     found: datetime | None = connection.execute(query).scalar()

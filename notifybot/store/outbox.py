@@ -247,10 +247,9 @@ class Outbox:
             return [DeadLetter(*row) for row in connection.execute(query)]
 
     def sent_since(self, notifier: str, moment: datetime) -> int:
-        """How many messages this notifier delivered since `moment`."""
-        query = select(func.count()).where(
-            deliveries.c.notifier == notifier, deliveries.c.state == "sent", deliveries.c.done_at >= moment
-        )
+        """How many messages this notifier delivered since `moment`; what was told within another is none of its own."""
+        sent = and_(deliveries.c.state == "sent", deliveries.c.error == "", deliveries.c.done_at >= moment)
+        query = select(func.count()).where(deliveries.c.notifier == notifier, sent)
         with self.store.transaction() as connection:
             return connection.execute(query).scalar() or 0
 

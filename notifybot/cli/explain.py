@@ -1,0 +1,208 @@
+"""`notifybot test --explain`: for each kind of event, who is told of it now, who later, who never, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import NamedTuple
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from notifybot.cli.samples import endings, samples
+from notifybot.cli.state import database, open_store
+from notifybot.clock import Clock
+from notifybot.config import Config
+from notifybot.delivery.shaped import left_today
+from notifybot.events import AlertRaised, Event, RunEnded
+from notifybot.model import Language, Severity
+from notifybot.notifiers.base import Notifier
+from notifybot.policy import KST, Hold, Pace, Priority, Told, Unwanted, admit, day_start, priority_of, unwanted
+from notifybot.preferences import names
+from notifybot.rendering.numbers import about
+from notifybot.store.outbox import Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What the table says in one language; what holds braces is a format string."""
+
+    headings: tuple[str, str, str]
+    fates: dict[str, str]
+    unwanted: dict[Unwanted, str]
+    until: str
+    every_epochs: str
+    every_time: str
+    not_in_quiet: str
+    also_in_quiet: str
+    budget: str
+    at_once: str
+    today: str
+    nobody: str
+
+
+_WORDS = {
+    Language.EN: _Words(
+        headings=("Event", "Told", "When and why"),
+        fates={"now": "yes", "later": "later", "never": "no"},
+        unwanted={
+            Unwanted.ROUTE: "the run is not among its `projects` or `runs`",
+            Unwanted.KIND: "not in its `events`",
+            Unwanted.SEVERITY: "below its `min_severity`",
+            Unwanted.CHECKPOINT: "few messages a day: add it to `events`",
+        },
+        until="at {at}, with all that waits ({why})",
+        every_epochs="every {} epochs",
+        every_time="at most every {}",
+        not_in_quiet="waits in quiet hours",
+        also_in_quiet="also in quiet hours",
+        budget="up to {} a day",
+        at_once="at once",
+        today="{} of {} left today",
+        nobody="By the settings nobody is told of this. Why: notifybot test --explain",
+    ),
+    Language.KO: _Words(
+        headings=("이벤트", "알림", "시점과 이유"),
+        fates={"now": "보냄", "later": "나중에", "never": "안 보냄"},
+        unwanted={
+            Unwanted.ROUTE: "`projects`나 `runs`에 해당하지 않음",
+            Unwanted.KIND: "`events`에 없음",
+            Unwanted.SEVERITY: "`min_severity`보다 낮음",
+            Unwanted.CHECKPOINT: "하루 건수가 적음: 받으려면 `events`에 추가",
+        },
+        until="{at}에 모아서 보냄 ({why})",
+        every_epochs="{}에포크마다",
+        every_time="최소 {} 간격",
+        not_in_quiet="방해 금지 시간에는 기다림",
+        also_in_quiet="방해 금지 시간에도 보냄",
+        budget="하루 {}건까지",
+        at_once="즉시",
+        today="오늘 {1}건 중 {0}건 남음",
+        nobody="설정에 따라 이 알림을 받는 곳이 없습니다. 이유 보기: notifybot test --explain",
+    ),
+}
+_WHY = {
+    Language.EN: {"quiet hours": "quiet hours", "daily budget": "none left today"},
+    Language.KO: {"quiet hours": "방해 금지 시간", "daily budget": "오늘 건수 소진"},
+}
+_STYLES = {"now": "green", "later": "yellow", "never": "dim"}
+
+
+class Fate(NamedTuple):
+    """What becomes of an event at one notifier: "now", "later" or "never", and why, in words."""
+
+    when: str
+    why: str
+
+
+def show(config: Config, notifiers: Sequence[Notifier], *, kind: str, clock: Clock) -> None:
+    """Print a table for each notifier. Nothing is sent; the day's count is read where there is a database."""
+    now, console = clock.now(), Console(highlight=False)
+    events = [each for each in examples(config, now) if kind in ("", each.kind)]
+    for notifier in notifiers:
+        pace, told = notifier.pace, _told(config, notifier, now)
+        rows = merged((each, fate_of(pace, each, told, now, config.lang)) for each in events)
+        console.print(Text(notifier.name, style="bold"), Text(summary(pace, told, config.lang), style="dim"), sep="  ")
+        console.print(_table(rows, _WORDS[config.lang]))
+
+
+def nobody_in(language: Language) -> str:
+    """What to say where no notifier is told of an event."""
+    return _WORDS[language].nobody
+
+
+def examples(config: Config, now: datetime) -> Iterator[Event]:
+    """One event of each kind, and of those with a detail (a status, a severity), one of each."""
+    for event in samples(config.lang, now, project=config.project):
+        match event:
+            case AlertRaised():
+                yield from (replace(event, severity=each) for each in Severity)
+            case RunEnded():
+                yield from (replace(each, run=event.run) for each in endings(config.lang, now, project=config.project))
+            case _:
+                yield event
+
+
+def fate_of(pace: Pace, event: Event, told: Told, now: datetime, language: Language) -> Fate:
+    """What becomes of an event that happens now, and of others of its kind at other times."""
+    words = _WORDS[language]
+    reason = unwanted(pace, event)
+    if reason is not None:
+        return Fate("never", words.unwanted[reason])
+    verdict = admit(pace, event, replace(told, kept_back=True), now=now)  # whatever was told of other epochs
+    if isinstance(verdict, Hold):
+        zone = pace.chosen.quiet.zone if pace.chosen.quiet else KST
+        at = f"{verdict.until.astimezone(zone):%H:%M}"
+        return Fate("later", words.until.format(why=_WHY[language][verdict.why], at=at))
+    return Fate("now", ", ".join(_rules(pace, event, language)) or words.at_once)
+
+
+def _rules(pace: Pace, event: Event, language: Language) -> Iterator[str]:
+    words, quiet = _WORDS[language], pace.chosen.quiet
+    gap_s = pace.gap_after(event)
+    if event.kind == "epoch_finished" and pace.step > 1:
+        yield words.every_epochs.format(pace.step)
+    elif gap_s:
+        yield words.every_time.format(about(gap_s, language))
+    if quiet is not None and quiet.start != quiet.end:
+        yield words.also_in_quiet if names(pace.chosen.quiet_lets, event) else words.not_in_quiet
+    if pace.daily_budget is not None:
+        kept_for_urgent = 0 if priority_of(event) is Priority.URGENT else pace.reserved
+        yield words.budget.format(pace.daily_budget - kept_for_urgent)
+
+
+def merged(rows: Iterable[tuple[Event, Fate]]) -> list[tuple[str, Fate]]:
+    """Name each row; details of a kind that all fare alike are one row, under the kind's own name."""
+    by_kind: dict[str, dict[str, Fate]] = {}
+    for event, fate in rows:
+        by_kind.setdefault(event.kind, {})[_named(event)] = fate
+    merged: list[tuple[str, Fate]] = []
+    for kind, fates in by_kind.items():
+        alike = len(set(fates.values())) == 1
+        merged += [(kind, next(iter(fates.values())))] if alike else list(fates.items())
+    return merged
+
+
+def _named(event: Event) -> str:
+    match event:
+        case AlertRaised():
+            return f"{event.kind}:{event.severity}"
+        case RunEnded():
+            return f"{event.kind}:{event.status}"
+        case _:
+            return event.kind
+
+
+def summary(pace: Pace, told: Told, language: Language) -> str:
+    """The settings of a notifier in one line, as they are written, and what is left of its day."""
+    chosen, parts = pace.chosen, []
+    if chosen.every is not None:
+        parts.append(f"every = {chosen.every}")
+    if chosen.quiet is not None:
+        parts.append(f"quiet = {chosen.quiet}")
+    if chosen.lang is not None:
+        parts.append(f"lang = {chosen.lang}")
+    if pace.daily_budget is not None:
+        ours = max(pace.daily_budget - told.today, 0)
+        left = ours if told.left is None else min(ours, told.left)
+        parts.append(_WORDS[language].today.format(left, pace.daily_budget))
+    return " · ".join(parts)
+
+
+def _told(config: Config, notifier: Notifier, now: datetime) -> Told:
+    left = left_today(notifier)
+    if notifier.pace.daily_budget is None or not database(config).exists():
+        return Told(left=left)
+    with open_store(database(config)) as store:
+        return Told(today=Outbox(store).sent_since(notifier.key, day_start(now)), left=left)
+
+
+def _table(rows: Iterable[tuple[str, Fate]], words: _Words) -> Table:
+    table = Table(*words.headings, box=SIMPLE_HEAD, pad_edge=False)
+    for name, fate in rows:
+        style = _STYLES[fate.when]
+        table.add_row(Text(name), Text(words.fates[fate.when], style=style), Text(fate.why, style=style))
+    return table

@@ -1,0 +1,60 @@
+"""One message for all that was kept back: how many of each kind, what was urgent, and the newest epoch. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, tzinfo
+
+from notifybot.delivery.words import Words, words_in
+from notifybot.events import KINDS, AlertRaised, Event
+from notifybot.model import Progress, RunRef, Severity
+from notifybot.policy import severity_of
+from notifybot.rendering import Renderer
+from notifybot.store.kept import Kept
+
+LIMIT_TEXT = 1400  # characters: an alert's text is cut at 1,500
+_ROOM_FOR_MORE = 30
+
+
+def digest_of(event: Event, kept: Kept, renderer: Renderer, *, now: datetime, zone: tzinfo) -> AlertRaised:
+    """An alert that tells of `event` and all that was kept back with it; moments by the clock of `zone`.
+
+    It has the event's id, so that a repeat is known by it. About one run, it comes with that run's newest figures.
+    """
+    words = words_in(renderer.language)
+    total = sum(kept.counts.values())
+    severities = [severity_of(each) for each in kept.urgent]
+    return AlertRaised(
+        id=event.id,
+        run=_run(event, kept, words),
+        at=now,
+        title=words.kept_back.format(number=total),
+        text=_text(kept, renderer, words, zone),
+        severity=max(severities, key=lambda each: each.rank, default=Severity.INFO),
+        about="delivery",
+        progress=kept.epoch.progress if kept.epoch and len(kept.runs) == 1 else Progress(),
+    )
+
+
+def _run(event: Event, kept: Kept, words: Words) -> RunRef:
+    """The run itself; of several, a name for them all."""
+    if len(kept.runs) == 1:
+        return event.run
+    name = words.runs.format(number=len(kept.runs))
+    return RunRef(id=f"digest-{event.id}", name=name, project=event.run.project)
+
+
+def _text(kept: Kept, renderer: Renderer, words: Words, zone: tzinfo) -> str:
+    """The numbers, then the newest epoch, then what was urgent, the latest first; as many as there is room for."""
+    counts = [f"{words.kinds[kind]} {kept.counts[kind]}" for kind in KINDS if kind in kept.counts]
+    lines = [" · ".join(counts)]
+    if kept.epoch is not None:
+        lines.append(renderer.render(kept.epoch).title)
+    left, untold = LIMIT_TEXT - sum(map(len, lines)), len(kept.urgent) + kept.more_urgent
+    for each in reversed(kept.urgent):
+        line = f"{each.at.astimezone(zone):%H:%M} {renderer.render(each).title}"
+        left -= len(line) + 1
+        if left < _ROOM_FOR_MORE:
+            break
+        lines.append(line)
+        untold -= 1
+    return "\n".join((*lines, words.more.format(number=untold)) if untold else lines)

@@ -1,0 +1,108 @@
+"""A notifier as people want it: its own pace bent by what they chose, and its messages in their language."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from notifybot.config import Config, explain
+from notifybot.errors import ConfigError, DeliveryError, NotifybotError
+from notifybot.notifiers.base import Envelope, Notifier
+from notifybot.policy import Pace
+from notifybot.preferences import NOTIFIERS, UNCHANGED, Preferences
+from notifybot.rendering import Renderer
+
+PROGRAMS = ("webhook",)  # read all that comes, at any hour, unless a table of their own says otherwise
+
+
+class Shaped:
+    """Stands for a notifier wherever events are routed and sent. `renderer` speaks the language chosen for it."""
+
+    def __init__(self, notifier: Notifier, chosen: Preferences, renderer: Renderer | None = None) -> None:
+        self._notifier = notifier
+        self._chosen = chosen
+        self.renderer = renderer
+
+    @property
+    def name(self) -> str:
+        return self._notifier.name
+
+    @property
+    def key(self) -> str:
+        return self._notifier.key
+
+    @property
+    def pace(self) -> Pace:
+        return self._notifier.pace.shaped(self._chosen)
+
+    @property
+    def left_today(self) -> int | None:
+        return left_today(self._notifier)
+
+    def send(self, envelope: Envelope) -> None:
+        self._notifier.send(envelope)
+
+    def show_state(self, envelope: Envelope) -> None:
+        show_state(self._notifier, envelope)
+
+    def close(self) -> None:
+        self._notifier.close()
+
+
+def shaped(notifiers: Iterable[Notifier], config: Config) -> list[Notifier]:
+    """The notifiers as the settings want them; what nothing was chosen for comes back as it is."""
+    return [_shape(each, config) for each in notifiers]
+
+
+def speaking(config: Config, name: str) -> Config:
+    """The settings for one notifier: in the language chosen for it."""
+    lang = config.notifiers.of(name).lang
+    return config.model_copy(update={"lang": lang}) if lang else config
+
+
+def refuse_strangers(config: Config, notifiers: Iterable[Notifier]) -> None:
+    """Raise ConfigError for settings of a notifier that is neither there nor one of ours."""
+    known = {*NOTIFIERS, *(each.name for each in notifiers)}
+    strangers = [name for name in config.notifiers.names if name not in known]
+    if strangers:
+        source = next(origin for key, origin, _ in explain(config) if key == "notifiers")
+        there = ", ".join(sorted(known))
+        raise ConfigError(f"notifiers.{strangers[0]} ({source}): no notifier has this name; there are {there}")
+
+
+def _shape(notifier: Notifier, config: Config) -> Notifier:
+    chosen = config.notifiers.of(notifier.name)
+    if notifier.name not in PROGRAMS:
+        chosen = chosen.or_else(config.every, config.quiet)
+    if chosen == UNCHANGED:
+        return notifier
+    return Shaped(notifier, chosen, Renderer(chosen.lang, config.templates_dir) if chosen.lang else None)
+
+
+def left_today(notifier: Notifier) -> int | None:
+    """How many more messages a notifier's service takes today; None where it cannot say.
+
+    It says so by an attribute of this name, as KakaoTalk does: other jobs send from the same account.
+    """
+    try:
+        left: int | None = getattr(notifier, "left_today", None)
+    except (NotifybotError, OSError, ValueError):  # not signed in, or no receiver chosen: sending tells why
+        return None
+    return left
+
+
+def show_state(notifier: Notifier, envelope: Envelope) -> None:
+    """Bring what a notifier shows of a run to where the event belongs, without telling anybody.
+
+    It can by a method of this name, as Slack's bot does with the root message of a run; others show nothing.
+    A fault is let be: the next event of the run shows as much.
+    """
+    show: Callable[[Envelope], object] | None = getattr(notifier, "show_state", None)
+    if show is not None:
+        with suppress(DeliveryError):
+            show(envelope)
+
+
+def renderer_of(notifier: Notifier, others: Renderer) -> Renderer:
+    """The renderer that speaks a notifier's language; `others` where none was chosen."""
+    return notifier.renderer or others if isinstance(notifier, Shaped) else others

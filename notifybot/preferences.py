@@ -1,0 +1,255 @@
+"""What people chose for one notifier: what it tells, how often, when not, and in which language. Parsed once."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import time
+from fnmatch import fnmatchcase
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from notifybot.events import KINDS, AlertRaised, Event, RunEnded, kind_of
+from notifybot.model import Language, RunRef, Severity, Status
+from notifybot.quiet import NEVER, QuietHours
+
+ENDING, ALERT = kind_of(RunEnded), kind_of(AlertRaised)
+_DETAILS = {ENDING: [each.value for each in Status if each.ended], ALERT: [each.value for each in Severity]}
+FAILURES = frozenset(
+    (f"{ENDING}:{Status.FAILED}", f"{ENDING}:{Status.INTERRUPTED}", "run_lost", "run_stalled", f"{ALERT}:error")
+)
+AWAITED = FAILURES | {ENDING}  # told at any hour: with its run a process ends, and may not be there in the morning
+_GROUPS = {"all": frozenset(KINDS), "endings": frozenset({ENDING}), "failures": FAILURES}
+_ALL_WORDS = (*_GROUPS, *KINDS, *(f"{kind}:{detail}" for kind, details in _DETAILS.items() for detail in details))
+
+NOTIFIERS = ("slack", "kakao", "apprise", "webhook")
+_WINDOW = re.compile(r"(\d\d?):(\d\d)\s*[-–~]\s*(\d\d?):(\d\d)\s+(\S+)")
+_EVERY = re.compile(r"(\d+(?:\.\d+)?)\s*([^\W\d_]+)")
+_UNITS = {
+    **dict.fromkeys(("s", "sec", "second", "seconds", "초"), 1.0),
+    **dict.fromkeys(("m", "min", "minute", "minutes", "분"), 60.0),
+    **dict.fromkeys(("h", "hour", "hours", "시간"), 3600.0),
+}
+_EPOCHS = ("epoch", "epochs", "에포크")
+_MOST_S = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """How often epochs are told: after so many epochs, or so many seconds. Neither: as the notifier does by itself."""
+
+    epochs: int | None = None
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        if self.epochs is not None:
+            return f"{self.epochs} epochs"
+        return "auto" if self.seconds is None else f"{self.seconds:g} s"
+
+
+AUTO = Every()
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """One notifier's settings; as made here, they change nothing.
+
+    `events` and `quiet_lets` hold kinds, some with a detail: "run_ended:failed". `events` is None where the notifier's
+    own choice stands, `every` and `quiet` where the settings for all notifiers do. `daily` counts messages from
+    midnight in Korea. `projects` and `runs` are patterns such as "vision-*" of which one must fit; none fit all.
+    """
+
+    events: frozenset[str] | None = None
+    min_severity: Severity = Severity.INFO
+    every: Every | None = None
+    quiet: QuietHours | None = None
+    quiet_lets: frozenset[str] = AWAITED
+    daily: int | None = None
+    lang: Language | None = None
+    projects: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+
+    def concerns(self, run: RunRef) -> bool:
+        """True when the run is routed to the notifier."""
+        routes = ((self.projects, run.project), (self.runs, run.name))
+        return all(not patterns or any(fnmatchcase(name, each) for each in patterns) for patterns, name in routes)
+
+    def or_else(self, every: Every | None, quiet: QuietHours | None) -> Preferences:
+        """These, with what is not chosen for this notifier taken from the settings for all."""
+        return replace(self, every=self.every or every, quiet=self.quiet or quiet)
+
+
+UNCHANGED = Preferences()
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What was chosen for each notifier by its name, sorted by it."""
+
+    chosen: tuple[tuple[str, Preferences], ...] = ()
+
+    def of(self, name: str) -> Preferences:
+        """What was chosen for a notifier; nothing where its name is not here."""
+        return dict(self.chosen).get(name, UNCHANGED)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.chosen)
+
+    def __str__(self) -> str:
+        return ", ".join(self.names)
+
+
+def names(words: Collection[str], event: Event) -> bool:
+    """True when one of the words, a kind or one with a detail, means the event."""
+    detail = event.status if isinstance(event, RunEnded) else event.severity if isinstance(event, AlertRaised) else ""
+    return event.kind in words or f"{event.kind}:{detail}" in words
+
+
+# ── Parsing. Each raises ValueError with the rest of a sentence that begins with the setting's name. ─────────────────
+
+
+def tables_from(value: object) -> Tables:
+    """Parse `[notifiers.NAME]` tables, or the same as JSON text from a variable."""
+    if isinstance(value, Tables):
+        return value
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError('must be JSON such as {"slack": {"every": "10 min"}}') from None
+    if not isinstance(value, Mapping):
+        raise ValueError("must be tables, one for each notifier, such as [notifiers.slack]")
+    for name in value:
+        if name == "watchdog":
+            raise ValueError("watchdog takes no settings: the watchdog is told everything")
+        if name not in NOTIFIERS and (close := difflib.get_close_matches(name, NOTIFIERS, n=1)):
+            raise ValueError(f"{name} is no notifier: did you mean {close[0]}?")
+    return Tables(tuple((name, _table(name, value[name])) for name in sorted(map(str, value))))
+
+
+def every_from(value: object) -> Every:
+    """Parse "5 epochs", "10 min" or "auto"."""
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if isinstance(value, Every) or text == "auto":
+        return value if isinstance(value, Every) else AUTO
+    found = _EVERY.fullmatch(text)
+    number, unit = (float(found[1]), found[2]) if found else (0.0, "")
+    if unit in _EPOCHS and number >= 1 and number.is_integer():
+        return Every(epochs=int(number))
+    if unit in _UNITS and 0 < number * _UNITS[unit] <= _MOST_S:
+        return Every(seconds=number * _UNITS[unit])
+    raise ValueError('must be like "5 epochs", "10 min" or "auto"')
+
+
+def quiet_from(value: object) -> QuietHours:
+    """Parse "23:00-07:00 Asia/Seoul" or "off"."""
+    if isinstance(value, QuietHours):
+        return value
+    text = value.strip() if isinstance(value, str) else ""
+    if text.lower() == "off" or value is False:
+        return NEVER
+    found = _WINDOW.fullmatch(text)
+    if found is None:
+        raise ValueError('must be two times and a time zone, like "23:00-07:00 Asia/Seoul", or "off"')
+    try:
+        start, end = time(int(found[1]), int(found[2])), time(int(found[3]) % 24, int(found[4]))
+    except ValueError:
+        raise ValueError("names a time of day that no clock shows: hours go to 23, minutes to 59") from None
+    if start == end or int(found[3]) > 24 or (int(found[3]) == 24 and end.minute):
+        raise ValueError("must leave a part of the day: it begins and ends at the same time, or after 24:00")
+    return QuietHours(start, end, _zone(found[5]))
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, OSError, ValueError):  # not found · the name of a folder · an absolute path
+        pass
+    known = available_timezones()
+    city = [each for each in known if each.rpartition("/")[2].lower() == name.rpartition("/")[2].lower()]
+    close = sorted(city) or difflib.get_close_matches(name, known, n=1)
+    if not known:
+        raise ValueError("needs the machine's list of time zones, which is not there: pip install tzdata")
+    raise ValueError(f"names an unknown time zone: {'did you mean ' + close[0] if close else 'write Asia/Seoul, say'}")
+
+
+def _table(name: str, value: object) -> Preferences:
+    if isinstance(value, Preferences):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} must be a table of settings")
+    parsed: dict[str, Any] = {}
+    for key, each in value.items():
+        parse = _PARSERS.get(key)
+        if parse is None:
+            close = difflib.get_close_matches(key, _PARSERS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(_PARSERS)}"
+            raise ValueError(f"{name}.{key} is not a setting of a notifier: {hint}")
+        try:
+            parsed[key] = parse(each)
+        except ValueError as error:
+            raise ValueError(f"{name}.{key} {error}") from None
+    return Preferences(**parsed)
+
+
+def _words(value: object) -> frozenset[str]:
+    chosen = (value,) if isinstance(value, str) else value
+    if not isinstance(chosen, list | tuple | set | frozenset) or not all(isinstance(each, str) for each in chosen):
+        raise ValueError('must be a list of kinds of events, such as ["run_ended", "run_lost"], or "all"')
+    for word in chosen:
+        if word not in _ALL_WORDS:
+            close = difflib.get_close_matches(word, _ALL_WORDS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"the words are {', '.join((*_GROUPS, *KINDS))}"
+            raise ValueError(f"holds a word that is no kind of event: {hint}")
+    return frozenset().union(*(_GROUPS.get(word, {word}) for word in chosen))
+
+
+def _told(value: object) -> frozenset[str]:
+    words = _words(value)
+    if not words:
+        raise ValueError("must name a kind of event: a notifier that is to tell nothing is left out of the settings")
+    return words
+
+
+def _severity(value: object) -> Severity:
+    return Severity(_one_of(value, [each.value for each in Severity]))
+
+
+def _language(value: object) -> Language:
+    return Language(_one_of(value, [each.value for each in Language]))
+
+
+def _one_of(value: object, choices: list[str]) -> str:
+    if isinstance(value, str) and value in choices:
+        return value
+    raise ValueError(f"must be {', '.join(choices[:-1])} or {choices[-1]}")
+
+
+def _daily(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise ValueError("must be a whole number of messages a day, 1 or more")
+
+
+def _patterns(value: object) -> tuple[str, ...]:
+    patterns = [value] if isinstance(value, str) else value
+    if isinstance(patterns, list | tuple) and patterns and all(isinstance(each, str) and each for each in patterns):
+        return tuple(patterns)
+    raise ValueError('must be a list of names or patterns, such as ["vision-*"]')
+
+
+_PARSERS: dict[str, Callable[[object], object]] = {
+    "events": _told,
+    "min_severity": _severity,
+    "every": every_from,
+    "quiet": quiet_from,
+    "quiet_lets": _words,
+    "daily": _daily,
+    "lang": _language,
+    "projects": _patterns,
+    "runs": _patterns,
+}
