@@ -211,3 +211,24 @@ def test_a_superseded_session_tells_people_nothing_more_but_the_watchdog(store: 
 
     assert [getattr(each.event, "title", "start") for each in slack.sent] == ["mine", "start"]
     assert [getattr(each.event, "title", "start") for each in relay.sent] == ["look", "mine", "start"]
+
+
+def test_nobody_is_woken_for_an_epoch_that_waits_for_its_turn_anyway(store: Store, clock: FakeClock) -> None:
+    """Until the gap is over; another run's epoch, and whatever is no epoch, is work at once."""
+    slack = RecordingNotifier("slack", Pace(progress_gap_s=60))
+    desk = Desk(store, clock, slack)
+    other = replace(RUN, id="run-2")
+    for event in (started(), epoch(1)):
+        desk.recorder.record(event)
+    desk.drain(slack)
+    clock.advance(10)
+    desk.recorder.record(epoch(2, at=clock.now()))
+    assert not desk.dispatcher.would_wait(slack.key, epoch(3))
+
+    assert desk.drain(slack)[-1] is Outcome.HELD
+
+    assert desk.dispatcher.would_wait(slack.key, epoch(3))
+    assert not desk.dispatcher.would_wait(slack.key, epoch(3, other))
+    assert not desk.dispatcher.would_wait(slack.key, alert())
+    clock.advance(50)
+    assert not desk.dispatcher.would_wait(slack.key, epoch(3))

@@ -53,6 +53,7 @@ class _Lane:
     blocked_until_s: float = 0.0
     failures: list[float] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
+    paced_until_s: dict[str, float] = field(default_factory=dict)  # of a run whose epoch waits for its turn
 
 
 class Dispatcher:
@@ -100,6 +101,9 @@ class Dispatcher:
                 kept.keep(self.outbox, delivery, verdict.until, verdict.why)
                 return Outcome.HELD
             case Hold():
+                if isinstance(delivery.event, EpochFinished):
+                    away_s = (verdict.until - self._clock.now()).total_seconds()
+                    lane.paced_until_s[delivery.event.run.id] = self._clock.monotonic() + away_s
                 self.outbox.mark_retry(delivery, verdict.until, verdict.why, counted=False)
                 return Outcome.HELD
             case Refuse():
@@ -121,6 +125,11 @@ class Dispatcher:
     def stuck(self, key: str) -> bool:
         """True while a fault keeps this notifier from being tried: waiting for it is no use now."""
         return bool(self._lanes[key].failures)
+
+    def would_wait(self, key: str, event: Event) -> bool:
+        """True while an epoch of this run would only be put off: an earlier one waits for the same moment."""
+        until_s = self._lanes[key].paced_until_s.get(event.run.id, 0.0)
+        return isinstance(event, EpochFinished) and self._clock.monotonic() < until_s
 
     def close(self) -> None:
         """Close the notifiers."""

@@ -11,6 +11,7 @@ from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.delivery.housekeeper import Housekeeper
 from notifybot.delivery.recorder import Recorder
 from notifybot.errors import StoreError
+from notifybot.events import Event
 
 log = logging.getLogger("notifybot")
 
@@ -37,10 +38,11 @@ class Worker:
         for lane in self._lanes.values():
             lane.start()
 
-    def wake(self) -> None:
-        """Say that there may be work. Cheap; callable from any thread."""
-        for lane in self._lanes.values():
-            lane.woken.set()
+    def wake(self, event: Event | None = None) -> None:
+        """Say that there may be work, as there is with a new `event`. Cheap; callable from any thread."""
+        for key, lane in self._lanes.items():
+            if event is None or not self._dispatcher.would_wait(key, event):
+                lane.woken.set()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that can be sent now is sent; False when `timeout_s` seconds were not enough.

@@ -158,7 +158,7 @@ class Session:
         with self.guard("recording an event"):
             self.shared.delivery.recorder.record(event)
         with self.guard("waking the delivery"):
-            self.shared.delivery.worker.wake()
+            self.shared.delivery.worker.wake(event)
         if self.trackers is not None:
             with self.guard("the trackers"):
                 self.trackers.put(event)
