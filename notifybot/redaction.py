@@ -1,74 +1,206 @@
-"""Secret values never leave: they are known here by value, and struck out of any text on its way out."""
+"""Secret values never leave: they are known here by value, and struck out of any text on its way out.
+
+A secret is recognised as it stands, URL-encoded, escaped for JSON or HTML, within base64 at any of its three
+alignments, and when only its beginning is left because somebody cut the text.
+"""
 
 from __future__ import annotations
 
 import base64
+import html
+import json
 import logging
+import re
 import threading
-from collections.abc import Iterable
-from urllib.parse import quote, quote_plus
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote, quote_plus, unquote
 
 MARK = "[redacted]"
 _SHORTEST = 8  # shorter values would strike out ordinary words
+_WORD = re.compile(r"[a-z]{8,}")  # a secret that begins with a word is known by more than that word
+_WORD_SHORTEST = 12
+_PART = 16  # parts of a URL that are this long are credentials by themselves
 
 _lock = threading.Lock()
-_forms: tuple[str, ...] = ()
+_forms: dict[str, str] = {}  # each spelling, and the beginning of it that gives it away
 
 
 def register(secrets: Iterable[str | None]) -> None:
-    """Remember secret values (raw, URL-encoded and base64 forms) for `redact`. Idempotent."""
+    """Remember secret values, in every spelling that they may be met in, for `redact`. Idempotent."""
     global _forms
     with _lock:
-        known = set(_forms)
-        for secret in secrets:
-            if secret and len(secret) >= _SHORTEST:
-                known.update(_spellings(secret))
-        _forms = tuple(sorted(known, key=len, reverse=True))
-
-
-def _spellings(secret: str) -> set[str]:
-    forms = {secret, quote(secret, safe=""), quote_plus(secret), base64.b64encode(secret.encode()).decode()}
-    _, _, path = secret.partition("://")
-    if "/" in path:  # a webhook URL is logged by HTTP libraries as its path alone
-        forms.add("/" + path.partition("/")[2])
-    return {form for form in forms if len(form) >= _SHORTEST}
+        known = dict(_forms)
+        single = (each for secret in secrets if secret for each in {secret, *_LIST.split(secret)})
+        for text, head in (core for each in single for core in _cores(each)):
+            for form, shortest in _spellings(text, head):
+                if len(known.get(form, form)) >= shortest >= _SHORTEST:
+                    known[form] = form[:shortest]
+        _forms = known
 
 
 def redact(text: str) -> str:
-    """Return `text` with every registered secret replaced by a mark."""
-    for form in _forms:
-        if form in text:
-            text = text.replace(form, MARK)
-    return text
+    """Return `text` with every registered secret, and every long enough beginning of one, replaced by a mark."""
+    spans = [span for form, beginning in _forms.items() if beginning in text for span in _spans(text, form, beginning)]
+    if not spans:
+        return text
+    kept, position = [], 0
+    for start, end in _merged(spans):
+        kept += [text[position:start], MARK]
+        position = end
+    return "".join((*kept, text[position:]))
+
+
+def _spans(text: str, form: str, beginning: str) -> Iterator[tuple[int, int]]:
+    """Where `text` holds `form`, as much of it as is there."""
+    start = text.find(beginning)
+    while start >= 0:
+        end = start + len(beginning)
+        last = min(start + len(form), len(text))
+        while end < last and text[end] == form[end - start]:
+            end += 1
+        yield start, end
+        start = text.find(beginning, end)
+
+
+def _merged(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Overlapping spans as one: a value inside its URL is one secret, and of two alike the longer match counts."""
+    start, end = -1, -1
+    for first, last in sorted(spans):
+        if first < end:
+            end = max(end, last)
+            continue
+        if end > 0:
+            yield start, end
+        start, end = first, last
+    yield start, end
+
+
+# ── What a secret looks like ─────────────────────────────────────────────────────────────────────────────────────────
+
+_LIST = re.compile(r"[\s,;]+(?=[a-zA-Z][a-zA-Z0-9+.-]*://)")  # several addresses in one setting
+_HTTP = re.compile(r"(https?://)(?:[^/?#]*@)?[^/?#@]*((?:/[a-z]{1,15}(?=/))*/?)")
+_OTHER = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+_PLAIN_WORDS = re.compile(r"[a-z]+([/_.-][a-z]+)*/?")
+_HOST_NAME = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*\.[a-z]{2,}", re.IGNORECASE)
+
+
+def _cores(secret: str) -> Iterator[tuple[str, int]]:
+    """The values that give access, each with how many of its characters give it away.
+
+    Of a URL these are the whole, its path (which HTTP libraries log alone), and each long part. Its host and the words
+    that lead its path are public, and so do not count: else every mention of the service would be struck out.
+    """
+    match = _HTTP.match(secret) or _OTHER.match(secret)
+    if match is None:
+        yield secret, _head(secret)
+        return
+    public = match.end()
+    private = secret[public:]
+    if len(private) < _SHORTEST or (len(private) < _PART and _PLAIN_WORDS.fullmatch(private)):
+        yield secret, len(secret)  # nothing in it is secret but that it is this one
+    else:
+        yield secret, public + _head(private)
+        yield private, _head(private)
+        if match.lastindex:  # http: the path begins with what is public of it
+            path = public - len(match[2])
+            yield secret[path:], public - path + _head(private)
+    for part in _parts(secret.partition("://")[2]):
+        yield part, _head(part)
+
+
+def _parts(address: str) -> set[str]:
+    """The parts of an address that are credentials: what is long and no host's name, and a password of any length."""
+    parts = {each for each in re.split(r"[/:@?&=#]", address) if len(each) >= _PART and not _HOST_NAME.fullmatch(each)}
+    user, at, _ = re.split(r"[/?#]", address, maxsplit=1)[0].rpartition("@")
+    password = user.partition(":")[2]
+    if at and len(password) >= _SHORTEST:
+        parts.add(password)
+    return parts | {unquote(each) for each in parts}
+
+
+def _head(text: str) -> int:
+    word = _WORD.match(text)
+    return min(max(_WORD_SHORTEST, word.end() + 2) if word else _SHORTEST, len(text))
+
+
+def _spellings(text: str, head: int) -> Iterator[tuple[str, int]]:
+    """Every way to write `text`, with the length that its first `head` characters have then."""
+    whole, first = _written(text), _written(text[:head])
+    yield from ((form, len(part)) for form, part in zip(whole, first, strict=True))
+
+
+def _written(text: str) -> list[str]:
+    encoded = [
+        quote(text, safe="", errors="replace"),
+        quote(text, errors="replace"),
+        quote_plus(text, errors="replace"),
+    ]
+    escaped = json.dumps(text)[1:-1]
+    plain = [text, *encoded, *map(_lower_escapes, encoded), escaped, escaped.replace("/", "\\/"), html.escape(text)]
+    in_base64 = [_in_base64(text.encode("utf-8", "replace"), before) for before in range(3)]
+    return [*plain, *in_base64, *(each.translate(_URL_SAFE) for each in in_base64)]
+
+
+_URL_SAFE = str.maketrans("+/", "-_")
+
+
+def _lower_escapes(encoded: str) -> str:
+    return re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), encoded)
+
+
+def _in_base64(value: bytes, before: int) -> str:
+    """The characters that stand for `value` in base64 when `before` other bytes (modulo 3) precede it.
+
+    Characters that hold bits of neighbours are left out, so "user:secret" is found by its secret as well.
+    """
+    encoded = base64.b64encode(bytes(before) + value).decode()
+    return encoded[-(-8 * before // 6) : 8 * (before + len(value)) // 6]
+
+
+# ── Loggers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class RedactingFilter(logging.Filter):
-    """Strikes secrets out of log records. Put on the loggers of HTTP libraries, which log paths at DEBUG."""
+    """Strikes secrets out of log records, of their tracebacks too: causes, contexts and notes are part of those."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
+        self._clean_message(record)
+        if record.exc_info and record.exc_info[1] is not None:
+            text = _PLAIN.formatException(record.exc_info)
+            if redact(text) != text:  # a handler would format the exception anew: only the clean text is left to it
+                record.exc_info, record.exc_text = None, redact(text)
+        if record.exc_text:
+            record.exc_text = redact(record.exc_text)
+        if record.stack_info:
+            record.stack_info = redact(record.stack_info)
+        return True
+
+    def _clean_message(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # a wrong call: the handler would report it with its raw arguments
+            message, record.args = str(record.msg), ()
         clean = redact(message)
         if clean != message:
             record.msg, record.args = clean, ()
-        if (
-            record.exc_info
-            and record.exc_info[1] is not None
-            and redact(str(record.exc_info[1])) != str(record.exc_info[1])
-        ):
-            record.exc_info, record.exc_text = None, None
-        return True
 
 
+_PLAIN = logging.Formatter()
 _FILTER = RedactingFilter()
 _TALKATIVE = (
-    "urllib3.connectionpool", "urllib3.util.retry", "requests", "notifybot", "slack_sdk",
+    "urllib3.connectionpool", "urllib3.util.retry", "requests", "notifybot", "apprise", "wandb", "slack_sdk",
     "slack_sdk.webhook.client", "slack_sdk.web.base_client", "slack_sdk.web.client",
 )  # fmt: skip
+_FAMILIES = {name.partition(".")[0] for name in _TALKATIVE} | {"asyncio", "httpcore", "httpx", "sqlalchemy"}
 
 
 def guard_loggers() -> None:
-    """Put the redacting filter on every logger known to print request paths. Idempotent."""
-    for name in _TALKATIVE:
+    """Put the redacting filter on every logger known to print what it is given. Idempotent.
+
+    A filter is not inherited by child loggers, so it is put on each that exists: call this after their imports.
+    """
+    existing = [name for name in list(logging.root.manager.loggerDict) if name.partition(".")[0] in _FAMILIES]
+    for name in {*_TALKATIVE, *existing}:
         logger = logging.getLogger(name)
         if _FILTER not in logger.filters:
             logger.addFilter(_FILTER)

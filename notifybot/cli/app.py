@@ -8,7 +8,11 @@ from typing import Annotated
 import typer
 
 from notifybot import __version__
-from notifybot.model import Language, Severity
+from notifybot.cli.options import AsJson, Tongue
+from notifybot.cli.outbox_app import outbox_app
+from notifybot.cli.slack_app import slack_app
+from notifybot.errors import UsageError
+from notifybot.model import Severity
 
 app = typer.Typer(
     help="Hear from your training runs in Slack and KakaoTalk, and be told when one dies.",
@@ -21,11 +25,13 @@ watchdog_app = typer.Typer(
     help="Serve the watchdog, which tells you about runs that fall silent.", no_args_is_help=False
 )
 token_app = typer.Typer(help="Give and take the tokens with which training processes report.", no_args_is_help=True)
+kakao_app = typer.Typer(help="Sign in to KakaoTalk, and see how that login stands.", no_args_is_help=True)
 app.add_typer(watchdog_app, name="watchdog")
+app.add_typer(kakao_app, name="kakao")
+app.add_typer(outbox_app, name="outbox")
+app.add_typer(slack_app, name="slack")
 watchdog_app.add_typer(token_app, name="token")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of a table.")]
-Tongue = Annotated[Language | None, typer.Option("--language", "-l", help="The default is your setting `lang`.")]
 Database = Annotated[
     Path | None, typer.Option("--db", help="The watchdog's database file (default: watchdog.db in the state folder).")
 ]
@@ -49,6 +55,9 @@ def root(
 @app.command()
 def demo(
     real: Annotated[bool, typer.Option("--real", help="Tell your own Slack and KakaoTalk, not the sandbox.")] = False,
+    deadman: Annotated[
+        bool, typer.Option("--deadman", help="Watch Slack itself tell a death, without a watchdog. Takes seconds.")
+    ] = False,
     language: Tongue = None,
 ) -> None:
     """Watch a small real training die, be reported lost, come back and finish.
@@ -58,7 +67,9 @@ def demo(
     """
     from notifybot.cli import demo
 
-    raise typer.Exit(demo.run(real=real, language=language))
+    if real and deadman:
+        raise UsageError("--deadman moves Slack's clock, which only the sandbox allows: leave --real out")
+    raise typer.Exit(demo.run_deadman(language=language) if deadman else demo.run(real=real, language=language))
 
 
 @app.command()
@@ -83,6 +94,9 @@ def send(
 def samples(
     notifier: Annotated[str, typer.Option("--notifier", "-n", help="Only this one, such as slack.")] = "",
     kind: Annotated[str, typer.Option("--kind", "-k", help="Only this kind of message, such as run_lost.")] = "",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Send nothing: show who is told of what, when, and why.")
+    ] = False,
 ) -> None:
     """Send one sample message of each kind through every configured notifier, and say what happened.
 
@@ -91,7 +105,7 @@ def samples(
     """
     from notifybot.cli import test
 
-    raise typer.Exit(test.run(notifier=notifier, kind=kind))
+    raise typer.Exit(test.run(notifier=notifier, kind=kind, explain=explain))
 
 
 @app.command()
@@ -107,19 +121,27 @@ def status(
 
 
 @app.command()
-def outbox(
-    dead: Annotated[
-        bool, typer.Option("--dead", help="List the messages that were given up, with the reason.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show what was put into the outbox and what became of it, and check that nothing is missing.
+def doctor(language: Tongue = None, as_json: AsJson = False) -> None:
+    """Check accounts, services and this machine, and say what to do about what is wrong.
 
-    For each notifier: put = sent + pending + dead + dropped. Exits with 1 when that does not hold.
+    Posts nothing. Exits with 1 when something is wrong.
     """
-    from notifybot.cli import outbox
+    from notifybot.cli import doctor
 
-    raise typer.Exit(outbox.run(dead=dead, as_json=as_json))
+    raise typer.Exit(doctor.run(language=language, as_json=as_json))
+
+
+@app.command()
+def gallery(
+    out: Annotated[Path, typer.Option(help="The folder for the page; made when missing.")] = Path("gallery"),
+) -> None:
+    """Write one page with every message in both languages, as Slack, a phone and the others show it.
+
+    Nothing is sent anywhere but to a sandbox on this machine.
+    """
+    from notifybot.cli import gallery
+
+    raise typer.Exit(gallery.run(out=out))
 
 
 @app.command()
@@ -182,3 +204,58 @@ def token_revoke(
     from notifybot.cli import watchdog
 
     raise typer.Exit(watchdog.revoke_token(token_id, db=db))
+
+
+@kakao_app.command("login")
+def kakao_login(
+    mode: Annotated[
+        str, typer.Option(help="memo: to yourself, silent. friend: from a spare account. Left out, you are asked.")
+    ] = "",
+    way: Annotated[
+        str, typer.Option(help="browser: wait for one on this machine. paste: its address is pasted. auto: decide.")
+    ] = "auto",
+    redirect_uri: Annotated[
+        str, typer.Option(help="As it is registered with the app, letter by letter.")
+    ] = "http://localhost:8765/callback",
+    language: Tongue = None,
+) -> None:
+    """Sign in, once, led step by step. Each error of Kakao's on the way is explained.
+
+    Nothing secret is printed. The login is kept in the setting `kakao_token_file`, and renews itself.
+    """
+    from notifybot.cli import kakao
+
+    raise typer.Exit(kakao.login(mode=mode, way=way, redirect_uri=redirect_uri, language=language))
+
+
+@kakao_app.command("status")
+def kakao_status() -> None:
+    """Show who is signed in, until when, where messages go, and how many are left today.
+
+    Exits with 1 when nobody is.
+    """
+    from notifybot.cli import kakao
+
+    raise typer.Exit(kakao.status())
+
+
+@kakao_app.command("friends")
+def kakao_friends(
+    choose: Annotated[str, typer.Option(metavar="NUMBERS", help="Who receives from now on, such as 1,3.")] = "",
+) -> None:
+    """List the friends who can be written to, by number, and choose among them."""
+    from notifybot.cli import kakao
+
+    raise typer.Exit(kakao.friends(choose=choose))
+
+
+@kakao_app.command("logout")
+def kakao_logout(
+    disconnect: Annotated[
+        bool, typer.Option("--disconnect", help="Take the app's connection away, with every token of it.")
+    ] = False,
+) -> None:
+    """End the login and delete the token file."""
+    from notifybot.cli import kakao
+
+    raise typer.Exit(kakao.logout(disconnect=disconnect))

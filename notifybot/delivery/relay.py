@@ -65,6 +65,9 @@ class WatchdogRelay:
         self._session.headers["Content-Type"] = "application/json"
         self.key = f"watchdog:{fingerprint(url)}"
 
+    def __getstate__(self) -> object:
+        raise TypeError("a WatchdogRelay is not pickled: a pickle would hold its token in plain text")
+
     def send(self, envelope: Envelope) -> None:
         """Post one event. Raises TemporaryError or PermanentError."""
         run = envelope.event.run

@@ -13,6 +13,7 @@ import hmac
 import json
 
 import requests
+from pydantic import SecretBytes, SecretStr
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
 
@@ -66,8 +67,8 @@ class Webhook:
         register([url, secret, (secret or "").removeprefix(PREFIX)])
         guard_loggers()
         self.key = f"{self.name}:{fingerprint(url)}"
-        self._url = url
-        self._key = signing_key(secret) if secret else None
+        self._url = SecretStr(url)
+        self._key = SecretBytes(signing_key(secret)) if secret else None
         self._clock = clock
         self._timeouts_s = timeouts_s
         self._session = requests.Session()
@@ -77,7 +78,7 @@ class Webhook:
         body = payload(envelope)
         try:
             answer = self._session.post(
-                self._url,
+                self._url.get_secret_value(),
                 data=body,
                 headers=self._headers(envelope.event.id, body),
                 timeout=self._timeouts_s,
@@ -112,7 +113,7 @@ class Webhook:
             "webhook-timestamp": timestamp,
         }
         if self._key is not None:
-            headers["webhook-signature"] = signature(self._key, event_id, timestamp, body)
+            headers["webhook-signature"] = signature(self._key.get_secret_value(), event_id, timestamp, body)
         return headers
 
     def _refusal(self, status: int, retry_after: str | None) -> DeliveryError:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from notifybot.errors import NotifybotError
+from notifybot.sandbox.wire import Response
 
 BOT_TOKEN = "xoxb-canary-not-a-token"  # noqa: S105  a stand-in, worth nothing anywhere
 CHANNEL = "training"
@@ -33,6 +34,13 @@ WEBHOOK_STATUS = {
     "no_team": 404,
     "channel_is_archived": 410,
     "rollup_error": 500,
+}
+
+# The scope a method needs; the others need none: https://docs.slack.dev/reference/methods
+SCOPE_OF = {
+    **dict.fromkeys(("chat.postMessage", "chat.update", "chat.scheduleMessage"), "chat:write"),
+    "chat.deleteScheduledMessage": "chat:write",
+    **dict.fromkeys(("files.getUploadURLExternal", "files.completeUploadExternal"), "files:write"),
 }
 
 
@@ -98,3 +106,16 @@ class SlackError(NotifybotError):
     def __init__(self, error: str, **more: Any) -> None:
         super().__init__(error)
         self.error, self.more = error, more
+
+
+def check_scope(method: str, granted: set[str]) -> None:
+    """Refuse a call that the app was not given the scope for."""
+    needed = SCOPE_OF.get(method)
+    if needed is not None and needed not in granted:
+        raise SlackError("missing_scope", needed=needed, provided=",".join(sorted(granted)))
+
+
+def with_scopes(response: Response, granted: set[str]) -> Response:
+    """An answer of the Web API as Slack heads it, with all that the token may do."""
+    headers = {**response.headers, "X-OAuth-Scopes": ",".join(sorted(granted))}
+    return Response(response.status, response.body, headers)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import SecretStr
+
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import StoreError
 from notifybot.model import RunRef
@@ -58,7 +60,7 @@ class Heartbeat:
         self.failures = 0
         self.state = ""
         self._url = url.rstrip("/") + PATH
-        self._token = token
+        self._token = SecretStr(token)
         self._run = run
         self._pulse = pulse
         self._beat_s = beat_s
@@ -103,9 +105,8 @@ class Heartbeat:
         luggage = self._packed()
         body = self._body() | ({"memories": luggage} if luggage != self._carried else {})
         try:
-            answer = session.post(
-                self._url, json=body, timeout=_TIMEOUTS_S, headers={"Authorization": f"Bearer {self._token}"}
-            )
+            headers = {"Authorization": f"Bearer {self._token.get_secret_value()}"}
+            answer = session.post(self._url, json=body, timeout=_TIMEOUTS_S, headers=headers)
             answer.raise_for_status()
             self._hear(str(answer.json().get("state", "")))
         except (requests.RequestException, ValueError, AttributeError) as error:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from notifybot.errors import UsageError
+from notifybot.redaction import redact
 from notifybot.training.text import one_line
 
 log = logging.getLogger("notifybot")
@@ -76,7 +77,7 @@ class Meter:
             if not isinstance(total, float):  # a complex tensor came after good values
                 self._refuse(name, "a complex number")
             elif cell.weight:
-                means[name] = total / cell.weight
+                means[redact(name)] = total / cell.weight
         return means
 
     def snapshot(self) -> dict[str, list[float]]:
@@ -87,7 +88,7 @@ class Meter:
     def spoilt(self) -> dict[str, float]:
         """The sums that are no longer finite; those on devices are not looked at. May be called from any thread."""
         totals = [(name, cell.total) for name, cell in list(self._cells.items())]
-        return {name: total for name, total in totals if type(total) is float and not math.isfinite(total)}
+        return {redact(name): total for name, total in totals if type(total) is float and not math.isfinite(total)}
 
     def resume(self, sums: Mapping[str, Sequence[float]]) -> None:
         """Go on from a snapshot."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from notifybot.redaction import redact
-
-_ELLIPSIS = "…"
+from notifybot.rendering.text import shorten
 
 
 def clean(text: str, limit_chars: int) -> str:
-    """Return `text` without secrets and half characters, cut to `limit_chars`.
+    """Return `text` without secrets and half characters, cut between two characters to `limit_chars`.
 
     Secrets go first: half a token would no longer be recognised. A lone surrogate has no UTF-8 form.
     """
     text = redact(text).encode("utf-8", "replace").decode("utf-8").replace("\x00", "")
-    return text if len(text) <= limit_chars else text[: limit_chars - 1].rstrip() + _ELLIPSIS
+    return shorten(text, limit_chars)
 
 
 def one_line(text: str, limit_chars: int) -> str:

@@ -39,3 +39,6 @@ class Account:
     mode: Mode = Mode.MEMO
     receivers: tuple[Receiver, ...] = ()
     user_id: int | None = None
+
+    def __getstate__(self) -> object:
+        raise TypeError("an account is not pickled: a pickle would hold its keys in plain text")

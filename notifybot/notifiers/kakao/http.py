@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from pydantic import SecretStr
 from requests.auth import AuthBase
 
 from notifybot.errors import DeliveryError, PermanentError, TemporaryError
@@ -46,11 +47,14 @@ class _Bearer(AuthBase):
     """Sets the header, or none. Given on every request, since without it requests would read ~/.netrc instead."""
 
     def __init__(self, token: str) -> None:
-        self._token = token
+        self._token = SecretStr(token)
+
+    def __getstate__(self) -> object:
+        raise TypeError("a token is not pickled: a pickle would hold it in plain text")
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
+            request.headers["Authorization"] = f"Bearer {self._token.get_secret_value()}"
         return request
 
 

@@ -75,8 +75,14 @@ def _words(name: str) -> list[str]:
 def _initial(word: str) -> str:
     """The phase's usual mark, or the first letter with the digits behind: `top5` is t5."""
     digits = re.search(r"\d+$", word)
-    known = _PHASES.get(word.lower()) or (_WORDS.get(word.lower(), word)[0] + (digits.group() if digits else ""))
+    first = _first(_WORDS.get(word.lower(), word))
+    known = _PHASES.get(word.lower()) or first + (digits.group() if digits else "")
     return known.lower()
+
+
+def _first(word: str) -> str:
+    """What a reader takes for its first character, be it several; nothing where that alone is too long."""
+    return next((short for limit in range(1, LIMIT + 1) if (short := prefix(word, limit))), "")
 
 
 def _camel(words: list[str]) -> str:

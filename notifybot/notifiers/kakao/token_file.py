@@ -35,6 +35,9 @@ class TokenSet:
     access_expires_at: datetime | None = None
     account: Account | None = None
 
+    def __getstate__(self) -> object:
+        raise TypeError("tokens are not pickled: a pickle would hold them in plain text")
+
 
 class TokenFile:
     """The tokens as a JSON file of mode 0600 with a lock beside it."""

@@ -49,6 +49,9 @@ class Credentials:
         """The configured refresh token, without giving it away; empty where none is configured."""
         return fingerprint("kakao", self.refresh_token.get_secret_value()) if self.refresh_token else ""
 
+    def __getstate__(self) -> object:
+        raise TypeError("credentials are not pickled: a pickle would hold them in plain text")
+
     def own(self, tokens: TokenSet) -> bool:
         """False where tokens belong to another app, or to a login that the person replaced in the settings."""
         return tokens.client == self.client and (not self.seed or tokens.seed == self.seed)

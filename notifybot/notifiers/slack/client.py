@@ -47,6 +47,9 @@ class WebApi:
         self._client = WebClient(token, base_url=base, timeout=timeout_s, logger=_quiet_logger(), retry_handlers=[])
         self._clock = clock
 
+    def __getstate__(self) -> object:
+        raise TypeError("a WebApi is not pickled: a pickle would hold its token in plain text")
+
     def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         """Call any method; return Slack's answer. Raises as `post` does."""
         return self._call(method, **arguments)
@@ -101,6 +104,9 @@ class Hook:
         guard_loggers()
         self._client = WebhookClient(url, timeout=timeout_s, logger=_quiet_logger(), retry_handlers=[])
         self._clock = clock
+
+    def __getstate__(self) -> object:
+        raise TypeError("a Hook is not pickled: a pickle would hold its URL in plain text")
 
     def post(self, payload: dict[str, Any]) -> None:
         """Post a message. Raises the two DeliveryErrors."""

@@ -1,0 +1,55 @@
+"""`notifybot doctor`"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from notifybot.config import load
+from notifybot.doctor.examination import examine
+from notifybot.doctor.findings import Finding, Verdict
+from notifybot.model import Language
+
+_MARKS = {Verdict.OK: ("✓", "green"), Verdict.NOTE: ("·", "yellow"), Verdict.WRONG: ("✗", "bold red")}
+_CLOSING = {
+    Language.EN: ("All is well.", "{number} to mend."),
+    Language.KO: ("모두 정상입니다.", "고칠 점이 {number}건 있습니다."),
+}
+
+
+def run(*, language: Language | None, as_json: bool) -> int:
+    """Print what is found, with what to do; 1 when something is wrong."""
+    config = load({"lang": language})
+    findings = examine(config)
+    number = sum(each.verdict is Verdict.WRONG for each in findings)
+    if as_json:
+        print(json.dumps([_plain(each, config.lang) for each in findings], ensure_ascii=False, indent=2))
+    else:
+        well, ill = _CLOSING[config.lang]
+        Console().print(table(findings, config.lang))
+        Console().print(ill.format(number=number) if number else well, markup=False)
+    return 1 if number else 0
+
+
+def table(findings: Sequence[Finding], language: Language) -> Table:
+    """The findings, each with its mark, and below it what to do."""
+    shown = Table.grid(padding=(0, 1))
+    for each in findings:
+        mark, style = _MARKS[each.verdict]
+        shown.add_row(Text(mark, style=style), Text(each.part, style="bold"), Text(each.what.in_(language)))
+        if each.remedy is not None:
+            shown.add_row("", "", Text(f"→ {each.remedy.in_(language)}", style=style))
+    return shown
+
+
+def _plain(finding: Finding, language: Language) -> dict[str, str | None]:
+    return {
+        "part": finding.part,
+        "verdict": finding.verdict.value,
+        "what": finding.what.in_(language),
+        "remedy": finding.remedy.in_(language) if finding.remedy else None,
+    }

@@ -1,0 +1,193 @@
+"""`notifybot outbox list | show | retry | drop`"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from notifybot.cli.outbox_words import Words, words_of
+from notifybot.cli.state import database, open_store
+from notifybot.cli.words import words_of as common_words_of
+from notifybot.clock import SYSTEM
+from notifybot.config import Config, load
+from notifybot.delivery.build import notifiers_from, open_delivery
+from notifybot.errors import UsageError
+from notifybot.events import to_json
+from notifybot.rendering import Renderer
+from notifybot.store import letters
+from notifybot.store.engine import Store
+from notifybot.store.letters import Letter
+from notifybot.store.states import State
+
+_SENDING_S = 20.0  # as long as one slow answer
+
+
+def show_list(state: State, *, limit: int, as_json: bool) -> int:
+    """Print the messages in a state, the dead ones unless another is asked for."""
+    config = load()
+    words = words_of(config.lang)
+    with _opened(config) as store:
+        found = letters.letters(store, state, limit=limit) if store else []
+    console = Console()
+    if as_json:
+        print(json.dumps([_plain(each) for each in found], ensure_ascii=False, indent=2))
+    elif not found:
+        console.print(words.none_in_state.format(state=words.states[state]), markup=False)
+    else:
+        console.print(_table(found, config, words))
+        if state is State.DEAD:
+            console.print(words.how_on, markup=False, soft_wrap=True)
+    return 0
+
+
+def show_one(letter_id: int, *, as_json: bool) -> int:
+    """Print everything about one message. Raises UsageError when there is none of that id."""
+    config = load()
+    words = words_of(config.lang)
+    with _opened(config) as store:
+        letter = letters.find(store, letter_id) if store else None
+    if letter is None:
+        raise UsageError(words.no_such.format(id=letter_id))
+    if as_json:
+        print(json.dumps(_plain(letter) | {"event": json.loads(to_json(letter.event))}, ensure_ascii=False, indent=2))
+    else:
+        Console().print(_card(letter, config, words))
+    return 0
+
+
+def retry(ids: Sequence[int], *, as_json: bool) -> int:
+    """Put dead letters back and send what can be sent now; 1 when one was not put back or is dead again."""
+    config = load()
+    words = words_of(config.lang)
+    with _opened(config) as store:
+        back = letters.retry(store, ids, _successors(store, ids, config)) if store else []
+        if store and back:
+            _send(store, config)
+        after = {each: letters.find(store, each) for each in back} if store else {}
+    results = {each: _outcome(after.get(each)) for each in ids}
+    if as_json:
+        print(json.dumps([{"id": each, "state": state} for each, state in results.items()], indent=2))
+    else:
+        for each in ids:
+            Console().print(_told(each, after.get(each), words), markup=False, soft_wrap=True, highlight=False)
+    return 0 if all(state in (State.PENDING, State.SENT) for state in results.values()) else 1
+
+
+def drop(ids: Sequence[int], *, as_json: bool) -> int:
+    """Drop messages for good; 1 when one could not be."""
+    config = load()
+    words = words_of(config.lang)
+    with _opened(config) as store:
+        gone = letters.drop(store, ids) if store else []
+    if as_json:
+        print(json.dumps([{"id": each, "dropped": each in gone} for each in ids], indent=2))
+    else:
+        for each in ids:
+            text = words.dropped if each in gone else words.cannot_drop
+            Console().print(text.format(id=each), markup=False, soft_wrap=True, highlight=False)
+    return 0 if set(ids) <= set(gone) else 1
+
+
+@contextmanager
+def _opened(config: Config) -> Iterator[Store | None]:
+    """This machine's store; None where nothing was ever put into one."""
+    path = database(config)
+    if not path.exists():
+        yield None
+        return
+    with open_store(path) as store:
+        yield store
+
+
+def _successors(store: Store, ids: Sequence[int], config: Config) -> dict[str, str]:
+    """For the keys that the settings no longer have: the key of the same notifier as it is set up now."""
+    built = notifiers_from(config, SYSTEM)
+    for each in built:
+        each.close()
+    now = {each.key for each in built}
+    by_name = {each.name: each.key for each in built}
+    found = filter(None, (letters.find(store, each) for each in ids))
+    return {
+        each.notifier: by_name[name]
+        for each in found
+        if each.notifier not in now and (name := each.notifier.partition(":")[0]) in by_name
+    }
+
+
+def _send(store: Store, config: Config) -> None:
+    worker = open_delivery(store, config).worker
+    worker.start()
+    try:
+        worker.flush(_SENDING_S)
+    finally:
+        worker.stop(_SENDING_S)
+
+
+def _outcome(letter: Letter | None) -> str:
+    return letter.state.value if letter is not None else "unchanged"
+
+
+def _told(letter_id: int, letter: Letter | None, words: Words) -> str:
+    if letter is None:
+        return words.cannot_retry.format(id=letter_id)
+    if letter.state is State.SENT:
+        return words.delivered.format(id=letter_id)
+    if letter.state is State.PENDING:
+        return words.waits.format(id=letter_id, notifier=letter.notifier, error=letter.error).rstrip()
+    return f"{letter_id}: {words.states[letter.state]}. {letter.error}".rstrip()
+
+
+def _table(found: list[Letter], config: Config, words: Words) -> Table:
+    common, renderer = common_words_of(config.lang), Renderer(config.lang, config.templates_dir)
+    table = Table(words.number, common.at, common.notifier, words.message, common.reason)
+    for each in found:
+        title = Text(renderer.render(each.event).title)
+        table.add_row(str(each.id), _moment(each.done_at or each.due_at), each.notifier, title, Text(each.error))
+    return table
+
+
+def _card(letter: Letter, config: Config, words: Words) -> Table:
+    common, message = common_words_of(config.lang), Renderer(config.lang, config.templates_dir).render(letter.event)
+    table = Table.grid(padding=(0, 2))
+    rows = (
+        (words.number, str(letter.id)),
+        (common.notifier, letter.notifier),
+        (words.state, words.states[letter.state]),
+        (common.reason, letter.error),
+        (words.attempts, str(letter.attempts)),
+        (words.created, _moment(letter.created_at)),
+        (words.due if letter.done_at is None else words.done, _moment(letter.done_at or letter.due_at)),
+        (words.event, f"{letter.event.kind} {letter.event.id}"),
+        (common.run, f"{letter.event.run.name} ({letter.event.run.id})"),
+        (words.message, "\n".join(filter(None, (message.title, message.body)))),
+    )
+    for name, value in rows:
+        if value:
+            table.add_row(Text(name, style="bold"), Text(value))
+    return table
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _plain(letter: Letter) -> dict[str, object]:
+    return {
+        "id": letter.id,
+        "notifier": letter.notifier,
+        "state": letter.state.value,
+        "kind": letter.event.kind,
+        "event_id": letter.event.id,
+        "run_id": letter.event.run.id,
+        "attempts": letter.attempts,
+        "created_at": letter.created_at.isoformat(),
+        "due_at": letter.due_at.isoformat(),
+        "done_at": letter.done_at.isoformat() if letter.done_at else None,
+        "error": letter.error,
+    }

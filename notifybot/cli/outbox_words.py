@@ -1,0 +1,82 @@
+"""What `notifybot outbox list | show | retry | drop` prints, in Korean and English."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from notifybot.model import Language
+from notifybot.store.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Headings and sentences. Those with braces are format strings."""
+
+    number: str
+    state: str
+    states: dict[State, str]
+    none_in_state: str
+    message: str
+    event: str
+    attempts: str
+    created: str
+    due: str
+    done: str
+    no_such: str
+    put_back: str
+    delivered: str
+    waits: str
+    dropped: str
+    cannot_retry: str
+    cannot_drop: str
+    how_on: str
+
+
+_EN = Words(
+    number="ID",
+    state="State",
+    states={State.PENDING: "pending", State.SENT: "sent", State.DEAD: "dead", State.DROPPED: "dropped"},
+    none_in_state="No message is in this state: {state}.",
+    message="Message",
+    event="Event",
+    attempts="Tries",
+    created="Put at",
+    due="Due at",
+    done="Done at",
+    no_such="there is no message {id} in the outbox: `notifybot outbox list` shows their ids",
+    put_back="{id}: put back for {notifier}.",
+    delivered="{id}: sent.",
+    waits="{id}: it waits for {notifier}, and goes out with the next training here that uses it. {error}",
+    dropped="{id}: dropped.",
+    cannot_retry="{id}: not put back. Only a dead message can be, and one that the notifier does not have yet.",
+    cannot_drop="{id}: not dropped. Only a message that is dead or waits can be.",
+    how_on="Send again: notifybot outbox retry ID    Give up for good: notifybot outbox drop ID",
+)
+
+_KO = Words(
+    number="번호",
+    state="상태",
+    states={State.PENDING: "대기", State.SENT: "전송됨", State.DEAD: "포기", State.DROPPED: "생략"},
+    none_in_state="이 상태의 메시지가 없습니다: {state}.",
+    message="내용",
+    event="이벤트",
+    attempts="시도",
+    created="접수",
+    due="예정",
+    done="처리",
+    no_such="보낼 편지함에 {id}번 메시지가 없습니다. `notifybot outbox list`에서 번호를 확인하십시오",
+    put_back="{id}: {notifier}(으)로 다시 보내도록 되돌려 놓았습니다.",
+    delivered="{id}: 전송했습니다.",
+    waits="{id}: {notifier} 전송을 기다립니다. 이 알림 수단을 쓰는 다음 학습 때 나갑니다. {error}",
+    dropped="{id}: 보내지 않기로 했습니다.",
+    cannot_retry="{id}: 되돌려 놓지 못했습니다. 전송을 포기한 메시지이면서 아직 전달되지 않은 것만 가능합니다.",
+    cannot_drop="{id}: 그대로 두었습니다. 전송을 포기했거나 대기 중인 메시지만 뺄 수 있습니다.",
+    how_on="다시 보내기: notifybot outbox retry 번호    보내지 않기: notifybot outbox drop 번호",
+)
+
+_WORDS = {Language.EN: _EN, Language.KO: _KO}
+
+
+def words_of(language: Language) -> Words:
+    """The words of a language."""
+    return _WORDS[language]

@@ -1,0 +1,92 @@
+"""What `notifybot slack setup` says, in Korean and English."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from notifybot.model import Language
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Sentences. Those with braces are format strings."""
+
+    make_app: str
+    give: str
+    not_a_bots: str
+    invite: str
+    channel: str
+    write: str
+    written: str
+    elsewhere: str
+    done: str
+
+
+_EN = Words(
+    make_app="""\
+1. Make the app. Open this page, choose your workspace, and press Create:
+
+{address}
+
+   (Or at https://api.slack.com/apps choose “Create New App”, “From a manifest”, and paste what
+   `notifybot slack manifest` prints.)
+
+2. On the app's page choose “Install App”, install it, and copy the “Bot User OAuth Token”: it begins with xoxb-.
+""",
+    give="Paste the token (it stays hidden)",
+    not_a_bots="That is no bot token: it begins with xoxb-. A token with xoxp- or xapp- is for something else.",
+    invite="\n3. In Slack open the channel that is to be told, and write there: /invite @notifybot\n",
+    channel="Name of the channel, such as training",
+    write="\nWrite both into {path} here, readable by you alone?",
+    written="Written. Keep {path} out of git: echo {path} >> .gitignore",
+    elsewhere="""
+Set them where your training runs, with your token in place of xoxb-…:
+
+   notifybot.toml       slack_bot_token = "xoxb-…"
+                        slack_channel = "{channel}"
+   shell                export NOTIFYBOT_SLACK_BOT_TOKEN=xoxb-…
+                        export NOTIFYBOT_SLACK_CHANNEL={channel}
+   Colab, key symbol    NOTIFYBOT_SLACK_BOT_TOKEN   xoxb-…
+                        NOTIFYBOT_SLACK_CHANNEL     {channel}
+   (in Colab switch “Notebook access” on for both)
+""",
+    done="Slack is set up. See a message of each kind there: notifybot test -n slack",
+)
+
+_KO = Words(
+    make_app="""\
+1. 앱을 만듭니다. 다음 주소를 열어 워크스페이스를 고르고 Create를 누르십시오.
+
+{address}
+
+   (또는 https://api.slack.com/apps 에서 “Create New App” → “From a manifest”를 고르고
+   `notifybot slack manifest`의 출력을 붙여 넣으십시오.)
+
+2. 앱 화면의 “Install App”에서 설치한 뒤 “Bot User OAuth Token”을 복사하십시오. xoxb-로 시작합니다.
+""",
+    give="토큰을 붙여 넣으십시오(화면에 표시되지 않습니다)",
+    not_a_bots="봇 토큰이 아닙니다. 봇 토큰은 xoxb-로 시작합니다. xoxp-나 xapp-로 시작하는 토큰은 용도가 다릅니다.",
+    invite="\n3. Slack에서 알림을 받을 채널을 열고 다음과 같이 입력하십시오: /invite @notifybot\n",
+    channel="채널 이름(예: training)",
+    write="\n두 값을 이 폴더의 {path}에 적어 둘까요? 본인만 읽을 수 있게 저장합니다.",
+    written="저장했습니다. {path}가 git에 올라가지 않게 하십시오: echo {path} >> .gitignore",
+    elsewhere="""
+학습을 실행하는 곳에 다음과 같이 설정하십시오. xoxb-… 자리에는 받은 토큰을 넣습니다.
+
+   notifybot.toml       slack_bot_token = "xoxb-…"
+                        slack_channel = "{channel}"
+   셸                   export NOTIFYBOT_SLACK_BOT_TOKEN=xoxb-…
+                        export NOTIFYBOT_SLACK_CHANNEL={channel}
+   Colab 열쇠 아이콘     NOTIFYBOT_SLACK_BOT_TOKEN   xoxb-…
+                        NOTIFYBOT_SLACK_CHANNEL     {channel}
+   (Colab에서는 두 값 모두 “노트북 액세스”를 켜십시오.)
+""",
+    done="Slack 설정이 끝났습니다. 종류별 메시지를 받아 보려면: notifybot test -n slack",
+)
+
+_WORDS = {Language.EN: _EN, Language.KO: _KO}
+
+
+def words_of(language: Language) -> Words:
+    """The words of a language."""
+    return _WORDS[language]

@@ -1,0 +1,57 @@
+"""What the doctor finds: one sentence on how a thing stands, and one on what to do, in both languages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from notifybot.model import Language
+
+
+class Verdict(StrEnum):
+    """How a thing stands. A `NOTE` is worth knowing, and no fault."""
+
+    OK = "ok"
+    NOTE = "note"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """One text in both languages."""
+
+    en: str
+    ko: str
+
+    def in_(self, language: Language) -> str:
+        """The text as a reader of that language gets it."""
+        return self.ko if language is Language.KO else self.en
+
+    def filled(self, **values: object) -> Both:
+        """The text with its places filled."""
+        return Both(self.en.format(**values), self.ko.format(**values))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How one thing stands, and what to do about it."""
+
+    part: str
+    verdict: Verdict
+    what: Both
+    remedy: Both | None = None
+
+
+def ok(part: str, what: Both) -> Finding:
+    """Nothing to do."""
+    return Finding(part, Verdict.OK, what)
+
+
+def note(part: str, what: Both, remedy: Both | None = None) -> Finding:
+    """Worth knowing."""
+    return Finding(part, Verdict.NOTE, what, remedy)
+
+
+def wrong(part: str, what: Both, remedy: Both) -> Finding:
+    """Something to mend."""
+    return Finding(part, Verdict.WRONG, what, remedy)

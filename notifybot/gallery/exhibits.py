@@ -1,0 +1,121 @@
+"""One message as each notifier tells it: sent for real, to a sandbox of its own, and shown by that sandbox's pages.
+
+The notifiers are made here and not from settings: a gallery must not reach anybody's Slack or phone.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from urllib.parse import unquote
+
+from pydantic import SecretStr
+
+from notifybot.clock import Clock
+from notifybot.events import Event
+from notifybot.gallery.pictures import Artist
+from notifybot.model import Language
+from notifybot.notifiers import apprise, webhook
+from notifybot.notifiers.base import Envelope, Notifier
+from notifybot.notifiers.console import ConsoleNotifier
+from notifybot.notifiers.kakao import Credentials, KakaoTalk
+from notifybot.notifiers.slack import SlackBot, SlackWebhook
+from notifybot.rendering import Renderer
+from notifybot.sandbox.kakao import REFRESH_TOKEN, REST_API_KEY
+from notifybot.sandbox.server import Sandbox
+from notifybot.sandbox.wire import Request
+from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL, WEBHOOK_PATH
+from notifybot.testing import DictMemory
+
+_LINK = "https://developers.kakao.com"  # the one that the sandbox's app has registered
+_ROOM = 1800  # what Discord takes
+_AROUND = (
+    "nav.top, aside.rooms, .bar-title, .input, .hint, .day, .status, .clock, .room, figcaption, "
+    ".workspace.threaded main"  # the thread shows its message too
+)
+
+_Make = Callable[[Sandbox, Path, Language, Clock], Notifier]
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """One message in one place. `content` is plain text, or a page of the sandbox without the parts that `hides` names.
+
+    `hides` is a CSS selector, and None for plain text.
+    """
+
+    place: str
+    content: str
+    hides: str | None = None
+
+
+def exhibits(event: Event, language: Language, clock: Clock) -> Iterator[Exhibit]:
+    """The message about an event in every place where it can be read."""
+    message = Renderer(language).render(event, link=_LINK)
+    envelope = Envelope(event, message, DictMemory())
+    channel, phone = _shown(envelope, language, clock, _bot)
+    yield Exhibit("Slack, bot", channel, _AROUND)
+    yield Exhibit("Slack, lock screen", phone, f"{_AROUND}, figure:has(.talk)")
+    yield Exhibit("Slack, webhook", _shown(envelope, language, clock, _hook)[0], _AROUND)
+    yield Exhibit("KakaoTalk", _shown(envelope, language, clock, _kakao)[1], f"{_AROUND}, figure:has(.lock)")
+    yield Exhibit("Apprise", "\n".join(filter(None, apprise.told(message, _ROOM))))
+    yield Exhibit("console", _printed(envelope))
+    yield Exhibit("webhook", json.dumps(json.loads(webhook.payload(envelope)), ensure_ascii=False, indent=1))
+
+
+def _shown(envelope: Envelope, language: Language, clock: Clock, make: _Make) -> tuple[str, str]:
+    """Send it to a new sandbox, and return the pages of the channel and of the phone."""
+    with Sandbox(clock=clock, language=language) as sandbox, tempfile.TemporaryDirectory() as folder:
+        with closing(make(sandbox, Path(folder), language, clock)) as notifier:
+            notifier.send(envelope)
+        thread = next((each.thread_ts for each in sandbox.slack.messages if each.thread_ts), "")
+        return (
+            _page(sandbox, "/slack", {"lang": language, "thread": thread}),
+            _page(sandbox, "/phone", {"lang": language}),
+        )
+
+
+def _page(sandbox: Sandbox, path: str, query: dict[str, str]) -> str:
+    """A page with its pictures in it, since the sandbox is gone when somebody looks."""
+    html = sandbox.answer(Request("GET", path, query)).body.decode()
+
+    def inlined(match: re.Match[str]) -> str:
+        answer = sandbox.answer(Request("GET", unquote(match[1])))
+        kind = answer.headers.get("Content-Type", "image/png")
+        return f'src="data:{kind};base64,{base64.b64encode(answer.body).decode()}"'
+
+    return re.sub(rf'src="(?:{re.escape(sandbox.url)})?(/[^"]+)"', inlined, html)
+
+
+def _bot(sandbox: Sandbox, folder: Path, language: Language, clock: Clock) -> Notifier:
+    return SlackBot(BOT_TOKEN, CHANNEL, api_url=f"{sandbox.url}/api/", clock=clock, artist=Artist(language))
+
+
+def _hook(sandbox: Sandbox, folder: Path, language: Language, clock: Clock) -> Notifier:
+    return SlackWebhook(sandbox.url + WEBHOOK_PATH, clock=clock)
+
+
+def _kakao(sandbox: Sandbox, folder: Path, language: Language, clock: Clock) -> Notifier:
+    return KakaoTalk(
+        Credentials(SecretStr(REST_API_KEY), None, SecretStr(REFRESH_TOKEN)),
+        folder / "kakao-token.json",
+        api_url=f"{sandbox.url}/kakao/api",
+        auth_url=f"{sandbox.url}/kakao/auth",
+        link_url=_LINK,
+        language=language,
+        picture=Artist(language).square,
+        clock=clock,
+    )
+
+
+def _printed(envelope: Envelope) -> str:
+    stream = StringIO()
+    ConsoleNotifier(stream).send(envelope)
+    return stream.getvalue()

@@ -1,0 +1,71 @@
+"""The gallery in a real browser: it fits a phone and a desk, and nothing is missing or loaded from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from notifybot.cli.gallery import run
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = "/usr/bin/chromium"
+FRAMES = """() => [...document.querySelectorAll("iframe")].map(frame => {
+    const body = frame.contentDocument.body;
+    const broken = [...body.querySelectorAll("img")].filter(each => !each.naturalWidth).length;
+    return {name: frame.title, text: body.innerText.trim().length, broken,
+            hidden: body.scrollHeight - frame.clientHeight, wide: body.scrollWidth - frame.clientWidth};
+})"""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The whole gallery, made once."""
+    folder = tmp_path_factory.mktemp("gallery")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NOTIFYBOT_LANG", "en")
+        patch.setenv("NOTIFYBOT_STATE_DIR", str(folder / "state"))
+        assert run(out=folder) == 0
+    return (folder / "index.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not Path(CHROMIUM).exists():
+        pytest.skip("no Chromium on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[390, 1280])
+def page(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": request.param, "height": 900})
+    yield page
+    page.close()
+
+
+def test_it_fits_and_everything_on_it_can_be_seen(page: Page, address: str) -> None:
+    """No sideways scrolling, no frame that cuts its message, no picture that is missing, no complaint."""
+    complaints: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+
+    page.goto(address, wait_until="load")
+    frames = page.evaluate(FRAMES)
+
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert len(frames) == 11 * 2 * 4, "kinds and endings, languages, places"
+    for each in frames:
+        assert each["text"] > 10, each
+        assert each["broken"] == 0, each
+        assert each["hidden"] <= 1, each
+        assert each["wide"] <= 0, each
+    assert complaints == []
+    assert [url for url in asked if not url.startswith(("file:", "data:", "about:"))] == []

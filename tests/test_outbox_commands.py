@@ -1,0 +1,337 @@
+"""What a person decides about single messages: sent anew or dropped, and the ledger stays true."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from typer.testing import CliRunner
+
+from notifybot.cli import app
+from notifybot.cli.samples import samples
+from notifybot.config import load
+from notifybot.model import Language
+from notifybot.policy import Priority, priority_of
+from notifybot.sandbox.faults import Fault
+from notifybot.sandbox.server import Sandbox
+from notifybot.store import letters, runs
+from notifybot.store.engine import Store
+from notifybot.store.outbox import Outbox
+from notifybot.store.states import State
+from notifybot.testing import FakeClock
+from tests.store_events import alert, epoch, started
+
+KEY = "slack:00000000"
+runner = CliRunner()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
+    with Store.open(tmp_path / "a.db", clock=clock) as opened:
+        yield opened
+
+
+def bury(store: Store, event: object | None = None, *, key: str = KEY, why: str = "invalid_auth") -> int:
+    """Put an event into the outbox and give it up; return its number there."""
+    buried = event or alert()
+    runs.record(store, buried, [(key, Priority.URGENT)])  # type: ignore[arg-type]
+    outbox = Outbox(store)
+    delivery = outbox.claim(key)
+    assert delivery is not None
+    outbox.mark_dead(delivery, why)
+    return delivery.id
+
+
+# ── Retry ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_dead_letter_put_back_is_due_at_once_with_all_its_tries(store: Store, clock: FakeClock) -> None:
+    """Its event keeps its id, so a receiver that has it after all can tell."""
+    event = alert()
+    dead = bury(store, event)
+    clock.advance(timedelta(days=3).total_seconds())
+
+    assert letters.retry(store, [dead]) == [dead]
+
+    delivery = Outbox(store).claim(KEY)
+    assert delivery is not None
+    assert (delivery.event.id, delivery.attempts) == (event.id, 0)
+    assert delivery.created_at == clock.now(), "else it would be given up for its age"
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.SENT, State.DROPPED])
+def test_only_a_dead_letter_is_put_back(store: Store, state: State) -> None:
+    """What was sent is never sent again by hand."""
+    runs.record(store, alert(), [(KEY, Priority.URGENT)])
+    outbox = Outbox(store)
+    delivery = outbox.claim(KEY)
+    assert delivery is not None
+    if state is State.SENT:
+        outbox.mark_sent(delivery)
+    elif state is State.DROPPED:
+        outbox.mark_dropped(delivery, "budget")
+    before = outbox.counts()
+
+    assert letters.retry(store, [delivery.id, 999]) == []
+    assert outbox.counts() == before
+
+
+def test_a_letter_follows_its_notifier_to_a_new_token(store: Store) -> None:
+    """A new token makes a new key; both ledgers stay true."""
+    dead = bury(store)
+
+    assert letters.retry(store, [dead], {KEY: "slack:11111111"}) == [dead]
+
+    outbox = Outbox(store)
+    assert outbox.claim(KEY) is None
+    assert outbox.claim("slack:11111111") is not None
+    counts = outbox.counts()
+    assert (counts[KEY].put, counts["slack:11111111"].put) == (0, 1)
+    assert all(each.conserved for each in counts.values())
+
+
+def test_a_letter_does_not_follow_where_its_event_is_already(store: Store) -> None:
+    """Two notifiers were told of one event: the second time would be a repeat."""
+    event = alert()
+    runs.record(store, event, [(KEY, Priority.URGENT), ("slack:11111111", Priority.URGENT)])
+    outbox = Outbox(store)
+    delivery = outbox.claim(KEY)
+    assert delivery is not None
+    outbox.mark_dead(delivery, "token_revoked")
+
+    assert letters.retry(store, [delivery.id], {KEY: "slack:11111111"}) == []
+    assert all(each.conserved for each in outbox.counts().values())
+
+
+# ── Drop ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_dropped_counts_as_dropped(store: Store) -> None:
+    dead = bury(store)
+
+    assert letters.drop(store, [dead]) == [dead]
+
+    counts = Outbox(store).counts()[KEY]
+    assert (counts.put, counts.dead, counts.dropped) == (1, 0, 1)
+    found = letters.find(store, dead)
+    assert found is not None
+    assert found.error == "dropped by hand"
+
+
+def test_what_waits_can_be_dropped_but_not_what_is_being_sent(store: Store, clock: FakeClock) -> None:
+    runs.record(store, alert(), [(KEY, Priority.URGENT)])
+    held = Outbox(store).claim(KEY, lease_s=60)
+    assert held is not None
+
+    assert letters.drop(store, [held.id]) == []
+    clock.advance(61)
+    assert letters.drop(store, [held.id]) == [held.id]
+
+
+# ── Any history ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Decisions(RuleBasedStateMachine):
+    """Work and decisions by hand, mixed at random, on two keys of one notifier."""
+
+    KEYS = (KEY, "slack:11111111")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.clock = FakeClock()
+        self.store = Store.open(Path(self.folder.name) / "a.db", clock=self.clock)
+        self.outbox = Outbox(self.store)
+        self.put = 0
+        self.sent: list[tuple[str, str]] = []
+
+    @rule(number=st.integers(0, 3), urgent=st.booleans(), key=st.sampled_from(KEYS))
+    def record(self, number: int, urgent: bool, key: str) -> None:
+        event = alert(at=self.clock.now()) if urgent else epoch(number, at=self.clock.now())
+        runs.record(self.store, event, [(key, priority_of(event))])
+        self.put += 1
+
+    @rule(what=st.sampled_from(["sent", "dead", "retry", "dropped"]), key=st.sampled_from(KEYS))
+    def work(self, what: str, key: str) -> None:
+        delivery = self.outbox.claim(key)
+        if delivery is None:
+            return
+        if what == "sent":
+            self.outbox.mark_sent(delivery)
+            self.sent.append((key, delivery.event.id))
+        elif what == "dead":
+            self.outbox.mark_dead(delivery, "gone")
+        elif what == "retry":
+            self.outbox.mark_retry(delivery, self.clock.now(), "busy")
+        else:
+            self.outbox.mark_dropped(delivery, "budget")
+
+    @rule(ids=st.lists(st.integers(1, 12), max_size=4), follow=st.booleans())
+    def put_back(self, ids: list[int], follow: bool) -> None:
+        letters.retry(self.store, ids, dict([self.KEYS]) if follow else None)
+
+    @rule(ids=st.lists(st.integers(1, 12), max_size=4))
+    def give_up(self, ids: list[int]) -> None:
+        letters.drop(self.store, ids)
+
+    @invariant()
+    def balances(self) -> None:
+        counts = self.outbox.counts().values()
+        assert all(each.conserved for each in counts)
+        assert sum(each.put for each in counts) == self.put
+        assert len(self.sent) == len(set(self.sent)), "nothing is sent twice to one key"
+
+    def teardown(self) -> None:
+        self.store.close()
+        self.folder.cleanup()
+
+
+TestDecisions = Decisions.TestCase
+TestDecisions.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+
+
+# ── The commands ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def local(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """The database where the commands look for it."""
+    monkeypatch.setenv("COLUMNS", "200")
+    with Store.open(load().state_dir / "notifybot.db") as opened:
+        yield opened
+
+
+def plain(*arguments: str) -> object:
+    return json.loads(runner.invoke(app, ["outbox", *arguments, "--json"]).output)
+
+
+@pytest.mark.parametrize(("language", "word"), [("en", "Send again"), ("ko", "다시 보내기")])
+def test_the_list_shows_number_message_and_reason(
+    local: Store, language: str, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFYBOT_LANG", language)
+    dead = bury(local, why="the webhook was deleted")
+
+    shown = runner.invoke(app, ["outbox", "list"])
+
+    assert shown.exit_code == 0, shown.output
+    assert "the webhook was deleted" in shown.output
+    assert "look" in shown.output, "the message as people know it"
+    assert word in shown.output
+    rows = plain("list")
+    assert isinstance(rows, list)
+    assert [(each["id"], each["state"], each["error"]) for each in rows] == [(dead, "dead", "the webhook was deleted")]
+
+
+def test_the_list_can_show_another_state(local: Store) -> None:
+    runs.record(local, started(), [(KEY, Priority.NORMAL)])
+
+    assert plain("list") == []
+    rows = plain("list", "--state", "pending")
+    assert isinstance(rows, list)
+    assert [each["kind"] for each in rows] == ["run_started"]
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [("en", "No message is in this state: dead."), ("ko", "이 상태의 메시지가 없습니다: 포기.")],
+)
+def test_nothing_to_list_is_said(language: str, text: str) -> None:
+    """Looking makes no database."""
+    assert runner.invoke(app, ["outbox", "list"], env={"NOTIFYBOT_LANG": language}).output == text + "\n"
+    assert not (load().state_dir / "notifybot.db").exists()
+
+
+def test_show_tells_everything_about_one_message(local: Store) -> None:
+    failed = samples(Language.EN, local.clock.now())[-3]
+    dead = bury(local, failed, why="channel_not_found")
+
+    shown = runner.invoke(app, ["outbox", "show", str(dead)]).output
+
+    for text in (str(dead), KEY, "channel_not_found", failed.id, failed.run.name, failed.kind):
+        assert text in shown
+    found = plain("show", str(dead))
+    assert isinstance(found, dict)
+    assert found["event"]["id"] == failed.id
+
+
+def test_an_unknown_number_is_told_in_one_line(local: Store) -> None:
+    from notifybot.errors import UsageError
+
+    result = runner.invoke(app, ["outbox", "show", "99"])
+
+    assert isinstance(result.exception, UsageError)
+    assert "there is no message 99" in str(result.exception)
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """Slack by bot in the sandbox, and nothing else."""
+    with Sandbox() as opened:
+        for name, value in opened.environment().items():
+            if "SLACK" in name and "WEBHOOK" not in name:
+                monkeypatch.setenv(name, value)
+        yield opened
+
+
+def test_retry_sends_at_once_what_can_be_sent(local: Store, sandbox: Sandbox) -> None:
+    """The letter died with another token; it arrives by the one that is set up now, and only once."""
+    dead = bury(local, alert("disk is full"))
+
+    first = runner.invoke(app, ["outbox", "retry", str(dead)])
+    again = runner.invoke(app, ["outbox", "retry", str(dead)])
+
+    assert (first.exit_code, first.output) == (0, f"{dead}: sent.\n")
+    assert again.exit_code == 1
+    assert sum("disk is full" in each.text for each in sandbox.slack.messages) == 1
+    assert runner.invoke(app, ["outbox"]).exit_code == 0
+
+
+def test_retry_says_when_it_is_refused_again(local: Store, sandbox: Sandbox) -> None:
+    """The reason is shown, with the remedy, and the exit code is 1."""
+    sandbox.slack.channels["C0TRAINING"].member = False
+    dead = bury(local)
+
+    result = runner.invoke(app, ["outbox", "retry", str(dead)])
+
+    assert result.exit_code == 1
+    assert "not_in_channel" in result.output
+    assert "/invite" in result.output
+
+
+def test_retry_says_what_waits(local: Store, sandbox: Sandbox) -> None:
+    """A service that is down takes it later; that is no failure of the command."""
+    sandbox.faults.append(Fault("status", times=9, status=503))
+    dead = bury(local)
+
+    result = runner.invoke(app, ["outbox", "retry", str(dead), "--json"])
+
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output) == [{"id": dead, "state": "pending"}]
+
+
+def test_without_its_notifier_a_letter_waits(local: Store) -> None:
+    dead = bury(local)
+
+    result = runner.invoke(app, ["outbox", "retry", str(dead)])
+
+    assert result.exit_code == 0
+    assert result.output.startswith(f"{dead}: it waits for {KEY}")
+
+
+def test_drop_says_what_it_did(local: Store) -> None:
+    dead = bury(local)
+
+    result = runner.invoke(app, ["outbox", "drop", str(dead), "77"])
+
+    assert result.exit_code == 1, "77 is not there"
+    assert f"{dead}: dropped." in result.output
+    assert "77: not dropped." in result.output
+    assert plain("drop", str(dead)) == [{"id": dead, "dropped": False}]
