@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Mapping
 from enum import StrEnum
@@ -15,13 +16,15 @@ from pydantic import (
     BeforeValidator,
     Field,
     ModelWrapValidatorHandler,
+    PlainSerializer,
+    PlainValidator,
     PrivateAttr,
     SecretStr,
     StringConstraints,
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from notifybot import redaction
 from notifybot.config_sources import (
@@ -37,6 +40,8 @@ from notifybot.config_sources import (
 )
 from notifybot.errors import ConfigError
 from notifybot.model import Language
+from notifybot.preferences import Every, Tables, every_from, quiet_from, tables_from
+from notifybot.quiet import QuietHours
 
 
 class Switch(StrEnum):
@@ -70,6 +75,10 @@ def _switch(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _joined(value: object) -> object:
+    return "\n".join(map(str, value)) if isinstance(value, list) else value  # TOML has lists
+
+
 def _folder(path: Path) -> Path:
     if not path.is_dir():
         raise ValueError("must be a folder that exists")
@@ -86,8 +95,13 @@ def _home(path: Path) -> Path:
 _Url = Annotated[str, AfterValidator(_url)]
 _Token = Annotated[SecretStr, AfterValidator(_token)]
 _SecretUrl = Annotated[SecretStr, AfterValidator(_secret_url)]
+_Secrets = Annotated[SecretStr, BeforeValidator(_joined)]
 _Path = Annotated[Path, AfterValidator(_home)]
 _Switch = Annotated[Switch, BeforeValidator(_switch)]
+_AS_TEXT = PlainSerializer(str, when_used="json-unless-none")
+_Every = Annotated[Every | None, NoDecode, PlainValidator(every_from), _AS_TEXT]
+_Quiet = Annotated[QuietHours | None, NoDecode, PlainValidator(quiet_from), _AS_TEXT]
+_Tables = Annotated[Tables, NoDecode, PlainValidator(tables_from), _AS_TEXT]
 _Name = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -127,12 +141,16 @@ class Config(BaseSettings):
     slack_bot_token: _Token | None = None
     slack_channel: _Name | None = None
     slack_api_url: _Url = "https://slack.com/api/"
+    slack_deadman: _Switch = Switch.AUTO
     kakao_rest_api_key: _Token | None = None
     kakao_client_secret: _Token | None = None
     kakao_refresh_token: _Token | None = None
     kakao_token_file: _Path | None = None
     kakao_api_url: _Url = "https://kapi.kakao.com"
     kakao_auth_url: _Url = "https://kauth.kakao.com"
+    apprise_urls: _Secrets | None = None
+    webhook_url: _SecretUrl | None = None
+    webhook_secret: _Token | None = None
     watchdog_url: _Url | None = None
     watchdog_token: _Token | None = None
     state_dir: _Path = Field(default_factory=_state_dir)
@@ -141,7 +159,11 @@ class Config(BaseSettings):
     lang: Language = Field(default_factory=_language)
     tensorboard: _Switch = Switch.AUTO
     wandb: _Switch = Switch.AUTO
+    pictures: _Switch = Switch.AUTO
     link_url: _Url | None = None
+    every: _Every = None
+    quiet: _Quiet = None
+    notifiers: _Tables = Tables()
     templates_dir: Annotated[Path, AfterValidator(_home), AfterValidator(_folder)] | None = None
     heartbeat_s: float = Field(default=30.0, gt=0, le=3600, allow_inf_nan=False)
 
@@ -186,7 +208,7 @@ class Config(BaseSettings):
     def _finish(self, origins: Mapping[str, str]) -> Self:
         """Let secrets be struck out from now on, and check the settings that need each other."""
         self._origins = origins
-        redaction.register(secret.get_secret_value() for secret in self._secrets().values())
+        redaction.register(each for secret in self._secrets().values() for each in secret.get_secret_value().split())
         redaction.guard_loggers()
         for key, others in _NEEDS:
             if getattr(self, key) is not None and all(getattr(self, other) is None for other in others):
@@ -207,6 +229,7 @@ class Config(BaseSettings):
 _NEEDS = (  # KakaoTalk's set is checked by its notifier: a file from an earlier login may complete it
     ("slack_bot_token", ("slack_channel",)),
     ("slack_channel", ("slack_bot_token", "slack_webhook_url")),
+    ("webhook_secret", ("webhook_url",)),
     ("watchdog_token", ("watchdog_url",)),
     ("watchdog_url", ("watchdog_token",)),
 )
@@ -231,7 +254,8 @@ def _allowed(key: str, kind: str, text: str) -> str:
         words = [each.value for each in (Language if key == "lang" else Switch)]
         return f"must be {', '.join(words[:-1])} or {words[-1]}"
     if kind == "value_error":
-        return text.removeprefix("Value error, ")
+        told = text.removeprefix("Value error, ")
+        return told if key != "notifiers" or told.startswith("must") else f"is wrong: {told}"
     if key == "heartbeat_s":
         return "must be a number of seconds above 0 and up to 3600"
     return _FORMS.get(kind, "must be text")
@@ -240,6 +264,14 @@ def _allowed(key: str, kind: str, text: str) -> str:
 def load(overrides: Mapping[str, object] | None = None) -> Config:
     """Read every source. `overrides` are arguments of the caller; None among them means "not given"."""
     return Config(**{key: value for key, value in (overrides or {}).items() if value is not None})
+
+
+def has_own_browser() -> bool:
+    """True where a browser opened by this process is before the person's eyes: not over SSH, in Colab or screenless."""
+    away = ("SSH_CONNECTION", "SSH_TTY", "COLAB_RELEASE_TAG")
+    if any(os.environ.get(name) for name in away):
+        return False
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def explain(config: Config) -> list[tuple[str, str, str]]:

@@ -27,6 +27,9 @@ _COLAB_KEYS = (
     "kakao_rest_api_key",
     "kakao_client_secret",
     "kakao_refresh_token",
+    "apprise_urls",
+    "webhook_url",
+    "webhook_secret",
     "watchdog_url",
     "watchdog_token",
 )

@@ -6,12 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.delivery.dispatcher import Dispatcher
+from notifybot.delivery.painter import Studio, studio_for
 from notifybot.delivery.recorder import Recorder
+from notifybot.delivery.shaped import refuse_strangers, shaped, speaking
 from notifybot.delivery.worker import Worker
+from notifybot.errors import StoreError
 from notifybot.model import RunRef
 from notifybot.notifiers.base import Notifier
 from notifybot.redaction import guard_loggers
@@ -36,15 +40,21 @@ class Delivery:
     direct: bool
 
 
-def people_from(config: Config, clock: Clock = SYSTEM) -> list[Notifier]:
-    """The notifiers that reach people. Raises ConfigError when settings are half there."""
-    return [*_slack(config), *_kakao(config, clock)]
+def people_from(config: Config, clock: Clock = SYSTEM, *, outbox: Outbox | None = None) -> list[Notifier]:
+    """The notifiers that reach people. Raises ConfigError when settings are half there.
+
+    With the `outbox` that they deliver from, their messages have pictures, drawn from the runs beside it.
+    """
+    slack, kakao, apprise = (speaking(config, name) for name in ("slack", "kakao", "apprise"))
+    studio = None if outbox is None else studio_for(config, outbox.store.path, clock)
+    built = [*_slack(slack, studio, outbox), *_kakao(kakao, clock, studio), *_apprise(apprise, studio)]
+    return shaped(built, config)
 
 
-def notifiers_from(config: Config, clock: Clock = SYSTEM) -> list[Notifier]:
-    """All notifiers that are configured, the way to the watchdog included. Raises ConfigError."""
-    people = people_from(config, clock)
-    return [*people, *_relay(config, clock, direct=bool(people))]
+def notifiers_from(config: Config, clock: Clock = SYSTEM, *, outbox: Outbox | None = None) -> list[Notifier]:
+    """All notifiers that are configured, the webhook and the way to the watchdog included. Raises ConfigError."""
+    people = people_from(config, clock, outbox=outbox)
+    return [*people, *shaped(_webhook(config, clock), config), *_relay(config, clock, direct=bool(people))]
 
 
 def open_delivery(
@@ -68,28 +78,40 @@ def open_delivery(
             on_superseded(run)
 
     guard_loggers()
-    people = people_from(config, clock) if notifiers is None else list(notifiers)
-    relay = _relay(config, clock, direct=bool(people), luggage=partial(export_for, store), on_superseded=superseded)
-    routes = (*people, *relay)
     outbox = Outbox(store)
+    people = people_from(config, clock, outbox=outbox) if notifiers is None else shaped(notifiers, config)
+    programs = shaped(_webhook(config, clock), config) if notifiers is None else []
+    refuse_strangers(config, people)
+    relay = _relay(config, clock, direct=bool(people), luggage=partial(export_for, store), on_superseded=superseded)
+    routes = (*people, *programs, *relay)
     outbox.release_dead()
     recorder = Recorder(store, routes, direct=bool(people))
-    link = config.link_url
     dispatcher = Dispatcher(
-        outbox, routes, Renderer(config.lang, config.templates_dir), clock=clock, link_of=lambda _: link
+        outbox, routes, Renderer(config.lang, config.templates_dir), clock=clock, link_of=partial(_page_of, config)
     )
     return Delivery(recorder, Worker(dispatcher, recorder, clock=clock), routes, direct=bool(people))
 
 
-def _slack(config: Config) -> list[Notifier]:
+def _waits(outbox: Outbox, key: str) -> bool:
+    """True when a message for that notifier could go out now."""
+    try:
+        due = outbox.next_due(key)
+    except StoreError:
+        return False
+    return due is not None and due <= outbox.store.clock.now()
+
+
+def _slack(config: Config, studio: Studio | None, outbox: Outbox | None) -> list[Notifier]:
     if config.slack_bot_token is None and config.slack_webhook_url is None:
         return []
     from notifybot.notifiers.slack import slack_notifiers
 
-    return slack_notifiers(config)
+    if studio is None or outbox is None:
+        return slack_notifiers(config)
+    return slack_notifiers(config, artist=studio.painter(config.lang), busy=partial(_waits, outbox))
 
 
-def _kakao(config: Config, clock: Clock) -> list[Notifier]:
+def _kakao(config: Config, clock: Clock, studio: Studio | None) -> list[Notifier]:
     given = (
         config.kakao_rest_api_key, config.kakao_client_secret, config.kakao_refresh_token, config.kakao_token_file,
     )  # fmt: skip
@@ -98,7 +120,29 @@ def _kakao(config: Config, clock: Clock) -> list[Notifier]:
         return []
     from notifybot.notifiers.kakao import kakao_notifiers
 
-    return kakao_notifiers(config, clock=clock)
+    if studio is None:
+        return kakao_notifiers(config, clock=clock)
+    return kakao_notifiers(config, clock=clock, picture=studio.painter(config.lang).square)
+
+
+def _apprise(config: Config, studio: Studio | None) -> list[Notifier]:
+    if config.apprise_urls is None:
+        return []
+    from notifybot.notifiers.apprise import apprise_notifiers
+
+    if studio is None:
+        return apprise_notifiers(config)
+    square = studio.painter(config.lang).square
+    return apprise_notifiers(config, picture=lambda envelope: square(envelope.event))
+
+
+def _webhook(config: Config, clock: Clock) -> list[Notifier]:
+    """Read by a program, so it does not count as telling people: the watchdog still does that."""
+    if config.webhook_url is None:
+        return []
+    from notifybot.notifiers.webhook import webhook_notifiers
+
+    return webhook_notifiers(config, clock=clock)
 
 
 def _relay(
@@ -119,3 +163,10 @@ def _relay(
             direct=direct, clock=clock, luggage=luggage, on_superseded=on_superseded,
         )
     ]  # fmt: skip
+
+
+def _page_of(config: Config, run_id: str) -> str | None:
+    """Where a message's button leads: the address that was set, else the run's page at the watchdog."""
+    if config.link_url or not config.watchdog_url:
+        return config.link_url
+    return f"{config.watchdog_url.rstrip('/')}/runs/{quote(run_id)}"

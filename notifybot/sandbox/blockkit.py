@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from notifybot.sandbox import blockkit_data
+
 BLOCKS = 50
 ATTACHMENTS = 100
 TEXT_OBJECT = 3000
@@ -63,6 +65,8 @@ def _whole(blocks: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
         yield Problem("/blocks", "`block_id` must be unique within a message")
     if sum(each.get("type") == "table" for each in blocks) > 1:
         yield Problem("/blocks", "only_one_table_allowed", "invalid_attachments")
+    if blockkit_data.too_many(list(blocks)):
+        yield Problem("/blocks", "too many data_visualization blocks")
     if sum(len(str(each.get("text", ""))) for each in blocks if each.get("type") == "markdown") > MARKDOWN_CHARS:
         yield Problem("/blocks", f"must be less than {MARKDOWN_CHARS + 1} characters", "msg_blocks_too_long")
 
@@ -215,6 +219,14 @@ def _spans(spans: Any, at: str) -> Iterator[Problem]:
             yield Problem(f"{at}/{index}/type", f"unsupported type: {kind}")
 
 
+def _chart(block: dict[str, Any], at: str) -> Iterator[Problem]:
+    return (Problem(at + where, text) for where, text in blockkit_data.chart_faults(block))
+
+
+def _data_table(block: dict[str, Any], at: str) -> Iterator[Problem]:
+    return (Problem(at + where, text) for where, text in blockkit_data.table_faults(block))
+
+
 def _nothing(block: dict[str, Any], at: str) -> Iterator[Problem]:
     return iter(())
 
@@ -228,6 +240,8 @@ _CHECKS: dict[str, Callable[[dict[str, Any], str], Iterator[Problem]]] = {
     "markdown": _markdown,
     "table": _table,
     "rich_text": _rich_text,
+    "data_visualization": _chart,
+    "data_table": _data_table,
 }
 _KEYS: dict[str, set[str]] = {
     "header": {"text", "level"},
@@ -238,4 +252,5 @@ _KEYS: dict[str, set[str]] = {
     "markdown": {"text"},
     "table": {"rows", "column_settings"},
     "rich_text": {"elements"},
+    **blockkit_data.KEYS,
 }

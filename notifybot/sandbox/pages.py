@@ -12,6 +12,7 @@ from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
 from notifybot.clock import Clock
 from notifybot.sandbox import mrkdwn
+from notifybot.sandbox.blockkit_data import drawn
 from notifybot.sandbox.kakao import KakaoService
 from notifybot.sandbox.slack import SlackService
 from notifybot.sandbox.wire import Request, Response, text_response
@@ -60,6 +61,7 @@ class Pages:
             loader=FileSystemLoader(_FOLDERS), autoescape=True, undefined=ChainableUndefined, trim_blocks=True,
             lstrip_blocks=True,
         )  # fmt: skip
+        self._environment.filters["drawn"] = drawn
 
     def handle(self, request: Request) -> Response | None:
         """Answer a GET of a page; None for any other path."""

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
@@ -175,7 +175,7 @@ class StoreMemory:
 
 def _engine(path: Path, patience_s: float, cap_bytes: int) -> Engine:
     engine = create_engine(
-        f"sqlite:///{path}",
+        URL.create("sqlite", database=str(path)),  # as text, a "?" in the path would begin its options
         poolclass=StaticPool,
         connect_args={"check_same_thread": False, "timeout": patience_s, "isolation_level": None},
     )

@@ -35,9 +35,10 @@ def serve(
     guard_loggers()
     language = language or config.lang
     # What a watchdog has to say must not be handed to a watchdog.
-    notifiers = notifiers_from(config.model_copy(update={"watchdog_url": None, "watchdog_token": None}))
+    alone = config.model_copy(update={"watchdog_url": None, "watchdog_token": None})
     with Store.open(db, patience_s=_PATIENCE_S, cap_bytes=CAP_BYTES) as store:
         outbox = Outbox(store)
+        notifiers = notifiers_from(alone, outbox=outbox)
         outbox.release_dead()
         worker = Worker(Dispatcher(outbox, notifiers, Renderer(language, config.templates_dir), clock=store.clock))
         watchdog = Watchdog(store, notifiers=notifiers, courier=worker, limits=limits, language=language)

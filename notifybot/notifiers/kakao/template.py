@@ -88,7 +88,8 @@ def _item_content(message: Message) -> Template:
 def _profile(message: Message) -> str:
     """Project and run, or the run alone where both do not fit."""
     whole = one_line(f"{message.run.project}/{message.run.name}")
-    return whole if units(whole) <= _PROFILE_LIMIT else cut(one_line(message.run.name), _PROFILE_LIMIT)
+    name = one_line(message.run.name) or message.run.id  # a name may be nothing but invisible characters
+    return whole if units(whole) <= _PROFILE_LIMIT else cut(name, _PROFILE_LIMIT)
 
 
 def _value(row: MetricRow) -> str:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from notifybot.config import Config
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.slack.bot import SlackBot
+from notifybot.notifiers.slack.files import Artist
 from notifybot.notifiers.slack.webhook import SlackWebhook
 
 __all__ = ["SlackBot", "SlackWebhook", "slack_notifiers"]
 
 
-def slack_notifiers(config: Config) -> list[Notifier]:
-    """The Slack notifier that the settings name, if any: the bot where token and channel are set, else the webhook."""
+def slack_notifiers(
+    config: Config, *, artist: Artist | None = None, busy: Callable[[str], bool] = lambda _: False
+) -> list[Notifier]:
+    """The Slack notifier that the settings name, if any: the bot where token and channel are set, else the webhook.
+
+    The bot's learning curves are the `artist`'s; they give way while `busy` says of its key that a message waits.
+    """
     if config.slack_bot_token is not None and config.slack_channel is not None:
         token = config.slack_bot_token.get_secret_value()
-        return [SlackBot(token, config.slack_channel, api_url=config.slack_api_url)]
+        return [SlackBot(token, config.slack_channel, api_url=config.slack_api_url, artist=artist, busy=busy)]
     if config.slack_webhook_url is not None:
         return [SlackWebhook(config.slack_webhook_url.get_secret_value())]
     return []

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event
 from notifybot.notifiers.base import Envelope, fingerprint
-from notifybot.notifiers.slack import blocks
+from notifybot.notifiers.slack import blocks, native
 from notifybot.notifiers.slack.client import TIMEOUT_S, WebApi
 from notifybot.notifiers.slack.errors import Refused
+from notifybot.notifiers.slack.files import Artist, PictureReplies
 from notifybot.notifiers.slack.thread import RunThread, Shown
 from notifybot.policy import Pace, Priority, priority_of
 from notifybot.rendering.numbers import number
@@ -22,18 +24,31 @@ class SlackBot:
     """Keeps the root message of each run at its latest state and tells milestones in its thread.
 
     Endings, alerts, and lost, stalled or recovered runs are also broadcast to the channel. What was done is
-    remembered after each call, so a crash between two calls repeats neither.
+    remembered after each call, so a crash between two calls repeats neither. Learning curves follow as replies, where
+    there is an `artist`; `busy` says of a notifier's key that a message waits for it.
     """
 
     name = "slack"
     pace = Pace(gap_s=1.0, progress_gap_s=5.0)
 
     def __init__(
-        self, token: str, channel: str, *, api_url: str = API_URL, timeout_s: int = TIMEOUT_S, clock: Clock = SYSTEM
+        self,
+        token: str,
+        channel: str,
+        *,
+        api_url: str = API_URL,
+        timeout_s: int = TIMEOUT_S,
+        clock: Clock = SYSTEM,
+        artist: Artist | None = None,
+        busy: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self.key = f"{self.name}:{fingerprint('bot', token, channel.removeprefix('#'))}"  # either way of writing it
         self._channel = channel
+        self._clock = clock
         self._api = WebApi(token, api_url, timeout_s=timeout_s, clock=clock)
+        self._pictures: PictureReplies | None = None
+        if artist is not None:
+            self._pictures = PictureReplies(self._api, artist, busy=lambda: busy(self.key), clock=clock)
 
     def send(self, envelope: Envelope) -> None:
         """Bring root and thread to where the event belongs; a root that is gone is posted anew, once."""
@@ -45,9 +60,13 @@ class SlackBot:
                 raise
             _remember(envelope, thread.without_root())
             self._tell(envelope)
+        if self._pictures:
+            self._pictures.follow(envelope)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Give up the picture that is being drawn. Nothing else is held open."""
+        if self._pictures:
+            self._pictures.close()
 
     def _tell(self, envelope: Envelope) -> None:
         thread = self._show(envelope, _recall(envelope))
@@ -55,6 +74,9 @@ class SlackBot:
         reply = _reply(envelope)
         if reply is None or event.id in thread.answered:
             return
+        if native.are_taken(envelope.memory, self._clock.now()):
+            drawn = self._pictures is not None and self._pictures.works
+            reply = native.dressed(reply, event, envelope.message.language, charts=not drawn)
         alone = thread.born_of == event.id and _tells_state(event)  # the new root itself stands in the channel
         self._post(
             envelope,
@@ -64,6 +86,12 @@ class SlackBot:
             reply_broadcast=priority_of(event) is Priority.URGENT and not alone,
         )
         _remember(envelope, thread.answering(event.id))
+
+    def show_state(self, envelope: Envelope) -> None:
+        """Bring the root message of a run to where the event belongs, if there is one. Nobody is told."""
+        thread = _recall(envelope)
+        if thread.has_root:
+            self._show(envelope, thread)
 
     def _show(self, envelope: Envelope, thread: RunThread) -> RunThread:
         """Post or edit the root message, unless it shows a later state already."""
@@ -82,13 +110,20 @@ class SlackBot:
         return thread
 
     def _post(self, envelope: Envelope, payload: blocks.Payload, **where: object) -> tuple[str, str]:
+        """Post as laid out, else without what this workspace may not have yet, else in plain words."""
         channel = str(where.pop("channel"))
-        try:
-            return self._api.post(channel, **payload.arguments(), **where)
-        except Refused as error:
-            if not error.layout:
-                raise
-            return self._api.post(channel, **blocks.text_only(envelope.message).arguments(), **where)
+        bare = native.undressed(payload)
+        for each in (payload,) if bare is payload else (payload, bare):
+            try:
+                sent = self._api.post(channel, **each.arguments(), **where)
+            except Refused as error:
+                if not error.layout:
+                    raise
+            else:
+                if each is not payload:
+                    native.refuse(envelope.memory, self._clock.now())
+                return sent
+        return self._api.post(channel, **blocks.text_only(envelope.message).arguments(), **where)
 
     def _update(self, envelope: Envelope, payload: blocks.Payload, thread: RunThread) -> None:
         try:

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-Point = tuple[float, float]
+from notifybot.charts.series import MOST_SERIES, Point, Series, base_of, thin
 
 WIDTH, HEIGHT = 360, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 24
 _MOST_POINTS = 240  # more than the picture has room for
-_MOST_SERIES = 4
 _LARGEST, _SMALLEST = sys.float_info.max, 1e-300
-_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "eval", "dev"})
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One metric over the epochs: (epoch, value) in order. A value may be NaN or infinite."""
-
-    name: str
-    points: tuple[Point, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +33,7 @@ def charts_of(histories: Mapping[str, Sequence[Point]]) -> list[Chart]:
     """Put each metric's history into a chart, together with the same metric of other data splits."""
     groups: dict[str, list[Series]] = {}
     for name, points in histories.items():
-        groups.setdefault(_base(name), []).append(Series(name, tuple(points)))
+        groups.setdefault(base_of(name), []).append(Series(name, tuple(points)))
     return [_chart(base, each) for base, series in groups.items() for each in _rows_of(series)]
 
 
@@ -54,7 +43,7 @@ def curve_svg(series: Sequence[Series], *, title: str, number: str = "{:.4g}") -
     A value that is no finite number leaves a gap in the line and a cross at the bottom. Class names: `grid`, `axis`,
     `s0` to `s3`, `lost`.
     """
-    drawn = [Series(each.name, _thin(each.points)) for each in series[:_MOST_SERIES]]
+    drawn = [Series(each.name, thin(each.points, _MOST_POINTS)) for each in series[:MOST_SERIES]]
     finite = [point for each in drawn for point in each.points if math.isfinite(point[1])]
     frame = _Frame.around(finite, [x for each in drawn for x, _ in each.points])
     parts = [_grid(frame, number)]
@@ -156,34 +145,8 @@ def _say(value: float, number: str) -> str:
     return number.format(value).replace("-", "−").replace("e−0", "e−").replace("e+0", "e")
 
 
-def _thin(points: Sequence[Point]) -> tuple[Point, ...]:
-    """Keep the lowest and the highest of each stretch, so that no spike is lost, and every NaN's stretch."""
-    if len(points) <= _MOST_POINTS:
-        return tuple(points)
-    stretch = math.ceil(len(points) / (_MOST_POINTS // 2))
-    kept: list[Point] = []
-    for start in range(0, len(points), stretch):
-        part = points[start : start + stretch]
-        strange = [point for point in part if not math.isfinite(point[1])]
-        finite = [point for point in part if math.isfinite(point[1])]
-        ends = {min(finite, key=_value), max(finite, key=_value)} if finite else set()
-        kept += sorted(ends | set(strange[:1]))
-    return (*kept, points[-1]) if kept[-1] != points[-1] else tuple(kept)
-
-
-def _value(point: Point) -> float:
-    return point[1]
-
-
-def _base(name: str) -> str:
-    """The metric without its data split: "train_loss", "val/loss" and "loss" are all "loss"."""
-    words = [word for word in re.split(r"[_/.\- ]+", name) if word]
-    kept = [word for word in words if word.lower() not in _SPLITS]
-    return "_".join(kept) or name
-
-
 def _rows_of(series: list[Series]) -> Iterable[list[Series]]:
-    return (series[at : at + _MOST_SERIES] for at in range(0, len(series), _MOST_SERIES))
+    return (series[at : at + MOST_SERIES] for at in range(0, len(series), MOST_SERIES))
 
 
 def _chart(base: str, series: list[Series]) -> Chart:

@@ -1,0 +1,8 @@
+"""Learning curves: as inline SVG for a page, and as PNG for a message where matplotlib is installed."""
+
+from __future__ import annotations
+
+from notifybot.charts.series import Point, Series
+from notifybot.charts.svg import HEIGHT, WIDTH, Chart, charts_of, curve_svg, ticks_between
+
+__all__ = ["HEIGHT", "WIDTH", "Chart", "Point", "Series", "charts_of", "curve_svg", "ticks_between"]

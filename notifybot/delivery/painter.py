@@ -1,0 +1,212 @@
+"""Learning curves for messages, drawn in a child process: the interpreter that trains is not held up by it.
+
+One child draws one picture, and the next one is started ahead: the picture of an ending needs a fraction of a second.
+Nothing here raises: a message goes without its picture.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import math
+import os
+import sys
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from notifybot.clock import SYSTEM, Clock
+from notifybot.config import Config, Switch
+from notifybot.delivery.drawer import Drawer, Drawing
+from notifybot.delivery.drawing import NO_MATPLOTLIB
+from notifybot.errors import ConfigError
+from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
+from notifybot.model import Language, Metric
+from notifybot.redaction import redact
+from notifybot.rendering.numbers import about, number
+from notifybot.rendering.text import one_line
+from notifybot.rendering.words import position, status_word
+
+log = logging.getLogger("notifybot")
+
+AFTER_TEXT_S = 60.0  # nobody waits for it; where all cores are busy, the lowest priority is a hundredth of one
+BEFORE_NEWS_S, BEFORE_URGENT_S = 5.0, 1.0  # a text waits for its picture: a process that ends has two seconds for both
+_SQUARE = 1080  # pixels
+_MOST_METRICS = 60
+_FAILURES_MOST = 3
+_LEFT = {Language.EN: "{} left", Language.KO: "{} 남음"}
+
+
+def has_curves(event: Event) -> bool:
+    """True when there is something to see: an epoch, an ending or an alert after two epochs or more."""
+    if isinstance(event, AlertRaised):
+        return event.about == "" and event.progress.done >= 2
+    return isinstance(event, EpochFinished | RunEnded) and event.progress.done >= 2
+
+
+class Painter:
+    """Draws events' curves for one notifier, from what the database at `database` holds, in `language`.
+
+    Where no font has that language's letters, labels are English. Callable from any delivery thread.
+    """
+
+    def __init__(
+        self, database: Path, language: Language, *, after_text_s: float = AFTER_TEXT_S, clock: Clock = SYSTEM
+    ) -> None:
+        self._database = database
+        self._language = language
+        self._after_text_s = after_text_s
+        self._clock = clock
+        self._spare: Drawer | None = None
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._off = False
+        self._pid = os.getpid()
+        atexit.register(self.close)
+
+    def square(self, event: Event) -> bytes | None:
+        """The picture for a phone, 1080×1080 PNG, where the text waits for it: if it can be had at once, or None."""
+        patience_s = BEFORE_NEWS_S if isinstance(event, EpochFinished) else BEFORE_URGENT_S
+        if not has_curves(event) or self._spare is None or not self._spare.is_ready():
+            self._prepare_for_more(event)
+            return None
+        drawing = self._begin(event, _SQUARE, patience_s)
+        return drawing.png if drawing is not None and drawing.wait() else None
+
+    def begin(self, event: Event) -> Drawing | None:
+        """Have a picture drawn, 1080 pixels wide; None where there is nothing to draw, or no way to."""
+        return self._begin(event, None, self._after_text_s) if has_curves(event) else None
+
+    def warm_up(self) -> None:
+        """Start the child that will draw the next picture, unless it waits already."""
+        with self._lock:
+            if os.getpid() != self._pid:
+                return
+            died = None if self._spare is None else self._spare.process.poll()
+            if self._spare is not None and died is not None:
+                self._spare.end()
+                self._spare = None
+                self._heard(died)
+            if self._spare is None and not self._off:
+                self._spare = self._start()
+
+    def close(self) -> None:
+        """End the child that waits; nothing is drawn any more. Closing twice is fine."""
+        atexit.unregister(self.close)
+        if os.getpid() != self._pid:
+            return
+        with self._lock:
+            spare, self._spare = self._spare, None
+            self._off = True
+        if spare is not None:
+            spare.end()
+
+    def _begin(self, event: Event, height_px: int | None, patience_s: float) -> Drawing | None:
+        self.warm_up()
+        with self._lock:
+            drawer, self._spare = self._spare, None
+        self._prepare_for_more(event)
+        if drawer is None:
+            return None
+        order = json.dumps(order_for(event, self._database, self._language, height_px=height_px)).encode() + b"\n"
+        ends_at_s = self._clock.monotonic() + patience_s
+        return Drawing(drawer, order, ends_at_s, clock=self._clock, report=self._heard)
+
+    def _prepare_for_more(self, event: Event) -> None:
+        if not isinstance(event, RunEnded):
+            self.warm_up()
+
+    def _start(self) -> Drawer | None:
+        try:
+            return Drawer()
+        except OSError as error:
+            log.warning("no pictures: a process to draw them cannot be started: %s", type(error).__name__)
+            self._off = True
+            return None
+
+    def _heard(self, code: int | None) -> None:
+        """After a few failures in a row no more are tried. Nothing to draw is none, nor is a machine that is busy."""
+        if code is None:
+            log.debug("a picture took too long: its message goes without it")
+            return
+        if code == 0:
+            self._failures = 0
+            return
+        self._failures += 1
+        if code == NO_MATPLOTLIB or self._failures >= _FAILURES_MOST:
+            self._off = True
+            log.warning("no more pictures from this process: they cannot be drawn (exit code %s)", code)
+        elif self._failures == 1:
+            log.warning("a picture could not be drawn (exit code %s): its message goes without it", code)
+
+
+class Studio:
+    """Has a painter for each notifier: they draw at the same time, and none waits for another's child."""
+
+    def __init__(self, database: Path, *, clock: Clock = SYSTEM) -> None:
+        self._database = database
+        self._clock = clock
+
+    def painter(self, language: Language) -> Painter:
+        """A painter of its own for a notifier that speaks this language."""
+        return Painter(self._database, language, clock=self._clock)
+
+
+def order_for(event: Event, database: Path, language: Language, *, height_px: int | None) -> dict[str, Any]:
+    """What the child is to draw, as JSON. Without a height the picture is as high as its curves need."""
+    progress = event.progress
+    metrics = dict(list(progress.metrics.items())[:_MOST_METRICS])
+    return {
+        "database": str(database),
+        "run_id": event.run.id,
+        "until": event.at.isoformat(),
+        "language": language.value,
+        "height_px": height_px,
+        "focus": event.new_best if isinstance(event, EpochFinished) else None,
+        "best": {
+            name: (each.best_epoch, each.best)
+            for name, each in metrics.items()
+            if each.best is not None and each.best_epoch is not None and math.isfinite(each.best)
+        },
+        "latest": {
+            "epoch": progress.epoch,
+            "done": progress.done,
+            "metrics": {name: _course(each) for name, each in metrics.items()},
+        },
+        "captions": {
+            each.value: (one_line(redact(event.run.name)), redact(subtitle(event, each))) for each in Language
+        },
+    }
+
+
+def _course(metric: Metric) -> dict[str, Any]:
+    return {"value": metric.value, "history": metric.history or (metric.value,)}
+
+
+def subtitle(event: Event, language: Language) -> str:
+    """Where the run stands, in one line: "epoch 17/30 · 12 min left", "epoch 30/30 · finished"."""
+    progress = event.progress
+    parts = [position(progress, language)]
+    if not isinstance(event, EpochFinished):
+        parts.append(one_line(event.title) if isinstance(event, AlertRaised) else status_word(event, language))
+    elif progress.eta_s:
+        parts.append(_LEFT[language].format(about(progress.eta_s, language)))
+    best = event.new_best if isinstance(event, EpochFinished) else None
+    if best in progress.metrics:
+        parts.append(f"★ {one_line(best)} {number(progress.metrics[best].value)}")
+    return " · ".join(part for part in parts if part)
+
+
+def studio_for(config: Config, database: Path, clock: Clock = SYSTEM) -> Studio | None:
+    """The studio that the settings ask for. Raises ConfigError where pictures are on and cannot be drawn."""
+    if config.pictures is Switch.OFF:
+        return None
+    there = find_spec("matplotlib") is not None and bool(sys.executable)
+    if not there and config.pictures is Switch.ON:
+        raise ConfigError(
+            "pictures are on (NOTIFYBOT_PICTURES), but matplotlib cannot be imported: "
+            "run pip install 'notifybot[pictures]', or set pictures to auto or off"
+        )
+    return Studio(database, clock=clock) if there else None

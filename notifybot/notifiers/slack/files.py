@@ -1,0 +1,234 @@
+"""Learning curves in a run's thread: drawn while texts go on, uploaded after them, and never in their way.
+
+An upload is three calls, and needs the scope files:write:
+https://docs.slack.dev/messaging/working-with-files#uploading_files
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import re
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.error import HTTPError
+
+from notifybot.clock import SYSTEM, Clock
+from notifybot.errors import DeliveryError, PermanentError, TemporaryError
+from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
+from notifybot.model import Language, Message
+from notifybot.notifiers.base import Envelope
+from notifybot.notifiers.slack.client import TIMEOUT_S, WebApi
+from notifybot.notifiers.slack.errors import Refused, transport_error
+from notifybot.notifiers.slack.files_words import remedy_for
+from notifybot.notifiers.slack.text import escaped
+from notifybot.notifiers.slack.thread import RunThread
+from notifybot.redaction import redact
+from notifybot.rendering.text import one_line, shorten
+
+log = logging.getLogger("notifybot")
+
+GAP_S = 60.0  # least seconds between two pictures of a run's epochs
+_PICTURES_A_RUN = 10  # besides new bests
+_EVERY = 10  # epochs, where nobody knows how many there will be
+_TITLE_CHARS, _COMMENT_CHARS, _ALT_CHARS = 120, 1000, 900
+_TOLD = "pictures_told"  # in the notifier's memory: the refusal that was told, so that it is told once
+_FAILURES_MOST = 3
+_ANSWER_BYTES = 1024
+
+
+class Sketch(Protocol):
+    """A picture that is being drawn."""
+
+    @property
+    def png(self) -> bytes | None:
+        """The picture once it is done; None where none came of it."""
+        ...
+
+    def wait(self, until: Callable[[], bool]) -> bool:
+        """Wait for it, or until there is better to do; True when it is done."""
+        ...
+
+    def cancel(self) -> None:
+        """Nobody wants it any more."""
+        ...
+
+
+class Artist(Protocol):
+    """Draws events' learning curves, beside the caller. Nothing of it raises."""
+
+    def warm_up(self) -> None:
+        """A picture may be wanted soon."""
+        ...
+
+    def begin(self, event: Event) -> Sketch | None:
+        """Begin to draw; None where there is nothing to draw, or no way to."""
+        ...
+
+    def close(self) -> None:
+        """Nothing will be drawn any more."""
+        ...
+
+
+def upload(api: WebApi, png: bytes, place: RunThread, *, name: str, title: str, alt: str, comment: str = "") -> None:
+    """Put a picture into a thread. Raises the two DeliveryErrors; nothing stands in the thread then."""
+    told = {"filename": name, "length": len(png), "alt_txt": shorten(alt, _ALT_CHARS)}
+    answer = api.form("files.getUploadURLExternal", **told)
+    url, file_id = str(answer.get("upload_url") or ""), str(answer.get("file_id") or "")
+    if not (url.startswith(("https://", "http://")) and file_id):
+        raise TemporaryError("Slack: an answer that is not Slack's (files.getUploadURLExternal)")
+    _send(url, png)
+    files = json.dumps([{"id": file_id, "title": shorten(title, _TITLE_CHARS)}])
+    more = {"initial_comment": comment} if comment else {}
+    api.form("files.completeUploadExternal", files=files, channel_id=place.channel_id, thread_ts=place.root_ts, **more)
+
+
+def _send(url: str, png: bytes) -> None:
+    request = urllib.request.Request(url, png, {"Content-Type": "application/octet-stream"})  # noqa: S310 - http(s)
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - by the caller's check
+            answer.read(_ANSWER_BYTES)
+    except HTTPError as error:
+        error.close()
+        raise PermanentError(f"Slack: HTTP {error.code} (upload)") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise transport_error(error, "upload") from None  # its text holds the URL, which lets anybody upload
+
+
+def is_due(event: Event) -> bool:
+    """True for an event that deserves a picture: a new best, each tenth of a run, an ending, an alert."""
+    if isinstance(event, EpochFinished):
+        done, total = event.progress.done, event.progress.total
+        every = max(1, -(-total // _PICTURES_A_RUN)) if total else _EVERY
+        return event.new_best is not None or done % every == 0
+    return isinstance(event, RunEnded | AlertRaised)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A picture that was begun for an event."""
+
+    sketch: Sketch
+    event: Event
+    message: Message
+
+    @property
+    def mark(self) -> str:
+        """What the run's memory keeps of it."""
+        return f"{self.event.id}/picture"
+
+
+class PictureReplies:
+    """Answers events with their learning curves. `busy` says that a text of this notifier waits: it goes first.
+
+    A picture that is not ready by then is looked for again after the next text; a newer one takes its place.
+    """
+
+    def __init__(
+        self, api: WebApi, artist: Artist, *, busy: Callable[[], bool] = lambda: False, clock: Clock = SYSTEM
+    ) -> None:
+        self._api = api
+        self._artist = artist
+        self._busy = busy
+        self._clock = clock
+        self._pending: _Pending | None = None
+        self._begun_s: dict[str, float] = {}
+        self._failures = 0
+        self._off = False
+
+    @property
+    def works(self) -> bool:
+        """False once Slack has refused a picture for good."""
+        return not self._off
+
+    def follow(self, envelope: Envelope) -> None:
+        """After the text of an event: its picture, or an earlier one that is ready by now.
+
+        Raises StoreError where the memory does: the delivery is tried again then, and its text is not repeated.
+        """
+        if self._off:
+            return
+        if isinstance(envelope.event, EpochFinished):
+            self._artist.warm_up()
+        if self._wanted(envelope):
+            self._begin(envelope.event, envelope.message)
+        if self._pending is not None and self._pending.sketch.wait(self._busy):
+            pending, self._pending = self._pending, None
+            self._put(envelope, pending)
+
+    def close(self) -> None:
+        """Give up what is not done; nothing is drawn any more."""
+        self._give_up()
+        self._artist.close()
+
+    def _give_up(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.sketch.cancel()
+
+    def _wanted(self, envelope: Envelope) -> bool:
+        event = envelope.event
+        if not is_due(event) or f"{event.id}/picture" in _thread_of(envelope, event.run.id).answered:
+            return False
+        last_s = self._begun_s.get(event.run.id)
+        return not isinstance(event, EpochFinished) or last_s is None or self._clock.monotonic() - last_s >= GAP_S
+
+    def _begin(self, event: Event, message: Message) -> None:
+        sketch = self._artist.begin(event)
+        if sketch is not None:
+            self._give_up()
+            self._pending = _Pending(sketch, event, message)
+            self._begun_s[event.run.id] = self._clock.monotonic()
+
+    def _put(self, envelope: Envelope, pending: _Pending) -> None:
+        png = pending.sketch.png
+        place = _thread_of(envelope, pending.event.run.id)
+        if png is None or not place.has_root:
+            return
+        envelope.memory.put(pending.event.run.id, place.answering(pending.mark).to_value())  # tried once, never twice
+        title = one_line(pending.message.title)
+        silent = isinstance(pending.event, EpochFinished) and pending.event.new_best is None  # no text before it
+        try:
+            upload(
+                self._api, png, place, name=_file_name(pending.event), title=title, alt=pending.message.brief or title,
+                comment=escaped(title, _COMMENT_CHARS) if silent else "",
+            )  # fmt: skip
+            self._failures = 0
+        except DeliveryError as error:
+            self._failed(envelope, place, error)
+
+    def _failed(self, envelope: Envelope, place: RunThread, error: DeliveryError) -> None:
+        self._failures += 1
+        refused = error.code if isinstance(error, Refused) and not error.root_gone else ""
+        self._off = bool(refused) or self._failures >= _FAILURES_MOST
+        why = remedy_for(refused, Language.EN) if refused else redact(str(error))
+        if self._failures == 1:
+            log.warning("a picture was not taken (its text was): %s", why)
+        elif self._off:
+            log.warning("no more pictures from this process: %d in a row were not taken", self._failures)
+        if refused:
+            self._tell(envelope, place, refused)
+
+    def _tell(self, envelope: Envelope, place: RunThread, code: str) -> None:
+        """Say in the thread what keeps pictures away and what to do, once for each reason."""
+        known = envelope.memory.get("")
+        if known.get(_TOLD) == code:
+            return
+        envelope.memory.put("", known | {_TOLD: code})
+        text = escaped(remedy_for(code, envelope.message.language), _COMMENT_CHARS)
+        try:
+            self._api.post(place.channel_id, text=text, thread_ts=place.root_ts)
+        except DeliveryError as error:
+            log.debug("what keeps pictures away could not be told: %s", redact(str(error)))
+
+
+def _thread_of(envelope: Envelope, run_id: str) -> RunThread:
+    return RunThread.from_value(envelope.memory.get(run_id))
+
+
+def _file_name(event: Event) -> str:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", event.run.name).strip("-.")[:60] or "run"
+    return f"{name}-{event.progress.done}.png"

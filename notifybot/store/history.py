@@ -1,0 +1,82 @@
+"""A run's curves, read from the database file by another process: read-only, with the standard library alone.
+
+A reader of a WAL database holds nobody up, and its file locks are its own process's. Nothing else of the store is
+imported: the process that asks is started for one picture.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from notifybot.errors import StoreError
+
+MOST_EPOCHS = 10_000
+_PATIENCE_S = 2.0
+_EPOCHS = (
+    "SELECT body FROM events WHERE run_id = ? AND kind = 'epoch_finished' AND at <= ? ORDER BY at DESC, id DESC LIMIT ?"
+)
+
+
+@dataclass(slots=True)
+class History:
+    """Every metric's values by epoch, and the epochs that sessions after the first one began with.
+
+    A session that began further back than the one before it came does that part again: what was there is dropped.
+    """
+
+    values: dict[str, dict[int, float]] = field(default_factory=dict)
+    resumed: list[int] = field(default_factory=list)
+    _session: str = ""
+
+    def add(self, session: str, progress: Mapping[str, Any]) -> None:
+        """Take in an epoch as an event's JSON tells it.
+
+        The first of a session also tells what was before it: its epochs may lie in another machine's store.
+        """
+        epoch = int(progress["done"] if progress["epoch"] is None else progress["epoch"])
+        begins = session != self._session
+        if begins and self.values:
+            self._rewind(epoch)
+        for name, metric in progress["metrics"].items():
+            values = self.values.setdefault(name, {})
+            if begins:
+                before = list(metric["history"])[-2::-1]
+                for back, value in enumerate(before, 1):
+                    values.setdefault(epoch - back, float(value))
+            values[epoch] = float(metric["value"])
+        self._session = session
+
+    def _rewind(self, epoch: int) -> None:
+        kept = {name: {at: value for at, value in values.items() if at < epoch} for name, values in self.values.items()}
+        self.values = {name: values for name, values in kept.items() if values}
+        self.resumed = [*(each for each in self.resumed if each < epoch), epoch]
+
+    def points(self) -> dict[str, tuple[tuple[float, float], ...]]:
+        """Each metric's (epoch, value), in order."""
+        return {name: tuple((float(at), values[at]) for at in sorted(values)) for name, values in self.values.items()}
+
+
+def history_of(path: Path, run_id: str, until: datetime) -> History:
+    """Read a run's epochs up to a moment. Raises StoreError where the file cannot be read."""
+    last = until.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")  # as SQLite keeps it, without a time zone
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_S)) as connection:
+            bodies = [body for (body,) in connection.execute(_EPOCHS, (run_id, last, MOST_EPOCHS))]
+    except sqlite3.Error as error:
+        raise StoreError(f"the history of a run cannot be read: {type(error).__name__}") from error
+    return _collected(reversed(bodies))
+
+
+def _collected(bodies: Iterable[str]) -> History:
+    history = History()
+    for body in bodies:
+        event = json.loads(body)  # numbers that are none stand there as words, which float() reads
+        history.add(event["run"]["session"], event["progress"])
+    return history
