@@ -13,8 +13,8 @@ _JOINED_TO_NEXT = re.compile(  # zero-width joiner and the letters that lead a c
     "\U000110bd\U000110cd\U000111c2\U000111c3\U0001193f\U00011941\U00011a3a\U00011a84-\U00011a89\U00011d46]"
 )
 _JOINED_TO_PREVIOUS = (
-    re.compile(  # ZWNJ and ZWJ, half-width voicing marks, skin tones, tags: Extend, yet not of category M
-        "[\u200c\u200d\uff9e\uff9f\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]"
+    re.compile(  # ZWNJ and ZWJ, half-width voicing marks, skin tones, tags, Thai and Lao am: yet not of category M
+        "[\u0e33\u0eb3\u200c\u200d\uff9e\uff9f\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]"
     )
 )
 _BREAK = re.compile("\r\n?|[\u0085\u2028\u2029\x0b\x0c]")
