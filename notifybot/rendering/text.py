@@ -54,7 +54,7 @@ def shorten(text: str, limit: int) -> str:
     room = limit - len(ELLIPSIS)
     while room > 0 and not _may_cut(text, room):
         room -= 1
-    return text[: _word_end(text, room)].rstrip() + ELLIPSIS
+    return text[: _word_end(text, room)].rstrip().rstrip("·").rstrip() + ELLIPSIS  # no separator before nothing
 
 
 def shorten_path(path: str, limit: int) -> str:

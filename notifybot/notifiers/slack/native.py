@@ -89,9 +89,9 @@ def _chart(panel: Panel, language: Language) -> Block | None:
     if len(whole) < 2:
         return None
     words = _WORDS[language]
-    labels = [f"{each:g}" for each in whole]
+    labels = [f"{each:.0f}" for each in whole]
     series = [
-        {"name": name, "data": [{"label": f"{each:g}", "value": points[each]} for each in whole]}
+        {"name": name, "data": [{"label": f"{each:.0f}", "value": points[each]} for each in whole]}
         for name, points in curves.items()
     ]
     axes = {"categories": labels, "x_label": words.epoch}
