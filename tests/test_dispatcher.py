@@ -232,3 +232,19 @@ def test_nobody_is_woken_for_an_epoch_that_waits_for_its_turn_anyway(store: Stor
     assert not desk.dispatcher.would_wait(slack.key, alert())
     clock.advance(50)
     assert not desk.dispatcher.would_wait(slack.key, epoch(3))
+
+
+@pytest.mark.parametrize("jump_s", [-3600.0, 86400.0], ids=["an hour back", "a day ahead"])
+def test_a_wall_clock_that_jumps_leaves_no_retry_stuck(store: Store, clock: FakeClock, jump_s: float) -> None:
+    """What was put off until a moment of the old time goes out when its wait is over, and not before."""
+    slack = RecordingNotifier("slack", failures=[TemporaryError("429", retry_after_s=30)])
+    desk = Desk(store, clock, slack)
+    desk.recorder.record(alert())
+    assert desk.drain(slack) == [Outcome.RETRY]
+    clock.advance(10)
+
+    clock.jump(jump_s)
+
+    assert desk.drain(slack) == [Outcome.HELD]
+    clock.advance(21)
+    assert desk.drain(slack)[0] is Outcome.SENT

@@ -24,6 +24,7 @@ from notifybot.redaction import redact
 from notifybot.rendering import Renderer
 from notifybot.store import kept, pruning, runs
 from notifybot.store.kept import Kept
+from notifybot.store.moved import ClockWatch
 from notifybot.store.outbox import Delivery, Outbox
 
 log = logging.getLogger("notifybot")
@@ -75,6 +76,7 @@ class Dispatcher:
         self._clock = clock
         self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
         self._link_of = link_of
+        self._clock_watch = ClockWatch(outbox.store)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -87,6 +89,7 @@ class Dispatcher:
         A temporary fault blocks the whole notifier until its next try, so that its messages keep their order.
         """
         lane = self._lanes[key]
+        self._clock_watch.look()
         if self._clock.monotonic() < lane.blocked_until_s:
             return Outcome.HELD
         delivery = self.outbox.claim(key, lease_s=LEASE_S, fold=lane.notifier.pace.folds)
