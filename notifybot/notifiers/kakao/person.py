@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import sys
-from typing import Protocol
+from typing import Any, Protocol
 
 from notifybot.errors import UsageError
 from notifybot.model import Language
@@ -44,9 +44,15 @@ class Console:
             raise UsageError(self._no_answer) from None
 
     def ask_secretly(self, prompt: str) -> str:
-        if "ipykernel" not in sys.modules and not sys.stdin.isatty():
+        if not _in_notebook() and not sys.stdin.isatty():
             return self.ask(prompt)  # getpass would go round a pipe, to the terminal
         try:
             return getpass.getpass(prompt).strip()
         except (EOFError, NotImplementedError):
             raise UsageError(self._no_answer) from None
+
+
+def _in_notebook() -> bool:
+    """True in a notebook's kernel, whose `getpass` asks in the browser. That ipykernel is imported says nothing."""
+    ipython: Any = sys.modules.get("IPython")
+    return hasattr(ipython.get_ipython() if ipython is not None else None, "kernel")
