@@ -6,6 +6,7 @@ import html
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from notifybot.events import Event
 from notifybot.sandbox import Sandbox
@@ -69,6 +70,13 @@ def _slack(message: SlackMessage) -> list[Arrival]:
             text=html.unescape(revision.text),
             raw=json.dumps([revision.text, revision.blocks, revision.attachments], ensure_ascii=False),
             thread=message.thread_ts or message.ts,
+            title="" if revision.text else _picture(revision.blocks),
         )
         for number, revision in enumerate(message.revisions)
     ]
+
+
+def _picture(blocks: list[dict[str, Any]]) -> str:
+    """What a message without words shows."""
+    titles = [str(block.get("title", {}).get("text", "")) for block in blocks if block.get("type") == "image"]
+    return "".join(f"🖼 {title}" for title in titles[:1])
