@@ -11,6 +11,7 @@ class Saver:
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     @property
     def busy(self) -> bool:
@@ -25,13 +26,14 @@ class Saver:
         return not self.busy
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Start a job, after the one that still runs. A job handles its own errors."""
-        self.wait()
-        # A daemon: a mount that hangs must not keep the process for ever. Whoever leaves the loop waits, up to a limit.
-        thread = threading.Thread(target=job, name="notifybot-checkpoint", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # at exit no thread can be started any more
-            job()
-        else:
-            self._thread = thread
+        """Start a job, after the one that still runs. A job handles its own errors. Any thread may call it."""
+        with self._starting:
+            self.wait()
+            # A daemon: a mount that hangs must not keep the process for ever. Whoever leaves the loop waits a while.
+            thread = threading.Thread(target=job, name="notifybot-checkpoint", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # at exit no thread can be started any more
+                job()
+            else:
+                self._thread = thread
