@@ -31,6 +31,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import notifybot
 from notifybot.clock import SYSTEM
 from notifybot.sandbox import Sandbox
+from tests.processes.powered import cut_off
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = Path(__file__).parent / "colab_stand_in"
@@ -194,7 +195,8 @@ class Machine:
         os.kill(process.pid, signal.SIGKILL)
         process.process.wait(timeout=TIMEOUT_S)
         self.close()
-        shutil.rmtree(self.disk, ignore_errors=True)  # a process that outlives its kernel may still write
+        cut_off(self.disk)
+        shutil.rmtree(self.disk)
 
     def close(self) -> None:
         self.client.stop_channels()
