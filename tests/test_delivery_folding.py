@@ -178,7 +178,7 @@ def test_waiting_checkpoints_of_a_run_fold_into_the_newest(store: Store, clock: 
 
     told = [(each.event.kind, getattr(getattr(each.event, "checkpoint", None), "epoch", None)) for each in slack.sent]
     assert told == [
-        ("alert_raised", None), ("run_started", None), ("checkpoint_saved", 3), ("checkpoint_saved", 1),
+        ("run_started", None), ("alert_raised", None), ("checkpoint_saved", 3), ("checkpoint_saved", 1),
     ]  # fmt: skip
     assert desk.outbox.counts()[slack.key].conserved
 

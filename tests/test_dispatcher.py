@@ -69,7 +69,22 @@ def test_a_temporary_fault_blocks_the_lane_and_keeps_the_order(store: Store, clo
         desk.drain(slack)
         clock.advance(60)
 
-    assert [getattr(each.event, "title", "start") for each in slack.sent] == ["one", "two", "start"]
+    assert [getattr(each.event, "title", "start") for each in slack.sent] == ["start", "one", "two"]
+
+
+def test_a_start_is_not_told_after_the_ending_of_its_run(store: Store, clock: FakeClock) -> None:
+    """Refused time and again it no longer goes first, and then there is nothing left to say."""
+    slack = RecordingNotifier("slack", failures=[TemporaryError("500", ambiguous=True)] * 3)
+    desk = Desk(store, clock, slack)
+    for event in (started(), ended(), started(attempt=2)):
+        desk.recorder.record(event)
+
+    for _ in range(60):
+        desk.drain(slack)
+        clock.advance(60)
+
+    assert [getattr(each.event, "attempt", "end") for each in slack.sent] == ["end", 2]
+    assert desk.outbox.counts()[slack.key].dropped == 1
 
 
 def test_nothing_is_tried_before_retry_after(store: Store, clock: FakeClock) -> None:
@@ -193,7 +208,7 @@ def test_a_busy_store_keeps_events_in_memory_and_in_order(tmp_path: Path, store:
     assert desk.recorder.settle()
     desk.drain(slack)
 
-    assert slack.kinds == ["alert_raised", "run_started"]
+    assert slack.kinds == ["run_started", "alert_raised"]
 
 
 def test_a_superseded_session_tells_people_nothing_more_but_the_watchdog(store: Store, clock: FakeClock) -> None:
@@ -209,8 +224,8 @@ def test_a_superseded_session_tells_people_nothing_more_but_the_watchdog(store: 
     desk.drain(slack)
     desk.drain(relay)
 
-    assert [getattr(each.event, "title", "start") for each in slack.sent] == ["mine", "start"]
-    assert [getattr(each.event, "title", "start") for each in relay.sent] == ["look", "mine", "start"]
+    assert [getattr(each.event, "title", "start") for each in slack.sent] == ["start", "mine"]
+    assert [getattr(each.event, "title", "start") for each in relay.sent] == ["start", "look", "mine"]
 
 
 def test_nobody_is_woken_for_an_epoch_that_waits_for_its_turn_anyway(store: Store, clock: FakeClock) -> None:

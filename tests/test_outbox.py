@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -14,10 +16,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from notifybot.policy import Priority, priority_of
 from notifybot.store import runs
+from notifybot.store.claims import due
 from notifybot.store.engine import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock
-from tests.store_events import alert, ended, epoch, started
+from tests.store_events import RUN, alert, ended, epoch, started
 
 KEY = "slack:00000000"
 
@@ -34,13 +37,44 @@ def _put(store: Store, *events: object) -> None:
 
 
 def test_urgent_goes_first_then_the_order_of_recording(store: Store) -> None:
-    _put(store, started(), epoch(0), alert("a"), ended())
-    outbox, kinds = Outbox(store), []
+    """Of one run the start goes before all: nobody hears of the end of what they never heard begin."""
+    other = replace(RUN, id="run-2", name="vit")
+    _put(store, started(), epoch(0), started(other), alert("a", other), ended())
+    outbox, told = Outbox(store), []
     while delivery := outbox.claim(KEY):
-        kinds.append(delivery.event.kind)
+        told.append((delivery.event.run.name, delivery.event.kind))
         outbox.mark_sent(delivery)
 
-    assert kinds == ["alert_raised", "run_ended", "run_started"]
+    assert told == [
+        ("vit", "run_started"), ("vit", "alert_raised"), ("resnet", "run_started"), ("resnet", "run_ended"),
+    ]  # fmt: skip
+
+
+def test_a_start_that_keeps_failing_holds_up_nothing_urgent(store: Store, clock: FakeClock) -> None:
+    """Nor does one that waits for its moment."""
+    _put(store, started(), alert("a"))
+    outbox = Outbox(store)
+    for _ in range(3):
+        delivery = outbox.claim(KEY)
+        assert delivery is not None
+        assert delivery.event.kind == "run_started"
+        outbox.mark_retry(delivery, clock.now(), "refused")
+
+    first = outbox.claim(KEY)
+
+    assert first is not None
+    assert first.event.kind == "alert_raised"
+
+
+def test_a_claim_looks_at_no_more_than_it_takes(store: Store, clock: FakeClock) -> None:
+    """SQLite finds the next delivery by an index alone: a long backlog is not sorted for each message."""
+    with store.transaction() as connection:
+        query: Any = due(KEY, clock.now()).compile(connection)
+        values = (None,) * len(query.positiontup)
+        steps = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values)]
+
+    assert any("deliveries_next" in step for step in steps), steps
+    assert not any("TEMP B-TREE" in step for step in steps), steps
 
 
 def test_waiting_epochs_fold_into_the_newest_and_are_counted(store: Store) -> None:

@@ -9,18 +9,23 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from notifybot.errors import StoreError
 from notifybot.model import RunRef
+from notifybot.policy import Priority
 from notifybot.store import migrate, runs
 from notifybot.store.engine import Store
 from notifybot.store.files import is_remote, local_folder
+from notifybot.store.outbox import Outbox
 from notifybot.store.schema import metadata
 from notifybot.testing import FakeClock
-from tests.store_events import RUN, ended, epoch, started
+from tests.store_events import RUN, alert, ended, epoch, started
 
 MOUNTS = """\
 21 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw
@@ -61,6 +66,29 @@ def test_the_head_revision_is_the_newest_migration() -> None:
     scripts = ScriptDirectory(str(Path(migrate.__file__).parent / "migrations"))
 
     assert scripts.get_current_head() == migrate.HEAD
+
+
+def test_what_an_older_notifybot_left_waiting_is_still_sent(tmp_path: Path) -> None:
+    """The file is brought to the present schema when it is opened, with all that is in it."""
+    path = tmp_path / "a.db"
+    with Store.open(path) as store:
+        runs.record(store, alert(), [("slack", Priority.URGENT)])
+        with store.transaction() as connection:
+            command.downgrade(migrations(connection), "0001")
+
+    with Store.open(path) as store:
+        delivery = Outbox(store).claim("slack")
+
+    assert delivery is not None
+    assert delivery.event.kind == "alert_raised"
+
+
+def migrations(connection: Connection) -> Config:
+    """Alembic's settings for ours."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config
 
 
 def test_the_file_is_private(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ class Dispatcher:
         if delivery is None:
             return Outcome.IDLE
         told = self._told(lane, delivery)
-        if told.kept_back and kept.let_go_of_start(self.outbox, delivery):
+        if (told.kept_back or lane.notifier.pace.folds) and kept.let_go_of_start(self.outbox, delivery):
             return Outcome.DROPPED
         verdict = admit(lane.notifier.pace, delivery.event, told, now=self._clock.now())
         match verdict:

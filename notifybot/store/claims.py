@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from notifybot.events import CheckpointSaved, EpochFinished, RunEnded, from_json, kind_of
+from notifybot.events import CheckpointSaved, EpochFinished, RunEnded, RunStarted, from_json, kind_of
 from notifybot.policy import Priority, carry_best
 from notifybot.store.schema import deliveries, events, tallies
 
@@ -17,7 +17,7 @@ CLAIMED = (
     deliveries.c.id, deliveries.c.priority, deliveries.c.attempts, deliveries.c.created_at, deliveries.c.run_id,
     events.c.kind, events.c.body,
 )  # fmt: skip
-EPOCH, CHECKPOINT, ENDING = kind_of(EpochFinished), kind_of(CheckpointSaved), kind_of(RunEnded)
+START, EPOCH, CHECKPOINT, ENDING = map(kind_of, (RunStarted, EpochFinished, CheckpointSaved, RunEnded))
 _PATIENT_TRIES = 3  # answered failures before the next delivery of the same priority gets its chance
 _BEST = '%"new_best":"%'  # in the JSON of an epoch that was one; quotes within a name are escaped there
 
@@ -35,19 +35,31 @@ class Folded:
 
 
 def due(notifier: str, now: datetime) -> Select[Any]:
-    patience = deliveries.c.attempts // _PATIENT_TRIES
+    """The delivery whose turn it is: the most urgent, of those the one that failed least often, of those the oldest."""
     first = (  # without the events, or a backlog's worth of bodies would be sorted for each claim
         select(deliveries.c.id)
-        .where(
-            deliveries.c.notifier == notifier,
-            deliveries.c.state == "pending",
-            deliveries.c.due_at <= now,
-            or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now),
-        )
-        .order_by(deliveries.c.priority, patience, deliveries.c.id)
+        .where(deliveries.c.notifier == notifier, _free(now), deliveries.c.due_at <= now)
+        .order_by(deliveries.c.priority, deliveries.c.rounds, deliveries.c.id)
         .limit(1)
     )
     return select(*CLAIMED).join(events).where(deliveries.c.id == first.scalar_subquery())
+
+
+def rounds_after(attempts: int) -> int:
+    """How often a delivery had its chance and failed, as far as the order goes: others come in between."""
+    return attempts // _PATIENT_TRIES
+
+
+def its_start(connection: Connection, notifier: str, row: Any, now: datetime) -> Any | None:
+    """The start of the run of an urgent delivery, where it could be told now and first; else None.
+
+    One that failed for a while, or has to wait, holds nothing up.
+    """
+    if row.priority != int(Priority.URGENT):
+        return None
+    waiting = and_(_waiting_news(notifier, row.run_id, START, now), deliveries.c.id < row.id)
+    now_and_first = and_(waiting, deliveries.c.due_at <= now, deliveries.c.rounds == 0)
+    return connection.execute(select(*CLAIMED).join(events).where(now_and_first).order_by(deliveries.c.id)).first()
 
 
 def newest_news(connection: Connection, notifier: str, row: Any, now: datetime) -> Any:
@@ -89,12 +101,16 @@ def _waiting_news(notifier: str, run_id: str, kind: str, now: datetime) -> Colum
         deliveries.c.run_id == run_id,
         deliveries.c.notifier == notifier,
         deliveries.c.priority == int(Priority.PROGRESS if kind == EPOCH else Priority.NORMAL),
-        deliveries.c.state == "pending",
-        or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now),
+        _free(now),
     )
     if kind == EPOCH:  # nothing else has its priority
         return waiting
     return and_(waiting, _of_kind(kind))
+
+
+def _free(now: datetime) -> ColumnElement[bool]:
+    unleased = or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now)
+    return and_(deliveries.c.state == "pending", unleased)
 
 
 def _of_kind(kind: str) -> ColumnElement[bool]:

@@ -60,7 +60,7 @@ def is_kept(outbox: Outbox, delivery: Delivery) -> bool:
 
 
 def let_go_of_start(outbox: Outbox, delivery: Delivery) -> bool:
-    """Drop a kept start of a run whose ending was told meanwhile: that says more. False for anything else.
+    """Drop a start of a run whose ending was told meanwhile: that says more. False for anything else.
 
     Raises StoreError.
     """

@@ -86,7 +86,7 @@ def _put_back(connection: Connection, now: datetime, row: Any, successors: Mappi
             return False
         connection.execute(update(tallies).where(tallies.c.notifier == row.notifier).values(put=tallies.c.put - 1))
         connection.execute(_PUT, {"key": key, "number": 1})
-    fresh = {"notifier": key, "state": State.PENDING, "attempts": 0, "created_at": now, "due_at": now}
+    fresh = {"notifier": key, "state": State.PENDING, "attempts": 0, "rounds": 0, "created_at": now, "due_at": now}
     connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(**fresh, done_at=None, error=""))
     return True
 

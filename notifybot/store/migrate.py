@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from notifybot.errors import StoreError
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision under `migrations/versions`; a test holds it to Alembic's own answer."""
 
 

@@ -23,7 +23,9 @@ from notifybot.store.claims import (
     due,
     end_news,
     folded_into,
+    its_start,
     newest_news,
+    rounds_after,
 )
 from notifybot.store.engine import Store
 from notifybot.store.owners import lives, process_name
@@ -124,13 +126,15 @@ class Outbox:
         """Take the most urgent due delivery of a notifier for `lease_s` seconds; None when there is none.
 
         With `fold`, older epoch messages of the same run that still wait are dropped in favour of the newest, which
-        is told as a new best when one of them was; so are older checkpoints. An ending takes the place of both.
+        is told as a new best when one of them was; so are older checkpoints. An ending takes the place of both. What is
+        urgent goes first, but for the start of its own run: nobody hears of the end of what they never heard begin.
         """
         now = self.store.clock.now()
         with self.store.transaction() as connection:
             row = connection.execute(due(notifier, now)).first()
             if row is None:
                 return None
+            row = its_start(connection, notifier, row, now) or row
             if fold and row.kind in (EPOCH, CHECKPOINT):
                 row = newest_news(connection, notifier, row, now)
             elif fold and row.kind == ENDING:
@@ -164,7 +168,7 @@ class Outbox:
 
     def mark_retry(self, delivery: Delivery, due_at: datetime, error: str, *, counted: bool = True) -> bool:
         """Try again at `due_at`. `counted` is False when the fault was not about this message (no connection)."""
-        tries = {"attempts": delivery.attempts + 1} if counted else {}
+        attempts = delivery.attempts + counted
         with self.store.transaction() as connection:
             return _ours(
                 connection,
@@ -173,7 +177,8 @@ class Outbox:
                 lease_owner=None,
                 due_at=due_at,
                 error=error[:_ERROR_CHARS],
-                **tries,
+                attempts=attempts,
+                rounds=rounds_after(attempts),
             )
 
     def release_dead(self) -> int:

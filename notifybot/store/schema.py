@@ -100,6 +100,7 @@ deliveries = Table(
     Column("priority", Integer, nullable=False),
     Column("state", String(8), nullable=False, default="pending"),  # pending | sent | dead | dropped
     Column("attempts", Integer, nullable=False, default=0),
+    Column("rounds", Integer, nullable=False, default=0, server_default="0"),  # of failed attempts: fewer go first
     Column("created_at", Moment, nullable=False),
     Column("due_at", Moment, nullable=False),
     Column("lease_until", Moment),
@@ -107,7 +108,7 @@ deliveries = Table(
     Column("done_at", Moment),
     Column("error", Text, nullable=False, default=""),
     UniqueConstraint("event_id", "notifier", name="one_delivery_per_event_and_notifier"),
-    Index("deliveries_due", "notifier", "state", "priority", "due_at"),
+    Index("deliveries_next", "notifier", "state", "priority", "rounds"),  # and id, as every index of SQLite's
     Index("deliveries_by_run", "run_id", "notifier", "priority", "state"),
 )
 
