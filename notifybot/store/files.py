@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
@@ -14,6 +15,7 @@ log = logging.getLogger("notifybot")
 
 APPLICATION_ID = 0x6E746679  # "ntfy" in ASCII: tells our files from other programs' in SQLite's header
 _CHECK_UP_TO_BYTES = 16 * 1024 * 1024
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)  # folders that cannot be synced, or not by us
 
 # File systems on which SQLite's shared memory fails or its locks lie. Colab's Drive is "fuse.drive".
 _REMOTE = {
@@ -60,7 +62,7 @@ def local_folder(wanted: Path) -> Path:
 
 def _writable(folder: Path) -> bool:
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_folder(folder)
         with tempfile.NamedTemporaryFile(dir=folder):
             return True
     except OSError:
@@ -68,10 +70,34 @@ def _writable(folder: Path) -> bool:
 
 
 def make_private(path: Path) -> None:
-    """Create the folder (0700) and the file (0600) before SQLite does with the umask's mode."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Create the folder (0700) and the file (0600) before SQLite does with the umask's mode; both names are durable."""
+    _make_folder(path.parent)
+    new = not path.exists()
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     path.chmod(0o600)
+    if new:
+        _sync_names(path.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make what is missing of a path, for good: SQLite syncs what is in its folder, and no folder above that."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for each in missing:
+        _sync_names(each.parent)
+
+
+def _sync_names(folder: Path) -> None:
+    """Let the names in a folder outlast a power cut, where the folder may be read and its disk knows how."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 def set_aside_if_damaged(path: Path, now: datetime) -> Path | None:
