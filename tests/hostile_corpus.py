@@ -66,7 +66,8 @@ NASTIES = (
     "\u200d", "\u200f", "שלום", "مرحبا", "\ud800", "\udfff", "\udc80", "\U0010ffff", "\ufffe", "\xa0", "\u3000", "",
     " ", "-", "/", "../..", "C:\\runs\\x", "null", "NaN", "x" * 300, "학습이 끝났습니다.",
     "검증 손실이 줄어들지 않습니다 ", "가나다라마바사" * 40, "漢字かな交じり文", "<!date^0^{time}|now>", "]]>", "--",
-    ";DROP TABLE runs;", "=1+1", "$(id)", "https://example.org.evil.example",
+    ";DROP TABLE runs;", "=1+1", "$(id)", "https://example.org.evil.example", "evil.example", "see evil.example/a?b=c",
+    "train.py", "a@evil.example", "10.0.0.1:6006", "예시.한국", "evil.example.",
 )  # fmt: skip
 KOREAN_2000 = "한국어로만 쓴 아주 긴 오류 설명입니다. " * 90
 LONG = ("x" * 10_000, "& " * 5_000, "<" * 10_000, KOREAN_2000, "".join(WHOLE) * 100, "a\n" * 3_000, "@a " * 3_000)

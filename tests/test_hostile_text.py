@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
+from html import unescape
 from random import Random
 from typing import Any
 
@@ -26,7 +27,7 @@ from notifybot.notifiers.slack import SlackBot, SlackWebhook, blocks, native
 from notifybot.notifiers.slack.deadman_words import Speech
 from notifybot.notifiers.webhook import Webhook
 from notifybot.rendering import Renderer
-from notifybot.sandbox import Sandbox, blockkit, kakao_templates
+from notifybot.sandbox import Sandbox, blockkit, kakao_templates, mrkdwn
 from notifybot.sandbox.wire import Request, Response, text_response
 from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL, WEBHOOK_PATH
 from notifybot.testing import DictMemory
@@ -40,10 +41,12 @@ _ENTITY = "[^<>&]|&(?:amp|lt|gt);"
 _DATE = r"<!date\^\d+\^\{date_short_pretty\} \{time\}\|[^<>|]*>"
 _TEXT = re.compile(f"(?:{_ENTITY})*")
 _MRKDWN = re.compile(f"(?:{_ENTITY}|{_DATE}|<{re.escape(LINK)}\\|[^<>|]*>)*")
+_HREF = re.compile('href="([^"]*)"')
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_ACTIVE = re.compile(r"<[!@#/a-z]|@\w|\][(\[:]|:\\?/\\?/|\bwww\.", re.IGNORECASE)  # to some service
+_ACTIVE = re.compile(r"<[!@#/a-z]|@\w|\][(\[:]|:\\?/\\?/", re.IGNORECASE)  # to some service
 _KAKAO_CHARS = {"text": 200, "description": 200, "profile_text": 16, "title_image_text": 24, "item": 6, "item_op": 14}
 _KAKAO_CHARS |= {"sum": 6, "sum_op": 11}  # https://developers.kakao.com/docs/latest/ko/message-template/default
+_KAKAO_WORDS = {"text", "title", "description", "profile_text", "title_image_text"}  # where an address has room
 _TEXT_CHARS = 4000  # of chat.update: https://docs.slack.dev/reference/methods/chat.update
 
 WORDS = st.lists(
@@ -100,8 +103,26 @@ def objects(value: Any) -> Iterator[dict[str, Any]]:
         yield from objects(each)
 
 
+def links_in(payload: dict[str, Any]) -> set[str]:
+    """Where a reader of a Slack message could be led: by links as they are written, and by those Slack makes itself.
+
+    It makes them of addresses in the message's own text, unless `parse` says not to, and in mrkdwn that is not
+    `verbatim`. Not in plain_text, raw_text and rich_text, where a link is an element of its own.
+    """
+    seen = [(payload["text"], payload.get("parse") == "none")]
+    for each in objects(payload):
+        match each:
+            case {"type": "mrkdwn", "text": text}:
+                seen.append((text, each.get("verbatim", False)))
+            case {"fallback": text}:
+                seen.append((text, payload.get("parse") == "none"))
+    pages = [mrkdwn.to_html(text, "en", datetime(2026, 11, 23, tzinfo=UTC), verbatim=how) for text, how in seen]
+    return {unescape(href) for page in pages for href in _HREF.findall(page)}
+
+
 def check_slack(payload: dict[str, Any]) -> None:
     """Slack takes it, reads nothing in it as a mention, and only the button as a link."""
+    assert links_in(payload) <= {LINK}
     assert blockkit.problems(payload) == []
     assert len(payload["text"]) <= _TEXT_CHARS
     assert _TEXT.fullmatch(payload["text"]), payload["text"]
@@ -135,6 +156,9 @@ def check_kakao(body: dict[str, Any]) -> None:
         for key in each.keys() & _KAKAO_CHARS.keys():
             assert 0 < len(each[key].encode("utf-16-le")) // 2 <= _KAKAO_CHARS[key], each[key]
     assert {LINK} == {value for each in objects(parsed) if "web_url" in each for value in each.values()}
+    for each in (parsed, content, table):
+        for key in each.keys() & _KAKAO_WORDS:
+            assert not mrkdwn.bare_addresses(each[key]), ascii(each[key])
     for text in strings(parsed):
         check_shown(text)
 
@@ -180,7 +204,7 @@ def by_dead_man(services: Services, envelope: Envelope) -> None:
     alarm = speech.alarm(event.progress, now_s=1e9, post_at=1_000_000_300)
     void = speech.void(event.progress, now_s=1e9, away_s=60.0, sure=False)
     for said in (alarm.layout, alarm.plain, void.layout, void.plain):
-        check_slack(said.arguments())
+        check_slack({"parse": "none", **said.arguments()})  # as `WebApi` calls every method
 
 
 def through_kakao(services: Services, envelope: Envelope) -> None:
@@ -199,7 +223,9 @@ def through_apprise(services: Services, envelope: Envelope) -> None:
     body = json.loads(request.body)
     told = body["title"] + "\n" + body["message"]
     assert len(told) <= 2000
-    assert not _ACTIVE.search(told.replace(LINK, "")), _ACTIVE.search(told.replace(LINK, ""))
+    others = told.replace(LINK, "")
+    assert not _ACTIVE.search(others), _ACTIVE.search(others)
+    assert not mrkdwn.bare_addresses(others), ascii(mrkdwn.bare_addresses(others))
     check_shown(told)
 
 
@@ -271,8 +297,8 @@ def test_no_words_make_an_alert_act(name: str, text: str, language: Language) ->
     event = AlertRaised(id=uuid7(), run=run, at=datetime(2026, 11, 23, tzinfo=UTC), title=title, text=words)
     told = renderer(language).render(event, link=LINK)
 
-    check_slack(blocks.whole(told).arguments())
-    check_slack(blocks.text_only(told).arguments())
+    check_slack({"parse": "none", **blocks.whole(told).arguments()})
+    check_slack({"parse": "none", **blocks.text_only(told).arguments()})
     check_kakao(template.template_for(told, link=LINK))
 
 

@@ -32,6 +32,7 @@ from notifybot.policy import Priority
 from notifybot.redaction import redact
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Fault, Sandbox
+from notifybot.sandbox.mrkdwn import bare_addresses
 from notifybot.sandbox.wire import Request, Response, json_response
 from notifybot.store import runs
 from notifybot.store.engine import Store
@@ -56,8 +57,7 @@ ACTIVE = re.compile(
     r"<[!@#/a-z]"  # Slack's and Discord's mentions and links, HTML
     r"|@\w"  # everybody's mentions
     r"|\]\\?[(\[:]"  # Markdown's links, escaped brackets included
-    r"|:\\?/\\?/"
-    r"|\bwww\.",
+    r"|:\\?/\\?/",
     re.IGNORECASE,
 )
 
@@ -354,6 +354,7 @@ def test_text_made_inert_looks_the_same_and_stays_so(parts: list[str]) -> None:
 
     assert result.replace("\u200b", "") == text
     assert not ACTIVE.search(result)
+    assert bare_addresses(result) == []
     assert inert(result) == result
 
 

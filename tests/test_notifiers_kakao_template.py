@@ -67,6 +67,24 @@ def test_project_and_run_are_shown_where_both_fit() -> None:
     assert feed(short)["item_content"]["profile_text"] == "nlp/bert"
 
 
+@pytest.mark.parametrize(
+    ("title", "name", "heading"),
+    [
+        ("🏆 bert · new best f1 0.91", "bert", "🏆 new best f1 0.91"),
+        ("⚠️ bert: 손상된 체크포인트를 건너뛰었습니다", "bert", "⚠️ 손상된 체크포인트를 건너뛰었습니다"),
+        ("🚀 bert", "bert", "🚀 bert"),
+        ("my own title about bert", "bert", "my own title about bert"),
+        ("🟢 recovered", "", "🟢 recovered"),
+    ],
+)
+def test_the_heading_does_not_repeat_the_name_above_it(title: str, name: str, heading: str) -> None:
+    """With it, 24 characters would say little else."""
+    built = feed(message(title=title, run=type(RUN)("id", name, "nlp")))
+
+    assert built["item_content"]["title_image_text"] == cut(heading, 24)
+    assert built["content"]["title"] == title
+
+
 def test_at_most_five_metrics_are_tabulated_and_no_cell_is_empty() -> None:
     rows = tuple(MetricRow(f"metric_{number}", "", "") for number in range(9))
 
@@ -102,7 +120,7 @@ def test_hostile_text_stays_text() -> None:
 
     shown = text(message(brief=hostile))["text"]
 
-    assert shown.startswith("<!channel> <@U1> <http://evil|ok> gnp.exe")
+    assert shown.replace("\u200b", "").startswith("<!channel> <@U1> <http://evil|ok> gnp.exe")
     assert units(shown) <= 190
 
 

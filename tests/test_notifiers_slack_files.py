@@ -124,10 +124,10 @@ def test_a_picture_follows_its_text(desk: Desk) -> None:
 
 
 def test_an_epoch_without_words_of_its_own_gets_some_with_its_picture(desk: Desk) -> None:
-    """Every tenth part of a run is worth a picture; its reply says where the run stands, with nothing unescaped."""
-    desk.tell(started(), epoch(3), title="<!channel> & co")
+    """Every tenth part of a run is worth a picture; its reply says where the run stands, with nothing active."""
+    desk.tell(started(), epoch(3), title="<!channel> & co at evil.example")
 
-    assert desk.thread[-1].text == "&lt;!channel&gt; &amp; co"
+    assert desk.thread[-1].text == "&lt;!channel&gt; &amp; co at evil\u200b.example"
 
 
 @pytest.mark.parametrize(

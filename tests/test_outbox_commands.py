@@ -17,15 +17,20 @@ from typer.testing import CliRunner
 from notifybot.cli import app
 from notifybot.cli.samples import samples
 from notifybot.config import load
+from notifybot.delivery.build import notifiers_from
+from notifybot.delivery.dispatcher import Dispatcher
+from notifybot.errors import PermanentError
 from notifybot.model import Language
 from notifybot.policy import Priority, priority_of
+from notifybot.rendering import Renderer
 from notifybot.sandbox.faults import Fault
 from notifybot.sandbox.server import Sandbox
 from notifybot.store import letters, runs
 from notifybot.store.engine import Store
 from notifybot.store.outbox import Outbox
 from notifybot.store.states import State
-from notifybot.testing import FakeClock
+from notifybot.store.successors import successor_of
+from notifybot.testing import FakeClock, RecordingNotifier
 from tests.store_events import alert, epoch, started
 
 KEY = "slack:00000000"
@@ -324,6 +329,107 @@ def test_without_its_notifier_a_letter_waits(local: Store) -> None:
 
     assert result.exit_code == 0
     assert result.output.startswith(f"{dead}: it waits for {KEY}")
+
+
+# ── Whose letter it is ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def tell(store: Store, *keys: str) -> None:
+    """Record an event for several notifiers."""
+    runs.record(store, alert(), [(key, Priority.URGENT) for key in keys])
+
+
+@pytest.mark.parametrize(
+    ("together", "now", "successor"),
+    [
+        pytest.param([["apprise:a"]], ["apprise:c"], "apprise:c", id="its-address-changed"),
+        pytest.param([["apprise:a", "apprise:b"]], ["apprise:b", "apprise:c"], "apprise:c", id="one-of-two-changed"),
+        pytest.param([["apprise:a", "apprise:b"]], ["apprise:c", "apprise:b"], "apprise:c", id="in-any-order"),
+        pytest.param([["apprise:a", "apprise:b"]], ["apprise:b"], None, id="taken-away"),
+        pytest.param([["apprise:a"]], ["apprise:c", "apprise:d"], None, id="two-new-ones"),
+        pytest.param([["apprise:a"]], ["slack:c", "console:d"], None, id="another-service"),
+        pytest.param([["slack:a", "apprise:a"]], ["slack:b", "apprise:a"], None, id="it-still-stands"),
+        pytest.param([["apprise:a"]], [], None, id="nothing-is-set-up"),
+    ],
+)
+def test_a_place_is_taken_by_one_of_the_same_name_that_did_not_stand_beside(
+    store: Store, together: list[list[str]], now: list[str], successor: str | None
+) -> None:
+    """Two Apprise URLs share a name: what the one did not take never goes to the other."""
+    for keys in together:
+        tell(store, *keys)
+
+    assert successor_of(store, "apprise:a", now) == successor
+
+
+def test_a_dead_letter_of_one_is_told_on_the_other_of_the_same_name(store: Store) -> None:
+    """They are told apart by their keys: the one that refused it is not told of that."""
+    refuses, takes = (
+        RecordingNotifier("apprise", failures=[PermanentError("Discord: 404")]),
+        RecordingNotifier("apprise"),
+    )
+    refuses.key, takes.key = "apprise:a", "apprise:b"
+    dispatcher = Dispatcher(Outbox(store), [refuses, takes], Renderer(Language.EN), clock=store.clock)
+    runs.record(store, alert("disk is full"), [(refuses.key, Priority.URGENT)])
+
+    dispatcher.run_once(refuses.key)
+    dispatcher.run_once(takes.key)
+
+    assert refuses.sent == []
+    assert "Discord: 404" in takes.sent[0].message.body
+
+
+@pytest.fixture
+def two_addresses(local: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Sandbox, str, str]]:
+    """Two Apprise URLs that lead to one listener, by their paths, and what the keys of both are."""
+    with Sandbox() as opened:
+        urls = [f"{opened.url.replace('http', 'json')}/{name}" for name in ("first", "second")]
+        monkeypatch.setenv("NOTIFYBOT_APPRISE_URLS", " ".join(urls))
+        first, second = (each.key for each in notifiers_from(load()))
+        opened.faults.append(Fault("status", status=200, times=99))
+        yield opened, first, second
+
+
+def test_a_letter_of_one_apprise_url_is_not_sent_to_another(
+    local: Store, two_addresses: tuple[Sandbox, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first address was replaced; its letter goes to the new one, though the second has the same name."""
+    sandbox, first, second = two_addresses
+    event = alert("disk is full")
+    tell(local, first, second)
+    dead = bury(local, event, key=first)
+    urls = [f"{sandbox.url.replace('http', 'json')}/{name}" for name in ("third", "second")]
+    monkeypatch.setenv("NOTIFYBOT_APPRISE_URLS", " ".join(urls))
+    for waiting in iter(lambda: Outbox(local).claim(second), None):
+        Outbox(local).mark_sent(waiting)
+    for waiting in iter(lambda: Outbox(local).claim(first), None):
+        Outbox(local).mark_sent(waiting)
+
+    done = runner.invoke(app, ["outbox", "retry", str(dead)])
+
+    assert (done.exit_code, done.output) == (0, f"{dead}: sent.\n")
+    assert [each.path for each in sandbox.requests] == ["/third"]
+
+
+def test_a_letter_of_a_url_that_still_stands_goes_back_to_it(
+    local: Store, two_addresses: tuple[Sandbox, str, str]
+) -> None:
+    sandbox, first, _ = two_addresses
+    dead = bury(local, alert("disk is full"), key=first)
+
+    assert runner.invoke(app, ["outbox", "retry", str(dead)]).exit_code == 0
+    assert [each.path for each in sandbox.requests] == ["/first"]
+
+
+def test_a_letter_whose_new_place_is_not_certain_waits(local: Store, two_addresses: tuple[Sandbox, str, str]) -> None:
+    """Two new addresses: sent to the wrong people it could not be taken back."""
+    sandbox, _, _ = two_addresses
+    dead = bury(local, alert("disk is full"), key="apprise:00000000")
+
+    done = runner.invoke(app, ["outbox", "retry", str(dead)])
+
+    assert done.output.startswith(f"{dead}: it waits for apprise:00000000")
+    assert sandbox.requests == []
 
 
 def test_drop_says_what_it_did(local: Store) -> None:

@@ -284,6 +284,29 @@ def test_the_page_reads_mrkdwn_as_slack_does(text: str, html: str) -> None:
     assert html == str(mrkdwn.to_html(text, "en", NOW))
 
 
+@pytest.mark.parametrize(
+    ("text", "href"),
+    [
+        ("see https://evil.example/a now", "https://evil.example/a"),
+        ("at http://localhost:8080", "http://localhost:8080"),
+        ("see evil.example/a", "http://evil.example/a"),
+        ("see www.evil.example", "http://www.evil.example"),
+        ("*evil.example*", "http://evil.example"),
+        ("10.0.0.1 answers", "http://10.0.0.1"),
+        ("loss 0.125, epoch 3. Then", None),
+        ("&lt;!channel&gt; 42%", None),
+        ("https:\u200b//evil\u200b.example", None),
+    ],
+)
+def test_the_page_makes_links_where_slack_does_so_by_itself(text: str, href: str | None) -> None:
+    """Addresses in text become links, unless the text is to be taken verbatim; numbers and sentences never do."""
+    linked = str(mrkdwn.to_html(text, "en", NOW, verbatim=False))
+
+    assert linked.count("<a ") == (href is not None)
+    assert href is None or f'href="{href}"' in linked
+    assert "<a " not in str(mrkdwn.to_html(text, "en", NOW))
+
+
 def test_dates_are_said_in_korean_too() -> None:
     """The same tokens, read in Korean."""
     assert mrkdwn.formatted("{date_short_pretty} {time}", NOW, "ko", NOW) == "오늘 오후 3:31"

@@ -24,6 +24,7 @@ from notifybot.store import letters
 from notifybot.store.engine import Store
 from notifybot.store.letters import Letter
 from notifybot.store.states import State
+from notifybot.store.successors import successor_of
 
 _SENDING_S = 20.0  # as long as one slow answer
 
@@ -106,18 +107,14 @@ def _opened(config: Config) -> Iterator[Store | None]:
 
 
 def _successors(store: Store, ids: Sequence[int], config: Config) -> dict[str, str]:
-    """For the keys that the settings no longer have: the key of the same notifier as it is set up now."""
+    """For the keys that the settings no longer have: the key that took the place of each, where that is certain."""
     built = notifiers_from(config, SYSTEM)
     for each in built:
         each.close()
     now = {each.key for each in built}
-    by_name = {each.name: each.key for each in built}
     found = filter(None, (letters.find(store, each) for each in ids))
-    return {
-        each.notifier: by_name[name]
-        for each in found
-        if each.notifier not in now and (name := each.notifier.partition(":")[0]) in by_name
-    }
+    gone = {each.notifier for each in found} - now
+    return {key: successor for key in gone if (successor := successor_of(store, key, now)) is not None}
 
 
 def _send(store: Store, config: Config) -> None:

@@ -8,13 +8,15 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from notifybot.cli.pictures import Easel, not_drawn
 from notifybot.cli.state import database, open_store
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.delivery.build import notifiers_from
-from notifybot.delivery.shaped import renderer_of
+from notifybot.delivery.painter import has_curves
+from notifybot.delivery.shaped import picture_error, renderer_of, takes_pictures
 from notifybot.errors import DeliveryError, PermanentError
-from notifybot.events import Event
+from notifybot.events import Event, RunEnded
 from notifybot.model import Message
 from notifybot.notifiers.base import Envelope, Memory, Notifier
 from notifybot.policy import wants
@@ -47,17 +49,29 @@ class Answer:
     event: Event
     error: str = ""
     tried: bool = True
+    picture: str | None = None
+    """What became of its picture: empty where it arrived, else why not; None where none was due."""
 
     @property
     def ok(self) -> bool:
-        return self.tried and not self.error
+        return self.tried and not self.error and not self.picture
 
 
 class Teller:
     """The configured notifiers, each with its memory, open until `close`."""
 
-    def __init__(self, config: Config, notifiers: Sequence[Notifier], memories: Sequence[Memory], clock: Clock) -> None:
+    def __init__(
+        self,
+        config: Config,
+        notifiers: Sequence[Notifier],
+        memories: Sequence[Memory],
+        clock: Clock,
+        *,
+        draws: bool = False,
+    ) -> None:
         self.notifiers = notifiers
+        self._language = config.lang
+        self._draws = draws
         self._renderer = Renderer(config.lang, config.templates_dir)
         self._link = config.link_url
         self._memories = [_Memory(each) for each in memories]
@@ -73,7 +87,7 @@ class Teller:
         A notifier that turns out not to be set up is not asked again.
         """
         for notifier, memory in zip(self.notifiers, self._memories, strict=True):
-            usable = True
+            usable, pictured = True, False
             wanted = [event for event in events if wants(notifier.pace, event)]
             for number, event in enumerate(wanted):
                 if not usable:
@@ -87,16 +101,32 @@ class Teller:
                     usable = not (isinstance(error, PermanentError) and error.setup)
                     yield Answer(notifier.name, event, error=redact(str(error)))
                 else:
-                    yield Answer(notifier.name, event)
+                    picture = self._picture(notifier, event, missed=not pictured)
+                    pictured = pictured or picture is not None
+                    yield Answer(notifier.name, event, picture=picture)
+
+    def _picture(self, notifier: Notifier, event: Event, *, missed: bool) -> str | None:
+        """What became of an event's picture; at an ending, the last chance for one, also that it was `missed`."""
+        if not (self._draws and takes_pictures(notifier)):
+            return None
+        error = picture_error(notifier)
+        if error is not None:
+            return redact(error)
+        return not_drawn(self._language) if missed and isinstance(event, RunEnded) and has_curves(event) else None
 
 
 @contextmanager
-def teller(config: Config, *, only: str = "", clock: Clock = SYSTEM) -> Iterator[Teller]:
-    """Open the configured notifiers (`only` the one of that name) and close them at the end."""
+def teller(config: Config, *, only: str = "", clock: Clock = SYSTEM, easel: Easel | None = None) -> Iterator[Teller]:
+    """Open the configured notifiers (`only` the one of that name) and close them at the end.
+
+    With an `easel` their messages have pictures.
+    """
+    outbox, studio = (easel.outbox, easel.studio) if easel and easel.studio else (None, None)
     with ExitStack() as stack:
-        built = notifiers_from(config, clock)
+        built = notifiers_from(config, clock, outbox=outbox, studio=studio)
         for notifier in built:
             stack.enter_context(closing(notifier))
         wanted = [each for each in built if not only or each.name == only]
         store = stack.enter_context(open_store(database(config)))
-        yield Teller(config, wanted, [store.memory(each.key) for each in wanted], clock)
+        memories = [store.memory(each.key) for each in wanted]
+        yield Teller(config, wanted, memories, clock, draws=studio is not None)

@@ -7,17 +7,20 @@ from rich.table import Table
 from rich.text import Text
 
 from notifybot.cli.explain import nobody_in, show
+from notifybot.cli.pictures import easel, why_none
 from notifybot.cli.samples import samples
-from notifybot.cli.telling import Answer, teller
+from notifybot.cli.telling import Answer, Teller, teller
 from notifybot.cli.words import Words, words_of
 from notifybot.clock import SYSTEM
 from notifybot.config import load
+from notifybot.delivery.shaped import takes_pictures
 from notifybot.errors import UsageError
 from notifybot.events import KINDS
+from notifybot.model import Language
 
 
 def run(*, notifier: str, kind: str, explain: bool = False) -> int:
-    """Send the samples and print a table of the answers; 1 when one was refused.
+    """Send the samples, with pictures where they can be drawn, and print a table; 1 when anything was refused.
 
     With `explain` nothing is sent: print who would be told of what, and why.
     """
@@ -25,25 +28,39 @@ def run(*, notifier: str, kind: str, explain: bool = False) -> int:
     words = words_of(config.lang)
     if kind and kind not in KINDS:
         raise UsageError(f"there is no message kind {kind!r}; the kinds are: {', '.join(KINDS)}")
-    events = [each for each in samples(config.lang, SYSTEM.now(), project=config.project) if kind in ("", each.kind)]
-    with teller(config, only=notifier) as everyone:
-        if not everyone.notifiers:
-            raise UsageError(f"no notifier named {notifier!r} is configured" if notifier else words.no_notifier)
-        if explain:
+    if explain:
+        with teller(config, only=notifier) as everyone:
+            _refuse_nobody(everyone, notifier, words)
             show(config, everyone.notifiers, kind=kind, clock=SYSTEM)
-            return 0
-        answers = list(everyone.tell(events))
-    if not answers:
-        Console(highlight=False).print(nobody_in(config.lang))
         return 0
-    Console().print(_table(answers, words))
+    events = [each for each in samples(config.lang, SYSTEM.now(), project=config.project) if kind in ("", each.kind)]
+    with easel(config) as drawn_at, teller(config, only=notifier, easel=drawn_at) as everyone:
+        _refuse_nobody(everyone, notifier, words)
+        answers = list(everyone.tell(events))
+        untried = not drawn_at.studio and any(takes_pictures(each) for each in everyone.notifiers)
+    console = Console(highlight=False)
+    if not answers:
+        console.print(nobody_in(config.lang))
+        return 0
+    console.print(_table(answers, words, _PICTURE[config.lang]))
+    if untried:
+        console.print(why_none(config), markup=False, soft_wrap=True)
     return 0 if all(answer.ok for answer in answers) else 1
 
 
-def _table(answers: list[Answer], words: Words) -> Table:
+def _refuse_nobody(everyone: Teller, notifier: str, words: Words) -> None:
+    if not everyone.notifiers:
+        raise UsageError(f"no notifier named {notifier!r} is configured" if notifier else words.no_notifier)
+
+
+def _table(answers: list[Answer], words: Words, picture: str) -> Table:
+    """A row for each message, and one below it for its picture."""
     table = Table(words.notifier, words.kind, words.result)
     for answer in answers:
         table.add_row(answer.notifier, answer.event.kind, _result(answer, words))
+        if answer.picture is not None:
+            told = Text(answer.picture, style="red") if answer.picture else Text(words.sent, style="green")
+            table.add_row("", picture, told)
     return table
 
 
@@ -51,3 +68,6 @@ def _result(answer: Answer, words: Words) -> Text:
     if not answer.tried:
         return Text(words.skipped, style="dim")
     return Text(answer.error, style="red") if answer.error else Text(words.sent, style="green")
+
+
+_PICTURE = {Language.EN: "└ its picture", Language.KO: "└ 그림"}

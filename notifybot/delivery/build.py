@@ -23,6 +23,7 @@ from notifybot.rendering import Renderer
 from notifybot.store.engine import Store
 from notifybot.store.memories import export_for
 from notifybot.store.outbox import Outbox
+from notifybot.store.pages import page_of
 
 if TYPE_CHECKING:
     from notifybot.delivery.relay import Luggage
@@ -40,20 +41,26 @@ class Delivery:
     direct: bool
 
 
-def people_from(config: Config, clock: Clock = SYSTEM, *, outbox: Outbox | None = None) -> list[Notifier]:
+def people_from(
+    config: Config, clock: Clock = SYSTEM, *, outbox: Outbox | None = None, studio: Studio | None = None
+) -> list[Notifier]:
     """The notifiers that reach people. Raises ConfigError when settings are half there.
 
-    With the `outbox` that they deliver from, their messages have pictures, drawn from the runs beside it.
+    With the `outbox` that they deliver from, their messages have pictures, drawn from the runs beside it, or as the
+    `studio` draws them.
     """
     slack, kakao, apprise = (speaking(config, name) for name in ("slack", "kakao", "apprise"))
-    studio = None if outbox is None else studio_for(config, outbox.store.path, clock)
+    if studio is None and outbox is not None:
+        studio = studio_for(config, outbox.store.path, clock)
     built = [*_slack(slack, studio, outbox), *_kakao(kakao, clock, studio), *_apprise(apprise, studio)]
     return shaped(built, config)
 
 
-def notifiers_from(config: Config, clock: Clock = SYSTEM, *, outbox: Outbox | None = None) -> list[Notifier]:
+def notifiers_from(
+    config: Config, clock: Clock = SYSTEM, *, outbox: Outbox | None = None, studio: Studio | None = None
+) -> list[Notifier]:
     """All notifiers that are configured, the webhook and the way to the watchdog included. Raises ConfigError."""
-    people = people_from(config, clock, outbox=outbox)
+    people = people_from(config, clock, outbox=outbox, studio=studio)
     return [*people, *shaped(_webhook(config, clock), config), *_relay(config, clock, direct=bool(people))]
 
 
@@ -86,9 +93,8 @@ def open_delivery(
     routes = (*people, *programs, *relay)
     outbox.release_dead()
     recorder = Recorder(store, routes, direct=bool(people))
-    dispatcher = Dispatcher(
-        outbox, routes, Renderer(config.lang, config.templates_dir), clock=clock, link_of=partial(_page_of, config)
-    )
+    renderer = Renderer(config.lang, config.templates_dir)
+    dispatcher = Dispatcher(outbox, routes, renderer, clock=clock, link_of=partial(_page_of, config, store))
     return Delivery(recorder, Worker(dispatcher, recorder, clock=clock), routes, direct=bool(people))
 
 
@@ -165,8 +171,11 @@ def _relay(
     ]  # fmt: skip
 
 
-def _page_of(config: Config, run_id: str) -> str | None:
-    """Where a message's button leads: the address that was set, else the run's page at the watchdog."""
-    if config.link_url or not config.watchdog_url:
+def _page_of(config: Config, store: Store, run_id: str) -> str | None:
+    """Where a message's button leads: the run's page at the watchdog, else its page at W&B, else what was set."""
+    if config.watchdog_url:
+        return f"{config.watchdog_url.rstrip('/')}/runs/{quote(run_id)}"
+    try:
+        return page_of(store, run_id) or config.link_url
+    except StoreError:  # a message does not wait for its button
         return config.link_url
-    return f"{config.watchdog_url.rstrip('/')}/runs/{quote(run_id)}"

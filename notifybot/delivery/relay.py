@@ -14,6 +14,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import PermanentError, StoreError, TemporaryError
 from notifybot.events import to_json
 from notifybot.model import RunRef
+from notifybot.notifiers.answers import body_of
 from notifybot.notifiers.base import Envelope, fingerprint
 from notifybot.policy import Pace
 from notifybot.redaction import register
@@ -97,7 +98,9 @@ class WatchdogRelay:
 
     def _post(self, body: str) -> dict[str, Any]:
         try:
-            answer = self._session.post(self._url, data=body.encode(), timeout=self._timeouts_s, allow_redirects=False)
+            answer = self._session.post(
+                self._url, data=body.encode(), timeout=self._timeouts_s, allow_redirects=False, stream=True
+            )
         except requests.ConnectionError as error:
             raise TemporaryError(
                 "the watchdog cannot be reached: is NOTIFYBOT_WATCHDOG_URL right and the service up?",
@@ -105,9 +108,10 @@ class WatchdogRelay:
             ) from None
         except requests.RequestException as error:
             raise TemporaryError(f"the watchdog did not answer ({type(error).__name__})", ambiguous=True) from None
+        said = body_of(answer, clock=self._clock, within_s=self._timeouts_s[1])  # also of a refusal: one connection
         if answer.status_code != requests.codes.ok:
             raise self._refusal(answer)
-        return _read(answer)
+        return _read(said)
 
     def _refusal(self, answer: requests.Response) -> Exception:
         status = answer.status_code
@@ -139,10 +143,10 @@ def _never_sent(error: requests.ConnectionError) -> bool:
     return isinstance(cause, MaxRetryError) and isinstance(cause.reason, _NEVER_SENT)
 
 
-def _read(answer: requests.Response) -> dict[str, Any]:
+def _read(answer: bytes | None) -> dict[str, Any]:
     """The watchdog's own words. Something in between that answers 200 to everything took no event."""
     try:
-        said = answer.json()
+        said = json.loads(answer or b"")
     except ValueError:
         said = None
     if not isinstance(said, dict) or not isinstance(said.get("accepted"), int):

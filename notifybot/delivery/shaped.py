@@ -91,6 +91,24 @@ def left_today(notifier: Notifier) -> int | None:
     return left
 
 
+def takes_pictures(notifier: Notifier) -> bool:
+    """True for a notifier that says of a picture what became of it (`picture_error`)."""
+    return hasattr(_inner(notifier), "picture_error")
+
+
+def picture_error(notifier: Notifier) -> str | None:
+    """Why the picture of the latest message did not arrive, for a person; empty where it did, None without one.
+
+    A notifier says so by an attribute of this name, as Slack's bot and KakaoTalk do: a message never fails for it.
+    """
+    error: str | None = getattr(_inner(notifier), "picture_error", None)
+    return error
+
+
+def _inner(notifier: Notifier) -> Notifier:
+    return notifier._notifier if isinstance(notifier, Shaped) else notifier
+
+
 def show_state(notifier: Notifier, envelope: Envelope) -> None:
     """Bring what a notifier shows of a run to where the event belongs, without telling anybody.
 

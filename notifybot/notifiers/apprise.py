@@ -18,6 +18,7 @@ from notifybot.errors import ConfigError, DeliveryError, PermanentError, Tempora
 from notifybot.model import Message, Severity
 from notifybot.notifiers.apprise_log import listening, open_ear, reason
 from notifybot.notifiers.base import Envelope, Notifier, fingerprint
+from notifybot.notifiers.unlinked import unlinked
 from notifybot.policy import Pace
 from notifybot.redaction import register
 from notifybot.rendering.table import row_text
@@ -47,8 +48,8 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]{0,19})://")
 _HOST = re.compile(r"\w+://([^/?#@]*@)?([\w-]+\.)+[\w-]+(:\d+)?/?")
 _LINK = re.compile(r"https?://[^\s<>\"]{1,300}")
 
-# Where text becomes a mention, a link or a tag in some service: after @ and <, between ] and its target, in ://.
-_ACTIVE = re.compile(r"(?<=[@<])(?=[^\s\u200b])|(?<=\])(?=[(\[:])|(?<=:)(?=//)|(?<=\bwww)(?=\.)", re.IGNORECASE)
+# Where text becomes a mention, a link or a tag in some service: after @ and <, between ] and its target.
+_ACTIVE = re.compile(r"(?<=[@<])(?=[^\s\u200b])|(?<=\])(?=[(\[:])")
 _SPLIT = "\u200b"  # invisible; the usual way to defuse a Discord mention as well
 
 
@@ -147,7 +148,7 @@ def inert(text: str) -> str:
     Apprise escapes a body on its way to HTML or Markdown, but not a title, and not on its way to a service that is
     given plain text and reads markup in it (Discord, Mattermost): so an invisible character keeps the signs apart.
     """
-    return _ACTIVE.sub(_SPLIT, text)
+    return unlinked(_ACTIVE.sub(_SPLIT, text))
 
 
 def _loaded(url: str, position: int) -> tuple[Apprise, NotifyBase]:

@@ -22,12 +22,14 @@ from notifybot.config import Config
 from notifybot.errors import ConfigError, DeliveryError, PermanentError, TemporaryError
 from notifybot.events import to_json
 from notifybot.model import Message
+from notifybot.notifiers.answers import body_of
 from notifybot.notifiers.base import Envelope, Notifier, fingerprint
 from notifybot.policy import Pace
 from notifybot.redaction import guard_loggers, register
 from notifybot.retry import parse_retry_after
 
 TIMEOUTS_S = (3.05, 10.0)  # to connect, and for each read
+LARGEST_BODY_BYTES, BODY_S = 16 * 1024, 1.0  # what is read of an answer, to use its connection again
 KEY_BYTES = range(24, 65)
 PREFIX = "whsec_"
 
@@ -84,14 +86,14 @@ class Webhook:
                 timeout=self._timeouts_s,
                 allow_redirects=False,
                 auth=_anonymous,
-                stream=True,  # only the status counts: a body of any length is left unread
+                stream=True,  # only the status counts: a body without an end is not waited for
             )
         except requests.RequestException as error:
             failure = _broken(error)
         except ValueError:  # requests lets urllib3 complain about some malformed addresses by itself
             failure = PermanentError(_ADDRESS, setup=True)
         else:
-            answer.close()
+            body_of(answer, clock=self._clock, most_bytes=LARGEST_BODY_BYTES, within_s=BODY_S)
             if 200 <= answer.status_code < 300:
                 return
             failure = self._refusal(answer.status_code, answer.headers.get("Retry-After"))

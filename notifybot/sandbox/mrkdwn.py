@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import datetime
 
 from markupsafe import Markup, escape
@@ -17,19 +18,55 @@ _PARTS = re.compile(
 _DATE = re.compile(r"!date\^(\d+)\^([^|^]+)(?:\^[^|]*)?(?:\|(.*))?", re.DOTALL)
 _WEEKDAYS = {"ko": "월화수목금토일", "en": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")}
 _LINKS = ("https://", "http://", "mailto:")
+_BARE = re.compile(  # a scheme, a name with a dot, an IPv4: more than apps find, which know the domains there are
+    "\\b(?:[a-z][a-z0-9+.-]*://|www\\.(?=\\w))[^\\s<>|]+"
+    "|(?:[^\\s<>|/@.\u200b]{1,63}\\.)+[^\\W\\d_][\\w-]+[^\\s<>|]*"
+    "|\\b\\d{1,3}(?:\\.\\d{1,3}){3}",
+    re.IGNORECASE,
+)
+_PATH = re.compile("(?<!/)/[^\\s/,;:()<>|\"']*\\Z")
 
 
-def to_html(text: str, language: str, now: datetime) -> Markup:
-    """Return mrkdwn as HTML that is safe to put in a page: only what Slack knows becomes a tag."""
+def to_html(text: str, language: str, now: datetime, *, verbatim: bool = True) -> Markup:
+    """Return mrkdwn as HTML that is safe to put in a page: only what Slack knows becomes a tag.
+
+    Unless it is `verbatim`, addresses in the text become links as well, as Slack makes them where nothing tells it not
+    to: https://docs.slack.dev/reference/methods/chat.postMessage (parse), and a text object's `verbatim`.
+    """
     done, result = 0, Markup("")
     for part in _PARTS.finditer(text):
-        result += _plain(text[done : part.start()]) + _part(part, language, now)
+        result += _plain(text[done : part.start()], verbatim) + _part(part, language, now, verbatim)
         done = part.end()
-    return result + _plain(text[done:])
+    return result + _plain(text[done:], verbatim)
 
 
-def _plain(text: str) -> Markup:
-    return Markup("<br>").join(escape(line) for line in unescape(text).split("\n"))
+def bare_addresses(text: str) -> list[str]:
+    """The addresses in a plain text that an app may make links of by itself."""
+    return [found[0] for found in _addresses(text)]
+
+
+def _addresses(text: str) -> Iterator[re.Match[str]]:
+    """Where an app may see an address: not within a path, such as "/drive/a.pt", which begins at no boundary."""
+    at = 0
+    while found := _BARE.search(text, at):
+        inside = _PATH.search(text, 0, found.start())
+        if not inside:
+            yield found
+        at = found.start() + 1 if inside else found.end()
+
+
+def _plain(text: str, verbatim: bool) -> Markup:
+    return Markup("<br>").join(escape(line) if verbatim else _linked(line) for line in unescape(text).split("\n"))
+
+
+def _linked(line: str) -> Markup:
+    done, result = 0, Markup("")
+    for found in _addresses(line):
+        href = found[0] if "://" in found[0] else f"http://{found[0]}"
+        result += escape(line[done : found.start()])
+        result += Markup('<a href="{}" rel="noreferrer">{}</a>').format(href, found[0])
+        done = found.end()
+    return result + escape(line[done:])
 
 
 def unescape(text: str) -> str:
@@ -37,7 +74,7 @@ def unescape(text: str) -> str:
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
-def _part(part: re.Match[str], language: str, now: datetime) -> Markup:
+def _part(part: re.Match[str], language: str, now: datetime, verbatim: bool) -> Markup:
     kind, inner = str(part.lastgroup), part[str(part.lastgroup)]
     if kind == "fence":
         return Markup("<pre>{}</pre>").format(unescape(inner))
@@ -45,7 +82,7 @@ def _part(part: re.Match[str], language: str, now: datetime) -> Markup:
         return Markup("<code>{}</code>").format(unescape(inner))
     if kind == "entity":
         return _entity(inner, language, now)
-    return Markup("<{0}>{1}</{0}>").format(Markup(kind), to_html(inner, language, now))  # noqa: S704  b, i or s
+    return Markup("<{0}>{1}</{0}>").format(Markup(kind), to_html(inner, language, now, verbatim=verbatim))  # noqa: S704
 
 
 def _entity(inner: str, language: str, now: datetime) -> Markup:

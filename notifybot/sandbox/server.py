@@ -34,14 +34,15 @@ class Sandbox:
     """Pretends to be Slack and KakaoTalk while it is open. Listens on loopback alone.
 
     `.slack` and `.kakao` are the services with their messages and knobs, `.faults` what is to go wrong next,
-    `.requests` everything that came in. Slack lives under `/api/` and `/services/`, KakaoTalk under `/kakao/`,
-    the pages under `/`.
+    `.requests` everything that came in, over so many `.connections`. Slack lives under `/api/` and `/services/`,
+    KakaoTalk under `/kakao/`, the pages under `/`.
     """
 
     def __init__(self, *, clock: Clock = SYSTEM, port: int = 0, language: str = "en") -> None:
         self.clock = clock
         self.faults = FaultList()
         self.requests: list[Request] = []
+        self.connections = 0
         self.slack = FilingSlack(clock)
         self.kakao = KakaoService(clock)
         self.closing = threading.Event()
@@ -132,6 +133,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
+        self.sandbox.connections += 1  # on the one thread that accepts
         if self.sandbox.faults.take("", "refuse") is None:
             return True
         reset(request)
@@ -166,6 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
     server: _Server
     timeout = 60
+    disable_nagle_algorithm = True  # else each answer on a connection in use waits for an acknowledgement, 40 ms
 
     def _serve(self) -> None:
         sandbox = self.server.sandbox

@@ -40,7 +40,8 @@ class TrackerThread:
 
     `on_trouble(name, text)` is called once per tracker that fails, and once when W&B goes offline, with a text for
     people in the configured language. `on_recorded(name, event_id)` is called for each event, in order, once it
-    would survive a kill of this process: the last one is the mark behind which `start` is to replay. Both come from
+    would survive a kill of this process: the last one is the mark behind which `start` is to replay. `on_page(name,
+    url)` is called once for a tracker whose numbers people can look at, with where (its `url`). All three come from
     the trackers' threads. In a forked child every method does nothing.
     """
 
@@ -49,11 +50,13 @@ class TrackerThread:
         *,
         on_trouble: Callable[[str, str], None] = lambda name, text: None,
         on_recorded: Callable[[str, str], None] = lambda name, event_id: None,
+        on_page: Callable[[str, str], None] = lambda name, url: None,
         openers: Mapping[str, Opener] = OPENERS,
         clock: Clock = SYSTEM,
     ) -> None:
         self._on_trouble = on_trouble
         self._on_recorded = on_recorded
+        self._on_page = on_page
         self._openers = openers
         self._clock = clock
         self._lanes: dict[str, _Lane] = {}
@@ -77,7 +80,7 @@ class TrackerThread:
             missed = (replay or {}).get(name, context.replay)
             own = replace(context, replay=_valid(missed, context.purge_from))
             told = _Told(name, config.lang, self._on_trouble)
-            lane = _Lane(name, self._openers[name], own, told, self._on_recorded, self._clock)
+            lane = _Lane(name, self._openers[name], own, told, self._on_recorded, self._on_page, self._clock)
             self._lanes[name] = lane
             threading.Thread(target=lane.run, name=f"notifybot-trackers-{name}", daemon=True).start()
 
@@ -191,6 +194,7 @@ class _Lane:
         context: TrackerContext,
         told: _Told,
         on_recorded: Callable[[str, str], None],
+        on_page: Callable[[str, str], None],
         clock: Clock,
     ) -> None:
         self.name = name
@@ -205,6 +209,7 @@ class _Lane:
         self._context = context
         self._told = told
         self._on_recorded = on_recorded
+        self._on_page = on_page
         self._clock = clock
         self._settling: deque[tuple[float, str]] = deque()
 
@@ -236,6 +241,9 @@ class _Lane:
 
     def _open(self) -> None:
         self.tracker = self._opener(self._context, self._told.notice, self.wake)
+        page: str | None = getattr(self.tracker, "url", None)
+        if page:
+            self._on_page(self.name, page)
 
     def _take(self, event: Event) -> None:
         tracker = self.tracker

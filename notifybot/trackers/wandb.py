@@ -86,9 +86,12 @@ class WandbTracker:
 
     @property
     def url(self) -> str | None:
-        """The run's page, None while W&B is offline."""
-        page: str | None = self.run.url
-        return page
+        """The run's page, None while W&B is offline.
+
+        Without what follows a "?": for an anonymous run that is a key to the account.
+        """
+        page = str(self.run.url or "").partition("?")[0]
+        return page if page.startswith(("https://", "http://")) else None
 
     def record(self, event: Event) -> None:
         """Log an epoch's metrics, and checkpoints where asked to; W&B tells people of alerts by itself."""

@@ -18,7 +18,7 @@ from notifybot.model import Host, Param, Progress, RunRef, Status
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.rendering import Renderer
-from notifybot.store import runs
+from notifybot.store import pages, runs
 from notifybot.store.memories import export_for, import_for
 from notifybot.trackers import plan_trackers
 from notifybot.trackers.base import Tracker, TrackerContext
@@ -106,7 +106,11 @@ class Session:
             with self.guard("a tracker's mark"):
                 marks.put(name, event_id)
 
-        self.trackers = TrackerThread(on_trouble=on_trouble, on_recorded=on_recorded, clock=self.clock)
+        def on_page(name: str, url: str) -> None:
+            with self.guard("a tracker's page"):
+                pages.remember(self.shared.store, run.id, name, url)
+
+        self.trackers = TrackerThread(on_trouble=on_trouble, on_recorded=on_recorded, on_page=on_page, clock=self.clock)
         self.trackers.start(context, self.planned, config, replay=missed)
 
     def remember(self, run_id: str, memories: Mapping[str, Mapping[str, Any]]) -> None:

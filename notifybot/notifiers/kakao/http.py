@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,9 +12,12 @@ import requests
 from pydantic import SecretStr
 from requests.auth import AuthBase
 
+from notifybot.clock import SYSTEM
 from notifybot.errors import DeliveryError, PermanentError, TemporaryError
+from notifybot.notifiers.answers import body_of
 
 TIMEOUT_S = (5.0, 10.0)  # to connect, and for each read
+LARGEST_ANSWER_BYTES = 1024 * 1024  # a page of a hundred friends is a tenth of it
 _MALFORMED = (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema)
 _NEVER_SENT = ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ProxyError")
 
@@ -74,22 +78,34 @@ class FormClient:
     def post(self, path: str, fields: dict[str, str], *, bearer: str = "") -> Reply:
         """Send the form and return the answer, whatever its status. A redirect is never followed."""
         headers = {"Content-Type": "application/x-www-form-urlencoded;charset=utf-8"}
-        return _reply(self._request("POST", path, bearer=bearer, data=fields, headers=headers))
+        return self._reply("POST", path, bearer=bearer, data=fields, headers=headers)
 
     def get(self, path: str, query: dict[str, str] | None = None, *, bearer: str = "") -> Reply:
         """Ask for a value, in the same way."""
-        return _reply(self._request("GET", path, bearer=bearer, params=query))
+        return self._reply("GET", path, bearer=bearer, params=query)
 
     def upload(self, path: str, name: str, picture: bytes, *, bearer: str) -> Reply:
         """Send a PNG as the part `file` of a multipart form, in the same way."""
-        return _reply(self._request("POST", path, bearer=bearer, files={"file": (name, picture, "image/png")}))
+        return self._reply("POST", path, bearer=bearer, files={"file": (name, picture, "image/png")})
 
     def page(self, path: str, query: dict[str, str]) -> tuple[int, str]:
         """Ask for a page that is meant for a browser: its status, and its text or where it leads."""
-        response = self._request("GET", path, params=query)
-        return response.status_code, response.headers.get("Location") or response.text
+        response, body = self._request("GET", path, params=query)
+        return response.status_code, response.headers.get("Location") or body.decode(errors="replace")
 
-    def _request(self, method: str, path: str, *, bearer: str = "", **parts: Any) -> requests.Response:
+    def _reply(self, method: str, path: str, **parts: Any) -> Reply:
+        response, body = self._request(method, path, **parts)
+        return Reply(response.status_code, _object_in(body), _retry_after(response))
+
+    def _request(self, method: str, path: str, **parts: Any) -> tuple[requests.Response, bytes]:
+        """Ask, and read the whole answer: no longer than for one read, and no more than Kakao ever says."""
+        response = self._ask(method, path, **parts)
+        body = body_of(response, clock=SYSTEM, most_bytes=LARGEST_ANSWER_BYTES, within_s=self._timeout_s[1])
+        if body is None:
+            raise TemporaryError("Kakao's answer broke off, or has no end", ambiguous=True)
+        return response, body
+
+    def _ask(self, method: str, path: str, *, bearer: str = "", **parts: Any) -> requests.Response:
         try:
             return self._session.request(
                 method,
@@ -97,6 +113,7 @@ class FormClient:
                 auth=_Bearer(bearer),
                 timeout=self._timeout_s,
                 allow_redirects=False,
+                stream=True,  # read by `body_of`, which has a deadline for all of it
                 **parts,
             )
         except requests.RequestException as error:
@@ -118,13 +135,9 @@ def _is_loopback(url: str) -> bool:
         return False
 
 
-def _reply(response: requests.Response) -> Reply:
-    return Reply(response.status_code, _object_in(response), _retry_after(response))
-
-
-def _object_in(response: requests.Response) -> dict[str, Any]:
+def _object_in(answer: bytes) -> dict[str, Any]:
     try:
-        body = response.json()
+        body = json.loads(answer)
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}

@@ -11,6 +11,7 @@ import struct
 
 from notifybot.errors import DeliveryError
 from notifybot.notifiers.kakao.api import Api
+from notifybot.notifiers.kakao.pictures_words import TOO_LARGE, NotTaken
 from notifybot.notifiers.kakao.template import Picture
 from notifybot.redaction import redact
 
@@ -20,21 +21,24 @@ LARGEST_BYTES = 5 * 1024 * 1024  # what Kakao's storage recommends; its own limi
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def upload(api: Api, png: bytes) -> Picture | None:
-    """Hand a PNG to Kakao; None, logged, where that fails in any way: the message goes without it."""
+def upload(api: Api, png: bytes) -> Picture | NotTaken:
+    """Hand a PNG to Kakao; where that fails in any way, why, logged: the message goes without it."""
     if not png.startswith(_PNG) or not 24 <= len(png) <= LARGEST_BYTES:
         _LOG.warning("a picture of %d bytes is no PNG that KakaoTalk takes; the message goes without it", len(png))
-        return None
+        return NotTaken(TOO_LARGE)
+    code = None
     try:
         reply = api.upload(UPLOAD_PATH, "curve.png", png)
         if reply.status != 200:
+            code = reply.code
             raise api.error(reply)
     except DeliveryError as error:
-        _LOG.warning("KakaoTalk did not take the picture, the message goes without it: %s", redact(str(error)))
-        return None
+        why = redact(str(error))
+        _LOG.warning("KakaoTalk did not take the picture, the message goes without it: %s", why)
+        return NotTaken(code, why)
     width, height = struct.unpack(">II", png[16:24])  # the first chunk of a PNG says its size
     url = _url(reply.body)
-    return Picture(url, width, height) if url else None
+    return Picture(url, width, height) if url else NotTaken()
 
 
 def _url(body: dict[str, object]) -> str:

@@ -18,6 +18,7 @@ from notifybot.notifiers.kakao.api import Api
 from notifybot.notifiers.kakao.codes import AMBIGUOUS, BAD_PARAMETER, QUOTA, TEMPORARY
 from notifybot.notifiers.kakao.destination import Destination, Failure, destination_of
 from notifybot.notifiers.kakao.http import TIMEOUT_S, Reply
+from notifybot.notifiers.kakao.pictures_words import NotTaken
 from notifybot.notifiers.kakao.quota import PAIR_LIMIT, Quota
 from notifybot.notifiers.kakao.renewal import Renew
 from notifybot.notifiers.kakao.tokens import Credentials
@@ -70,6 +71,7 @@ class KakaoTalk:
         self._link_url = link_url
         self._language = language
         self._picture = picture
+        self.picture_error: str | None = None  # why the latest message has none; empty where it has, None: none was due
         self._clock = clock
         self._quota = Quota(token_file, clock)
         self._api = Api(
@@ -134,14 +136,27 @@ class KakaoTalk:
         raise TypeError("a KakaoTalk is not pickled: a pickle would hold its tokens in plain text")
 
     def _answer(self, envelope: Envelope, destination: Destination, note: str) -> Reply:
-        png = self._picture(envelope.event)
-        picture = pictures.upload(self._api, png) if png else None
+        picture = self._uploaded(envelope.event)
         message, link = envelope.message, self._link_url
         whole = template.template_for(message, link=link, note=note, picture=picture)
         reply = self._post(destination, whole)
         if reply.code == BAD_PARAMETER and whole["object_type"] == "feed":
+            if picture:
+                self.picture_error = NotTaken(reply.code, with_message=True).in_(self._language)
             return self._post(destination, template.text(message, link=link, note=note))
         return reply
+
+    def _uploaded(self, event: Event) -> template.Picture | None:
+        self.picture_error = None
+        png = self._picture(event)
+        if not png:
+            return None
+        uploaded = pictures.upload(self._api, png)
+        if isinstance(uploaded, NotTaken):
+            self.picture_error = uploaded.in_(self._language)
+            return None
+        self.picture_error = ""
+        return uploaded
 
     def _post(self, destination: Destination, body: template.Template) -> Reply:
         return self._api.post(destination.path, destination.fields(body))

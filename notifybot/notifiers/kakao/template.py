@@ -12,6 +12,7 @@ from typing import Any
 from notifybot.model import Fact, Language, Message, MetricRow
 from notifybot.notifiers.kakao.names import short_names
 from notifybot.notifiers.kakao.text import cut, units
+from notifybot.notifiers.unlinked import unlinked
 from notifybot.rendering.text import clean, one_line
 
 TEXT_LIMIT = 190  # Kakao says 200 and not what it counts; this leaves room for either answer
@@ -63,7 +64,7 @@ def text(message: Message, *, link: str | None = None, note: str = "") -> Templa
 def feed(message: Message, *, link: str | None = None, note: str = "", picture: Picture | None = None) -> Template:
     """A feed template: the picture on top, up to five metrics as an item list below."""
     content: Template = {
-        "title": cut(one_line(message.title), _TITLE_LIMIT),
+        "title": cut(unlinked(one_line(message.title)), _TITLE_LIMIT),
         "description": _told(message, message.body, note),
         "link": _link(message, link),
     }
@@ -78,17 +79,25 @@ def _item_content(message: Message) -> Template:
     names = short_names([row.name for row in rows])
     table: Template = {
         "profile_text": _profile(message),
-        "title_image_text": cut(one_line(message.title), _TITLE_IMAGE_LIMIT),
+        "title_image_text": cut(_heading(message), _TITLE_IMAGE_LIMIT),
         "items": [{"item": name, "item_op": _value(row)} for name, row in zip(names, rows, strict=True)],
     }
     fact = _total(message.facts)
     return table | ({"sum": one_line(fact.label), "sum_op": one_line(fact.value)} if fact else {})
 
 
+def _heading(message: Message) -> str:
+    """The title without the run's name, which stands right above it and would leave room for little else."""
+    title, name = unlinked(one_line(message.title)), unlinked(one_line(message.run.name))
+    mark, named, rest = title.partition(f" {name}")
+    said = rest.lstrip(" :·")
+    return f"{mark} {said}" if named and said and " " not in mark else title
+
+
 def _profile(message: Message) -> str:
     """Project and run, or the run alone where both do not fit."""
-    whole = one_line(f"{message.run.project}/{message.run.name}")
-    name = one_line(message.run.name) or message.run.id  # a name may be nothing but invisible characters
+    whole = unlinked(one_line(f"{message.run.project}/{message.run.name}"))
+    name = unlinked(one_line(message.run.name)) or message.run.id  # a name may be nothing but invisible characters
     return whole if units(whole) <= _PROFILE_LIMIT else cut(name, _PROFILE_LIMIT)
 
 
@@ -110,9 +119,9 @@ def _total(facts: tuple[Fact, ...]) -> Fact | None:
 
 def _told(message: Message, body: str, note: str) -> str:
     """The body, then the note and the event's mark: a repeat carries the same one, as Kakao cannot tell repeats."""
-    note, mark = cut(one_line(note), TEXT_LIMIT // 2), f"#{message.short_id}"
+    note, mark = cut(unlinked(one_line(note)), TEXT_LIMIT // 2), f"#{message.short_id}"
     room = TEXT_LIMIT - sum(units(line) + 1 for line in (note, mark) if line)
-    kept = cut(clean(body).strip(), room)
+    kept = cut(unlinked(clean(body).strip()), room)
     lines = (kept, note, "" if message.short_id in kept else mark)
     return "\n".join(line for line in lines if line)
 

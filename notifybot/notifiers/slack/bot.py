@@ -50,6 +50,11 @@ class SlackBot:
         if artist is not None:
             self._pictures = PictureReplies(self._api, artist, busy=lambda: busy(self.key), clock=clock)
 
+    @property
+    def picture_error(self) -> str | None:
+        """Why the picture after the latest text did not arrive; empty where it did, None where none was due."""
+        return self._pictures.error if self._pictures else None
+
     def send(self, envelope: Envelope) -> None:
         """Bring root and thread to where the event belongs; a root that is gone is posted anew, once."""
         try:

@@ -32,7 +32,7 @@ _WORDS = {
     ),
     Language.KO: _Words(
         posted_by_slack="마지막 소식({}) 때 예약해 둔 메시지를 Slack이 보냈습니다",
-        void_title="🟢 {} 끊기지 않았습니다",
+        void_title="🟢 {} 연결이 끊기지 않았습니다",
         void_body="위에 연결이 끊겼다는 알림이 있다면 무시하셔도 됩니다. 그 뒤에 다시 소식이 있었습니다.",
     ),
 }

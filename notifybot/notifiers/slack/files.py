@@ -26,6 +26,7 @@ from notifybot.notifiers.slack.errors import Refused, transport_error
 from notifybot.notifiers.slack.files_words import remedy_for
 from notifybot.notifiers.slack.text import escaped
 from notifybot.notifiers.slack.thread import RunThread
+from notifybot.notifiers.unlinked import unlinked
 from notifybot.redaction import redact
 from notifybot.rendering.text import one_line, shorten
 
@@ -125,6 +126,7 @@ class PictureReplies:
     """Answers events with their learning curves. `busy` says that a text of this notifier waits: it goes first.
 
     A picture that is not ready by then is looked for again after the next text; a newer one takes its place.
+    `error` says why the last one that was due did not arrive; empty where it did, None where the last text had none.
     """
 
     def __init__(
@@ -138,6 +140,7 @@ class PictureReplies:
         self._begun_s: dict[str, float] = {}
         self._failures = 0
         self._off = False
+        self.error: str | None = None
 
     @property
     def works(self) -> bool:
@@ -149,6 +152,7 @@ class PictureReplies:
 
         Raises StoreError where the memory does: the delivery is tried again then, and its text is not repeated.
         """
+        self.error = None
         if self._off:
             return
         if isinstance(envelope.event, EpochFinished):
@@ -194,9 +198,9 @@ class PictureReplies:
         try:
             upload(
                 self._api, png, place, name=_file_name(pending.event), title=title, alt=pending.message.brief or title,
-                comment=escaped(title, _COMMENT_CHARS) if silent else "",
+                comment=unlinked(escaped(title, _COMMENT_CHARS)) if silent else "",  # an upload knows no `parse`
             )  # fmt: skip
-            self._failures = 0
+            self._failures, self.error = 0, ""
         except DeliveryError as error:
             self._failed(envelope, place, error)
 
@@ -205,6 +209,7 @@ class PictureReplies:
         refused = error.code if isinstance(error, Refused) and not error.root_gone else ""
         self._off = bool(refused) or self._failures >= _FAILURES_MOST
         why = remedy_for(refused, Language.EN) if refused else redact(str(error))
+        self.error = remedy_for(refused, envelope.message.language) if refused else why
         if self._failures == 1:
             log.warning("a picture was not taken (its text was): %s", why)
         elif self._off:

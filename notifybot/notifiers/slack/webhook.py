@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from notifybot.clock import SYSTEM, Clock
 from notifybot.notifiers.base import Envelope, fingerprint
 from notifybot.notifiers.slack import blocks
 from notifybot.notifiers.slack.client import TIMEOUT_S, Hook
 from notifybot.notifiers.slack.errors import Refused
+from notifybot.notifiers.unlinked import unlinked
 from notifybot.policy import Pace
 
 
@@ -30,7 +33,16 @@ class SlackWebhook:
             self._post(blocks.text_only(envelope.message))
 
     def _post(self, payload: blocks.Payload) -> None:
-        self._hook.post({**payload.arguments(), "unfurl_links": False, "unfurl_media": False})
+        self._hook.post({**_unlinked(payload).arguments(), "unfurl_links": False, "unfurl_media": False})
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def _unlinked(payload: blocks.Payload) -> blocks.Payload:
+    """The same with no link in the words that Slack looks for links in: a webhook cannot tell it not to.
+
+    The bot's `parse` is not heeded here: https://gist.github.com/seanmarpo/723e18a4e2353188ea95f679ae30c3be
+    """
+    cards = ({**each, "fallback": unlinked(each["fallback"])} for each in payload.attachments)
+    return replace(payload, text=unlinked(payload.text), attachments=tuple(cards))
