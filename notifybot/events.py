@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal, get_args
 
-from notifybot.model import Checkpoint, Host, ModelSize, Param, Progress, Resumed, RunRef, Severity, Status
+from notifybot.model import Checkpoint, Host, ModelSize, Notice, Param, Progress, Resumed, RunRef, Severity, Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,10 @@ class CheckpointSaved(_Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertRaised(_Fact):
-    """Somebody should look: raised by the user's code, or by us about our delivery or a checkpoint."""
+    """Somebody should look: raised by the user's code, or by us about our delivery or a checkpoint.
+
+    With a `notice`, title and text are its words in the run's language, for whoever does not know its code.
+    """
 
     kind: Literal["alert_raised"] = "alert_raised"
     title: str
@@ -67,6 +70,7 @@ class AlertRaised(_Fact):
     severity: Severity = Severity.WARNING
     about: Literal["", "delivery", "checkpoint"] = ""
     progress: Progress = field(default_factory=Progress)
+    notice: Notice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,6 +150,31 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a checkpoint could not be used or saved, in no language: `rendering.reasons` has words for its `code`.
+
+    `about` names the thing, such as the checkpoint's file. `values` fill in the words.
+    """
+
+    code: str
+    about: str = ""
+    values: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What an alert of ours says, in no language: `rendering.alerts` has words for its `code`.
+
+    `used` names the checkpoint that is gone on from. `more` counts reasons beyond those that are listed.
+    """
+
+    code: str
+    used: str = ""
+    reasons: tuple[Reason, ...] = ()
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class MetricRow:
     """One line of a metrics table, formatted for reading. Empty text where there is nothing to say."""
 

@@ -17,7 +17,8 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from notifybot import CheckpointError, Checkpoints, UsageError, notify_epoch
 from notifybot.checkpoints.card import NAME, Card, read_card, write_card
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
-from notifybot.model import Tier
+from notifybot.model import Language, Tier
+from notifybot.rendering.alerts import alert_words
 from notifybot.store import runs
 from notifybot.training import shared
 
@@ -175,6 +176,7 @@ def test_a_damaged_one_is_passed_over_and_people_are_told(tmp_path: Path, settin
     (alert,) = second.of(AlertRaised)
     assert newest.name in alert.text
     assert alert.about == "checkpoint"
+    assert f"{newest.name}: 내용이 저장한 것과 다릅니다(해시 불일치)" in alert_words(alert, Language.KO).text
     assert newest.exists()
 
 
@@ -228,6 +230,16 @@ def test_a_finished_training_has_nothing_left(
     assert second.run.session is None
     assert "exp is complete" in caplog.text
     assert all(torch.equal(a, b) for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True))
+
+
+def test_in_korean_it_is_said_in_korean_that_nothing_is_left(
+    tmp_path: Path, settings: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        Training(tmp_path / "exp", settings | {"lang": "ko"}).train(range(2))
+
+    assert "exp 학습은 이미 끝나서 남은 에포크가 없습니다" in caplog.text
+    assert "fresh=True" in caplog.text
 
 
 def test_more_epochs_than_before_go_on_from_the_last(tmp_path: Path, settings: dict[str, object]) -> None:

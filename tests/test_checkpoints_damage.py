@@ -167,7 +167,7 @@ def test_when_all_are_damaged_there_is_none_and_each_is_named(original: Path, tm
     found, passed_over = shelf.newest_verified("run-1")
 
     assert found is None
-    assert [line.partition(":")[0].partition(".")[0] for line in passed_over] == ["epoch3", "epoch2", "epoch1"]
+    assert [each.about.partition(".")[0] for each in passed_over] == ["epoch3", "epoch2", "epoch1"]
 
 
 def test_the_shelves_here_are_as_large_as_the_damage_needs(original: Path) -> None:

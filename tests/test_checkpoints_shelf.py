@@ -11,8 +11,14 @@ import pytest
 from notifybot.checkpoints.retention import Retention
 from notifybot.checkpoints.shelf import Shelf
 from notifybot.errors import CheckpointError, UsageError
+from notifybot.model import Language, Reason
+from notifybot.rendering.reasons import reason_line
 from notifybot.testing import FakeClock
 from tests.checkpoint_disks import content, entries, loads_right, manifest, orphan, save, save_sharded, spoil, untouched
+
+
+def said(reasons: list[Reason]) -> list[str]:
+    return [reason_line(each, Language.EN) for each in reasons]
 
 
 @pytest.fixture
@@ -119,7 +125,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(shelf: Shelf) -> None:
     found, passed_over = shelf.newest_verified("run-1")
 
     assert found == first
-    assert passed_over == [
+    assert said(passed_over) == [
         "epoch3.pt: it has another content than was saved (its hash differs)",
         "epoch2.pt: it is missing",
     ]
@@ -135,7 +141,7 @@ def test_manifests_that_cannot_be_read_are_told_and_passed_over(shelf: Shelf) ->
     os.mkfifo(shelf.folder / "pipe.pt.json")
 
     assert shelf.newest_verified("run-1") == (whole, shelf.oddities)
-    assert shelf.oddities == [
+    assert said(shelf.oddities) == [
         "folder.pt.json: not a regular file",
         "link.pt.json: Too many levels of symbolic links",
         "moved.pt.json: it is the manifest of epoch1.pt",
@@ -282,7 +288,7 @@ def test_a_manifest_cannot_point_out_of_its_folder(shelf: Shelf, tmp_path: Path)
     shelf.prune(Retention(keep_last=1, keep_best=0))
 
     assert victim.exists()
-    assert shelf.oddities == ["victim.pt.json: it names a file outside its folder: '../victim.pt'"]
+    assert said(shelf.oddities) == ["victim.pt.json: it names a file outside its folder: '../victim.pt'"]
 
 
 def test_files_are_emptied_before_removal_where_a_bin_would_keep_them(tmp_path: Path) -> None:
@@ -418,7 +424,7 @@ def test_a_sharded_checkpoint_is_a_folder_proven_part_by_part(shelf: Shelf) -> N
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "what"),
     [
         (lambda part: part.unlink(), "__1_0.distcp is missing"),
         (lambda part: part.write_bytes(b""), "__1_0.distcp has 0 bytes instead of 13333"),
@@ -426,7 +432,7 @@ def test_a_sharded_checkpoint_is_a_folder_proven_part_by_part(shelf: Shelf) -> N
     ],
     ids=["missing", "empty", "changed"],
 )
-def test_a_damaged_part_is_named(shelf: Shelf, damage: object, said: str) -> None:
+def test_a_damaged_part_is_named(shelf: Shelf, damage: object, what: str) -> None:
     earlier = save(shelf, 1)
     saved = save_sharded(shelf, 2)
     damage(shelf.folder / saved.file / "__1_0.distcp")  # type: ignore[operator]
@@ -435,7 +441,7 @@ def test_a_damaged_part_is_named(shelf: Shelf, damage: object, said: str) -> Non
 
     assert found == earlier
     assert len(passed_over) == 1
-    assert said in passed_over[0]
+    assert what in said(passed_over)[0]
 
 
 def test_sharded_checkpoints_are_copied_and_pruned_like_others(shelf: Shelf, tmp_path: Path) -> None:

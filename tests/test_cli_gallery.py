@@ -2,80 +2,197 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
+import pkgutil
 import re
 from html import unescape
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from typer.testing import CliRunner
 
+from notifybot import notifiers
+from notifybot.alerts.evidence import Alert, Evidence
 from notifybot.cli import app
-from notifybot.cli.gallery import shown
-from notifybot.cli.samples import endings, samples
+from notifybot.cli.alert_texts import alert_texts
+from notifybot.cli.pieces import pieces
 from notifybot.errors import UsageError
-from notifybot.events import KINDS
+from notifybot.events import KINDS, AlertRaised, RunEnded, RunStarted
+from notifybot.gallery.exhibits import STANDS
 from notifybot.gallery.page import page
-from notifybot.model import Language
+from notifybot.gallery.pieces import Piece, Scheduled, Told
+from notifybot.model import Language, Status, Tier
+from notifybot.notifiers.slack.deadman_words import Speech
+from notifybot.rendering import alerts
 from notifybot.sandbox.server import Sandbox
 from notifybot.sandbox.workspace import BOT_TOKEN, WEBHOOK_PATH
 from notifybot.testing import FakeClock
 
+PACKAGE = Path(notifiers.__file__).parents[1]
 PLACES = {"Slack, bot", "Slack, lock screen", "Slack, webhook", "KakaoTalk", "Apprise", "console", "webhook"}
+PLACES_OF_SLACK = {"Slack, bot", "Slack, lock screen"}
+
+# Where alerts of ours are made, and under which label the gallery has them.
+MAKERS = {
+    "cli/pieces.py": "the gallery itself",
+    "cli/samples.py": "alert_raised",
+    "cli/send.py": "alert_raised",
+    "delivery/digest.py": "digest",
+    "delivery/dispatcher.py": "dead letter",
+    "trackers/jsonl.py": "alert_raised",  # read back from its file
+    "training/alarms.py": "alert texts",
+    "training/voice.py": "alert_raised",
+    "watchdog/rivals.py": "alert texts",
+}
+
+
+def shown(language: Language = Language.EN) -> list[Piece]:
+    return pieces(language, FakeClock().now())
+
+
+def labelled(*labels: str) -> dict[Language, list[Piece]]:
+    return {language: [each for each in shown(language) if each.label in labels] for language in Language}
+
+
+def walls(html: str) -> list[str]:
+    return re.split(r'<div class="wall" lang="(?:ko|en)">', html)[1:]
 
 
 @pytest.fixture(scope="module")
 def html() -> str:
     """A gallery of two kinds, which is enough to know how it is made; the whole is opened in tests/browser."""
-    clock = FakeClock()
-    now = clock.now()
-    return page({each: [samples(each, now)[1], endings(each, now)[-1]] for each in Language}, clock)
+    return page(labelled("epoch_finished", "run_ended failed"), FakeClock())
+
+
+@pytest.fixture(scope="module")
+def posted() -> str:
+    """What Slack posts by itself, at three moments of a run."""
+    return page(labelled("dead man first epoch", "dead man checkpoint", "dead man perhaps void"), FakeClock())
 
 
 def test_each_message_hangs_in_both_languages_in_every_place(html: str) -> None:
-    sections = html.split("<section ")[1:]
-
-    assert len(sections) == 2
-    for section in sections:
-        walls = re.split(r'<div class="wall" lang="(?:ko|en)">', section)[1:]
-        assert len(walls) == len(Language)
-        for wall in walls:
-            assert set(re.findall(r"<(?:figcaption|summary)>(.*?)</", wall)) == PLACES
-            frames = [unescape(each) for each in re.findall(r'srcdoc="(.*?)"></iframe>', wall, re.DOTALL)]
-            assert len(frames) == 4
-            assert all("resnet18-cifar10" in each for each in frames)
+    assert len(html.split("<section ")) == 1 + 2
+    assert len(walls(html)) == 2 * len(Language)
+    for wall in walls(html):
+        assert set(re.findall(r"<(?:figcaption|summary)>(.*?)</", wall)) == PLACES
+        frames = [unescape(each) for each in re.findall(r'srcdoc="(.*?)"></iframe>', wall, re.DOTALL)]
+        assert len(frames) == 4
+        assert all("resnet18-cifar10" in each for each in frames)
 
 
-def test_the_page_needs_nothing_beside_it(html: str) -> None:
+def test_the_page_needs_nothing_beside_it(html: str, posted: str) -> None:
     """The sandbox is gone when somebody looks: its pictures are inside, and no address leads to it."""
-    everything = unescape(html)
+    for each in (html, posted):
+        everything = unescape(each)
 
-    assert "data:image/png;base64," in everything
-    assert "http://127.0.0.1" not in everything
-    assert re.findall(r'<(?:link|script|img)[^>]+(?:src|href)="(?!data:)', everything) == []
-    assert BOT_TOKEN[:12] not in everything
-    assert WEBHOOK_PATH not in everything
+        assert "data:image/png;base64," in everything or each is posted
+        assert "http://127.0.0.1" not in everything
+        assert re.findall(r'<(?:link|script|img)[^>]+(?:src|href)="(?!data:)', everything) == []
+        assert BOT_TOKEN[:12] not in everything
+        assert WEBHOOK_PATH not in everything
+
+
+def test_what_slack_posts_by_itself_hangs_where_it_is_read(posted: str) -> None:
+    """Frozen when it was scheduled, in the run's thread and on the phone; nobody else can post so."""
+    for wall in walls(posted):
+        assert set(re.findall(r"<figcaption>(.*?)</", wall)) == PLACES_OF_SLACK
+    korean, english = unescape(walls(posted)[2]), unescape(walls(posted)[3])
+
+    assert "에포크 11에 이어서 자동으로" in korean
+    assert "때 예약해 둔 메시지를 Slack이 보냈습니다" in korean
+    assert "it continues by itself from epoch 11" in english
+    assert "Slack posted it by itself" in english
+    assert "no checkpoint is known" in unescape(walls(posted)[1])
+    assert "is not lost" in unescape(walls(posted)[5])
+    assert "워치독이 연결 끊김을 알립니다" in posted
 
 
 def test_nobody_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accounts that are set up stay out of it: a look at the gallery must not ring anybody's phone."""
-    clock = FakeClock()
     with Sandbox() as real:
         for name, value in real.environment().items():
             monkeypatch.setenv(name, value)
 
-        page({each: samples(each, clock.now())[:1] for each in Language}, clock)
+        page(labelled("run_started", "dead man checkpoint"), FakeClock())
 
         assert real.requests == []
 
 
-def test_every_kind_and_every_ending_is_shown() -> None:
-    """The same events in the same order in each language, so that they stand side by side."""
-    kinds = {language: [each.kind for each in events] for language, events in shown(FakeClock().now()).items()}
+# ── Nothing is missing ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    assert set(kinds) == set(Language)
-    assert kinds[Language.KO] == kinds[Language.EN]
-    assert set(kinds[Language.EN]) == set(KINDS)
-    assert kinds[Language.EN].count("run_ended") == 4
+
+def notifier_classes() -> set[type[Any]]:
+    """Every class in the package that tells people: it has a name, a pace, and sends."""
+    found: set[type[Any]] = set()
+    for module in pkgutil.walk_packages(notifiers.__path__, f"{notifiers.__name__}."):
+        for each in vars(importlib.import_module(module.name)).values():
+            if inspect.isclass(each) and isinstance(getattr(each, "name", None), str) and hasattr(each, "send"):
+                found.add(each)
+    return found
+
+
+def test_every_notifier_has_its_place() -> None:
+    """One that is written tomorrow is missed here until it hangs in the gallery."""
+    assert set(STANDS) == notifier_classes()
+
+
+def test_every_kind_and_every_ending_is_told_in_the_same_order_in_both_languages() -> None:
+    """So that they stand side by side."""
+    labels = {language: [each.label for each in shown(language)] for language in Language}
+    told = [each.event for each in shown() if isinstance(each, Told)]
+
+    assert labels[Language.KO] == labels[Language.EN]
+    assert len(set(labels[Language.EN])) == len(labels[Language.EN])
+    assert {each.kind for each in told} == set(KINDS)
+    endings = {each.status for each in told if isinstance(each, RunEnded)}
+    assert endings == {status for status in Status if status.ended}
+
+
+def test_all_that_the_dead_mans_switch_can_say_is_shown() -> None:
+    """Each of its sentences, frozen with and without a checkpoint, on either tier, and after a resume."""
+    scheduled = [each for each in shown() if isinstance(each, Scheduled)]
+    alarms = [each for each in scheduled if each.said == "alarm"]
+
+    sentences = {name for name, each in vars(Speech).items() if inspect.isfunction(each) and not name.startswith("_")}
+    assert {each.said for each in scheduled} == sentences
+    assert {each.sure for each in scheduled if each.said == "void"} == {True, False}
+    saved = [each.last.progress.checkpoint for each in alarms]
+    assert {each and each.tier for each in saved} == {None, Tier.LOCAL, Tier.REMOTE}
+    starts = [each.last for each in alarms if isinstance(each.last, RunStarted)]
+    assert {each.resumed is not None for each in starts} == {True, False}
+
+
+def test_wherever_an_alert_is_made_the_gallery_has_it() -> None:
+    """The digest and the dead letter among them. Whoever makes another says here where it hangs."""
+    makers = set()
+    for path in PACKAGE.rglob("*.py"):
+        calls = (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call))
+        if any(getattr(call.func, "id", "") == AlertRaised.__name__ for call in calls):
+            makers.add(path.relative_to(PACKAGE).as_posix())
+
+    assert makers == set(MAKERS)
+    assert set(MAKERS.values()) - {"the gallery itself"} <= {each.label for each in shown()}
+
+
+@pytest.mark.parametrize("language", Language)
+def test_the_words_of_every_alert_are_listed(language: Language) -> None:
+    texts = alert_texts(language)
+
+    assert {each.__name__ for each in get_args(Evidence)} - {Alert.__name__} <= set(texts)
+    assert set(alerts._NOTICES) <= set(texts)
+    assert all(title and text for title, text in texts.values())
+
+
+def test_what_was_held_back_is_shown_for_one_run_and_for_several() -> None:
+    one, several = (each for each in shown(Language.KO) if each.label.startswith("digest") and isinstance(each, Told))
+
+    assert "모아 둔 알림 21건" in getattr(one.event, "title", "")
+    assert one.event.progress.metrics
+    assert several.event.run.name == "실행 2개"
+    assert "vit-tiny-cifar100" in getattr(several.event, "text", "")
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

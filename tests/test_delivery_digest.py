@@ -350,7 +350,7 @@ def test_the_phone_shows_counts_and_the_latest_first(store: Store, language: Lan
     template = template_for(desk.inner.sent[0].message)
 
     assert template["object_type"] == "text"
-    assert " ".join(lines) in template["text"]
+    assert "\n".join(lines) in template["text"]
     assert len(template["text"]) <= 200
 
 

@@ -18,6 +18,7 @@ from notifybot.checkpoints.manifest import Manifest
 from notifybot.checkpoints.moment import Moment, Report, Restored
 from notifybot.checkpoints.names import check_template, safe_stem
 from notifybot.checkpoints.payload import read_payload, write_payload
+from notifybot.checkpoints.reasons import Late
 from notifybot.checkpoints.retention import Retention
 from notifybot.checkpoints.saver import Saver
 from notifybot.checkpoints.shelf import Shelf
@@ -25,7 +26,7 @@ from notifybot.checkpoints.state import Parts
 from notifybot.checkpoints.tiers import Saved, Tiers
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import CheckpointError, UsageError
-from notifybot.model import Checkpoint
+from notifybot.model import Checkpoint, Reason
 from notifybot.store.files import is_remote
 
 log = logging.getLogger("notifybot")
@@ -155,7 +156,7 @@ class Checkpoints:
         """
         self._stuck = not self._saver.wait(0.0 if self._stuck else self._patience_s)
         if self._stuck:
-            raise TimeoutError("the one before is still being written")
+            raise Late(Reason("still_writing"))
         payload = self._parts.capture()
         payload |= {
             "epoch": moment.epoch,
@@ -233,7 +234,7 @@ class Checkpoints:
         if saved.not_copied is not None:
             report.not_copied(saved.not_copied)
 
-    def _restore_foreign(self, passed_over: tuple[str, ...]) -> Restored | None:
+    def _restore_foreign(self, passed_over: tuple[Reason, ...]) -> Restored | None:
         path, payload, more = agree(lambda: newest_foreign(self.folder))
         passed_over += more
         if path is None:

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from notifybot.checkpoints.payload import read_payload
+from notifybot.checkpoints.reasons import reason_of
 from notifybot.errors import CheckpointError
+from notifybot.model import Reason
 
 _PREFIX = "checkpoint_epoch"
 
 
-def newest_foreign(folder: Path) -> tuple[Path | None, Mapping[str, Any], tuple[str, ...]]:
+def newest_foreign(folder: Path) -> tuple[Path | None, Mapping[str, Any], tuple[Reason, ...]]:
     """Return the file called as the common recipe calls it, `checkpoint_epoch17_0.25.pt`, with the highest epoch.
 
-    With it come its content, and in one line each why others were passed over. Nothing vouches for such a file but
+    With it come its content, and why others were passed over. Nothing vouches for such a file but
     that PyTorch can read it, and that it has `model_state_dict` and `epoch`.
     """
     passed_over = []
@@ -23,11 +25,11 @@ def newest_foreign(folder: Path) -> tuple[Path | None, Mapping[str, Any], tuple[
         try:
             payload = read_payload(path)
         except CheckpointError as error:
-            passed_over.append(f"{path.name}: {error}")
+            passed_over.append(reason_of(error, path.name))
             continue
         if isinstance(payload.get("epoch"), int) and "model_state_dict" in payload:
             return path, payload, tuple(passed_over)
-        passed_over.append(f"{path.name}: it has no model_state_dict and epoch")
+        passed_over.append(Reason("no_state", path.name))
     return None, {}, tuple(passed_over)
 
 

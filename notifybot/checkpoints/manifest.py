@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal
 
+from notifybot.checkpoints.reasons import Unreadable
+from notifybot.model import Reason
+
 FORMAT = 1
 SUFFIX = ".json"
 _CHECK = "manifest_sha256"
@@ -68,13 +71,13 @@ class Manifest:
         try:
             values = json.loads(text)
         except (ValueError, RecursionError):
-            raise ValueError("no readable JSON") from None
+            raise Unreadable(Reason("no_json")) from None
         if not isinstance(values, dict) or not isinstance(check := values.pop(_CHECK, None), str):
-            raise ValueError("not a manifest of notifybot")
+            raise Unreadable(Reason("no_manifest"))
         if check != _hash(values):
-            raise ValueError("damaged: it does not match its own hash")
+            raise Unreadable(Reason("manifest_damaged"))
         if values.get("format") != FORMAT:
-            raise ValueError(f"of format {values.get('format')!r}, which this version of notifybot cannot read")
+            raise Unreadable(Reason("manifest_format", values={"format": repr(values.get("format"))}))
         return _decode(values)
 
 
@@ -118,9 +121,9 @@ def _decode(values: dict[str, Any]) -> Manifest:
         manifest = Manifest(**known)
         problem = _problem(manifest)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"incomplete or of another shape: {error}") from None
+        raise Unreadable(Reason("manifest_shape", values={"text": str(error)})) from None
     if problem:
-        raise ValueError(problem)
+        raise Unreadable(problem)
     return manifest
 
 
@@ -132,8 +135,8 @@ def _number(value: object) -> float:
     return float(value)
 
 
-def _problem(manifest: Manifest) -> str:
-    """What is wrong with a manifest that says what it may not; empty when nothing is."""
+def _problem(manifest: Manifest) -> Reason | None:
+    """What is wrong with a manifest that says what it may not; None when nothing is."""
     texts = (manifest.sha256, manifest.run_id, manifest.session, manifest.parent, *manifest.versions.values())
     counts = [
         manifest.size_bytes,
@@ -142,15 +145,15 @@ def _problem(manifest: Manifest) -> str:
         *(each.size_bytes for each in manifest.files.values()),
     ]
     if not all(isinstance(each, str) for each in (*texts, *(part.sha256 for part in manifest.parts.values()))):
-        return "a text is something else"
+        return Reason("manifest_text")
     if not all(type(each) is int and each >= 0 for each in counts):
-        return "a count is no whole number"
+        return Reason("manifest_count")
     if not (manifest.epoch is None or type(manifest.epoch) is int) or manifest.saved_at.tzinfo is None:
-        return "the epoch or the time of saving is something else"
+        return Reason("manifest_moment")
     if not is_plain_name(manifest.file) or manifest.file.startswith("."):
-        return f"it names a file outside its folder: {manifest.file!r}"
+        return Reason("manifest_outside", values={"file": repr(manifest.file)})
     if manifest.kind not in ("single", "sharded") or bool(manifest.parts) != (manifest.kind == "sharded"):
-        return "its kind and its parts do not agree"
+        return Reason("manifest_kind")
     if not all(is_plain_name(name) for name in manifest.parts):
-        return "it names a part outside its folder"
-    return ""
+        return Reason("manifest_part_outside")
+    return None

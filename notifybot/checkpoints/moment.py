@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from notifybot.model import Checkpoint
+from notifybot.model import Checkpoint, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Restored:
     moment: Moment
     saved_at: datetime | None
     verified: bool
-    passed_over: tuple[str, ...] = ()
+    passed_over: tuple[Reason, ...] = ()
     notes: tuple[str, ...] = ()
 
 

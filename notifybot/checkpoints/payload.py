@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from notifybot.checkpoints.plain import require_plain
-from notifybot.errors import CheckpointError
+from notifybot.checkpoints.reasons import Flawed, reason_of
+from notifybot.model import Reason
 
 OLDEST_TORCH = (2, 10)
 
@@ -19,9 +20,10 @@ def check_torch(version: str) -> None:
     """Raise CheckpointError for a PyTorch that a hostile checkpoint can take over in spite of `weights_only=True`."""
     numbers = tuple(int(each) for each in re.findall(r"\d+", version)[:2])
     if numbers < OLDEST_TORCH:
-        raise CheckpointError(
+        raise Flawed(
+            Reason("old_torch", values={"version": version}),
             f"PyTorch {version} can be made to run code by a checkpoint even with weights_only=True "
-            "(CVE-2025-32434 before 2.6, CVE-2026-24747 before 2.10). Install torch>=2.10"
+            "(CVE-2025-32434 before 2.6, CVE-2026-24747 before 2.10). Install torch>=2.10",
         )
 
 
@@ -45,16 +47,19 @@ def read_payload(path: Path) -> dict[str, Any]:
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         if error.errno == errno.EINVAL:  # the reader was sent beyond the file's end
-            raise CheckpointError(f"{path} is cut short: it is not a whole checkpoint") from error
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+            raise Flawed(Reason("cut_short"), f"{path} is cut short: it is not a whole checkpoint") from error
+        raise Flawed(reason_of(error), f"{path} cannot be read: {error.strerror or error}") from error
     except EOFError as error:
-        raise CheckpointError(f"{path} is empty or cut short: it is not a whole checkpoint") from error
+        raise Flawed(Reason("empty"), f"{path} is empty or cut short: it is not a whole checkpoint") from error
     except pickle.UnpicklingError as error:
-        raise CheckpointError(_refusal(path, str(error))) from error
+        raise _refusal(path, str(error)) from error
     except Exception as error:  # a damaged file makes the reader raise nearly anything, and all of it means this
-        raise CheckpointError(f"{path} is damaged or no PyTorch checkpoint: {_first_line(error)}") from error
+        why = _first_line(error)
+        reason = Reason("unreadable", values={"text": why})
+        raise Flawed(reason, f"{path} is damaged or no PyTorch checkpoint: {why}") from error
     if not isinstance(payload, dict):
-        raise CheckpointError(f"{path} holds {type(payload).__name__}, not a dict with model_state_dict")
+        kind = type(payload).__name__
+        raise Flawed(Reason("no_dict", values={"type": kind}), f"{path} holds {kind}, not a dict with model_state_dict")
     return payload
 
 
@@ -87,13 +92,14 @@ class _Steady:
             self.error = error
 
 
-def _refusal(path: Path, reason: str) -> str:
-    found = re.search(r"GLOBAL ([\w.]+)|global ([\w.]+)", reason)
+def _refusal(path: Path, why: str) -> Flawed:
+    found = re.search(r"GLOBAL ([\w.]+)|global ([\w.]+)", why)
     what = next((each for each in found.groups() if each), "") if found else ""
-    return (
+    return Flawed(
+        Reason("refused", values={"what": what}) if what else Reason("refused_unnamed"),
         f"{path} is refused, and nothing of it was run: it holds "
         f"{what or 'what'}{', which is' if what else ' is'} not among the types of a checkpoint. "
-        "If you wrote it yourself, write it again with numbers, strings and tensors only"
+        "If you wrote it yourself, write it again with numbers, strings and tensors only",
     )
 
 

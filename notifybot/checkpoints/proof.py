@@ -7,6 +7,7 @@ import stat
 
 from notifybot.checkpoints.files import Files
 from notifybot.checkpoints.manifest import Manifest
+from notifybot.model import Reason
 
 
 def below(file: str, name: str) -> str:
@@ -14,32 +15,32 @@ def below(file: str, name: str) -> str:
     return f"{file}/{name}" if name else file
 
 
-def difference_in_size(files: Files, manifest: Manifest) -> str:
-    """Say what a look into the folder shows to differ; empty when nothing does. Raises OSError."""
+def difference_in_size(files: Files, manifest: Manifest) -> Reason | None:
+    """Say what a look into the folder shows to differ; None when nothing does. Raises OSError."""
     if manifest.kind == "sharded":
         found = files.stat(manifest.file)
         if found is None or not stat.S_ISDIR(found.st_mode):
-            return "it is missing" if found is None else "it is not a folder"
+            return Reason("folder_missing" if found is None else "no_folder", manifest.file)
     for name, part in manifest.files.items():
         found = files.stat(below(manifest.file, name))
         if found is None:
-            return _said("is missing", name)
+            return _reason("missing", manifest, name)
         if not stat.S_ISREG(found.st_mode):
-            return _said("is not a regular file", name)
+            return _reason("no_file", manifest, name)
         if found.st_size != part.size_bytes:
-            return _said(f"has {found.st_size} bytes instead of {part.size_bytes}", name)
-    return ""
+            return _reason("size", manifest, name, found=str(found.st_size), expected=str(part.size_bytes))
+    return None
 
 
-def difference(files: Files, manifest: Manifest) -> str:
-    """Read every byte and say what differs; empty when the checkpoint is whole. Raises OSError."""
+def difference(files: Files, manifest: Manifest) -> Reason | None:
+    """Read every byte and say what differs; None when the checkpoint is whole. Raises OSError."""
     problem = difference_in_size(files, manifest)
     if problem:
         return problem
     for name, part in manifest.files.items():
         if files.hash(below(manifest.file, name)) != (part.sha256, part.size_bytes):
-            return _said("has another content than was saved (its hash differs)", name)
-    return ""
+            return _reason("content", manifest, name)
+    return None
 
 
 class Proven:
@@ -64,5 +65,5 @@ class Proven:
         return [each and (each.st_size, each.st_mtime_ns // 1_000_000) for each in found]
 
 
-def _said(what: str, part: str) -> str:
-    return f"{part or 'it'} {what}"
+def _reason(code: str, manifest: Manifest, part: str, **values: str) -> Reason:
+    return Reason(code, manifest.file, values | ({"part": part} if part else {}))

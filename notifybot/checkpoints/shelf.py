@@ -27,9 +27,11 @@ from notifybot.checkpoints.files import Files, parse_temporary, temporary_name
 from notifybot.checkpoints.hashing import Syscall, direct
 from notifybot.checkpoints.manifest import SUFFIX, Manifest, Part, hash_of_parts, is_plain_name, order
 from notifybot.checkpoints.proof import Proven, below, difference, difference_in_size
+from notifybot.checkpoints.reasons import Flawed, reason_of
 from notifybot.checkpoints.sweeping import finish, is_abandoned
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import CheckpointError, UsageError
+from notifybot.model import Reason
 from notifybot.store.files import is_remote
 
 Fill = Callable[[BinaryIO], object]
@@ -64,7 +66,7 @@ class Shelf:
         is_mount: Callable[[Path], bool] = is_remote,
     ) -> None:
         self.folder = folder
-        self.oddities: list[str] = []
+        self.oddities: list[Reason] = []
         self._files = Files(folder, system)
         self._empty_first = empty_first
         self._clock = clock
@@ -75,7 +77,7 @@ class Shelf:
     def manifests(self, run_id: str | None = None) -> list[Manifest]:
         """Return the manifests of one run, or of all, the newest first. No payload is looked at.
 
-        `oddities` says in one line each which could not be read.
+        `oddities` says which could not be read, and why.
         """
         self._require_mount()
         self.oddities = []
@@ -145,20 +147,18 @@ class Shelf:
         """Raise CheckpointError, saying what differs, unless every byte is as the manifest has it."""
         problem = difference(self._files, manifest)
         if problem:
-            raise CheckpointError(f"{manifest.file}: {problem}")
+            raise Flawed(problem)
         self._proven.add(manifest)
 
-    def newest_verified(self, run_id: str | None = None) -> tuple[Manifest | None, list[str]]:
-        """Return the newest checkpoint that is whole, and in one line each what was passed over to find it."""
+    def newest_verified(self, run_id: str | None = None) -> tuple[Manifest | None, list[Reason]]:
+        """Return the newest checkpoint that is whole, and why others were passed over to find it."""
         candidates = self.manifests(run_id)
         passed_over = list(self.oddities)
         for manifest in candidates:
             try:
                 self.verify(manifest)
-            except CheckpointError as error:
-                passed_over.append(str(error))
-            except OSError as error:
-                passed_over.append(f"{manifest.file}: {error.strerror or error}")
+            except (CheckpointError, OSError) as error:
+                passed_over.append(reason_of(error, manifest.file))
             else:
                 return manifest, passed_over
         return None, passed_over
@@ -196,10 +196,10 @@ class Shelf:
         try:
             manifest = Manifest.from_json(self._files.read(name))
         except (OSError, ValueError) as error:
-            self.oddities.append(f"{name}: {getattr(error, 'strerror', None) or error}")
+            self.oddities.append(reason_of(error, name))
             return None
         if manifest.file + SUFFIX != name:
-            self.oddities.append(f"{name}: it is the manifest of {manifest.file}")
+            self.oddities.append(Reason("manifest_of_another", name, {"file": manifest.file}))
             return None
         return manifest
 
@@ -212,9 +212,9 @@ class Shelf:
     def _copy_file(self, source: Path, name: str, part: Part) -> None:
         origin = self._files.at(source.parent)
         if self._files.fill(name, lambda file: origin.pour(source.name, file)) != (part.sha256, part.size_bytes):
-            raise CheckpointError(f"{source}: it has changed since it was saved")
+            raise Flawed(Reason("changed", source.name))
         if self._files.read_back(name) != (part.sha256, part.size_bytes):
-            raise CheckpointError(f"{self.folder}: the copy of {source.name} reads back as something else")
+            raise Flawed(Reason("copy_differs", str(self.folder), {"file": source.name}))
 
     def _publish(self, temporary: str, wanted: str, describe: Callable[[str], Manifest]) -> Manifest:
         """Give a payload its name and then its manifest's, which makes it a checkpoint."""

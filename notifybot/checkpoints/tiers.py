@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from notifybot.checkpoints.manifest import Manifest, order
+from notifybot.checkpoints.reasons import reason_of
 from notifybot.checkpoints.retention import Retention
 from notifybot.checkpoints.shelf import Shelf
 from notifybot.errors import CheckpointError
-from notifybot.model import Tier
+from notifybot.model import Reason, Tier
 
 log = logging.getLogger("notifybot")
 
@@ -22,11 +23,11 @@ MakeManifest = Callable[[str, str, int], Manifest]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The newest checkpoint that is whole, and in one line each why newer ones were passed over."""
+    """The newest checkpoint that is whole, and why newer ones were passed over."""
 
     manifest: Manifest | None = None
     path: Path | None = None
-    passed_over: tuple[str, ...] = ()
+    passed_over: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +57,14 @@ class Tiers:
     def newest(self, run_id: str, *, durable_only: bool = False) -> Found:
         """Return the newest verified checkpoint of a run. A shelf that fails is passed over, and named."""
         best = Found()
-        passed: list[str] = []
+        passed: list[Reason] = []
         for shelf in [self.durable] if durable_only else self.shelves:
             try:
                 manifest, why = shelf.newest_verified(run_id)
             except OSError as error:
-                passed.append(f"{shelf.folder}: {error.strerror or error}")
+                passed.append(reason_of(error, str(shelf.folder)))
                 continue
-            passed += [f"{shelf.folder.name}/{each}" for each in why]
+            passed += [replace(each, about=f"{shelf.folder.name}/{each.about}") for each in why]
             if manifest is not None and (best.manifest is None or order(manifest) > order(best.manifest)):
                 best = Found(manifest, shelf.folder / manifest.file)
         return Found(best.manifest, best.path, tuple(passed))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
 
-from notifybot.cli.samples import endings, samples
+from notifybot.cli.pieces import pieces
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import load
 from notifybot.errors import UsageError
-from notifybot.events import Event, RunEnded
 from notifybot.gallery.page import page
 from notifybot.model import Language
 
@@ -26,14 +24,8 @@ def run(*, out: Path, clock: Clock = SYSTEM) -> int:
     path = out / "index.html"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        path.write_text(page(shown(clock.now()), clock), encoding="utf-8")
+        path.write_text(page({each: pieces(each, clock.now()) for each in Language}, clock), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror}): choose another folder with --out") from None
     Console().print(_WORDS[load().lang].format(path=path), markup=False, soft_wrap=True, highlight=False)
     return 0
-
-
-def shown(now: datetime) -> dict[Language, list[Event]]:
-    """Every kind of event, and every ending, in both languages and the same order."""
-    running = {each: [event for event in samples(each, now) if not isinstance(event, RunEnded)] for each in Language}
-    return {each: [*events, *endings(each, now)] for each, events in running.items()}

@@ -25,6 +25,7 @@ from notifybot.errors import ConfigError
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
 from notifybot.model import Language, Metric
 from notifybot.redaction import redact
+from notifybot.rendering.alerts import alert_words
 from notifybot.rendering.numbers import about, number
 from notifybot.rendering.text import one_line
 from notifybot.rendering.words import position, status_word
@@ -190,7 +191,8 @@ def subtitle(event: Event, language: Language) -> str:
     progress = event.progress
     parts = [position(progress, language)]
     if not isinstance(event, EpochFinished):
-        parts.append(one_line(event.title) if isinstance(event, AlertRaised) else status_word(event, language))
+        alert = alert_words(event, language) if isinstance(event, AlertRaised) else None
+        parts.append(one_line(alert.title) if alert else status_word(event, language))
     elif progress.eta_s:
         parts.append(_LEFT[language].format(about(progress.eta_s, language)))
     best = event.new_best if isinstance(event, EpochFinished) else None

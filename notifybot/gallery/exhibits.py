@@ -9,7 +9,7 @@ import base64
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from io import StringIO
@@ -19,8 +19,9 @@ from urllib.parse import unquote
 from pydantic import SecretStr
 
 from notifybot.clock import Clock
-from notifybot.events import Event
+from notifybot.gallery import deadman
 from notifybot.gallery.pictures import Artist
+from notifybot.gallery.pieces import Listed, Piece, Scheduled
 from notifybot.model import Language
 from notifybot.notifiers import apprise, webhook
 from notifybot.notifiers.base import Envelope, Notifier
@@ -32,7 +33,7 @@ from notifybot.sandbox.kakao import REFRESH_TOKEN, REST_API_KEY
 from notifybot.sandbox.server import Sandbox
 from notifybot.sandbox.wire import Request
 from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL, WEBHOOK_PATH
-from notifybot.testing import DictMemory
+from notifybot.testing import DictMemory, FakeClock
 
 _LINK = "https://developers.kakao.com"  # the one that the sandbox's app has registered
 _ROOM = 1800  # what Discord takes
@@ -42,6 +43,7 @@ _AROUND = (
 )
 
 _Make = Callable[[Sandbox, Path, Language, Clock], Notifier]
+_Show = Callable[[Envelope, Language, Clock], Iterator["Exhibit"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +58,67 @@ class Exhibit:
     hides: str | None = None
 
 
-def exhibits(event: Event, language: Language, clock: Clock) -> Iterator[Exhibit]:
-    """The message about an event in every place where it can be read."""
-    message = Renderer(language).render(event, link=_LINK)
-    envelope = Envelope(event, message, DictMemory())
-    channel, phone = _shown(envelope, language, clock, _bot)
+def exhibits(piece: Piece, language: Language, clock: Clock) -> Iterator[Exhibit]:
+    """A message in every place where it can be read."""
+    if isinstance(piece, Scheduled):
+        yield from _posted_by_slack(piece, language, clock)
+        return
+    if isinstance(piece, Listed):
+        yield from (Exhibit(name, "\n".join(words).strip()) for name, words in piece.alerts.items())
+        return
+    message = Renderer(language).render(piece.event, link=_LINK, skipped=piece.skipped)
+    envelope = Envelope(piece.event, message, DictMemory(), skipped=piece.skipped)
+    for show in STANDS.values():
+        yield from show(envelope, language, clock)
+
+
+def _posted_by_slack(piece: Scheduled, language: Language, clock: Clock) -> Iterator[Exhibit]:
+    moved = FakeClock(clock.now())
+    with Sandbox(clock=moved, language=language) as sandbox:
+        deadman.post(piece, sandbox, moved, language, _LINK)
+        yield from _in_slack(*_pages(sandbox, language))
+
+
+def _slack_bot(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+    yield from _in_slack(*_shown(envelope, language, clock, _bot))
+
+
+def _slack_webhook(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+    yield Exhibit("Slack, webhook", _shown(envelope, language, clock, _hook)[0], _AROUND)
+
+
+def _kakaotalk(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+    phone = _shown(envelope, language, clock, _kakao)[1]
+    yield Exhibit("KakaoTalk", phone, f"{_AROUND}, figure:has(.lock)")
+
+
+def _in_apprise(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+    yield Exhibit("Apprise", "\n".join(filter(None, apprise.told(envelope.message, _ROOM))))
+
+
+def _console(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+    stream = StringIO()
+    ConsoleNotifier(stream).send(envelope)
+    yield Exhibit("console", stream.getvalue())
+
+
+def _json(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+    yield Exhibit("webhook", json.dumps(json.loads(webhook.payload(envelope)), ensure_ascii=False, indent=1))
+
+
+STANDS: Mapping[type[Notifier], _Show] = {
+    SlackBot: _slack_bot,
+    SlackWebhook: _slack_webhook,
+    KakaoTalk: _kakaotalk,
+    apprise.AppriseNotifier: _in_apprise,
+    ConsoleNotifier: _console,
+    webhook.Webhook: _json,
+}
+
+
+def _in_slack(channel: str, phone: str) -> Iterator[Exhibit]:
     yield Exhibit("Slack, bot", channel, _AROUND)
     yield Exhibit("Slack, lock screen", phone, f"{_AROUND}, figure:has(.talk)")
-    yield Exhibit("Slack, webhook", _shown(envelope, language, clock, _hook)[0], _AROUND)
-    yield Exhibit("KakaoTalk", _shown(envelope, language, clock, _kakao)[1], f"{_AROUND}, figure:has(.lock)")
-    yield Exhibit("Apprise", "\n".join(filter(None, apprise.told(message, _ROOM))))
-    yield Exhibit("console", _printed(envelope))
-    yield Exhibit("webhook", json.dumps(json.loads(webhook.payload(envelope)), ensure_ascii=False, indent=1))
 
 
 def _shown(envelope: Envelope, language: Language, clock: Clock, make: _Make) -> tuple[str, str]:
@@ -75,11 +126,16 @@ def _shown(envelope: Envelope, language: Language, clock: Clock, make: _Make) ->
     with Sandbox(clock=clock, language=language) as sandbox, tempfile.TemporaryDirectory() as folder:
         with closing(make(sandbox, Path(folder), language, clock)) as notifier:
             notifier.send(envelope)
-        thread = next((each.thread_ts for each in sandbox.slack.messages if each.thread_ts), "")
-        return (
-            _page(sandbox, "/slack", {"lang": language, "thread": thread}),
-            _page(sandbox, "/phone", {"lang": language}),
-        )
+        return _pages(sandbox, language)
+
+
+def _pages(sandbox: Sandbox, language: Language) -> tuple[str, str]:
+    """The run's thread where it has one, and the phone."""
+    thread = next((each.thread_ts for each in sandbox.slack.messages if each.thread_ts), "")
+    return (
+        _page(sandbox, "/slack", {"lang": language, "thread": thread}),
+        _page(sandbox, "/phone", {"lang": language}),
+    )
 
 
 def _page(sandbox: Sandbox, path: str, query: dict[str, str]) -> str:
@@ -113,9 +169,3 @@ def _kakao(sandbox: Sandbox, folder: Path, language: Language, clock: Clock) -> 
         picture=Artist(language).square,
         clock=clock,
     )
-
-
-def _printed(envelope: Envelope) -> str:
-    stream = StringIO()
-    ConsoleNotifier(stream).send(envelope)
-    return stream.getvalue()

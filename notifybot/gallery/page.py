@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from notifybot.clock import Clock
-from notifybot.events import Event, RunEnded
+from notifybot.gallery import deadman
 from notifybot.gallery.exhibits import Exhibit, exhibits
+from notifybot.gallery.pieces import Listed, Piece, Scheduled
 from notifybot.model import Language
 from notifybot.rendering import Renderer
 from notifybot.rendering.sources import built_in_folder
@@ -29,19 +30,35 @@ HIDDEN { display: none !important; }
 </style></head>"""
 
 
+# Under a message that not all notifiers tell.
+_SLACK_ALONE = {
+    Language.EN: "Slack posts this by itself, which no other service can; there, the watchdog tells a lost run.",
+    Language.KO: "Slack만 스스로 보낼 수 있는 메시지입니다. 다른 서비스에는 워치독이 연결 끊김을 알립니다.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wall:
+    """The exhibits of one language, and what there is to say about them."""
+
+    language: Language
+    exhibits: Sequence[Exhibit]
+    note: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Room:
-    """One kind of message: its walls hold the exhibits of a language each."""
+    """One kind of message."""
 
     anchor: str
     kind: str
     heading: str
-    walls: Sequence[tuple[Language, Sequence[Exhibit]]]
+    walls: Sequence[Wall]
 
 
-def page(events: Mapping[Language, Sequence[Event]], clock: Clock) -> str:
-    """Render the gallery of these events: the same ones in each language, in the same order."""
-    rooms = [_room(number, same, clock) for number, same in enumerate(zip(*events.values(), strict=True))]
+def page(pieces: Mapping[Language, Sequence[Piece]], clock: Clock) -> str:
+    """Render the gallery of these pieces: the same ones in each language, in the same order."""
+    rooms = [_room(list(pieces), same, clock) for same in zip(*pieces.values(), strict=True)]
     environment = Environment(
         loader=FileSystemLoader(built_in_folder() / "web"), autoescape=True, undefined=StrictUndefined
     )
@@ -54,11 +71,20 @@ def bare(exhibit: Exhibit) -> str:
     return exhibit.content.replace("</head>", _FLAT.replace("HIDDEN", exhibit.hides or ""), 1)
 
 
-def _room(number: int, same: Sequence[Event], clock: Clock) -> Room:
-    first, languages = same[0], list(Language)
-    kind = f"{first.kind} {first.status}" if isinstance(first, RunEnded) else first.kind
-    titles = (Renderer(language).render(event).title for language, event in zip(languages, same, strict=True))
+def _room(languages: Sequence[Language], same: Sequence[Piece], clock: Clock) -> Room:
+    label, alone = same[0].label, isinstance(same[0], Scheduled)
+    both = list(zip(languages, same, strict=True))
+    titles = (_title(piece, language, clock) for language, piece in both)
     walls = [
-        (language, list(exhibits(event, language, clock))) for language, event in zip(languages, same, strict=True)
+        Wall(language, list(exhibits(piece, language, clock)), _SLACK_ALONE[language] if alone else "")
+        for language, piece in both
     ]
-    return Room(f"{first.kind}-{number}", kind, " / ".join(titles), walls)
+    return Room(label.replace(" ", "-"), label, " / ".join(titles), walls)
+
+
+def _title(piece: Piece, language: Language, clock: Clock) -> str:
+    if isinstance(piece, Scheduled):
+        return deadman.said(piece, clock.now().timestamp(), language).plain.text.partition("\n")[0]
+    if isinstance(piece, Listed):
+        return piece.title
+    return Renderer(language).render(piece.event, skipped=piece.skipped).title

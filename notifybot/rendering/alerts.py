@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from notifybot.model import Language
+from notifybot.events import AlertRaised
+from notifybot.model import Language, Notice, Reason
+from notifybot.redaction import redact
 from notifybot.rendering.numbers import duration
+from notifybot.rendering.reasons import reason_line
 from notifybot.rendering.text import one_line, shorten
 
 _LIMIT_LINE = 300
@@ -81,31 +85,52 @@ _NEAR_ITS_END = {
 }
 
 
-def checkpoint_not_saved(reason: str, language: Language) -> AlertWords:
+_NOTICES = {
+    "checkpoint_not_saved": _NOT_SAVED,
+    "checkpoint_not_copied": _NOT_COPIED,
+    "checkpoint_damaged": _DAMAGED,
+    "no_checkpoint_whole": _NONE_LEFT,
+    "checkpoint_works_again": _WORKS_AGAIN,
+}
+
+
+def checkpoint_not_saved(reason: Reason) -> Notice:
     """A checkpoint could not be written: a run that dies now loses more."""
-    return _after(_sentence(reason), _NOT_SAVED[language])
+    return Notice("checkpoint_not_saved", reasons=(_bounded(reason),))
 
 
-def checkpoint_not_copied(reason: str, language: Language) -> AlertWords:
+def checkpoint_not_copied(reason: Reason) -> Notice:
     """A checkpoint is whole on the training machine, but not in the folder that outlives it."""
-    return _after(_sentence(reason), _NOT_COPIED[language])
+    return Notice("checkpoint_not_copied", reasons=(_bounded(reason),))
 
 
-def checkpoint_damaged(damaged: Sequence[str], used: str | None, language: Language) -> AlertWords:
-    """Checkpoints that are not whole were passed over for `used`, or there is none to go on from.
-
-    Each of `damaged` is a name, or a name and what is wrong with it; the first five are told.
-    """
-    title, text = _DAMAGED[language] if used else _NONE_LEFT[language]
-    lines = [text.format(_line(used or "")), *map(_line, damaged[:_LIMIT_LINES])]
-    if len(damaged) > _LIMIT_LINES:
-        lines.append(f"… +{len(damaged) - _LIMIT_LINES}")
-    return AlertWords(title, "\n".join(lines))
+def checkpoint_damaged(damaged: Sequence[Reason], used: str | None) -> Notice:
+    """Checkpoints that are not whole were passed over for `used`, or there is none to go on from; five are told."""
+    told = tuple(_bounded(each) for each in damaged[:_LIMIT_LINES])
+    code = "checkpoint_damaged" if used else "no_checkpoint_whole"
+    return Notice(code, _line(redact(used or "")), told, max(len(damaged) - _LIMIT_LINES, 0))
 
 
-def checkpoint_works_again(language: Language) -> AlertWords:
+def checkpoint_works_again() -> Notice:
     """After one of the first two: a checkpoint was saved, and copied to where it should be."""
-    return _WORKS_AGAIN[language]
+    return Notice("checkpoint_works_again")
+
+
+def notice_words(notice: Notice, language: Language) -> AlertWords:
+    """Return what a notice says. Raises KeyError for one of a later version."""
+    words = _NOTICES[notice.code][language]
+    lines = [_line(reason_line(each, language)) for each in notice.reasons[:_LIMIT_LINES]]
+    if notice.code in ("checkpoint_not_saved", "checkpoint_not_copied"):
+        return _after("\n".join(map(_sentence, lines)), words)
+    more = [f"… +{notice.more}"] if notice.more > 0 else []
+    return AlertWords(words.title, "\n".join((words.text.format(_line(notice.used)), *lines, *more)))
+
+
+def alert_words(alert: AlertRaised, language: Language) -> AlertWords:
+    """Return what an alert says: one of ours in the reader's language, any other as it is stored."""
+    if alert.notice is not None and alert.notice.code in _NOTICES:
+        return notice_words(alert.notice, language)
+    return AlertWords(alert.title, alert.text)
 
 
 def session_superseded(host: str, language: Language) -> AlertWords:
@@ -127,6 +152,12 @@ def _sentence(reason: str) -> str:
 def _after(happened: str, words: AlertWords) -> AlertWords:
     """Put what happened, where that is known, before what follows from it."""
     return AlertWords(words.title, f"{happened}\n{words.text}" if happened else words.text)
+
+
+def _bounded(reason: Reason) -> Reason:
+    """As it is stored: without secrets and half characters, as an exception's text or a file's name may have them."""
+    values = {name: _line(redact(value)) for name, value in reason.values.items()}
+    return replace(reason, about=_line(redact(reason.about)), values=values)
 
 
 def _line(text: str) -> str:

@@ -19,6 +19,7 @@ from notifybot.events import (
 from notifybot.model import Checkpoint, Fact, Host, Language, MetricRow, Param, Progress
 from notifybot.policy import severity_of
 from notifybot.redaction import redact
+from notifybot.rendering.alerts import alert_words
 from notifybot.rendering.lines import (
     lost_work,
     memory_line,
@@ -121,7 +122,7 @@ def view_of(event: Event, language: Language, skipped: int = 0) -> View:
         "skipped": skipped,
     }
     variables |= _course(progress, language) | _saved(_checkpoint(event), language)
-    return cast("View", variables | _start(event, language) | _own(event))
+    return cast("View", variables | _start(event, language) | _own(event, language))
 
 
 def _course(progress: Progress, language: Language) -> dict[str, Any]:
@@ -172,10 +173,10 @@ def _start(event: Event, language: Language) -> dict[str, Any]:
     }
 
 
-def _own(event: Event) -> dict[str, Any]:
+def _own(event: Event, language: Language) -> dict[str, Any]:
     """What only some kinds of event have; empty in the others."""
     start = event if isinstance(event, RunStarted) else None
-    alert = event if isinstance(event, AlertRaised) else None
+    alert = alert_words(event, language) if isinstance(event, AlertRaised) else None
     end = event if isinstance(event, RunEnded) else None
     return {
         "params": _params(start.params) if start else (),

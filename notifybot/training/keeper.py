@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 
 from notifybot.checkpoints.checkpoints import Checkpoints
 from notifybot.checkpoints.moment import Moment
+from notifybot.checkpoints.reasons import Late
 from notifybot.clock import SYSTEM
+from notifybot.model import Reason
 from notifybot.training.reporter import Reporter
 from notifybot.training.restoring import Opening
 from notifybot.training.run import Run
@@ -82,7 +84,7 @@ class Keeper:
             return
         log.warning("waiting for the last checkpoint to be written, at most %.0f s", _LEAVE_S)
         if not self._checkpoints.settle(_LEAVE_S):
-            self._reporter.not_saved(TimeoutError(f"not written after {_LEAVE_S:.0f} s"))
+            self._reporter.not_saved(Late(Reason("not_written", values={"seconds": f"{_LEAVE_S:.0f}"})))
 
     def ended(self) -> None:
         """The run's end is told and its trackers are closed: bring their last lines along, if that is quick."""

@@ -22,6 +22,7 @@ from notifybot.training.hold import Hold
 from notifybot.training.past import Resume
 from notifybot.training.progress import length_of
 from notifybot.training.run import Run
+from notifybot.training.words import complete
 
 if TYPE_CHECKING:
     from notifybot.checkpoints.checkpoints import Checkpoints
@@ -172,7 +173,7 @@ class EpochLoop:
         opening = open_checkpoints(run, checkpoints)
         self._epochs = opening.ahead(self._epochs)
         if opening.complete(self._epochs):
-            log.warning("%s is complete, no epoch is left to train: fresh=True would start over", run.name)
+            log.warning("%s", complete(run.name, run.config.lang))
             return
         run.start(self._epochs, total=self._total, resume=opening.resume)
         if run.active:

@@ -8,10 +8,10 @@ import platform
 from notifybot.checkpoints.card import RUNS, Card, read_card, write_card
 from notifybot.checkpoints.checkpoints import Checkpoints
 from notifybot.checkpoints.mirror import Mirror
+from notifybot.checkpoints.reasons import reason_of
 from notifybot.errors import CheckpointError
-from notifybot.model import Checkpoint, Severity
+from notifybot.model import Checkpoint, Notice, Reason, Severity
 from notifybot.rendering import alerts
-from notifybot.rendering.alerts import AlertWords
 from notifybot.training.run import Run
 
 log = logging.getLogger("notifybot")
@@ -73,38 +73,32 @@ class Reporter:
         self._run.saved(checkpoint)
         if self._failing and whole:
             self._failing = False
-            self._alert(alerts.checkpoint_works_again(self._language), Severity.SUCCESS)
+            self._alert(alerts.checkpoint_works_again(), Severity.SUCCESS)
 
     def not_saved(self, error: Exception) -> None:
         """Tell once an incident that nothing could be saved."""
         if isinstance(error, Superseded):
             self._run.retire(*alerts.session_superseded(str(error), self._language))
         else:
-            self._trouble(alerts.checkpoint_not_saved(_reason(error), self._language), error)
+            self._trouble(alerts.checkpoint_not_saved(reason_of(error)), error)
 
     def not_copied(self, error: Exception) -> None:
         """Tell once an incident that a checkpoint is on this machine only."""
         if isinstance(error, Superseded):
             self.not_saved(error)
         else:
-            self._trouble(alerts.checkpoint_not_copied(_reason(error), self._language), error)
+            self._trouble(alerts.checkpoint_not_copied(reason_of(error)), error)
 
-    def passed_over(self, damaged: tuple[str, ...], used: str | None) -> None:
+    def passed_over(self, damaged: tuple[Reason, ...], used: str | None) -> None:
         """Tell that newer checkpoints are not whole."""
-        self._alert(alerts.checkpoint_damaged(damaged, used, self._language), Severity.WARNING)
+        self._alert(alerts.checkpoint_damaged(damaged, used), Severity.WARNING)
 
-    def _trouble(self, words: AlertWords, error: Exception) -> None:
+    def _trouble(self, notice: Notice, error: Exception) -> None:
         self._run.guard.count("a checkpoint", error)
         if not self._failing:
             self._failing = True
-            self._alert(words, Severity.ERROR)
+            self._alert(notice, Severity.ERROR)
 
-    def _alert(self, words: AlertWords, severity: Severity) -> None:
-        self._run.alert(words.title, words.text, severity, about="checkpoint")
-
-
-def _reason(error: Exception) -> str:
-    """An OSError without its number and path, which a person cannot use; any other with its type."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    def _alert(self, notice: Notice, severity: Severity) -> None:
+        words = alerts.notice_words(notice, self._language)
+        self._run.alert(words.title, words.text, severity, about="checkpoint", notice=notice)

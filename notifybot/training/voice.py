@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from notifybot.clock import Clock
 from notifybot.events import AlertRaised, Event
-from notifybot.model import Progress, RunRef, Severity, Status, uuid7
+from notifybot.model import Notice, Progress, RunRef, Severity, Status, uuid7
 from notifybot.training.guard import Guard
 from notifybot.training.session import Session
 from notifybot.training.text import clean, one_line
@@ -66,8 +66,9 @@ class Voice(ABC):
         severity: Severity | str = Severity.WARNING,
         *,
         about: Literal["", "checkpoint"] = "",
+        notice: Notice | None = None,
     ) -> None:
-        """Tell people that they should look, now. Works after the run's end too. `about` is for alerts of ours."""
+        """Tell people that they should look, now. Works after the run's end too. The last two are for ours."""
         if self.session is None:
             return
         with self.guard("an alert"):
@@ -80,6 +81,7 @@ class Voice(ABC):
                     severity=Severity(severity),
                     about=about,
                     progress=self.progress,
+                    notice=notice,
                 )
             )
 

@@ -21,6 +21,7 @@ from notifybot.events import (
 )
 from notifybot.model import Checkpoint, Fact, Language, MetricRow, Progress, Status, Tier
 from notifybot.redaction import redact
+from notifybot.rendering.alerts import alert_words
 from notifybot.rendering.numbers import about, number
 from notifybot.rendering.table import metric_rows
 from notifybot.store.runs import RunRow
@@ -211,7 +212,7 @@ def _entry(event: Event, language: Language) -> Entry:
         case CheckpointSaved():
             return Entry(event.at, "", word, saved_text(event.checkpoint, language))
         case AlertRaised():
-            text = " — ".join(part for part in (event.title, event.text) if part)
+            text = " — ".join(part for part in alert_words(event, language) if part)
             return Entry(event.at, "stalled", word, redact(text))
         case RunEnded():
             return Entry(

@@ -1,0 +1,53 @@
+"""What an error means for a checkpoint, in no language; and errors that carry it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from errno import errorcode
+
+from notifybot.errors import CheckpointError
+from notifybot.model import Language, Reason
+from notifybot.rendering.reasons import reason_line
+
+
+class Flawed(CheckpointError):
+    """A CheckpointError with its reason. Its text is the reason in English, unless there is more to say."""
+
+    def __init__(self, reason: Reason, text: str = "") -> None:
+        super().__init__(reason, text)  # as they were given, so that it can be pickled
+        self.reason, self.text = reason, text
+
+    def __str__(self) -> str:
+        return self.text or reason_line(self.reason, Language.EN)
+
+
+class Unreadable(ValueError):
+    """A text that is no manifest, and why."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return reason_line(self.reason, Language.EN)
+
+
+class Late(TimeoutError):
+    """A save takes too long, and which."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return reason_line(self.reason, Language.EN)
+
+
+def reason_of(error: Exception, about: str = "") -> Reason:
+    """Return why, without what a person cannot use: an OSError's number and path. Other errors come with their type."""
+    if isinstance(error, Flawed | Unreadable | Late):
+        return replace(error.reason, about=about or error.reason.about)
+    if isinstance(error, OSError) and error.strerror:
+        return Reason("disk", about, {"name": errorcode.get(error.errno or 0, ""), "text": error.strerror})
+    kind = type(error).__name__
+    return Reason("other", about, {"text": f"{kind}: {error}" if str(error) else kind})

@@ -1,0 +1,121 @@
+"""Why a checkpoint could not be used or saved, in a person's language. What values hold is data, shown as it is."""
+
+from __future__ import annotations
+
+from notifybot.model import Language, Reason
+
+# `{which}` is the part of a checkpoint that is in several files; without one it is "it", or nothing in Korean.
+_WORDS = {
+    Language.EN: {
+        "missing": "{which}is missing",
+        "folder_missing": "it is missing",
+        "no_folder": "it is not a folder",
+        "no_file": "{which}is not a regular file",
+        "size": "{which}has {found} bytes instead of {expected}",
+        "content": "{which}has another content than was saved (its hash differs)",
+        "no_json": "no readable JSON",
+        "no_manifest": "not a manifest of notifybot",
+        "manifest_damaged": "damaged: it does not match its own hash",
+        "manifest_format": "of format {format}, which this version of notifybot cannot read",
+        "manifest_shape": "incomplete or of another shape: {text}",
+        "manifest_text": "a text is something else",
+        "manifest_count": "a count is no whole number",
+        "manifest_moment": "the epoch or the time of saving is something else",
+        "manifest_outside": "it names a file outside its folder: {file}",
+        "manifest_kind": "its kind and its parts do not agree",
+        "manifest_part_outside": "it names a part outside its folder",
+        "manifest_of_another": "it is the manifest of {file}",
+        "no_state": "it has no model_state_dict and epoch",
+        "cut_short": "it is cut short",
+        "empty": "it is empty or cut short",
+        "refused": "it is refused, and nothing of it was run: it holds {what}",
+        "refused_unnamed": "it is refused, and nothing of it was run: it holds what no checkpoint needs",
+        "old_torch": "PyTorch {version} can be made to run code by a checkpoint; install torch>=2.10",
+        "unreadable": "it is damaged or no PyTorch checkpoint: {text}",
+        "no_dict": "it holds {type}, not a dict with model_state_dict",
+        "changed": "it has changed since it was saved",
+        "copy_differs": "the copy of {file} reads back as something else",
+        "still_writing": "the one before is still being written",
+        "not_written": "not written after {seconds} s",
+        "disk": "{text}",
+        "other": "{text}",
+    },
+    Language.KO: {
+        "missing": "{which}파일이 없습니다",
+        "folder_missing": "폴더가 없습니다",
+        "no_folder": "폴더가 아닙니다",
+        "no_file": "{which}항목이 일반 파일이 아닙니다",
+        "size": "{which}크기가 {expected}바이트가 아니라 {found}바이트입니다",
+        "content": "{which}내용이 저장한 것과 다릅니다(해시 불일치)",
+        "no_json": "JSON 형식이 아니어서 읽을 수 없습니다",
+        "no_manifest": "notifybot의 매니페스트가 아닙니다",
+        "manifest_damaged": "손상되어 기록된 해시와 맞지 않습니다",
+        "manifest_format": "이 버전의 notifybot에서는 읽을 수 없는 형식입니다: {format}",
+        "manifest_shape": "빠졌거나 형식이 다른 항목이 있습니다: {text}",
+        "manifest_text": "문자열이어야 할 값이 문자열이 아닙니다",
+        "manifest_count": "정수여야 할 값이 0 이상의 정수가 아닙니다",
+        "manifest_moment": "에포크나 저장 시각이 올바르지 않습니다",
+        "manifest_outside": "폴더 밖의 파일을 가리킵니다: {file}",
+        "manifest_kind": "종류와 구성 파일이 서로 맞지 않습니다",
+        "manifest_part_outside": "폴더 밖의 구성 파일을 가리킵니다",
+        "manifest_of_another": "다른 체크포인트의 매니페스트입니다: {file}",
+        "no_state": "model_state_dict와 epoch이 들어 있지 않습니다",
+        "cut_short": "파일이 중간에 잘렸습니다",
+        "empty": "비어 있거나 중간에 잘린 파일입니다",
+        "refused": "체크포인트에 필요 없는 항목이 있어 실행하지 않고 거부했습니다: {what}",
+        "refused_unnamed": "체크포인트에 필요 없는 항목이 있어 실행하지 않고 거부했습니다",
+        "old_torch": "PyTorch {version}에서는 체크포인트로 악성 코드가 실행될 수 있습니다. torch>=2.10을 설치해 주세요",
+        "unreadable": "손상되었거나 PyTorch 체크포인트가 아닙니다: {text}",
+        "no_dict": "model_state_dict가 있는 dict가 아니라 {type} 형식입니다",
+        "changed": "저장한 뒤에 내용이 바뀌었습니다",
+        "copy_differs": "{file}의 복사본을 다시 읽어 보니 원본과 다릅니다",
+        "still_writing": "이전 체크포인트를 아직 저장하고 있습니다",
+        "not_written": "{seconds}초가 지나도록 저장이 끝나지 않았습니다",
+        "disk": "{text}",
+        "other": "{text}",
+    },
+}
+_PART = {Language.EN: ("{} ", "it "), Language.KO: ("{} ", "")}
+
+# What the operating system says, by its code; two lines that we say ourselves in its place, by their text.
+_DISK_KO = {
+    "ENOSPC": "저장 공간이 부족합니다",
+    "EDQUOT": "저장 용량 한도를 넘었습니다",
+    "EFBIG": "파일이 너무 큽니다",
+    "EACCES": "접근 권한이 없습니다",
+    "EPERM": "허용되지 않은 작업입니다",
+    "EROFS": "읽기 전용 파일 시스템입니다",
+    "EIO": "디스크 입출력 오류가 발생했습니다",
+    "ENOENT": "파일이나 폴더가 없습니다",
+    "ENOTDIR": "폴더가 아닙니다",
+    "EISDIR": "파일이 아니라 폴더입니다",
+    "EEXIST": "같은 이름의 파일이 이미 있습니다",
+    "ELOOP": "심볼릭 링크라서 열 수 없습니다",
+    "ENAMETOOLONG": "파일 이름이 너무 깁니다",
+    "EMFILE": "열려 있는 파일이 너무 많습니다",
+    "EBUSY": "다른 곳에서 사용하고 있습니다",
+    "ETIMEDOUT": "응답 시간이 초과되었습니다",
+    "ESTALE": "네트워크 파일 시스템과의 연결이 끊겼습니다",
+    "ENODEV": "저장 장치를 찾을 수 없습니다",
+    "ENOTCONN": "마운트가 끊겼습니다",
+    "not a regular file": "일반 파일이 아닙니다",
+}
+
+
+class _Values(dict[str, str]):
+    """Values that a reason should have and has not, as it may come from elsewhere, are a question mark."""
+
+    def __missing__(self, name: str) -> str:
+        return "?"
+
+
+def reason_line(reason: Reason, language: Language) -> str:
+    """Return a reason in words: "epoch3.pt: it is missing". One from a later version shows its text, or its code."""
+    values = _Values(reason.values)
+    with_part, without = _PART[language]
+    values["which"] = with_part.format(values["part"]) if "part" in values else without
+    if reason.code == "disk" and language is Language.KO:
+        values["text"] = _DISK_KO.get(values["text"]) or _DISK_KO.get(values["name"]) or values["text"]
+    words = _WORDS[language].get(reason.code)
+    said = words.format_map(values) if words else reason.values.get("text", reason.code)
+    return f"{reason.about}: {said}" if reason.about else said
