@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class NotifybotError(Exception):
     """The root of all our exceptions. Its text says what happened, to which thing, and what to do next."""
@@ -24,7 +26,19 @@ class StoreError(NotifybotError):
 
 
 class DeliveryError(NotifybotError):
-    """A message could not be handed over. Never raised as such: see its two subclasses."""
+    """A message could not be handed over. Never raised as such: see its two subclasses.
+
+    `service`, `code` and `values` say why in no language: `rendering.delivery_reasons` has words for them in each.
+    Without a code the text is all there is.
+    """
+
+    def __init__(
+        self, text: str, *, service: str = "", code: str = "", values: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(text)
+        self.service = service
+        self.code = code
+        self.values = dict(values or {})
 
 
 class TemporaryError(DeliveryError):
@@ -34,8 +48,17 @@ class TemporaryError(DeliveryError):
     arrived although the answer did not (a read timeout, a reset, a 5xx).
     """
 
-    def __init__(self, text: str, *, retry_after_s: float | None = None, ambiguous: bool = False) -> None:
-        super().__init__(text)
+    def __init__(
+        self,
+        text: str,
+        *,
+        retry_after_s: float | None = None,
+        ambiguous: bool = False,
+        service: str = "",
+        code: str = "",
+        values: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(text, service=service, code=code, values=values)
         self.retry_after_s = retry_after_s
         self.ambiguous = ambiguous
 
@@ -46,6 +69,14 @@ class PermanentError(DeliveryError):
     `setup` says that the whole notifier is misconfigured (revoked token, deleted webhook), not just this message.
     """
 
-    def __init__(self, text: str, *, setup: bool = False) -> None:
-        super().__init__(text)
+    def __init__(
+        self,
+        text: str,
+        *,
+        setup: bool = False,
+        service: str = "",
+        code: str = "",
+        values: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(text, service=service, code=code, values=values)
         self.setup = setup

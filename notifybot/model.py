@@ -151,7 +151,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a checkpoint could not be used or saved, in no language: `rendering.reasons` has words for its `code`.
+    """Why a checkpoint or a message could not be handled, in no language: `rendering.reasons` has words for its `code`.
 
     `about` names the thing, such as the checkpoint's file. `values` fill in the words.
     """
@@ -165,7 +165,8 @@ class Reason:
 class Notice:
     """What an alert of ours says, in no language: `rendering.alerts` has words for its `code`.
 
-    `used` names the checkpoint that is gone on from. `more` counts reasons beyond those that are listed.
+    `used` names the checkpoint that is gone on from, or the notifier that did not take a message. `more` counts
+    reasons beyond those that are listed.
     """
 
     code: str

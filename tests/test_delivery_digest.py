@@ -21,9 +21,12 @@ from notifybot.events import AlertRaised, Event
 from notifybot.model import Language, RunRef, Severity, Status
 from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.notifiers.kakao.template import template_for
+from notifybot.notifiers.slack import SlackBot
 from notifybot.policy import KST, Pace
 from notifybot.preferences import Preferences, tables_from
 from notifybot.rendering import Renderer
+from notifybot.sandbox import Sandbox
+from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
 from notifybot.store.engine import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock, RecordingNotifier
@@ -100,6 +103,13 @@ class Desk:
         return counts.put, counts.sent, counts.pending, counts.dead, counts.dropped
 
 
+def tries(store: Store) -> dict[str, set[int]]:
+    """How often deliveries were tried, by what became of them."""
+    with store.transaction() as connection:
+        rows = connection.exec_driver_sql("SELECT state, attempts FROM deliveries").all()
+    return {state: {attempts for each, attempts in rows if each == state} for state, _ in rows}
+
+
 def a_night(desk: Desk) -> None:
     """Two runs train, one ends well, the other warns twice."""
     desk.until(23)
@@ -133,6 +143,7 @@ def test_a_night_is_told_in_one_message_at_its_end(store: Store) -> None:
     ]
     assert sent.message.title == "⚠️ 2 runs: 5 updates kept for you"
     assert desk.balance == (46, 5, 0, 0, 41)
+    assert tries(store) == {"sent": {1}, "dropped": {0}}
 
 
 def test_the_newest_epoch_is_told_with_its_figures_and_how_many_there_were(store: Store) -> None:
@@ -169,6 +180,62 @@ def test_what_is_shown_of_each_run_is_brought_up_to_date(store: Store) -> None:
 
     assert Board.shown == [("resnet", "✅ resnet finished"), ("vit", "🚀 vit started")]
     assert desk.told == ["5 updates kept for you"]
+
+
+@pytest.fixture
+def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
+    with Sandbox(clock=clock) as opened:
+        yield opened
+
+
+def at_slack(store: Store, sandbox: Sandbox) -> Desk:
+    """A desk whose notifier is the real bot."""
+    bot = SlackBot(BOT_TOKEN, CHANNEL, api_url=f"{sandbox.url}/api/", clock=store.clock)
+    return Desk(store, bot, **NIGHTLY)  # type: ignore[arg-type]  # nothing is asked of it but what Slack shows
+
+
+def in_channel(sandbox: Sandbox) -> list[str]:
+    """What stands in the channel for everybody, replies that were broadcast included."""
+    return [each.text.splitlines()[0] for each in sandbox.slack.messages if each.thread_ts is None or each.broadcast]
+
+
+def test_a_digest_of_several_runs_is_one_message_in_slack(store: Store, sandbox: Sandbox) -> None:
+    """It is about no run alone, so there is no root for it to be an answer to."""
+    desk = at_slack(store, sandbox)
+    a_night(desk)
+    desk.until(7)
+
+    assert in_channel(sandbox) == ["⚠️ 2 runs: 5 updates kept for you"]
+    assert len(sandbox.slack.messages) == 1
+
+
+def test_a_digest_of_a_run_that_slack_does_not_show_yet_is_one_message_and_stays(
+    store: Store, sandbox: Sandbox
+) -> None:
+    """The run's root comes with its next word, and is another message: an edit does not take the digest away."""
+    desk = at_slack(store, sandbox)
+    desk.until(23)
+    desk.record(started(), *(epoch(number, loss=1 / (number + 1)) for number in range(9)))
+    desk.until(7)
+    assert in_channel(sandbox) == ["🔔 resnet: 10 updates kept for you"]
+
+    desk.record(epoch(9))
+    desk.until(7, 1)
+
+    assert in_channel(sandbox) == ["🔔 resnet: 10 updates kept for you", "📈 resnet · epoch 9 (10/10)"]
+
+
+def test_a_digest_of_a_run_that_slack_shows_is_one_answer_there(store: Store, sandbox: Sandbox) -> None:
+    desk = at_slack(store, sandbox)
+    desk.record(started())
+    desk.until(23)
+    desk.record(epoch(1), alert("one"))
+
+    desk.until(7)
+
+    root, digest = sandbox.slack.roots[0], "⚠️ resnet: 2 updates kept for you"
+    assert in_channel(sandbox)[1:] == [digest]
+    assert [each.text.splitlines()[0] for each in sandbox.slack.thread(root.ts)][-1] == digest
 
 
 def test_one_thing_kept_back_is_told_as_itself(store: Store) -> None:
@@ -288,6 +355,7 @@ def test_a_refused_digest_is_one_fault_told_once_elsewhere(store: Store) -> None
 
     assert desk.balance == (46, 0, 0, 5, 41)
     assert {each.error for each in desk.outbox.dead_letters()} == {"no_service"}
+    assert tries(store)["dead"] == {1}
     while desk.dispatcher.run_once(mail.key) is not Outcome.IDLE:
         desk.clock.advance(1)
     titles = [getattr(each.event, "title", "") for each in mail.sent]

@@ -71,6 +71,7 @@ class Desk:
     """A bot with an artist at a sandbox."""
 
     def __init__(self, sandbox: Sandbox, memory: DictMemory, clock: FakeClock, *sketches: FakeSketch | None) -> None:
+        self.sketches = [each for each in sketches if each is not None]
         self.artist = FakeArtist(*sketches)
         self.busy = False
         self.asked: set[str] = set()
@@ -191,6 +192,78 @@ def test_an_endings_picture_takes_the_place_of_one_that_is_not_ready(
     assert [each.name for each in sandbox.slack.shared] == ["resnet-cifar-30.png"]
 
 
+def test_an_alerts_picture_comes_though_its_all_clear_follows_at_once(
+    sandbox: Sandbox, memory: DictMemory, clock: FakeClock
+) -> None:
+    """It shows what was wrong, which the next one no longer does; the texts go before both."""
+    first, second = FakeSketch(PNG, ready=False), FakeSketch(PNG)
+    desk = Desk(sandbox, memory, clock, first, second)
+    desk.busy = True
+    desk.tell(started(), alert())
+    assert desk.pictures == 0
+
+    first.ready, desk.busy = True, False
+    desk.tell(replace(alert(), id="all-clear"))
+
+    assert not first.cancelled
+    assert desk.pictures == 2
+    assert [each.blocks[0]["type"] == "image" for each in desk.thread][-3:] == [False, True, True]
+
+
+def test_an_alerts_picture_outlasts_an_epochs(sandbox: Sandbox, memory: DictMemory, clock: FakeClock) -> None:
+    """An epoch's still gives way to a newer one."""
+    alerts, older, newer = FakeSketch(PNG, ready=False), FakeSketch(PNG, ready=False), FakeSketch(PNG, ready=False)
+    desk = Desk(sandbox, memory, clock, alerts, older, newer)
+    desk.busy = True
+    desk.tell(started(), alert())
+    for number in (3, 6):
+        clock.advance(GAP_S)
+        desk.tell(epoch(number))
+    assert [each.cancelled for each in (alerts, older, newer)] == [False, True, False]
+
+    alerts.ready = newer.ready = True
+    desk.busy = False
+    desk.tell(epoch(7))
+
+    assert desk.pictures == 2
+
+
+def test_pictures_do_not_pile_up(sandbox: Sandbox, memory: DictMemory, clock: FakeClock) -> None:
+    """Each is drawn by a process of its own."""
+    slow = [FakeSketch(PNG, ready=False) for _ in range(6)]
+    desk = Desk(sandbox, memory, clock, *slow)
+    desk.busy = True
+    desk.tell(started(), *(replace(alert(), id=f"alert-{number}") for number in range(6)))
+
+    assert [each.cancelled for each in slow] == [True, True, True, False, False, False]
+
+
+def test_a_text_that_is_told_again_has_its_picture_drawn_once(
+    sandbox: Sandbox, memory: DictMemory, clock: FakeClock
+) -> None:
+    desk = Desk(sandbox, memory, clock, FakeSketch(PNG, ready=False))
+    desk.busy, warning = True, alert()
+
+    desk.tell(started(), warning, warning)
+
+    assert len(desk.artist.events) == 1
+
+
+def test_no_picture_is_drawn_on_once_slack_has_said_no(sandbox: Sandbox, memory: DictMemory, clock: FakeClock) -> None:
+    waiting = FakeSketch(PNG, ready=False)
+    desk = Desk(sandbox, memory, clock, FakeSketch(PNG, ready=False), waiting)
+    sandbox.slack.scopes.discard("files:write")
+    desk.busy = True
+    desk.tell(started(), alert(), replace(alert(), id="again"))
+
+    desk.artist.given, desk.busy = [FakeSketch(PNG)], False
+    for each in desk.sketches[:1]:
+        each.ready = True
+    desk.tell(epoch(2))
+
+    assert waiting.cancelled
+
+
 def test_closing_gives_up_what_is_not_ready(sandbox: Sandbox, memory: DictMemory, clock: FakeClock) -> None:
     slow = FakeSketch(PNG, ready=False)
     desk = Desk(sandbox, memory, clock, slow)
@@ -232,7 +305,11 @@ def test_the_next_picture_is_prepared_while_epochs_go_by(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("language", "words"), [(Language.EN, "Add the bot scope files:write"), (Language.KO, "봇 권한 files:write를 추가")]
+    ("language", "words"),
+    [
+        (Language.EN, "lacks the scope files:write. To mend it: open"),
+        (Language.KO, "권한(files:write)이 없습니다. https"),
+    ],
 )
 def test_a_missing_scope_costs_no_text_and_is_told_once(
     desk: Desk, sandbox: Sandbox, clock: FakeClock, caplog: pytest.LogCaptureFixture, language: Language, words: str

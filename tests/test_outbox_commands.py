@@ -54,6 +54,56 @@ def bury(store: Store, event: object | None = None, *, key: str = KEY, why: str 
     return delivery.id
 
 
+# ── Tries ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_try_is_counted(store: Store, clock: FakeClock) -> None:
+    """A message that was refused at once was tried once, and so was one that was sent at once."""
+    bury(store)
+    outbox = Outbox(store)
+    runs.record(store, alert("sent"), [(KEY, Priority.URGENT)])
+    for number in range(3):
+        delivery = outbox.claim(KEY)
+        assert delivery is not None
+        if number < 2:
+            outbox.mark_retry(delivery, clock.now(), "a fault")
+        else:
+            outbox.mark_sent(delivery)
+
+    assert [each.attempts for each in letters.letters(store, State.DEAD)] == [1]
+    assert [each.attempts for each in letters.letters(store, State.SENT)] == [3]
+
+
+def test_what_was_never_tried_has_no_tries(store: Store, clock: FakeClock) -> None:
+    """Folded away, dropped by hand, or held for its moment."""
+    outbox = Outbox(store)
+    for each in (epoch(0), epoch(1)):
+        runs.record(store, each, [(KEY, priority_of(each))])
+    delivery = outbox.claim(KEY)
+    assert delivery is not None
+    outbox.mark_retry(delivery, clock.now(), "quiet hours", counted=False)
+    letters.drop(store, [delivery.id])
+
+    assert [each.attempts for each in letters.letters(store, State.DROPPED)] == [0, 0]
+
+
+def test_a_try_that_ends_it_changes_nothing_in_the_order(store: Store, clock: FakeClock) -> None:
+    """Two failures and a refusal do not make a letter wait for others once it is put back."""
+    runs.record(store, alert("one"), [(KEY, Priority.URGENT)])
+    outbox = Outbox(store)
+    for _ in range(2):
+        delivery = outbox.claim(KEY)
+        assert delivery is not None
+        outbox.mark_retry(delivery, clock.now(), "a fault")
+    delivery = outbox.claim(KEY)
+    assert delivery is not None
+    outbox.mark_dead(delivery, "gone")
+
+    with store.transaction() as connection:
+        rows = connection.exec_driver_sql("SELECT attempts, rounds FROM deliveries").all()
+    assert [tuple(row) for row in rows] == [(3, 0)]
+
+
 # ── Retry ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -297,6 +347,18 @@ def test_retry_sends_at_once_what_can_be_sent(local: Store, sandbox: Sandbox) ->
     assert again.exit_code == 1
     assert sum("disk is full" in each.text for each in sandbox.slack.messages) == 1
     assert runner.invoke(app, ["outbox"]).exit_code == 0
+
+
+def test_retry_knows_that_a_training_may_have_notifiers_of_its_own(
+    local: Store, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings for one of them are no mistake here, where the training's code is not."""
+    file = tmp_path / "notifybot.toml"
+    file.write_text('[notifiers.pigeon]\nlang = "ko"\n', "utf-8")
+    monkeypatch.setenv("NOTIFYBOT_CONFIG", str(file))
+    dead = bury(local)
+
+    assert runner.invoke(app, ["outbox", "retry", str(dead)]).output == f"{dead}: sent.\n"
 
 
 def test_retry_says_when_it_is_refused_again(local: Store, sandbox: Sandbox) -> None:

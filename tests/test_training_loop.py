@@ -246,6 +246,11 @@ def test_alerts_and_checkpoints_are_recorded(settings: dict[str, object], tmp_pa
     assert finished.progress.checkpoint == checkpoint.checkpoint
 
 
+class Mute:
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
 def test_wrong_calls_later_on_are_counted_and_not_raised(
     settings: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -254,7 +259,7 @@ def test_wrong_calls_later_on_are_counted_and_not_raised(
             wrong: Any = object()
             epochs.log_checkpoint(wrong)
             epochs.log_checkpoint(wrong)
-            epochs.run.alert("title", severity=wrong)
+            epochs.run.alert(Mute())  # type: ignore[arg-type]
 
     assert epochs.run.faults == {"a checkpoint": 2, "an alert": 1}
     assert [record.getMessage().split()[0] for record in caplog.records] == ["a", "an", "run"]
@@ -302,11 +307,12 @@ def test_a_session_that_cannot_be_opened_lets_the_training_run(
     assert "broken on purpose" in caplog.text
 
 
-def test_what_comes_after_the_end_is_still_told(settings: dict[str, object]) -> None:
+def test_what_comes_after_the_end_is_still_told(settings: dict[str, object], tmp_path: Path) -> None:
+    (tmp_path / "final.pt").write_bytes(b"x")
     epochs = notify_epoch(range(1), config=settings)
     for _ in epochs:
         pass
-    epochs.log_checkpoint("final.pt")
+    epochs.log_checkpoint(tmp_path / "final.pt")
     epochs.run.alert("evaluated")
     epochs.run.log_epoch(7, loss=1.0)
 

@@ -52,6 +52,8 @@ _NOTICES = (
     alerts.checkpoint_damaged([Reason("missing", "checkpoint_epoch12_0.3962.pt")], "checkpoint_epoch11_0.4317.pt"),
     alerts.checkpoint_damaged([Reason("cut_short", "checkpoint_epoch1_1.7341.pt")], None),
     alerts.checkpoint_works_again(),
+    alerts.checkpoint_not_found("/content/runs/model.pt"),
+    alerts.not_delivered("slack", Reason("slack.not_in_channel", values={"channel": "training"})),
 )
 
 

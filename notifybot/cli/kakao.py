@@ -26,6 +26,7 @@ from notifybot.notifiers.kakao.renewal import apart
 from notifybot.notifiers.kakao.token_file import TokenFile
 from notifybot.notifiers.kakao.words import Words, words_in
 from notifybot.policy import day_of
+from notifybot.rendering.reasons import error_line
 
 
 def login(*, mode: str, way: str, redirect_uri: str, language: Language | None) -> int:
@@ -111,7 +112,7 @@ def logout(*, disconnect: bool, clock: Clock = SYSTEM) -> int:
         except DeliveryError as error:
             if disconnect:
                 raise
-            print(words.unreachable.format(why=error))
+            print(words.unreachable.format(why=error_line(error, config.lang)))
     with file.locked():
         file.remove()
     print(words.disconnected if disconnect else words.signed_out)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from notifybot.cli.outbox_words import Words, words_of
@@ -19,7 +19,9 @@ from notifybot.config import Config, load
 from notifybot.delivery.build import notifiers_from, open_delivery
 from notifybot.errors import UsageError
 from notifybot.events import to_json
+from notifybot.model import Language
 from notifybot.rendering import Renderer
+from notifybot.rendering.reasons import reason_line
 from notifybot.store import letters
 from notifybot.store.engine import Store
 from notifybot.store.letters import Letter
@@ -37,7 +39,7 @@ def show_list(state: State, *, limit: int, as_json: bool) -> int:
         found = letters.letters(store, state, limit=limit) if store else []
     console = Console()
     if as_json:
-        print(json.dumps([_plain(each) for each in found], ensure_ascii=False, indent=2))
+        print(json.dumps([_plain(each, config.lang) for each in found], ensure_ascii=False, indent=2))
     elif not found:
         console.print(words.none_in_state.format(state=words.states[state]), markup=False)
     else:
@@ -56,7 +58,8 @@ def show_one(letter_id: int, *, as_json: bool) -> int:
     if letter is None:
         raise UsageError(words.no_such.format(id=letter_id))
     if as_json:
-        print(json.dumps(_plain(letter) | {"event": json.loads(to_json(letter.event))}, ensure_ascii=False, indent=2))
+        whole = _plain(letter, config.lang) | {"event": json.loads(to_json(letter.event))}
+        print(json.dumps(whole, ensure_ascii=False, indent=2))
     else:
         Console().print(_card(letter, config, words))
     return 0
@@ -65,7 +68,6 @@ def show_one(letter_id: int, *, as_json: bool) -> int:
 def retry(ids: Sequence[int], *, as_json: bool) -> int:
     """Put dead letters back and send what can be sent now; 1 when one was not put back or is dead again."""
     config = load()
-    words = words_of(config.lang)
     with _opened(config) as store:
         back = letters.retry(store, ids, _successors(store, ids, config)) if store else []
         if store and back:
@@ -76,7 +78,7 @@ def retry(ids: Sequence[int], *, as_json: bool) -> int:
         print(json.dumps([{"id": each, "state": state} for each, state in results.items()], indent=2))
     else:
         for each in ids:
-            Console().print(_told(each, after.get(each), words), markup=False, soft_wrap=True, highlight=False)
+            Console().print(_told(each, after.get(each), config.lang), markup=False, soft_wrap=True, highlight=False)
     return 0 if all(state in (State.PENDING, State.SENT) for state in results.values()) else 1
 
 
@@ -118,7 +120,7 @@ def _successors(store: Store, ids: Sequence[int], config: Config) -> dict[str, s
 
 
 def _send(store: Store, config: Config) -> None:
-    worker = open_delivery(store, config).worker
+    worker = open_delivery(store, config, all_known=False).worker
     worker.start()
     try:
         worker.flush(_SENDING_S)
@@ -130,33 +132,42 @@ def _outcome(letter: Letter | None) -> str:
     return letter.state.value if letter is not None else "unchanged"
 
 
-def _told(letter_id: int, letter: Letter | None, words: Words) -> str:
+def _told(letter_id: int, letter: Letter | None, language: Language) -> str:
+    words = words_of(language)
     if letter is None:
         return words.cannot_retry.format(id=letter_id)
     if letter.state is State.SENT:
         return words.delivered.format(id=letter_id)
     if letter.state is State.PENDING:
-        return words.waits.format(id=letter_id, notifier=letter.notifier, error=letter.error).rstrip()
-    return f"{letter_id}: {words.states[letter.state]}. {letter.error}".rstrip()
+        why = reason_line(letter.reason, language)
+        return words.waits.format(id=letter_id, notifier=letter.notifier, error=why).rstrip()
+    return f"{letter_id}: {words.states[letter.state]}. {reason_line(letter.reason, language)}".rstrip()
 
 
 def _table(found: list[Letter], config: Config, words: Words) -> Table:
     common, renderer = common_words_of(config.lang), Renderer(config.lang, config.templates_dir)
-    table = Table(words.number, common.at, common.notifier, words.message, common.reason)
+    reason = Column(common.reason, overflow="fold")  # Rich cuts Korean else
+    table = Table(words.number, common.at, common.notifier, words.message, reason)
     for each in found:
         title = Text(renderer.render(each.event).title)
-        table.add_row(str(each.id), _moment(each.done_at or each.due_at), each.notifier, title, Text(each.error))
+        table.add_row(
+            str(each.id),
+            _moment(each.done_at or each.due_at),
+            each.notifier,
+            title,
+            Text(reason_line(each.reason, config.lang)),
+        )
     return table
 
 
 def _card(letter: Letter, config: Config, words: Words) -> Table:
     common, message = common_words_of(config.lang), Renderer(config.lang, config.templates_dir).render(letter.event)
-    table = Table.grid(padding=(0, 2))
+    table = Table.grid("", Column(overflow="fold"), padding=(0, 2))  # Rich cuts Korean else
     rows = (
         (words.number, str(letter.id)),
         (common.notifier, letter.notifier),
         (words.state, words.states[letter.state]),
-        (common.reason, letter.error),
+        (common.reason, reason_line(letter.reason, config.lang)),
         (words.attempts, str(letter.attempts)),
         (words.created, _moment(letter.created_at)),
         (words.due if letter.done_at is None else words.done, _moment(letter.done_at or letter.due_at)),
@@ -174,7 +185,8 @@ def _moment(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def _plain(letter: Letter) -> dict[str, object]:
+def _plain(letter: Letter, language: Language) -> dict[str, object]:
+    """For a program: `error` to show, and `code` to decide by, which is the same in every language."""
     return {
         "id": letter.id,
         "notifier": letter.notifier,
@@ -186,5 +198,6 @@ def _plain(letter: Letter) -> dict[str, object]:
         "created_at": letter.created_at.isoformat(),
         "due_at": letter.due_at.isoformat(),
         "done_at": letter.done_at.isoformat() if letter.done_at else None,
-        "error": letter.error,
+        "error": reason_line(letter.reason, language),
+        "code": letter.reason.code if letter.error else "",
     }

@@ -6,13 +6,16 @@ import json
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from notifybot.cli.state import database, open_store
 from notifybot.cli.words import Words, words_of
 from notifybot.config import load
+from notifybot.model import Language
+from notifybot.rendering.reasons import reason_line
 from notifybot.store.outbox import Counts, DeadLetter, Outbox
+from notifybot.store.reasons import from_text
 
 
 def run(*, dead: bool, as_json: bool) -> int:
@@ -27,21 +30,23 @@ def run(*, dead: bool, as_json: bool) -> int:
             outbox = Outbox(store)
             ledgers, letters = outbox.counts(), outbox.dead_letters() if dead else []
     if as_json:
-        print(_json(ledgers, letters if dead else None))
+        print(_json(ledgers, letters if dead else None, config.lang))
     elif dead:
-        Console().print(_letters(letters, words) if letters else words.no_dead)
+        Console().print(_letters(letters, config.lang) if letters else words.no_dead)
     else:
         Console().print(_ledgers(ledgers, words) if ledgers else words.empty_outbox)
     return 0 if all(counts.conserved for counts in ledgers.values()) else 1
 
 
-def _json(ledgers: dict[str, Counts], letters: list[DeadLetter] | None) -> str:
+def _json(ledgers: dict[str, Counts], letters: list[DeadLetter] | None, language: Language) -> str:
     shown: dict[str, object] = {
         "notifiers": {key: asdict(counts) | {"conserved": counts.conserved} for key, counts in ledgers.items()}
     }
     if letters is not None:
         shown["dead_letters"] = [
-            asdict(each) | {"done_at": each.done_at.isoformat() if each.done_at else None} for each in letters
+            asdict(each)
+            | {"done_at": each.done_at.isoformat() if each.done_at else None, "error": _why(each, language)}
+            for each in letters
         ]
     return json.dumps(shown, ensure_ascii=False, indent=2)
 
@@ -58,9 +63,15 @@ def _ledgers(ledgers: dict[str, Counts], words: Words) -> Table:
     return table
 
 
-def _letters(letters: list[DeadLetter], words: Words) -> Table:
-    table = Table(words.at, words.notifier, words.kind, words.run, words.reason)
+def _letters(letters: list[DeadLetter], language: Language) -> Table:
+    words = words_of(language)
+    reason = Column(words.reason, overflow="fold")  # Rich cuts Korean else
+    table = Table(words.at, words.notifier, words.kind, words.run, reason)
     for letter in letters:
         when = f"{letter.done_at.astimezone():%Y-%m-%d %H:%M}" if letter.done_at else ""
-        table.add_row(when, letter.notifier, letter.kind, Text(letter.run_id), Text(letter.error))
+        table.add_row(when, letter.notifier, letter.kind, Text(letter.run_id), Text(_why(letter, language)))
     return table
+
+
+def _why(letter: DeadLetter, language: Language) -> str:
+    return reason_line(from_text(letter.error), language)

@@ -9,13 +9,12 @@ from datetime import datetime
 from notifybot.cli.alert_texts import alert_texts
 from notifybot.cli.samples import endings, samples
 from notifybot.delivery.digest import digest_of
-from notifybot.delivery.words import words_in
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunRecovered, RunStarted
 from notifybot.gallery.pieces import Listed, Piece, Scheduled, Told
 from notifybot.model import Checkpoint, Language, Notice, Progress, Reason, Severity, Tier, uuid7
 from notifybot.policy import KST
 from notifybot.rendering import Renderer
-from notifybot.rendering.alerts import checkpoint_damaged, checkpoint_not_copied, notice_words
+from notifybot.rendering.alerts import checkpoint_damaged, checkpoint_not_copied, not_delivered, notice_words
 from notifybot.store.kept import Kept
 
 _OLDER = Reason("content", "checkpoint_epoch12_0.3962.pt")
@@ -54,12 +53,8 @@ def _alerts(language: Language, epoch: EpochFinished) -> Iterator[Told]:
     full = checkpoint_not_copied(Reason("disk", values={"name": "ENOSPC", "text": "No space left on device"}))
     yield Told("checkpoint damaged", _noticed(damaged, Severity.WARNING, language, epoch))
     yield Told("checkpoint not copied", _noticed(full, Severity.ERROR, language, epoch))
-    why = "Slack says channel_not_found: the channel is not there, or the bot is not in it"
-    title = words_in(language).not_taken.format(name="slack")
-    dead = AlertRaised(
-        id=_id(epoch), run=epoch.run, at=epoch.at, title=title, text=why, about="delivery", progress=epoch.progress
-    )
-    yield Told("dead letter", dead)
+    dead = not_delivered("slack", Reason("slack.channel_not_found", values={"channel": "training"}))
+    yield Told("dead letter", replace(_noticed(dead, Severity.WARNING, language, epoch), about="delivery"))
 
 
 def _noticed(notice: Notice, severity: Severity, language: Language, epoch: EpochFinished) -> AlertRaised:

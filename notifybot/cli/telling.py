@@ -22,6 +22,7 @@ from notifybot.notifiers.base import Envelope, Memory, Notifier
 from notifybot.policy import wants
 from notifybot.redaction import redact
 from notifybot.rendering import Renderer
+from notifybot.rendering.reasons import error_line
 
 
 @dataclass
@@ -99,7 +100,7 @@ class Teller:
                     notifier.send(Envelope(event=event, message=self.render(event, notifier), memory=memory))
                 except DeliveryError as error:
                     usable = not (isinstance(error, PermanentError) and error.setup)
-                    yield Answer(notifier.name, event, error=redact(str(error)))
+                    yield Answer(notifier.name, event, error=error_line(error, self._language))
                 else:
                     picture = self._picture(notifier, event, missed=not pictured)
                     pictured = pictured or picture is not None

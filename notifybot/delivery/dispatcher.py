@@ -17,15 +17,18 @@ from notifybot.delivery.shaped import left_today, renderer_of, show_state
 from notifybot.delivery.words import words_in
 from notifybot.errors import PermanentError, StoreError, TemporaryError
 from notifybot.events import AlertRaised, EpochFinished, Event
-from notifybot.model import Fact, Message, Severity, uuid7
+from notifybot.model import Fact, Message, Reason, Severity, uuid7
 from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.policy import KST, Hold, Priority, Refuse, Told, admit, day_start, too_old, wants
-from notifybot.redaction import redact
 from notifybot.rendering import Renderer
+from notifybot.rendering.alerts import not_delivered, notice_words
+from notifybot.rendering.delivery_reasons import delivery_reason
+from notifybot.rendering.reasons import reason_line
 from notifybot.store import kept, pruning, runs
 from notifybot.store.kept import Kept
 from notifybot.store.moved import ClockWatch
 from notifybot.store.outbox import Delivery, Outbox
+from notifybot.store.reasons import to_text
 
 log = logging.getLogger("notifybot")
 Done = TypeVar("Done")
@@ -162,13 +165,13 @@ class Dispatcher:
         except TemporaryError as error:
             return self._later(lane, delivery, together, error)
         except PermanentError as error:
-            return self._never(lane, delivery, together, redact(str(error)))
+            return self._never(lane, delivery, together, delivery_reason(error))
         except Exception as error:  # a plugin may raise anything; its lane must go on
             log.debug("%s raised while sending", delivery.notifier, exc_info=True)
-            text = redact(f"{type(error).__name__}: {error}")
+            why = delivery_reason(error)
             if delivery.attempts + 1 >= _UNEXPECTED_TRIES:
-                return self._never(lane, delivery, together, text)
-            return self._later(lane, delivery, together, TemporaryError(text, ambiguous=True))
+                return self._never(lane, delivery, together, why)
+            return self._later(lane, delivery, together, TemporaryError(why.values["text"], ambiguous=True))
         lane.failures.clear()
         lane.blocked_until_s = self._clock.monotonic() + lane.notifier.pace.gap_s
         if together:
@@ -207,11 +210,13 @@ class Dispatcher:
 
     def _later(self, lane: _Lane, delivery: Delivery, together: Kept | None, error: TemporaryError) -> Outcome:
         now_s, now = self._clock.monotonic(), self._clock.now()
-        why = redact(str(error))
+        reason = delivery_reason(error)
         if together is None and too_old(delivery.priority, delivery.created_at, now):
-            return self._never(lane, delivery, together, f"not delivered within a day: {why}")
+            return self._never(lane, delivery, together, replace(reason, code=f"late/{reason.code}"))
         if not lane.failures:
-            log.warning("%s cannot be reached now, messages wait: %s", lane.notifier.name, why)
+            waits = words_in(self._language).waits
+            log.warning("%s", waits.format(name=lane.notifier.name, why=reason_line(reason, self._language)))
+        why = to_text(reason)
         lane.failures = [*lane.failures[-retry.TRIES_AN_HOUR * 2 :], now_s]
         wait = retry.delay_s(lane.failures, now_s, error, self._rng)
         lane.blocked_until_s = now_s + wait
@@ -223,27 +228,30 @@ class Dispatcher:
             self._mark(lambda: kept.keep(self.outbox, delivery, due_at, why, counted=counted))
         return Outcome.RETRY
 
-    def _never(self, lane: _Lane, delivery: Delivery, together: Kept | None, why: str) -> Outcome:
+    def _never(self, lane: _Lane, delivery: Delivery, together: Kept | None, reason: Reason) -> Outcome:
+        why, event = to_text(reason), delivery.event
         lane.failures.clear()
         lane.blocked_until_s = self._clock.monotonic() + lane.notifier.pace.gap_s
         if together:
             self._mark(lambda: kept.bury(self.outbox, together, why))
         if self._mark(lambda: self.outbox.mark_dead(delivery, why)):
-            log.error("%s did not take a message (%s): %s", lane.notifier.name, delivery.event.kind, why)
-            self._tell_elsewhere(lane, delivery.event, why)
+            given_up, told = words_in(self._language).given_up, reason_line(reason, self._language)
+            log.error("%s", given_up.format(name=lane.notifier.name, kind=event.kind, why=told))
+            self._tell_elsewhere(lane, event, reason)
         return Outcome.DEAD
 
-    def _tell_elsewhere(self, lane: _Lane, event: Event, why: str) -> None:
+    def _tell_elsewhere(self, lane: _Lane, event: Event, reason: Reason) -> None:
         """A dead letter is told on the other notifiers, once per reason; never a dead letter about a dead letter."""
         others = [each for key, each in self._lanes.items() if key != lane.notifier.key]
         about_delivery = isinstance(event, AlertRaised) and event.about == "delivery"
-        if not others or about_delivery or why in lane.told:
+        if not others or about_delivery or (why := to_text(reason)) in lane.told:
             return
         lane.told.add(why)
-        now, words = self._clock.now(), words_in(self._language)
+        now, notice = self._clock.now(), not_delivered(lane.notifier.name, reason)
+        words = notice_words(notice, self._language)
         alert = AlertRaised(
-            id=uuid7(now.timestamp()), run=event.run, at=now, title=words.not_taken.format(name=lane.notifier.name),
-            text=why, severity=Severity.WARNING, about="delivery", progress=event.progress,
+            id=uuid7(now.timestamp()), run=event.run, at=now, title=words.title, text=words.text,
+            severity=Severity.WARNING, about="delivery", progress=event.progress, notice=notice,
         )  # fmt: skip
         routes = [(each.notifier.key, Priority.URGENT) for each in others if wants(each.notifier.pace, alert)]
         runs.record(self.outbox.store, alert, routes)

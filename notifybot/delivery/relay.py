@@ -11,11 +11,12 @@ from pydantic import SecretStr
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, SSLError
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import PermanentError, StoreError, TemporaryError
+from notifybot.errors import StoreError
 from notifybot.events import to_json
 from notifybot.model import RunRef
 from notifybot.notifiers.answers import body_of
 from notifybot.notifiers.base import Envelope, fingerprint
+from notifybot.notifiers.refusals import permanent, temporary
 from notifybot.policy import Pace
 from notifybot.redaction import register
 from notifybot.retry import parse_retry_after
@@ -25,6 +26,7 @@ TIMEOUTS_S = (3.05, 10.0)
 Luggage = Callable[[str], Mapping[str, Any]]
 """What this process's own notifiers remember of a run, by its id (`store.memories.export_for`)."""
 
+_SERVICE = "watchdog"
 _NEVER_SENT = (NewConnectionError, ConnectTimeoutError, SSLError)
 _NOT_PROCESSED = (408, 425, 429)
 _SETUP = (403, 404, 405)
@@ -102,12 +104,9 @@ class WatchdogRelay:
                 self._url, data=body.encode(), timeout=self._timeouts_s, allow_redirects=False, stream=True
             )
         except requests.ConnectionError as error:
-            raise TemporaryError(
-                "the watchdog cannot be reached: is NOTIFYBOT_WATCHDOG_URL right and the service up?",
-                ambiguous=not _never_sent(error),
-            ) from None
+            raise temporary(_SERVICE, "no-connection", ambiguous=not _never_sent(error)) from None
         except requests.RequestException as error:
-            raise TemporaryError(f"the watchdog did not answer ({type(error).__name__})", ambiguous=True) from None
+            raise temporary(_SERVICE, "no-answer", kind=type(error).__name__, ambiguous=True) from None
         said = body_of(answer, clock=self._clock, within_s=self._timeouts_s[1])  # also of a refusal: one connection
         if answer.status_code != requests.codes.ok:
             raise self._refusal(answer)
@@ -116,21 +115,14 @@ class WatchdogRelay:
     def _refusal(self, answer: requests.Response) -> Exception:
         status = answer.status_code
         if status == requests.codes.unauthorized:
-            return PermanentError(
-                "the watchdog refused the token or the run id: check NOTIFYBOT_WATCHDOG_TOKEN, "
-                "or make one with `notifybot watchdog token new`",
-                setup=True,
-            )
+            return permanent(_SERVICE, "refused", setup=True)
         if status in _NOT_PROCESSED or status >= 500:
             after = parse_retry_after(answer.headers.get("Retry-After"), self._clock.now())
             ambiguous = status not in _NOT_PROCESSED
-            return TemporaryError(f"the watchdog answered {status}", retry_after_s=after, ambiguous=ambiguous)
+            return temporary(_SERVICE, "failing", status=str(status), retry_after_s=after, ambiguous=ambiguous)
         if status < 400:  # a log-in page on the way sends everybody elsewhere
-            return TemporaryError(f"not the watchdog's answer: {status}; a proxy in between?", ambiguous=True)
-        return PermanentError(
-            f"the watchdog answered {status}: does NOTIFYBOT_WATCHDOG_URL name a notifybot watchdog of this version?",
-            setup=status in _SETUP,
-        )
+            return temporary(_SERVICE, "log-in", status=str(status), ambiguous=True)
+        return permanent(_SERVICE, "strange", status=str(status), setup=status in _SETUP)
 
     def close(self) -> None:
         """Close the connection. Closing twice is fine."""
@@ -150,5 +142,5 @@ def _read(answer: bytes | None) -> dict[str, Any]:
     except ValueError:
         said = None
     if not isinstance(said, dict) or not isinstance(said.get("accepted"), int):
-        raise TemporaryError("an answer that is not the watchdog's; a proxy in between?", ambiguous=True)
+        raise temporary(_SERVICE, "foreign", ambiguous=True)
     return said

@@ -11,7 +11,8 @@ from notifybot.model import Language
 class Words:
     """One language's words. `kinds` name events by the number; what holds braces is a format string."""
 
-    not_taken: str
+    waits: str
+    given_up: str
     left_out: str
     count: str
     kept_back: str
@@ -22,7 +23,8 @@ class Words:
 
 _WORDS = {
     Language.EN: Words(
-        not_taken="{name} did not take a message",
+        waits="{name} cannot be reached now, messages wait: {why}",
+        given_up="{name} did not take a message ({kind}): {why}",
         left_out="Messages left out",
         count="{number}",
         kept_back="{number} updates kept for you",
@@ -40,7 +42,8 @@ _WORDS = {
         },
     ),
     Language.KO: Words(
-        not_taken="{name}에 알림을 보내지 못했습니다",
+        waits="{name}에 지금 보낼 수 없어 알림이 기다리고 있습니다: {why}",
+        given_up="{name}에 알림을 보내지 못했습니다({kind}): {why}",
         left_out="생략된 알림",
         count="{number}건",
         kept_back="모아 둔 알림 {number}건",

@@ -9,11 +9,13 @@ from email.utils import parsedate_to_datetime
 from notifybot.clock import Clock
 from notifybot.config import Config
 from notifybot.doctor.findings import Both, Finding, note, ok, wrong
-from notifybot.doctor.slack_words import EXPLAINED, UNREACHABLE, Explained
+from notifybot.doctor.slack_words import EXPLAINED, UNREACHABLE
 from notifybot.errors import DeliveryError
+from notifybot.model import Language
 from notifybot.notifiers.slack.client import WebApi
 from notifybot.notifiers.slack.errors import Refused, header
 from notifybot.notifiers.slack.manifest import SCOPES
+from notifybot.rendering.reasons import error_line
 
 PART = "Slack"
 _LATEST_SKEW_S = 60.0  # scheduled messages and signatures rest on the clock, and both allow about five minutes
@@ -105,11 +107,13 @@ class _Listener(WebApi):
 
 def explain(error: DeliveryError, channel: str = "") -> Finding:
     """What an error of Slack's means to a person, and the way out."""
+    told = Both(error_line(error, Language.EN), error_line(error, Language.KO))
     known = EXPLAINED.get(error.code) if isinstance(error, Refused) else UNREACHABLE
     if known is None:
-        known = Explained(Both(str(error), str(error)), _LOOK_IT_UP)
-    values = {"channel": channel.removeprefix("#"), "error": str(error)}
-    return wrong(PART, known.what.filled(**values), known.remedy.filled(**values))
+        return wrong(PART, told, _LOOK_IT_UP)
+    name = channel.removeprefix("#")
+    what = Both(known.what.en.format(channel=name, error=told.en), known.what.ko.format(channel=name, error=told.ko))
+    return wrong(PART, what, known.remedy)
 
 
 def examine(config: Config, clock: Clock) -> list[Finding]:

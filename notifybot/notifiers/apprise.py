@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from notifybot.config import Config
-from notifybot.errors import ConfigError, DeliveryError, PermanentError, TemporaryError
+from notifybot.errors import ConfigError, DeliveryError
 from notifybot.model import Message, Severity
-from notifybot.notifiers.apprise_log import listening, open_ear, reason
+from notifybot.notifiers.apprise_log import SERVICE, listening, open_ear, reason
 from notifybot.notifiers.base import Envelope, Notifier, fingerprint
+from notifybot.notifiers.refusals import permanent, temporary
 from notifybot.notifiers.unlinked import unlinked
 from notifybot.policy import Pace
 from notifybot.redaction import register
@@ -115,9 +116,9 @@ class AppriseNotifier:
     def _unknown(self, event_id: str) -> DeliveryError:
         tries = self._unexplained[event_id] = self._unexplained.get(event_id, 0) + 1
         if tries < UNEXPLAINED_TRIES:
-            return TemporaryError(f"{self._label}: Apprise could not send it and does not say why", ambiguous=True)
+            return temporary(SERVICE, "unexplained", label=self._label, ambiguous=True)
         del self._unexplained[event_id]
-        return PermanentError(f"{self._label}: Apprise could not send it in {tries} tries; try the URL with `apprise`")
+        return permanent(SERVICE, "given-up", label=self._label, tries=str(tries))
 
 
 def told(message: Message, room: int) -> tuple[str, str]:

@@ -12,8 +12,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from notifybot.errors import DeliveryError, PermanentError, TemporaryError
+from notifybot.errors import DeliveryError
+from notifybot.notifiers.refusals import permanent, temporary
 from notifybot.redaction import guard_loggers
+
+SERVICE = "apprise"
 
 Line = tuple[int, str]
 """A level of `logging`, and what was said."""
@@ -47,11 +50,11 @@ def reason(label: str, lines: Iterable[Line]) -> DeliveryError | None:
     if refused := _SMTP.search(transport):
         return _mail_error(label, int(refused[1]))
     if _NEVER_SENT.search(transport):
-        return TemporaryError(f"{label} could not be reached")
+        return temporary(SERVICE, "no-connection", label=label)
     if _NO_ANSWER.search(transport):
-        return TemporaryError(f"{label} did not answer in time", ambiguous=True)
+        return temporary(SERVICE, "no-answer", label=label, ambiguous=True)
     if transport or any(_NO_CONNECTION.search(line) for _, line in heard):
-        return TemporaryError(f"the connection to {label} broke", ambiguous=True)
+        return temporary(SERVICE, "broken", label=label, ambiguous=True)
     return None
 
 
@@ -59,21 +62,18 @@ def _status_error(label: str, statuses: Iterable[int]) -> DeliveryError:
     """What HTTP's statuses mean; of several receivers' the one that a later try may mend."""
     status = min(statuses, key=lambda each: each < 500 and each not in _NOT_PROCESSED)
     if status in _NOT_PROCESSED or status >= 500:
-        return TemporaryError(f"{label} answered {status}", ambiguous=status >= 500)
+        return temporary(SERVICE, "failing", label=label, status=str(status), ambiguous=status >= 500)
     if status < 400:
-        return TemporaryError(f"not {label}'s answer ({status}); a proxy in between?", ambiguous=True)
+        return temporary(SERVICE, "foreign", label=label, status=str(status), ambiguous=True)
     setup = status in _SETUP
-    return PermanentError(f"{label} answered {status}{_REMEDY if setup else ''}", setup=setup)
+    return permanent(SERVICE, "refused" if setup else "failing", label=label, status=str(status), setup=setup)
 
 
 def _mail_error(label: str, code: int) -> DeliveryError:
     """A mail server's refusal: 4xx for now, 5xx for good (https://www.rfc-editor.org/rfc/rfc5321#section-4.2.1)."""
     if code < 500:
-        return TemporaryError(f"{label}: the mail server answered {code}")
-    return PermanentError(f"{label}: the mail server answered {code}{_REMEDY}", setup=True)
-
-
-_REMEDY = ": check its URL in NOTIFYBOT_APPRISE_URLS"
+        return temporary(SERVICE, "mail-later", label=label, status=str(code))
+    return permanent(SERVICE, "mail-refused", label=label, status=str(code), setup=True)
 
 
 # ── Listening ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -19,11 +19,12 @@ from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnection
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
-from notifybot.errors import ConfigError, DeliveryError, PermanentError, TemporaryError
+from notifybot.errors import ConfigError, DeliveryError
 from notifybot.events import to_json
 from notifybot.model import Message
 from notifybot.notifiers.answers import body_of
 from notifybot.notifiers.base import Envelope, Notifier, fingerprint
+from notifybot.notifiers.refusals import permanent, temporary
 from notifybot.policy import Pace
 from notifybot.redaction import guard_loggers, register
 from notifybot.retry import parse_retry_after
@@ -32,6 +33,7 @@ TIMEOUTS_S = (3.05, 10.0)  # to connect, and for each read
 LARGEST_BODY_BYTES, BODY_S = 16 * 1024, 1.0  # what is read of an answer, to use its connection again
 KEY_BYTES = range(24, 65)
 PREFIX = "whsec_"
+_SERVICE = "webhook"
 
 _MALFORMED = (InvalidURL, InvalidSchema, MissingSchema)
 _NEVER_SENT = (NewConnectionError, ConnectTimeoutError)  # the name that is not found is one of the first
@@ -91,7 +93,7 @@ class Webhook:
         except requests.RequestException as error:
             failure = _broken(error)
         except ValueError:  # requests lets urllib3 complain about some malformed addresses by itself
-            failure = PermanentError(_ADDRESS, setup=True)
+            failure = permanent(_SERVICE, "address", setup=True)
         else:
             body_of(answer, clock=self._clock, most_bytes=LARGEST_BODY_BYTES, within_s=BODY_S)
             if 200 <= answer.status_code < 300:
@@ -120,20 +122,16 @@ class Webhook:
 
     def _refusal(self, status: int, retry_after: str | None) -> DeliveryError:
         if status == _GONE:
-            return PermanentError("the webhook is gone (410): correct or remove NOTIFYBOT_WEBHOOK_URL", setup=True)
+            return permanent(_SERVICE, "gone", setup=True)
         if status in _MOVED:
-            return PermanentError(f"the webhook moved ({status}): set NOTIFYBOT_WEBHOOK_URL anew", setup=True)
+            return permanent(_SERVICE, "moved", status=str(status), setup=True)
         if status in _NOT_PROCESSED or status >= 500:
             wait_s = parse_retry_after(retry_after, self._clock.now())
             ambiguous = status not in _NOT_PROCESSED
-            return TemporaryError(f"the webhook answered {status}", retry_after_s=wait_s, ambiguous=ambiguous)
+            return temporary(_SERVICE, "failing", status=str(status), retry_after_s=wait_s, ambiguous=ambiguous)
         if status < 400:
-            return TemporaryError(f"the webhook answered {status}; a log-in page in between?", ambiguous=True)
-        remedy = "check NOTIFYBOT_WEBHOOK_URL and NOTIFYBOT_WEBHOOK_SECRET"
-        return PermanentError(f"the webhook answered {status}: {remedy}", setup=status in _SETUP)
-
-
-_ADDRESS = "NOTIFYBOT_WEBHOOK_URL is malformed: correct it"
+            return temporary(_SERVICE, "log-in", status=str(status), ambiguous=True)
+        return permanent(_SERVICE, "refused", status=str(status), setup=status in _SETUP)
 
 
 def payload(envelope: Envelope) -> bytes:
@@ -183,12 +181,12 @@ def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
 def _broken(error: requests.RequestException) -> DeliveryError:
     """Say what a failed connection means, by the kind of failure alone."""
     if isinstance(error, _MALFORMED):
-        return PermanentError(_ADDRESS, setup=True)
+        return permanent(_SERVICE, "address", setup=True)
     if isinstance(error, requests.exceptions.SSLError):
-        return TemporaryError("the webhook's certificate could not be verified")
+        return temporary(_SERVICE, "certificate")
     cause = error.args[0] if error.args else None
     if isinstance(cause, MaxRetryError) and isinstance(cause.reason, _NEVER_SENT):
-        return TemporaryError("the webhook could not be reached")
+        return temporary(_SERVICE, "no-connection")
     if isinstance(error, requests.Timeout):
-        return TemporaryError("the webhook did not answer in time", ambiguous=True)
-    return TemporaryError(f"the connection to the webhook broke ({type(error).__name__})", ambiguous=True)
+        return temporary(_SERVICE, "no-answer", ambiguous=True)
+    return temporary(_SERVICE, "broken", kind=type(error).__name__, ambiguous=True)

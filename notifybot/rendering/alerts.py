@@ -1,4 +1,4 @@
-"""What people are told about a run's checkpoints and its machine, in their language: the title and text of an alert."""
+"""What people are told about a run, its machine and messages to them, in their language: an alert's title and text."""
 
 from __future__ import annotations
 
@@ -58,6 +58,16 @@ _WORKS_AGAIN = {
         "체크포인트가 다시 저장되고 있습니다", "가장 최근 체크포인트를 다시 읽어 이상이 없음을 확인했습니다."
     ),
 }
+_NOT_DELIVERED = {
+    Language.EN: AlertWords("{} did not take a message", ""),
+    Language.KO: AlertWords("{}에 알림을 보내지 못했습니다", ""),
+}
+_NOT_FOUND = {
+    Language.EN: AlertWords("A checkpoint was not found", "It was reported as saved, and is not counted as that."),
+    Language.KO: AlertWords(
+        "체크포인트를 찾을 수 없습니다", "코드가 저장했다고 알린 경로에 없어 저장된 것으로 보지 않습니다."
+    ),
+}
 _SUPERSEDED = {
     Language.EN: AlertWords(
         "A newer session took this run over",
@@ -91,6 +101,8 @@ _NOTICES = {
     "checkpoint_damaged": _DAMAGED,
     "no_checkpoint_whole": _NONE_LEFT,
     "checkpoint_works_again": _WORKS_AGAIN,
+    "checkpoint_not_found": _NOT_FOUND,
+    "not_delivered": _NOT_DELIVERED,
 }
 
 
@@ -102,6 +114,11 @@ def checkpoint_not_saved(reason: Reason) -> Notice:
 def checkpoint_not_copied(reason: Reason) -> Notice:
     """A checkpoint is whole on the training machine, but not in the folder that outlives it."""
     return Notice("checkpoint_not_copied", reasons=(_bounded(reason),))
+
+
+def checkpoint_not_found(path: str) -> Notice:
+    """The user's code reports a checkpoint that is not there."""
+    return Notice("checkpoint_not_found", reasons=(_bounded(Reason("missing", path)),))
 
 
 def checkpoint_damaged(damaged: Sequence[Reason], used: str | None) -> Notice:
@@ -116,11 +133,18 @@ def checkpoint_works_again() -> Notice:
     return Notice("checkpoint_works_again")
 
 
+def not_delivered(notifier: str, reason: Reason) -> Notice:
+    """A notifier will never take a message: told on the others."""
+    return Notice("not_delivered", notifier, (_bounded(reason),))
+
+
 def notice_words(notice: Notice, language: Language) -> AlertWords:
     """Return what a notice says. Raises KeyError for one of a later version."""
     words = _NOTICES[notice.code][language]
     lines = [_line(reason_line(each, language)) for each in notice.reasons[:_LIMIT_LINES]]
-    if notice.code in ("checkpoint_not_saved", "checkpoint_not_copied"):
+    if notice.code == "not_delivered":
+        return AlertWords(words.title.format(_line(notice.used)), "\n".join(lines))
+    if notice.code in ("checkpoint_not_saved", "checkpoint_not_copied", "checkpoint_not_found"):
         return _after("\n".join(map(_sentence, lines)), words)
     more = [f"… +{notice.more}"] if notice.more > 0 else []
     return AlertWords(words.title, "\n".join((words.text.format(_line(notice.used)), *lines, *more)))

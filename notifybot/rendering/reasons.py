@@ -1,8 +1,11 @@
-"""Why a checkpoint could not be used or saved, in a person's language. What values hold is data, shown as it is."""
+"""Why a checkpoint or a message could not be handled, in a person's language. Values are data, shown as they are."""
 
 from __future__ import annotations
 
+from notifybot.errors import DeliveryError
 from notifybot.model import Language, Reason
+from notifybot.rendering.both import Values
+from notifybot.rendering.delivery_reasons import delivery_line, delivery_reason
 
 # `{which}` is the part of a checkpoint that is in several files; without one it is "it", or nothing in Korean.
 _WORDS = {
@@ -102,16 +105,17 @@ _DISK_KO = {
 }
 
 
-class _Values(dict[str, str]):
-    """Values that a reason should have and has not, as it may come from elsewhere, are a question mark."""
-
-    def __missing__(self, name: str) -> str:
-        return "?"
+def error_line(error: DeliveryError, language: Language) -> str:
+    """Return why a message was not delivered, in words and without secrets."""
+    return reason_line(delivery_reason(error), language)
 
 
 def reason_line(reason: Reason, language: Language) -> str:
     """Return a reason in words: "epoch3.pt: it is missing". One from a later version shows its text, or its code."""
-    values = _Values(reason.values)
+    delivery = delivery_line(reason.code, reason.values, language)
+    if delivery is not None:
+        return delivery
+    values = Values(reason.values)
     with_part, without = _PART[language]
     values["which"] = with_part.format(values["part"]) if "part" in values else without
     if reason.code == "disk" and language is Language.KO:

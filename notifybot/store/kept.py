@@ -16,9 +16,9 @@ from notifybot.policy import Priority
 from notifybot.preferences import ALERT
 from notifybot.store.claims import CHECKPOINT, ENDING, EPOCH, dropped, folded_into
 from notifybot.store.outbox import Delivery, Outbox
+from notifybot.store.reasons import KEPT
 from notifybot.store.schema import deliveries, events
 
-KEPT = "kept back: "  # begins the reason of a delivery that waits to be told together with others
 MOST_URGENT = 50  # are told with their title, the latest
 _IN_DIGEST = "told together with others"
 _AT_ONCE = 500  # ids in one statement
@@ -178,9 +178,9 @@ def _bodies(connection: Connection, ids: set[int]) -> dict[int, Event]:
 
 
 def _finish(outbox: Outbox, kept: Kept, state: str, why: str) -> None:
-    now = outbox.store.clock.now()
+    end = {"state": state, "done_at": outbox.store.clock.now(), "error": why, "attempts": deliveries.c.attempts + 1}
     with outbox.store.transaction() as connection:
-        _change(connection, kept.ids, state=state, done_at=now, lease_until=None, lease_owner=None, error=why)
+        _change(connection, kept.ids, lease_until=None, lease_owner=None, **end)
 
 
 def _change(connection: Connection, ids: Sequence[int], **values: Any) -> None:

@@ -13,8 +13,10 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, exists, or_, select, update
 
 from notifybot.events import Event, from_json
+from notifybot.model import Reason
 from notifybot.store.claims import counting, dropped
 from notifybot.store.engine import Store
+from notifybot.store.reasons import from_text
 from notifybot.store.schema import deliveries, events, tallies
 from notifybot.store.states import State
 
@@ -27,7 +29,11 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One delivery: an event on its way to one notifier, and what became of it."""
+    """One delivery: an event on its way to one notifier, and what became of it.
+
+    `attempts` counts how often it was tried, but for tries that found nobody there. `error` is the reason as it is
+    stored, `reason` the same to be put into words.
+    """
 
     id: int
     notifier: str
@@ -38,6 +44,10 @@ class Letter:
     done_at: datetime | None
     error: str
     event: Event
+
+    @property
+    def reason(self) -> Reason:
+        return from_text(self.error)
 
 
 def letters(store: Store, state: State = State.DEAD, *, limit: int = 100) -> list[Letter]:

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 from notifybot.events import EPOCH_FINISHED, EpochFinished, from_json
 from notifybot.model import RunRef, Status
 from notifybot.store.claims import count_pruned
-from notifybot.store.kept import KEPT
+from notifybot.store.reasons import KEPT
 from notifybot.store.runs import RunRow, row_to_run
 from notifybot.store.schema import deliveries, events, runs, ticks
 

@@ -29,9 +29,9 @@ from notifybot.store.claims import (
 )
 from notifybot.store.engine import Store
 from notifybot.store.owners import lives, process_name
+from notifybot.store.reasons import LIMIT_CHARS
 from notifybot.store.schema import deliveries, events, tallies
 
-_ERROR_CHARS = 500
 _ADD = deliveries.insert()
 _PUT = counting("put")
 _UNTOLD = counting("dropped_untold")
@@ -42,6 +42,7 @@ _NEVER_PUT = counting("put", "pruned_dropped", "dropped_untold")
 class Delivery:
     """One event on its way to one notifier, claimed by us until `lease_until`.
 
+    `attempts` counts the tries that failed and may have been its own fault, not those that found nobody there.
     `skipped` counts the older epochs of the run that it stands for. `untold` counts what was dropped for want of space
     or budget, of whatever run, and not told yet.
     """
@@ -76,7 +77,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A delivery that was given up, and why."""
+    """A delivery that was given up, and why, as `store.reasons` reads it."""
 
     id: int
     notifier: str
@@ -155,11 +156,11 @@ class Outbox:
 
     def mark_sent(self, delivery: Delivery) -> bool:
         """The receiver has it. False when the lease was lost and somebody else took over."""
-        return self._finish(delivery, "sent", untold=-delivery.untold)
+        return self._finish(delivery, "sent", tries=1, untold=-delivery.untold)
 
     def mark_dead(self, delivery: Delivery, error: str) -> bool:
-        """Never again; kept and listed with its reason."""
-        return self._finish(delivery, "dead", error=error)
+        """It was tried and will be never again; kept and listed with its reason."""
+        return self._finish(delivery, "dead", tries=1, error=error)
 
     def mark_dropped(self, delivery: Delivery, why: str) -> bool:
         """Given up on purpose (a budget); counted, and told with the next success."""
@@ -176,7 +177,7 @@ class Outbox:
                 lease_until=None,
                 lease_owner=None,
                 due_at=due_at,
-                error=error[:_ERROR_CHARS],
+                error=error[:LIMIT_CHARS],
                 attempts=attempts,
                 rounds=rounds_after(attempts),
             )
@@ -241,13 +242,8 @@ class Outbox:
             deliveries.c.error,
             deliveries.c.done_at,
         )
-        query = (
-            select(*columns)
-            .join(events)
-            .where(deliveries.c.state == "dead")
-            .order_by(deliveries.c.id.desc())
-            .limit(limit)
-        )
+        dead = select(*columns).join(events).where(deliveries.c.state == "dead")
+        query = dead.order_by(deliveries.c.id.desc()).limit(limit)
         with self.store.transaction() as connection:
             return [DeadLetter(*row) for row in connection.execute(query)]
 
@@ -278,10 +274,10 @@ class Outbox:
             found: datetime | None = connection.execute(query).scalar()
         return found
 
-    def _finish(self, delivery: Delivery, state: str, *, error: str = "", untold: int = 0) -> bool:
-        now = self.store.clock.now()
+    def _finish(self, delivery: Delivery, state: str, *, tries: int = 0, error: str = "", untold: int = 0) -> bool:
+        now, values = self.store.clock.now(), {"state": state, "attempts": delivery.attempts + tries}
         with self.store.transaction() as connection:
-            done = _ours(connection, delivery, **dropped(now, error[:_ERROR_CHARS]) | {"state": state})
+            done = _ours(connection, delivery, **dropped(now, error[:LIMIT_CHARS]) | values)
             if done and untold:
                 connection.execute(_UNTOLD, {"key": delivery.notifier, "number": untold})
             return done

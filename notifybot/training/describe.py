@@ -24,6 +24,7 @@ from notifybot.training.text import clean, one_line
 _NAME_CHARS = 200
 _PARAM_CHARS = 500
 _PARAMS = 200
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _SECRET = re.compile(r"(^|[_\W])(token|secret|password|passwd|api_?key|webhook(_url)?|credentials?)$", re.IGNORECASE)
 
 
@@ -96,6 +97,19 @@ def label_of(epoch: object) -> int:
         raise UsageError(
             f"notify_epoch takes the epochs, such as range(30), and its items are whole numbers, not {kind}"
         ) from None
+
+
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """False where a path leads to nothing. What cannot be looked at, such as a URL, is believed."""
+    if _URL.match(os.fspath(path)):
+        return True
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
 
 
 def size_of(path: str | os.PathLike[str]) -> int | None:

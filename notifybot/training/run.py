@@ -79,6 +79,8 @@ class Run(Voice):
         self._meters = (self.meter, self._epoch_meter)
         self._lifetime = Lifetime(None, 0.0)
         self.open_epoch: int | None = None  # the label of the epoch that the loop is in
+        self._loops = False
+        self._looks = 0
 
     @property
     def faults(self) -> dict[str, int]:
@@ -98,6 +100,7 @@ class Run(Voice):
         """Begin to report, going on from `resume`. Raises ConfigError for settings that cannot work; later nothing."""
         if not speaks():
             return
+        self._loops = epochs is not None or total is not None
         with self.guard("opening the run", loud=(ConfigError,)):
             self.session = Session.open(self.config, self._notifiers, guard=self.guard, clock=self._clock)
         if self.session is not None:
@@ -118,22 +121,22 @@ class Run(Voice):
             self._finish_epoch(label, self._epoch_meter.read(), done=self._course.ordinal(label))
 
     def log_checkpoint(self, path: str | os.PathLike[str], epoch: int | None = None) -> None:
-        """Report a checkpoint that your code has saved. Works after the run's end too. The file is not opened."""
+        """Report a checkpoint that your code has saved, where there is one. Works after the run's end too."""
         if self.session is None:
             return
         with self.guard("a checkpoint"):
             self._moves += 1
-            now = self.progress
+            if not self._finds(path, self.config.lang):
+                return
             checkpoint = Checkpoint(
                 path=clean(os.fspath(path), TEXT_CHARS),
-                epoch=now.epoch if epoch is None else operator.index(epoch),
+                epoch=self.progress.epoch if epoch is None else operator.index(epoch),
                 size_bytes=size_of(path),
             )
-            self._course.saved(checkpoint)
-            self.emit(CheckpointSaved(**self.fact(), checkpoint=checkpoint, progress=self.progress))
+            self.saved(checkpoint)
 
     def saved(self, checkpoint: Checkpoint) -> None:
-        """Tell of a checkpoint of ours. Called by the thread that saved it."""
+        """Tell of a checkpoint. Called by the thread that saved it."""
         with self.guard("a checkpoint"):
             self._course.saved(checkpoint)
             self.emit(CheckpointSaved(**self.fact(), checkpoint=checkpoint, progress=self.progress))
@@ -282,7 +285,8 @@ class Run(Voice):
     def _pulse(self) -> Pulse:
         self._alarms.values_so_far(self.meter.spoilt())  # the heartbeat's thread comes by every five seconds
         last = self._course.last
-        return Pulse(epoch=last.epoch, done=last.done, steps=self.meter.steps, moves=self._moves)
+        self._looks += not (self._loops or last.epoch is not None)  # a block without epochs moves as long as it lives
+        return Pulse(epoch=last.epoch, done=last.done, steps=self.meter.steps + self._looks, moves=self._moves)
 
 
 def _ref(run_id: str | None, *, name: str | None, project: str, after: str) -> RunRef:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from abc import ABC, abstractmethod
 from datetime import datetime
+from enum import Enum
 from typing import Any, Literal
 
 from notifybot.clock import Clock
 from notifybot.events import AlertRaised, Event
-from notifybot.model import Notice, Progress, RunRef, Severity, Status, uuid7
+from notifybot.model import Language, Notice, Progress, RunRef, Severity, Status, uuid7
+from notifybot.rendering.alerts import checkpoint_not_found, notice_words
+from notifybot.training.describe import is_there
 from notifybot.training.guard import Guard
 from notifybot.training.session import Session
 from notifybot.training.text import clean, one_line
 
+log = logging.getLogger("notifybot")
+
 TITLE_CHARS = 200
 TEXT_CHARS = 4000
+_SEVERITIES = {each.value: each for each in Severity} | {
+    "warn": Severity.WARNING,  # as W&B's AlertLevel says it
+    "critical": Severity.ERROR,
+    "fatal": Severity.ERROR,
+}
 
 
 class Voice(ABC):
@@ -28,6 +40,8 @@ class Voice(ABC):
         self._clock = clock
         self._moves = 0
         self._ended = False
+        self._misses_checkpoint = False
+        self._strange_severities: set[str] = set()
 
     @property
     def id(self) -> str:
@@ -68,7 +82,11 @@ class Voice(ABC):
         about: Literal["", "checkpoint"] = "",
         notice: Notice | None = None,
     ) -> None:
-        """Tell people that they should look, now. Works after the run's end too. The last two are for ours."""
+        """Tell people that they should look, now. Works after the run's end too.
+
+        `severity` is info, success, warning or error, in any case; W&B's and logging's words for them do as well. The
+        last two are for alerts of ours.
+        """
         if self.session is None:
             return
         with self.guard("an alert"):
@@ -78,12 +96,22 @@ class Voice(ABC):
                     **self.fact(),
                     title=one_line(str(title), TITLE_CHARS),
                     text=clean(str(text), TEXT_CHARS),
-                    severity=Severity(severity),
+                    severity=self._severity(severity),
                     about=about,
                     progress=self.progress,
                     notice=notice,
                 )
             )
+
+    def _finds(self, path: str | os.PathLike[str], language: Language) -> bool:
+        """True when a checkpoint that the user's code reports is there; else say that it is not, once in a row."""
+        told, self._misses_checkpoint = self._misses_checkpoint, not is_there(path)
+        if self._misses_checkpoint and not told:
+            notice = checkpoint_not_found(os.fspath(path))
+            words = notice_words(notice, language)
+            log.warning("%s: %s", words.title, " ".join(words.text.split()))
+            self.alert(words.title, words.text, about="checkpoint", notice=notice)
+        return not self._misses_checkpoint
 
     def expect_next_in(self, seconds: float) -> None:
         """Promise that nothing new will come for so long: the watchdog waits that long before it calls it a stall."""
@@ -92,6 +120,16 @@ class Voice(ABC):
                 if each is not None:
                     with self.guard("a promise"):
                         each.promise(float(seconds))
+
+    def _severity(self, given: object) -> Severity:
+        """The severity that is meant; a warning where nobody knows, said once: the alert itself matters more."""
+        word = str(given.value if isinstance(given, Enum) else given).strip().casefold()
+        meant = _SEVERITIES.get(word)
+        if meant is None and word not in self._strange_severities:
+            self._strange_severities.add(word)
+            known = ", ".join(Severity)
+            log.warning("an alert's severity is one of %s, not %s: it is a warning now", known, one_line(word, 80))
+        return meant or Severity.WARNING
 
     def now(self) -> datetime:
         """The wall clock."""

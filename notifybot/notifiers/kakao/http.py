@@ -13,8 +13,9 @@ from pydantic import SecretStr
 from requests.auth import AuthBase
 
 from notifybot.clock import SYSTEM
-from notifybot.errors import DeliveryError, PermanentError, TemporaryError
+from notifybot.errors import DeliveryError
 from notifybot.notifiers.answers import body_of
+from notifybot.notifiers.kakao.codes import permanent, temporary
 
 TIMEOUT_S = (5.0, 10.0)  # to connect, and for each read
 LARGEST_ANSWER_BYTES = 1024 * 1024  # a page of a hundred friends is a tenth of it
@@ -102,7 +103,7 @@ class FormClient:
         response = self._ask(method, path, **parts)
         body = body_of(response, clock=SYSTEM, most_bytes=LARGEST_ANSWER_BYTES, within_s=self._timeout_s[1])
         if body is None:
-            raise TemporaryError("Kakao's answer broke off, or has no end", ambiguous=True)
+            raise temporary("no-end", ambiguous=True)
         return response, body
 
     def _ask(self, method: str, path: str, *, bearer: str = "", **parts: Any) -> requests.Response:
@@ -119,7 +120,7 @@ class FormClient:
         except requests.RequestException as error:
             failure = _translated(error)
         except ValueError:  # requests lets urllib3 complain about some malformed addresses by itself
-            failure = PermanentError("Kakao's address in the settings is malformed", setup=True)
+            failure = permanent("address", setup=True)
         raise failure from None
 
     def close(self) -> None:
@@ -152,14 +153,14 @@ def _retry_after(response: requests.Response) -> float | None:
 def _translated(error: requests.RequestException) -> DeliveryError:
     """Name the kind of failure alone: the text of a transport error repeats the address, and may repeat more."""
     if isinstance(error, _MALFORMED):
-        return PermanentError("Kakao's address in the settings is malformed", setup=True)
+        return permanent("address", setup=True)
     if isinstance(error, requests.ReadTimeout):
-        return TemporaryError("Kakao did not answer in time", ambiguous=True)
+        return temporary("no-answer", ambiguous=True)
     if isinstance(error, requests.exceptions.SSLError):
-        return TemporaryError("Kakao's certificate could not be verified; is there a proxy or a login page between?")
+        return temporary("no-secure-connection")
     if isinstance(error, requests.ConnectTimeout) or _reason(error) in _NEVER_SENT:
-        return TemporaryError("Kakao could not be reached")
-    return TemporaryError(f"the connection to Kakao broke ({type(error).__name__})", ambiguous=True)
+        return temporary("no-connection")
+    return temporary("broken", kind=type(error).__name__, ambiguous=True)
 
 
 def _reason(error: requests.RequestException) -> str:

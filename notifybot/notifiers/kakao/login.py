@@ -19,6 +19,7 @@ from notifybot.notifiers.kakao import token_file_of
 from notifybot.notifiers.kakao.account import Account, Mode, Receiver
 from notifybot.notifiers.kakao.api import Api
 from notifybot.notifiers.kakao.browser import STOP, Browser, Surroundings
+from notifybot.notifiers.kakao.codes import temporary
 from notifybot.notifiers.kakao.friends import chosen_by
 from notifybot.notifiers.kakao.http import FormClient
 from notifybot.notifiers.kakao.listener import can_listen
@@ -32,9 +33,11 @@ from notifybot.notifiers.kakao.oauth import (
 )
 from notifybot.notifiers.kakao.person import Console
 from notifybot.notifiers.kakao.remedies import explained
+from notifybot.notifiers.kakao.sites import button_sites
 from notifybot.notifiers.kakao.token_file import TokenFile, TokenSet, issued
 from notifybot.notifiers.kakao.tokens import Credentials, register
 from notifybot.notifiers.kakao.words import words_in
+from notifybot.rendering.reasons import error_line
 
 _DRIVE = "/content/drive"
 _WRONG_KEY = ("KOE008", "KOE101")
@@ -142,7 +145,8 @@ class _Conversation:
         if stored and stored.account:
             self._person.say(self._words.same_app)
             return App(stored.account.rest_api_key, secret or stored.account.client_secret, self._redirect_uri)
-        self._person.say(self._words.before.format(redirect_uri=self._redirect_uri))
+        sites = "  ".join(button_sites(self._config))
+        self._person.say(self._words.before.format(redirect_uri=self._redirect_uri, sites=sites))
         return App(self._typed_key(), secret or self._typed(self._words.which_secret), self._redirect_uri)
 
     def _typed_key(self) -> SecretStr:
@@ -233,7 +237,7 @@ class _Conversation:
                     self._app = replace(self._app, rest_api_key=self._typed_key())
                     continue
             except TemporaryError as error:
-                self._person.say(self._words.unreachable.format(why=error))
+                self._person.say(self._words.unreachable.format(why=error_line(error, self._language)))
             self._go_on()
 
     def _exchanged(self, attempt: Attempt, code: SecretStr, mode: Mode) -> TokenSet:
@@ -252,7 +256,7 @@ class _Conversation:
         empty = TokenSet(credentials.client, credentials.seed, SecretStr(""))
         tokens = issued(empty, reply, self._clock.now())
         if not tokens.refresh_token.get_secret_value():
-            raise TemporaryError("Kakao gave no refresh token")
+            raise temporary("no-refresh-token")
         register(tokens)
         return tokens
 

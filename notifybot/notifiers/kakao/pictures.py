@@ -10,10 +10,11 @@ import logging
 import struct
 
 from notifybot.errors import DeliveryError
+from notifybot.model import Language
 from notifybot.notifiers.kakao.api import Api
 from notifybot.notifiers.kakao.pictures_words import TOO_LARGE, NotTaken
 from notifybot.notifiers.kakao.template import Picture
-from notifybot.redaction import redact
+from notifybot.rendering.reasons import error_line
 
 _LOG = logging.getLogger(__name__)
 UPLOAD_PATH = "/v2/api/talk/message/image/upload"
@@ -21,10 +22,16 @@ LARGEST_BYTES = 5 * 1024 * 1024  # what Kakao's storage recommends; its own limi
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def upload(api: Api, png: bytes) -> Picture | NotTaken:
+def upload(api: Api, png: bytes, language: Language) -> Picture | NotTaken:
     """Hand a PNG to Kakao; where that fails in any way, why, logged: the message goes without it."""
+    taken = _upload(api, png, language)
+    if isinstance(taken, NotTaken):
+        _LOG.warning("%s", taken.in_(language))
+    return taken
+
+
+def _upload(api: Api, png: bytes, language: Language) -> Picture | NotTaken:
     if not png.startswith(_PNG) or not 24 <= len(png) <= LARGEST_BYTES:
-        _LOG.warning("a picture of %d bytes is no PNG that KakaoTalk takes; the message goes without it", len(png))
         return NotTaken(TOO_LARGE)
     code = None
     try:
@@ -33,9 +40,7 @@ def upload(api: Api, png: bytes) -> Picture | NotTaken:
             code = reply.code
             raise api.error(reply)
     except DeliveryError as error:
-        why = redact(str(error))
-        _LOG.warning("KakaoTalk did not take the picture, the message goes without it: %s", why)
-        return NotTaken(code, why)
+        return NotTaken(code, error_line(error, language))
     width, height = struct.unpack(">II", png[16:24])  # the first chunk of a PNG says its size
     url = _url(reply.body)
     return Picture(url, width, height) if url else NotTaken()

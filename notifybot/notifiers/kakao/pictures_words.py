@@ -37,7 +37,7 @@ _TEXTS = {
 
 @dataclass(frozen=True, slots=True)
 class NotTaken:
-    """A picture that Kakao did not take: its code, if it gave one, and what that means in English."""
+    """A picture that Kakao did not take: its code, if it gave one, and what that means in the reader's language."""
 
     code: int | None = None
     why: str = ""

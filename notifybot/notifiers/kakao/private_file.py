@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from notifybot.clock import Clock
-from notifybot.errors import TemporaryError
+from notifybot.notifiers.kakao.codes import temporary
 
 _LOG = logging.getLogger(__name__)
 _LARGEST_BYTES = 64 * 1024
@@ -116,7 +116,7 @@ class PrivateFile:
                 return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if self._clock.monotonic() >= end:
-                    raise TemporaryError(f"another job holds {self.path}.lock for too long") from None
+                    raise temporary("locked", path=f"{self.path}.lock") from None
             except OSError:  # ENOLCK, ENOTSUP: some network mounts
                 return None
             self._clock.wait(never, _LOCK_POLL_S)

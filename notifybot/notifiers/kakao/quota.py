@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from notifybot.clock import Clock
-from notifybot.errors import TemporaryError
+from notifybot.notifiers.kakao.codes import temporary
 from notifybot.notifiers.kakao.private_file import PrivateFile
 from notifybot.policy import day_of, next_midnight
 
@@ -57,10 +57,8 @@ class Quota:
             today = self._load(client)
             if today.left(receivers) < 1:
                 now = self._clock.now()
-                raise TemporaryError(
-                    f"KakaoTalk: today's {PAIR_LIMIT} messages are sent; the next may go at midnight KST",
-                    retry_after_s=(next_midnight(now) - now).total_seconds(),
-                )
+                until_s = (next_midnight(now) - now).total_seconds()
+                raise temporary("day-is-full", limit=str(PAIR_LIMIT), retry_after_s=until_s)
             today.add(receivers, 1)
             self._save(client, today)
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from notifybot.clock import SYSTEM
-from notifybot.errors import DeliveryError, PermanentError, TemporaryError
+from notifybot.errors import DeliveryError, PermanentError
+from notifybot.notifiers.kakao.codes import permanent, temporary
 from notifybot.notifiers.kakao.http import FormClient, Reply
 from notifybot.notifiers.kakao.oauth import TOKEN_PATH
 from notifybot.notifiers.kakao.token_file import TokenFile, TokenSet, from_fields, issued, to_fields
@@ -59,9 +60,9 @@ def apart(order: Order) -> Reply:
         output, _ = child.communicate(text.encode(), timeout=_MOST_S)
         return _reply(json.loads(output))
     except subprocess.TimeoutExpired:
-        raise TemporaryError("the renewal takes too long") from None
+        raise temporary("too-slow") from None
     except (OSError, ValueError, KeyError, TypeError):  # it died: it was killed as well, or ran out of memory
-        raise TemporaryError("the renewal was cut off") from None
+        raise temporary("cut-off") from None
 
 
 def _started(lock: int | None) -> subprocess.Popen[bytes] | None:
@@ -102,7 +103,7 @@ def main() -> int:
         _keep(order, reply)
         answer = {"status": reply.status, "body": reply.body, "retry_after_s": reply.retry_after_s}
     except DeliveryError as error:
-        answer = {"error": str(error), "permanent": isinstance(error, PermanentError)}
+        answer = {"code": error.code, "values": error.values, "permanent": isinstance(error, PermanentError)}
     sys.stdout.buffer.write(json.dumps(answer).encode())
     return 0
 
@@ -122,6 +123,7 @@ def _asked(auth_url: str, timeout_s: tuple[float, float], fields: dict[str, str]
 
 
 def _reply(answer: dict[str, Any]) -> Reply:
-    if "error" in answer:
-        raise PermanentError(answer["error"], setup=True) if answer["permanent"] else TemporaryError(answer["error"])
+    if "permanent" in answer:
+        code, values = str(answer["code"]), dict(answer["values"])
+        raise permanent(code, setup=True, **values) if answer["permanent"] else temporary(code, **values)
     return Reply(answer["status"], answer["body"], answer["retry_after_s"])

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from notifybot import redaction
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import DeliveryError, PermanentError, TemporaryError
+from notifybot.errors import DeliveryError, TemporaryError
 from notifybot.events import Event
 from notifybot.model import Language
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.kakao import pictures, template
 from notifybot.notifiers.kakao.api import Api
-from notifybot.notifiers.kakao.codes import AMBIGUOUS, BAD_PARAMETER, QUOTA, TEMPORARY
+from notifybot.notifiers.kakao.codes import AMBIGUOUS, BAD_PARAMETER, QUOTA, TEMPORARY, permanent
 from notifybot.notifiers.kakao.destination import Destination, Failure, destination_of
 from notifybot.notifiers.kakao.http import TIMEOUT_S, Reply
 from notifybot.notifiers.kakao.pictures_words import NotTaken
@@ -151,7 +151,7 @@ class KakaoTalk:
         png = self._picture(event)
         if not png:
             return None
-        uploaded = pictures.upload(self._api, png)
+        uploaded = pictures.upload(self._api, png, self._language)
         if isinstance(uploaded, NotTaken):
             self.picture_error = uploaded.in_(self._language)
             return None
@@ -163,7 +163,7 @@ class KakaoTalk:
 
     def _told_all(self, having: frozenset[str]) -> None:
         if not having:
-            raise PermanentError("KakaoTalk: no friend is chosen; choose: notifybot kakao friends", setup=True)
+            raise permanent("no-friend", setup=True)
 
     def _refused(self, reply: Reply, destination: Destination) -> DeliveryError:
         if reply.code in QUOTA:

@@ -20,7 +20,14 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import PermanentError, TemporaryError
 from notifybot.notifiers.base import fingerprint
 from notifybot.notifiers.kakao.account import Account
-from notifybot.notifiers.kakao.codes import LOGIN_ENDED, SIGN_IN_AGAIN, sign_in_error
+from notifybot.notifiers.kakao.codes import (
+    LOGIN_ENDED,
+    permanent,
+    refused_again,
+    sign_in_error,
+    temporary,
+    while_renewing,
+)
 from notifybot.notifiers.kakao.http import TIMEOUT_S, FormClient, Reply
 from notifybot.notifiers.kakao.oauth import TOKEN_PATH
 from notifybot.notifiers.kakao.renewal import Order, Renew
@@ -130,7 +137,7 @@ class Tokens:
             self._current = self._refreshed(known, lock)
         token = _usable(self._current, self._clock.now(), margin=timedelta(0))
         if token is None:
-            raise TemporaryError("Kakao login gave a token that is already expired; is this machine's clock right?")
+            raise temporary("already-expired")
         return token
 
     def _known(self) -> TokenSet:
@@ -140,9 +147,7 @@ class Tokens:
             register(newest)
             return newest
         if mine.refresh_token is None:
-            raise PermanentError(
-                f"{self._file.path} holds no token for this kakao_rest_api_key; {SIGN_IN_AGAIN}", setup=True
-            )
+            raise permanent("no-token", path=str(self._file.path), setup=True)
         return TokenSet(mine.client, mine.seed, mine.refresh_token)
 
     def _newest(self) -> TokenSet | None:
@@ -152,7 +157,7 @@ class Tokens:
 
     def _refreshed(self, known: TokenSet, lock: int | None) -> TokenSet:
         if self._refused and self._refused[0] == known.refresh_token:
-            raise PermanentError(str(self._refused[1]), setup=True)  # asking again would only ask again
+            raise refused_again(self._refused[1])  # asking again would only ask again
         reply = self._asked(known, lock)
         if reply.status != 200:
             error_code = reply.text("error_code")
@@ -172,8 +177,8 @@ class Tokens:
             if self._renew_apart and self._may_rotate(known):
                 return self._renew_apart(Order(self._auth_url, self._timeout_s, fields, known, self._file.path, lock))
             return self._http.post(TOKEN_PATH, fields)
-        except TemporaryError as error:  # never ambiguous: no message was on its way
-            raise TemporaryError(f"the Kakao login could not be renewed: {error}") from None
+        except TemporaryError as error:
+            raise while_renewing(error) from None
 
     def _may_rotate(self, known: TokenSet) -> bool:
         ends = known.refresh_expires_at

@@ -78,7 +78,8 @@ _EN = Words(
   2  [카카오 로그인] → 사용 설정: ON
   3  [카카오 로그인] → [동의항목] → 접근권한: 카카오톡 메시지 전송 (talk_message)
   4  [앱] → [플랫폼 키] → [REST API 키] → 카카오 로그인 리다이렉트 URI: {redirect_uri}
-  5  [앱] → [제품 링크 관리] → [웹 도메인]: the sites that message buttons lead to: your watchdog or https://wandb.ai""",
+  5  [앱] → [제품 링크 관리] → [웹 도메인]: {sites}
+     A message's button leads there; a site that is not registered does not open""",
     same_app="With the app of the login before. For another one, first: notifybot kakao logout",
     which_key="REST API key, from [앱] → [플랫폼 키] → [REST API 키] (not shown while you type): ",
     which_secret="클라이언트 시크릿 of the same key (on for new keys; Enter if it is off): ",  # noqa: S106 - a question
@@ -151,7 +152,8 @@ _KO = Words(
   2  [카카오 로그인] → 사용 설정: ON
   3  [카카오 로그인] → [동의항목] → 접근권한: 카카오톡 메시지 전송 (talk_message)
   4  [앱] → [플랫폼 키] → [REST API 키] → 카카오 로그인 리다이렉트 URI: {redirect_uri}
-  5  [앱] → [제품 링크 관리] → [웹 도메인]: 메시지 버튼이 열 사이트 (감시 서버나 https://wandb.ai)""",
+  5  [앱] → [제품 링크 관리] → [웹 도메인]: {sites}
+     메시지 버튼이 여는 사이트입니다. 등록하지 않은 사이트는 열리지 않습니다""",
     same_app="앞서 로그인한 앱을 그대로 씁니다. 다른 앱을 쓰려면 먼저: notifybot kakao logout",
     which_key="REST API 키 ([앱] → [플랫폼 키] → [REST API 키], 입력해도 화면에 보이지 않습니다): ",
     which_secret="같은 키의 클라이언트 시크릿 (새 키는 켜져 있습니다. 꺼져 있으면 Enter): ",  # noqa: S106 - a question

@@ -23,9 +23,9 @@ API_URL = "https://slack.com/api/"
 class SlackBot:
     """Keeps the root message of each run at its latest state and tells milestones in its thread.
 
-    Endings, alerts, and lost, stalled or recovered runs are also broadcast to the channel. What was done is
-    remembered after each call, so a crash between two calls repeats neither. Learning curves follow as replies, where
-    there is an `artist`; `busy` says of a notifier's key that a message waits for it.
+    Endings, alerts, and lost, stalled or recovered runs are also broadcast to the channel; a digest is one message
+    there. What was done is remembered after each call, so a crash between two calls repeats neither. Learning curves
+    follow as replies, where there is an `artist`; `busy` says of a notifier's key that a message waits for it.
     """
 
     name = "slack"
@@ -74,8 +74,11 @@ class SlackBot:
             self._pictures.close()
 
     def _tell(self, envelope: Envelope) -> None:
-        thread = self._show(envelope, _recall(envelope))
-        event = envelope.event
+        event, known = envelope.event, _recall(envelope)
+        if _is_of_ourselves(event) and not known.has_root:
+            self._tell_alone(envelope, known)
+            return
+        thread = self._show(envelope, known)
         reply = _reply(envelope)
         if reply is None or event.id in thread.answered:
             return
@@ -91,6 +94,12 @@ class SlackBot:
             reply_broadcast=priority_of(event) is Priority.URGENT and not alone,
         )
         _remember(envelope, thread.answering(event.id))
+
+    def _tell_alone(self, envelope: Envelope, thread: RunThread) -> None:
+        """One message in the channel, the root of nothing: of a run that is not shown here, or of several runs."""
+        if envelope.event.id not in thread.answered:
+            self._post(envelope, blocks.whole(envelope.message), channel=self._channel)
+            _remember(envelope, thread.answering(envelope.event.id))
 
     def show_state(self, envelope: Envelope) -> None:
         """Bring the root message of a run to where the event belongs, if there is one. Nobody is told."""
@@ -143,6 +152,11 @@ class SlackBot:
 def _tells_state(event: Event) -> bool:
     """True when the event says where the run stands; an alert or a checkpoint happens beside that."""
     return not isinstance(event, AlertRaised | CheckpointSaved)
+
+
+def _is_of_ourselves(event: Event) -> bool:
+    """True for what is told about delivery: a digest, a message that another notifier did not take."""
+    return isinstance(event, AlertRaised) and event.about == "delivery"
 
 
 def _reply(envelope: Envelope) -> blocks.Payload | None:

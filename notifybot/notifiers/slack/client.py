@@ -18,6 +18,8 @@ from notifybot.redaction import RedactingFilter, guard_loggers, register
 
 TIMEOUT_S = 10
 _CODE = re.compile(r"[a-z][a-z0-9_]{1,63}")
+_SCOPES = re.compile(r"[a-z][a-z0-9:._, -]{1,99}")
+_ID = re.compile(r"[CDGU][A-Z0-9]{5,}")  # of a channel or a person
 
 # All that slack_sdk lets through when a network fails or an answer is garbage. ValueError covers a truncated JSON
 # body and bytes that are no text, LookupError an unknown charset, AttributeError and TypeError JSON of another shape.
@@ -35,6 +37,16 @@ def _quiet_logger() -> logging.Logger:
         logger.addHandler(logging.NullHandler())  # else Python prints warnings to stderr itself
         logger.addFilter(RedactingFilter())
     return logger
+
+
+def _scopes(needed: object) -> str:
+    """What Slack says is missing, where that is a list of scopes; else nothing."""
+    return needed if isinstance(needed, str) and _SCOPES.fullmatch(needed) else ""
+
+
+def _name_of(channel: str) -> str:
+    """The name of a channel as a person knows it; nothing for an id."""
+    return "" if _ID.fullmatch(channel) else channel.removeprefix("#")
 
 
 class WebApi:
@@ -79,18 +91,21 @@ class WebApi:
                 return data
             raise ValueError("no object")
         except SlackApiError as error:
-            raise self._meaning(error, method) from None  # its text holds the URL
+            place = (body.get("json") or body.get("data") or {}).get("channel")
+            raise self._meaning(error, method, str(place or "")) from None  # its text holds the URL
         except _FAILURES as error:
             raise transport_error(error, method) from None
 
-    def _meaning(self, error: SlackApiError, method: str) -> Exception:
-        data = getattr(error.response, "data", None)
-        code = data.get("error") if isinstance(data, dict) else None
+    def _meaning(self, error: SlackApiError, method: str, channel: str) -> Exception:
+        answer = getattr(error.response, "data", None)
+        data = answer if isinstance(answer, dict) else {}
+        code = data.get("error")
         code = code if isinstance(code, str) and _CODE.fullmatch(code) else ""  # else the SDK's words about garbage
         status = int(getattr(error.response, "status_code", 0) or 0)
         headers = getattr(error.response, "headers", None) or {}
         self._heard(headers)
-        return answer_error(code, status, header(headers, "Retry-After"), self._clock.now(), method)
+        values = {"needed": _scopes(data.get("needed")), "channel": _name_of(channel)}
+        return answer_error(code, status, header(headers, "Retry-After"), self._clock.now(), method, **values)
 
     def _heard(self, headers: Mapping[str, object]) -> None:
         """An answer came. Nothing is done with its headers here."""

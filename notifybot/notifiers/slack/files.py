@@ -11,23 +11,24 @@ import json
 import logging
 import re
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.error import HTTPError
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import DeliveryError, PermanentError, TemporaryError
+from notifybot.errors import DeliveryError
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
-from notifybot.model import Language, Message
+from notifybot.model import Message
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.slack.client import TIMEOUT_S, WebApi
-from notifybot.notifiers.slack.errors import Refused, transport_error
-from notifybot.notifiers.slack.files_words import remedy_for
+from notifybot.notifiers.slack.errors import Refused, foreign_answer, permanent, transport_error
+from notifybot.notifiers.slack.files_words import no_more, not_taken, remedy_for
 from notifybot.notifiers.slack.text import escaped
 from notifybot.notifiers.slack.thread import RunThread
 from notifybot.notifiers.unlinked import unlinked
 from notifybot.redaction import redact
+from notifybot.rendering.reasons import error_line
 from notifybot.rendering.text import one_line, shorten
 
 log = logging.getLogger("notifybot")
@@ -38,6 +39,7 @@ _EVERY = 10  # epochs, where nobody knows how many there will be
 _TITLE_CHARS, _COMMENT_CHARS, _ALT_CHARS = 120, 1000, 900
 _TOLD = "pictures_told"  # in the notifier's memory: the refusal that was told, so that it is told once
 _FAILURES_MOST = 3
+_WAITING_MOST = 3  # pictures that are drawn at the same time
 _ANSWER_BYTES = 1024
 
 
@@ -80,7 +82,7 @@ def upload(api: WebApi, png: bytes, place: RunThread, *, name: str, title: str, 
     answer = api.form("files.getUploadURLExternal", **told)
     url, file_id = str(answer.get("upload_url") or ""), str(answer.get("file_id") or "")
     if not (url.startswith(("https://", "http://")) and file_id):
-        raise TemporaryError("Slack: an answer that is not Slack's (files.getUploadURLExternal)")
+        raise foreign_answer()
     _send(url, png)
     files = json.dumps([{"id": file_id, "title": shorten(title, _TITLE_CHARS)}])
     more = {"initial_comment": comment} if comment else {}
@@ -94,7 +96,7 @@ def _send(url: str, png: bytes) -> None:
             answer.read(_ANSWER_BYTES)
     except HTTPError as error:
         error.close()
-        raise PermanentError(f"Slack: HTTP {error.code} (upload)") from None
+        raise permanent("http", status=str(error.code)) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise transport_error(error, "upload") from None  # its text holds the URL, which lets anybody upload
 
@@ -125,8 +127,9 @@ class _Pending:
 class PictureReplies:
     """Answers events with their learning curves. `busy` says that a text of this notifier waits: it goes first.
 
-    A picture that is not ready by then is looked for again after the next text; a newer one takes its place.
-    `error` says why the last one that was due did not arrive; empty where it did, None where the last text had none.
+    A picture that is not ready by then is looked for again after the next text. An epoch's gives way to a newer one,
+    which shows more; an alert's and an ending's are waited for, the oldest first. `error` says why the last one that
+    was due did not arrive; empty where it did, None where the last text had none.
     """
 
     def __init__(
@@ -136,7 +139,7 @@ class PictureReplies:
         self._artist = artist
         self._busy = busy
         self._clock = clock
-        self._pending: _Pending | None = None
+        self._pending: list[_Pending] = []
         self._begun_s: dict[str, float] = {}
         self._failures = 0
         self._off = False
@@ -159,23 +162,28 @@ class PictureReplies:
             self._artist.warm_up()
         if self._wanted(envelope):
             self._begin(envelope.event, envelope.message)
-        if self._pending is not None and self._pending.sketch.wait(self._busy):
-            pending, self._pending = self._pending, None
-            self._put(envelope, pending)
+        while self._pending and self._pending[0].sketch.wait(self._busy):
+            self._put(envelope, self._pending.pop(0))
+            if not self.works:
+                self._give_up(self._pending)
+            if self._busy():
+                return
 
     def close(self) -> None:
         """Give up what is not done; nothing is drawn any more."""
-        self._give_up()
+        self._give_up(self._pending)
         self._artist.close()
 
-    def _give_up(self) -> None:
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.sketch.cancel()
+    def _give_up(self, some: Sequence[_Pending]) -> None:
+        self._pending = [each for each in self._pending if each not in some]
+        for each in some:
+            each.sketch.cancel()
 
     def _wanted(self, envelope: Envelope) -> bool:
         event = envelope.event
         if not is_due(event) or f"{event.id}/picture" in _thread_of(envelope, event.run.id).answered:
+            return False
+        if any(each.event.id == event.id for each in self._pending):  # its text is told once more
             return False
         last_s = self._begun_s.get(event.run.id)
         return not isinstance(event, EpochFinished) or last_s is None or self._clock.monotonic() - last_s >= GAP_S
@@ -183,8 +191,9 @@ class PictureReplies:
     def _begin(self, event: Event, message: Message) -> None:
         sketch = self._artist.begin(event)
         if sketch is not None:
-            self._give_up()
-            self._pending = _Pending(sketch, event, message)
+            self._give_up([each for each in self._pending if isinstance(each.event, EpochFinished)])
+            self._give_up(self._pending[: -(_WAITING_MOST - 1)])
+            self._pending.append(_Pending(sketch, event, message))
             self._begun_s[event.run.id] = self._clock.monotonic()
 
     def _put(self, envelope: Envelope, pending: _Pending) -> None:
@@ -208,12 +217,12 @@ class PictureReplies:
         self._failures += 1
         refused = error.code if isinstance(error, Refused) and not error.root_gone else ""
         self._off = bool(refused) or self._failures >= _FAILURES_MOST
-        why = remedy_for(refused, Language.EN) if refused else redact(str(error))
-        self.error = remedy_for(refused, envelope.message.language) if refused else why
+        language = envelope.message.language
+        self.error = remedy_for(refused, language) if refused else error_line(error, language)
         if self._failures == 1:
-            log.warning("a picture was not taken (its text was): %s", why)
+            log.warning("%s", not_taken(self.error, language))
         elif self._off:
-            log.warning("no more pictures from this process: %d in a row were not taken", self._failures)
+            log.warning("%s", no_more(self._failures, language))
         if refused:
             self._tell(envelope, place, refused)
 

@@ -1,0 +1,21 @@
+"""Errors of a delivery that say why by a code, which `rendering.delivery_reasons` puts into words."""
+
+from __future__ import annotations
+
+from notifybot.errors import PermanentError, TemporaryError
+from notifybot.rendering.delivery_reasons import in_english
+
+
+def temporary(
+    service: str, code: str, *, retry_after_s: float | None = None, ambiguous: bool = False, **values: str
+) -> TemporaryError:
+    """A TemporaryError of a service; its text is English. `values` fill in the words."""
+    text = in_english(service, code, values)
+    return TemporaryError(
+        text, retry_after_s=retry_after_s, ambiguous=ambiguous, service=service, code=code, values=values
+    )
+
+
+def permanent(service: str, code: str, *, setup: bool = False, **values: str) -> PermanentError:
+    """A PermanentError of a service, in the same way."""
+    return PermanentError(in_english(service, code, values), setup=setup, service=service, code=code, values=values)

@@ -1,0 +1,121 @@
+"""What a run says besides its epochs: alerts by any name for their severity, and no checkpoint that is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import notifybot
+from notifybot import notify_epoch
+from notifybot.events import AlertRaised, Event
+from notifybot.model import Severity
+from notifybot.store import runs
+from notifybot.training import shared
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
+    yield {
+        "state_dir": str(tmp_path / "state"),
+        "runs_dir": str(tmp_path / "runs"),
+        "tensorboard": "off",
+        "wandb": "off",
+    }
+    shared.close()
+
+
+def recorded(run: notifybot.Run) -> list[Event]:
+    assert run.session is not None
+    return runs.events_of(run.session.shared.store, run.id)
+
+
+class Level(Enum):
+    """As `wandb.AlertLevel` is."""
+
+    ERROR = "ERROR"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("warn", Severity.WARNING),
+        ("WARN", Severity.WARNING),
+        ("ERROR", Severity.ERROR),
+        ("critical", Severity.ERROR),
+        ("Fatal", Severity.ERROR),
+        ("Info", Severity.INFO),
+        (" success ", Severity.SUCCESS),
+        (Severity.ERROR, Severity.ERROR),
+        (Level.ERROR, Severity.ERROR),
+        ("urgent", Severity.WARNING),
+        (40, Severity.WARNING),
+    ],
+)  # fmt: skip
+def test_an_alert_is_told_whatever_its_severity_is_called(
+    settings: dict[str, object], caplog: pytest.LogCaptureFixture, given: Any, meant: Severity
+) -> None:
+    """W&B says INFO, WARN and ERROR (https://docs.wandb.ai/ref/python/experiments/run/#alert), logging CRITICAL."""
+    with notify_epoch(range(1), config=settings) as epochs:
+        list(epochs)
+        epochs.run.alert("look", severity=given)
+        epochs.run.alert("look again", severity=given)
+
+    told = [event.severity for event in recorded(epochs.run) if isinstance(event, AlertRaised)]
+    assert told == [meant, meant]
+    assert epochs.run.faults == {}
+    strange = [record for record in caplog.records if "severity" in record.getMessage()]
+    assert len(strange) == (given in ("urgent", 40)), "said once, and only of a word that nobody knows"
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_checkpoint_that_is_not_there_is_not_told_as_saved(
+    settings: dict[str, object], tmp_path: Path, caplog: pytest.LogCaptureFixture, language: str
+) -> None:
+    """A save that failed without a word is told, once in a row; the run's last checkpoint is still the one before."""
+    saved = tmp_path / "model.pt"
+    saved.write_bytes(b"12345")
+    gone = tmp_path / "gone" / "foo.pt"
+    with notify_epoch(range(1), config=settings | {"lang": language}) as epochs:
+        for _ in epochs:
+            epochs.log_checkpoint(saved)
+            for path in (gone, str(gone), saved / "inside.pt"):
+                epochs.log_checkpoint(path)
+    alerts = [event for event in recorded(epochs.run) if isinstance(event, AlertRaised)]
+
+    assert len(alerts) == 1
+    assert epochs.run.progress.checkpoint is not None
+    assert epochs.run.progress.checkpoint.path == str(saved)
+    assert [event.kind for event in recorded(epochs.run)].count("checkpoint_saved") == 1
+    expected = {"en": ("not found", "it is missing"), "ko": ("찾을 수 없습니다", "파일이 없습니다")}[language]
+    assert expected[0] in alerts[0].title
+    assert f"{gone}: {expected[1]}" in alerts[0].text
+    assert [record.getMessage() for record in caplog.records if str(gone) in record.getMessage()] == [
+        f"{alerts[0].title}: {' '.join(alerts[0].text.split())}"
+    ]
+
+
+def test_a_checkpoint_that_is_missing_again_is_told_again(settings: dict[str, object], tmp_path: Path) -> None:
+    saved = tmp_path / "model.pt"
+    saved.write_bytes(b"12345")
+    with notify_epoch(range(1), config=settings) as epochs:
+        for _ in epochs:
+            for path in (tmp_path / "a.pt", saved, tmp_path / "b.pt"):
+                epochs.log_checkpoint(path)
+
+    kinds = [event.kind for event in recorded(epochs.run)]
+    assert kinds[1:4] == ["alert_raised", "checkpoint_saved", "alert_raised"]
+
+
+def test_what_cannot_be_looked_at_is_believed(settings: dict[str, object], tmp_path: Path) -> None:
+    """A URL, and a folder of a sharded checkpoint, whose files come later."""
+    (tmp_path / "shards").mkdir()
+    with notify_epoch(range(1), config=settings) as epochs:
+        for _ in epochs:
+            epochs.log_checkpoint("s3://bucket/model.pt")
+            epochs.log_checkpoint(tmp_path / "shards")
+
+    assert [event.kind for event in recorded(epochs.run)].count("checkpoint_saved") == 2
