@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 
@@ -166,6 +166,19 @@ def test_slacks_thread_names_the_epoch_that_was_the_best(store: Store, clock: Fa
 
 
 # ── Checkpoints ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_checkpoint_after_the_end_is_told(store: Store, clock: FakeClock) -> None:
+    """A script may save its model when the loop is over; only what is older than the ending is told by that."""
+    slack = RecordingNotifier("slack")
+    desk = Desk(store, clock, slack)
+    later = clock.now() + timedelta(seconds=1)
+    desk.record(ended(at=clock.now()), checkpoint(3, at=later), checkpoint(2, at=clock.now() - timedelta(seconds=1)))
+
+    desk.wait(slack, 5)
+
+    told = [getattr(getattr(each.event, "checkpoint", None), "epoch", None) for each in slack.sent]
+    assert told == [None, 3]
 
 
 def test_waiting_checkpoints_of_a_run_fold_into_the_newest(store: Store, clock: FakeClock) -> None:

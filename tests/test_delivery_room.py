@@ -80,14 +80,14 @@ def kinds(store: Store, run_id: str = RUN.id) -> list[str]:
 
 
 def test_the_cap_is_kept_and_a_full_database_does_not_raise(store: Store, clock: FakeClock) -> None:
-    """What it cannot take is held in memory; the caller hears False, nothing else."""
+    """What it cannot take is held in memory; the caller hears False, nothing else. What is urgent overtakes that."""
     desk = Desk(store, clock, RecordingNotifier())
 
     taken = desk.fill()
 
     assert taken > 20
     assert store.path.stat().st_size <= CAP_BYTES
-    assert desk.record(alert()) == [False]
+    assert desk.record(bulky(0, at=clock.now()), alert()) == [False, True]
 
 
 def test_only_a_full_database_counts_as_full(store: Store, clock: FakeClock) -> None:

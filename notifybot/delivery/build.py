@@ -28,6 +28,8 @@ from notifybot.store.pages import page_of
 if TYPE_CHECKING:
     from notifybot.delivery.relay import Luggage
 
+_START_S = 5.0  # no epoch waits yet, so a busy database is waited for
+
 # The clients of the services are imported when one is configured: together they take longer than the rest of a start.
 
 
@@ -60,6 +62,7 @@ def notifiers_from(
     config: Config, clock: Clock = SYSTEM, *, outbox: Outbox | None = None, studio: Studio | None = None
 ) -> list[Notifier]:
     """All notifiers that are configured, the webhook and the way to the watchdog included. Raises ConfigError."""
+    refuse_strangers(config, (), all_known=False)
     people = people_from(config, clock, outbox=outbox, studio=studio)
     return [*people, *shaped(_webhook(config, clock), config), *_relay(config, clock, direct=bool(people))]
 
@@ -71,12 +74,14 @@ def open_delivery(
     notifiers: Sequence[Notifier] | None = None,
     *,
     on_superseded: Callable[[RunRef], None] | None = None,
+    all_known: bool = True,
 ) -> Delivery:
     """Put delivery together on an open store; the caller starts the worker.
 
     `notifiers` replace the configured ones. What dead processes of this machine held is free again, and goes out
     with the rest. When the watchdog knows a newer process of a run, people hear no more of it from here, and
-    `on_superseded` is called on a delivery thread. Raises ConfigError; StoreError when the outbox cannot be read.
+    `on_superseded` is called on a delivery thread. Without `all_known`, settings may be for notifiers that only a
+    training's code has. Raises ConfigError; StoreError when the outbox cannot be read.
     """
 
     def superseded(run: RunRef) -> None:
@@ -88,10 +93,11 @@ def open_delivery(
     outbox = Outbox(store)
     people = people_from(config, clock, outbox=outbox) if notifiers is None else shaped(notifiers, config)
     programs = shaped(_webhook(config, clock), config) if notifiers is None else []
-    refuse_strangers(config, people)
+    refuse_strangers(config, people, all_known=all_known)
     relay = _relay(config, clock, direct=bool(people), luggage=partial(export_for, store), on_superseded=superseded)
     routes = (*people, *programs, *relay)
-    outbox.release_dead()
+    with store.patient(_START_S):
+        outbox.release_dead()
     recorder = Recorder(store, routes, direct=bool(people))
     renderer = Renderer(config.lang, config.templates_dir)
     dispatcher = Dispatcher(outbox, routes, renderer, clock=clock, link_of=partial(_page_of, config, store))

@@ -6,12 +6,13 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
+from datetime import datetime
 from itertools import islice
 
 from sqlalchemy import Connection
 
 from notifybot.errors import StoreError
-from notifybot.events import EpochFinished, Event
+from notifybot.events import EpochFinished, Event, RunEnded
 from notifybot.model import RunRef
 from notifybot.notifiers.base import Notifier
 from notifybot.policy import Priority, is_news, priority_of, wants
@@ -32,7 +33,8 @@ class Recorder:
     """Writes events to the store; what it cannot take now is held in memory, in order, and written later.
 
     At most `held_limit` events are held. Then epochs give way, the oldest first, and after them checkpoints; what
-    was lost is counted, and told with the next success.
+    was lost is counted, and told with the next success. On a full disk, what is urgent overtakes the news: there is
+    room left for it (see `store.room`).
     """
 
     def __init__(self, store: Store, routes: Sequence[Notifier], *, direct: bool, held_limit: int = HELD_LIMIT) -> None:
@@ -43,17 +45,22 @@ class Recorder:
         self._held_limit = held_limit
         self._lock = threading.Lock()
         self._warned = False
+        self._full = False  # the disk or the file, when a held event was not taken last
         self._hushed: set[tuple[str, str]] = set()
+        self._over: dict[tuple[str, str], datetime] = {}  # when sessions ended, which may be told before their epochs
         self._lost = 0
         self.dropped = 0
+        store.room.begin()
 
     def record(self, event: Event) -> bool:
         """Write an event; True when it is on disk. False: it is held in memory and written as soon as possible."""
         with self._lock:
             if self._held:
                 self._hold(event)
-                self._write_held(_IN_PASSING, batches=0 if self._routes else 1)  # else a delivery thread makes room
-                return not self._held
+                batches = 0 if self._routes else 1  # else a delivery thread makes room
+                if not self._write_held(_IN_PASSING, batches=batches) and not is_news(event):
+                    self._write_urgent()
+                return not self._held or self._held[-1] is not event
             try:
                 self._write([event])
             except StoreError as error:
@@ -68,25 +75,35 @@ class Recorder:
             self._hushed.add((run.id, run.session))
             log.warning("a newer process reports the run %s: this one goes on without telling people", run.name)
 
-    def settle(self) -> bool:
-        """Write what is held; True when nothing is left. Never waits for another thread that is recording.
+    def settle(self, patience_s: float = 0.0) -> bool:
+        """Write what is held; True when nothing is left. In a full database, room is made first.
 
-        In a full database, room is made first.
+        Waits so long for another thread that is recording, and for others that use the database.
         """
         if not self._held:
             return True
-        if not self._lock.acquire(blocking=False):
+        if patience_s:
+            with self._store.patient(patience_s):
+                return self._settled(patience_s)
+        return self._settled(0.0)
+
+    def _settled(self, patience_s: float) -> bool:
+        if not self._lock.acquire(timeout=patience_s):
             return False
         try:
+            self._store.tidy()
             while self._held:
                 if not (self._write_held(_AT_ONCE, batches=100) or self._write_held(1, batches=0)):
-                    return False
+                    self._write_urgent()
+                    return not self._held
             return True
         finally:
             self._lock.release()
 
     def _write(self, batch: Sequence[Event]) -> None:
         first = batch[0]
+        if any(is_news(event) for event in batch):
+            self._store.room.keep()
         alone = len(batch) == 1 and not self._lost
         if alone and isinstance(first, EpochFinished) and record_epoch(self._store, first, self._wanted(first)):
             return
@@ -97,11 +114,13 @@ class Recorder:
             self._own_up(connection)
             pruning.keep_reserve(connection)
         self._lost = 0
+        self._over |= {(each.run.id, each.run.session): each.at for each in batch if isinstance(each, RunEnded)}
 
     def _wanted(self, event: Event) -> list[tuple[str, Priority]]:
-        priority = priority_of(event)
-        hushed = (event.run.id, event.run.session) in self._hushed
-        routes = [each for each in self._routes if each.name == RELAY] if hushed else self._routes
+        priority, session = priority_of(event), (event.run.id, event.run.session)
+        routes = [each for each in self._routes if each.name == RELAY] if session in self._hushed else self._routes
+        if is_news(event) and session in self._over and event.at < self._over[session]:
+            routes = [each for each in routes if not each.pace.folds]  # as its ending took the place of those that wait
         return [(each.key, priority) for each in routes if wants(each.pace, event)]
 
     def _own_up(self, connection: Connection) -> None:
@@ -117,11 +136,23 @@ class Recorder:
         try:
             self._write(batch)
         except StoreError as error:
-            if not (pruning.is_full(error) and self._written_after_making_room(batch, batches)):
+            self._full = pruning.is_full(error)
+            if not (self._full and self._written_after_making_room(batch, batches)):
                 return False
         for _ in batch:
             self._held.popleft()
         return True
+
+    def _write_urgent(self) -> None:
+        """Where the disk is full, write what is urgent before the news that are held."""
+        if not self._full:
+            return
+        for event in [each for each in self._held if not is_news(each)]:
+            try:
+                self._write([event])
+            except StoreError:
+                return
+            self._held = deque(each for each in self._held if each is not event)
 
     def _written_after_making_room(self, batch: Sequence[Event], batches: int) -> bool:
         try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from difflib import get_close_matches
 
 from notifybot.config import Config, explain
+from notifybot.config_sources import Origin
 from notifybot.errors import ConfigError, DeliveryError, NotifybotError
 from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.policy import Pace
@@ -60,14 +62,29 @@ def speaking(config: Config, name: str) -> Config:
     return config.model_copy(update={"lang": lang}) if lang else config
 
 
-def refuse_strangers(config: Config, notifiers: Iterable[Notifier]) -> None:
-    """Raise ConfigError for settings of a notifier that is neither there nor one of ours."""
+def strangers(config: Config, notifiers: Iterable[Notifier] = ()) -> dict[str, str | None]:
+    """Names that settings are for and no notifier has, neither one of these nor one of ours; each with the name meant.
+
+    None where it is close to no other: a notifier of the user's own, perhaps.
+    """
     known = {*NOTIFIERS, *(each.name for each in notifiers)}
-    strangers = [name for name in config.notifiers.names if name not in known]
-    if strangers:
-        source = next(origin for key, origin, _ in explain(config) if key == "notifiers")
-        there = ", ".join(sorted(known))
-        raise ConfigError(f"notifiers.{strangers[0]} ({source}): no notifier has this name; there are {there}")
+    found = [name for name in config.notifiers.names if name not in known]
+    return {name: next(iter(get_close_matches(name.lower(), sorted(known), n=1)), None) for name in found}
+
+
+def refuse_strangers(config: Config, notifiers: Iterable[Notifier], *, all_known: bool = True) -> None:
+    """Raise ConfigError for settings of a notifier that is neither there nor one of ours.
+
+    Without `all_known` the user's code may have more of them: then only a name that is nearly a known one is refused.
+    """
+    there = list(notifiers)
+    for name, meant in strangers(config, there).items():
+        if meant or all_known:
+            source = next(origin for key, origin, _ in explain(config) if key == "notifiers")
+            table = f"notifiers.{name} ({source})" if source in set(Origin) else f"[notifiers.{name}] in {source}"
+            known = ", ".join(sorted({*NOTIFIERS, *(each.name for each in there)}))
+            remedy = f"did you mean {meant}?" if meant else f"there are {known}"
+            raise ConfigError(f"{table}: no notifier has this name; {remedy}")
 
 
 def _shape(notifier: Notifier, config: Config) -> Notifier:

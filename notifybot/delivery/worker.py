@@ -1,10 +1,14 @@
-"""The threads that repeat the dispatcher's pass: one for each notifier, so that a slow one holds up nobody else."""
+"""The threads that repeat the dispatcher's pass: one for each notifier, so that a slow one holds up nobody else.
+
+One more keeps the database small, whatever the others wait for.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import threading
+from collections.abc import Callable
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
@@ -31,11 +35,12 @@ class Worker:
         self._housekeeper = Housekeeper(dispatcher.outbox.store, clock=clock)
         self._pid = os.getpid()
         self._stopping = threading.Event()
-        self._lanes = {key: _LaneThread(self, key) for key in dispatcher.keys}
+        self._lanes = {key: _LaneThread(self.work, key) for key in dispatcher.keys}
+        self._keeper = _LaneThread(self.keep_house, "keeper")
 
     def start(self) -> None:
         """Start the threads. Starting twice is fine."""
-        for lane in self._lanes.values():
+        for lane in self._threads:
             lane.start()
 
     def wake(self, event: Event | None = None) -> None:
@@ -43,6 +48,9 @@ class Worker:
         for key, lane in self._lanes.items():
             if event is None or not self._dispatcher.would_wait(key, event):
                 lane.woken.set()
+        if not self._lanes:
+            self._keeper.woken.set()
+        self._call_keeper()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that can be sent now is sent; False when `timeout_s` seconds were not enough.
@@ -52,16 +60,17 @@ class Worker:
         if os.getpid() != self._pid:
             return True
         ends_at_s = self._clock.monotonic() + timeout_s
-        if self._recorder is not None:
-            self._recorder.settle()
-        if not self._lanes:
-            self._keep()  # nobody else comes by
+        self._settle(timeout_s / 4)
+        if not self._keeper.alive:
+            self._keep()
         for key, lane in self._lanes.items():
             if not self._dispatcher.stuck(key):
                 lane.idle.clear()
         self.wake()
         lanes = [lane for lane in self._lanes.values() if lane.alive]
-        return all(self._clock.wait(lane.idle, max(0.0, ends_at_s - self._clock.monotonic())) for lane in lanes)
+        sent = all(self._clock.wait(lane.idle, max(0.0, ends_at_s - self._clock.monotonic())) for lane in lanes)
+        self._settle(max(0.0, ends_at_s - self._clock.monotonic()))  # what could not be written before is lost at exit
+        return sent
 
     def stop(self, timeout_s: float) -> None:
         """End the threads; one that is in the middle of a send is left to end by itself. Stopping twice is fine."""
@@ -70,9 +79,10 @@ class Worker:
         self._stopping.set()
         self.wake()
         ends_at_s = self._clock.monotonic() + timeout_s
-        for lane in self._lanes.values():
+        self._keeper.woken.set()
+        for lane in self._threads:
             lane.join(max(0.0, ends_at_s - self._clock.monotonic()))
-        if not any(lane.alive for lane in self._lanes.values()):
+        if not any(lane.alive for lane in self._threads):
             self._dispatcher.close()
 
     def work(self, key: str, lane: _LaneThread) -> None:
@@ -91,6 +101,19 @@ class Worker:
             elif pause_s > 0:
                 self._rest(key, lane, pause_s)
 
+    def keep_house(self, _: str, keeper: _LaneThread) -> None:
+        """The keeper's life: whatever a notifier hangs in, or if there is none, the database does not grow for that."""
+        while not self._stopping.is_set():
+            keeper.woken.clear()
+            if not self._lanes:
+                self._settle()
+            self._keep()
+            self._clock.wait(keeper.woken, _IDLE_S)
+
+    @property
+    def _threads(self) -> list[_LaneThread]:
+        return [*self._lanes.values(), self._keeper]
+
     def _rest(self, key: str, lane: _LaneThread, pause_s: float) -> None:
         """Within a gap between two messages, or between two tries, only the end wakes: new work has to wait as well."""
         if self._dispatcher.stuck(key):
@@ -100,13 +123,21 @@ class Worker:
 
     def _pass(self, key: str) -> float | None:
         """Send until nothing is due; return seconds until more may be, None when nothing waits."""
-        if self._recorder is not None:
-            self._recorder.settle()
+        self._settle()
         while not self._stopping.is_set():
-            if self._dispatcher.run_once(key) in (Outcome.IDLE, Outcome.HELD, Outcome.RETRY):
+            done = self._dispatcher.run_once(key)
+            self._call_keeper()
+            if done in (Outcome.IDLE, Outcome.HELD, Outcome.RETRY):
                 break
-        self._keep()
         return self._dispatcher.wait_s(key)
+
+    def _settle(self, patience_s: float = 0.0) -> None:
+        if self._recorder is not None:
+            self._recorder.settle(patience_s)
+
+    def _call_keeper(self) -> None:
+        if self._dispatcher.outbox.store.room.is_wide:
+            self._keeper.woken.set()
 
     def _keep(self) -> None:
         self._dispatcher.outbox.store.tidy()
@@ -117,11 +148,11 @@ class Worker:
 
 
 class _LaneThread:
-    def __init__(self, worker: Worker, key: str) -> None:
+    def __init__(self, live: Callable[[str, _LaneThread], None], key: str) -> None:
         self.woken = threading.Event()
         self.idle = threading.Event()
         name = f"notifybot-{key.partition(':')[0]}"
-        self._thread = threading.Thread(target=worker.work, args=(key, self), name=name, daemon=True)
+        self._thread = threading.Thread(target=live, args=(key, self), name=name, daemon=True)
         self._started = False
 
     def start(self) -> None:

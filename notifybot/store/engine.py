@@ -3,6 +3,8 @@
 One connection per process, opened after any fork and guarded by a lock: two connections that write and checkpoint
 at the same moment can corrupt a WAL file in SQLite before 3.51.3 (https://sqlite.org/wal.html#walresetbug).
 For the same reason automatic checkpoints are off, and ours are taken under a lock that all processes share.
+
+The file and its WAL are bounded: together they stay below 64 MiB, but for a few records that are urgent.
 """
 
 from __future__ import annotations
@@ -24,13 +26,14 @@ from sqlalchemy.pool import StaticPool
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import StoreError
+from notifybot.store.fair import FairLock
 from notifybot.store.files import APPLICATION_ID, make_private, set_aside_if_damaged
 from notifybot.store.migrate import upgrade
+from notifybot.store.room import Room
 from notifybot.store.schema import memories
 
 PAGE_BYTES = 4096
-CAP_BYTES = 64 * 1024 * 1024
-_WAL_LIMIT_BYTES = 4 * 1024 * 1024
+CAP_BYTES = 48 * 1024 * 1024  # of the file; `room.WAL_BYTES` and a long transaction's worth are the WAL's
 
 
 class Store:
@@ -42,10 +45,12 @@ class Store:
         self.set_aside: Path | None = None
         self._engine = engine
         self._connection = engine.connect()  # kept: taking one from the pool each time costs as much as an insert
-        self._lock = threading.RLock()
+        self._lock = FairLock()
         self._patience_s = patience_s
+        self._patient = threading.local()
         self._pid = os.getpid()
         self._closed = False
+        self.room = Room(_wal_of(path))
 
     @classmethod
     def open(cls, path: Path, *, clock: Clock = SYSTEM, patience_s: float = 0.04, cap_bytes: int = CAP_BYTES) -> Store:
@@ -59,9 +64,9 @@ class Store:
             make_private(path)
             aside = set_aside_if_damaged(path, clock.now())
             engine = _engine(path, patience_s, cap_bytes)
-            store = cls(engine, path, clock=clock, patience_s=patience_s)
             with _exclusive(path.with_suffix(".lock")), engine.connect() as connection:
                 upgrade(connection)
+            store = cls(engine, path, clock=clock, patience_s=patience_s)
         except (OSError, DBAPIError) as error:
             raise StoreError(
                 f"no database can be opened at {path}: {_reason(error)}; set NOTIFYBOT_STATE_DIR to a local folder"
@@ -93,20 +98,48 @@ class Store:
                 raise
 
     @contextmanager
+    def patient(self, patience_s: float) -> Iterator[None]:
+        """Within the block, this thread waits so long for others, be it their threads or processes."""
+        before = self._wait_s
+        self._patient.wait_s = patience_s
+        try:
+            yield
+        finally:
+            self._patient.wait_s = before
+
+    @property
+    def _wait_s(self) -> float:
+        wait_s: float = getattr(self._patient, "wait_s", self._patience_s)
+        return wait_s
+
+    @contextmanager
     def _mine(self) -> Iterator[None]:
         """Keep other threads out, and turn the database's errors into ours."""
         if os.getpid() != self._pid:
             raise StoreError("a forked child may not use its parent's database connection")
-        if not self._lock.acquire(timeout=self._patience_s):
+        if not self._lock.acquire(timeout=self._wait_s):
             raise StoreError("the database is busy with another thread")
         try:
             if self._closed:
                 raise StoreError("the database is closed")
-            yield
+            with self._waiting_for_processes():
+                yield
         except (DBAPIError, sqlite3.Error) as error:
             raise StoreError(f"the database did not take a record: {_reason(error)}") from error
         finally:
             self._lock.release()
+
+    @contextmanager
+    def _waiting_for_processes(self) -> Iterator[None]:
+        if self._wait_s == self._patience_s:  # as the connection was opened
+            yield
+            return
+        driver: Any = self._connection.connection.driver_connection
+        driver.execute(f"PRAGMA busy_timeout={round(self._wait_s * 1000)}")
+        try:
+            yield
+        finally:
+            driver.execute(f"PRAGMA busy_timeout={round(self._patience_s * 1000)}")
 
     def memory(self, owner: str) -> StoreMemory:
         """The small durable values of one notifier or tracker."""
@@ -114,8 +147,7 @@ class Store:
 
     def tidy(self) -> None:
         """Move the WAL into the database file when it has grown. Skipped when another process is doing so."""
-        wal = self.path.with_name(self.path.name + "-wal")
-        if os.getpid() != self._pid or not wal.exists() or wal.stat().st_size < _WAL_LIMIT_BYTES:
+        if os.getpid() != self._pid or self._closed or not self.room.is_wide:
             return
         if not self._lock.acquire(timeout=self._patience_s):
             return
@@ -123,8 +155,9 @@ class Store:
             with _exclusive(self.path.with_suffix(".lock"), wait=False), self._engine.connect() as connection:
                 connection.exec_driver_sql("ROLLBACK")
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                self.room.renew()
                 connection.exec_driver_sql("BEGIN")
-        except (BlockingIOError, DBAPIError):
+        except (OSError, DBAPIError):  # another process is at it, or the disk is full: what is in the WAL stays there
             return
         finally:
             self._lock.release()
@@ -137,6 +170,7 @@ class Store:
             self._closed = True
             self._connection.close()
             self._engine.dispose()
+            self.room.close()
 
     def __enter__(self) -> Store:
         return self
@@ -171,6 +205,10 @@ class StoreMemory:
                     set_={"value": statement.excluded.value, "updated_at": statement.excluded.updated_at},
                 )
             )
+
+
+def _wal_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
 
 
 def _engine(path: Path, patience_s: float, cap_bytes: int) -> Engine:

@@ -15,6 +15,8 @@ log = logging.getLogger("notifybot")
 
 APPLICATION_ID = 0x6E746679  # "ntfy" in ASCII: tells our files from other programs' in SQLite's header
 _CHECK_UP_TO_BYTES = 16 * 1024 * 1024
+_DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
+_PRIMARY = 0xFF  # the other bits say more exactly what happened
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)  # folders that cannot be synced, or not by us
 
 # File systems on which SQLite's shared memory fails or its locks lie. Colab's Drive is "fuse.drive".
@@ -127,8 +129,8 @@ def _damage(path: Path) -> str | None:
             if path.stat().st_size <= _CHECK_UP_TO_BYTES:
                 (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                 return None if verdict == "ok" else "damaged"
-    except sqlite3.OperationalError as error:
-        return None if "locked" in str(error) or "busy" in str(error) else "unreadable"
-    except sqlite3.DatabaseError:
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & _PRIMARY not in _DAMAGED:
+            return None  # busy, or a full or failing disk: no word about the file
         return "not a database, or damaged"
     return None

@@ -21,6 +21,7 @@ from notifybot.policy import Priority
 from notifybot.store import liveness
 from notifybot.store.claims import CHECKPOINT, EPOCH, count_pruned, counting, dropped
 from notifybot.store.engine import Store
+from notifybot.store.room import FullError
 from notifybot.store.schema import deliveries, events, runs
 
 KEEP_FOR = timedelta(days=7)
@@ -34,10 +35,6 @@ _RESUME_FROM = 100  # latest epochs of a run, from which a resumed process learn
 _ENDED = [status.value for status in Status if status.ended]
 _NEWS = (EPOCH, CHECKPOINT)
 _UNTOLD = counting("dropped_untold")
-
-
-class FullError(StoreError):
-    """The database has no room for more records. React: make room, or keep the record in memory."""
 
 
 def keep_reserve(connection: Connection) -> None:
