@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from notifybot.config import Config
-from notifybot.errors import StoreError
-from notifybot.model import Checkpoint, Host, Language, Metric, Progress, RunRef, Tier
+from notifybot.model import Host, Language, Progress, RunRef
 from notifybot.notifiers.slack.bot import SlackBot
-from notifybot.notifiers.slack.deadman import Goal, Margins, State, after, decide, end
+from notifybot.notifiers.slack.deadman import Goal, State, decide, end
+from notifybot.notifiers.slack.deadman_after import after
+from notifybot.notifiers.slack.deadman_build import dead_man, wants_dead_man
 from notifybot.notifiers.slack.deadman_calls import Alarm, Delete, Done, Failed, List, Listed, Schedule, Scheduled
 from notifybot.notifiers.slack.deadman_slack import SlackAlarms, SlackClock
-from notifybot.notifiers.slack.deadman_thread import DeadMan, Look, dead_man, patience_s, wants_dead_man
+from notifybot.notifiers.slack.deadman_thread import DeadMan, Look, patience_s
 from notifybot.notifiers.slack.deadman_words import Speech, mark_of
 from notifybot.notifiers.slack.thread import RunThread
 from notifybot.rendering import Renderer
@@ -27,77 +28,13 @@ from notifybot.sandbox.faults import Fault
 from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
 from notifybot.testing import DictMemory, FakeClock
 from notifybot.training.guard import Guard
-
-RUN = RunRef("run-7f3a", "resnet", "lab", "s1")
-MARGINS = Margins()
-SCHEDULE, DELETE, LIST = "chat.scheduleMessage", "chat.deleteScheduledMessage", "chat.scheduledMessages.list"
+from tests.deadman_rig import DELETE, LIST, MARGINS, RUN, SCHEDULE, Rig
 
 
 @pytest.fixture
 def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
     with Sandbox(clock=clock) as sandbox:
         yield sandbox
-
-
-class Rig:
-    """A run with its root message and its switch. The loop moves with every look, unless `hangs`."""
-
-    def __init__(
-        self, sandbox: Sandbox, clock: FakeClock, *, run: RunRef = RUN, language: Language = Language.EN,
-        place: RunThread | None = None, local: FakeClock | None = None,
-    ) -> None:  # fmt: skip
-        self.sandbox, self.clock, self.run, self.local = sandbox, clock, run, local or clock
-        self.hangs = False
-        self.store_locked = False
-        self.moves = 0
-        metrics = {"val_loss": Metric(0.2345)}
-        checkpoint = Checkpoint("drive/epoch-041.pt", epoch=41, tier=Tier.REMOTE)
-        self.progress = Progress(epoch=42, done=42, total=100, metrics=metrics, epoch_s=30.0, checkpoint=checkpoint)
-        api = SlackAlarms(BOT_TOKEN, f"{sandbox.url}/api/", timeout_s=5, clock=self.local)
-        self.place = self._root(api) if place is None else place
-        speech = Speech(run, Host("colab"), Renderer(language))
-        self.switch = DeadMan(api, speech, self.look, self.thread, clock=self.local)
-
-    def _root(self, api: SlackAlarms) -> RunThread:
-        channel_id, ts = api.post(CHANNEL, text="root")
-        return RunThread(channel_id, ts, "started")
-
-    def look(self) -> tuple[Progress, int]:
-        self.moves += not self.hangs
-        return (self.progress, self.moves)
-
-    def thread(self) -> RunThread:
-        if self.store_locked:
-            raise StoreError("locked")
-        return self.place
-
-    def run_for(self, seconds: float, step_s: float = 10.0) -> None:
-        """Live on, doing what is due."""
-        self.settle()
-        for _ in range(int(seconds / step_s)):
-            self.clock.advance(step_s)
-            self.settle()
-
-    def settle(self) -> None:
-        """Do all that is due now."""
-        while self.switch.step():
-            pass
-
-    @property
-    def pending(self) -> list[int]:
-        """Seconds from now until each alarm."""
-        return [each.post_at - int(self.now_s) for each in self.sandbox.slack.schedule.pending]
-
-    @property
-    def now_s(self) -> float:
-        return self.clock.now().timestamp()
-
-    @property
-    def replies(self) -> list[str]:
-        return [each.text.splitlines()[0] for each in self.sandbox.slack.thread(self.place.root_ts)]
-
-    def calls(self, *methods: str) -> list[str]:
-        return [method for method, _ in self.sandbox.slack.calls if method in (methods or (LIST, SCHEDULE, DELETE))]
 
 
 @pytest.fixture
@@ -109,15 +46,16 @@ def rig(sandbox: Sandbox, clock: FakeClock) -> Rig:
 
 
 def test_the_first_alarm_waits_for_the_root_message(sandbox: Sandbox, clock: FakeClock) -> None:
-    """Before it there is no channel id, and no thread to post in."""
-    rig = Rig(sandbox, clock, place=RunThread())
+    """A thread is a better place than the channel, so it is waited for, a few seconds."""
+    rig = Rig(sandbox, clock, place=RunThread(), channel=CHANNEL)
     rig.settle()
     assert rig.calls() == []
 
-    rig.place = rig._root(SlackAlarms(BOT_TOKEN, f"{sandbox.url}/api/"))
+    rig.place = rig.root()
     rig.settle()
 
-    assert rig.pending == [900]
+    assert rig.calls(SCHEDULE) == [SCHEDULE]
+    assert [each.payload["thread_ts"] for each in sandbox.slack.schedule.pending] == [rig.place.root_ts]
 
 
 def test_a_beat_makes_the_new_alarm_before_it_breaks_the_old_one(rig: Rig) -> None:
@@ -350,8 +288,8 @@ def test_a_promise_vouches_for_a_loop_that_stands_still(rig: Rig) -> None:
 def test_patience_grows_with_the_epochs() -> None:
     """An hour before the first epoch is done, then five epochs, at least ten minutes."""
     assert patience_s(Progress()) == 3600
-    assert patience_s(Progress(epoch_s=10.0)) == 600
-    assert patience_s(Progress(epoch_s=1800.0)) == 9000
+    assert patience_s(Progress(done=1, epoch_s=10.0)) == 600
+    assert patience_s(Progress(done=1, epoch_s=1800.0)) == 9000
 
 
 def test_a_full_window_moves_the_alarm_to_the_next(rig: Rig) -> None:

@@ -1,5 +1,7 @@
 """The dead man's switch in a hostile world: kills, lost answers, late beats, rate limits, suspends, clocks that jump.
 
+Runs have a root message from the start, get one later, or never do; and their end is told, late, or not at all.
+
 The world is the sandbox's Slack with a movable clock. Its calls skip HTTP, not the rules: each goes through the
 pretended service and comes back through our own reading of answers.
 """
@@ -76,13 +78,21 @@ class World:
     landing: list[tuple[float, Request]] = field(default_factory=list)
     slack: SlackService = field(init=False)
     rng: Random = field(init=False)
-    root: RunThread = field(init=False)
+    rooted_at_s: float = field(init=False)
+    _root: RunThread = field(default_factory=RunThread)
 
     def __post_init__(self) -> None:
         self.slack, self.rng = SlackService(self.clock), Random(self.seed)
         self.slack.schedule.numeric_ids = self.rng.random() < 0.5
-        posted = self.ask("chat.postMessage", {"channel": CHANNEL, "text": "root"})
-        self.root = RunThread(CHANNEL, str(posted["ts"]), "started")
+        later_s = self.rng.choice((0.0, 0.0, self.rng.uniform(0, 6000), float("inf")))
+        self.rooted_at_s = self.now_s + later_s
+
+    def place(self) -> RunThread:
+        """What the bot remembers of the run's place."""
+        if not self._root.has_root and self.now_s >= self.rooted_at_s:
+            posted = self.ask("chat.postMessage", {"channel": CHANNEL, "text": "root"})
+            self._root = RunThread(CHANNEL, str(posted["ts"]), "started")
+        return self._root
 
     @property
     def now_s(self) -> float:
@@ -166,8 +176,8 @@ class Life:
         self.armed_s = float("inf")
         language = world.rng.choice(list(Language))
         self.switch = DeadMan(
-            Line(world, self.local), Speech(RUN, Host("colab"), RENDERERS[language]), self.look, lambda: world.root,
-            clock=self.local,
+            Line(world, self.local), Speech(RUN, Host("colab"), RENDERERS[language]), self.look, world.place,
+            channel=world.rng.choice(("training", "#training", CHANNEL)), clock=self.local,
         )  # fmt: skip
 
     def look(self) -> tuple[Progress, int]:
@@ -221,9 +231,10 @@ def within_margins(seed: int) -> World:
                 _disturb(world, life)
         died_s = world.now_s
         assert not world.alarms(life.began_s, died_s), f"seed {seed}: an alarm about a living run"
-        if rng.random() < 0.4:
-            _finish(world, life, seed)
-            return world
+        if rng.random() < 0.5:
+            if _finish(world, life, seed):
+                return world
+            continue
         _stay_dead(world, life, died_s, seed)
     return world
 
@@ -242,14 +253,58 @@ def _disturb(world: World, life: Life) -> None:
             life.local.skew_s += world.rng.choice((-3600.0, -100.0, 100.0, 3600.0, 10_000_000.0))
 
 
-def _finish(world: World, life: Life, seed: int) -> None:
-    life.switch.cancel()
-    ended_s = world.now_s
-    for _ in range(60):
-        life.tick(2)
-    assert life.switch.state.clear, f"seed {seed}: {life.switch.state}"
+class Lane:
+    """Tells the end of the run in Slack. Its calls fail until `well_s`; what is told is marked, unless nobody heard."""
+
+    def __init__(self, world: World, well_s: float) -> None:
+        self.told_s = float("inf")
+        self.arrived = False
+        self._world = world
+        self._well_s = well_s
+        self._next_s = world.now_s
+
+    @property
+    def told(self) -> bool:
+        return self.told_s <= self._world.now_s
+
+    def step(self) -> None:
+        """Try, unless it is told, or was tried a moment ago. A fault lets the message by, or not."""
+        world = self._world
+        if self.told or world.now_s < self._next_s:
+            return
+        self._next_s = world.now_s + world.rng.uniform(1, 40)
+        well = world.now_s >= self._well_s
+        if well or world.rng.random() < 0.2:
+            world.ask("chat.postMessage", {"channel": CHANNEL, "text": "the run has ended"})
+            self.arrived = True
+        if well:
+            self.told_s = world.now_s
+
+
+def _finish(world: World, life: Life, seed: int) -> bool:
+    """The run ends, and its process a moment or some minutes later. True when nothing more comes of it."""
+    rng, ended_s, armed = world.rng, world.now_s, life.armed
+    lane = Lane(world, ended_s + rng.choice((0.0, 0.0, rng.uniform(0, 3), rng.uniform(0, 590), float("inf"))))
+    life.switch.ended(lambda: lane.told)
+    world.weather = Weather()
+    gone_s = ended_s + rng.choice((2.0, rng.uniform(2, 1200)))
+    while world.now_s < gone_s and not life.switch.state.clear:
+        lane.step()
+        life.tick(rng.choice((0.05, 0.5)), 1)
+        if world.now_s > ended_s + 5:
+            world.weather = storm(world, 30) if rng.random() < 0.002 else world.weather
+    if lane.told:  # the margin that is documented: Slack answers while the process is there
+        for _ in range(60):
+            life.tick(2)
+        assert life.switch.state.clear, f"seed {seed}: {life.switch.state}"
+    elif world.now_s < ended_s + 500 and rng.random() < 0.5:
+        world.pass_time(rng.uniform(1, 20))  # the next session adopts what is left
+        world.weather = Weather()
+        return False
     world.pass_time(3600)
-    assert not world.alarms(ended_s), f"seed {seed}: an alarm about a run that has ended"
+    assert not world.alarms(lane.told_s), f"seed {seed}: an alarm about a run whose end people know"
+    assert lane.arrived or not armed or world.alarms(ended_s), f"seed {seed}: a silent end"
+    return True
 
 
 def _stay_dead(world: World, life: Life, died_s: float, seed: int) -> None:
@@ -266,7 +321,9 @@ def _stay_dead(world: World, life: Life, died_s: float, seed: int) -> None:
     if armed:
         first_s = float(alarms[0].ts) - died_s
         assert first_s <= TOLD_BY_S, f"seed {seed}: told after {first_s} s"
-        assert all(each.broadcast and each.thread_ts == world.root.root_ts for each in alarms)
+        in_thread = world.rooted_at_s < died_s - MARGINS.beat_s - MARGINS.late_s
+        assert all(bool(each.thread_ts) is each.broadcast for each in alarms)
+        assert all(each.broadcast for each in alarms) or not in_thread
 
 
 def beyond_margins(seed: int) -> None:

@@ -20,12 +20,12 @@ from notifybot.testing import FakeClock
             Language.EN,
             (
                 "posted by Slack itself",
-                "digits lost after epoch 6/12",
-                "continues by itself from epoch 6",
-                "13 minutes",
+                "digits lost after epoch 5/12",
+                "continues by itself from epoch 5",
+                "10 minutes",
             ),
         ),
-        (Language.KO, ("Slack이 스스로 보냄", "digits 연결 끊김 · 에포크 6/12", "에포크 6에 이어서", "13분 뒤")),
+        (Language.KO, ("Slack이 스스로 보냄", "digits 연결 끊김 · 에포크 5/12", "에포크 5에 이어서", "10분 뒤")),
     ],
 )
 def test_the_demo_shows_the_death_that_slack_tells(language: Language, told: tuple[str, ...]) -> None:

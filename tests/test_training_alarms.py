@@ -55,7 +55,7 @@ def config(tmp_path: Path) -> Config:
 @pytest.fixture
 def run(config: Config) -> Iterator[Run]:
     made = Run(run_id="run-1", config=config, notifiers=[], clock=StandingClock())
-    made.start()
+    made.start(range(9))
     yield made
     made.end(Ending(Status.FINISHED))
     shared.close()

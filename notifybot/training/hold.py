@@ -31,6 +31,7 @@ class Hold:
         with self._run.guard("a signal"):
             if self._put_off(number):
                 return True
-        self._run.end(Ending(Status.INTERRUPTED, signal.Signals(number).name))
-        self._run.flush(EXIT_S / 2)
+        ends_at_s = self._run.now_s() + EXIT_S
+        self._run.end(Ending(Status.INTERRUPTED, signal.Signals(number).name))  # takes half of it at most
+        self._run.flush(max(ends_at_s - self._run.now_s(), 0.0))
         return False

@@ -13,7 +13,7 @@ from notifybot.checkpoints.mirror import restore
 from notifybot.clock import Clock
 from notifybot.config import Config
 from notifybot.errors import StoreError
-from notifybot.events import Event
+from notifybot.events import Event, RunEnded
 from notifybot.model import Host, Param, Progress, RunRef, Status
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.console import ConsoleNotifier
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("notifybot")
 
+_PAST_S = 5.0  # for others to let go of the database, when a run begins
 _CLOSE_S = EXIT_S / 2  # the other half is for what is unsent
 
 
@@ -56,6 +57,7 @@ class Session:
     heartbeat: Heartbeat | None = None
     dead_man: DeadMan | None = None
     folder: Path | None = None  # the run's own, with the trackers' files
+    ending: RunEnded | None = None
 
     @classmethod
     def open(cls, config: Config, notifiers: Sequence[Notifier] | None, *, guard: Guard, clock: Clock) -> Session:
@@ -68,8 +70,9 @@ class Session:
     def past(self, run_id: str) -> Past:
         """What earlier sessions of a run left. Nothing where the store cannot be asked."""
         try:
-            row = runs.get(self.shared.store, run_id)
-            events = runs.events_of(self.shared.store, run_id) if row else []
+            with self.shared.store.patient(_PAST_S):  # no epoch waits yet
+                row = runs.get(self.shared.store, run_id)
+                events = runs.events_of(self.shared.store, run_id) if row else []
         except StoreError as error:
             self.guard.count("reading the run's past", error)
             return Past()
@@ -142,7 +145,7 @@ class Session:
         config = self.shared.config
         if all(each.name != "slack" for each in self.shared.delivery.notifiers):
             return
-        from notifybot.notifiers.slack.deadman_thread import dead_man  # Slack's client, only where it is configured
+        from notifybot.notifiers.slack.deadman_build import dead_man  # Slack's client, only where it is configured
 
         self.dead_man = dead_man(
             config, run, host, look=look,
@@ -159,6 +162,8 @@ class Session:
 
     def emit(self, event: Event) -> None:
         """Make an event durable, then hand it to whoever wants it. The network is another thread's business."""
+        if isinstance(event, RunEnded):
+            self.ending = event
         with self.guard("recording an event"):
             self.shared.delivery.recorder.record(event)
         with self.guard("waking the delivery"):
@@ -181,10 +186,22 @@ class Session:
             self.heartbeat.stop()
         if self.dead_man is not None:
             with self.guard("the dead man's switch"):
-                self.dead_man.cancel()  # on its own thread, at once; what is left of the exit's time is for its answer
-                ENDINGS.flush_with(self.dead_man.flush)
+                self._stand_down(self.dead_man)
         if self.trackers is not None:
             with self.guard("closing the trackers"):
                 if not self.trackers.close(status, _CLOSE_S):  # they go on by themselves, and get the rest at exit
                     ENDINGS.flush_with(partial(self.trackers.close, status))
         return self.clock.monotonic() - began_s
+
+    def _stand_down(self, dead_man: DeadMan) -> None:
+        """Take the alarm back when people know of the end: on its own thread, with what is left of the exit's time.
+
+        An end that nobody could be told, or that is not even on disk, leaves it for Slack to post; the run's next
+        session clears it.
+        """
+        from notifybot.notifiers.slack.deadman_build import is_told, teller
+
+        ending, store = self.ending, self.shared.store
+        by = teller(self.shared.config, self.shared.delivery.notifiers)
+        dead_man.ended(lambda: ending is not None and is_told(ending, by, store))
+        ENDINGS.flush_with(dead_man.flush)

@@ -7,11 +7,13 @@ Slack's own, in Unix seconds.
 What holds, with the default `Margins`:
 
 * A run that dies is told 10 to 15 minutes later, or up to 15 more where its channel has no room (30 alarms in five
-  minutes). Nobody is told of a run that dies before its first alarm stands: there is a root message only then.
+  minutes); in quiet hours, where people want to hear of no loss then, at their end. Nobody is told of a run that dies
+  before its first alarm stands, some seconds after its start.
 * A run that reaches Slack within 4 minutes after a beat was due is never told dead. When it cannot for longer, the
   alarm is deleted too late for Slack to heed it, or not at all; it is posted, and taken back in the same thread.
 * A loop that stands still is vouched for as long as the watchdog would wait; then it is told as a death is.
-* A run that ends takes its alarm back at once. It stays only where Slack does not answer before the process is gone.
+* A run that has ended takes its alarm back once people know how. It stays where they do not: the message about the
+  end did not get through before the process was gone, or Slack did not answer in time.
 
 Facts: https://docs.slack.dev/reference/methods/chat.deleteScheduledMessage refuses within 60 s of the time, and until
 5 minutes before it answers `ok` to no effect (https://github.com/slackapi/bolt-js/issues/1857). Hence `cancel_s`.
@@ -22,54 +24,45 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 
-from notifybot.notifiers.slack.deadman_calls import (
-    Action,
-    Alarm,
-    Call,
-    Delete,
-    Denied,
-    Done,
-    Failed,
-    List,
-    Listed,
-    Outcome,
-    Over,
-    Say,
-    Schedule,
-    Scheduled,
-    Void,
-    Wait,
-)
+from notifybot.notifiers.slack.deadman_calls import Action, Alarm, Call, Delete, List, Over, Say, Schedule, Void, Wait
+from notifybot.quiet import NEVER, QuietHours
 
 WINDOW_S = 300  # Slack takes 30 alarms of a channel in each
-_WINDOWS_MOST = 3
-_REFUSALS_MOST = 5
-_BRAKE_S, _BRAKE_MOST_S = 1.0, 60.0
-_LANDED_S = 30.0  # a call whose answer is lost has happened by then, or never does
-_OFF_S = 60.0  # a new alarm may be so far off its time before it is replaced
-_REMEMBERED = 32
-_MOMENTS = {"time_in_past", "time_too_far", "invalid_time"}
-_NO_ROOM = "restricted_too_many"
-NO_SUCH = "invalid_scheduled_message_id"
+WINDOWS_MOST = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Margins:
     """Seconds: from beat to beat, from a beat to its alarm, the least to an alarm that can be taken back for sure,
-    the least at which Slack takes a delete at all, and after an alarm's time until it has certainly been posted."""
+    the least at which Slack takes a delete at all, and after an alarm's time until it has certainly been posted.
+
+    An alarm that would come in the `quiet` hours comes at their end, and is moved but every `quiet_beat_s` until then:
+    it keeps its time, and all that was ever scheduled for it may count among the 30.
+    """
 
     beat_s: float = 300.0
     ahead_s: float = 900.0
     cancel_s: float = 360.0
     refused_s: float = 60.0
     settle_s: float = 60.0
+    quiet: QuietHours = NEVER
+    quiet_beat_s: float = 3600.0
 
     @property
     def late_s(self) -> float:
         """How late a beat may be without harm."""
         return self.ahead_s - self.beat_s - self.cancel_s
+
+    def post_at(self, now_s: float, windows: int = 0) -> int:
+        """When an alarm scheduled now is to be posted; so many `windows` later, the earlier ones being full."""
+        return self._awake(self._awake(math.ceil(now_s + self.ahead_s)) + WINDOW_S * windows)
+
+    def _awake(self, post_at: int) -> int:
+        moment = datetime.fromtimestamp(post_at, UTC)
+        return math.ceil(self.quiet.over_at(moment).timestamp()) if self.quiet.covers(moment) else post_at
 
 
 class Goal(StrEnum):
@@ -94,7 +87,8 @@ class State:
     """What is known. `alarms` may still be posted; `newest` is the one that guards, the others are to go.
 
     `looked`: the list was read for the beat that is due. `asked`: the times of alarms that may have been scheduled
-    although the answer was lost. `full`: how many windows had no room. `denied`: why Slack will have none of it.
+    although the answer was lost. `full`: how many windows had no room. `early`: the next alarm is not to wait for its
+    beat. `denied`: why Slack will have none of it.
     """
 
     alarms: tuple[Alarm, ...] = ()
@@ -103,6 +97,7 @@ class State:
     looked: bool = False
     asked: tuple[int, ...] = ()
     full: int = 0
+    early: bool = False
     gone: tuple[str, ...] = ()
     voids: tuple[Void, ...] = ()
     goal: Goal = Goal.GUARD
@@ -113,6 +108,11 @@ class State:
         """True when a call of that kind need not wait."""
         brake = self.brakes.get(call, Brake())
         return not brake.from_s <= now_s < brake.until_s  # before it: the clock was set back since
+
+    @property
+    def guard(self) -> Alarm | None:
+        """The alarm that guards."""
+        return next((each for each in self.alarms if each.id == self.newest), None)
 
     @property
     def clear(self) -> bool:
@@ -126,17 +126,33 @@ def decide(state: State, now_s: float, margins: Margins, *, vouched: bool, sure:
         return _decide_end(state, now_s, margins)
     if not sure:  # any answer tells the time
         return List() if state.free(Call.LIST, now_s) else Wait()
-    if vouched and now_s >= state.beat_at_s + margins.beat_s:
+    early = state.early and len(state.alarms) == 1  # first things first
+    if vouched and (early or is_due(state, now_s, margins)):
         if not state.looked and state.free(Call.LIST, now_s):
             return List()
         if state.free(Call.SCHEDULE, now_s):
-            return Schedule(math.ceil(now_s + margins.ahead_s) + WINDOW_S * state.full)
+            return Schedule(margins.post_at(now_s, state.full))
     if state.asked and state.free(Call.LIST, now_s):
         return List()
     spare = next((each for each in state.alarms if state.newest and each.id != state.newest), None)
     if spare is not None and state.free(Call.DELETE, now_s):
         return Delete(spare)
     return (_correction(state, now_s, margins) if vouched else None) or Wait()
+
+
+def is_due(state: State, now_s: float, margins: Margins) -> bool:
+    """True when the alarm is to be moved."""
+    guard = state.guard
+    if guard is None or guard.post_at - state.beat_at_s <= margins.ahead_s + WINDOW_S * (WINDOWS_MOST + 1):
+        return now_s >= state.beat_at_s + margins.beat_s
+    # it waits for the end of quiet hours
+    soon = guard.post_at - now_s <= margins.ahead_s - margins.beat_s
+    return soon or now_s >= state.beat_at_s + margins.quiet_beat_s
+
+
+def hasten(state: State) -> State:
+    """What the alarm says is out of date: the next one is not to wait for its beat."""
+    return replace(state, early=True) if state.guard is not None else state
 
 
 def _decide_end(state: State, now_s: float, margins: Margins) -> Action:
@@ -182,112 +198,3 @@ def end(state: State, now_s: float, margins: Margins, goal: Goal = Goal.CLEAR) -
         return state
     coming = tuple(Void(each.post_at, sure=False) for each in state.voids if each.post_at + margins.settle_s > now_s)
     return replace(state, goal=goal, looked=False, voids=coming if goal is Goal.CLEAR else (), brakes={})
-
-
-def after(state: State, action: Action, outcome: Outcome, now_s: float, margins: Margins) -> State:
-    """What is known once a call came to its outcome, at `now_s`."""
-    match action:
-        case List():
-            return _after_list(state, outcome, now_s, margins)
-        case Schedule(post_at):
-            return _after_schedule(state, post_at, outcome, now_s, margins)
-        case Delete(alarm):
-            return _after_delete(state, alarm, outcome, now_s, margins)
-        case Say(voids):
-            return _after_say(state, voids, outcome, now_s)
-    return state
-
-
-def _after_list(state: State, outcome: Outcome, now_s: float, margins: Margins) -> State:
-    if not isinstance(outcome, Listed):
-        return _braked(state, Call.LIST, outcome, now_s)
-    state = expire(_freed(state, Call.LIST), now_s)
-    found = [replace(each, own=each.post_at in state.asked) for each in outcome.alarms if not _known(state, each)]
-    asked = tuple(each for each in state.asked if each - margins.ahead_s + _LANDED_S > now_s)
-    state = replace(state, looked=True, alarms=_ordered((*state.alarms, *found)), asked=asked)
-    if asked:  # what is on its way may land after this look
-        brakes = {**state.brakes, Call.LIST: Brake(now_s, now_s + _LANDED_S)}
-        state = replace(state, brakes=brakes, looked=state.goal is Goal.GUARD)
-    return _adopted(state, [each for each in found if each.own], margins) if state.goal is Goal.GUARD else state
-
-
-def _known(state: State, listed: Alarm) -> bool:
-    """Slack may list as a number what it gave out as "Q" and the number; an own alarm is known by its time as well."""
-    ids = {each.id.removeprefix("Q") for each in state.alarms} | {each.removeprefix("Q") for each in state.gone}
-    return listed.id.removeprefix("Q") in ids or listed.post_at in {each.post_at for each in state.alarms if each.own}
-
-
-def _adopted(state: State, landed: list[Alarm], margins: Margins) -> State:
-    """An alarm whose scheduling was in doubt stands after all: it guards, unless a later one does."""
-    newest = max(landed, key=lambda each: each.post_at, default=None)
-    guard = next((each for each in state.alarms if each.id == state.newest), None)
-    if newest is None or (guard is not None and guard.post_at >= newest.post_at):
-        return state
-    beat_at_s = newest.post_at - margins.ahead_s - WINDOW_S * state.full
-    return replace(state, newest=newest.id, beat_at_s=beat_at_s, looked=False, full=0)
-
-
-def _after_schedule(state: State, post_at: int, outcome: Outcome, now_s: float, margins: Margins) -> State:
-    match outcome:
-        case Scheduled(alarm):
-            off_s = abs(alarm.post_at - (now_s + margins.ahead_s + WINDOW_S * state.full))
-            alarms = _ordered((*state.alarms, alarm))
-            state = replace(state, alarms=alarms, newest=alarm.id, looked=False, full=0)
-            if off_s > _OFF_S:  # our clock was wrong, or the process was suspended meanwhile: this one misses its time
-                return _braked(replace(state, beat_at_s=-math.inf), Call.SCHEDULE, Failed(), now_s)
-            return replace(_freed(state, Call.SCHEDULE), beat_at_s=now_s)
-        case Denied(code) if code == _NO_ROOM and state.full < _WINDOWS_MOST:
-            return replace(state, full=state.full + 1)
-        case Denied(code, setup):
-            hopeless = setup or state.brakes.get(Call.SCHEDULE, Brake()).failures >= _REFUSALS_MOST
-            if hopeless and code not in _MOMENTS and code != _NO_ROOM:
-                return replace(end(state, now_s, margins), denied=code)
-            return _braked(replace(state, full=0), Call.SCHEDULE, outcome, now_s)
-        case Failed(ambiguous=True):
-            asked = (*state.asked, post_at)[-_REMEMBERED:]
-            return _braked(replace(state, asked=asked, looked=False), Call.SCHEDULE, outcome, now_s)
-    return _braked(state, Call.SCHEDULE, outcome, now_s)
-
-
-def _after_delete(state: State, alarm: Alarm, outcome: Outcome, now_s: float, margins: Margins) -> State:
-    left_s = alarm.post_at - now_s
-    no_such = isinstance(outcome, Denied) and outcome.code == NO_SUCH
-    if not (isinstance(outcome, Done) or no_such):
-        if isinstance(outcome, Failed) and outcome.ambiguous:
-            tried = tuple(replace(each, tried=True) if each.id == alarm.id else each for each in state.alarms)
-            state = replace(state, alarms=tried)
-        return _braked(state, Call.DELETE, outcome, now_s)
-    others = tuple(each for each in state.alarms if each.id != alarm.id)
-    gone = (*state.gone, alarm.id)[-_REMEMBERED:]
-    state = replace(_freed(state, Call.DELETE), alarms=others, gone=gone)
-    if left_s >= margins.cancel_s:
-        return state
-    sure = no_such and not alarm.tried and left_s <= margins.refused_s
-    return replace(state, voids=(*state.voids, Void(alarm.post_at, sure=sure)))
-
-
-def _after_say(state: State, voids: tuple[Void, ...], outcome: Outcome, now_s: float) -> State:
-    again = isinstance(outcome, Failed) and not (outcome.ambiguous and voids[0].told)
-    if again:  # a repeat is better than a loss, once
-        unsure = isinstance(outcome, Failed) and outcome.ambiguous
-        kept = tuple(replace(each, told=each.told or unsure) if each in voids else each for each in state.voids)
-        return _braked(replace(state, voids=kept), Call.SAY, outcome, now_s)
-    left = tuple(each for each in state.voids if each not in voids)
-    return replace(_freed(state, Call.SAY), voids=left)
-
-
-def _braked(state: State, call: Call, outcome: Outcome, now_s: float) -> State:
-    """Put the next call of that kind off: 1, 2, 4 … 60 seconds, or as long as Slack says."""
-    failures = state.brakes.get(call, Brake()).failures + 1
-    wait_s = min(_BRAKE_S * 2.0 ** min(failures - 1, 10), _BRAKE_MOST_S)
-    if isinstance(outcome, Failed) and outcome.retry_after_s is not None:
-        wait_s = max(wait_s, outcome.retry_after_s)
-    return replace(state, brakes={**state.brakes, call: Brake(now_s, now_s + wait_s, failures)})
-
-
-def _freed(state: State, call: Call) -> State:
-    return replace(state, brakes={each: brake for each, brake in state.brakes.items() if each is not call})
-
-
-def _ordered(alarms: tuple[Alarm, ...]) -> tuple[Alarm, ...]:
-    return tuple(sorted(alarms, key=lambda each: each.post_at))

@@ -8,12 +8,16 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A scheduled message about the run. `own`: this session scheduled it. `tried`: a delete's answer was lost."""
+    """A scheduled message about the run. `own`: this session scheduled it. `tried`: a delete's answer was lost.
+
+    `channel_id` is where it waits; empty where nobody said, which is then the run's own channel.
+    """
 
     id: str
     post_at: int
     own: bool = True
     tried: bool = False
+    channel_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

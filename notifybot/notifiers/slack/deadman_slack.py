@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ _PAGES_MOST = 30
 _PAGE = 100
 _ODD_ANSWER_S = 60.0
 _AGREE_S = 5.0
+_ID = re.compile(r"[CDG][A-Z0-9]{2,}")  # of a channel, a direct message, a private group; everything else is a name
 
 
 class Alarms(Protocol):
@@ -70,11 +72,16 @@ class SlackClock:
 
 
 class SlackAlarms(WebApi):
-    """Alarms that wait at the real Slack, or at the sandbox."""
+    """Alarms that wait at the real Slack, or at the sandbox.
+
+    A place without a root may have a channel's name for its id: of these methods chat.scheduleMessage alone takes
+    names, and answers with the id (https://docs.slack.dev/reference/methods/chat.scheduleMessage).
+    """
 
     def __init__(self, token: str, url: str, *, timeout_s: int = TIMEOUT_S, clock: Clock = SYSTEM) -> None:
         super().__init__(token, url, timeout_s=timeout_s, clock=clock)
         self._slack_clock = SlackClock(clock)
+        self._ids: dict[str, str] = {}  # of channels, by the names that Slack was given
 
     def now_s(self) -> float:
         """The time at Slack, in Unix seconds."""
@@ -86,56 +93,65 @@ class SlackAlarms(WebApi):
         return self._slack_clock.sure
 
     def listed(self, place: RunThread, mark: str) -> Outcome:
-        """Read the alarms that carry `mark`."""
-        return _outcome(lambda: Listed(tuple(self._marked(place.channel_id, mark))))
+        """Read the alarms that carry `mark`: in the run's channel, or in all while the channel's id is not known."""
+        return _outcome(lambda: Listed(tuple(self._marked(self._id_of(place.channel_id), mark))))
 
     def schedule(self, place: RunThread, post_at: int, said: Said) -> Outcome:
-        """Have an alarm posted in the run's thread and in the channel.
+        """Have an alarm posted in the run's thread, if it has one, and in the channel.
 
         Never with `metadata`: Slack accepts it, and then does not post the message.
         """
 
         def scheduled() -> Outcome:
             answer = self._sent("chat.scheduleMessage", place, said, post_at=post_at)
-            return Scheduled(Alarm(str(answer["scheduled_message_id"]), int(answer.get("post_at") or post_at)))
+            where = self._ids[place.channel_id] = str(answer.get("channel") or place.channel_id)
+            id = str(answer["scheduled_message_id"])
+            return Scheduled(Alarm(id, int(answer.get("post_at") or post_at), channel_id=where))
 
         return _outcome(scheduled)
 
     def delete(self, place: RunThread, alarm: Alarm) -> Outcome:
         """Take an alarm back. Slack's own example lists as a number what is elsewhere "Q" and the number."""
-        outcome = self._delete(place, alarm.id)
+        where = alarm.channel_id or self._id_of(place.channel_id)
+        outcome = self._delete(where, alarm.id)
         if outcome == Denied("invalid_scheduled_message_id") and alarm.id.isdigit():
-            return self._delete(place, f"Q{alarm.id}")
+            return self._delete(where, f"Q{alarm.id}")
         return outcome
 
     def say(self, place: RunThread, said: Said) -> Outcome:
-        """Post in the run's thread and in the channel, now."""
+        """Post in the run's thread, if it has one, and in the channel, now."""
         return _outcome(lambda: self._sent("chat.postMessage", place, said))
 
-    def _delete(self, place: RunThread, id: str) -> Outcome:
-        where = {"channel": place.channel_id, "scheduled_message_id": id}
-        return _outcome(lambda: self.form("chat.deleteScheduledMessage", **where))
+    def _delete(self, channel_id: str, id: str) -> Outcome:
+        which = {"channel": channel_id, "scheduled_message_id": id}
+        return _outcome(lambda: self.form("chat.deleteScheduledMessage", **which))
+
+    def _id_of(self, channel: str) -> str:
+        """The channel's id; empty while Slack has not said it."""
+        return self._ids.get(channel) or (channel if _ID.fullmatch(channel) else "")
 
     def _heard(self, headers: Mapping[str, object]) -> None:
         self._slack_clock.heard(header(headers, "Date"))
 
     def _marked(self, channel_id: str, mark: str) -> list[Alarm]:
         found: list[Alarm] = []
-        cursor = ""
+        cursor, where = "", {"channel": channel_id} if channel_id else {}
         for _ in range(_PAGES_MOST):
-            answer = self.form("chat.scheduledMessages.list", channel=channel_id, limit=_PAGE, cursor=cursor)
+            answer = self.form("chat.scheduledMessages.list", limit=_PAGE, cursor=cursor, **where)
             for each in answer.get("scheduled_messages") or []:
                 if mark in str(each.get("text") or ""):
-                    found.append(Alarm(str(each["id"]), int(each["post_at"]), own=False))
+                    place = str(each.get("channel_id") or channel_id)
+                    found.append(Alarm(str(each["id"]), int(each["post_at"]), own=False, channel_id=place))
             cursor = str((answer.get("response_metadata") or {}).get("next_cursor") or "")
             if not cursor:
                 break
         return found
 
     def _sent(self, method: str, place: RunThread, said: Said, **more: Any) -> dict[str, Any]:
-        """Send as laid out, else in plain words; in the thread, else, when that is gone, in the channel."""
+        """Send as laid out, else in plain words; in the thread, else, where there is none any more, in the channel."""
         more |= {"channel": place.channel_id, "unfurl_links": False, "unfurl_media": False}
-        payload, thread = said.layout, {"thread_ts": place.root_ts, "reply_broadcast": True}
+        payload = said.layout
+        thread: dict[str, Any] = {"thread_ts": place.root_ts, "reply_broadcast": True} if place.has_root else {}
         while True:
             try:
                 return self.call(method, **payload.arguments(), **thread, **more)

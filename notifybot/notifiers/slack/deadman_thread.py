@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections import Counter
-from collections.abc import Callable, Hashable
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from statistics import median
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.config import Config, Switch
 from notifybot.errors import StoreError
-from notifybot.events import RunLost, kind_of
-from notifybot.model import Host, Progress, RunRef
-from notifybot.notifiers.base import Memory
-from notifybot.notifiers.slack import SlackBot, slack_notifiers
-from notifybot.notifiers.slack.deadman import NO_SUCH, Goal, Margins, State, after, decide, end, expire
+from notifybot.model import Progress
+from notifybot.notifiers.slack.deadman import Goal, Margins, State, decide, end, expire, hasten
+from notifybot.notifiers.slack.deadman_after import NO_SUCH, after
 from notifybot.notifiers.slack.deadman_calls import (
     Action,
     Delete,
@@ -28,17 +26,19 @@ from notifybot.notifiers.slack.deadman_calls import (
     Say,
     Schedule,
 )
-from notifybot.notifiers.slack.deadman_slack import Alarms, SlackAlarms
+from notifybot.notifiers.slack.deadman_slack import Alarms
 from notifybot.notifiers.slack.deadman_words import Speech, mark_of
 from notifybot.notifiers.slack.thread import RunThread
-from notifybot.rendering import Renderer
 
 log = logging.getLogger("notifybot")
 
 _STEP_EVERY_S = 1.0
 _LOOK_EVERY_S = 5.0  # as the heartbeat does
-_STILL_FLOOR_S, _STILL_FIRST_S, _STILL_EPOCHS = 600.0, 3600.0, 5.0  # as patient as the watchdog
-
+_STILL_FLOOR_S, _STILL_FIRST_S, _STILL_EPOCHS, _EPOCHS = 600.0, 3600.0, 5.0, 8  # as patient as the watchdog
+_ROOT_S = 3.0  # the first alarm waits so long for a thread to stand in
+_TELLING_S, _SOON_S = 5.0, 0.05  # for so long after the end nothing else is done, and often looked whether it is told
+_UNTOLD_S = 600.0  # an end that is not told by then is left to the alarm
+_NO_CHANNEL = "channel_not_found"
 
 # Asked for the run's progress, and for anything that is equal while its loop has not moved.
 Look = Callable[[], tuple[Progress, Hashable]]
@@ -50,18 +50,24 @@ def unguarded(kind: str) -> AbstractContextManager[object]:
     return nullcontext(kind)
 
 
-def patience_s(progress: Progress) -> float:
-    """Seconds for which a loop may stand still and is still vouched for."""
-    if progress.epoch_s is None:
+def patience_s(progress: Progress, epochs_s: Iterable[float] = ()) -> float:
+    """Seconds for which a loop may stand still and is still vouched for. `epochs_s`: how long its latest epochs took.
+
+    The watchdog's rule (`watchdog.rules.stall_limit_s`); a test holds the two together.
+    """
+    typical_s = max(progress.epoch_s or 0.0, median([*epochs_s] or [0.0]))
+    if progress.done == 0 or not typical_s:
         return _STILL_FIRST_S
-    return max(_STILL_FLOOR_S, _STILL_EPOCHS * progress.epoch_s)
+    return max(_STILL_FLOOR_S, _STILL_EPOCHS * typical_s)
 
 
 class DeadMan:
-    """Keeps an alarm at Slack ahead of a run, from the run's root message on. Raises nothing but what `guard` lets by.
+    """Keeps an alarm at Slack ahead of a run, from its start on. Raises nothing but what `guard` lets by.
 
-    `look` is asked for a sign of life every five seconds, on this object's own thread; `thread_of` for the run's place
-    in Slack. `counts` are the calls that went well, `failures` the others, by kind.
+    `look` is asked for a sign of life every five seconds at least, on this object's own thread; `thread_of` for the
+    run's place in Slack. While it has no root message there, alarms wait for the `channel` itself; without that, for a
+    root.
+    `counts` are the calls that went well, `failures` the others, by kind.
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class DeadMan:
         look: Look,
         thread_of: Callable[[], RunThread],
         *,
+        channel: str = "",
         margins: Margins | None = None,
         clock: Clock = SYSTEM,
         guard: Guarded = unguarded,
@@ -86,23 +93,26 @@ class DeadMan:
         self._clock = clock
         self._guard = guard
         self._mark = mark_of(speech.run)
-        self._place = RunThread()
+        self._place = RunThread(channel_id=channel)
         self._progress = Progress()
+        self._epochs_s: deque[float] = deque(maxlen=_EPOCHS)
+        self._said, self._said_at = Progress(), RunThread()
         self._moves: Hashable = None
-        self._moved_s = clock.monotonic()
-        self._promised_s = clock.monotonic()
-        self._look_at_s = clock.monotonic()
+        self._began_s = self._moved_s = self._promised_s = self._look_at_s = self._ended_s = clock.monotonic()
+        self._told: Callable[[], bool] | None = None
         self._goal = Goal.GUARD
         self._pid = os.getpid()
         self._wake, self._clear, self._over = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._live, name="notifybot-deadman", daemon=True)
 
     def start(self) -> None:
-        """Begin. The first alarm is scheduled as soon as the run has its root message."""
+        """Begin. The first alarm is scheduled as soon as the run has its root message, or seconds later without."""
         self._thread.start()
 
     def touch(self, progress: Progress, moves: Hashable) -> None:
         """Take note of a sign of life."""
+        if progress.done != self._progress.done and progress.epoch_s is not None:
+            self._epochs_s.append(progress.epoch_s)
         self._progress = progress
         if moves != self._moves:
             self._moves, self._moved_s = moves, self._clock.monotonic()
@@ -111,8 +121,18 @@ class DeadMan:
         """Vouch for a loop that stands still, for so long from now on."""
         self._promised_s = self._clock.monotonic() + seconds
 
+    def ended(self, told: Callable[[], bool]) -> None:
+        """The run has ended: take every alarm about it back once it is `told`, or need not be. Does not wait.
+
+        Until then the alarm stays, and is moved on for ten minutes at most: when the message about the end does not
+        get through, Slack at least says that the run is lost. `told` is asked on any thread, and may raise StoreError.
+        """
+        if os.getpid() == self._pid and self._goal is Goal.GUARD:
+            self._told, self._ended_s = told, self._clock.monotonic()
+            self._wake.set()
+
     def cancel(self) -> None:
-        """The run has ended: take every alarm about it back. Does not wait. Cancelling twice is fine."""
+        """The run has ended, and people know: take every alarm about it back. Cancelling twice is fine."""
         self._finish(Goal.CLEAR)
 
     def hand_over(self) -> None:
@@ -120,29 +140,37 @@ class DeadMan:
         self._finish(Goal.YIELD)
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait, at most so long, until every alarm is taken back; True when it is so. In a forked child: True."""
+        """Wait, at most so long, until every alarm is taken back; True when it is so. In a forked child: True.
+
+        An end that is not told when the deliveries were waited for keeps its alarm, and is not waited for again.
+        """
         if os.getpid() != self._pid or not self._thread.is_alive():
             return True
+        if self._goal is Goal.GUARD and self._told is not None and not self._is_told():
+            return False
         return self._clock.wait(self._clear, timeout_s)
 
     def step(self) -> bool:
         """Make the call that is due, if any; True when one was made, so that the next may be due at once."""
         self._look_around()
-        if not self._place.has_root:
-            self._find_place()
         now_s = self._alarms.now_s()
         if sure := self._alarms.sure:
             self.state = expire(self.state, now_s)
+        if self._goal is Goal.GUARD and self._is_told():
+            self._goal = Goal.CLEAR
         if self._goal is not Goal.GUARD:
             self.state = end(self.state, now_s, self.margins, self._goal)
-        if not self._place.has_root:  # then nothing can have been scheduled
+        if not self._place.channel_id:  # then nothing can have been scheduled
             self._note(over=self._goal is not Goal.GUARD)
+        if self._waits:
             return False
+        if self._is_outdated:
+            self.state = hasten(self.state)
         action = decide(self.state, now_s, self.margins, vouched=self._vouched(), sure=sure)
         outcome = self._call(action, now_s)
         if outcome is not None:
             self._count(action, outcome)
-            self.state = after(self.state, action, outcome, self._alarms.now_s(), self.margins)
+            self._take(action, outcome)
         self._note(over=isinstance(action, Over))
         return outcome is not None
 
@@ -152,7 +180,7 @@ class DeadMan:
             with self._guard("the dead man's switch"):
                 busy = self.step()
             if not busy and not self._over.is_set():
-                self._clock.wait(self._wake, _STEP_EVERY_S)
+                self._clock.wait(self._wake, _SOON_S if self._is_telling else _STEP_EVERY_S)
                 self._wake.clear()
 
     def _finish(self, goal: Goal) -> None:
@@ -161,14 +189,56 @@ class DeadMan:
             self._wake.set()
 
     def _look_around(self) -> None:
-        if self._clock.monotonic() >= self._look_at_s:
-            self._look_at_s = self._clock.monotonic() + _LOOK_EVERY_S
+        due = self._clock.monotonic() >= self._look_at_s
+        if not self._place.has_root and (due or self.state.guard is None):
+            self._find_place()
+        if due:
+            wait_s = _STEP_EVERY_S if self._said.epoch is None else _LOOK_EVERY_S  # what the alarm lacks is soon there
+            self._look_at_s = self._clock.monotonic() + wait_s
+            self._look_now()
+
+    def _look_now(self) -> None:
+        if self._told is None:  # else the loop is over
             with self._guard("a sign of life"):
                 self.touch(*self._look())
 
+    @property
+    def _waits(self) -> bool:
+        """True while there is nowhere to schedule, a root may come at any moment, or the end is being told."""
+        if self._goal is not Goal.GUARD:
+            return not self._place.channel_id
+        if self._told is not None:
+            return self.state.guard is None or self._is_telling
+        early = self._clock.monotonic() - self._began_s < _ROOT_S
+        return not self._place.channel_id or (early and not self._place.has_root)
+
+    @property
+    def _is_telling(self) -> bool:
+        """True while the end may be told at any moment, and the process be gone in the next."""
+        waits = self._goal is Goal.GUARD and self._told is not None
+        return waits and self._clock.monotonic() - self._ended_s < _TELLING_S
+
+    def _is_told(self) -> bool:
+        try:
+            return self._told is not None and self._told()
+        except StoreError:  # nobody knows: then the alarm stays
+            return False
+
+    @property
+    def _is_outdated(self) -> bool:
+        """True when the last alarm lacks what there is by now: the thread, a first epoch, a first checkpoint."""
+        said, now = self._said, self._progress
+        return (
+            (self._place.has_root and not self._said_at.has_root)
+            or (said.epoch is None and now.epoch is not None)
+            or (said.checkpoint is None and now.checkpoint is not None)
+        )
+
     def _vouched(self) -> bool:
         now_s = self._clock.monotonic()
-        return now_s < self._promised_s or now_s - self._moved_s <= patience_s(self._progress)
+        if self._told is not None:
+            return now_s - self._ended_s <= _UNTOLD_S
+        return now_s < self._promised_s or now_s - self._moved_s <= patience_s(self._progress, self._epochs_s)
 
     def _find_place(self) -> None:
         try:
@@ -184,6 +254,8 @@ class DeadMan:
                 return self._alarms.listed(self._place, self._mark)
             case Schedule(post_at):
                 self._find_place()  # the root may have been deleted by a person, and posted anew
+                self._look_now()
+                self._said, self._said_at = self._progress, self._place
                 said = self._speech.alarm(self._progress, now_s=now_s, post_at=post_at)
                 return self._alarms.schedule(self._place, post_at, said)
             case Delete(alarm):
@@ -194,6 +266,13 @@ class DeadMan:
                 said = self._speech.void(self._progress, now_s=now_s, away_s=away_s, sure=sure)
                 return self._alarms.say(self._place, said)
         return None
+
+    def _take(self, action: Action, outcome: Outcome) -> None:
+        by_name = isinstance(outcome, Denied) and outcome.code == _NO_CHANNEL and not self._place.has_root
+        if by_name and isinstance(action, Schedule):
+            self._place = RunThread()  # the root's answer will tell the channel's id
+        else:
+            self.state = after(self.state, action, outcome, self._alarms.now_s(), self.margins)
 
     def _count(self, action: Action, outcome: Outcome) -> None:
         kind = type(action).__name__.lower()
@@ -213,33 +292,3 @@ class DeadMan:
             self._clear.set()
         if over:
             self._over.set()
-
-
-def wants_dead_man(config: Config, run: RunRef) -> bool:
-    """True when the settings ask for it: by default with a bot that is to tell of lost runs, and no watchdog."""
-    if config.slack_bot_token is None or config.slack_channel is None or config.slack_deadman is Switch.OFF:
-        return False
-    chosen = config.notifiers.of(SlackBot.name)
-    if not chosen.concerns(run) or (chosen.events is not None and kind_of(RunLost) not in chosen.events):
-        return False
-    return config.slack_deadman is Switch.ON or config.watchdog_url is None
-
-
-def dead_man(
-    config: Config,
-    run: RunRef,
-    host: Host,
-    *,
-    look: Look,
-    memory_of: Callable[[str], Memory],
-    clock: Clock = SYSTEM,
-    guard: Guarded = unguarded,
-) -> DeadMan | None:
-    """Return the switch that the settings ask for, not yet started. `memory_of`: a notifier's memory by its key."""
-    if not wants_dead_man(config, run) or config.slack_bot_token is None:
-        return None
-    memory = memory_of(slack_notifiers(config)[0].key)
-    alarms = SlackAlarms(config.slack_bot_token.get_secret_value(), config.slack_api_url, clock=clock)
-    renderer = Renderer(config.notifiers.of(SlackBot.name).lang or config.lang, config.templates_dir)
-    speech = Speech(run, host, renderer, config.link_url)
-    return DeadMan(alarms, speech, look, lambda: RunThread.from_value(memory.get(run.id)), clock=clock, guard=guard)
