@@ -34,6 +34,7 @@ from notifybot.config_sources import (
     File,
     Origin,
     Origins,
+    arguments_of,
     place,
     spelling,
     suggestion,
@@ -181,11 +182,10 @@ class Config(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        file = os.environ.get("NOTIFYBOT_CONFIG", "")
         sources = (
             Environment(settings_cls),
             ColabSecrets(settings_cls),
-            File(settings_cls, Path(file or "notifybot.toml"), required=bool(file)),
+            File(settings_cls, settings_file(), required=bool(os.environ.get("NOTIFYBOT_CONFIG"))),
         )
         return (init_settings, *sources, Origins(settings_cls, sources))
 
@@ -263,7 +263,18 @@ def _allowed(key: str, kind: str, text: str) -> str:
 
 def load(overrides: Mapping[str, object] | None = None) -> Config:
     """Read every source. `overrides` are arguments of the caller; None among them means "not given"."""
-    return Config(**{key: value for key, value in (overrides or {}).items() if value is not None})
+    return Config(**{key: value for key, value in arguments_of(overrides).items() if value is not None})
+
+
+def settings_file() -> Path:
+    """The file that `load` reads, whether it is there or not."""
+    return Path(os.environ.get("NOTIFYBOT_CONFIG") or "notifybot.toml")
+
+
+def wandb_site() -> str:
+    """Where W&B shows its runs: the server that `WANDB_BASE_URL` names, else W&B's own."""
+    server = os.environ.get("WANDB_BASE_URL", "").strip().rstrip("/")
+    return "https://wandb.ai" if server in ("", "https://api.wandb.ai") else server
 
 
 def has_own_browser() -> bool:

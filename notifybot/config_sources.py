@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,17 @@ class Origin(StrEnum):
     ENVIRONMENT = "environment"
     COLAB = "Colab secrets"
     DEFAULT = "default"
+
+
+def arguments_of(given: object) -> Mapping[str, object]:
+    """Settings that a caller gave; None stands for none. Raises ConfigError for what holds no settings."""
+    if given is None:
+        return {}
+    if isinstance(given, Mapping) and all(isinstance(key, str) for key in given):
+        return given
+    kind = "a dict whose keys are no text" if isinstance(given, Mapping) else type(given).__name__
+    hint = "; a file is named by NOTIFYBOT_CONFIG" if isinstance(given, str | os.PathLike) else ""
+    raise ConfigError(f'config= takes settings such as {{"lang": "ko"}}, or a Config, not {kind}{hint}')
 
 
 def spelling(key: str, origin: str) -> str:

@@ -54,6 +54,20 @@ AUTO = Every()
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """One rule on which runs a notifier is told of: the patterns under `key`, and the run's name that has to fit."""
+
+    key: str
+    patterns: tuple[str, ...]
+    name: str
+
+    @property
+    def fitting(self) -> str | None:
+        """The first pattern that lets the run in."""
+        return next((each for each in self.patterns if fnmatchcase(self.name, each)), None)
+
+
+@dataclass(frozen=True, slots=True)
 class Preferences:
     """One notifier's settings; as made here, they change nothing.
 
@@ -74,8 +88,12 @@ class Preferences:
 
     def concerns(self, run: RunRef) -> bool:
         """True when the run is routed to the notifier."""
-        routes = ((self.projects, run.project), (self.runs, run.name))
-        return all(not patterns or any(fnmatchcase(name, each) for each in patterns) for patterns, name in routes)
+        return all(route.fitting is not None for route in self.routes(run))
+
+    def routes(self, run: RunRef) -> list[Route]:
+        """What decides whether the run is routed to the notifier, in the order of the settings; nothing lets all in."""
+        asked = (("projects", self.projects, run.project), ("runs", self.runs, run.name))
+        return [Route(key, patterns, name) for key, patterns, name in asked if patterns]
 
     def or_else(self, every: Every | None, quiet: QuietHours | None) -> Preferences:
         """These, with what is not chosen for this notifier taken from the settings for all."""
@@ -126,8 +144,6 @@ def tables_from(value: object) -> Tables:
     for name in value:
         if name == "watchdog":
             raise ValueError("watchdog takes no settings: the watchdog is told everything")
-        if name not in NOTIFIERS and (close := difflib.get_close_matches(name, NOTIFIERS, n=1)):
-            raise ValueError(f"{name} is no notifier: did you mean {close[0]}?")
     return Tables(tuple((name, _table(name, value[name])) for name in sorted(map(str, value))))
 
 

@@ -32,7 +32,7 @@ def freeze(model: nn.Module, except_: Parts = (), *, batch_norm: BatchNorm = "ev
     Gradients left on frozen parameters are dropped, because an optimizer would go on applying them.
     Freeze after whatever puts other modules in the place of these, such as `convert_sync_batchnorm`.
     """
-    _check(batch_norm)
+    _check(model, batch_norm)
     chosen = _names_of(model, except_)
     learning = _parameters_in(model, chosen)
     for parameter in model.parameters():
@@ -55,7 +55,7 @@ def unfreeze(model: nn.Module, parts: Parts = "*", *, batch_norm: BatchNorm = "t
     (One that was given every parameter at the start has them already, and then this line is its ValueError.)
     The running statistics of these parts move again, unless `batch_norm` is "eval".
     """
-    _check(batch_norm)
+    _check(model, batch_norm)
     chosen = _names_of(model, parts)
     learning = _parameters_in(model, chosen)
     begun = [one for one in model.parameters() if id(one) in learning and not one.requires_grad]
@@ -71,7 +71,8 @@ def unfreeze(model: nn.Module, parts: Parts = "*", *, batch_norm: BatchNorm = "t
 
 
 def model_size(model: nn.Module) -> ModelSize:
-    """Count a model's parameters, each once, and name its outermost frozen parts (at most 20)."""
+    """Count a model's parameters, each once, and name its outermost frozen parts (at most 20). Raises UsageError."""
+    _check(model)
     sizes = [(_elements(parameter), parameter.requires_grad) for parameter in model.parameters()]
     return ModelSize(
         total=sum(size for size, _ in sizes),
@@ -123,6 +124,8 @@ def _batch_norms(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _names_of(model: nn.Module, parts: Parts) -> set[str]:
     """Return the full names that `parts` match. UsageError for a part that holds nothing to freeze."""
     several: Iterable[Any] = [parts] if isinstance(parts, str) or _is_module(parts) else parts
+    if not isinstance(several, Iterable):
+        raise UsageError(f'the parts are names, patterns or modules, such as ["fc", "*.bias"], not {_kind(several)}')
     holding = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     holding |= {name for name, _ in _batch_norms(model)}
     modules = dict(model.named_modules(remove_duplicate=False))
@@ -139,7 +142,7 @@ def _matches(part: Any, modules: dict[str, nn.Module], holding: set[str]) -> set
     if _is_module(part):
         return {name for name, module in modules.items() if module is part}
     if not isinstance(part, str):
-        raise UsageError(f"a part is a name, a pattern or a module, not {type(part).__name__}")
+        raise UsageError(f"a part is a name, a pattern or a module, not {_kind(part)}")
     return {name for name in {*modules, *holding} if name and (name == part or fnmatchcase(name, part))}
 
 
@@ -186,6 +189,12 @@ def _is_module(part: object) -> bool:
     return hasattr(part, "named_parameters")
 
 
-def _check(batch_norm: str) -> None:
+def _check(model: object, batch_norm: str = "eval") -> None:
+    if not _is_module(model):
+        raise UsageError(f"model is a torch.nn.Module, such as torch.nn.Linear(2, 1), not {_kind(model)}")
     if batch_norm not in ("eval", "train"):
         raise UsageError(f'batch_norm is "eval" or "train", not {batch_norm!r}')
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -11,23 +12,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from pydantic import SecretStr
+from rich.console import Console
 from typer.testing import CliRunner
 
 from notifybot.cli import app
+from notifybot.cli.doctor import table
 from notifybot.config import load
-from notifybot.doctor import examination, machine
+from notifybot.doctor import apprise as apprise_doctor
+from notifybot.doctor import examination, kakao_words, machine
 from notifybot.doctor import kakao as kakao_doctor
 from notifybot.doctor import slack as slack_doctor
 from notifybot.doctor import watchdog as watchdog_doctor
 from notifybot.doctor.findings import Both, Finding, Verdict
 from notifybot.doctor.slack_words import EXPLAINED
 from notifybot.model import Language
-from notifybot.notifiers.kakao import Credentials, token_file_of
-from notifybot.notifiers.kakao.token_file import TokenFile, TokenSet
 from notifybot.policy import Priority
 from notifybot.sandbox.faults import Fault
-from notifybot.sandbox.kakao import REFRESH_TOKEN, REST_API_KEY
 from notifybot.sandbox.server import Sandbox
 from notifybot.sandbox.workspace import BOT_TOKEN, WEBHOOK_PATH
 from notifybot.store import runs
@@ -204,47 +204,6 @@ def test_a_webhook_cannot_be_checked_and_says_how_to(monkeypatch: pytest.MonkeyP
     assert "notifybot test -n slack" in found.remedy.en
 
 
-# ── KakaoTalk ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("days", "verdict", "words"),
-    [
-        pytest.param(45, Verdict.OK, "the login holds until", id="fresh"),
-        pytest.param(5, Verdict.NOTE, "the login ends on", id="soon"),
-        pytest.param(-1, Verdict.WRONG, "the login ended on", id="over"),
-        pytest.param(None, Verdict.OK, "how long it holds is known after the first message", id="unknown"),
-    ],
-)
-def test_the_age_of_the_kakao_login_is_told(
-    days: int | None, verdict: Verdict, words: str, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
-) -> None:
-    """A refresh token lives about 60 days, and only its last month brings a new one."""
-    credentials = Credentials(SecretStr(REST_API_KEY), None, SecretStr(REFRESH_TOKEN))
-    monkeypatch.setenv("NOTIFYBOT_KAKAO_REST_API_KEY", REST_API_KEY)
-    monkeypatch.setenv("NOTIFYBOT_KAKAO_REFRESH_TOKEN", REFRESH_TOKEN)
-    ends_at = None if days is None else clock.now() + timedelta(days=days)
-    tokens = TokenSet(credentials.client, credentials.seed, SecretStr(REFRESH_TOKEN), refresh_expires_at=ends_at)
-    load().state_dir.mkdir(parents=True)
-    assert TokenFile(token_file_of(load()), clock).save(tokens)
-
-    (found,) = kakao_doctor.examine(load(), clock)
-
-    assert found.verdict is verdict
-    assert words in found.what.en
-    assert (found.remedy is None) is (verdict is Verdict.OK)
-
-
-def test_half_a_kakao_setup_is_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
-    monkeypatch.setenv("NOTIFYBOT_KAKAO_REST_API_KEY", REST_API_KEY)
-
-    (found,) = kakao_doctor.examine(load(), clock)
-
-    assert found.verdict is Verdict.WRONG
-    assert found.remedy is not None
-    assert "notifybot kakao login" in found.remedy.ko
-
-
 # ── Watchdog ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -296,9 +255,36 @@ class Usage(NamedTuple):
 def test_a_full_disk_is_told_before_it_stops_the_outbox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(10**12, 10**12, 5 * 1024**2))
 
-    found = wrongs(examined())
+    found = [each for each in wrongs(examined()) if each.part == "disk"]
 
     assert [each.what.en.rpartition(": ")[2] for each in found] == ["only 5 MB free"] * 2
+
+
+@pytest.mark.parametrize("key", ["state_dir", "runs_dir"])
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_a_folder_that_cannot_be_written_is_told(
+    key: str, below: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file stands in its place, or above it: the training would keep its outbox elsewhere, and a person look here."""
+    (tmp_path / "taken").write_text("x")
+    monkeypatch.setenv(f"NOTIFYBOT_{key.upper()}", str(tmp_path / "taken" / below))
+
+    (found,) = [each for each in wrongs(examined()) if each.part == "disk"]
+
+    assert found.what.en.startswith(f"{key} {tmp_path / 'taken'}")
+    assert "Not a directory" in found.what.ko
+    assert found.remedy is not None
+    assert key in found.remedy.ko
+
+
+def test_folders_are_tried_without_a_trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the training makes when it begins is not made by looking."""
+    monkeypatch.setenv("NOTIFYBOT_RUNS_DIR", str(tmp_path / "later" / "runs"))
+
+    examined()
+
+    assert not (tmp_path / "later").exists()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".notifybot")] == []
 
 
 def test_settings_that_others_can_read_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -308,14 +294,14 @@ def test_settings_that_others_can_read_are_told(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.chdir(tmp_path)
     file.chmod(0o644)
 
-    (found,) = wrongs(examined())
+    (found,) = [each for each in wrongs(examined()) if each.part == "settings"]
     assert found.remedy == Both("chmod 600 notifybot.toml", "chmod 600 notifybot.toml")
 
     file.chmod(0o600)
     assert wrongs(examined()) == []
     file.write_text('project = "vision"\n')
     file.chmod(0o644)
-    assert wrongs(examined()) == []
+    assert [each for each in wrongs(examined()) if each.part == "settings"] == []
 
 
 def test_dead_letters_are_worth_a_look() -> None:
@@ -342,16 +328,90 @@ def test_a_torch_that_runs_code_from_checkpoints_is_told(
     assert bool(wrongs(machine.versions())) is wrong
 
 
+# ── Other services, and who is meant ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_addresses_are_read_as_apprise_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that cannot be read is told by its position: an address is a key. Nothing is sent."""
+    with Sandbox() as sandbox:
+        host = sandbox.url.removeprefix("http://")
+        urls = f"json://{host}/canary-path foo://canary-secret-bar tgram://canary-half canary-without-a-scheme"
+        monkeypatch.setenv("NOTIFYBOT_APPRISE_URLS", urls)
+        found = [each for each in examined() if each.part == apprise_doctor.PART]
+        result = runner.invoke(app, ["doctor"], env={"COLUMNS": "200"})
+
+        assert sandbox.requests == []
+    assert [each.what.en for each in found] == [
+        "Apprise makes nothing of address 2 (foo://…)",
+        "Apprise makes nothing of address 3 (tgram://…)",
+        "address 4 does not begin with a service, such as discord://",
+        "the addresses can be read (json://…); whether they work cannot be seen without posting",
+    ]
+    assert [each.verdict for each in found] == [Verdict.WRONG] * 3 + [Verdict.NOTE]
+    assert result.exit_code == 1
+    assert "canary" not in result.output
+
+
+def test_addresses_without_apprise_are_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFYBOT_APPRISE_URLS", "json://127.0.0.1:9/canary")
+    monkeypatch.setattr(apprise_doctor, "find_spec", lambda _: None)
+
+    (found,) = apprise_doctor.examine(load())
+
+    assert found.remedy is not None
+    assert "notifybot[apprise]" in found.remedy.ko
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "remedy"),
+    [("slcak", Verdict.WRONG, "did you mean [notifiers.slack]?"), ("teams", Verdict.NOTE, "notifiers=[…]")],
+)
+def test_settings_for_nobody_are_told(
+    name: str, verdict: Verdict, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A misspelt name is a fault; another one may be a notifier that only the training's code knows."""
+    monkeypatch.setenv("NOTIFYBOT_NOTIFIERS", json.dumps({name: {"daily": 3}}))
+
+    (found,) = [each for each in examined() if each.part == "settings"]
+
+    assert found.verdict is verdict
+    assert found.what.en == f"[notifiers.{name}]: no notifier is called so here"
+    assert found.remedy is not None
+    assert remedy in found.remedy.en
+
+
 # ── The whole ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_nothing_set_up_is_no_fault() -> None:
-    """With no account at all everything still works, so the doctor only says how to get one."""
-    result = runner.invoke(app, ["doctor"], env={"COLUMNS": "200"})
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [("en", "nothing is set up: what happens is printed on the screen"), ("ko", "설정된 알림 수단이 없습니다")],
+)
+def test_nothing_set_up_is_not_well(language: str, told: str) -> None:
+    """A person who believes it would wait for messages in vain: it is said, with what to do, and the exit code is 1."""
+    result = runner.invoke(app, ["doctor", "-l", language], env={"COLUMNS": "200"})
 
-    assert result.exit_code == 0, result.output
-    assert "notifybot slack setup" in result.output
-    assert "notifybot kakao login" in result.output
+    assert result.exit_code == 1, result.output
+    for text in (told, "notifybot slack setup", "notifybot kakao login"):
+        assert text in result.output
+    assert "All is well" not in result.output
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"WEBHOOK_URL": "http://127.0.0.1:9/canary-hook"},
+        {"WATCHDOG_URL": "http://127.0.0.1:9", "WATCHDOG_TOKEN": "nb_canary-not-a-token"},
+        {"APPRISE_URLS": "json://127.0.0.1:9/canary"},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_one_way_of_any_kind_is_enough(settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A webhook is read by a program, and a watchdog tells people itself: somebody hears of the run."""
+    for name, value in settings.items():
+        monkeypatch.setenv(f"NOTIFYBOT_{name}", value)
+
+    assert [each for each in examined() if each.part == "notifiers"] == []
 
 
 def test_as_json_each_finding_has_part_verdict_words_and_remedy(sandbox: Sandbox) -> None:
@@ -371,6 +431,19 @@ def test_as_json_each_finding_has_part_verdict_words_and_remedy(sandbox: Sandbox
     ]
 
 
+@pytest.mark.parametrize("width", range(60, 121, 7))
+def test_no_letter_is_lost_on_a_narrow_terminal(width: int) -> None:
+    """A Korean letter is two columns wide, and one that stands over the end of a line belongs on the next."""
+    text = "developers.kakao.com의 [앱] → [제품 링크 관리] → [웹 도메인]에 등록하십시오 " * 3
+    console = Console(width=width, file=io.StringIO())
+
+    console.print(table([Finding("KakaoTalk", Verdict.OK, Both(text, text))], Language.KO))
+
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in shown
+    assert "".join(shown.split()).removeprefix("✓KakaoTalk") == "".join(text.split())
+
+
 def test_no_secret_is_shown(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """A report is what people paste when they ask for help."""
     monkeypatch.setenv("NOTIFYBOT_SLACK_WEBHOOK_URL", sandbox.url + WEBHOOK_PATH)
@@ -384,7 +457,7 @@ def test_no_secret_is_shown(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -
 
 def texts() -> Iterator[Both]:
     """Every text of the doctor's modules."""
-    for module in (slack_doctor, machine, examination, kakao_doctor, watchdog_doctor):
+    for module in (slack_doctor, machine, examination, kakao_doctor, kakao_words, watchdog_doctor, apprise_doctor):
         yield from (value for value in vars(module).values() if isinstance(value, Both))
     for each in EXPLAINED.values():
         yield from (each.what, each.remedy)

@@ -91,7 +91,8 @@ def test_one_kind_or_one_notifier_can_be_asked_about(sandbox: Sandbox) -> None:
             Fate("later", "at 07:00, with all that waits (quiet hours)"),
         ),
         ({"events": ["endings"]}, NOON, Fate("never", "not in its `events`")),
-        ({"projects": ["vision"]}, NOON, Fate("never", "the run is not among its `projects` or `runs`")),
+        ({"projects": ["vision"]}, NOON, Fate("never", "the run is not among its `projects`")),
+        ({"runs": ["x"], "projects": ["*"]}, NOON, Fate("never", "the run is not among its `runs`")),
         ({"min_severity": "warning"}, NOON, Fate("never", "below its `min_severity`")),
         ({"daily": 10, "every": "auto"}, NOON, Fate("now", "at most every 1 min, up to 6 a day")),
     ],
@@ -154,6 +155,87 @@ def test_samples_are_sent_in_each_notifiers_language(sandbox: Sandbox) -> None:
     assert runner.invoke(app, ["test", "-k", "run_ended"]).exit_code == 0
 
     assert "완료" in str(json.loads(sandbox.requests[0].body))
+
+
+ROUTED = """
+[notifiers.slack]
+projects = ["nlp", "vision-*"]
+runs = ["*-final"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told", "lines"),
+    [
+        (
+            [],
+            "no",
+            ["`projects`: “default” fits none of nlp, vision-*", "`runs`: “resnet18-cifar10” fits none of *-final"],
+        ),
+        (
+            ["--project", "vision-7", "--run", "a-final"],
+            "yes",
+            ["`projects`: “vision-7” fits vision-*", "`runs`: “a-final” fits *-final"],
+        ),
+        (
+            ["--project", "vision-7", "--run", "first"],
+            "no",
+            ["`projects`: “vision-7” fits vision-*", "`runs`: “first” fits none of *-final"],
+        ),
+        (["--project", "vision-*", "--run", "*-final"], "yes", ["`projects`: “vision-*” fits vision-*"]),
+    ],
+    ids=["as it is", "both", "one", "patterns"],
+)
+def test_a_run_can_be_named_and_the_rule_that_decides_is_shown(
+    sandbox: Sandbox, arguments: list[str], told: str, lines: list[str]
+) -> None:
+    """Routes go by the run's project and name, so the answer depends on them."""
+    Path("notifybot.toml").write_text(ROUTED)
+
+    done = runner.invoke(app, ["test", "--explain", *arguments])
+
+    assert done.exit_code == 0, done.output
+    for line in lines:
+        assert line in done.output
+    rows = [line.split() for line in done.output.splitlines() if line.strip().startswith("run_lost")]
+    assert [row[1] for row in rows] == [told]
+    assert sandbox.requests == []
+
+
+def test_the_run_that_was_asked_about_is_named(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In both languages, and that others can be asked about."""
+    monkeypatch.setenv("NOTIFYBOT_LANG", "ko")
+    first = runner.invoke(app, ["test", "--explain", "--run", "a"]).output.splitlines()[0]
+    monkeypatch.setenv("NOTIFYBOT_LANG", "en")
+    second = runner.invoke(app, ["test", "--explain", "--project", "p"]).output.splitlines()[0]
+
+    assert first == "프로젝트 “default”의 실행 “a” 기준 (바꾸려면 --project, --run)"
+    assert second == "For a run “resnet18-cifar10” of project “p” (others: --project, --run)"
+
+
+def test_samples_go_by_the_routes_of_the_run_that_is_named(sandbox: Sandbox) -> None:
+    """What --explain says of it is what happens."""
+    Path("notifybot.toml").write_text(ROUTED)
+    chosen = ["test", "-k", "run_ended", "--project", "vision-7", "--run"]
+
+    assert "nobody is told" in runner.invoke(app, [*chosen, "first"]).output
+    assert runner.invoke(app, [*chosen, "a-final"]).exit_code == 0
+
+    (request,) = sandbox.requests
+    assert "a-final" in request.body.decode()
+
+
+def test_a_table_that_no_notifier_here_is_meant_by_is_told(sandbox: Sandbox) -> None:
+    """It may be for a notifier that only the training's code knows; a misspelt one is an error."""
+    Path("notifybot.toml").write_text('[notifiers.teams]\nevery = "5 epochs"\n')
+    done = runner.invoke(app, ["test", "--explain"])
+    assert done.exit_code == 0
+    assert "[notifiers.teams]: no notifier is called so here" in done.output
+
+    Path("notifybot.toml").write_text('[notifiers.slcak]\nevery = "5 epochs"\n')
+    done = runner.invoke(app, ["test", "--explain"])
+    assert done.exit_code != 0
+    assert "did you mean slack?" in str(done.exception)
 
 
 def test_a_message_that_nobody_is_told_of_is_said_so(sandbox: Sandbox) -> None:

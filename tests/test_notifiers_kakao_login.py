@@ -90,6 +90,31 @@ def test_keys_are_typed_unseen_and_tokens_never_shown(
     assert [each for each in secrets_of(sandbox) if each in f"{typist.text} {caplog.text} {tokens!r}"] == []
 
 
+@pytest.mark.parametrize("language", list(Language))
+@pytest.mark.parametrize(
+    ("settings_of", "sites"),
+    [
+        ({"link_url": "https://lab.example.org/runs?x=1"}, "https://lab.example.org"),
+        (
+            {"watchdog_url": "https://watch.example.org:8443/", "watchdog_token": "nb_canary"},
+            "https://watch.example.org:8443",
+        ),
+        ({"wandb": "on"}, "https://wandb.ai  https://developers.kakao.com"),
+        ({"wandb": "off"}, "https://developers.kakao.com"),
+    ],
+    ids=["page", "watchdog", "wandb", "nothing"],
+)
+def test_the_sites_to_register_are_named(
+    sandbox: Sandbox, tmp_path: Path, clock: FakeClock, settings_of: dict[str, str], sites: str, language: Language
+) -> None:
+    """Step 5 says what to type there: a site that is not registered does not open."""
+    typist = Typist([REST_API_KEY, CLIENT_SECRET, pasted])
+
+    signed_in(settings(sandbox, tmp_path, lang=language, **settings_of), typist, clock)
+
+    assert f"[웹 도메인]: {sites}\n" in typist.text
+
+
 def test_the_page_to_open_asks_for_what_the_mode_needs_and_no_more(
     sandbox: Sandbox, tmp_path: Path, clock: FakeClock
 ) -> None:

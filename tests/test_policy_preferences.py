@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifybot.config import Config, explain, load
-from notifybot.delivery.build import open_delivery, people_from
+from notifybot.delivery.build import notifiers_from, open_delivery, people_from
 from notifybot.delivery.shaped import Shaped
 from notifybot.errors import ConfigError
 from notifybot.events import KINDS
@@ -120,7 +120,6 @@ def test_a_configuration_with_tables_is_a_value() -> None:
 @pytest.mark.parametrize(
     ("table", "told"),
     [
-        ({"slak": {}}, "slak is no notifier: did you mean slack?"),
         ({"watchdog": {}}, "watchdog takes no settings: the watchdog is told everything"),
         ({"slack": "loud"}, "slack must be a table of settings"),
         ({"slack": {"qiet": "off"}}, "slack.qiet is not a setting of a notifier: did you mean quiet?"),
@@ -175,6 +174,33 @@ def test_a_table_for_nobody_is_refused_before_the_first_epoch(tmp_path: Path) ->
         assert delivery.notifiers[0].pace.daily_budget == 3
         with pytest.raises(ConfigError, match=r"notifiers\.teams \(argument\): no notifier has this name"):
             open_delivery(store, config, notifiers=[RecordingNotifier("mail")])
+
+
+@pytest.mark.parametrize("name", ["slcak", "Slack", "kakaotalk", "web-hook"])
+@pytest.mark.parametrize("set_up", [False, True])
+def test_a_misspelt_table_is_refused_wherever_people_would_be_told(name: str, set_up: bool, tmp_path: Path) -> None:
+    """With its file, its table and what was meant: in a training, and by every command that tells somebody."""
+    Path("notifybot.toml").write_text(f'[notifiers.{name}]\nevery = "5 epochs"\n')
+    config = load({"slack_webhook_url": HOOK} if set_up else {})
+    told = rf"^\[notifiers\.{name}\] in notifybot\.toml: no notifier has this name; did you mean \w+\?$"
+
+    with Store.open(tmp_path / "a.db") as store, pytest.raises(ConfigError, match=told):
+        open_delivery(store, config)
+    with pytest.raises(ConfigError, match=told):
+        notifiers_from(config)
+
+
+def test_a_notifier_of_ones_own_may_be_called_nearly_like_ours(tmp_path: Path) -> None:
+    """Its name is known where it is given, so its table is no typing mistake."""
+    own, config = RecordingNotifier("slack2"), Config(notifiers={"slack2": {"daily": 3}})
+
+    with Store.open(tmp_path / "a.db") as store:
+        assert open_delivery(store, config, notifiers=[own]).notifiers[0].pace.daily_budget == 3
+
+
+def test_a_command_takes_a_table_that_only_the_trainings_code_knows() -> None:
+    """The file is the same for both, and the command sees no code."""
+    assert notifiers_from(Config(notifiers={"teams": {"daily": 3}})) == []
 
 
 @pytest.mark.parametrize(

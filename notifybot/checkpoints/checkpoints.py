@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -14,9 +13,10 @@ from notifybot.checkpoints.agreement import agree, group
 from notifybot.checkpoints.card import Card, read_card
 from notifybot.checkpoints.describe import loss_of, mark_of, unusable, versions
 from notifybot.checkpoints.foreign import newest_foreign
+from notifybot.checkpoints.given import check_given, check_times
 from notifybot.checkpoints.manifest import Manifest
 from notifybot.checkpoints.moment import Moment, Report, Restored
-from notifybot.checkpoints.names import check_template, safe_stem
+from notifybot.checkpoints.names import safe_stem
 from notifybot.checkpoints.payload import read_payload, write_payload
 from notifybot.checkpoints.reasons import Late
 from notifybot.checkpoints.retention import Retention
@@ -80,9 +80,9 @@ class Checkpoints:
         wandb_artifacts: bool = False,
         clock: Clock = SYSTEM,
     ) -> None:
+        check_given(folder=folder, local=local, model=model, extra=extra, monitor=monitor, template=template)
         self.stateful = any(hasattr(each, "__iter__") for each in (extra or {}).values())
-        check_template(template)
-        _check(every=every, every_s=every_s, grace_s=grace_s, patience_s=patience_s, stateful=self.stateful)
+        check_times(every=every, every_s=every_s, grace_s=grace_s, patience_s=patience_s, stateful=self.stateful)
         self.folder = Path(folder).expanduser().absolute()
         self.model = model
         self.monitor, self.mode = monitor, mode
@@ -256,18 +256,3 @@ def _moment_of(payload: Mapping[str, Any], manifest: Manifest) -> Moment:
 
 def _told(saved: Saved) -> Checkpoint:
     return Checkpoint(str(saved.path), saved.manifest.epoch, saved.manifest.size_bytes, saved.tier)
-
-
-def _check(*, every: int, every_s: float | None, grace_s: float, patience_s: float, stateful: bool) -> None:
-    if type(every) is not int or every < 1:
-        raise UsageError(f"every= is a whole number of epochs from 1, not {every!r}")
-    if every_s is not None and not (math.isfinite(every_s) and every_s > 0):
-        raise UsageError(f"every_s= is a number of seconds above 0, not {every_s!r}")
-    for name, value in (("grace_s", grace_s), ("patience_s", patience_s)):
-        if not (math.isfinite(value) and value >= 0):
-            raise UsageError(f"{name}= is a number of seconds from 0, not {value!r}")
-    if every_s is not None and not stateful:
-        raise UsageError(
-            "every_s= saves within an epoch, which only a data loader that knows its place can continue from: "
-            "give it too, as extra={'loader': StatefulDataLoader(…)}"
-        )

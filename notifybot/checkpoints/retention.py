@@ -24,6 +24,8 @@ class Retention:
 
     def __post_init__(self) -> None:
         for name in ("keep_last", "keep_best"):
+            if isinstance(getattr(self, name), bool) or not hasattr(getattr(self, name), "__index__"):
+                raise UsageError(f"{name}= is a whole number of checkpoints, not {getattr(self, name)!r}")
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, it is {getattr(self, name)}")
         if self.mode not in ("min", "max"):

@@ -97,6 +97,8 @@ def samples(
     explain: Annotated[
         bool, typer.Option("--explain", help="Send nothing: show who is told of what, when, and why.")
     ] = False,
+    project: Annotated[str, typer.Option(help="As for a run of this project: routes go by it.")] = "",
+    run: Annotated[str, typer.Option(help="As for a run of this name: routes go by it.")] = "",
 ) -> None:
     """Send one sample message of each kind through every configured notifier, and say what happened.
 
@@ -105,7 +107,7 @@ def samples(
     """
     from notifybot.cli import test
 
-    raise typer.Exit(test.run(notifier=notifier, kind=kind, explain=explain))
+    raise typer.Exit(test.run(notifier=notifier, kind=kind, explain=explain, project=project, name=run))
 
 
 @app.command()
@@ -124,7 +126,7 @@ def status(
 def doctor(language: Tongue = None, as_json: AsJson = False) -> None:
     """Check accounts, services and this machine, and say what to do about what is wrong.
 
-    Posts nothing. Exits with 1 when something is wrong.
+    Posts nothing. Exits with 1 when something is wrong, or nothing is set up.
     """
     from notifybot.cli import doctor
 

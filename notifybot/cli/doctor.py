@@ -38,6 +38,8 @@ def run(*, language: Language | None, as_json: bool) -> int:
 def table(findings: Sequence[Finding], language: Language) -> Table:
     """The findings, each with its mark, and below it what to do."""
     shown = Table.grid(padding=(0, 1))
+    for _ in range(3):
+        shown.add_column(overflow="fold")  # else Rich cuts a line of Korean by the letter that stands over its end
     for each in findings:
         mark, style = _MARKS[each.verdict]
         shown.add_row(Text(mark, style=style), Text(each.part, style="bold"), Text(each.what.in_(language)))

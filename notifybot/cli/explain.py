@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from notifybot.cli.samples import endings, samples
+from notifybot.cli.samples import NAME, endings, samples
 from notifybot.cli.state import database, open_store
 from notifybot.clock import Clock
 from notifybot.config import Config
-from notifybot.delivery.shaped import left_today
+from notifybot.delivery.shaped import left_today, strangers
 from notifybot.events import AlertRaised, Event, RunEnded
-from notifybot.model import Language, Severity
+from notifybot.model import Language, RunRef, Severity
 from notifybot.notifiers.base import Notifier
 from notifybot.policy import KST, Hold, Pace, Priority, Told, Unwanted, admit, day_start, priority_of, unwanted
 from notifybot.preferences import names
@@ -33,6 +33,11 @@ class _Words:
     headings: tuple[str, str, str]
     fates: dict[str, str]
     unwanted: dict[Unwanted, str]
+    route: str
+    about: str
+    fits: str
+    fits_not: str
+    stranger: str
     until: str
     every_epochs: str
     every_time: str
@@ -49,11 +54,15 @@ _WORDS = {
         headings=("Event", "Told", "When and why"),
         fates={"now": "yes", "later": "later", "never": "no"},
         unwanted={
-            Unwanted.ROUTE: "the run is not among its `projects` or `runs`",
             Unwanted.KIND: "not in its `events`",
             Unwanted.SEVERITY: "below its `min_severity`",
             Unwanted.CHECKPOINT: "few messages a day: add it to `events`",
         },
+        route="the run is not among its `{}`",
+        about="For a run “{name}” of project “{project}” (others: --project, --run)",
+        fits="`{key}`: “{name}” fits {pattern}",
+        fits_not="`{key}`: “{name}” fits none of {patterns}",
+        stranger="[notifiers.{name}]: no notifier is called so here; right only if your code gives one (notifiers=[…])",
         until="at {at}, with all that waits ({why})",
         every_epochs="every {} epochs",
         every_time="at most every {}",
@@ -68,11 +77,15 @@ _WORDS = {
         headings=("이벤트", "알림", "시점과 이유"),
         fates={"now": "보냄", "later": "나중에", "never": "안 보냄"},
         unwanted={
-            Unwanted.ROUTE: "`projects`나 `runs`에 해당하지 않음",
             Unwanted.KIND: "`events`에 없음",
             Unwanted.SEVERITY: "`min_severity`보다 낮음",
             Unwanted.CHECKPOINT: "하루 건수가 적음: 받으려면 `events`에 추가",
         },
+        route="`{}`에 해당하지 않는 실행",
+        about="프로젝트 “{project}”의 실행 “{name}” 기준 (바꾸려면 --project, --run)",
+        fits="`{key}`: “{name}”에 맞는 패턴 {pattern}",
+        fits_not="`{key}`: “{name}”에 맞는 패턴 없음 ({patterns})",
+        stranger="[notifiers.{name}]: 그런 이름의 수단이 없습니다. 코드에서 notifiers=[…]로 넘길 때만 맞습니다",
         until="{at}에 모아서 보냄 ({why})",
         every_epochs="{}에포크마다",
         every_time="최소 {} 간격",
@@ -98,15 +111,37 @@ class Fate(NamedTuple):
     why: str
 
 
-def show(config: Config, notifiers: Sequence[Notifier], *, kind: str, clock: Clock) -> None:
-    """Print a table for each notifier. Nothing is sent; the day's count is read where there is a database."""
-    now, console = clock.now(), Console(highlight=False)
-    events = [each for each in examples(config, now) if kind in ("", each.kind)]
+def show(
+    config: Config, notifiers: Sequence[Notifier], *, kind: str, clock: Clock, project: str = "", name: str = ""
+) -> None:
+    """Print a table for each notifier, as for a run of that project and name.
+
+    Nothing is sent; the day's count is read where there is a database.
+    """
+    now, console, words = clock.now(), Console(highlight=False), _WORDS[config.lang]
+    events = list(examples(config, now, project=project, name=name))
+    run = events[0].run
+    if project or name or any(notifier.pace.chosen.routes(run) for notifier in notifiers):
+        console.print(words.about.format(name=run.name, project=run.project), style="dim", markup=False, soft_wrap=True)
     for notifier in notifiers:
         pace, told = notifier.pace, _told(config, notifier, now)
-        rows = merged((each, fate_of(pace, each, told, now, config.lang)) for each in events)
+        rows = merged((each, fate_of(pace, each, told, now, config.lang)) for each in events if kind in ("", each.kind))
         console.print(Text(notifier.name, style="bold"), Text(summary(pace, told, config.lang), style="dim"), sep="  ")
-        console.print(_table(rows, _WORDS[config.lang]))
+        for line in routing(pace, run, config.lang):
+            console.print(Text(f"  {line}"), soft_wrap=True)
+        console.print(_table(rows, words))
+    for stranger in strangers(config, notifiers):
+        console.print(Text(words.stranger.format(name=stranger), style="yellow"), soft_wrap=True)
+
+
+def routing(pace: Pace, run: RunRef, language: Language) -> Iterator[str]:
+    """Which rule lets a run in, or keeps it out, by the patterns that decided."""
+    words = _WORDS[language]
+    for route in pace.chosen.routes(run):
+        if route.fitting is not None:
+            yield words.fits.format(key=route.key, name=route.name, pattern=route.fitting)
+        else:
+            yield words.fits_not.format(key=route.key, name=route.name, patterns=", ".join(route.patterns))
 
 
 def nobody_in(language: Language) -> str:
@@ -114,14 +149,14 @@ def nobody_in(language: Language) -> str:
     return _WORDS[language].nobody
 
 
-def examples(config: Config, now: datetime) -> Iterator[Event]:
+def examples(config: Config, now: datetime, *, project: str = "", name: str = "") -> Iterator[Event]:
     """One event of each kind, and of those with a detail (a status, a severity), one of each."""
-    for event in samples(config.lang, now, project=config.project):
+    for event in samples(config.lang, now, project=project or config.project, name=name or NAME):
         match event:
             case AlertRaised():
                 yield from (replace(event, severity=each) for each in Severity)
             case RunEnded():
-                yield from (replace(each, run=event.run) for each in endings(config.lang, now, project=config.project))
+                yield from (replace(each, run=event.run) for each in endings(config.lang, now))
             case _:
                 yield event
 
@@ -130,6 +165,9 @@ def fate_of(pace: Pace, event: Event, told: Told, now: datetime, language: Langu
     """What becomes of an event that happens now, and of others of its kind at other times."""
     words = _WORDS[language]
     reason = unwanted(pace, event)
+    if reason is Unwanted.ROUTE:
+        keys = [route.key for route in pace.chosen.routes(event.run) if route.fitting is None]
+        return Fate("never", words.route.format(keys[0]))
     if reason is not None:
         return Fate("never", words.unwanted[reason])
     verdict = admit(pace, event, replace(told, kept_back=True), now=now)  # whatever was told of other epochs

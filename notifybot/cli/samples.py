@@ -34,6 +34,7 @@ from notifybot.model import (
     uuid7,
 )
 
+NAME = "resnet18-cifar10"
 _EPOCHS = 30
 _EPOCH_S = 94.0
 _PARAMS: dict[str, Param] = {"model": "resnet18", "lr": 0.1, "batch_size": 128, "optimizer": "SGD", "seed": 17}
@@ -47,7 +48,7 @@ _HOST = Host(
     up_s=260.0,
 )
 _MODEL = ModelSize(total=11_689_512, trainable=2_625_610, frozen=("conv1", "layer1", "layer2", "layer3"))
-_FOLDER = "/content/drive/MyDrive/resnet18-cifar10"
+_FOLDER = f"/content/drive/MyDrive/{NAME}"
 _ALERTS = {
     Language.EN: ("GPU memory is nearly full", "14.2 of 14.7 GB are in use: a larger batch will not fit."),
     Language.KO: ("GPU 메모리가 거의 찼습니다", "14.7GB 중 14.2GB를 사용하고 있어 배치 크기를 더 늘릴 수 없습니다."),
@@ -74,9 +75,9 @@ class _Common(TypedDict):
     at: datetime
 
 
-def samples(language: Language, now: datetime, *, project: str = "default") -> list[Event]:
+def samples(language: Language, now: datetime, *, project: str = "default", name: str = NAME) -> list[Event]:
     """Return one event of each kind, in an order that a run could live, all about one new run."""
-    run = RunRef(id=uuid7(now.timestamp()), name="resnet18-cifar10", project=project, session="sample")
+    run = RunRef(id=uuid7(now.timestamp()), name=name, project=project, session="sample")
     begun = now - timedelta(seconds=_EPOCH_S * _EPOCHS)
     title, text = _ALERTS[language]
     before, saved = _checkpoint(11), _checkpoint(12)
@@ -110,7 +111,7 @@ def samples(language: Language, now: datetime, *, project: str = "default") -> l
 
 def endings(language: Language, now: datetime, *, project: str = "default") -> list[RunEnded]:
     """Return the four ways in which a run itself says that it is over, each about a new run."""
-    run = RunRef(id="", name="resnet18-cifar10", project=project, session="sample")
+    run = RunRef(id="", name=NAME, project=project, session="sample")
     statuses = (Status.FINISHED, Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
     return [
         _ending({"id": uuid7(now.timestamp()), "run": replace(run, id=uuid7(now.timestamp())), "at": now}, status)

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import typer
+from pydantic import SecretStr
 from rich.console import Console
 
+from notifybot.cli import settings_text
 from notifybot.cli.doctor import table
-from notifybot.cli.slack_words import Words, words_of
+from notifybot.cli.slack_words import PLACES, Words, words_of
 from notifybot.clock import SYSTEM
-from notifybot.config import Config, load
+from notifybot.config import Config, explain, load, settings_file
+from notifybot.config_sources import Origin, spelling
 from notifybot.doctor.findings import Finding, Verdict
 from notifybot.doctor.slack import Bot
+from notifybot.errors import ConfigError
 from notifybot.model import Language
 from notifybot.notifiers.slack import manifest as app_manifest
 from notifybot.redaction import register
 
-FILE = Path("notifybot.toml")
 _TOKEN = re.compile(r"xoxb-[\x21\x23-\x26\x28-\x7e]+")
-_KEYS = re.compile(r"^\s*(slack_bot_token|slack_channel)\s*=", re.MULTILINE)
 
 
 def manifest(*, as_json: bool) -> int:
@@ -53,16 +54,24 @@ class _Talk:
 
 
 def setup(*, language: Language | None) -> int:
-    """Lead a person from nothing to a token and a channel that Slack has confirmed."""
-    config = load({"lang": language})
+    """Lead a person from nothing to a token and a channel that Slack has confirmed; 1 when others are still used."""
+    config = _settings(language)
     words = words_of(config.lang)
     talk = _Talk(Console(), words, config.lang)
     talk.say(words.make_app.format(address=app_manifest.address()))
     token = _token(talk, config)
     channel = _channel(talk, config, token)
-    _keep(talk, token, channel)
-    talk.say(words.done)
-    return 0
+    chosen = {"slack_bot_token": token, "slack_channel": channel}
+    _keep(talk, settings_file(), chosen)
+    return _close(talk, chosen)
+
+
+def _settings(language: Language | None) -> Config:
+    """The settings as they are; without those of Slack's bot where these are what keeps them from being read."""
+    try:
+        return load({"lang": language})
+    except ConfigError:
+        return load({"lang": language, "slack_bot_token": "", "slack_channel": ""})
 
 
 def _token(talk: _Talk, config: Config) -> str:
@@ -90,21 +99,58 @@ def _channel(talk: _Talk, config: Config, token: str) -> str:
         default = channel
 
 
-def _keep(talk: _Talk, token: str, channel: str) -> None:
-    """Offer to write the settings file, and say the lines for everywhere else, with the token left out."""
-    lines = f"slack_bot_token = {json.dumps(token)}\nslack_channel = {json.dumps(channel)}\n"
-    known = FILE.read_text("utf-8") if FILE.exists() else ""
-    if not _KEYS.search(known) and typer.confirm(talk.words.write.format(path=FILE), default=False):
-        _write_private(FILE, f"{lines}\n{known}" if known else lines)
-        talk.say(talk.words.written.format(path=FILE))
+def _keep(talk: _Talk, path: Path, chosen: dict[str, str]) -> None:
+    """Offer to write the settings file; else say the lines for everywhere, with the token left out."""
+    words = talk.words
+    known = settings_text.read(path)
+    there = tomllib.loads(known)
+    other = [key for key in chosen if key in there and there[key] != chosen[key]]
+    if all(there.get(key) == value for key, value in chosen.items()):
         return
-    talk.say(talk.words.elsewhere.format(channel=channel))
+    question = words.replace if other else words.write
+    agreed = typer.confirm(question.format(path=path, keys=", ".join(other)), default=False)
+    refused = _written(path, known, chosen, words) if agreed else ""
+    if agreed and not refused:
+        talk.say(words.written.format(path=path, name=path.name))
+        return
+    talk.say(f"{refused}{words.elsewhere.format(channel=chosen['slack_channel'])}")
 
 
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that its owner alone can read. Top-level keys stand first, before any table of a file that is."""
-    fresh = path.with_name(f".{path.name}.new")
-    number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(number, "w", encoding="utf-8") as file:
-        file.write(text)
-    fresh.replace(path)
+def _written(path: Path, known: str, chosen: dict[str, str], words: Words) -> str:
+    """Write the file; why that cannot be done, empty when it was."""
+    text = settings_text.with_values(known, chosen)
+    if text is None:
+        return words.by_hand.format(path=path)
+    try:
+        settings_text.write_private(path, text)
+    except OSError as error:
+        return words.cannot_write.format(path=path, why=error.strerror)
+    return ""
+
+
+def _close(talk: _Talk, chosen: dict[str, str]) -> int:
+    """Read the settings as a training will, and say whether these are the ones that it gets."""
+    words = talk.words
+    try:
+        config = load({"lang": talk.language})
+    except ConfigError as error:
+        talk.say(f"{error}\n{words.not_done}")
+        return 1
+    sources = {key: source for key, source, _ in explain(config)}
+    other = [key for key, value in chosen.items() if _plain(getattr(config, key)) != value]
+    if not other:
+        talk.say(words.done)
+        return 0
+    if all(sources[key] == Origin.DEFAULT for key in other):
+        talk.say(words.not_yet)
+        return 0
+    for key in other:
+        place = PLACES[talk.language].get(sources[key], sources[key])
+        talk.say(words.overridden.format(name=spelling(key, sources[key]), place=place))
+    talk.say(words.not_done)
+    return 1
+
+
+def _plain(value: object) -> object:
+    secret = value.get_secret_value() if isinstance(value, SecretStr) else value
+    return secret.removeprefix("#") if isinstance(secret, str) else secret

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from notifybot.cli.explain import nobody_in, show
 from notifybot.cli.pictures import easel, why_none
-from notifybot.cli.samples import samples
+from notifybot.cli.samples import NAME, samples
 from notifybot.cli.telling import Answer, Teller, teller
 from notifybot.cli.words import Words, words_of
 from notifybot.clock import SYSTEM
@@ -19,10 +19,11 @@ from notifybot.events import KINDS
 from notifybot.model import Language
 
 
-def run(*, notifier: str, kind: str, explain: bool = False) -> int:
+def run(*, notifier: str, kind: str, explain: bool = False, project: str = "", name: str = "") -> int:
     """Send the samples, with pictures where they can be drawn, and print a table; 1 when anything was refused.
 
-    With `explain` nothing is sent: print who would be told of what, and why.
+    With `explain` nothing is sent: print who would be told of what, and why. Both are as for a run of that `project`
+    and `name`.
     """
     config = load()
     words = words_of(config.lang)
@@ -31,9 +32,10 @@ def run(*, notifier: str, kind: str, explain: bool = False) -> int:
     if explain:
         with teller(config, only=notifier) as everyone:
             _refuse_nobody(everyone, notifier, words)
-            show(config, everyone.notifiers, kind=kind, clock=SYSTEM)
+            show(config, everyone.notifiers, kind=kind, clock=SYSTEM, project=project, name=name)
         return 0
-    events = [each for each in samples(config.lang, SYSTEM.now(), project=config.project) if kind in ("", each.kind)]
+    every = samples(config.lang, SYSTEM.now(), project=project or config.project, name=name or NAME)
+    events = [each for each in every if kind in ("", each.kind)]
     with easel(config) as drawn_at, teller(config, only=notifier, easel=drawn_at) as everyone:
         _refuse_nobody(everyone, notifier, words)
         answers = list(everyone.tell(events))
@@ -55,7 +57,7 @@ def _refuse_nobody(everyone: Teller, notifier: str, words: Words) -> None:
 
 def _table(answers: list[Answer], words: Words, picture: str) -> Table:
     """A row for each message, and one below it for its picture."""
-    table = Table(words.notifier, words.kind, words.result)
+    table = Table(words.notifier, words.kind, Column(words.result, overflow="fold"))  # Rich cuts Korean else
     for answer in answers:
         table.add_row(answer.notifier, answer.event.kind, _result(answer, words))
         if answer.picture is not None:

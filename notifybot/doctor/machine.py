@@ -13,6 +13,7 @@ from pathlib import Path
 from notifybot import __version__
 from notifybot.config import Config, explain
 from notifybot.doctor.findings import Both, Finding, note, ok, wrong
+from notifybot.doctor.places import existing, unusable
 from notifybot.errors import StoreError
 from notifybot.store.engine import Store
 from notifybot.store.files import is_remote, local_folder
@@ -31,25 +32,20 @@ def examine(config: Config) -> list[Finding]:
 
 
 def _disk(key: str, folder: Path) -> Finding:
-    place = _existing(folder)
-    try:
-        free = shutil.disk_usage(place).free
-    except OSError as error:
-        return wrong("disk", _UNREADABLE.filled(key=key, folder=folder, why=error.strerror), _CHOOSE.filled(key=key))
+    why = unusable(folder)
+    if why:
+        return wrong("disk", _UNUSABLE.filled(key=key, folder=folder, why=why), _CHOOSE.filled(key=key))
+    free = shutil.disk_usage(existing(folder)).free
     values = {"key": key, "folder": folder, "mb": free // 1024**2}
     if free < _LEAST_BYTES:
         return wrong("disk", _NO_ROOM.filled(**values), _MAKE_ROOM.filled(key=key))
     return ok("disk", _ROOM.filled(**values))
 
 
-def _existing(folder: Path) -> Path:
-    """The folder, or the one above it that is there already."""
-    folder = folder.expanduser().absolute()
-    return next((each for each in (folder, *folder.parents) if each.exists()), folder)
-
-
 def _mount(folder: Path) -> list[Finding]:
-    if not is_remote(_existing(folder)):
+    if unusable(folder):
+        return []  # told already
+    if not is_remote(existing(folder)):
         return [ok("disk", _LOCAL)]
     return [note("disk", _REMOTE.filled(folder=folder, instead=local_folder(folder)), _CHOOSE.filled(key="state_dir"))]
 
@@ -99,7 +95,7 @@ def _version(name: str) -> str:
 _ROOM = Both("{key} {folder}: {mb:,} MB free", "{key} {folder}: {mb:,}MB 남음")
 _NO_ROOM = Both("{key} {folder}: only {mb} MB free", "{key} {folder}: {mb}MB밖에 남지 않았습니다")
 _MAKE_ROOM = Both("free some, or set {key} to another disk", "공간을 비우거나 {key}를 다른 디스크로 설정하십시오")
-_UNREADABLE = Both("{key} {folder} cannot be used: {why}", "{key} {folder}를 쓸 수 없습니다: {why}")
+_UNUSABLE = Both("{key} {folder} cannot be used: {why}", "{key} {folder}를 쓸 수 없습니다: {why}")
 _CHOOSE = Both("set {key} to a folder on a local disk", "{key}를 로컬 디스크의 폴더로 설정하십시오")
 _LOCAL = Both("the state folder is on a local disk", "상태 폴더가 로컬 디스크에 있습니다")
 _REMOTE = Both(

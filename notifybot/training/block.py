@@ -12,6 +12,7 @@ from notifybot.alerts import DEFAULT, AlertRule
 from notifybot.config import Config, load
 from notifybot.errors import UsageError
 from notifybot.notifiers.base import Notifier
+from notifybot.training.arguments import check_given
 from notifybot.training.hold import Hold
 from notifybot.training.run import Run
 
@@ -37,6 +38,7 @@ def notify_run(
 
     Raises ConfigError and UsageError before the block is entered.
     """
+    check_given(project=project, monitor=monitor, notifiers=notifiers)
     settings = as_config(config)
 
     def new_run() -> Run:

@@ -15,6 +15,7 @@ from notifybot.config import Config
 from notifybot.errors import UsageError
 from notifybot.model import ModelSize, Status
 from notifybot.notifiers.base import Notifier
+from notifybot.training.arguments import check_given
 from notifybot.training.bar import Bar
 from notifybot.training.block import as_config
 from notifybot.training.endings import ENDINGS, Ending, ending_of
@@ -64,6 +65,7 @@ def notify_epoch(
     """
     if isinstance(epochs, str | bytes) or not isinstance(epochs, Iterable):
         raise UsageError(f"notify_epoch takes the epochs, such as range(30), not {epochs!r:.80}")
+    check_given(project=project, monitor=monitor, total=total, checkpoints=checkpoints, notifiers=notifiers)
     given = {"name": name, "project": project, "params": params, "alerts": alerts, "notifiers": notifiers}
     run = _new_run(checkpoints, run_id=run_id, monitor=monitor, config=config, **given)
     return EpochLoop(epochs, run, total=total, progress=progress, model=model, checkpoints=checkpoints)
@@ -138,7 +140,7 @@ class EpochLoop:
         self.run.meter.log(mapping, n=n, **more)
 
     def log_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Report a checkpoint that your code has saved."""
+        """Report a checkpoint that your code has saved, by its path or URL."""
         self.run.log_checkpoint(path, self.run.open_epoch)
 
     @property

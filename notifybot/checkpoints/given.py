@@ -1,0 +1,55 @@
+"""What `Checkpoints` is given, looked at before anything is opened: a wrong one is named, with what belongs there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from numbers import Real
+from os import PathLike
+from typing import TypeGuard
+
+from notifybot.checkpoints.names import check_template
+from notifybot.errors import UsageError
+
+
+def check_given(
+    *, folder: object, local: object, model: object, extra: object, monitor: object, template: object
+) -> None:
+    """Raise UsageError for an argument of a kind that cannot be meant."""
+    if not isinstance(folder, str | PathLike):
+        raise UsageError(f'the folder is a path such as "exp_1", not {_kind(folder)}')
+    if not isinstance(local, str | PathLike | None):
+        raise UsageError(f"local= is a folder on this machine's disk, not {_kind(local)}")
+    if model is None:
+        raise UsageError("model= is the torch.nn.Module whose state is saved, not None")
+    if not isinstance(extra, Mapping | None):
+        raise UsageError(f'extra= names further objects, such as {{"loader": loader}}; it is not {_kind(extra)}')
+    if not isinstance(monitor, str | None):
+        raise UsageError(f'monitor= is the name of a metric, such as "val_loss", not {_kind(monitor)}')
+    if not isinstance(template, str):
+        raise UsageError(f'template= is a file name such as "epoch{{epoch}}", not {_kind(template)}')
+    check_template(template)
+
+
+def check_times(*, every: object, every_s: object, grace_s: object, patience_s: object, stateful: bool) -> None:
+    """Raise UsageError for a number of epochs or seconds that is none; `stateful`: a loader knows its place."""
+    if type(every) is not int or every < 1:
+        raise UsageError(f"every= is a whole number of epochs from 1, not {every!r}")
+    if every_s is not None and not (_is_finite(every_s) and every_s > 0):
+        raise UsageError(f"every_s= is a number of seconds above 0, not {every_s!r}")
+    for name, value in (("grace_s", grace_s), ("patience_s", patience_s)):
+        if not (_is_finite(value) and value >= 0):
+            raise UsageError(f"{name}= is a number of seconds from 0, not {value!r}")
+    if every_s is not None and not stateful:
+        raise UsageError(
+            "every_s= saves within an epoch, which only a data loader that knows its place can continue from: "
+            "give it too, as extra={'loader': StatefulDataLoader(…)}"
+        )
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

@@ -1,0 +1,142 @@
+"""Wrong arguments: each is named before the first epoch, with what was given and what belongs there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from notifybot import Checkpoints, freeze, model_size, notify_epoch, notify_run, unfreeze  # noqa: E402
+from notifybot.config import load  # noqa: E402
+from notifybot.errors import ConfigError, UsageError  # noqa: E402
+from notifybot.testing import RecordingNotifier  # noqa: E402
+from notifybot.training import shared  # noqa: E402
+
+HOOK = "https://hooks.slack.invalid/services/T0/B0/canary-not-a-secret"
+
+
+@pytest.fixture(autouse=True)
+def forget_what_is_open() -> Any:
+    """Runs of a process share their database: a test leaves none open."""
+    yield
+    shared.close()
+
+
+def epochs_with(**given: Any) -> list[int]:
+    return list(notify_epoch(range(2), name="a", progress=False, **given))
+
+
+def block_with(**given: Any) -> None:
+    with notify_run("a", **given):
+        pass
+
+
+@pytest.mark.parametrize("start", [epochs_with, block_with])
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"project": 5}, 'project= is the name of a project, such as "vision", not int'),
+        ({"project": b"x"}, "project= .* not bytes"),
+        ({"monitor": 5}, 'monitor= is the name of a metric, such as "val_acc" or "reward:max", not int'),
+        ({"monitor": ["val_acc"]}, "monitor= .* not list"),
+        ({"notifiers": 5}, "notifiers= takes a list of notifiers, not int"),
+        ({"notifiers": "slack"}, r"notifiers= takes a list of notifiers, not str\. Slack .* by config="),
+        ({"notifiers": RecordingNotifier()}, "notifiers= takes a list of notifiers, not RecordingNotifier"),
+        ({"notifiers": [object()]}, "object has no name, key, pace, send, close"),
+        ({"notifiers": [HOOK]}, r"str has no name, .*config=\{\"slack_webhook_url\""),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_named(start: Callable[..., object], given: dict[str, Any], told: str) -> None:
+    """Nothing is begun, and a value is not repeated: it may be a secret in the wrong place."""
+    with pytest.raises(UsageError, match=told) as caught:
+        start(**given)
+
+    assert "canary" not in str(caught.value)
+    assert not (load().state_dir / "notifybot.db").exists()
+
+
+@pytest.mark.parametrize("start", [epochs_with, block_with])
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        (5, 'config= takes settings such as {"lang": "ko"}, or a Config, not int'),
+        ("notifybot.toml", "not str; a file is named by NOTIFYBOT_CONFIG"),
+        (Path("notifybot.toml"), "a file is named by NOTIFYBOT_CONFIG"),
+        ([("lang", "ko")], "not list"),
+        ({1: "ko"}, "not a dict whose keys are no text"),
+    ],
+)
+def test_settings_of_the_wrong_kind_are_told(start: Callable[..., object], config: Any, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        start(config=config)
+
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"checkpoints": "exp_1"}, "checkpoints= takes what Checkpoints.* not str; the folder goes into Checkpoints"),
+        ({"checkpoints": 5}, "checkpoints= takes what Checkpoints.* not int$"),
+        ({"total": "30"}, "total= is the whole run's number of epochs, such as 30, not str"),
+        ({"total": 1.5}, "total= .* not float"),
+        ({"model": 5}, "model is a torch.nn.Module, .* not int"),
+    ],
+)
+def test_what_epochs_alone_take_is_looked_at_too(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        epochs_with(**given)
+
+
+def test_what_is_meant_is_taken() -> None:
+    """Subclasses and look-alikes pass: only what cannot work is refused."""
+    told = RecordingNotifier()
+
+    assert epochs_with(project="p", monitor="val_acc", total=torch.tensor(2), notifiers=(told,)) == [0, 1]
+
+    block_with(notifiers=[])
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: freeze(None), "model is a torch.nn.Module, .* not NoneType"),
+        (lambda: unfreeze(5), "model is a torch.nn.Module, .* not int"),
+        (lambda: model_size("resnet"), "model is a torch.nn.Module, .* not str"),
+        (lambda: freeze(torch.nn.Linear(2, 1), 5), r"the parts are names, .* not int"),
+        (lambda: unfreeze(torch.nn.Linear(2, 1), None), r"the parts are names, .* not NoneType"),
+    ],
+    ids=["freeze", "unfreeze", "model_size", "parts", "no parts"],
+)
+def test_what_is_no_model_is_told(call: Callable[[], object], told: str) -> None:
+    """Such as the None of a function that forgot its return."""
+    with pytest.raises(UsageError, match=told):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"folder": 5}, 'the folder is a path such as "exp_1", not int'),
+        ({"folder": None}, "the folder is a path .* not NoneType"),
+        ({"local": 5}, "local= .* not int"),
+        ({"model": None}, "model= .* not None"),
+        ({"extra": [1]}, "extra= names further objects.* not list"),
+        ({"monitor": 5}, "monitor= is the name of a metric.* not int"),
+        ({"template": None}, "template= is a file name.* not NoneType"),
+        ({"keep_last": "3"}, "keep_last= is a whole number of checkpoints, not '3'"),
+        ({"keep_best": None}, "keep_best= is a whole number of checkpoints, not None"),
+        ({"every": "x"}, "every= is a whole number of epochs from 1, not 'x'"),
+        ({"every_s": "x"}, "every_s= is a number of seconds above 0, not 'x'"),
+        ({"grace_s": None}, "grace_s= is a number of seconds from 0, not None"),
+        ({"patience_s": [1]}, r"patience_s= is a number of seconds from 0, not \[1\]"),
+    ],
+    ids=lambda given: next(iter(given)) if isinstance(given, dict) else "",
+)
+def test_checkpoints_are_given_what_they_can_use(given: dict[str, Any], told: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=told):
+        Checkpoints(**{"folder": tmp_path / "c", "model": torch.nn.Linear(2, 1), **given})
