@@ -23,10 +23,11 @@ from notifybot.doctor import examination, kakao_words, machine
 from notifybot.doctor import kakao as kakao_doctor
 from notifybot.doctor import slack as slack_doctor
 from notifybot.doctor import watchdog as watchdog_doctor
-from notifybot.doctor.findings import Both, Finding, Verdict
+from notifybot.doctor.findings import Finding, Verdict
 from notifybot.doctor.slack_words import EXPLAINED
 from notifybot.model import Language
 from notifybot.policy import Priority
+from notifybot.rendering.both import Both
 from notifybot.sandbox.faults import Fault
 from notifybot.sandbox.server import Sandbox
 from notifybot.sandbox.workspace import BOT_TOKEN, WEBHOOK_PATH

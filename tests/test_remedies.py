@@ -59,7 +59,7 @@ def remedy_at_slack(code: str, language: Language) -> str:
 
 def remedy_at_kakao(code: str | int, language: Language) -> str:
     usual = {"redirect_uri": {"ko": "리다이렉트 URI", "en": "the redirect URI"}[language], "scopes": "talk_message"}
-    return (API | SIGN_IN)[str(code)].filled(language, usual)
+    return (API | SIGN_IN)[str(code)].told(language, usual)
 
 
 def buried(name: str, language: Language) -> tuple[int, RecordingNotifier]:

@@ -6,9 +6,10 @@ import re
 from importlib.util import find_spec
 
 from notifybot.config import Config
-from notifybot.doctor.findings import Both, Finding, note, wrong
+from notifybot.doctor.findings import Finding, note, wrong
 from notifybot.errors import ConfigError
 from notifybot.notifiers.apprise import AppriseNotifier, urls_in
+from notifybot.rendering.both import Both
 
 PART = "Apprise"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]{0,19})://")

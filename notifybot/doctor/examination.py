@@ -9,8 +9,9 @@ from notifybot.config import Config
 from notifybot.delivery.build import notifiers_from
 from notifybot.delivery.shaped import strangers
 from notifybot.doctor import apprise, kakao, machine, slack, watchdog
-from notifybot.doctor.findings import Both, Finding, note, wrong
+from notifybot.doctor.findings import Finding, note, wrong
 from notifybot.errors import ConfigError
+from notifybot.rendering.both import Both
 
 
 def examine(config: Config, clock: Clock = SYSTEM) -> list[Finding]:

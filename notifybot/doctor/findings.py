@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from notifybot.model import Language
+from notifybot.rendering.both import Both
 
 
 class Verdict(StrEnum):
@@ -14,22 +14,6 @@ class Verdict(StrEnum):
     OK = "ok"
     NOTE = "note"
     WRONG = "wrong"
-
-
-@dataclass(frozen=True, slots=True)
-class Both:
-    """One text in both languages."""
-
-    en: str
-    ko: str
-
-    def in_(self, language: Language) -> str:
-        """The text as a reader of that language gets it."""
-        return self.ko if language is Language.KO else self.en
-
-    def filled(self, **values: object) -> Both:
-        """The text with its places filled."""
-        return Both(self.en.format(**values), self.ko.format(**values))
 
 
 @dataclass(frozen=True, slots=True)

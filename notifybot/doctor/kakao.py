@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from notifybot.clock import Clock
 from notifybot.config import Config
 from notifybot.doctor import kakao_words as words
-from notifybot.doctor.findings import Both, Finding, Verdict, note, ok, wrong
+from notifybot.doctor.findings import Finding, Verdict, note, ok, wrong
 from notifybot.doctor.places import unusable
 from notifybot.errors import ConfigError, DeliveryError
 from notifybot.notifiers.kakao import Credentials, credentials_from, token_file_of
@@ -21,6 +21,7 @@ from notifybot.notifiers.kakao.sites import LIVES_AT, button_sites, is_out_of_re
 from notifybot.notifiers.kakao.template import DEFAULT_LINK
 from notifybot.notifiers.kakao.token_file import TokenFile
 from notifybot.notifiers.kakao.tokens import ROTATES_WITHIN
+from notifybot.rendering.both import Both
 
 PART = "KakaoTalk"
 _SOON = timedelta(days=14)

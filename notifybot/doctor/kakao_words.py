@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from notifybot.doctor.findings import Both
 from notifybot.errors import DeliveryError
 from notifybot.model import Language
 from notifybot.notifiers.kakao.remedies import remedy
+from notifybot.rendering.both import Both
 from notifybot.rendering.kakao_reasons import API, kakao_line
 from notifybot.rendering.reasons import error_line
 

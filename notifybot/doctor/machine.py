@@ -12,9 +12,10 @@ from pathlib import Path
 
 from notifybot import __version__
 from notifybot.config import Config, explain
-from notifybot.doctor.findings import Both, Finding, note, ok, wrong
+from notifybot.doctor.findings import Finding, note, ok, wrong
 from notifybot.doctor.places import existing, unusable
 from notifybot.errors import StoreError
+from notifybot.rendering.both import Both
 from notifybot.store.engine import Store
 from notifybot.store.files import is_remote, local_folder
 from notifybot.store.outbox import Outbox

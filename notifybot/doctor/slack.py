@@ -8,13 +8,14 @@ from email.utils import parsedate_to_datetime
 
 from notifybot.clock import Clock
 from notifybot.config import Config
-from notifybot.doctor.findings import Both, Finding, note, ok, wrong
+from notifybot.doctor.findings import Finding, note, ok, wrong
 from notifybot.doctor.slack_words import EXPLAINED, UNREACHABLE
 from notifybot.errors import DeliveryError
 from notifybot.model import Language
 from notifybot.notifiers.slack.client import WebApi
 from notifybot.notifiers.slack.errors import Refused, header
 from notifybot.notifiers.slack.manifest import SCOPES
+from notifybot.rendering.both import Both
 from notifybot.rendering.reasons import error_line
 
 PART = "Slack"

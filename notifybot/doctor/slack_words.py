@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from notifybot.doctor.findings import Both
 from notifybot.model import Language
-from notifybot.rendering import both
+from notifybot.rendering.both import Both
 from notifybot.rendering.slack_reasons import EXPLAINED as KNOWN
 from notifybot.rendering.slack_reasons import phrases, with_code
 
@@ -22,14 +21,14 @@ class Explained:
     remedy: Both
 
 
-def _told(what: both.Both, code: str) -> Both:
+def _told(what: Both, code: str) -> Both:
     """What an error means, with its code; the channel's name is filled in later."""
     whole = with_code(what, code)
-    return Both(*(whole.filled(each, phrases(each, channel="{channel}")) for each in (Language.EN, Language.KO)))
+    return Both(*(whole.told(each, phrases(each, channel="{channel}")) for each in (Language.EN, Language.KO)))
 
 
 EXPLAINED = {
-    code: Explained(_told(known.what, code), Both(known.remedy.en, known.remedy.ko))
+    code: Explained(_told(known.what, code), known.remedy)
     for code, known in KNOWN.items()
     if known.setup and known.remedy
 }

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 import requests
 
 from notifybot.config import Config
-from notifybot.doctor.findings import Both, Finding, note, ok, wrong
+from notifybot.doctor.findings import Finding, note, ok, wrong
+from notifybot.rendering.both import Both
 
 TIMEOUTS_S = (3.05, 10.0)
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")

@@ -26,6 +26,10 @@ class Both:
         """The text as a reader of that language gets it."""
         return self.ko if language is Language.KO else self.en
 
-    def filled(self, language: Language, values: Mapping[str, str]) -> str:
-        """The text of a language with its places filled."""
+    def filled(self, **values: object) -> Both:
+        """The text with its places filled."""
+        return Both(self.en.format(**values), self.ko.format(**values))
+
+    def told(self, language: Language, values: Mapping[str, str]) -> str:
+        """The text of a language with its places filled by what was stored, be it all of it or not."""
         return self.in_(language).format_map(Values(values))

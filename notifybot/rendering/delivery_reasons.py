@@ -62,7 +62,7 @@ def delivery_line(code: str, values: Mapping[str, str], language: Language) -> s
     came_of_it, slash, why = code.partition("/")
     if slash and came_of_it in _CAME_OF_IT:
         told = delivery_line(why, values, language) or why
-        return _CAME_OF_IT[came_of_it].filled(language, {"why": told})
+        return _CAME_OF_IT[came_of_it].told(language, {"why": told})
     if code == NOTED:
         return _noted(values.get("text", ""), language)
     service, dot, own = code.partition(".")

@@ -254,14 +254,14 @@ def kakao_line(code: str, values: Mapping[str, str], language: Language) -> str:
     """An error in one line: what it means, the way out, and Kakao's own code to search for."""
     if code.startswith(RENEWING):
         why = kakao_line(code.removeprefix(RENEWING), values, language)
-        return _NOT_RENEWED.filled(language, {"why": why})
+        return _NOT_RENEWED.told(language, {"why": why})
     found = API.get(code) or SIGN_IN.get(code)
     itself = _ITSELF.get(code)
     ours = itself or _OURS.get(code) or _OURS_SIGNING_IN.get(code)
     if found is None and code.startswith("KOE"):
         ours = _OURS_SIGNING_IN["sign-in-refused"]
     filled = {"redirect_uri": _REDIRECT_URI.in_(language), "scopes": "talk_message", **values}
-    said = (found or ours or _UNKNOWN).filled(language, filled)
+    said = (found or ours or _UNKNOWN).told(language, filled)
     named = "" if ours else f"({', '.join(filter(None, (code, values.get('http'))))})"
     signing_in = code.startswith("KOE") or code in _OURS_SIGNING_IN
     opening = "" if itself else (_LOGIN if signing_in else _MESSAGE).in_(language)

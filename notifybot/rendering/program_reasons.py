@@ -91,14 +91,14 @@ APPRISE = {
 
 def webhook_line(code: str, values: Mapping[str, str], language: Language) -> str:
     """An error of the webhook in one line."""
-    return WEBHOOK.get(code, Both(code, code)).filled(language, values)
+    return WEBHOOK.get(code, Both(code, code)).told(language, values)
 
 
 def watchdog_line(code: str, values: Mapping[str, str], language: Language) -> str:
     """An error on the way to the watchdog in one line."""
-    return WATCHDOG.get(code, Both(code, code)).filled(language, values)
+    return WATCHDOG.get(code, Both(code, code)).told(language, values)
 
 
 def apprise_line(code: str, values: Mapping[str, str], language: Language) -> str:
     """An error of a service behind Apprise in one line."""
-    return APPRISE.get(code, Both(code, code)).filled(language, values)
+    return APPRISE.get(code, Both(code, code)).told(language, values)

@@ -206,7 +206,7 @@ def slack_line(code: str, values: Mapping[str, str], language: Language) -> str:
     known = ours or theirs or Explained(Both(f"{code} ({{method}})", f"{code}({{method}})"), _LOOK_IT_UP)
     what = with_code(known.what, code) if theirs else known.what
     names = phrases(language, channel=values.get("channel", ""), needed=values.get("needed", ""))
-    told = [what.filled(language, {**values, **names})]
+    told = [what.told(language, {**values, **names})]
     if known.remedy is not None:
         told.append(known.remedy.in_(language))
     return f"Slack: {_JOINED[language].join(told)}"

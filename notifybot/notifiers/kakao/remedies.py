@@ -60,7 +60,7 @@ SETUP_CODES = frozenset(_REMEDIES) - {"KOE003", "KOE237"}
 def remedy(code: str, language: Language, *, redirect_uri: str = "", scopes: str = "talk_message") -> str:
     """What to do about a code of Kakao's, or a word of ours, in one or two sentences without a full stop."""
     values = {"redirect_uri": redirect_uri or _REDIRECT_URI.in_(language), "scopes": scopes}
-    return _REMEDIES.get(code, _UNKNOWN).filled(language, values)
+    return _REMEDIES.get(code, _UNKNOWN).told(language, values)
 
 
 def explained(code: str, language: Language, *, redirect_uri: str = "", scopes: str = "talk_message") -> str:

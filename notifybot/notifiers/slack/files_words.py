@@ -49,9 +49,9 @@ def remedy_for(code: str, language: Language) -> str:
 
 def not_taken(why: str, language: Language) -> str:
     """For the log: one picture did not come."""
-    return _NOT_TAKEN.filled(language, {"why": why})
+    return _NOT_TAKEN.told(language, {"why": why})
 
 
 def no_more(failures: int, language: Language) -> str:
     """For the log: none will come any more."""
-    return _NO_MORE.filled(language, {"failures": str(failures)})
+    return _NO_MORE.told(language, {"failures": str(failures)})
