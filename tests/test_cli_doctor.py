@@ -258,7 +258,7 @@ def test_a_full_disk_is_told_before_it_stops_the_outbox(monkeypatch: pytest.Monk
 
     found = [each for each in wrongs(examined()) if each.part == "disk"]
 
-    assert [each.what.en.rpartition(": ")[2] for each in found] == ["only 5 MB free"] * 2
+    assert [each.what.en.rpartition(": ")[2] for each in found] == ["only 5.2 MB free"] * 2
 
 
 @pytest.mark.parametrize("key", ["state_dir", "runs_dir"])
@@ -442,7 +442,7 @@ def test_no_letter_is_lost_on_a_narrow_terminal(width: int) -> None:
 
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "…" not in shown
-    assert "".join(shown.split()).removeprefix("✓KakaoTalk") == "".join(text.split())
+    assert "".join(shown.split()).removeprefix("✓카카오톡") == "".join(text.split())
 
 
 def test_no_secret_is_shown(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

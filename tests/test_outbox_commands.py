@@ -296,7 +296,7 @@ def test_the_list_can_show_another_state(local: Store) -> None:
 
 @pytest.mark.parametrize(
     ("language", "text"),
-    [("en", "No message is in this state: dead."), ("ko", "이 상태의 메시지가 없습니다: 포기.")],
+    [("en", "No message is dead."), ("ko", "‘포기’ 상태인 메시지가 없습니다.")],
 )
 def test_nothing_to_list_is_said(language: str, text: str) -> None:
     """Looking makes no database."""

@@ -19,6 +19,10 @@ _CLOSING = {
     Language.EN: ("All is well.", "{number} to mend."),
     Language.KO: ("모두 정상입니다.", "고칠 점이 {number}건 있습니다."),
 }
+_PARTS_KO = {  # a name of its own stays as it is
+    "clock": "시계", "disk": "디스크", "notifiers": "알림 수단", "outbox": "보낼 알림", "settings": "설정",
+    "versions": "버전", "watchdog": "감시 서버", "webhook": "웹훅", "KakaoTalk": "카카오톡",
+}  # fmt: skip
 
 
 def run(*, language: Language | None, as_json: bool) -> int:
@@ -42,7 +46,8 @@ def table(findings: Sequence[Finding], language: Language) -> Table:
         shown.add_column(overflow="fold")  # else Rich cuts a line of Korean by the letter that stands over its end
     for each in findings:
         mark, style = _MARKS[each.verdict]
-        shown.add_row(Text(mark, style=style), Text(each.part, style="bold"), Text(each.what.in_(language)))
+        part = _PARTS_KO.get(each.part, each.part) if language is Language.KO else each.part
+        shown.add_row(Text(mark, style=style), Text(part, style="bold"), Text(each.what.in_(language)))
         if each.remedy is not None:
             shown.add_row("", "", Text(f"→ {each.remedy.in_(language)}", style=style))
     return shown

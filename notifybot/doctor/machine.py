@@ -16,6 +16,7 @@ from notifybot.doctor.findings import Finding, note, ok, wrong
 from notifybot.doctor.places import existing, unusable
 from notifybot.errors import StoreError
 from notifybot.rendering.both import Both
+from notifybot.rendering.numbers import size
 from notifybot.store.engine import Store
 from notifybot.store.files import is_remote, local_folder
 from notifybot.store.outbox import Outbox
@@ -37,7 +38,7 @@ def _disk(key: str, folder: Path) -> Finding:
     if why:
         return wrong("disk", _UNUSABLE.filled(key=key, folder=folder, why=why), _CHOOSE.filled(key=key))
     free = shutil.disk_usage(existing(folder)).free
-    values = {"key": key, "folder": folder, "mb": free // 1024**2}
+    values = {"key": key, "folder": folder, "room": size(free)}
     if free < _LEAST_BYTES:
         return wrong("disk", _NO_ROOM.filled(**values), _MAKE_ROOM.filled(key=key))
     return ok("disk", _ROOM.filled(**values))
@@ -93,8 +94,8 @@ def _version(name: str) -> str:
         return ""
 
 
-_ROOM = Both("{key} {folder}: {mb:,} MB free", "{key} {folder}: {mb:,}MB 남음")
-_NO_ROOM = Both("{key} {folder}: only {mb} MB free", "{key} {folder}: {mb}MB밖에 남지 않았습니다")
+_ROOM = Both("{key} {folder}: {room} free", "{key} {folder}: {room} 남음")
+_NO_ROOM = Both("{key} {folder}: only {room} free", "{key} {folder}: {room}밖에 남지 않았습니다")
 _MAKE_ROOM = Both("free some, or set {key} to another disk", "공간을 비우거나 {key}를 다른 디스크로 설정하십시오")
 _UNUSABLE = Both("{key} {folder} cannot be used: {why}", "{key} {folder}를 쓸 수 없습니다: {why}")
 _CHOOSE = Both("set {key} to a folder on a local disk", "{key}를 로컬 디스크의 폴더로 설정하십시오")
