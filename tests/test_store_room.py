@@ -157,6 +157,22 @@ def test_without_a_wal_there_is_nothing_to_keep(tmp_path: Path) -> None:
     nowhere.close()
 
 
+def test_a_disk_that_cannot_be_asked_stops_nobody(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record is then taken as without the room, and no thread of ours dies of the question."""
+    store.room.begin()
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:  # pytest itself asks as well, afterwards
+        patch.setattr("notifybot.store.room.os.fstat", refuse)
+        taken = Recorder(store, [], direct=True).record(epoch(0))
+        said = (store.room.used_bytes, store.room.is_wide)
+
+    assert taken
+    assert said == (0, False)
+
+
 def test_a_wal_that_somebody_keeps_from_being_moved_is_bounded(store: Store, clock: FakeClock) -> None:
     """A reader that never ends is another program's: news wait in memory, and all are taken when it is gone."""
     office = Office(store, clock)

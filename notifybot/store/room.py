@@ -40,8 +40,9 @@ class Room:
 
     @property
     def used_bytes(self) -> int:
-        """How long the WAL is."""
-        return 0 if self._descriptor is None else os.fstat(self._descriptor).st_size
+        """How long the WAL is; 0 where nobody can say."""
+        stat = self._stat()
+        return stat.st_size if stat else 0
 
     @property
     def is_wide(self) -> bool:
@@ -63,9 +64,9 @@ class Room:
 
     def keep(self) -> None:
         """Call before news are written. Raises FullError when they would use what is reserved for urgent records."""
-        if self._descriptor is None or not self._wanted:
+        stat = self._stat() if self._wanted else None
+        if stat is None:
             return
-        stat = os.fstat(self._descriptor)
         if stat.st_size > WAL_BYTES:
             raise FullError("the database did not take a record: its WAL cannot be moved")
         if stat.st_blocks * _BLOCK_BYTES - stat.st_size < RESERVED_BYTES:
@@ -76,6 +77,12 @@ class Room:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def _stat(self) -> os.stat_result | None:
+        try:
+            return None if self._descriptor is None else os.fstat(self._descriptor)
+        except OSError:  # a failing disk, or another thread closes the store at this moment
+            return None
 
     def _ask(self, size: int) -> None:
         """Have blocks for a WAL of that size and the reserve. Raises FullError."""
@@ -90,12 +97,12 @@ class Room:
 
 def _fallocate() -> Callable[[int, int], int] | None:
     """The call that gives a file blocks up to a size, and leaves its own size alone; it returns errno or 0."""
-    import ctypes  # 5 ms, of nobody's but who records
-
     try:
+        import ctypes  # 5 ms, of nobody's but who records
+
         library = ctypes.CDLL(None, use_errno=True)
         call = getattr(library, "fallocate64", None) or library.fallocate
-    except (OSError, AttributeError):
-        return None  # no Linux
+    except (ImportError, OSError, AttributeError):
+        return None  # no Linux, or a Python without it
     call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
     return lambda file, size: 0 if call(file, _KEEP_SIZE, 0, size) == 0 else ctypes.get_errno()
