@@ -22,8 +22,8 @@ MODULES = sorted((ROOT / "notifybot").rglob("*.py"))
 MIGRATIONS = ROOT / "notifybot" / "store" / "migrations" / "versions"
 WRITTEN_BY_PEOPLE = [path for path in MODULES if MIGRATIONS not in path.parents]
 
-MOST_LINES_OF_A_MODULE = 300
-MOST_LINES_OF_A_FUNCTION = 40
+MOST_LINES_OF_A_MODULE = 500
+MOST_LINES_OF_A_FUNCTION = 60
 MOST_CATCH_ALLS = 20  # borders to other people's objects: trackers, notifiers, state dicts, damaged files
 
 
