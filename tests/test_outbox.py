@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from notifybot.policy import Priority, priority_of
-from notifybot.store import runs
+from notifybot.store import letters, runs
 from notifybot.store.claims import due
 from notifybot.store.engine import Store
 from notifybot.store.outbox import Outbox
@@ -48,6 +48,22 @@ def test_urgent_goes_first_then_the_order_of_recording(store: Store) -> None:
     assert told == [
         ("vit", "run_started"), ("vit", "alert_raised"), ("resnet", "run_started"), ("resnet", "run_ended"),
     ]  # fmt: skip
+
+
+def test_an_event_that_cannot_be_read_is_given_up_and_holds_up_nothing(store: Store) -> None:
+    _put(store, started(), alert("a"), ended())
+    with store.transaction() as connection:
+        connection.exec_driver_sql("UPDATE events SET body = '{}' WHERE kind != 'run_ended'")
+    outbox = Outbox(store)
+
+    delivery = outbox.claim(KEY)
+
+    assert delivery is not None
+    assert delivery.event.kind == "run_ended"
+    outbox.mark_sent(delivery)
+    assert outbox.claim(KEY) is None
+    assert (outbox.counts()[KEY].dead, outbox.counts()[KEY].conserved) == (2, True)
+    assert letters.letters(store) == []
 
 
 def test_a_start_that_keeps_failing_holds_up_nothing_urgent(store: Store, clock: FakeClock) -> None:

@@ -101,6 +101,66 @@ def test_a_thousand_deaths_are_told_within_five_seconds_of_their_deadlines(watch
     assert watchdog.deliveries().count(("run_lost", PEOPLE)) == 1000
 
 
+DAMAGE = {
+    "a raising row": "status = 'unheard of'",
+    "a promise at the end of time": "next_by = '9999-12-31 23:59:59.999999'",
+    "a host of another version": "host = '[]'",
+    "torn progress": "progress = '{\"done\": 1'",
+    "parameters that are none": "params = '17'",
+    "beats of ages": "beat_s = 1e300",
+    "epochs of ages": 'progress = \'{"done": 3, "epoch_s": 1e13}\'',
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_row_that_cannot_be_judged_keeps_nobody_else_from_being_told(watchdog: Watchdog, damage: str) -> None:
+    fleet(watchdog, 20)
+    with watchdog.store.transaction() as connection:
+        connection.exec_driver_sql(f"UPDATE runs SET {damage} WHERE id = 'run-7'")
+
+    told = {each.run.id for each in watchdog.watch(200)}
+
+    assert told | {"run-7"} == {f"run-{number}" for number in range(20)}
+
+
+def test_a_scan_with_one_raising_row_still_tells_the_499_others(
+    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    watchdog = Watchdog(tmp_path, clock, Limits(scan_every_s=60))
+    fleet(watchdog, 500)
+    with watchdog.store.transaction() as connection:
+        connection.exec_driver_sql("UPDATE runs SET status = 'unheard of' WHERE id = 'run-250'")
+
+    told = watchdog.watch(240)
+
+    assert len({each.run.id for each in told}) == len(told) == 499
+    assert watchdog.checker.set_apart == 1
+    assert [each.getMessage().partition(" (")[0] for each in caplog.records if each.levelname == "ERROR"] == [
+        "run run-250 cannot be judged"
+    ]
+
+
+def test_a_run_that_was_set_apart_is_told_once_it_can_be_judged(watchdog: Watchdog) -> None:
+    watchdog.running()
+    with watchdog.store.transaction() as connection:
+        connection.exec_driver_sql("UPDATE runs SET next_by = '9999-12-31 23:59:59.999999'")
+    assert watchdog.watch(300) == []
+    with watchdog.store.transaction() as connection:
+        connection.exec_driver_sql("UPDATE runs SET next_by = NULL")
+
+    assert [each.kind for each in watchdog.watch(700)] == ["run_lost"]
+    assert watchdog.checker.set_apart == 0
+
+
+def test_a_stored_epoch_of_another_version_does_not_keep_a_run_from_being_judged(watchdog: Watchdog) -> None:
+    process = watchdog.running()
+    process.send(process.epoch())
+    with watchdog.store.transaction() as connection:
+        connection.exec_driver_sql("UPDATE events SET body = '{}' WHERE kind = 'epoch_finished'")
+
+    assert [each.kind for each in watchdog.watch(300)] == ["run_lost"]
+
+
 def test_a_day_of_steady_runs_raises_no_alarm(tmp_path: Path, clock: FakeClock) -> None:
     """24 hours at one scan a minute: the rules know no other time than the clock's."""
     watchdog = Watchdog(tmp_path, clock, Limits(scan_every_s=60))

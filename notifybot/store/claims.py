@@ -92,7 +92,10 @@ def folded_into(connection: Connection, notifier: str, row: Any) -> Folded:
         return Folded()
     best = select(events.c.body).select_from(deliveries).join(events).where(folded, events.c.body.like(_BEST))
     body = connection.execute(best.order_by(deliveries.c.id.desc()).limit(1)).scalar()
-    found = from_json(body) if body else None
+    try:
+        found = from_json(body) if body else None
+    except ValueError:  # another version wrote it
+        found = None
     return Folded(number, found if isinstance(found, EpochFinished) else None)
 
 

@@ -54,7 +54,7 @@ def letters(store: Store, state: State = State.DEAD, *, limit: int = 100) -> lis
     """The deliveries in a state, newest first. Raises StoreError."""
     query = _query().where(deliveries.c.state == state.value).order_by(deliveries.c.id.desc()).limit(limit)
     with store.transaction() as connection:
-        return [_letter(row) for row in connection.execute(query)]
+        return [found for row in connection.execute(query) if (found := _letter(row)) is not None]
 
 
 def find(store: Store, letter_id: int) -> Letter | None:
@@ -113,8 +113,12 @@ def _query() -> Select[Any]:
     return select(*_COLUMNS).join(events)
 
 
-def _letter(row: Any) -> Letter:
+def _letter(row: Any) -> Letter | None:
+    try:
+        event = from_json(row.body)
+    except ValueError:  # another version wrote the event: there is nothing to show, and nothing to send again
+        return None
     return Letter(
         id=row.id, notifier=row.notifier, state=State(row.state), attempts=row.attempts, created_at=row.created_at,
-        due_at=row.due_at, done_at=row.done_at, error=row.error, event=from_json(row.body),
+        due_at=row.due_at, done_at=row.done_at, error=row.error, event=event,
     )  # fmt: skip

@@ -10,11 +10,11 @@ from typing import Any
 from sqlalchemy import Connection, case, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from notifybot.events import EPOCH_FINISHED, EpochFinished, from_json
+from notifybot.events import EPOCH_FINISHED, EpochFinished
 from notifybot.model import RunRef, Status
 from notifybot.store.claims import count_pruned
 from notifybot.store.reasons import KEPT
-from notifybot.store.runs import RunRow, row_to_run
+from notifybot.store.runs import RunRow, readable
 from notifybot.store.schema import deliveries, events, runs, ticks
 
 _LONGEST_RETRY_S = 300.0
@@ -82,10 +82,13 @@ def _stamped(beat: Beat, now: datetime) -> dict[str, object]:
     }
 
 
-def due(connection: Connection, now: datetime, *, limit: int = 500) -> list[RunRow]:
-    """Return the runs whose deadline has passed, the longest overdue first. One look into the index on it."""
-    query = select(runs).where(runs.c.deadline_at <= now).order_by(runs.c.deadline_at).limit(limit)
-    return [row_to_run(row) for row in connection.execute(query)]
+def due(connection: Connection, now: datetime, *, limit: int = 500) -> list[str]:
+    """Return the runs whose deadline has passed, the longest overdue first. One look into the index on it.
+
+    Only their ids: reading one's row may fail, and must not keep the others from being looked at.
+    """
+    query = select(runs.c.id).where(runs.c.deadline_at <= now).order_by(runs.c.deadline_at).limit(limit)
+    return list(connection.execute(query).scalars())
 
 
 def set_deadline(connection: Connection, run_id: str, moment: datetime | None) -> None:
@@ -118,7 +121,7 @@ def epochs_s(connection: Connection, run_id: str, session: str, *, limit: int = 
         .order_by(events.c.at.desc())
         .limit(limit)
     )
-    found = [from_json(body) for body in connection.execute(query).scalars()]
+    found = readable(connection.execute(query).scalars())
     return [
         each.progress.epoch_s
         for each in found

@@ -132,15 +132,18 @@ class Outbox:
         """
         now = self.store.clock.now()
         with self.store.transaction() as connection:
-            row = connection.execute(due(notifier, now)).first()
-            if row is None:
-                return None
-            row = its_start(connection, notifier, row, now) or row
-            if fold and row.kind in (EPOCH, CHECKPOINT):
-                row = newest_news(connection, notifier, row, now)
-            elif fold and row.kind == ENDING:
-                end_news(connection, notifier, row, now)
-            return self._lease(connection, notifier, row, now + timedelta(seconds=lease_s), fold=fold)
+            while (row := connection.execute(due(notifier, now)).first()) is not None:
+                row = its_start(connection, notifier, row, now) or row
+                if fold and row.kind in (EPOCH, CHECKPOINT):
+                    row = newest_news(connection, notifier, row, now)
+                elif fold and row.kind == ENDING:
+                    end_news(connection, notifier, row, now)
+                try:
+                    return self._lease(connection, notifier, row, now + timedelta(seconds=lease_s), fold=fold)
+                except ValueError:  # another version wrote the event: it is given up, or nothing after it would go
+                    unread = dropped(now, "its event cannot be read") | {"state": "dead"}
+                    connection.execute(_set(row.id, **unread))
+            return None
 
     def _lease(self, connection: Connection, notifier: str, row: Any, until: datetime, *, fold: bool) -> Delivery:
         connection.execute(_set(row.id, lease_until=until, lease_owner=self.owner))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -238,16 +239,27 @@ def events_of(store: Store, run_id: str, *, kinds: Sequence[str] | None = None, 
         query = query.where(events.c.kind.in_(kinds))
     with store.transaction() as connection:
         bodies = list(connection.execute(query).scalars())
-    return [from_json(body) for body in reversed(bodies)]
+    return readable(reversed(bodies))
+
+
+def readable(bodies: Iterable[str]) -> list[Event]:
+    """Decode stored events; one that another version wrote, and this one cannot read, is left out."""
+    found = []
+    for body in bodies:
+        with suppress(ValueError):
+            found.append(from_json(body))
+    return found
 
 
 def row_to_run(row: Row[Any]) -> RunRow:
-    """Turn a row of the table into values."""
+    """Turn a row of the table into values. What cannot be read is empty: that a run is silent must be told anyway."""
     fields = dict(row._mapping)
     fields["status"] = Status(fields["status"])
-    fields["host"] = _json(Host).validate_json(fields["host"])
-    fields["progress"] = _json(Progress).validate_json(fields["progress"])
-    fields["params"] = _json(dict).validate_json(fields["params"])
+    for name, kind in (("host", Host), ("progress", Progress), ("params", dict)):
+        try:
+            fields[name] = _json(kind).validate_json(fields[name])
+        except ValueError:
+            fields[name] = kind()
     return RunRow(**fields)
 
 

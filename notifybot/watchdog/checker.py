@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from notifybot.events import RunLost, RunStalled
 from notifybot.model import uuid7
+from notifybot.redaction import redact
 from notifybot.store import liveness, runs
 from notifybot.store.engine import Store
 from notifybot.store.runs import RunRow
@@ -22,6 +24,7 @@ log = logging.getLogger("notifybot")
 
 SCAN, INGEST, WATCHING = "scan", "ingest", "watching"
 _AT_ONCE = 500
+_APART = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Checker:
         self._looked: _Look | None = None
         self._listened: _Look | None = None
         self._deaf = False
+        self._apart: set[str] = set()
 
     def listening(self) -> None:
         """The part that takes heartbeats in is at work. After a pause, silence counts from now."""
@@ -61,13 +65,18 @@ class Checker:
             with self._store.transaction() as connection:
                 look = self._now()
                 since = self._watching_since(connection, look)
-                rows = liveness.due(connection, look.wall, limit=_AT_ONCE) if self._hears(look) else []
-                for row in rows:
-                    told += self._judge(connection, row, look.wall, since)
+                late = liveness.due(connection, look.wall, limit=_AT_ONCE) if self._hears(look) else []
+                for run_id in late:
+                    told += self._judge_alone(connection, run_id, look.wall, since)
                 liveness.tick(connection, SCAN, look.wall)
             self._looked = look
-            if len(rows) < _AT_ONCE:
+            if len(late) < _AT_ONCE:
                 return told
+
+    @property
+    def set_apart(self) -> int:
+        """How many runs could not be judged when it was their turn last."""
+        return len(self._apart)
 
     def age_s(self) -> float | None:
         """How long ago the last scan ended well; None before the first one."""
@@ -113,6 +122,30 @@ class Checker:
             return self._pause_s(self._looked, look) > self._limits.outage_s
         last = min((at for part, at in ticks.items() if part in (SCAN, INGEST)), default=None)
         return last is None or abs((look.wall - last).total_seconds()) > self._limits.outage_s
+
+    def _judge_alone(
+        self, connection: Connection, run_id: str, now: datetime, since: datetime
+    ) -> list[RunLost | RunStalled]:
+        """Judge one run so that a fault of its own stays its own: its changes are undone, the others are told."""
+        try:
+            with connection.begin_nested():
+                row = runs.get_in(connection, run_id)
+                told = [] if row is None else self._judge(connection, row, now, since)
+        except OperationalError:
+            raise  # busy or full: no run's fault
+        except Exception as error:  # noqa: BLE001 - whatever one run's row holds, 499 others are waiting
+            self._set_apart(connection, run_id, now, error)
+            return []
+        self._apart.discard(run_id)
+        return told
+
+    def _set_apart(self, connection: Connection, run_id: str, now: datetime, error: Exception) -> None:
+        """Leave a run alone for a while, and say so once."""
+        liveness.set_deadline(connection, run_id, now + _APART)
+        if run_id not in self._apart:
+            self._apart.add(run_id)
+            why = redact(f"{type(error).__name__}: {error}")[:200]
+            log.error("run %s cannot be judged (%s): it is tried again every %s", run_id, why, _APART)
 
     def _judge(self, connection: Connection, row: RunRow, now: datetime, since: datetime) -> list[RunLost | RunStalled]:
         """Decide on one run whose deadline has passed, on what its row says in this very transaction."""

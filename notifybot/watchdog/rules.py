@@ -18,6 +18,9 @@ from statistics import median
 from notifybot.model import Status
 from notifybot.store.runs import RunRow
 
+LONGEST_S = 10 * 365 * 86_400.0
+"""No span of a training is longer, and a moment so far away is still one that Python can name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -100,7 +103,7 @@ def deadline(
 
 def silent_limit_s(row: RunRow, limits: Limits) -> float:
     """How long a run may say nothing."""
-    return max(limits.missed_beats * (row.beat_s or 0.0), limits.silent_floor_s)
+    return max(limits.missed_beats * _sane(row.beat_s), limits.silent_floor_s)
 
 
 def stall_limit_s(row: RunRow, limits: Limits, epochs_s: Sequence[float] | None = None) -> float:
@@ -157,4 +160,5 @@ def _age_s(moment: datetime | None, now: datetime, since: datetime | None) -> fl
 
 
 def _sane(seconds: float | None) -> float:
-    return seconds if seconds is not None and 0 <= seconds < float("inf") else 0.0
+    """A duration to reckon with, or 0: what was stored before such were refused at the door may be anything."""
+    return seconds if seconds is not None and 0 <= seconds <= LONGEST_S else 0.0
