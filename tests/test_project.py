@@ -55,7 +55,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_the_version_is_the_same_everywhere() -> None:
     """The package, its metadata and the newest entry of the changelog agree."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    newest = re.search(r"^## \[([^\]]+)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    newest = re.search(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
 
     assert project["version"] == notifybot.__version__
     assert newest is not None
