@@ -215,7 +215,7 @@ def test_the_optimizers_memory_is_ready_after_its_first_step() -> None:
     model = network()
     optimizer = torch.optim.Adam(model.parameters())
     parts = Parts(model=model, optimizer=optimizer)
-    parts.check()
+    parts.watch_first_steps()
 
     step(model, optimizer)
 
@@ -431,7 +431,7 @@ def test_memory_that_cannot_be_made_ready_does_not_stop_a_step() -> None:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     parts = Parts(model=model, optimizer=optimizer)
-    parts.check()
+    parts.watch_first_steps()
     optimizer.state[model[0].weight]["odd"] = Odd()
 
     step(model, optimizer)

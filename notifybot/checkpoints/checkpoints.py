@@ -175,6 +175,14 @@ class Checkpoints:
         sequence, saved_at = self._sequence, self._clock.now()
         self._saver.submit(lambda: self._write(payload, moment, sequence, saved_at, report))
 
+    def begin(self) -> None:
+        """The run has begun: what makes the first save faster may look at the training's objects until `release`."""
+        self._parts.watch_first_steps()
+
+    def release(self) -> None:
+        """The loop is left: nothing of ours stays in the training's objects. Calling it again does nothing."""
+        self._parts.release()
+
     def settle(self, timeout_s: float | None = None) -> bool:
         """Wait for a save that still runs; True when none does."""
         return self._saver.wait(timeout_s)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import sys
+import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from notifybot.checkpoints import modules, randomness
 from notifybot.checkpoints.buffers import Buffers
@@ -78,14 +80,34 @@ class Parts:
             *(_part(name, EXTRA_KEY, value) for name, value in (extra or {}).items()),
         ]
         self._buffers = Buffers()
+        self._hooks: list[_FirstStep] = []
 
     def check(self) -> None:
         """Raise UsageError, naming the key path, for what could not be saved; and get the memory for a save ready.
 
-        A loader is not asked, because its `state_dict` starts its workers. An optimizer has no state yet: its memory
-        is made ready after its first step, by a thread.
+        A loader is not asked, because its `state_dict` starts its workers.
         """
         self._get_ready()
+
+    def watch_first_steps(self) -> None:
+        """Make an optimizer's memory ready after its first step, before which it has no state. `release` ends it.
+
+        Never raises: it only makes the first save faster.
+        """
+        for part in self._parts:
+            with contextlib.suppress(Exception):  # a wrapper that is an optimizer in name only
+                if _is_optimizer(part.value) and not part.value.state:
+                    self._hooks.append(_FirstStep.on(part.value, self))
+
+    def release(self) -> None:
+        """Leave nothing of ours in the training's objects. May be called at any time, and again."""
+        hooks, self._hooks = self._hooks, []
+        for hook in hooks:
+            hook.leave(self)
+
+    def stepped(self, optimizer: Any) -> None:
+        """Reserve the memory for an optimizer that has made its first step."""
+        self._reserve([part for part in self._parts if part.value is optimizer])
 
     def capture(self) -> dict[str, Any]:
         """Copy the whole state to CPU memory, on the caller's thread; the caller adds epoch, loss and the rest.
@@ -143,9 +165,6 @@ class Parts:
 
     def _get_ready(self) -> None:
         self._reserve([part for part in self._parts if not _is_loader(part.value)])
-        for part in self._parts:
-            if _is_optimizer(part.value) and not part.value.state:
-                self._reserve_after_step(part)
 
     def _reserve(self, parts: list[_Part]) -> None:
         reserved: list[Any] = []
@@ -158,15 +177,66 @@ class Parts:
             to_plain(part.state(), part.at, reserve)
         self._buffers.touch(reserved)
 
-    def _reserve_after_step(self, part: _Part) -> None:
-        def after(*_: object) -> None:
-            handle.remove()
-            with contextlib.suppress(
-                Exception
-            ):  # it only makes the first save faster, and that one tells what is wrong
-                self._reserve([part])
 
-        handle = part.value.register_step_post_hook(after)
+class _FirstStep:
+    """A hook on one optimizer, of which there is one at most: it has memory made ready after the next step, once.
+
+    PyTorch goes through an optimizer's hooks while it calls them and breaks when one is removed meanwhile, so the hook
+    stays, with nothing to do, until the run ends. It keeps nobody alive, and a copy of it does nothing.
+    """
+
+    _on: ClassVar[weakref.WeakKeyDictionary[Any, _FirstStep]] = weakref.WeakKeyDictionary()
+
+    def __init__(self) -> None:
+        self._owner: Any = None  # a weak reference to the `Parts` that waits for the step
+        self._waits = False
+        self._handle: Any = None
+
+    @classmethod
+    def on(cls, optimizer: Any, owner: Parts) -> _FirstStep:
+        """The optimizer's hook, which now works for `owner`."""
+        hook = cls._on.get(optimizer)
+        if hook is None:
+            hook = cls()
+            hook._handle = optimizer.register_step_post_hook(hook)
+            cls._on[optimizer] = hook
+        hook._owner, hook._waits = weakref.ref(owner), True
+        return hook
+
+    def __call__(self, optimizer: Any, *_: object) -> None:
+        import torch
+
+        if torch.compiler.is_compiling() or not self._waits:  # a step that is traced has no state to look at
+            return
+        self._waits = False
+        owner = self._owner()
+        with contextlib.suppress(Exception):  # the first save tells what is wrong
+            if owner is not None:
+                owner.stepped(optimizer)
+
+    def __reduce__(self) -> Any:
+        return (_FirstStep, ())
+
+    def leave(self, owner: Parts) -> None:
+        """Do nothing more for `owner`, and go, unless somebody else waits or a step is under way on this thread."""
+        if self._owner is None or self._owner() is not owner:
+            return
+        self._waits = False
+        if _in_a_step():
+            return
+        self._handle.remove()
+        for optimizer in [each for each, hook in self._on.items() if hook is self]:
+            del self._on[optimizer]
+
+
+def _in_a_step() -> bool:
+    """Whether an optimizer's `step` called us: the garbage collector may end a forgotten loop anywhere."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_globals.get("__name__") == "torch.optim.optimizer":
+            return True
+    return False
 
 
 def _part(name: str, key: str, value: Any) -> _Part:

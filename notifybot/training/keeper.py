@@ -39,6 +39,7 @@ class Keeper:
         self._deadly: int | None = None
         self._timer: threading.Timer | None = None
         self._take_up(opening)
+        checkpoints.begin()
 
     def epoch_began(self) -> None:
         """The loop goes into an epoch."""
@@ -78,6 +79,7 @@ class Keeper:
 
     def settle(self) -> None:
         """The loop is left: wait until all is written, up to a limit."""
+        self._checkpoints.release()
         if self._timer is not None:
             self._timer.cancel()
         if not self._run.active or self._checkpoints.settle(_POLITE_S):

@@ -193,8 +193,9 @@ class EpochLoop:
                 self._come_round()
         except GeneratorExit:
             self._close_bar()
-            if self._hold is None and run.active:
+            if self._hold is None:
                 self._settle()
+            if self._hold is None and run.active:
                 ENDINGS.left(run, sys._getframe(1))
             raise
         except BaseException as error:
