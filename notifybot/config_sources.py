@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,16 @@ from notifybot.errors import ConfigError
 ORIGINS = "__origins__"
 _PREFIX = "notifybot_"
 _NO_SETTINGS = {"config"}  # names the file itself
+
+# What Kubernetes puts into every container of a namespace that has a service named notifybot or notifybot-watchdog
+# (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables), and Docker for a link so
+# named (https://docs.docker.com/engine/network/links/). None of it is meant for us, and nobody can take it away.
+_OF_THE_PLATFORM = re.compile(
+    r"notifybot_(\w+_)?"
+    r"(service_(host|port(_\w+)?)|port(_\d+_(tcp|udp|sctp)(_(addr|port|proto))?(_start|_end)?)?|env_\w+)"
+)
+_LINK_NAME = re.compile(r"notifybot_(\w+_)?name")
+_LINK_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 
 # What a notebook's user keeps in the secrets panel. Each is a blocking question to the browser: nothing else is asked.
 _COLAB_KEYS = (
@@ -90,14 +101,28 @@ class _Source(PydanticBaseSettingsSource):
 
 
 class Environment(EnvSettingsSource):
-    """`NOTIFYBOT_*` variables. An unknown one is kept, so that it is refused by name rather than ignored."""
+    """`NOTIFYBOT_*` variables. An unknown one is kept, so that it is refused by name rather than ignored.
+
+    Those that a platform makes for a service of our name are passed over.
+    """
 
     origin = Origin.ENVIRONMENT
 
     def __call__(self) -> dict[str, Any]:
         known = super().__call__()
-        ours = {name.removeprefix(_PREFIX) for name in self.env_vars if name.startswith(_PREFIX)} - _NO_SETTINGS
-        return known | dict.fromkeys(ours - known.keys(), True)
+        ours = {
+            name.removeprefix(_PREFIX)
+            for name, value in self.env_vars.items()
+            if name.startswith(_PREFIX) and not _is_of_the_platform(name, value or "")
+        }
+        return known | dict.fromkeys(ours - _NO_SETTINGS - known.keys(), True)
+
+
+def _is_of_the_platform(name: str, value: str) -> bool:
+    """True for a variable, in lower case, that describes where a service is. A link's name is the path `/web/db`."""
+    if _OF_THE_PLATFORM.fullmatch(name) or _LINK_ADDRESS.fullmatch(value):
+        return True
+    return value.startswith("/") and _LINK_NAME.fullmatch(name) is not None
 
 
 class ColabSecrets(_Source):

@@ -210,6 +210,78 @@ def test_unknown_keys_are_refused_by_name_and_source(monkeypatch: pytest.MonkeyP
     ]
 
 
+def made_by_kubernetes(service: str) -> dict[str, str]:
+    """The variables of a service with two ports, one of them named, in every container of its namespace."""
+    at = f"{service}_PORT_8700"
+    return {
+        f"{service}_SERVICE_HOST": "10.0.0.7",
+        f"{service}_SERVICE_PORT": "8700",
+        f"{service}_SERVICE_PORT_HTTP_2": "8700",
+        f"{service}_PORT": "tcp://10.0.0.7:8700",
+        **{f"{at}_{each}": f"{each.lower()}://10.0.0.7:8700" for each in ("TCP", "UDP", "SCTP")},
+        f"{at}_TCP_PROTO": "tcp",
+        f"{at}_TCP_PORT": "8700",
+        f"{at}_TCP_ADDR": "10.0.0.7",
+    }
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        pytest.param(made_by_kubernetes("NOTIFYBOT"), id="service"),
+        pytest.param(made_by_kubernetes("NOTIFYBOT_WATCHDOG"), id="watchdog"),
+        pytest.param(made_by_kubernetes("NOTIFYBOT_SLACK_CHANNEL"), id="service named like a setting"),
+        pytest.param({"NOTIFYBOT_NAME": "/web/notifybot", "NOTIFYBOT_WATCHDOG_NAME": "/web/watchdog"}, id="link"),
+        pytest.param({"NOTIFYBOT_ENV_LANG": "C", "NOTIFYBOT_1_ENV_PATH": "/bin"}, id="link's environment"),
+        pytest.param({"NOTIFYBOT_PORT_8000_TCP_PORT_START": "8000", "NOTIFYBOT_1_PORT": "udp://[::1]:53"}, id="range"),
+        pytest.param({"NOTIFYBOT_PROXY": "tcp://10.0.0.1:8700"}, id="address"),
+    ],
+)
+def test_what_a_platform_says_of_a_service_of_our_name_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert {source for _, source, _ in explain(load())} == {"default"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NOTIFYBOT_NAME", "resnet"),
+        ("NOTIFYBOT_SERVICE", "10.0.0.7"),
+        ("NOTIFYBOT_WATCHDOG_HOST", "10.0.0.7"),
+        ("NOTIFYBOT_WATCHDOG_ADDR", "http://10.0.0.7:8700"),
+        ("NOTIFYBOT_ENV", "production"),
+        ("NOTIFYBOT_SLACK_TOKEN", TOKEN),
+        ("NOTIFYBOT_PORTS", "8700"),
+    ],
+)
+def test_a_mistyped_setting_is_still_told_beside_a_service(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    for each, given in (made_by_kubernetes("NOTIFYBOT") | {name: value}).items():
+        monkeypatch.setenv(each, given)
+
+    text = error_of()
+
+    assert text.startswith(f"{name} in the environment is not a setting")
+    assert text.count("\n") == 0
+
+
+def test_no_setting_can_be_taken_for_a_platforms_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every setting still comes from the environment, be its value one that a platform could write."""
+    for key in Config.model_fields:
+        monkeypatch.setenv(f"NOTIFYBOT_{key.upper()}", "tcp://10.0.0.1:8700")
+
+    text = error_of()
+
+    assert "NOTIFYBOT_WATCHDOG_URL in the environment must be a URL" in text
+    assert "NOTIFYBOT_LANG in the environment must be ko or en" in text
+    assert "is not a setting" not in text
+
+
 def test_a_key_like_no_other_is_answered_with_the_list() -> None:
     text = error_of(zzz=1)
 
