@@ -12,18 +12,23 @@ import pytest
 from pydantic import SecretStr
 
 from notifybot.clock import SYSTEM
+from notifybot.config import Config
 from notifybot.delivery.relay import WatchdogRelay
+from notifybot.doctor import watchdog
 from notifybot.errors import TemporaryError
+from notifybot.notifiers.answers import is_loopback, session_for
 from notifybot.notifiers.kakao.http import FormClient
 from notifybot.notifiers.slack import SlackWebhook
+from notifybot.notifiers.slack.client import WebApi, opener_for
 from notifybot.notifiers.webhook import BODY_S, Webhook
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.wire import Request, Response, json_response, text_response
-from notifybot.sandbox.workspace import WEBHOOK_PATH
+from notifybot.sandbox.workspace import BOT_TOKEN, WEBHOOK_PATH
 from notifybot.testing import DictMemory
+from notifybot.training.heartbeat import Heartbeat, Pulse
 from tests.kakao_messages import envelope as kakao_envelope
 from tests.kakao_messages import memo
-from tests.slack_messages import envelope, lost
+from tests.slack_messages import RUN, envelope, lost
 
 MESSAGES = 4
 
@@ -32,8 +37,10 @@ class Services(Sandbox):
     """The sandbox, with a receiver of webhooks that answers in words, and a watchdog that takes every event."""
 
     body = "thank you"
+    asked = threading.Event()
 
     def answer(self, request: Request) -> Response:
+        self.asked.set()
         if request.path == "/hook":
             return text_response(self.body)
         if request.path == "/api/v1/events":
@@ -112,6 +119,83 @@ def test_slack_gets_a_connection_a_message_and_none_is_left_open(services: Servi
 
     assert services.connections == MESSAGES
     assert {each.headers["connection"] for each in services.requests} == {"close"}
+
+
+# ── Proxies ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def by_slack_bot(services: Services) -> None:
+    WebApi(BOT_TOKEN, services.url + "/api/").call("auth.test")
+
+
+def by_slack_webhook(services: Services) -> None:
+    SlackWebhook(services.url + WEBHOOK_PATH).send(envelope(lost(), DictMemory()))
+
+
+def by_slack_upload(services: Services) -> None:
+    opener_for(services.url).open(services.url + "/hook", b"png").close()
+
+
+def by_relay(services: Services) -> None:
+    WatchdogRelay(services.url, SecretStr("nb_canary-not-a-token"), direct=True).send(envelope(lost(), DictMemory()))
+
+
+def by_webhook(services: Services) -> None:
+    Webhook(services.url + "/hook").send(envelope(lost(), DictMemory()))
+
+
+def by_kakao(services: Services) -> None:
+    FormClient(services.url).get("/hook")
+
+
+def by_heartbeat(services: Services) -> None:
+    services.asked.clear()
+    beat = Heartbeat(services.url, "nb_canary-not-a-token", RUN, lambda: Pulse(None, 0, 0, 0), beat_s=60.0)
+    beat.start()
+    assert services.asked.wait(20.0)
+    beat.stop()
+
+
+def by_doctor(services: Services) -> None:
+    watchdog.examine(Config(watchdog_url=services.url, watchdog_token="nb_canary-not-a-token"))
+
+
+@pytest.mark.parametrize("spelling", ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"])
+@pytest.mark.parametrize(
+    "ask",
+    [by_slack_bot, by_slack_webhook, by_slack_upload, by_relay, by_webhook, by_kakao, by_heartbeat, by_doctor],
+)
+def test_this_machine_is_asked_without_a_proxy(
+    services: Services, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Services], None], spelling: str
+) -> None:
+    """A lab's proxy cannot reach our loopback, and whoever sets it seldom names what is to be left out."""
+    monkeypatch.setenv(spelling, "http://127.0.0.1:9")  # nobody listens there
+
+    ask(services)
+
+    assert services.requests
+
+
+@pytest.mark.parametrize(
+    ("url", "leads_here"),
+    [
+        ("http://127.0.0.1:8700", True),
+        ("http://127.9.9.9", True),
+        ("http://localhost:8700/x", True),
+        ("http://watchdog.localhost", True),
+        ("http://[::1]:8700", True),
+        ("http://0.0.0.0:8700", True),
+        ("https://slack.com/api/", False),
+        ("http://localhost.example.com", False),
+        ("http://10.0.0.7:8700", False),
+        ("http://[broken", False),
+        ("", False),
+    ],
+)
+def test_only_loopback_is_spared_the_proxy(url: str, leads_here: bool) -> None:
+    assert is_loopback(url) is leads_here
+    with session_for(url) as session:
+        assert session.trust_env is not leads_here
 
 
 # ── Answers without an end ───────────────────────────────────────────────────────────────────────────────────────────

@@ -14,7 +14,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import StoreError
 from notifybot.events import to_json
 from notifybot.model import RunRef
-from notifybot.notifiers.answers import body_of
+from notifybot.notifiers.answers import body_of, session_for
 from notifybot.notifiers.base import Envelope, fingerprint
 from notifybot.notifiers.refusals import permanent, temporary
 from notifybot.policy import Pace
@@ -63,7 +63,7 @@ class WatchdogRelay:
         self._on_superseded = on_superseded
         self._carried: dict[str, str] = {}
         self._told: set[tuple[str, str]] = set()
-        self._session = requests.Session()
+        self._session = session_for(url)
         self._session.headers["Authorization"] = f"Bearer {token.get_secret_value()}"
         self._session.headers["Content-Type"] = "application/json"
         self.key = f"watchdog:{fingerprint(url)}"

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import requests
 
 from notifybot.model import Language
+from notifybot.notifiers.answers import session_for
 
 _LINK = re.compile(r'href="(/[^"]*)"')
 _SERVED = re.compile(r'<script\b.*?</script>|<meta http-equiv="refresh"[^>]*>|<img src="/[^>]*>', re.DOTALL)
@@ -33,7 +34,8 @@ def keep(pages: list[Page], folder: Path) -> None:
     """Fetch pages and write their copies. One that cannot be had is left out: what matters was checked elsewhere."""
     for page in pages:
         try:
-            answer = requests.get(page.url, params={"lang": page.language.value}, timeout=_TIMEOUT_S)
+            with session_for(page.url) as session:
+                answer = session.get(page.url, params={"lang": page.language.value}, timeout=_TIMEOUT_S)
             answer.raise_for_status()
         except requests.RequestException:
             continue

@@ -8,6 +8,7 @@ import requests
 
 from notifybot.config import Config
 from notifybot.doctor.findings import Finding, note, ok, wrong
+from notifybot.notifiers.answers import session_for
 from notifybot.rendering.both import Both
 
 TIMEOUTS_S = (3.05, 10.0)
@@ -35,13 +36,15 @@ def _status(url: str, token: str | None) -> int | None:
     """The status that a page answers with; None where nothing answers."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        answer = requests.get(
-            url, headers=headers, timeout=TIMEOUTS_S, allow_redirects=False, stream=True, auth=_as_it_is
-        )
+        with (
+            session_for(url) as session,
+            session.get(
+                url, headers=headers, timeout=TIMEOUTS_S, allow_redirects=False, stream=True, auth=_as_it_is
+            ) as answer,
+        ):
+            return answer.status_code
     except requests.RequestException:
         return None
-    with answer:
-        return answer.status_code
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:

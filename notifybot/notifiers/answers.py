@@ -1,4 +1,4 @@
-"""The body of an answer, read so that its connection can carry the next request, and never further than that pays.
+"""Sessions that ask this machine itself without a proxy, and answers read so that their connection serves again.
 
 A body that is left unread costs the connection: https://requests.readthedocs.io/en/latest/user/advanced/#keep-alive
 """
@@ -6,6 +6,8 @@ A body that is left unread costs the connection: https://requests.readthedocs.io
 from __future__ import annotations
 
 import http.client
+import ipaddress
+from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -16,6 +18,26 @@ LARGEST_BYTES = 64 * 1024
 WITHIN_S = 5.0
 _AT_ONCE = 8 * 1024
 _BROKEN = (HTTPError, http.client.HTTPException, OSError, ValueError)
+
+
+def is_loopback(url: str) -> bool:
+    """True where a URL leads to this machine itself."""
+    try:
+        host = urlsplit(url).hostname or ""
+        if host == "localhost" or host.endswith(".localhost"):
+            return True
+        address = ipaddress.ip_address(host)
+    except ValueError:  # a name, or no address at all
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def session_for(url: str) -> requests.Session:
+    """A session for requests below one URL. Proxies of the environment are honoured, as labs need them, but not
+    towards this machine itself: whoever sets HTTP_PROXY seldom knows of NO_PROXY, and no proxy can reach us here."""
+    session = requests.Session()
+    session.trust_env = not is_loopback(url)
+    return session
 
 
 def body_of(

@@ -22,7 +22,7 @@ from notifybot.config import Config
 from notifybot.errors import ConfigError, DeliveryError
 from notifybot.events import to_json
 from notifybot.model import Message
-from notifybot.notifiers.answers import body_of
+from notifybot.notifiers.answers import body_of, session_for
 from notifybot.notifiers.base import Envelope, Notifier, fingerprint
 from notifybot.notifiers.refusals import permanent, temporary
 from notifybot.policy import Pace
@@ -75,7 +75,7 @@ class Webhook:
         self._key = SecretBytes(signing_key(secret)) if secret else None
         self._clock = clock
         self._timeouts_s = timeouts_s
-        self._session = requests.Session()
+        self._session = session_for(url)
 
     def send(self, envelope: Envelope) -> None:
         """Post the event. A repeat carries the same `webhook-id`, by which the receiver tells it."""

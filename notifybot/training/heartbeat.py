@@ -131,9 +131,9 @@ class Heartbeat:
         return not self._ailing and not self._carried and bool(self._packed())
 
     def _live(self) -> None:
-        import requests
+        from notifybot.notifiers.answers import session_for
 
-        with requests.Session() as session:
+        with session_for(self._url) as session:
             due_s = self._clock.monotonic()
             while not self._stopped.is_set():
                 self.look()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 from pydantic import SecretStr
@@ -14,7 +12,7 @@ from requests.auth import AuthBase
 
 from notifybot.clock import SYSTEM
 from notifybot.errors import DeliveryError
-from notifybot.notifiers.answers import body_of
+from notifybot.notifiers.answers import body_of, session_for
 from notifybot.notifiers.kakao.codes import permanent, temporary
 
 TIMEOUT_S = (5.0, 10.0)  # to connect, and for each read
@@ -73,8 +71,7 @@ class FormClient:
     def __init__(self, base_url: str, *, timeout_s: tuple[float, float] = TIMEOUT_S) -> None:
         self._base_url = base_url.rstrip("/")
         self._timeout_s = timeout_s
-        self._session = requests.Session()
-        self._session.trust_env = not _is_loopback(base_url)
+        self._session = session_for(base_url)
 
     def post(self, path: str, fields: dict[str, str], *, bearer: str = "") -> Reply:
         """Send the form and return the answer, whatever its status. A redirect is never followed."""
@@ -126,14 +123,6 @@ class FormClient:
     def close(self) -> None:
         """Give back the sockets."""
         self._session.close()
-
-
-def _is_loopback(url: str) -> bool:
-    try:
-        host = urlsplit(url).hostname or ""
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, or no address at all
-        return False
 
 
 def _object_in(answer: bytes) -> dict[str, Any]:

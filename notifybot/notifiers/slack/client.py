@@ -7,12 +7,14 @@ import logging
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.request import HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
-from slack_sdk.webhook import WebhookClient
+from slack_sdk.webhook import WebhookClient, WebhookResponse
 
 from notifybot.clock import SYSTEM, Clock
+from notifybot.notifiers.answers import is_loopback
 from notifybot.notifiers.slack.errors import answer_error, header, transport_error
 from notifybot.redaction import RedactingFilter, guard_loggers, register
 
@@ -49,6 +51,32 @@ def _name_of(channel: str) -> str:
     return "" if _ID.fullmatch(channel) else channel.removeprefix("#")
 
 
+def opener_for(url: str) -> OpenerDirector:
+    """urllib's opener with the proxies of the environment, but with none towards this machine itself."""
+    return build_opener(*([ProxyHandler({})] if is_loopback(url) else []), HTTPSHandler())
+
+
+class _Direct(WebClient):
+    """slack_sdk's client for a Slack on this machine: it takes a proxy from the environment and cannot be told not to.
+
+    Overrides what the SDK does between the request it built and the answer it judges.
+    """
+
+    def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:
+        with opener_for(url).open(req, timeout=self.timeout) as answer:
+            charset = answer.headers.get_content_charset() or "utf-8"
+            return {"status": answer.status, "headers": answer.headers, "body": answer.read().decode(charset)}
+
+
+class _DirectHook(WebhookClient):
+    """The same for a webhook."""
+
+    def _perform_http_request_internal(self, url: str, req: Request) -> WebhookResponse:
+        with opener_for(url).open(req, timeout=self.timeout) as answer:
+            body = answer.read().decode(answer.headers.get_content_charset() or "utf-8")
+            return WebhookResponse(url=url, status_code=answer.status, body=body, headers=answer.headers)
+
+
 class WebApi:
     """Calls of Slack's Web API with a bot token."""
 
@@ -56,7 +84,8 @@ class WebApi:
         register([token])
         guard_loggers()
         base = url.rstrip("/") + "/"
-        self._client = WebClient(token, base_url=base, timeout=timeout_s, logger=_quiet_logger(), retry_handlers=[])
+        kind = _Direct if is_loopback(url) else WebClient
+        self._client = kind(token, base_url=base, timeout=timeout_s, logger=_quiet_logger(), retry_handlers=[])
         self._clock = clock
 
     def __getstate__(self) -> object:
@@ -117,7 +146,8 @@ class Hook:
     def __init__(self, url: str, *, timeout_s: int = TIMEOUT_S, clock: Clock = SYSTEM) -> None:
         register([url])
         guard_loggers()
-        self._client = WebhookClient(url, timeout=timeout_s, logger=_quiet_logger(), retry_handlers=[])
+        kind = _DirectHook if is_loopback(url) else WebhookClient
+        self._client = kind(url, timeout=timeout_s, logger=_quiet_logger(), retry_handlers=[])
         self._clock = clock
 
     def __getstate__(self) -> object:

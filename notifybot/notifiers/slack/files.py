@@ -21,7 +21,7 @@ from notifybot.errors import DeliveryError
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
 from notifybot.model import Message
 from notifybot.notifiers.base import Envelope
-from notifybot.notifiers.slack.client import TIMEOUT_S, WebApi
+from notifybot.notifiers.slack.client import TIMEOUT_S, WebApi, opener_for
 from notifybot.notifiers.slack.errors import Refused, foreign_answer, permanent, transport_error
 from notifybot.notifiers.slack.files_words import no_more, not_taken, remedy_for
 from notifybot.notifiers.slack.text import escaped
@@ -92,7 +92,7 @@ def upload(api: WebApi, png: bytes, place: RunThread, *, name: str, title: str, 
 def _send(url: str, png: bytes) -> None:
     request = urllib.request.Request(url, png, {"Content-Type": "application/octet-stream"})  # noqa: S310 - http(s)
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - by the caller's check
+        with opener_for(url).open(request, timeout=TIMEOUT_S) as answer:
             answer.read(_ANSWER_BYTES)
     except HTTPError as error:
         error.close()
