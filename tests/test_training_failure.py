@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import threading
 
 import pytest
@@ -125,6 +126,42 @@ def test_frames_of_the_library_are_left_out() -> None:
 )
 def test_user_code_is_what_is_neither_installed_nor_ours(filename: str, expected: bool) -> None:
     assert is_user_code(filename) is expected
+
+
+CELLS = (
+    "/tmp/ipython-input-2938354417.py",  # Colab since 2025
+    "/tmp/ipython-input-3-4282502808.py",
+    "<ipython-input-3-f00cda16367b>",  # Colab before, and IPython in a terminal
+    "/tmp/ipykernel_17/2938354417.py",
+    "/var/folders/xn/T/ipykernel_99/1.py",
+    r"C:\Users\me\AppData\Local\Temp\ipykernel_1234\2938354417.py",
+    "<command-1234567>",  # Databricks
+    "/root/.ipykernel/1234/command-41-22",
+    "<command-12-34>",
+)
+
+
+@pytest.mark.parametrize("filename", CELLS)
+def test_a_notebooks_cell_is_called_so(filename: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every notebook names the code of its cells in its own way; none of the names says anything to a person."""
+    source = "def train():\n    loss = 1 / 0\ntrain()\n"
+    monkeypatch.setitem(linecache.cache, filename, (len(source), None, source.splitlines(keepends=True), filename))
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        exec(compile(source, filename, "exec").replace(co_name="<cell line: 0>"), {})
+
+    frames = describe(caught.value).frames.splitlines()[-4:]
+    assert frames == [
+        "notebook cell:3 in <cell line: 0>", "    train()", "notebook cell:2 in train", "    loss = 1 / 0",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("filename", ["ipython-input.py", "/home/me/ipykernel_notes/train.py", "/x/my-command-3.py"])
+def test_a_script_with_a_name_like_a_cells_keeps_it(filename: str) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        exec(compile("1 / 0", filename, "exec"), {})
+
+    assert describe(caught.value).frames.splitlines()[-1].startswith(filename.rpartition("/")[2] + ":1")
 
 
 def test_secrets_are_struck_out_before_the_text_is_cut() -> None:

@@ -20,6 +20,12 @@ _CAUSE_CHARS = 200
 _LINE_CHARS = 160
 _DEEPEST_CAUSE = 20  # a chain may be a circle
 
+# What a cell's code is called: by IPython in a terminal and Colab until 2025, by Colab since (beside it in one session:
+# "ipython-input-3-4282502808.py"), by ipykernel on each platform, by Databricks before its ipykernel.
+_CELL = re.compile(
+    r"<(ipython-input|command)-[^>]*>|(.*[/\\])?(ipython-input-[\d-]+\.py|ipykernel_\d+[/\\]\d+\.py|command-\d+(-\d+)?)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -54,8 +60,10 @@ def thread_stack(thread_id: int | None) -> str:
 
 def is_user_code(filename: str) -> bool:
     """True for files that are neither Python's own, nor installed packages, nor ours. Notebook cells are user code."""
+    if _CELL.fullmatch(filename):
+        return True
     if filename.startswith("<"):
-        return filename.startswith(("<ipython-input", "<stdin", "<string"))
+        return filename.startswith(("<stdin", "<string"))
     path = os.path.join(_here(), filename)
     return not path.startswith(_FOREIGN) and "/site-packages/" not in path and "/dist-packages/" not in path
 
@@ -115,7 +123,7 @@ def _line(code: CodeType, number: int | None) -> str:
 
 def _shown(filename: str) -> str:
     """The name as its owner knows it: relative inside the working directory, else without the folders above it."""
-    if re.search(r"ipykernel_\d+/\d+\.py$", filename) or filename.startswith("<ipython-input"):
+    if _CELL.fullmatch(filename):
         return "notebook cell"
     if filename.startswith("<"):
         return filename
