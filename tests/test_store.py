@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import pwd
 import sqlite3
 import stat
+import tempfile
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +25,7 @@ from notifybot.model import RunRef
 from notifybot.policy import Priority
 from notifybot.store import migrate, runs
 from notifybot.store.engine import Store
-from notifybot.store.files import is_remote, local_folder
+from notifybot.store.files import is_remote, local_folder, spare_folder
 from notifybot.store.outbox import Outbox
 from notifybot.store.schema import metadata
 from notifybot.testing import FakeClock
@@ -55,11 +59,79 @@ def test_a_folder_that_cannot_be_written_is_replaced_with_one_warning(
     assert len(caplog.records) == 1
 
 
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A user id that no passwd entry has, as containers give it; returns where temporary files go."""
+
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return tmp_path / "temporary"
+
+
+@pytest.mark.parametrize("wanted", ["file", "file/state", "/proc/state"])
+def test_without_a_home_state_goes_to_a_temporary_folder_and_the_remedy_is_said_once(
+    homeless: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, wanted: str
+) -> None:
+    """A file in the folder's place, a file above it, and a place where nothing can be made."""
+    (tmp_path / "file").touch()
+
+    chosen = {local_folder(tmp_path / wanted) for _ in range(3)}
+
+    assert {each.parent for each in chosen} == {homeless}
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.endswith("set NOTIFYBOT_STATE_DIR to a folder on a local disk that may be written")
+
+
+def test_where_nothing_but_memory_can_be_written_state_goes_there(
+    homeless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container with a read-only root: no folder for temporary files either."""
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "file")
+
+    chosen, spare = local_folder(tmp_path / "file"), spare_folder()
+
+    assert {chosen.parent, spare.parent} == {Path("/dev/shm")}
+    spare.rmdir()
+
+
+def test_a_folder_that_somebody_else_laid_out_for_us_is_not_taken(
+    homeless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever owns a folder can read what is in it: under /tmp, that may be anybody."""
+    homeless.chmod(0o1777)
+    (homeless / "notifybot-77").mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: 77)
+    (tmp_path / "file").touch()
+
+    assert local_folder(tmp_path / "file") != homeless / "notifybot-77"
+
+
 def test_migrations_build_exactly_the_schema(tmp_path: Path) -> None:
     with Store.open(tmp_path / "a.db") as store, store.transaction() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
 
     assert differences == []
+
+
+def test_migrations_are_quiet_where_the_program_shows_every_step(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`logging.basicConfig(level=INFO)` is common; its user asked for no account of our tables."""
+    alembic = logging.getLogger("alembic")
+    caplog.set_level(logging.INFO)
+    before = alembic.level
+
+    Store.open(tmp_path / "a.db").close()
+
+    assert [record.name for record in caplog.records if record.name.startswith("alembic")] == []
+    assert alembic.level == before
 
 
 def test_the_head_revision_is_the_newest_migration() -> None:

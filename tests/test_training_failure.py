@@ -136,7 +136,7 @@ CELLS = (
     "/var/folders/xn/T/ipykernel_99/1.py",
     r"C:\Users\me\AppData\Local\Temp\ipykernel_1234\2938354417.py",
     "<command-1234567>",  # Databricks
-    "/root/.ipykernel/1234/command-41-22",
+    "/home/me/.ipykernel/1234/command-41-22",
     "<command-12-34>",
 )
 

@@ -6,8 +6,10 @@ import errno
 import logging
 import os
 import sqlite3
+import stat
 import tempfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -49,22 +51,60 @@ def is_remote(path: Path, mounts: str | None = None) -> bool:
 def local_folder(wanted: Path) -> Path:
     """Return `wanted`, or a local folder in its place when it lies on a network mount or cannot be written.
 
-    Says so once, as a warning of the logger "notifybot".
+    Says so once for each folder, as a warning of the logger "notifybot".
     """
     wanted = wanted.expanduser()
     if not is_remote(wanted) and _writable(wanted):
         return wanted
-    home = Path.home() / ".local" / "state" / "notifybot"
-    for candidate in (home, Path(tempfile.gettempdir()) / f"notifybot-{os.getuid()}"):
+    for candidate in _in_its_place():
         if candidate != wanted and not is_remote(candidate) and _writable(candidate):
-            log.warning("state folder %s is on a network mount or not writable: using %s instead", wanted, candidate)
+            if wanted not in _replaced:
+                _replaced.add(wanted)
+                log.warning(
+                    "state folder %s is on a network mount or not writable: using %s instead; "
+                    "set NOTIFYBOT_STATE_DIR to a folder on a local disk that may be written",
+                    wanted, candidate,
+                )  # fmt: skip
             return candidate
     return wanted
 
 
+def spare_folder() -> Path:
+    """Make a new folder for one process's records, on a disk or in memory. Raises OSError where there is no room."""
+    for parent in _TEMPORARY[:-1]:
+        with suppress(OSError):
+            return Path(tempfile.mkdtemp(prefix="notifybot-", dir=parent()))
+    return Path(tempfile.mkdtemp(prefix="notifybot-", dir=_TEMPORARY[-1]()))
+
+
+def _in_its_place() -> Iterator[Path]:
+    """Folders that outlast the process, the best first: a container's user may have no home, or one that is mounted
+    read-only like all else but memory."""
+    with suppress(RuntimeError):  # no home
+        yield Path.home() / ".local" / "state" / "notifybot"
+    for parent in _TEMPORARY:
+        with suppress(OSError):  # no folder for temporary files can be written
+            yield parent() / f"notifybot-{os.getuid()}"
+
+
+def _temporary() -> Path:
+    return Path(tempfile.gettempdir())
+
+
+def _memory() -> Path:
+    return Path("/dev/shm")  # noqa: S108  what is made there is ours alone, see `_writable`
+
+
+_TEMPORARY = (_temporary, _memory)
+_replaced: set[Path] = set()
+
+
 def _writable(folder: Path) -> bool:
+    """True for a folder, made if need be, of our own: one that somebody laid for us under /tmp is not."""
     try:
         _make_folder(folder)
+        if folder.lstat().st_uid != os.getuid() and folder.parent.stat().st_mode & stat.S_ISVTX:
+            return False
         with tempfile.NamedTemporaryFile(dir=folder):
             return True
     except OSError:

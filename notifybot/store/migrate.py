@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect
@@ -32,8 +35,21 @@ def upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _silence():
+        command.upgrade(config, "head")
     connection.commit()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep Alembic's account of its steps out of the log of a program that shows INFO, as Hydra's do."""
+    alembic = logging.getLogger("alembic")
+    before = alembic.level
+    alembic.setLevel(max(alembic.getEffectiveLevel(), logging.WARNING))
+    try:
+        yield
+    finally:
+        alembic.setLevel(before)
 
 
 def _revision(connection: Connection) -> str | None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from notifybot.clock import Clock
 from notifybot.config import Config
@@ -15,7 +13,7 @@ from notifybot.delivery.build import Delivery, open_delivery
 from notifybot.errors import StoreError
 from notifybot.notifiers.base import Notifier
 from notifybot.store.engine import Store
-from notifybot.store.files import local_folder
+from notifybot.store.files import local_folder, spare_folder
 from notifybot.training.endings import ENDINGS
 
 log = logging.getLogger("notifybot")
@@ -59,7 +57,7 @@ def _store(config: Config, clock: Clock) -> Store:
     try:
         return Store.open(path, clock=clock)
     except StoreError as error:
-        folder = Path(tempfile.mkdtemp(prefix="notifybot-"))
+        folder = spare_folder()
         log.warning("%s; until the process ends, what is unsent is kept in %s only", error, folder)
         return Store.open(folder / "notifybot.db", clock=clock)
 
