@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 from notifybot.errors import UsageError
@@ -23,7 +24,7 @@ class Buffers:
     def __init__(self) -> None:
         self._kept: dict[str, Any] = {}
         self._used: dict[str, Any] = {}
-        self._seen: dict[object, Any] = {}
+        self._seen: dict[object, tuple[Any, Any]] = {}  # a buffer, and the tensor itself, whose memory is taken so
         self._busy: set[Any] = set()
         self._toucher: threading.Thread | None = None
 
@@ -35,12 +36,16 @@ class Buffers:
         self._used, self._seen, self._busy = {}, {}, set()
 
     def keep(self, at: str, tensor: Any) -> Any:
-        """Copy a tensor into its buffer; tied tensors get one buffer. Those of an accelerator arrive by `finish`."""
+        """Copy a tensor into its buffer; tied tensors get one buffer. Those of an accelerator arrive by `finish`.
+
+        Tied are views of the same memory that read it alike, met before the next `part_done`.
+        """
         tensor = readable(at, tensor)
-        same = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        same = _view_of(tensor)
         if same in self._seen:
-            return self._seen[same]
-        buffer = self._used[at] = self._seen[same] = self._buffer(at, tensor)
+            return self._seen[same][0]
+        buffer = self._used[at] = self._buffer(at, tensor)
+        self._seen[same] = (buffer, tensor)
         if tensor.device.type in _PINNED:
             buffer.copy_(tensor, non_blocking=True)
             self._busy.add(tensor.device)
@@ -49,6 +54,17 @@ class Buffers:
         else:
             buffer.copy_(tensor)
         return buffer
+
+    def part_done(self, lasting: Iterable[Any] = ()) -> None:
+        """An object's state is copied: what it made for the purpose may be gone, or hold other values, from here on.
+
+        Only the tensors in `lasting`, a module's own, are recognised in another object's state too.
+        """
+        stays = set()
+        for tensor in lasting:
+            with contextlib.suppress(RuntimeError):  # sparse, or not yet there: nothing was copied from its memory
+                stays.add(tensor.data_ptr())
+        self._seen = {view: held for view, held in self._seen.items() if held[1].data_ptr() in stays}
 
     def finish(self) -> None:
         """Wait until every copy has arrived, and let go of buffers that this state had no use for."""
@@ -86,10 +102,16 @@ class Buffers:
         self._kept = {}
 
     def _buffer(self, at: str, tensor: Any) -> Any:
-        buffer = self._kept.get(at)
+        buffer = self._kept.pop(at, None)  # once: two names may make one path, as 1 and "1", or "a.b" and b in a
         if buffer is not None and buffer.dtype == tensor.dtype and buffer.shape == tensor.shape:
             return buffer
         return _fresh(tensor)
+
+
+def _view_of(tensor: Any) -> object:
+    """The key for which two tensors that are both alive have the same content."""
+    place = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+    return (*place, tensor.is_conj(), tensor.is_neg())  # lazily computed from the same memory
 
 
 def _lies_alike(tensor: Any, buffer: Any) -> bool:

@@ -34,6 +34,11 @@ def state_of(model: Any) -> Any:
     return _renamed(state, _plain_name, _plain_name)
 
 
+def tensors_of(model: Any) -> list[Any]:
+    """Its own parameters and buffers, which stay where they are while a state is copied."""
+    return [*model.parameters(), *model.buffers()]
+
+
 def fit(model: Any, saved: Mapping[str, Any]) -> Fit:
     """The saved weights by the model's own names, checked against the model."""
     if not all(isinstance(key, str) for key in saved):

@@ -119,6 +119,7 @@ class Parts:
         payload: dict[str, Any] = {}
         for part in self._parts:
             state = to_plain(part.state(), part.at, self._buffers.keep)
+            self._buffers.part_done(modules.tensors_of(part.value) if _is_module(part.value) else ())
             if part.key == EXTRA_KEY:
                 payload.setdefault(EXTRA_KEY, {})[part.name] = state
             else:
