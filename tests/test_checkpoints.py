@@ -425,6 +425,24 @@ def test_a_loader_that_knows_its_place_goes_on_within_the_epoch(tmp_path: Path, 
     assert means[0] == means[1]
 
 
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")  # torchdata 0.11 calls it
+def test_a_loader_with_a_generator_of_its_own_keeps_its_order(tmp_path: Path, settings: dict[str, object]) -> None:
+    """Making a loader's iterator draws from its generator, which is put back behind that: the order is as ever."""
+
+    def training(name: str) -> Training:
+        made = Training(tmp_path / name, settings)
+        generator = torch.Generator().manual_seed(1)
+        made.loader = StatefulDataLoader(made.data, batch_size=2, shuffle=True, generator=generator)
+        made.options["extra"] = {"loader": made.loader, "order": generator}
+        return made
+
+    whole = training("whole").train()
+    cut, again = training("cut").train(until=2), training("cut").train()
+
+    assert list(again.losses) == [2, 3, 4]
+    assert cut.losses | again.losses == whole.losses
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,9 @@ def exactly(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, torch.Tensor):
-        return one.dtype == other.dtype and one.shape == other.shape and content(one) == content(other)
+        return bool(one.dtype == other.dtype and one.shape == other.shape and content(one) == content(other))
     if isinstance(one, numpy.ndarray | numpy.generic):
-        return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+        return bool(one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes())
     if isinstance(one, dict):
         return list(one) == list(other) and all(exactly(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple):
@@ -185,6 +186,10 @@ def made(recipe: Any, bases: Bases) -> Any:
             return {key: made(each, bases) for key, each in recipe[1].items()}
 
 
+def made_anew(recipe: Any) -> Any:
+    return made(recipe, Bases())
+
+
 @settings(max_examples=200)
 @given(st.lists(st.tuples(_recipes, _recipes), min_size=1, max_size=3))
 def test_any_state_is_restored_as_it_was_at_every_save(rounds: list[tuple[Any, Any]]) -> None:
@@ -193,7 +198,7 @@ def test_any_state_is_restored_as_it_was_at_every_save(rounds: list[tuple[Any, A
     parts = Parts(model=nn.Identity(), extra={"one": one, "other": other})
 
     for first, second in rounds:
-        one.make, other.make = lambda each=first: made(each, Bases()), lambda each=second: made(each, Bases())
+        one.make, other.make = partial(made_anew, first), partial(made_anew, second)
         got = restored(parts, ["one", "other"])
 
         assert exactly(got["one"], one.make())
@@ -222,10 +227,14 @@ def test_generators_are_told_apart() -> None:
     assert all(torch.equal(here[name].get_state(), there[name].get_state()) for name in there)
 
 
+def average(shadow: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"shadow": shadow.clone()}
+
+
 def test_states_that_are_made_for_the_moment_are_told_apart() -> None:
     """Two averages whose states are clones, gone when the next one is made in their place, keep their own values."""
     averages = [torch.full((1000,), float(value)) for value in range(5)]
-    extra = {str(value): Made(lambda each=each: {"shadow": each.clone()}) for value, each in enumerate(averages)}
+    extra = {str(value): Made(partial(average, each)) for value, each in enumerate(averages)}
     parts = Parts(model=nn.Identity(), extra=extra)
 
     for _ in range(2):
@@ -235,7 +244,11 @@ def test_states_that_are_made_for_the_moment_are_told_apart() -> None:
 def test_memory_that_two_parts_take_turns_in_is_read_twice() -> None:
     """Two objects that hand out one scratch array, filled anew by each, keep their own values."""
     scratch = torch.zeros(3)
-    extra = {name: Made(lambda value=value: {"x": scratch.fill_(value)}) for value, name in enumerate("ab")}
+
+    def filled(value: int) -> dict[str, torch.Tensor]:
+        return {"x": scratch.fill_(value)}
+
+    extra = {name: Made(partial(filled, value)) for value, name in enumerate("ab")}
 
     got = restored(Parts(model=nn.Identity(), extra=extra), list(extra))
 
@@ -300,9 +313,7 @@ def test_weights_that_two_models_share_are_saved_once() -> None:
 def test_states_on_an_accelerator_are_told_apart() -> None:
     """Clones, conjugates and tied weights on a GPU arrive as they were, save after save."""
     averages = [torch.full((1000,), float(value), device="cuda") for value in range(4)]
-    extra: dict[str, Any] = {
-        str(value): Made(lambda each=each: {"shadow": each.clone()}) for value, each in enumerate(averages)
-    }
+    extra: dict[str, Any] = {str(value): Made(partial(average, each)) for value, each in enumerate(averages)}
     waves = torch.tensor([1 + 2j], device="cuda")
     extra["waves"] = Made(lambda: {"base": waves, "conjugate": waves.conj()})
     model = nn.Linear(3, 3).cuda()

@@ -139,9 +139,12 @@ class Parts:
             for part, state in loads:
                 _load(part, state, undo)
             undo.pop_all()
-        for part in self._parts:
+        for part, _ in loads:
             if _is_loader(part.value):
-                part.value.state_dict()  # makes its iterator, which draws a seed: now, and not after the next line
+                part.value.state_dict()  # makes its iterator, which draws seeds and an order: now, and not afterwards
+        for part, state in loads:
+            if isinstance(part.value, randomness.GeneratorState):
+                part.value.load_state_dict(state)
         notes += randomness.restore(from_plain(payload.get(RANDOM_KEY)))
         with contextlib.suppress(UsageError):  # the next save tells it
             self._get_ready()
