@@ -51,6 +51,11 @@ Param = bool | int | float | str | None
 """A hyper-parameter as it is stored: anything else is turned into text where it enters."""
 
 
+def run_key(project: str, run_id: str) -> str:
+    """The one word for a run: ids are its project's own. An id is printable, so that it never holds the separator."""
+    return f"{project}\x1f{run_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class RunRef:
     """Which run an event is about. `session` names one process of it; a resumed run has several."""
@@ -59,6 +64,10 @@ class RunRef:
     name: str
     project: str
     session: str = ""
+
+    @property
+    def key(self) -> str:
+        return run_key(self.project, self.id)
 
 
 @dataclass(frozen=True, slots=True)

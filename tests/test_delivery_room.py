@@ -109,13 +109,15 @@ def test_what_is_held_drains_when_space_returns(store: Store, clock: FakeClock) 
     desk.record(started(OTHER), *[bulky(number, OTHER, at=clock.now()) for number in range(30)], ended(OTHER))
     desk.drain(slack)
     desk.fill()
+    while desk.record(alert("small"))[0]:
+        pass  # what is urgent may use the last page
 
     assert desk.record(alert("one"), alert("two")) == [False, False]
     assert desk.recorder.settle()
 
     desk.drain(slack)
     titles = [each.event.title for each in slack.sent if each.event.kind == "alert_raised"]
-    assert titles == ["one", "two"]
+    assert titles[-2:] == ["one", "two"]
     assert desk.conserved
 
 

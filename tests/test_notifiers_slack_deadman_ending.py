@@ -238,7 +238,7 @@ def test_the_words_count_before_the_picture_has_followed(store: Store) -> None:
     """The bot remembers that it answered; its delivery is marked when the curves are there too."""
     told, by = ending(), bot()
     runs.record(store, told, [(by.key, Priority.URGENT)])
-    store.memory(by.key).put(RUN.id, RunThread("C1", "1.0", "started").answering(told.id).to_value())
+    store.memory(by.key, RUN.project).put(RUN.id, RunThread("C1", "1.0", "started").answering(told.id).to_value())
 
     assert is_told(told, by, store)
 

@@ -62,7 +62,7 @@ def test_a_button_leads_to_the_nearest_page_of_the_run(
     notifier = RecordingNotifier()
     with Store.open(tmp_path / "a.db") as store:
         if page:
-            pages.remember(store, RUN.id, "wandb", page)
+            pages.remember(store, RUN.key, "wandb", page)
         delivery = open_delivery(store, Config(**settings), notifiers=[notifier])
         delivery.worker.start()
         delivery.recorder.record(alert())
@@ -83,7 +83,7 @@ def test_the_watchdogs_page_goes_before_all_others(tmp_path: Path) -> None:
     """It is the run's own, and knows when the run falls silent."""
     notifier = RecordingNotifier()
     with Watchdog() as watchdog, Store.open(tmp_path / "a.db") as store:
-        pages.remember(store, RUN.id, "wandb", WANDB)
+        pages.remember(store, RUN.key, "wandb", WANDB)
         config = Config(watchdog_url=watchdog.url, watchdog_token="nb_canary-not-a-token", link_url=BOARD)
         delivery = open_delivery(store, config, notifiers=[notifier])
         delivery.worker.start()

@@ -10,6 +10,8 @@ import stat
 import tempfile
 import threading
 from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,18 +20,19 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, create_engine
 
 from notifybot.errors import StoreError
+from notifybot.events import Event, to_json
 from notifybot.model import RunRef
 from notifybot.policy import Priority
 from notifybot.store import migrate, runs
 from notifybot.store.engine import Store
-from notifybot.store.files import is_remote, local_folder, spare_folder
+from notifybot.store.files import APPLICATION_ID, is_remote, local_folder, spare_folder
 from notifybot.store.outbox import Outbox
 from notifybot.store.schema import metadata
 from notifybot.testing import FakeClock
-from tests.store_events import RUN, alert, ended, epoch, started
+from tests.store_events import NOON, RUN, alert, ended, epoch, started
 
 MOUNTS = """\
 21 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw
@@ -140,19 +143,95 @@ def test_the_head_revision_is_the_newest_migration() -> None:
     assert scripts.get_current_head() == migrate.HEAD
 
 
-def test_what_an_older_notifybot_left_waiting_is_still_sent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
+def test_what_an_older_notifybot_left_is_kept_and_still_sent(tmp_path: Path, revision: str) -> None:
     """The file is brought to the present schema when it is opened, with all that is in it."""
-    path = tmp_path / "a.db"
-    with Store.open(path) as store:
-        runs.record(store, alert(), [("slack", Priority.URGENT)])
-        with store.transaction() as connection:
-            command.downgrade(migrations(connection), "0001")
+    path = older_file(tmp_path / "a.db", revision)
+    with closing(sqlite3.connect(path)) as older:
+        record_as_older_versions(older, started())
+        record_as_older_versions(older, alert(at=NOON + timedelta(seconds=1)))
+        older.execute("INSERT INTO memories VALUES ('slack', ?, '{\"ts\": \"1\"}', '2026-11-23 03:00:00')", [RUN.id])
+        older.commit()
 
     with Store.open(path) as store:
-        delivery = Outbox(store).claim("slack")
+        row, outbox = runs.get(store, RUN.id, project=RUN.project), Outbox(store)
+        kinds = [each.kind for each in runs.events_of(store, RUN.id, project=RUN.project)]
+        told = [delivery.event.kind for _ in range(2) if (delivery := outbox.claim("slack"))]
+        memory = store.memory("slack", RUN.project).get(RUN.id)
 
-    assert delivery is not None
-    assert delivery.event.kind == "alert_raised"
+    assert row is not None
+    assert (row.id, row.project, row.status) == (RUN.id, RUN.project, "running")
+    assert kinds == told == ["run_started", "alert_raised"]
+    assert memory == {"ts": "1"}
+
+
+def test_an_older_process_goes_on_recording_into_a_file_that_a_newer_one_has_opened(tmp_path: Path) -> None:
+    """A training of days outlives an upgrade; what it still has to say is told, as its own run's."""
+    path = older_file(tmp_path / "a.db", "0003")
+    with closing(sqlite3.connect(path)) as older:
+        older.execute("PRAGMA foreign_keys=ON")
+        record_as_older_versions(older, started())
+        older.commit()
+        with Store.open(path) as store:
+            record_as_older_versions(older, ended())
+            record_as_older_versions(older, started(other := replace(RUN, id="run-2")))
+            older.execute("UPDATE runs SET status = 'finished' WHERE id = ?", [RUN.id])
+            older.commit()
+
+            rows = [runs.get(store, each.id, project=each.project) for each in (RUN, other)]
+            outbox = Outbox(store)
+            told = {(each.event.run.id, each.event.kind) for _ in range(3) if (each := outbox.claim("slack"))}
+
+    assert [row and row.status for row in rows] == ["finished", "running"]
+    assert told == {(RUN.id, "run_started"), (RUN.id, "run_ended"), ("run-2", "run_started")}
+
+
+def older_file(path: Path, revision: str) -> Path:
+    """A database as an older version left it."""
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
+        command.upgrade(migrations(connection), revision)
+        connection.commit()
+    engine.dispose()
+    return path
+
+
+def record_as_older_versions(older: sqlite3.Connection, event: Event) -> None:
+    """The statements of 0.1.0, for an event that is told on Slack."""
+    at = f"{event.at:%Y-%m-%d %H:%M:%S.%f}"
+    columns = "id, name, project, session, status, stalled, attempt, incident, direct, beat_seq, started_at"
+    blank, empty = "stack, host, progress, params", "'', '{}', '{}', '{}'"
+    if not older.execute("SELECT 1 FROM runs WHERE id = ?", [event.run.id]).fetchone():
+        values = (event.run.id, event.run.name, event.run.project, event.run.session, at)
+        older.execute(
+            f"INSERT INTO runs ({columns}, {blank}) VALUES (?, ?, ?, ?, 'running', 0, 1, 0, 0, 0, ?, {empty})",
+            values,
+        )
+    older.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", [event.id, event.run.id, event.kind, at, to_json(event)])
+    older.execute(
+        "INSERT INTO deliveries (event_id, run_id, notifier, priority, state, attempts, created_at, due_at, error) "
+        "VALUES (?, ?, 'slack', 0, 'pending', 0, ?, ?, '')",
+        [event.id, event.run.id, at, at],
+    )
+    older.execute("INSERT OR IGNORE INTO tallies VALUES ('slack', 0, 0, 0, 0, 0)")
+
+
+def test_two_projects_may_have_a_run_of_the_same_id(tmp_path: Path) -> None:
+    theirs = replace(RUN, project="speech")
+    with Store.open(tmp_path / "a.db") as store:
+        for run in (RUN, theirs):
+            runs.record(store, started(run), [("slack", Priority.NORMAL)])
+            store.memory("slack", run.project).put(run.id, {"root": run.project})
+        runs.record(store, ended(theirs), [("slack", Priority.URGENT)])
+
+        found = [runs.get(store, RUN.id, project=each.project) for each in (RUN, theirs)]
+        kinds = [[each.kind for each in runs.events_of(store, RUN.id, project=p)] for p in (RUN.project, "speech")]
+        roots = [store.memory("slack", each.project).get(each.id)["root"] for each in (RUN, theirs)]
+
+    assert [row and (row.project, row.status) for row in found] == [(RUN.project, "running"), ("speech", "finished")]
+    assert kinds == [["run_started"], ["run_started", "run_ended"]]
+    assert roots == [RUN.project, "speech"]
 
 
 def migrations(connection: Connection) -> Config:

@@ -13,11 +13,12 @@ import pytest
 
 from notifybot.errors import StoreError
 from notifybot.events import EpochFinished, RunStarted
-from notifybot.model import Metric, Progress, RunRef, uuid7
+from notifybot.model import Metric, Progress, RunRef, run_key, uuid7
 from notifybot.store import runs
 from notifybot.store.engine import Store
 from notifybot.store.history import history_of
 
+KEY = run_key("vision", "run")
 START = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 
 
@@ -37,7 +38,7 @@ def tell(store: Store, session: str, epoch: int | None, loss: float, *before: fl
 
 
 def points(store: Store, until: datetime = START + timedelta(days=1)) -> Sequence[tuple[float, float]]:
-    return history_of(store.path, "run", until).points().get("loss", ())
+    return history_of(store.path, KEY, until).points().get("loss", ())
 
 
 def test_it_reads_what_was_recorded_while_the_writer_is_open(store: Store) -> None:
@@ -66,7 +67,7 @@ def test_a_resumed_session_is_marked_and_replaces_what_it_does_again(store: Stor
         tell(store, "a", epoch, 1.0)
     tell(store, "b", 3, 0.5, minute=10)
 
-    history = history_of(store.path, "run", START + timedelta(days=1))
+    history = history_of(store.path, KEY, START + timedelta(days=1))
 
     assert history.points() == {"loss": ((1, 1.0), (2, 1.0), (3, 0.5))}
     assert history.resumed == [3]
@@ -96,4 +97,4 @@ def test_a_file_that_cannot_be_read_is_a_store_error(tmp_path: Path) -> None:
 
     for name in ("missing.db", "other.db"):
         with pytest.raises(StoreError, match="cannot be read"):
-            history_of(tmp_path / name, "run", START)
+            history_of(tmp_path / name, KEY, START)

@@ -76,7 +76,7 @@ def test_a_run_that_begins_learns_its_past_from_a_busy_database(tmp_path: Path, 
         runs.record(store, started(attempt=3))
         runs.record(store, epoch(7))
         with busy(store):
-            past = session.past(RUN.id)
+            past = session.past(RUN)
     finally:
         shared.close()
 

@@ -68,6 +68,6 @@ def test_a_run_tells_it_at_the_end_of_an_epoch(run: Run, clock: FakeClock) -> No
         run.log_epoch(epoch, {"loss": 0.5})
 
     assert run.session is not None
-    events = run.session.past(run.id).events
+    events = run.session.past(run.ref).events
     alerts = [event for event in events if isinstance(event, AlertRaised)]
     assert [(alert.title, alert.severity) for alert in alerts] == [("Colab may end this session soon", Severity.INFO)]

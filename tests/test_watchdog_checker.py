@@ -92,7 +92,7 @@ def test_a_thousand_deaths_are_told_within_five_seconds_of_their_deadlines(watch
         for process in started:  # the last heartbeats of all, spread over four minutes
             last_at = watchdog.clock.now() + timedelta(seconds=rng.uniform(0, 240))
             liveness.beat(connection, last_at, liveness.Beat(run=process.run, seq=1, beat_s=30.0))
-            liveness.set_deadline(connection, process.run.id, last_at + timedelta(seconds=120))
+            liveness.set_deadline(connection, process.run.key, last_at + timedelta(seconds=120))
 
     lost = [each for each in watchdog.watch(420) if isinstance(each, RunLost)]
 
@@ -136,7 +136,7 @@ def test_a_scan_with_one_raising_row_still_tells_the_499_others(
     assert len({each.run.id for each in told}) == len(told) == 499
     assert watchdog.checker.set_apart == 1
     assert [each.getMessage().partition(" (")[0] for each in caplog.records if each.levelname == "ERROR"] == [
-        "run run-250 cannot be judged"
+        "run run-250 of vision cannot be judged"
     ]
 
 

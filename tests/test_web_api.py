@@ -109,7 +109,6 @@ def test_every_refusal_reads_the_same(bench: Bench, client: TestClient) -> None:
         {"authorization": "Bearer nb_canary-not-a-token"},
         {"authorization": f"Basic {bench.token}"},
         {"authorization": f"Bearer {revoked}"},
-        {"authorization": f"Bearer {other}"},
     ]
     before = process.row()
     answers = set()
@@ -119,6 +118,9 @@ def test_every_refusal_reads_the_same(bench: Bench, client: TestClient) -> None:
             answers.add((answer.status_code, answer.text))
         answer = client.get(f"/api/v1/runs/{process.run.id}", headers=header)
         answers.add((answer.status_code, answer.text))
+
+    theirs = client.get(f"/api/v1/runs/{process.run.id}", headers={"authorization": f"Bearer {other}"})
+    answers.add((theirs.status_code, theirs.text))
 
     assert len(answers) == 1
     assert answers.pop()[0] == 401
@@ -222,7 +224,9 @@ def test_the_watchdog_lives_as_long_as_the_application(tmp_path: Path, courier: 
 def test_old_runs_are_forgotten_and_waiting_messages_are_not(bench: Bench, watchdog: Watchdog) -> None:
     told, untold = bench.running("told", beat_s=None), bench.running("untold", beat_s=None)
     with bench.store.transaction() as connection:
-        connection.exec_driver_sql("UPDATE deliveries SET state = 'sent' WHERE run_id = 'told'")
+        connection.exec_driver_sql(
+            "UPDATE deliveries SET state = 'sent' WHERE run_id LIKE '%told' AND run_id NOT LIKE '%untold'"
+        )
     bench.clock.advance(91 * 86_400)
 
     assert watchdog.prune() == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,12 @@ class Watchdog:
     def begin(self) -> None:
         """Start the scan anew, as a restarted service does."""
         self.checker = Checker(self.store, limits=self.limits, route=route)
+
+    def of(self, project: str) -> Watchdog:
+        """The same watchdog, for who has another project's token."""
+        other = copy(self)
+        other.token = tokens.create(self.store, project)
+        return other
 
     def process(self, run_id: str = "run-1", session: str | None = None, *, beat_s: float | None = 30.0) -> Process:
         now = self.clock.now().timestamp()

@@ -127,7 +127,7 @@ class Story:
         with self.store.transaction() as connection:
             beat = liveness.Beat(run=self.run, seq=1, beat_s=30.0, stack=stack)
             liveness.beat(connection, heard_at, beat)
-            row = runs.get_in(connection, self.run.id)
+            row = runs.get_in(connection, self.run.key)
             assert row is not None
             liveness.keep_moments(connection, replace(row, alive_at=heard_at, progress_at=moved_at))
         return self

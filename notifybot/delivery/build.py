@@ -177,11 +177,11 @@ def _relay(
     ]  # fmt: skip
 
 
-def _page_of(config: Config, store: Store, run_id: str) -> str | None:
+def _page_of(config: Config, store: Store, run: RunRef) -> str | None:
     """Where a message's button leads: the run's page at the watchdog, else its page at W&B, else what was set."""
     if config.watchdog_url:
-        return f"{config.watchdog_url.rstrip('/')}/runs/{quote(run_id)}"
+        return f"{config.watchdog_url.rstrip('/')}/runs/{quote(run.id)}"
     try:
-        return page_of(store, run_id) or config.link_url
+        return page_of(store, run.key) or config.link_url
     except StoreError:  # a message does not wait for its button
         return config.link_url

@@ -17,7 +17,7 @@ from notifybot.delivery.shaped import left_today, renderer_of, show_state
 from notifybot.delivery.words import words_in
 from notifybot.errors import PermanentError, StoreError, TemporaryError
 from notifybot.events import AlertRaised, EpochFinished, Event
-from notifybot.model import Fact, Message, Reason, Severity, uuid7
+from notifybot.model import Fact, Message, Reason, RunRef, Severity, uuid7
 from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.policy import KST, Hold, Priority, Refuse, Told, admit, day_start, too_old, wants
 from notifybot.rendering import Renderer
@@ -71,7 +71,7 @@ class Dispatcher:
         *,
         clock: Clock = SYSTEM,
         rng: Random | None = None,
-        link_of: Callable[[str], str | None] = lambda _: None,
+        link_of: Callable[[RunRef], str | None] = lambda _: None,
     ) -> None:
         self.outbox = outbox
         self._lanes = {each.key: _Lane(each, renderer_of(each, renderer)) for each in notifiers}
@@ -109,7 +109,7 @@ class Dispatcher:
             case Hold():
                 if isinstance(delivery.event, EpochFinished):
                     away_s = (verdict.until - self._clock.now()).total_seconds()
-                    lane.paced_until_s[delivery.event.run.id] = self._clock.monotonic() + away_s
+                    lane.paced_until_s[delivery.event.run.key] = self._clock.monotonic() + away_s
                 self.outbox.mark_retry(delivery, verdict.until, verdict.why, counted=False)
                 return Outcome.HELD
             case Refuse():
@@ -134,7 +134,7 @@ class Dispatcher:
 
     def would_wait(self, key: str, event: Event) -> bool:
         """True while an epoch of this run would only be put off: an earlier one waits for the same moment."""
-        until_s = self._lanes[key].paced_until_s.get(event.run.id, 0.0)
+        until_s = self._lanes[key].paced_until_s.get(event.run.key, 0.0)
         return isinstance(event, EpochFinished) and self._clock.monotonic() < until_s
 
     def close(self) -> None:
@@ -149,7 +149,7 @@ class Dispatcher:
         counts = pace.step > 1 and isinstance(event, EpochFinished)
         return Told(
             last_news_at=self.outbox.last_news_at(key, event) if pace.gap_after(event) else None,
-            last_done=kept.last_done(self.outbox, key, event.run.id) if counts else 0,
+            last_done=kept.last_done(self.outbox, key, event.run.key) if counts else 0,
             today=self.outbox.sent_since(key, day_start(self._clock.now())) if pace.daily_budget is not None else 0,
             left=left,
             kept_back=(pace.may_keep_back or left is not None) and kept.is_kept(self.outbox, delivery),
@@ -183,9 +183,9 @@ class Dispatcher:
 
     def _show(self, lane: _Lane, together: Kept) -> None:
         """What a notifier shows of the runs has stood still as long as they were kept back."""
-        memory = self.outbox.store.memory(lane.notifier.key)
         for event in together.states:
-            message = lane.renderer.render(event, link=self._link_of(event.run.id))
+            memory = self.outbox.store.memory(lane.notifier.key, event.run.project)
+            message = lane.renderer.render(event, link=self._link_of(event.run))
             show_state(lane.notifier, Envelope(event, message, memory))
 
     def _envelope(self, lane: _Lane, delivery: Delivery, together: Kept | None) -> Envelope:
@@ -194,9 +194,9 @@ class Dispatcher:
             quiet = lane.notifier.pace.chosen.quiet
             zone, now = quiet.zone if quiet else KST, self._clock.now()
             event, skipped = digest_of(event, together, lane.renderer, now=now, zone=zone), 0
-        link = self._link_of(delivery.event.run.id)  # of a digest, the page of one of its runs
+        link = self._link_of(delivery.event.run)  # of a digest, the page of one of its runs
         message = lane.renderer.render(event, link=link, skipped=skipped)
-        memory = self.outbox.store.memory(delivery.notifier)
+        memory = self.outbox.store.memory(delivery.notifier, event.run.project)
         return Envelope(event, _owning_up(message, delivery.untold), memory, delivery.attempts, skipped)
 
     def _mark(self, mark: Callable[[], Done]) -> Done:

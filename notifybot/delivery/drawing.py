@@ -66,7 +66,7 @@ def _renderer() -> Callable[[Mapping[str, Any]], bytes]:
 def _history(order: Mapping[str, Any]) -> History:
     """What the database holds of the run; what the event itself remembers, where it holds nothing."""
     try:
-        found = history_of(Path(order["database"]), order["run_id"], datetime.fromisoformat(order["until"]))
+        found = history_of(Path(order["database"]), order["run_key"], datetime.fromisoformat(order["until"]))
     except StoreError:
         found = History()
     if not found.values and order["latest"]["metrics"]:

@@ -161,7 +161,7 @@ def order_for(event: Event, database: Path, language: Language, *, height_px: in
     metrics = dict(list(progress.metrics.items())[:_MOST_METRICS])
     return {
         "database": str(database),
-        "run_id": event.run.id,
+        "run_key": event.run.key,
         "until": event.at.isoformat(),
         "language": language.value,
         "height_px": height_px,

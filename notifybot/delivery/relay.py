@@ -24,7 +24,7 @@ from notifybot.retry import parse_retry_after
 TIMEOUTS_S = (3.05, 10.0)
 
 Luggage = Callable[[str], Mapping[str, Any]]
-"""What this process's own notifiers remember of a run, by its id (`store.memories.export_for`)."""
+"""What this process's own notifiers remember of a run, by its key (`store.memories.export_for`)."""
 
 _SERVICE = "watchdog"
 _NEVER_SENT = (NewConnectionError, ConnectTimeoutError, SSLError)
@@ -74,28 +74,30 @@ class WatchdogRelay:
     def send(self, envelope: Envelope) -> None:
         """Post one event. Raises TemporaryError or PermanentError."""
         run = envelope.event.run
-        luggage = self._packed(run.id)
-        memories = f',"memories":{{{json.dumps(run.id)}:{luggage}}}' if luggage != self._carried.get(run.id, "") else ""
+        luggage = self._packed(run.key)
+        memories = (
+            f',"memories":{{{json.dumps(run.id)}:{luggage}}}' if luggage != self._carried.get(run.key, "") else ""
+        )
         direct = "true" if self._direct else "false"
         answer = self._post(f'{{"events":[{to_json(envelope.event)}],"direct":{direct}{memories}}}')
         if memories:
-            self._carried[run.id] = luggage
+            self._carried[run.key] = luggage
         self._hear(run, answer.get("superseded"))
 
     def _hear(self, run: RunRef, superseded: object) -> None:
-        if not isinstance(superseded, list) or run.session not in superseded or (run.id, run.session) in self._told:
+        if not isinstance(superseded, list) or run.session not in superseded or (run.key, run.session) in self._told:
             return
-        self._told.add((run.id, run.session))
+        self._told.add((run.key, run.session))
         if self._on_superseded is not None:
             self._on_superseded(run)
 
-    def _packed(self, run_id: str) -> str:
+    def _packed(self, run_key: str) -> str:
         if self._luggage is None:
             return ""
         try:
-            luggage = self._luggage(run_id)
+            luggage = self._luggage(run_key)
         except StoreError:
-            return self._carried.get(run_id, "")  # it goes with the next event
+            return self._carried.get(run_key, "")  # it goes with the next event
         return json.dumps(luggage, sort_keys=True) if luggage else ""
 
     def _post(self, body: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from sqlalchemy.pool import StaticPool
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import StoreError
+from notifybot.model import run_key
 from notifybot.store.fair import FairLock
 from notifybot.store.files import APPLICATION_ID, make_private, set_aside_if_damaged
 from notifybot.store.migrate import upgrade
@@ -141,9 +142,9 @@ class Store:
         finally:
             driver.execute(f"PRAGMA busy_timeout={round(self._patience_s * 1000)}")
 
-    def memory(self, owner: str) -> StoreMemory:
-        """The small durable values of one notifier or tracker."""
-        return StoreMemory(self, owner)
+    def memory(self, owner: str, project: str | None = None) -> StoreMemory:
+        """The small durable values of one notifier or tracker. With a project, scopes are ids of its runs."""
+        return StoreMemory(self, owner, project)
 
     def tidy(self) -> None:
         """Move the WAL into the database file when it has grown. Skipped when another process is doing so."""
@@ -182,13 +183,15 @@ class Store:
 class StoreMemory:
     """`notifiers.base.Memory` on the store."""
 
-    def __init__(self, store: Store, owner: str) -> None:
+    def __init__(self, store: Store, owner: str, project: str | None = None) -> None:
         self._store = store
         self._owner = owner
+        self._project = project
 
     def get(self, scope: str) -> dict[str, Any]:
         """Return what was last put under `scope`, or an empty dict."""
-        query = select(memories.c.value).where(memories.c.owner == self._owner, memories.c.scope == scope)
+        own = self._own(scope)
+        query = select(memories.c.value).where(memories.c.owner == self._owner, memories.c.scope == own)
         with self._store.transaction() as connection:
             text = connection.execute(query).scalar()
         value: dict[str, Any] = json.loads(text) if text else {}
@@ -196,7 +199,12 @@ class StoreMemory:
 
     def put(self, scope: str, value: dict[str, Any]) -> None:
         """Replace what stands under `scope`; durable when it returns."""
-        row = {"owner": self._owner, "scope": scope, "value": json.dumps(value), "updated_at": self._store.clock.now()}
+        row = {
+            "owner": self._owner,
+            "scope": self._own(scope),
+            "value": json.dumps(value),
+            "updated_at": self._store.clock.now(),
+        }
         statement = insert(memories).values(row)
         with self._store.transaction() as connection:
             connection.execute(
@@ -205,6 +213,10 @@ class StoreMemory:
                     set_={"value": statement.excluded.value, "updated_at": statement.excluded.updated_at},
                 )
             )
+
+    def _own(self, scope: str) -> str:
+        """What a notifier keeps of itself has no scope, and is no run's."""
+        return run_key(self._project, scope) if scope and self._project is not None else scope
 
 
 def _wal_of(path: Path) -> Path:

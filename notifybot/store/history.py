@@ -63,12 +63,12 @@ class History:
         return {name: tuple((float(at), values[at]) for at in sorted(values)) for name, values in self.values.items()}
 
 
-def history_of(path: Path, run_id: str, until: datetime) -> History:
+def history_of(path: Path, run_key: str, until: datetime) -> History:
     """Read a run's epochs up to a moment. Raises StoreError where the file cannot be read."""
     last = until.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")  # as SQLite keeps it, without a time zone
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_S)) as connection:
-            bodies = [body for (body,) in connection.execute(_EPOCHS, (run_id, last, MOST_EPOCHS))]
+            bodies = [body for (body,) in connection.execute(_EPOCHS, (run_key, last, MOST_EPOCHS))]
     except sqlite3.Error as error:
         raise StoreError(f"the history of a run cannot be read: {type(error).__name__}") from error
     return _collected(reversed(bodies))

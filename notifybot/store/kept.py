@@ -106,14 +106,14 @@ def release(outbox: Outbox, kept: Kept) -> None:
         _change(connection, kept.ids, lease_until=None, lease_owner=None)
 
 
-def last_done(outbox: Outbox, notifier: str, run_id: str) -> int:
+def last_done(outbox: Outbox, notifier: str, run_key: str) -> int:
     """How many epochs the last one of a run that a notifier told had finished; 0 for none. Raises StoreError."""
     query = (
         select(events.c.body)
         .select_from(deliveries)
         .join(events)
         .where(
-            deliveries.c.run_id == run_id,
+            deliveries.c.run_id == run_key,
             deliveries.c.notifier == notifier,
             deliveries.c.priority == int(Priority.PROGRESS),
             deliveries.c.state == "sent",
@@ -127,7 +127,7 @@ def last_done(outbox: Outbox, notifier: str, run_id: str) -> int:
 
 
 def _ending_told_after(delivery: Delivery) -> Select[Any]:
-    of_run = and_(deliveries.c.run_id == delivery.event.run.id, deliveries.c.notifier == delivery.notifier)
+    of_run = and_(deliveries.c.run_id == delivery.event.run.key, deliveries.c.notifier == delivery.notifier)
     told = and_(deliveries.c.state == "sent", deliveries.c.id > delivery.id)
     return select(deliveries.c.id).join(events).where(of_run, told, events.c.kind == ENDING).limit(1)
 

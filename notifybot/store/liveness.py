@@ -55,12 +55,13 @@ def beat(connection: Connection, now: datetime, beat: Beat) -> bool:
         values["progress_at"] = case(
             (runs.c.progress_at > beat.progress_at, runs.c.progress_at), else_=beat.progress_at
         )
-    return connection.execute(update(runs).where(runs.c.id == run.id, newer | later).values(**values)).rowcount == 1
+    return connection.execute(update(runs).where(runs.c.key == run.key, newer | later).values(**values)).rowcount == 1
 
 
 def create(connection: Connection, now: datetime, beat: Beat) -> None:
     """Begin the row of a run whose heartbeat came before its start."""
     row = {
+        "key": beat.run.key,
         "id": beat.run.id,
         "name": beat.run.name or beat.run.id,
         "project": beat.run.project,
@@ -85,15 +86,15 @@ def _stamped(beat: Beat, now: datetime) -> dict[str, object]:
 def due(connection: Connection, now: datetime, *, limit: int = 500) -> list[str]:
     """Return the runs whose deadline has passed, the longest overdue first. One look into the index on it.
 
-    Only their ids: reading one's row may fail, and must not keep the others from being looked at.
+    Only their keys: reading one's row may fail, and must not keep the others from being looked at.
     """
-    query = select(runs.c.id).where(runs.c.deadline_at <= now).order_by(runs.c.deadline_at).limit(limit)
+    query = select(runs.c.key).where(runs.c.deadline_at <= now).order_by(runs.c.deadline_at).limit(limit)
     return list(connection.execute(query).scalars())
 
 
-def set_deadline(connection: Connection, run_id: str, moment: datetime | None) -> None:
+def set_deadline(connection: Connection, key: str, moment: datetime | None) -> None:
     """Say when the run must be looked at next; None: not before it is heard of again."""
-    connection.execute(update(runs).where(runs.c.id == run_id).values(deadline_at=moment))
+    connection.execute(update(runs).where(runs.c.key == key).values(deadline_at=moment))
 
 
 def push_deadlines(connection: Connection, moment: datetime) -> int:
@@ -102,22 +103,22 @@ def push_deadlines(connection: Connection, moment: datetime) -> int:
     return connection.execute(update(runs).where(watched).values(deadline_at=moment)).rowcount
 
 
-def count_incident(connection: Connection, run_id: str) -> None:
+def count_incident(connection: Connection, key: str) -> None:
     """Count that the run was told lost or stalled."""
-    connection.execute(update(runs).where(runs.c.id == run_id).values(incident=runs.c.incident + 1))
+    connection.execute(update(runs).where(runs.c.key == key).values(incident=runs.c.incident + 1))
 
 
 def keep_moments(connection: Connection, row: RunRow) -> None:
     """Put `alive_at` and `progress_at` back as `row` has them: mail from before an incident is no sign of life."""
     values = {"alive_at": row.alive_at, "progress_at": row.progress_at}
-    connection.execute(update(runs).where(runs.c.id == row.id).values(**values))
+    connection.execute(update(runs).where(runs.c.key == row.key).values(**values))
 
 
-def epochs_s(connection: Connection, run_id: str, session: str, *, limit: int = 8) -> list[float]:
+def epochs_s(connection: Connection, key: str, session: str, *, limit: int = 8) -> list[float]:
     """The durations of the latest epochs of one session, newest first."""
     query = (
         select(events.c.body)
-        .where(events.c.run_id == run_id, events.c.kind == EPOCH_FINISHED)
+        .where(events.c.run_id == key, events.c.kind == EPOCH_FINISHED)
         .order_by(events.c.at.desc())
         .limit(limit)
     )
@@ -163,9 +164,9 @@ def forget_before(connection: Connection, moment: datetime, *, limit: int = 500)
     """
     waiting = select(deliveries.c.run_id).where(deliveries.c.state == "pending")
     old = func.coalesce(runs.c.alive_at, runs.c.started_at) < moment
-    query = select(runs.c.id).where(old, runs.c.id.not_in(waiting)).limit(limit)
+    query = select(runs.c.key).where(old, runs.c.key.not_in(waiting)).limit(limit)
     gone = list(connection.execute(query).scalars())
     if gone:
         count_pruned(connection, deliveries.c.run_id.in_(gone))
-        connection.execute(delete(runs).where(runs.c.id.in_(gone)))
+        connection.execute(delete(runs).where(runs.c.key.in_(gone)))
     return len(gone)

@@ -21,14 +21,14 @@ LARGEST_VALUE = 16_384  # characters of JSON
 _STAY = ("tracker:", "watchdog:")  # of no use elsewhere
 
 
-def export_for(store: Store, run_id: str) -> dict[str, dict[str, Any]]:
+def export_for(store: Store, run_key: str) -> dict[str, dict[str, Any]]:
     """Return what each notifier remembers of a run: its key to `{"value": …, "updated_at": …}`, plain JSON.
 
     Raises StoreError.
     """
     query = (
         select(memories.c.owner, memories.c.value, memories.c.updated_at)
-        .where(memories.c.scope == run_id)
+        .where(memories.c.scope == run_key)
         .order_by(memories.c.owner)
     )
     with store.transaction() as connection:
@@ -40,19 +40,19 @@ def export_for(store: Store, run_id: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def import_for(store: Store, run_id: str, values: Mapping[str, Any]) -> int:
+def import_for(store: Store, run_key: str, values: Mapping[str, Any]) -> int:
     """Take in what `export_for` gave on another machine; return how many values were taken. Raises StoreError.
 
     A value that stands here already and is as new or newer stays. What is malformed is left out.
     """
     with store.transaction() as connection:
-        return import_in(connection, store.clock.now(), run_id, values)
+        return import_in(connection, store.clock.now(), run_key, values)
 
 
 def import_in(
     connection: Connection,
     now: datetime,
-    run_id: str,
+    run_key: str,
     values: Mapping[str, Any],
     *,
     owners: Collection[str] | None = None,
@@ -64,7 +64,7 @@ def import_in(
         if found is None or (owners is not None and owner not in owners) or owner.startswith(_STAY):
             continue
         value, updated_at = found
-        row = {"owner": owner, "scope": run_id, "value": value, "updated_at": min(updated_at, now)}
+        row = {"owner": owner, "scope": run_key, "value": value, "updated_at": min(updated_at, now)}
         added = insert(memories).values(row)
         newer = added.on_conflict_do_update(
             index_elements=["owner", "scope"],

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from notifybot.errors import StoreError
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision under `migrations/versions`; a test holds it to Alembic's own answer."""
 
 

@@ -263,7 +263,7 @@ class Outbox:
             select(deliveries.c.done_at)
             .join(events)
             .where(
-                deliveries.c.run_id == event.run.id,
+                deliveries.c.run_id == event.run.key,
                 deliveries.c.notifier == notifier,
                 deliveries.c.state == "sent",
                 events.c.kind == event.kind,

@@ -7,12 +7,12 @@ from notifybot.store.engine import Store
 _TRACKERS = ("wandb",)
 
 
-def remember(store: Store, run_id: str, tracker: str, url: str) -> None:
+def remember(store: Store, run_key: str, tracker: str, url: str) -> None:
     """Keep the address of a run's page, for messages that any process sends. Raises StoreError."""
-    store.memory(f"tracker:{tracker}").put(run_id, {"url": url})
+    store.memory(f"tracker:{tracker}").put(run_key, {"url": url})
 
 
-def page_of(store: Store, run_id: str) -> str | None:
+def page_of(store: Store, run_key: str) -> str | None:
     """The address of a run's page; None while no tracker has told of one. Raises StoreError."""
-    kept = (store.memory(f"tracker:{each}").get(run_id).get("url") for each in _TRACKERS)
+    kept = (store.memory(f"tracker:{each}").get(run_key).get("url") for each in _TRACKERS)
     return next((url for url in kept if isinstance(url, str) and url), None)

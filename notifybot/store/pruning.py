@@ -126,7 +126,7 @@ def _forget_news(connection: Connection, _: datetime, *, keep: int, of_ended: bo
     age = func.row_number().over(partition_by=(events.c.run_id, events.c.kind), order_by=events.c.at.desc())
     ranked = select(events.c.id, events.c.at, age.label("age")).where(events.c.kind.in_(_NEWS), not_(_is_awaited()))
     if of_ended:
-        ranked = ranked.join(runs, runs.c.id == events.c.run_id).where(runs.c.status.in_(_ENDED))
+        ranked = ranked.join(runs, runs.c.key == events.c.run_id).where(runs.c.status.in_(_ENDED))
     found = ranked.subquery()
     return _delete(connection, select(found.c.id).where(found.c.age > keep).order_by(found.c.at).limit(_BATCH))
 

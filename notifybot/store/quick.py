@@ -59,9 +59,10 @@ def record_epoch(store: Store, event: EpochFinished, routes: Sequence[tuple[str,
         if _CHANGE.run(driver, guards | runs.values_of(event, now)) != 1:
             return False
         _ADD_EVENT.run(
-            driver, {"id": event.id, "run_id": event.run.id, "kind": event.kind, "at": event.at, "body": to_json(event)}
+            driver,
+            {"id": event.id, "run_id": event.run.key, "kind": event.kind, "at": event.at, "body": to_json(event)},
         )
-        delivery = {"event_id": event.id, "run_id": event.run.id, "created_at": now, "due_at": now}
+        delivery = {"event_id": event.id, "run_id": event.run.key, "created_at": now, "due_at": now}
         for key, priority in routes:
             _ADD_DELIVERY.run(driver, {**delivery, "notifier": key, "priority": int(priority)})
             _COUNT.run(driver, {"key": key, "number": 1})

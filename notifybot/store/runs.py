@@ -24,7 +24,7 @@ from notifybot.events import (
     from_json,
     to_json,
 )
-from notifybot.model import Host, Progress, RunRef, Status
+from notifybot.model import Host, Progress, RunRef, Status, run_key
 from notifybot.policy import Priority
 from notifybot.store.engine import Store
 from notifybot.store.outbox import put
@@ -32,14 +32,15 @@ from notifybot.store.schema import events, runs
 
 # Built once: putting a statement together costs more than running it, and an epoch's end waits for these.
 _KNOWN = select(events.c.id).where(events.c.id == bindparam("event_id"))
-_STATE = select(runs.c.session, runs.c.last_event_at).where(runs.c.id == bindparam("run_id"))
-_CHANGE = update(runs).where(runs.c.id == bindparam("run_id"))
+_STATE = select(runs.c.session, runs.c.last_event_at).where(runs.c.key == bindparam("run_key"))
+_CHANGE = update(runs).where(runs.c.key == bindparam("run_key"))
 CHANGE_IF_NEWS = _CHANGE.where(
     runs.c.session == bindparam("by_session"),
     or_(runs.c.last_event_at.is_(None), runs.c.last_event_at <= bindparam("told_at_source")),
     not_(exists().where(events.c.id == bindparam("event_id"))),
 )
 _ADD_EVENT = events.insert()
+_COLUMNS = [each for each in runs.c if each.name not in ("key", "need")]  # those two follow from others
 
 
 _UNKNOWN = Progress()  # of an event that does not say how far the run has come
@@ -74,6 +75,10 @@ class RunRow:
     params: dict[str, Any]
 
     @property
+    def key(self) -> str:
+        return run_key(self.project, self.id)
+
+    @property
     def ref(self) -> RunRef:
         return RunRef(id=self.id, name=self.name, project=self.project, session=self.session)
 
@@ -104,9 +109,9 @@ def record_in(
         _touch_run(connection, now, event, direct=direct)
     connection.execute(
         _ADD_EVENT,
-        {"id": event.id, "run_id": event.run.id, "kind": event.kind, "at": event.at, "body": to_json(event)},
+        {"id": event.id, "run_id": event.run.key, "kind": event.kind, "at": event.at, "body": to_json(event)},
     )
-    put(connection, now, event.id, event.run.id, deliveries)
+    put(connection, now, event.id, event.run.key, deliveries)
     return True
 
 
@@ -121,7 +126,7 @@ def _go_on(connection: Connection, now: datetime, event: Event) -> bool:
 def guards_of(event: Event) -> dict[str, Any]:
     """The parameters of `CHANGE_IF_NEWS` besides the columns that it sets."""
     return {
-        "run_id": event.run.id,
+        "run_key": event.run.key,
         "by_session": event.run.session,
         "told_at_source": event.at,
         "event_id": event.id,
@@ -129,7 +134,7 @@ def guards_of(event: Event) -> dict[str, Any]:
 
 
 def _touch_run(connection: Connection, now: datetime, event: Event, *, direct: bool) -> None:
-    row = connection.execute(_STATE, {"run_id": event.run.id}).first()
+    row = connection.execute(_STATE, {"run_key": event.run.key}).first()
     values = values_of(event, now)
     if row is None:
         connection.execute(runs.insert(), {**_blank(event, now), **values, "direct": direct})
@@ -138,7 +143,7 @@ def _touch_run(connection: Connection, now: datetime, event: Event, *, direct: b
         return  # an older process's word, or an older one of this process: kept as an event, no longer the state
     if isinstance(event, RunStarted):
         values |= {"direct": direct}
-    connection.execute(_CHANGE, {"run_id": event.run.id, **values})
+    connection.execute(_CHANGE, {"run_key": event.run.key, **values})
 
 
 def _is_stale(event: Event, row: Any) -> bool:
@@ -149,6 +154,7 @@ def _is_stale(event: Event, row: Any) -> bool:
 
 def _blank(event: Event, now: datetime) -> dict[str, Any]:
     return {
+        "key": event.run.key,
         "id": event.run.id,
         "name": event.run.name,
         "project": event.run.project,
@@ -206,32 +212,47 @@ def _of_start(event: RunStarted) -> dict[str, Any]:
     }
 
 
-def get(store: Store, run_id: str) -> RunRow | None:
-    """Return a run, or None. Raises StoreError."""
+def get(store: Store, run_id: str, *, project: str | None = None) -> RunRow | None:
+    """Return a project's run, or None. Without a project the latest of that id. Raises StoreError."""
     with store.transaction() as connection:
-        return get_in(connection, run_id)
-
-
-def get_in(connection: Connection, run_id: str) -> RunRow | None:
-    """`get` inside a transaction of yours."""
-    row = connection.execute(select(runs).where(runs.c.id == run_id)).first()
+        row = connection.execute(select(*_COLUMNS).where(runs.c.key == _key_of(run_id, project))).first()
     return None if row is None else row_to_run(row)
 
 
-def recent(store: Store, *, limit: int = 50, project: str | None = None) -> list[RunRow]:
-    """Return the latest runs, newest first. Raises StoreError."""
-    query = select(runs).order_by(runs.c.started_at.desc()).limit(limit)
+def named(store: Store, run_id: str, *, project: str | None = None) -> list[RunRow]:
+    """Return the runs of an id, of one project or of all that have one. Raises StoreError."""
+    query = select(*_COLUMNS).where(runs.c.id == run_id).order_by(runs.c.project)
     if project is not None:
         query = query.where(runs.c.project == project)
     with store.transaction() as connection:
         return [row_to_run(row) for row in connection.execute(query)]
 
 
-def events_of(store: Store, run_id: str, *, kinds: Sequence[str] | None = None, limit: int = 10_000) -> list[Event]:
-    """Return a run's latest events (at most `limit`), oldest first. Raises StoreError."""
+def get_in(connection: Connection, key: str) -> RunRow | None:
+    """Return the run of a key (`RunRef.key`), or None, inside a transaction of yours."""
+    row = connection.execute(select(*_COLUMNS).where(runs.c.key == key)).first()
+    return None if row is None else row_to_run(row)
+
+
+def recent(store: Store, *, limit: int = 50, project: str | None = None) -> list[RunRow]:
+    """Return the latest runs, newest first. Raises StoreError."""
+    query = select(*_COLUMNS).order_by(runs.c.started_at.desc()).limit(limit)
+    if project is not None:
+        query = query.where(runs.c.project == project)
+    with store.transaction() as connection:
+        return [row_to_run(row) for row in connection.execute(query)]
+
+
+def events_of(
+    store: Store, run_id: str, *, project: str | None = None, kinds: Sequence[str] | None = None, limit: int = 10_000
+) -> list[Event]:
+    """Return a run's latest events (at most `limit`), oldest first. The run is the one that `get` returns.
+
+    Raises StoreError.
+    """
     query = (
         select(events.c.body)
-        .where(events.c.run_id == run_id)
+        .where(events.c.run_id == _key_of(run_id, project))
         .order_by(events.c.at.desc(), events.c.id.desc())
         .limit(limit)
     )
@@ -240,6 +261,13 @@ def events_of(store: Store, run_id: str, *, kinds: Sequence[str] | None = None, 
     with store.transaction() as connection:
         bodies = list(connection.execute(query).scalars())
     return readable(reversed(bodies))
+
+
+def _key_of(run_id: str, project: str | None) -> Any:
+    if project is not None:
+        return run_key(project, run_id)
+    latest = select(runs.c.key).where(runs.c.id == run_id).order_by(runs.c.started_at.desc())
+    return latest.limit(1).scalar_subquery()
 
 
 def readable(bodies: Iterable[str]) -> list[Event]:

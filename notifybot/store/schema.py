@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Computed,
     DateTime,
     Dialect,
     Float,
@@ -49,10 +50,12 @@ class Moment(TypeDecorator[datetime]):
 
 RowId = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER counts up by itself in SQLite
 
+_NEED = "CASE WHEN status = 'lost' OR (status = 'running' AND stalled) THEN 2 WHEN status = 'running' THEN 1 ELSE 0 END"
+
 runs = Table(
     "runs",
     metadata,
-    Column("id", String(200), primary_key=True),
+    Column("key", String(200), primary_key=True),  # model.run_key: the id of its project's run
     Column("name", Text, nullable=False),
     Column("project", String(200), nullable=False),
     Column("session", String(64), nullable=False, default=""),  # the process that may speak for the run
@@ -75,15 +78,19 @@ runs = Table(
     Column("host", Text, nullable=False, default="{}"),  # JSON of model.Host
     Column("progress", Text, nullable=False, default="{}"),  # JSON of model.Progress, NaN-safe
     Column("params", Text, nullable=False, default="{}"),
+    Column("id", String(200), nullable=False, default="", server_default=""),  # as its process names it
+    Column("need", Integer, Computed(_NEED, persisted=False)),  # 2: somebody should look, 1: at work, 0: over
     Index("runs_by_deadline", "deadline_at"),
-    Index("runs_by_project", "project", "started_at"),
+    Index("runs_by_id", "id"),
+    Index("runs_by_need", "need", "started_at"),
+    Index("runs_by_project_and_need", "project", "need", "started_at"),
 )
 
 events = Table(
     "events",
     metadata,
     Column("id", String(64), primary_key=True),  # UUIDv7 made at the source: the idempotency key
-    Column("run_id", String(200), ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("run_id", String(200), ForeignKey("runs.key", ondelete="CASCADE"), nullable=False),  # its key
     Column("kind", String(32), nullable=False),
     Column("at", Moment, nullable=False),
     Column("body", Text, nullable=False),  # events.to_json
@@ -95,7 +102,7 @@ deliveries = Table(
     metadata,
     Column("id", RowId, primary_key=True, autoincrement=True),
     Column("event_id", String(64), ForeignKey("events.id", ondelete="CASCADE"), nullable=False),
-    Column("run_id", String(200), nullable=False),
+    Column("run_id", String(200), nullable=False),  # the run's key
     Column("notifier", String(80), nullable=False),  # notifier key, name:fingerprint; never a secret
     Column("priority", Integer, nullable=False),
     Column("state", String(8), nullable=False, default="pending"),  # pending | sent | dead | dropped
@@ -127,7 +134,7 @@ memories = Table(
     "memories",
     metadata,
     Column("owner", String(80), primary_key=True),  # notifier key, or tracker:name
-    Column("scope", String(200), primary_key=True),
+    Column("scope", String(200), primary_key=True),  # a run's key, or a word of the owner's own
     Column("value", Text, nullable=False),
     Column("updated_at", Moment, nullable=False),
 )

@@ -137,7 +137,7 @@ class Keeper:
             if not self._run.active or session is None:
                 return
             with self._run.guard("the card beside the checkpoints"):
-                if session.memories(self._run.id):
+                if session.memories(self._run.ref):
                     self._checkpoints.alongside(self._put_card, _POLITE_S)
                     return
             SYSTEM.wait(left, _POLITE_S)

@@ -62,7 +62,7 @@ class Reporter:
             session=run.ref.session,
             attempt=run.attempt,
             host=platform.node(),
-            memories={} if session is None else session.memories(run.id),
+            memories={} if session is None else session.memories(run.ref),
         )
         if card != self._card:  # on Drive a file that is written again and again may never arrive
             write_card(self._folder, card)

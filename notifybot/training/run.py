@@ -236,7 +236,7 @@ class Run(Voice):
             return last + 1
 
     def _open(self, session: Session, epochs: object, total: int | None, resume: Resume) -> None:
-        known = session.past(self.id)
+        known = session.past(self._ref)
         past = known.with_checkpoint(resume)
         if past.name and not self._named:
             self._ref = RunRef(self.id, past.name, self.project, self._ref.session)
@@ -245,7 +245,7 @@ class Run(Voice):
         self._course.begin(epochs, total=total, now_s=now_s)
         self.attempt = past.attempt + 1
         with self.guard("what notifiers remember"):
-            session.remember(self.id, resume.memories)
+            session.remember(self._ref, resume.memories)
         with self.guard("the trackers"):
             self._track(session, past, resume)
         host = this_host()

@@ -67,12 +67,12 @@ class Session:
         planned = plan_trackers(config, environment())
         return cls(share(config, notifiers, clock), guard, clock, speaker, planned)
 
-    def past(self, run_id: str) -> Past:
+    def past(self, run: RunRef) -> Past:
         """What earlier sessions of a run left. Nothing where the store cannot be asked."""
         try:
             with self.shared.store.patient(_PAST_S):  # no epoch waits yet
-                row = runs.get(self.shared.store, run_id)
-                events = runs.events_of(self.shared.store, run_id) if row else []
+                row = runs.get(self.shared.store, run.id, project=run.project)
+                events = runs.events_of(self.shared.store, run.id, project=run.project) if row else []
         except StoreError as error:
             self.guard.count("reading the run's past", error)
             return Past()
@@ -111,18 +111,18 @@ class Session:
 
         def on_page(name: str, url: str) -> None:
             with self.guard("a tracker's page"):
-                pages.remember(self.shared.store, run.id, name, url)
+                pages.remember(self.shared.store, run.key, name, url)
 
         self.trackers = TrackerThread(on_trouble=on_trouble, on_recorded=on_recorded, on_page=on_page, clock=self.clock)
         self.trackers.start(context, self.planned, config, replay=missed)
 
-    def remember(self, run_id: str, memories: Mapping[str, Mapping[str, Any]]) -> None:
+    def remember(self, run: RunRef, memories: Mapping[str, Mapping[str, Any]]) -> None:
         """Take in what notifiers knew of the run on another machine, such as its thread in Slack. Raises StoreError."""
-        import_for(self.shared.store, run_id, memories)
+        import_for(self.shared.store, run.key, memories)
 
-    def memories(self, run_id: str) -> dict[str, dict[str, Any]]:
+    def memories(self, run: RunRef) -> dict[str, dict[str, Any]]:
         """What notifiers know of the run, to be taken along. Raises StoreError."""
-        return export_for(self.shared.store, run_id)
+        return export_for(self.shared.store, run.key)
 
     def beat(self, run: RunRef, pulse: Callable[[], Pulse], retire: Callable[[], None]) -> None:
         """Start the heartbeat, where a watchdog is configured; `retire` is called when a newer session reports."""
@@ -135,7 +135,7 @@ class Session:
         if config.watchdog_url and config.watchdog_token:
             self.heartbeat = Heartbeat(
                 config.watchdog_url, config.watchdog_token.get_secret_value(), run, pulse,
-                beat_s=config.heartbeat_s, clock=self.clock, luggage=partial(self.memories, run.id),
+                beat_s=config.heartbeat_s, clock=self.clock, luggage=partial(self.memories, run),
                 on_superseded=on_superseded,
             )  # fmt: skip
             self.heartbeat.start()
@@ -149,7 +149,7 @@ class Session:
 
         self.dead_man = dead_man(
             config, run, host, look=look,
-            memory_of=self.shared.store.memory, clock=self.clock, guard=self.guard,
+            memory_of=partial(self.shared.store.memory, project=run.project), clock=self.clock, guard=self.guard,
         )  # fmt: skip
         if self.dead_man is not None:
             self.dead_man.start()

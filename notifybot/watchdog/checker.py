@@ -66,8 +66,8 @@ class Checker:
                 look = self._now()
                 since = self._watching_since(connection, look)
                 late = liveness.due(connection, look.wall, limit=_AT_ONCE) if self._hears(look) else []
-                for run_id in late:
-                    told += self._judge_alone(connection, run_id, look.wall, since)
+                for key in late:
+                    told += self._judge_alone(connection, key, look.wall, since)
                 liveness.tick(connection, SCAN, look.wall)
             self._looked = look
             if len(late) < _AT_ONCE:
@@ -124,40 +124,41 @@ class Checker:
         return last is None or abs((look.wall - last).total_seconds()) > self._limits.outage_s
 
     def _judge_alone(
-        self, connection: Connection, run_id: str, now: datetime, since: datetime
+        self, connection: Connection, key: str, now: datetime, since: datetime
     ) -> list[RunLost | RunStalled]:
         """Judge one run so that a fault of its own stays its own: its changes are undone, the others are told."""
         try:
             with connection.begin_nested():
-                row = runs.get_in(connection, run_id)
+                row = runs.get_in(connection, key)
                 told = [] if row is None else self._judge(connection, row, now, since)
         except OperationalError:
             raise  # busy or full: no run's fault
         except Exception as error:  # noqa: BLE001 - whatever one run's row holds, 499 others are waiting
-            self._set_apart(connection, run_id, now, error)
+            self._set_apart(connection, key, now, error)
             return []
-        self._apart.discard(run_id)
+        self._apart.discard(key)
         return told
 
-    def _set_apart(self, connection: Connection, run_id: str, now: datetime, error: Exception) -> None:
+    def _set_apart(self, connection: Connection, key: str, now: datetime, error: Exception) -> None:
         """Leave a run alone for a while, and say so once."""
-        liveness.set_deadline(connection, run_id, now + _APART)
-        if run_id not in self._apart:
-            self._apart.add(run_id)
+        liveness.set_deadline(connection, key, now + _APART)
+        if key not in self._apart:
+            self._apart.add(key)
             why = redact(f"{type(error).__name__}: {error}")[:200]
-            log.error("run %s cannot be judged (%s): it is tried again every %s", run_id, why, _APART)
+            project, _, run_id = key.partition("\x1f")
+            log.error("run %s of %s cannot be judged (%s): it is tried again every %s", run_id, project, why, _APART)
 
     def _judge(self, connection: Connection, row: RunRow, now: datetime, since: datetime) -> list[RunLost | RunStalled]:
         """Decide on one run whose deadline has passed, on what its row says in this very transaction."""
-        epochs_s = liveness.epochs_s(connection, row.id, row.session)
+        epochs_s = liveness.epochs_s(connection, row.key, row.session)
         verdict = rules.judge(row, now, self._limits, watching_since=since, epochs_s=epochs_s)
         event = _event(row, now, verdict)
         if event is not None:
             runs.record_in(connection, now, event, self._route(event), direct=row.direct)
-            liveness.count_incident(connection, row.id)
-        after = runs.get_in(connection, row.id) or row
+            liveness.count_incident(connection, row.key)
+        after = runs.get_in(connection, row.key) or row
         next_look = rules.deadline(after, now, self._limits, watching_since=since, epochs_s=epochs_s)
-        liveness.set_deadline(connection, row.id, next_look)
+        liveness.set_deadline(connection, row.key, next_look)
         return [] if event is None else [event]
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from notifybot.errors import NotifybotError
 from notifybot.events import EpochFinished, Event, RunEnded, RunRecovered, RunStarted
-from notifybot.model import Language, Status, uuid7
+from notifybot.model import Language, Status, run_key, uuid7
 from notifybot.policy import Priority
 from notifybot.store import liveness, memories, pruning, runs
 from notifybot.store.engine import Store
@@ -73,8 +73,7 @@ class Ingest:
     def accept_events(self, token: str | None, batch: Batch) -> Accepted:
         """Record events and their deliveries: all of them or none. Raises Refused, StoreError.
 
-        A token speaks for one project: its events are of that project whatever they say, and a run of another
-        project is refused.
+        A token speaks for one project: its events are of that project whatever they say, and so are its runs' ids.
         """
         new, superseded = 0, dict[str, str]()
         with self._store.transaction() as connection:
@@ -82,7 +81,7 @@ class Ingest:
             now = self._store.clock.now()
             for event in batch.events:
                 mine = replace(event, run=replace(event.run, project=project))
-                before = _own_run(connection, mine.run.id, project)
+                before = runs.get_in(connection, mine.run.key)
                 if before is not None and rivals.is_superseded(before, mine.run.session):
                     superseded[mine.run.session] = mine.run.id
                     new += self._take_late(connection, now, before, mine, direct=batch.direct)
@@ -101,7 +100,7 @@ class Ingest:
             project = _project_of(connection, token)
             now = self._store.clock.now()
             beat = replace(beat, run=replace(beat.run, project=project))
-            row, told = _own_run(connection, beat.run.id, project), False
+            row, told = runs.get_in(connection, beat.run.key), False
             if row is not None and rivals.is_superseded(row, beat.run.session):
                 said_at = now if rivals.lives_on(row, now) else None
                 return Heard("superseded", self._tell_of_rival(connection, now, row, beat.run.session, said_at))
@@ -110,7 +109,7 @@ class Ingest:
             elif liveness.beat(connection, now, beat):
                 told = self._recover_by_beat(connection, now, row)
             self._remember(connection, now, project, {beat.run.id: beat.memories})
-            return Heard(self._plan(connection, now, beat.run.id), told)
+            return Heard(self._plan(connection, now, beat.run.key), told)
 
     def _take(
         self, connection: Connection, now: datetime, before: RunRow | None, event: Event, *, direct: bool
@@ -120,7 +119,7 @@ class Ingest:
             return False
         if before is not None and _is_down(before):
             self._after_incident(connection, now, before, event)
-        self._plan(connection, now, event.run.id)
+        self._plan(connection, now, event.run.key)
         return True
 
     def _take_late(self, connection: Connection, now: datetime, row: RunRow, event: Event, *, direct: bool) -> bool:
@@ -154,8 +153,9 @@ class Ingest:
         without: Collection[str] = (),
     ) -> None:
         for run_id, values in carried.items():
-            if values and run_id not in without and _own_run(connection, run_id, project) is not None:
-                memories.import_in(connection, now, run_id, values, owners=self._own_keys)
+            key = run_key(project, run_id)
+            if values and run_id not in without and runs.get_in(connection, key) is not None:
+                memories.import_in(connection, now, key, values, owners=self._own_keys)
 
     def _after_incident(self, connection: Connection, now: datetime, before: RunRow, event: Event) -> None:
         """A run that was told lost or stalled is heard of: is it back, over, or is this mail from before?"""
@@ -167,7 +167,7 @@ class Ingest:
             liveness.keep_moments(connection, before)
 
     def _recover_by_beat(self, connection: Connection, now: datetime, before: RunRow) -> bool:
-        after = runs.get_in(connection, before.id)
+        after = runs.get_in(connection, before.key)
         if after is None or not _is_down(before):
             return False
         moves = rules.judge(replace(after, status=Status.RUNNING, stalled=False), now, self._limits) is None
@@ -177,7 +177,7 @@ class Ingest:
         return back
 
     def _recover(self, connection: Connection, now: datetime, before: RunRow) -> None:
-        after = runs.get_in(connection, before.id) or before
+        after = runs.get_in(connection, before.key) or before
         lost = before.status is Status.LOST
         last = before.alive_at if lost else before.progress_at
         event = RunRecovered(
@@ -190,12 +190,12 @@ class Ingest:
         )
         runs.record_in(connection, now, event, self._route(event), direct=after.direct)
 
-    def _plan(self, connection: Connection, now: datetime, run_id: str) -> str:
+    def _plan(self, connection: Connection, now: datetime, key: str) -> str:
         """Set when the scan must look at the run, and name its state."""
-        row = runs.get_in(connection, run_id)
+        row = runs.get_in(connection, key)
         if row is None:
             return ""
-        liveness.set_deadline(connection, run_id, rules.deadline(row, now, self._limits))
+        liveness.set_deadline(connection, key, rules.deadline(row, now, self._limits))
         return "stalled" if row.stalled and row.status is Status.RUNNING else row.status.value
 
 
@@ -204,13 +204,6 @@ def _project_of(connection: Connection, token: str | None) -> str:
     if project is None:
         raise Refused("this token gives no access")
     return project
-
-
-def _own_run(connection: Connection, run_id: str, project: str) -> RunRow | None:
-    row = runs.get_in(connection, run_id)
-    if row is not None and row.project != project:
-        raise Refused("this run belongs to another project")
-    return row
 
 
 def _is_down(row: RunRow) -> bool:

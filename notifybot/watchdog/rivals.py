@@ -44,7 +44,7 @@ def alert(row: RunRow, session: str, now: datetime, language: Language) -> Alert
     It is said in the older session's name: word of it must not pass for a sign of life of the newer one.
     """
     words = words_in(language)
-    event_id = str(uuid5(NAMESPACE_OID, f"notifybot:superseded:{row.id}:{session}"))
+    event_id = str(uuid5(NAMESPACE_OID, f"notifybot:superseded:{row.key}:{session}"))
     run = replace(row.ref, session=session)
     return AlertRaised(id=event_id, run=run, at=now, title=words.two_title, text=words.two_text, progress=row.progress)
 

@@ -64,10 +64,11 @@ def readings(watchdog: Watchdog) -> APIRouter:
     def one_run(run_id: str, request: Request) -> Response:
         """One run of the project with its latest events, oldest first."""
         project = _project(watchdog, request)
-        row = runs.get(watchdog.store, run_id)
-        if row is None or row.project != project:
+        row = runs.get(watchdog.store, run_id, project=project)
+        if row is None:
             raise Refused("no such run here")
-        events = ",".join(to_json(each) for each in runs.events_of(watchdog.store, run_id, limit=_LATEST_EVENTS))
+        latest = runs.events_of(watchdog.store, run_id, project=project, limit=_LATEST_EVENTS)
+        events = ",".join(map(to_json, latest))
         return _json(f'{{"run":{_run_json(row)},"events":[{events}]}}')
 
     @router.get("/healthz")

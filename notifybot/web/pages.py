@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs, quote, urlencode
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from notifybot.model import Language
 from notifybot.rendering.sources import built_in_folder
 from notifybot.store import runs
+from notifybot.store.runs import RunRow
 from notifybot.watchdog import tokens
 from notifybot.watchdog.service import Watchdog
 from notifybot.web import access, views
@@ -57,6 +58,9 @@ class Pages:
     def list_of_runs(self, request: Request, sight: Sight) -> Response:
         """All runs that the visitor may see, those in need first."""
         rows = runs.recent(self._watchdog.store, limit=_LATEST_RUNS, project=sight.project)
+        return self._list(request, sight, rows)
+
+    def _list(self, request: Request, sight: Sight, rows: Sequence[RunRow]) -> Response:
         now, language = self._watchdog.store.clock.now(), self.language_of(request)
         cards = [views.card_of(row, now, language) for row in views.in_order_of_need(rows)]
         counts = {state: sum(card.state == state for card in cards) for state in ("running", "stalled", "lost")}
@@ -64,11 +68,18 @@ class Pages:
         return self._page("runs.html", request, sight, cards=cards, counts=counts, projects=projects)
 
     def one_run(self, request: Request, sight: Sight) -> Response:
-        """One run: where it stands, how to go on, its curves and what happened."""
-        row = runs.get(self._watchdog.store, request.path_params["run_id"])
-        if row is None or not sight.covers(row.project):
+        """One run: where it stands, how to go on, its curves and what happened.
+
+        Where two projects have a run of that id and the address does not say which is meant, all of them are listed.
+        """
+        project = request.query_params.get("project") if sight.project is None else sight.project
+        found = runs.named(self._watchdog.store, request.path_params["run_id"], project=project)
+        if not found:
             return self._page("missing.html", request, sight, status=404)
-        events = runs.events_of(self._watchdog.store, row.id)
+        if len(found) > 1:
+            return self._list(request, sight, found)
+        row = found[0]
+        events = runs.events_of(self._watchdog.store, row.id, project=row.project)
         view = views.view_of_run(row, events, self._watchdog.store.clock.now(), self.language_of(request))
         return self._page("run.html", request, sight, view=view)
 
@@ -116,13 +127,17 @@ class Pages:
         language, nonce = self.language_of(request), secrets.token_urlsafe(16)
         other = Language.EN if language is Language.KO else Language.KO
         path = "/" if request.url.path in ("/login", "/logout") else request.url.path
+        asked = {name: value for name, value in request.query_params.items() if name in ("project", "lang")}
+        said = {"lang": language.value} if "lang" in asked else {}
         html = self._templates.get_template(template).render(
             values,
             texts=TEXTS[language],
             language=language,
             other=other,
-            query=f"?lang={language}" if "lang" in request.query_params else "",
-            path=path,
+            query=_query(said),
+            of_run=lambda project: _query(({} if sight and sight.project else {"project": project}) | said),
+            here=path + _query(asked),
+            there=path + _query(asked | {"lang": other.value}),
             nonce=nonce,
             logged_in=sight is not None and sight.logged_in,
         )
@@ -140,6 +155,10 @@ def policy(nonce: str) -> str:
         f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; "
         "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
+
+
+def _query(values: Mapping[str, str]) -> str:
+    return f"?{urlencode(values)}" if values else ""
 
 
 def _own_path(path: str) -> str:

@@ -128,13 +128,12 @@ def test_a_wrong_token_is_permanent_and_says_how_to_get_one(service: Service) ->
     assert "canary" not in str(error)
 
 
-def test_a_run_of_another_project_is_permanent(service: Service) -> None:
-    """Whoever guesses a run's id learns nothing and changes nothing."""
+def test_a_run_that_another_project_has_too_is_taken(service: Service) -> None:
+    """Ids are a project's own: "baseline" of one person is nothing to another's."""
     service.relay().send(mail(started()))
+    service.relay(token=tokens.create(service.store, "speech")).send(mail(started()))
 
-    error = failure(service.relay(token=tokens.create(service.store, "speech")), epoch(4))
-
-    assert isinstance(error, PermanentError)
+    assert [each.project for each in runs.named(service.store, RUN.id)] == ["speech", "vision"]
 
 
 def test_an_event_that_is_too_large_is_permanent(service: Service) -> None:

@@ -227,7 +227,7 @@ import threading
 
 def stand_still(run):
     if run.open_epoch == {epoch} - 1:  # its checkpoint brings along what is known by then
-        while not any(owner.startswith("slack") for owner in run.session.memories(run.id)):
+        while not any(owner.startswith("slack") for owner in run.session.memories(run.ref)):
             threading.Event().wait(0.02)
     elif run.open_epoch == {epoch}:
         print("standing still", flush=True)

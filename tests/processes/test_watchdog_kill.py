@@ -71,7 +71,7 @@ def _die_silently(store: Store, run_id: str) -> None:
     with store.transaction() as connection:
         heard_at = now - timedelta(minutes=10)
         runs.record_in(connection, heard_at, RunStarted(id=uuid7(), run=run, at=heard_at, beat_s=30.0))
-        liveness.set_deadline(connection, run_id, heard_at + timedelta(minutes=2))
+        liveness.set_deadline(connection, run.key, heard_at + timedelta(minutes=2))
         for part in ("scan", "ingest"):
             liveness.tick(connection, part, now)
         liveness.tick(connection, "watching", now - timedelta(hours=1))

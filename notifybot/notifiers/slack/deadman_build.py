@@ -73,7 +73,7 @@ def is_told(ending: Event, by: Notifier | None, store: Store) -> bool:
     """
     if by is None or not wants(by.pace, ending):
         return True
-    thread = RunThread.from_value(store.memory(by.key).get(ending.run.id))
+    thread = RunThread.from_value(store.memory(by.key, ending.run.project).get(ending.run.id))
     return ending.id in thread.answered or was_sent(store, ending.id, by.key)
 
 
