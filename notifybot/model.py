@@ -106,7 +106,8 @@ class Resumed:
     """What a session goes on from: the checkpoint of `epoch` (the last finished one), saved `since_s` seconds ago.
 
     `lost_s` is the work that is done again, from the checkpoint to the last sign of life, in seconds; None where
-    nobody knows when that was. `step` counts the steps already done of the epoch after it.
+    nobody knows when that was. `step` counts the steps already done of the epoch after it. `notes` say what is another
+    than the program has it, at most five; `more_notes` counts the rest.
     """
 
     epoch: int | None
@@ -115,6 +116,8 @@ class Resumed:
     lost_s: float | None = None
     step: int = 0
     new_machine: bool = False
+    notes: tuple[Reason, ...] = ()
+    more_notes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from notifybot import CheckpointError, Checkpoints, UsageError, notify_epoch
 from notifybot.checkpoints.card import NAME, Card, read_card, write_card
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
-from notifybot.model import Language, Tier
+from notifybot.model import Language, Reason, Tier
 from notifybot.rendering.alerts import alert_words
 from notifybot.store import runs
 from notifybot.training import shared
@@ -217,6 +217,27 @@ def test_another_architecture_is_refused_before_the_first_epoch(tmp_path: Path, 
     assert all(torch.equal(one, other) for one, other in zip(before, second.model.parameters(), strict=True))
     assert second.losses == {}
     assert len(first.of(RunStarted)) == 1
+
+
+def test_settings_that_the_checkpoint_overrides_are_told_at_the_start(
+    tmp_path: Path, settings: dict[str, object]
+) -> None:
+    """Whoever changed the program reads in the start message that the old settings stay, five of them at most."""
+    Training(tmp_path / "exp", settings).train(range(2))
+    again = Training(tmp_path / "exp", settings)
+    again.optimizer = torch.optim.Adam(
+        again.model.parameters(), lr=0.5, weight_decay=0.1, eps=1e-3, amsgrad=True, maximize=True
+    )
+    again.scheduler = torch.optim.lr_scheduler.StepLR(again.optimizer, 7, 0.9)
+
+    again.train(range(4))
+
+    resumed = again.of(RunStarted)[-1].resumed
+    assert len(resumed.notes) == 5
+    assert resumed.more_notes == 2
+    assert resumed.notes[0] == Reason(
+        "setting_kept", "optimizer: group 0", {"name": "eps", "there": "1e-08", "here": "0.001"}
+    )
 
 
 def test_a_finished_training_has_nothing_left(

@@ -16,6 +16,8 @@ from notifybot.checkpoints.buffers import Buffers
 from notifybot.checkpoints.payload import read_payload, write_payload
 from notifybot.checkpoints.state import Parts
 from notifybot.errors import CheckpointError, UsageError
+from notifybot.model import Language, Reason
+from notifybot.rendering.reasons import reason_line
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +77,10 @@ def step(model: nn.Module, optimizer: Any) -> None:
     optimizer.zero_grad()
     model(torch.randn(5, 4)).sum().backward()
     optimizer.step()
+
+
+def lines(notes: list[Reason]) -> list[str]:
+    return [reason_line(each, Language.EN) for each in notes]
 
 
 def written(payload: dict[str, Any], path: Path) -> Path:
@@ -416,14 +422,110 @@ def test_a_setting_that_the_checkpoint_replaces_is_noted() -> None:
 
     notes = Parts(model=fresh, optimizer=changed, scheduler=schedule).restore(payload)
 
-    assert notes == [
+    assert lines(notes) == [
         "optimizer: group 0: weight_decay is 0 as in the checkpoint, not 0.1",
         "optimizer: group 0: initial_lr is 0.1 as in the checkpoint, not 0.2",
     ]
     alone = network()
     payload = Parts(model=alone, optimizer=torch.optim.SGD(alone.parameters(), lr=0.1)).capture()
     notes = Parts(model=alone, optimizer=torch.optim.SGD(alone.parameters(), lr=0.5)).restore(payload)
-    assert notes == ["optimizer: group 0: lr is 0.1 as in the checkpoint, not 0.5"]
+    assert lines(notes) == ["optimizer: group 0: lr is 0.1 as in the checkpoint, not 0.5"]
+
+
+_STEP_LR = torch.optim.lr_scheduler.StepLR
+_COSINE = torch.optim.lr_scheduler.CosineAnnealingLR
+
+
+def _warmed_up(optimizer: Any, *, steps: int) -> Any:
+    warm_up = torch.optim.lr_scheduler.LinearLR(optimizer, 0.1, total_iters=steps)
+    return torch.optim.lr_scheduler.SequentialLR(optimizer, [warm_up, _COSINE(optimizer, 10)], [steps])
+
+
+_CHANGES: list[tuple[str, Callable[[Any], Any], Callable[[Any], Any], list[str]]] = [
+    (
+        "steps",
+        lambda each: _STEP_LR(each, 2, 0.5),
+        lambda each: _STEP_LR(each, 4, 0.1),
+        [
+            "scheduler: step_size is 2 as in the checkpoint, not 4",
+            "scheduler: gamma is 0.5 as in the checkpoint, not 0.1",
+        ],
+    ),
+    ("the same", lambda each: _STEP_LR(each, 2), lambda each: _STEP_LR(each, 2), []),
+    (
+        "milestones",
+        lambda each: torch.optim.lr_scheduler.MultiStepLR(each, [3, 5]),
+        lambda each: torch.optim.lr_scheduler.MultiStepLR(each, [3, 9]),
+        ["scheduler: milestones is [3, 5] as in the checkpoint, not [3, 9]"],
+    ),
+    (
+        "more epochs",
+        lambda each: _COSINE(each, 4),
+        lambda each: _COSINE(each, 8),
+        ["scheduler: T_max is 4 as in the checkpoint, not 8"],
+    ),
+    (
+        "one cycle",
+        lambda each: torch.optim.lr_scheduler.OneCycleLR(each, 0.5, total_steps=5),
+        lambda each: torch.optim.lr_scheduler.OneCycleLR(each, 0.5, total_steps=9),
+        ["scheduler: total_steps is 5 as in the checkpoint, not 9"],
+    ),
+    (
+        "plateau",
+        lambda each: torch.optim.lr_scheduler.ReduceLROnPlateau(each, patience=1),
+        lambda each: torch.optim.lr_scheduler.ReduceLROnPlateau(each, patience=3, min_lr=0.1),
+        [
+            "scheduler: patience is 1 as in the checkpoint, not 3",
+            "scheduler: min_lrs is [0] as in the checkpoint, not [0.1]",
+        ],
+    ),
+    (
+        "inside another",
+        lambda each: _warmed_up(each, steps=2),
+        lambda each: _warmed_up(each, steps=4),
+        [
+            "scheduler: milestones is [2] as in the checkpoint, not [4]",
+            "scheduler[0]: total_iters is 2 as in the checkpoint, not 4",
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("there", "here", "told"), [each[1:] for each in _CHANGES], ids=[each[0] for each in _CHANGES])
+def test_a_schedulers_setting_that_the_checkpoint_replaces_is_noted(there: Any, here: Any, told: list[str]) -> None:
+    """What the constructor was given is a setting; how far the schedule has come is none."""
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    scheduler = there(optimizer)
+    for _ in range(3):
+        optimizer.step()
+        scheduler.step(*[0.1][: isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)])
+    payload = Parts(model=model, optimizer=optimizer, scheduler=scheduler).capture()
+    fresh = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    notes = Parts(model=model, optimizer=fresh, scheduler=here(fresh)).restore(payload)
+
+    assert sorted(lines(notes)) == sorted(told)
+
+
+def test_a_schedule_of_the_users_own_is_looked_at_alike() -> None:
+    """A subclass's settings are those its constructor takes, and values that cannot be compared are left out."""
+
+    class Steps(torch.optim.lr_scheduler.LRScheduler):  # type: ignore[misc]
+        def __init__(self, optimizer: Any, every: int, weights: Any) -> None:
+            self.every, self.weights = every, [weights]
+            super().__init__(optimizer)
+
+        def get_lr(self) -> list[float]:
+            return [0.1 for _ in self.optimizer.param_groups]
+
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    payload = Parts(model=model, scheduler=Steps(optimizer, 2, torch.zeros(3))).capture()
+
+    notes = Parts(model=model, scheduler=Steps(optimizer, 3, torch.ones(3))).restore(payload)
+
+    assert lines(notes) == ["scheduler: every is 2 as in the checkpoint, not 3"]
 
 
 def test_memory_that_cannot_be_made_ready_does_not_stop_a_step() -> None:
@@ -472,7 +574,7 @@ def test_a_state_that_nobody_asked_for_is_noted() -> None:
 
     notes = Parts(model=model, optimizer=optimizer).restore(payload)
 
-    assert notes == [
+    assert lines(notes) == [
         "the checkpoint also holds scheduler_state_dict, which was not asked for",
         "the checkpoint also holds extra_state_dicts.a, which was not asked for",
     ]
@@ -484,7 +586,7 @@ def test_weights_of_another_type_are_converted_and_noted() -> None:
 
     notes = Parts(model=nn.Linear(2, 2)).restore(payload)
 
-    assert notes == ["model: 2 converted to the model's own type: weight torch.float16 → torch.float32, "
+    assert lines(notes) == ["model: 2 converted to the model's own type: weight torch.float16 → torch.float32, "
                      "bias torch.float16 → torch.float32"]  # fmt: skip
 
 
@@ -495,7 +597,7 @@ def test_a_scaler_that_was_off_starts_anew() -> None:
 
     notes = Parts(model=network(), scaler=scaler).restore({**payload, "model_state_dict": network().state_dict()})
 
-    assert notes == ["scaler: was off when the checkpoint was written, and starts with its first scale"]
+    assert lines(notes) == ["scaler: was off when the checkpoint was written, and starts with its first scale"]
     assert scaler.get_scale() == 65536.0
 
 
@@ -515,7 +617,7 @@ def test_the_founding_snippets_file_is_gone_on_from(tmp_path: Path) -> None:
 
     notes = Parts(model=fresh, optimizer=other).restore(read_payload(tmp_path / "checkpoint_epoch7_0.25.pt"))
 
-    assert notes == ["the checkpoint holds no random states: shuffling and dropout start anew"]
+    assert lines(notes) == ["the checkpoint holds no random states: shuffling and dropout start anew"]
     assert same(fresh.state_dict(), model.state_dict())
     assert same(other.state_dict(), optimizer.state_dict())
 
@@ -561,7 +663,7 @@ def test_a_file_moves_between_wrapped_and_plain_models(there: str, here: str) ->
     fresh = network()
 
     assert list(payload["model_state_dict"]) == list(expected)
-    assert Parts(model=_WRAPPINGS[here](fresh)).restore(payload) == []
+    assert lines(Parts(model=_WRAPPINGS[here](fresh)).restore(payload)) == []
 
     assert same(list(fresh.state_dict().values()), list(expected.values()))
 

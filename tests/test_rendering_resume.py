@@ -21,6 +21,7 @@ from notifybot.model import (
     Metric,
     ModelSize,
     Progress,
+    Reason,
     Resumed,
     RunRef,
     Status,
@@ -125,6 +126,32 @@ def test_a_resumed_start_says_from_where_and_what_was_lost(
         assert message.title == f"🚀 {title}"
         assert message.body.splitlines()[0] == line
         assert message.brief.splitlines()[:2] == [f"🚀 {title}", line]
+
+
+def test_a_resumed_start_names_what_the_checkpoint_has_otherwise() -> None:
+    """Each setting that the program's gives way to is a line; the first is in the short form, the rest counted."""
+    values = {"name": "step_size", "there": "2", "here": "4"}
+    notes = (Reason("setting_kept", "scheduler", values), Reason("of a later version", "optimizer"))
+    event = replace(AGAIN, resumed=replace(RESUMED, notes=notes, more_notes=3))
+
+    english, korean = said(event, EN), said(event, KO)
+
+    line = "scheduler: step_size is 2 as in the checkpoint, not 4"
+    assert english.body.splitlines()[-3:] == [line, "optimizer: of a later version", "… +3"]
+    assert english.brief.splitlines()[-1] == line
+    line = "scheduler: step_size = 2(체크포인트의 값이며, 코드에서는 4)"
+    assert korean.body.splitlines()[-3] == korean.brief.splitlines()[-1] == line
+
+
+def test_a_note_with_a_secret_or_of_any_length_is_told_without_it() -> None:
+    register("hunter2-hunter2")
+    notes = tuple(Reason("setting_kept", "x" * 300, {"name": "hunter2-hunter2" * 9}) for _ in range(9))
+
+    body = said(replace(AGAIN, resumed=replace(RESUMED, notes=notes)), EN).body
+
+    assert "hunter2" not in body
+    assert max(map(len, body.splitlines())) <= 200
+    assert body.splitlines()[-1] == "… +4"
 
 
 def test_a_new_machine_without_a_known_accelerator_is_just_that() -> None:

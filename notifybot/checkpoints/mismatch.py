@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from notifybot.model import Reason
+
 _SHOWN = 10
 _PER_PARAMETER = ("exp_avg", "exp_avg_sq", "momentum_buffer")  # kept by Adam and SGD in the parameter's own shape
 
-_MOVED = ("lr", "momentum")  # by a scheduler, so that they say nothing about the program
+_SETTING_CHARS = 60
+_SETTINGS = (bool, int, float, str, tuple, list, Counter)
+_NO_SETTINGS = {"self", "optimizer", "schedulers", "last_epoch", "verbose"}
+_DERIVED = {"min_lrs", "max_lrs", "total_size", "step_ratio"}  # of ReduceLROnPlateau and CyclicLR
+
+_MOVED = ("lr", "momentum", "betas")  # by a scheduler, so that they say nothing about the program
 
 
 @dataclass(frozen=True)
@@ -18,7 +27,12 @@ class Fit:
 
     state: Any
     problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[Reason] = field(default_factory=list)
+
+
+def note(text: str, about: str = "") -> Reason:
+    """Something that is merely different, for the log."""
+    return Reason("other", about, {"text": text})
 
 
 def listed(what: str, names: Sequence[str]) -> list[str]:
@@ -46,15 +60,29 @@ def optimizer_problems(optimizer: Any, saved: Mapping[str, Any]) -> list[str]:
     return problems or _state_problems(live, groups, state)
 
 
-def optimizer_notes(optimizer: Any, saved: Mapping[str, Any]) -> list[str]:
+def optimizer_notes(optimizer: Any, saved: Mapping[str, Any], *, scheduled: bool) -> list[Reason]:
     """Settings of the program that the checkpoint's replace: a changed learning rate would be lost without a word."""
-    notes = []
+    notes: list[Reason] = []
     for place, (there, here) in enumerate(zip(saved["param_groups"], optimizer.param_groups, strict=True)):
-        moved = _MOVED if "initial_lr" in here and "initial_lr" in there else ()
-        for name, value in here.items():
-            known = isinstance(value, int | float) and isinstance(there.get(name), int | float)
-            if known and name not in moved and there[name] != value:
-                notes.append(f"group {place}: {name} is {there[name]:g} as in the checkpoint, not {value:g}")
+        moved = _MOVED if scheduled or ("initial_lr" in here and "initial_lr" in there) else ()
+        names = [name for name in here if name not in ("params", *moved)]
+        notes += _kept(names, here, there, f"group {place}")
+    return notes[:_SHOWN]
+
+
+def scheduler_notes(scheduler: Any, saved: Mapping[str, Any], about: str = "") -> list[Reason]:
+    """Settings of the program that the checkpoint's replace, those of the schedulers inside included.
+
+    A setting is what the constructor takes, or makes of it: the rest of a scheduler's state is how far it has come.
+    """
+    here = scheduler.state_dict()
+    taken = _parameters(type(scheduler).__init__) - _NO_SETTINGS
+    names = [name for name in here if name.removeprefix("_") in taken or name in _DERIVED]
+    notes = _kept(names, here, saved, about)
+    inner, there = getattr(scheduler, "_schedulers", ()), saved.get("_schedulers", ())
+    for place, (each, state) in enumerate(zip(inner, there, strict=False)):
+        if isinstance(state, Mapping):
+            notes += scheduler_notes(each, state, f"{about}[{place}]")
     return notes[:_SHOWN]
 
 
@@ -68,6 +96,39 @@ def other_kind(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
     if not absent or not foreign:
         return []
     return [f"of another kind: the checkpoint has {', '.join(foreign[:_SHOWN])}, not {', '.join(absent[:_SHOWN])}"]
+
+
+def _parameters(function: Any) -> set[str]:
+    try:
+        return set(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # written in C
+        return set()
+
+
+def _kept(names: Iterable[str], here: Mapping[str, Any], there: Mapping[str, Any], about: str) -> list[Reason]:
+    return [
+        Reason("setting_kept", about, {"name": name.removeprefix("_"), "there": shown, "here": _shown(here[name])})
+        for name in names
+        if name in there and _differ(here[name], there[name]) and (shown := _shown(there[name])) != _shown(here[name])
+    ]
+
+
+def _differ(one: Any, other: Any) -> bool:
+    """Whether two settings are known to differ."""
+    if not (isinstance(one, _SETTINGS) and isinstance(other, _SETTINGS)):
+        return False
+    try:
+        return bool(one != other)
+    except (TypeError, ValueError, RuntimeError):  # arrays or tensors in a list
+        return False
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Counter):  # the milestones of MultiStepLR
+        value = list(value.elements())
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:g}"
+    return str(value)[:_SETTING_CHARS]
 
 
 def _are_mappings(*values: object) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from notifybot.checkpoints.buffers import is_lazy
-from notifybot.checkpoints.mismatch import Fit, listed
+from notifybot.checkpoints.mismatch import Fit, listed, note
+from notifybot.model import Reason
 
 _COMPILED = "_orig_mod"  # the name under which torch.compile keeps the module that it was given
 _PARALLEL = "module."  # the prefix under which DistributedDataParallel and DataParallel keep it
@@ -90,13 +91,13 @@ def _problems(live: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _notes(live: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
+def _notes(live: Mapping[str, Any], saved: Mapping[str, Any]) -> list[Reason]:
     dtypes = [
         f"{name} {saved[name].dtype} → {value.dtype}"
         for name, value in live.items()
         if hasattr(value, "dtype") and hasattr(saved.get(name), "dtype") and saved[name].dtype != value.dtype
     ]
-    return listed("converted to the model's own type", dtypes)
+    return [note(each) for each in listed("converted to the model's own type", dtypes)]
 
 
 def _shape(value: Any) -> str:

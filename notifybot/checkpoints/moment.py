@@ -35,7 +35,7 @@ class Restored:
     saved_at: datetime | None
     verified: bool
     passed_over: tuple[Reason, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Reason, ...] = ()
 
 
 class Report(Protocol):

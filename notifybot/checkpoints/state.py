@@ -8,15 +8,23 @@ import sys
 import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 from notifybot.checkpoints import modules, randomness
 from notifybot.checkpoints.buffers import Buffers
-from notifybot.checkpoints.mismatch import Fit, optimizer_notes, optimizer_problems, other_kind
+from notifybot.checkpoints.mismatch import (
+    Fit,
+    note,
+    optimizer_notes,
+    optimizer_problems,
+    other_kind,
+    scheduler_notes,
+)
 from notifybot.checkpoints.payload import check_torch
 from notifybot.checkpoints.plain import from_plain, to_plain
 from notifybot.errors import CheckpointError, UsageError
+from notifybot.model import Reason
 
 EXTRA_KEY = "extra_state_dicts"
 RANDOM_KEY = "random_states"
@@ -128,7 +136,7 @@ class Parts:
         self._buffers.finish()
         return payload
 
-    def restore(self, payload: Mapping[str, Any]) -> list[str]:
+    def restore(self, payload: Mapping[str, Any]) -> list[Reason]:
         """Put a checkpoint's state back; return notes on what is another than it was, and no reason to stop.
 
         Raises CheckpointError that lists all that does not fit, before anything is changed.
@@ -145,22 +153,23 @@ class Parts:
         for part, state in loads:
             if isinstance(part.value, randomness.GeneratorState):
                 part.value.load_state_dict(state)
-        notes += randomness.restore(from_plain(payload.get(RANDOM_KEY)))
+        notes += map(note, randomness.restore(from_plain(payload.get(RANDOM_KEY))))
         with contextlib.suppress(UsageError):  # the next save tells it
             self._get_ready()
         return notes
 
-    def _fitted(self, payload: Mapping[str, Any]) -> tuple[list[tuple[_Part, Any]], list[str]]:
+    def _fitted(self, payload: Mapping[str, Any]) -> tuple[list[tuple[_Part, Any]], list[Reason]]:
         """Each part with the state to load, in the order of loading, and notes."""
         loads, problems, notes = [], [], _unclaimed(self._parts, payload)
+        scheduled = any(part.name == "scheduler" or _is_scheduler(part.value) for part in self._parts)
         for part in self._parts:
             saved = part.saved_in(payload)
             if saved is _ABSENT:
                 problems.append(f"{part.name}: the checkpoint holds no {part.at}")
                 continue
-            fit = _fit(part, from_plain(saved))
+            fit = _fit(part, from_plain(saved), scheduled=scheduled)
             problems += [f"{part.name}: {line}" for line in fit.problems]
-            notes += [f"{part.name}: {line}" for line in fit.notes]
+            notes += [replace(each, about=_joined(part.name, each.about)) for each in fit.notes]
             if fit.state is not _ABSENT:
                 loads.append((part, fit.state))
         if problems:
@@ -255,28 +264,33 @@ def _part(name: str, key: str, value: Any) -> _Part:
     return _Part(name, key, value)
 
 
-def _fit(part: _Part, saved: Any) -> Fit:
+def _fit(part: _Part, saved: Any, *, scheduled: bool) -> Fit:
     if part.key != EXTRA_KEY and not isinstance(saved, Mapping):
         return Fit(saved, [f"{part.at} is a {type(saved).__name__}, not a dict"])
     if _is_module(part.value):
         return modules.fit(part.value, saved)
     if _is_optimizer(part.value):
         problems = optimizer_problems(part.value, saved)
-        return Fit(saved, problems, notes=[] if problems else optimizer_notes(part.value, saved))
+        return Fit(saved, problems, notes=[] if problems else optimizer_notes(part.value, saved, scheduled=scheduled))
     if _is_scheduler(part.value):
-        return Fit(saved, other_kind(part.value.state_dict(), saved))
+        problems = other_kind(part.value.state_dict(), saved)
+        return Fit(saved, problems, notes=[] if problems else scheduler_notes(part.value, saved))
     if _is_scaler(part.value) and part.value.is_enabled() and not saved:
-        return Fit(_ABSENT, notes=["was off when the checkpoint was written, and starts with its first scale"])
+        return Fit(_ABSENT, notes=[note("was off when the checkpoint was written, and starts with its first scale")])
     return Fit(saved)
 
 
-def _unclaimed(parts: list[_Part], payload: Mapping[str, Any]) -> list[str]:
+def _joined(name: str, about: str) -> str:
+    return f"{name}{about}" if about.startswith("[") else f"{name}: {about}" if about else name
+
+
+def _unclaimed(parts: list[_Part], payload: Mapping[str, Any]) -> list[Reason]:
     """A note for each state that the checkpoint holds and nobody asked for."""
     claimed = {part.at for part in parts}
     extra = payload.get(EXTRA_KEY)
     held = [key for key in map(str, payload) if key.endswith("_state_dict")]
     held += [f"{EXTRA_KEY}.{name}" for name in extra] if isinstance(extra, Mapping) else []
-    return [f"the checkpoint also holds {key}, which was not asked for" for key in held if key not in claimed]
+    return [note(f"the checkpoint also holds {key}, which was not asked for") for key in held if key not in claimed]
 
 
 def _turn(value: Any) -> int:

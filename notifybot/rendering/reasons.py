@@ -40,6 +40,7 @@ _WORDS = {
         "copy_differs": "the copy of {file} reads back as something else",
         "still_writing": "the one before is still being written",
         "not_written": "not written after {seconds} s",
+        "setting_kept": "{name} is {there} as in the checkpoint, not {here}",
         "disk": "{text}",
         "other": "{text}",
     },
@@ -74,10 +75,14 @@ _WORDS = {
         "copy_differs": "{file}의 복사본을 다시 읽어 보니 원본과 다릅니다",
         "still_writing": "이전 체크포인트를 아직 저장하고 있습니다",
         "not_written": "{seconds}초가 지나도록 저장이 끝나지 않았습니다",
+        "setting_kept": "{name} = {there}(체크포인트의 값이며, 코드에서는 {here})",
         "disk": "{text}",
         "other": "{text}",
     },
 }
+# What a resumed session has otherwise than the program: told when it starts.
+NOTES = frozenset({"setting_kept"})
+
 _PART = {Language.EN: ("{} ", "it "), Language.KO: ("{} ", "")}
 
 # What the operating system says, by its code; two lines that we say ourselves in its place, by their text.

@@ -16,7 +16,7 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
-from notifybot.model import Checkpoint, Fact, Host, Language, MetricRow, Param, Progress
+from notifybot.model import Checkpoint, Fact, Host, Language, MetricRow, Param, Progress, Resumed
 from notifybot.policy import severity_of
 from notifybot.redaction import redact
 from notifybot.rendering.alerts import alert_words
@@ -30,6 +30,7 @@ from notifybot.rendering.lines import (
     uptime_line,
 )
 from notifybot.rendering.numbers import about, duration, number, percent, progress_bar, size
+from notifybot.rendering.reasons import reason_line
 from notifybot.rendering.table import best_line, changes_line, metric_rows, values_line
 from notifybot.rendering.text import clean, one_line, shorten, shorten_path
 from notifybot.rendering.words import LABELS, epoch_name, position, status_word
@@ -39,6 +40,8 @@ LIMIT_CODE = 8000
 _LIMIT_ALERT = 1500
 _LIMIT_ERROR = 400
 _LIMIT_PARAMS = 24
+_LIMIT_NOTE = 200
+_LIMIT_NOTES = 5
 
 
 class View(TypedDict):
@@ -86,6 +89,7 @@ class View(TypedDict):
     new_device: str  # "T4" or "machine"; empty on the same machine
     saved_ago: str
     lost: str  # work that is done again
+    notes: tuple[str, ...]  # what is another than the program has it
     new_best: str
     new_best_value: str
     alert_title: str
@@ -170,7 +174,15 @@ def _start(event: Event, language: Language) -> dict[str, Any]:
         "new_device": new_device(resumed, host, language) if resumed else "",
         "saved_ago": about(resumed.since_s, language) if resumed else "",
         "lost": lost_work(resumed, language) if resumed else "",
+        "notes": _notes(resumed, language) if resumed else (),
     }
+
+
+def _notes(resumed: Resumed, language: Language) -> tuple[str, ...]:
+    """What people should know of the restored state, a line each."""
+    lines = [told(reason_line(each, language), _LIMIT_NOTE) for each in resumed.notes[:_LIMIT_NOTES]]
+    more = len(resumed.notes) - len(lines) + resumed.more_notes
+    return (*lines, f"… +{more}") if more > 0 else tuple(lines)
 
 
 def _own(event: Event, language: Language) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from notifybot.checkpoints.moment import Moment
 from notifybot.checkpoints.reasons import Late
 from notifybot.clock import SYSTEM
 from notifybot.model import Reason
+from notifybot.rendering.reasons import reason_line
 from notifybot.training.reporter import Reporter
 from notifybot.training.restoring import Opening
 from notifybot.training.run import Run
@@ -128,7 +129,7 @@ class Keeper:
         if restored.passed_over:
             self._reporter.passed_over(restored.passed_over, restored.path.name if opening.resume.resumed else None)
         for note in restored.notes:
-            log.warning("restored from %s: %s", restored.path.name, note)
+            log.warning("restored from %s: %s", restored.path.name, reason_line(note, self._run.config.lang))
 
     def _follow_first_message(self) -> None:
         """Put the run's first message on the card soon, not only with the next checkpoint: that may be hours away."""

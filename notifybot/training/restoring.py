@@ -12,14 +12,19 @@ from notifybot.checkpoints.card import RUNS, Card
 from notifybot.checkpoints.checkpoints import Checkpoints
 from notifybot.checkpoints.moment import Restored
 from notifybot.events import from_json
-from notifybot.model import Progress, Resumed
+from notifybot.model import Progress, Reason, Resumed
+from notifybot.rendering.reasons import NOTES
 from notifybot.training.past import Resume
 from notifybot.training.progress import length_of
 from notifybot.training.rank import in_loader_worker, speaks
 from notifybot.training.run import Run
+from notifybot.training.text import one_line
 from notifybot.transfer import model_size
 
 log = logging.getLogger("notifybot")
+
+_MOST_NOTES = 5
+_NOTE_CHARS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ def _progress_of(restored: Restored) -> Progress:
 
 
 def _resumed(run: Run, restored: Restored, card: Card | None) -> Resumed:
+    told = [each for each in restored.notes if each.code in NOTES]
     since_s = 0.0 if restored.saved_at is None else (run.now() - restored.saved_at).total_seconds()
     return Resumed(
         epoch=restored.moment.epoch,
@@ -87,4 +93,12 @@ def _resumed(run: Run, restored: Restored, card: Card | None) -> Resumed:
         since_s=max(since_s, 0.0),
         step=restored.moment.step,
         new_machine=card is not None and card.host not in ("", platform.node()),
+        notes=tuple(map(_bounded, told[:_MOST_NOTES])),
+        more_notes=max(len(told) - _MOST_NOTES, 0),
     )
+
+
+def _bounded(note: Reason) -> Reason:
+    """As it is stored: short, and without secrets."""
+    values = {name: one_line(value, _NOTE_CHARS) for name, value in note.values.items()}
+    return replace(note, about=one_line(note.about, _NOTE_CHARS), values=values)
