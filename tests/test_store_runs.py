@@ -5,12 +5,46 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+from sqlalchemy import event
+
+from notifybot.errors import StoreError
 from notifybot.model import RunRef
-from notifybot.store import runs
+from notifybot.store import runs, schema
 from notifybot.store.engine import Store
 from tests.store_events import NOON, RUN, alert, epoch, started
 
 NEXT = RunRef(RUN.id, RUN.name, RUN.project, "s2")
+
+
+@pytest.mark.parametrize("project", [None, "default"])
+def test_the_board_is_found_by_an_index_and_sorts_nothing(tmp_path: Path, project: str | None) -> None:
+    steps = []
+    with Store.open(tmp_path / "a.db") as store, store.transaction() as connection:
+        asked: list[str] = []
+        event.listen(connection, "before_cursor_execute", lambda *each: asked.append(each[2].replace("?", "'1'")))
+        runs.board(connection, project=project)
+        for each in asked[:2]:
+            steps += [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {each}")]
+
+    assert not any("TEMP B-TREE" in step for step in steps), steps
+    assert all("INDEX runs_by" in step for step in steps), steps
+
+
+def test_readers_neither_wait_for_a_writer_nor_see_half_of_what_it_writes(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "a.db", patience_s=0.01) as store:
+        with store.reading() as connection:
+            assert runs.board(connection).total == 0
+        with store.transaction() as writing:
+            runs.record_in(writing, store.clock.now(), started())
+            with store.reading() as connection:
+                assert runs.board(connection).total == 0
+        with store.reading() as connection:
+            assert runs.board(connection).total == 1
+        with pytest.raises(StoreError), store.reading() as connection:
+            connection.execute(schema.runs.delete())
+    with pytest.raises(StoreError), store.reading():
+        pass
 
 
 def test_an_alert_that_says_nothing_of_the_progress_leaves_it_alone(tmp_path: Path) -> None:

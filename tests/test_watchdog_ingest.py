@@ -71,7 +71,8 @@ def test_two_projects_may_use_one_run_id(watchdog: Watchdog) -> None:
     watchdog.checker.scan()
     watchdog.watch(200, mine)
 
-    rows = {each.project: each for each in runs.named(watchdog.store, "baseline")}
+    with watchdog.store.reading() as connection:
+        rows = {each.project: each for each in runs.named(connection, "baseline")}
     assert {project: row.status for project, row in rows.items()} == {"vision": "running", "speech": "lost"}
     assert [
         project for project in rows if runs.events_of(watchdog.store, "baseline", project=project, kinds=["run_lost"])
@@ -100,7 +101,9 @@ def test_a_heartbeat_of_another_project_is_not_this_runs(watchdog: Watchdog) -> 
     watchdog.token = tokens.create(watchdog.store, "speech")
 
     assert process.beat() == "running"
-    assert {each.project: each.beat_seq for each in runs.named(watchdog.store, "run-1")} == {"speech": 1, "vision": 0}
+    with watchdog.store.reading() as connection:
+        beats = {each.project: each.beat_seq for each in runs.named(connection, "run-1")}
+    assert beats == {"speech": 1, "vision": 0}
 
 
 def test_a_run_may_be_heard_of_before_its_start(watchdog: Watchdog) -> None:

@@ -157,8 +157,30 @@ def test_runs_are_read_by_their_own_project_only(bench: Bench, client: TestClien
     (run,) = client.get("/api/v1/runs", headers=auth(bench)).json()["runs"]
     assert (run["id"], run["status"]) == ("run-1", "running")
     assert not {"session", "deadline_at"} & run.keys()
-    assert client.get("/api/v1/runs", headers=other).json() == {"runs": []}
+    assert client.get("/api/v1/runs", headers=other).json() == {"runs": [], "total": 0, "next": None}
     assert client.get("/api/v1/runs").status_code == 401
+
+
+def test_all_runs_are_read_page_by_page_those_in_need_first(bench: Bench, client: TestClient) -> None:
+    bench.running("the lost one")
+    bench.watch(180)
+    newer = [bench.process(f"newer-{number}", beat_s=3600) for number in range(6)]
+    for process in newer:
+        bench.clock.advance(1)
+        process.send(process.started())
+
+    pages, address = [], "/api/v1/runs?limit=3"
+    while address:
+        answer = client.get(address, headers=auth(bench)).json()
+        assert answer["total"] == 7
+        pages.append([each["id"] for each in answer["runs"]])
+        address = answer["next"]
+    assert pages == [["the lost one", "newer-5", "newer-4"], ["newer-3", "newer-2", "newer-1"], ["newer-0"]]
+
+
+@pytest.mark.parametrize("query", ["page=0", "page=x", "limit=0", "limit=201"])
+def test_a_page_that_cannot_be_is_refused(bench: Bench, client: TestClient, query: str) -> None:
+    assert client.get(f"/api/v1/runs?{query}", headers=auth(bench)).status_code == 422
 
 
 def test_a_run_is_read_with_its_events(bench: Bench, client: TestClient) -> None:

@@ -30,6 +30,7 @@ from notifybot.testing import FakeClock
 from notifybot.watchdog import tokens
 from notifybot.watchdog.service import Watchdog
 from notifybot.web.app import create_app
+from notifybot.web.pages import A_PAGE
 from notifybot.web.texts import TEXTS
 from tests.watchdog_runs import Process
 from tests.watchdog_runs import Watchdog as Bench
@@ -89,6 +90,40 @@ def test_a_lost_run_comes_first_and_its_page_says_how_to_go_on(bench: Bench, loc
     assert "it can go on from the checkpoint of epoch 3." in page
     assert "/content/drive/ck/epoch-3.pt" in page
     assert '<span class="state is-lost">lost</span>' in page
+
+
+def test_a_lost_run_stays_on_the_board_whatever_comes_after_it(bench: Bench, local: TestClient) -> None:
+    """Newer runs push older ones onto the next page, never those that somebody should look at."""
+    bench.running()
+    bench.watch(180)
+    for number in range(A_PAGE + 1):
+        process = bench.process(f"newer-{number}", beat_s=3600)
+        process.send(process.started())
+    first, second, none = (local.get(f"/?lang=en&page={number}") for number in (1, 2, 3))
+
+    assert "name of run-1" in first.text
+    assert ">lost 1</span>" in first.text
+    assert f">running {A_PAGE + 1}</span>" in first.text
+    assert '<a href="/?page=2&amp;lang=en">Next →</a>' in first.text
+    assert f"1–{A_PAGE} of {A_PAGE + 2}" in first.text
+    assert "name of run-1" not in second.text
+    assert ">lost 1</span>" in second.text
+    assert second.text.count('<li class="run') == 2
+    assert '<a href="/?lang=en">← Previous</a>' in second.text
+    assert none.status_code == 303
+
+
+def test_two_runs_of_one_id_are_told_apart_by_their_project(bench: Bench, local: TestClient) -> None:
+    mine, theirs = trained(bench, 1), bench.of("speech").process()
+    theirs.send(theirs.started())
+    board, choice = local.get("/?lang=en").text, local.get(f"/runs/{mine.run.id}?lang=en").text
+
+    for page in (board, choice):
+        assert 'href="/runs/run-1?project=speech&amp;lang=en"' in page
+        assert 'href="/runs/run-1?project=vision&amp;lang=en"' in page
+    one = local.get("/runs/run-1?project=vision&lang=en").text
+    assert "epoch 1 / 30" in one
+    assert 'href="/runs/run-1?project=vision&amp;lang=ko"' in one
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ class Store:
         self._engine = engine
         self._connection = engine.connect()  # kept: taking one from the pool each time costs as much as an insert
         self._lock = FairLock()
+        self._reading = FairLock()
+        self._reader: Connection | None = None
         self._patience_s = patience_s
         self._patient = threading.local()
         self._pid = os.getpid()
@@ -86,6 +88,18 @@ class Store:
             yield self._connection
 
     @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Read what stands there at one moment, on a connection of its own: no record waits for it, nor it for one.
+
+        For a process that answers many readers; the connection is opened with the first. Raises StoreError.
+        """
+        with self._mine(self._reading):
+            if self._reader is None:
+                self._reader = _reader(self.path, self._patience_s).connect()
+            with self._reader.begin():
+                yield self._reader
+
+    @contextmanager
     def driver(self) -> Iterator[sqlite3.Connection]:
         """`transaction` on the driver's own connection, for the one record that must be quick."""
         with self._mine():
@@ -114,21 +128,22 @@ class Store:
         return wait_s
 
     @contextmanager
-    def _mine(self) -> Iterator[None]:
+    def _mine(self, lock: FairLock | None = None) -> Iterator[None]:
         """Keep other threads out, and turn the database's errors into ours."""
+        lock = lock or self._lock
         if os.getpid() != self._pid:
             raise StoreError("a forked child may not use its parent's database connection")
-        if not self._lock.acquire(timeout=self._wait_s):
+        if not lock.acquire(timeout=self._wait_s):
             raise StoreError("the database is busy with another thread")
         try:
             if self._closed:
                 raise StoreError("the database is closed")
-            with self._waiting_for_processes():
+            with nullcontext() if lock is self._reading else self._waiting_for_processes():
                 yield
         except (DBAPIError, sqlite3.Error) as error:
             raise StoreError(f"the database did not take a record: {_reason(error)}") from error
         finally:
-            self._lock.release()
+            lock.release()
 
     @contextmanager
     def _waiting_for_processes(self) -> Iterator[None]:
@@ -167,8 +182,11 @@ class Store:
         """Let go of the file. Closing twice is fine; in a forked child it does nothing."""
         if os.getpid() != self._pid:
             return
-        with self._lock:
+        with self._lock, self._reading:
             self._closed = True
+            if self._reader is not None:
+                self._reader.close()
+                self._reader.engine.dispose()
             self._connection.close()
             self._engine.dispose()
             self.room.close()
@@ -246,6 +264,22 @@ def _engine(path: Path, patience_s: float, cap_bytes: int) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _reader(path: Path, patience_s: float) -> Engine:
+    """A second way to the file, for reading only: two that write are not safe (see above)."""
+
+    def connect() -> sqlite3.Connection:
+        address = f"{path.as_uri()}?mode=ro"
+        return sqlite3.connect(address, uri=True, timeout=patience_s, check_same_thread=False, isolation_level=None)
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
 
     return engine
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, exists, not_, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, func, not_, or_, select, true, update
 
 from notifybot.events import (
     AlertRaised,
@@ -43,6 +43,7 @@ _ADD_EVENT = events.insert()
 _COLUMNS = [each for each in runs.c if each.name not in ("key", "need")]  # those two follow from others
 
 
+IN_NEED, AT_WORK = 2, 1  # of the column `need`
 _UNKNOWN = Progress()  # of an event that does not say how far the run has come
 
 
@@ -219,13 +220,37 @@ def get(store: Store, run_id: str, *, project: str | None = None) -> RunRow | No
     return None if row is None else row_to_run(row)
 
 
-def named(store: Store, run_id: str, *, project: str | None = None) -> list[RunRow]:
-    """Return the runs of an id, of one project or of all that have one. Raises StoreError."""
+@dataclass(frozen=True, slots=True)
+class Board:
+    """A page of runs, those in need first, then those at work, newest first in each; and how many there are in all.
+
+    `counts` holds the number of running, stalled and lost ones by these words, whatever page they are on.
+    """
+
+    rows: tuple[RunRow, ...]
+    counts: Mapping[str, int]
+    total: int
+
+
+def board(connection: Connection, *, project: str | None = None, limit: int = 100, offset: int = 0) -> Board:
+    """Return a page of a project's runs, or of all. By indexes alone: it looks at no run that is not on the page."""
+    mine = true() if project is None else runs.c.project == project
+    page = select(*_COLUMNS).where(mine).order_by(runs.c.need.desc(), runs.c.started_at.desc())
+    rows = connection.execute(page.limit(limit).offset(offset)).all()
+    by_need = select(runs.c.need, func.count()).where(mine).group_by(runs.c.need)
+    numbers: dict[int, int] = {row[0]: row[1] for row in connection.execute(by_need)}
+    lost = select(func.count()).where(mine, runs.c.need == IN_NEED, runs.c.status == Status.LOST.value)
+    told = connection.execute(lost).scalar() or 0 if numbers.get(IN_NEED) else 0
+    counts = {"running": numbers.get(AT_WORK, 0), "stalled": numbers.get(IN_NEED, 0) - told, "lost": told}
+    return Board(tuple(map(row_to_run, rows)), counts, sum(numbers.values()))
+
+
+def named(connection: Connection, run_id: str, *, project: str | None = None) -> list[RunRow]:
+    """Return the runs of an id, of one project or of all that have one."""
     query = select(*_COLUMNS).where(runs.c.id == run_id).order_by(runs.c.project)
     if project is not None:
         query = query.where(runs.c.project == project)
-    with store.transaction() as connection:
-        return [row_to_run(row) for row in connection.execute(query)]
+    return [row_to_run(row) for row in connection.execute(query)]
 
 
 def get_in(connection: Connection, key: str) -> RunRow | None:
@@ -250,17 +275,23 @@ def events_of(
 
     Raises StoreError.
     """
+    with store.transaction() as connection:
+        return events_in(connection, _key_of(run_id, project), kinds=kinds, limit=limit)
+
+
+def events_in(
+    connection: Connection, key: Any, *, kinds: Sequence[str] | None = None, limit: int = 10_000
+) -> list[Event]:
+    """`events_of` the run of a key, inside a transaction of yours."""
     query = (
         select(events.c.body)
-        .where(events.c.run_id == _key_of(run_id, project))
+        .where(events.c.run_id == key)
         .order_by(events.c.at.desc(), events.c.id.desc())
         .limit(limit)
     )
     if kinds is not None:
         query = query.where(events.c.kind.in_(kinds))
-    with store.transaction() as connection:
-        bodies = list(connection.execute(query).scalars())
-    return readable(reversed(bodies))
+    return readable(reversed(list(connection.execute(query).scalars())))
 
 
 def _key_of(run_id: str, project: str | None) -> Any:

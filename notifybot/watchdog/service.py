@@ -176,7 +176,7 @@ class Watchdog:
 
     def _outbox_age_s(self) -> float | None:
         now = self.store.clock.now()
-        with self.store.transaction() as connection:
+        with self.store.reading() as connection:
             since = liveness.oldest_waiting(connection, now)
         return None if since is None else (now - since).total_seconds()
 

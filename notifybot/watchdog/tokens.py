@@ -50,7 +50,7 @@ def create(store: Store, project: str, *, label: str = "") -> str:
 
 def verify(store: Store, token: str | None) -> str | None:
     """Return the project a token speaks for; None when it is absent, wrong or revoked. Raises StoreError."""
-    with store.transaction() as connection:
+    with store.reading() as connection:
         return verify_in(connection, token)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import ConfigDict, TypeAdapter
 
 from notifybot.events import to_json
+from notifybot.model import run_key
 from notifybot.store import runs
 from notifybot.store.runs import RunRow
 from notifybot.watchdog import tokens
@@ -19,6 +20,9 @@ from notifybot.watchdog.service import Watchdog
 from notifybot.web.access import bearer
 
 _LATEST_EVENTS = 1000
+_A_PAGE = 200
+Page = Annotated[int, Query(ge=1, le=10**9)]
+Limit = Annotated[int, Query(ge=1, le=_A_PAGE)]
 _PRIVATE = {"session", "beat_seq", "deadline_at", "stack"}
 _BODY = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
 _OPENAPI: dict[str, Any] = {"security": [{"bearer": []}]}
@@ -54,20 +58,27 @@ def readings(watchdog: Watchdog) -> APIRouter:
     router = APIRouter()
 
     @router.get("/api/v1/runs", openapi_extra=_OPENAPI)
-    def all_runs(request: Request) -> Response:
-        """The project's latest runs, newest first."""
+    def all_runs(request: Request, page: Page = 1, limit: Limit = _A_PAGE) -> Response:
+        """A page of the project's runs: those in need first, then those at work, the newest first in each.
+
+        "total" counts all of them, and "next" is the address of the next page, or null.
+        """
         project = _project(watchdog, request)
-        rows = ",".join(_run_json(row) for row in runs.recent(watchdog.store, limit=200, project=project))
-        return _json(f'{{"runs":[{rows}]}}')
+        with watchdog.store.reading() as connection:
+            found = runs.board(connection, project=project, limit=limit, offset=(page - 1) * limit)
+        rows = ",".join(map(_run_json, found.rows))
+        follows = f'"/api/v1/runs?page={page + 1}&limit={limit}"' if page * limit < found.total else "null"
+        return _json(f'{{"runs":[{rows}],"total":{found.total},"next":{follows}}}')
 
     @router.get("/api/v1/runs/{run_id:path}", openapi_extra=_OPENAPI)
     def one_run(run_id: str, request: Request) -> Response:
         """One run of the project with its latest events, oldest first."""
-        project = _project(watchdog, request)
-        row = runs.get(watchdog.store, run_id, project=project)
+        key = run_key(_project(watchdog, request), run_id)
+        with watchdog.store.reading() as connection:
+            row = runs.get_in(connection, key)
+            latest = runs.events_in(connection, key, limit=_LATEST_EVENTS)
         if row is None:
             raise Refused("no such run here")
-        latest = runs.events_of(watchdog.store, run_id, project=project, limit=_LATEST_EVENTS)
         events = ",".join(map(to_json, latest))
         return _json(f'{{"run":{_run_json(row)},"events":[{events}]}}')
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode
 
@@ -15,14 +15,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from notifybot.model import Language
 from notifybot.rendering.sources import built_in_folder
 from notifybot.store import runs
-from notifybot.store.runs import RunRow
+from notifybot.store.runs import Board
 from notifybot.watchdog import tokens
 from notifybot.watchdog.service import Watchdog
 from notifybot.web import access, views
 from notifybot.web.access import Sight
 from notifybot.web.texts import TEXTS
 
-_LATEST_RUNS = 100
+A_PAGE = 100
 _MARK = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="4" fill="#2563eb"/>'
     '<path d="M3 9h2.5l1.5-4 2.5 7 1.5-3h2" fill="none" stroke="#fff" stroke-width="1.5"/></svg>'
@@ -56,16 +56,23 @@ class Pages:
         return router
 
     def list_of_runs(self, request: Request, sight: Sight) -> Response:
-        """All runs that the visitor may see, those in need first."""
-        rows = runs.recent(self._watchdog.store, limit=_LATEST_RUNS, project=sight.project)
-        return self._list(request, sight, rows)
+        """A page of the runs that the visitor may see, those in need first."""
+        page = _page_number(request.query_params.get("page", ""))
+        with self._watchdog.store.reading() as connection:
+            board = runs.board(connection, project=sight.project, limit=A_PAGE, offset=(page - 1) * A_PAGE)
+        if page > 1 and not board.rows:
+            return RedirectResponse("/", 303)
+        return self._list(request, sight, board, page)
 
-    def _list(self, request: Request, sight: Sight, rows: Sequence[RunRow]) -> Response:
+    def _list(self, request: Request, sight: Sight, board: Board, page: int) -> Response:
         now, language = self._watchdog.store.clock.now(), self.language_of(request)
-        cards = [views.card_of(row, now, language) for row in views.in_order_of_need(rows)]
-        counts = {state: sum(card.state == state for card in cards) for state in ("running", "stalled", "lost")}
-        projects = len({card.project for card in cards})
-        return self._page("runs.html", request, sight, cards=cards, counts=counts, projects=projects)
+        cards = [views.card_of(row, now, language) for row in board.rows]
+        first = (page - 1) * A_PAGE
+        return self._page(
+            "runs.html", request, sight, cards=cards, counts=board.counts, total=board.total,
+            first=first + 1, last=first + len(cards),
+            newer=page - 1 if page > 1 else None, older=page + 1 if page * A_PAGE < board.total else None,
+        )  # fmt: skip
 
     def one_run(self, request: Request, sight: Sight) -> Response:
         """One run: where it stands, how to go on, its curves and what happened.
@@ -73,14 +80,14 @@ class Pages:
         Where two projects have a run of that id and the address does not say which is meant, all of them are listed.
         """
         project = request.query_params.get("project") if sight.project is None else sight.project
-        found = runs.named(self._watchdog.store, request.path_params["run_id"], project=project)
+        with self._watchdog.store.reading() as connection:
+            found = runs.named(connection, request.path_params["run_id"], project=project)
+            events = runs.events_in(connection, found[0].key) if len(found) == 1 else []
         if not found:
             return self._page("missing.html", request, sight, status=404)
         if len(found) > 1:
-            return self._list(request, sight, found)
-        row = found[0]
-        events = runs.events_of(self._watchdog.store, row.id, project=row.project)
-        view = views.view_of_run(row, events, self._watchdog.store.clock.now(), self.language_of(request))
+            return self._list(request, sight, Board(tuple(found), {}, len(found)), 1)
+        view = views.view_of_run(found[0], events, self._watchdog.store.clock.now(), self.language_of(request))
         return self._page("run.html", request, sight, view=view)
 
     async def log_in(self, request: Request) -> Response:
@@ -127,7 +134,7 @@ class Pages:
         language, nonce = self.language_of(request), secrets.token_urlsafe(16)
         other = Language.EN if language is Language.KO else Language.KO
         path = "/" if request.url.path in ("/login", "/logout") else request.url.path
-        asked = {name: value for name, value in request.query_params.items() if name in ("project", "lang")}
+        asked = {name: value for name, value in request.query_params.items() if name in ("project", "page", "lang")}
         said = {"lang": language.value} if "lang" in asked else {}
         html = self._templates.get_template(template).render(
             values,
@@ -136,6 +143,8 @@ class Pages:
             other=other,
             query=_query(said),
             of_run=lambda project: _query(({} if sight and sight.project else {"project": project}) | said),
+            at_page=lambda number: "/" + _query(({"page": str(number)} if number > 1 else {}) | said),
+            all_projects=sight is not None and sight.project is None,
             here=path + _query(asked),
             there=path + _query(asked | {"lang": other.value}),
             nonce=nonce,
@@ -155,6 +164,10 @@ def policy(nonce: str) -> str:
         f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; "
         "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
+
+
+def _page_number(text: str) -> int:
+    return max(int(text[:9]), 1) if text.isascii() and text.isdecimal() else 1
 
 
 def _query(values: Mapping[str, str]) -> str:

@@ -18,6 +18,9 @@ class Texts:
     runs: str
     no_runs: str
     no_runs_hint: str
+    shown: str
+    newer: str
+    older: str
     epoch: str
     no_epoch: str
     heard: str
@@ -87,6 +90,9 @@ _EN = Texts(
     no_runs="No run has reported yet.",
     no_runs_hint="Make a token with `notifybot watchdog token new PROJECT`, then set NOTIFYBOT_WATCHDOG_URL and "
     "NOTIFYBOT_WATCHDOG_TOKEN where you train.",
+    shown="{}–{} of {}",
+    newer="← Previous",
+    older="Next →",
     epoch="epoch",
     no_epoch="no epoch done yet",
     heard="heard",
@@ -168,6 +174,9 @@ _KO = Texts(
     no_runs="아직 보고된 실행이 없습니다.",
     no_runs_hint="`notifybot watchdog token new 프로젝트`로 토큰을 만든 뒤, 학습하는 곳에서 NOTIFYBOT_WATCHDOG_URL과 "
     "NOTIFYBOT_WATCHDOG_TOKEN을 설정해 주세요.",
+    shown="{}–{} / 전체 {}개",
+    newer="← 이전",
+    older="다음 →",
     epoch="에포크",
     no_epoch="완료한 에포크 없음",
     heard="마지막 소식",

@@ -81,12 +81,6 @@ def state_of(row: RunRow) -> str:
     return "stalled" if row.stalled and row.status is Status.RUNNING else str(row.status)
 
 
-def in_order_of_need(rows: Sequence[RunRow]) -> list[RunRow]:
-    """Runs that somebody should look at first, then those at work, then those that are over; newest first in each."""
-    rank = {"lost": 0, "stalled": 0, "running": 1}
-    return sorted(rows, key=lambda row: (rank.get(state_of(row), 2), -row.started_at.timestamp()))
-
-
 def card_of(row: RunRow, now: datetime, language: Language) -> RunCard:
     """Put a run into the words of the list."""
     texts, state, progress = TEXTS[language], state_of(row), row.progress

@@ -133,7 +133,8 @@ def test_a_run_that_another_project_has_too_is_taken(service: Service) -> None:
     service.relay().send(mail(started()))
     service.relay(token=tokens.create(service.store, "speech")).send(mail(started()))
 
-    assert [each.project for each in runs.named(service.store, RUN.id)] == ["speech", "vision"]
+    with service.store.reading() as connection:
+        assert [each.project for each in runs.named(connection, RUN.id)] == ["speech", "vision"]
 
 
 def test_an_event_that_is_too_large_is_permanent(service: Service) -> None:
