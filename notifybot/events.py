@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal, get_args
 
-from notifybot.model import Checkpoint, Host, ModelSize, Notice, Param, Progress, Resumed, RunRef, Severity, Status
+from notifybot.model import (
+    Checkpoint,
+    Host,
+    Metric,
+    ModelSize,
+    Notice,
+    Param,
+    Progress,
+    Resumed,
+    RunRef,
+    Severity,
+    Status,
+)
+
+# What an event may hold. The hook keeps within these (`within_bounds`), and the watchdog refuses what does not.
+LARGEST_INT = 2**53  # above it a whole number is another one in JavaScript, and in most readers of JSON
+MOST_METRICS = 500
+MOST_POINTS = 6_000  # of all metrics' pasts together: with them an event stays well below a megabyte
+MOST_PARAMS = 200
+MOST_ITEMS = 2_000  # in any list or mapping; a mapping's keys count as well
+LONGEST_TEXT = 65_536  # characters
+LONGEST_BEAT_S = 86_400.0
+LONGEST_PROMISE_S = 10 * 365 * 86_400.0
+WIDTHS = {"id": 200, "project": 200, "session": 64, "name": 500}  # of a run's words, in characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +147,65 @@ EVENT_TYPES: tuple[type[Event], ...] = get_args(Event)
 def kind_of(event_type: type[Event]) -> str:
     """The word for an event in tables, JSON and template names: `RunStarted` is "run_started"."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", event_type.__name__).lower()
+
+
+def within_bounds(event: Event) -> Event:
+    """Return the event as the watchdog takes it; the very same object where nothing is beyond the bounds.
+
+    A label that is too large is left out: the epochs' count stands for it, as it does for loops without labels.
+    """
+    changes: dict[str, Any] = {}
+    progress = _bounded_progress(event.progress)
+    if progress is not event.progress:
+        changes["progress"] = progress
+    match event:
+        case RunStarted():
+            if not _fits(event.total):
+                changes["total"] = None
+            if event.resumed is not None and not _fits(event.resumed.epoch):
+                changes["resumed"] = replace(event.resumed, epoch=None)
+            params = dict(list(event.params.items())[:MOST_PARAMS])
+            if len(params) < len(event.params) or not all(map(_fits, params.values())):
+                changes["params"] = {name: value if _fits(value) else str(value) for name, value in params.items()}
+        case CheckpointSaved() if not _fits(event.checkpoint.epoch):
+            changes["checkpoint"] = replace(event.checkpoint, epoch=None)
+    return replace(event, **changes) if changes else event
+
+
+def _bounded_progress(progress: Progress) -> Progress:
+    changes: dict[str, Any] = {}
+    if not _fits(progress.epoch):
+        changes["epoch"] = None
+    if not _fits(progress.total):
+        changes |= {"total": None, "eta_s": None}
+    if not _fits(progress.done):
+        changes["done"] = 0
+    if progress.checkpoint is not None and not _fits(progress.checkpoint.epoch):
+        changes["checkpoint"] = replace(progress.checkpoint, epoch=None)
+    metrics = _bounded_metrics(progress.metrics)
+    if metrics is not progress.metrics:
+        changes |= {"metrics": metrics, "more": progress.more + len(progress.metrics) - len(metrics)}
+    return replace(progress, **changes) if changes else progress
+
+
+def _bounded_metrics(metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
+    """The first metrics, each with as much of its past as there is room for."""
+    longest = MOST_POINTS // max(min(len(metrics), MOST_METRICS), 1)
+    fine = len(metrics) <= MOST_METRICS and all(
+        len(each.history) <= longest and _fits(each.best_epoch) for each in metrics.values()
+    )
+    if fine:
+        return metrics
+    return {name: _bounded(metric, longest) for name, metric in list(metrics.items())[:MOST_METRICS]}
+
+
+def _bounded(metric: Metric, longest: int) -> Metric:
+    best_epoch = metric.best_epoch if _fits(metric.best_epoch) else None
+    return replace(metric, history=metric.history[-longest:], best_epoch=best_epoch)
+
+
+def _fits(value: object) -> bool:
+    return not isinstance(value, int) or abs(value) <= LARGEST_INT
 
 
 KINDS: tuple[str, ...] = tuple(kind_of(each) for each in EVENT_TYPES)

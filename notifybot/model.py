@@ -148,7 +148,8 @@ class Metric:
 class Progress:
     """How far a run has come. `epoch` is the user's own label, `done` and `total` count epochs.
 
-    Durations are seconds. `eta_s` is None while nothing is known (no total, or no finished epoch).
+    Durations are seconds. `eta_s` is None while nothing is known (no total, or no finished epoch). `more` counts
+    metrics beyond those that are here.
     """
 
     epoch: int | None = None
@@ -159,6 +160,7 @@ class Progress:
     elapsed_s: float = 0.0
     eta_s: float | None = None
     checkpoint: Checkpoint | None = None
+    more: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,8 @@ class Message:
     """What one notifier is to say about one event: plain text, nothing escaped, no markup, nothing cut for a service.
 
     `title` is one line. `body` is a few lines. `brief` says it all in at most 200 characters (KakaoTalk's text).
-    `headings` are the column names of `rows` in the message's language: name, value, change, best, trend.
+    `headings` are the column names of `rows` in the message's language: name, value, change, best, trend. `more`
+    counts metrics without a row.
     `code` is text to show verbatim (a traceback's tail, thread stacks). `event_id` is the same however often
     the message is sent, so a person can tell a repeat.
     """
@@ -228,6 +231,7 @@ class Message:
     status: str = ""
     headings: tuple[str, str, str, str, str] = ("", "", "", "", "")
     rows: tuple[MetricRow, ...] = ()
+    more: int = 0
     facts: tuple[Fact, ...] = ()
     code: str = ""
     link: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 
+from notifybot.events import LONGEST_PROMISE_S
 from notifybot.model import RunRef
 from notifybot.testing import FakeClock
 from notifybot.training.heartbeat import Heartbeat, Pulse
@@ -141,6 +143,23 @@ def test_a_promise_counts_down_and_ends_with_the_next_epoch(
     heartbeat.beat(session)
 
     assert [beat["next_in_s"] for beat in receiver.beats] == [3000.0, None]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told_s"),
+    [(math.inf, LONGEST_PROMISE_S), (1e300, LONGEST_PROMISE_S), (-1.0, 0.0), (math.nan, None)],
+)
+def test_no_promise_is_too_long_to_be_told(
+    receiver: Receiver, session: requests.Session, clock: FakeClock, seconds: float, told_s: float | None
+) -> None:
+    """JSON has no infinity: each heartbeat after it would fail, and the run would be told lost."""
+    heartbeat = Heartbeat(receiver.url, TOKEN, RUN, Loop(), beat_s=30.0, clock=clock)
+    heartbeat.look()
+    heartbeat.promise(seconds)
+    heartbeat.beat(session)
+
+    assert heartbeat.failures == 0
+    assert receiver.beats[0]["next_in_s"] == told_s
 
 
 @pytest.mark.parametrize(

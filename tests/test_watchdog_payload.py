@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
+import sys
+import time
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,8 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifybot.events import EpochFinished
+from notifybot import notify_epoch
+from notifybot.events import MOST_METRICS, EpochFinished, Event, RunEnded, RunStarted, to_json, within_bounds
+from notifybot.model import Metric, Progress, RunRef, uuid7
+from notifybot.store import runs
+from notifybot.training import shared
 from notifybot.watchdog.payload import PayloadError, parse_beat, parse_events
+from notifybot.web.guard import MOST_BYTES
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 RUN = {"id": "r", "name": "n", "project": "p", "session": "s"}
@@ -132,3 +141,59 @@ def test_anything_is_an_event_or_refused(place: str, value: Any) -> None:
 def test_anything_is_a_heartbeat_or_refused(place: str, value: Any) -> None:
     with contextlib.suppress(PayloadError):
         parse_beat(json.dumps(BEAT | {place: value}).encode(), NOW, 86_400)
+
+
+def hook_events(epochs: Iterable[int], params: object = None, **metrics: float) -> list[Event]:
+    """Three epochs of a run as the hook records them."""
+    settings = {"tensorboard": "off", "wandb": "off"}
+    try:
+        with notify_epoch(epochs, params=params, config=settings, notifiers=[], progress=False) as loop:
+            for _ in itertools.islice(loop, 3):
+                loop.log(metrics)
+            session = loop.run.session
+            assert session is not None
+        return runs.events_of(session.shared.store, loop.run.id)
+    finally:
+        shared.close()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "params", "metrics"),
+    [
+        pytest.param(range(sys.maxsize), None, {"loss": 1.0}, id="no end in sight"),
+        pytest.param([time.time_ns() + each for each in range(9)], None, {"loss": 1.0}, id="labels of nanoseconds"),
+        pytest.param(range(3), {"seed": 13837088293746928374}, {"loss": 1.0}, id="a seed of 64 bits"),
+        pytest.param(range(3), None, {f"norm/layer.{each}": 1.0 for each in range(1200)}, id="a norm per parameter"),
+        pytest.param(range(3), {f"p{each}": 10**each for each in range(400)}, {"loss": 1.0}, id="400 parameters"),
+    ],
+)
+def test_what_the_hook_records_is_taken(epochs: Iterable[int], params: object, metrics: dict[str, float]) -> None:
+    """A figure never costs an ending: a run whose end is refused would be told lost."""
+    told = hook_events(epochs, params, **metrics)
+
+    bodies = [f'{{"events":[{to_json(event)}]}}'.encode() for event in told]
+    assert [each.kind for body in bodies for each in parse_events(body).events] == [event.kind for event in told]
+    assert isinstance(told[-1], RunEnded)
+
+
+def test_what_is_beyond_the_bounds_is_told_as_far_as_it_goes() -> None:
+    started, *_, ended = hook_events(
+        [2**60, 2**61, 2**62, 2**63], {"seed": 2**63}, **{f"m{n}": 1.0 for n in range(700)}
+    )
+
+    assert isinstance(started, RunStarted)
+    assert (started.total, started.params) == (4, {"seed": "9223372036854775808"})
+    assert (ended.progress.epoch, ended.progress.done) == (None, 3)
+    assert (len(ended.progress.metrics), ended.progress.more) == (MOST_METRICS, 700 - MOST_METRICS)
+
+
+def test_the_largest_event_fits_in_a_request() -> None:
+    past = tuple(-1.2345678901234567e-300 for _ in range(32))
+    metrics = {f"{'이름' * 98}{n:04}": Metric(past[0], past[0], past[0], 2**53, past) for n in range(2000)}
+    run = RunRef(id="r" * 200, name="n" * 500, project="p" * 200, session="s" * 64)
+    event = EpochFinished(id=uuid7(), run=run, at=NOW, progress=Progress(epoch=2**53, metrics=metrics))
+
+    body = f'{{"events":[{to_json(within_bounds(event))}]}}'.encode()
+
+    assert len(body) < MOST_BYTES
+    parse_events(body)

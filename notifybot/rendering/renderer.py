@@ -11,7 +11,7 @@ from notifybot.events import KINDS, EpochFinished, Event
 from notifybot.model import Language, Message
 from notifybot.policy import severity_of
 from notifybot.rendering.sources import Library, Words
-from notifybot.rendering.table import HEADINGS, metric_rows
+from notifybot.rendering.table import HEADINGS, metric_rows, rowless
 from notifybot.rendering.text import shorten
 from notifybot.rendering.view import code_of, facts_of, told, view_of
 from notifybot.rendering.words import status_word
@@ -78,6 +78,7 @@ def _compose(event: Event, language: Language, words: Words, link: str | None, s
         status=view["status"],
         headings=HEADINGS[language],
         rows=view["rows"],
+        more=rowless(event.progress),
         facts=facts_of(event, language),
         code=code_of(event),
         link=link,

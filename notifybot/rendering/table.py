@@ -27,6 +27,11 @@ def metric_rows(progress: Progress, language: Language) -> tuple[MetricRow, ...]
     return tuple(_row(name, metric, progress.epoch, language) for name, metric in metrics)
 
 
+def rowless(progress: Progress) -> int:
+    """Count the metrics that have no row."""
+    return max(len(progress.metrics) - _LIMIT_ROWS, 0) + progress.more
+
+
 def _row(name: str, metric: Metric, epoch: int | None, language: Language) -> MetricRow:
     return MetricRow(
         name=shorten(one_line(name), _LIMIT_NAME),

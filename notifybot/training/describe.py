@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from notifybot.errors import UsageError
+from notifybot.events import LARGEST_INT, MOST_PARAMS
 from notifybot.model import Host, Param, uuid7
 from notifybot.notifiers.base import fingerprint
 from notifybot.redaction import MARK
@@ -23,7 +24,6 @@ from notifybot.training.text import clean, one_line
 
 _NAME_CHARS = 200
 _PARAM_CHARS = 500
-_PARAMS = 200
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _SECRET = re.compile(r"(^|[_\W])(token|secret|password|passwd|api_?key|webhook(_url)?|credentials?)$", re.IGNORECASE)
 
@@ -75,12 +75,16 @@ def params_of(params: object) -> dict[str, Param]:
     else:
         kind = type(params).__name__
         raise UsageError(f"params= takes names and values, such as a dict or argparse's namespace, not {kind}")
-    return {one_line(str(key), _NAME_CHARS): _param(str(key), value) for key, value in list(values.items())[:_PARAMS]}
+    return {
+        one_line(str(key), _NAME_CHARS): _param(str(key), value) for key, value in list(values.items())[:MOST_PARAMS]
+    }
 
 
 def _param(key: str, value: object) -> Param:
     if isinstance(value, str) and value and _SECRET.search(key):
         return MARK
+    if type(value) is int and abs(value) > LARGEST_INT:
+        return str(value)[:_PARAM_CHARS]
     if value is None or type(value) in (bool, int, float):
         return value  # type: ignore[return-value]
     if isinstance(value, float):

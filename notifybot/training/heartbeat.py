@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pydantic import SecretStr
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import StoreError
+from notifybot.events import LONGEST_PROMISE_S
 from notifybot.model import RunRef
 from notifybot.redaction import redact
 from notifybot.training.failure import thread_stack
@@ -87,7 +89,8 @@ class Heartbeat:
 
     def promise(self, seconds: float) -> None:
         """Tell the watchdog to expect nothing new of the loop for so long, counted from now."""
-        self._next_by_s = self._clock.monotonic() + seconds
+        if not math.isnan(seconds):
+            self._next_by_s = self._clock.monotonic() + min(seconds, LONGEST_PROMISE_S)  # JSON has no infinity
 
     def look(self) -> None:
         """Notice whether the loop has moved."""

@@ -11,6 +11,7 @@ from enum import Enum
 from statistics import median
 
 from notifybot.errors import UsageError
+from notifybot.events import LARGEST_INT
 from notifybot.model import Checkpoint, Metric, Progress
 
 HISTORY = 32
@@ -108,6 +109,8 @@ class Course:
         ahead = length_of(epochs)
         if total is None and ahead is not None:
             total = done + ahead
+        if total is not None and total > LARGEST_INT:
+            total = None  # range(sys.maxsize) is a way to write "until it is good"
         if isinstance(first, int):
             self._forget_from(first)
         self.first_label = first if isinstance(first, int) else None

@@ -13,7 +13,7 @@ from notifybot.checkpoints.mirror import restore
 from notifybot.clock import Clock
 from notifybot.config import Config
 from notifybot.errors import StoreError
-from notifybot.events import Event, RunEnded
+from notifybot.events import Event, RunEnded, within_bounds
 from notifybot.model import Host, Param, Progress, RunRef, Status
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.console import ConsoleNotifier
@@ -161,18 +161,22 @@ class Session:
         return config.heartbeat_s if config.watchdog_url and config.watchdog_token else None
 
     def emit(self, event: Event) -> None:
-        """Make an event durable, then hand it to whoever wants it. The network is another thread's business."""
-        if isinstance(event, RunEnded):
-            self.ending = event
+        """Make an event durable, then hand it to whoever wants it. The network is another thread's business.
+
+        Trackers get every number; what is recorded and told keeps within the bounds of the watchdog.
+        """
+        kept = within_bounds(event)
+        if isinstance(kept, RunEnded):
+            self.ending = kept
         with self.guard("recording an event"):
-            self.shared.delivery.recorder.record(event)
+            self.shared.delivery.recorder.record(kept)
         with self.guard("waking the delivery"):
-            self.shared.delivery.worker.wake(event)
+            self.shared.delivery.worker.wake(kept)
         if self.trackers is not None:
             with self.guard("the trackers"):
                 self.trackers.put(event)
         with self.guard("the console"):
-            self.speaker.say(event)
+            self.speaker.say(kept)
 
     def tracker(self, name: str, timeout_s: float) -> Tracker | None:
         """The open tracker of that name, waited for if it is still being opened."""

@@ -10,19 +10,22 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from notifybot.errors import NotifybotError
-from notifybot.events import Event, RunStarted
+from notifybot.events import (
+    LARGEST_INT,
+    LONGEST_BEAT_S,
+    LONGEST_PROMISE_S,
+    LONGEST_TEXT,
+    MOST_ITEMS,
+    WIDTHS,
+    Event,
+    RunStarted,
+)
 from notifybot.model import RunRef
 from notifybot.store.liveness import Beat
 from notifybot.store.memories import MOST_OWNERS
 
 MOST_EVENTS = 500
 
-_MOST_ITEMS = 2000
-_LONGEST_TEXT = 65_536
-_LARGEST_INT = 2**53
-_LONGEST_BEAT_S = 86_400.0
-_OLDEST_S = 10 * 365 * 86_400.0
-_WIDTHS = {"id": 200, "project": 200, "session": 64, "name": 500}
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
@@ -64,8 +67,8 @@ class _Beat(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False)
 
     run: RunRef
-    seq: Annotated[int, Field(ge=0, le=_LARGEST_INT)]
-    beat_s: Annotated[float, Field(gt=0, le=_LONGEST_BEAT_S)]
+    seq: Annotated[int, Field(ge=0, le=LARGEST_INT)]
+    beat_s: Annotated[float, Field(gt=0, le=LONGEST_BEAT_S)]
     progress_age_s: Annotated[float, Field(ge=0)] | None = None
     next_in_s: Annotated[float, Field(ge=0)] | None = None
     stack: str = ""
@@ -89,7 +92,7 @@ def parse_beat(body: bytes, now: datetime, promise_max_s: float) -> Beat:
     sent = _read(_BEAT, body)
     _check_run(sent.run)
     _check_values("heartbeat", sent.stack)
-    age_s = None if sent.progress_age_s is None else min(sent.progress_age_s, _OLDEST_S)
+    age_s = None if sent.progress_age_s is None else min(sent.progress_age_s, LONGEST_PROMISE_S)
     return Beat(
         run=sent.run,
         seq=sent.seq,
@@ -121,15 +124,15 @@ def _check_event(event: Event) -> None:
         raise PayloadError("event.id: must be 1 to 64 printable ASCII characters")
     _check_run(event.run)
     _check_moment("at", event.at)
-    if isinstance(event, RunStarted) and event.beat_s is not None and not 0 < event.beat_s <= _LONGEST_BEAT_S:
-        raise PayloadError(f"beat_s: must be more than 0 and at most {_LONGEST_BEAT_S:.0f} seconds")
+    if isinstance(event, RunStarted) and event.beat_s is not None and not 0 < event.beat_s <= LONGEST_BEAT_S:
+        raise PayloadError(f"beat_s: must be more than 0 and at most {LONGEST_BEAT_S:.0f} seconds")
     _check_values(event.kind, event)
 
 
 def _check_run(run: RunRef) -> None:
     if not run.id.strip():
         raise PayloadError("run.id: must not be empty")
-    for name, width in _WIDTHS.items():
+    for name, width in WIDTHS.items():
         if len(getattr(run, name)) > width:
             raise PayloadError(f"run.{name}: longer than {width} characters")
     if not (run.id + run.session).isprintable():
@@ -147,9 +150,9 @@ def _check_values(place: str, *values: object) -> None:
     """Bound every text, number and list, however deep; NaN and infinity are numbers here."""
     for value in values:
         match value:
-            case str() if len(value) > _LONGEST_TEXT or "\x00" in value:
-                raise PayloadError(f"{place}: a text is longer than {_LONGEST_TEXT} characters or holds a NUL")
-            case int() if abs(value) > _LARGEST_INT:
+            case str() if len(value) > LONGEST_TEXT or "\x00" in value:
+                raise PayloadError(f"{place}: a text is longer than {LONGEST_TEXT} characters or holds a NUL")
+            case int() if abs(value) > LARGEST_INT:
                 raise PayloadError(f"{place}: a whole number is larger than 2 to the 53rd")
             case _:
                 _check_values(place, *_parts(place, value))
@@ -162,6 +165,6 @@ def _parts(place: str, value: object) -> Iterable[object]:
         value = [*value.keys(), *value.values()]
     if not isinstance(value, list | tuple):
         return ()
-    if len(value) > _MOST_ITEMS:
-        raise PayloadError(f"{place}: a list is longer than {_MOST_ITEMS} entries")
+    if len(value) > MOST_ITEMS:
+        raise PayloadError(f"{place}: a list is longer than {MOST_ITEMS} entries")
     return value

@@ -163,8 +163,8 @@ def _table(message: Message) -> list[Block]:
     headings = [given or own for given, own in zip(message.headings, words.headings, strict=True)]
     shown = [x for x in range(5) if x < 2 or any(row[x] for row in rows)]
     cells = [[_cell(row[x], NAME_CHARS if x == 0 else CELL_CHARS) for x in shown] for row in [headings, *rows]]
-    if len(message.rows) > ROWS:
-        more = words.more.format(count=len(message.rows) - ROWS)
+    if left := len(message.rows) - len(rows) + message.more:
+        more = words.more.format(count=left)
         cells.append([_cell(more if x == 0 else "", NAME_CHARS) for x in shown])
     settings = [{"is_wrapped": True} if x == 0 else {"align": "left" if x == 4 else "right"} for x in shown]
     return [{"type": "table", "column_settings": settings, "rows": cells}]
