@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -81,6 +82,34 @@ def model_size(model: nn.Module) -> ModelSize:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """Which parameters of a model do not learn, and which layers `freeze` holds still, by name."""
+
+    frozen: frozenset[str]
+    held: frozenset[str]
+
+
+def learning_of(model: nn.Module, naming: Callable[[str], str] = str) -> Learning:
+    """Look at a model's flags; `naming` makes the names what they are to be compared by."""
+    frozen = {name for name, one in model.named_parameters(remove_duplicate=False) if not one.requires_grad}
+    held = {name for name, layer in _batch_norms(model) if _is_held(layer)}
+    return Learning(frozenset(map(naming, frozen)), frozenset(map(naming, held)))
+
+
+def set_learning(model: nn.Module, learning: Learning, naming: Callable[[str], str] = str) -> None:
+    """Give a model the flags of another that has the same names."""
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        learns = naming(name) not in learning.frozen
+        if parameter.requires_grad != learns:
+            _set_learning(parameter, learns)
+    for name, layer in _batch_norms(model):
+        if naming(name) not in learning.held:
+            _let_go(layer, model)
+        elif not _is_held(layer):
+            _hold_in_eval(layer)
+
+
 class _HeldInEval:
     """Stands in for one module's `train`, so that `model.train()` passes it by.
 
@@ -101,8 +130,12 @@ def _hold_in_eval(layer: Any) -> None:
     layer.eval()
 
 
+def _is_held(layer: Any) -> bool:
+    return isinstance(vars(layer).get("train"), _HeldInEval)
+
+
 def _let_go(layer: Any, model: nn.Module) -> None:
-    if isinstance(vars(layer).get("train"), _HeldInEval):
+    if _is_held(layer):
         del layer.train
         layer.train(model.training)
 

@@ -12,9 +12,9 @@ from weakref import WeakValueDictionary
 from notifybot.checkpoints.agreement import agree, group
 from notifybot.checkpoints.card import Card, read_card
 from notifybot.checkpoints.describe import loss_of, mark_of, unusable, versions
-from notifybot.checkpoints.foreign import newest_foreign
+from notifybot.checkpoints.foreign import foreign_epoch, newest_foreign
 from notifybot.checkpoints.given import check_given, check_times
-from notifybot.checkpoints.manifest import Manifest
+from notifybot.checkpoints.manifest import Manifest, order
 from notifybot.checkpoints.moment import Moment, Report, Restored
 from notifybot.checkpoints.names import safe_stem
 from notifybot.checkpoints.payload import read_payload, write_payload
@@ -25,6 +25,7 @@ from notifybot.checkpoints.shelf import Shelf
 from notifybot.checkpoints.state import Parts
 from notifybot.checkpoints.tiers import Saved, Tiers
 from notifybot.clock import SYSTEM, Clock
+from notifybot.config import load
 from notifybot.errors import CheckpointError, UsageError
 from notifybot.model import Checkpoint, Reason
 from notifybot.store.files import is_remote
@@ -94,7 +95,7 @@ class Checkpoints:
         self._clock = clock
         self._parts = Parts(model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, extra=extra or {})
         self._retention = Retention(keep_last=keep_last, keep_best=keep_best, monitor=monitor, mode=mode)
-        self._local = Path(local).expanduser().absolute() if local is not None else None
+        self._local = local
         self._saver = _savers.setdefault(self.folder, Saver())
         self._patience_s = patience_s
 
@@ -114,7 +115,7 @@ class Checkpoints:
         """
         self._saver.wait()
         remote = is_remote(self.folder)
-        local = self._local or (state_dir / "checkpoints" / mark_of(self.folder) if remote else None)
+        local = _local_of(self.folder, self._local, state_dir) if remote or self._local is not None else None
         for folder in filter(None, (self.folder, local)):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -170,10 +171,37 @@ class Checkpoints:
             "step": moment.step,
             "story": moment.story,
             "meter": dict(moment.meter),
+            "learning": dict(moment.learning),
         }
         self._sequence += 1
         sequence, saved_at = self._sequence, self._clock.now()
         self._saver.submit(lambda: self._write(payload, moment, sequence, saved_at, report))
+
+    @staticmethod
+    def saved_epoch(folder: str | Path, *, local: str | Path | None = None) -> int | None:
+        """The last finished epoch of the checkpoint that the next start goes on from; None where there is none.
+
+            if (Checkpoints.saved_epoch("exp_1") or 0) >= 5:
+                optimizer.add_param_group({"params": unfreeze(model, "backbone")})
+
+        For a program whose objects depend on it: their state must have the same parts when it is restored. No
+        checkpoint is read or proven whole, only what stands beside it. Give `local` as to `Checkpoints`. Raises
+        UsageError for a folder that cannot be read.
+        """
+        durable = Path(folder).expanduser().absolute()
+        near = _local_of(durable, local, load().state_dir) if is_remote(durable) or local is not None else None
+        try:
+            card = read_card(durable)
+            shelves = [Shelf(each) for each in (durable, near) if each is not None]
+            found = [each for shelf in shelves for each in shelf.manifests(card.run_id if card is not None else None)]
+        except OSError as error:
+            raise UsageError(unusable(durable, error)) from None
+        return max(found, key=order).epoch if found else foreign_epoch(durable)
+
+    @property
+    def modules(self) -> Mapping[str, Any]:
+        """The model, and the modules in `extra`, by name and without what they are wrapped in."""
+        return self._parts.modules
 
     def begin(self) -> None:
         """The run has begun: what makes the first save faster may look at the training's objects until `release`."""
@@ -251,6 +279,11 @@ class Checkpoints:
         return Restored(path, Moment(payload["epoch"], {}), None, False, passed_over, tuple(notes))
 
 
+def _local_of(folder: Path, local: str | Path | None, state_dir: Path) -> Path:
+    """Where files are written first that go on to a folder on a network mount."""
+    return state_dir / "checkpoints" / mark_of(folder) if local is None else Path(local).expanduser().absolute()
+
+
 def _moment_of(payload: Mapping[str, Any], manifest: Manifest) -> Moment:
     own = payload.get(_OWN, {})
     return Moment(
@@ -259,6 +292,7 @@ def _moment_of(payload: Mapping[str, Any], manifest: Manifest) -> Moment:
         step=manifest.step,
         story=str(own.get("story", "")),
         meter=own.get("meter", {}),
+        learning=own.get("learning", {}),
     )
 
 

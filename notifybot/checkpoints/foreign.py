@@ -33,6 +33,11 @@ def newest_foreign(folder: Path) -> tuple[Path | None, Mapping[str, Any], tuple[
     return None, {}, tuple(passed_over)
 
 
+def foreign_epoch(folder: Path) -> int | None:
+    """Return the highest epoch in the names of such files; what they hold is not looked at."""
+    return next(map(_epoch, _by_epoch(folder)), None)
+
+
 def _by_epoch(folder: Path) -> Iterator[Path]:
     found = {
         path: _epoch(path) for path in folder.glob(f"{_PREFIX}*.pt") if not path.with_name(path.name + ".json").exists()

@@ -50,7 +50,8 @@ def optimizer_problems(optimizer: Any, saved: Mapping[str, Any]) -> list[str]:
         return ["the checkpoint holds no optimizer state there (state and param_groups)"]
     live = optimizer.param_groups
     if len(groups) != len(live):
-        return [f"{len(groups)} parameter groups in the checkpoint, {len(live)} here"]
+        more = f"{len(groups)} parameter groups in the checkpoint, {len(live)} here"
+        return [f"{more}; where that depends on the epoch, ask Checkpoints.saved_epoch(folder) before you build it"]
     problems = []
     for place, (there, here) in enumerate(zip(groups, live, strict=True)):
         count_there, count_here = len(there.get("params", ())), len(here["params"])

@@ -32,7 +32,7 @@ def state_of(model: Any) -> Any:
     state = unwrapped(model).state_dict()
     if not any(_COMPILED in key for key in state):
         return state
-    return _renamed(state, _plain_name, _plain_name)
+    return _renamed(state, plain_name, plain_name)
 
 
 def tensors_of(model: Any) -> list[Any]:
@@ -46,18 +46,19 @@ def fit(model: Any, saved: Mapping[str, Any]) -> Fit:
         return Fit(saved, ["the names of its weights are no text"])
     inner = unwrapped(model)
     live = inner.state_dict()
-    names = {_plain_name(key): key for key in live}
-    shift = _shift(set(names), {_plain_name(key) for key in saved})
-    modules = {_plain_name(name): name for name, _ in inner.named_modules()}
+    names = {plain_name(key): key for key in live}
+    shift = _shift(set(names), {plain_name(key) for key in saved})
+    modules = {plain_name(name): name for name, _ in inner.named_modules()}
     state = _renamed(
         saved,
-        lambda key: names.get(shift(_plain_name(key)), key),
-        lambda name: modules.get(shift(_plain_name(name) + ".").removesuffix("."), name),
+        lambda key: names.get(shift(plain_name(key)), key),
+        lambda name: modules.get(shift(plain_name(name) + ".").removesuffix("."), name),
     )
     return Fit(state, _problems(live, state), _notes(live, state))
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A name that does not tell which parts of the model are compiled."""
     return ".".join(part for part in name.split(".") if part != _COMPILED)
 
 

@@ -15,7 +15,8 @@ from notifybot.model import Checkpoint, Reason
 class Moment:
     """When a state is saved: after `epoch`, and `step` steps into the next one. `label` is the epoch that names it.
 
-    `story` and `meter` are the hook's own: how far the run has come, and the open epoch's sums.
+    `story`, `meter` and `learning` are the hook's own: how far the run has come, the open epoch's sums, and which
+    parameters learnt when the run began and when this was saved.
     """
 
     epoch: int | None
@@ -24,6 +25,7 @@ class Moment:
     label: int | None = None
     story: str = ""
     meter: Mapping[str, Any] = field(default_factory=dict)
+    learning: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,10 @@ class _Part:
     def at(self) -> str:
         return f"{EXTRA_KEY}.{self.name}" if self.key == EXTRA_KEY else self.key
 
+    @property
+    def label(self) -> str:
+        return f"extra.{self.name}" if self.key == EXTRA_KEY else self.name
+
     def state(self) -> Any:
         return modules.state_of(self.value) if _is_module(self.value) else self.value.state_dict()
 
@@ -89,6 +93,11 @@ class Parts:
         ]
         self._buffers = Buffers()
         self._hooks: list[_FirstStep] = []
+
+    @property
+    def modules(self) -> dict[str, Any]:
+        """The model and the modules among the rest, without what they are wrapped in."""
+        return {part.label: modules.unwrapped(part.value) for part in self._parts if _is_module(part.value)}
 
     def check(self) -> None:
         """Raise UsageError, naming the key path, for what could not be saved; and get the memory for a save ready.

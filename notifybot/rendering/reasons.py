@@ -40,6 +40,10 @@ _WORDS = {
         "copy_differs": "the copy of {file} reads back as something else",
         "still_writing": "the one before is still being written",
         "not_written": "not written after {seconds} s",
+        "frozen_here": "frozen in the program, learning when the checkpoint was saved: {count} parameters ({names})",
+        "learns_here": "learning in the program, frozen when the checkpoint was saved: {count} parameters ({names})",
+        "held_here": "batch-norm statistics fixed in the program, moving when the checkpoint was saved: {names}",
+        "moves_here": "batch-norm statistics moving in the program, fixed when the checkpoint was saved: {names}",
         "setting_kept": "{name} is {there} as in the checkpoint, not {here}",
         "disk": "{text}",
         "other": "{text}",
@@ -75,13 +79,17 @@ _WORDS = {
         "copy_differs": "{file}의 복사본을 다시 읽어 보니 원본과 다릅니다",
         "still_writing": "이전 체크포인트를 아직 저장하고 있습니다",
         "not_written": "{seconds}초가 지나도록 저장이 끝나지 않았습니다",
+        "frozen_here": "체크포인트를 저장할 때는 학습하던 파라미터 {count}개가 코드에서는 고정되어 있습니다({names})",
+        "learns_here": "체크포인트를 저장할 때는 고정되어 있던 파라미터 {count}개가 코드에서는 학습합니다({names})",
+        "held_here": "체크포인트를 저장할 때와 달리 배치 정규화 통계가 코드에서는 고정되어 있습니다: {names}",
+        "moves_here": "체크포인트를 저장할 때와 달리 배치 정규화 통계가 코드에서는 바뀝니다: {names}",
         "setting_kept": "{name} = {there}(체크포인트의 값이며, 코드에서는 {here})",
         "disk": "{text}",
         "other": "{text}",
     },
 }
 # What a resumed session has otherwise than the program: told when it starts.
-NOTES = frozenset({"setting_kept"})
+NOTES = frozenset({"setting_kept", "frozen_here", "learns_here", "held_here", "moves_here"})
 
 _PART = {Language.EN: ("{} ", "it "), Language.KO: ("{} ", "")}
 

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from notifybot.checkpoints.checkpoints import Checkpoints
 from notifybot.checkpoints.moment import Moment
@@ -14,7 +15,7 @@ from notifybot.clock import SYSTEM
 from notifybot.model import Reason
 from notifybot.rendering.reasons import reason_line
 from notifybot.training.reporter import Reporter
-from notifybot.training.restoring import Opening
+from notifybot.training.restoring import Opening, learning_in, learning_story
 from notifybot.training.run import Run
 from notifybot.training.signals import SIGNALS
 
@@ -39,6 +40,7 @@ class Keeper:
         self._monitor_checked = False
         self._deadly: int | None = None
         self._timer: threading.Timer | None = None
+        self._learning = opening.learning
         self._take_up(opening)
         checkpoints.begin()
 
@@ -76,7 +78,7 @@ class Keeper:
             return
         label, values = self._unsaved
         self._unsaved = None
-        self._save(lambda: Moment(label, values, label=label, story=self._run.story()))
+        self._save(lambda: Moment(label, values, label=label, story=self._run.story(), learning=self._learning_now()))
 
     def settle(self) -> None:
         """The loop is left: wait until all is written, up to a limit."""
@@ -180,8 +182,12 @@ class Keeper:
                 step=run.meter.steps - self._steps_before,
                 story=run.story(),
                 meter=run.meter.snapshot(),
+                learning=self._learning_now(),
             )
         )
+
+    def _learning_now(self) -> Mapping[str, Any]:
+        return learning_story(self._learning, learning_in(self._checkpoints))
 
     def _save(self, moment: Callable[[], Moment]) -> None:
         try:

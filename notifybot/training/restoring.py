@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import logging
 import platform
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from notifybot.checkpoints.card import RUNS, Card
 from notifybot.checkpoints.checkpoints import Checkpoints
+from notifybot.checkpoints.modules import plain_name
 from notifybot.checkpoints.moment import Restored
 from notifybot.events import from_json
 from notifybot.model import Progress, Reason, Resumed
@@ -19,11 +21,12 @@ from notifybot.training.progress import length_of
 from notifybot.training.rank import in_loader_worker, speaks
 from notifybot.training.run import Run
 from notifybot.training.text import one_line
-from notifybot.transfer import model_size
+from notifybot.transfer import Learning, learning_of, model_size, set_learning
 
 log = logging.getLogger("notifybot")
 
 _MOST_NOTES = 5
+_MOST_NAMES = 2
 _NOTE_CHARS = 120
 
 
@@ -33,6 +36,7 @@ class Opening:
 
     resume: Resume
     restored: Restored | None = None
+    learning: Mapping[str, Learning] = field(default_factory=dict)  # as the program had it, before the restore
 
     def ahead(self, epochs: Iterable[int]) -> Iterable[int]:
         """The epochs that are left: those labelled above the restored one."""
@@ -57,14 +61,18 @@ def open_checkpoints(run: Run, checkpoints: Checkpoints) -> Opening:
         return Opening(Resume())
     card = checkpoints.card()
     checkpoints.open(run.id, run.ref.session, state_dir=run.config.state_dir, saves=speaks())
+    learning = learning_in(checkpoints)
     restored = checkpoints.restore()
+    if restored is not None:
+        notes = _learn_as_saved(checkpoints, learning, restored.moment.learning)
+        restored = replace(restored, notes=(*notes, *restored.notes))
     resume = Resume(model=model_size(checkpoints.model), artifacts=checkpoints.wandb_artifacts)
     if card is not None and card.run_id == run.id:
         resume = replace(
             resume, attempt=card.attempt, name=card.name, memories=card.memories, folder=checkpoints.folder / RUNS
         )
     if restored is None or (restored.moment.epoch is None and not restored.moment.step):
-        return Opening(resume, restored)
+        return Opening(resume, restored, learning)
     resume = replace(
         resume,
         attempt=max(resume.attempt, 1),
@@ -72,7 +80,59 @@ def open_checkpoints(run: Run, checkpoints: Checkpoints) -> Opening:
         resumed=_resumed(run, restored, card),
         saved_at=restored.saved_at,
     )
-    return Opening(resume, restored)
+    return Opening(resume, restored, learning)
+
+
+def learning_in(checkpoints: Checkpoints) -> dict[str, Learning]:
+    """Which parameters learn now, by the module's name."""
+    return {name: learning_of(module, plain_name) for name, module in checkpoints.modules.items()}
+
+
+def learning_story(began: Mapping[str, Learning], now: Mapping[str, Learning]) -> dict[str, Any]:
+    """Which parameters learnt as the program began and learn now, as it travels in a checkpoint."""
+    return {name: {"start": _plain(began[name]), "saved": _plain(now[name])} for name in now if name in began}
+
+
+def _learn_as_saved(checkpoints: Checkpoints, began: Mapping[str, Learning], story: object) -> Iterator[Reason]:
+    """Let those parameters learn that did when the state was saved, where the program begins as it did then.
+
+    A program that begins otherwise was changed on purpose, or has done it itself: it keeps its flags, and what
+    differs is noted.
+    """
+    for name, module in checkpoints.modules.items():
+        start, saved = _learning_from(story, name, "start"), _learning_from(story, name, "saved")
+        if start is None or saved is None or saved == began[name]:
+            continue
+        if start == began[name]:
+            set_learning(module, saved, plain_name)
+        else:
+            yield from _otherwise(name, saved, began[name])
+
+
+def _otherwise(name: str, saved: Learning, here: Learning) -> Iterator[Reason]:
+    for code, names in (
+        ("frozen_here", here.frozen - saved.frozen),
+        ("learns_here", saved.frozen - here.frozen),
+        ("held_here", here.held - saved.held),
+        ("moves_here", saved.held - here.held),
+    ):
+        if names:
+            first, more = sorted(names)[:_MOST_NAMES], len(names) - _MOST_NAMES
+            listed = ", ".join(first) + (f" … +{more}" if more > 0 else "")
+            yield Reason(code, name, {"count": str(len(names)), "names": listed})
+
+
+def _plain(learning: Learning) -> dict[str, list[str]]:
+    return {"frozen": sorted(learning.frozen), "held": sorted(learning.held)}
+
+
+def _learning_from(story: Any, name: str, when: str) -> Learning | None:
+    """None for what a checkpoint of another version, or another program, has there."""
+    try:
+        there = story[name][when]
+        return Learning(frozenset(there["frozen"]), frozenset(there["held"]))
+    except (KeyError, TypeError):
+        return None
 
 
 def _progress_of(restored: Restored) -> Progress:
