@@ -39,7 +39,7 @@ from notifybot.config_sources import (
     spelling,
     suggestion,
 )
-from notifybot.errors import ConfigError
+from notifybot.errors import READER, ConfigError, said
 from notifybot.model import Language
 from notifybot.preferences import Every, Tables, every_from, quiet_from, tables_from
 from notifybot.quiet import QuietHours
@@ -55,13 +55,23 @@ class Switch(StrEnum):
 
 def _url(text: str) -> str:
     if not re.fullmatch(r"https?://[^\s/?#@]+([/?#]\S*)?", text):
-        raise ValueError("must be a URL that starts with https:// or http://")
+        raise ValueError(
+            said(
+                "must be a URL that starts with https:// or http://",
+                "https://나 http://로 시작하는 URL이어야 합니다",
+            )
+        )
     return text
 
 
 def _token(secret: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[\x21\x23-\x26\x28-\x7e]+", secret.get_secret_value()):
-        raise ValueError("holds a space, a quotation mark or a character no token has: copy it again, without quotes")
+        raise ValueError(
+            said(
+                "holds a space, a quotation mark or a character no token has: copy it again, without quotes",
+                "공백이나 따옴표, 토큰에 쓸 수 없는 문자가 들어 있습니다. 따옴표 없이 다시 복사하세요",
+            )
+        )
     return secret
 
 
@@ -82,7 +92,7 @@ def _joined(value: object) -> object:
 
 def _folder(path: Path) -> Path:
     if not path.is_dir():
-        raise ValueError("must be a folder that exists")
+        raise ValueError(said("must be a folder that exists", "실제로 있는 폴더여야 합니다"))
     return path
 
 
@@ -90,7 +100,12 @@ def _home(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError:
-        raise ValueError("begins with ~, but this user has no home folder: write the whole path") from None
+        raise ValueError(
+            said(
+                "begins with ~, but this user has no home folder: write the whole path",
+                "~로 시작하지만 이 사용자에게는 홈 폴더가 없습니다. 전체 경로를 쓰세요",
+            )
+        ) from None
 
 
 _Url = Annotated[str, AfterValidator(_url)]
@@ -115,6 +130,15 @@ def _state_dir() -> Path:
         return Path.home() / ".local" / "state" / "notifybot"
     except RuntimeError:  # a container whose user has no home
         return Path(tempfile.gettempdir()) / f"notifybot-{os.getuid()}"
+
+
+def _language_here() -> Language:
+    """The language of a reader who gave no settings yet, or wrong ones."""
+    chosen = os.environ.get("NOTIFYBOT_LANG", "").strip().lower()
+    return Language(chosen) if chosen in tuple(Language) else _language()
+
+
+READER.language_of_environment = _language_here
 
 
 def _language() -> Language:
@@ -197,6 +221,7 @@ class Config(BaseSettings):
         stripped = {key: value.strip() if isinstance(value, str) else value for key, value in data.items()}
         unset = {key for key, value in stripped.items() if value in ("", None) and key in cls.model_fields}
         given = {key: value for key, value in stripped.items() if key not in unset}
+        READER.language_of_settings = _language_in(given)
         try:
             config = handler(given)
         except ValidationError as error:  # it holds the values, so ConfigError is raised outside, without it as context
@@ -213,8 +238,13 @@ class Config(BaseSettings):
         for key, others in _NEEDS:
             if getattr(self, key) is not None and all(getattr(self, other) is None for other in others):
                 origin = origins.get(key, Origin.ARGUMENT)
-                names = " or ".join(spelling(other, origin) for other in others)
-                raise ConfigError(f"{place(key, origin)} is set, but needs {names} beside it: set that too")
+                names = [spelling(other, origin) for other in others]
+                raise ConfigError(
+                    said(
+                        f"{place(key, origin)} is set, but needs {' or '.join(names)} beside it: set that too",
+                        f"{place(key, origin)}: {' 또는 '.join(names)} 없이는 쓸 수 없습니다. 함께 설정하세요",
+                    )
+                )
         return self
 
     def _secrets(self) -> dict[str, SecretStr]:
@@ -235,9 +265,15 @@ _NEEDS = (  # KakaoTalk's set is checked by its notifier: a file from an earlier
 )
 
 _FORMS = {
-    "string_too_long": "must be text of at most 200 characters",
-    "string_pattern_mismatch": "must be one line of plain text",
+    "string_too_long": ("must be text of at most 200 characters", "200자 이하의 글자여야 합니다"),
+    "string_pattern_mismatch": ("must be one line of plain text", "한 줄로 된 글자여야 합니다"),
 }
+
+
+def _language_in(given: Mapping[str, Any]) -> str | None:
+    """The language that is set, be the other settings right or wrong; None where the environment decides."""
+    chosen = str(given.get("lang") or "")
+    return chosen if chosen in tuple(Language) else None
 
 
 def _problem(loc: tuple[int | str, ...], kind: str, text: str, origins: Mapping[str, str]) -> str:
@@ -245,20 +281,23 @@ def _problem(loc: tuple[int | str, ...], kind: str, text: str, origins: Mapping[
     key = str(loc[0]) if loc else "configuration"
     origin = origins.get(key, Origin.ARGUMENT)
     if kind == "extra_forbidden":
-        return f"{place(key, origin)} is not a setting{suggestion(key, Config.model_fields, origin)}"
-    return f"{place(key, origin)} {_allowed(key, kind, text)}"
+        return suggestion(key, Config.model_fields, origin)
+    return said(
+        f"{place(key, origin)} {_allowed(key, kind, text)}", f"{place(key, origin)}: {_allowed(key, kind, text)}"
+    )
 
 
 def _allowed(key: str, kind: str, text: str) -> str:
     if kind == "enum":
         words = [each.value for each in (Language if key == "lang" else Switch)]
-        return f"must be {', '.join(words[:-1])} or {words[-1]}"
+        first = ", ".join(words[:-1])
+        return said(f"must be {first} or {words[-1]}", f"{first} 또는 {words[-1]} 중 하나여야 합니다")
     if kind == "value_error":
         told = text.removeprefix("Value error, ")
-        return told if key != "notifiers" or told.startswith("must") else f"is wrong: {told}"
+        return told if key != "notifiers" or told.startswith("must") else said(f"is wrong: {told}", told)
     if key == "heartbeat_s":
-        return "must be a number of seconds above 0 and up to 3600"
-    return _FORMS.get(kind, "must be text")
+        return said("must be a number of seconds above 0 and up to 3600", "0보다 크고 3600 이하인 초여야 합니다")
+    return said(*_FORMS.get(kind, ("must be text", "글자여야 합니다")))
 
 
 def load(overrides: Mapping[str, object] | None = None) -> Config:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
-from notifybot.errors import ConfigError
+from notifybot.errors import ConfigError, said
 
 ORIGINS = "__origins__"
 _PREFIX = "notifybot_"
@@ -62,9 +62,18 @@ def arguments_of(given: object) -> Mapping[str, object]:
         return {}
     if isinstance(given, Mapping) and all(isinstance(key, str) for key in given):
         return given
-    kind = "a dict whose keys are no text" if isinstance(given, Mapping) else type(given).__name__
-    hint = "; a file is named by NOTIFYBOT_CONFIG" if isinstance(given, str | os.PathLike) else ""
-    raise ConfigError(f'config= takes settings such as {{"lang": "ko"}}, or a Config, not {kind}{hint}')
+    is_mapping, is_path = isinstance(given, Mapping), isinstance(given, str | os.PathLike)
+    kind = type(given).__name__
+    raise ConfigError(
+        said(
+            f'config= takes settings such as {{"lang": "ko"}}, or a Config, '
+            f"not {'a dict whose keys are no text' if is_mapping else kind}"
+            f"{'; a file is named by NOTIFYBOT_CONFIG' if is_path else ''}",
+            f'config=에는 {{"lang": "ko"}} 같은 설정이나 Config를 넣어야 합니다. '
+            f"받은 값: {'키가 글자가 아닌 dict' if is_mapping else kind}"
+            f"{'. 설정 파일은 NOTIFYBOT_CONFIG로 지정하세요' if is_path else ''}",
+        )
+    )
 
 
 def spelling(key: str, origin: str) -> str:
@@ -76,21 +85,30 @@ def place(key: str, origin: str) -> str:
     """A setting's name and where it was found."""
     match origin:
         case Origin.ARGUMENT:
-            return f"the argument {key}"
+            return said(f"the argument {key}", f"인자 {key}")
         case Origin.ENVIRONMENT:
-            return f"{spelling(key, origin)} in the environment"
+            return said(f"{spelling(key, origin)} in the environment", f"환경 변수 {spelling(key, origin)}")
         case Origin.COLAB:
-            return f"{spelling(key, origin)} in Colab's secrets"
+            return said(f"{spelling(key, origin)} in Colab's secrets", f"Colab 보안 비밀 {spelling(key, origin)}")
         case _:
-            return f"{key} in {origin}"
+            return said(f"{key} in {origin}", f"{origin}의 {key}")
 
 
 def suggestion(key: str, known: Iterable[str], origin: str) -> str:
-    """What was probably meant by an unknown key, as the end of a sentence."""
+    """Say that a key is unknown, and what was probably meant by it."""
+    where = place(key, origin)
     close = difflib.get_close_matches(key.lower(), known, n=1)
     if close:
-        return f" of notifybot: did you mean {spelling(close[0], origin)}?"
-    return f" of notifybot. The settings are: {', '.join(spelling(each, origin) for each in known)}"
+        meant = spelling(close[0], origin)
+        return said(
+            f"{where} is not a setting of notifybot: did you mean {meant}?",
+            f"{where}: notifybot에 없는 설정입니다. {meant}을(를) 쓰려던 것인가요?",
+        )
+    names = ", ".join(spelling(each, origin) for each in known)
+    return said(
+        f"{where} is not a setting of notifybot. The settings are: {names}",
+        f"{where}: notifybot에 없는 설정입니다. 쓸 수 있는 설정: {names}",
+    )
 
 
 class _Source(PydanticBaseSettingsSource):
@@ -174,13 +192,24 @@ class File(_Source):
         except FileNotFoundError:
             if not self.required:
                 return {}
-            raise ConfigError(f"NOTIFYBOT_CONFIG names {self.path}, which does not exist") from None
+            raise ConfigError(
+                said(
+                    f"NOTIFYBOT_CONFIG names {self.path}, which does not exist",
+                    f"NOTIFYBOT_CONFIG로 지정한 파일 {self.path}이(가) 없습니다",
+                )
+            ) from None
         except OSError as error:
-            raise ConfigError(f"{self.path} cannot be read: {error.strerror}") from None
+            text = (
+                f"{self.path} cannot be read: {error.strerror}",
+                f"{self.path} 파일을 읽을 수 없습니다: {error.strerror}",
+            )
+            raise ConfigError(said(*text)) from None
         except UnicodeDecodeError:
-            raise ConfigError(f"{self.path} is no UTF-8 text: save it as UTF-8") from None
+            text = f"{self.path} is no UTF-8 text: save it as UTF-8", f"{self.path} 파일을 UTF-8로 저장하세요"
+            raise ConfigError(said(*text)) from None
         except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{self.path} is not valid TOML: {error}") from None
+            text = f"{self.path} is not valid TOML: {error}", f"{self.path} 파일의 TOML 문법이 잘못되었습니다: {error}"
+            raise ConfigError(said(*text)) from None
 
 
 class Origins(PydanticBaseSettingsSource):

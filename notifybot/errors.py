@@ -1,8 +1,32 @@
-"""Every exception that notifybot raises: one root, one subclass for each way to react."""
+"""Every exception that notifybot raises: one root, one subclass for each way to react.
+
+What a program's author reads is said in the reader's language: `raise UsageError(said("…", "…"))`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+
+class Reader:
+    """The language of whoever reads this process's errors: of the newest settings, else of the environment."""
+
+    def __init__(self) -> None:
+        self.language_of_settings: str | None = None
+        self.language_of_environment: Callable[[], str] = lambda: "en"
+
+    @property
+    def language(self) -> str:
+        """ "ko" or "en", looked up when a text is made."""
+        return self.language_of_settings or self.language_of_environment()
+
+
+READER = Reader()
+
+
+def said(en: str, ko: str) -> str:
+    """Return the text in the language of the reader."""
+    return ko if READER.language == "ko" else en
 
 
 class NotifybotError(Exception):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from notifybot.errors import READER
 from notifybot.testing import FakeClock
 
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
@@ -25,6 +26,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NOTIFYBOT_LANG", "en")
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def reader_of_english(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings that one test made in Korean do not make another test's errors Korean."""
+    monkeypatch.setattr(READER, "language_of_settings", None)
 
 
 @pytest.fixture(autouse=True)

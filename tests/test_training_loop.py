@@ -5,23 +5,31 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import re
 import sys
 import threading
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import rich.progress
+import torch
+import tqdm.asyncio
+import tqdm.auto
+import tqdm.rich
 
 import notifybot
-from notifybot import ConfigError, UsageError, notify_epoch, notify_run
+from notifybot import ConfigError, NotifybotError, UsageError, notify_epoch, notify_run
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.model import Severity, Status
 from notifybot.store import runs
 from notifybot.testing import RecordingNotifier
 from notifybot.training import shared
+from notifybot.training.endings import ENDINGS
 
 
 @pytest.fixture
@@ -103,10 +111,138 @@ def test_labels_that_are_no_numbers_are_refused_before_the_first_epoch(settings:
         next(iter(epochs))
 
 
-@pytest.mark.parametrize("epochs", [30, "30", None])
-def test_what_is_no_row_of_epochs_is_refused_at_once(epochs: Any) -> None:
-    with pytest.raises(UsageError, match=r"such as range\(30\)"):
+@pytest.mark.parametrize(("epochs", "meant"), [(5, "range(5)"), ("30", "range(30)"), (None, "range(30)")])
+def test_what_is_no_row_of_epochs_is_refused_at_once(epochs: Any, meant: str) -> None:
+    with pytest.raises(UsageError, match=f"such as {re.escape(meant)}"):
         notify_epoch(epochs)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"epochs": 5}, "notify_epoch에는 range(5)처럼 에포크를 넣어야 합니다"),
+        ({"project": 3}, "project="),
+        ({"monitor": "reward"}, "작을수록 좋은지 클수록 좋은지 알 수 없습니다"),
+        ({"checkpoints": "folder"}, "폴더는 Checkpoints에 넣으세요"),
+        ({"notifiers": "slack"}, "알림 수단의 목록"),
+        ({"name": " "}, "사람이 읽을 실행 이름"),
+        ({"run_id": "a/b"}, "run_id="),
+        ({"params": 3}, "params="),
+        ({"alerts": 3}, "alerts="),
+        ({"config": {"lang": "ko", "slack_chanel": "x"}}, "notifybot에 없는 설정입니다. slack_channel"),
+        ({"config": {"lang": "ko", "heartbeat_s": 0}}, "0보다 크고 3600 이하인 초"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_is_wrong_is_said_in_the_language_of_the_settings(wrong: dict[str, Any], says: str) -> None:
+    given = {"epochs": range(1), "config": {"lang": "ko"}, **wrong}
+
+    with pytest.raises(NotifybotError, match=re.escape(says)):
+        notify_epoch(given.pop("epochs"), **given)
+
+
+@pytest.mark.parametrize("label", [1.0, np.float32(1.0), np.int64(1), np.array(1), torch.tensor(1)], ids=repr)
+def test_a_whole_number_of_any_kind_is_an_epochs_label(settings: dict[str, object], label: Any) -> None:
+    with notify_run("block", config=settings) as run:
+        run.log_epoch(label, {"loss": 0.5})
+
+    assert [each.progress.epoch for each in recorded(run) if isinstance(each, EpochFinished)] == [1]
+    assert run.faults == {}
+
+
+def test_a_wrong_value_is_raised_in_the_first_epoch_alone(settings: dict[str, object]) -> None:
+    """A mistake shows at once; what is new in epoch 40 costs its value, and no failure names an error of ours."""
+    wrong: Any = None
+    with notify_epoch(range(3), config=settings) as epochs:
+        for epoch in epochs:
+            epochs.log(loss=1.0)
+            if epoch == 0:
+                with pytest.raises(UsageError, match="metric 'f1' is None"):
+                    epochs.log(f1=wrong)
+            else:
+                epochs.log(f1=wrong)
+
+    assert epochs.run.faults == {"metric 'f1'": 2}
+    assert epochs.run.status is Status.FINISHED
+
+
+def test_a_wrong_value_is_told_without_an_error_of_ours_as_its_cause(settings: dict[str, object]) -> None:
+    wrong: Any = "text"
+    epochs = notify_epoch(range(3), config=settings)
+    with pytest.raises(UsageError), epochs:
+        epochs.log(loss=next(iter(epochs)), note=wrong)
+
+    ended = recorded(epochs.run)[-1]
+    assert isinstance(ended, RunEnded)
+    assert ended.error.startswith("notifybot.errors.UsageError: metric 'note' takes a number, not text")
+    assert "caused by" not in ended.error
+
+
+def test_a_later_session_raises_for_no_name(settings: dict[str, object]) -> None:
+    """Its names were fine before, or came late: the run is hours old."""
+    wrong: Any = None
+    with notify_epoch(range(1), run_id="r", config=settings) as epochs:
+        for _ in epochs:
+            epochs.log(loss=1.0)
+
+    with notify_epoch(range(1, 2), run_id="r", config=settings) as epochs:
+        for _ in epochs:
+            epochs.log(loss=wrong, f1=wrong)
+
+    assert epochs.run.faults == {"metric 'loss'": 1, "metric 'f1'": 1}
+
+
+def test_another_rank_raises_for_no_value(settings: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rank 0 is loud, and only it knows whether the run is new."""
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    wrong: Any = None
+
+    with notify_epoch(range(2), config=settings) as epochs:
+        for _ in epochs:
+            epochs.log(loss=wrong)
+
+
+def test_what_is_logged_outside_the_epochs_belongs_to_none(
+    settings: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before the first it would spoil that epoch's mean; after a bare loop's end nobody listens any more."""
+    epochs = notify_epoch(range(2), config=settings)
+    epochs.log(loss=30.0)
+    for _ in epochs:
+        epochs.log(loss=1.0)
+    epochs.log(test_acc=0.9)
+
+    finished = [each.progress.metrics["loss"].value for each in recorded(epochs.run) if isinstance(each, EpochFinished)]
+    assert finished == [1.0, 1.0]
+    assert epochs.run.faults == {"metric 'loss'": 1, "metric 'test_acc'": 1}
+    said = [record.getMessage() for record in caplog.records]
+    assert [text.split(",")[0] for text in said if "skipped" in text][:2] == [
+        "loss: logged before the first epoch", "test_acc: logged after the run had ended",
+    ]  # fmt: skip
+
+
+def test_a_handle_of_an_earlier_run_says_so(settings: dict[str, object], caplog: pytest.LogCaptureFixture) -> None:
+    with notify_epoch(range(1), config=settings) as first:
+        list(first)
+    with notify_epoch(range(1), config=settings) as second:
+        for _ in second:
+            first.log(loss=1.0)
+
+    assert first.run.faults == {"metric 'loss'": 1}
+    assert second.run.faults == {}
+
+
+@pytest.mark.parametrize(("logs", "hints"), [(False, 1), (True, 0)])
+def test_epochs_without_numbers_get_one_hint(
+    settings: dict[str, object], caplog: pytest.LogCaptureFixture, logs: bool, hints: int
+) -> None:
+    with notify_epoch(range(3), config=settings) as epochs:
+        for epoch in epochs:
+            if logs and epoch == 0:
+                epochs.log(loss=1.0)
+
+    assert sum("nothing was logged" in record.getMessage() for record in caplog.records) == hints
 
 
 def test_a_later_label_that_is_no_number_does_not_raise(settings: dict[str, object]) -> None:
@@ -123,6 +259,54 @@ def test_epochs_are_iterated_once(settings: dict[str, object]) -> None:
         assert list(epochs) == [0]
         with pytest.raises(UsageError, match="iterated already"):
             iter(epochs)
+
+
+def by_hand(epochs: Any) -> list[Any]:
+    for _ in range(3):
+        first = iter(epochs)  # looked at and thrown away, or kept
+    return [*first]
+
+
+WAYS: dict[str, Callable[[Any], Iterable[Any]]] = {
+    "list": list,
+    "sorted": sorted,
+    "iter twice": by_hand,
+    "iter kept": lambda epochs: [iter(epochs), *iter(epochs)][1:],
+    "enumerate": lambda epochs: (epoch for _, epoch in enumerate(epochs)),
+    "zip": lambda epochs: (epoch for epoch, _ in zip(epochs, range(3), strict=True)),
+    "chain": itertools.chain,
+    "tee": lambda epochs: itertools.tee(epochs)[1],
+    "tqdm": lambda epochs: tqdm.tqdm(epochs, disable=True),
+    "tqdm shown": lambda epochs: tqdm.tqdm(epochs),
+    "tqdm.auto": lambda epochs: tqdm.auto.tqdm(epochs),
+    "tqdm.asyncio": lambda epochs: tqdm.asyncio.tqdm(epochs),
+    "tqdm.rich": lambda epochs: tqdm.rich.tqdm(epochs),
+    "rich": lambda epochs: rich.progress.track(epochs, total=3),
+    "rich by length": rich.progress.track,
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.filterwarnings("ignore:rich is experimental")
+def test_other_peoples_bars_go_around_the_epochs(
+    settings: dict[str, object], way: Callable[[Any], Iterable[Any]]
+) -> None:
+    """Some ask for the iterator when they are made and again when they run; it is the same until it has moved."""
+    with notify_epoch(range(3), config=settings) as epochs:
+        seen = list(way(epochs))
+
+    assert seen == [0, 1, 2]
+    assert epochs.run.status is Status.FINISHED
+    assert [each.progress.epoch for each in recorded(epochs.run) if isinstance(each, EpochFinished)] == [0, 1, 2]
+
+
+def test_a_bar_around_a_bare_loop_does_not_keep_its_end_from_being_seen(settings: dict[str, object]) -> None:
+    epochs = notify_epoch(range(3), config=settings)
+    for _ in tqdm.auto.tqdm(epochs, disable=True):
+        break
+    ENDINGS.settle(None)
+
+    assert epochs.run.status is Status.STOPPED
 
 
 def test_wrong_settings_are_told_before_the_first_epoch() -> None:
@@ -257,6 +441,7 @@ def test_wrong_calls_later_on_are_counted_and_not_raised(
     with caplog.at_level(logging.WARNING, logger="notifybot"), notify_epoch(range(1), config=settings) as epochs:
         for _ in epochs:
             wrong: Any = object()
+            epochs.log(loss=1.0)
             epochs.log_checkpoint(wrong)
             epochs.log_checkpoint(wrong)
             epochs.run.alert(Mute())  # type: ignore[arg-type]
@@ -376,7 +561,7 @@ def test_epochs_of_a_foreign_loop_are_refused_at_first_and_skipped_later(setting
     with notify_run("block", config=settings) as run:
         with pytest.raises(UsageError, match="metric 'loss'"):
             run.log_epoch(0, loss=wrong)
-        with pytest.raises(UsageError, match="whole numbers"):
+        with pytest.raises(UsageError, match="log_epoch takes the epoch's number first"):
             run.log_epoch(wrong, loss=1.0)
         run.log_epoch(0, loss=1.0)
         run.log_epoch(1, loss=wrong)

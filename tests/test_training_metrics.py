@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifybot.errors import UsageError
-from notifybot.training.metrics import Meter
+from notifybot.training.metrics import Closed, Meter
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,132 @@ def test_whole_numbers_become_floats(value: Any, expected: float) -> None:
 def test_a_first_value_that_is_no_number_is_refused_by_name(value: Any) -> None:
     meter = Meter()
 
-    with pytest.raises(UsageError, match="metric 'accuracy' takes one number"):
+    with pytest.raises(UsageError, match="metric 'accuracy'") as caught:
         meter.log(loss=1.0, accuracy=value)
 
     assert meter.read() == {"loss": 1.0}
+    assert caught.value.__context__ is None, "an error of ours above it would be read first"
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        pytest.param(None, "metric 'x' is None: leave it out", id="none"),
+        pytest.param("good", "epochs.tensorboard.add_text(…) or epochs.run.alert(…)", id="text"),
+        pytest.param(np.zeros(3), "ndarray of shape (3,) of float64: log its mean", id="array"),
+        pytest.param([0.5, 0.6], "not list: log its mean, or one name for each number", id="list"),
+        pytest.param({"a": 0.5}, "not dict: log each of its numbers under a name of its own", id="mapping"),
+        pytest.param(torch.tensor(0.5).item, "log what it gives, such as loss.item()", id="method"),
+        pytest.param(torch.nn.Linear(2, 1), "not Linear: log what it gives", id="module"),
+    ],
+)
+def test_the_advice_fits_what_was_logged(value: Any, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Meter().log(x=value)
+
+    assert says in str(caught.value)
+
+
+def test_the_advice_is_in_the_readers_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFYBOT_LANG", "ko")
+
+    with pytest.raises(UsageError, match=r"지표 'x'의 값이 None입니다\. 값이 없을 때는 빼고 기록하세요"):
+        Meter().log(x=None)
+
+
+HOPELESS: dict[str, dict[Any, Any]] = {
+    "none": {"f1": None},
+    "text": {"note": "good"},
+    "bytes": {"note": b"good"},
+    "array": {"logits": np.zeros(8)},
+    "tensor": {"logits": torch.zeros(8)},
+    "list": {"losses": [0.5, 0.6]},
+    "long name": {"grad/" + "encoder.block." * 20: 1.0},
+    "number as a name": {3: 1.0},
+    "none as a name": {None: 1.0},
+    "empty name": {"": 1.0},
+    "object": {"thing": object()},
+}
+
+
+@pytest.mark.parametrize("values", HOPELESS.values(), ids=HOPELESS)
+@pytest.mark.parametrize("call", ["log", "log_epoch"])
+def test_after_the_first_epoch_nothing_is_raised_whatever_is_logged(
+    values: dict[Any, Any], call: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Hours in, a name that is new costs its value and one warning, never the training."""
+    meter = Meter(call)
+    meter.loud = False
+    for _ in range(3):
+        meter.log({**values, "loss": 0.5})
+
+    assert meter.read() == {"loss": 0.5}
+    assert list(meter.refused.values()) == [3]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert next(iter(meter.refused)) in said
+    assert len(said) < 400
+
+
+def test_one_warning_names_all_that_one_call_lost(caplog: pytest.LogCaptureFixture) -> None:
+    meter = Meter()
+    meter.loud = False
+    meter.log(a=None, b="text", loss=1.0)
+
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "'a' is None" in said
+    assert "'b' takes a number" in said
+
+
+@pytest.mark.parametrize("wrong", [0.5, "loss", [("loss", 1)]])
+def test_a_late_value_without_a_name_is_skipped(wrong: Any) -> None:
+    meter = Meter()
+    meter.loud = False
+
+    meter.log(wrong, acc=0.5)
+
+    assert meter.read() == {"acc": 0.5}
+    assert meter.refused == {type(wrong).__name__: 1}
+
+
+def test_names_that_are_made_up_at_every_step_do_not_fill_the_memory(caplog: pytest.LogCaptureFixture) -> None:
+    meter = Meter()
+    meter.loud = False
+    for step in range(1000):
+        meter.log({f"note/{step}": "text"})
+
+    assert len(meter.refused) == len(caplog.records) == 51
+    assert sum(meter.refused.values()) == 1000
+
+
+@pytest.mark.parametrize("values", [{"loss": 0.5, "reward": None}, {"reward": None}, {"loss": 0.5, "mode": "greedy"}])
+def test_what_a_framework_puts_beside_its_numbers_is_left_out(values: dict[str, Any]) -> None:
+    """Trainers hand over all they have, and nobody typed it: https://github.com/huggingface/trl logs None."""
+    meter = Meter("log_epoch")
+
+    meter.log(values)
+
+    assert meter.read() == {name: value for name, value in values.items() if isinstance(value, float)}
+    assert len(meter.refused) == 1
+
+
+@pytest.mark.parametrize(("closed", "says"), [(Closed.BEFORE, "before the first epoch"), (Closed.AFTER, "had ended")])
+def test_what_belongs_to_no_epoch_is_skipped_and_said_once(
+    closed: Closed, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    meter = Meter()
+    meter.log(acc=0.5)
+    meter.close(closed)
+    for _ in range(2):
+        meter.log(loss=3.0, acc=0.9)
+    means = meter.read()
+    meter.open()
+    meter.log(loss=1.0)
+
+    assert (means, meter.read()) == ({}, {"loss": 1.0})
+    assert meter.refused == {"loss": 2, "acc": 2}
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("loss, acc: ")
+    assert says in said
 
 
 def test_the_refusal_names_the_shape() -> None:

@@ -20,7 +20,7 @@ from notifybot.alerts.evidence import Alert
 from notifybot.alerts.incidents import Custom
 from notifybot.alerts.metrics import Divergence, NonFinite, Overfitting, Plateau, Target, Threshold
 from notifybot.alerts.resources import GpuIdle, GpuMemory, LowDisk, SlowEpoch
-from notifybot.errors import UsageError
+from notifybot.errors import UsageError, said
 
 __all__ = [
     "DEFAULT",
@@ -116,14 +116,26 @@ _MAKERS = (
 def rules_of(alerts: object) -> tuple[AlertRule, ...]:
     """The rules as they were given to `alerts=`. Raises UsageError for what is none."""
     if isinstance(alerts, str | bytes) or not isinstance(alerts, Iterable):
-        raise UsageError(f"alerts= takes a list of rules, such as [alerts.non_finite()], not {alerts!r:.80}")
+        raise UsageError(
+            said(
+                f"alerts= takes a list of rules, such as [alerts.non_finite()], not {alerts!r:.80}",
+                f"alerts=에는 [alerts.non_finite()]처럼 규칙의 목록을 넣어야 합니다. 받은 값: {alerts!r:.80}",
+            )
+        )
     return tuple(_checked(rule) for rule in alerts)
 
 
 def _checked(rule: object) -> AlertRule:
     if isinstance(rule, type) or not (isinstance(rule, Rule) or callable(rule)):
-        raise UsageError(f"an alert is a rule such as alerts.non_finite(), or a function of yours, not {rule!r:.80}")
+        raise UsageError(
+            said(
+                f"an alert is a rule such as alerts.non_finite(), or a function of yours, not {rule!r:.80}",
+                f"alerts=에는 alerts.non_finite() 같은 규칙이나 직접 만든 함수를 넣어야 합니다. 받은 값: {rule!r:.80}",
+            )
+        )
     if any(rule is maker for maker in _MAKERS):
         name = getattr(rule, "__name__", "")
-        raise UsageError(f"alerts.{name} is to be called: alerts.{name}(…)")
+        raise UsageError(
+            said(f"alerts.{name} is to be called: alerts.{name}(…)", f"alerts.{name}(…)처럼 괄호를 붙여 호출하세요")
+        )
     return rule

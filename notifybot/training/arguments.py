@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from notifybot.errors import UsageError
+from notifybot.errors import UsageError, said
 
 _NOTIFIER = ("name", "key", "pace", "send", "close")  # see notifybot.notifiers.base
 _CHECKPOINTS = ("card", "open", "save", "restore")
@@ -23,15 +23,35 @@ def check_given(
 ) -> None:
     """Raise UsageError for an argument of a kind that cannot be meant; None stands for one that was left out."""
     if not isinstance(project, str | None):
-        raise UsageError(f'project= is the name of a project, such as "vision", not {_kind(project)}')
-    if not isinstance(monitor, str | None):
-        raise UsageError(f'monitor= is the name of a metric, such as "val_acc" or "reward:max", not {_kind(monitor)}')
-    if total is not None and (isinstance(total, bool) or not hasattr(total, "__index__")):
-        raise UsageError(f"total= is the whole run's number of epochs, such as 30, not {_kind(total)}")
-    if checkpoints is not None and not all(hasattr(checkpoints, each) for each in _CHECKPOINTS):
         raise UsageError(
-            'checkpoints= takes what Checkpoints("folder", model=model) returns, '
-            f"not {_kind(checkpoints)}{'; the folder goes into Checkpoints' if isinstance(checkpoints, str) else ''}"
+            said(
+                f'project= is the name of a project, such as "vision", not {_kind(project)}',
+                f'project=은 "vision" 같은 프로젝트 이름입니다. 받은 값: {_kind(project)}',
+            )
+        )
+    if not isinstance(monitor, str | None):
+        raise UsageError(
+            said(
+                f'monitor= is the name of a metric, such as "val_acc" or "reward:max", not {_kind(monitor)}',
+                f'monitor=은 "val_acc"나 "reward:max" 같은 지표 이름입니다. 받은 값: {_kind(monitor)}',
+            )
+        )
+    if total is not None and (isinstance(total, bool) or not hasattr(total, "__index__")):
+        raise UsageError(
+            said(
+                f"total= is the whole run's number of epochs, such as 30, not {_kind(total)}",
+                f"total=은 30처럼 전체 에포크 수입니다. 받은 값: {_kind(total)}",
+            )
+        )
+    if checkpoints is not None and not all(hasattr(checkpoints, each) for each in _CHECKPOINTS):
+        is_folder = isinstance(checkpoints, str)
+        raise UsageError(
+            said(
+                'checkpoints= takes what Checkpoints("folder", model=model) returns, '
+                f"not {_kind(checkpoints)}{'; the folder goes into Checkpoints' if is_folder else ''}",
+                'checkpoints=에는 Checkpoints("folder", model=model)을 넣어야 합니다. '
+                f"받은 값: {_kind(checkpoints)}{'. 폴더는 Checkpoints에 넣으세요' if is_folder else ''}",
+            )
         )
     if notifiers is not None:
         _check_notifiers(notifiers)
@@ -39,19 +59,35 @@ def check_given(
 
 def _check_notifiers(notifiers: object) -> None:
     if isinstance(notifiers, str | bytes) or not isinstance(notifiers, Collection):
-        raise UsageError(f"notifiers= takes a list of notifiers, not {_kind(notifiers)}{_settings_for(notifiers)}")
+        raise UsageError(
+            said(
+                f"notifiers= takes a list of notifiers, not {_kind(notifiers)}",
+                f"notifiers=에는 알림 수단의 목록을 넣어야 합니다. 받은 값: {_kind(notifiers)}",
+            )
+            + _settings_for(notifiers)
+        )
     for each in notifiers:
         missing = [name for name in _NOTIFIER if not hasattr(each, name)]
         if missing:
             raise UsageError(
-                f"notifiers= takes objects with {', '.join(_NOTIFIER[:-1])} and {_NOTIFIER[-1]}; "
-                f"{_kind(each)} has no {', '.join(missing)}{_settings_for(each)}"
+                said(
+                    f"notifiers= takes objects with {', '.join(_NOTIFIER[:-1])} and {_NOTIFIER[-1]}; "
+                    f"{_kind(each)} has no {', '.join(missing)}",
+                    f"notifiers=에 넣는 객체에는 {', '.join(_NOTIFIER)}이(가) 있어야 합니다. "
+                    f"{_kind(each)}에 없는 것: {', '.join(missing)}",
+                )
+                + _settings_for(each)
             )
 
 
 def _settings_for(value: object) -> str:
     """Where a text belongs that somebody gave for a notifier: a name, a URL or a token."""
-    return '. Slack and the others are set up by config={"slack_webhook_url": …}' if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    return said(
+        '. Slack and the others are set up by config={"slack_webhook_url": …}',
+        '. Slack 등은 config={"slack_webhook_url": …}로 설정하세요',
+    )
 
 
 def _kind(value: object) -> str:

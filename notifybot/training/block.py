@@ -10,11 +10,12 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from notifybot.alerts import DEFAULT, AlertRule
 from notifybot.config import Config, load
-from notifybot.errors import UsageError
+from notifybot.errors import READER, UsageError
 from notifybot.notifiers.base import Notifier
 from notifybot.training.arguments import check_given
 from notifybot.training.hold import Hold
 from notifybot.training.run import Run
+from notifybot.training.words import no_generator
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,8 +39,8 @@ def notify_run(
 
     Raises ConfigError and UsageError before the block is entered.
     """
-    check_given(project=project, monitor=monitor, notifiers=notifiers)
     settings = as_config(config)
+    check_given(project=project, monitor=monitor, notifiers=notifiers)
 
     def new_run() -> Run:
         return Run(
@@ -77,7 +78,7 @@ class RunBlock:
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise UsageError("notify_run cannot decorate a generator: use `with notify_run(…)` inside it")
+            raise UsageError(no_generator())
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
@@ -96,5 +97,10 @@ class RunBlock:
 
 
 def as_config(config: Config | Mapping[str, object] | None) -> Config:
-    """Settings as given, or loaded with what was given over the rest. Raises ConfigError."""
-    return config if isinstance(config, Config) else load(config)
+    """Settings as given, or loaded with what was given over the rest. Raises ConfigError.
+
+    What is wrong with the other arguments is said in their language.
+    """
+    settings = config if isinstance(config, Config) else load(config)
+    READER.language_of_settings = settings.lang
+    return settings

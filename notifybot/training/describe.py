@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from notifybot.errors import UsageError
+from notifybot.errors import UsageError, said
 from notifybot.events import LARGEST_INT, MOST_PARAMS
 from notifybot.model import Host, Param, uuid7
 from notifybot.notifiers.base import fingerprint
@@ -32,7 +32,12 @@ def name_of(name: str | None) -> str:
     """The run's name: as given, else the script's, else "notebook"."""
     if name is not None:
         if not str(name).strip():
-            raise UsageError(f"name= is the run's name as people read it, not {name!r}")
+            raise UsageError(
+                said(
+                    f"name= is the run's name as people read it, not {name!r}",
+                    f"name=은 사람이 읽을 실행 이름입니다. 받은 값: {name!r}",
+                )
+            )
         return one_line(str(name), _NAME_CHARS)
     if in_notebook():
         return "notebook"
@@ -45,8 +50,12 @@ def checked_id(run_id: str) -> str:
     text = str(run_id)
     fine = text == run_id and 1 <= len(text) <= _NAME_CHARS and text.isprintable() and text.strip() == text
     if not fine or "/" in text or "\\" in text or text in (".", ".."):
+        given = one_line(repr(run_id), 80)
         raise UsageError(
-            f"run_id= is 1 to {_NAME_CHARS} printable characters without / and \\, not {one_line(repr(run_id), 80)}"
+            said(
+                f"run_id= is 1 to {_NAME_CHARS} printable characters without / and \\, not {given}",
+                f"run_id=에는 /와 \\가 없는 1~{_NAME_CHARS}자의 글자를 넣어야 합니다. 받은 값: {given}",
+            )
         )
     return run_id
 
@@ -74,7 +83,12 @@ def params_of(params: object) -> dict[str, Param]:
         values = vars(params)
     else:
         kind = type(params).__name__
-        raise UsageError(f"params= takes names and values, such as a dict or argparse's namespace, not {kind}")
+        raise UsageError(
+            said(
+                f"params= takes names and values, such as a dict or argparse's namespace, not {kind}",
+                f"params=에는 dict나 argparse의 Namespace처럼 이름과 값을 함께 넣어야 합니다. 받은 값: {kind}",
+            )
+        )
     return {
         one_line(str(key), _NAME_CHARS): _param(str(key), value) for key, value in list(values.items())[:MOST_PARAMS]
     }
@@ -92,15 +106,30 @@ def _param(key: str, value: object) -> Param:
     return clean(str(value), _PARAM_CHARS)
 
 
-def label_of(epoch: object) -> int:
-    """Return an epoch's label as an int. Raises UsageError when it is none."""
+def label_of(epoch: object, call: str = "notify_epoch") -> int:
+    """Return an epoch's label as an int; 1.0 is one, as Trainers count. Raises UsageError when it is none."""
     try:
-        return operator.index(epoch)  # type: ignore[arg-type]
+        whole = epoch if not isinstance(epoch, str) and hasattr(epoch, "__index__") else _whole(epoch)
+        return operator.index(whole)
     except Exception:  # noqa: BLE001  a foreign __index__ may raise anything; whatever it is, this is no label
-        kind = type(epoch).__name__
-        raise UsageError(
-            f"notify_epoch takes the epochs, such as range(30), and its items are whole numbers, not {kind}"
-        ) from None
+        kind = one_line(repr(epoch) if isinstance(epoch, float | str) else type(epoch).__name__, 40)
+    if call == "notify_epoch":
+        text = (
+            f"notify_epoch takes the epochs, such as range(30), and its items are whole numbers, not {kind}",
+            f"notify_epoch에는 range(30)처럼 정수로 된 에포크를 넣어야 합니다. 받은 값: {kind}",
+        )
+    else:
+        text = (
+            f"{call} takes the epoch's number first, a whole one such as 3, not {kind}",
+            f"{call}의 첫 번째 인자는 3처럼 정수로 된 에포크 번호입니다. 받은 값: {kind}",
+        )
+    raise UsageError(said(*text))
+
+
+def _whole(number: Any) -> int | None:
+    """The int that a number of another kind is equal to; None where there is none."""
+    value = None if isinstance(number, str | bytes) else float(number)
+    return int(value) if value is not None and value.is_integer() else None
 
 
 def is_there(path: str | os.PathLike[str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,11 @@ from notifybot.training.bar import Bar
 from notifybot.training.block import as_config
 from notifybot.training.endings import ENDINGS, Ending, ending_of
 from notifybot.training.hold import Hold
+from notifybot.training.metrics import Closed
 from notifybot.training.past import Resume
 from notifybot.training.progress import length_of
 from notifybot.training.run import Run
-from notifybot.training.words import complete
+from notifybot.training.words import complete, iterated_already, no_epochs
 
 if TYPE_CHECKING:
     from notifybot.checkpoints.checkpoints import Checkpoints
@@ -63,11 +65,12 @@ def notify_epoch(
     only. `alerts` are the rules to watch by, see `notifybot.alerts`; `notifiers` replace the configured ones.
     Raises ConfigError, UsageError and CheckpointError, here or before the first epoch.
     """
+    settings = as_config(config)
     if isinstance(epochs, str | bytes) or not isinstance(epochs, Iterable):
-        raise UsageError(f"notify_epoch takes the epochs, such as range(30), not {epochs!r:.80}")
+        raise UsageError(no_epochs(epochs))
     check_given(project=project, monitor=monitor, total=total, checkpoints=checkpoints, notifiers=notifiers)
     given = {"name": name, "project": project, "params": params, "alerts": alerts, "notifiers": notifiers}
-    run = _new_run(checkpoints, run_id=run_id, monitor=monitor, config=config, **given)
+    run = _new_run(checkpoints, run_id=run_id, monitor=monitor, config=settings, **given)
     return EpochLoop(epochs, run, total=total, progress=progress, model=model, checkpoints=checkpoints)
 
 
@@ -94,6 +97,8 @@ class EpochLoop:
         self._bar: Bar | None = None
         self._hold: Hold | None = None
         self._begun = self._iterated = self._exhausted = False
+        self._driver: weakref.ref[Iterator[int]] | None = None  # weak: `break` lets go of the loop's own, which ends it
+        run.meter.close(Closed.BEFORE)
         self.log = run.meter.log  # type: ignore[method-assign]  # one call less at every step
 
     def __enter__(self) -> EpochLoop:
@@ -111,11 +116,16 @@ class EpochLoop:
             self._end_keeping()
 
     def __iter__(self) -> Iterator[int]:
+        """The one pass over the epochs: the same iterator until its first epoch is asked for, as bars ask twice."""
+        driver = None if self._driver is None else self._driver()
+        if driver is not None and not self._iterated:
+            return driver
         if self._iterated:
-            raise UsageError("these epochs were iterated already: call notify_epoch again for another run")
-        self._iterated = True
+            raise UsageError(iterated_already())
         self._begin()
-        return self._drive()
+        driver = self._drive()
+        self._driver = weakref.ref(driver)
+        return driver
 
     def __len__(self) -> int:
         length = length_of(self._epochs)
@@ -135,7 +145,9 @@ class EpochLoop:
         """Average values over the epoch, each standing for `n` samples: `log(train_loss=loss)`.
 
         Takes numbers and tensors or arrays of one element. A CPU tensor is read at once; an accelerator's is added
-        up on its device and read when the epoch ends. Raises UsageError when a name's first value is no number.
+        up on its device and read when the epoch ends. In the first epoch of a run's first session, UsageError is raised
+        when a name's first value is no number; later ones are skipped, counted and said once. What is logged before
+        the first epoch or after the run's end belongs to no epoch: it is skipped, and said once.
         """
         self.run.meter.log(mapping, n=n, **more)
 
@@ -183,6 +195,7 @@ class EpochLoop:
             self._watch_steps()
 
     def _drive(self) -> Iterator[int]:
+        self._iterated = True
         run, keeper = self.run, self._keeper
         try:
             for epoch in self._epochs:
@@ -258,7 +271,7 @@ def _new_run(
     *,
     run_id: str | None,
     monitor: str | None,
-    config: Config | Mapping[str, object] | None,
+    config: Config,
     **given: Any,
 ) -> Run:
     """The run that the checkpoints belong to, or a new one."""
@@ -266,7 +279,7 @@ def _new_run(
     return Run(
         run_id=run_id if run_id is not None else card.run_id or None,
         monitor=monitor or _monitor_of(checkpoints),
-        config=as_config(config),
+        config=config,
         folders=() if checkpoints is None else (checkpoints.folder,),
         after_session=card.session,
         **given,

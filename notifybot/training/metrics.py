@@ -6,15 +6,18 @@ import logging
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from typing import Any
 
-from notifybot.errors import UsageError
+from notifybot.errors import UsageError, said
 from notifybot.redaction import redact
 from notifybot.training.text import one_line
 
 log = logging.getLogger("notifybot")
 
 _NAME_CHARS = 200
+_SAID_CHARS = 40
+_MOST_REFUSED = 50  # names that are counted each; a loop that makes names up would fill the memory and the log
 _INFINITY = math.inf
 
 
@@ -36,19 +39,36 @@ class Meter:
     a later in-place change (`loss /= 4`) does not reach what was added.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, call: str = "log") -> None:
         self.steps = 0
         self.refused: dict[str, int] = {}
+        self.loud = True
+        self._call = call
+        self._closed: Closed | None = None
         self._cells: dict[str, Cell] = {}
         self._accepted: set[str] = set()
+
+    @property
+    def used(self) -> bool:
+        """True when anything was logged, be it of use or not."""
+        return bool(self._accepted or self.refused)
+
+    def close(self, why: Closed) -> None:
+        """Take nothing from now on: what is logged is skipped, counted and said once."""
+        self._closed, self._cells = why, {}  # without cells every value goes the careful way
+
+    def open(self) -> None:
+        """Take what is logged, after `close`."""
+        self._closed = None
 
     def log(self, mapping: Mapping[str, Any] | None = None, /, *, n: float = 1.0, **more: Any) -> None:
         """Add one step's values, each standing for `n` samples.
 
-        Raises UsageError for a name whose first value is no number. Later ones are skipped, counted and logged once.
+        While `loud`, raises UsageError for a name whose first value is no number. Else, and for later ones, they are
+        skipped and counted, and each name is said once.
         """
         if mapping is not None:
-            more = mapping if type(mapping) is dict and not more else _merged(mapping, more)
+            more = mapping if type(mapping) is dict and not more else self._merged(mapping, more)
         self.steps += 1
         cells = self._cells
         name = None
@@ -65,6 +85,10 @@ class Meter:
                     cell.on_devices[value.device].add_(value.detach(), alpha=n)
                 cell.weight += n
         except Exception:  # noqa: BLE001  whatever is not a number or tensor as seen before takes the careful way
+            careful = True
+        else:
+            careful = False
+        if careful:  # out here, so that no error of ours stands above the one that the author is to read
             self._log_carefully(more, name, n)
 
     def read(self) -> dict[str, float]:
@@ -75,7 +99,7 @@ class Meter:
         for name, cell in cells.items():
             total: object = cell.total + fetched.get(name, 0.0)
             if not isinstance(total, float):  # a complex tensor came after good values
-                self._refuse(name, "a complex number")
+                self._refuse({name: said("a complex number", "복소수")})
             elif cell.weight:
                 means[redact(name)] = total / cell.weight
         return means
@@ -100,27 +124,39 @@ class Meter:
     def _log_carefully(self, values: Mapping[str, Any], first: str | None, n: float) -> None:
         """Add the value named `first` and all after it; all where it is None."""
         reached = first is None
+        refused: dict[str, str] = {}
+        mistakes: list[UsageError] = []
         for name, value in values.items():
             reached = reached or name == first
             if not reached:
                 continue
+            if self._closed is not None:
+                refused[_shown(name)] = ""
+                continue
             try:
                 self._add(_checked_name(name), value, _checked_weight(n))
             except UsageError as error:
-                if name not in self._accepted:
-                    raise
-                self._refuse(name, str(error))
+                refused[_shown(name)] = str(error)
+                if self.loud and name not in self._accepted:
+                    mistakes.append(error)
             except Exception as error:  # noqa: BLE001  a foreign __float__ or a device error: not the training's problem
-                self._refuse(name, type(error).__name__)
+                refused[_shown(name)] = type(error).__name__
+        if mistakes and not self._forgives(values, len(refused)):
+            raise mistakes[0]
+        self._refuse(refused)
+
+    def _forgives(self, values: Mapping[str, Any], refused: int) -> bool:
+        """True for the numbers of a framework: it, and not the author, put a None or a text beside them."""
+        return self._call == "log_epoch" and (len(values) > refused or all(each is None for each in values.values()))
 
     def _add(self, name: str, value: Any, n: float) -> None:
         if n == 0.0:  # no samples; 0 × inf would be NaN
             return
         if _is_tensor(value):
-            _check_tensor(name, value)
+            self._check_tensor(name, value)
         cell = self._cells.get(name) or Cell()
         if not _is_tensor(value):
-            cell.total += _number(name, value) * n
+            cell.total += self._number(name, value) * n
         elif value.is_cpu:
             cell.total += float(value.item()) * n
         else:
@@ -146,52 +182,146 @@ class Meter:
                 totals = []
                 for name in names:
                     cells[name].weight = 0.0
-                    self._refuse(name, type(error).__name__)
+                self._refuse(dict.fromkeys(names, type(error).__name__))
             for name, total in zip(names, totals, strict=False):
                 fetched[name] = fetched.get(name, 0.0) + total
         return fetched
 
-    def _refuse(self, name: str, why: str) -> None:
-        self.refused[name] = self.refused.get(name, 0) + 1
-        if self.refused[name] == 1:
-            log.warning("metric %r: a value was skipped (%s); further ones are only counted", name, why)
+    def _refuse(self, refused: Mapping[str, str]) -> None:
+        """Count values that were skipped, by name and with the reason; say the names that are new."""
+        fresh: dict[str, str] = {}
+        for name, why in refused.items():
+            known = name if name in self.refused or len(self.refused) < _MOST_REFUSED else "…"
+            if known not in self.refused:
+                fresh[known] = why
+            self.refused[known] = self.refused.get(known, 0) + 1
+        if fresh and self._closed is not None:
+            log.warning("%s", self._closed.words(", ".join(fresh)))
+        elif fresh:
+            whys = ". ".join(why if name in why else f"{name}: {why}" for name, why in fresh.items())
+            log.warning("%s", _skipped(whys))
+
+    def _merged(self, mapping: object, more: Mapping[str, Any]) -> dict[str, Any]:
+        if isinstance(mapping, Mapping):
+            return {**mapping, **more}
+        text = said(
+            f"{self._call}() takes names and numbers, not {_kind(mapping)} alone: write {self._call}({self._example})",
+            f"{self._call}()에는 이름과 숫자를 함께 넣어야 합니다. {_kind(mapping)}만 받았습니다. "
+            f"{self._call}({self._example})처럼 쓰세요",
+        )
+        if self.loud and self._closed is None:
+            raise UsageError(text)
+        self._refuse({_kind(mapping): text})
+        return dict(more)
+
+    @property
+    def _example(self) -> str:
+        return "train_loss=loss" if self._call == "log" else 'epoch, {"val_loss": loss}'
+
+    def _number(self, name: str, value: Any) -> float:
+        """Read anything that is one number: Python's, NumPy's, JAX's, Decimal, … An array must hold just one."""
+        single = value.item() if getattr(value, "size", 1) == 1 and hasattr(value, "item") else value
+        if isinstance(single, complex) or not hasattr(single, "__float__") or getattr(single, "size", 1) != 1:
+            raise UsageError(_advice(name, value, self._call))
+        return float(single)
+
+    def _check_tensor(self, name: str, value: Any) -> None:
+        if value.numel() != 1 or value.is_complex():
+            raise UsageError(_advice(name, value, self._call))
 
 
-def _merged(mapping: object, more: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(mapping, Mapping):
-        raise UsageError(f"log() takes names and numbers, not {_kind(mapping)} alone: write log(train_loss=loss)")
-    return {**mapping, **more}
+class Closed(Enum):
+    """When a value was logged that belongs to no epoch."""
+
+    BEFORE = "before"
+    AFTER = "after"
+
+    def words(self, names: str) -> str:
+        """Say which values are told nowhere, and what to do."""
+        if self is Closed.BEFORE:
+            return said(
+                f"{names}: logged before the first epoch, so it belongs to none and was skipped; "
+                "log it in the loop, or give params= what is known before",
+                f"{names}: 첫 에포크가 시작되기 전에 기록해서 어느 에포크의 값도 아니므로 건너뛰었습니다. "
+                "반복문 안에서 기록하세요. 학습 전에 아는 값은 params=에 넣으세요",
+            )
+        return said(
+            f"{names}: logged after the run had ended, so it was skipped; "
+            "log it inside `with notify_epoch(…) as epochs:`, which a run outlasts its loop in",
+            f"{names}: 실행이 끝난 뒤에 기록해서 건너뛰었습니다. "
+            "`with notify_epoch(…) as epochs:` 안에서 기록하면 반복문이 끝난 뒤의 값도 알려 줍니다",
+        )
+
+
+def _skipped(whys: str) -> str:
+    return said(
+        f"a value was skipped, training goes on. {whys} (further ones of the same name are only counted)",
+        f"값을 건너뛰고 학습을 계속합니다. {whys} (같은 이름의 다음 값부터는 세기만 합니다)",
+    )
+
+
+def _shown(name: object) -> str:
+    """A metric's name as it is counted and said: short, and whatever was given for one."""
+    return one_line(name if isinstance(name, str) and name.strip() else repr(name), _SAID_CHARS)
 
 
 def _checked_name(name: object) -> str:
     if not isinstance(name, str) or not name.strip() or len(name) > _NAME_CHARS:
-        raise UsageError(f"a metric's name is text of 1 to {_NAME_CHARS} characters, not {one_line(repr(name), 40)}")
+        raise UsageError(
+            said(
+                f"a metric's name is text of 1 to {_NAME_CHARS} characters, not {one_line(repr(name), _SAID_CHARS)}",
+                f"지표 이름은 1자에서 {_NAME_CHARS}자까지의 글자여야 합니다. "
+                f"받은 값: {one_line(repr(name), _SAID_CHARS)}",
+            )
+        )
     return name
 
 
-def _checked_weight(n: object) -> float:
-    weight = _number("n", n)
+def _checked_weight(n: Any) -> float:
+    try:
+        weight = math.nan if isinstance(n, str) else float(n)
+    except (TypeError, ValueError, RuntimeError):  # None, an array, a tensor of several numbers
+        weight = math.nan
     if not 0.0 <= weight < math.inf:
-        raise UsageError(f"log(n=…) is the number of samples that the values stand for, not {weight}")
+        raise UsageError(
+            said(
+                f"log(n=…) is the number of samples that the values stand for, not {one_line(repr(n), _SAID_CHARS)}",
+                f"log(n=…)은 값이 나타내는 표본 수입니다. 받은 값: {one_line(repr(n), _SAID_CHARS)}",
+            )
+        )
     return weight
 
 
-def _number(name: str, value: Any) -> float:
-    """Read anything that is one number: Python's, NumPy's, JAX's, Decimal, … An array counts if it holds just one."""
-    if getattr(value, "size", 1) == 1 and hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, complex) or not hasattr(value, "__float__") or getattr(value, "size", 1) != 1:
-        raise UsageError(_advice(name, value))
-    return float(value)
-
-
-def _check_tensor(name: str, value: Any) -> None:
-    if value.numel() != 1 or value.is_complex():
-        raise UsageError(_advice(name, value))
-
-
-def _advice(name: str, value: object) -> str:
-    return f"metric {name!r} takes one number at a time, not {_kind(value)}: log its mean, or one name for each number"
+def _advice(name: str, value: Any, call: str) -> str:
+    """What was logged that is no number, and what to do with a thing of its kind."""
+    name = repr(_shown(name))
+    if value is None:
+        return said(
+            f"metric {name} is None: leave it out when there is no value",
+            f"지표 {name}의 값이 None입니다. 값이 없을 때는 빼고 기록하세요",
+        )
+    if isinstance(value, str | bytes):
+        place = "epochs.tensorboard.add_text(…) or epochs.run.alert(…)" if call == "log" else "run.alert(…)"
+        return said(
+            f"metric {name} takes a number, not text: text goes to {place}",
+            f"지표 {name}에는 글자가 아니라 숫자를 넣어야 합니다. 글자는 {place.replace(' or ', ' 또는 ')}로 보내세요",
+        )
+    if isinstance(value, Mapping):
+        return said(
+            f"metric {name} takes one number, not {_kind(value)}: log each of its numbers under a name of its own",
+            f"지표 {name}에는 숫자 하나만 넣을 수 있습니다. {_kind(value)} 안의 숫자를 각각 다른 이름으로 기록하세요",
+        )
+    if callable(value):
+        return said(
+            f"metric {name} takes a number, not {_kind(value)}: log what it gives, such as loss.item()",
+            f"지표 {name}에 숫자가 아니라 {_kind(value)}이(가) 들어왔습니다. "
+            "loss.item()이나 metric.compute()처럼 계산한 결과를 넣으세요",
+        )
+    return said(
+        f"metric {name} takes one number at a time, not {_kind(value)}: log its mean, or one name for each number",
+        f"지표 {name}에는 한 번에 숫자 하나만 넣을 수 있습니다. 받은 값: {_kind(value)}. "
+        "평균을 넣거나 숫자마다 다른 이름으로 기록하세요",
+    )
 
 
 def _kind(value: object) -> str:

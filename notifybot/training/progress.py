@@ -10,7 +10,7 @@ from dataclasses import replace
 from enum import Enum
 from statistics import median
 
-from notifybot.errors import UsageError
+from notifybot.errors import UsageError, said
 from notifybot.events import LARGEST_INT
 from notifybot.model import Checkpoint, Metric, Progress
 
@@ -64,9 +64,13 @@ class Watch:
             self.name = name if known else monitor
             self.direction = Direction(word) if known else direction_of(monitor)
             if self.direction is None:
+                less, more = repr(monitor + ":min"), repr(monitor + ":max")
                 raise UsageError(
-                    f"monitor={monitor!r} does not tell whether less or more is better: "
-                    f"write {monitor + ':min'!r} or {monitor + ':max'!r}"
+                    said(
+                        f"monitor={monitor!r} does not tell whether less or more is better: write {less} or {more}",
+                        f"monitor={monitor!r}만으로는 작을수록 좋은지 클수록 좋은지 알 수 없습니다. "
+                        f"{less} 또는 {more}로 쓰세요",
+                    )
                 )
 
     def see(self, names: Iterable[str]) -> None:

@@ -29,13 +29,14 @@ from notifybot.training.describe import (
 from notifybot.training.endings import ENDINGS, Ending
 from notifybot.training.heartbeat import Pulse
 from notifybot.training.lifetime import Lifetime
-from notifybot.training.metrics import Meter
+from notifybot.training.metrics import Closed, Meter
 from notifybot.training.past import Past, Resume
 from notifybot.training.progress import Course
 from notifybot.training.rank import speaks
 from notifybot.training.session import Session
 from notifybot.training.text import clean, one_line
 from notifybot.training.voice import TEXT_CHARS, TITLE_CHARS, Voice
+from notifybot.training.words import nothing_logged
 
 log = logging.getLogger("notifybot")
 
@@ -75,7 +76,7 @@ class Run(Voice):
         places = (config.state_dir, config.runs_dir, *folders)
         self._alarms = Alarms(alerts, language=config.lang, monitor=monitor, folders=places, clock=clock)
         self._course = Course(now_s=clock.monotonic(), monitor=monitor)
-        self._epoch_meter = Meter()
+        self._epoch_meter = Meter("log_epoch")
         self._meters = (self.meter, self._epoch_meter)
         self._lifetime = Lifetime(None, 0.0)
         self.open_epoch: int | None = None  # the label of the epoch that the loop is in
@@ -99,6 +100,7 @@ class Run(Voice):
     def start(self, epochs: object = None, *, total: int | None = None, resume: Resume = NOTHING) -> None:
         """Begin to report, going on from `resume`. Raises ConfigError for settings that cannot work; later nothing."""
         if not speaks():
+            self._hush()
             return
         self._loops = epochs is not None or total is not None
         with self.guard("opening the run", loud=(ConfigError,)):
@@ -111,10 +113,12 @@ class Run(Voice):
     def log_epoch(self, epoch: int, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Report a finished epoch with its means, for loops that we do not drive.
 
-        Raises UsageError for a value that is no number.
+        A whole number may be 1.0. Values that are no numbers are left out, and said once. In the first epoch of the
+        run's first session, UsageError is raised where there is no number beside them.
         """
-        label = self._label(epoch)
+        label = self._label(epoch, "log_epoch")
         self._epoch_meter.log(metrics, **more)
+        self._epoch_meter.loud = False
         if not self.active:
             return
         with self.guard("the end of an epoch"):
@@ -154,12 +158,16 @@ class Run(Voice):
         label = self._label(epoch)
         self.open_epoch = label
         self._moves += 1
+        self.meter.open()
         self._course.begin_epoch(self._clock.monotonic())
 
     def finish_open_epoch(self) -> dict[str, float]:
         """The loop has come round: read the epoch's means, tell them, and return them."""
         label, self.open_epoch = self.open_epoch, None
         values: dict[str, float] = {}
+        if self.meter.loud and not self.meter.used and self.active:
+            log.warning("%s", nothing_logged(self.name))
+        self.meter.loud = False
         if self.active and label is not None:
             with self.guard("the end of an epoch"):
                 values = self.meter.read()
@@ -175,6 +183,7 @@ class Run(Voice):
         with self.guard("the run's end"):
             self._tell_end(ending)
         self._ended = True  # not before: whom a Ctrl-C cuts short is told at exit
+        self.meter.close(Closed.AFTER)
         self._alarms.end()
         with self.guard("the run's end"):
             spent_s = session.close(ending.status)
@@ -189,6 +198,7 @@ class Run(Voice):
         if title:
             self.alert(title, text, about="checkpoint")
         self._ended = True
+        self.meter.close(Closed.AFTER)
         with self.guard("the run's end"):
             if self.session.dead_man is not None:
                 self.session.dead_man.hand_over()  # the newer session's alarm stays
@@ -225,9 +235,14 @@ class Run(Voice):
             words = session_near_its_end(*near, self.config.lang)
             self.alert(words.title, words.text, Severity.INFO)
 
-    def _label(self, epoch: object) -> int:
+    def _hush(self) -> None:
+        """Nothing is loud here: another process is heard, or an earlier session was."""
+        for meter in self._meters:
+            meter.loud = False
+
+    def _label(self, epoch: object, call: str = "notify_epoch") -> int:
         try:
-            return label_of(epoch)
+            return label_of(epoch, call)
         except UsageError as error:
             last = self._course.last.epoch if self.open_epoch is None else self.open_epoch
             if last is None or not self._moves:
@@ -244,6 +259,8 @@ class Run(Voice):
         self._course = Course(now_s=now_s, earlier=past.progress, monitor=self._monitor)
         self._course.begin(epochs, total=total, now_s=now_s)
         self.attempt = past.attempt + 1
+        if past.progress is not None:
+            self._hush()
         with self.guard("what notifiers remember"):
             session.remember(self._ref, resume.memories)
         with self.guard("the trackers"):

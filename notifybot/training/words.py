@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from notifybot.errors import said
 from notifybot.model import Language
 
 _COMPLETE = {
@@ -13,3 +14,38 @@ _COMPLETE = {
 def complete(name: str, language: Language) -> str:
     """Every epoch of the run is done."""
     return _COMPLETE[language].format(name)
+
+
+def nothing_logged(name: str) -> str:
+    """An epoch is over, and nobody said how it went."""
+    return said(
+        f"{name}: nothing was logged in the first epoch; epochs.log(train_loss=loss) in the loop shows how it goes",
+        f"{name}: 첫 에포크에 기록된 값이 없습니다. 반복문 안에서 epochs.log(train_loss=loss)로 기록하면 "
+        "학습이 어떻게 되어 가는지 함께 알려 줍니다",
+    )
+
+
+def no_epochs(given: object) -> str:
+    """`notify_epoch` got something that cannot be iterated."""
+    text = f"{given!r:.80}"
+    whole = f"range({given})" if type(given) is int else "range(30)"
+    return said(
+        f"notify_epoch takes the epochs, such as {whole}, not {text}",
+        f"notify_epoch에는 {whole}처럼 에포크를 넣어야 합니다. 받은 값: {text}",
+    )
+
+
+def iterated_already() -> str:
+    """A loop over a run's epochs was begun a second time."""
+    return said(
+        "these epochs were iterated already: call notify_epoch again for another run",
+        "이 에포크는 이미 반복했습니다. 다시 학습하려면 notify_epoch를 새로 호출하세요",
+    )
+
+
+def no_generator() -> str:
+    """`notify_run` was put on a generator."""
+    return said(
+        "notify_run cannot decorate a generator: use `with notify_run(…)` inside it",
+        "notify_run은 제너레이터의 데코레이터로 쓸 수 없습니다. 제너레이터 안에서 `with notify_run(…)`을 쓰세요",
+    )
