@@ -2,35 +2,59 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from notifybot.checkpoints.payload import read_payload
-from notifybot.checkpoints.reasons import reason_of
+from notifybot.checkpoints.reasons import Flawed, reason_of
 from notifybot.errors import CheckpointError
 from notifybot.model import Reason
 
 _PREFIX = "checkpoint_epoch"
+_PASSED_OVER = frozenset({"cut_short", "empty", "unreadable", "no_dict"})
+_SCALAR = "multiarray.scalar"  # makes a NumPy number from its type and bytes
+_NUMBERS = "?bhilqBHILQefdgFDG"  # NumPy's types of booleans and numbers
 
 
 def newest_foreign(folder: Path) -> tuple[Path | None, Mapping[str, Any], tuple[Reason, ...]]:
     """Return the file called as the common recipe calls it, `checkpoint_epoch17_0.25.pt`, with the highest epoch.
 
     With it come its content, and why others were passed over. Nothing vouches for such a file but
-    that PyTorch can read it, and that it has `model_state_dict` and `epoch`.
+    that PyTorch can read it, and that it has `model_state_dict` and `epoch`. It may hold NumPy's numbers and the
+    arguments of argparse too. Raises CheckpointError for one that holds anything else, or cannot be read now: to begin
+    anew beside it is not ours to decide.
     """
+    allowed = _allowed()
     passed_over = []
     for path in _by_epoch(folder):
         try:
-            payload = read_payload(path)
-        except CheckpointError as error:
+            payload = read_payload(path, allowed)
+        except Flawed as error:
+            if error.reason.code not in _PASSED_OVER:
+                raise CheckpointError(
+                    f"{error}. Or begin anew: Checkpoints(…, fresh=True), or another folder"
+                ) from None
             passed_over.append(reason_of(error, path.name))
             continue
-        if isinstance(payload.get("epoch"), int) and "model_state_dict" in payload:
-            return path, payload, tuple(passed_over)
+        if isinstance(payload.get("epoch"), Integral) and "model_state_dict" in payload:
+            return path, payload | {"epoch": int(payload["epoch"])}, tuple(passed_over)
         passed_over.append(Reason("no_state", path.name))
     return None, {}, tuple(passed_over)
+
+
+def _allowed() -> list[Any]:
+    """Types of which an instance runs nothing, whatever the file says is in it."""
+    try:
+        import numpy
+    except ImportError:
+        return [argparse.Namespace]
+    scalar = numpy.float64(0).__reduce__()[0]
+    names = [(scalar, f"numpy.{package}.{_SCALAR}") for package in ("core", "_core")]  # before NumPy 2, and since
+    kinds = {type(numpy.dtype(each)) for each in _NUMBERS}
+    return [argparse.Namespace, *names, numpy.dtype, *kinds]
 
 
 def foreign_epoch(folder: Path) -> int | None:

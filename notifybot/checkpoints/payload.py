@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,13 +38,17 @@ def write_payload(payload: Mapping[str, Any], file: BinaryIO) -> None:
         raise steady.error
 
 
-def read_payload(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU, running nothing of it. Raises CheckpointError for whatever is not one."""
+def read_payload(path: Path, allowed: Sequence[Any] = ()) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU, running nothing of it. Raises CheckpointError for whatever is not one.
+
+    `allowed` are types that it may hold beside PyTorch's own, as `torch.serialization.safe_globals` takes them.
+    """
     import torch
 
     check_torch(torch.__version__)
     try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(list(allowed)):
+            payload = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         if error.errno == errno.EINVAL:  # the reader was sent beyond the file's end
             raise Flawed(Reason("cut_short"), f"{path} is cut short: it is not a whole checkpoint") from error

@@ -52,6 +52,10 @@ _NONE_LEFT = {
     Language.EN: AlertWords("No checkpoint is whole", "Training starts from the beginning."),
     Language.KO: AlertWords("온전한 체크포인트가 없습니다", "학습을 처음부터 시작합니다."),
 }
+_OF_ANOTHER_KIND = {
+    Language.EN: AlertWords("A file is not one to continue from", "Training starts from the beginning."),
+    Language.KO: AlertWords("이어서 학습할 수 없는 파일이 있습니다", "학습을 처음부터 시작합니다."),
+}
 _WORKS_AGAIN = {
     Language.EN: AlertWords("Checkpoints are saved again", "The latest one was read back and is whole."),
     Language.KO: AlertWords(
@@ -100,6 +104,7 @@ _NOTICES = {
     "checkpoint_not_copied": _NOT_COPIED,
     "checkpoint_damaged": _DAMAGED,
     "no_checkpoint_whole": _NONE_LEFT,
+    "no_checkpoint_of_its_kind": _OF_ANOTHER_KIND,
     "checkpoint_works_again": _WORKS_AGAIN,
     "checkpoint_not_found": _NOT_FOUND,
     "not_delivered": _NOT_DELIVERED,
@@ -124,7 +129,8 @@ def checkpoint_not_found(path: str) -> Notice:
 def checkpoint_damaged(damaged: Sequence[Reason], used: str | None) -> Notice:
     """Checkpoints that are not whole were passed over for `used`, or there is none to go on from; five are told."""
     told = tuple(_bounded(each) for each in damaged[:_LIMIT_LINES])
-    code = "checkpoint_damaged" if used else "no_checkpoint_whole"
+    strange = all(each.code in ("no_state", "no_dict") for each in damaged)  # whole, for all that anybody knows
+    code = "checkpoint_damaged" if used else "no_checkpoint_of_its_kind" if strange else "no_checkpoint_whole"
     return Notice(code, _line(redact(used or "")), told, max(len(damaged) - _LIMIT_LINES, 0))
 
 
