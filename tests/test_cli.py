@@ -180,7 +180,12 @@ def test_status_as_json_is_for_programs(store: Store) -> None:
     run_id = live(store, "resnet")
     sick = replace(progress_at(13), metrics={"loss": Metric(value=float("nan"))})
     epoch = samples(Language.EN, store.clock.now())[1]
-    record(store, EpochFinished(id=uuid7(), run=replace(epoch.run, id=run_id), at=store.clock.now(), progress=sick))
+    record(
+        store,
+        EpochFinished(
+            id=uuid7(), run=replace(epoch.run, id=run_id, project="vision"), at=store.clock.now(), progress=sick
+        ),
+    )
 
     (row,) = json.loads(runner.invoke(app, ["status", "--json", "--project", "vision"]).output)
 

@@ -193,6 +193,16 @@ def test_a_run_is_read_with_its_events(bench: Bench, client: TestClient) -> None
     assert [each["kind"] for each in answer["events"]] == ["run_started", "epoch_finished"]
 
 
+def test_healthz_tells_when_nobody_would_be_told(bench: Bench) -> None:
+    """A watchdog that barks to an empty house is not well."""
+    watchdog = Watchdog(bench.store)
+    watchdog.scan()
+    answer = TestClient(create_app(watchdog)).get("/healthz")
+
+    assert answer.status_code == 503
+    assert answer.json()["faults"] == ["no notifier is configured: lost runs are noticed, and nobody is told"]
+
+
 def test_healthz_tells_when_nobody_looks(bench: Bench, watchdog: Watchdog, client: TestClient) -> None:
     assert client.get("/healthz").status_code == 503
     watchdog.scan()
@@ -203,6 +213,7 @@ def test_healthz_tells_when_nobody_looks(bench: Bench, watchdog: Watchdog, clien
         "faults": ["runs are not being looked at"],
         "scan_age_s": 5.0,
         "outbox_age_s": None,
+        "runs_set_apart": 0,
     }
 
 
@@ -232,7 +243,7 @@ def test_a_busy_database_asks_for_patience(bench: Bench, client: TestClient) -> 
 def test_the_watchdog_lives_as_long_as_the_application(tmp_path: Path, courier: Courier) -> None:
     """On the real clock: the scan begins with the application and ends with it."""
     store = Store.open(tmp_path / "real.db", patience_s=2.0)
-    watchdog = Watchdog(store, courier=courier)
+    watchdog = Watchdog(store, notifiers=[RecordingNotifier()], courier=courier)
 
     with TestClient(create_app(watchdog)) as client:
         for _ in range(200):

@@ -18,7 +18,13 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse(body)(scope, receive, send)
 
 
-def ask(parts: Sequence[Message], *, headers: Sequence[tuple[bytes, bytes]] = (), **limits: Any) -> list[Message]:
+BEARER = (b"authorization", b"Bearer nb_canary")
+REPORTS = "/api/v1/events"
+
+
+def ask(
+    parts: Sequence[Message], *, headers: Sequence[tuple[bytes, bytes]] = (), path: str = "/", **limits: Any
+) -> list[Message]:
     """Send one request in parts; a client that stops sending stays connected."""
     answers: list[Message] = []
     waiting = list(parts)
@@ -32,8 +38,8 @@ def ask(parts: Sequence[Message], *, headers: Sequence[tuple[bytes, bytes]] = ()
     async def send(message: Message) -> None:
         answers.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/", "headers": list(headers)}
-    asyncio.run(Guard(echo, **limits)(scope, receive, send))
+    scope = {"type": "http", "method": "POST", "path": path, "headers": list(headers)}
+    asyncio.run(Guard(echo, admits=lambda token: token == "nb_canary", **limits)(scope, receive, send))
     return answers
 
 
@@ -56,7 +62,7 @@ def test_a_body_that_does_not_come_in_time_is_given_up() -> None:
 
 
 def test_a_body_that_grows_too_large_is_cut() -> None:
-    start, _ = ask([part(b"x" * 600), part(b"x" * 600)], most_bytes=1000)
+    start, _ = ask([part(b"x" * 600), part(b"x" * 600)], most_bytes=1000, path=REPORTS, headers=[BEARER])
 
     assert start["status"] == 413
 
@@ -69,3 +75,57 @@ def test_a_body_announced_too_large_is_not_waited_for() -> None:
 
 def test_nothing_is_said_to_a_client_that_went_away() -> None:
     assert ask([part(b"one "), {"type": "http.disconnect"}]) == []
+
+
+def test_a_report_without_a_token_is_refused_before_its_body_is_read() -> None:
+    start, body = ask([], path=REPORTS, headers=[(b"content-length", b"1000000")])
+
+    assert start["status"] == 401
+    assert (b"connection", b"close") in start["headers"]
+    assert b"this token gives no access here" in body["body"]
+
+
+def test_a_small_refused_report_is_let_in_and_thrown_away() -> None:
+    """Who is cut off while it still sends may never read why."""
+    start, _ = ask([part(b"x" * 40), part(b"x" * 60, more=False)], path=REPORTS, headers=[(b"content-length", b"100")])
+
+    assert start["status"] == 401
+
+
+def test_a_stranger_may_send_no_more_than_a_form() -> None:
+    start, _ = ask([part(b"x" * 9000, more=False)])
+    report, _ = ask([part(b"x" * 9000, more=False)], path=REPORTS, headers=[BEARER])
+
+    assert (start["status"], report["status"]) == (413, 200)
+
+
+def test_all_bodies_together_have_a_bounded_room_that_is_given_back() -> None:
+    done: list[int] = []
+
+    async def flood() -> None:
+        guard = Guard(echo, admits=lambda _: True, all_bytes=1500)
+        held, over = asyncio.Event(), asyncio.Event()
+
+        async def report(size: int, ends: asyncio.Event | None) -> None:
+            async def receive() -> Message:
+                if ends is not None and held.is_set():
+                    await ends.wait()
+                    return part(b"", more=False)
+                held.set()
+                return part(b"x" * size, more=ends is not None)
+
+            async def send(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    done.append(message["status"])
+
+            await guard({"type": "http", "method": "POST", "path": REPORTS, "headers": [BEARER]}, receive, send)
+
+        first = asyncio.create_task(report(1000, over))
+        await held.wait()
+        await report(1000, None)
+        over.set()
+        await first
+        await report(1000, None)
+
+    asyncio.run(flood())
+    assert done == [503, 200, 200]

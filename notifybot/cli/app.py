@@ -165,17 +165,32 @@ def watchdog(
     context: typer.Context,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines report.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8700,
+    behind_proxy: Annotated[
+        bool, typer.Option("--behind-proxy", help="All requests come through a proxy: believe it on HTTPS.")
+    ] = False,
     db: Database = None,
 ) -> None:
     """Serve the watchdog, which tells you about runs that fall silent.
 
     It takes events and heartbeats of training processes, tells through the notifiers configured here,
-    and shows the runs at http://HOST:PORT/. Give each project a token first: `notifybot watchdog token new PROJECT`.
+    and shows the runs at http://HOST:PORT/ to who is logged in: by the link that it prints, or with a project's token.
+    Give each project a token first: `notifybot watchdog token new PROJECT`.
     """
     if context.invoked_subcommand is None:
         from notifybot.cli import watchdog
 
-        raise typer.Exit(watchdog.serve(host=host, port=port, db=db))
+        raise typer.Exit(watchdog.serve(host=host, port=port, db=db, behind_proxy=behind_proxy))
+
+
+@watchdog_app.command("login")
+def watchdog_login(
+    url: Annotated[str, typer.Option(help="Where its pages are reached.")] = "http://127.0.0.1:8700",
+    db: Database = None,
+) -> None:
+    """Print a link that opens the watchdog's pages once, within an hour."""
+    from notifybot.cli import watchdog
+
+    raise typer.Exit(watchdog.login(url, db=db))
 
 
 @token_app.command("new")

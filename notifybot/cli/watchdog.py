@@ -15,20 +15,27 @@ from notifybot.cli.words import words_of
 from notifybot.config import Config, load
 from notifybot.errors import UsageError
 from notifybot.store.files import local_folder
-from notifybot.watchdog import tokens
+from notifybot.watchdog import logins, tokens
 
 
 def _database(config: Config, db: Path | None) -> Path:
     return db or local_folder(config.state_dir) / "watchdog.db"
 
 
-def serve(*, host: str, port: int, db: Path | None) -> int:
+def serve(*, host: str, port: int, db: Path | None, behind_proxy: bool = False) -> int:
     """Serve until Ctrl-C or SIGTERM."""
     config = load()
     with extra("watchdog"):
         from notifybot.web.service import serve
 
-        serve(host, port, _database(config, db), config=config)
+        serve(host, port, _database(config, db), config=config, behind_proxy=behind_proxy)
+    return 0
+
+
+def login(url: str, *, db: Path | None) -> int:
+    """Print a link that opens the pages of a watchdog that runs on this machine."""
+    with open_store(_database(load(), db)) as store:
+        print(logins.link(store, url))
     return 0
 
 

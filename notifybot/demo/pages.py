@@ -13,17 +13,25 @@ from notifybot.model import Language
 from notifybot.notifiers.answers import session_for
 
 _LINK = re.compile(r'href="(/[^"]*)"')
-_SERVED = re.compile(r'<script\b.*?</script>|<meta http-equiv="refresh"[^>]*>|<img src="/[^>]*>', re.DOTALL)
+_SERVED = re.compile(
+    r'<script\b.*?</script>|<form method="post" action="/logout">.*?</form>|'
+    r'<meta http-equiv="refresh"[^>]*>|<img src="/[^>]*>',
+    re.DOTALL,
+)
 _TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page to keep: where it is served, and the name of its copy without language and ending."""
+    """A page to keep: where it is served, and the name of its copy without language and ending.
+
+    `login` is a link that opens it once, where it needs one.
+    """
 
     url: str
     name: str
     language: Language
+    login: str = ""
 
     @property
     def file(self) -> str:
@@ -35,6 +43,8 @@ def keep(pages: list[Page], folder: Path) -> None:
     for page in pages:
         try:
             with session_for(page.url) as session:
+                if page.login:
+                    session.get(page.login, timeout=_TIMEOUT_S)
                 answer = session.get(page.url, params={"lang": page.language.value}, timeout=_TIMEOUT_S)
             answer.raise_for_status()
         except requests.RequestException:

@@ -37,7 +37,7 @@ from notifybot.model import Language, uuid7
 from notifybot.sandbox import Sandbox
 from notifybot.store.engine import Store
 from notifybot.training.rank import environment
-from notifybot.watchdog import tokens
+from notifybot.watchdog import logins, tokens
 
 FOLDER = Path("demo-output")
 _NEEDED = ("torch", "sklearn", "tensorboard", "wandb", "fastapi", "granian", "apscheduler")
@@ -100,7 +100,7 @@ class Story:
             sandboxed = None if self.sandbox is None else self.sandbox.environment()
             settings = watchdog_environment(environment(), self.places, self.language, sandboxed)
             url = stack.enter_context(watchdog(self.places, settings, self.places.folder if not real else Path.cwd()))
-            self.screen.step(words.watchdog.format(url=url))
+            self.screen.step(words.watchdog.format(url=logins.link(store, url)))
             given = training_environment(environment(), self.places, self.language, url=url, token=token)
             self._first_session(store, given)
             self._second_session(store, given)
@@ -202,10 +202,13 @@ class Story:
             sent = arrivals if language is self.language else []
             path = self.places.folder / f"transcript.{language}.md"
             path.write_text(transcript(language, events, sent), "utf-8")
-            keep(self._pages(url, arrivals, language), self.places.pages)
+            keep(self._pages(store, url, arrivals, language), self.places.pages)
 
-    def _pages(self, url: str, arrivals: list[Arrival], language: Language) -> list[Page]:
-        pages = [Page(f"{url}/", "runs", language), Page(f"{url}/runs/{self.run_id}", "run", language)]
+    def _pages(self, store: Store, url: str, arrivals: list[Arrival], language: Language) -> list[Page]:
+        pages = [
+            Page(f"{url}/", "runs", language, logins.link(store, url)),
+            Page(f"{url}/runs/{self.run_id}", "run", language, logins.link(store, url)),
+        ]
         if self.sandbox is None or not arrivals:
             return pages
         root = next((each.thread for each in arrivals if each.thread), "")

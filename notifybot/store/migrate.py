@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from notifybot.errors import StoreError
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision under `migrations/versions`; a test holds it to Alembic's own answer."""
 
 

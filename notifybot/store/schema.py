@@ -150,6 +150,16 @@ tokens = Table(
     Column("revoked_at", Moment),
 )
 
+logins = Table(
+    "logins",
+    metadata,
+    Column("digest", String(64), primary_key=True),  # SHA-256 of the key or session
+    Column("kind", String(8), nullable=False),  # key | session
+    Column("token_id", String(64)),  # whose project it sees; NULL: all
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+)
+
 ticks = Table(
     "ticks",
     metadata,

@@ -26,11 +26,14 @@ log = logging.getLogger("notifybot")
 Done = TypeVar("Done")
 
 KEEP_DAYS = 90
+NOBODY = "no notifier is configured: lost runs are noticed, and nobody is told"
 _SELF_CHECK_EVERY_S = 30.0
 _PRUNE_EVERY_S = 3600.0
 _LATE_PERIODS = 3
 _STUCK_S = 600.0
 _STOP_S = 5.0
+_ADMITTED_S = 5.0
+_MOST_ADMITTED = 1000
 
 
 class Courier(Protocol):
@@ -52,6 +55,7 @@ class Health:
     faults: tuple[str, ...]
     scan_age_s: float | None
     outbox_age_s: float | None
+    set_apart: int = 0  # runs that could not be judged; the others are
 
     @property
     def ok(self) -> bool:
@@ -61,7 +65,7 @@ class Health:
 class Watchdog:
     """The service without its HTTP side. `courier` carries what is recorded for `notifiers`; None: only record.
 
-    What it has to say by itself is in `language`.
+    What it has to say by itself is in `language`. `tells` is False where nobody is configured to be told.
     """
 
     def __init__(
@@ -78,6 +82,9 @@ class Watchdog:
         self.limits = limits or Limits()
         self._courier = courier
         self._keep = timedelta(days=keep_days)
+        self.tells = bool(notifiers)
+        self._admitted: dict[str, float] = {}
+        self._faults_said: set[str] = set()
         route = route_to(notifiers)
         keys = [each.key for each in notifiers]
         self._ingest = Ingest(store, limits=self.limits, route=route, own_keys=keys, language=language)
@@ -102,6 +109,21 @@ class Watchdog:
         self._schedule.stop()
         if self._courier is not None:
             self._courier.stop(_STOP_S)
+
+    def admits(self, token: str | None) -> bool:
+        """True for a token that may report; one that was taken away may still have its body read for some seconds.
+
+        Raises StoreError.
+        """
+        word, now_s = tokens.digest_of(token or ""), self.store.clock.monotonic()
+        if now_s < self._admitted.get(word, 0.0):
+            return True
+        if tokens.verify(self.store, token) is None:
+            return False
+        if len(self._admitted) >= _MOST_ADMITTED:
+            self._admitted.clear()
+        self._admitted[word] = now_s + _ADMITTED_S
+        return True
 
     def accept_events(self, token: str | None, body: bytes) -> Accepted:
         """Take in a request with events. Raises Refused, PayloadError, StoreError."""
@@ -142,8 +164,10 @@ class Watchdog:
         """Keep the database file small, and log what goes wrong for long."""
         self.store.tidy()
         if self._checker.age_s() is not None:
-            for fault in self.health().faults:
+            faults = set(self.health().faults)
+            for fault in faults - self._faults_said:
                 log.error("watchdog: %s", fault)
+            self._faults_said = faults
 
     def health(self) -> Health:
         """Say whether runs are being looked at and messages are going out."""
@@ -153,12 +177,12 @@ class Watchdog:
         except StoreError as error:
             return Health((str(error),), scan_age_s, None)
         late_s = (_LATE_PERIODS + 1) * self.limits.scan_every_s
-        faults = []
+        faults = [] if self.tells else [NOBODY]
         if scan_age_s is None or scan_age_s > late_s:
             faults.append("runs are not being looked at")
         if outbox_age_s is not None and outbox_age_s > _STUCK_S:
             faults.append(f"a message has been waiting for {outbox_age_s:.0f} seconds")
-        return Health(tuple(faults), scan_age_s, outbox_age_s)
+        return Health(tuple(faults), scan_age_s, outbox_age_s, self._checker.set_apart)
 
     def _with_room(self, work: Callable[[], Done]) -> Done:
         """Do what writes; where the database is full, once more after the oldest metrics made room."""
@@ -170,8 +194,8 @@ class Watchdog:
             return work()
 
     def _admit(self, token: str | None) -> None:
-        """Nobody's body is read before the token is known. It is verified again where it is used."""
-        if tokens.verify(self.store, token) is None:
+        """Nobody's body is parsed before the token is known. It is verified again where it is used."""
+        if not self.admits(token):
             raise Refused("this token gives no access")
 
     def _outbox_age_s(self) -> float | None:

@@ -39,7 +39,7 @@ def create(store: Store, project: str, *, label: str = "") -> str:
     row = {
         "id": uuid7(now.timestamp()),
         "project": project,
-        "digest": _digest(token),
+        "digest": digest_of(token),
         "label": label,
         "created_at": now,
     }
@@ -56,7 +56,7 @@ def verify(store: Store, token: str | None) -> str | None:
 
 def verify_in(connection: Connection, token: str | None) -> str | None:
     """`verify` inside a transaction of yours."""
-    digest = _digest(token or "")
+    digest = digest_of(token or "")
     query = select(tokens.c.project).where(tokens.c.digest == digest, tokens.c.revoked_at.is_(None))
     project: str | None = connection.execute(query).scalar()
     return project
@@ -77,5 +77,6 @@ def revoke(store: Store, token_id: str) -> bool:
         return connection.execute(ended).rowcount == 1
 
 
-def _digest(token: str) -> str:
+def digest_of(token: str) -> str:
+    """What is kept of a token, or of another word of as many random bits."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()

@@ -1,66 +1,67 @@
-"""Who may see the pages.
+"""Who may see the pages: nobody without a login, wherever they come from.
 
-A browser shows a token once, at the login form, and keeps it in a cookie that scripts cannot read and other sites
-cannot send. A server that listens on loopback only shows its pages to its own machine without one, but not to what
-a proxy or tunnel forwards, nor under a foreign host name (a web page could have its name resolve to 127.0.0.1).
+A loopback address proves nothing: behind a proxy every visitor has it, and on a shared machine every user. A browser
+shows a key or a token once and keeps a session in a cookie that scripts cannot read and other sites cannot send.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
 from notifybot.store.engine import Store
-from notifybot.watchdog import tokens
+from notifybot.watchdog import logins
+from notifybot.watchdog.logins import Visitor
 
-COOKIE = "notifybot_token"
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """What a visitor may see: one project, or (None) all of them. `logged_in`: by a token in the cookie."""
-
-    project: str | None
-    logged_in: bool
-
-    def covers(self, project: str) -> bool:
-        """True when a run of that project may be shown."""
-        return self.project is None or self.project == project
+COOKIE = "notifybot_session"
 
 
-def sight_of(request: Request, store: Store, *, local: bool) -> Sight | None:
-    """Return what a visitor may see; None: nothing before a login. Raises StoreError."""
-    token = request.cookies.get(COOKIE)
-    if token is not None:
-        project = tokens.verify(store, token)
-        if project is not None:
-            return Sight(project, logged_in=True)
-    return Sight(None, logged_in=False) if local and _is_own_machine(request) else None
+def visitor_of(request: Request, store: Store) -> Visitor | None:
+    """Return who asks; None before a login. Raises StoreError."""
+    session = request.cookies.get(COOKIE)
+    return None if session is None else logins.visitor(store, session)
 
 
-def bearer(request: Request) -> str | None:
+def bearer(headers: Headers) -> str | None:
     """The token of an API request."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    scheme, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def remember(response: Response, token: str, *, secure: bool) -> None:
-    """Keep the token in the browser until it is closed."""
-    response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure, path="/")
+def remember(response: Response, session: str, *, secure: bool) -> None:
+    """Keep the session in the browser until it is closed. Lax, so that a message's button finds it."""
+    response.set_cookie(COOKIE, session, httponly=True, samesite="lax", secure=secure, path="/")
 
 
 def forget(response: Response) -> None:
-    """Take the token from the browser."""
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict", path="/")
+    """Take the session from the browser."""
+    response.delete_cookie(COOKIE, httponly=True, samesite="lax", path="/")
+
+
+def is_encrypted(request: Request, *, behind_proxy: bool) -> bool:
+    """True when the browser came by HTTPS, to us or to the proxy before us.
+
+    A proxy's word counts if it runs on this machine, or if the operator said that there is one.
+    """
+    if request.url.scheme == "https":
+        return True
+    near = request.client is not None and is_loopback(request.client.host)
+    said = request.headers.get("x-forwarded-proto", "").split(",")[0].strip().lower()
+    return said == "https" and (near or behind_proxy)
 
 
 def from_here(request: Request) -> bool:
-    """False when another site's page sent the form."""
+    """False when another site's page sent the form.
+
+    Browsers say so themselves where the connection is safe; that also holds behind a proxy that changes the host.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
     origin = request.headers.get("origin")
     return origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
 
@@ -73,13 +74,3 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _is_own_machine(request: Request) -> bool:
-    if any(name in request.headers for name in _FORWARDED):
-        return False
-    try:
-        name = urlsplit("//" + request.headers.get("host", "")).hostname or ""
-    except ValueError:
-        return False
-    return is_loopback(name)

@@ -18,6 +18,7 @@ from notifybot.watchdog import tokens
 from notifybot.watchdog.ingest import Refused
 from notifybot.watchdog.service import Watchdog
 from notifybot.web.access import bearer
+from notifybot.web.guard import NO_ACCESS
 
 _LATEST_EVENTS = 1000
 _A_PAGE = 200
@@ -39,7 +40,7 @@ def reports(watchdog: Watchdog) -> APIRouter:
         The answer names, as "superseded", the sessions among them that a newer process has taken over from.
         """
         body = await request.body()
-        done = await run_in_threadpool(watchdog.accept_events, bearer(request), body)
+        done = await run_in_threadpool(watchdog.accept_events, bearer(request.headers), body)
         superseded = {"superseded": list(done.superseded)} if done.superseded else {}
         return JSONResponse({"accepted": done.accepted, "known": done.known, **superseded})
 
@@ -47,7 +48,7 @@ def reports(watchdog: Watchdog) -> APIRouter:
     async def heartbeats(request: Request) -> JSONResponse:
         """Record that a process lives, and whether its loop moves; answers with the run's state."""
         body = await request.body()
-        state = await run_in_threadpool(watchdog.accept_heartbeat, bearer(request), body)
+        state = await run_in_threadpool(watchdog.accept_heartbeat, bearer(request.headers), body)
         return JSONResponse({"state": state})
 
     return router
@@ -91,6 +92,7 @@ def readings(watchdog: Watchdog) -> APIRouter:
             "faults": list(health.faults),
             "scan_age_s": health.scan_age_s,
             "outbox_age_s": health.outbox_age_s,
+            "runs_set_apart": health.set_apart,
         }
         return JSONResponse(body, 200 if health.ok else 503)
 
@@ -99,12 +101,11 @@ def readings(watchdog: Watchdog) -> APIRouter:
 
 def refusal() -> JSONResponse:
     """The one answer to a token that is missing, wrong or revoked, and to a run of somebody else."""
-    text = "this token gives no access here: it is missing, wrong or revoked, or its project has no such run"
-    return JSONResponse({"error": text}, 401, headers={"www-authenticate": "Bearer"})
+    return JSONResponse({"error": NO_ACCESS}, 401, headers={"www-authenticate": "Bearer"})
 
 
 def _project(watchdog: Watchdog, request: Request) -> str:
-    project = tokens.verify(watchdog.store, bearer(request))
+    project = tokens.verify(watchdog.store, bearer(request.headers))
     if project is None:
         raise Refused("this token gives no access")
     return project

@@ -24,11 +24,11 @@ _LISTEN_EVERY_S = 1.0
 
 
 def create_app(
-    watchdog: Watchdog, *, language: Language = Language.EN, local: bool = False, deadline_s: float = DEADLINE_S
+    watchdog: Watchdog, *, language: Language = Language.EN, behind_proxy: bool = False, deadline_s: float = DEADLINE_S
 ) -> FastAPI:
     """Build the application. Its lifespan starts and stops the watchdog.
 
-    `local` says that the server listens on loopback only: pages then open without a token on the machine itself.
+    `behind_proxy` says that all requests come through a proxy, whose word on HTTPS is then believed.
     """
 
     @contextlib.asynccontextmanager
@@ -52,11 +52,11 @@ def create_app(
     )
     app.include_router(reports(watchdog))
     app.include_router(readings(watchdog))
-    app.include_router(Pages(watchdog, language=language, local=local).router())
+    app.include_router(Pages(watchdog, language=language, behind_proxy=behind_proxy).router())
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(PayloadError, _malformed)
     app.add_exception_handler(StoreError, _busy)
-    app.add_middleware(Guard, deadline_s=deadline_s)
+    app.add_middleware(Guard, admits=watchdog.admits, deadline_s=deadline_s)
     return app
 
 

@@ -16,10 +16,10 @@ from notifybot.model import Language
 from notifybot.rendering.sources import built_in_folder
 from notifybot.store import runs
 from notifybot.store.runs import Board
-from notifybot.watchdog import tokens
+from notifybot.watchdog import logins
+from notifybot.watchdog.logins import Visitor
 from notifybot.watchdog.service import Watchdog
 from notifybot.web import access, views
-from notifybot.web.access import Sight
 from notifybot.web.texts import TEXTS
 
 A_PAGE = 100
@@ -30,12 +30,12 @@ _MARK = (
 
 
 class Pages:
-    """The pages of one watchdog. `local`: it listens on loopback only."""
+    """The pages of one watchdog."""
 
-    def __init__(self, watchdog: Watchdog, *, language: Language, local: bool) -> None:
+    def __init__(self, watchdog: Watchdog, *, language: Language, behind_proxy: bool) -> None:
         self._watchdog = watchdog
         self._language = language
-        self._local = local
+        self._behind_proxy = behind_proxy
         self._templates = Environment(
             loader=FileSystemLoader(built_in_folder() / "web"),
             autoescape=True,
@@ -50,65 +50,81 @@ class Pages:
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/", self._seen(self.list_of_runs), methods=["GET"])
         router.add_api_route("/runs/{run_id:path}", self._seen(self.one_run), methods=["GET"])
+        router.add_api_route("/login", self.enter, methods=["GET"])
         router.add_api_route("/login", self.log_in, methods=["POST"])
         router.add_api_route("/logout", self.log_out, methods=["POST"])
         router.add_api_route("/favicon.ico", favicon, methods=["GET"])
         return router
 
-    def list_of_runs(self, request: Request, sight: Sight) -> Response:
+    def list_of_runs(self, request: Request, visitor: Visitor) -> Response:
         """A page of the runs that the visitor may see, those in need first."""
         page = _page_number(request.query_params.get("page", ""))
         with self._watchdog.store.reading() as connection:
-            board = runs.board(connection, project=sight.project, limit=A_PAGE, offset=(page - 1) * A_PAGE)
+            board = runs.board(connection, project=visitor.project, limit=A_PAGE, offset=(page - 1) * A_PAGE)
         if page > 1 and not board.rows:
             return RedirectResponse("/", 303)
-        return self._list(request, sight, board, page)
+        return self._list(request, visitor, board, page)
 
-    def _list(self, request: Request, sight: Sight, board: Board, page: int) -> Response:
+    def _list(self, request: Request, visitor: Visitor, board: Board, page: int) -> Response:
         now, language = self._watchdog.store.clock.now(), self.language_of(request)
         cards = [views.card_of(row, now, language) for row in board.rows]
         first = (page - 1) * A_PAGE
         return self._page(
-            "runs.html", request, sight, cards=cards, counts=board.counts, total=board.total,
-            first=first + 1, last=first + len(cards),
+            "runs.html", request, visitor, cards=cards, counts=board.counts, tells=self._watchdog.tells,
+            total=board.total, first=first + 1, last=first + len(cards),
             newer=page - 1 if page > 1 else None, older=page + 1 if page * A_PAGE < board.total else None,
         )  # fmt: skip
 
-    def one_run(self, request: Request, sight: Sight) -> Response:
+    def one_run(self, request: Request, visitor: Visitor) -> Response:
         """One run: where it stands, how to go on, its curves and what happened.
 
         Where two projects have a run of that id and the address does not say which is meant, all of them are listed.
         """
-        project = request.query_params.get("project") if sight.project is None else sight.project
+        project = request.query_params.get("project") if visitor.project is None else visitor.project
         with self._watchdog.store.reading() as connection:
             found = runs.named(connection, request.path_params["run_id"], project=project)
             events = runs.events_in(connection, found[0].key) if len(found) == 1 else []
         if not found:
-            return self._page("missing.html", request, sight, status=404)
+            return self._page("missing.html", request, visitor, status=404)
         if len(found) > 1:
-            return self._list(request, sight, Board(tuple(found), {}, len(found)), 1)
+            return self._list(request, visitor, Board(tuple(found), {}, len(found)), 1)
         view = views.view_of_run(found[0], events, self._watchdog.store.clock.now(), self.language_of(request))
-        return self._page("run.html", request, sight, view=view)
+        return self._page("run.html", request, visitor, view=view)
+
+    def enter(self, request: Request) -> Response:
+        """The login form; or, with the key of a link that the server printed, the way in."""
+        key = request.query_params.get("key")
+        if key is None:
+            return self._page("login.html", request, None, wrong="")
+        session = logins.enter_by_key(self._watchdog.store, key)
+        if session is None:
+            return self._page("login.html", request, None, status=401, wrong=TEXTS[self.language_of(request)].old_link)
+        return self._let_in(request, session, "/")
 
     async def log_in(self, request: Request) -> Response:
-        """Exchange a token for a cookie."""
+        """Exchange a token for a session."""
         if not access.from_here(request):
-            return Response(status_code=403)
+            return _foreign_form()
         form = parse_qs((await request.body()).decode(errors="replace"), max_num_fields=8)
         token = form.get("token", [""])[0].strip()
-        project = await run_in_threadpool(tokens.verify, self._watchdog.store, token)
-        if project is None:
-            return self._page("login.html", request, None, status=401, wrong=True)
-        response = RedirectResponse(_own_path(form.get("next", ["/"])[0]), 303)
-        access.remember(response, token, secure=request.url.scheme == "https")
-        return response
+        session = await run_in_threadpool(logins.enter_by_token, self._watchdog.store, token)
+        if session is None:
+            return self._page("login.html", request, None, status=401, wrong=TEXTS[self.language_of(request)].wrong_key)
+        return self._let_in(request, session, _own_path(form.get("next", ["/"])[0]))
 
     async def log_out(self, request: Request) -> Response:
-        """Take the cookie away."""
+        """End the session, and take the cookie away."""
         if not access.from_here(request):
-            return Response(status_code=403)
+            return _foreign_form()
+        session = request.cookies.get(access.COOKIE, "")
+        await run_in_threadpool(logins.leave, self._watchdog.store, session)
         response = RedirectResponse("/", 303)
         access.forget(response)
+        return response
+
+    def _let_in(self, request: Request, session: str, path: str) -> Response:
+        response = RedirectResponse(path, 303)
+        access.remember(response, session, secure=access.is_encrypted(request, behind_proxy=self._behind_proxy))
         return response
 
     def language_of(self, request: Request) -> Language:
@@ -117,19 +133,19 @@ class Pages:
         asked += [part.split(";")[0].strip()[:2] for part in request.headers.get("accept-language", "").split(",")]
         return next((Language(each) for each in asked if each in list(Language)), self._language)
 
-    def _seen(self, page: Callable[[Request, Sight], Response]) -> Callable[[Request], Response]:
+    def _seen(self, page: Callable[[Request, Visitor], Response]) -> Callable[[Request], Response]:
         """The page for those who may see it, the login form for others."""
 
         def seen(request: Request) -> Response:
-            sight = access.sight_of(request, self._watchdog.store, local=self._local)
-            if sight is None:
-                return self._page("login.html", request, None, status=401, wrong=False)
-            return page(request, sight)
+            visitor = access.visitor_of(request, self._watchdog.store)
+            if visitor is None:
+                return self._page("login.html", request, None, status=401, wrong="")
+            return page(request, visitor)
 
         return seen
 
     def _page(
-        self, template: str, request: Request, sight: Sight | None, *, status: int = 200, **values: Any
+        self, template: str, request: Request, visitor: Visitor | None, *, status: int = 200, **values: Any
     ) -> HTMLResponse:
         language, nonce = self.language_of(request), secrets.token_urlsafe(16)
         other = Language.EN if language is Language.KO else Language.KO
@@ -142,15 +158,20 @@ class Pages:
             language=language,
             other=other,
             query=_query(said),
-            of_run=lambda project: _query(({} if sight and sight.project else {"project": project}) | said),
+            of_run=lambda project: _query(({} if visitor and visitor.project else {"project": project}) | said),
             at_page=lambda number: "/" + _query(({"page": str(number)} if number > 1 else {}) | said),
-            all_projects=sight is not None and sight.project is None,
+            all_projects=visitor is not None and visitor.project is None,
             here=path + _query(asked),
             there=path + _query(asked | {"lang": other.value}),
             nonce=nonce,
-            logged_in=sight is not None and sight.logged_in,
+            logged_in=visitor is not None,
         )
         return HTMLResponse(html, status, headers={"content-security-policy": policy(nonce)})
+
+
+def _foreign_form() -> Response:
+    text = "this form came from another site, or a proxy does not hand on the Host header (nginx: proxy_set_header)\n"
+    return Response(text, 403, media_type="text/plain")
 
 
 def favicon() -> Response:

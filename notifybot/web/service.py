@@ -14,9 +14,10 @@ from notifybot.redaction import guard_loggers
 from notifybot.rendering import Renderer
 from notifybot.store.engine import Store
 from notifybot.store.outbox import Outbox
+from notifybot.watchdog.logins import link
 from notifybot.watchdog.rules import Limits
 from notifybot.watchdog.service import Watchdog
-from notifybot.web.access import is_loopback
+from notifybot.watchdog.words import words_in
 from notifybot.web.app import create_app
 from notifybot.web.server import run
 
@@ -25,12 +26,19 @@ _PATIENCE_S = 5.0
 
 
 def serve(
-    host: str, port: int, db: Path, *, config: Config, language: Language | None = None, limits: Limits | None = None
+    host: str,
+    port: int,
+    db: Path,
+    *,
+    config: Config,
+    language: Language | None = None,
+    limits: Limits | None = None,
+    behind_proxy: bool = False,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; print "listening on URL" once requests are taken. Port 0 takes any free one.
+    """Serve until SIGTERM or SIGINT; print "listening on URL" once requests are taken, and a link that opens the pages.
 
-    Messages and pages are in `language`, or the configured one. Raises UsageError when the address cannot be had,
-    StoreError when the database cannot.
+    Port 0 takes any free one. Messages and pages are in `language`, or the configured one. Raises UsageError when the
+    address cannot be had, StoreError when the database cannot.
     """
     guard_loggers()
     language = language or config.lang
@@ -42,9 +50,13 @@ def serve(
         outbox.release_dead()
         worker = Worker(Dispatcher(outbox, notifiers, Renderer(language, config.templates_dir), clock=store.clock))
         watchdog = Watchdog(store, notifiers=notifiers, courier=worker, limits=limits, language=language)
-        run(create_app(watchdog, language=language, local=is_loopback(host)), host, port, ready=_say)
+        app = create_app(watchdog, language=language, behind_proxy=behind_proxy)
+        words = words_in(language)
+        if not watchdog.tells:
+            sys.stderr.write(f"{words.nobody_told}\n")
+        run(app, host, port, ready=lambda url: _say(url, words.open_pages.format(link(store, url))))
 
 
-def _say(url: str) -> None:
-    sys.stdout.write(f"listening on {url}\n")
+def _say(url: str, more: str) -> None:
+    sys.stdout.write(f"listening on {url}\n{more}\n")
     sys.stdout.flush()

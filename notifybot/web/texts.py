@@ -77,6 +77,8 @@ class Texts:
     log_in_hint: str
     key: str
     wrong_key: str
+    old_link: str
+    nobody: str
     log_out: str
     not_found: str
     offline: str
@@ -146,9 +148,13 @@ _EN = Texts(
     was_away="after {}",
     back="All runs",
     log_in="Log in",
-    log_in_hint="These pages open with a token of your project.",
+    log_in_hint="These pages open with a token of your project, or with the link that `notifybot watchdog login` "
+    "prints on the watchdog's machine.",
     key="Token",
     wrong_key="This token gives no access. Copy it whole, or make a new one.",
+    old_link="This link has been used, or is older than an hour. `notifybot watchdog login` prints a new one.",
+    nobody="No notifier is configured where the watchdog runs: it notices a lost run and tells nobody. Set one, "
+    "such as NOTIFYBOT_SLACK_WEBHOOK_URL, and start it again.",
     log_out="Log out",
     not_found="There is no such run.",
     offline="The watchdog does not answer. These numbers are old.",
@@ -230,9 +236,12 @@ _KO = Texts(
     was_away="{} 만에 다시 연결",
     back="전체 목록",
     log_in="로그인",
-    log_in_hint="프로젝트 토큰으로 열 수 있는 페이지입니다.",
+    log_in_hint="프로젝트 토큰, 또는 감시 서버 장비에서 `notifybot watchdog login`이 출력하는 링크로 열 수 있습니다.",
     key="토큰",
     wrong_key="이 토큰으로는 열 수 없습니다. 빠짐없이 복사했는지 확인하거나 새로 만들어 주세요.",
+    old_link="이미 사용했거나 한 시간이 지난 링크입니다. `notifybot watchdog login`으로 새 링크를 만드세요.",
+    nobody="감시 서버에 알림 수단이 설정되어 있지 않아, 연결이 끊긴 실행을 발견해도 아무에게도 알리지 않습니다. "
+    "NOTIFYBOT_SLACK_WEBHOOK_URL 같은 설정을 추가하고 다시 시작하세요.",
     log_out="로그아웃",
     not_found="해당하는 실행이 없습니다.",
     offline="감시 서버가 응답하지 않습니다. 아래 내용은 최신이 아닙니다.",

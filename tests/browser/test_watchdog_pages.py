@@ -16,6 +16,7 @@ from notifybot.events import CheckpointSaved, RunLost, RunStarted
 from notifybot.model import Checkpoint, Host, ModelSize, Resumed, Tier, uuid7
 from notifybot.store.engine import Store
 from notifybot.testing import FakeClock
+from notifybot.watchdog import logins
 from tests.watchdog_story import LONG_NAME, Story, seed
 
 pytestmark = pytest.mark.browser
@@ -39,7 +40,7 @@ from notifybot.web.app import create_app
 from notifybot.web.server import run
 
 store = Store.open(Path(sys.argv[1]), patience_s=2.0)
-run(create_app(Watchdog(store), local=True), "127.0.0.1", 0, ready=lambda url: print(url, flush=True))
+run(create_app(Watchdog(store)), "127.0.0.1", 0, ready=lambda url: print(url, flush=True))
 """
 
 
@@ -70,10 +71,15 @@ def seed_resumed(database: Path, now: datetime) -> None:
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     now = datetime.now(UTC)
-    database = seed(tmp_path_factory.mktemp("watchdog"), now)
-    seed_resumed(database, now)
+    path = seed(tmp_path_factory.mktemp("watchdog"), now)
+    seed_resumed(path, now)
+    return path
+
+
+@pytest.fixture(scope="module")
+def url(database: Path) -> Iterator[str]:
     with subprocess.Popen(
         [sys.executable, "-c", SERVER, database], stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as server:
@@ -102,12 +108,15 @@ class Tab:
 
 
 @pytest.fixture(params=[(390, 844), (1280, 800)], ids=["phone", "desk"])
-def tab(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Tab]:
+def tab(browser: Browser, url: str, database: Path, request: pytest.FixtureRequest) -> Iterator[Tab]:
+    """A browser that has used a link as `notifybot watchdog` prints it."""
     width, height = request.param
     context = browser.new_context(viewport={"width": width, "height": height}, timezone_id="Asia/Seoul")
     tab = Tab(context.new_page(), [])
     tab.page.on("console", lambda message: tab.said.append(message.text))
     tab.page.on("pageerror", lambda error: tab.said.append(str(error)))
+    with Store.open(database, patience_s=5.0) as store:
+        tab.page.goto(logins.link(store, url))
     yield tab
     context.close()
     assert tab.said == []

@@ -24,7 +24,7 @@ from notifybot.watchdog.service import Watchdog
 from notifybot.web.app import create_app
 from notifybot.web.server import run
 
-app = create_app(Watchdog(Store.open(Path(sys.argv[1]), patience_s=2.0)), local=True, deadline_s=1.0)
+app = create_app(Watchdog(Store.open(Path(sys.argv[1]), patience_s=2.0)), deadline_s=1.0)
 run(app, "127.0.0.1", int(sys.argv[2]), ready=lambda url: print(url, flush=True))
 """
 
