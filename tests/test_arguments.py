@@ -92,6 +92,23 @@ def test_what_epochs_alone_take_is_looked_at_too(given: dict[str, Any], told: st
         epochs_with(**given)
 
 
+@pytest.mark.parametrize("epochs", [[0, 1, 2, 0, 1, 2], (1, 1), range(5, 0, -1), [3, 2]])
+def test_epochs_that_cannot_be_continued_are_refused(epochs: Any, tmp_path: Path) -> None:
+    """Labels that do not rise would train the wrong epochs on the next start; without checkpoints they are fine."""
+    checkpoints = Checkpoints(tmp_path / "exp", model=torch.nn.Linear(2, 1))
+
+    with pytest.raises(UsageError, match=r"labelled in rising order, such as range\(30\), not"):
+        notify_epoch(epochs, checkpoints=checkpoints)
+
+    assert not (tmp_path / "exp").exists()
+    assert list(notify_epoch(epochs, name="a", progress=False)) == list(epochs)
+
+
+@pytest.mark.parametrize("epochs", [[], [7], [1, 2, 9], range(3), range(1, 9, 4), range(5, 0), iter([2, 1])])
+def test_epochs_that_rise_or_cannot_be_seen_are_taken(epochs: Any, tmp_path: Path) -> None:
+    notify_epoch(epochs, checkpoints=Checkpoints(tmp_path / "exp", model=torch.nn.Linear(2, 1)))
+
+
 def test_what_is_meant_is_taken() -> None:
     """Subclasses and look-alikes pass: only what cannot work is refused."""
     told = RecordingNotifier()

@@ -16,6 +16,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from notifybot import CheckpointError, Checkpoints, UsageError, notify_epoch
 from notifybot.checkpoints.card import NAME, Card, read_card, write_card
+from notifybot.checkpoints.describe import loss_of
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.model import Language, Reason, Tier
 from notifybot.rendering.alerts import alert_words
@@ -327,13 +328,74 @@ def test_the_last_and_the_best_stay(tmp_path: Path, settings: dict[str, object])
     assert (folder / "notes.txt").read_text() == "mine"
 
 
-def test_a_monitor_that_is_not_logged_is_told_once(
+@pytest.mark.parametrize(("epochs", "told"), [(1, 1), (3, 3), (5, 5), (9, 5)])
+def test_a_monitor_that_is_never_logged_is_told_once(
+    epochs: int, told: int, tmp_path: Path, settings: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A typing error there would cost the best checkpoint silently: told after five epochs, or at the end of fewer."""
+    Training(tmp_path / "exp", settings, monitor="los").train(range(epochs))
+
+    assert [each.message for each in caplog.records if "monitor=" in each.message] == [
+        f"monitor='los' was in none of the first {told} epochs (there were: loss), so no checkpoint is kept as the "
+        "best; did you mean 'loss'?"
+    ]
+
+
+@pytest.mark.parametrize("every", [2, 5])
+def test_a_monitor_that_is_logged_now_and_then_is_no_mistake(
+    every: int, tmp_path: Path, settings: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Validation every second or fifth epoch has a best checkpoint, and a resumed run remembers that it was logged."""
+    for epochs in (range(6), range(9)):
+        checkpoints = Checkpoints(tmp_path / "exp", model=nn.Linear(1, 1), monitor="val_acc", mode="max")
+        with notify_epoch(epochs, name="x", checkpoints=checkpoints, progress=False, config=settings) as loop:
+            for epoch in loop:
+                loop.log(train_loss=0.5)
+                if epoch % every == every - 1 and epoch < 6:
+                    loop.log(val_acc=0.5)
+
+    assert checkpoints.best is not None
+    assert "monitor=" not in caplog.text
+
+
+def test_in_korean_it_is_said_in_korean_that_the_monitor_is_missing(
     tmp_path: Path, settings: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A typing error there would cost the best checkpoint silently."""
-    Training(tmp_path / "exp", settings, monitor="val_los").train(range(3))
+    Training(tmp_path / "exp", settings | {"lang": "ko"}, monitor="val_accuracy").train(range(1))
 
-    assert caplog.text.count("monitor='val_los' was not logged in the first epoch (there were: loss)") == 1
+    assert "monitor='val_accuracy' 값이 지금까지 1에포크 동안 기록되지 않아" in caplog.text
+
+
+def test_the_loss_of_a_checkpoint_is_a_loss(tmp_path: Path, settings: dict[str, object]) -> None:
+    """Whatever is monitored, `loss` in the file and in its name are what is called so."""
+    checkpoints = Checkpoints(tmp_path / "exp", model=nn.Linear(1, 1), monitor="val_acc", mode="max")
+    with notify_epoch(range(1), name="x", checkpoints=checkpoints, progress=False, config=settings) as loop:
+        for _ in loop:
+            loop.log(train_loss=0.5, val_loss=0.25, val_acc=0.75)
+
+    path = checkpoints.best
+
+    assert path is not None
+    assert path.name == "checkpoint_epoch0_0.25.pt"
+    assert torch.load(path, weights_only=True)["loss"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("metrics", "monitor", "mode", "loss"),
+    [
+        ({"train_loss": 1.0, "val_loss": 2.0}, None, "min", 2.0),
+        ({"train_loss": 1.0, "val_loss": 2.0}, "train_loss", "min", 1.0),
+        ({"loss": 1.0, "val_acc": 0.5}, "val_acc", "max", 1.0),
+        ({"val_acc": 0.5}, "val_acc", "max", None),
+        ({"val_wer": 0.5, "acc": 1.0}, "val_wer", "min", 0.5),
+        ({"acc": 0.5}, "val_loss", "min", None),
+        ({"acc": 0.5}, None, "min", None),
+    ],
+)
+def test_a_score_is_never_taken_for_a_loss(
+    metrics: dict[str, float], monitor: str | None, mode: str, loss: float | None
+) -> None:
+    assert loss_of(metrics, monitor, mode) == loss
 
 
 def test_a_save_that_hangs_is_waited_for_once(tmp_path: Path, settings: dict[str, object]) -> None:
@@ -478,6 +540,19 @@ def test_a_loader_with_a_generator_of_its_own_keeps_its_order(tmp_path: Path, se
 def test_options_without_a_meaning_are_refused_at_once(tmp_path: Path, options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         Checkpoints(tmp_path, model=nn.Linear(1, 1), **options)
+
+
+@pytest.mark.parametrize("name", ["best.pt", "last.ckpt", "w.SAFETENSORS", "there"])
+def test_a_file_in_place_of_the_folder_is_named(name: str, tmp_path: Path) -> None:
+    """A path that is a file, or is called like one, is no folder to be made; one that is there already is fine."""
+    (tmp_path / "there").write_text("")
+
+    with pytest.raises(UsageError, match=rf"takes a folder, .* {name!r} is the name of a file: .* template="):
+        Checkpoints(tmp_path / name, model=nn.Linear(1, 1))
+
+    (tmp_path / "old.pt").mkdir()
+    for folder in ("old.pt", "resnet.v2", "exp_1"):
+        Checkpoints(tmp_path / folder, model=nn.Linear(1, 1))
 
 
 def test_a_folder_that_cannot_be_is_refused_before_the_first_epoch(tmp_path: Path, settings: dict[str, object]) -> None:

@@ -161,7 +161,7 @@ class Checkpoints:
         payload = self._parts.capture()
         payload |= {
             "epoch": moment.epoch,
-            "loss": loss_of(moment.metrics, self.monitor),
+            "loss": loss_of(moment.metrics, self.monitor, self.mode),
             "metrics": dict(moment.metrics),
         }
         payload[_OWN] = {

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from notifybot.errors import said
 
-def loss_of(metrics: Mapping[str, float], monitor: str | None) -> float | None:
-    """The number that stands in a checkpoint's name: the watched metric, else a loss, validation first."""
-    if monitor in metrics:
-        return metrics[monitor]  # type: ignore[index]
+
+def loss_of(metrics: Mapping[str, float], monitor: str | None, mode: str) -> float | None:
+    """The loss that stands in a checkpoint and its name: the watched one, else one of validation, else another.
+
+    Where nothing is called a loss, it is the watched metric if less of it is better.
+    """
     losses = [name for name in metrics if "loss" in name.lower()]
     validation = [name for name in losses if any(word in name.lower() for word in ("val", "test", "eval", "dev"))]
-    for name in (*validation, *losses, *metrics):
-        return metrics[name]
-    return None
+    watched = [monitor] if monitor is not None and monitor in metrics else []
+    losses = [*(name for name in watched if name in losses), *validation, *losses]
+    if not losses and mode == "min":
+        losses = watched
+    return metrics[losses[0]] if losses else None
+
+
+def unfit(problems: Sequence[str]) -> str:
+    """Why a checkpoint is not restored, and what to do."""
+    listed = "".join(f"\n- {each}" for each in problems)
+    return said(
+        f"the checkpoint does not fit, and nothing was changed:{listed}\n"
+        "Mend what is named, or begin a new run: Checkpoints(…, fresh=True), or another folder",
+        f"체크포인트가 맞지 않아 아무것도 바꾸지 않았습니다:{listed}\n"
+        "위의 항목을 고치거나, Checkpoints(…, fresh=True) 또는 다른 폴더로 새로 시작하세요",
+    )
 
 
 def versions() -> dict[str, str]:

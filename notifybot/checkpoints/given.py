@@ -6,10 +6,13 @@ import math
 from collections.abc import Mapping
 from numbers import Real
 from os import PathLike
+from pathlib import Path
 from typing import TypeGuard
 
 from notifybot.checkpoints.names import check_template
-from notifybot.errors import UsageError
+from notifybot.errors import UsageError, said
+
+_FILES = frozenset({".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors", ".pkl", ".tar", ".zip", ".h5", ".onnx"})
 
 
 def check_given(
@@ -18,6 +21,7 @@ def check_given(
     """Raise UsageError for an argument of a kind that cannot be meant."""
     if not isinstance(folder, str | PathLike):
         raise UsageError(f'the folder is a path such as "exp_1", not {_kind(folder)}')
+    _check_no_file(Path(folder))
     if not isinstance(local, str | PathLike | None):
         raise UsageError(f"local= is a folder on this machine's disk, not {_kind(local)}")
     if model is None:
@@ -29,6 +33,23 @@ def check_given(
     if not isinstance(template, str):
         raise UsageError(f'template= is a file name such as "epoch{{epoch}}", not {_kind(template)}')
     check_template(template)
+
+
+def _check_no_file(folder: Path) -> None:
+    try:
+        place = folder.expanduser()
+        taken = place.is_file() or (place.suffix.lower() in _FILES and not place.is_dir())
+    except (OSError, RuntimeError, ValueError):  # it is told by whoever opens it
+        return
+    if taken:
+        raise UsageError(
+            said(
+                f'Checkpoints takes a folder, such as "exp_1", and {place.name!r} is the name of a file: files in the '
+                'folder are named by template=, such as "checkpoint_epoch{epoch}_{loss}"',
+                f'Checkpoints에는 "exp_1" 같은 폴더를 넣어야 하는데 {place.name!r}는 파일 이름입니다. '
+                '폴더 안의 파일 이름은 template="checkpoint_epoch{epoch}_{loss}"처럼 정하세요',
+            )
+        )
 
 
 def check_times(*, every: object, every_s: object, grace_s: object, patience_s: object, stateful: bool) -> None:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 from notifybot.checkpoints import modules, randomness
 from notifybot.checkpoints.buffers import Buffers
+from notifybot.checkpoints.describe import unfit
 from notifybot.checkpoints.mismatch import (
     Fit,
     note,
@@ -182,7 +183,7 @@ class Parts:
             if fit.state is not _ABSENT:
                 loads.append((part, fit.state))
         if problems:
-            raise CheckpointError("\n- ".join(["the checkpoint does not fit, and nothing was changed:", *problems]))
+            raise CheckpointError(unfit(problems))
         return sorted(loads, key=lambda each: _turn(each[0].value)), notes
 
     def _get_ready(self) -> None:

@@ -6,8 +6,10 @@ No value is repeated: it may be a webhook's URL in the wrong place.
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import pairwise
 
 from notifybot.errors import UsageError, said
+from notifybot.training.describe import label_of
 
 _NOTIFIER = ("name", "key", "pace", "send", "close")  # see notifybot.notifiers.base
 _CHECKPOINTS = ("card", "open", "save", "restore")
@@ -55,6 +57,25 @@ def check_given(
         )
     if notifiers is not None:
         _check_notifiers(notifiers)
+
+
+def check_rising(epochs: object) -> None:
+    """Raise UsageError for labels that do not rise, as far as they can be seen: none could be told to be done."""
+    if isinstance(epochs, range):
+        falls = len(epochs) > 1 and epochs.step < 0
+    else:
+        labels = [label_of(each) for each in epochs] if isinstance(epochs, list | tuple) else []
+        falls = any(one >= other for one, other in pairwise(labels))
+    if falls:
+        raise UsageError(
+            said(
+                f"with checkpoints=, epochs are labelled in rising order, such as range(30), not {epochs!r:.80}: "
+                "those above the last saved one are left to train. Give range(30) and look your own up by it",
+                f"checkpoints=을 쓸 때는 range(30)처럼 에포크 번호가 커져야 합니다. 받은 값: {epochs!r:.80}. "
+                "마지막으로 저장한 번호보다 큰 에포크부터 이어서 학습하기 때문입니다. "
+                "range(30)을 넣고 필요한 값은 그 번호로 찾아 쓰세요",
+            )
+        )
 
 
 def _check_notifiers(notifiers: object) -> None:

@@ -18,12 +18,14 @@ from notifybot.training.reporter import Reporter
 from notifybot.training.restoring import Opening, learning_in, learning_story
 from notifybot.training.run import Run
 from notifybot.training.signals import SIGNALS
+from notifybot.training.words import never_logged
 
 log = logging.getLogger("notifybot")
 
 _LEAVE_S = 120.0  # for the last checkpoint, when the loop is left
 _POLITE_S = 1.0  # without a word
 _FIRST_MESSAGE_TRIES = 60
+_MONITOR_EPOCHS = 5
 
 
 class Keeper:
@@ -37,7 +39,7 @@ class Keeper:
         self._steps_before = 0
         self._steps_restored = 0
         self._next_s = run.now_s() + (checkpoints.every_s or 0.0)
-        self._monitor_checked = False
+        self._monitor_missed: int | None = 0  # epochs without it, until it is logged or that is told
         self._deadly: int | None = None
         self._timer: threading.Timer | None = None
         self._learning = opening.learning
@@ -54,7 +56,7 @@ class Keeper:
         if not self._run.active:
             return
         self._unsaved = (label, values)
-        self._check_monitor(values)
+        self._look_for_monitor()
         if self._deadly is not None or self._run.progress.done % self._checkpoints.every == 0:
             self.save_epoch()
         if self._deadly is not None:
@@ -83,6 +85,8 @@ class Keeper:
     def settle(self) -> None:
         """The loop is left: wait until all is written, up to a limit."""
         self._checkpoints.release()
+        if self._run.open_epoch is None:  # else this epoch's values are yet to come
+            self._tell_monitor_missed(after=1)
         if self._timer is not None:
             self._timer.cancel()
         if not self._run.active or self._checkpoints.settle(_POLITE_S):
@@ -149,18 +153,21 @@ class Keeper:
         with self._run.guard("the card beside the checkpoints"):
             self._reporter.put_card()
 
-    def _check_monitor(self, values: Mapping[str, float]) -> None:
-        """Say once, after the first epoch, that no checkpoint can be the best: the metric is not there."""
-        monitor = self._checkpoints.monitor
-        if self._monitor_checked or monitor is None:
-            return
-        self._monitor_checked = True
-        if monitor not in values:
-            log.warning(
-                "monitor=%r was not logged in the first epoch (there were: %s), so no checkpoint is kept as the best",
-                monitor,
-                ", ".join(values) or "no metrics",
-            )
+    def _look_for_monitor(self) -> None:
+        """Count an epoch without the monitored metric: validation may come every few epochs only."""
+        if self._monitor_missed is not None:
+            self._monitor_missed += 1
+            self._tell_monitor_missed(after=_MONITOR_EPOCHS)
+
+    def _tell_monitor_missed(self, *, after: int) -> None:
+        """Say once that no checkpoint can be the best, when the metric was in none of at least `after` epochs."""
+        monitor, missed = self._checkpoints.monitor, self._monitor_missed
+        known = self._run.progress.metrics
+        if monitor is None or monitor in known:
+            self._monitor_missed = None
+        elif missed is not None and missed >= after:
+            self._monitor_missed = None
+            log.warning("%s", never_logged(monitor, missed, list(known)))
 
     def _comes_soon(self, within_s: float) -> bool:
         """True when a moment at which the state is whole can be expected in time."""

@@ -16,7 +16,7 @@ from notifybot.config import Config
 from notifybot.errors import UsageError
 from notifybot.model import ModelSize, Status
 from notifybot.notifiers.base import Notifier
-from notifybot.training.arguments import check_given
+from notifybot.training.arguments import check_given, check_rising
 from notifybot.training.bar import Bar
 from notifybot.training.block import as_config
 from notifybot.training.endings import ENDINGS, Ending, ending_of
@@ -69,6 +69,8 @@ def notify_epoch(
     if isinstance(epochs, str | bytes) or not isinstance(epochs, Iterable):
         raise UsageError(no_epochs(epochs))
     check_given(project=project, monitor=monitor, total=total, checkpoints=checkpoints, notifiers=notifiers)
+    if checkpoints is not None:
+        check_rising(epochs)
     given = {"name": name, "project": project, "params": params, "alerts": alerts, "notifiers": notifiers}
     run = _new_run(checkpoints, run_id=run_id, monitor=monitor, config=settings, **given)
     return EpochLoop(epochs, run, total=total, progress=progress, model=model, checkpoints=checkpoints)

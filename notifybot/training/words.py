@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 from notifybot.errors import said
 from notifybot.model import Language
+
+_NAMES = 10  # shown of those that were logged
 
 _COMPLETE = {
     Language.EN: "{} is complete, no epoch is left to train: fresh=True would start over",
@@ -22,6 +27,18 @@ def nothing_logged(name: str) -> str:
         f"{name}: nothing was logged in the first epoch; epochs.log(train_loss=loss) in the loop shows how it goes",
         f"{name}: 첫 에포크에 기록된 값이 없습니다. 반복문 안에서 epochs.log(train_loss=loss)로 기록하면 "
         "학습이 어떻게 되어 가는지 함께 알려 줍니다",
+    )
+
+
+def never_logged(monitor: str, epochs: int, there: Sequence[str]) -> str:
+    """The metric that the best checkpoint goes by is in no epoch."""
+    names = ", ".join(there[:_NAMES]) + (" …" if len(there) > _NAMES else "")
+    close = (get_close_matches(monitor, there, n=1) or [""])[0]
+    return said(
+        f"monitor={monitor!r} was in none of the first {epochs} epochs (there were: {names or 'no metrics'}), "
+        f"so no checkpoint is kept as the best{f'; did you mean {close!r}?' if close else ''}",
+        f"monitor={monitor!r} 값이 지금까지 {epochs}에포크 동안 기록되지 않아 가장 좋은 체크포인트를 고를 수 없습니다"
+        f"(기록된 값: {names or '없음'}){f'. {close!r}를 쓰려던 것은 아닌지 확인하세요' if close else ''}",
     )
 
 
