@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
+from hypothesis import given
+from hypothesis.strategies import dictionaries, integers, text
 
-from notifybot.model import Language, Param, RunRef, Status
+import wandb
+from notifybot.model import Language, Metric, Param, RunRef, Status
 from notifybot.trackers import WandbTracker
-from notifybot.trackers.wandb import run_id
+from notifybot.trackers.wandb import nested, page_of, run_id
 from tests import wandb_records
 from tests.tracker_events import context, epoch, untold
 
@@ -150,7 +152,7 @@ def test_a_resumed_run_goes_on_behind_its_first_part(tmp_path: Path) -> None:
     second = session(tmp_path, 3, 4)
 
     steps = [[row["_step"] for row in wandb_records.history(each)] for each in (first, second)]
-    assert steps == [[1, 2, 3], [4, 5]]
+    assert steps == [[0, 1, 2], [3, 4]]
     assert {"run-1"} == {each.run.run_id for each in first + second if each.HasField("run")}
 
 
@@ -188,6 +190,160 @@ def test_a_run_of_the_users_is_joined_and_not_finished(tmp_path: Path) -> None:
     wandb.teardown()
     records = wandb_records.read(wandb_records.only_file(tmp_path))
     assert wandb_records.history(records)[-1]["after"] == 1
+
+
+def by_batches(run: Any, number: int) -> None:
+    for batch in range(3 * number, 3 * number + 3):
+        run.log({"batch": batch}, step=batch)
+    run.log({"mine": number}, step=3 * number + 2)
+
+
+def in_parts(run: Any, number: int) -> None:
+    run.log({"part": number}, commit=False)
+    run.log({"mine": number})
+
+
+USER_LOGS: dict[str, Callable[[Any, int], None]] = {
+    "no step": lambda run, number: run.log({"mine": number}),
+    "step is the epoch": lambda run, number: run.log({"mine": number}, step=number),
+    "step is the epoch, from 1": lambda run, number: run.log({"mine": number}, step=number + 1),
+    "step counts batches": by_batches,
+    "one row in parts": in_parts,
+    "step that stays behind": lambda run, number: run.log({"mine": number}, step=number // 3),
+    "same names": lambda run, number: run.log({"mine": number, "loss": -1.0, "epoch": number + 1}, step=number),
+}
+
+
+@pytest.mark.parametrize("owner", ["theirs", "ours"])
+@pytest.mark.parametrize("how", USER_LOGS)
+def test_a_run_that_the_users_code_logs_to_loses_nothing_on_either_side(how: str, owner: str, tmp_path: Path) -> None:
+    """However the user counts steps, and whether their row is begun or ended when an epoch of ours comes."""
+    if owner == "theirs":
+        wandb.init(project="mine", dir=str(tmp_path), settings=wandb.Settings(silent=True))
+    tracker = WandbTracker.open(context(tmp_path), tell=untold)
+    run = tracker.run
+
+    for number in range(7):
+        USER_LOGS[how](run, number)
+        tracker.record(epoch(number, loss=number + 0.5))
+    tracker.close(Status.FINISHED)
+    run.finish()
+    wandb.teardown()
+
+    rows = wandb_records.history(wandb_records.read(wandb_records.only_file(tmp_path)))
+    ours = [(row["epoch"], row["loss"]) for row in rows if row.get("loss", -1) >= 0]
+    assert [(number, number + 0.5) for number in range(7)] == ours
+    merged = 3 if how == "step that stays behind" else 1  # W&B itself keeps the last of a name in one step
+    assert [*range(merged - 1, 6, merged), 6] == [row["mine"] for row in rows if "mine" in row]
+    assert [row["batch"] for row in rows if "batch" in row] == (list(range(21)) if "batches" in how else [])
+    assert all("part" in row for row in rows if "mine" in row) or how != "one row in parts"
+
+
+def test_the_config_that_the_user_has_set_stays(tmp_path: Path) -> None:
+    """What is missing there comes from our parameters, branch by branch."""
+    run = wandb.init(dir=str(tmp_path), config={"lr": 1, "data": {"seed": 2}}, settings=wandb.Settings(silent=True))
+
+    WandbTracker.open(context(tmp_path, params={"lr": 9, "data.seed": 9, "data.size": 3, "depth": 4}), tell=untold)
+
+    assert dict(run.config) == {"lr": 1, "data": {"seed": 2, "size": 3}, "depth": 4}
+    run.finish()
+
+
+def test_a_run_of_ours_that_the_user_finishes_goes_on_in_the_same_run(tmp_path: Path) -> None:
+    """`wandb.init` inside the block hands out our run, and `wandb.finish()` ends it for both."""
+    tracker = WandbTracker.open(context(tmp_path, purge_from=0), tell=untold)
+    tracker.record(epoch(0, loss=1.0))
+    wandb.init(project="mine", settings=wandb.Settings(silent=True)).log({"mine": 1})
+    wandb.finish()
+    tracker.record(epoch(1, loss=0.5))
+    tracker.close(Status.FINISHED)
+    wandb.teardown()
+
+    files = sorted(tmp_path.rglob("*.wandb"))
+    records = [record for file in files for record in wandb_records.read(file)]
+    assert [(row["epoch"], row["loss"]) for row in wandb_records.history(records) if "loss" in row] == [
+        (0, 1),
+        (1, 0.5),
+    ]
+    assert {"run-1"} == {record.run.run_id for record in records if record.HasField("run")}
+
+
+def test_a_run_of_the_users_that_they_finish_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """No failure and no alarm, one line in the log; a run that they begin next takes the epochs from then on."""
+    first = wandb.init(project="mine", dir=str(tmp_path), settings=wandb.Settings(silent=True))
+    tracker = WandbTracker.open(context(tmp_path), tell=untold)
+    first.finish()
+    with caplog.at_level("WARNING", "notifybot"):
+        for number in range(3):
+            tracker.record(epoch(number))
+    second = wandb.init(project="mine", dir=str(tmp_path), settings=wandb.Settings(silent=True))
+    tracker.record(epoch(3))
+    tracker.close(Status.FINISHED)
+
+    assert caplog.text.count("was finished by your code") == 1
+    assert second is tracker.run
+    second.finish()
+    wandb.teardown()
+    (file,) = tmp_path.rglob(f"*{second.id}.wandb")
+    assert [row["epoch"] for row in wandb_records.history(wandb_records.read(file))] == [3]
+
+
+def test_the_summary_keeps_the_best_beside_the_last(tmp_path: Path) -> None:
+    """W&B's table of runs is sorted by it."""
+    run = wandb.init(project="mine", dir=str(tmp_path), settings=wandb.Settings(silent=True))
+    tracker = WandbTracker.open(context(tmp_path), tell=untold)
+
+    for number, (value, best) in enumerate([(0.5, 0.5), (0.9, 0.9), (0.7, 0.9)]):
+        event = epoch(number)
+        metrics = {"val_acc": Metric(value, best=best), "lr": Metric(0.1)}
+        tracker.record(replace(event, progress=replace(event.progress, metrics=metrics)))
+
+    assert (run.summary["val_acc"], run.summary["best/val_acc"], run.summary["lr"]) == (0.7, 0.9, 0.1)
+    assert run.summary.get("best/lr") is None
+    run.finish()
+
+
+def test_an_offline_run_is_not_asked_for_its_page() -> None:
+    """W&B answers with a warning on the user's console."""
+
+    class Offline:
+        offline = True
+
+        @property
+        def url(self) -> str:
+            raise AssertionError
+
+    assert page_of(Offline()) is None
+
+
+NESTED: list[tuple[str, dict[str, Param], dict[str, Any]]] = [
+    ("flat", {"lr": 0.1, "note": None, "on": True}, {"lr": 0.1, "note": None, "on": True}),
+    ("branches", {"a.b.c": 1, "a.b.d": 2, "a.e": 3}, {"a": {"b": {"c": 1, "d": 2}, "e": 3}}),
+    ("leaf before branch", {"opt": "adam", "opt.lr": 1}, {"opt": "adam", "opt.lr": 1}),
+    ("branch before leaf", {"opt.lr": 1, "opt": "adam"}, {"opt": "adam", "opt.lr": 1}),
+    ("leaf deep in a branch", {"a.b.c": 1, "a.b": 2}, {"a": {"b": 2}, "a.b.c": 1}),
+    ("dots that part nothing", {".": 1, "a.": 2, ".b": 3, "c..d": 4}, {".": 1, "a.": 2, ".b": 3, "c..d": 4}),
+    ("beyond 64 bits", {"seed": 2**63, "low": -(2**63)}, {"seed": str(2**63), "low": -(2**63)}),
+]
+
+
+@pytest.mark.parametrize(("params", "expected"), [each[1:] for each in NESTED], ids=[each[0] for each in NESTED])
+def test_dotted_parameters_are_nested_in_the_config(params: dict[str, Param], expected: dict[str, Any]) -> None:
+    """W&B groups them by their branches; a name that is both a value and a branch loses neither."""
+    assert expected == nested(params)
+
+
+@given(dictionaries(text("ab.", min_size=1, max_size=5), integers(0, 9), max_size=6))
+def test_no_parameter_is_lost_by_nesting(params: dict[str, Param]) -> None:
+    """Flattened again, it is what it was."""
+
+    def flat(tree: dict[str, Any], before: str = "") -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in tree.items():
+            found |= flat(value, f"{before}{name}.") if isinstance(value, dict) else {before + name: value}
+        return found
+
+    assert params == flat(nested(params))
 
 
 def test_disabled_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

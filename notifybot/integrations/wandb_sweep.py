@@ -16,6 +16,7 @@ from notifybot.integrations.wandb_sweep_words import summary_of, trial_line
 from notifybot.model import Param, Severity
 from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.policy import Pace
+from notifybot.trackers.wandb import page_of
 from notifybot.training.block import RunBlock, as_config, notify_run
 from notifybot.training.progress import Direction, Watch
 from notifybot.training.run import Run
@@ -133,7 +134,7 @@ class Sweep:
                     if run.session is not None and run.session.trackers is not None:
                         run.session.trackers.flush(_TRACKERS_S)  # W&B's run ends behind its last epoch
                     value = self._value(run, wandb_run)
-                    self._told(sweep_run, Trial(number, run.params, value, error, wandb_run.url or ""))
+                    self._told(sweep_run, Trial(number, run.params, value, error, page_of(wandb_run) or ""))
 
     def _trial_block(self, number: int, params: Mapping[str, object]) -> RunBlock:
         return notify_run(

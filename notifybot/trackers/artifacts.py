@@ -50,8 +50,9 @@ class CheckpointVersions:
         self._seen: set[tuple[str, int | None, int | None]] = set()
 
     def finished(self, event: EpochFinished) -> None:
-        """Remember the epoch that is the best so far."""
-        if event.new_best is not None:
+        """Remember the epoch that is the best so far: the first is, until there is a new best."""
+        first = any(each.best is not None and each.previous is None for each in event.progress.metrics.values())
+        if event.new_best is not None or (first and self._best_epoch is None):
             self._best_epoch = event.progress.epoch
 
     def is_new(self, event: CheckpointSaved) -> bool:

@@ -9,6 +9,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,27 +40,34 @@ class WandbTracker:
     """Logs each epoch's metrics with the epoch as their x-axis, into a W&B run that others may log to as well.
 
     Online, offline or disabled is what W&B's own variables and settings files say. It never asks for a key.
-    W&B's step only ever goes up and drops what goes back, so the epoch is a metric of its own (`define_metric`) and
-    the step is the greater of W&B's own and the count of finished epochs: a resumed run goes on behind its first
-    part, on-line and off-line, also when epochs are done once more.
+    W&B's step only ever goes up and drops what goes back, so the epoch is a metric of its own (`define_metric`) and no
+    step is ever given: a resumed run goes on behind its first part, on-line and off-line, also when epochs are done
+    once more. In a run that the user's own code logs to, each epoch is a whole row beside the row that is being filled
+    (`_add_row`): neither side's numbers are dropped, whatever steps the user gives.
     Offline, all lies in the run's folder (unless WANDB_DIR says otherwise), each session in a sub-folder, and together
     they hold each epoch once: what is void is cut off an earlier session's file, unless it was synced. From its server
     W&B cannot take numbers back: there epochs done again, or replayed after a kill, stand beside the first ones.
-    A run that the user has active in this process is used as it is, and never finished here.
+    A run that the user has active in this process is used as it is, and never finished here. Where the user's code
+    finishes the run we write to, the epochs to come go to the run that is active then, else to ours, begun again; a
+    run of the user's is not begun again, and nobody is alarmed.
     """
 
     name = "wandb"
     settle_s = 20.0
     """W&B writes its file in blocks of 32 KiB or every 15 s: what is younger may die with the process."""
 
-    def __init__(self, run: Any, context: TrackerContext, *, owned: bool, tell: Tell) -> None:
+    def __init__(
+        self, run: Any, context: TrackerContext, *, tell: Tell, again: Callable[[TrackerContext], Any] | None = None
+    ) -> None:
         self.run = run  #: the raw wandb.Run, for images, histograms, artifacts
-        self._owned = owned
+        self._again = again  # begins a run of ours; None while the run is the user's
+        self._context = context
         self._tell = tell
+        self._left_out = False
         self._defined: set[str] = set()
         self._closed = False
         self._replayed = {event.id for event in context.replay}
-        self._written = _continue(run, context) if owned else Written()
+        self._written = Written() if again is None else _continue(run, context)
         self._versions = CheckpointVersions() if context.wandb_artifacts else None
         self._artifact = f"checkpoint-{context.run.id}"
         self._told_unstored = False
@@ -80,18 +88,17 @@ class WandbTracker:
         import wandb
 
         if wandb.run is not None:
-            wandb.run.config.update(context.params, allow_val_change=True)
-            return cls(wandb.run, context, owned=False, tell=tell)
-        return cls(_start(wandb, context, tell, wake or threading.Event(), timeout_s), context, owned=True, tell=tell)
+            return cls(_joined(wandb.run, context.params), context, tell=tell)
+
+        def begin(given: TrackerContext) -> Any:
+            return _start(wandb, given, tell, wake or threading.Event(), timeout_s)
+
+        return cls(begin(context), context, tell=tell, again=begin)
 
     @property
     def url(self) -> str | None:
-        """The run's page, None while W&B is offline.
-
-        Without what follows a "?": for an anonymous run that is a key to the account.
-        """
-        page = str(self.run.url or "").partition("?")[0]
-        return page if page.startswith(("https://", "http://")) else None
+        """The run's page, None while W&B is offline."""
+        return page_of(self.run)
 
     def record(self, event: Event) -> None:
         """Log an epoch's metrics, and checkpoints where asked to; W&B tells people of alerts by itself."""
@@ -128,14 +135,41 @@ class WandbTracker:
             self._versions.finished(event)
         if event.id in self._replayed and self._written.holds(epoch, metrics):
             return
+        if not self._open_run():
+            return
         self._define(metrics)
-        self.run.log({**metrics, "epoch": epoch}, step=max(self.run.step, progress.done), commit=True)
+        row = {**metrics, "epoch": epoch, "_timestamp": event.at.timestamp()}
+        if (self._again is None or _gives_steps(self.run)) and _add_row(self.run, row):
+            self.run.summary.update({**metrics, "epoch": epoch})
+        else:
+            self.run.log(row)
+        best = {f"best/{name}": metric.best for name, metric in progress.metrics.items() if metric.best is not None}
+        if best:
+            self.run.summary.update(best)
+
+    def _open_run(self) -> bool:
+        """See to it that the run takes rows, for the user's code may have finished it; False where none does."""
+        if not _finished(self.run):
+            return True
+        import wandb
+
+        if wandb.run is not None:
+            self.run, self._again = _joined(wandb.run, self._context.params), None
+        elif self._again is not None:
+            context = replace(self._context, purge_from=None)  # what this session has written is not void
+            self.run = self._again(context)
+            _continue(self.run, context)
+        elif not self._left_out:
+            self._left_out = True
+            _log.warning("W&B run %s was finished by your code: epochs after that are not in it", self.run.id)
+        self._defined.clear()
+        return not _finished(self.run)
 
     def close(self, status: Status) -> None:
         if self._closed:
             return
         self._closed = True
-        if not self._owned:
+        if self._again is None or _finished(self.run):
             return
         try:
             self.run.finish(exit_code=_EXIT_CODES.get(status, _FAILURE))
@@ -162,9 +196,91 @@ def _continue(run: Any, context: TrackerContext) -> Written:
     except OSError as error:  # a file of the past that cannot be read must not cost the numbers to come
         _log.warning("earlier W&B files not read, epochs may be recorded twice: %s", error)
         return Written()
-    if written.step:
+    if written.step >= 0:
         run.log({}, step=written.step + 1, commit=False)
+        _gives_steps(run, forget=True)
     return written
+
+
+def page_of(run: Any) -> str | None:
+    """A W&B run's page; None offline, where W&B prints a warning to whoever asks for it.
+
+    Without what follows a "?": for an anonymous run that is a key to the account.
+    """
+    page = "" if run.offline else str(run.url or "").partition("?")[0]
+    return page if page.startswith(("https://", "http://")) else None
+
+
+def _finished(run: Any) -> bool:
+    return bool(getattr(run, "_is_finished", False))  # W&B has no public word for it
+
+
+def _gives_steps(run: Any, *, forget: bool = False) -> bool:
+    """True when somebody in this process has logged to the run with `step=`, as W&B's own telemetry notes it."""
+    feature = getattr(getattr(run, "_telemetry_obj", None), "feature", None)
+    if forget and feature is not None:
+        feature.set_step_log = False
+    return bool(getattr(feature, "set_step_log", False))
+
+
+def _add_row(run: Any, row: dict[str, Any]) -> bool:
+    """Write a whole row beside the one that the user's code is filling; False where this W&B has no such way.
+
+    `run.log` knows one row at a time: without `step=` it ends the user's, whose later values of that step are then
+    dropped; with `commit=False` a name that both log is overwritten. A record of its own is neither merged nor
+    compared: W&B gives it the next step that is free when it sends it, and keeps the user's rows (since 0.31; a user's
+    step that is taken by then is moved up by one). https://github.com/wandb/wandb/pull/12616
+    """
+    try:
+        data = {**row, "_runtime": max(0.0, row["_timestamp"] - run.start_time)}
+        run._interface.publish_history(run, data, step=0, publish_step=False)
+    except (AttributeError, TypeError):  # not a public call: another version may lack it, a disabled run does
+        return False
+    return True
+
+
+def _joined(run: Any, params: Mapping[str, Param]) -> Any:
+    """A run of the user's with our parameters in its config; what the user has set there stays."""
+    run.config.update(_unset(nested(params), dict(run.config)), allow_val_change=True)
+    return run
+
+
+def _unset(given: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `given` a config lacks, with all of each mapping it is to replace."""
+    fresh: dict[str, Any] = {}
+    for name, value in given.items():
+        there = present.get(name)
+        if name not in present:
+            fresh[name] = value
+        elif isinstance(value, dict) and isinstance(there, Mapping):
+            fresh[name] = {**there, **_unset(value, there)}
+    return fresh
+
+
+def nested(params: Mapping[str, Param]) -> dict[str, Any]:
+    """Parameters with dotted names as W&B groups them: `{"optim.lr": 0.1}` is `{"optim": {"lr": 0.1}}`.
+
+    A name that would stand where another one's branch is keeps its dots. Whole numbers that JSON's readers round go
+    as text.
+    """
+    tree: dict[str, Any] = {}
+    for name, value in params.items():
+        if not _plant(tree, name.split("."), _exact(value), params):
+            tree[name] = _exact(value)
+    return tree
+
+
+def _plant(tree: dict[str, Any], path: list[str], value: Any, params: Mapping[str, Param]) -> bool:
+    if "" in path or any(".".join(path[:length]) in params for length in range(1, len(path))):
+        return False
+    for part in path[:-1]:
+        tree = tree.setdefault(part, {})
+    tree[path[-1]] = value
+    return True
+
+
+def _exact(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
 
 
 def _start(wandb: Any, context: TrackerContext, tell: Tell, wake: threading.Event, timeout_s: float) -> Any:
@@ -198,7 +314,7 @@ def _init(wandb: Any, settings: Any, context: TrackerContext, timeout_s: float, 
         project=settings.project if default_project else _clean(run.project),
         name=settings.run_name or run.name,
         id=run_id(run),
-        config=context.params,
+        config=nested(context.params),
         dir=str(context.folder) if default_folder else None,
         mode=mode,
         resume="allow",

@@ -23,10 +23,10 @@ _FULL, _FIRST, _LAST = 1, 2, 4
 
 @dataclass(slots=True)
 class Written:
-    """What the earlier files hold: the names logged with each epoch, and the last step (0: none)."""
+    """What the earlier files hold: the names logged with each epoch, and the last step (-1: none)."""
 
     names: dict[int, set[str]] = field(default_factory=dict)
-    step: int = 0
+    step: int = -1
 
     def holds(self, epoch: int, metrics: dict[str, float]) -> bool:
         """True when an earlier session has written all these metrics of the epoch."""
@@ -86,8 +86,8 @@ def _rows(content: bytes) -> Iterator[_Row]:
             return
         if record.HasField("history"):
             items = {item.key or ".".join(item.nested_key): item.value_json for item in record.history.item}
-            step = _whole(items.get("_step")) or 0
-            yield _Row(offset, step, _whole(items.get("epoch")), set(items))
+            step = _whole(items.get("_step"))
+            yield _Row(offset, -1 if step is None else step, _whole(items.get("epoch")), set(items))
 
 
 def _frames(content: bytes) -> Iterator[tuple[int, bytes]]:
