@@ -38,6 +38,7 @@ class ActiveRun:
     def __init__(self, url: str | None) -> None:
         self.url = url
         self.step = 0
+        self.summary: dict[str, Any] = {}
         self.config = SimpleNamespace(update=lambda params, allow_val_change: None)
 
     def define_metric(self, name: str, **settings: Any) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +117,75 @@ def test_hyper_parameters_lie_in_the_runs_own_folder(tmp_path: Path) -> None:
     found = hparams(tmp_path)
     start = found["_hparams_/session_start_info"].session_start_info.hparams
     assert (start["model"].string_value, start["lr"].number_value) == ("cnn", 0.1)
-    assert [each.name.tag for each in found["_hparams_/experiment"].experiment.metric_infos] == ["loss"]
     assert all(path.is_file() for path in tmp_path.iterdir())
+
+
+def asked(logdir: Path, path: str, body: dict[str, Any] | None = None) -> Any:
+    """TensorBoard's own answer to a question of its pages, without its server's socket."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of what TensorBoard brings along
+        from tensorboard.backend.event_processing.data_ingester import LocalDataIngester
+        from tensorboard.plugins import base_plugin
+        from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
+        from werkzeug.test import Client
+        from werkzeug.wrappers import Response
+
+    never: dict[str, Any] = dict.fromkeys(["reload_interval", "reload_multifile", "reload_multifile_inactive_secs"], 0)
+    once = {"max_reload_threads": 1, "purge_orphaned_data": True, "reload_task": "blocking", "generic_data": "auto"}
+    rest: dict[str, Any] = {"samples_per_plugin": {}, "window_title": "", "detect_file_replacement": None}
+    flags = argparse.Namespace(logdir=str(logdir), **never, **once, **rest)
+    ingester = LocalDataIngester(flags)
+    ingester.start()
+    plugin = HParamsPlugin(base_plugin.TBContext(data_provider=ingester.data_provider, flags=flags))
+    route = plugin.get_plugin_apps()[path]
+    answer = Client(route, Response).post(data=json.dumps(body or {}), content_type="application/json")
+    assert answer.status_code == 200
+    return json.loads(answer.get_data())
+
+
+def test_runs_with_other_parameters_share_the_table_of_hyper_parameters(tmp_path: Path) -> None:
+    """TensorBoard shows every run's columns and values, asked through its own HTTP interface."""
+    given: dict[str, dict[str, Param]] = {
+        "one": {"lr": 0.1, "depth": 3},
+        "two": {"optim.name": "adam", "depth": 4, "seed": 2**70, "none": None},
+        "three": {"augment": True},
+    }
+    for name, params in given.items():
+        tracker = TensorBoardTracker.open(context(tmp_path / name, params=params))
+        tracker.record(epoch(0, **{f"loss_{name}": 0.5, "loss": 0.25}))
+        tracker.close(Status.FINISHED)
+
+    experiment = asked(tmp_path, "/experiment", {"hparamsLimit": 0, "includeMetrics": True})
+    columns = {each["name"] for each in experiment["hparamInfos"]}
+    metrics = {each["name"]["tag"] for each in experiment["metricInfos"]}
+    assert {"lr", "depth", "optim.name", "seed", "augment"} == columns
+    assert {"loss", "loss_one", "loss_two", "loss_three"} == metrics
+    shown = {
+        "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"],
+        "colParams": [{"hparam": name} for name in sorted(columns)],
+        "startIndex": 0,
+        "sliceSize": 10,
+    }
+    rows = asked(tmp_path, "/session_groups", shown)["sessionGroups"]
+    assert [{"lr": 0.1, "depth": 3}, {"optim.name": "adam", "depth": 4, "seed": str(2**70)}, {"augment": True}] == [
+        next(row["hparams"] for row in rows if row["sessions"][0]["name"] == name) for name in given
+    ]
+
+
+def test_add_scalars_has_each_step_once_in_a_resumed_run(tmp_path: Path) -> None:
+    """Each of its values is a run in a folder of its own, which has to hide what is done again as well."""
+    for session, numbers in enumerate([range(4), range(2, 6), range(5, 7)]):
+        tracker = TensorBoardTracker.open(context(tmp_path, purge_from=None if session == 0 else numbers[0]))
+        for number in numbers:
+            tracker.writer.add_scalars("both/of", {"train": number + session, "val": number}, number)
+            if session:
+                tracker.writer.add_scalars("late", {"train": number}, number)
+        tracker.close(Status.INTERRUPTED)
+
+    values = [(0, 0.0), (1, 1.0), (2, 3.0), (3, 4.0), (4, 5.0), (5, 7.0), (6, 8.0)]
+    assert values == scalars(tmp_path / "both_of_train", "both/of")
+    assert list(range(7)) == [step for step, _ in scalars(tmp_path / "both_of_val", "both/of")]
+    assert list(range(2, 7)) == [step for step, _ in scalars(tmp_path / "late_train", "late")]
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from hypothesis import given
 from hypothesis.strategies import dictionaries, integers, text
+from torch.utils.tensorboard import SummaryWriter
 
-import wandb
 from notifybot.model import Language, Metric, Param, RunRef, Status
-from notifybot.trackers import WandbTracker
+from notifybot.trackers import TensorBoardTracker, WandbTracker
 from notifybot.trackers.wandb import nested, page_of, run_id
 from tests import wandb_records
 from tests.tracker_events import context, epoch, untold
@@ -35,6 +36,8 @@ def fresh_wandb(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     yield
+    if wandb.patched["tensorboard"]:
+        wandb.tensorboard.unpatch()  # type: ignore[attr-defined]
     wandb.teardown()
 
 
@@ -237,6 +240,49 @@ def test_a_run_that_the_users_code_logs_to_loses_nothing_on_either_side(how: str
     assert [*range(merged - 1, 6, merged), 6] == [row["mine"] for row in rows if "mine" in row]
     assert [row["batch"] for row in rows if "batch" in row] == (list(range(21)) if "batches" in how else [])
     assert all("part" in row for row in rows if "mine" in row) or how != "one row in parts"
+
+
+@pytest.mark.parametrize("begun", ["before us", "after us"])
+def test_sync_tensorboard_shows_the_users_tags_alone_and_ours_once(begun: str, tmp_path: Path) -> None:
+    """A second folder of event files would rename the user's tags, and our epochs would mix into their global_step."""
+    if begun == "after us":
+        board = TensorBoardTracker.open(context(tmp_path / "run"))
+    run = wandb.init(sync_tensorboard=True, dir=str(tmp_path), settings=wandb.Settings(silent=True))
+    writer = SummaryWriter(str(tmp_path / "CartPole__1"))
+    if begun == "before us":
+        board = TensorBoardTracker.open(context(tmp_path / "run"))
+    tracker = WandbTracker.open(context(tmp_path / "run"), tell=untold)
+
+    for number in range(3):
+        writer.add_scalar("losses/value", number / 4, number * 100)
+        board.writer.add_scalars("both", {"train": 1.0}, number)
+        for each in (board, tracker):
+            each.record(epoch(number, **{"losses/value": number + 0.5}))
+    writer.close()
+    tracker.close(Status.FINISHED)
+    board.close(Status.FINISHED)
+    run.finish()
+    wandb.teardown()
+
+    rows = wandb_records.history(wandb_records.read(wandb_records.only_file(tmp_path)))
+    assert [row["global_step"] for row in rows if "global_step" in row] == [0, 100, 200]
+    assert [(row["epoch"], row["losses/value"]) for row in rows if "epoch" in row] == [(0, 0.5), (1, 1.5), (2, 2.5)]
+    assert {"losses/value", "epoch", "global_step"} == {name for row in rows for name in row if name[0] != "_"}
+
+
+def test_a_name_that_the_user_logs_too_keeps_their_axis(tmp_path: Path) -> None:
+    """W&B would add our epoch, as 0, to each of their rows."""
+    run = wandb.init(dir=str(tmp_path), settings=wandb.Settings(silent=True))
+    run.log({"loss": 3.0})
+    tracker = WandbTracker.open(context(tmp_path), tell=untold)
+    tracker.record(epoch(0, loss=1.0, acc=0.5))
+    run.log({"loss": 2.0})
+    run.finish()
+    wandb.teardown()
+
+    records = wandb_records.read(wandb_records.only_file(tmp_path))
+    assert {"epoch", "acc"} == {record.metric.name for record in records if record.HasField("metric")}
+    assert [row.get("epoch") for row in wandb_records.history(records)] == [None, 0, None]
 
 
 def test_the_config_that_the_user_has_set_stays(tmp_path: Path) -> None:

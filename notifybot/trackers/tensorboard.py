@@ -20,8 +20,9 @@ class TensorBoardTracker:
 
     A resumed run hides what an earlier session wrote from `purge_from` on, or from the first epoch that is replayed:
     nothing is taken out of the earlier files, but TensorBoard and its EventAccumulators show each step once.
-    The hyper-parameters go into the same folder with the first epoch, since that is when the metrics' names are
-    known; `SummaryWriter.add_hparams` would make a second run in a sub-folder of its own.
+    The hyper-parameters go into the same folder with the first epoch; `SummaryWriter.add_hparams` would make a second
+    run in a sub-folder of its own. W&B's `sync_tensorboard` does not see these files, whenever it is switched on: a
+    second folder would rename the user's tags, and W&B has our numbers already.
     """
 
     name = "tensorboard"
@@ -35,10 +36,8 @@ class TensorBoardTracker:
     @classmethod
     def open(cls, context: TrackerContext) -> TensorBoardTracker:
         """Start an event file in the run's folder, behind those that are there."""
-        from torch.utils.tensorboard import SummaryWriter
-
         _make_way(context.folder)
-        return cls(SummaryWriter(str(context.folder), purge_step=_purge_step(context)), context.params)
+        return cls(_writer_class()(str(context.folder), purge_step=_purge_step(context)), context.params)
 
     def record(self, event: Event) -> None:
         """Write an epoch's metrics; other events hold no numbers."""
@@ -48,7 +47,7 @@ class TensorBoardTracker:
 
         metrics = {name: metric.value for name, metric in event.progress.metrics.items()}
         if self._params and self._session_end is None:
-            self._sum_up(metrics)
+            self._sum_up()
         values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
         self.writer.file_writer.add_summary(Summary(value=values), _step(event), event.at.timestamp())
         self.writer.flush()
@@ -62,11 +61,15 @@ class TensorBoardTracker:
             self._end_session(status)
         self.writer.close()
 
-    def _sum_up(self, metrics: dict[str, float]) -> None:
+    def _sum_up(self) -> None:
+        """Write the hyper-parameters, and no summary of the experiment.
+
+        Of all runs below a folder TensorBoard takes one experiment's columns for the whole table; without any it shows
+        every run's own (tensorboard/plugins/hparams/backend_context.py, `experiment_from_metadata`).
+        """
         from torch.utils.tensorboard.summary import hparams
 
-        experiment, start, self._session_end = hparams(self._params, metrics)
-        self.writer.file_writer.add_summary(experiment)
+        _, start, self._session_end = hparams({name: _shown(value) for name, value in self._params.items()}, {})
         self.writer.file_writer.add_summary(start)
 
     def _end_session(self, status: Status) -> None:
@@ -79,6 +82,60 @@ class TensorBoardTracker:
             content.session_end_info.status = STATUS_FAILURE
             plugin.content = content.SerializeToString()
         self.writer.file_writer.add_summary(self._session_end)
+
+
+def _shown(value: object) -> Param:
+    """A hyper-parameter as TensorBoard's table takes it, whose numbers are doubles: what they cannot hold is text."""
+    if isinstance(value, int) and abs(value) > 2**53:
+        return str(value)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _writer_class() -> Any:
+    """SummaryWriter whose every file, those of `add_scalars` included, hides the steps that are written again.
+
+    torch is imported here, so that a run without TensorBoard starts without it.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event as Mark
+    from tensorboard.compat.proto.event_pb2 import SessionLog
+    from torch.utils.tensorboard import SummaryWriter, writer
+
+    class PlainFileWriter(writer.FileWriter):  # type: ignore[misc]
+        """Writes through TensorBoard's own class, also where W&B has put one of its own in the place."""
+
+        def __init__(self, log_dir: str, *options: Any) -> None:
+            plain = getattr(writer, "orig_EventFileWriter", writer.EventFileWriter)
+            self.event_writer = plain(str(log_dir), *options)
+
+    class Writer(SummaryWriter):  # type: ignore[misc]
+        all_writers: Any
+        file_writer: Any
+
+        def _get_file_writer(self) -> Any:
+            if self.all_writers is None or self.file_writer is None:
+                self.all_writers = {}
+                self.file_writer = self._begin(self.log_dir, self.purge_step)
+            return self.file_writer
+
+        def add_scalars(self, main_tag: str, tag_scalar_dict: Any, *args: Any, **kwargs: Any) -> None:
+            self._get_file_writer()
+            for tag in tag_scalar_dict:
+                folder = f"{self.log_dir}/{main_tag.replace('/', '_')}_{tag}"
+                if folder not in self.all_writers:
+                    _make_way(Path(folder))
+                    self._begin(folder, self.purge_step if any(_event_files(Path(folder))) else 0)
+            super().add_scalars(main_tag, tag_scalar_dict, *args, **kwargs)
+
+        def _begin(self, folder: str, purge_step: int | None) -> Any:
+            file = PlainFileWriter(folder, self.max_queue, self.flush_secs, self.filename_suffix)
+            self.all_writers[folder] = file
+            if purge_step is not None:
+                start = SessionLog(status=SessionLog.START)
+                file.add_event(Mark(step=purge_step, file_version="brain.Event:2"))
+                file.add_event(Mark(step=purge_step, session_log=start))
+            return file
+
+    return Writer
 
 
 def _make_way(folder: Path) -> None:

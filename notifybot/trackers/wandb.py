@@ -57,17 +57,24 @@ class WandbTracker:
     """W&B writes its file in blocks of 32 KiB or every 15 s: what is younger may die with the process."""
 
     def __init__(
-        self, run: Any, context: TrackerContext, *, tell: Tell, again: Callable[[TrackerContext], Any] | None = None
+        self,
+        run: Any,
+        context: TrackerContext,
+        *,
+        owned: bool,
+        tell: Tell,
+        again: Callable[[TrackerContext], Any] | None = None,
     ) -> None:
         self.run = run  #: the raw wandb.Run, for images, histograms, artifacts
-        self._again = again  # begins a run of ours; None while the run is the user's
+        self._owned = owned
+        self._again = again  # begins a run of ours once more
         self._context = context
         self._tell = tell
         self._left_out = False
         self._defined: set[str] = set()
         self._closed = False
         self._replayed = {event.id for event in context.replay}
-        self._written = Written() if again is None else _continue(run, context)
+        self._written = _continue(run, context) if owned else Written()
         self._versions = CheckpointVersions() if context.wandb_artifacts else None
         self._artifact = f"checkpoint-{context.run.id}"
         self._told_unstored = False
@@ -88,12 +95,12 @@ class WandbTracker:
         import wandb
 
         if wandb.run is not None:
-            return cls(_joined(wandb.run, context.params), context, tell=tell)
+            return cls(_joined(wandb.run, context.params), context, owned=False, tell=tell)
 
         def begin(given: TrackerContext) -> Any:
             return _start(wandb, given, tell, wake or threading.Event(), timeout_s)
 
-        return cls(begin(context), context, tell=tell, again=begin)
+        return cls(begin(context), context, owned=True, tell=tell, again=begin)
 
     @property
     def url(self) -> str | None:
@@ -139,7 +146,7 @@ class WandbTracker:
             return
         self._define(metrics)
         row = {**metrics, "epoch": epoch, "_timestamp": event.at.timestamp()}
-        if (self._again is None or _gives_steps(self.run)) and _add_row(self.run, row):
+        if (not self._owned or _gives_steps(self.run)) and _add_row(self.run, row):
             self.run.summary.update({**metrics, "epoch": epoch})
         else:
             self.run.log(row)
@@ -154,8 +161,8 @@ class WandbTracker:
         import wandb
 
         if wandb.run is not None:
-            self.run, self._again = _joined(wandb.run, self._context.params), None
-        elif self._again is not None:
+            self.run, self._owned = _joined(wandb.run, self._context.params), False
+        elif self._owned and self._again is not None:
             context = replace(self._context, purge_from=None)  # what this session has written is not void
             self.run = self._again(context)
             _continue(self.run, context)
@@ -169,7 +176,7 @@ class WandbTracker:
         if self._closed:
             return
         self._closed = True
-        if self._again is None or _finished(self.run):
+        if not self._owned or _finished(self.run):
             return
         try:
             self.run.finish(exit_code=_EXIT_CODES.get(status, _FAILURE))
@@ -177,14 +184,21 @@ class WandbTracker:
             self._tell(_unfinished(os.path.dirname(self.run.settings.sync_file)))
 
     def _define(self, metrics: dict[str, float]) -> None:
-        """Draw a metric over the epochs. Names with an asterisk are patterns to W&B, and keep its own axis."""
+        """Draw a metric over the epochs, unless the name is the user's too: W&B would put our axis into their rows.
+
+        Names with an asterisk are patterns to W&B, and keep its own axis.
+        """
         fresh = [name for name in metrics if name not in self._defined and "*" not in name]
-        if fresh and not self._defined:
-            self.run.define_metric("epoch", hidden=True)
-        for name in fresh:
-            # A dot would mean a value inside a mapping: https://docs.wandb.ai/models/track/log/customize-logging-axes
-            self.run.define_metric(name.replace(".", "\\."), step_metric="epoch")
         self._defined.update(fresh)
+        if not fresh or _syncs_tensorboard(self.run):
+            return
+        theirs = set() if self._owned else set(dict(self.run.summary))
+        self.run.define_metric("epoch", hidden=True)
+        for name in fresh:
+            if name not in theirs:
+                # A dot would mean a value inside a mapping:
+                # https://docs.wandb.ai/models/track/log/customize-logging-axes
+                self.run.define_metric(name.replace(".", "\\."), step_metric="epoch")
 
 
 def _continue(run: Any, context: TrackerContext) -> Written:
@@ -207,8 +221,14 @@ def page_of(run: Any) -> str | None:
 
     Without what follows a "?": for an anonymous run that is a key to the account.
     """
-    page = "" if run.offline else str(run.url or "").partition("?")[0]
+    page = "" if getattr(run, "offline", False) else str(run.url or "").partition("?")[0]
     return page if page.startswith(("https://", "http://")) else None
+
+
+def _syncs_tensorboard(run: Any) -> bool:
+    """True where W&B reads the user's TensorBoard files, whose names are theirs and whose axis is `global_step`."""
+    patched = getattr(sys.modules.get("wandb"), "patched", {})
+    return bool(patched.get("tensorboard")) or bool(getattr(getattr(run, "settings", None), "sync_tensorboard", False))
 
 
 def _finished(run: Any) -> bool:
@@ -241,7 +261,8 @@ def _add_row(run: Any, row: dict[str, Any]) -> bool:
 
 def _joined(run: Any, params: Mapping[str, Param]) -> Any:
     """A run of the user's with our parameters in its config; what the user has set there stays."""
-    run.config.update(_unset(nested(params), dict(run.config)), allow_val_change=True)
+    if params:
+        run.config.update(_unset(nested(params), dict(run.config)), allow_val_change=True)
     return run
 
 
