@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -86,6 +86,14 @@ def _switch(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _signal_name(value: object) -> object:
+    return value.upper().removeprefix("SIG") if isinstance(value, str) else value
+
+
 def _joined(value: object) -> object:
     return "\n".join(map(str, value)) if isinstance(value, list) else value  # TOML has lists
 
@@ -119,6 +127,10 @@ _Every = Annotated[Every | None, NoDecode, PlainValidator(every_from), _AS_TEXT]
 _Quiet = Annotated[QuietHours | None, NoDecode, PlainValidator(quiet_from), _AS_TEXT]
 _Tables = Annotated[Tables, NoDecode, PlainValidator(tables_from), _AS_TEXT]
 _Name = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+_Ranks = Annotated[Literal["first", "each"], BeforeValidator(_lower)]
+_SaveSignal = Annotated[Literal["", "USR1", "USR2"], BeforeValidator(_signal_name)]
 
 
 def _state_dir() -> Path:
@@ -190,6 +202,8 @@ class Config(BaseSettings):
     quiet: _Quiet = None
     notifiers: _Tables = Tables()
     templates_dir: Annotated[Path, AfterValidator(_home), AfterValidator(_folder)] | None = None
+    ranks: _Ranks = "first"
+    save_signal: _SaveSignal = ""
     heartbeat_s: float = Field(default=30.0, gt=0, le=3600, allow_inf_nan=False)
 
     _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
@@ -268,6 +282,7 @@ _FORMS = {
     "string_too_long": ("must be text of at most 200 characters", "200자 이하의 글자여야 합니다"),
     "string_pattern_mismatch": ("must be one line of plain text", "한 줄로 된 글자여야 합니다"),
 }
+_CHOICES = {"ranks": ("first", "each"), "save_signal": ("USR1", "USR2")}
 
 
 def _language_in(given: Mapping[str, Any]) -> str | None:
@@ -292,6 +307,9 @@ def _allowed(key: str, kind: str, text: str) -> str:
         words = [each.value for each in (Language if key == "lang" else Switch)]
         first = ", ".join(words[:-1])
         return said(f"must be {first} or {words[-1]}", f"{first} 또는 {words[-1]} 중 하나여야 합니다")
+    if key in _CHOICES:
+        first, last = _CHOICES[key]
+        return said(f"must be {first} or {last}", f"{first} 또는 {last}여야 합니다")
     if kind == "value_error":
         told = text.removeprefix("Value error, ")
         return told if key != "notifiers" or told.startswith("must") else said(f"is wrong: {told}", told)

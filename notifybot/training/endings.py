@@ -40,11 +40,13 @@ class Ending:
 
 def ending_of(error: BaseException | None, *, exhausted: bool, signal_seen: int | None = None) -> Ending:
     """Judge what left the loop or the block. `exhausted`: there was nothing more to do."""
+    if error is not None and _is_interruption(error):
+        return Ending(Status.INTERRUPTED)
+    if error is not None and _kinds(error) & _STOPS:
+        return Ending(Status.STOPPED, on_purpose=True)
     if isinstance(error, SystemExit) and error.code is not None and error.code != 0 and not signal_seen:
         words = f"exit code {error.code}" if isinstance(error.code, int) else one_line(f"exit: {error.code}", 500)
         return Ending(Status.FAILED, words, describe(error).frames)
-    if isinstance(error, KeyboardInterrupt):
-        return Ending(Status.INTERRUPTED)
     if error is not None and not isinstance(error, GeneratorExit | SystemExit):
         failure = describe(error)
         return Ending(Status.FAILED, failure.error, failure.frames)
@@ -53,6 +55,36 @@ def ending_of(error: BaseException | None, *, exhausted: bool, signal_seen: int 
     if signal_seen:
         return Ending(Status.INTERRUPTED, signal.Signals(signal_seen).name, on_purpose=True)
     return Ending(Status.STOPPED, on_purpose=True)
+
+
+_CANCELLED = frozenset(
+    {"asyncio.exceptions.CancelledError", "concurrent.futures._base.CancelledError", "trio.Cancelled"}
+)
+# How libraries leave a training on purpose, by name, since none of them need be there. A search that prunes bad trials
+# does so with half of them.
+_STOPS = frozenset({
+    "TrialPruned",  # Optuna's, and whatever stands for it
+    "ray.exceptions.TaskCancelledError",
+    "lightning.pytorch.utilities.exceptions._TunerExitException",
+    "pytorch_lightning.utilities.exceptions._TunerExitException",
+    "fastai.callback.core.CancelFitException",
+    "lightgbm.callback.EarlyStopException",
+})  # fmt: skip
+
+
+def _is_interruption(error: BaseException) -> bool:
+    """True for Ctrl-C, and for what asyncio, trio and Lightning make of it (Lightning leaves with `sys.exit(1)`)."""
+    if isinstance(error, KeyboardInterrupt) or _kinds(error) & _CANCELLED:
+        return True
+    if isinstance(error, SystemExit):
+        return isinstance(error.__cause__ or error.__context__, KeyboardInterrupt)
+    return isinstance(error, BaseExceptionGroup) and all(map(_is_interruption, error.exceptions))
+
+
+def _kinds(error: BaseException) -> set[str]:
+    """The names of an exception's classes, with their modules; an exception of the program's own has its bare name."""
+    kinds = type(error).__mro__
+    return {f"{kind.__module__}.{kind.__qualname__}" for kind in kinds} | {kind.__name__ for kind in kinds}
 
 
 class Endable(Protocol):

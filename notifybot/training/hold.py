@@ -8,7 +8,7 @@ from collections.abc import Callable
 from notifybot.model import Status
 from notifybot.training.endings import EXIT_S, Ending, ending_of
 from notifybot.training.run import Run
-from notifybot.training.signals import SIGNALS
+from notifybot.training.signals import SIGNALS, number_of
 
 
 class Hold:
@@ -18,8 +18,9 @@ class Hold:
         self._run = run
         self._put_off = put_off
         self._tell = self._on_signal  # one object, so that it can be found again
-        if run.active:
-            SIGNALS.watch(self._tell)
+        self._warning = number_of(run.config.save_signal)
+        if run.active or (run.mute and self._warning is not None):
+            SIGNALS.watch(self._tell, self._warning)
 
     def release(self, error: BaseException | None, *, exhausted: bool) -> None:
         """Record how the block was left. Whatever left it goes on by itself."""
@@ -28,6 +29,8 @@ class Hold:
         SIGNALS.unwatch(self._tell)
 
     def _on_signal(self, number: int) -> bool:
+        if self._run.mute and number == self._warning:  # every rank is warned: none may die before the first has saved
+            return True
         with self._run.guard("a signal"):
             if self._put_off(number):
                 return True

@@ -17,7 +17,7 @@ from notifybot.rendering.reasons import reason_line
 from notifybot.training.reporter import Reporter
 from notifybot.training.restoring import Opening, learning_in, learning_story
 from notifybot.training.run import Run
-from notifybot.training.signals import SIGNALS
+from notifybot.training.signals import SIGNALS, number_of
 from notifybot.training.words import never_logged
 
 log = logging.getLogger("notifybot")
@@ -104,9 +104,16 @@ class Keeper:
             self._reporter.mirror()
 
     def put_off(self, number: int) -> bool:
-        """True when a deadly signal may wait until a state is saved; `grace_s` bounds that."""
+        """True when a deadly signal may wait until a state is saved; `grace_s` bounds that.
+
+        A warning waits for the next moment at which the state is whole, however long that takes: whoever sent it, such
+        as SLURM, ends the process in time.
+        """
         grace_s = self._checkpoints.grace_s
-        if self._deadly is not None or not grace_s:
+        if number == number_of(self._run.config.save_signal) and self._run.open_epoch is not None:
+            self._deadly = self._deadly or number
+            return True
+        if self._timer is not None or not grace_s:
             return False
         if not self._comes_soon(grace_s):
             self._checkpoints.settle(grace_s)

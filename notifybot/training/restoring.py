@@ -60,7 +60,7 @@ def open_checkpoints(run: Run, checkpoints: Checkpoints) -> Opening:
     if in_loader_worker():
         return Opening(Resume())
     card = checkpoints.card()
-    checkpoints.open(run.id, run.ref.session, state_dir=run.config.state_dir, saves=speaks())
+    checkpoints.open(run.id, run.ref.session, state_dir=run.config.state_dir, saves=speaks(run.config.ranks))
     learning = learning_in(checkpoints)
     restored = checkpoints.restore()
     if restored is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import operator
 import os
+import re
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +18,7 @@ from notifybot.events import CheckpointSaved, EpochFinished, RunEnded, RunStarte
 from notifybot.model import Checkpoint, Progress, RunRef, Severity, Status, uuid7
 from notifybot.notifiers.base import Notifier
 from notifybot.rendering.alerts import session_near_its_end
+from notifybot.store.files import local_folder
 from notifybot.training.alarms import Alarms
 from notifybot.training.describe import (
     checked_id,
@@ -32,15 +35,17 @@ from notifybot.training.lifetime import Lifetime
 from notifybot.training.metrics import Closed, Meter
 from notifybot.training.past import Past, Resume
 from notifybot.training.progress import Course
-from notifybot.training.rank import speaks
+from notifybot.training.rank import first_word, in_loader_worker, is_one_training, leave_word, rank, speaks
 from notifybot.training.session import Session
 from notifybot.training.text import clean, one_line
 from notifybot.training.voice import TEXT_CHARS, TITLE_CHARS, Voice
-from notifybot.training.words import nothing_logged
+from notifybot.training.words import mute, nothing_logged
 
 log = logging.getLogger("notifybot")
 
 NOTHING = Resume()
+# As gloo and NCCL put it when another process is gone.
+_LOST_PEER = re.compile(r"gloo|NCCL|Dist(Backend|Network)Error|connection (closed|reset) by peer", re.IGNORECASE)
 
 
 class Run(Voice):
@@ -82,6 +87,7 @@ class Run(Voice):
         self.open_epoch: int | None = None  # the label of the epoch that the loop is in
         self._loops = False
         self._looks = 0
+        self.mute = False  # another rank reports this run; the ending is heard of all the same
 
     @property
     def faults(self) -> dict[str, int]:
@@ -99,8 +105,9 @@ class Run(Voice):
 
     def start(self, epochs: object = None, *, total: int | None = None, resume: Resume = NOTHING) -> None:
         """Begin to report, going on from `resume`. Raises ConfigError for settings that cannot work; later nothing."""
-        if not speaks():
+        if not speaks(self.config.ranks):
             self._hush()
+            self._stay_mute()
             return
         self._loops = epochs is not None or total is not None
         with self.guard("opening the run", loud=(ConfigError,)):
@@ -177,11 +184,14 @@ class Run(Voice):
     def end(self, ending: Ending, *, instead: bool = False) -> None:
         """Record how the run ended, once; with `instead`, correct what was recorded."""
         session = self.session
-        if session is None or (self._ended and not instead):
+        if session is None:
+            self._end_mute(ending)
+            return
+        if self._ended and not instead:
             return
         spent_s = 0.0
         with self.guard("the run's end"):
-            self._tell_end(ending)
+            self._tell_end(self._with_other_ranks(ending))
         self._ended = True  # not before: whom a Ctrl-C cuts short is told at exit
         self.meter.close(Closed.AFTER)
         self._alarms.end()
@@ -190,6 +200,11 @@ class Run(Voice):
             if faults := self.faults:
                 log.warning("run %s: what went wrong on our side, and how often: %s", self.name, faults)
         ENDINGS.ended(self, spent_s)
+
+    def disown(self) -> None:
+        """In a forked child: the run is the parent's, and nothing is done here."""
+        super().disown()
+        self.mute = False
 
     def retire(self, title: str = "", text: str = "") -> None:
         """A newer session speaks for the run from now on: say so, unless the watchdog does, and report nothing more."""
@@ -204,6 +219,35 @@ class Run(Voice):
                 self.session.dead_man.hand_over()  # the newer session's alarm stays
             self.session.close(Status.INTERRUPTED)
         ENDINGS.ended(self, 0.0)
+
+    def _stay_mute(self) -> None:
+        """Report nothing, but listen for this rank's own failure: rank 0 is only terminated for it."""
+        if in_loader_worker():
+            return
+        self.mute = True
+        ENDINGS.opened(self)
+        if not is_one_training():
+            log.warning("%s", mute(self.name, rank()))
+
+    def _end_mute(self, ending: Ending) -> None:
+        if not self.mute or self._ended:
+            return
+        self._ended = True
+        with self.guard("the word to rank 0"):
+            if ending.status is Status.FAILED:
+                leave_word(local_folder(self.config.state_dir), ending.error, ending.frames, self.now())
+        ENDINGS.ended(self, 0.0)
+
+    def _with_other_ranks(self, ending: Ending) -> Ending:
+        """What really ended the training: a rank that failed has this one terminated, or its connections closed."""
+        terminated = ending.status is Status.INTERRUPTED and ending.error == signal.SIGTERM.name
+        if not (terminated or (ending.status is Status.FAILED and _LOST_PEER.search(ending.error))):
+            return ending
+        with self.guard("the words of other ranks"):
+            word = first_word(local_folder(self.config.state_dir), self.now())
+            if word is not None:
+                return Ending(Status.FAILED, f"rank {word.rank}: {word.error}", word.frames)
+        return ending
 
     def _tell_end(self, ending: Ending) -> None:
         self.status = ending.status

@@ -1,6 +1,7 @@
 """SIGTERM and SIGHUP, told before the process dies of them, and given back afterwards.
 
-Never SIGINT: Python makes it a KeyboardInterrupt, and ipykernel sets its own handler for every cell.
+Never SIGINT: Python makes it a KeyboardInterrupt, and ipykernel sets its own handler for every cell. SIGUSR1 or
+SIGUSR2, by which SLURM warns of a job's end, only where a setting asks for it and nobody else has a handler there.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 
 Handler = Callable[[int, FrameType | None], object]
@@ -20,6 +21,9 @@ class Signals:
 
     A handler runs on the main thread between any two bytecodes, so also in the middle of a transaction of ours. There
     it only notes the signal; `leave` acts on it when the outermost section ends.
+
+    A library that puts its handler over ours and calls ours from it, as Lightning does, decides what the signal comes
+    to: there we note it and do nothing else, so that it can save and leave in its own way.
     """
 
     def __init__(self) -> None:
@@ -30,17 +34,19 @@ class Signals:
         self._waiting: tuple[int, FrameType | None, Handler | int] | None = None
         self._handler: Handler = self._on_signal
 
-    def watch(self, tell: Callable[[int], bool]) -> None:
+    def watch(self, tell: Callable[[int], bool], also: int | None = None) -> None:
         """Call `tell` before the process dies of a signal; it lives on when that returns True, for `die` or the next.
 
-        Outside the main thread this does nothing.
+        `also` is watched where nobody has a handler for it. Outside the main thread this does nothing.
         """
         if not _on_main_thread():
             return
         self._tellers.append(tell)
         if len(self._tellers) == 1:
             self.seen, self._depth = None, 0  # a Ctrl-C at the edge of a section may have left it uncounted
-            self._install()
+            self._install(WATCHED)
+        if also is not None and signal.getsignal(also) is signal.SIG_DFL:
+            self._install((also,))
 
     def unwatch(self, tell: Callable[[int], bool]) -> None:
         """Stop calling `tell`; the last one gives the handlers back, where they are still ours."""
@@ -69,7 +75,7 @@ class Signals:
             self._act(*waited)
 
     def die(self, number: int) -> None:
-        """Act on a signal that was put off."""
+        """Act on a signal that was put off: the process dies of it, whatever handler was put over ours meanwhile."""
         self._act(number, None, self._previous.get(number, signal.SIG_DFL))
 
     def restore(self) -> None:
@@ -87,8 +93,8 @@ class Signals:
         self._tellers.clear()
         self._depth, self._waiting, self.seen = 0, None, None
 
-    def _install(self) -> None:
-        for number in WATCHED:
+    def _install(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
             handler = signal.getsignal(number)
             if handler is None or handler is signal.SIG_IGN:  # set from C, or ignored on purpose (nohup)
                 continue
@@ -97,7 +103,11 @@ class Signals:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         previous = self._previous.get(number, signal.SIG_DFL)
-        if self._depth and self._waiting is None:  # whoever sends a second one will not wait
+        if signal.getsignal(number) is not self._handler:  # we are called by whoever put a handler over ours
+            self.seen = number
+            if callable(previous):
+                previous(number, frame)
+        elif self._depth and self._waiting is None:  # whoever sends a second one will not wait
             self._waiting = (number, frame, previous)
         else:
             self._act(number, frame, previous)
@@ -113,6 +123,12 @@ class Signals:
         self.restore()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)  # so that whoever waits for us sees the signal as the cause
+
+
+def number_of(name: str) -> int | None:
+    """The number of "USR1" or "USR2"; None for an empty name, and where the system has no such signal."""
+    found: signal.Signals | None = getattr(signal, f"SIG{name}", None) if name else None
+    return found
 
 
 def _on_main_thread() -> bool:

@@ -66,3 +66,13 @@ def no_generator() -> str:
         "notify_run cannot decorate a generator: use `with notify_run(…)` inside it",
         "notify_run은 제너레이터의 데코레이터로 쓸 수 없습니다. 제너레이터 안에서 `with notify_run(…)`을 쓰세요",
     )
+
+
+def mute(name: str, rank: int) -> str:
+    """Another rank reports, which may not be meant."""
+    return said(
+        f"{name}: this is rank {rank}, and only rank 0 reports. If each of these processes trains a model of its own, "
+        "set NOTIFYBOT_RANKS=each",
+        f"{name}: 이 프로세스는 랭크 {rank}이며 알림은 랭크 0만 보냅니다. 프로세스마다 따로 학습한다면 "
+        "NOTIFYBOT_RANKS=each를 설정하세요",
+    )

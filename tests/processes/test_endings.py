@@ -239,6 +239,61 @@ def test_a_handler_of_the_program_is_called_and_decides(
     assert workplace.endings == [ending]
 
 
+def test_a_handler_put_over_ours_decides_and_is_told_as_an_interruption(workplace: Any) -> None:
+    """As Lightning does: it calls ours from its own, saves at the batch's end and leaves with exit code 0."""
+    before = """
+    import os, signal, sys
+    def compose():
+        found = signal.getsignal(signal.SIGTERM)
+        def composed(number, frame):
+            global stop
+            found(number, frame)
+            stop = True
+        signal.signal(signal.SIGTERM, composed)
+    """
+    body = "compose(); os.kill(os.getpid(), signal.SIGTERM); print('saved' if stop else ''); sys.exit(0)"
+    outcome = workplace.run(program(WITH, body, before))
+
+    assert (outcome.code, outcome.out) == (0, "saved\n")
+    assert [(each["status"], each["error"]) for each in workplace.events("run_ended")] == [("interrupted", "SIGTERM")]
+
+
+WARNED = """
+import os, signal, torch
+from notifybot import Checkpoints, notify_epoch
+model = torch.nn.Linear(1, 1)
+{before}
+with notify_epoch(range(9), name="r", checkpoints=Checkpoints("ck", model=model), progress=False) as epochs:
+    for epoch in epochs:
+        epochs.log(loss=1.0)
+        if epoch == 1: os.kill(os.getpid(), signal.SIGUSR1)
+        print(epoch)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "setting", "code", "out", "told"),
+    [
+        pytest.param("", "USR1", -10, "0\n1\n", [("interrupted", "SIGUSR1")], id="asked for"),
+        pytest.param("", "", -10, "0\n", [], id="off"),
+        pytest.param(
+            "signal.signal(signal.SIGUSR1, lambda *_: print('mine'))", "SIGUSR1", 0,
+            "0\nmine\n" + "".join(f"{each}\n" for each in range(1, 9)), [("finished", "")], id="not over a handler",
+        ),
+    ],
+)  # fmt: skip
+def test_a_warning_is_followed_by_a_save_the_news_and_the_end(
+    workplace: Any, before: str, setting: str, code: int, out: str, told: list[tuple[str, str]]
+) -> None:
+    """SLURM's `--signal=USR1@120`: the epoch is finished and saved first, and nothing happens in the handler."""
+    outcome = workplace.run(WARNED.format(before=before), NOTIFYBOT_SAVE_SIGNAL=setting)
+
+    assert (outcome.code, outcome.out) == (code, out), outcome.err
+    assert [(each["status"], each["error"]) for each in workplace.events("run_ended")] == told
+    if setting == "USR1":
+        assert workplace.events("run_ended")[0]["progress"]["checkpoint"]["epoch"] == 1
+
+
 def test_an_ignored_signal_stays_ignored(workplace: Any) -> None:
     before = """
     import os, signal
@@ -354,5 +409,55 @@ def test_other_ranks_run_the_same_code_and_say_nothing(workplace: Any, variable:
 
     assert outcome.code == 0, outcome.err
     assert outcome.out == "running None ['MainThread']\n"
-    assert outcome.err == ""
+    assert outcome.err.count("\n") == 1
+    assert "this is rank 1" in outcome.err
+    assert "NOTIFYBOT_RANKS=each" in outcome.err
     assert not workplace.database.exists()
+
+
+def test_each_rank_reports_where_that_is_asked_for(workplace: Any) -> None:
+    """`srun -n 4 python train.py --fold $SLURM_PROCID` is four trainings."""
+    outcome = workplace.run(program(WITH), SLURM_PROCID="3", NOTIFYBOT_RANKS="each")
+
+    assert outcome.code == 0, outcome.err
+    assert workplace.endings == ["finished"]
+
+
+RANKS = """
+import os, subprocess, sys, time
+from notifybot import notify_epoch
+rank = int(os.environ.setdefault("RANK", "0"))
+other = None if rank else subprocess.Popen([sys.executable, __file__], env=os.environ | {{"RANK": "1"}})
+with notify_epoch(range(3), name="r", progress=False) as epochs:
+    for epoch in epochs:
+        if rank and epoch == 1:
+            raise RuntimeError("CUDA error on rank 1")
+        if other and epoch == 2:
+            other.wait()
+            {then}
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "rank1"),
+    [
+        pytest.param("os.kill(os.getpid(), 15)", True, id="terminated by the launcher"),
+        pytest.param("raise RuntimeError('gloo: Connection closed by peer')", True, id="lost its peer"),
+        pytest.param("raise RuntimeError('my own')", False, id="a failure of its own"),
+    ],
+)
+def test_what_another_rank_died_of_is_told_by_rank_0(workplace: Any, then: str, rank1: bool) -> None:
+    """torchrun terminates the others when one fails: that is no preemption."""
+    workplace.run(RANKS.format(then=then), TORCHELASTIC_RUN_ID="job-7", WORLD_SIZE="2")
+
+    (ending,) = workplace.events("run_ended")
+    assert ending["status"] == "failed"
+    told = "rank 1: RuntimeError: CUDA error on rank 1 [epoch 2]" if rank1 else "RuntimeError: my own [epoch 2]"
+    assert ending["error"] == told
+    assert ("CUDA error on rank 1" in ending["frames"]) == rank1
+
+
+def test_a_terminated_training_is_interrupted_where_no_rank_failed(workplace: Any) -> None:
+    workplace.run(program(WITH, f"{KILL}SIGTERM)"), TORCHELASTIC_RUN_ID="job-7", WORLD_SIZE="2", RANK="0")
+
+    assert workplace.endings == ["interrupted"]
