@@ -26,7 +26,7 @@ from notifybot.checkpoints.state import Parts
 from notifybot.checkpoints.tiers import Saved, Tiers
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import load
-from notifybot.errors import CheckpointError, UsageError
+from notifybot.errors import CheckpointError, UsageError, said
 from notifybot.model import Checkpoint, Reason
 from notifybot.store.files import is_remote
 
@@ -98,6 +98,10 @@ class Checkpoints:
         self._local = local
         self._saver = _savers.setdefault(self.folder, Saver())
         self._patience_s = patience_s
+
+    def __reduce__(self) -> Any:
+        """Travel without the state: a dataset's worker or a deep copy of a callback has no use for it."""
+        return CopiedCheckpoints, (self.folder, self.monitor, self.mode)
 
     def card(self) -> Card | None:
         """Whose folder this is; None with `fresh`, and where nobody has saved yet. Raises UsageError."""
@@ -294,6 +298,59 @@ def _moment_of(payload: Mapping[str, Any], manifest: Manifest) -> Moment:
         meter=own.get("meter", {}),
         learning=own.get("learning", {}),
     )
+
+
+class _NoState:
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        return
+
+
+class CopiedCheckpoints(Checkpoints):
+    """What `Checkpoints` become when they are pickled or copied: they hold nothing, save nothing and find nothing."""
+
+    def __init__(self, folder: Path, monitor: str | None, mode: Literal["min", "max"]) -> None:
+        super().__init__(folder, model=_NoState(), monitor=monitor, mode=mode)
+
+    def card(self) -> Card | None:
+        """Nobody's."""
+        return None
+
+    def open(self, run_id: str, session: str, *, state_dir: Path, saves: bool = True) -> None:
+        """Raises UsageError: a training that went on without its state being saved would be found out too late."""
+        raise UsageError(
+            said(
+                "these checkpoints are a copy, without the model: make Checkpoints(…) in the process that trains",
+                "복사된 체크포인트라서 모델이 들어 있지 않습니다. 학습하는 프로세스 안에서 Checkpoints(…)를 만드세요",
+            )
+        )
+
+    def restore(self) -> Restored | None:
+        """Nothing."""
+        return None
+
+    def save(self, moment: Moment, report: Report) -> None:
+        """Saves nothing."""
+
+    def alongside(self, work: Callable[[], None], timeout_s: float) -> None:
+        """Does nothing."""
+
+    @property
+    def modules(self) -> Mapping[str, Any]:
+        """None."""
+        return {}
+
+    @property
+    def latest(self) -> Path | None:
+        """None."""
+        return None
+
+    @property
+    def best(self) -> Path | None:
+        """None."""
+        return None
 
 
 def _told(saved: Saved) -> Checkpoint:

@@ -64,6 +64,10 @@ class RunBlock:
         self._new_run = new_run
         self._hold: Hold | None = None
 
+    def __reduce__(self) -> Any:
+        """Travel as a mute copy, as within a callback."""
+        return _copy_of, (self._new_run() if self._hold is None else self._hold.run,)
+
     def __enter__(self) -> Run:
         run = self._new_run()
         run.start()
@@ -94,6 +98,11 @@ class RunBlock:
                 return function(*args, **kwargs)
 
         return calling
+
+
+def _copy_of(run: Run) -> RunBlock:
+    copied = run.copied()
+    return RunBlock(lambda: copied)
 
 
 def as_config(config: Config | Mapping[str, object] | None) -> Config:

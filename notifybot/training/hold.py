@@ -15,7 +15,7 @@ class Hold:
     """Watches signals from its making to `release`. `put_off` says whether a deadly one may wait for a save."""
 
     def __init__(self, run: Run, put_off: Callable[[int], bool] = lambda _: False) -> None:
-        self._run = run
+        self.run = run
         self._put_off = put_off
         self._tell = self._on_signal  # one object, so that it can be found again
         self._warning = number_of(run.config.save_signal)
@@ -24,17 +24,17 @@ class Hold:
 
     def release(self, error: BaseException | None, *, exhausted: bool) -> None:
         """Record how the block was left. Whatever left it goes on by itself."""
-        with self._run.guard("the run's end"):
-            self._run.end(ending_of(error, exhausted=exhausted, signal_seen=SIGNALS.seen_by(self._tell)))
+        with self.run.guard("the run's end"):
+            self.run.end(ending_of(error, exhausted=exhausted, signal_seen=SIGNALS.seen_by(self._tell)))
         SIGNALS.unwatch(self._tell)
 
     def _on_signal(self, number: int) -> bool:
-        if self._run.mute and number == self._warning:  # every rank is warned: none may die before the first has saved
+        if self.run.mute and number == self._warning:  # every rank is warned: none may die before the first has saved
             return True
-        with self._run.guard("a signal"):
+        with self.run.guard("a signal"):
             if self._put_off(number):
                 return True
-        ends_at_s = self._run.now_s() + EXIT_S
-        self._run.end(Ending(Status.INTERRUPTED, signal.Signals(number).name))  # takes half of it at most
-        self._run.flush(max(ends_at_s - self._run.now_s(), 0.0))
+        ends_at_s = self.run.now_s() + EXIT_S
+        self.run.end(Ending(Status.INTERRUPTED, signal.Signals(number).name))  # takes half of it at most
+        self.run.flush(max(ends_at_s - self.run.now_s(), 0.0))
         return False

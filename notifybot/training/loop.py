@@ -103,6 +103,11 @@ class EpochLoop:
         run.meter.close(Closed.BEFORE)
         self.log = run.meter.log  # type: ignore[method-assign]  # one call less at every step
 
+    def __reduce__(self) -> Any:
+        """Travel as a mute copy, as with a dataset to its workers: it yields the epochs, where they can be copied."""
+        epochs = self._epochs if isinstance(self._epochs, Sequence) else ()
+        return _copy_of, (epochs, self.run, self._total)
+
     def __enter__(self) -> EpochLoop:
         self._begin()
         self._hold = Hold(self.run, self._put_off)
@@ -266,6 +271,13 @@ class EpochLoop:
         if bar is not None:
             with self.run.guard("the progress bar"):
                 bar.close()
+
+
+def _copy_of(epochs: Sequence[int], run: Run, total: int | None) -> EpochLoop:
+    """Epochs whose run does nothing: `run` is a copy already, but for a shallow one."""
+    loop = EpochLoop(epochs, run.copied(), total=total, progress=False)
+    loop._begun = True
+    return loop
 
 
 def _new_run(

@@ -48,18 +48,24 @@ class Meter:
         self._cells: dict[str, Cell] = {}
         self._accepted: set[str] = set()
 
+    def __reduce__(self) -> Any:
+        """A copy of it takes nothing: what it would be given is told nowhere."""
+        return mute_meter, ()
+
     @property
     def used(self) -> bool:
         """True when anything was logged, be it of use or not."""
         return bool(self._accepted or self.refused)
 
     def close(self, why: Closed) -> None:
-        """Take nothing from now on: what is logged is skipped, counted and said once."""
-        self._closed, self._cells = why, {}  # without cells every value goes the careful way
+        """Take nothing from now on: what is logged is skipped, counted and said once. What is mute stays so."""
+        if self._closed is not Closed.MUTE:
+            self._closed, self._cells = why, {}  # without cells every value goes the careful way
 
     def open(self) -> None:
         """Take what is logged, after `close`."""
-        self._closed = None
+        if self._closed is not Closed.MUTE:
+            self._closed = None
 
     def log(self, mapping: Mapping[str, Any] | None = None, /, *, n: float = 1.0, **more: Any) -> None:
         """Add one step's values, each standing for `n` samples.
@@ -189,6 +195,8 @@ class Meter:
 
     def _refuse(self, refused: Mapping[str, str]) -> None:
         """Count values that were skipped, by name and with the reason; say the names that are new."""
+        if self._closed is Closed.MUTE:
+            return
         fresh: dict[str, str] = {}
         for name, why in refused.items():
             known = name if name in self.refused or len(self.refused) < _MOST_REFUSED else "…"
@@ -230,9 +238,17 @@ class Meter:
             raise UsageError(_advice(name, value, self._call))
 
 
-class Closed(Enum):
-    """When a value was logged that belongs to no epoch."""
+def mute_meter() -> Meter:
+    """The meter of a run that does nothing: takes nothing, and says nothing about it."""
+    meter = Meter()
+    meter.close(Closed.MUTE)
+    return meter
 
+
+class Closed(Enum):
+    """Why no value is taken: it would belong to no epoch, or to the run of another process."""
+
+    MUTE = "mute"
     BEFORE = "before"
     AFTER = "after"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import operator
 import os
@@ -15,7 +16,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.errors import ConfigError, UsageError
 from notifybot.events import CheckpointSaved, EpochFinished, RunEnded, RunStarted, to_json
-from notifybot.model import Checkpoint, Progress, RunRef, Severity, Status, uuid7
+from notifybot.model import Checkpoint, Param, Progress, RunRef, Severity, Status, uuid7
 from notifybot.notifiers.base import Notifier
 from notifybot.rendering.alerts import session_near_its_end
 from notifybot.store.files import local_folder
@@ -32,7 +33,7 @@ from notifybot.training.describe import (
 from notifybot.training.endings import ENDINGS, Ending
 from notifybot.training.heartbeat import Pulse
 from notifybot.training.lifetime import Lifetime
-from notifybot.training.metrics import Closed, Meter
+from notifybot.training.metrics import Closed, Meter, mute_meter
 from notifybot.training.past import Past, Resume
 from notifybot.training.progress import Course
 from notifybot.training.rank import first_word, in_loader_worker, is_one_training, leave_word, rank, speaks
@@ -51,7 +52,8 @@ _LOST_PEER = re.compile(r"gloo|NCCL|Dist(Backend|Network)Error|connection (close
 class Run(Voice):
     """One training execution. Made by `notify_epoch` and `notify_run`, not by hand.
 
-    On other ranks than 0, in DataLoader workers and in forked children it does nothing, without a word.
+    On other ranks than 0, in DataLoader workers and in forked children it does nothing, without a word; so does a copy
+    of it, be it pickled or deep.
     """
 
     def __init__(
@@ -88,6 +90,15 @@ class Run(Voice):
         self._loops = False
         self._looks = 0
         self.mute = False  # another rank reports this run; the ending is heard of all the same
+        self._is_copy = False
+
+    def __reduce__(self) -> Any:
+        """Travel as a mute copy: to other processes with a callback, into a deep copy of what holds it."""
+        return _copy_of, (self._ref, self.params, self.config, self.progress, self.status)
+
+    def copied(self) -> Run:
+        """A mute copy; itself where it is one."""
+        return self if self._is_copy else copy.copy(self)
 
     @property
     def faults(self) -> dict[str, int]:
@@ -105,6 +116,8 @@ class Run(Voice):
 
     def start(self, epochs: object = None, *, total: int | None = None, resume: Resume = NOTHING) -> None:
         """Begin to report, going on from `resume`. Raises ConfigError for settings that cannot work; later nothing."""
+        if self._is_copy:
+            return
         if not speaks(self.config.ranks):
             self._hush()
             self._stay_mute()
@@ -280,7 +293,7 @@ class Run(Voice):
             self.alert(words.title, words.text, Severity.INFO)
 
     def _hush(self) -> None:
-        """Nothing is loud here: another process is heard, or an earlier session was."""
+        """Let no value be loud from now on."""
         for meter in self._meters:
             meter.loud = False
 
@@ -289,10 +302,10 @@ class Run(Voice):
             return label_of(epoch, call)
         except UsageError as error:
             last = self._course.last.epoch if self.open_epoch is None else self.open_epoch
-            if last is None or not self._moves:
+            if (last is None or not self._moves) and not self._is_copy:
                 raise
             self.guard.count("an epoch's label", error)
-            return last + 1
+            return 0 if last is None else last + 1
 
     def _open(self, session: Session, epochs: object, total: int | None, resume: Resume) -> None:
         known = session.past(self._ref)
@@ -348,6 +361,16 @@ class Run(Voice):
         last = self._course.last
         self._looks += not (self._loops or last.epoch is not None)  # a block without epochs moves as long as it lives
         return Pulse(epoch=last.epoch, done=last.done, steps=self.meter.steps + self._looks, moves=self._moves)
+
+
+def _copy_of(ref: RunRef, params: Mapping[str, Param], config: Config, progress: Progress, status: Status) -> Run:
+    """A run that knows how far it was and does nothing: the original is in another process, or beside it."""
+    run = Run(name=ref.name, project=ref.project, run_id=ref.id, config=config, alerts=())
+    run._ref, run.params, run.status = ref, dict(params), status
+    run._course = Course(now_s=run.now_s(), earlier=progress)
+    run.meter, run._epoch_meter = run._meters = mute_meter(), mute_meter()
+    run._is_copy = True
+    return run
 
 
 def _ref(run_id: str | None, *, name: str | None, project: str, after: str) -> RunRef:
