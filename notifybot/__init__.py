@@ -16,7 +16,7 @@ The map, imports pointing down only (checked by import-linter):
     config, preferences      parse once
     events                   facts about a run
     model                    values
-    errors | clock | redaction | quiet
+    errors | clock | redaction | quiet | files
 """
 
 from __future__ import annotations
@@ -90,7 +90,10 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `import notifybot` costs next to nothing."""
     if name not in _HOMES:
         raise AttributeError(f"module 'notifybot' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    try:
+        value = getattr(import_module(_HOMES[name]), name)
+    except AttributeError as error:  # Python would say no more than that there is no such name here
+        raise ImportError(f"notifybot.{name} cannot be used with this Python or system: {error}") from error
     globals()[name] = value
     return value
 

@@ -40,6 +40,7 @@ from notifybot.config_sources import (
     suggestion,
 )
 from notifybot.errors import READER, ConfigError, said
+from notifybot.files import state_folder, system_language, user_mark
 from notifybot.model import Language
 from notifybot.preferences import Every, Tables, every_from, quiet_from, tables_from
 from notifybot.quiet import QuietHours
@@ -139,9 +140,9 @@ def _state_dir() -> Path:
     if xdg.is_absolute():  # the specification says: a relative path is to be ignored
         return xdg / "notifybot"
     try:
-        return Path.home() / ".local" / "state" / "notifybot"
+        return state_folder()
     except RuntimeError:  # a container whose user has no home
-        return Path(tempfile.gettempdir()) / f"notifybot-{os.getuid()}"
+        return Path(tempfile.gettempdir()) / f"notifybot-{user_mark()}"
 
 
 def _language_here() -> Language:
@@ -155,7 +156,7 @@ READER.language_of_environment = _language_here
 
 def _language() -> Language:
     named = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
-    first = next((value for value in named if value), "")
+    first = next((value for value in named if value), "") or system_language()
     return Language.KO if re.match(r"ko([_.@]|$)", first) else Language.EN
 
 

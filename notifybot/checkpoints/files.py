@@ -24,10 +24,9 @@ from notifybot.checkpoints.hashing import (
     hash_descriptor,
     write_all,
 )
+from notifybot.files import BINARY, CLOEXEC, NEW, NO_LINK, READ, open_folder
 from notifybot.store.owners import lives, process_name
 
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no link is followed, no pipe waited for
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # what FUSE answers for folders
 _LARGEST_READ_BYTES = 16 * 1024 * 1024
 
@@ -138,7 +137,7 @@ class Files:
 
         An error of the disk is raised as such, whatever `fill` made of it.
         """
-        with self._opened(name, _NEW) as descriptor, HashingWriter(descriptor, self._system) as writer:
+        with self._opened(name, NEW) as descriptor, HashingWriter(descriptor, self._system) as writer:
             try:
                 fill(cast("BinaryIO", writer))
             except Exception:
@@ -149,13 +148,13 @@ class Files:
 
     def write(self, name: str, data: bytes) -> None:
         """Make a new file of `data`, durable when this returns."""
-        with self._opened(name, _NEW) as descriptor:
+        with self._opened(name, NEW) as descriptor:
             write_all(descriptor, memoryview(data), self._system)
             self._system(os.fsync, descriptor)
 
     def read(self, name: str) -> bytes:
         """Return the content of a small regular file; of a larger one only its beginning."""
-        with self._opened(name, _READ) as descriptor:
+        with self._opened(name, READ) as descriptor:
             _refuse_unless_regular(self._system(os.fstat, descriptor))
             pieces, left = [], _LARGEST_READ_BYTES
             while left and (piece := self._system(os.read, descriptor, left)):
@@ -165,20 +164,20 @@ class Files:
 
     def pour(self, name: str, into: BinaryIO) -> None:
         """Write the content of a regular file into another."""
-        with self._opened(name, _READ) as descriptor:
+        with self._opened(name, READ) as descriptor:
             _refuse_unless_regular(self._system(os.fstat, descriptor))
             while piece := self._system(os.read, descriptor, BUFFER_BYTES):
                 into.write(piece)
 
     def hash(self, name: str) -> tuple[str, int]:
         """Return the hash and the size of a regular file, as whoever reads it now would find it."""
-        with self._opened(name, _READ) as descriptor:
+        with self._opened(name, READ) as descriptor:
             _refuse_unless_regular(self._system(os.fstat, descriptor))
             return hash_descriptor(descriptor, self._system)
 
     def read_back(self, name: str) -> tuple[str, int]:
         """Return hash and size of a file just written as the disk gives it, not as the cache remembers it."""
-        with self._opened(name, _READ) as descriptor:
+        with self._opened(name, READ) as descriptor:
             advise_to_drop(descriptor, 0, 0, self._system)
             return hash_descriptor(descriptor, self._system)
 
@@ -188,7 +187,9 @@ class Files:
 
     def sync(self, folder: Path | None = None) -> None:
         """Make names durable. Where the file system does not know how, it is taken at its word."""
-        descriptor = self._system(os.open, folder or self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = self._system(open_folder, folder or self.folder)
+        if descriptor is None:
+            return
         try:
             with _suppressed(*_NO_SYNC):
                 self._system(os.fsync, descriptor)
@@ -197,12 +198,12 @@ class Files:
 
     def sync_file(self, name: str) -> None:
         """Make the content of a file durable that was written by others."""
-        with self._opened(name, _READ) as descriptor:
+        with self._opened(name, READ) as descriptor:
             self._system(os.fsync, descriptor)
 
     def empty(self, name: str) -> None:
         """Take a file's content away, for a place whose bin would keep it; not when it lives on under a second name."""
-        with self._opened(name, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW) as descriptor:
+        with self._opened(name, os.O_WRONLY | CLOEXEC | BINARY | NO_LINK) as descriptor:
             if self._system(os.fstat, descriptor).st_nlink == 1:
                 self._system(os.ftruncate, descriptor, 0)
 
@@ -230,7 +231,7 @@ class Files:
             self.remove(name)
 
     def _touch(self, name: str) -> None:
-        with self._opened(name, _NEW):
+        with self._opened(name, NEW):
             pass
 
     def _claimed(self, name: str, claim: Callable[[], None]) -> bool:

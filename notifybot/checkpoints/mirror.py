@@ -8,6 +8,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from notifybot.files import OVERWRITE, READ, open_folder, read_at
+
 LIMIT_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
 _TEMPORARY = ".mirror-tmp"
@@ -118,7 +120,7 @@ def _rank(name: Path) -> tuple[int, str]:
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    return os.open(path, READ)
 
 
 def _same(source: int, other: Path) -> bool:
@@ -152,7 +154,7 @@ def _begins(source: int, other: Path, length: int) -> bool:
     with other.open("rb") as file:
         for offset in range(0, length, _CHUNK_BYTES):
             size = min(_CHUNK_BYTES, length - offset)
-            if os.pread(source, size, offset) != file.read(size):
+            if read_at(source, size, offset) != file.read(size):
                 return False
     return True
 
@@ -161,11 +163,10 @@ def _write(source: int, size: int, target: Path) -> None:
     """Put the first `size` bytes of `source` in the target's place in one step, on disk when this returns."""
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}{_TEMPORARY}")  # the next attempt takes the place of one cut short
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        with open(os.open(fresh, flags, 0o666), "wb") as file:
+        with open(os.open(fresh, OVERWRITE, 0o666), "wb") as file:
             offset = 0
-            while offset < size and (chunk := os.pread(source, min(_CHUNK_BYTES, size - offset), offset)):
+            while offset < size and (chunk := read_at(source, min(_CHUNK_BYTES, size - offset), offset)):
                 file.write(chunk)
                 offset += len(chunk)
             file.flush()
@@ -181,7 +182,9 @@ def _write(source: int, size: int, target: Path) -> None:
 def _sync(folder: Path) -> None:
     """Make the replacement itself durable, where the file system can: a FUSE mount may refuse."""
     with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        handle = open_folder(folder)
+        if handle is None:
+            return
         try:
             os.fsync(handle)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +15,7 @@ def extra(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == "notifybot":
-            raise
+        if error.name is None or error.name.partition(".")[0] in {"notifybot", *sys.stdlib_module_names}:
+            raise  # a part of Python that this system lacks is brought by no extra
         remedy = f"pip install 'notifybot[{name}]'"
         raise UsageError(f"this command needs the package {error.name}: {remedy}") from error

@@ -9,6 +9,8 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+from notifybot.files import OVERWRITE, make_private
+
 _VALUE = r"""("(?:[^"\\\r\n]|\\.)*"|'[^'\r\n]*')(?=[ \t]*(?:#|\r?$))"""
 
 
@@ -53,9 +55,9 @@ def write_private(path: Path, text: str) -> None:
     """Replace a file, or what a link leads to, in one step; its owner alone can read it. Raises OSError."""
     path = path.resolve()
     fresh = path.with_name(f".{path.name}.new")
-    number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    number = os.open(fresh, OVERWRITE, 0o600)
     with os.fdopen(number, "wb") as file:
-        os.fchmod(number, 0o600)  # one that an earlier try left may be open to others
+        make_private(number)  # one that an earlier try left may be open to others
         file.write(text.encode())
         file.flush()
         os.fsync(number)

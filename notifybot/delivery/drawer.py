@@ -18,7 +18,7 @@ _NICE = 19  # from the first line on, since its imports are most of its work: a 
 # The child finds what this process finds, also what a notebook has put on its path. Nothing secret is on a path.
 _CODE = f"""
 import os, sys
-os.nice({_NICE})
+getattr(os, 'nice', int)({_NICE})  # not on Windows
 import json
 sys.path[:] = json.loads(sys.argv[1])
 from notifybot.delivery.drawing import main
@@ -40,8 +40,11 @@ class Drawer:
     def is_ready(self) -> bool:
         """True once it has imported everything and would begin at once. Does not wait."""
         stdout = self.process.stdout
-        if not self._ready and stdout is not None and select.select([stdout], [], [], 0)[0]:
-            self._ready = os.read(stdout.fileno(), 1) == READY
+        try:
+            if not self._ready and stdout is not None and select.select([stdout], [], [], 0)[0]:
+                self._ready = os.read(stdout.fileno(), 1) == READY
+        except OSError:  # Windows can ask sockets only: it gets its order now, and reads it when it is ready
+            self._ready = True
         return self._ready
 
     def end(self) -> None:

@@ -9,7 +9,6 @@ The file and its WAL are bounded: together they stay below 64 MiB, but for a few
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
@@ -26,6 +25,7 @@ from sqlalchemy.pool import StaticPool
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import StoreError
+from notifybot.files import FileLock
 from notifybot.model import run_key
 from notifybot.store.fair import FairLock
 from notifybot.store.files import APPLICATION_ID, make_private, set_aside_if_damaged
@@ -287,12 +287,12 @@ def _reader(path: Path, patience_s: float) -> Engine:
 @contextmanager
 def _exclusive(lock: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold a lock file against other processes. Raises BlockingIOError with `wait=False` when it is taken."""
-    handle = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    held = FileLock(lock)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        held.acquire(wait=wait)
         yield
     finally:
-        os.close(handle)
+        held.release()
 
 
 def _reason(error: Exception) -> str:

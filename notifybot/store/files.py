@@ -13,6 +13,8 @@ from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 
+from notifybot.files import CLOEXEC, is_mine, open_folder, state_folder, user_mark
+
 log = logging.getLogger("notifybot")
 
 APPLICATION_ID = 0x6E746679  # "ntfy" in ASCII: tells our files from other programs' in SQLite's header
@@ -81,10 +83,10 @@ def _in_its_place() -> Iterator[Path]:
     """Folders that outlast the process, the best first: a container's user may have no home, or one that is mounted
     read-only like all else but memory."""
     with suppress(RuntimeError):  # no home
-        yield Path.home() / ".local" / "state" / "notifybot"
+        yield state_folder()
     for parent in _TEMPORARY:
         with suppress(OSError):  # no folder for temporary files can be written
-            yield parent() / f"notifybot-{os.getuid()}"
+            yield parent() / f"notifybot-{user_mark()}"
 
 
 def _temporary() -> Path:
@@ -103,7 +105,7 @@ def _writable(folder: Path) -> bool:
     """True for a folder, made if need be, of our own: one that somebody laid for us under /tmp is not."""
     try:
         _make_folder(folder)
-        if folder.lstat().st_uid != os.getuid() and folder.parent.stat().st_mode & stat.S_ISVTX:
+        if not is_mine(folder.lstat()) and folder.parent.stat().st_mode & stat.S_ISVTX:
             return False
         with tempfile.NamedTemporaryFile(dir=folder):
             return True
@@ -115,7 +117,7 @@ def make_private(path: Path) -> None:
     """Create the folder (0700) and the file (0600) before SQLite does with the umask's mode; both names are durable."""
     _make_folder(path.parent)
     new = not path.exists()
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | CLOEXEC, 0o600))
     path.chmod(0o600)
     if new:
         _sync_names(path.parent)
@@ -132,7 +134,9 @@ def _make_folder(folder: Path) -> None:
 def _sync_names(folder: Path) -> None:
     """Let the names in a folder outlast a power cut, where the folder may be read and its disk knows how."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = open_folder(folder)
+        if descriptor is None:
+            return
         try:
             os.fsync(descriptor)
         finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from notifybot.files import is_running
+
 
 def process_name() -> str:
     """A name for this process that another one can check: "pid:start time" (start time from /proc where it is)."""
@@ -23,10 +25,4 @@ def lives(owner: str) -> bool:
     pid, _, start = owner.partition(":")
     if not pid.isdigit():
         return True  # not named by us: its lease will run out
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return not start or _start_of(int(pid)) == start
+    return is_running(int(pid)) and (not start or _start_of(int(pid)) == start)

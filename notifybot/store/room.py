@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from notifybot.errors import StoreError
+from notifybot.files import BINARY, CLOEXEC
 
 TIDY_FROM_BYTES = 4 * 1024 * 1024  # of the WAL: then it is moved into the database file
 RESERVED_BYTES = 2 * 1024 * 1024  # some fifty records, claims and marks
@@ -36,7 +37,7 @@ class Room:
         self._wanted = False
         self._reserve: Callable[[int, int], int] | None = None
         with suppress(OSError):  # no WAL: the file system cannot have one
-            self._descriptor = os.open(wal, os.O_RDWR | os.O_CLOEXEC)  # SQLite locks other files, never this one
+            self._descriptor = os.open(wal, os.O_RDWR | CLOEXEC | BINARY)  # SQLite locks other files, never this one
 
     @property
     def used_bytes(self) -> int:
@@ -69,7 +70,7 @@ class Room:
             return
         if stat.st_size > WAL_BYTES:
             raise FullError("the database did not take a record: its WAL cannot be moved")
-        if stat.st_blocks * _BLOCK_BYTES - stat.st_size < RESERVED_BYTES:
+        if self._reserve is not None and stat.st_blocks * _BLOCK_BYTES - stat.st_size < RESERVED_BYTES:
             self._ask(stat.st_size)
 
     def close(self) -> None:
@@ -102,7 +103,7 @@ def _fallocate() -> Callable[[int, int], int] | None:
 
         library = ctypes.CDLL(None, use_errno=True)
         call = getattr(library, "fallocate64", None) or library.fallocate
-    except (ImportError, OSError, AttributeError):
+    except (ImportError, OSError, AttributeError, TypeError):
         return None  # no Linux, or a Python without it
     call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
     return lambda file, size: 0 if call(file, _KEEP_SIZE, 0, size) == 0 else ctypes.get_errno()

@@ -7,7 +7,6 @@ exception. Such a run is *stopped* for the time being, and whoever hears of an e
 from __future__ import annotations
 
 import atexit
-import os
 import signal
 import sys
 import threading
@@ -17,6 +16,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import Protocol
 
 from notifybot.clock import SYSTEM, Clock
+from notifybot.files import at_fork
 from notifybot.model import Status
 from notifybot.training.failure import describe
 from notifybot.training.guard import Guard
@@ -249,4 +249,4 @@ class Endings:
 
 
 ENDINGS = Endings()
-os.register_at_fork(after_in_child=ENDINGS.disown)
+at_fork(after_in_child=ENDINGS.disown)

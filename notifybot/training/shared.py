@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from notifybot.clock import Clock
 from notifybot.config import Config
 from notifybot.delivery.build import Delivery, open_delivery
 from notifybot.errors import StoreError
+from notifybot.files import at_fork
 from notifybot.notifiers.base import Notifier
 from notifybot.store.engine import Store
 from notifybot.store.files import local_folder, spare_folder
@@ -76,4 +76,4 @@ def _disown() -> None:
     _opened.clear()
 
 
-os.register_at_fork(after_in_child=_disown)
+at_fork(after_in_child=_disown)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 
 Handler = Callable[[int, FrameType | None], object]
-WATCHED = (signal.SIGTERM, signal.SIGHUP)
+WATCHED = tuple(getattr(signal, each) for each in ("SIGTERM", "SIGHUP") if hasattr(signal, each))  # on Windows one
 
 
 class Signals:

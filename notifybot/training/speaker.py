@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from typing import Any
 
 from notifybot.events import EpochFinished, Event
+from notifybot.files import at_fork
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.rendering import Renderer
@@ -91,4 +91,4 @@ def _after_fork_in_child() -> None:
     _writing = threading.Lock()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

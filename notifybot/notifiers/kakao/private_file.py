@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import tempfile
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from notifybot.clock import Clock
+from notifybot.files import FileLock, open_folder
 from notifybot.notifiers.kakao.codes import temporary
 
 _LOG = logging.getLogger(__name__)
@@ -67,17 +67,12 @@ class PrivateFile:
         process is killed.
         Raises TemporaryError when another job holds the lock for longer than a refresh takes.
         """
-        handle = self._open_lock()
-        if handle is None:
-            yield None
-            return
+        lock = FileLock(self.path.with_name(f"{self.path.name}.lock"))
         try:
-            self._acquire(handle)
-            yield handle
+            self._acquire(lock)
+            yield lock.descriptor
         finally:
-            with contextlib.suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_UN)  # closing is not enough: a child forked meanwhile holds it too
-            os.close(handle)
+            lock.release()
 
     def _replace(self, text: bytes) -> None:
         handle, name = tempfile.mkstemp(prefix=f".{self.path.name}-", dir=self.path.parent)  # mkstemp: mode 0600
@@ -94,26 +89,24 @@ class PrivateFile:
         self._sync_folder()
 
     def _sync_folder(self) -> None:
-        folder = os.open(self.path.parent, os.O_RDONLY)
+        folder = open_folder(self.path.parent)
+        if folder is None:
+            return
         try:
             with contextlib.suppress(OSError):  # some file systems cannot sync a folder
                 os.fsync(folder)
         finally:
             os.close(folder)
 
-    def _open_lock(self) -> int | None:
-        try:
+    def _acquire(self, lock: FileLock) -> None:
+        """Take the lock; where the file system has none, or cannot be written, go on without it."""
+        with contextlib.suppress(OSError):
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
-            return None
-
-    def _acquire(self, handle: int) -> None:
         never = threading.Event()
         end = self._clock.monotonic() + _LOCK_WAIT_S
         while True:
             try:
-                return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return lock.acquire(wait=False)
             except BlockingIOError:
                 if self._clock.monotonic() >= end:
                     raise temporary("locked", path=f"{self.path}.lock") from None

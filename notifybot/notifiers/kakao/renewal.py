@@ -18,6 +18,7 @@ from typing import Any
 
 from notifybot.clock import SYSTEM
 from notifybot.errors import DeliveryError, PermanentError
+from notifybot.files import POSIX
 from notifybot.notifiers.kakao.codes import permanent, temporary
 from notifybot.notifiers.kakao.http import FormClient, Reply
 from notifybot.notifiers.kakao.oauth import TOKEN_PATH
@@ -76,7 +77,7 @@ def _started(lock: int | None) -> subprocess.Popen[bytes] | None:
             stderr=subprocess.DEVNULL,
             bufsize=0,
             start_new_session=True,  # what is sent to our group does not reach it
-            pass_fds=() if lock is None else (lock,),
+            pass_fds=() if lock is None or not POSIX else (lock,),
         )
     except (OSError, RuntimeError, ValueError) as error:
         _LOG.debug("the Kakao login is renewed without a child (%s)", type(error).__name__)
@@ -91,7 +92,8 @@ def _started(lock: int | None) -> subprocess.Popen[bytes] | None:
 def main() -> int:
     """Carry out the order on stdin: ask Kakao, store what it gives, and only then print the answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.alarm(int(_MOST_S))
+    if hasattr(signal, "alarm"):
+        signal.alarm(int(_MOST_S))
     sys.stdout.buffer.write(_READY)
     sys.stdout.buffer.flush()
     text = sys.stdin.buffer.read()
