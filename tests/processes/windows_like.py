@@ -65,7 +65,7 @@ def take_away() -> None:
     for name in SIGNALS:
         delattr(signal, name)
     os.O_BINARY = BINARY  # type: ignore[attr-defined]
-    os.open = _opened_as_binary(os.open)  # type: ignore[assignment]
+    os.open = _opened_as_binary(os.open)
     for name in ("replace", "rename", "remove", "unlink"):
         setattr(os, name, _of_closed_files(getattr(os, name)))
     warnings.filterwarnings("ignore", "only soft file lock is available")
