@@ -17,6 +17,8 @@ from torch import nn
 
 from notifybot import CheckpointError, Checkpoints, notify_epoch
 from notifybot.checkpoints.foreign import newest_foreign
+from notifybot.checkpoints.payload import read_payload
+from notifybot.checkpoints.reasons import reason_of
 from notifybot.events import AlertRaised
 from notifybot.model import Language
 from notifybot.rendering.alerts import alert_words
@@ -97,6 +99,38 @@ def test_a_number_of_an_older_numpy_is_taken(tmp_path: Path) -> None:
     _, payload, _ = newest_foreign(tmp_path / "exp")
 
     assert payload["loss"] == 0.25
+
+
+def test_what_the_program_declared_safe_stays_so(tmp_path: Path) -> None:
+    """Types that the user's own code lets PyTorch load are as before, and none is added."""
+    saved(tmp_path / "exp", args=argparse.Namespace(lr=0.1))
+    with torch.serialization.safe_globals([argparse.Namespace, Fraction]):
+        before = set(torch.serialization.get_safe_globals())
+
+        newest_foreign(tmp_path / "exp")
+
+        assert set(torch.serialization.get_safe_globals()) == before
+
+
+class Huge:
+    """A payload that asks for more memory than there is."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __fspath__(self) -> str:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_too_little_memory_is_no_damage(error: Exception) -> None:
+    """A file that does not fit into memory now may do so on the next machine: it is not passed over as damaged."""
+    with pytest.raises(CheckpointError, match="cannot be read: ") as caught:
+        read_payload(Huge(error))  # type: ignore[arg-type]
+
+    assert reason_of(caught.value).code == "other"
 
 
 _REFUSED: list[Any] = [

@@ -235,11 +235,23 @@ def test_memory_is_ready_after_a_restore() -> None:
     model, optimizer, _ = trained()
     payload = Parts(model=model, optimizer=optimizer).capture()
     parts = Parts(model=model, optimizer=optimizer)
+    parts.check()
 
     parts.restore(payload)
 
     ready = parts._buffers._kept["optimizer_state_dict.state.0.exp_avg"]
     assert parts.capture()["optimizer_state_dict"]["state"][0]["exp_avg"] is ready
+
+
+def test_who_does_not_save_reserves_no_memory() -> None:
+    """Ranks that only restore keep no second copy of the state."""
+    model, optimizer, _ = trained()
+    payload = Parts(model=model, optimizer=optimizer).capture()
+    parts = Parts(model=model, optimizer=optimizer)
+
+    parts.restore(payload)
+
+    assert parts._buffers._kept == {}
 
 
 def test_tied_weights_are_saved_once(tmp_path: Path) -> None:

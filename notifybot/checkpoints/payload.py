@@ -47,7 +47,8 @@ def read_payload(path: Path, allowed: Sequence[Any] = ()) -> dict[str, Any]:
 
     check_torch(torch.__version__)
     try:
-        with torch.serialization.safe_globals(list(allowed)):
+        known = torch.serialization.get_safe_globals()  # the user's own stay: the context takes away what it is given
+        with torch.serialization.safe_globals([each for each in allowed if each not in known]):
             payload = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         if error.errno == errno.EINVAL:  # the reader was sent beyond the file's end
@@ -57,8 +58,12 @@ def read_payload(path: Path, allowed: Sequence[Any] = ()) -> dict[str, Any]:
         raise Flawed(Reason("empty"), f"{path} is empty or cut short: it is not a whole checkpoint") from error
     except pickle.UnpicklingError as error:
         raise _refusal(path, str(error)) from error
+    except MemoryError as error:
+        raise Flawed(reason_of(error), f"{path} cannot be read: there is not enough memory") from error
     except Exception as error:  # a damaged file makes the reader raise nearly anything, and all of it means this
         why = _first_line(error)
+        if "allocate memory" in why:  # how PyTorch's own allocator says it
+            raise Flawed(reason_of(error), f"{path} cannot be read: {why}") from error
         reason = Reason("unreadable", values={"text": why})
         raise Flawed(reason, f"{path} is damaged or no PyTorch checkpoint: {why}") from error
     if not isinstance(payload, dict):

@@ -94,6 +94,7 @@ class Parts:
         ]
         self._buffers = Buffers()
         self._hooks: list[_FirstStep] = []
+        self._saves = False
 
     @property
     def modules(self) -> dict[str, Any]:
@@ -105,7 +106,8 @@ class Parts:
 
         A loader is not asked, because its `state_dict` starts its workers.
         """
-        self._get_ready()
+        self._saves = True
+        self._reserve([part for part in self._parts if not _is_loader(part.value)])
 
     def watch_first_steps(self) -> None:
         """Make an optimizer's memory ready after its first step, before which it has no state. `release` ends it.
@@ -165,7 +167,8 @@ class Parts:
                 part.value.load_state_dict(state)
         notes += map(note, randomness.restore(from_plain(payload.get(RANDOM_KEY))))
         with contextlib.suppress(UsageError):  # the next save tells it
-            self._get_ready()
+            if self._saves:
+                self.check()
         return notes
 
     def _fitted(self, payload: Mapping[str, Any]) -> tuple[list[tuple[_Part, Any]], list[Reason]]:
@@ -185,9 +188,6 @@ class Parts:
         if problems:
             raise CheckpointError(unfit(problems))
         return sorted(loads, key=lambda each: _turn(each[0].value)), notes
-
-    def _get_ready(self) -> None:
-        self._reserve([part for part in self._parts if not _is_loader(part.value)])
 
     def _reserve(self, parts: list[_Part]) -> None:
         reserved: list[Any] = []
