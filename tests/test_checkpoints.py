@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -21,7 +23,9 @@ from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event,
 from notifybot.model import Language, Reason, Tier
 from notifybot.rendering.alerts import alert_words
 from notifybot.store import runs
+from notifybot.testing import FakeClock
 from notifybot.training import shared
+from tests.checkpoint_disks import untouched
 
 
 @pytest.fixture(autouse=True)
@@ -193,6 +197,77 @@ def test_with_none_left_whole_the_training_starts_over_and_says_so(tmp_path: Pat
     (alert,) = second.of(AlertRaised)
     assert "beginning" in alert.text
     assert second.of(RunStarted)[-1].resumed is None
+    assert second.run.id != first.run.id
+
+
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The names of files that the disk gives EIO for, as Drive does beyond its quota."""
+    names: set[str] = set()
+    really = os.open
+
+    def refusing(path: Any, flags: int, *more: Any, **options: Any) -> int:
+        if not flags & os.O_CREAT and Path(path).name in names:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return really(path, flags, *more, **options)
+
+    monkeypatch.setattr(os, "open", refusing)
+    return names
+
+
+def test_a_drive_that_does_not_read_stops_the_start_and_loses_nothing(
+    tmp_path: Path, settings: dict[str, object], unreadable: set[str]
+) -> None:
+    """On the next day it goes on as if nothing had been."""
+    Training(tmp_path / "exp", settings).train(range(4))
+    unreadable |= {path.name for path in (tmp_path / "exp").glob("*.pt")}
+    with untouched(tmp_path / "exp"), pytest.raises(CheckpointError, match=r"cannot be read now.*fresh=True"):
+        Training(tmp_path / "exp", settings, clock=FakeClock()).train(range(6))
+
+    unreadable.clear()
+    assert list(Training(tmp_path / "exp", settings).train(range(6)).losses) == [4, 5]
+
+
+def test_stepping_back_from_what_cannot_be_read_is_a_word_of_the_users(
+    tmp_path: Path, settings: dict[str, object], unreadable: set[str]
+) -> None:
+    """The error names it, in the reader's language; the file stays, and people are told of both."""
+    first = Training(tmp_path / "exp", settings).train(range(4))
+    newest = Path(first.of(CheckpointSaved)[-1].checkpoint.path)
+    unreadable.add(newest.name)
+    with pytest.raises(CheckpointError, match=r'지금은 체크포인트를 읽을 수 없습니다.*resume="newest readable"'):
+        Training(tmp_path / "exp", settings | {"lang": "ko"}, clock=FakeClock()).train(range(8))
+
+    second = Training(tmp_path / "exp", settings, clock=FakeClock(), resume="newest readable").train(range(8))
+
+    assert list(second.losses) == [3, 4, 5, 6, 7]
+    assert second.run.id == first.run.id
+    assert newest.exists()
+    assert [newest.name in each.text for each in second.of(AlertRaised)] == [True, True]
+
+
+@pytest.mark.parametrize("anew", ["damaged", "fresh"])
+def test_beginning_anew_under_a_given_id_removes_nothing_of_before(
+    tmp_path: Path, settings: dict[str, object], anew: str
+) -> None:
+    """`run_id=` says which run it is to people and trackers; its old files are no longer its own to remove."""
+
+    def train(**options: Any) -> None:
+        one = Training(tmp_path / "exp", settings, **options)
+        with notify_epoch(
+            range(5), run_id="r1", checkpoints=one.checkpoints(), progress=False, config=settings
+        ) as loop:
+            assert list(loop) == [0, 1, 2, 3, 4]
+        assert loop.run.id == "r1"
+
+    train()
+    before = set((tmp_path / "exp").glob("*.pt"))
+    if anew == "damaged":
+        for path in before:
+            flip_a_bit(path)
+    train(fresh=anew == "fresh")
+
+    assert before < set((tmp_path / "exp").glob("*.pt"))
 
 
 def test_fresh_begins_a_new_run_and_deletes_nothing(tmp_path: Path, settings: dict[str, object]) -> None:

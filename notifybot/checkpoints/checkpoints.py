@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, TypeVar
 from weakref import WeakValueDictionary
 
 from notifybot.checkpoints.agreement import agree, group
 from notifybot.checkpoints.card import Card, read_card
 from notifybot.checkpoints.describe import loss_of, mark_of, unusable, versions
 from notifybot.checkpoints.foreign import foreign_epoch, newest_foreign
-from notifybot.checkpoints.given import check_given, check_times
+from notifybot.checkpoints.given import check_given, check_resume, check_times
 from notifybot.checkpoints.manifest import Manifest, order
 from notifybot.checkpoints.moment import Moment, Report, Restored
 from notifybot.checkpoints.names import safe_stem
 from notifybot.checkpoints.payload import read_payload, write_payload
-from notifybot.checkpoints.reasons import Late
+from notifybot.checkpoints.reasons import Late, Unread
 from notifybot.checkpoints.retention import Retention
 from notifybot.checkpoints.saver import Saver
 from notifybot.checkpoints.shelf import Shelf
 from notifybot.checkpoints.state import Parts
-from notifybot.checkpoints.tiers import Saved, Tiers
+from notifybot.checkpoints.tiers import Found, Saved, Tiers, first_whole, tries
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import load
-from notifybot.errors import CheckpointError, UsageError, said
+from notifybot.errors import UsageError, said
 from notifybot.model import Checkpoint, Reason
 from notifybot.store.files import is_remote
 
 log = logging.getLogger("notifybot")
+
+T = TypeVar("T")
 
 _OWN = "notifybot"  # the part of a payload that is ours
 _savers: WeakValueDictionary[Path, Saver] = WeakValueDictionary()  # a cell run again must not write beside the last one
@@ -49,7 +53,8 @@ class Checkpoints:
     `extra` names further objects with `state_dict` and `load_state_dict`, such as torchdata's StatefulDataLoader; with
     one that knows its place, `every_s` also saves within an epoch, at the next `log` after so many seconds.
     `grace_s` is how long a SIGTERM may be put off to save first, and `patience_s` how long an epoch waits for the save
-    before it. `fresh` begins a new run and deletes nothing.
+    before it. `fresh` begins a new run and deletes nothing. Where the newest cannot be read, the training does not
+    begin; `resume="newest readable"` steps back to the newest that can.
     Raises UsageError for what cannot work.
     """
 
@@ -78,10 +83,12 @@ class Checkpoints:
         grace_s: float = 2.0,
         patience_s: float = 60.0,
         fresh: bool = False,
+        resume: Literal["newest", "newest readable"] = "newest",
         wandb_artifacts: bool = False,
         clock: Clock = SYSTEM,
     ) -> None:
         check_given(folder=folder, local=local, model=model, extra=extra, monitor=monitor, template=template)
+        check_resume(resume)
         self.stateful = any(hasattr(each, "__iter__") for each in (extra or {}).values())
         check_times(every=every, every_s=every_s, grace_s=grace_s, patience_s=patience_s, stateful=self.stateful)
         self.folder = Path(folder).expanduser().absolute()
@@ -91,6 +98,7 @@ class Checkpoints:
         self.grace_s = grace_s
         self.fresh = fresh
         self.wandb_artifacts = wandb_artifacts
+        self._steps_back = resume == "newest readable"
         self._template = template
         self._clock = clock
         self._parts = Parts(model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, extra=extra or {})
@@ -107,10 +115,7 @@ class Checkpoints:
         """Whose folder this is; None with `fresh`, and where nobody has saved yet. Raises UsageError."""
         if self.fresh:
             return None
-        try:
-            return read_card(self.folder)
-        except OSError as error:
-            raise UsageError(unusable(self.folder, error)) from None
+        return self._patiently(self.folder, lambda: read_card(self.folder))
 
     def open(self, run_id: str, session: str, *, state_dir: Path, saves: bool = True) -> None:
         """Begin to work for a run; `saves` is for the one rank that does.
@@ -128,31 +133,41 @@ class Checkpoints:
         if saves:
             self._parts.check()
         durable = Shelf(self.folder, empty_first=remote)
-        self._tiers = Tiers(durable, Shelf(local) if local else None, self._retention, remote or local is not None)
+        near = Shelf(local) if local else None
+        self._tiers = Tiers(durable, near, self._retention, remote or near is not None, self._clock)
+        self._tiers.since = session if self.fresh else ""
         self._run_id, self._session = run_id, session
         self._sequence = self._tiers.last_sequence(run_id)
         for shelf in self._tiers.shelves if saves else ():
-            try:
-                shelf.sweep()
-            except OSError as error:
-                raise UsageError(unusable(shelf.folder, error)) from None
+            self._patiently(shelf.folder, shelf.sweep)
+
+    def begin_anew(self, run_id: str) -> None:
+        """Go on as this run, from the beginning: nothing that is in the folder is used, and nothing of it removed."""
+        self._run_id = run_id
+        self._opened.since = self._session
 
     def restore(self) -> Restored | None:
         """Load the newest checkpoint that is whole into the objects, the same on every rank; None without one.
 
-        Raises CheckpointError when it does not fit the objects.
+        Raises CheckpointError when it does not fit the objects, and when it cannot be read now.
         """
         if self.fresh:
             return None
         several = group() is not None
-        found = agree(lambda: self._opened.newest(self._run_id, durable_only=several))
+        found = agree(lambda: self._newest(durable_only=several))
         if found.manifest is None or found.path is None:
             return self._restore_foreign(found.passed_over)
         payload = read_payload(found.path)
         notes = self._parts.restore(payload)
         self._parent = found.manifest.sha256
-        moment = _moment_of(payload, found.manifest)
-        return Restored(found.path, moment, found.manifest.saved_at, True, found.passed_over, tuple(notes))
+        return Restored(
+            found.path,
+            _moment_of(payload, found.manifest),
+            found.manifest.saved_at,
+            verified=True,
+            passed_over=found.passed_over,
+            notes=tuple(notes),
+        )
 
     def save(self, moment: Moment, report: Report) -> None:
         """Copy the state now and have it written; waits first for a save that still runs. May raise.
@@ -227,22 +242,48 @@ class Checkpoints:
 
     @property
     def latest(self) -> Path | None:
-        """The newest checkpoint of this run that is whole, waited for and verified now."""
+        """The newest checkpoint of this run that is whole, waited for and verified now.
+
+        Raises CheckpointError when it cannot be read.
+        """
         self.settle()
-        return self._opened.newest(self._run_id).path
+        return self._newest().path
 
     @property
     def best(self) -> Path | None:
-        """The best checkpoint of this run by `monitor` that is whole, waited for and verified now."""
+        """The best checkpoint of this run by `monitor` that is whole, waited for and verified now.
+
+        Raises CheckpointError when it cannot be read.
+        """
         self.settle()
-        for shelf in self._opened.shelves:
-            for manifest in self._retention.ranked(shelf.manifests(self._run_id)):
-                try:
-                    shelf.verify(manifest)
-                except CheckpointError:
-                    continue
-                return shelf.folder / manifest.file
+        copies = self._opened.copies(self._run_id)
+        by_manifest = {(each[0].manifest.session, each[0].manifest.sequence): each for each in copies.groups}
+        for manifest in self._retention.ranked(each[0].manifest for each in copies.groups):
+            whole, _, unread = first_whole(by_manifest[manifest.session, manifest.sequence])
+            if whole is not None:
+                return whole.shelf.folder / whole.manifest.file
+            if unread and not self._steps_back:
+                raise Unread(unread)
         return None
+
+    def _newest(self, *, durable_only: bool = False) -> Found:
+        """The newest that is whole; stepping back, where that is asked for, what cannot be read is passed over too."""
+        found = self._opened.newest(self._run_id, durable_only=durable_only)
+        if not found.unread:
+            return found
+        if self._steps_back and found.manifest is not None:
+            return replace(found, passed_over=(*found.unread, *found.passed_over))
+        raise Unread(found.unread, "" if found.path is None else found.path.name)
+
+    def _patiently(self, folder: Path, look: Callable[[], T]) -> T:
+        """Look into a folder, again and again for a minute. Raises UsageError for one that cannot be used."""
+        for last in tries(self._clock):
+            try:
+                return look()
+            except OSError as error:
+                if last or error.errno in (errno.EACCES, errno.EPERM):
+                    raise UsageError(unusable(folder, error)) from None
+        raise AssertionError  # the last try returns or raises
 
     @property
     def _opened(self) -> Tiers:
@@ -270,6 +311,8 @@ class Checkpoints:
             report.not_saved(error)
             return
         self._parent = saved.manifest.sha256
+        if saved.spared:
+            report.spared([each.reason for each in saved.spared], sum(each.size_bytes for each in saved.spared))
         report.saved(_told(saved), whole=saved.not_copied is None)
         if saved.not_copied is not None:
             report.not_copied(saved.not_copied)

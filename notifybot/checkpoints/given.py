@@ -14,6 +14,8 @@ from notifybot.errors import UsageError, said
 
 _FILES = frozenset({".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors", ".pkl", ".tar", ".zip", ".h5", ".onnx"})
 
+RESUMES = ("newest", "newest readable")
+
 
 def check_given(
     *, folder: object, local: object, model: object, extra: object, monitor: object, template: object
@@ -48,6 +50,18 @@ def _check_no_file(folder: Path) -> None:
                 'folder are named by template=, such as "checkpoint_epoch{epoch}_{loss}"',
                 f'Checkpoints에는 "exp_1" 같은 폴더를 넣어야 하는데 {place.name!r}는 파일 이름입니다. '
                 '폴더 안의 파일 이름은 template="checkpoint_epoch{epoch}_{loss}"처럼 정하세요',
+            )
+        )
+
+
+def check_resume(resume: object) -> None:
+    """Raise UsageError for what is no way to resume."""
+    if resume not in RESUMES:
+        known = ", ".join(map(repr, RESUMES))
+        raise UsageError(
+            said(
+                f"resume= is one of {known}, not {resume!r:.80}",
+                f"resume=에는 {known} 중 하나를 넣어야 합니다. 받은 값: {resume!r:.80}",
             )
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -39,6 +39,11 @@ class Restored:
     passed_over: tuple[Reason, ...] = ()
     notes: tuple[Reason, ...] = ()
 
+    @property
+    def is_nothing(self) -> bool:
+        """True when all that was found was passed over, so that there is nothing to go on from."""
+        return self.moment.epoch is None and not self.moment.step
+
 
 class Report(Protocol):
     """Whom `Checkpoints` tells what it did, from its own thread."""
@@ -49,6 +54,10 @@ class Report(Protocol):
 
     def saved(self, checkpoint: Checkpoint, *, whole: bool) -> None:
         """A checkpoint is proven whole in the tier that it names; `whole`: in every one that it should be in."""
+        ...
+
+    def spared(self, reasons: Sequence[Reason], size_bytes: int) -> None:
+        """These would have been removed, or are of nobody knows whom, and stay because they cannot be read."""
         ...
 
     def not_saved(self, error: Exception) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from errno import errorcode
 
 from notifybot.errors import CheckpointError
 from notifybot.model import Language, Reason
-from notifybot.rendering.reasons import reason_line
+from notifybot.rendering.reasons import reason_line, unread_words
 
 
 class Flawed(CheckpointError):
@@ -19,6 +20,24 @@ class Flawed(CheckpointError):
 
     def __str__(self) -> str:
         return self.text or reason_line(self.reason, Language.EN)
+
+
+class Unread(CheckpointError):
+    """Checkpoints cannot be read now, which is no damage. React: try later, or step back on purpose.
+
+    `used` names the newest one that can be read.
+    """
+
+    def __init__(self, unread: Sequence[Reason], used: str = "") -> None:
+        super().__init__(unread, used)  # as they were given, so that it can be pickled
+        self.unread, self.used = tuple(unread), used
+
+    def words(self, language: Language) -> str:
+        """What cannot be read and what can be done, in a person's language."""
+        return unread_words(self.unread, self.used, language)
+
+    def __str__(self) -> str:
+        return self.words(Language.EN)
 
 
 class Unreadable(ValueError):

@@ -17,17 +17,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import count, groupby
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from notifybot.checkpoints.files import Files, parse_temporary, temporary_name
 from notifybot.checkpoints.hashing import Syscall, direct
 from notifybot.checkpoints.manifest import SUFFIX, Manifest, Part, hash_of_parts, is_plain_name, order
 from notifybot.checkpoints.proof import Proven, below, difference, difference_in_size
-from notifybot.checkpoints.reasons import Flawed, reason_of
+from notifybot.checkpoints.reasons import Flawed, Unread, reason_of
 from notifybot.checkpoints.sweeping import finish, is_abandoned
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import CheckpointError, UsageError
@@ -40,6 +41,13 @@ MakeManifest = Callable[[str, str, int], Manifest]
 _SINGLE, _SHARDED = ".pt", ".sharded"
 _MANIFESTS = (_SINGLE + SUFFIX, _SHARDED + SUFFIX)
 _LEAST_VERIFIED = 2
+
+
+class Spared(NamedTuple):
+    """A checkpoint that was to go, or that nobody knows, and stays because it cannot be read."""
+
+    reason: Reason
+    size_bytes: int
 
 
 class Rule(Protocol):
@@ -67,6 +75,8 @@ class Shelf:
     ) -> None:
         self.folder = folder
         self.oddities: list[Reason] = []
+        self.unread: list[Reason] = []
+        self.spared: list[Spared] = []
         self._files = Files(folder, system)
         self._empty_first = empty_first
         self._clock = clock
@@ -77,10 +87,10 @@ class Shelf:
     def manifests(self, run_id: str | None = None) -> list[Manifest]:
         """Return the manifests of one run, or of all, the newest first. No payload is looked at.
 
-        `oddities` says which could not be read, and why.
+        `oddities` says which are no manifests, and why; `unread` which could not be read, so that nobody can say.
         """
         self._require_mount()
-        self.oddities = []
+        self.oddities, self.unread = [], []
         names = [each for each in self._files.names() if each.endswith(_MANIFESTS) and not each.startswith(".")]
         found = [each for each in map(self._read, names) if each is not None and run_id in (None, each.run_id)]
         return sorted(found, key=order, reverse=True)
@@ -150,31 +160,51 @@ class Shelf:
             raise Flawed(problem)
         self._proven.add(manifest)
 
+    def seems_whole(self, manifest: Manifest) -> bool:
+        """Whether the folder says that it is there, with the right size. No payload is read."""
+        try:
+            return difference_in_size(self._files, manifest) is None
+        except OSError as error:
+            self.spared.append(self._spared(manifest.file, reason_of(error, manifest.file), manifest.size_bytes))
+            return False
+
     def newest_verified(self, run_id: str | None = None) -> tuple[Manifest | None, list[Reason]]:
-        """Return the newest checkpoint that is whole, and why others were passed over to find it."""
+        """Return the newest checkpoint that is whole, and why damaged ones were passed over to find it.
+
+        One that cannot be read is not known to be damaged: raises CheckpointError for it, as it may be the newest.
+        """
         candidates = self.manifests(run_id)
+        if self.unread:
+            raise Unread(self.unread)
         passed_over = list(self.oddities)
         for manifest in candidates:
             try:
                 self.verify(manifest)
-            except (CheckpointError, OSError) as error:
+            except CheckpointError as error:
                 passed_over.append(reason_of(error, manifest.file))
+            except OSError as error:
+                raise Unread([reason_of(error, manifest.file)], manifest.file) from error
             else:
                 return manifest, passed_over
         return None, passed_over
 
-    def prune(self, rule: Rule, run_id: str | None = None) -> list[str]:
+    def prune(self, rule: Rule, run_id: str | None = None, *, since: str = "") -> list[str]:
         """Remove what the rule does not keep, the oldest first, each run's by itself; return the names removed.
 
-        Two that are verified stay in any case. What differs from its manifest is left as it is: somebody may have put
-        something of theirs in its place.
+        Two that are verified stay in any case, and all of sessions before `since`. Only what is proven to be as its
+        manifest has it is removed. What differs is left as it is: somebody may have put something of theirs in its
+        place. What cannot be read is left as well, and told by `spared`.
         """
         removed = []
-        by_run = sorted(self.manifests(run_id), key=lambda each: each.run_id)  # stable: the newest first in each
+        manifests = [each for each in self.manifests(run_id) if each.session >= since]
+        self.spared = [self._spared(each.about.removesuffix(SUFFIX), each) for each in self.unread]
+        by_run = sorted(manifests, key=lambda each: each.run_id)  # stable: the newest first in each
         for _, group in groupby(by_run, key=lambda each: each.run_id):
-            there = [each for each in group if not difference_in_size(self._files, each)]
+            there = [each for each in group if self.seems_whole(each)]
             kept = self._with_two_verified(there, rule.which(there))
             for manifest in reversed([each for each in there if each.file not in kept]):
+                if not self._may_go(manifest):
+                    continue
                 with contextlib.suppress(FileNotFoundError):  # another process was faster
                     self._remove(manifest)
                     removed.append(manifest.file)
@@ -195,13 +225,24 @@ class Shelf:
     def _read(self, name: str) -> Manifest | None:
         try:
             manifest = Manifest.from_json(self._files.read(name))
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            (self.oddities if self._is_no_file(name) else self.unread).append(reason_of(error, name))
+            return None
+        except ValueError as error:
             self.oddities.append(reason_of(error, name))
             return None
         if manifest.file + SUFFIX != name:
             self.oddities.append(Reason("manifest_of_another", name, {"file": manifest.file}))
             return None
         return manifest
+
+    def _is_no_file(self, name: str) -> bool:
+        """Whether the entry is a folder, a link or the like, which nobody will ever read as a manifest."""
+        try:
+            found = self._files.stat(name)
+        except OSError:
+            return False
+        return found is not None and not stat.S_ISREG(found.st_mode)
 
     def _read_if_same(self, manifest: Manifest) -> Manifest | None:
         """The same checkpoint under the same name, if it is here and whole."""
@@ -270,6 +311,26 @@ class Shelf:
         except (CheckpointError, OSError):
             return False
         return True
+
+    def _may_go(self, manifest: Manifest) -> bool:
+        """Whether it is proven that what would be removed is what we have saved."""
+        try:
+            if not self._proven.holds(manifest):
+                self.verify(manifest)
+        except CheckpointError:
+            return False
+        except OSError as error:
+            self.spared.append(self._spared(manifest.file, reason_of(error, manifest.file), manifest.size_bytes))
+            return False
+        return True
+
+    def _spared(self, file: str, why: Reason, size_bytes: int | None = None) -> Spared:
+        """What is left alone because it cannot be read; its size as far as the folder tells it."""
+        if size_bytes is None:
+            with contextlib.suppress(OSError):
+                found = self._files.stat(file)
+                size_bytes = found.st_size if found is not None else 0
+        return Spared(why, size_bytes or 0)
 
     def _require_mount(self) -> None:
         """In the bare place where a mount has been, nothing is found and nothing would outlive the machine."""

@@ -3,31 +3,58 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from notifybot.checkpoints.manifest import Manifest, order
+from notifybot.checkpoints.manifest import SUFFIX, Manifest, order
 from notifybot.checkpoints.reasons import reason_of
 from notifybot.checkpoints.retention import Retention
-from notifybot.checkpoints.shelf import Shelf
+from notifybot.checkpoints.shelf import Shelf, Spared
+from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import CheckpointError
-from notifybot.model import Reason, Tier
+from notifybot.model import Checkpoint, Language, Reason, Tier
+from notifybot.rendering.reasons import reason_line
 
 log = logging.getLogger("notifybot")
+
+_PATIENCE_S = 60.0
+_FIRST_PAUSE_S = 1.0
+_NEVER = ("EACCES", "EPERM")  # waiting does not help
 
 Fill = Callable[[BinaryIO], None]
 MakeManifest = Callable[[str, str, int], Manifest]
 
 
+class Copy(NamedTuple):
+    """A checkpoint as one shelf has it."""
+
+    shelf: Shelf
+    manifest: Manifest
+
+
+class Copies(NamedTuple):
+    """The checkpoints of a run. Of `unread` nobody can say what they are."""
+
+    groups: list[list[Copy]]
+    passed_over: list[Reason]
+    unread: list[Reason]
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The newest checkpoint that is whole, and why newer ones were passed over."""
+    """The newest checkpoint that is whole, and why damaged ones were passed over.
+
+    `unread` says what could not be read and may be newer. `checkpoint` is the copy that outlives the longest.
+    """
 
     manifest: Manifest | None = None
     path: Path | None = None
+    checkpoint: Checkpoint | None = None
     passed_over: tuple[Reason, ...] = ()
+    unread: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +65,7 @@ class Saved:
     path: Path
     tier: Tier
     not_copied: Exception | None = None
+    spared: tuple[Spared, ...] = ()
 
 
 @dataclass(slots=True)
@@ -48,6 +76,8 @@ class Tiers:
     local: Shelf | None
     retention: Retention
     durable_is_remote: bool
+    clock: Clock = SYSTEM
+    since: str = ""  # nothing of sessions before this one is removed
 
     @property
     def shelves(self) -> list[Shelf]:
@@ -55,19 +85,53 @@ class Tiers:
         return [self.durable] if self.local is None else [self.local, self.durable]
 
     def newest(self, run_id: str, *, durable_only: bool = False) -> Found:
-        """Return the newest verified checkpoint of a run. A shelf that fails is passed over, and named."""
-        best = Found()
+        """Return the newest verified checkpoint of a run; while one cannot be read, look again for a minute."""
+        shelves = [self.durable] if durable_only else self.shelves
+        for last in tries(self.clock):
+            found = self._look(run_id, shelves)
+            if last or not any(each.values.get("name") not in _NEVER for each in found.unread):
+                break
+        return found
+
+    def copies(self, run_id: str, shelves: Sequence[Shelf] | None = None) -> Copies:
+        """Return every checkpoint of a run, the newest first, each with its copies, the nearest first."""
+        known: dict[tuple[str, int, str], list[Copy]] = {}
         passed: list[Reason] = []
-        for shelf in [self.durable] if durable_only else self.shelves:
+        unread: list[Reason] = []
+        for shelf in self.shelves if shelves is None else shelves:
             try:
-                manifest, why = shelf.newest_verified(run_id)
+                manifests = shelf.manifests(run_id)
             except OSError as error:
-                passed.append(reason_of(error, str(shelf.folder)))
+                unread.append(reason_of(error, str(shelf.folder)))
                 continue
-            passed += [replace(each, about=f"{shelf.folder.name}/{each.about}") for each in why]
-            if manifest is not None and (best.manifest is None or order(manifest) > order(best.manifest)):
-                best = Found(manifest, shelf.folder / manifest.file)
-        return Found(best.manifest, best.path, tuple(passed))
+            passed += _within(shelf, shelf.oddities)
+            unread += _within(shelf, shelf.unread)
+            for each in manifests:
+                known.setdefault((each.session, each.sequence, each.sha256), []).append(Copy(shelf, each))
+        files = {copy.manifest.file + SUFFIX for group in known.values() for copy in group}
+        hidden = [each for each in unread if each.about.rpartition("/")[2] not in files]  # else its twin is known
+        groups = sorted(known.values(), key=lambda group: order(group[0].manifest), reverse=True)
+        return Copies(groups, passed, hidden)
+
+    def _look(self, run_id: str, shelves: Sequence[Shelf]) -> Found:
+        groups, passed, unread = self.copies(run_id, shelves)
+        for group in groups:
+            whole, damaged, failed = first_whole(group)
+            passed += damaged
+            if whole is not None:
+                path = whole.shelf.folder / whole.manifest.file
+                return Found(whole.manifest, path, self._told(whole, group), tuple(passed), tuple(unread))
+            unread += failed
+        return Found(passed_over=tuple(passed), unread=tuple(unread))
+
+    def _told(self, whole: Copy, group: list[Copy]) -> Checkpoint:
+        """A checkpoint as people are told of it: that there is a copy of it in the folder that stays, too."""
+        far = next((each for each in group if each.shelf is self.durable), None)
+        lasts = far is not None and self.durable_is_remote and (far is whole or far.shelf.seems_whole(far.manifest))
+        shown = far if far is not None and lasts else whole
+        path = shown.shelf.folder / shown.manifest.file
+        tier = Tier.REMOTE if lasts else Tier.LOCAL
+        return Checkpoint(str(path), whole.manifest.epoch, whole.manifest.size_bytes, tier)
 
     def last_sequence(self, run_id: str) -> int:
         """The highest number that a save of the run has taken, damaged ones included."""
@@ -82,19 +146,28 @@ class Tiers:
         if self.local is None:
             before_copy()
             written = self.durable.write(stem, fill, manifest)
-            _prune(self.durable, self.retention, written.run_id)
+            spared = self._prune(self.durable, written.run_id)
             tier = Tier.REMOTE if self.durable_is_remote else Tier.LOCAL
-            return Saved(written, self.durable.folder / written.file, tier)
+            return Saved(written, self.durable.folder / written.file, tier, spared=spared)
         written = self.local.write(stem, fill, manifest)
         path = self.local.folder / written.file
-        _prune(self.local, self.retention, written.run_id)
+        spared = self._prune(self.local, written.run_id)
         try:
             before_copy()
             self._copy(written)
         except (OSError, CheckpointError) as error:
-            return Saved(written, path, Tier.LOCAL, error)
-        _prune(self.durable, self.retention, written.run_id)
-        return Saved(written, self.durable.folder / written.file, Tier.REMOTE)
+            return Saved(written, path, Tier.LOCAL, error, spared)
+        spared += self._prune(self.durable, written.run_id)
+        return Saved(written, self.durable.folder / written.file, Tier.REMOTE, spared=spared)
+
+    def _prune(self, shelf: Shelf, run_id: str) -> tuple[Spared, ...]:
+        """Free space; what cannot be removed now is tried again at the next save. Return what cannot be read."""
+        try:
+            shelf.prune(self.retention, run_id, since=self.since)
+        except OSError as error:
+            log.warning("old checkpoints in %s could not be removed: %s", shelf.folder, error.strerror or error)
+            return ()
+        return tuple(shelf.spared)
 
     def _copy(self, newest: Manifest) -> None:
         """Copy a checkpoint to the durable shelf, with those that are kept here and could not be copied before."""
@@ -109,12 +182,41 @@ class Tiers:
                 self.durable.copy(local.folder / each.file, each)
 
 
-def _prune(shelf: Shelf, retention: Retention, run_id: str) -> None:
-    """Free space; what cannot be removed now is tried again at the next save."""
-    try:
-        shelf.prune(retention, run_id)
-    except OSError as error:
-        log.warning("old checkpoints in %s could not be removed: %s", shelf.folder, error.strerror or error)
+def first_whole(group: Iterable[Copy]) -> tuple[Copy | None, list[Reason], list[Reason]]:
+    """Return the first copy that is proven whole now, and why others before it are damaged, or could not be read."""
+    damaged: list[Reason] = []
+    unread: list[Reason] = []
+    for copy in group:
+        try:
+            copy.shelf.verify(copy.manifest)
+        except CheckpointError as error:
+            damaged += _within(copy.shelf, [reason_of(error, copy.manifest.file)])
+        except OSError as error:
+            unread += _within(copy.shelf, [reason_of(error, copy.manifest.file)])
+        else:
+            for each in unread:
+                log.warning("the other copy in %s was taken: %s", copy.shelf.folder, reason_line(each, Language.EN))
+            return copy, damaged, []
+    return None, damaged, unread
+
+
+def tries(clock: Clock, patience_s: float = _PATIENCE_S) -> Iterator[bool]:
+    """Yield before each try of reading, at once and then after pauses that double; True before the last.
+
+    Drive has minutes in which it refuses, and a mount may be coming back.
+    """
+    until_s, pause_s = clock.monotonic() + patience_s, _FIRST_PAUSE_S
+    while (left_s := until_s - clock.monotonic()) > 0:
+        yield False
+        if pause_s == _FIRST_PAUSE_S:
+            log.warning("checkpoints could not be read, trying again for %.0f s", left_s)
+        clock.wait(threading.Event(), min(pause_s, left_s))
+        pause_s *= 2
+    yield True
+
+
+def _within(shelf: Shelf, reasons: Iterable[Reason]) -> list[Reason]:
+    return [replace(each, about=f"{shelf.folder.name}/{each.about}") for each in reasons]
 
 
 def _manifests(shelf: Shelf, run_id: str) -> list[Manifest]:

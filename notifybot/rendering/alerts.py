@@ -9,7 +9,7 @@ from typing import NamedTuple
 from notifybot.events import AlertRaised
 from notifybot.model import Language, Notice, Reason
 from notifybot.redaction import redact
-from notifybot.rendering.numbers import duration
+from notifybot.rendering.numbers import duration, size
 from notifybot.rendering.reasons import reason_line
 from notifybot.rendering.text import one_line, shorten
 
@@ -49,8 +49,23 @@ _DAMAGED = {
     Language.KO: AlertWords("손상된 체크포인트를 건너뛰었습니다", "손상되지 않은 {} 파일부터 이어서 학습합니다."),
 }
 _NONE_LEFT = {
-    Language.EN: AlertWords("No checkpoint is whole", "Training starts from the beginning."),
-    Language.KO: AlertWords("온전한 체크포인트가 없습니다", "학습을 처음부터 시작합니다."),
+    Language.EN: AlertWords(
+        "No checkpoint is whole", "Training starts from the beginning, as a new run. Nothing of the old one is removed."
+    ),
+    Language.KO: AlertWords(
+        "온전한 체크포인트가 없습니다",
+        "새로운 실행으로 학습을 처음부터 시작합니다. 이전 실행의 파일은 지우지 않습니다.",
+    ),
+}
+_SPARED = {
+    Language.EN: AlertWords(
+        "Old checkpoints were not removed",
+        "They cannot be read, so they are kept and take {} until you remove them.",
+    ),
+    Language.KO: AlertWords(
+        "이전 체크포인트를 지우지 않았습니다",
+        "읽을 수 없어 그대로 두었습니다. 직접 지우기 전까지 {}를 차지합니다.",
+    ),
 }
 _OF_ANOTHER_KIND = {
     Language.EN: AlertWords("A file is not one to continue from", "Training starts from the beginning."),
@@ -105,6 +120,7 @@ _NOTICES = {
     "checkpoint_damaged": _DAMAGED,
     "no_checkpoint_whole": _NONE_LEFT,
     "no_checkpoint_of_its_kind": _OF_ANOTHER_KIND,
+    "checkpoint_spared": _SPARED,
     "checkpoint_works_again": _WORKS_AGAIN,
     "checkpoint_not_found": _NOT_FOUND,
     "not_delivered": _NOT_DELIVERED,
@@ -132,6 +148,12 @@ def checkpoint_damaged(damaged: Sequence[Reason], used: str | None) -> Notice:
     strange = all(each.code in ("no_state", "no_dict") for each in damaged)  # whole, for all that anybody knows
     code = "checkpoint_damaged" if used else "no_checkpoint_of_its_kind" if strange else "no_checkpoint_whole"
     return Notice(code, _line(redact(used or "")), told, max(len(damaged) - _LIMIT_LINES, 0))
+
+
+def checkpoint_spared(spared: Sequence[Reason], size_bytes: int) -> Notice:
+    """Checkpoints stay beyond their time because they cannot be read; five are told."""
+    told = tuple(_bounded(each) for each in spared[:_LIMIT_LINES])
+    return Notice("checkpoint_spared", size(size_bytes), told, max(len(spared) - _LIMIT_LINES, 0))
 
 
 def checkpoint_works_again() -> Notice:

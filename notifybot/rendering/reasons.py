@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from notifybot.errors import DeliveryError
 from notifybot.model import Language, Reason
 from notifybot.rendering.both import Values
@@ -116,6 +118,30 @@ _DISK_KO = {
     "ENOTCONN": "마운트가 끊겼습니다",
     "not a regular file": "일반 파일이 아닙니다",
 }
+
+_UNREAD = {
+    Language.EN: "checkpoints cannot be read now: {what}. Nothing was changed and no training begun: try later. ",
+    Language.KO: "지금은 체크포인트를 읽을 수 없습니다: {what}. 아무것도 바꾸지 않았고 학습도 시작하지 않았습니다. "
+    "나중에 다시 실행하세요. ",
+}
+_STEP_BACK = {
+    Language.EN: 'Checkpoints(…, resume="newest readable") goes on from {used}, and fresh=True starts over',
+    Language.KO: 'Checkpoints(…, resume="newest readable")를 지정하면 {used}부터 이어서 학습하고, '
+    "fresh=True를 지정하면 처음부터 학습합니다",
+}
+_START_OVER = {
+    Language.EN: "Checkpoints(…, fresh=True) starts over",
+    Language.KO: "Checkpoints(…, fresh=True)를 지정하면 처음부터 학습합니다",
+}
+_MOST_UNREAD = 3
+
+
+def unread_words(unread: Sequence[Reason], used: str, language: Language) -> str:
+    """Return why a training does not begin while its checkpoints cannot be read, and the ways on."""
+    lines = [reason_line(each, language) for each in unread[:_MOST_UNREAD]]
+    more = [f"+{len(unread) - _MOST_UNREAD}"] if len(unread) > _MOST_UNREAD else []
+    ways = _STEP_BACK[language].format(used=used) if used else _START_OVER[language]
+    return _UNREAD[language].format(what=", ".join(lines + more)) + ways
 
 
 def error_line(error: DeliveryError, language: Language) -> str:

@@ -73,7 +73,9 @@ def notify_epoch(
         check_rising(epochs)
     given = {"name": name, "project": project, "params": params, "alerts": alerts, "notifiers": notifiers}
     run = _new_run(checkpoints, run_id=run_id, monitor=monitor, config=settings, **given)
-    return EpochLoop(epochs, run, total=total, progress=progress, model=model, checkpoints=checkpoints)
+    return EpochLoop(
+        epochs, run, total=total, progress=progress, model=model, checkpoints=checkpoints, keeps_id=run_id is not None
+    )
 
 
 class EpochLoop:
@@ -88,8 +90,10 @@ class EpochLoop:
         progress: bool,
         model: object = None,
         checkpoints: Checkpoints | None = None,
+        keeps_id: bool = False,
     ) -> None:
         self.run = run
+        self._keeps_id = keeps_id
         self._epochs = epochs
         self._total = total
         self._shows_bar = progress
@@ -191,7 +195,7 @@ class EpochLoop:
         from notifybot.training.restoring import open_checkpoints
 
         run = self.run
-        opening = open_checkpoints(run, checkpoints)
+        opening = open_checkpoints(run, checkpoints, keeps_id=self._keeps_id)
         self._epochs = opening.ahead(self._epochs)
         if opening.complete(self._epochs):
             log.warning("%s", complete(run.name, run.config.lang))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+from collections.abc import Sequence
 
 from notifybot.checkpoints.card import RUNS, Card, read_card, write_card
 from notifybot.checkpoints.checkpoints import Checkpoints
@@ -32,6 +33,7 @@ class Reporter:
         self._language = run.config.lang
         self._card: Card | None = None
         self._failing = False
+        self._spares = False
         own = run.session.folder if run.session is not None else None
         self._mirror = None if own is None else Mirror(own, self._folder / RUNS / own.name)
 
@@ -74,6 +76,12 @@ class Reporter:
         if self._failing and whole:
             self._failing = False
             self._alert(alerts.checkpoint_works_again(), Severity.SUCCESS)
+
+    def spared(self, reasons: Sequence[Reason], size_bytes: int) -> None:
+        """Tell once that checkpoints stay which cannot be read."""
+        if not self._spares:
+            self._spares = True
+            self._alert(alerts.checkpoint_spared(reasons, size_bytes), Severity.WARNING)
 
     def not_saved(self, error: Exception) -> None:
         """Tell once an incident that nothing could be saved."""

@@ -9,12 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from notifybot.checkpoints.agreement import agree
 from notifybot.checkpoints.card import RUNS, Card
 from notifybot.checkpoints.checkpoints import Checkpoints
 from notifybot.checkpoints.modules import plain_name
 from notifybot.checkpoints.moment import Restored
+from notifybot.checkpoints.reasons import Unread
+from notifybot.errors import CheckpointError
 from notifybot.events import from_json
-from notifybot.model import Progress, Reason, Resumed
+from notifybot.model import Progress, Reason, Resumed, uuid7
 from notifybot.rendering.reasons import NOTES
 from notifybot.training.past import Resume
 from notifybot.training.progress import length_of
@@ -52,26 +55,34 @@ class Opening:
         return self.restored is not None and self.restored.moment.epoch is not None and length_of(ahead) == 0
 
 
-def open_checkpoints(run: Run, checkpoints: Checkpoints) -> Opening:
+def open_checkpoints(run: Run, checkpoints: Checkpoints, *, keeps_id: bool = False) -> Opening:
     """Load the newest whole checkpoint into the training's objects, on every rank.
 
-    Raises UsageError for a folder or a state that cannot be used, CheckpointError for one that does not fit.
+    A run that must begin anew becomes another one, unless `keeps_id`: its old checkpoints are not its own any more.
+    Raises UsageError for a folder or a state that cannot be used, CheckpointError for one that does not fit or cannot
+    be read now.
     """
     if in_loader_worker():
         return Opening(Resume())
     card = checkpoints.card()
     checkpoints.open(run.id, run.ref.session, state_dir=run.config.state_dir, saves=speaks(run.config.ranks))
     learning = learning_in(checkpoints)
-    restored = checkpoints.restore()
+    try:
+        restored = checkpoints.restore()
+    except Unread as error:
+        raise CheckpointError(error.words(run.config.lang)) from None
     if restored is not None:
         notes = _learn_as_saved(checkpoints, learning, restored.moment.learning)
         restored = replace(restored, notes=(*notes, *restored.notes))
+    if restored is not None and restored.is_nothing:
+        run.renew(run.id if keeps_id else agree(uuid7))
+        checkpoints.begin_anew(run.id)
     resume = Resume(model=model_size(checkpoints.model), artifacts=checkpoints.wandb_artifacts)
     if card is not None and card.run_id == run.id:
         resume = replace(
             resume, attempt=card.attempt, name=card.name, memories=card.memories, folder=checkpoints.folder / RUNS
         )
-    if restored is None or (restored.moment.epoch is None and not restored.moment.step):
+    if restored is None or restored.is_nothing:
         return Opening(resume, restored, learning)
     resume = replace(
         resume,

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from notifybot.alerts import DEFAULT, AlertRule
@@ -129,6 +130,10 @@ class Run(Voice):
             ENDINGS.opened(self)
             with self.guard("starting the run"):
                 self._open(self.session, epochs, total, resume)
+
+    def renew(self, run_id: str) -> None:
+        """Become another run, before it starts."""
+        self._ref = replace(self._ref, id=run_id)
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Report a finished epoch with its means, for loops that we do not drive.
