@@ -92,9 +92,12 @@ def test_where_none_is_whole_nobody_is_promised_a_continuation() -> None:
 
     assert notice_words(notice, EN) == (
         "No checkpoint is whole",
-        "Training starts from the beginning.\nepoch17.pt: it is missing",
+        "Training starts from the beginning, as a new run. Nothing of the old one is removed.\n"
+        "epoch17.pt: it is missing",
     )
-    assert notice_words(notice, KO).text == "학습을 처음부터 시작합니다.\nepoch17.pt: 파일이 없습니다"
+    assert notice_words(notice, KO).text == (
+        "새로운 실행으로 학습을 처음부터 시작합니다. 이전 실행의 파일은 지우지 않습니다.\nepoch17.pt: 파일이 없습니다"
+    )
 
 
 def test_the_first_five_of_many_are_named_and_the_others_counted() -> None:
