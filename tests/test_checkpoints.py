@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -528,7 +529,7 @@ def test_a_mount_that_dies_is_told_within_an_epoch_and_training_goes_on(
     assert "could not be copied" in failing.title
     assert well.at > failing.at
     assert trained.of(RunEnded)[-1].status == "finished"
-    assert len(list(drive.glob("*.pt"))) == 3
+    assert sorted(json.loads(path.read_text())["epoch"] for path in drive.glob("*.pt.json")) == [3, 4, 5]
 
 
 def test_a_newer_session_elsewhere_silences_this_one(tmp_path: Path, settings: dict[str, object]) -> None:
@@ -645,6 +646,103 @@ def test_a_card_that_somebody_edited_is_read_as_far_as_it_goes(tmp_path: Path) -
     assert read_card(tmp_path) is None
     (tmp_path / NAME).write_text("{")
     assert read_card(tmp_path) is None
+
+
+# ── Side matters ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_database_that_is_busy_all_the_time_costs_no_checkpoint(tmp_path: Path, settings: dict[str, object]) -> None:
+    """Another process holds its lock: what notifiers remember is not asked for then, and the card has what it had."""
+    locks = []
+
+    def at_epoch(epoch: int) -> None:
+        if epoch == 0:
+            locks.append(sqlite3.connect(tmp_path / "state" / "notifybot.db", isolation_level=None))
+            locks[0].execute("BEGIN IMMEDIATE")
+
+    trained = Training(tmp_path / "exp", settings, keep_last=9).train(range(4), at_epoch=at_epoch)
+    locks[0].close()
+
+    assert epochs_in(tmp_path / "exp") == [0, 1, 2, 3]
+    assert "a checkpoint" not in trained.run.faults
+    assert trained.of(AlertRaised) == []
+
+
+@pytest.mark.parametrize("tiered", [True, False])
+def test_what_cannot_be_put_beside_a_checkpoint_does_not_cost_it(
+    tmp_path: Path, settings: dict[str, object], tiered: bool
+) -> None:
+    """Such as where a file is in the place of the folder for the trackers' copies."""
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp" / "runs").write_text("mine")
+
+    options = {"local": tmp_path / "disk"} if tiered else {}
+    trained = Training(tmp_path / "exp", settings, **options).train(range(3))
+
+    assert epochs_in(tmp_path / "exp") == [0, 1, 2]
+    assert trained.of(AlertRaised) == []
+
+
+def delete(card: Path) -> None:
+    card.unlink()
+
+
+def tear(card: Path) -> None:
+    card.write_text(card.read_text()[:20])
+
+
+def empty(card: Path) -> None:
+    card.write_text("")
+
+
+@pytest.mark.parametrize("lose", [delete, tear, empty])
+def test_a_lost_card_is_made_anew_from_the_newest_checkpoint(
+    tmp_path: Path, settings: dict[str, object], lose: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same run goes on, in a session after the last, and it is said which."""
+    first = Training(tmp_path / "exp", settings).train(until=3)
+    lose(tmp_path / "exp" / NAME)
+
+    second = Training(tmp_path / "exp", settings).train()
+
+    assert list(second.losses) == [3, 4]
+    assert second.run.id == first.run.id
+    assert second.run.ref.session > first.run.ref.session
+    assert f"exp goes on as the run of the newest checkpoint, {first.run.id}" in caplog.text
+    card = read_card(tmp_path / "exp")
+    assert card is not None
+    assert (card.run_id, card.name) == (first.run.id, "exp")
+
+
+def test_checkpoints_alone_are_enough_in_a_new_folder(tmp_path: Path, settings: dict[str, object]) -> None:
+    """Whoever copies payloads and manifests has copied the training."""
+    first = Training(tmp_path / "exp", settings).train(until=3)
+    (tmp_path / "copy").mkdir()
+    for path in (tmp_path / "exp").glob("*.pt*"):
+        shutil.copy(path, tmp_path / "copy")
+
+    second = Training(tmp_path / "copy", settings).train()
+
+    assert (list(second.losses), second.run.id) == ([3, 4], first.run.id)
+
+
+@pytest.mark.parametrize(("tiered", "tier"), [(False, Tier.LOCAL), (True, Tier.REMOTE)])
+def test_a_resumed_run_that_fails_at_once_goes_on_from_where_it_was_resumed(
+    tmp_path: Path, settings: dict[str, object], tiered: bool, tier: Tier
+) -> None:
+    """Until its first save the restored checkpoint is the newest: the ending names it, and the next start too."""
+    options = {"local": tmp_path / "disk"} if tiered else {}
+    Training(tmp_path / "exp", settings, **options).train(until=2)
+    second = Training(tmp_path / "exp", settings, **options).train(until=2)
+
+    checkpoint = second.of(RunEnded)[-1].progress.checkpoint
+
+    assert (checkpoint.epoch, checkpoint.tier, Path(checkpoint.path).parent) == (1, tier, tmp_path / "exp")
+    assert second.of(RunStarted)[-1].progress.checkpoint == checkpoint
+
+
+def epochs_in(folder: Path) -> list[int]:
+    return sorted(json.loads(path.read_text())["epoch"] for path in folder.glob("*.pt.json"))
 
 
 def flip_a_bit(path: Path) -> None:

@@ -62,6 +62,7 @@ class Checkpoints:
     _run_id = _session = _parent = ""
     _sequence = 0
     _stuck = False
+    card_is_rebuilt = False
 
     def __init__(
         self,
@@ -115,7 +116,19 @@ class Checkpoints:
         """Whose folder this is; None with `fresh`, and where nobody has saved yet. Raises UsageError."""
         if self.fresh:
             return None
-        return self._patiently(self.folder, lambda: read_card(self.folder))
+        card = self._patiently(self.folder, lambda: read_card(self.folder))
+        self.card_is_rebuilt = card is None
+        return self._rebuilt_card() if card is None else card
+
+    def _rebuilt_card(self) -> Card | None:
+        """The card as the newest checkpoint has it: lost, torn or not copied along, it is no reason to start over."""
+        local = None if self._local is None else Path(self._local).expanduser().absolute()
+        shelves = [Shelf(each) for each in (self.folder, local) if each is not None]
+        found = [each for shelf in shelves for each in self._patiently(shelf.folder, shelf.manifests)]
+        if not found:
+            return None
+        newest = max(found, key=order)
+        return Card(newest.run_id, newest.name, newest.project, newest.session)
 
     def open(self, run_id: str, session: str, *, state_dir: Path, saves: bool = True) -> None:
         """Begin to work for a run; `saves` is for the one rank that does.
@@ -166,6 +179,7 @@ class Checkpoints:
             found.manifest.saved_at,
             verified=True,
             passed_over=found.passed_over,
+            checkpoint=found.checkpoint,
             notes=tuple(notes),
         )
 
@@ -296,7 +310,7 @@ class Checkpoints:
             return Manifest(
                 file=file, sha256=sha256, size_bytes=size_bytes, run_id=self._run_id, session=self._session,
                 sequence=sequence, epoch=moment.epoch, step=moment.step, saved_at=at, metrics=dict(moment.metrics),
-                parent=self._parent, versions=versions(),
+                parent=self._parent, name=moment.name, project=moment.project, versions=versions(),
             )  # fmt: skip
 
         def fill(file: BinaryIO) -> None:
@@ -323,7 +337,8 @@ class Checkpoints:
         if path is None:
             return Restored(self.folder, Moment(None, {}), None, False, passed_over) if passed_over else None
         notes = self._parts.restore(payload)
-        return Restored(path, Moment(payload["epoch"], {}), None, False, passed_over, tuple(notes))
+        told = Checkpoint(str(path), payload["epoch"], path.stat().st_size)
+        return Restored(path, Moment(payload["epoch"], {}), None, False, passed_over, told, tuple(notes))
 
 
 def _local_of(folder: Path, local: str | Path | None, state_dir: Path) -> Path:

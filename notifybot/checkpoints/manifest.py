@@ -34,7 +34,8 @@ class Manifest:
 
     `sequence` grows by one with every save of a run. What is newest is decided by the session and this number, see
     `order`: the times of files on a network mount cannot be relied on. `epoch` is the last finished one, `step` counts
-    the steps done of the next (0 between epochs). `parent` is the hash of the run's previous checkpoint. A "sharded"
+    the steps done of the next (0 between epochs). `parent` is the hash of the run's previous checkpoint.
+    `name` and `project` are the run's, for a folder whose card is lost. A "sharded"
     checkpoint is a folder: `parts` names its files, and `sha256` is the hash of that list.
     """
 
@@ -49,6 +50,8 @@ class Manifest:
     step: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
     parent: str = ""
+    name: str = ""
+    project: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     kind: Literal["single", "sharded"] = "single"
     parts: Mapping[str, Part] = field(default_factory=dict)
@@ -137,7 +140,15 @@ def _number(value: object) -> float:
 
 def _problem(manifest: Manifest) -> Reason | None:
     """What is wrong with a manifest that says what it may not; None when nothing is."""
-    texts = (manifest.sha256, manifest.run_id, manifest.session, manifest.parent, *manifest.versions.values())
+    texts = (
+        manifest.sha256,
+        manifest.run_id,
+        manifest.session,
+        manifest.parent,
+        manifest.name,
+        manifest.project,
+        *manifest.versions.values(),
+    )
     counts = [
         manifest.size_bytes,
         manifest.sequence,

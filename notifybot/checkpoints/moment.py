@@ -15,14 +15,16 @@ from notifybot.model import Checkpoint, Reason
 class Moment:
     """When a state is saved: after `epoch`, and `step` steps into the next one. `label` is the epoch that names it.
 
-    `story`, `meter` and `learning` are the hook's own: how far the run has come, the open epoch's sums, and which
-    parameters learnt when the run began and when this was saved.
+    `name` and `project` are the run's. `story`, `meter` and `learning` are the hook's own: how far the run has come,
+    the open epoch's sums, and which parameters learnt when the run began and when this was saved.
     """
 
     epoch: int | None
     metrics: Mapping[str, float]
     step: int = 0
     label: int | None = None
+    name: str = ""
+    project: str = ""
     story: str = ""
     meter: Mapping[str, Any] = field(default_factory=dict)
     learning: Mapping[str, Any] = field(default_factory=dict)
@@ -30,13 +32,17 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a run goes on from. `verified` is False for a file that was not saved by us."""
+    """What a run goes on from. `verified` is False for a file that was not saved by us.
+
+    `checkpoint` is the same as people are told of it: the copy that stays the longest.
+    """
 
     path: Path
     moment: Moment
     saved_at: datetime | None
     verified: bool
     passed_over: tuple[Reason, ...] = ()
+    checkpoint: Checkpoint | None = None
     notes: tuple[Reason, ...] = ()
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from errno import errorcode
 
-from notifybot.errors import CheckpointError
+from notifybot.errors import CheckpointError, said
 from notifybot.model import Language, Reason
 from notifybot.rendering.reasons import reason_line, unread_words
 
@@ -37,7 +37,7 @@ class Unread(CheckpointError):
         return unread_words(self.unread, self.used, language)
 
     def __str__(self) -> str:
-        return self.words(Language.EN)
+        return said(self.words(Language.EN), self.words(Language.KO))
 
 
 class Unreadable(ValueError):

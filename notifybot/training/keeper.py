@@ -80,7 +80,7 @@ class Keeper:
             return
         label, values = self._unsaved
         self._unsaved = None
-        self._save(lambda: Moment(label, values, label=label, story=self._run.story(), learning=self._learning_now()))
+        self._save(lambda: Moment(label, values, label=label, **self._marks(), learning=self._learning_now()))
 
     def settle(self) -> None:
         """The loop is left: wait until all is written, up to a limit."""
@@ -194,7 +194,7 @@ class Keeper:
                 {},
                 label=run.open_epoch,
                 step=run.meter.steps - self._steps_before,
-                story=run.story(),
+                **self._marks(),
                 meter=run.meter.snapshot(),
                 learning=self._learning_now(),
             )
@@ -202,6 +202,10 @@ class Keeper:
 
     def _learning_now(self) -> Mapping[str, Any]:
         return learning_story(self._learning, learning_in(self._checkpoints))
+
+    def _marks(self) -> dict[str, str]:
+        """Whose a checkpoint is, and how far the run had come."""
+        return {"name": self._run.name, "project": self._run.project, "story": self._run.story()}
 
     def _save(self, moment: Callable[[], Moment]) -> None:
         try:

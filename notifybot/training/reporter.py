@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
 
 from notifybot.checkpoints.card import RUNS, Card, read_card, write_card
 from notifybot.checkpoints.checkpoints import Checkpoints
@@ -18,6 +20,7 @@ from notifybot.training.run import Run
 log = logging.getLogger("notifybot")
 
 _FLUSH_S = 5.0
+_PATIENCE_S = 2.0  # for others to let go of the database: no epoch waits for it
 
 
 class Superseded(CheckpointError):
@@ -32,18 +35,26 @@ class Reporter:
         self._folder = checkpoints.folder
         self._language = run.config.lang
         self._card: Card | None = None
+        self._memories: Mapping[str, Mapping[str, Any]] = {}
+        self._patient = True
         self._failing = False
         self._spares = False
         own = run.session.folder if run.session is not None else None
         self._mirror = None if own is None else Mirror(own, self._folder / RUNS / own.name)
 
     def before_copy(self) -> None:
-        """Bring the trackers' files and the card along. Raises OSError, and Superseded."""
+        """Bring the trackers' files and the card along, as far as can be. Raises Superseded and nothing else.
+
+        They are side matters: without them the checkpoint is saved as well, and the next one brings them along.
+        """
         session = self._run.session
-        if session is not None and session.trackers is not None:
-            session.trackers.flush(_FLUSH_S)
-        self.put_card()
-        self.mirror()
+        with self._run.guard("writing the trackers' files"):
+            if session is not None and session.trackers is not None:
+                session.trackers.flush(_FLUSH_S)
+        with self._run.guard("the card beside the checkpoints", loud=(Superseded,)):
+            self.put_card()
+        with self._run.guard("the trackers' files beside the checkpoints"):
+            self.mirror()
 
     def mirror(self) -> None:
         """Bring the trackers' files along. Raises OSError."""
@@ -53,10 +64,12 @@ class Reporter:
 
     def put_card(self) -> None:
         """Say beside the checkpoints whose they are. Raises OSError, and Superseded where a newer session says so."""
-        run, session = self._run, self._run.session
+        run = self._run
         found = read_card(self._folder)
         if found is not None and found.run_id == run.id and found.session > run.ref.session:
             raise Superseded(found.host)
+        if found is not None and found.run_id == run.id and not self._memories:
+            self._memories = found.memories
         card = Card(
             run_id=run.id,
             name=run.name,
@@ -64,11 +77,27 @@ class Reporter:
             session=run.ref.session,
             attempt=run.attempt,
             host=platform.node(),
-            memories={} if session is None else session.memories(run.ref),
+            memories=self._remembered(),
         )
         if card != self._card:  # on Drive a file that is written again and again may never arrive
             write_card(self._folder, card)
             self._card = card
+
+    def _remembered(self) -> Mapping[str, Mapping[str, Any]]:
+        """What notifiers know of the run, as far as the database can be asked: else what they knew last.
+
+        A database that was busy for seconds is not waited for again until it answers.
+        """
+        session = self._run.session
+        if session is None:
+            return {}
+        patient, self._patient = self._patient, False
+        with self._run.guard("what notifiers remember"), ExitStack() as waiting:
+            if patient:
+                waiting.enter_context(session.shared.store.patient(_PATIENCE_S))
+            self._memories = session.memories(self._run.ref)
+            self._patient = True
+        return self._memories
 
     def saved(self, checkpoint: Checkpoint, *, whole: bool) -> None:
         """Tell of a checkpoint, and that all is well again if it was not."""

@@ -14,8 +14,6 @@ from notifybot.checkpoints.card import RUNS, Card
 from notifybot.checkpoints.checkpoints import Checkpoints
 from notifybot.checkpoints.modules import plain_name
 from notifybot.checkpoints.moment import Restored
-from notifybot.checkpoints.reasons import Unread
-from notifybot.errors import CheckpointError
 from notifybot.events import from_json
 from notifybot.model import Progress, Reason, Resumed, uuid7
 from notifybot.rendering.reasons import NOTES
@@ -24,6 +22,7 @@ from notifybot.training.progress import length_of
 from notifybot.training.rank import in_loader_worker, speaks
 from notifybot.training.run import Run
 from notifybot.training.text import one_line
+from notifybot.training.words import card_rebuilt
 from notifybot.transfer import Learning, learning_of, model_size, set_learning
 
 log = logging.getLogger("notifybot")
@@ -67,16 +66,15 @@ def open_checkpoints(run: Run, checkpoints: Checkpoints, *, keeps_id: bool = Fal
     card = checkpoints.card()
     checkpoints.open(run.id, run.ref.session, state_dir=run.config.state_dir, saves=speaks(run.config.ranks))
     learning = learning_in(checkpoints)
-    try:
-        restored = checkpoints.restore()
-    except Unread as error:
-        raise CheckpointError(error.words(run.config.lang)) from None
+    restored = checkpoints.restore()
     if restored is not None:
         notes = _learn_as_saved(checkpoints, learning, restored.moment.learning)
         restored = replace(restored, notes=(*notes, *restored.notes))
     if restored is not None and restored.is_nothing:
         run.renew(run.id if keeps_id else agree(uuid7))
         checkpoints.begin_anew(run.id)
+    if checkpoints.card_is_rebuilt and restored is not None and card is not None and card.run_id == run.id:
+        log.warning("%s", card_rebuilt(card.name or run.name, run.id, run.config.lang))
     resume = Resume(model=model_size(checkpoints.model), artifacts=checkpoints.wandb_artifacts)
     if card is not None and card.run_id == run.id:
         resume = replace(
@@ -148,11 +146,12 @@ def _learning_from(story: Any, name: str, when: str) -> Learning | None:
 
 def _progress_of(restored: Restored) -> Progress:
     """How far the run had come, as the checkpoint tells it; from a foreign file only the epoch is known."""
+    epoch = restored.moment.epoch
     try:
-        return from_json(restored.moment.story).progress
+        progress = from_json(restored.moment.story).progress
     except ValueError:
-        epoch = restored.moment.epoch
-        return Progress(epoch=epoch, done=0 if epoch is None else epoch + 1)
+        progress = Progress(epoch=epoch, done=0 if epoch is None else epoch + 1)
+    return replace(progress, checkpoint=restored.checkpoint)  # the story knows only of the one before
 
 
 def _resumed(run: Run, restored: Restored, card: Card | None) -> Resumed:

@@ -76,3 +76,15 @@ def mute(name: str, rank: int) -> str:
         f"{name}: 이 프로세스는 랭크 {rank}이며 알림은 랭크 0만 보냅니다. 프로세스마다 따로 학습한다면 "
         "NOTIFYBOT_RANKS=each를 설정하세요",
     )
+
+
+_REBUILT = {
+    Language.EN: "notifybot-run.json is missing or damaged: {} goes on as the run of the newest checkpoint, {}",
+    Language.KO: "notifybot-run.json 파일이 없거나 손상되었습니다. "
+    "{} 학습은 가장 최근 체크포인트의 실행({})으로 이어집니다",
+}
+
+
+def card_rebuilt(name: str, run_id: str, language: Language) -> str:
+    """Which run is gone on with, although the folder no longer says whose it is."""
+    return _REBUILT[language].format(name, run_id)
