@@ -676,7 +676,7 @@ def test_what_cannot_be_put_beside_a_checkpoint_does_not_cost_it(
     (tmp_path / "exp").mkdir()
     (tmp_path / "exp" / "runs").write_text("mine")
 
-    options = {"local": tmp_path / "disk"} if tiered else {}
+    options: dict[str, Any] = {"local": tmp_path / "disk"} if tiered else {}
     trained = Training(tmp_path / "exp", settings, **options).train(range(3))
 
     assert epochs_in(tmp_path / "exp") == [0, 1, 2]
@@ -731,7 +731,7 @@ def test_a_resumed_run_that_fails_at_once_goes_on_from_where_it_was_resumed(
     tmp_path: Path, settings: dict[str, object], tiered: bool, tier: Tier
 ) -> None:
     """Until its first save the restored checkpoint is the newest: the ending names it, and the next start too."""
-    options = {"local": tmp_path / "disk"} if tiered else {}
+    options: dict[str, Any] = {"local": tmp_path / "disk"} if tiered else {}
     Training(tmp_path / "exp", settings, **options).train(until=2)
     second = Training(tmp_path / "exp", settings, **options).train(until=2)
 

@@ -319,7 +319,7 @@ def test_the_other_copy_is_taken_at_once(tmp_path: Path) -> None:
     """The same bytes are proven there: nobody waits, and nothing is passed over."""
     _saved_in(tmp_path, (True, True))
     tiers = _tiers(tmp_path)
-    tiers.local = Shelf(tmp_path / "near", system=RefusingDisk("epoch2.pt", "epoch1.pt.json"))  # type: ignore[arg-type]
+    tiers.local = Shelf(tmp_path / "near", system=RefusingDisk("epoch2.pt", "epoch1.pt.json"))
     began_s = tiers.clock.monotonic()
 
     found = tiers.newest("run-1")
@@ -332,7 +332,7 @@ def test_what_cannot_be_read_is_named_with_what_can(tmp_path: Path) -> None:
     """After a minute, and no more."""
     _saved_in(tmp_path, (False, True))
     tiers = _tiers(tmp_path)
-    tiers.durable = Shelf(tmp_path / "far", system=RefusingDisk("epoch2.pt"))  # type: ignore[arg-type]
+    tiers.durable = Shelf(tmp_path / "far", system=RefusingDisk("epoch2.pt"))
     began_s = tiers.clock.monotonic()
 
     found = tiers.newest("run-1")
@@ -347,7 +347,7 @@ def test_retention_removes_nothing_that_it_cannot_read(tmp_path: Path, refused: 
     """It is counted with its size; what can be read and is ours goes."""
     for number in range(4):
         save(Shelf(tmp_path), number)
-    shelf = Shelf(tmp_path, empty_first=True, system=RefusingDisk(refused))  # type: ignore[arg-type]
+    shelf = Shelf(tmp_path, empty_first=True, system=RefusingDisk(refused))
 
     removed = shelf.prune(Retention(keep_last=2, keep_best=0))
 

@@ -203,7 +203,7 @@ class Keeper:
     def _learning_now(self) -> Mapping[str, Any]:
         return learning_story(self._learning, learning_in(self._checkpoints))
 
-    def _marks(self) -> dict[str, str]:
+    def _marks(self) -> dict[str, Any]:
         """Whose a checkpoint is, and how far the run had come."""
         return {"name": self._run.name, "project": self._run.project, "story": self._run.story()}
 
