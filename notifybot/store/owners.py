@@ -22,7 +22,11 @@ def _start_of(pid: int) -> str:
 
 
 def lives(owner: str) -> bool:
+    """True unless the process that gave itself this name is certainly gone: a number alone is used again."""
     pid, _, start = owner.partition(":")
     if not pid.isdigit():
         return True  # not named by us: its lease will run out
-    return is_running(int(pid)) and (not start or _start_of(int(pid)) == start)
+    if not is_running(int(pid)):
+        return False
+    now = _start_of(int(pid))
+    return not start or not now or now == start
