@@ -10,30 +10,27 @@ from random import Random
 from notifybot.errors import TemporaryError
 
 BASE_S = 1.0
-CAP_S = 300.0
+QUICK_TRIES = 6  # with waits of up to 1, 2, 4 … 32 s: half a minute on average
+QUICK_S = 60.0  # of an outage; then it is no hiccup
+PROBE_S = 60.0
 RETRY_AFTER_CAP_S = 3600.0
-TRIES_AN_HOUR = 12
-_HOUR_S = 3600.0
 
 
 def delay_s(failures: Sequence[float], now_s: float, error: TemporaryError, rng: Random) -> float:
     """Seconds to wait after the latest of `failures` (their monotonic moments in seconds, oldest first).
 
-    Exponential with full jitter: uniform between nothing and 1, 2, 4 … up to 300 s. The receiver's own Retry-After
-    is a lower bound (at most an hour of it is believed). An outage sees at most 12 tries in any hour: once the
-    quick ones are spent, the rest are spread evenly over what is left of it.
+    Exponential with full jitter within an outage's first minute, then one probe a minute: whoever is back is noticed
+    within 60 s, and sees at most 67 tries of a process in an hour. The first minute's jitter has spread the processes
+    that probe. The receiver's own Retry-After is a lower bound (at most an hour of it is believed).
     """
-    window = min(CAP_S, BASE_S * 2.0 ** min(len(failures) - 1, 16))
-    wait = rng.uniform(0.0, window)
-    recent = [moment for moment in failures if now_s - moment < _HOUR_S]
-    if len(recent) >= TRIES_AN_HOUR:
-        wait = max(wait, recent[-TRIES_AN_HOUR] + _HOUR_S - now_s)
-    elif len(recent) >= TRIES_AN_HOUR // 2:
-        left = recent[0] + _HOUR_S - now_s
-        wait = max(wait, left / (TRIES_AN_HOUR - len(recent) + 1) * rng.uniform(0.7, 1.3))
-    if error.retry_after_s is not None:
-        wait = max(wait, min(error.retry_after_s, RETRY_AFTER_CAP_S))
-    return wait
+    is_new = len(failures) <= QUICK_TRIES and now_s - failures[0] < QUICK_S
+    wait = rng.uniform(0.0, BASE_S * 2.0 ** (len(failures) - 1)) if is_new else PROBE_S
+    return max(wait, bound_s(error))
+
+
+def bound_s(error: TemporaryError) -> float:
+    """Seconds before which the receiver does not want to be asked again, whatever else there is to send."""
+    return min(error.retry_after_s or 0.0, RETRY_AFTER_CAP_S)
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:

@@ -18,14 +18,16 @@ from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded, RunSta
 from notifybot.model import Language, Metric, Progress, RunRef, Status, run_key, uuid7
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.slack import SlackBot
+from notifybot.policy import Priority
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.wire import Request, Response
 from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL, SlackMessage
+from notifybot.store import runs
 from notifybot.store.engine import Store
 from notifybot.store.liveness import Beat
 from notifybot.store.memories import export_for, import_for
-from notifybot.store.outbox import Outbox
+from notifybot.store.outbox import Outbox, put
 from notifybot.testing import FakeClock
 from notifybot.watchdog import tokens
 from notifybot.watchdog.service import Watchdog
@@ -113,7 +115,7 @@ class Process:
             luggage=lambda run_key: export_for(store, run_key),
             on_superseded=lambda run: self.superseded.append(run.session),
         )  # fmt: skip
-        self._relay = relay
+        self._relay, self._bot = relay, bot
         self._recorder = Recorder(store, [bot, relay], direct=True)
         self._desk = Desk(store, world.clock, bot, relay)
         self._beats = 0
@@ -127,6 +129,22 @@ class Process:
 
     def end(self) -> None:
         self._tell(RunEnded(**self._fact(), status=Status.FINISHED))
+
+    def end_unheard(self, *, tell_people: bool) -> RunEnded:
+        """End while the watchdog cannot be reached."""
+        ending = RunEnded(**self._fact(), status=Status.FINISHED)
+        if tell_people:
+            assert Recorder(self.store, [self._bot], direct=True).record(ending)
+            self._desk.deliver()
+        return ending
+
+    def bring(self, ending: RunEnded) -> None:
+        """What the next start does first."""
+        now = self._world.clock.now()
+        with self.store.transaction() as connection:
+            runs.record_in(connection, now, ending)
+            put(connection, now, ending.id, ending.run.id, [(self._relay.key, Priority.URGENT)])
+        self._desk.deliver()
 
     def alert(self, title: str) -> None:
         self._tell(AlertRaised(**self._fact(), title=title))
@@ -189,6 +207,25 @@ def test_a_stalled_run_is_told_in_its_own_thread_and_so_is_that_it_moves_again(w
     world.desk.deliver()
 
     assert [each.broadcast for each in world.replies()] == [False, True, True]
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["Slack heard of it", "nobody heard of it"])
+def test_an_ending_that_comes_late_amends_the_alarm(world: World, told: bool) -> None:
+    """The process could not reach the watchdog before it was gone: the next start brings its ending along."""
+    process = world.process()
+    process.start()
+    process.epoch(1)
+    ending = process.end_unheard(tell_people=told)
+    world.watch(SILENCE_S)
+    assert "lost" in world.headline()
+
+    process.bring(ending)
+    world.desk.deliver()
+
+    assert "finished" in world.headline()
+    assert "finished" in world.replies()[-1].text
+    assert world.replies()[-1].broadcast
+    assert sum("finished" in each.text for each in world.replies()) == (2 if told else 1)
 
 
 def test_the_resumed_process_goes_on_in_the_root_that_the_watchdog_edited(world: World) -> None:

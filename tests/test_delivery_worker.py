@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from notifybot import retry
 from notifybot.clock import SYSTEM
 from notifybot.delivery.dispatcher import Dispatcher
 from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.worker import Worker
 from notifybot.errors import TemporaryError
 from notifybot.model import Language
-from notifybot.policy import Pace
+from notifybot.policy import Pace, Priority
 from notifybot.rendering import Renderer
+from notifybot.store import runs
 from notifybot.store.engine import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import RecordingNotifier
@@ -90,3 +92,51 @@ def test_stopping_ends_the_threads_and_closes_the_notifiers(store: Store) -> Non
 
     assert slack.closed
     assert not any(each.name == "notifybot-slack" for each in threading.enumerate())
+
+
+def test_what_could_not_be_reached_is_tried_once_more_before_the_process_ends(store: Store) -> None:
+    """It may be back by now, and the next probe would come too late."""
+    slack = RecordingNotifier("slack", failures=[TemporaryError("down")] * 99)
+    with Office(store, slack) as office:
+        office.recorder.record(ended())
+        while slack.tries < retry.QUICK_TRIES:  # from then on there is a minute between two
+            assert office.worker.finish(SOON_S)
+        slack.failures.clear()
+
+        assert office.worker.finish(SOON_S)
+        assert slack.kinds == ["run_ended"]
+
+
+class Moody(RecordingNotifier):
+    """Has a mistake in it that nobody thought of, for its first few questions."""
+
+    def __init__(self, name: str, times: int) -> None:
+        self._times = 0
+        super().__init__(name)
+        self._times = times
+
+    @property
+    def pace(self) -> Pace:
+        self._times -= 1
+        if self._times >= 0:
+            raise ZeroDivisionError("quiet hours")
+        return Pace()
+
+    @pace.setter
+    def pace(self, _: Pace) -> None:
+        return
+
+
+def test_a_mistake_in_a_pass_silences_no_notifier(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """It is said once, and the thread goes on."""
+    slack = Moody("slack", times=2)
+    with Office(store, RecordingNotifier("kakao")) as office:
+        office.worker = Worker(Dispatcher(office.outbox, [slack], Renderer(Language.EN)))
+        runs.record(store, alert(), [(slack.key, Priority.URGENT)])
+        office.worker.start()
+
+        assert office.worker.flush(SOON_S)
+
+    assert slack.kinds == ["alert_raised"]
+    assert caplog.text.count("a mistake of notifybot's own") == 1
+    assert office.worker.faults[slack.key, "ZeroDivisionError"] == 2

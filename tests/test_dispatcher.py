@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from sqlalchemy import update
 
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.delivery.recorder import Recorder
@@ -19,6 +20,7 @@ from notifybot.policy import Pace
 from notifybot.rendering import Renderer
 from notifybot.store.engine import Store
 from notifybot.store.outbox import Outbox
+from notifybot.store.schema import events
 from notifybot.testing import FakeClock, RecordingNotifier
 from tests.store_events import RUN, alert, ended, epoch, started
 
@@ -99,17 +101,70 @@ def test_nothing_is_tried_before_retry_after(store: Store, clock: FakeClock) -> 
     assert desk.drain(slack) == [Outcome.SENT, Outcome.IDLE]
 
 
-def test_an_outage_sees_at_most_twelve_tries_an_hour(store: Store, clock: FakeClock) -> None:
+def test_a_lane_that_is_down_is_tried_once_a_minute_whatever_waits(store: Store, clock: FakeClock) -> None:
+    """R5: the whole lane is one probe, not each of its messages."""
     slack = RecordingNotifier("slack", failures=[TemporaryError("500", ambiguous=True)] * 500)
     desk = Desk(store, clock, slack)
-    for number in range(5):
+    for number in range(50):
         desk.recorder.record(alert(str(number)))
 
     for _ in range(3600):
         desk.drain(slack)
         clock.advance(1)
 
-    assert 6 <= slack.tries <= 12
+    assert 60 <= slack.tries <= 67
+
+
+@pytest.mark.parametrize("fault", [TemporaryError("refused"), TemporaryError("503", ambiguous=True)], ids=str)
+@pytest.mark.parametrize("outage_s", [1, 20, 45, 75, 600])
+def test_after_an_outage_all_goes_out_within_a_minute_and_in_order(
+    store: Store, clock: FakeClock, outage_s: int, fault: TemporaryError
+) -> None:
+    """D1: the start, the alerts and the ending follow the first probe that gets through; the epochs fold into it."""
+    slack = RecordingNotifier("slack", failures=[fault] * 200)
+    desk = Desk(store, clock, slack)
+    for event in (started(), epoch(0), alert("one"), epoch(1), alert("two"), ended()):
+        desk.recorder.record(event)
+    for _ in range(outage_s):
+        desk.drain(slack)
+        clock.advance(1)
+    assert slack.sent == []
+
+    slack.failures.clear()
+    waited_s = 0
+    while desk.drain(slack)[-1] is not Outcome.IDLE:
+        clock.advance(1)
+        waited_s += 1
+
+    assert waited_s <= 60
+    told = [getattr(each.event, "title", each.event.kind) for each in slack.sent]
+    urgent = ["one", "two", "run_ended"]
+    if fault.ambiguous:  # what was answered so may be a message's own fault: others are tried in between
+        assert sorted(told) in (sorted(urgent), sorted([*urgent, "run_started"]))
+    else:
+        assert told == ["run_started", *urgent]
+
+
+def test_a_notifier_that_is_known_to_be_back_is_tried_at_once_but_not_before_its_own_word(
+    store: Store, clock: FakeClock
+) -> None:
+    """At exit, and when its host answers another request; Retry-After stands."""
+    slack = RecordingNotifier("slack", failures=[TemporaryError("down")] * 9)
+    desk = Desk(store, clock, slack)
+    desk.recorder.record(alert("first"))
+    for _ in range(90):
+        desk.drain(slack)
+        clock.advance(1)
+    slack.failures[:] = [TemporaryError("429", retry_after_s=20)]
+    desk.dispatcher.hasten(slack.key)
+    assert desk.drain(slack) == [Outcome.RETRY]
+
+    desk.dispatcher.hasten(slack.key)
+
+    clock.advance(19)
+    assert desk.drain(slack) == [Outcome.HELD]
+    clock.advance(1)
+    assert desk.drain(slack)[0] is Outcome.SENT
 
 
 def test_a_refused_message_is_a_dead_letter_and_the_next_goes_on(store: Store, clock: FakeClock) -> None:
@@ -150,6 +205,46 @@ def test_a_plugin_that_raises_anything_is_given_up_after_five_tries(store: Store
 
     assert slack.tries == 5
     assert "ZeroDivisionError" in desk.outbox.dead_letters()[0].error
+
+
+def test_a_mistake_of_ours_gives_no_message_up_and_holds_up_no_other(store: Store, clock: FakeClock) -> None:
+    """What is raised before a message goes to the plugin is none of the message's fault."""
+
+    class Unsure(RecordingNotifier):
+        faults = 40
+
+        @property
+        def left_today(self) -> int:
+            self.faults -= 1
+            if self.faults >= 0:
+                raise ZeroDivisionError
+            return 99
+
+    slack = Unsure("slack")
+    desk = Desk(store, clock, slack)
+    desk.recorder.record(alert("one"))
+    desk.recorder.record(alert("two"))
+
+    for _ in range(50):
+        desk.drain(slack)
+        clock.advance(60)
+
+    assert {each.message.title.split()[-1] for each in slack.sent} == {"one", "two"}
+
+
+def test_what_cannot_be_read_any_more_is_given_up_and_holds_up_nothing(store: Store, clock: FakeClock) -> None:
+    """After a step back to an older notifybot, say."""
+    slack = RecordingNotifier("slack")
+    desk = Desk(store, clock, slack)
+    desk.recorder.record(alert("one"))
+    with store.transaction() as connection:
+        connection.execute(update(events).values(body='{"kind": "of a later version"}'))
+    desk.recorder.record(alert("two"))
+
+    assert desk.drain(slack) == [Outcome.SENT, Outcome.IDLE]
+    assert [getattr(each.event, "title", "") for each in slack.sent] == ["two"]
+    assert [each.error for each in desk.outbox.dead_letters()] == ["its event cannot be read"]
+    assert desk.outbox.counts()[slack.key].conserved
 
 
 def test_epoch_messages_keep_their_gap_and_tell_how_many_were_folded(store: Store, clock: FakeClock) -> None:

@@ -183,6 +183,21 @@ def test_failures_are_counted_and_said_once(
     assert TOKEN not in caplog.text
 
 
+def test_that_the_watchdog_answers_again_is_said_once(
+    receiver: Receiver, session: requests.Session, clock: FakeClock
+) -> None:
+    """What waits for it goes then, not with the next probe; an answer after an answer is no news."""
+    heard: list[int] = []
+    beating = Heartbeat(
+        receiver.url, TOKEN, RUN, Loop(), beat_s=30.0, clock=clock, on_back=lambda: heard.append(beating.beats)
+    )
+    receiver.answers = [(503, b""), (503, b"")]
+    for _ in range(4):
+        beating.beat(session)
+
+    assert heard == [3]
+
+
 def test_an_absent_watchdog_costs_nothing_but_a_count(session: requests.Session, clock: FakeClock) -> None:
     heartbeat = Heartbeat("http://127.0.0.1:9", TOKEN, RUN, Loop(), beat_s=30.0, clock=clock)
     heartbeat.beat(session)

@@ -98,7 +98,7 @@ def open_delivery(
     routes = (*people, *programs, *relay)
     with store.patient(_START_S):
         outbox.release_dead()
-    recorder = Recorder(store, routes, direct=bool(people))
+    recorder = Recorder(store, routes, direct=bool(people), language=config.lang)
     renderer = Renderer(config.lang, config.templates_dir)
     dispatcher = Dispatcher(outbox, routes, renderer, clock=clock, link_of=partial(_page_of, config, store))
     return Delivery(recorder, Worker(dispatcher, recorder, clock=clock), routes, direct=bool(people))

@@ -1,14 +1,20 @@
-"""One pass over one notifier's deliveries: claim, render, send, mark. No thread, no loop, no data of its own."""
+"""One pass over one notifier's deliveries: claim, render, send, mark. No thread, and no loop.
+
+Two things are kept in memory between passes, for as long as the database takes no record: what a notifier remembers,
+and the mark of what was sent. Neither is sent again meanwhile; only a process that is killed then repeats it, once.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from enum import Enum
+from functools import partial
 from random import Random
-from typing import TypeVar, assert_never
+from typing import Any, assert_never
 
 from notifybot import retry
 from notifybot.clock import SYSTEM, Clock
@@ -18,23 +24,24 @@ from notifybot.delivery.words import words_in
 from notifybot.errors import PermanentError, StoreError, TemporaryError
 from notifybot.events import AlertRaised, EpochFinished, Event
 from notifybot.model import Fact, Message, Reason, RunRef, Severity, uuid7
-from notifybot.notifiers.base import Envelope, Notifier
+from notifybot.notifiers.base import Envelope, Memory, Notifier
 from notifybot.policy import KST, Hold, Priority, Refuse, Told, admit, day_start, too_old, wants
 from notifybot.rendering import Renderer
 from notifybot.rendering.alerts import not_delivered, notice_words
 from notifybot.rendering.delivery_reasons import delivery_reason
 from notifybot.rendering.reasons import reason_line
 from notifybot.store import kept, pruning, runs
+from notifybot.store.engine import Store
 from notifybot.store.kept import Kept
 from notifybot.store.moved import ClockWatch
 from notifybot.store.outbox import Delivery, Outbox
 from notifybot.store.reasons import to_text
 
 log = logging.getLogger("notifybot")
-Done = TypeVar("Done")
 
 LEASE_S = 120.0  # longer than the slowest send: KakaoTalk may refresh, resend and fall back, 15 s each
 _UNEXPECTED_TRIES = 5
+_NO_TIME_S = 1e-6  # what is left of a wait by the rounding of floats
 
 
 class Outcome(Enum):
@@ -48,16 +55,86 @@ class Outcome(Enum):
     DROPPED = "dropped"
 
 
-@dataclass(slots=True)
 class _Lane:
-    """What a process remembers of one notifier between passes: when it may be tried again."""
+    """What a process keeps of one notifier between passes: when it may be tried again, and what is yet to be recorded.
 
-    notifier: Notifier
-    renderer: Renderer
-    blocked_until_s: float = 0.0
-    failures: list[float] = field(default_factory=list)
-    told: set[str] = field(default_factory=set)
-    paced_until_s: dict[str, float] = field(default_factory=dict)  # of a run whose epoch waits for its turn
+    `failures` are the moments of an outage's tries. `at_hand` is a claimed delivery of which nothing has come yet, as
+    the database could not be read: `admitted`, it may go out now, with what was gathered to be told `together` with it.
+    """
+
+    def __init__(self, notifier: Notifier, renderer: Renderer, store: Store) -> None:
+        self.notifier = notifier
+        self.renderer = renderer
+        self._store = store
+        self._memories: dict[str, _Remembered] = {}
+        self.failures: list[float] = []
+        self.not_before_s = 0.0  # the notifier's own word: its gap, its Retry-After
+        self.probe_at_s = 0.0  # ours, after a fault: it may be tried earlier when it is known to be back
+        self.told: set[str] = set()
+        self.paced_until_s: dict[str, float] = {}  # of a run whose epoch waits for its turn
+        self.at_hand: Delivery | None = None
+        self.admitted = False
+        self.together: Kept | None = None
+        self.owed: deque[Callable[[], object]] = deque()
+
+    @property
+    def blocked_until_s(self) -> float:
+        return max(self.not_before_s, self.probe_at_s)
+
+    def memory_of(self, project: str) -> Memory:
+        """What the notifier remembers of a project's runs."""
+        if project not in self._memories:
+            self._memories[project] = _Remembered(self._store.memory(self.notifier.key, project), self.owe)
+        return self._memories[project]
+
+    def owe(self, record: Callable[[], object]) -> None:
+        """Note a record that has to stand before anything else is sent. It raises StoreError until it does."""
+        self.owed.append(record)
+
+    def works(self, now_s: float) -> None:
+        """The notifier gave an answer: it is there, and has had its message."""
+        self.failures.clear()
+        self.not_before_s, self.probe_at_s = now_s + self.notifier.pace.gap_s, 0.0
+        self.let_go()
+
+    def take(self, delivery: Delivery) -> None:
+        """Hold a delivery until it is known what came of it."""
+        self.at_hand, self.admitted, self.together = delivery, False, None
+
+    def let_go(self) -> None:
+        """Hold nothing any more."""
+        self.at_hand, self.admitted, self.together = None, False, None
+
+    def holds(self, now: datetime) -> Delivery | None:
+        """The delivery at hand, while it is ours."""
+        if self.at_hand is not None and now >= self.at_hand.lease_until:
+            self.let_go()
+        return self.at_hand
+
+
+class _Remembered:
+    """A notifier's memory that never fails to remember: what the database does not take at once is written later."""
+
+    def __init__(self, memory: Memory, owe: Callable[[Callable[[], object]], None]) -> None:
+        self._memory = memory
+        self._owe = owe
+        self._unwritten: dict[str, dict[str, Any]] = {}
+
+    def get(self, scope: str) -> dict[str, Any]:
+        """Raises StoreError, but for what was put by this process and is not written yet."""
+        return dict(self._unwritten[scope]) if scope in self._unwritten else self._memory.get(scope)
+
+    def put(self, scope: str, value: dict[str, Any]) -> None:
+        self._unwritten[scope] = value
+        try:
+            self._write(scope)
+        except StoreError:
+            self._owe(partial(self._write, scope))
+
+    def _write(self, scope: str) -> None:
+        if scope in self._unwritten:
+            self._memory.put(scope, self._unwritten[scope])
+            del self._unwritten[scope]
 
 
 class Dispatcher:
@@ -74,8 +151,8 @@ class Dispatcher:
         link_of: Callable[[RunRef], str | None] = lambda _: None,
     ) -> None:
         self.outbox = outbox
-        self._lanes = {each.key: _Lane(each, renderer_of(each, renderer)) for each in notifiers}
-        self._language = renderer.language
+        self._lanes = {each.key: _Lane(each, renderer_of(each, renderer), outbox.store) for each in notifiers}
+        self.language = renderer.language
         self._clock = clock
         self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
         self._link_of = link_of
@@ -89,48 +166,40 @@ class Dispatcher:
     def run_once(self, key: str) -> Outcome:
         """Handle at most one delivery of a notifier. Raises StoreError when the outbox cannot be read or marked.
 
-        A temporary fault blocks the whole notifier until its next try, so that its messages keep their order.
+        After that the next pass goes on where this one was: what was sent is marked, and not sent again. A temporary
+        fault blocks the whole notifier until its next try, so that its messages keep their order.
         """
         lane = self._lanes[key]
         self._clock_watch.look()
-        if self._clock.monotonic() < lane.blocked_until_s:
+        self._record(lane)
+        if self._clock.monotonic() < lane.blocked_until_s - _NO_TIME_S:
             return Outcome.HELD
-        delivery = self.outbox.claim(key, lease_s=LEASE_S, fold=lane.notifier.pace.folds)
+        delivery = lane.holds(self._clock.now()) or self._claim(lane)
         if delivery is None:
             return Outcome.IDLE
-        told = self._told(lane, delivery)
-        if (told.kept_back or lane.notifier.pace.folds) and kept.let_go_of_start(self.outbox, delivery):
-            return Outcome.DROPPED
-        verdict = admit(lane.notifier.pace, delivery.event, told, now=self._clock.now())
-        match verdict:
-            case Hold(kept_back=True):
-                kept.keep(self.outbox, delivery, verdict.until, verdict.why)
-                return Outcome.HELD
-            case Hold():
-                if isinstance(delivery.event, EpochFinished):
-                    away_s = (verdict.until - self._clock.now()).total_seconds()
-                    lane.paced_until_s[delivery.event.run.key] = self._clock.monotonic() + away_s
-                self.outbox.mark_retry(delivery, verdict.until, verdict.why, counted=False)
-                return Outcome.HELD
-            case Refuse():
-                self._mark(lambda: self.outbox.mark_dropped(delivery, verdict.why))
-                return Outcome.DROPPED
-            case None:
-                return self._send(lane, delivery, self._gather(lane, delivery) if told.kept_back else None)
-            case _:
-                assert_never(verdict)
+        try:
+            return self._send(lane, delivery) if lane.admitted else self._decide(lane, delivery)
+        except StoreError:  # ours, and not the service's: the next pass goes on, under the same claim
+            raise
+        except Exception as error:  # noqa: BLE001  a plugin may raise anything; its lane must go on
+            return self._stumble(lane, delivery, error)
 
     def wait_s(self, key: str) -> float | None:
         """Seconds until this notifier may have work again; None when nothing waits. Raises StoreError."""
-        due = self.outbox.next_due(key)
+        lane, due = self._lanes[key], self.outbox.next_due(key)
         if due is None:
             return None
-        blocked = self._lanes[key].blocked_until_s - self._clock.monotonic()
-        return max((due - self._clock.now()).total_seconds(), blocked, 0.0)
+        now = self._clock.now()
+        due_s = 0.0 if lane.holds(now) else (due - now).total_seconds()
+        return max(due_s, lane.blocked_until_s - self._clock.monotonic(), 0.0)
 
     def stuck(self, key: str) -> bool:
         """True while a fault keeps this notifier from being tried: waiting for it is no use now."""
         return bool(self._lanes[key].failures)
+
+    def hasten(self, key: str) -> None:
+        """Let the next pass try a notifier that could not be reached, unless it said itself when to come back."""
+        self._lanes[key].probe_at_s = 0.0
 
     def would_wait(self, key: str, event: Event) -> bool:
         """True while an epoch of this run would only be put off: an earlier one waits for the same moment."""
@@ -141,6 +210,38 @@ class Dispatcher:
         """Close the notifiers."""
         for lane in self._lanes.values():
             lane.notifier.close()
+
+    def _claim(self, lane: _Lane) -> Delivery | None:
+        delivery = self.outbox.claim(lane.notifier.key, lease_s=LEASE_S, fold=lane.notifier.pace.folds)
+        if delivery is not None:
+            lane.take(delivery)
+        return delivery
+
+    def _decide(self, lane: _Lane, delivery: Delivery) -> Outcome:
+        told = self._told(lane, delivery)
+        if (told.kept_back or lane.notifier.pace.folds) and kept.let_go_of_start(self.outbox, delivery):
+            lane.let_go()
+            return Outcome.DROPPED
+        verdict = admit(lane.notifier.pace, delivery.event, told, now=self._clock.now())
+        match verdict:
+            case Hold(kept_back=True):
+                self._done(lane, lambda: kept.keep(self.outbox, delivery, verdict.until, verdict.why))
+                return Outcome.HELD
+            case Hold():
+                if isinstance(delivery.event, EpochFinished):
+                    away_s = (verdict.until - self._clock.now()).total_seconds()
+                    lane.paced_until_s[delivery.event.run.key] = self._clock.monotonic() + away_s
+                self._done(lane, lambda: self.outbox.mark_retry(delivery, verdict.until, verdict.why, counted=False))
+                return Outcome.HELD
+            case Refuse():
+                self._done(lane, lambda: self.outbox.mark_dropped(delivery, verdict.why))
+                return Outcome.DROPPED
+            case None:
+                lane.together = self._gather(lane, delivery) if told.kept_back else None
+                lane.admitted = True
+                return self._send(lane, delivery)
+            case _:
+                assert_never(verdict)
 
     def _told(self, lane: _Lane, delivery: Delivery) -> Told:
         """What the pace needs to know; a notifier that has no use for a figure is not held up for it."""
@@ -158,25 +259,20 @@ class Dispatcher:
     def _gather(self, lane: _Lane, delivery: Delivery) -> Kept:
         return kept.gather(self.outbox, delivery, fold=lane.notifier.pace.folds)
 
-    def _send(self, lane: _Lane, delivery: Delivery, together: Kept | None) -> Outcome:
-        """Send a delivery; `together` with others where it was kept back, be it alone in that."""
+    def _send(self, lane: _Lane, delivery: Delivery) -> Outcome:
+        """Send a delivery; together with others where it was kept back, be it alone in that."""
+        together = lane.together
         try:
             lane.notifier.send(self._envelope(lane, delivery, together))
         except TemporaryError as error:
             return self._later(lane, delivery, together, error)
         except PermanentError as error:
             return self._never(lane, delivery, together, delivery_reason(error))
-        except Exception as error:  # a plugin may raise anything; its lane must go on
-            log.debug("%s raised while sending", delivery.notifier, exc_info=True)
-            why = delivery_reason(error)
-            if delivery.attempts + 1 >= _UNEXPECTED_TRIES:
-                return self._never(lane, delivery, together, why)
-            return self._later(lane, delivery, together, TemporaryError(why.values["text"], ambiguous=True))
-        lane.failures.clear()
-        lane.blocked_until_s = self._clock.monotonic() + lane.notifier.pace.gap_s
+        lane.works(self._clock.monotonic())
         if together:
-            self._mark(lambda: kept.tell(self.outbox, together))
-        self._mark(lambda: self.outbox.mark_sent(delivery))
+            lane.owe(lambda: kept.tell(self.outbox, together))
+        lane.owe(lambda: self.outbox.mark_sent(delivery))
+        self._record(lane)
         if together and together.ids:
             self._show(lane, together)
         return Outcome.SENT
@@ -184,9 +280,8 @@ class Dispatcher:
     def _show(self, lane: _Lane, together: Kept) -> None:
         """What a notifier shows of the runs has stood still as long as they were kept back."""
         for event in together.states:
-            memory = self.outbox.store.memory(lane.notifier.key, event.run.project)
             message = lane.renderer.render(event, link=self._link_of(event.run))
-            show_state(lane.notifier, Envelope(event, message, memory))
+            show_state(lane.notifier, Envelope(event, message, lane.memory_of(event.run.project)))
 
     def _envelope(self, lane: _Lane, delivery: Delivery, together: Kept | None) -> Envelope:
         event, skipped = delivery.event, delivery.skipped
@@ -196,49 +291,85 @@ class Dispatcher:
             event, skipped = digest_of(event, together, lane.renderer, now=now, zone=zone), 0
         link = self._link_of(delivery.event.run)  # of a digest, the page of one of its runs
         message = lane.renderer.render(event, link=link, skipped=skipped)
-        memory = self.outbox.store.memory(delivery.notifier, event.run.project)
+        memory = lane.memory_of(event.run.project)
         return Envelope(event, _owning_up(message, delivery.untold), memory, delivery.attempts, skipped)
 
-    def _mark(self, mark: Callable[[], Done]) -> Done:
+    def _done(self, lane: _Lane, mark: Callable[[], object]) -> None:
+        """A delivery is decided on for now: what came of it is all that is left to be recorded."""
+        lane.let_go()
+        lane.owe(mark)
+        self._record(lane)
+
+    def _record(self, lane: _Lane) -> None:
+        """Write what is yet to be recorded, in order. Raises StoreError where the database does not take it."""
+        while lane.owed:
+            self._mark(lane.owed[0])
+            lane.owed.popleft()
+
+    def _mark(self, mark: Callable[[], object]) -> None:
         """Mark a delivery, in a full database after making room: what was sent must not be sent again for that."""
         try:
-            return mark()
+            mark()
         except StoreError as error:
             if not (pruning.is_full(error) and pruning.make_room(self.outbox.store)):
                 raise
-            return mark()
+            mark()
 
-    def _later(self, lane: _Lane, delivery: Delivery, together: Kept | None, error: TemporaryError) -> Outcome:
+    def _stumble(self, lane: _Lane, delivery: Delivery, error: Exception) -> Outcome:
+        """Put off what made a plugin, or us, raise what nobody expects; where the plugin goes on to, give it up.
+
+        A fault of ours is none of the message's: it waits, and others get their turn in between.
+        """
+        why, together = delivery_reason(error), lane.together
+        log.debug("%s raised while sending", delivery.notifier, exc_info=error)
+        if lane.admitted and delivery.attempts + 1 >= _UNEXPECTED_TRIES:
+            return self._never(lane, delivery, together, why)
+        words = words_in(self.language)
+        said = words.waits if lane.admitted else words.mistake
+        return self._later(lane, delivery, together, TemporaryError(why.values["text"], ambiguous=True), said=said)
+
+    def _later(
+        self, lane: _Lane, delivery: Delivery, together: Kept | None, error: TemporaryError, *, said: str = ""
+    ) -> Outcome:
         now_s, now = self._clock.monotonic(), self._clock.now()
         reason = delivery_reason(error)
         if together is None and too_old(delivery.priority, delivery.created_at, now):
             return self._never(lane, delivery, together, replace(reason, code=f"late/{reason.code}"))
         if not lane.failures:
-            waits = words_in(self._language).waits
-            log.warning("%s", waits.format(name=lane.notifier.name, why=reason_line(reason, self._language)))
-        why = to_text(reason)
-        lane.failures = [*lane.failures[-retry.TRIES_AN_HOUR * 2 :], now_s]
-        wait = retry.delay_s(lane.failures, now_s, error, self._rng)
-        lane.blocked_until_s = now_s + wait
-        due_at, counted = now + timedelta(seconds=wait), error.ambiguous
+            waits = said or words_in(self.language).waits
+            log.warning("%s", waits.format(name=lane.notifier.name, why=reason_line(reason, self.language)))
+        why, counted = to_text(reason), error.ambiguous
+        lane.failures = [*lane.failures[: retry.QUICK_TRIES], now_s]
+        lane.probe_at_s = now_s + retry.delay_s(lane.failures, now_s, error, self._rng)
+        lane.not_before_s = now_s + retry.bound_s(error)
+        # Due at once but for the receiver's own word: the lane waits in memory, and goes on in order when it is open.
+        due_at = now + timedelta(seconds=retry.bound_s(error))
         if together is None:
-            self._mark(lambda: self.outbox.mark_retry(delivery, due_at, why, counted=counted))
+            self._done(lane, lambda: self.outbox.mark_retry(delivery, due_at, why, counted=counted))
         else:
-            self._mark(lambda: kept.release(self.outbox, together))
-            self._mark(lambda: kept.keep(self.outbox, delivery, due_at, why, counted=counted))
+            lane.owe(lambda: kept.release(self.outbox, together))
+            self._done(lane, lambda: kept.keep(self.outbox, delivery, due_at, why, counted=counted))
         return Outcome.RETRY
 
     def _never(self, lane: _Lane, delivery: Delivery, together: Kept | None, reason: Reason) -> Outcome:
-        why, event = to_text(reason), delivery.event
-        lane.failures.clear()
-        lane.blocked_until_s = self._clock.monotonic() + lane.notifier.pace.gap_s
+        why = to_text(reason)
+
+        def bury() -> None:
+            if self.outbox.mark_dead(delivery, why):
+                self._own_up(lane, delivery.event, reason)
+
+        lane.works(self._clock.monotonic())
         if together:
-            self._mark(lambda: kept.bury(self.outbox, together, why))
-        if self._mark(lambda: self.outbox.mark_dead(delivery, why)):
-            given_up, told = words_in(self._language).given_up, reason_line(reason, self._language)
-            log.error("%s", given_up.format(name=lane.notifier.name, kind=event.kind, why=told))
-            self._tell_elsewhere(lane, event, reason)
+            lane.owe(lambda: kept.bury(self.outbox, together, why))
+        lane.owe(bury)
+        self._record(lane)
         return Outcome.DEAD
+
+    def _own_up(self, lane: _Lane, event: Event, reason: Reason) -> None:
+        """Say that a message was given up: here, and on the other notifiers."""
+        given_up, told = words_in(self.language).given_up, reason_line(reason, self.language)
+        log.error("%s", given_up.format(name=lane.notifier.name, kind=event.kind, why=told))
+        self._tell_elsewhere(lane, event, reason)
 
     def _tell_elsewhere(self, lane: _Lane, event: Event, reason: Reason) -> None:
         """A dead letter is told on the other notifiers, once per reason; never a dead letter about a dead letter."""
@@ -248,13 +379,13 @@ class Dispatcher:
             return
         lane.told.add(why)
         now, notice = self._clock.now(), not_delivered(lane.notifier.name, reason)
-        words = notice_words(notice, self._language)
+        words = notice_words(notice, self.language)
         alert = AlertRaised(
             id=uuid7(now.timestamp()), run=event.run, at=now, title=words.title, text=words.text,
             severity=Severity.WARNING, about="delivery", progress=event.progress, notice=notice,
         )  # fmt: skip
         routes = [(each.notifier.key, Priority.URGENT) for each in others if wants(each.notifier.pace, alert)]
-        runs.record(self.outbox.store, alert, routes)
+        lane.owe(lambda: runs.record(self.outbox.store, alert, routes))
 
 
 def _owning_up(message: Message, untold: int) -> Message:

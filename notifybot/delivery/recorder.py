@@ -11,11 +11,13 @@ from itertools import islice
 
 from sqlalchemy import Connection
 
+from notifybot.delivery.words import words_in
 from notifybot.errors import StoreError
 from notifybot.events import EpochFinished, Event, RunEnded
-from notifybot.model import RunRef
+from notifybot.model import Language, RunRef
 from notifybot.notifiers.base import Notifier
 from notifybot.policy import Priority, is_news, priority_of, wants
+from notifybot.redaction import redact
 from notifybot.store import pruning, runs
 from notifybot.store.engine import Store
 from notifybot.store.outbox import count_lost
@@ -37,10 +39,19 @@ class Recorder:
     room left for it (see `store.room`).
     """
 
-    def __init__(self, store: Store, routes: Sequence[Notifier], *, direct: bool, held_limit: int = HELD_LIMIT) -> None:
+    def __init__(
+        self,
+        store: Store,
+        routes: Sequence[Notifier],
+        *,
+        direct: bool,
+        held_limit: int = HELD_LIMIT,
+        language: Language = Language.EN,
+    ) -> None:
         self._store = store
         self._routes = tuple(routes)
         self._direct = direct
+        self._language = language
         self._held: deque[Event] = deque()
         self._held_limit = held_limit
         self._lock = threading.Lock()
@@ -78,14 +89,13 @@ class Recorder:
     def settle(self, patience_s: float = 0.0) -> bool:
         """Write what is held; True when nothing is left. In a full database, room is made first.
 
-        Waits so long for another thread that is recording, and for others that use the database.
+        Waits so long for another thread that is recording, and for others that use the database; whoever records
+        meanwhile waits as well, so only the end of a process is patient here.
         """
         if not self._held:
             return True
-        if patience_s:
-            with self._store.patient(patience_s):
-                return self._settled(patience_s)
-        return self._settled(0.0)
+        with self._store.patient(max(patience_s, self._store.patience_s)):
+            return self._settled(patience_s)
 
     def _settled(self, patience_s: float) -> bool:
         if not self._lock.acquire(timeout=patience_s):
@@ -182,4 +192,4 @@ class Recorder:
     def _warn(self, error: StoreError) -> None:
         if not self._warned:
             self._warned = True
-            log.warning("%s: kept in memory until it does", error)
+            log.warning("%s", words_in(self._language).in_memory.format(why=redact(str(error))))

@@ -12,6 +12,9 @@ class Words:
     """One language's words. `kinds` name events by the number; what holds braces is a format string."""
 
     waits: str
+    database: str
+    mistake: str
+    in_memory: str
     given_up: str
     left_out: str
     count: str
@@ -24,6 +27,10 @@ class Words:
 _WORDS = {
     Language.EN: Words(
         waits="{name} cannot be reached now, messages wait: {why}",
+        database="messages for {name} wait, as notifybot's own database is not to be had now: {why}",
+        mistake="messages for {name} are held up by a mistake of notifybot's own, and tried again: {why}",
+        in_memory="notifybot's database takes no record now: {why}; "
+        "what happens is kept in memory and written as soon as it does, and the training goes on",
         given_up="{name} did not take a message ({kind}): {why}",
         left_out="Messages left out",
         count="{number}",
@@ -43,6 +50,10 @@ _WORDS = {
     ),
     Language.KO: Words(
         waits="{name}에 지금 보낼 수 없어 알림이 기다리고 있습니다: {why}",
+        database="{name} 알림이 기다리고 있습니다. notifybot의 데이터베이스를 지금 쓸 수 없습니다: {why}",
+        mistake="notifybot 내부 오류로 {name} 알림이 늦어지고 있으며 다시 시도합니다: {why}",
+        in_memory="notifybot의 데이터베이스에 지금 기록할 수 없습니다: {why}; "
+        "그동안의 일은 메모리에 두었다가 가능해지면 바로 기록하며, 학습은 계속됩니다",
         given_up="{name}에 알림을 보내지 못했습니다({kind}): {why}",
         left_out="생략된 알림",
         count="{number}건",

@@ -8,20 +8,26 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.delivery.housekeeper import Housekeeper
 from notifybot.delivery.recorder import Recorder
+from notifybot.delivery.words import words_in
 from notifybot.errors import StoreError
 from notifybot.events import Event
+from notifybot.redaction import redact
 
 log = logging.getLogger("notifybot")
 
 _IDLE_S = 30.0
 _PAUSE_S = 0.5  # after the database was busy
+_PATIENCE_S = 5.0  # for others to let go of the database: nobody's epoch waits here
+_FAULT_MOST_S = 60.0  # between two passes that both failed for a reason nobody thought of
 _HOPELESS_S = 120.0  # nobody waits that long for what quiet hours or a spent day keep back
+_HELD_S = 5.0  # between looks at what the database did not take
 _STUCK_S = 5.0  # between looks at what the recorder holds, while a notifier cannot be reached
 
 
@@ -34,6 +40,7 @@ class Worker:
         self._clock = clock
         self._housekeeper = Housekeeper(dispatcher.outbox.store, clock=clock)
         self._pid = os.getpid()
+        self.faults: Counter[tuple[str, str]] = Counter()  # by notifier and kind
         self._stopping = threading.Event()
         self._lanes = {key: _LaneThread(self.work, key) for key in dispatcher.keys}
         self._keeper = _LaneThread(self.keep_house, "keeper")
@@ -57,15 +64,29 @@ class Worker:
 
         A notifier that cannot be reached is not waited for. Starts no thread.
         """
+        return self._flush(timeout_s, [key for key in self._lanes if not self._dispatcher.stuck(key)])
+
+    def finish(self, timeout_s: float) -> bool:
+        """`flush` before the process ends: what could not be reached is tried once more, as it may be back by now."""
+        for key in self._lanes:
+            self.hasten(key)
+        return self._flush(timeout_s, list(self._lanes))
+
+    def hasten(self, key: str) -> None:
+        """Try a notifier again that could not be reached, now. Cheap; callable from any thread."""
+        if (lane := self._lanes.get(key)) is not None and self._dispatcher.stuck(key):
+            self._dispatcher.hasten(key)
+            lane.hurried.set()
+
+    def _flush(self, timeout_s: float, keys: Collection[str]) -> bool:
         if os.getpid() != self._pid:
             return True
         ends_at_s = self._clock.monotonic() + timeout_s
         self._settle(timeout_s / 4)
         if not self._keeper.alive:
             self._keep()
-        for key, lane in self._lanes.items():
-            if not self._dispatcher.stuck(key):
-                lane.idle.clear()
+        for key in keys:
+            self._lanes[key].idle.clear()
         self.wake()
         lanes = [lane for lane in self._lanes.values() if lane.alive]
         sent = all(self._clock.wait(lane.idle, max(0.0, ends_at_s - self._clock.monotonic())) for lane in lanes)
@@ -81,25 +102,47 @@ class Worker:
         ends_at_s = self._clock.monotonic() + timeout_s
         self._keeper.woken.set()
         for lane in self._threads:
+            lane.hurried.set()
+        for lane in self._threads:
             lane.join(max(0.0, ends_at_s - self._clock.monotonic()))
         if not any(lane.alive for lane in self._threads):
             self._dispatcher.close()
 
     def work(self, key: str, lane: _LaneThread) -> None:
-        """One lane's life."""
-        while not self._stopping.is_set():
-            lane.woken.clear()
-            try:
-                pause_s = self._pass(key)
-            except StoreError as error:
-                log.debug("the outbox could not be used: %s", error)
-                pause_s = _PAUSE_S
-            if pause_s is None or pause_s > _HOPELESS_S or self._dispatcher.stuck(key):
-                lane.idle.set()  # nothing can be sent now, whoever waits
-            if pause_s is None:
-                self._clock.wait(lane.woken, _IDLE_S)
-            elif pause_s > 0:
-                self._rest(key, lane, pause_s)
+        """One lane's life. Whatever goes wrong in a pass, there is a next one."""
+        with self._dispatcher.outbox.store.patient(_PATIENCE_S):
+            while not self._stopping.is_set():
+                lane.woken.clear()
+                lane.hurried.clear()
+                pause_s = self._passed(key, lane)
+                if pause_s is None or pause_s > _HOPELESS_S or self._dispatcher.stuck(key):
+                    lane.idle.set()  # nothing can be sent now, whoever waits
+                if pause_s is None:
+                    self._clock.wait(lane.woken, _IDLE_S)
+                elif pause_s > 0:
+                    self._rest(key, lane, pause_s)
+
+    def _passed(self, key: str, lane: _LaneThread) -> float | None:
+        """Make a pass; return the seconds until the next, None when nothing waits."""
+        try:
+            pause_s = self._pass(key)
+        except StoreError as error:
+            self._count(key, "database", words_in(self._dispatcher.language).database, str(error))
+            return _PAUSE_S
+        except Exception as error:  # a mistake of ours in one pass must not silence a notifier for good
+            lane.faults += 1
+            log.debug("a pass for %s failed", key, exc_info=error)
+            why = f"{type(error).__name__}: {error}"
+            self._count(key, type(error).__name__, words_in(self._dispatcher.language).mistake, why)
+            return min(_PAUSE_S * 2.0 ** min(lane.faults - 1, 10), _FAULT_MOST_S)
+        lane.faults = 0
+        return pause_s
+
+    def _count(self, key: str, kind: str, words: str, why: str) -> None:
+        """Count what kept a notifier's messages from being sent here, and say the first of each kind."""
+        self.faults[key, kind] += 1
+        if self.faults[key, kind] == 1:
+            log.warning("%s", words.format(name=key.partition(":")[0], why=redact(why)))
 
     def keep_house(self, _: str, keeper: _LaneThread) -> None:
         """The keeper's life: whatever a notifier hangs in, or if there is none, the database does not grow for that."""
@@ -117,23 +160,23 @@ class Worker:
     def _rest(self, key: str, lane: _LaneThread, pause_s: float) -> None:
         """Within a gap between two messages, or between two tries, only the end wakes: new work has to wait as well."""
         if self._dispatcher.stuck(key):
-            self._clock.wait(self._stopping, min(pause_s, _STUCK_S))
+            self._clock.wait(lane.hurried, min(pause_s, _STUCK_S))
         else:
             self._clock.wait(self._stopping if pause_s < 1.0 else lane.woken, pause_s)
 
     def _pass(self, key: str) -> float | None:
         """Send until nothing is due; return seconds until more may be, None when nothing waits."""
-        self._settle()
+        settled = self._settle()
         while not self._stopping.is_set():
             done = self._dispatcher.run_once(key)
             self._call_keeper()
             if done in (Outcome.IDLE, Outcome.HELD, Outcome.RETRY):
                 break
-        return self._dispatcher.wait_s(key)
+        wait_s = self._dispatcher.wait_s(key)
+        return wait_s if settled else min(_HELD_S, _HELD_S if wait_s is None else wait_s)
 
-    def _settle(self, patience_s: float = 0.0) -> None:
-        if self._recorder is not None:
-            self._recorder.settle(patience_s)
+    def _settle(self, patience_s: float = 0.0) -> bool:
+        return self._recorder is None or self._recorder.settle(patience_s)
 
     def _call_keeper(self) -> None:
         if self._dispatcher.outbox.store.room.is_wide:
@@ -150,7 +193,9 @@ class Worker:
 class _LaneThread:
     def __init__(self, live: Callable[[str, _LaneThread], None], key: str) -> None:
         self.woken = threading.Event()
+        self.hurried = threading.Event()  # even where it cannot be reached
         self.idle = threading.Event()
+        self.faults = 0  # passes in a row that failed for a reason nobody thought of
         name = f"notifybot-{key.partition(':')[0]}"
         self._thread = threading.Thread(target=live, args=(key, self), name=name, daemon=True)
         self._started = False

@@ -13,10 +13,10 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, select
 from sqlalchemy.dialects.sqlite import insert
@@ -33,7 +33,11 @@ from notifybot.store.migrate import upgrade
 from notifybot.store.room import Room
 from notifybot.store.schema import memories
 
+Begun = TypeVar("Begun")
+
 PAGE_BYTES = 4096
+OPEN_S = 5.0  # no epoch waits yet
+_AGAIN_S = 0.005  # until a patient thread asks again, where SQLite itself did not wait
 CAP_BYTES = 48 * 1024 * 1024  # of the file; `room.WAL_BYTES` and a long transaction's worth are the WAL's
 
 
@@ -49,7 +53,7 @@ class Store:
         self._lock = FairLock()
         self._reading = FairLock()
         self._reader: Connection | None = None
-        self._patience_s = patience_s
+        self.patience_s = patience_s
         self._patient = threading.local()
         self._pid = os.getpid()
         self._closed = False
@@ -60,20 +64,21 @@ class Store:
         """Open the file, made or migrated when needed; mode 0600, folder 0700.
 
         A damaged or foreign file is renamed, named by `set_aside`, and a new one begun. `patience_s` bounds how long
-        a writer waits for another thread or process, in seconds. Raises StoreError when no database can be had there.
+        a writer waits for another thread or process, in seconds, unless it says that it is more patient; opening waits
+        for seconds anyway. Raises StoreError when no database can be had there.
         """
         path = path.expanduser().absolute()
         try:
             make_private(path)
             aside = set_aside_if_damaged(path, clock.now())
-            engine = _engine(path, patience_s, cap_bytes)
+            engine = _engine(path, max(patience_s, OPEN_S), cap_bytes)
             with _exclusive(path.with_suffix(".lock")), engine.connect() as connection:
                 upgrade(connection)
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={round(patience_s * 1000)}")
             store = cls(engine, path, clock=clock, patience_s=patience_s)
         except (OSError, DBAPIError) as error:
-            raise StoreError(
-                f"no database can be opened at {path}: {_reason(error)}; set NOTIFYBOT_STATE_DIR to a local folder"
-            ) from error
+            remedy = "try again" if is_busy(error) else "set NOTIFYBOT_STATE_DIR to a local folder"
+            raise StoreError(f"no database can be opened at {path}: {_reason(error)}; {remedy}") from error
         store.set_aside = aside
         return store
 
@@ -84,7 +89,7 @@ class Store:
         Raises StoreError when the database is busy, full or broken. After a failed commit the outcome is unknown
         (an fsync error may come after the write): records carry unique ids so that repeating them is harmless.
         """
-        with self._mine(), self._connection.begin():
+        with self._begun(self._connection.begin) as begun, begun:
             yield self._connection
 
     @contextmanager
@@ -93,18 +98,19 @@ class Store:
 
         For a process that answers many readers; the connection is opened with the first. Raises StoreError.
         """
-        with self._mine(self._reading):
-            if self._reader is None:
-                self._reader = _reader(self.path, self._patience_s).connect()
-            with self._reader.begin():
-                yield self._reader
+        with self._begun(lambda: self._reading_one().begin(), self._reading) as begun, begun:
+            yield self._reading_one()
+
+    def _reading_one(self) -> Connection:
+        if self._reader is None:
+            self._reader = _reader(self.path, self.patience_s).connect()
+        return self._reader
 
     @contextmanager
     def driver(self) -> Iterator[sqlite3.Connection]:
         """`transaction` on the driver's own connection, for the one record that must be quick."""
-        with self._mine():
-            driver: Any = self._connection.connection.driver_connection
-            driver.execute("BEGIN IMMEDIATE")
+        driver: Any = self._connection.connection.driver_connection
+        with self._begun(lambda: driver.execute("BEGIN IMMEDIATE")):
             try:
                 yield driver
                 driver.execute("COMMIT")
@@ -124,38 +130,47 @@ class Store:
 
     @property
     def _wait_s(self) -> float:
-        wait_s: float = getattr(self._patient, "wait_s", self._patience_s)
+        wait_s: float = getattr(self._patient, "wait_s", self.patience_s)
         return wait_s
 
     @contextmanager
-    def _mine(self, lock: FairLock | None = None) -> Iterator[None]:
-        """Keep other threads out, and turn the database's errors into ours."""
+    def _begun(self, begin: Callable[[], Begun], lock: FairLock | None = None) -> Iterator[Begun]:
+        """Keep other threads out, begin, and turn the database's errors into ours."""
         lock = lock or self._lock
-        if os.getpid() != self._pid:
-            raise StoreError("a forked child may not use its parent's database connection")
-        if not lock.acquire(timeout=self._wait_s):
-            raise StoreError("the database is busy with another thread")
         try:
-            if self._closed:
-                raise StoreError("the database is closed")
-            with nullcontext() if lock is self._reading else self._waiting_for_processes():
-                yield
+            begun = self._begin(begin, lock)
+            try:
+                yield begun
+            finally:
+                lock.release()
         except (DBAPIError, sqlite3.Error) as error:
             raise StoreError(f"the database did not take a record: {_reason(error)}") from error
-        finally:
-            lock.release()
 
-    @contextmanager
-    def _waiting_for_processes(self) -> Iterator[None]:
-        if self._wait_s == self._patience_s:  # as the connection was opened
-            yield
-            return
-        driver: Any = self._connection.connection.driver_connection
-        driver.execute(f"PRAGMA busy_timeout={round(self._wait_s * 1000)}")
-        try:
-            yield
-        finally:
-            driver.execute(f"PRAGMA busy_timeout={round(self._patience_s * 1000)}")
+    def _begin(self, begin: Callable[[], Begun], lock: FairLock) -> Begun:
+        """Take the lock and begin, as soon as other threads and processes let us.
+
+        Who waits for longer than the least patient of us gives the lock back meanwhile: it may be a training's turn.
+        """
+        if os.getpid() != self._pid:
+            raise StoreError("a forked child may not use its parent's database connection")
+        ends_at_s = SYSTEM.monotonic() + self._wait_s
+        while True:
+            if not lock.acquire(timeout=max(ends_at_s - SYSTEM.monotonic(), 0.0)):
+                raise StoreError("the database is busy with another thread")
+            has_begun = False
+            try:
+                if self._closed:
+                    raise StoreError("the database is closed")
+                begun = begin()
+                has_begun = True
+                return begun
+            except (DBAPIError, sqlite3.Error) as error:
+                if not is_busy(error) or SYSTEM.monotonic() >= ends_at_s:
+                    raise
+            finally:
+                if not has_begun:
+                    lock.release()
+            SYSTEM.wait(threading.Event(), _AGAIN_S)
 
     def memory(self, owner: str, project: str | None = None) -> StoreMemory:
         """The small durable values of one notifier or tracker. With a project, scopes are ids of its runs."""
@@ -165,7 +180,7 @@ class Store:
         """Move the WAL into the database file when it has grown. Skipped when another process is doing so."""
         if os.getpid() != self._pid or self._closed or not self.room.is_wide:
             return
-        if not self._lock.acquire(timeout=self._patience_s):
+        if not self._lock.acquire(timeout=self.patience_s):
             return
         try:
             with _exclusive(self.path.with_suffix(".lock"), wait=False), self._engine.connect() as connection:
@@ -293,6 +308,13 @@ def _exclusive(lock: Path, *, wait: bool = True) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+def is_busy(error: BaseException | None) -> bool:
+    """True when another process has the database, so that the same may work a little later."""
+    raw = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(raw, "sqlite_errorcode", None) if isinstance(raw, sqlite3.Error) else None
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _reason(error: Exception) -> str:

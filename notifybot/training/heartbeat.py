@@ -43,7 +43,8 @@ class Heartbeat:
     """Beats until stopped. Raises nothing: a failure is counted, the first of a row is logged.
 
     `luggage` (what the process's notifiers remember of the run) travels along whenever it has changed.
-    `on_superseded` is called once, on the heartbeat's thread, when a newer process reports the run.
+    `on_superseded` is called once, on the heartbeat's thread, when a newer process reports the run; `on_back` when the
+    watchdog answers after it did not.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Heartbeat:
         clock: Clock = SYSTEM,
         luggage: Callable[[], Mapping[str, Any]] | None = None,
         on_superseded: Callable[[], None] | None = None,
+        on_back: Callable[[], None] = lambda: None,
     ) -> None:
         self.beats = 0
         self.failures = 0
@@ -70,6 +72,7 @@ class Heartbeat:
         self._luggage = luggage
         self._carried: Mapping[str, Any] = {}
         self._on_superseded = on_superseded
+        self._on_back = on_back
         self._next_by_s: float | None = None
         self._watched = threading.get_ident()
         self._stopped = threading.Event()
@@ -115,7 +118,9 @@ class Heartbeat:
         except (requests.RequestException, ValueError, AttributeError) as error:
             self._fail(error)
         else:
-            self._carried, self._ailing = luggage, False
+            was_ailing, self._carried, self._ailing = self._ailing, luggage, False
+            if was_ailing:
+                self._on_back()
 
     def _hear(self, state: str) -> None:
         is_news = state == "superseded" and self.state != state

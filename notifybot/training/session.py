@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from notifybot.checkpoints.mirror import restore
 from notifybot.clock import Clock
 from notifybot.config import Config
+from notifybot.delivery.recorder import RELAY
 from notifybot.errors import StoreError
 from notifybot.events import Event, RunEnded, within_bounds
 from notifybot.model import Host, Param, Progress, RunRef, Status
@@ -110,7 +111,7 @@ class Session:
                 marks.put(name, event_id)
 
         def on_page(name: str, url: str) -> None:
-            with self.guard("a tracker's page"):
+            with self.guard("a tracker's page"), self.shared.store.patient(_PAST_S):
                 pages.remember(self.shared.store, run.key, name, url)
 
         self.trackers = TrackerThread(on_trouble=on_trouble, on_recorded=on_recorded, on_page=on_page, clock=self.clock)
@@ -118,11 +119,13 @@ class Session:
 
     def remember(self, run: RunRef, memories: Mapping[str, Mapping[str, Any]]) -> None:
         """Take in what notifiers knew of the run on another machine, such as its thread in Slack. Raises StoreError."""
-        import_for(self.shared.store, run.key, memories)
+        with self.shared.store.patient(_PAST_S):
+            import_for(self.shared.store, run.key, memories)
 
     def memories(self, run: RunRef) -> dict[str, dict[str, Any]]:
-        """What notifiers know of the run, to be taken along. Raises StoreError."""
-        return export_for(self.shared.store, run.key)
+        """What notifiers know of the run, to be taken along. Raises StoreError. No epoch waits for it."""
+        with self.shared.store.patient(_PAST_S):
+            return export_for(self.shared.store, run.key)
 
     def beat(self, run: RunRef, pulse: Callable[[], Pulse], retire: Callable[[], None]) -> None:
         """Start the heartbeat, where a watchdog is configured; `retire` is called when a newer session reports."""
@@ -136,9 +139,15 @@ class Session:
             self.heartbeat = Heartbeat(
                 config.watchdog_url, config.watchdog_token.get_secret_value(), run, pulse,
                 beat_s=config.heartbeat_s, clock=self.clock, luggage=partial(self.memories, run),
-                on_superseded=on_superseded,
+                on_superseded=on_superseded, on_back=self._hasten_relay,
             )  # fmt: skip
             self.heartbeat.start()
+
+    def _hasten_relay(self) -> None:
+        """The watchdog answers again: what waits for it goes now, not with the next probe."""
+        delivery = self.shared.delivery
+        for key in (each.key for each in delivery.notifiers if each.name == RELAY):
+            delivery.worker.hasten(key)
 
     def leave_alarm(self, run: RunRef, host: Host, look: Callable[[], tuple[Progress, Hashable]]) -> None:
         """Have Slack itself tell when the run falls silent, where its bot is configured and no watchdog."""

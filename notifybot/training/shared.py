@@ -44,7 +44,7 @@ def share(config: Config, notifiers: Sequence[Notifier] | None, clock: Clock) ->
     shared = Shared(config, wanted, store, delivery)
     delivery.worker.start()
     _opened.append(shared)
-    ENDINGS.flush_with(delivery.worker.flush)
+    ENDINGS.flush_with(delivery.worker.finish)
     return shared
 
 
@@ -65,7 +65,7 @@ def _store(config: Config, clock: Clock) -> Store:
 def close() -> None:
     """Let go of everything: the delivery threads first. What is unsent stays for the next start."""
     for each in _opened:
-        ENDINGS.flush_no_more(each.delivery.worker.flush)
+        ENDINGS.flush_no_more(each.delivery.worker.finish)
         each.delivery.worker.stop(1.0)
         each.store.close()
     _opened.clear()

@@ -140,11 +140,11 @@ class Voice(ABC):
         return self._clock.monotonic()
 
     def flush(self, timeout_s: float) -> None:
-        """Wait until all is sent, at most so long."""
+        """Wait before the process ends until all is sent, at most so long."""
         if self.session is not None:
             until_s = self.now_s() + timeout_s
             with self.guard("the last delivery"):
-                self.session.shared.delivery.worker.flush(timeout_s)
+                self.session.shared.delivery.worker.finish(timeout_s)
                 if self.session.dead_man is not None:
                     self.session.dead_man.flush(max(until_s - self.now_s(), 0.0))
 

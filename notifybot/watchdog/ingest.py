@@ -114,7 +114,7 @@ class Ingest:
     def _take(
         self, connection: Connection, now: datetime, before: RunRow | None, event: Event, *, direct: bool
     ) -> bool:
-        told = () if direct else self._route(event)
+        told = () if direct and not _amends(before, event) else self._route(event)
         if not runs.record_in(connection, now, event, told, direct=direct):
             return False
         if before is not None and _is_down(before):
@@ -160,7 +160,7 @@ class Ingest:
     def _after_incident(self, connection: Connection, now: datetime, before: RunRow, event: Event) -> None:
         """A run that was told lost or stalled is heard of: is it back, over, or is this mail from before?"""
         if event.run.session < before.session or isinstance(event, RunEnded):
-            return  # an ending says by itself that the run is no longer lost
+            return  # an ending says by itself that the run is no longer lost, and `_amends` has it told
         if _shows_life(before, event):
             self._recover(connection, now, before)
         else:
@@ -208,6 +208,11 @@ def _project_of(connection: Connection, token: str | None) -> str:
 
 def _is_down(row: RunRow) -> bool:
     return row.status is Status.LOST or (row.status is Status.RUNNING and row.stalled)
+
+
+def _amends(before: RunRow | None, event: Event) -> bool:
+    """Whether an ending comes late, of a run that people were told is lost: whoever told that has to correct it."""
+    return before is not None and before.status is Status.LOST and isinstance(event, RunEnded)
 
 
 def _shows_life(before: RunRow, event: Event) -> bool:

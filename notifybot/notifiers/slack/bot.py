@@ -117,7 +117,7 @@ class SlackBot:
             thread = replace(thread, channel_id=channel_id, root_ts=ts, born_of=event.id, shown=state)
         elif _tells_state(event) and thread.shown.gives_way_to(state):
             self._update(envelope, blocks.root(message), thread)
-            thread = replace(thread, shown=state)
+            thread = thread.showing(state)
         else:
             return thread
         _remember(envelope, thread)

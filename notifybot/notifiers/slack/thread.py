@@ -21,19 +21,30 @@ class Shown:
     ended: bool = False
     done: int = 0
     event_id: str = ""
+    lost: bool = False
+    session: str = ""
 
     @classmethod
     def of(cls, event: Event) -> Shown:
         """The state that an event tells."""
-        return cls(event.at, event.kind == "run_ended", event.progress.done, event.id)
+        ended, lost = event.kind == "run_ended", event.kind == "run_lost"
+        return cls(event.at, ended, event.progress.done, event.id, lost, event.run.session)
 
     def gives_way_to(self, other: Shown) -> bool:
-        """True when `other` is a later state of the run than this one."""
-        return (other.at, other.ended, other.done) >= (
-            self.at,
-            self.ended,
-            self.done,
-        ) and other.event_id != self.event_id
+        """True when `other` is a later state of the run than this one, or shows that this one was a false alarm."""
+        return self.is_amended_by(other) or (
+            (other.at, other.ended, other.done)
+            >= (
+                self.at,
+                self.ended,
+                self.done,
+            )
+            and other.event_id != self.event_id
+        )
+
+    def is_amended_by(self, other: Shown) -> bool:
+        """True for an ending that comes late, of a run that was meanwhile told lost: it had ended before."""
+        return self.lost and other.ended and other.session >= self.session
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,11 @@ class RunThread:
         """The same after an event got its reply."""
         return replace(self, answered=(*self.answered, event_id)[-_REMEMBERED:])
 
+    def showing(self, state: Shown) -> RunThread:
+        """The same after the root was brought to a state. An ending that amends an alarm is to be told once more."""
+        again = (state.event_id,) if self.shown.is_amended_by(state) else ()
+        return replace(self, shown=state, answered=tuple(each for each in self.answered if each not in again))
+
     def without_root(self) -> RunThread:
         """The same after the root was found to be gone."""
         return replace(self, channel_id="", root_ts="", born_of="", shown=Shown())
@@ -68,6 +84,8 @@ class RunThread:
             "ended": self.shown.ended,
             "done": self.shown.done,
             "event": self.shown.event_id,
+            "lost": self.shown.lost,
+            "session": self.shown.session,
             "answered": list(self.answered),
         }
 
@@ -78,7 +96,8 @@ class RunThread:
         It may come from another machine, by a file or through the watchdog.
         """
         try:
-            shown = Shown(_moment(value["at"]), bool(value["ended"]), int(value["done"]), str(value["event"]))
+            known = Shown(_moment(value["at"]), bool(value["ended"]), int(value["done"]), str(value["event"]))
+            shown = replace(known, lost=bool(value.get("lost", False)), session=str(value.get("session", "")))
             answered = tuple(str(each) for each in list(value["answered"])[-_REMEMBERED:])
             return cls(str(value["channel"]), str(value["root"]), str(value["born_of"]), shown, answered)
         except (KeyError, TypeError, ValueError):
