@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from notifybot import redaction
 from notifybot.clock import SYSTEM
-from notifybot.config import Config
+from notifybot.config import Config, load
 from notifybot.events import Event
 from notifybot.model import Language, Status
-from notifybot.testing import FakeClock
+from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.trackers import Tracker, TrackerContext, TrackerThread
 from notifybot.trackers.thread import Opener
 from notifybot.trackers.wandb import Tell
+from notifybot.training import shared
+from notifybot.training.hold import Hold
+from notifybot.training.marks import Marks
+from notifybot.training.run import Run
 from tests.tracker_events import context, epoch
 
 
@@ -249,3 +257,166 @@ def test_a_forked_child_does_nothing(tmp_path: Path) -> None:
     assert code == 0
     assert desk.threads.close(Status.FINISHED, 5)
     assert (tracker.ids, tracker.statuses) == ([], [Status.FINISHED])
+
+
+class Unanswering:
+    """A stand-in for W&B whose service never answers: its start waits until the run's end hurries it, or for ever."""
+
+    def __init__(self, *, gives_in: bool = False) -> None:
+        self.gives_in = gives_in
+        self.released = threading.Event()
+
+    def open(self, given: TrackerContext, tell: Tell, wake: threading.Event) -> Tracker:
+        (wake if self.gives_in else self.released).wait()
+        return Listing()
+
+
+@pytest.fixture
+def unanswering() -> Iterator[Unanswering]:
+    service = Unanswering()
+    yield service
+    service.released.set()
+
+
+LEFT: list[tuple[str, BaseException | None, bool, float]] = [
+    ("runs out", None, True, 10.0),
+    ("break", None, False, 10.0),
+    ("exit", SystemExit(0), False, 1.0),
+    ("exception", ValueError("boom"), False, 1.0),
+    ("Ctrl-C", KeyboardInterrupt(), False, 1.0),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "exhausted", "waited_s"), [each[1:] for each in LEFT], ids=[each[0] for each in LEFT]
+)
+@pytest.mark.parametrize(("language", "words"), [("en", "up to 10 s for wandb"), ("ko", "최대 10초 기다립니다")])
+def test_only_a_normal_end_waits_for_a_late_tracker(
+    error: BaseException | None, exhausted: bool, waited_s: float, language: str, words: str,
+    tmp_path: Path, unanswering: Unanswering, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """Ten seconds in all, said after the first; nothing of it is a failure or is told to people."""
+    clock, notifier = FakeClock(), RecordingNotifier()
+    config = load({"state_dir": tmp_path, "runs_dir": tmp_path / "runs", "lang": language, "tensorboard": "off"})
+    run = Run(config=config, notifiers=[notifier], clock=StandingClock())
+    run.start(range(3))
+    assert run.session is not None
+    assert run.session.folder is not None
+    threads = TrackerThread(openers={"wandb": unanswering.open}, clock=clock)
+    threads.start(context(run.session.folder), ["wandb"], config)
+    run.session.trackers = threads
+    hold, began_s = Hold(run), clock.monotonic()
+
+    with caplog.at_level(logging.WARNING, "notifybot"):
+        hold.release(error, exhausted=exhausted)
+
+    assert waited_s == pytest.approx(clock.monotonic() - began_s)
+    assert (waited_s > 1) == (words in caplog.text)
+    assert threads.late == ["wandb"]
+    assert not any("tracker" in name for name in run.faults)
+    assert not any("wandb" in each.message.title for each in notifier.sent)
+    shared.close()
+
+
+def test_a_server_is_waited_for_until_the_time_is_nearly_over(tmp_path: Path) -> None:
+    """W&B that is about to start on-line is not sent off-line by the end of a short run; then it is hurried."""
+    service, clock = Unanswering(gives_in=True), FakeClock()
+    threads = TrackerThread(openers={"wandb": service.open}, clock=clock)
+    threads.start(context(tmp_path), ["wandb"], Config())
+
+    assert not threads.finish(Status.FINISHED, 1.0)
+    assert threads.late == ["wandb"]
+    threads.linger(9.0)
+
+    assert clock.monotonic() <= FakeClock().monotonic() + 10.0
+    assert SYSTEM.wait(threads._lanes["wandb"].ended, 30)
+    assert threads.late == []
+
+
+def test_what_a_service_did_not_take_goes_there_at_the_next_start(tmp_path: Path, unanswering: Unanswering) -> None:
+    """The run's marks say what is missing, and nothing is there twice."""
+    marks, kept = Marks(tmp_path), Listing()
+    past = (epoch(0), epoch(1))
+    first = TrackerThread(openers={"wandb": unanswering.open}, on_recorded=marks.put, clock=FakeClock())
+    first.start(context(tmp_path), ["wandb"], Config(), replay={"wandb": marks.missed("wandb", ())})
+    for event in past:
+        first.put(event)
+    first.finish(Status.FINISHED, 1.0)
+    first.linger(9.0)
+
+    for _ in range(2):
+        again = TrackerThread(openers={"wandb": _opener(kept)}, on_recorded=marks.put)
+        again.start(context(tmp_path), ["wandb"], Config(), replay={"wandb": marks.missed("wandb", past)})
+        assert again.close(Status.FINISHED, 30)
+
+    assert kept.ids == ["s1-0", "s1-1"]
+
+
+WAITING = """
+import sys, threading
+from notifybot import notify_epoch
+from notifybot.trackers.thread import OPENERS
+OPENERS["wandb"] = lambda context, tell, wake: threading.Event().wait()
+with notify_epoch(range(2), name="r", progress=False) as epochs:
+    for epoch in epochs:
+        epochs.log(loss=1.0)
+print("after")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_a_signal_ends_the_wait_at_once(number: signal.Signals, tmp_path: Path) -> None:
+    """The machine is being taken away, or somebody has no time: the end is recorded already."""
+    settings = {"NOTIFYBOT_STATE_DIR": str(tmp_path), "NOTIFYBOT_RUNS_DIR": str(tmp_path / "runs")}
+    trackers = {"NOTIFYBOT_TENSORBOARD": "off", "NOTIFYBOT_WANDB": "on", "NOTIFYBOT_LANG": "en"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING],
+        cwd=Path(__file__).parents[1],
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", **settings, **trackers},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert any("waiting up to 10 s" in line for line in process.stderr)
+
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+
+    assert (said, process.returncode) == ("", -number)
+
+
+LEAVING = """
+import threading
+from notifybot.config import Config
+from notifybot.model import Status
+from notifybot.trackers import TrackerThread
+from pathlib import Path
+import sys
+sys.path.insert(0, sys.argv[2])
+from tests.tracker_events import context, epoch
+
+def late(context, tell, wake):
+    threading.main_thread().join()
+    threading._register_atexit(print)  # as the first import of TensorBoard does, by way of concurrent.futures
+
+threads = TrackerThread(openers={"late": late}, on_trouble=lambda name, text: print("told", text, flush=True))
+threads.start(context(Path(sys.argv[1])), ["late"], Config())
+threads.put(epoch(0))
+threads.finish(Status.FINISHED, 0.0)
+lane = threads._lanes["late"]
+ended = threading.Thread(target=lambda: print("ended", lane.ended.wait(60), flush=True))
+ended.start()  # not a daemon: the process waits for it
+"""
+
+
+def test_a_tracker_that_opens_while_the_process_ends_alarms_nobody(tmp_path: Path) -> None:
+    """A script of one second is over before TensorBoard is imported; its numbers are replayed at the next start."""
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING, str(tmp_path), str(root)],
+        cwd=root, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+
+    assert done.stdout.split() == ["ended", "True"]
+    assert "Error" not in done.stderr

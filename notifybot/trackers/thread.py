@@ -113,6 +113,11 @@ class TrackerThread:
             return self._await((mark.passed for mark in marks), timeout_s)
         return self._await((lane.ended for lane in self._lanes.values()), timeout_s)
 
+    @property
+    def late(self) -> list[str]:
+        """The trackers that have not ended, though the run has."""
+        return [name for name, lane in self._lanes.items() if self._closing and not lane.ended.is_set()]
+
     def close(self, status: Status, timeout_s: float) -> bool:
         """Close the trackers behind what was put; False when some had not ended after `timeout_s`.
 
@@ -120,16 +125,36 @@ class TrackerThread:
         """
         if not self._ours:
             return True
-        if not self._closing:
-            self._closing = True
-            self._give(status)
-            for lane in self._lanes.values():
-                lane.wake.set()
-        return self._await((lane.ended for lane in self._lanes.values()), timeout_s)
+        self._end(status)
+        self._hurry()
+        return self.flush(timeout_s)
+
+    def finish(self, status: Status, timeout_s: float) -> bool:
+        """As `close`, but let trackers that wait for something of their own, such as a server, go on waiting."""
+        if not self._ours:
+            return True
+        self._end(status)
+        return self.flush(timeout_s)
+
+    def linger(self, timeout_s: float) -> bool:
+        """Wait for late trackers; in the last third of the time those that wait for something give that up."""
+        if not self._ours or self.flush(timeout_s * 2 / 3):
+            return True
+        self._hurry()
+        return self.flush(timeout_s / 3)
 
     @property
     def _ours(self) -> bool:
         return os.getpid() == self._pid
+
+    def _end(self, status: Status) -> None:
+        if not self._closing:
+            self._closing = True
+            self._give(status)
+
+    def _hurry(self) -> None:
+        for lane in self._lanes.values():
+            lane.wake.set()
 
     def _give(self, item: Event | Status) -> None:
         for lane in self._lanes.values():
@@ -274,7 +299,10 @@ class _Lane:
         except Exception as error:  # noqa: BLE001  # a tracker is foreign code and may raise anything
             self.failures += 1
             self._in_a_row += 1
-            self._told.failure(error)
+            if threading.main_thread().is_alive():
+                self._told.failure(error)
+            else:  # the interpreter is leaving, and imports and threads fail; what is missing is replayed next time
+                _log.info("tracker %s did not get ready before the process ended: %s", self.name, error)
             return False
         self._in_a_row = 0
         return True

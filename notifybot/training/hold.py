@@ -24,9 +24,12 @@ class Hold:
 
     def release(self, error: BaseException | None, *, exhausted: bool) -> None:
         """Record how the block was left. Whatever left it goes on by itself."""
+        seen = SIGNALS.seen_by(self._tell)
         with self.run.guard("the run's end"):
-            self.run.end(ending_of(error, exhausted=exhausted, signal_seen=SIGNALS.seen_by(self._tell)))
+            self.run.end(ending_of(error, exhausted=exhausted, signal_seen=seen))
         SIGNALS.unwatch(self._tell)
+        if error is None and seen is None:
+            self.run.linger()  # in no section of ours, in which signals would wait
 
     def _on_signal(self, number: int) -> bool:
         if self.run.mute and number == self._warning:  # every rank is warned: none may die before the first has saved

@@ -123,8 +123,10 @@ class EpochLoop:
         self._close_bar()
         self._settle()
         if self._hold is not None:
-            self._hold.release(error, exhausted=self._exhausted)
-            self._end_keeping()
+            try:
+                self._hold.release(error, exhausted=self._exhausted)
+            finally:  # a Ctrl-C may end its wait
+                self._end_keeping()
 
     def __iter__(self) -> Iterator[int]:
         """The one pass over the epochs: the same iterator until its first epoch is asked for, as bars ask twice."""
@@ -237,6 +239,7 @@ class EpochLoop:
             self._settle()
             run.end(Ending(Status.FINISHED))
             self._end_keeping()
+            run.linger()
 
     def _come_round(self) -> None:
         """An epoch is over: tell it, then save."""

@@ -224,6 +224,11 @@ class Run(Voice):
         super().disown()
         self.mute = False
 
+    def linger(self) -> None:
+        """After a normal end: give trackers that are late up to 10 seconds in all. A signal or Ctrl-C ends it."""
+        if self.session is not None and self._ended:
+            self.session.linger()
+
     def retire(self, title: str = "", text: str = "") -> None:
         """A newer session speaks for the run from now on: say so, unless the watchdog does, and report nothing more."""
         if self.session is None or self._ended:

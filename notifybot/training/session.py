@@ -35,6 +35,7 @@ from notifybot.training.past import Past, Resume, last_progress
 from notifybot.training.rank import environment
 from notifybot.training.shared import Shared, share
 from notifybot.training.speaker import Speaker
+from notifybot.training.words import still_writing
 
 if TYPE_CHECKING:
     from notifybot.notifiers.slack.deadman_thread import DeadMan
@@ -43,6 +44,7 @@ log = logging.getLogger("notifybot")
 
 _PAST_S = 5.0  # for others to let go of the database, when a run begins
 _CLOSE_S = EXIT_S / 2  # the other half is for what is unsent
+_LINGER_S = 10.0 - _CLOSE_S  # for trackers, after a normal end alone
 
 
 @dataclass(slots=True)
@@ -202,9 +204,17 @@ class Session:
                 self._stand_down(self.dead_man)
         if self.trackers is not None:
             with self.guard("closing the trackers"):
-                if not self.trackers.close(status, _CLOSE_S):  # they go on by themselves, and get the rest at exit
+                normal = status in (Status.FINISHED, Status.STOPPED)
+                close = self.trackers.finish if normal else self.trackers.close
+                if not close(status, _CLOSE_S):  # they go on by themselves, and get the rest at exit
                     ENDINGS.flush_with(partial(self.trackers.close, status))
         return self.clock.monotonic() - began_s
+
+    def linger(self) -> None:
+        """Wait for trackers that opened too late to have the run's numbers by now: a short run, W&B's slow start."""
+        if self.trackers is not None and (late := self.trackers.late):
+            log.warning("%s", still_writing(late, self.shared.config.lang))
+            self.trackers.linger(_LINGER_S)
 
     def _stand_down(self, dead_man: DeadMan) -> None:
         """Take the alarm back when people know of the end: on its own thread, with what is left of the exit's time.

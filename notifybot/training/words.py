@@ -21,6 +21,18 @@ def complete(name: str, language: Language) -> str:
     return _COMPLETE[language].format(name)
 
 
+_STILL_WRITING = {
+    Language.EN: "waiting up to 10 s for {} to take the last numbers; Ctrl-C leaves them for the run's next start",
+    Language.KO: "{} 기록이 끝날 때까지 최대 10초 기다립니다. Ctrl-C를 누르면 남은 값은 이 실행을 다시 시작할 때 "
+    "기록합니다",
+}
+
+
+def still_writing(trackers: Sequence[str], language: Language) -> str:
+    """The run is over, and its numbers are not all written."""
+    return _STILL_WRITING[language].format(", ".join(trackers))
+
+
 def nothing_logged(name: str) -> str:
     """An epoch is over, and nobody said how it went."""
     return said(
