@@ -192,7 +192,8 @@ def _bounded_metrics(metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
     """The first metrics, each with as much of its past as there is room for."""
     longest = MOST_POINTS // max(min(len(metrics), MOST_METRICS), 1)
     fine = len(metrics) <= MOST_METRICS and all(
-        len(each.history) <= longest and _fits(each.best_epoch) for each in metrics.values()
+        len(each.history) <= longest and _fits(each.best_epoch) and all(map(_fits, each.epochs))
+        for each in metrics.values()
     )
     if fine:
         return metrics
@@ -201,7 +202,8 @@ def _bounded_metrics(metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
 
 def _bounded(metric: Metric, longest: int) -> Metric:
     best_epoch = metric.best_epoch if _fits(metric.best_epoch) else None
-    return replace(metric, history=metric.history[-longest:], best_epoch=best_epoch)
+    epochs = metric.epochs[-longest:] if all(map(_fits, metric.epochs)) else ()
+    return replace(metric, history=metric.history[-longest:], epochs=epochs, best_epoch=best_epoch)
 
 
 def _fits(value: object) -> bool:

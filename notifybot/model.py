@@ -134,7 +134,8 @@ class Metric:
     """One number of an epoch beside its past.
 
     `best` and `best_epoch` are None where the name does not tell whether less or more is better.
-    `history` holds the latest values, oldest first, this epoch's last (at most 32).
+    `history` holds the latest values, oldest first, this epoch's last (at most 32), and `epochs` the label of each; it
+    is empty in events that versions before it wrote.
     """
 
     value: float
@@ -142,6 +143,13 @@ class Metric:
     best: float | None = None
     best_epoch: int | None = None
     history: tuple[float, ...] = ()
+    epochs: tuple[int, ...] = ()
+
+    def points(self, last: int) -> tuple[tuple[int, float], ...]:
+        """The latest values with their epochs, oldest first. Without labels they are the epochs up to `last`."""
+        whole = len(self.epochs) == len(self.history)
+        labels = self.epochs if whole else range(last - len(self.history) + 1, last + 1)
+        return tuple(zip(labels, self.history, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +169,11 @@ class Progress:
     eta_s: float | None = None
     checkpoint: Checkpoint | None = None
     more: int = 0
+
+    @property
+    def place(self) -> int:
+        """Where the run is on an axis of epochs: the label, else the count."""
+        return self.done if self.epoch is None else self.epoch
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,30 @@ def test_an_ending_shows_its_last_epochs() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("labels", "validated", "categories", "rows"),
+    [
+        pytest.param(range(20), range(4, 20, 5), "4 9 14 19", "19 18 17", id="validation every fifth epoch"),
+        pytest.param(range(0, 30, 5), range(0, 30, 5), "0 5 10 15 20 25", "25 20 15", id="labels by fives"),
+        pytest.param(range(5, 0, -1), range(5, 0, -1), "5 4 3 2 1", "1 2 3", id="counted down"),
+    ],
+)
+def test_each_value_stands_at_its_own_epoch(labels: range, validated: range, categories: str, rows: str) -> None:
+    metrics = {
+        name: Metric(value=0.5, history=tuple(1.0 + each for each in own), epochs=tuple(own))
+        for name, own in (("train_loss", labels), ("val_loss", validated))
+    }
+    event = replace(ended(), progress=Progress(epoch=labels[-1], done=len(labels), metrics=metrics))
+
+    chart, table = natives(event)
+    assert " ".join(chart["chart"]["axis_config"]["categories"]) == categories
+    for series in chart["chart"]["series"]:
+        assert [point["value"] for point in series["data"]] == [1.0 + int(each) for each in categories.split()]
+    assert [row[0]["text"] for row in table["rows"][1:4]] == rows.split()
+    for row in table["rows"][1:]:
+        assert {cell["value"] for cell in row[1:] if "value" in cell} == {1.0 + row[0]["value"]}
+
+
 def test_where_a_picture_comes_there_is_no_second_chart() -> None:
     event = ending(loss=(3.0, 2.0))
 

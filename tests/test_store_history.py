@@ -81,6 +81,16 @@ def test_the_past_on_another_machine_is_filled_in_as_far_as_the_first_event_know
     assert points(store) == ((39, 0.3), (40, 0.2), (41, 0.1), (42, 0.05))
 
 
+def test_what_is_filled_in_stands_at_its_own_epochs(store: Store) -> None:
+    """Validation every fifth epoch: the values before the first event are not one epoch apart."""
+    run = RunRef("run", "resnet", "vision", "s2")
+    metrics = {"loss": Metric(0.1, history=(0.3, 0.2, 0.1), epochs=(4, 9, 14))}
+    progress = Progress(epoch=14, done=15, metrics=metrics)
+    runs.record(store, EpochFinished(id=uuid7(), run=run, at=START, progress=progress))
+
+    assert points(store) == ((4.0, 0.3), (9.0, 0.2), (14.0, 0.1))
+
+
 def test_other_runs_and_kinds_are_left_out(store: Store) -> None:
     tell(store, "a", 1, 0.5)
     other = RunRef("other", "resnet", "vision", "a")

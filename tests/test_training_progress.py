@@ -5,13 +5,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
+from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from notifybot.errors import UsageError
-from notifybot.model import Checkpoint, Metric, Progress
-from notifybot.training.progress import HISTORY, Course, Direction, Watch, direction_of
+from notifybot.events import EpochFinished, Event, from_json, to_json
+from notifybot.model import Checkpoint, Metric, Progress, RunRef, uuid7
+from notifybot.training.past import Past, last_progress
+from notifybot.training.progress import HISTORY, Course, Direction, Watch, direction_of, first_of
 
 LESS, MORE = Direction.MIN, Direction.MAX
 
@@ -101,6 +107,11 @@ def test_done_and_total_of_a_new_run(
         pytest.param(range(3, 20), 4, 5, (3, 20), id="two epochs again"),
         pytest.param(range(20), 4, 5, (0, 20), id="all again"),
         pytest.param((each for each in range(5, 20)), 4, 5, (5, None), id="generator"),
+        pytest.param(range(200, 1000, 100), 100, 2, (2, 10), id="by hundreds"),
+        pytest.param(range(900, 1000, 100), 800, 9, (9, 10), id="by hundreds, the last"),
+        pytest.param(range(100, 1000, 100), 300, 4, (1, 10), id="by hundreds, some again"),
+        pytest.param(range(7, 0, -1), 8, 3, (3, 10), id="counted down"),
+        pytest.param([10, 20, 50], 5, 3, (3, 6), id="a list of its own"),
     ],
 )
 def test_done_and_total_of_a_resumed_run(
@@ -131,6 +142,17 @@ def test_the_eta_is_the_median_epoch_times_what_is_left() -> None:
     assert progress.elapsed_s == 92.0
 
 
+def test_a_slow_beginning_is_forgotten_by_the_eta() -> None:
+    """Compilation, caches and a first download make the first epochs slow: they do not predict the rest."""
+    running = course(range(30))
+    now_s = 100.0
+    for epoch, seconds in enumerate([600.0] * 8 + [10.0] * 7):
+        now_s += seconds
+        progress, _ = running.finish_epoch(epoch, {}, now_s=now_s)
+
+    assert progress.eta_s == 15 * 10.0
+
+
 def test_the_eta_is_unknown_without_a_total() -> None:
     running = course(itertools.count())
     progress, _ = running.finish_epoch(0, {}, now_s=110.0)
@@ -151,8 +173,10 @@ def test_a_metric_knows_its_past() -> None:
     for epoch, value in enumerate((3.0, 1.0, 2.0)):
         progress, _ = running.finish_epoch(epoch, {"loss": value, "lr": value}, now_s=101.0 + epoch)
 
-    assert progress.metrics["loss"] == Metric(2.0, previous=1.0, best=1.0, best_epoch=1, history=(3.0, 1.0, 2.0))
-    assert progress.metrics["lr"] == Metric(2.0, previous=1.0, history=(3.0, 1.0, 2.0))
+    assert progress.metrics["loss"] == Metric(
+        2.0, previous=1.0, best=1.0, best_epoch=1, history=(3.0, 1.0, 2.0), epochs=(0, 1, 2)
+    )
+    assert progress.metrics["lr"] == Metric(2.0, previous=1.0, history=(3.0, 1.0, 2.0), epochs=(0, 1, 2))
 
 
 def test_history_keeps_the_latest_values() -> None:
@@ -200,7 +224,7 @@ def test_a_resumed_run_carries_on_from_its_past() -> None:
     resumed = course(range(3, 6), earlier=after([3.0, 2.0, 1.0]))
     progress, news = resumed.finish_epoch(3, {"loss": 0.5}, now_s=130.0)
 
-    assert progress.metrics["loss"] == Metric(0.5, previous=1.0, best=0.5, best_epoch=3, history=(3.0, 2.0, 1.0, 0.5))
+    assert progress.metrics["loss"] == Metric(0.5, 1.0, 0.5, 3, history=(3.0, 2.0, 1.0, 0.5), epochs=(0, 1, 2, 3))
     assert (news, progress.elapsed_s, progress.epoch_s) == ("loss", 130.0, 30.0)
 
 
@@ -208,7 +232,7 @@ def test_epochs_that_are_run_again_are_forgotten() -> None:
     resumed = course(range(2, 6), earlier=after([3.0, 2.0, 0.5]))
     progress, news = resumed.finish_epoch(2, {"loss": 1.0}, now_s=130.0)
 
-    assert progress.metrics["loss"] == Metric(1.0, previous=2.0, best=1.0, best_epoch=2, history=(3.0, 2.0, 1.0))
+    assert progress.metrics["loss"] == Metric(1.0, 2.0, 1.0, 2, history=(3.0, 2.0, 1.0), epochs=(0, 1, 2))
     assert news == "loss"
 
 
@@ -216,7 +240,7 @@ def test_a_run_that_begins_again_has_no_past() -> None:
     resumed = course(range(6), earlier=after([3.0, 2.0, 0.5]))
     progress, _ = resumed.finish_epoch(0, {"loss": 4.0}, now_s=130.0)
 
-    assert progress.metrics["loss"] == Metric(4.0, best=4.0, best_epoch=0, history=(4.0,))
+    assert progress.metrics["loss"] == Metric(4.0, best=4.0, best_epoch=0, history=(4.0,), epochs=(0,))
     assert progress.done == 1
 
 
@@ -233,3 +257,50 @@ def test_the_latest_checkpoint_is_part_of_the_progress() -> None:
     running.saved(Checkpoint("b.pt", epoch=1))
 
     assert running.at(100.0).checkpoint == Checkpoint("b.pt", epoch=1)
+
+
+NOON = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+
+_labels = st.one_of(
+    st.builds(lambda start, step, count: list(range(start, start + step * count, step)),
+              st.integers(-5, 20), st.sampled_from([1, 2, 5, 100, -1, -3]), st.integers(2, 40)),
+    st.lists(st.integers(0, 500), min_size=2, max_size=30, unique=True).map(sorted),
+)  # fmt: skip
+_deaths = st.lists(st.tuples(st.integers(1, 20), st.integers(0, 20)), max_size=4)
+
+
+@given(labels=_labels, every=st.integers(1, 7), deaths=_deaths, values=st.randoms(use_true_random=False))
+def test_every_value_stands_at_its_epoch_however_often_the_run_died(
+    labels: list[int], every: int, deaths: list[tuple[int, int]], values: Random
+) -> None:
+    """Against a model: a mapping from label to value for each metric, whose later part a resumed run does again."""
+    told: dict[str, dict[int, float]] = {}
+    events: list[Event] = []
+    start = 0
+    for session, (lives, back) in enumerate([*deaths, (len(labels), 0)]):
+        ahead = labels[start:]
+        if not ahead:
+            break
+        past = Past(1, "r", last_progress(events), tuple(events)) if events else Past()
+        running = Course(now_s=0.0, earlier=past.before(ahead[0]) if first_of(ahead) is not None else None)
+        running.begin(ahead, total=None, now_s=0.0)
+        told = {name: {at: each for at, each in by.items() if at in labels[:start]} for name, by in told.items()}
+        for label in ahead[:lives]:
+            logged = {"loss": values.random()} | ({"val_acc": values.random()} if label % every == 0 else {})
+            progress, _ = running.finish_epoch(label, logged, now_s=1.0)
+            event = EpochFinished(id=uuid7(), run=RunRef("r", "r", "p", f"s{session}"), at=NOON, progress=progress)
+            events.append(from_json(to_json(event)))
+            for name, value in logged.items():
+                told.setdefault(name, {})[label] = value
+        reached = min(start + lives, len(labels))
+        start = max(reached - back, 0)
+
+        summary = running.summary(2.0)
+        assert (summary.done, summary.total) == (reached, len(labels))
+        by_name = {name: by for name, by in told.items() if by}
+        assert set(summary.metrics) == set(by_name)
+        for name, by in by_name.items():
+            metric = summary.metrics[name]
+            best = min(by, key=lambda at: by[at]) if name == "loss" else max(by, key=lambda at: by[at])
+            assert metric.points(-1) == tuple(by.items())[-HISTORY:]
+            assert (metric.best, metric.best_epoch) == (by[best], best)

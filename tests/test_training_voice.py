@@ -119,3 +119,25 @@ def test_what_cannot_be_looked_at_is_believed(settings: dict[str, object], tmp_p
             epochs.log_checkpoint(tmp_path / "shards")
 
     assert [event.kind for event in recorded(epochs.run)].count("checkpoint_saved") == 2
+
+
+def test_epochs_that_a_framework_runs_again_replace_those_before(settings: dict[str, object]) -> None:
+    """It resumed from an older checkpoint: the first label that it tells shows it."""
+    for session, labels in enumerate(([0, 1, 2, 3, 4], [3, 4])):
+        with notifybot.notify_run("r", run_id="run-7", config=settings) as run:
+            for label in labels:
+                sparse = {"val_acc": 1.0 - 0.1 * label - 0.5 * session} if label % 2 == 0 else {}
+                run.log_epoch(label, {"val_loss": 1.0 - 0.1 * label + 0.5 * session}, **sparse)
+            progress = run.progress
+
+    loss, accuracy = progress.metrics["val_loss"], progress.metrics["val_acc"]
+    assert [(epoch, round(value, 3)) for epoch, value in loss.points(-1)] == [
+        (0, 1),
+        (1, 0.9),
+        (2, 0.8),
+        (3, 1.2),
+        (4, 1.1),
+    ]
+    assert (loss.best, loss.best_epoch, progress.done) == (0.8, 2, 5)
+    assert [epoch for epoch, _ in accuracy.points(-1)] == [0, 2, 4]
+    assert (accuracy.best, accuracy.best_epoch) == (1.0, 0)

@@ -89,22 +89,23 @@ _OVER = Alert("")
 def remembered(progress: Progress) -> list[Reading]:
     """The epochs that a run's progress remembers, oldest first.
 
-    That is up to 32 of each metric, and its best before them where that is older. Metrics that were logged in different
-    epochs are lined up at their ends.
+    That is up to 32 of each metric, and its best before them where that is older, each at its own epoch.
     """
-    columns = {name: _column(metric, progress.epoch) for name, metric in progress.metrics.items()}
-    longest = max(map(len, columns.values()), default=0)
+    columns = {name: _column(metric, progress.place) for name, metric in progress.metrics.items()}
+    falling = any(list(column) != sorted(column) for column in columns.values())
+    epochs = sorted({epoch for column in columns.values() for epoch in column}, reverse=falling)
     readings = [
-        Reading({name: column[-age] for name, column in columns.items() if len(column) >= age})
-        for age in range(longest, 0, -1)
+        Reading({name: column[epoch] for name, column in columns.items() if epoch in column}) for epoch in epochs
     ]
     return [*readings, Reading(progress=progress)] if readings else []
 
 
-def _column(metric: Metric, epoch: int | None) -> tuple[float, ...]:
-    """A metric's past. A best that it no longer holds comes first, repeated for the epochs that are forgotten."""
-    history = metric.history
-    if metric.best is None or metric.best_epoch is None or epoch is None or metric.best in history:
-        return history
-    forgotten = epoch - metric.best_epoch + 1 - len(history)
-    return (metric.best,) * min(max(forgotten, 1), _LONGEST_FILL) + history
+def _column(metric: Metric, last: int) -> dict[int, float]:
+    """A metric's past by epoch. A best that it no longer holds comes first, repeated for what is forgotten since."""
+    column = dict(metric.points(last))
+    if metric.best is None or metric.best_epoch is None or metric.best in metric.history or not column:
+        return column
+    epochs = list(column)
+    stride = epochs[1] - epochs[0] if len(epochs) > 1 else 1
+    forgotten = range(metric.best_epoch, epochs[0], stride)[:_LONGEST_FILL] or (metric.best_epoch,)
+    return dict.fromkeys(forgotten, metric.best) | column

@@ -183,7 +183,7 @@ def order_for(event: Event, database: Path, language: Language, *, height_px: in
 
 
 def _course(metric: Metric) -> dict[str, Any]:
-    return {"value": metric.value, "history": metric.history or (metric.value,)}
+    return {"value": metric.value, "history": metric.history or (metric.value,), "epochs": metric.epochs}
 
 
 def subtitle(event: Event, language: Language) -> str:

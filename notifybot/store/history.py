@@ -47,9 +47,11 @@ class History:
         for name, metric in progress["metrics"].items():
             values = self.values.setdefault(name, {})
             if begins:
-                before = list(metric["history"])[-2::-1]
-                for back, value in enumerate(before, 1):
-                    values.setdefault(epoch - back, float(value))
+                history, labels = list(metric["history"]), list(metric.get("epochs") or ())
+                if len(labels) != len(history):  # a version before this one counted back from the epoch
+                    labels = list(range(epoch - len(history) + 1, epoch + 1))
+                for label, value in zip(labels[:-1], history[:-1], strict=True):
+                    values.setdefault(int(label), float(value))
             values[epoch] = float(metric["value"])
         self._session = session
 

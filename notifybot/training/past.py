@@ -11,8 +11,6 @@ from typing import Any
 from notifybot.events import CheckpointSaved, EpochFinished, Event
 from notifybot.model import ModelSize, Progress, Resumed
 
-_FOLDED = 64  # epochs whose metrics make up what a resumed run remembers
-
 
 @dataclass(frozen=True, slots=True)
 class Resume:
@@ -54,6 +52,18 @@ class Past:
             events=resume.kept(self.events),
         )
 
+    def before(self, first: int) -> Progress | None:
+        """The progress when the epoch labelled `first` was about to begin: what came after it is done again.
+
+        Time that was spent is spent, and the last checkpoint is still there.
+        """
+        if self.progress is None or not self.events:
+            return self.progress
+        left = _before(in_force(self.events), first)
+        then = last_progress(left) if left else Progress()
+        assert then is not None
+        return replace(then, elapsed_s=self.progress.elapsed_s, checkpoint=self.progress.checkpoint)
+
     def resumed_by(self, resume: Resume) -> Resumed | None:
         """What the session goes on from, with the work that is lost as far as this machine heard of it."""
         if resume.resumed is None or resume.saved_at is None:
@@ -65,7 +75,7 @@ class Past:
 
 def last_progress(events: Sequence[Event]) -> Progress | None:
     """The progress after the last finished epoch, with the latest value of every metric."""
-    epochs = [event for event in events if isinstance(event, EpochFinished)][-_FOLDED:]
+    epochs = in_force(events)
     if not epochs:
         return None
     last = events[-1].progress
@@ -78,6 +88,24 @@ def last_progress(events: Sequence[Event]) -> Progress | None:
         elapsed_s=max(last.elapsed_s, done.elapsed_s),
         checkpoint=last.checkpoint or done.checkpoint,
     )
+
+
+def in_force(events: Sequence[Event]) -> list[EpochFinished]:
+    """The epochs that count: a session that began further back did those after it once more."""
+    kept: list[EpochFinished] = []
+    for event in events:
+        if not isinstance(event, EpochFinished):
+            continue
+        if kept and event.run.session != kept[-1].run.session:
+            kept = _before(kept, event.progress.place)
+        kept.append(event)
+    return kept
+
+
+def _before(epochs: list[EpochFinished], first: int) -> list[EpochFinished]:
+    """Those that came before the one labelled `first`. Labels may fall, as in `range(10, 0, -1)`."""
+    falls = len(epochs) > 1 and epochs[-1].progress.place < epochs[-2].progress.place
+    return [each for each in epochs if (each.progress.place > first if falls else each.progress.place < first)]
 
 
 def _beyond(event: Event, epoch: int | None) -> bool:

@@ -101,23 +101,23 @@ class Course:
         earlier_s = self._earlier.epoch_s
         self._durations: deque[float] = deque([] if earlier_s is None else [earlier_s], maxlen=_RECENT)
         self._checkpoint = self._earlier.checkpoint  # set by another thread, so not a part of what the loop replaces
-        self._metrics = dict(self._earlier.metrics)
+        self._metrics = {name: _labelled(metric, self._earlier.place) for name, metric in self._earlier.metrics.items()}
         self._first: int | None = None
         self.first_label: int | None = None  # of this session, where it is known beforehand
         self._last = replace(self._earlier, epoch_s=None, eta_s=None)
 
     def begin(self, epochs: object, *, total: int | None, now_s: float) -> None:
         """Learn what is to come: the epochs as the user gave them, and how many the whole run has if they said so."""
-        first = epochs[0] if isinstance(epochs, range | list | tuple) and epochs else None
+        first = first_of(epochs)
         done = self._done_until(first, epochs)
         ahead = length_of(epochs)
         if total is None and ahead is not None:
             total = done + ahead
         if total is not None and total > LARGEST_INT:
             total = None  # range(sys.maxsize) is a way to write "until it is good"
-        if isinstance(first, int):
-            self._forget_from(first)
-        self.first_label = first if isinstance(first, int) else None
+        if first is not None:
+            self._forget_from(first, _stride(epochs, self._earlier))
+        self.first_label = first
         self._last = replace(self._last, total=total, done=done)
         self._epoch_began_s = now_s
 
@@ -172,25 +172,32 @@ class Course:
             self._first = _first_label(self._earlier, 1 if epoch == 1 else 0)
         return max(epoch - self._first + 1, 0)
 
-    def _done_until(self, first: object, epochs: object) -> int:
+    def _done_until(self, first: int | None, epochs: object) -> int:
         """How many epochs came before this session's first one.
 
-        Known from the run's earlier sessions. Else a range that begins above 1 is taken as continuing from 0.
+        Known from the run's earlier sessions: labels rise or fall by a stride, and what lies between the last one and
+        this was done elsewhere. Else a range that begins above 1 is taken as continuing from 0.
         """
-        if not isinstance(first, int):
+        if first is None:
             return self._earlier.done
         if self._earlier.epoch is not None:
-            return max(0, first - _first_label(self._earlier, 0))
+            ahead, odd = divmod(first - self._earlier.epoch, _stride(epochs, self._earlier))
+            return self._earlier.done if odd and ahead >= 0 else max(0, self._earlier.done + ahead - 1)
         resumed = isinstance(epochs, range) and epochs.step == 1 and first > 1  # range(1, n) just counts from 1
         return first if resumed else 0
 
-    def _forget_from(self, first: int) -> None:
+    def go_back(self, earlier: Progress) -> None:
+        """Begin at the first epoch behind `earlier`, for loops that we do not drive: what was said after it is void."""
+        self._earlier = replace(self._earlier, epoch=earlier.epoch, done=earlier.done)
+        self._metrics = {name: _labelled(metric, earlier.place) for name, metric in earlier.metrics.items()}
+        self._last = replace(self._last, epoch=earlier.epoch, done=earlier.done)
+
+    def _forget_from(self, first: int, stride: int) -> None:
         """Void what an earlier session said of epochs that are run again."""
-        if self._earlier.epoch is None or self._earlier.epoch < first:
+        if self._earlier.epoch is None or (first - self._earlier.epoch) * stride > 0:
             return
-        again = self._earlier.epoch - first + 1
         for name, metric in list(self._metrics.items()):
-            kept = _without(metric, again, first, self._watch.direction_for(name))
+            kept = _until(metric, first, stride, self._watch.direction_for(name))
             if kept is None:
                 del self._metrics[name]
             else:
@@ -200,6 +207,8 @@ class Course:
         past = self._metrics.get(name)
         if past is None:
             past = Metric(value=math.nan)
+        elif past.epochs[-1:] == (epoch,):  # told again of the same epoch: the newer value counts
+            past = replace(past, history=past.history[:-1], epochs=past.epochs[:-1])
         best, best_epoch = past.best, past.best_epoch
         direction = self._watch.direction_for(name)
         if direction is not None and math.isfinite(value) and (best is None or is_better(value, best, direction)):
@@ -210,6 +219,7 @@ class Course:
             best=best,
             best_epoch=best_epoch,
             history=(*past.history, value)[-HISTORY:],
+            epochs=(*past.epochs, epoch)[-HISTORY:],
         )
 
     def _new_best(self, values: Mapping[str, float], epoch: int, before: Metric | None) -> str | None:
@@ -230,22 +240,48 @@ def is_better(value: float, best: float, direction: Direction) -> bool:
     return value < best if direction is Direction.MIN else value > best
 
 
-def _without(metric: Metric, again: int, first: int, direction: Direction | None) -> Metric | None:
-    history = metric.history[:-again]
-    if not history:
+def _labelled(metric: Metric, last: int) -> Metric:
+    """The same with an epoch for each value, where an older version wrote none."""
+    return replace(metric, epochs=tuple(epoch for epoch, _ in metric.points(last)))
+
+
+def _until(metric: Metric, first: int, stride: int, direction: Direction | None) -> Metric | None:
+    """The same as it was before the epoch labelled `first`; None where it was not logged before."""
+    kept = [point for point in zip(metric.epochs, metric.history, strict=True) if (point[0] - first) * stride < 0]
+    if not kept:
         return None
+    epochs, history = zip(*kept, strict=True)
     best, best_epoch = metric.best, metric.best_epoch
-    if best_epoch is not None and best_epoch >= first:
-        finite = [value for value in history if math.isfinite(value)]
-        best = (min if direction is Direction.MIN else max)(finite, default=None)
-        best_epoch = None if best is None else first - (history[::-1].index(best) + 1)
+    if best_epoch is not None and (best_epoch - first) * stride >= 0:
+        finite = [(value, epoch) for epoch, value in kept if math.isfinite(value)]
+        choose = min if direction is Direction.MIN else max
+        best, best_epoch = choose(finite, key=lambda each: each[0], default=(None, None))
     return Metric(
         value=history[-1],
         previous=history[-2] if len(history) > 1 else None,
         best=best,
         best_epoch=best_epoch,
         history=history,
+        epochs=epochs,
     )
+
+
+def first_of(epochs: object) -> int | None:
+    """The first label ahead, where it can be seen beforehand."""
+    first = epochs[0] if isinstance(epochs, range | list | tuple) and epochs else None
+    return first if isinstance(first, int) else None
+
+
+def _stride(epochs: object, earlier: Progress) -> int:
+    """By how much the labels rise, or fall: as far as the epochs ahead or those before can tell, else 1."""
+    if isinstance(epochs, range):
+        return epochs.step
+    labels = list(epochs[:2]) if isinstance(epochs, list | tuple) else []
+    if len(labels) < 2:
+        labels = max((list(metric.epochs) for metric in earlier.metrics.values()), key=len, default=[])[-2:]
+    if len(labels) == 2 and all(isinstance(each, int) for each in labels):
+        return labels[1] - labels[0] or 1
+    return 1
 
 
 def _first_label(earlier: Progress, default: int) -> int:

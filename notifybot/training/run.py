@@ -36,7 +36,7 @@ from notifybot.training.heartbeat import Pulse
 from notifybot.training.lifetime import Lifetime
 from notifybot.training.metrics import Closed, Meter, mute_meter
 from notifybot.training.past import Past, Resume
-from notifybot.training.progress import Course
+from notifybot.training.progress import Course, first_of
 from notifybot.training.rank import first_word, in_loader_worker, is_one_training, leave_word, rank, speaks
 from notifybot.training.session import Session
 from notifybot.training.text import clean, one_line
@@ -90,6 +90,7 @@ class Run(Voice):
         self.open_epoch: int | None = None  # the label of the epoch that the loop is in
         self._loops = False
         self._looks = 0
+        self._past = Past()
         self.mute = False  # another rank reports this run; the ending is heard of all the same
         self._is_copy = False
 
@@ -147,7 +148,14 @@ class Run(Voice):
         if not self.active:
             return
         with self.guard("the end of an epoch"):
+            self._go_back_to(label)
             self._finish_epoch(label, self._epoch_meter.read(), done=self._course.ordinal(label))
+
+    def _go_back_to(self, label: int) -> None:
+        """A framework that resumed from an older checkpoint shows it by the first label that it tells."""
+        past, self._past = self._past, Past()
+        if past.progress is not None and past.progress.epoch is not None and label <= past.progress.epoch:
+            self._course.go_back(past.before(label) or Progress())
 
     def log_checkpoint(self, path: str | os.PathLike[str], epoch: int | None = None) -> None:
         """Report a checkpoint that your code has saved, where there is one. Works after the run's end too."""
@@ -320,6 +328,10 @@ class Run(Voice):
     def _open(self, session: Session, epochs: object, total: int | None, resume: Resume) -> None:
         known = session.past(self._ref)
         past = known.with_checkpoint(resume)
+        first = first_of(epochs)
+        if first is not None and resume.progress is None:
+            past = replace(past, progress=past.before(first))
+        self._past = past
         if past.name and not self._named:
             self._ref = RunRef(self.id, past.name, self.project, self._ref.session)
         now_s = self._clock.monotonic()

@@ -84,7 +84,8 @@ def _chart(panel: Panel, language: Language) -> Block | None:
     curves = {
         shorten(one_line(curve.name), _NAME_CHARS) or EMPTY: dict(curve.points) for curve in panel.curves[:_SERIES]
     }
-    epochs = sorted(set.intersection(*(set(points) for points in curves.values())))
+    shared = set.intersection(*(set(points) for points in curves.values()))
+    epochs = [each for each in next(iter(curves.values())) if each in shared]  # in the order they were trained in
     whole = [each for each in epochs if all(math.isfinite(points[each]) for points in curves.values())][-_POINTS:]
     if len(whole) < 2:
         return None
@@ -106,7 +107,8 @@ def _chart(panel: Panel, language: Language) -> Block | None:
 def _table(progress: Progress, language: Language) -> list[Block]:
     """The last epochs, newest first."""
     recent = dict(list(_recent(progress).items())[: _COLUMNS - 1])
-    epochs = sorted({epoch for points in recent.values() for epoch in points}, reverse=True)[:_ROWS]
+    falling = any(list(points) != sorted(points) for points in recent.values())
+    epochs = sorted({epoch for points in recent.values() for epoch in points}, reverse=not falling)[:_ROWS]
     if len(epochs) < 2:
         return []
     words = _WORDS[language]
@@ -118,9 +120,8 @@ def _table(progress: Progress, language: Language) -> list[Block]:
 
 def _recent(progress: Progress) -> Mapping[str, dict[float, float]]:
     """The latest values of each metric by epoch, as far as an event remembers them."""
-    last = progress.done if progress.epoch is None else progress.epoch
     return {
-        name: {float(last - back): value for back, value in reversed(list(enumerate(reversed(metric.history))))}
+        name: {float(epoch): value for epoch, value in metric.points(progress.place)}
         for name, metric in progress.metrics.items()
     }
 
