@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from sqlalchemy import update
 from typer.testing import CliRunner
 
 from notifybot import __version__
-from notifybot.cli import app
+from notifybot.cli import app, main
 from notifybot.cli.samples import endings, progress_at, samples
 from notifybot.cli.words import words_of
 from notifybot.config import load
@@ -433,3 +434,58 @@ def test_the_last_word_from_a_run_counts(store: Store) -> None:
     later = row.started_at + timedelta(days=1)
     assert heard_at(replace(row, alive_at=later)) == later
     assert heard_at(replace(row, alive_at=None, last_event_at=None)) == row.started_at
+
+
+# ── Terminals that are not UTF-8 ─────────────────────────────────────────────────────────────────────────────────────
+
+COMMANDS = (
+    ["--help"],
+    ["status"],
+    ["status", "--json"],
+    ["doctor"],
+    ["doctor", "--json"],
+    ["outbox"],
+    ["outbox", "--json"],
+    ["outbox", "list"],
+    ["outbox", "list", "--json"],
+    ["test", "--explain"],
+    ["send", "끝 ✅", "-s", "success"],
+    ["kakao", "status"],
+    ["kakao", "friends"],
+    ["slack", "manifest"],
+    ["watchdog", "token", "list"],
+    ["watchdog", "token", "list", "--json"],
+    ["test", "--kind", "없는 종류"],
+)
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("encoding", ["cp949", "euc-kr", "latin-1", "ascii", "utf-8"])
+def test_every_command_speaks_to_every_terminal(
+    store: Store, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, encoding: str, language: str
+) -> None:
+    """A Korean Windows console, a pipe of another locale: signs they lack are spelled out, JSON keeps every word."""
+    name = "실험 🚀"
+    live(store, name, status=Status.FINISHED)
+    monkeypatch.setenv("NOTIFYBOT_LANG", language)
+
+    for line in COMMANDS:
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n") for _ in range(2))
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["notifybot", *line])
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", err)
+            with pytest.raises(SystemExit) as left:
+                main()
+            out.flush()
+            err.flush()
+        said = [each.buffer.getvalue().decode(encoding) for each in (out, err)]
+
+        assert left.value.code in (0, 1, 2, None), (line, said)
+        assert "Traceback" not in said[1], (line, said)
+        if "--json" in line:
+            json.loads(said[0])
+        if line == ["status", "--json"]:
+            assert json.loads(said[0])[0]["name"] == name
+
+    assert len(sandbox.slack.messages) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,8 @@ from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.rendering import Renderer
 from notifybot.testing import DictMemory
+from notifybot.training.bar import Bar
+from notifybot.training.speaker import LogLines
 
 BASE: dict[str, Any] = {
     "id": "01900000-0000-7000-8000-00000000abcd",
@@ -141,6 +144,67 @@ def test_a_closed_or_broken_stream_costs_the_line_and_nothing_else(monkeypatch: 
         console.send(envelope(START))
         console.close()
         assert console.lost == 1
+
+
+def test_what_a_full_disk_refuses_is_gone_and_does_not_come_back_at_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python flushes its streams when it ends, and makes the exit code 120 of what it cannot write then."""
+    console = ConsoleNotifier()
+    with open("/dev/full", "w", buffering=1, encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setattr(sys, "__stderr__", stream)
+        monkeypatch.setattr(logging.getLogger(), "handlers", [])
+
+        console.send(envelope(EPOCH))
+        LogLines().emit(logging.makeLogRecord({"msg": "a warning", "levelno": logging.WARNING}))
+
+        stream.flush()  # raises where anything is left
+
+    assert console.lost == 1
+
+
+def test_a_warning_leaves_a_bar_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's last resort would write into it."""
+    terminal = Terminal("utf-8")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = tqdm(total=3, file=terminal, ascii=True, ncols=40, mininterval=0)
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    lines = LogLines()
+    lines.attach()
+    lines.attach()
+    logging.getLogger("notifybot").warning("a warning")
+    logging.getLogger("notifybot").removeHandler(lines)
+    bar.close()
+
+    assert terminal.shown.count("a warning") == 1
+    assert "\ra warning\n" in terminal.shown or "\r \ra warning\n" in terminal.shown.replace(" " * 39, " ")
+
+
+def test_a_program_that_logs_by_itself_gets_our_warnings_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    terminal = Terminal("utf-8")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    lines = LogLines()
+    lines.attach()
+    logging.getLogger("notifybot").warning("a warning")
+    logging.getLogger("notifybot").removeHandler(lines)
+
+    assert [record.getMessage() for record in caplog.records] == ["a warning"]
+    assert terminal.shown == ""
+
+
+def test_without_a_stream_nothing_is_said_and_nothing_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under pythonw there is neither standard output nor standard error."""
+    monkeypatch.setattr(sys, "stderr", None)
+    bar = Bar("resnet", total=3, done=0)
+    bar.advance({"loss": 0.5})
+    bar.close()
+    LogLines().emit(logging.makeLogRecord({"msg": "a warning", "levelno": logging.WARNING}))
+    console = ConsoleNotifier()
+    console.send(envelope(EPOCH))
+
+    assert console.lost == 1
 
 
 def test_it_is_a_notifier() -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
+from pathlib import Path
 
 import pytest
 
+import notifybot
 from notifybot import redaction
-from notifybot.errors import ConfigError, UsageError
+from notifybot.errors import READER, ConfigError, UsageError
 from notifybot.training.guard import Guard
+from notifybot.training.words import troubles
 
 
 def test_a_fault_is_swallowed_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -47,3 +51,30 @@ def test_an_error_whose_text_cannot_be_read_is_counted_too() -> None:
         raise Weird
 
     assert guard.faults == {"anything": 1}
+
+
+def kinds_of_faults() -> set[str]:
+    """What faults are counted under, as the code names it."""
+    found: set[tuple[str, str]] = set()
+    for path in Path(notifybot.__file__).parent.rglob("*.py"):
+        found |= set(re.findall(r'guard\("([^"]+)"|guard\.count\("([^"]+)"', path.read_text("utf-8")))
+    return {"".join(each) for each in found}
+
+
+def test_every_kind_of_fault_has_korean_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The closing line is read by whoever trains, who may not read English."""
+    monkeypatch.setattr(READER, "language_of_settings", "ko")
+
+    for kind in kinds_of_faults() | {"tracker wandb", "the tracker wandb"}:
+        said = troubles("run", {kind: 2}).removeprefix("run: ")
+        said = re.sub("notifybot|wandb|Slack", "", said)
+        assert re.search(r"[a-z]{3}", said) is None, said
+
+
+def test_the_closing_line_tells_our_faults_from_the_programs_values() -> None:
+    text = troubles("digits", {"a checkpoint": 1, "tracker wandb": 3, "metric 'note'": 2})
+
+    assert text == (
+        "digits: notifybot had trouble, the training had not: a checkpoint (1×), tracker wandb (3×). "
+        "values that were skipped: 'note' (2×)"
+    )

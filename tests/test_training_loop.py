@@ -447,7 +447,8 @@ def test_wrong_calls_later_on_are_counted_and_not_raised(
             epochs.run.alert(Mute())  # type: ignore[arg-type]
 
     assert epochs.run.faults == {"a checkpoint": 2, "an alert": 1}
-    assert [record.getMessage().split()[0] for record in caplog.records] == ["a", "an", "run"]
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["a", "an", "__main__:"]
+    assert caplog.records[-1].getMessage().endswith("the training had not: a checkpoint (2×), an alert (1×)")
     assert epochs.run.status is Status.FINISHED
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from notifybot.cli.options import in_json
 from notifybot.config import load
 from notifybot.doctor.examination import examine
 from notifybot.doctor.findings import Finding, Verdict
@@ -31,7 +31,7 @@ def run(*, language: Language | None, as_json: bool) -> int:
     findings = examine(config)
     number = sum(each.verdict is Verdict.WRONG for each in findings)
     if as_json:
-        print(json.dumps([_plain(each, config.lang) for each in findings], ensure_ascii=False, indent=2))
+        print(in_json([_plain(each, config.lang) for each in findings]))
     else:
         well, ill = _CLOSING[config.lang]
         Console().print(table(findings, config.lang))

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from notifybot.cli.options import in_json
 from notifybot.cli.outbox_words import Words, words_of
 from notifybot.cli.state import database, open_store
 from notifybot.cli.words import words_of as common_words_of
@@ -39,7 +40,7 @@ def show_list(state: State, *, limit: int, as_json: bool) -> int:
         found = letters.letters(store, state, limit=limit) if store else []
     console = Console()
     if as_json:
-        print(json.dumps([_plain(each, config.lang) for each in found], ensure_ascii=False, indent=2))
+        print(in_json([_plain(each, config.lang) for each in found]))
     elif not found:
         console.print(words.none_in_state.format(state=words.states[state]), markup=False)
     else:
@@ -59,7 +60,7 @@ def show_one(letter_id: int, *, as_json: bool) -> int:
         raise UsageError(words.no_such.format(id=letter_id))
     if as_json:
         whole = _plain(letter, config.lang) | {"event": json.loads(to_json(letter.event))}
-        print(json.dumps(whole, ensure_ascii=False, indent=2))
+        print(in_json(whole))
     else:
         Console().print(_card(letter, config, words))
     return 0

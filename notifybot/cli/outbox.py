@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from notifybot.cli.options import in_json
 from notifybot.cli.state import database, open_store
 from notifybot.cli.words import Words, words_of
 from notifybot.config import load
@@ -48,7 +48,7 @@ def _json(ledgers: dict[str, Counts], letters: list[DeadLetter] | None, language
             | {"done_at": each.done_at.isoformat() if each.done_at else None, "error": _why(each, language)}
             for each in letters
         ]
-    return json.dumps(shown, ensure_ascii=False, indent=2)
+    return in_json(shown)
 
 
 def _ledgers(ledgers: dict[str, Counts], words: Words) -> Table:

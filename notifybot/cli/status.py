@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from datetime import datetime
 
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from notifybot.cli.options import in_json
 from notifybot.cli.state import database, open_store
 from notifybot.cli.words import Words, words_of
 from notifybot.clock import SYSTEM
@@ -38,7 +38,7 @@ def run(*, limit: int, project: str, as_json: bool) -> int:
         with open_store(path) as store:
             rows = recent(store, limit=limit, project=project or None)
     if as_json:
-        print(json.dumps([_plain(row) for row in rows], ensure_ascii=False, indent=2, allow_nan=False))
+        print(in_json([_plain(row) for row in rows]))
     elif rows:
         Console().print(_table(rows, config.lang, SYSTEM.now()))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rich.console import Console
@@ -10,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from notifybot.cli.extras import extra
+from notifybot.cli.options import in_json
 from notifybot.cli.state import open_store
 from notifybot.cli.words import words_of
 from notifybot.config import Config, load
@@ -69,7 +69,7 @@ def list_tokens(*, db: Path | None, as_json: bool) -> int:
             }
             for each in found
         ]
-        print(json.dumps(plain, ensure_ascii=False, indent=2))
+        print(in_json(plain))
         return 0
     table = Table()
     table.add_column("ID", no_wrap=True, min_width=36)  # whole, since it is there to be copied

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import nullcontext
 from typing import Any, TextIO
 
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, RunEnded, RunLost, RunStalled, RunStarted
@@ -46,20 +48,44 @@ class ConsoleNotifier:
             self.lost += 1
             return
         try:
-            self._write(_encodable(_text(envelope), stream), stream)
+            self._write(encodable(_text(envelope), stream), stream)
         except (OSError, ValueError):  # a pipe whose reader left; a file that was closed
             self.lost += 1
 
     def _write(self, text: str, stream: TextIO) -> None:
-        tqdm: Any = None if self._notebook else getattr(sys.modules.get("tqdm"), "tqdm", None)
-        if tqdm is None:
-            stream.write(text + "\n")
+        if self._notebook:
+            _put(text, stream)
         else:
-            tqdm.write(text, file=stream)  # takes bars off the screen, writes, draws them again
-        stream.flush()
+            print_between_bars(text, stream)
 
     def close(self) -> None:
         """Nothing to give back: the stream is not ours."""
+
+
+def print_between_bars(text: str, stream: TextIO) -> None:
+    """Write a line where tqdm's bars are, if there are any: they leave the screen and are drawn again below.
+
+    Raises OSError or ValueError where the stream takes nothing.
+    """
+    tqdm: Any = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    with nullcontext() if tqdm is None else tqdm.external_write_mode(file=stream):
+        _put(encodable(text, stream), stream)
+
+
+def _put(text: str, stream: TextIO) -> None:
+    """Write a line now, or lose it now.
+
+    What stays in a standard stream's buffer because a disk is full fails again when Python flushes it at exit, and
+    then the program's exit code is 120: https://docs.python.org/3/library/sys.html#sys.exit
+    """
+    if os.name != "posix" or stream not in (sys.__stderr__, sys.__stdout__):
+        stream.write(text + "\n")
+        stream.flush()
+        return
+    stream.flush()  # what the program wrote stands above
+    left = f"{text}\n".encode(stream.encoding, stream.errors or "strict")
+    while left:
+        left = left[os.write(stream.fileno(), left) :]
 
 
 def _text(envelope: Envelope) -> str:
@@ -88,7 +114,7 @@ def _epoch_line(progress: Progress, message: Message) -> str:
     return " · ".join(parts)
 
 
-def _encodable(text: str, stream: TextIO) -> str:
+def encodable(text: str, stream: TextIO) -> str:
     """Return `text` as the stream can write it: our marks spelled out, anything else it lacks as a question mark."""
     encoding = getattr(stream, "encoding", None)
     if not encoding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +18,8 @@ class Bar:
             warnings.simplefilter("ignore")  # a notebook without ipywidgets: tqdm falls back to text by itself
             from tqdm.auto import tqdm
 
-        self._bar: Any = tqdm(total=total, initial=done, desc=name, unit="epoch", disable=None, dynamic_ncols=True)
+        shown = None if sys.stderr is not None else True  # None: where it is a terminal; pythonw has no stream at all
+        self._bar: Any = tqdm(total=total, initial=done, desc=name, unit="epoch", disable=shown, dynamic_ncols=True)
 
     def advance(self, metrics: Mapping[str, float]) -> None:
         """One more epoch, with its first few metrics."""

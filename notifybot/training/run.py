@@ -39,9 +39,10 @@ from notifybot.training.past import Past, Resume
 from notifybot.training.progress import Course, first_of
 from notifybot.training.rank import first_word, in_loader_worker, is_one_training, leave_word, rank, speaks
 from notifybot.training.session import Session
+from notifybot.training.speaker import LOG_LINES
 from notifybot.training.text import clean, one_line
 from notifybot.training.voice import TEXT_CHARS, TITLE_CHARS, Voice
-from notifybot.training.words import mute, nothing_logged
+from notifybot.training.words import mute, nothing_logged, troubles
 
 log = logging.getLogger("notifybot")
 
@@ -125,6 +126,7 @@ class Run(Voice):
             self._stay_mute()
             return
         self._loops = epochs is not None or total is not None
+        LOG_LINES.attach()
         with self.guard("opening the run", loud=(ConfigError,)):
             self.session = Session.open(self.config, self._notifiers, guard=self.guard, clock=self._clock)
         if self.session is not None:
@@ -223,8 +225,8 @@ class Run(Voice):
         self._alarms.end()
         with self.guard("the run's end"):
             spent_s = session.close(ending.status)
-            if faults := self.faults:
-                log.warning("run %s: what went wrong on our side, and how often: %s", self.name, faults)
+            if self.faults:
+                log.warning("%s", troubles(self.name, self.faults))
         ENDINGS.ended(self, spent_s)
 
     def disown(self) -> None:

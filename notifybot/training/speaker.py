@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import queue
+import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 from notifybot.events import EpochFinished, Event
 from notifybot.files import at_fork
 from notifybot.notifiers.base import Envelope
-from notifybot.notifiers.console import ConsoleNotifier
+from notifybot.notifiers.console import ConsoleNotifier, print_between_bars
 from notifybot.rendering import Renderer
 from notifybot.training.guard import Guard
+
+log = logging.getLogger("notifybot")
 
 _WAIT_S = 0.5  # for a start, an alert or an end to be said: what the program prints next should come after it
 _writing = threading.Lock()  # a child forked within a write would inherit tqdm's lock taken
@@ -61,6 +66,32 @@ class Speaker:
     def _write(self, event: Event) -> None:
         message = self._renderer.outline(event) if isinstance(event, EpochFinished) else self._renderer.render(event)
         self._console.send(Envelope(event, message, _NO_MEMORY))
+
+
+class LogLines(logging.Handler):
+    """Writes warnings of our logger between bars, where the program has not set up logging itself.
+
+    Python's own last resort would write them into the bar, and leave what a full disk refused in the stream's buffer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line. A stream that is closed, full or missing costs it."""
+        stream = sys.stderr
+        others = [each for each in log.handlers if each is not self]
+        if stream is None or others or (log.propagate and log.parent is not None and log.parent.hasHandlers()):
+            return
+        with suppress(OSError, ValueError):
+            print_between_bars(self.format(record), stream)
+
+    def attach(self) -> None:
+        """Write from now on. Attaching twice is fine."""
+        log.addHandler(self)
+
+
+LOG_LINES = LogLines()
 
 
 class _NoMemory:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 from notifybot.errors import said
@@ -100,3 +100,71 @@ _REBUILT = {
 def card_rebuilt(name: str, run_id: str, language: Language) -> str:
     """Which run is gone on with, although the folder no longer says whose it is."""
     return _REBUILT[language].format(name, run_id)
+
+
+_SKIPPED = "metric "  # how the faults of values begin
+_KINDS = {
+    "a checkpoint": "체크포인트",
+    "a promise": "다음 소식 예고",
+    "a sign of life": "생존 신호",
+    "a signal": "종료 신호",
+    "a sweep's trial": "스윕의 실험",
+    "a tracker's mark": "기록 도구의 진행 표시",
+    "a tracker's page": "기록 도구의 페이지",
+    "an alert": "경고",
+    "an epoch's label": "에포크 번호",
+    "bringing back the run's folder": "실행 폴더 되살리기",
+    "closing the trackers": "기록 도구 닫기",
+    "looking at the machine": "장비 상태 확인",
+    "opening the run": "실행 열기",
+    "reading the run's past": "이전 실행 기록 읽기",
+    "recording an event": "이벤트 저장",
+    "starting the run": "실행 시작",
+    "the alerts": "경고 규칙",
+    "the card beside the checkpoints": "체크포인트 옆의 실행 정보",
+    "the console": "콘솔 출력",
+    "the dead man's switch": "Slack 예약 알림",
+    "the end of an epoch": "에포크 마무리",
+    "the last copy beside the checkpoints": "체크포인트 옆의 마지막 사본",
+    "the last delivery": "마지막 전송",
+    "the progress bar": "진행 막대",
+    "the run's end": "실행 마무리",
+    "the trackers": "기록 도구",
+    "the word to rank 0": "0번 랭크에 전하는 말",
+    "the words of other ranks": "다른 랭크의 말",
+    "waking the delivery": "전송 깨우기",
+    "what notifiers remember": "알림 수단의 기억",
+    "writing the trackers' files": "기록 도구의 파일 쓰기",
+}
+
+
+def troubles(name: str, faults: Mapping[str, int]) -> str:
+    """What did not go well in a run, apart from the training: ours, and values that could not be taken."""
+    ours = ", ".join(
+        said(f"{kind} ({count}×)", f"{_in_korean(kind)} {count}회")
+        for kind, count in faults.items()
+        if not kind.startswith(_SKIPPED)
+    )
+    skipped = ", ".join(
+        said(f"{kind.removeprefix(_SKIPPED)} ({count}×)", f"{kind.removeprefix(_SKIPPED)} {count}회")
+        for kind, count in faults.items()
+        if kind.startswith(_SKIPPED)
+    )
+    parts = []
+    if ours:
+        parts.append(
+            said(
+                f"notifybot had trouble, the training had not: {ours}",
+                f"학습에는 지장이 없었지만 notifybot에서 실패한 작업이 있습니다: {ours}",
+            )
+        )
+    if skipped:
+        parts.append(said(f"values that were skipped: {skipped}", f"건너뛴 값: {skipped}"))
+    return f"{name}: {'. '.join(parts)}"
+
+
+def _in_korean(kind: str) -> str:
+    for word, korean in (("the tracker ", "기록 도구"), ("tracker ", "기록 도구")):
+        if kind.startswith(word):
+            return f"{korean} {kind.removeprefix(word)}"
+    return _KINDS.get(kind, kind)
