@@ -135,6 +135,7 @@ _KINDS = {
     "waking the delivery": "전송 깨우기",
     "what notifiers remember": "알림 수단의 기억",
     "writing the trackers' files": "기록 도구의 파일 쓰기",
+    "the trackers' files beside the checkpoints": "체크포인트 옆의 기록 도구 파일",
 }
 
 
