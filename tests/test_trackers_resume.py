@@ -244,6 +244,27 @@ def test_an_earlier_wandb_file_that_cannot_be_read_costs_no_number(tmp_path: Pat
     assert [row["epoch"] for row in wandb_records.history(wandb_records.read(file))] == [0]
 
 
+def test_an_empty_wandb_file_of_a_killed_session_is_set_aside_and_no_other(tmp_path: Path) -> None:
+    """`wandb sync` stops at a file of 7 bytes; a session that is still alive and other runs keep theirs."""
+    folders = {name: tmp_path / "wandb" / f"offline-run-2020010{place}_000000-{name}" for place, name in enumerate(
+        ["dead", "torn", "alive", "other", "whole"])}  # fmt: skip
+    Machine(tmp_path / "first").session(0)
+    (file,) = (tmp_path / "first").rglob("*.wandb")
+    content = {"torn": file.read_bytes()[:20], "whole": file.read_bytes()}
+    for name, folder in folders.items():
+        folder.mkdir(parents=True)
+        ending = "run-run-2.wandb" if name == "other" else "run-run-1.wandb"
+        (folder / ending).write_bytes(content.get(name, file.read_bytes()[:7]))
+
+    with (folders["alive"] / "run-run-1.wandb").open("ab"):
+        Machine(tmp_path).session(1)
+
+    present = {path.name for path in (tmp_path / "wandb").iterdir() if "2020" in path.name}
+    aside = {f"empty-{folders[name].name}" for name in ("dead", "torn")}
+    assert aside | {folders[name].name for name in ("alive", "other", "whole")} == present
+    assert sorted(set(wandb_steps(tmp_path))) == [(0, 0.125), (1, 1.125)]
+
+
 def test_a_wandb_file_cut_anywhere_is_read_as_far_as_it_is_whole(tmp_path: Path) -> None:
     """A copy taken while W&B wrote ends in the middle of a record; the epoch it lacks is logged again, no other."""
     machine = Machine(tmp_path / "run")

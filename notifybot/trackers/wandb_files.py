@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from notifybot.clock import SYSTEM
+
 _FILE_HEADER = b":W&B"
 _FILE_HEADER_BYTES = 7
 _BLOCK_BYTES = 32 * 1024
 _PIECE = struct.Struct("<IHB")  # checksum, length, type
 _FULL, _FIRST, _LAST = 1, 2, 4
+_WRITTEN_BY_S = 60.0  # W&B writes its file after 15 s at the latest
 
 
 @dataclass(slots=True)
@@ -61,6 +64,38 @@ def earlier(folder: Path, run_id: str, purge_from: int | None) -> Written:
         if purge_from is not None:
             purge_from = min([purge_from, *(row.epoch for row in rows if row.epoch is not None)])
     return written
+
+
+def set_aside(folder: Path, run_id: str, own: Path) -> list[Path]:
+    """Rename the folders of a run's sessions that were killed before W&B wrote anything; return what they are now.
+
+    `wandb sync` stops at such a file of 7 bytes, and uploads none of the sessions named with it. Nothing is removed,
+    and a file that a process has open stays, as does `own`, the session that asks. Raises OSError.
+    """
+    moved = []
+    for path in folder.glob("offline-run-*/run-*.wandb"):
+        session = path.parent
+        if path.name == f"run-{run_id}.wandb" and session != own and _empty(path) and not _in_use(path):
+            moved.append(session.rename(session.with_name(f"empty-{session.name}")))
+    return moved
+
+
+def _empty(path: Path) -> bool:
+    return path.is_file() and next(_frames(path.read_bytes()), None) is None
+
+
+def _in_use(path: Path) -> bool:
+    """True where a process of this machine has the file open; without /proc, while it is too young to tell."""
+    if not Path("/proc/self/fd").exists():
+        return SYSTEM.now().timestamp() - path.stat().st_mtime < _WRITTEN_BY_S
+    return any(_leads_to(handle, path.resolve()) for handle in Path("/proc").glob("[0-9]*/fd/*"))
+
+
+def _leads_to(handle: Path, path: Path) -> bool:
+    try:
+        return handle.readlink() == path
+    except OSError:  # closed since, or another user's
+        return False
 
 
 def _kept(path: Path, purge_from: int | None) -> list[_Row]:
