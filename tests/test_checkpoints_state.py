@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from torch import nn
@@ -117,6 +118,28 @@ def test_plain_pytorch_reads_the_file(tmp_path: Path) -> None:
     assert same(read["scheduler_state_dict"], scheduler.state_dict())
     assert same(read["scaler_state_dict"], scaler.state_dict())
     network().load_state_dict(read["model_state_dict"])
+
+
+def test_plain_pytorch_goes_on_with_rates_that_are_numpys(tmp_path: Path) -> None:
+    """A learning rate that NumPy computed is a number to whoever reads the file without us."""
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=numpy.float64(0.1))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: numpy.cos(epoch))
+    step(model, optimizer)
+    scheduler.step()
+    payload = Parts(model=model, optimizer=optimizer, scheduler=scheduler).capture()
+    fresh = torch.optim.SGD(model.parameters(), lr=1.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(fresh, lambda epoch: numpy.cos(epoch))
+
+    read = torch.load(written(payload, tmp_path / "a.pt"), weights_only=True)
+    fresh.load_state_dict(read["optimizer_state_dict"])
+    schedule.load_state_dict(read["scheduler_state_dict"])
+    for each, rates in ((optimizer, scheduler), (fresh, schedule)):
+        step(model, each)
+        rates.step()
+
+    assert fresh.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"]
+    assert schedule.get_last_lr() == scheduler.get_last_lr()
 
 
 def test_only_what_was_given_is_saved() -> None:

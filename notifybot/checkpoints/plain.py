@@ -24,6 +24,7 @@ TAG = "__notifybot__"
 
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
 _FACTORIES: dict[str, Any] = {each.__name__: each for each in (dict, list, set, int, float, str)}
+_READ_ELSEWHERE = ("optimizer_state_dict", "scheduler_state_dict")  # by PyTorch alone: there a NumPy float is a float
 _DEPTH = 64  # no state dict nests deeper, unless it holds itself
 _ARRAY_KINDS = "biufcSUmM"  # NumPy's booleans, numbers, text and moments: bytes that mean the same when read back
 
@@ -107,6 +108,8 @@ def _foreign(value: Any, at: str, keep: Keep, depth: int) -> Any:
         return keep(at, value)
     if isinstance(value, torch.Size | torch.dtype | torch.device):
         return value
+    if isinstance(value, float) and at.startswith(_READ_ELSEWHERE):
+        return float(value)
     if type(value).__module__ == "numpy":
         return _array(value, at, keep)
     for kinds, encode in _ENCODERS:
