@@ -31,7 +31,8 @@ MOST_PARAMS = 200
 MOST_ITEMS = 2_000  # in any list or mapping; a mapping's keys count as well
 LONGEST_TEXT = 65_536  # characters
 LONGEST_BEAT_S = 86_400.0
-LONGEST_PROMISE_S = 10 * 365 * 86_400.0
+LONGEST_S = 10 * 365 * 86_400.0  # any span of time: every number of an event whose name ends in `_s`
+LONGEST_PROMISE_S = LONGEST_S
 WIDTHS = {"id": 200, "project": 200, "session": 64, "name": 500}  # of a run's words, in characters
 
 
@@ -162,14 +163,28 @@ def within_bounds(event: Event) -> Event:
         case RunStarted():
             if not _fits(event.total):
                 changes["total"] = None
-            if event.resumed is not None and not _fits(event.resumed.epoch):
-                changes["resumed"] = replace(event.resumed, epoch=None)
+            if event.resumed is not None and (resumed := _bounded_resumed(event.resumed)) != event.resumed:
+                changes["resumed"] = resumed
+            if not _is_span(event.host.up_s):
+                changes["host"] = replace(event.host, up_s=None)
             params = dict(list(event.params.items())[:MOST_PARAMS])
             if len(params) < len(event.params) or not all(map(_fits, params.values())):
                 changes["params"] = {name: value if _fits(value) else str(value) for name, value in params.items()}
+        case EpochFinished() if event.new_best is not None and not _is_text(event.new_best):
+            changes["new_best"] = _text(event.new_best)
         case CheckpointSaved() if not _fits(event.checkpoint.epoch):
             changes["checkpoint"] = replace(event.checkpoint, epoch=None)
     return replace(event, **changes) if changes else event
+
+
+def _bounded_resumed(resumed: Resumed) -> Resumed:
+    """A clock that was set back makes a checkpoint one of the future."""
+    return replace(
+        resumed,
+        epoch=resumed.epoch if _fits(resumed.epoch) else None,
+        since_s=resumed.since_s if _is_span(resumed.since_s) else 0.0,
+        lost_s=resumed.lost_s if _is_span(resumed.lost_s) else None,
+    )
 
 
 def _bounded_progress(progress: Progress) -> Progress:
@@ -180,6 +195,9 @@ def _bounded_progress(progress: Progress) -> Progress:
         changes |= {"total": None, "eta_s": None}
     if not _fits(progress.done):
         changes["done"] = 0
+    changes |= {name: None for name in ("epoch_s", "eta_s") if not _is_span(getattr(progress, name))}
+    if not _is_span(progress.elapsed_s):
+        changes["elapsed_s"] = 0.0
     if progress.checkpoint is not None and not _fits(progress.checkpoint.epoch):
         changes["checkpoint"] = replace(progress.checkpoint, epoch=None)
     metrics = _bounded_metrics(progress.metrics)
@@ -192,18 +210,30 @@ def _bounded_metrics(metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
     """The first metrics, each with as much of its past as there is room for."""
     longest = MOST_POINTS // max(min(len(metrics), MOST_METRICS), 1)
     fine = len(metrics) <= MOST_METRICS and all(
-        len(each.history) <= longest and _fits(each.best_epoch) and all(map(_fits, each.epochs))
-        for each in metrics.values()
+        len(each.history) <= longest and _fits(each.best_epoch) and all(map(_fits, each.epochs)) and _is_text(name)
+        for name, each in metrics.items()
     )
     if fine:
         return metrics
-    return {name: _bounded(metric, longest) for name, metric in list(metrics.items())[:MOST_METRICS]}
+    return {_text(name): _bounded(metric, longest) for name, metric in list(metrics.items())[:MOST_METRICS]}
 
 
 def _bounded(metric: Metric, longest: int) -> Metric:
     best_epoch = metric.best_epoch if _fits(metric.best_epoch) else None
     epochs = metric.epochs[-longest:] if all(map(_fits, metric.epochs)) else ()
     return replace(metric, history=metric.history[-longest:], epochs=epochs, best_epoch=best_epoch)
+
+
+def _is_text(text: str) -> bool:
+    return len(text) <= LONGEST_TEXT and "\x00" not in text
+
+
+def _text(text: str) -> str:
+    return text.replace("\x00", "�")[:LONGEST_TEXT]  # many a database takes no NUL
+
+
+def _is_span(seconds: float | None) -> bool:
+    return seconds is None or 0 <= seconds <= LONGEST_S
 
 
 def _fits(value: object) -> bool:

@@ -7,21 +7,27 @@ import itertools
 import json
 import math
 import sys
+import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from notifybot import notify_epoch
+from notifybot.errors import UsageError
 from notifybot.events import MOST_METRICS, EpochFinished, Event, RunEnded, RunStarted, to_json, within_bounds
 from notifybot.model import Metric, Progress, RunRef, uuid7
 from notifybot.store import runs
+from notifybot.store.engine import Store
 from notifybot.training import shared
+from notifybot.watchdog import tokens
 from notifybot.watchdog.payload import PayloadError, parse_beat, parse_events
+from notifybot.watchdog.service import Watchdog
 from notifybot.web.guard import MOST_BYTES
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
@@ -80,6 +86,16 @@ def test_a_metric_may_be_any_number_there_is(number: str) -> None:
         pytest.param(
             body(progress={"metrics": {str(n): {"value": 1} for n in range(2001)}}), "epoch_finished", id="many metrics"
         ),
+        pytest.param(body(progress={"epoch_s": 1e13}), "epoch_finished.epoch_s", id="an epoch of ages"),
+        pytest.param(body(progress={"eta_s": -1}), "epoch_finished.eta_s", id="an end in the past"),
+        pytest.param(body(progress={"elapsed_s": math.nan}), "epoch_finished.elapsed_s", id="no number of seconds"),
+        pytest.param(body(progress={"elapsed_s": math.inf}), "epoch_finished.elapsed_s", id="endless"),
+        pytest.param(body(kind="run_started", host={"up_s": 1e13}), "run_started.up_s", id="up for ages"),
+        pytest.param(body(kind="run_ended", status="running"), "run_ended.status", id="an ending that is none"),
+        pytest.param(body(kind="run_ended", status="lost"), "run_ended.status", id="an ending from outside"),
+        pytest.param(body(kind="run_lost", silent_s=1, limit_s=1), "run_lost", id="the watchdog's own word: lost"),
+        pytest.param(body(kind="run_stalled", silent_s=1, limit_s=1), "run_stalled", id="its own: stalled"),
+        pytest.param(body(kind="run_recovered", was="lost", away_s=1), "run_recovered", id="its own: recovered"),
         pytest.param(body().replace(b'"n"', b'"\\ud800"'), "body", id="half a character"),
     ],
 )
@@ -95,6 +111,7 @@ def test_what_is_no_event_is_refused_with_its_place(text: bytes, place: str) -> 
     [
         pytest.param({"seq": -1}, id="negative number"),
         pytest.param({"seq": 2**60}, id="huge number"),
+        pytest.param({"seq": 2**53 - 1}, id="a number after which no other could come"),
         pytest.param({"beat_s": 0}, id="no interval"),
         pytest.param({"beat_s": math.nan}, id="NaN interval"),
         pytest.param({"beat_s": math.inf}, id="endless interval"),
@@ -143,16 +160,23 @@ def test_anything_is_a_heartbeat_or_refused(place: str, value: Any) -> None:
         parse_beat(json.dumps(BEAT | {place: value}).encode(), NOW, 86_400)
 
 
-def hook_events(epochs: Iterable[int], params: object = None, **metrics: float) -> list[Event]:
-    """Three epochs of a run as the hook records them."""
-    settings = {"tensorboard": "off", "wandb": "off"}
+def hook_events(
+    epochs: Iterable[int], params: object, metrics: Mapping[str, float], *, name: str | None = None, note: str = ""
+) -> list[Event]:
+    """Three epochs of a run as the hook records them; with a note it is told, and the run dies of it."""
+    config, session = {"tensorboard": "off", "wandb": "off"}, None
     try:
-        with notify_epoch(epochs, params=params, config=settings, notifiers=[], progress=False) as loop:
+        with (
+            contextlib.suppress(RuntimeError, UsageError),
+            notify_epoch(epochs, name=name, params=params, config=config, notifiers=[], progress=False) as loop,
+        ):
             for _ in itertools.islice(loop, 3):
+                session = loop.run.session
                 loop.log(metrics)
-            session = loop.run.session
-            assert session is not None
-        return runs.events_of(session.shared.store, loop.run.id)
+            if note:
+                loop.run.alert(note, note)
+                raise RuntimeError(note)
+        return runs.events_of(session.shared.store, loop.run.id) if session else []
     finally:
         shared.close()
 
@@ -169,7 +193,7 @@ def hook_events(epochs: Iterable[int], params: object = None, **metrics: float) 
 )
 def test_what_the_hook_records_is_taken(epochs: Iterable[int], params: object, metrics: dict[str, float]) -> None:
     """A figure never costs an ending: a run whose end is refused would be told lost."""
-    told = hook_events(epochs, params, **metrics)
+    told = hook_events(epochs, params, metrics)
 
     bodies = [f'{{"events":[{to_json(event)}]}}'.encode() for event in told]
     assert [each.kind for body in bodies for each in parse_events(body).events] == [event.kind for event in told]
@@ -177,9 +201,7 @@ def test_what_the_hook_records_is_taken(epochs: Iterable[int], params: object, m
 
 
 def test_what_is_beyond_the_bounds_is_told_as_far_as_it_goes() -> None:
-    started, *_, ended = hook_events(
-        [2**60, 2**61, 2**62, 2**63], {"seed": 2**63}, **{f"m{n}": 1.0 for n in range(700)}
-    )
+    started, *_, ended = hook_events([2**60, 2**61, 2**62, 2**63], {"seed": 2**63}, {f"m{n}": 1.0 for n in range(700)})
 
     assert isinstance(started, RunStarted)
     assert (started.total, started.params) == (4, {"seed": "9223372036854775808"})
@@ -197,3 +219,66 @@ def test_the_largest_event_fits_in_a_request() -> None:
 
     assert len(body) < MOST_BYTES
     parse_events(body)
+
+
+ENDING = EPOCH | {"kind": "run_ended", "status": "finished"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"progress": {"done": 2**60}}, id="huge number"),
+        pytest.param({"progress": {"elapsed_s": 1e300, "epoch_s": math.nan, "eta_s": -5}}, id="spans"),
+        pytest.param({"progress": {"metrics": {str(n): {"value": 1} for n in range(3000)}}}, id="many metrics"),
+        pytest.param({"progress": {"metrics": {"x" * 70_000: {"value": 1}}}}, id="a long name"),
+        pytest.param({"progress": {"checkpoint": {"path": "x" * 70_000}}}, id="a long path"),
+        pytest.param({"error": "x\x00" * 70_000, "frames": "x" * 70_000}, id="a long error"),
+        pytest.param({"at": "1970-01-01T00:00:07Z"}, id="a clock without a battery"),
+    ],
+)
+def test_an_ending_is_never_refused_for_a_figure_in_it(changes: dict[str, Any]) -> None:
+    (event,) = parse_events(json.dumps({"events": [ENDING | changes]}).encode()).events
+
+    assert isinstance(event, RunEnded)
+    assert event.status == "finished"
+    assert json.loads(to_json(event))["id"] == "e-1"
+    parse_events(f'{{"events":[{to_json(event)}]}}'.encode())
+
+
+NUMBERS = st.floats() | st.integers(-(2**70), 2**70) | st.just(sys.maxsize)
+WORDS = st.text(max_size=30) | st.sampled_from(
+    ["x" * 70_000, "가" * 600, "a\x00b", "\ud800", "../\\<b>&", "\u202e", "  "]
+)
+LABELS = st.sampled_from(
+    [
+        range(sys.maxsize),
+        range(3),
+        range(2**62, 2**62 + 3),
+        [time.time_ns() + each for each in range(3)],
+        [-(2**63), 2**64, 5],
+    ]
+)
+
+
+@settings(
+    max_examples=10, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
+@given(data=st.data(), epochs=LABELS, number=st.integers(0, 3000), word=WORDS, name=WORDS)
+def test_the_service_takes_whatever_the_hook_records(
+    data: st.DataObject, epochs: Iterable[int], number: int, word: str, name: str
+) -> None:
+    """From the loop through the relay's encoding into the service: nothing of a run is ever refused."""
+    params = data.draw(st.dictionaries(WORDS, NUMBERS | WORDS | st.none() | st.booleans(), max_size=4))
+    value = data.draw(st.floats())
+    metrics = {f"norm/layer.{each}": value for each in range(number)} | {"loss": value, f"m {word[:150]}": 1.0}
+    told = hook_events(epochs, params, metrics, name=name, note=word)
+    assume(told)  # a name of nothing is no name: the training does not start
+
+    with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "watchdog.db", patience_s=5.0) as store:
+        token, watchdog = tokens.create(store, "vision"), Watchdog(store)
+        taken = [watchdog.accept_events(token, f'{{"events":[{to_json(each)}]}}'.encode()).accepted for each in told]
+        with store.reading() as connection:
+            (row,) = runs.board(connection).rows
+    assert len(taken) >= 2
+    assert taken == [1] * len(told)
+    assert row.status.ended

@@ -18,7 +18,7 @@ from notifybot.notifiers.answers import body_of, session_for
 from notifybot.notifiers.base import Envelope, fingerprint
 from notifybot.notifiers.refusals import permanent, temporary
 from notifybot.policy import Pace
-from notifybot.redaction import register
+from notifybot.redaction import redact, register
 from notifybot.retry import parse_retry_after
 
 TIMEOUTS_S = (3.05, 10.0)
@@ -29,6 +29,7 @@ Luggage = Callable[[str], Mapping[str, Any]]
 _SERVICE = "watchdog"
 _NEVER_SENT = (NewConnectionError, ConnectTimeoutError, SSLError)
 _NOT_PROCESSED = (408, 425, 429)
+_REASON_CHARS = 200
 _SETUP = (403, 404, 405)
 
 
@@ -111,10 +112,10 @@ class WatchdogRelay:
             raise temporary(_SERVICE, "no-answer", kind=type(error).__name__, ambiguous=True) from None
         said = body_of(answer, clock=self._clock, within_s=self._timeouts_s[1])  # also of a refusal: one connection
         if answer.status_code != requests.codes.ok:
-            raise self._refusal(answer)
+            raise self._refusal(answer, said)
         return _read(said)
 
-    def _refusal(self, answer: requests.Response) -> Exception:
+    def _refusal(self, answer: requests.Response, said: bytes | None) -> Exception:
         status = answer.status_code
         if status == requests.codes.unauthorized:
             return permanent(_SERVICE, "refused", setup=True)
@@ -124,6 +125,8 @@ class WatchdogRelay:
             return temporary(_SERVICE, "failing", status=str(status), retry_after_s=after, ambiguous=ambiguous)
         if status < 400:  # a log-in page on the way sends everybody elsewhere
             return temporary(_SERVICE, "log-in", status=str(status), ambiguous=True)
+        if status == requests.codes.unprocessable and (why := _reason(said)):
+            return permanent(_SERVICE, "not-taken", why=why)
         return permanent(_SERVICE, "strange", status=str(status), setup=status in _SETUP)
 
     def close(self) -> None:
@@ -135,6 +138,16 @@ def _never_sent(error: requests.ConnectionError) -> bool:
     """True when there was no connection to send anything on."""
     cause = error.args[0] if error.args else None
     return isinstance(cause, MaxRetryError) and isinstance(cause.reason, _NEVER_SENT)
+
+
+def _reason(said: bytes | None) -> str:
+    """Why the watchdog does not take an event, in its own words; empty where somebody else answered."""
+    try:
+        answer = json.loads(said or b"")
+    except ValueError:
+        return ""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    return redact(" ".join(error.split()))[:_REASON_CHARS] if isinstance(error, str) else ""
 
 
 def _read(answer: bytes | None) -> dict[str, Any]:

@@ -55,6 +55,7 @@ WATCHDOG = {
         "the watchdog answered {status}: does NOTIFYBOT_WATCHDOG_URL name a notifybot watchdog of this version?",
         "워치독이 {status}(으)로 응답했습니다. NOTIFYBOT_WATCHDOG_URL이 같은 버전의 notifybot 워치독인지 확인하십시오",
     ),
+    "not-taken": Both("the watchdog does not take this: {why}", "워치독이 받지 않은 이벤트입니다: {why}"),
     "foreign": Both(
         "an answer that is not the watchdog's; a proxy in between?",
         "워치독의 응답이 아닙니다. 중간에 프록시가 있는지 확인하십시오",

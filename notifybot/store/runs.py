@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -43,6 +43,7 @@ _ADD_EVENT = events.insert()
 _COLUMNS = [each for each in runs.c if each.name not in ("key", "need")]  # those two follow from others
 
 
+_AHEAD = timedelta(days=1)
 IN_NEED, AT_WORK = 2, 1  # of the column `need`
 _UNKNOWN = Progress()  # of an event that does not say how far the run has come
 
@@ -161,7 +162,7 @@ def _blank(event: Event, now: datetime) -> dict[str, Any]:
         "project": event.run.project,
         "session": event.run.session,
         "status": Status.RUNNING.value,
-        "started_at": event.at,
+        "started_at": _plausible(event.at, now),
         "alive_at": now,
         "progress_at": now,
         "host": "{}",
@@ -173,7 +174,7 @@ def _blank(event: Event, now: datetime) -> dict[str, Any]:
 def values_of(event: Event, now: datetime) -> dict[str, Any]:
     """What an event says about its run's row."""
     told: dict[str, Any] = {} if event.progress == _UNKNOWN else {"progress": _progress_json(event.progress)}
-    heard = told | {"session": event.run.session, "alive_at": now, "last_event_at": event.at}
+    heard = told | {"session": event.run.session, "alive_at": now, "last_event_at": _plausible(event.at, now)}
     match event:
         case RunStarted():
             return heard | _of_start(event) | {"progress_at": now}
@@ -195,6 +196,11 @@ def values_of(event: Event, now: datetime) -> dict[str, Any]:
             return {"stalled": True, "told_at": now}
         case RunRecovered():
             return {"status": Status.RUNNING.value, "stalled": False}
+
+
+def _plausible(at: datetime, now: datetime) -> datetime:
+    """A moment to put others in order by: one of a clock that is years ahead would stay the latest for as long."""
+    return at if at <= now + _AHEAD else now
 
 
 def _of_start(event: RunStarted) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -13,20 +13,26 @@ from notifybot.errors import NotifybotError
 from notifybot.events import (
     LARGEST_INT,
     LONGEST_BEAT_S,
-    LONGEST_PROMISE_S,
+    LONGEST_S,
     LONGEST_TEXT,
     MOST_ITEMS,
     WIDTHS,
     Event,
+    RunEnded,
+    RunLost,
+    RunRecovered,
+    RunStalled,
     RunStarted,
+    within_bounds,
 )
-from notifybot.model import RunRef
+from notifybot.model import Progress, RunRef
 from notifybot.store.liveness import Beat
 from notifybot.store.memories import MOST_OWNERS
 
 MOST_EVENTS = 500
 
-_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)  # a board without a battery
+_LARGEST_SEQ = 10**9  # three heartbeats a second for ten years
 
 
 class PayloadError(NotifybotError):
@@ -67,7 +73,7 @@ class _Beat(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False)
 
     run: RunRef
-    seq: Annotated[int, Field(ge=0, le=LARGEST_INT)]
+    seq: Annotated[int, Field(ge=0, le=_LARGEST_SEQ)]
     beat_s: Annotated[float, Field(gt=0, le=LONGEST_BEAT_S)]
     progress_age_s: Annotated[float, Field(ge=0)] | None = None
     next_in_s: Annotated[float, Field(ge=0)] | None = None
@@ -80,11 +86,15 @@ _BEAT: TypeAdapter[_Beat] = TypeAdapter(_Beat)
 
 
 def parse_events(body: bytes) -> Batch:
-    """Read `{"events": [...], "direct": bool, "memories": {run: …}}`. Raises PayloadError."""
+    """Read `{"events": [...], "direct": bool, "memories": {run: …}}`. Raises PayloadError.
+
+    An ending is not refused for a figure in it, or its run would be told lost: what is beyond the bounds is left out.
+    """
     batch = _read(_EVENTS, body)
-    for event in batch.events:
+    events = tuple(_trimmed(each) if isinstance(each, RunEnded) else each for each in batch.events)
+    for event in events:
         _check_event(event)
-    return Batch(tuple(batch.events), batch.direct, {run: _plain(kept) for run, kept in batch.memories.items()})
+    return Batch(events, batch.direct, {run: _plain(kept) for run, kept in batch.memories.items()})
 
 
 def parse_beat(body: bytes, now: datetime, promise_max_s: float) -> Beat:
@@ -92,7 +102,7 @@ def parse_beat(body: bytes, now: datetime, promise_max_s: float) -> Beat:
     sent = _read(_BEAT, body)
     _check_run(sent.run)
     _check_values("heartbeat", sent.stack)
-    age_s = None if sent.progress_age_s is None else min(sent.progress_age_s, LONGEST_PROMISE_S)
+    age_s = None if sent.progress_age_s is None else min(sent.progress_age_s, LONGEST_S)
     return Beat(
         run=sent.run,
         seq=sent.seq,
@@ -119,7 +129,21 @@ def _read(adapter: TypeAdapter[Any], body: bytes) -> Any:
         raise PayloadError(f"{place or 'body'}: {first['msg'][:200]}") from None
 
 
+def _trimmed(ending: RunEnded) -> RunEnded:
+    error, frames = (text.replace("\x00", "") for text in (ending.error, ending.frames))
+    progress = within_bounds(ending).progress
+    try:
+        _check_values("", progress)
+    except PayloadError:
+        progress = Progress()  # how far it came is known from its epochs
+    return replace(ending, error=error[:LONGEST_TEXT], frames=frames[-LONGEST_TEXT:], progress=progress)
+
+
 def _check_event(event: Event) -> None:
+    if isinstance(event, RunLost | RunStalled | RunRecovered):
+        raise PayloadError(f"{event.kind}: only the watchdog itself says so")
+    if isinstance(event, RunEnded) and not event.status.ended:
+        raise PayloadError(f"run_ended.status: {event.status.value} is no ending")
     if not (0 < len(event.id) <= 64 and event.id.isascii() and event.id.isprintable()):
         raise PayloadError("event.id: must be 1 to 64 printable ASCII characters")
     _check_run(event.run)
@@ -142,8 +166,8 @@ def _check_run(run: RunRef) -> None:
 def _check_moment(name: str, moment: datetime) -> None:
     if moment.tzinfo is None:
         raise PayloadError(f"{name}: must carry a time zone, such as a final Z")
-    if not _EARLIEST < moment < _LATEST:
-        raise PayloadError(f"{name}: must lie between the years 2000 and 2200")
+    if not _EARLIEST <= moment < _LATEST:
+        raise PayloadError(f"{name}: must lie between the years 1970 and 2200")
 
 
 def _check_values(place: str, *values: object) -> None:
@@ -160,7 +184,11 @@ def _check_values(place: str, *values: object) -> None:
 
 def _parts(place: str, value: object) -> Iterable[object]:
     if is_dataclass(value):
-        return [getattr(value, each.name) for each in fields(value)]
+        found = {each.name: getattr(value, each.name) for each in fields(value)}
+        for name, part in found.items():
+            if name.endswith("_s") and part is not None and not 0 <= part <= LONGEST_S:
+                raise PayloadError(f"{place}.{name}: must be a number of seconds, from 0 to {LONGEST_S:.0f}")
+        return found.values()
     if isinstance(value, Mapping):
         value = [*value.keys(), *value.values()]
     if not isinstance(value, list | tuple):

@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
 
+from notifybot.events import LONGEST_S
 from notifybot.model import Status
 from notifybot.store.runs import RunRow
-
-LONGEST_S = 10 * 365 * 86_400.0
-"""No span of a training is longer, and a moment so far away is still one that Python can name."""
 
 
 @dataclass(frozen=True, slots=True)
