@@ -18,7 +18,7 @@ from notifybot.events import (
     RunStarted,
 )
 from notifybot.model import Severity, Status
-from notifybot.preferences import AUTO, UNCHANGED, Preferences, names
+from notifybot.preferences import AUTO, UNCHANGED, Every, Preferences, names
 
 KST = timezone(timedelta(hours=9), "KST")
 OTHERS_LIVE_FOR = timedelta(hours=24)  # urgent deliveries have no age limit
@@ -45,9 +45,9 @@ class Pace:
 
     `gap_s`: least seconds between any two sends. `progress_gap_s`: least seconds between two epoch messages of one
     run, and between two of its checkpoints. `folds`: waiting epoch messages collapse into the newest, and so do
-    waiting checkpoints. `daily_budget`: messages a day (None: no limit), of which `reserved` are kept for urgent ones;
-    days begin at midnight KST, where KakaoTalk counts (facts: quota). `wants_checkpoints`: a checkpoint is worth a
-    message of its own. `chosen` is what people want of it beside that.
+    waiting checkpoints. `daily_budget`: messages a day (None: no limit), of which `reserved` are kept for urgent ones,
+    half of these for endings and the like alone; days begin at midnight KST, where KakaoTalk counts (facts: quota).
+    `wants_checkpoints`: a checkpoint is worth a message of its own. `chosen` is what people want of it beside that.
     """
 
     gap_s: float = 0.0
@@ -73,15 +73,28 @@ class Pace:
         """True when some messages may have to wait for quiet hours or a day to end."""
         return self.chosen.quiet is not None or self.daily_budget is not None
 
+    def every(self, event: Event) -> Every:
+        """How often events of this kind are told of one run: by epochs where people count these, else by time.
+
+        AUTO: each, as it comes. A pass over the outbox and `notifybot test --explain` both go by this.
+        """
+        epochs = (self.chosen.every or AUTO).epochs
+        if isinstance(event, EpochFinished) and epochs is not None:
+            return Every(epochs=epochs)
+        return Every(seconds=self.progress_gap_s) if is_news(event) and self.progress_gap_s else AUTO
+
     def gap_after(self, event: Event) -> float:
         """Seconds to the next message of this kind about the same run; who counts epochs waits for no time."""
-        counts = isinstance(event, EpochFinished) and self.step > 1
-        return self.progress_gap_s if is_news(event) and not counts else 0.0
+        return self.every(event).seconds or 0.0
 
-    @property
-    def step(self) -> int:
-        """Of how many finished epochs one is told, where people count them; else 1."""
-        return (self.chosen.every or AUTO).epochs or 1
+    def kept_from(self, event: Event) -> int:
+        """How many of a day's messages such an event leaves to what matters more.
+
+        Alerts leave half of what news do: a loop of them must not cost people the message that the run has ended.
+        """
+        if isinstance(event, AlertRaised):
+            return (self.reserved + 1) // 2
+        return 0 if priority_of(event) is Priority.URGENT else self.reserved
 
 
 def priority_of(event: Event) -> Priority:
@@ -202,13 +215,13 @@ def admit(pace: Pace, event: Event, told: Told = NOTHING, *, now: datetime) -> H
     if quiet is not None and quiet.covers(now) and not names(pace.chosen.quiet_lets, event):
         return Hold(quiet.over_at(now), "quiet hours", kept_back=True)
     early = None if told.kept_back else _in_step(pace, event, told, now)
-    return early or _within_budget(pace, priority_of(event), told, now)
+    return early or _within_budget(pace, event, told, now)
 
 
 def _in_step(pace: Pace, event: Event, told: Told, now: datetime) -> Hold | Refuse | None:
-    counted = isinstance(event, EpochFinished) and pace.step > 1
-    if counted and event.progress.done // pace.step == told.last_done // pace.step:
-        return Refuse(f"told every {pace.step} epochs")
+    step = pace.every(event).epochs or 1
+    if step > 1 and event.progress.done // step == told.last_done // step:
+        return Refuse(f"told every {step} epochs")
     if told.last_news_at is not None:
         next_at = told.last_news_at + timedelta(seconds=pace.gap_after(event))
         if next_at > now:
@@ -216,11 +229,10 @@ def _in_step(pace: Pace, event: Event, told: Told, now: datetime) -> Hold | Refu
     return None
 
 
-def _within_budget(pace: Pace, priority: Priority, told: Told, now: datetime) -> Hold | None:
+def _within_budget(pace: Pace, event: Event, told: Told, now: datetime) -> Hold | None:
     ours = None if pace.daily_budget is None else pace.daily_budget - told.today
     left = min((each for each in (ours, told.left) if each is not None), default=None)
-    needed = 1 if priority is Priority.URGENT else pace.reserved + 1
-    if left is None or left >= needed:
+    if left is None or left > pace.kept_from(event):
         return None
     return Hold(next_midnight(now), "daily budget", kept_back=True)
 

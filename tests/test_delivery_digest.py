@@ -277,7 +277,7 @@ def test_a_start_is_not_told_after_the_end_of_its_run(store: Store) -> None:
 
 def test_a_spent_day_is_told_after_midnight_in_korea(store: Store) -> None:
     """The digest is one message of the new day, whatever it tells of."""
-    desk = Desk(store, RecordingNotifier("kakao", Pace(daily_budget=3, reserved=1)))
+    desk = Desk(store, RecordingNotifier("kakao", Pace(daily_budget=3)))
     desk.record(*(alert(str(number)) for number in range(6)))
     assert desk.told == ["0", "1", "2"]
 

@@ -12,11 +12,16 @@ from random import Random
 import pytest
 from sqlalchemy import update
 
+from notifybot.cli.explain import fate_of
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.delivery.recorder import Recorder
 from notifybot.errors import PermanentError, TemporaryError
 from notifybot.model import Language
-from notifybot.policy import Pace
+from notifybot.notifiers.kakao.talk import KakaoTalk
+from notifybot.notifiers.slack import SlackBot, SlackWebhook
+from notifybot.notifiers.webhook import Webhook
+from notifybot.policy import Pace, Told
+from notifybot.preferences import tables_from
 from notifybot.rendering import Renderer
 from notifybot.store.engine import Store
 from notifybot.store.outbox import Outbox
@@ -259,6 +264,76 @@ def test_epoch_messages_keep_their_gap_and_tell_how_many_were_folded(store: Stor
     assert told == [(0, 0), (6, 5)]
 
 
+_PACES = {
+    "slack bot": SlackBot.pace,
+    "slack webhook": SlackWebhook.pace,
+    "kakao": KakaoTalk.pace,
+    "apprise": Pace(gap_s=1.0, progress_gap_s=300.0),
+    "webhook": Webhook.pace,
+}
+_A_DAY = "up to 12 a day"
+_THE_REST = f"{_A_DAY}, the rest in one"
+
+
+@pytest.mark.parametrize(
+    ("every", "told", "words"),
+    [
+        pytest.param(
+            "auto",
+            {"slack bot": 40, "slack webhook": 20, "kakao": 2, "apprise": 4, "webhook": 40},
+            ("at most every 1 min", f"at most every 15 min, {_A_DAY}"),
+            id="auto",
+        ),
+        *(
+            pytest.param(
+                every,
+                dict.fromkeys(_PACES, 40) | {"kakao": 12},
+                ("each epoch", f"each epoch, {_THE_REST}"),
+                id=every,
+            )
+            for every in ("1 epochs", "1 epoch", "1 에포크")
+        ),
+        pytest.param(
+            "2 epochs",
+            dict.fromkeys(_PACES, 20) | {"kakao": 12},
+            ("every 2 epochs", f"every 2 epochs, {_THE_REST}"),
+            id="2 epochs",
+        ),
+        pytest.param(
+            "5 epochs", dict.fromkeys(_PACES, 8), ("every 5 epochs", f"every 5 epochs, {_THE_REST}"), id="5 epochs"
+        ),
+        pytest.param(
+            "1 s",
+            dict.fromkeys(_PACES, 40) | {"kakao": 12},
+            ("at most every 1 s", f"at most every 1 s, {_A_DAY}"),
+            id="1 s",
+        ),
+        pytest.param(
+            "10 min",
+            dict.fromkeys(_PACES, 2),
+            ("at most every 10 min", f"at most every 10 min, {_A_DAY}"),
+            id="10 min",
+        ),
+    ],
+)
+def test_as_many_of_forty_epochs_are_told_as_were_chosen_and_the_explanation_says_so(
+    store: Store, clock: FakeClock, every: str, told: dict[str, int], words: tuple[str, str]
+) -> None:
+    """Epochs of half a minute each, in a day of which nothing is spent."""
+    chosen = tables_from({"any": {"every": every}}).of("any")
+    notifiers = [RecordingNotifier(name, pace.shaped(chosen)) for name, pace in _PACES.items()]
+    desk = Desk(store, clock, *notifiers)
+    for number in range(40):
+        desk.recorder.record(epoch(number, at=clock.now()))
+        for each in notifiers:
+            desk.drain(each)
+        clock.advance(30)
+
+    assert {each.name: len(each.sent) for each in notifiers} == told
+    explained = {each.name: fate_of(each.pace, epoch(0), Told(), clock.now(), Language.EN) for each in notifiers}
+    assert (explained["slack webhook"].why, explained["kakao"].why) == words
+
+
 def test_waiting_epochs_give_way_to_the_ending(store: Store, clock: FakeClock) -> None:
     slack = RecordingNotifier("slack", Pace(progress_gap_s=60))
     desk = Desk(store, clock, slack)
@@ -282,12 +357,14 @@ def test_the_daily_budget_keeps_its_reserve_for_urgent_messages(store: Store, cl
     for number in range(4):
         desk.recorder.record(alert(str(number)))
         desk.drain(kakao)
+    desk.recorder.record(ended())
+    desk.drain(kakao)
 
-    assert kakao.kinds == ["epoch_finished"] * 3 + ["alert_raised"] * 2
+    assert kakao.kinds == ["epoch_finished"] * 3 + ["alert_raised", "run_ended"]
     clock.advance(24 * 3600)
     desk.drain(kakao)
     desk.drain(kakao)
-    assert [getattr(each.event, "title", "") for each in kakao.sent[5:]] == ["5 updates kept for you"]
+    assert [getattr(each.event, "title", "") for each in kakao.sent[5:]] == ["3 updates kept for you"]
     assert desk.outbox.counts()[kakao.key].pending == 0
 
 

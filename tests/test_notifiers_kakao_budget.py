@@ -19,7 +19,7 @@ from notifybot.store.engine import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock
 from tests.kakao_messages import memo
-from tests.store_events import alert, epoch
+from tests.store_events import alert, ended, epoch
 
 
 @pytest.fixture
@@ -82,10 +82,10 @@ def test_two_jobs_together_stay_within_the_day_and_each_tells_the_rest_in_one_me
     for job in jobs:
         job.drain()
 
-    assert first_day == 20
-    digests = sandbox.kakao.messages[20:]
+    assert first_day == 16  # the last four of a day are for endings
+    digests = sandbox.kakao.messages[16:]
     assert len(digests) == 2
-    assert all("15 updates kept for you" in each.text for each in digests)
+    assert all("17 updates kept for you" in each.text for each in digests)
     assert max(sandbox.kakao.sent_by_day.values()) <= 20
 
 
@@ -99,6 +99,8 @@ def test_epochs_leave_eight_messages_for_endings_and_alerts(
 
     assert len(sandbox.kakao.messages) == 12
     unet.tell(*(alert(f"look {number}", unet.run, at=clock.now()) for number in range(8)))
+    assert len(sandbox.kakao.messages) == 16
+    unet.tell(*(ended(RunRef(f"run-{number}", "net", "default", "s1"), at=clock.now()) for number in range(5)))
     assert len(sandbox.kakao.messages) == 20
 
 
@@ -113,5 +115,5 @@ def test_kakao_itself_never_says_that_a_quota_is_used_up(
         job.tell(epoch(1, job.run, at=clock.now()) if make is epoch else alert("look", job.run, at=clock.now()))
         clock.advance(chance.choice([60, 1200, 6000]))
 
-    assert max(sandbox.kakao.sent_by_day.values()) == 20
+    assert max(sandbox.kakao.sent_by_day.values()) == 16
     assert "cannot be reached now" not in caplog.text

@@ -70,12 +70,14 @@ def test_an_epoch_within_the_gap_is_held_until_its_end() -> None:
         (epoch(0), 11, type(None)),
         (epoch(0), 12, Hold),
         (started(), 12, Hold),
+        (alert(), 15, type(None)),
+        (alert(), 16, Hold),
         (ended(), 19, type(None)),
         (ended(), 20, Hold),
     ],
 )
 def test_a_daily_budget_reserves_a_part_for_what_is_urgent(event: Event, sent: int, verdict: type) -> None:
-    """The rest of the day's messages is kept back until midnight, to be told together."""
+    """The rest of the day's messages is kept back until midnight, to be told together; alerts leave some to endings."""
     decided = admit(Pace(daily_budget=20, reserved=8), event, Told(today=sent), now=NOW)
 
     assert isinstance(decided, verdict)

@@ -21,6 +21,7 @@ from notifybot.preferences import AUTO, FAILURES, UNCHANGED, Every, Preferences,
 from notifybot.quiet import NEVER, QuietHours
 from notifybot.store.engine import Store
 from notifybot.testing import RecordingNotifier
+from tests.store_events import epoch
 
 HOOK = "https://hooks.slack.com/services/T0CANARY/B0CANARY/not-a-real-secret"
 TABLE = """
@@ -96,9 +97,20 @@ def test_what_is_chosen_for_all_holds_where_a_table_is_silent() -> None:
     (slack,) = people_from(config)
     (exception,) = people_from(quiet_slack)
 
-    assert slack.pace.step == 5
+    assert slack.pace.every(epoch(0)) == Every(epochs=5)
     assert slack.pace.chosen.quiet == config.quiet
     assert exception.pace.chosen.quiet == NEVER
+
+
+def test_the_webhook_is_told_everything_at_once_whatever_holds_for_people() -> None:
+    """Only a table of its own makes it wait, or leaves epochs out."""
+    for_all = {"every": "5 epochs", "quiet": "00:00-23:59 Asia/Seoul", "webhook_url": "https://example.com/hook"}
+
+    (webhook,) = notifiers_from(load(for_all))
+    (chosen,) = notifiers_from(load(for_all | {"notifiers": {"webhook": {"every": "10 min"}}}))
+
+    assert (webhook.pace.every(epoch(0)), webhook.pace.chosen.quiet) == (AUTO, None)
+    assert (chosen.pace.every(epoch(0)), chosen.pace.chosen.quiet) == (Every(seconds=600), None)
 
 
 def test_nothing_chosen_leaves_a_notifier_as_it_is() -> None:

@@ -20,7 +20,7 @@ from notifybot.delivery.shaped import left_today, strangers
 from notifybot.events import AlertRaised, Event, RunEnded
 from notifybot.model import Language, RunRef, Severity
 from notifybot.notifiers.base import Notifier
-from notifybot.policy import KST, Hold, Pace, Priority, Told, Unwanted, admit, day_start, priority_of, unwanted
+from notifybot.policy import KST, Hold, Pace, Told, Unwanted, admit, day_start, unwanted
 from notifybot.preferences import names
 from notifybot.rendering.numbers import about
 from notifybot.store.outbox import Outbox
@@ -39,11 +39,13 @@ class _Words:
     fits_not: str
     stranger: str
     until: str
+    each_epoch: str
     every_epochs: str
     every_time: str
     not_in_quiet: str
     also_in_quiet: str
     budget: str
+    budget_of_epochs: str
     at_once: str
     today: str
     nobody: str
@@ -64,11 +66,13 @@ _WORDS = {
         fits_not="`{key}`: “{name}” fits none of {patterns}",
         stranger="[notifiers.{name}]: no notifier is called so here; right only if your code gives one (notifiers=[…])",
         until="at {at}, with all that waits ({why})",
+        each_epoch="each epoch",
         every_epochs="every {} epochs",
         every_time="at most every {}",
         not_in_quiet="waits in quiet hours",
         also_in_quiet="also in quiet hours",
         budget="up to {} a day",
+        budget_of_epochs="up to {} a day, the rest in one",
         at_once="at once",
         today="{} of {} left today",
         nobody="By the settings nobody is told of this. Why: notifybot test --explain",
@@ -87,11 +91,13 @@ _WORDS = {
         fits_not="`{key}`: “{name}”에 맞는 패턴 없음 ({patterns})",
         stranger="[notifiers.{name}]: 그런 이름의 수단이 없습니다. 코드에서 notifiers=[…]로 넘길 때만 맞습니다",
         until="{at}에 모아서 보냄 ({why})",
+        each_epoch="에포크마다",
         every_epochs="{}에포크마다",
         every_time="최소 {} 간격",
         not_in_quiet="방해 금지 시간에는 기다림",
         also_in_quiet="방해 금지 시간에도 보냄",
         budget="하루 {}건까지",
+        budget_of_epochs="하루 {}건까지, 나머지는 모아서",
         at_once="즉시",
         today="오늘 {1}건 중 {0}건 남음",
         nobody="설정에 따라 이 알림을 받는 곳이 없습니다. 이유 보기: notifybot test --explain",
@@ -180,16 +186,16 @@ def fate_of(pace: Pace, event: Event, told: Told, now: datetime, language: Langu
 
 def _rules(pace: Pace, event: Event, language: Language) -> Iterator[str]:
     words, quiet = _WORDS[language], pace.chosen.quiet
-    gap_s = pace.gap_after(event)
-    if event.kind == "epoch_finished" and pace.step > 1:
-        yield words.every_epochs.format(pace.step)
-    elif gap_s:
-        yield words.every_time.format(about(gap_s, language))
+    every = pace.every(event)
+    if every.epochs is not None:
+        yield words.each_epoch if every.epochs == 1 else words.every_epochs.format(every.epochs)
+    elif every.seconds:
+        yield words.every_time.format(about(every.seconds, language))
     if quiet is not None and quiet.start != quiet.end:
         yield words.also_in_quiet if names(pace.chosen.quiet_lets, event) else words.not_in_quiet
     if pace.daily_budget is not None:
-        kept_for_urgent = 0 if priority_of(event) is Priority.URGENT else pace.reserved
-        yield words.budget.format(pace.daily_budget - kept_for_urgent)
+        counted = every.epochs is not None  # who counts on each is told that a day does not hold all of them
+        yield (words.budget_of_epochs if counted else words.budget).format(pace.daily_budget - pace.kept_from(event))
 
 
 def merged(rows: Iterable[tuple[Event, Fate]]) -> list[tuple[str, Fate]]:

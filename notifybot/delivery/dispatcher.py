@@ -247,7 +247,7 @@ class Dispatcher:
         """What the pace needs to know; a notifier that has no use for a figure is not held up for it."""
         pace, event, key = lane.notifier.pace, delivery.event, delivery.notifier
         left = left_today(lane.notifier)
-        counts = pace.step > 1 and isinstance(event, EpochFinished)
+        counts = pace.every(event).epochs is not None
         return Told(
             last_news_at=self.outbox.last_news_at(key, event) if pace.gap_after(event) else None,
             last_done=kept.last_done(self.outbox, key, event.run.key) if counts else 0,
