@@ -14,7 +14,7 @@ import pytest
 from notifybot.config import Config
 from notifybot.model import Host, Language, Progress, RunRef
 from notifybot.notifiers.slack.bot import SlackBot
-from notifybot.notifiers.slack.deadman import Goal, State, decide, end
+from notifybot.notifiers.slack.deadman import Goal, Margins, State, decide, end
 from notifybot.notifiers.slack.deadman_after import after
 from notifybot.notifiers.slack.deadman_build import dead_man, wants_dead_man
 from notifybot.notifiers.slack.deadman_calls import Alarm, Delete, Done, Failed, List, Listed, Schedule, Scheduled
@@ -309,16 +309,72 @@ def test_no_room_anywhere_is_tried_again(rig: Rig) -> None:
     assert len(rig.pending) == 1
 
 
-def test_a_refusal_for_good_takes_the_old_alarm_back_and_says_so(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    """An alarm that cannot be moved would be told about a living run."""
+@pytest.mark.parametrize("code", ["not_in_channel", "is_archived", "missing_scope", "invalid_auth"])
+def test_a_fault_that_is_mended_arms_it_again(rig: Rig, caplog: pytest.LogCaptureFixture, code: str) -> None:
+    """D7: an alarm that cannot be moved would be told about a living run, so it goes; one stands again, and is told."""
     rig.settle()
-    rig.sandbox.slack.refuse(SCHEDULE, "not_in_channel")
+    rig.sandbox.slack.refuse(SCHEDULE, code, times=2)
     with caplog.at_level(logging.WARNING, logger="notifybot"):
-        rig.run_for(400)
+        rig.run_for(600)
+        assert rig.pending == []
+        assert rig.calls(SCHEDULE) == [SCHEDULE] * 3
 
+        rig.run_for(310)
+
+    assert len(rig.pending) == 1
+    assert rig.replies == ["From now on Slack itself tells here when this run falls silent; until now it could not."]
+    assert [each.levelname for each in caplog.records if each.name == "notifybot"] == ["WARNING"]
+    assert code in caplog.text
+
+
+@pytest.mark.parametrize("language", Language)
+def test_a_refusal_is_said_once_in_the_readers_words(
+    sandbox: Sandbox, clock: FakeClock, caplog: pytest.LogCaptureFixture, language: Language
+) -> None:
+    """What it means for the run, why, and what to do."""
+    rig = Rig(sandbox, clock, language=language)
+    sandbox.slack.refuse(SCHEDULE, "not_in_channel", times=99)
+    with caplog.at_level(logging.WARNING, logger="notifybot"):
+        rig.run_for(3600)
+
+    (line,) = [each.getMessage() for each in caplog.records if each.name == "notifybot"]
+    assert "/invite @notifybot" in line
+    assert ("Slack cannot tell it" in line) == (language is Language.EN)
+    assert len(rig.calls(SCHEDULE)) <= 14
+
+
+def test_the_first_message_that_gets_through_arms_it_at_once(sandbox: Sandbox, clock: FakeClock) -> None:
+    """The usual first mistake: the bot is invited a minute after the run began."""
+    rig = Rig(sandbox, clock, place=RunThread(), channel=CHANNEL)
+    sandbox.slack.refuse(SCHEDULE, "not_in_channel", times=1)
+    rig.run_for(30, step_s=1)
     assert rig.pending == []
-    assert "no dead man's switch for this run: Slack says not_in_channel" in caplog.text
-    assert rig.calls(SCHEDULE) == [SCHEDULE, SCHEDULE]
+
+    rig.place = rig.root()
+    rig.run_for(2, step_s=1)
+
+    assert len(rig.pending) == 1
+
+
+def test_a_run_that_slack_refused_does_not_ask_once_more_when_it_ends(rig: Rig) -> None:
+    """Nothing waits there, and the process is about to go."""
+    rig.sandbox.slack.refuse(SCHEDULE, "not_in_channel", times=99)
+    rig.run_for(20, step_s=1)
+    before = len(rig.calls())
+
+    rig.switch.cancel()
+    rig.settle()
+
+    assert rig.switch.flush(0.0)
+    assert len(rig.calls()) == before
+
+
+def test_at_the_end_the_latest_alarm_goes_first() -> None:
+    """If there is time for one request alone: an earlier one may be too near for Slack to heed it."""
+    early, late = Alarm("Q1", post_at=1100), Alarm("Q2", post_at=1900)
+    state = end(State(alarms=(early, late), newest="Q2"), 1000.0, Margins())
+
+    assert decide(state, 1000.0, Margins(), vouched=True) == Delete(late)
 
 
 def test_an_unknown_refusal_is_tried_some_times(rig: Rig) -> None:

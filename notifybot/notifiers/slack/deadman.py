@@ -11,6 +11,8 @@ What holds, with the default `Margins`:
   before its first alarm stands, some seconds after its start.
 * A run that reaches Slack within 4 minutes after a beat was due is never told dead. When it cannot for longer, the
   alarm is deleted too late for Slack to heed it, or not at all; it is posted, and taken back in the same thread.
+* Where Slack refuses an alarm (the bot is not in the channel, a scope is missing), it is asked again every five
+  minutes, and at once when the run's first message got through; the thread hears when an alarm stands after all.
 * A loop that stands still is vouched for as long as the watchdog would wait; then it is told as a death is.
 * A run that has ended takes its alarm back once people know how. It stays where they do not: the message about the
   end did not get through before the process was gone, or Slack did not answer in time.
@@ -27,7 +29,19 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from notifybot.notifiers.slack.deadman_calls import Action, Alarm, Call, Delete, List, Over, Say, Schedule, Void, Wait
+from notifybot.notifiers.slack.deadman_calls import (
+    Action,
+    Alarm,
+    Assure,
+    Call,
+    Delete,
+    List,
+    Over,
+    Say,
+    Schedule,
+    Void,
+    Wait,
+)
 from notifybot.quiet import NEVER, QuietHours
 
 WINDOW_S = 300  # Slack takes 30 alarms of a channel in each
@@ -88,7 +102,8 @@ class State:
 
     `looked`: the list was read for the beat that is due. `asked`: the times of alarms that may have been scheduled
     although the answer was lost. `full`: how many windows had no room. `early`: the next alarm is not to wait for its
-    beat. `denied`: why Slack will have none of it.
+    beat. `denied`: why Slack takes no alarm now, and is asked again every few minutes. `mended`: it takes them again,
+    and nobody was told yet.
     """
 
     alarms: tuple[Alarm, ...] = ()
@@ -102,6 +117,7 @@ class State:
     voids: tuple[Void, ...] = ()
     goal: Goal = Goal.GUARD
     denied: str = ""
+    mended: bool = False
     brakes: Mapping[Call, Brake] = field(default_factory=dict)
 
     def free(self, call: Call, now_s: float) -> bool:
@@ -126,6 +142,8 @@ def decide(state: State, now_s: float, margins: Margins, *, vouched: bool, sure:
         return _decide_end(state, now_s, margins)
     if not sure:  # any answer tells the time
         return List() if state.free(Call.LIST, now_s) else Wait()
+    if state.denied and state.alarms and state.free(Call.DELETE, now_s):
+        return Delete(state.alarms[-1])  # it cannot be moved, and would be told about a living run
     early = state.early and len(state.alarms) == 1  # first things first
     if vouched and (early or is_due(state, now_s, margins)):
         if not state.looked and state.free(Call.LIST, now_s):
@@ -137,6 +155,8 @@ def decide(state: State, now_s: float, margins: Margins, *, vouched: bool, sure:
     spare = next((each for each in state.alarms if state.newest and each.id != state.newest), None)
     if spare is not None and state.free(Call.DELETE, now_s):
         return Delete(spare)
+    if state.mended and state.guard is not None and state.free(Call.SAY, now_s):
+        return Assure()
     return (_correction(state, now_s, margins) if vouched else None) or Wait()
 
 
@@ -153,6 +173,13 @@ def is_due(state: State, now_s: float, margins: Margins) -> bool:
 def hasten(state: State) -> State:
     """What the alarm says is out of date: the next one is not to wait for its beat."""
     return replace(state, early=True) if state.guard is not None else state
+
+
+def retried(state: State) -> State:
+    """A message of the run got through: what was refused before may be mended, and is asked for at once."""
+    held = {Call.LIST, Call.SCHEDULE}
+    kept = {call: brake for call, brake in state.brakes.items() if call not in held}
+    return replace(state, brakes=kept) if state.denied else state
 
 
 def _decide_end(state: State, now_s: float, margins: Margins) -> Action:
@@ -197,4 +224,5 @@ def end(state: State, now_s: float, margins: Margins, goal: Goal = Goal.CLEAR) -
     if state.goal is not Goal.GUARD:
         return state
     coming = tuple(Void(each.post_at, sure=False) for each in state.voids if each.post_at + margins.settle_s > now_s)
-    return replace(state, goal=goal, looked=False, voids=coming if goal is Goal.CLEAR else (), brakes={})
+    nothing = bool(state.denied) and not state.alarms and not state.asked  # and Slack would not let us look
+    return replace(state, goal=goal, looked=nothing, voids=coming if goal is Goal.CLEAR else (), brakes={})

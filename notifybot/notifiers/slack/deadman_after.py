@@ -12,13 +12,13 @@ from notifybot.notifiers.slack.deadman import (
     Goal,
     Margins,
     State,
-    end,
     expire,
     is_due,
 )
 from notifybot.notifiers.slack.deadman_calls import (
     Action,
     Alarm,
+    Assure,
     Call,
     Delete,
     Denied,
@@ -38,6 +38,7 @@ _NO_ROOM = "restricted_too_many"
 _MOMENTS = {"time_in_past", "time_too_far", "invalid_time"}
 _REFUSALS_MOST = 5
 _BRAKE_S, _BRAKE_MOST_S = 1.0, 60.0
+_DENIED_S = 300.0  # until a refusal is mended, perhaps
 _LANDED_S = 30.0  # a call whose answer is lost has happened by then, or never does
 _OFF_S = 60.0  # a new alarm may be so far off its time before it is replaced
 _REMEMBERED = 32
@@ -54,12 +55,16 @@ def after(state: State, action: Action, outcome: Outcome, now_s: float, margins:
             return _after_delete(state, alarm, outcome, now_s, margins)
         case Say(voids):
             return _after_say(state, voids, outcome, now_s)
+        case Assure():
+            again = isinstance(outcome, Failed) and not outcome.ambiguous
+            return _braked(state, Call.SAY, outcome, now_s) if again else replace(state, mended=False)
     return state
 
 
 def _after_list(state: State, outcome: Outcome, now_s: float, margins: Margins) -> State:
     if not isinstance(outcome, Listed):
-        return _braked(state, Call.LIST, outcome, now_s)
+        least_s = _DENIED_S if isinstance(outcome, Denied) and outcome.setup else 0.0
+        return _braked(state, Call.LIST, outcome, now_s, least_s)
     state = expire(_freed(state, Call.LIST), now_s)
     found = [replace(each, own=each.post_at in state.asked) for each in outcome.alarms if not _known(state, each)]
     asked = tuple(each for each in state.asked if each - margins.ahead_s + _LANDED_S > now_s)
@@ -92,7 +97,9 @@ def _after_schedule(state: State, post_at: int, outcome: Outcome, now_s: float, 
         case Scheduled(alarm):
             off_s = abs(alarm.post_at - margins.post_at(now_s, state.full))
             alarms = _ordered((*state.alarms, alarm))
+            mended = state.mended or bool(state.denied)
             state = replace(state, alarms=alarms, newest=alarm.id, looked=False, full=0, early=False)
+            state = replace(state, denied="", mended=mended)
             if off_s > _OFF_S:  # our clock was wrong, or the process was suspended meanwhile: this one misses its time
                 return _braked(replace(state, beat_at_s=-math.inf), Call.SCHEDULE, Failed(), now_s)
             return replace(_freed(state, Call.SCHEDULE), beat_at_s=now_s)
@@ -103,7 +110,7 @@ def _after_schedule(state: State, post_at: int, outcome: Outcome, now_s: float, 
         case Denied(code, setup):
             hopeless = setup or state.brakes.get(Call.SCHEDULE, Brake()).failures >= _REFUSALS_MOST
             if hopeless and code not in _MOMENTS and code != _NO_ROOM:
-                return replace(end(state, now_s, margins), denied=code)
+                return replace(_braked(state, Call.SCHEDULE, outcome, now_s, _DENIED_S), denied=code, full=0)
             return _braked(replace(state, full=0), Call.SCHEDULE, outcome, now_s)
         case Failed(ambiguous=True):
             asked = (*state.asked, post_at)[-_REMEMBERED:]
@@ -138,10 +145,10 @@ def _after_say(state: State, voids: tuple[Void, ...], outcome: Outcome, now_s: f
     return replace(_freed(state, Call.SAY), voids=left)
 
 
-def _braked(state: State, call: Call, outcome: Outcome, now_s: float) -> State:
-    """Put the next call of that kind off: 1, 2, 4 … 60 seconds, or as long as Slack says."""
+def _braked(state: State, call: Call, outcome: Outcome, now_s: float, least_s: float = 0.0) -> State:
+    """Put the next call of that kind off: 1, 2, 4 … 60 seconds, or as long as Slack says, but `least_s` at least."""
     failures = state.brakes.get(call, Brake()).failures + 1
-    wait_s = min(_BRAKE_S * 2.0 ** min(failures - 1, 10), _BRAKE_MOST_S)
+    wait_s = max(min(_BRAKE_S * 2.0 ** min(failures - 1, 10), _BRAKE_MOST_S), least_s)
     if isinstance(outcome, Failed) and outcome.retry_after_s is not None:
         wait_s = max(wait_s, outcome.retry_after_s)
     return replace(state, brakes={**state.brakes, call: Brake(now_s, now_s + wait_s, failures)})

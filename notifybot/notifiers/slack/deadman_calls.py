@@ -65,6 +65,11 @@ class Say:
 
 
 @dataclass(frozen=True, slots=True)
+class Assure:
+    """Tell that the alarm stands, after Slack had refused it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Nothing for now."""
 
@@ -74,7 +79,7 @@ class Over:
     """Nothing any more."""
 
 
-Action = List | Schedule | Delete | Say | Wait | Over
+Action = List | Schedule | Delete | Say | Assure | Wait | Over
 
 
 @dataclass(frozen=True, slots=True)

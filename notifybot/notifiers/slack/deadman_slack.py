@@ -33,6 +33,7 @@ class Alarms(Protocol):
     def schedule(self, place: RunThread, post_at: int, said: Said) -> Outcome: ...
     def delete(self, place: RunThread, alarm: Alarm) -> Outcome: ...
     def say(self, place: RunThread, said: Said) -> Outcome: ...
+    def note(self, place: RunThread, said: Said) -> Outcome: ...
 
 
 class SlackClock:
@@ -122,6 +123,10 @@ class SlackAlarms(WebApi):
         """Post in the run's thread, if it has one, and in the channel, now."""
         return _outcome(lambda: self._sent("chat.postMessage", place, said))
 
+    def note(self, place: RunThread, said: Said) -> Outcome:
+        """Post in the run's thread alone: worth knowing, and no news to the channel."""
+        return _outcome(lambda: self._sent("chat.postMessage", place, said, reply_broadcast=False))
+
     def _delete(self, channel_id: str, id: str) -> Outcome:
         which = {"channel": channel_id, "scheduled_message_id": id}
         return _outcome(lambda: self.form("chat.deleteScheduledMessage", **which))
@@ -151,7 +156,9 @@ class SlackAlarms(WebApi):
         """Send as laid out, else in plain words; in the thread, else, where there is none any more, in the channel."""
         more |= {"channel": place.channel_id, "unfurl_links": False, "unfurl_media": False}
         payload = said.layout
-        thread: dict[str, Any] = {"thread_ts": place.root_ts, "reply_broadcast": True} if place.has_root else {}
+        thread: dict[str, Any] = {"thread_ts": place.root_ts} if place.has_root else {}
+        if thread:
+            thread["reply_broadcast"] = more.pop("reply_broadcast", True)
         while True:
             try:
                 return self.call(method, **payload.arguments(), **thread, **more)

@@ -13,12 +13,14 @@ from statistics import median
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import StoreError
 from notifybot.model import Progress
-from notifybot.notifiers.slack.deadman import Goal, Margins, State, decide, end, expire, hasten
+from notifybot.notifiers.slack.deadman import Goal, Margins, State, decide, end, expire, hasten, retried
 from notifybot.notifiers.slack.deadman_after import NO_SUCH, after
 from notifybot.notifiers.slack.deadman_calls import (
     Action,
+    Assure,
     Delete,
     Denied,
+    Done,
     Failed,
     List,
     Outcome,
@@ -97,6 +99,7 @@ class DeadMan:
         self._progress = Progress()
         self._epochs_s: deque[float] = deque(maxlen=_EPOCHS)
         self._said, self._said_at = Progress(), RunThread()
+        self._said_denied = False
         self._moves: Hashable = None
         self._began_s = self._moved_s = self._promised_s = self._look_at_s = self._ended_s = clock.monotonic()
         self._told: Callable[[], bool] | None = None
@@ -246,6 +249,8 @@ class DeadMan:
         except StoreError:  # a full or locked disk is no reason to fall silent
             return
         if place.has_root:
+            if not self._place.has_root:
+                self.state = retried(self.state)
             self._place = place
 
     def _call(self, action: Action, now_s: float) -> Outcome | None:
@@ -265,6 +270,8 @@ class DeadMan:
                 away_s = now_s - voids[0].post_at + self.margins.ahead_s
                 said = self._speech.void(self._progress, now_s=now_s, away_s=away_s, sure=sure)
                 return self._alarms.say(self._place, said)
+            case Assure():
+                return self._alarms.note(self._place, self._speech.stands()) if self._place.has_root else Done()
         return None
 
     def _take(self, action: Action, outcome: Outcome) -> None:
@@ -281,13 +288,12 @@ class DeadMan:
             self.counts[kind] += 1
             return
         self.failures[kind] += 1
-        if self.failures[kind] == 1:
-            log.warning("the dead man's switch at Slack: %s failed (%s); further ones are only counted", kind, why)
+        log.debug("the dead man's switch at Slack: %s failed (%s)", kind, why)
 
     def _note(self, *, over: bool) -> None:
-        if self.state.denied and self._goal is Goal.GUARD:
-            log.warning("no dead man's switch for this run: Slack says %s to a scheduled message", self.state.denied)
-            self._goal = Goal.CLEAR
+        if self.state.denied and not self._said_denied:
+            self._said_denied = True
+            log.warning("%s", self._speech.refused(self.state.denied))
         if over or self.state.clear:
             self._clear.set()
         if over:

@@ -10,6 +10,7 @@ from notifybot.model import Host, Language, Message, Progress, RunRef, uuid7
 from notifybot.notifiers.slack import blocks
 from notifybot.notifiers.slack.text import escape
 from notifybot.rendering import Renderer
+from notifybot.rendering.slack_reasons import slack_line
 from notifybot.rendering.text import one_line, shorten
 
 _NAME_CHARS = 60
@@ -22,6 +23,8 @@ class _Words:
     posted_by_slack: str
     void_title: str
     void_body: str
+    stands: str
+    refused: str
 
 
 _WORDS = {
@@ -29,11 +32,16 @@ _WORDS = {
         posted_by_slack="Scheduled with the last sign of life, {}; Slack posted it by itself",
         void_title="🟢 {} is not lost",
         void_body="If Slack says above that this run was lost, disregard it: the run has reported since.",
+        stands="From now on Slack itself tells here when this run falls silent; until now it could not.",
+        refused="should the machine of {name} die, Slack cannot tell it until this is mended, "
+        "and is asked again every few minutes: {why}",
     ),
     Language.KO: _Words(
         posted_by_slack="마지막 소식({}) 때 예약해 둔 메시지를 Slack이 보냈습니다",
         void_title="🟢 {} 연결이 끊기지 않았습니다",
         void_body="위에 연결이 끊겼다는 알림이 있다면 무시하셔도 됩니다. 그 뒤에 다시 소식이 있었습니다.",
+        stands="이제부터 이 실행의 소식이 끊기면 Slack이 여기에 알립니다. 지금까지는 알릴 수 없었습니다.",
+        refused="{name}의 컴퓨터가 갑자기 꺼지면 Slack이 알릴 수 없습니다. 해결되면 몇 분 안에 다시 켜집니다: {why}",
     ),
 }
 
@@ -84,6 +92,17 @@ class Speech:
             title = words.void_title.format(name)
             message = replace(message, title=title, body=words.void_body, brief=f"{title}\n{words.void_body}")
         return Said(blocks.reply(message), blocks.text_only(message))
+
+    def stands(self) -> Said:
+        """An alarm stands, which Slack had refused before."""
+        text = blocks.Payload(_WORDS[self.renderer.language].stands)
+        return Said(text, text)
+
+    def refused(self, code: str) -> str:
+        """For the log: Slack takes no alarm, and why."""
+        language = self.renderer.language
+        why = slack_line(code, {"method": "chat.scheduleMessage"}, language).removeprefix("Slack: ")
+        return _WORDS[language].refused.format(name=shorten(one_line(self.run.name), _NAME_CHARS), why=why)
 
 
 def _moment(at_s: float) -> datetime:
