@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from notifybot.events import Event
-from notifybot.model import Language, RunRef
+from notifybot.model import Language, Metric, Progress, RunRef
 from notifybot.notifiers.slack import SlackBot
 from notifybot.notifiers.slack.files import GAP_S, is_due
 from notifybot.notifiers.slack.files_words import remedy_for
@@ -17,6 +17,7 @@ from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL, SlackMessage
 from notifybot.testing import DictMemory, FakeClock
 from tests.slack_messages import alert, checkpoint, ended, envelope, epoch, progress, started
 
+CURVE = Progress(epoch=3, done=3, total=3, metrics={"loss": Metric(1.0, history=(3.0, 2.0, 1.0))})
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 
 
@@ -382,3 +383,17 @@ def test_every_refusal_has_words_and_a_way_out(language: Language, code: str) ->
 
     assert "files:write" in text if code == "missing_scope" else "NOTIFYBOT_PICTURES=off" in text
     assert code in text or code == "missing_scope"
+
+
+@pytest.mark.parametrize("ready", [True, False], ids=["ready", "not ready"])
+def test_an_ending_whose_picture_is_not_ready_carries_slacks_own_chart(
+    sandbox: Sandbox, memory: DictMemory, clock: FakeClock, ready: bool
+) -> None:
+    """The process may be gone before the picture comes, as on a machine where all cores are busy."""
+    desk = Desk(sandbox, memory, clock, FakeSketch(PNG, ready=ready))
+    desk.busy = not ready
+    desk.tell(started(), replace(ended(), progress=CURVE))
+
+    kinds = {str(block["type"]) for each in desk.thread for block in each.blocks}
+    assert ("data_visualization" in kinds) != ready
+    assert desk.pictures == int(ready)

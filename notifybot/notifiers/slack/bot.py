@@ -78,12 +78,14 @@ class SlackBot:
         if _is_of_ourselves(event) and not known.has_root:
             self._tell_alone(envelope, known)
             return
+        if self._pictures:
+            self._pictures.prepare(envelope)
         thread = self._show(envelope, known)
         reply = _reply(envelope)
         if reply is None or event.id in thread.answered:
             return
         if native.are_taken(envelope.memory, self._clock.now()):
-            drawn = self._pictures is not None and self._pictures.works
+            drawn = self._pictures is not None and self._pictures.will_show(event)
             reply = native.dressed(reply, event, envelope.message.language, charts=not drawn)
         alone = thread.born_of == event.id and _tells_state(event)  # the new root itself stands in the channel
         self._post(

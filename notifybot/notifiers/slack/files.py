@@ -140,6 +140,7 @@ class PictureReplies:
         self._busy = busy
         self._clock = clock
         self._pending: list[_Pending] = []
+        self._prepared = ""
         self._begun_s: dict[str, float] = {}
         self._failures = 0
         self._off = False
@@ -149,6 +150,22 @@ class PictureReplies:
     def works(self) -> bool:
         """False once Slack has refused a picture for good."""
         return not self._off
+
+    def prepare(self, envelope: Envelope) -> None:
+        """Before the text of an ending: begin its picture, as the process may be gone soon after the text.
+
+        Raises StoreError where the memory does.
+        """
+        if self.works and isinstance(envelope.event, RunEnded) and self._wanted(envelope):
+            self._prepared = envelope.event.id
+            self._begin(envelope.event, envelope.message)
+
+    def will_show(self, event: Event) -> bool:
+        """True when an event's curves can be left to its picture: an ending's must be ready, others' may come later."""
+        if not self.works or not isinstance(event, RunEnded):
+            return self.works
+        mine = next((each.sketch for each in self._pending if each.event.id == event.id), None)
+        return mine is not None and mine.wait(lambda: True) and mine.png is not None
 
     def follow(self, envelope: Envelope) -> None:
         """After the text of an event: its picture, or an earlier one that is ready by now.
@@ -160,7 +177,7 @@ class PictureReplies:
             return
         if isinstance(envelope.event, EpochFinished):
             self._artist.warm_up()
-        if self._wanted(envelope):
+        if envelope.event.id != self._prepared and self._wanted(envelope):
             self._begin(envelope.event, envelope.message)
         while self._pending and self._pending[0].sketch.wait(self._busy):
             self._put(envelope, self._pending.pop(0))
