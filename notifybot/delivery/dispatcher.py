@@ -261,14 +261,16 @@ class Dispatcher:
 
     def _send(self, lane: _Lane, delivery: Delivery) -> Outcome:
         """Send a delivery; together with others where it was kept back, be it alone in that."""
-        together = lane.together
+        together, began_s = lane.together, self._clock.monotonic()
         try:
             lane.notifier.send(self._envelope(lane, delivery, together))
         except TemporaryError as error:
             return self._later(lane, delivery, together, error)
         except PermanentError as error:
             return self._never(lane, delivery, together, delivery_reason(error))
-        lane.works(self._clock.monotonic())
+        lane.works(
+            began_s
+        )  # the gap is one between messages: what a slow answer took counts, an exit has no time to spare
         if together:
             lane.owe(lambda: kept.tell(self.outbox, together))
         lane.owe(lambda: self.outbox.mark_sent(delivery))
