@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from xml.etree import ElementTree
 
 import pytest
@@ -105,3 +106,13 @@ def test_every_point_lies_inside_the_picture(points: list[tuple[int, float]]) ->
     for circle in root.iter(f"{SVG}circle"):
         assert 0 <= float(circle.attrib["cx"]) <= WIDTH
         assert 0 <= float(circle.attrib["cy"]) <= HEIGHT
+
+
+@pytest.mark.parametrize("values", [(0.0, 0.00075), (-1e-5, 1e-5), (1e9, 3e9), (-0.0125, -0.01), (0.1, 0.9)])
+def test_no_label_of_the_axis_leaves_the_picture(values: tuple[float, float]) -> None:
+    """A learning rate has many figures: `0.00075` needs more room than `0.5`."""
+    svg = curve_svg([Series("lr", tuple(enumerate(values)))], title="lr")
+    labels = re.findall(r'<text class="axis" x="([\d.]+)" [^>]*text-anchor="end">([^<]+)</text>', svg)
+
+    assert labels
+    assert all(float(x) >= 6 * len(text) for x, text in labels)

@@ -265,3 +265,11 @@ def test_old_runs_are_forgotten_and_waiting_messages_are_not(bench: Bench, watch
     assert watchdog.prune() == 1
     assert runs.get(bench.store, told.run.id) is None
     assert runs.get(bench.store, untold.run.id) is not None
+
+
+def test_the_contract_defines_each_scheme_that_it_names(client: TestClient) -> None:
+    document = client.get("/api/v1/openapi.json").json()
+    routes = [route for path in document["paths"].values() for route in path.values()]
+    named = {scheme for route in routes for each in route.get("security", []) for scheme in each}
+
+    assert named == set(document["components"]["securitySchemes"]) == {"bearer"}

@@ -11,6 +11,7 @@ from html import escape
 from notifybot.charts.series import MOST_SERIES, Point, Series, base_of, thin
 
 WIDTH, HEIGHT = 360, 200
+_DIGIT = 6.4  # widest figure at the axis' size; a label grows to the left, and must not leave the picture
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 24
 _MOST_POINTS = 240  # more than the picture has room for
 _LARGEST, _SMALLEST = sys.float_info.max, 1e-300
@@ -45,7 +46,7 @@ def curve_svg(series: Sequence[Series], *, title: str, number: str = "{:.4g}") -
     """
     drawn = [Series(each.name, thin(each.points, _MOST_POINTS)) for each in series[:MOST_SERIES]]
     finite = [point for each in drawn for point in each.points if math.isfinite(point[1])]
-    frame = _Frame.around(finite, [x for each in drawn for x, _ in each.points])
+    frame = _Frame.around(finite, [x for each in drawn for x, _ in each.points], number)
     parts = [_grid(frame, number)]
     for at, each in enumerate(drawn):
         parts.append(_line(frame, each, f"s{at}", number))
@@ -63,16 +64,19 @@ class _Frame:
     x0: float
     x1: float
     ticks: tuple[float, ...]
+    left: float
 
     @classmethod
-    def around(cls, points: Sequence[Point], epochs: Sequence[float]) -> _Frame:
+    def around(cls, points: Sequence[Point], epochs: Sequence[float], number: str) -> _Frame:
         ys = [y for _, y in points] or [0.0, 1.0]
-        return cls(min(epochs, default=0.0), max(epochs, default=1.0), ticks_between(min(ys), max(ys)))
+        ticks = ticks_between(min(ys), max(ys))
+        left = max(_LEFT, 8 + _DIGIT * max(len(_say(tick, number)) for tick in ticks))
+        return cls(min(epochs, default=0.0), max(epochs, default=1.0), ticks, round(left, 1))
 
     def x(self, epoch: float) -> float:
         span = self.x1 - self.x0
         share = (epoch - self.x0) / span if span else 0.5
-        return round(_LEFT + share * (WIDTH - _LEFT - _RIGHT), 1)
+        return round(self.left + share * (WIDTH - self.left - _RIGHT), 1)
 
     def y(self, value: float) -> float:
         low, high = self.ticks[0], self.ticks[-1]
@@ -97,11 +101,11 @@ def ticks_between(low: float, high: float) -> tuple[float, ...]:
 
 
 def _grid(frame: _Frame, number: str) -> str:
-    parts = []
+    parts, x = [], round(frame.left - 6, 1)
     for tick in frame.ticks:
         y = frame.y(tick)
-        parts.append(f'<line class="grid" x1="{_LEFT}" y1="{y}" x2="{WIDTH - _RIGHT}" y2="{y}"/>')
-        parts.append(f'<text class="axis" x="{_LEFT - 6}" y="{y + 3.5}" text-anchor="end">{_say(tick, number)}</text>')
+        parts.append(f'<line class="grid" x1="{frame.left}" y1="{y}" x2="{WIDTH - _RIGHT}" y2="{y}"/>')
+        parts.append(f'<text class="axis" x="{x}" y="{y + 3.5}" text-anchor="end">{_say(tick, number)}</text>')
     for epoch, anchor in _epoch_marks(frame):
         parts.append(
             f'<text class="axis" x="{frame.x(epoch)}" y="{HEIGHT - 7}" text-anchor="{anchor}">{epoch:g}</text>'

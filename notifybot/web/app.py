@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
@@ -56,8 +58,16 @@ def create_app(
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(PayloadError, _malformed)
     app.add_exception_handler(StoreError, _busy)
+    app.openapi = partial(_contract, app.openapi)  # type: ignore[method-assign]
     app.add_middleware(Guard, admits=watchdog.admits, deadline_s=deadline_s)
     return app
+
+
+def _contract(made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The OpenAPI document, with the scheme that its routes name."""
+    document = made()
+    document.setdefault("components", {})["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    return document
 
 
 async def _listen(watchdog: Watchdog) -> None:
