@@ -157,6 +157,92 @@ def _in_base64(value: bytes, before: int) -> str:
     return encoded[-(-8 * before // 6) : 8 * (before + len(value)) // 6]
 
 
+# ── Secrets of others, known by their names or their looks ───────────────────────────────────────────────────────────
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_SEGMENT = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_A-Za-z]+")
+_ANYWHERE = _words(
+    "password passwords passwd passphrase pwd secret secrets credential credentials webhook apikey authtoken "
+    "accesstoken accesskey secretkey privatekey"
+)
+_LAST = _words("token key pw auth authorization bearer jwt cookie cookies")
+_SUFFIXES = _words("id value b64 base64 hex")
+# A word of a vocabulary, and the place of something in a mapping, are no secrets.
+_PLAIN_TOKENS = _words(
+    "pad eos bos unk mask sep cls special image img audio video start end stop begin first last next word prefix "
+    "suffix prompt sos modality fill trigger placeholder"
+)
+_PLAIN_KEYS = _words(
+    "sort group dict monitor input output image img label labels target primary foreign cache attention attn query "
+    "metric data batch loss rng prng random state text prompt column field index feature features sample dataset split "
+    "value item map lookup join partition config param parameter class mask pad num max min time video audio caption "
+    "embedding score reward action obs observation cross self layer module model optimizer log"
+)
+_OWNERS = _words(
+    "user db database smtp mail email admin root login ssh ftp http proxy redis postgres mysql mongo auth account my "
+    "wandb slack"
+)
+_MANY_KEYS = _words("api access private secret ssh account encryption")
+
+
+def names_secret(name: str) -> bool:
+    """True when a setting of that name holds a secret, judged by the whole words of the name: `wandb_key`, `authToken`.
+
+    `num_key_value_heads`, `max_tokens`, `pad_token` and `author` do not.
+    """
+    words = [word.lower() for word in _SEGMENT.findall(name)]
+    if not _ANYWHERE.isdisjoint(words):
+        return True
+    while len(words) > 1 and words[-1] in _SUFFIXES:
+        words.pop()
+    last, before = words[-1] if words else "", words[-2] if len(words) > 1 else ""
+    match last:
+        case "token":
+            return before not in _PLAIN_TOKENS
+        case "key":
+            return before not in _PLAIN_KEYS
+        case "keys":
+            return before in _MANY_KEYS
+        case "pass":
+            return before in _OWNERS or not before
+        case "string":
+            return before == "connection"
+    return last in _LAST
+
+
+_LOOKS = re.compile(
+    r"(?P<url>\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/?#@'\"]+@"
+    r"|(?P<slack>hooks\.slack\.com/(?:services|triggers|workflows)/)[^\s'\"]+"
+    r"|(?P<scheme>\bBearer\s+)[\w.~+/=-]{6,}"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*"
+    r"|\b(?:xox[a-z]-[\w-]{8,}|gh[a-z]_\w{20,}|hf_\w{20,}|sk-[\w-]{20,}|AKIA[0-9A-Z]{16}|eyJ[\w-]{8,}\.[\w-]+\.[\w-]*)"
+)
+_ASSIGNED = re.compile(r"""([\w.-]{2,60})(['"]?\s*[=:]\s*)(['"]?)([^\s'",;&)}\]]+)""")
+
+
+def strike_looks(text: str) -> str:
+    """Return `text` without what looks like somebody's secret: an address's password, a bearer's token, …"""
+
+    def looked(match: re.Match[str]) -> str:
+        kept = match["url"] or match["slack"] or match["scheme"] or ""
+        return f"{kept}{MARK}{'@' if match['url'] else ''}"
+
+    return _LOOKS.sub(looked, text)
+
+
+def strike(text: str) -> str:
+    """The same, and without what is given to a name that holds a secret: `api_key=…`, `{'token': …}`."""
+
+    def assigned(match: re.Match[str]) -> str:
+        return f"{match[1]}{match[2]}{match[3]}{MARK}" if names_secret(match[1]) else match[0]
+
+    return _ASSIGNED.sub(assigned, strike_looks(text))
+
+
 # ── Loggers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

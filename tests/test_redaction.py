@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifybot import redaction
-from notifybot.redaction import MARK, RedactingFilter, guard_loggers, redact, register
+from notifybot.redaction import MARK, RedactingFilter, guard_loggers, names_secret, redact, register, strike
 
 TOKEN = "xoxb-canary+not/a=token~0123456789"
 PATH = "/services/T0CANARY0/B0CANARY0/not4a4webhook4secret0000"
@@ -249,3 +249,106 @@ def test_loggers_that_appear_later_are_guarded_by_the_next_call() -> None:
     guard_loggers()
 
     assert sum(isinstance(each, RedactingFilter) for each in child.filters) == 1
+
+
+_SECRET_NAMES = [
+    "wandb_key",
+    "access_key",
+    "aws_secret_access_key",
+    "AWS_ACCESS_KEY_ID",
+    "private_key",
+    "auth",
+    "pw",
+    "user_pass",
+    "api_key",
+    "token",
+    "hf_token",
+    "apiKey",
+    "authToken",
+    "accessKey",
+    "APIKey",
+    "OPENAI_API_KEY",
+    "wandb.api_key",
+    "optimizer.token",
+    "db.password",
+    "passwd",
+    "userPwd",
+    "client_secret",
+    "credentials",
+    "slack_webhook",
+    "slack_webhook_url",
+    "github_token2",
+    "jwt",
+    "key",
+    "wandb.key",
+    "api_keys",
+    "dbPass",
+    "secret.name",
+    "connection_string",
+    "sshKey",
+    "id_token",
+    "token_value",
+    "kakao_rest_key",
+]
+_PLAIN_NAMES = [
+    "num_key_value_heads",
+    "max_tokens",
+    "tokenizer",
+    "author",
+    "key_dim",
+    "n_tokens",
+    "keyframes",
+    "pass_through",
+    "attention_key",
+    "pad_token",
+    "eos_token_id",
+    "special_tokens",
+    "tokens",
+    "sort_key",
+    "keyboard",
+    "monkey",
+    "passes",
+    "forward_pass",
+    "first_pass",
+    "compass",
+    "bypass",
+    "hidden_keys",
+    "primary_key",
+    "authors",
+    "authority",
+    "lr",
+    "model.name",
+    "token_dropout",
+    "tokenizer.pad_token",
+    "secretary",
+    "keypoints",
+    "image_key",
+]
+
+
+@pytest.mark.parametrize("name", _SECRET_NAMES)
+def test_a_secrets_name_is_known_by_its_words(name: str) -> None:
+    assert names_secret(name)
+
+
+@pytest.mark.parametrize("name", _PLAIN_NAMES)
+def test_a_word_within_a_word_is_no_secret(name: str) -> None:
+    assert not names_secret(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("postgres://me:canary@host/db", "postgres://[redacted]@host/db"),
+        ("https://hooks.slack.com/services/T0/B0/canary", "https://hooks.slack.com/services/[redacted]"),
+        ("Bearer canary-canary", "Bearer [redacted]"),
+        ("--lr 0.1 --api_key=canary", "--lr 0.1 --api_key=[redacted]"),
+        ("Settings(api_key='canary', lr=0.1)", "Settings(api_key='[redacted]', lr=0.1)"),
+        ("{'token': 'canary', 'max_tokens': 5}", "{'token': '[redacted]', 'max_tokens': 5}"),
+        ("https://example.org/path?a=1", "https://example.org/path?a=1"),
+        ("resnet18, lr=0.1, key_dim=4", "resnet18, lr=0.1, key_dim=4"),
+        ("me@example.org", "me@example.org"),
+    ],
+)
+def test_what_looks_like_a_secret_is_struck_out(text: str, left: str) -> None:
+    assert strike(text) == left

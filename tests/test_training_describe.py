@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from argparse import Namespace
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from notifybot.events import MOST_PARAMS
 from notifybot.model import uuid7
-from notifybot.training.describe import session_after, this_host
+from notifybot.training.describe import params_of, session_after, this_host
 
 
 def told_by(tmp_path: Path, **files: str) -> Path:
@@ -72,3 +77,79 @@ def test_a_new_session_sorts_after_the_one_before_it(ahead_s: int) -> None:
 def test_a_session_that_nobody_wrote_is_no_reason_to_fail() -> None:
     """The card may have been edited."""
     assert len(session_after("zzz")) == 36
+
+
+@dataclass
+class Optimizer:
+    name: str = "adam"
+    lr: float = 0.1
+
+
+@dataclass
+class Settings:
+    seed: int = 3
+    optimizer: Optimizer = field(default_factory=Optimizer)
+
+
+class Foreign:
+    def __repr__(self) -> str:
+        return "Foreign(token='canary', size=3)"
+
+
+@pytest.mark.parametrize(
+    ("params", "stored"),
+    [
+        pytest.param(Settings(), {"seed": 3, "optimizer.name": "adam", "optimizer.lr": 0.1}, id="dataclass"),
+        pytest.param(Namespace(a=1, b=Namespace(c=2)), {"a": 1, "b.c": 2}, id="namespace"),
+        pytest.param({"a": {"b": {"c": None}}, "d": {}}, {"a.b.c": None, "d": "{}"}, id="mapping"),
+        pytest.param({"layers": [{"n": 1}, {"n": 2}]}, {"layers.0.n": 1, "layers.1.n": 2}, id="list of mappings"),
+        pytest.param({"sizes": [1, 2], "betas": (0.9, 0.99)}, {"sizes": "[1, 2]", "betas": "(0.9, 0.99)"}, id="list"),
+        pytest.param({"wandb": {"api_key": "canary"}}, {"wandb.api_key": "[redacted]"}, id="secret"),
+        pytest.param({"credentials": {"user": "canary"}}, {"credentials.user": "[redacted]"}, id="all below a secret"),
+        pytest.param({"f": Foreign()}, {"f": "Foreign(token='[redacted]', size=3)"}, id="somebody's repr"),
+        pytest.param({"token": 5, "use_auth_token": True}, {"token": 5, "use_auth_token": True}, id="numbers stay"),
+    ],
+)  # fmt: skip
+def test_parameters_are_stored_flat(params: object, stored: dict[str, object]) -> None:
+    assert params_of(params) == stored
+
+
+def test_more_parameters_than_anybody_reads_are_counted() -> None:
+    stored = params_of({"a": {f"p{each}": each for each in range(500)}})
+
+    assert len(stored) == MOST_PARAMS
+    assert list(stored.items())[-2:] == [("a.p198", 198), ("…", "+301")]
+
+
+def test_a_circle_of_parameters_ends() -> None:
+    circle: dict[str, object] = {"lr": 0.1}
+    circle["self"] = circle
+
+    assert params_of(circle)["lr"] == 0.1
+
+
+def test_omegaconfs_containers_are_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in with the names of the real one: `DictConfig`, `ListConfig`, `to_container`, and its error's root."""
+
+    class BaseError(Exception):
+        pass
+
+    class DictConfig:
+        def __init__(self, content: dict[str, object]) -> None:
+            self.content = content
+
+    def to_container(config: DictConfig, *, resolve: bool) -> dict[str, object]:
+        if resolve and "${" in str(config.content):
+            raise BaseError
+        return config.content
+
+    module = SimpleNamespace(
+        DictConfig=DictConfig,
+        ListConfig=type("ListConfig", (), {}),
+        OmegaConf=SimpleNamespace(to_container=to_container),
+        errors=SimpleNamespace(OmegaConfBaseException=BaseError),
+    )
+    monkeypatch.setitem(sys.modules, "omegaconf", module)
+
+    assert params_of(DictConfig({"opt": {"lr": 0.1}})) == {"opt.lr": 0.1}
+    assert params_of({"cfg": DictConfig({"path": "${env}/x"})}) == {"cfg.path": "${env}/x"}

@@ -195,3 +195,10 @@ def test_text_fits() -> None:
     assert clean("abc", 3) == "abc"
     assert clean("abcd", 3) == "ab…"
     assert one_line(" a \n b\t", 10) == "a b"
+
+
+def test_a_password_in_an_address_is_struck_out_of_a_failure() -> None:
+    """The libraries that raise it put the whole address in."""
+    failure = describe(ConnectionError("cannot reach postgres://me:canary@db/x with Bearer canary-canary"))
+
+    assert failure.error == "ConnectionError: cannot reach postgres://[redacted]@db/x with Bearer [redacted]"

@@ -141,3 +141,24 @@ def test_epochs_that_a_framework_runs_again_replace_those_before(settings: dict[
     assert (loss.best, loss.best_epoch, progress.done) == (0.8, 2, 5)
     assert [epoch for epoch, _ in accuracy.points(-1)] == [0, 2, 4]
     assert (accuracy.best, accuracy.best_epoch) == (1.0, 0)
+
+
+def test_a_secret_among_nested_parameters_reaches_no_place(settings: dict[str, object], tmp_path: Path) -> None:
+    """Hydra's and YAML's settings are nested, and hold what services want."""
+    secrets = [f"canary{each}canary" for each in range(5)]
+    params = {
+        "lr": 0.1,
+        "wandb": {"project": "p", "api_key": secrets[0]},
+        "loggers": [{"name": "slack", "url": f"https://hooks.slack.com/services/T0/B0/{secrets[1]}"}],
+        "db": f"postgres://me:{secrets[2]}@host/db",
+        "headers": {"Authorization": f"Bearer {secrets[3]}"},
+        "args": ["--token", "x", f"--hf-token={secrets[4]}"],
+    }
+    with notify_epoch(range(1), params=params, config=settings) as epochs:
+        list(epochs)
+    told = repr(recorded(epochs.run))
+    shared.close()
+
+    written = b"".join(each.read_bytes() for each in tmp_path.rglob("*") if each.is_file())
+    assert b"wandb.project" in written
+    assert [each for each in secrets if each in told or each.encode() in written] == []

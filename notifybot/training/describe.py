@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import operator
 import os
 import platform
 import re
 import sys
-from collections.abc import Mapping
+import types
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,14 @@ from notifybot.errors import UsageError, said
 from notifybot.events import LARGEST_INT, MOST_PARAMS
 from notifybot.model import Host, Param, uuid7
 from notifybot.notifiers.base import fingerprint
-from notifybot.redaction import MARK
+from notifybot.redaction import MARK, names_secret, strike
 from notifybot.training.notebook import in_notebook
 from notifybot.training.text import clean, one_line
 
 _NAME_CHARS = 200
 _PARAM_CHARS = 500
+_DEEPEST = 8  # nested levels of parameters; a circle ends there
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_SECRET = re.compile(r"(^|[_\W])(token|secret|password|passwd|api_?key|webhook(_url)?|credentials?)$", re.IGNORECASE)
 
 
 def name_of(name: str | None) -> str:
@@ -71,17 +73,17 @@ def session_after(earlier: str) -> str:
 
 
 def params_of(params: object) -> dict[str, Param]:
-    """Hyper-parameters as they are stored: from a mapping, a dataclass or argparse's namespace. Raises UsageError."""
+    """Hyper-parameters as they are stored, nested ones by dotted names: `{"opt": {"lr": 0.1}}` is `opt.lr`.
+
+    Takes a mapping (OmegaConf's too), a dataclass or a namespace; at most 200, the rest are counted. Secrets are struck
+    out. Raises UsageError.
+    """
     if params is None:
         return {}
-    values: Mapping[Any, Any]
-    if isinstance(params, Mapping):
-        values = params
-    elif dataclasses.is_dataclass(params) and not isinstance(params, type):
-        values = {each.name: getattr(params, each.name) for each in dataclasses.fields(params)}
-    elif hasattr(params, "__dict__") and not isinstance(params, type):
-        values = vars(params)
-    else:
+    children = _children(params)
+    if children is None and hasattr(params, "__dict__") and not isinstance(params, type):
+        children = list(vars(params).items())
+    if children is None or isinstance(params, list | tuple):
         kind = type(params).__name__
         raise UsageError(
             said(
@@ -89,21 +91,59 @@ def params_of(params: object) -> dict[str, Param]:
                 f"params=에는 dict나 argparse의 Namespace처럼 이름과 값을 함께 넣어야 합니다. 받은 값: {kind}",
             )
         )
-    return {
-        one_line(str(key), _NAME_CHARS): _param(str(key), value) for key, value in list(values.items())[:MOST_PARAMS]
-    }
+    leaves = [leaf for name, value in children for leaf in _leaves(str(name), value, _DEEPEST)]
+    shown = leaves if len(leaves) <= MOST_PARAMS else leaves[: MOST_PARAMS - 1]
+    stored = {one_line(name, _NAME_CHARS): _param(name, value) for name, value in shown}
+    return stored if shown is leaves else stored | {"…": f"+{len(leaves) - len(shown)}"}
 
 
-def _param(key: str, value: object) -> Param:
-    if isinstance(value, str) and value and _SECRET.search(key):
+def _leaves(name: str, value: object, depth: int) -> Iterator[tuple[str, object]]:
+    children = _children(value) if depth else None
+    if not children:
+        yield name, value
+        return
+    for key, child in children:
+        yield from _leaves(f"{name}.{key}", child, depth - 1)
+
+
+def _children(value: object) -> list[tuple[object, object]] | None:
+    """The named parts of a value; None of one that has none. Only a list with such parts in it is taken apart."""
+    value = _plain(value)
+    if isinstance(value, Mapping):
+        return list(value.items())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [(each.name, getattr(value, each.name, None)) for each in dataclasses.fields(value)]
+    if isinstance(value, argparse.Namespace | types.SimpleNamespace):
+        return list(vars(value).items())
+    if isinstance(value, list | tuple) and any(_children(each) is not None for each in value[:MOST_PARAMS]):
+        return list(enumerate(value))
+    return None
+
+
+def _plain(value: object) -> object:
+    """OmegaConf's containers as Python's own, resolved where they can be. Imports nothing."""
+    module: Any = sys.modules.get("omegaconf")
+    if module is None or not isinstance(value, (module.DictConfig, module.ListConfig)):
+        return value
+    try:
+        plain: object = module.OmegaConf.to_container(value, resolve=True)
+    except module.errors.OmegaConfBaseException:  # a value that is missing, or refers to what is not there
+        plain = module.OmegaConf.to_container(value, resolve=False)
+    return plain
+
+
+def _param(name: str, value: object) -> Param:
+    if value is None or type(value) is bool:
+        return value
+    if not isinstance(value, int | float) and str(value) and names_secret(name):
         return MARK
     if type(value) is int and abs(value) > LARGEST_INT:
         return str(value)[:_PARAM_CHARS]
-    if value is None or type(value) in (bool, int, float):
+    if type(value) in (int, float):
         return value  # type: ignore[return-value]
     if isinstance(value, float):
         return float(value)
-    return clean(str(value), _PARAM_CHARS)
+    return clean(strike(str(value)[: 8 * _PARAM_CHARS]), _PARAM_CHARS)
 
 
 def label_of(epoch: object, call: str = "notify_epoch") -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 
+from notifybot.redaction import strike_looks
 from notifybot.training.text import clean, one_line
 
 FRAMES = 5
@@ -42,7 +43,7 @@ def describe(error: BaseException) -> Failure:
     if root is not error:
         text = f"{text} (caused by {words(root, _CAUSE_CHARS)})"
     frames = _user_frames(error.__traceback__) or _user_frames(root.__traceback__)
-    return Failure(error=text, frames="\n".join(frames))
+    return Failure(error=strike_looks(text), frames=strike_looks("\n".join(frames)))
 
 
 def thread_stack(thread_id: int | None) -> str:
