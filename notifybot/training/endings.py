@@ -117,6 +117,34 @@ class Leaving:
         return False
 
 
+class ExceptHook:
+    """Ours on `sys.excepthook`: hears what ended the program, then lets the hook before it speak.
+
+    When nobody listens any more it is given back, or, under another library's hook, only passes on.
+    """
+
+    def __init__(self, hear: Callable[[BaseException, TracebackType | None], None]) -> None:
+        before = sys.excepthook
+        while isinstance(before, ExceptHook) and before._hear is None:  # of an earlier run, come to light again
+            before = before._previous
+        self._previous: Callable[..., object] = before
+        self._hear: Callable[[BaseException, TracebackType | None], None] | None = hear
+        sys.excepthook = self
+
+    def __call__(self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        try:
+            if self._hear is not None:
+                self._hear(error, traceback)
+        finally:
+            self._previous(kind, error, traceback)
+
+    def give_back(self) -> None:
+        """Hear no more, and leave where nobody stands above us."""
+        self._hear = None
+        if sys.excepthook is self:
+            sys.excepthook = self._previous
+
+
 class Endings:
     """The open runs of this process and the places where their endings are heard of. One object per process."""
 
@@ -127,8 +155,7 @@ class Endings:
         self._stopped: list[Leaving] = []  # recorded as stopped; an exception may still explain them
         self._lock = threading.Lock()
         self._cell_end = CellEnd(self.cell_ended)
-        self._previous_hook: Callable[..., object] | None = None
-        self._hook = self._on_exception
+        self._hook: ExceptHook | None = None
         self._last_words: BaseException | None = None
         self._registered = False
         self._flushes: list[Callable[[float], object]] = []
@@ -218,21 +245,18 @@ class Endings:
             leaving.decided.set()
             leaving.run.end(ending_of(error, exhausted=False))
 
-    def _on_exception(self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        """Stand in for `sys.excepthook`: hear what ended the program, then let the previous hook speak."""
-        previous = self._previous_hook or sys.__excepthook__
-        try:
-            self._last_words = error
-            self.settle(error)
-            for leaving in [each for each in self._stopped if each.explains(traceback)]:
-                leaving.run.end(ending_of(error, exhausted=False), instead=True)
-        finally:
-            previous(kind, error, traceback)
+    def _on_exception(self, error: BaseException, traceback: TracebackType | None) -> None:
+        """Take note of what ended the program."""
+        self._last_words = error
+        self.settle(error)
+        for leaving in [each for each in self._stopped if each.explains(traceback)]:
+            leaving.run.end(ending_of(error, exhausted=False), instead=True)
 
     def _listen(self) -> None:
         self._cell_end.start()
-        if self._previous_hook is None and not self._cell_end.listening:  # IPython puts its own hook around each cell
-            self._previous_hook, sys.excepthook = sys.excepthook, self._hook
+        if not self._cell_end.listening and (self._hook is None or sys.excepthook is not self._hook):
+            self._give_back_hook()  # IPython puts its own around each cell; elsewhere ours is above all others'
+            self._hook = ExceptHook(self._on_exception)
         if not self._registered:
             atexit.register(self.at_exit)
             self._registered = True
@@ -244,8 +268,12 @@ class Endings:
 
     def _unlisten(self) -> None:
         self._cell_end.stop()
-        if self._previous_hook is not None and sys.excepthook is self._hook:
-            sys.excepthook, self._previous_hook = self._previous_hook, None
+        self._give_back_hook()
+
+    def _give_back_hook(self) -> None:
+        hook, self._hook = self._hook, None
+        if hook is not None:
+            hook.give_back()
 
 
 ENDINGS = Endings()

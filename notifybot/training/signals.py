@@ -16,6 +16,43 @@ Handler = Callable[[int, FrameType | None], object]
 WATCHED = tuple(getattr(signal, each) for each in ("SIGTERM", "SIGHUP") if hasattr(signal, each))  # on Windows one
 
 
+class Ours:
+    """Our handler for one signal, above the one it found. Under another's, once nobody watches, it only passes on."""
+
+    def __init__(self, number: int, act: Callable[[Ours, int, FrameType | None], None]) -> None:
+        before = signal.getsignal(number)
+        while isinstance(before, Ours) and before._act is None:  # of an earlier run, come to light again
+            before = before.previous
+        self.previous: Handler | int = signal.SIG_DFL if before is None else before
+        self._number = number
+        self._act: Callable[[Ours, int, FrameType | None], None] | None = act
+        signal.signal(number, self)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._act is not None:
+            self._act(self, number, frame)
+        elif callable(self.previous):
+            self.previous(number, frame)
+        elif self.previous is signal.SIG_DFL and self.is_above:  # left behind by a thread that may not set handlers
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    @property
+    def is_above(self) -> bool:
+        """True when nobody has put a handler over it."""
+        return signal.getsignal(self._number) is self
+
+    def retire(self) -> None:
+        """Act no more: in a fork's child from any thread."""
+        self._act = None
+
+    def give_back(self) -> None:
+        """Act no more, and leave where nobody stands above us."""
+        self.retire()
+        if self.is_above:
+            signal.signal(self._number, self.previous)
+
+
 class Signals:
     """Our handlers while at least one `with` block is open. One object per process.
 
@@ -28,11 +65,10 @@ class Signals:
 
     def __init__(self) -> None:
         self.seen: int | None = None
-        self._previous: dict[int, Handler | int] = {}
+        self._ours: dict[int, Ours] = {}
         self._tellers: list[Callable[[int], bool]] = []
         self._depth = 0
         self._waiting: tuple[int, FrameType | None, Handler | int] | None = None
-        self._handler: Handler = self._on_signal
 
     def watch(self, tell: Callable[[int], bool], also: int | None = None) -> None:
         """Call `tell` before the process dies of a signal; it lives on when that returns True, for `die` or the next.
@@ -76,16 +112,13 @@ class Signals:
 
     def die(self, number: int) -> None:
         """Act on a signal that was put off: the process dies of it, whatever handler was put over ours meanwhile."""
-        self._act(number, None, self._previous.get(number, signal.SIG_DFL))
+        self._act(number, None, self._ours[number].previous if number in self._ours else signal.SIG_DFL)
 
     def restore(self) -> None:
         """Give the handlers back, where they are still ours."""
-        previous, self._previous = self._previous, {}
-        if not _on_main_thread():
-            return
-        for number, handler in previous.items():
-            if signal.getsignal(number) is self._handler:
-                signal.signal(number, handler)
+        ours, self._ours = self._ours, {}
+        for each in ours.values():
+            each.give_back() if _on_main_thread() else each.retire()
 
     def forget(self) -> None:
         """In a forked child: be as if never used. A child that is terminated dies as it would without us."""
@@ -98,12 +131,11 @@ class Signals:
             handler = signal.getsignal(number)
             if handler is None or handler is signal.SIG_IGN:  # set from C, or ignored on purpose (nohup)
                 continue
-            self._previous[number] = handler
-            signal.signal(number, self._handler)
+            self._ours[number] = Ours(number, self._on_signal)
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        previous = self._previous.get(number, signal.SIG_DFL)
-        if signal.getsignal(number) is not self._handler:  # we are called by whoever put a handler over ours
+    def _on_signal(self, ours: Ours, number: int, frame: FrameType | None) -> None:
+        previous = ours.previous
+        if not ours.is_above:  # we are called by whoever put a handler over ours
             self.seen = number
             if callable(previous):
                 previous(number, frame)
