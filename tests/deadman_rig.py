@@ -37,8 +37,10 @@ class Rig:
         self.api = api
         self.place = self.root() if place is None else place
         speech = Speech(run, Host("colab"), Renderer(language))
+        self.over: dict[str, float] = {}  # when other runs ended, of which people know
         self.switch = DeadMan(
-            api, speech, self.look, self.thread, channel=channel, margins=margins, clock=self.local
+            api, speech, self.look, self.thread,
+            channel=channel, margins=margins, over_at=self.over.get, clock=self.local,
         )  # fmt: skip
 
     def root(self) -> RunThread:

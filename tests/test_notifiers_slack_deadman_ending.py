@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from notifybot.errors import StoreError
 from notifybot.events import RunEnded
 from notifybot.model import Host, Language, Progress, Status, uuid7
 from notifybot.notifiers.slack import SlackBot, slack_notifiers
-from notifybot.notifiers.slack.deadman_build import is_told, teller
+from notifybot.notifiers.slack.deadman_build import is_told, teller, told_over_at
 from notifybot.notifiers.slack.deadman_slack import SlackAlarms
 from notifybot.notifiers.slack.deadman_thread import DeadMan
 from notifybot.notifiers.slack.deadman_words import Speech
@@ -30,6 +31,8 @@ from notifybot.store.engine import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock, RecordingNotifier
 from tests.deadman_rig import DELETE, RUN, SCHEDULE, Rig
+from tests.store_events import RUN as STORED
+from tests.store_events import ended, started
 
 
 @pytest.fixture
@@ -266,3 +269,43 @@ def test_without_the_bot_among_the_notifiers_nobody_is_to_be_told(store: Store) 
     assert teller(config, [RecordingNotifier()]) is None
     assert is_told(ending(), None, store)
     assert isinstance(teller(config, slack_notifiers(config)), SlackBot)
+
+
+# ── What an earlier process had no time for ──────────────────────────────────────────────────────────────────────────
+
+
+def test_the_next_process_takes_back_the_alarm_of_a_run_whose_end_people_know(
+    sandbox: Sandbox, clock: FakeClock
+) -> None:
+    """As soon as that is told, and no alarm of whoever still runs, is not known here, or goes on elsewhere."""
+    rig, start_s = Rig(sandbox, clock), clock.now().timestamp()
+    for run_id, in_s in (("told", 700), ("untold", 710), ("another machine's", 720), ("told", 1000)):
+        said = {"post_at": int(start_s) + in_s, "text": f"lost\n[nb:{run_id.replace(' ', '-')}]"}
+        sandbox.slack.schedule.add(rig.place.channel_id, said)
+    rig.over["told"] = start_s
+    rig.run_for(10, step_s=1)
+    assert [each for each in sorted(rig.pending) if not 880 <= each <= 900] == [700, 710, 990]
+
+    rig.over["untold"] = start_s
+    rig.run_for(10, step_s=1)
+
+    assert [each for each in sorted(rig.pending) if not 870 <= each <= 900] == [700, 980]
+    assert len(rig.pending) == 3
+
+
+def test_a_run_is_over_when_its_latest_session_has_ended_and_the_bot_has_told_it(tmp_path: Path) -> None:
+    """One that fell silent is not, nor one that another session goes on with; its alarm is right."""
+    slack, again = RecordingNotifier("slack"), replace(STORED, session="s2")
+    with Store.open(tmp_path / "a.db") as store:
+        outbox = Outbox(store)
+        assert told_over_at(STORED.id, slack, store) is None
+        runs.record(store, started())
+        assert told_over_at(STORED.id, slack, store) is None
+        runs.record(store, ended(), [(slack.key, Priority.URGENT)])
+        assert told_over_at(STORED.id, slack, store) is None
+        delivery = outbox.claim(slack.key)
+        assert delivery is not None
+        outbox.mark_sent(delivery)
+        assert told_over_at(STORED.id, slack, store) == ended().at.timestamp()
+        runs.record(store, started(again))
+        assert told_over_at(STORED.id, slack, store) is None

@@ -156,11 +156,13 @@ class Session:
         config = self.shared.config
         if all(each.name != "slack" for each in self.shared.delivery.notifiers):
             return
-        from notifybot.notifiers.slack.deadman_build import dead_man  # Slack's client, only where it is configured
+        # Slack's client, only where it is configured
+        from notifybot.notifiers.slack.deadman_build import dead_man, teller, told_over_at
 
+        store, by = self.shared.store, teller(config, self.shared.delivery.notifiers)
         self.dead_man = dead_man(
-            config, run, host, look=look,
-            memory_of=partial(self.shared.store.memory, project=run.project), clock=self.clock, guard=self.guard,
+            config, run, host, look=look, memory_of=partial(store.memory, project=run.project),
+            over_at=partial(told_over_at, by=by, store=store), clock=self.clock, guard=self.guard,
         )  # fmt: skip
         if self.dead_man is not None:
             self.dead_man.start()

@@ -19,6 +19,8 @@ from notifybot.policy import wants
 from notifybot.preferences import Preferences, names
 from notifybot.quiet import NEVER
 from notifybot.rendering import Renderer
+from notifybot.store import runs
+from notifybot.store.claims import ENDING
 from notifybot.store.engine import Store
 from notifybot.store.told import was_sent
 
@@ -39,6 +41,7 @@ def dead_man(
     *,
     look: Look,
     memory_of: Callable[[str], Memory],
+    over_at: Callable[[str], float | None] = lambda _: None,
     clock: Clock = SYSTEM,
     guard: Guarded = unguarded,
 ) -> DeadMan | None:
@@ -55,9 +58,23 @@ def dead_man(
         lambda: RunThread.from_value(memory.get(run.id)),
         channel=config.slack_channel or "",
         margins=Margins(quiet=chosen.quiet if chosen.quiet is not None and waits else NEVER),
+        over_at=over_at,
         clock=clock,
         guard=guard,
     )
+
+
+def told_over_at(run_id: str, by: Notifier | None, store: Store) -> float | None:
+    """When a run ended, in Unix seconds, if people know that by the bot; None for one that goes on or fell silent.
+
+    Where several projects have a run of this id, all of them have to be over. Raises StoreError.
+    """
+    with store.transaction() as connection:
+        rows = runs.named(connection, run_id)
+        endings = [each for row in rows for each in runs.events_in(connection, row.key, kinds=[ENDING], limit=1)]
+    over = {each.run.session for each in endings if is_told(each, by, store)}
+    known = bool(rows) and all(row.session in over for row in rows)
+    return min(each.at.timestamp() for each in endings) if known else None
 
 
 def teller(config: Config, notifiers: Iterable[Notifier]) -> Notifier | None:

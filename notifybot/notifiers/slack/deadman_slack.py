@@ -11,7 +11,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import PermanentError, TemporaryError
 from notifybot.notifiers.slack.client import TIMEOUT_S, WebApi
 from notifybot.notifiers.slack.deadman_calls import Alarm, Denied, Done, Failed, Listed, Outcome, Scheduled
-from notifybot.notifiers.slack.deadman_words import Said
+from notifybot.notifiers.slack.deadman_words import Said, marked_run
 from notifybot.notifiers.slack.errors import Refused, header
 from notifybot.notifiers.slack.thread import RunThread
 
@@ -27,6 +27,9 @@ class Alarms(Protocol):
 
     @property
     def sure(self) -> bool: ...
+
+    @property
+    def others(self) -> dict[Alarm, str]: ...
 
     def now_s(self) -> float: ...
     def listed(self, place: RunThread, mark: str) -> Outcome: ...
@@ -83,6 +86,7 @@ class SlackAlarms(WebApi):
         super().__init__(token, url, timeout_s=timeout_s, clock=clock)
         self._slack_clock = SlackClock(clock)
         self._ids: dict[str, str] = {}  # of channels, by the names that Slack was given
+        self.others: dict[Alarm, str] = {}  # that the latest list showed about other runs, and the runs' ids
 
     def now_s(self) -> float:
         """The time at Slack, in Unix seconds."""
@@ -140,13 +144,20 @@ class SlackAlarms(WebApi):
 
     def _marked(self, channel_id: str, mark: str) -> list[Alarm]:
         found: list[Alarm] = []
+        self.others = {}
         cursor, where = "", {"channel": channel_id} if channel_id else {}
         for _ in range(_PAGES_MOST):
             answer = self.form("chat.scheduledMessages.list", limit=_PAGE, cursor=cursor, **where)
             for each in answer.get("scheduled_messages") or []:
-                if mark in str(each.get("text") or ""):
-                    place = str(each.get("channel_id") or channel_id)
-                    found.append(Alarm(str(each["id"]), int(each["post_at"]), own=False, channel_id=place))
+                whose = marked_run(str(each.get("text") or ""))
+                if whose is None:
+                    continue
+                place = str(each.get("channel_id") or channel_id)
+                alarm = Alarm(str(each["id"]), int(each["post_at"]), own=False, channel_id=place)
+                if mark in each["text"]:
+                    found.append(alarm)
+                else:
+                    self.others[alarm] = whose
             cursor = str((answer.get("response_metadata") or {}).get("next_cursor") or "")
             if not cursor:
                 break

@@ -17,6 +17,7 @@ from notifybot.notifiers.slack.deadman import Goal, Margins, State, decide, end,
 from notifybot.notifiers.slack.deadman_after import NO_SUCH, after
 from notifybot.notifiers.slack.deadman_calls import (
     Action,
+    Alarm,
     Assure,
     Delete,
     Denied,
@@ -27,6 +28,7 @@ from notifybot.notifiers.slack.deadman_calls import (
     Over,
     Say,
     Schedule,
+    Wait,
 )
 from notifybot.notifiers.slack.deadman_slack import Alarms
 from notifybot.notifiers.slack.deadman_words import Speech, mark_of
@@ -68,7 +70,8 @@ class DeadMan:
 
     `look` is asked for a sign of life every five seconds at least, on this object's own thread; `thread_of` for the
     run's place in Slack. While it has no root message there, alarms wait for the `channel` itself; without that, for a
-    root.
+    root. `over_at` says when another run ended, in Unix seconds, once people know that: the alarm that its process had
+    no time to take back is taken back here.
     `counts` are the calls that went well, `failures` the others, by kind.
     """
 
@@ -81,6 +84,7 @@ class DeadMan:
         *,
         channel: str = "",
         margins: Margins | None = None,
+        over_at: Callable[[str], float | None] = lambda _: None,
         clock: Clock = SYSTEM,
         guard: Guarded = unguarded,
     ) -> None:
@@ -99,6 +103,8 @@ class DeadMan:
         self._progress = Progress()
         self._epochs_s: deque[float] = deque(maxlen=_EPOCHS)
         self._said, self._said_at = Progress(), RunThread()
+        self._over_at = over_at
+        self._clear_up_at_s = clock.monotonic()
         self._said_denied = False
         self._moves: Hashable = None
         self._began_s = self._moved_s = self._promised_s = self._look_at_s = self._ended_s = clock.monotonic()
@@ -170,12 +176,36 @@ class DeadMan:
         if self._is_outdated:
             self.state = hasten(self.state)
         action = decide(self.state, now_s, self.margins, vouched=self._vouched(), sure=sure)
+        if isinstance(action, Wait) and self._goal is Goal.GUARD and self._clears_up():
+            return True
         outcome = self._call(action, now_s)
         if outcome is not None:
             self._count(action, outcome)
             self._take(action, outcome)
         self._note(over=isinstance(action, Over))
         return outcome is not None
+
+    def _clears_up(self) -> bool:
+        """Take back one alarm of a run that has ended, where an earlier process of this user had no time for that.
+
+        What was scheduled after the end is left alone: the same run may go on elsewhere.
+        """
+        if self._clock.monotonic() < self._clear_up_at_s:
+            return False
+        alarm = next((each for each, run_id in self._alarms.others.items() if self._is_left_over(each, run_id)), None)
+        if alarm is None:
+            self._clear_up_at_s = self._clock.monotonic() + _LOOK_EVERY_S
+            return False
+        del self._alarms.others[alarm]  # the next list shows it again, should it not go now
+        self._count(Delete(alarm), self._alarms.delete(self._place, alarm))
+        return True
+
+    def _is_left_over(self, alarm: Alarm, run_id: str) -> bool:
+        try:
+            over_at = self._over_at(run_id)
+        except StoreError:
+            return False
+        return over_at is not None and alarm.post_at <= over_at + self.margins.ahead_s
 
     def _live(self) -> None:
         while not self._over.is_set():

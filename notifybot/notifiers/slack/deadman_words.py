@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from html import unescape
 
 from notifybot.events import RunLost, RunRecovered
 from notifybot.model import Host, Language, Message, Progress, RunRef, uuid7
@@ -14,6 +16,7 @@ from notifybot.rendering.slack_reasons import slack_line
 from notifybot.rendering.text import one_line, shorten
 
 _NAME_CHARS = 60
+_MARK = re.compile(r"\[nb:([^\]\s]+)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,12 @@ class Said:
 def mark_of(run: RunRef) -> str:
     """By what an alarm is known to be about a run: a listed alarm shows its text, and nothing else that is ours."""
     return f"[nb:{escape(run.id)}]"
+
+
+def marked_run(text: str) -> str | None:
+    """The id of the run that an alarm with this text is about; None for anybody else's message."""
+    found = _MARK.findall(text)
+    return unescape(found[-1]) if found else None
 
 
 @dataclass(frozen=True, slots=True)
