@@ -16,7 +16,8 @@ from notifybot.config import Config
 from notifybot.delivery.relay import WatchdogRelay
 from notifybot.doctor import watchdog
 from notifybot.errors import TemporaryError
-from notifybot.notifiers.answers import is_loopback, session_for
+from notifybot.notifiers.answers import session_for
+from notifybot.notifiers.base import is_loopback
 from notifybot.notifiers.kakao.http import FormClient
 from notifybot.notifiers.slack import SlackWebhook
 from notifybot.notifiers.slack.client import WebApi, opener_for

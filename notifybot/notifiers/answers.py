@@ -6,30 +6,17 @@ A body that is left unread costs the connection: https://requests.readthedocs.io
 from __future__ import annotations
 
 import http.client
-import ipaddress
-from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
 
 from notifybot.clock import Clock
+from notifybot.notifiers.base import is_loopback
 
 LARGEST_BYTES = 64 * 1024
 WITHIN_S = 5.0
 _AT_ONCE = 8 * 1024
 _BROKEN = (HTTPError, http.client.HTTPException, OSError, ValueError)
-
-
-def is_loopback(url: str) -> bool:
-    """True where a URL leads to this machine itself."""
-    try:
-        host = urlsplit(url).hostname or ""
-        if host == "localhost" or host.endswith(".localhost"):
-            return True
-        address = ipaddress.ip_address(host)
-    except ValueError:  # a name, or no address at all
-        return False
-    return address.is_loopback or address.is_unspecified
 
 
 def session_for(url: str) -> requests.Session:

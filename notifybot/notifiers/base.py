@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from notifybot.events import Event
 from notifybot.model import Message
@@ -71,3 +73,15 @@ class Notifier(Protocol):
 def fingerprint(*parts: str) -> str:
     """Eight hex digits that tell destinations apart without giving them away."""
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:8]
+
+
+def is_loopback(url: str) -> bool:
+    """True where a URL leads to this machine itself."""
+    try:
+        host = urlsplit(url).hostname or ""
+        if host == "localhost" or host.endswith(".localhost"):
+            return True
+        address = ipaddress.ip_address(host)
+    except ValueError:  # a name, or no address at all
+        return False
+    return address.is_loopback or address.is_unspecified

@@ -14,7 +14,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.webhook import WebhookClient, WebhookResponse
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.notifiers.answers import is_loopback
+from notifybot.notifiers.base import is_loopback
 from notifybot.notifiers.slack.errors import answer_error, header, transport_error
 from notifybot.redaction import RedactingFilter, guard_loggers, register
 
