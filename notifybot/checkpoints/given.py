@@ -22,18 +22,48 @@ def check_given(
 ) -> None:
     """Raise UsageError for an argument of a kind that cannot be meant."""
     if not isinstance(folder, str | PathLike):
-        raise UsageError(f'the folder is a path such as "exp_1", not {_kind(folder)}')
+        raise UsageError(
+            said(
+                f'the folder is a path such as "exp_1", not {_kind(folder)}',
+                f'폴더는 "exp_1" 같은 경로여야 합니다. 받은 값: {_kind(folder)}',
+            )
+        )
     _check_no_file(Path(folder))
     if not isinstance(local, str | PathLike | None):
-        raise UsageError(f"local= is a folder on this machine's disk, not {_kind(local)}")
+        raise UsageError(
+            said(
+                f"local= is a folder on this machine's disk, not {_kind(local)}",
+                f"local=은 이 장비의 디스크에 있는 폴더입니다. 받은 값: {_kind(local)}",
+            )
+        )
     if model is None:
-        raise UsageError("model= is the torch.nn.Module whose state is saved, not None")
+        raise UsageError(
+            said(
+                "model= is the torch.nn.Module whose state is saved, not None",
+                "model=에는 상태를 저장할 torch.nn.Module을 넣어야 합니다. None을 받았습니다",
+            )
+        )
     if not isinstance(extra, Mapping | None):
-        raise UsageError(f'extra= names further objects, such as {{"loader": loader}}; it is not {_kind(extra)}')
+        raise UsageError(
+            said(
+                f'extra= names further objects, such as {{"loader": loader}}; it is not {_kind(extra)}',
+                f'extra=에는 {{"loader": loader}}처럼 이름과 객체를 함께 넣어야 합니다. 받은 값: {_kind(extra)}',
+            )
+        )
     if not isinstance(monitor, str | None):
-        raise UsageError(f'monitor= is the name of a metric, such as "val_loss", not {_kind(monitor)}')
+        raise UsageError(
+            said(
+                f'monitor= is the name of a metric, such as "val_loss", not {_kind(monitor)}',
+                f'monitor=은 "val_loss" 같은 지표 이름입니다. 받은 값: {_kind(monitor)}',
+            )
+        )
     if not isinstance(template, str):
-        raise UsageError(f'template= is a file name such as "epoch{{epoch}}", not {_kind(template)}')
+        raise UsageError(
+            said(
+                f'template= is a file name such as "epoch{{epoch}}", not {_kind(template)}',
+                f'template=은 "epoch{{epoch}}" 같은 파일 이름입니다. 받은 값: {_kind(template)}',
+            )
+        )
     check_template(template)
 
 
@@ -69,12 +99,27 @@ def check_resume(resume: object) -> None:
 def check_times(*, every: object, every_s: object, grace_s: object, patience_s: object, stateful: bool) -> None:
     """Raise UsageError for a number of epochs or seconds that is none; `stateful`: a loader knows its place."""
     if type(every) is not int or every < 1:
-        raise UsageError(f"every= is a whole number of epochs from 1, not {every!r}")
+        raise UsageError(
+            said(
+                f"every= is a whole number of epochs from 1, not {every!r}",
+                f"every=는 1 이상의 에포크 수입니다. 받은 값: {every!r}",
+            )
+        )
     if every_s is not None and not (_is_finite(every_s) and every_s > 0):
-        raise UsageError(f"every_s= is a number of seconds above 0, not {every_s!r}")
+        raise UsageError(
+            said(
+                f"every_s= is a number of seconds above 0, not {every_s!r}",
+                f"every_s=는 0보다 큰 초입니다. 받은 값: {every_s!r}",
+            )
+        )
     for name, value in (("grace_s", grace_s), ("patience_s", patience_s)):
         if not (_is_finite(value) and value >= 0):
-            raise UsageError(f"{name}= is a number of seconds from 0, not {value!r}")
+            raise UsageError(
+                said(
+                    f"{name}= is a number of seconds from 0, not {value!r}",
+                    f"{name}=는 0 이상의 초입니다. 받은 값: {value!r}",
+                )
+            )
     if every_s is not None and not stateful:
         raise UsageError(
             "every_s= saves within an epoch, which only a data loader that knows its place can continue from: "

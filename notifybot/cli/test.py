@@ -14,7 +14,7 @@ from notifybot.cli.words import Words, words_of
 from notifybot.clock import SYSTEM
 from notifybot.config import load
 from notifybot.delivery.shaped import takes_pictures
-from notifybot.errors import UsageError
+from notifybot.errors import UsageError, said
 from notifybot.events import KINDS
 from notifybot.model import Language
 
@@ -28,7 +28,13 @@ def run(*, notifier: str, kind: str, explain: bool = False, project: str = "", n
     config = load()
     words = words_of(config.lang)
     if kind and kind not in KINDS:
-        raise UsageError(f"there is no message kind {kind!r}; the kinds are: {', '.join(KINDS)}")
+        kinds = ", ".join(KINDS)
+        raise UsageError(
+            said(
+                f"there is no message kind {kind!r}; the kinds are: {kinds}",
+                f"{kind!r}라는 알림 종류가 없습니다. 쓸 수 있는 종류: {kinds}",
+            )
+        )
     if explain:
         with teller(config, only=notifier) as everyone:
             _refuse_nobody(everyone, notifier, words)
@@ -52,7 +58,8 @@ def run(*, notifier: str, kind: str, explain: bool = False, project: str = "", n
 
 def _refuse_nobody(everyone: Teller, notifier: str, words: Words) -> None:
     if not everyone.notifiers:
-        raise UsageError(f"no notifier named {notifier!r} is configured" if notifier else words.no_notifier)
+        named = said(f"no notifier named {notifier!r} is configured", f"{notifier!r} 알림 수단이 설정되지 않았습니다")
+        raise UsageError(named if notifier else words.no_notifier)
 
 
 def _table(answers: list[Answer], words: Words, picture: str) -> Table:

@@ -21,7 +21,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config, Switch
 from notifybot.delivery.drawer import Drawer, Drawing
 from notifybot.delivery.drawing import NO_MATPLOTLIB
-from notifybot.errors import ConfigError
+from notifybot.errors import ConfigError, said
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
 from notifybot.model import Language, Metric
 from notifybot.redaction import redact
@@ -208,7 +208,11 @@ def studio_for(config: Config, database: Path, clock: Clock = SYSTEM) -> Studio 
     there = find_spec("matplotlib") is not None and bool(sys.executable)
     if not there and config.pictures is Switch.ON:
         raise ConfigError(
-            "pictures are on (NOTIFYBOT_PICTURES), but matplotlib cannot be imported: "
-            "run pip install 'notifybot[pictures]', or set pictures to auto or off"
+            said(
+                "pictures are on (NOTIFYBOT_PICTURES), but matplotlib cannot be imported: "
+                "run pip install 'notifybot[pictures]', or set pictures to auto or off",
+                "그림을 켰지만(NOTIFYBOT_PICTURES) matplotlib을 불러올 수 없습니다. "
+                "pip install 'notifybot[pictures]'로 설치하거나 pictures를 auto 또는 off로 설정하세요",
+            )
         )
     return Studio(database, clock=clock) if there else None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from notifybot.config import Config
-from notifybot.errors import ConfigError, DeliveryError
+from notifybot.errors import ConfigError, DeliveryError, said
 from notifybot.model import Message, Severity
 from notifybot.notifiers.apprise_log import SERVICE, listening, open_ear, reason
 from notifybot.notifiers.base import Envelope, Notifier, fingerprint
@@ -157,7 +157,10 @@ def _loaded(url: str, position: int) -> tuple[Apprise, NotifyBase]:
         import apprise
     except ModuleNotFoundError:
         raise ConfigError(
-            "NOTIFYBOT_APPRISE_URLS is set, but Apprise is not installed: pip install 'notifybot[apprise]'"
+            said(
+                "NOTIFYBOT_APPRISE_URLS is set, but Apprise is not installed: pip install 'notifybot[apprise]'",
+                "NOTIFYBOT_APPRISE_URLS를 설정했지만 Apprise가 없습니다. pip install 'notifybot[apprise]'로 설치하세요",
+            )
         ) from None
     asset = apprise.AppriseAsset(
         app_id="notifybot",
@@ -175,10 +178,20 @@ def _loaded(url: str, position: int) -> tuple[Apprise, NotifyBase]:
     service = apprise.Apprise.instantiate(url, asset=asset)
     if service is None:
         scheme = _SCHEME.match(url)
-        named = f"{scheme[1].lower()}://…" if scheme else "it does not begin with a scheme such as discord://"
+        named = (
+            f"{scheme[1].lower()}://…"
+            if scheme
+            else said(
+                "it does not begin with a scheme such as discord://", "discord:// 같은 스킴으로 시작하지 않습니다"
+            )
+        )
         raise ConfigError(
-            f"NOTIFYBOT_APPRISE_URLS: Apprise makes nothing of URL {position} ({named}). "
-            "Its form is in https://appriseit.com/services/; a few services need a package of their own"
+            said(
+                f"NOTIFYBOT_APPRISE_URLS: Apprise makes nothing of URL {position} ({named}). "
+                "Its form is in https://appriseit.com/services/; a few services need a package of their own",
+                f"NOTIFYBOT_APPRISE_URLS: {position}번째 URL을 Apprise가 알아보지 못합니다({named}). "
+                "형식은 https://appriseit.com/services/에서 확인하세요. 따로 패키지를 설치해야 하는 서비스도 있습니다",
+            )
         )
     service.retry = 0  # the outbox tries again, and knows when
     service.optional = False  # else a failure would pass for success

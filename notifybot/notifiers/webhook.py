@@ -19,7 +19,7 @@ from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnection
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
-from notifybot.errors import ConfigError, DeliveryError
+from notifybot.errors import ConfigError, DeliveryError, said
 from notifybot.events import to_json
 from notifybot.model import Message
 from notifybot.notifiers.answers import body_of, session_for
@@ -161,8 +161,12 @@ def signing_key(secret: str) -> bytes:
         key = b""
     if len(key) not in KEY_BYTES:
         raise ConfigError(
-            f"NOTIFYBOT_WEBHOOK_SECRET is not a key of {KEY_BYTES[0]} to {KEY_BYTES[-1]} bytes in base64: "
-            "copy it again, or make one with `openssl rand -base64 32` and give it to the receiver too"
+            said(
+                f"NOTIFYBOT_WEBHOOK_SECRET is not a key of {KEY_BYTES[0]} to {KEY_BYTES[-1]} bytes in base64: "
+                "copy it again, or make one with `openssl rand -base64 32` and give it to the receiver too",
+                f"NOTIFYBOT_WEBHOOK_SECRET은 base64로 쓴 {KEY_BYTES[0]}~{KEY_BYTES[-1]}바이트의 키여야 합니다. "
+                "다시 복사하거나, `openssl rand -base64 32`로 만들어 받는 쪽에도 등록하세요",
+            )
         ) from None
     return key
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from notifybot.config import Config, Switch
-from notifybot.errors import ConfigError
+from notifybot.errors import ConfigError, said
 
 _log = logging.getLogger("notifybot")
 
@@ -40,8 +40,12 @@ def _wanted(name: str, switch: Switch, packages: tuple[str, ...]) -> bool:
     missing = [package for package in packages if not _installed(package)]
     if missing and switch is Switch.ON:
         raise ConfigError(
-            f"{name} is on (NOTIFYBOT_{name.upper()}), but {' and '.join(missing)} cannot be imported: "
-            f"run pip install 'notifybot[{name}]', or set {name} to auto or off"
+            said(
+                f"{name} is on (NOTIFYBOT_{name.upper()}), but {' and '.join(missing)} cannot be imported: "
+                f"run pip install 'notifybot[{name}]', or set {name} to auto or off",
+                f"{name}을(를) 켰지만(NOTIFYBOT_{name.upper()}) {', '.join(missing)}을(를) 불러올 수 없습니다. "
+                f"pip install 'notifybot[{name}]'로 설치하거나 {name}을(를) auto 또는 off로 설정하세요",
+            )
         )
     return not missing
 

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
-from notifybot.errors import ConfigError
+from notifybot.errors import ConfigError, said
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.kakao.account import Account
 from notifybot.notifiers.kakao.renewal import apart
@@ -17,8 +17,6 @@ from notifybot.notifiers.kakao.token_file import TOKEN_FILE, TokenFile
 from notifybot.notifiers.kakao.tokens import Credentials
 
 __all__ = ["Credentials", "KakaoTalk", "Painter", "credentials_from", "kakao_notifiers", "token_file_of"]
-
-_HOW_TO_SIGN_IN = "sign in once: notifybot kakao login"
 
 
 def kakao_notifiers(config: Config, *, clock: Clock = SYSTEM, picture: Painter = lambda _: None) -> list[Notifier]:
@@ -70,7 +68,12 @@ def credentials_from(config: Config, *, clock: Clock = SYSTEM) -> Credentials | 
     credentials = Credentials(key, config.kakao_client_secret or _secret_of(account, key.get_secret_value()), refresh)
     if refresh is None and not (stored and credentials.own(stored)):
         raise ConfigError(
-            f"kakao_rest_api_key is set, but {token_file_of(config)} holds no login for it; {_HOW_TO_SIGN_IN}"
+            said(
+                f"kakao_rest_api_key is set, but {token_file_of(config)} holds no login for it; "
+                "sign in once: notifybot kakao login",
+                f"kakao_rest_api_key를 설정했지만 {token_file_of(config)}에 로그인 정보가 없습니다. "
+                "notifybot kakao login으로 한 번 로그인하세요",
+            )
         )
     return credentials
 
@@ -83,7 +86,14 @@ def _refuse_half(config: Config) -> None:
     }
     names = [name for name, value in given.items() if value is not None]
     if names:
-        raise ConfigError(f"{names[0]} is set but kakao_rest_api_key is not, and nobody signed in; {_HOW_TO_SIGN_IN}")
+        raise ConfigError(
+            said(
+                f"{names[0]} is set but kakao_rest_api_key is not, and nobody signed in; "
+                "sign in once: notifybot kakao login",
+                f"{names[0]}을(를) 설정했지만 kakao_rest_api_key가 없고 로그인한 적도 없습니다. "
+                "notifybot kakao login으로 한 번 로그인하세요",
+            )
+        )
 
 
 def _secret_of(account: Account | None, key: str) -> SecretStr | None:
