@@ -7,7 +7,7 @@ WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench torture clean
+.PHONY: help demo test check bench field torture clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ demo: $(VENV)/.run ## a real training that dies, is reported lost, comes back an
 
 test: $(VENV)/.dev ## all tests with branch coverage; ARGS="-k outbox" narrows them
 	@.ci/browser
-	@$(BIN)/pytest -m "not torture" -n $(WORKERS) --cov --cov-report=term $(ARGS)
+	@$(BIN)/pytest -m "not torture and not field" -n $(WORKERS) --cov --cov-report=term $(ARGS)
 
 check: $(VENV)/.dev ## style, formatting, types and the direction of imports
 	@$(BIN)/ruff check .
@@ -27,6 +27,9 @@ check: $(VENV)/.dev ## style, formatting, types and the direction of imports
 
 bench: $(VENV)/.bench ## what the hook costs, beside its peers
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+field: $(VENV)/.dev ## other people's shapes of training, all of them, with and without us
+	@$(BIN)/pytest tests/field -m "field or not field" -n $(WORKERS) --dist loadgroup $(ARGS)
 
 torture: $(VENV)/.dev ## long campaigns: a thousand kills, nothing lost
 	@$(BIN)/pytest -m torture $(ARGS)
