@@ -109,7 +109,14 @@ SHAPES = (
     Shape("dqn_episodes", "pytorch tutorials: reinforcement_q_learning"),
     Shape("own_hooks", "libraries with hooks of their own; warnings as errors"),
     Shape("unready_names", "metrics that come late and are no numbers", warns=("f1", "confusion", "comment")),
-    Shape("sweep_processes", "a shell loop that starts several trainings at once"),
+    Shape("sweep_processes", "a shell loop that starts several trainings at once", warns=("database",)),
+    Shape("stateful_loader", "torchdata's StatefulDataLoader with a generator"),
+    Shape(
+        "busy_neighbour",
+        "several trainings on one machine with a slow disk",
+        variants=("plain", "checkpoints"),
+        warns=("database",),
+    ),
     Shape("own_resume", "ultralytics-like last.pt", variants=("plain", "resumed", "away"), own_checkpoints=True),
 )
 
