@@ -12,7 +12,7 @@ from tests.field.shapes import BY_NAME
 
 FOUND_IN = {
     "hook_leaves_while_called": ("own_hooks", "checkpoints"),
-    "tensors_by_address": ("numpy_rates", "checkpoints"),
+    "tensors_by_address": ("ema_swa", "checkpoints"),
     "epochs_iterate_once": ("tqdm_auto", "plain"),
     "late_values_raise": ("unready_names", "plain"),
     "ranks_by_variables": ("imagenet_spawn", "plain"),
