@@ -62,9 +62,9 @@ def late_values_raise() -> None:
 
     whole = Meter._log_carefully
 
-    def log(self: Any, *given: Any) -> None:
+    def log(self: Any, values: Mapping[str, Any], first: str | None, n: float) -> None:
         self.loud = True
-        whole(self, *given)
+        whole(self, values, first, n)
 
     Meter._log_carefully = log  # type: ignore[method-assign]
 
