@@ -99,13 +99,17 @@ class AlertRaised(_Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(_Fact):
-    """The process said how its run ended. `error` is "Type: text"; `frames` the last lines of user code, no locals."""
+    """The process said how its run ended. `error` is "Type: text"; `frames` the last lines of user code, no locals.
+
+    `note` says why it finished early, on purpose.
+    """
 
     kind: Literal["run_ended"] = "run_ended"
     status: Status
     progress: Progress = field(default_factory=Progress)
     error: str = ""
     frames: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

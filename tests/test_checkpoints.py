@@ -26,6 +26,7 @@ from notifybot.rendering.alerts import alert_words
 from notifybot.store import runs
 from notifybot.testing import FakeClock
 from notifybot.training import shared
+from notifybot.training.endings import ENDINGS
 from tests.checkpoint_disks import untouched
 
 
@@ -739,6 +740,145 @@ def test_a_resumed_run_that_fails_at_once_goes_on_from_where_it_was_resumed(
 
     assert (checkpoint.epoch, checkpoint.tier, Path(checkpoint.path).parent) == (1, tier, tmp_path / "exp")
     assert second.of(RunStarted)[-1].progress.checkpoint == checkpoint
+
+
+# ── Leaving early ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def leave(way: str, epoch: int, when: int) -> None:
+    if epoch == when and way == "error":
+        raise Death
+    if epoch == when and way == "interrupt":
+        raise KeyboardInterrupt
+
+
+def train_until_left(one: Training, way: str, *, held: bool, when: int = 3, loss: float = 0.5) -> Any:
+    """A loop over 8 epochs that is left in the fourth, and whose weights are changed right after."""
+    loop = notify_epoch(range(8), name="exp", checkpoints=one.checkpoints(), progress=False, config=one.settings)
+
+    def run() -> None:
+        for epoch in loop:
+            with torch.no_grad():
+                one.model[0].bias.fill_(float(epoch))
+            loop.log(loss=loss)
+            leave(way, epoch, when)
+            if epoch == when and way == "stop":
+                loop.stop("patience")
+            if epoch == when and way == "return":
+                return
+            if epoch == when and way in ("break", "stop and break"):
+                if way == "stop and break":
+                    loop.stop("patience")
+                break
+        one.model[0].bias.data.fill_(99.0)
+
+    try:
+        if held:
+            with loop:
+                run()
+        else:
+            run()
+    except (Death, KeyboardInterrupt) as error:
+        ENDINGS.settle(error)
+    ENDINGS.settle(None)
+    one.run = loop.run
+    return loop
+
+
+WAYS = {"break": [1, 3], "return": [1, 3], "stop": [1, 3], "stop and break": [1, 3], "error": [1], "interrupt": [1]}
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["with", "bare"])
+@pytest.mark.parametrize(("way", "saved"), WAYS.items(), ids=WAYS)
+def test_the_epoch_that_ends_the_loop_on_purpose_is_saved_as_it_was_then(
+    tmp_path: Path, settings: dict[str, object], way: str, saved: list[int], held: bool
+) -> None:
+    """And never that of an exception or a Ctrl-C. What the program does to its weights afterwards is its own affair."""
+    one = Training(tmp_path / "exp", settings, every=2)
+
+    train_until_left(one, way, held=held)
+
+    assert epochs_in(tmp_path / "exp") == saved
+    assert [each.progress.epoch for each in one.of(EpochFinished)] == list(
+        range(saved[-1] + 1 if len(saved) > 1 else 3)
+    )
+    newest = max((tmp_path / "exp").glob("*.pt"), key=lambda path: path.name)
+    bias = torch.load(newest, weights_only=True)["model_state_dict"]["0.bias"]
+    assert set(bias.tolist()) == {float(saved[-1])}
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["with", "bare"])
+def test_finished_epochs_that_were_not_yet_saved_are_when_the_next_is_left_at_once(
+    tmp_path: Path, settings: dict[str, object], held: bool
+) -> None:
+    """The fourth epoch was told, `every=` would have waited for the sixth, and the fifth has nothing of its own."""
+    one = Training(tmp_path / "exp", settings, every=3)
+    loop = notify_epoch(range(8), name="exp", checkpoints=one.checkpoints(), progress=False, config=settings)
+    if held:
+        loop.__enter__()
+    for epoch in loop:
+        if epoch == 4:
+            break
+        loop.log(loss=0.5)
+    if held:
+        loop.__exit__(None, None, None)
+    ENDINGS.settle(None)
+
+    assert epochs_in(tmp_path / "exp") == [2, 3]
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["with", "bare"])
+def test_an_epoch_left_for_its_nan_is_not_saved(
+    tmp_path: Path, settings: dict[str, object], held: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = Training(tmp_path / "exp", settings, every=100)
+
+    train_until_left(one, "break", held=held, loss=float("nan"))
+
+    assert epochs_in(tmp_path / "exp") == []
+    assert "its state is not saved" in caplog.text
+
+
+def test_parameters_that_are_nan_evict_nobody_and_are_not_gone_on_from(
+    tmp_path: Path, settings: dict[str, object]
+) -> None:
+    """A mask of infinities is no parameter."""
+
+    def at_epoch(epoch: int) -> None:
+        if epoch == 2:
+            first.model[0].weight.data.fill_(float("nan"))
+
+    first = Training(tmp_path / "exp", settings, keep_last=2)
+    first.model.register_buffer("mask", torch.full((2,), -float("inf")))
+    first.train(range(6), at_epoch=at_epoch)
+
+    assert epochs_in(tmp_path / "exp") == [0, 1, 5]
+    second = Training(tmp_path / "exp", settings, keep_last=2)
+    second.model.register_buffer("mask", torch.zeros(2))
+    assert list(second.train(range(6)).losses) == [2, 3, 4, 5]
+    assert any("its parameters are NaN or infinite" in each.text for each in second.of(AlertRaised))
+
+
+@pytest.mark.parametrize("way", ["stop", "stop and break"])
+def test_an_early_stop_is_final_on_a_new_machine_too(
+    tmp_path: Path, settings: dict[str, object], way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same cell trains nothing more, and says what does: more epochs."""
+    one = Training(tmp_path / "exp", settings)
+    loop = train_until_left(one, way, held=True)
+    (ended,) = one.of(RunEnded)
+    assert (ended.status, ended.note, ended.progress.done) == ("finished", "patience", 4)
+    assert loop.run.progress.total == 8
+    (tmp_path / "exp" / NAME).unlink()
+    shared.close()
+    shutil.rmtree(tmp_path / "state")
+
+    again = Training(tmp_path / "exp", settings).train(range(8))
+    more = Training(tmp_path / "exp", settings).train(range(10))
+
+    assert list(again.losses) == []
+    assert "exp finished early (patience)" in caplog.text
+    assert list(more.losses) == [4, 5, 6, 7, 8, 9]
 
 
 def epochs_in(folder: Path) -> list[int]:

@@ -13,10 +13,11 @@ from weakref import WeakValueDictionary
 
 from notifybot.checkpoints.agreement import agree, group
 from notifybot.checkpoints.card import Card, read_card
-from notifybot.checkpoints.describe import loss_of, mark_of, unusable, versions
+from notifybot.checkpoints.describe import is_finite, loss_of, mark_of, unusable, versions
 from notifybot.checkpoints.foreign import foreign_epoch, newest_foreign
 from notifybot.checkpoints.given import check_given, check_resume, check_times
 from notifybot.checkpoints.manifest import Manifest, order
+from notifybot.checkpoints.modules import plain_name
 from notifybot.checkpoints.moment import Moment, Report, Restored
 from notifybot.checkpoints.names import safe_stem
 from notifybot.checkpoints.payload import read_payload, write_payload
@@ -183,15 +184,22 @@ class Checkpoints:
             notes=tuple(notes),
         )
 
-    def save(self, moment: Moment, report: Report) -> None:
-        """Copy the state now and have it written; waits first for a save that still runs. May raise.
+    def hold(self) -> dict[str, Any]:
+        """Copy the state now, for a `save` that is decided on later; waits first for a save that still runs. May raise.
 
         A mount that hangs is not waited for again and again: TimeoutError until it comes back.
         """
         self._stuck = not self._saver.wait(0.0 if self._stuck else self._patience_s)
         if self._stuck:
             raise Late(Reason("still_writing"))
-        payload = self._parts.capture()
+        return self._parts.capture()
+
+    def save(self, moment: Moment, report: Report) -> None:
+        """Copy the state now and have it written. May raise as `hold`."""
+        self.save_held(self.hold(), moment, report)
+
+    def save_held(self, payload: dict[str, Any], moment: Moment, report: Report) -> None:
+        """Have a state written that `hold` has copied."""
         payload |= {
             "epoch": moment.epoch,
             "loss": loss_of(moment.metrics, self.monitor, self.mode),
@@ -208,7 +216,8 @@ class Checkpoints:
         }
         self._sequence += 1
         sequence, saved_at = self._sequence, self._clock.now()
-        self._saver.submit(lambda: self._write(payload, moment, sequence, saved_at, report))
+        learnt = _learnt(self.model)
+        self._saver.submit(lambda: self._write(payload, moment, sequence, saved_at, report, learnt))
 
     @staticmethod
     def saved_epoch(folder: str | Path, *, local: str | Path | None = None) -> int | None:
@@ -229,7 +238,7 @@ class Checkpoints:
             found = [each for shelf in shelves for each in shelf.manifests(card.run_id if card is not None else None)]
         except OSError as error:
             raise UsageError(unusable(durable, error)) from None
-        return max(found, key=order).epoch if found else foreign_epoch(durable)
+        return max(found, key=lambda each: (each.finite, order(each))).epoch if found else foreign_epoch(durable)
 
     @property
     def modules(self) -> Mapping[str, Any]:
@@ -272,7 +281,7 @@ class Checkpoints:
         self.settle()
         copies = self._opened.copies(self._run_id)
         by_manifest = {(each[0].manifest.session, each[0].manifest.sequence): each for each in copies.groups}
-        for manifest in self._retention.ranked(each[0].manifest for each in copies.groups):
+        for manifest in self._retention.ranked(each[0].manifest for each in copies.groups if each[0].manifest.finite):
             whole, _, unread = first_whole(by_manifest[manifest.session, manifest.sequence])
             if whole is not None:
                 return whole.shelf.folder / whole.manifest.file
@@ -305,12 +314,17 @@ class Checkpoints:
             raise UsageError("these checkpoints are not in use yet: give them to notify_epoch(…, checkpoints=…)")
         return self._tiers
 
-    def _write(self, payload: dict[str, Any], moment: Moment, sequence: int, at: datetime, report: Report) -> None:
+    def _write(
+        self, payload: dict[str, Any], moment: Moment, sequence: int, at: datetime, report: Report, learnt: set[str]
+    ) -> None:
+        finite = all(is_finite(each) for name, each in _states(payload).items() if plain_name(str(name)) in learnt)
+
         def manifest(file: str, sha256: str, size_bytes: int) -> Manifest:
             return Manifest(
                 file=file, sha256=sha256, size_bytes=size_bytes, run_id=self._run_id, session=self._session,
                 sequence=sequence, epoch=moment.epoch, step=moment.step, saved_at=at, metrics=dict(moment.metrics),
-                parent=self._parent, name=moment.name, project=moment.project, versions=versions(),
+                parent=self._parent, name=moment.name, project=moment.project, final=moment.final, finite=finite,
+                versions=versions(),
             )  # fmt: skip
 
         def fill(file: BinaryIO) -> None:
@@ -341,6 +355,16 @@ class Checkpoints:
         return Restored(path, Moment(payload["epoch"], {}), None, False, passed_over, told, tuple(notes))
 
 
+def _learnt(model: Any) -> set[str]:
+    """The names of what learns: buffers may hold infinity on purpose, as masks do."""
+    return {plain_name(name) for name, _ in getattr(model, "named_parameters", lambda: ())()}
+
+
+def _states(payload: Mapping[str, Any]) -> Mapping[Any, Any]:
+    states = payload.get("model_state_dict")
+    return states if isinstance(states, Mapping) else {}
+
+
 def _local_of(folder: Path, local: str | Path | None, state_dir: Path) -> Path:
     """Where files are written first that go on to a folder on a network mount."""
     return state_dir / "checkpoints" / mark_of(folder) if local is None else Path(local).expanduser().absolute()
@@ -352,6 +376,7 @@ def _moment_of(payload: Mapping[str, Any], manifest: Manifest) -> Moment:
         manifest.epoch,
         manifest.metrics,
         step=manifest.step,
+        final=manifest.final,
         story=str(own.get("story", "")),
         meter=own.get("meter", {}),
         learning=own.get("learning", {}),

@@ -6,6 +6,7 @@ import hashlib
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from notifybot.errors import said
 
@@ -33,6 +34,14 @@ def unfit(problems: Sequence[str]) -> str:
         f"체크포인트가 맞지 않아 아무것도 바꾸지 않았습니다:{listed}\n"
         "위의 항목을 고치거나, Checkpoints(…, fresh=True) 또는 다른 폴더로 새로 시작하세요",
     )
+
+
+def is_finite(tensor: Any) -> bool:
+    """False for a tensor of floating point numbers with NaN or infinity in it."""
+    import torch
+
+    usual = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    return getattr(tensor, "dtype", None) not in usual or bool(torch.isfinite(tensor).all())
 
 
 def versions() -> dict[str, str]:

@@ -35,7 +35,8 @@ class Manifest:
     `sequence` grows by one with every save of a run. What is newest is decided by the session and this number, see
     `order`: the times of files on a network mount cannot be relied on. `epoch` is the last finished one, `step` counts
     the steps done of the next (0 between epochs). `parent` is the hash of the run's previous checkpoint.
-    `name` and `project` are the run's, for a folder whose card is lost. A "sharded"
+    `name` and `project` are the run's, for a folder whose card is lost. `final` says why the run was over early with
+    it. One that is not `finite` has parameters that are NaN or infinite. A "sharded"
     checkpoint is a folder: `parts` names its files, and `sha256` is the hash of that list.
     """
 
@@ -52,6 +53,8 @@ class Manifest:
     parent: str = ""
     name: str = ""
     project: str = ""
+    final: str = ""
+    finite: bool = True
     versions: Mapping[str, str] = field(default_factory=dict)
     kind: Literal["single", "sharded"] = "single"
     parts: Mapping[str, Part] = field(default_factory=dict)
@@ -147,6 +150,7 @@ def _problem(manifest: Manifest) -> Reason | None:
         manifest.parent,
         manifest.name,
         manifest.project,
+        manifest.final,
         *manifest.versions.values(),
     )
     counts = [

@@ -15,8 +15,9 @@ from notifybot.model import Checkpoint, Reason
 class Moment:
     """When a state is saved: after `epoch`, and `step` steps into the next one. `label` is the epoch that names it.
 
-    `name` and `project` are the run's. `story`, `meter` and `learning` are the hook's own: how far the run has come,
-    the open epoch's sums, and which parameters learnt when the run began and when this was saved.
+    `name` and `project` are the run's; `final` says why it is over early with this epoch. `story`, `meter` and
+    `learning` are the hook's own: how far the run has come, the open epoch's sums, and which parameters learnt when the
+    run began and when this was saved.
     """
 
     epoch: int | None
@@ -25,6 +26,7 @@ class Moment:
     label: int | None = None
     name: str = ""
     project: str = ""
+    final: str = ""
     story: str = ""
     meter: Mapping[str, Any] = field(default_factory=dict)
     learning: Mapping[str, Any] = field(default_factory=dict)

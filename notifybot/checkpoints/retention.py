@@ -32,10 +32,14 @@ class Retention:
             raise UsageError(f'mode must be "min" or "max", it is {self.mode!r}')
 
     def which(self, manifests: Iterable[Manifest]) -> set[str]:
-        """Return the names of the `keep_last` newest and the `keep_best` best checkpoints of one run."""
-        manifests = list(manifests)
+        """Return the names of the `keep_last` newest and the `keep_best` best checkpoints of one run.
+
+        Those that are not finite take nobody's place; the newest of them stays to be looked at.
+        """
         newest = sorted(manifests, key=order, reverse=True)
-        return {each.file for each in (*newest[: self.keep_last], *self.ranked(manifests)[: self.keep_best])}
+        usable = [each for each in newest if each.finite] or newest
+        spoilt = [each for each in newest if not each.finite]
+        return {each.file for each in (*usable[: self.keep_last], *self.ranked(usable)[: self.keep_best], *spoilt[:1])}
 
     def ranked(self, manifests: Iterable[Manifest]) -> list[Manifest]:
         """Return the checkpoints that can be compared by `monitor`, the best first; of equals the newer is better.

@@ -299,7 +299,7 @@ class Shelf:
     def _with_two_verified(self, newest_first: list[Manifest], kept: set[str]) -> set[str]:
         verified: list[str] = []
         for manifest in sorted(newest_first, key=lambda each: each.file not in kept):  # stable: kept ones, newest first
-            if len(verified) < _LEAST_VERIFIED and self._is_whole(manifest):
+            if len(verified) < _LEAST_VERIFIED and manifest.finite and self._is_whole(manifest):
                 verified.append(manifest.file)
         return kept | set(verified) if len(verified) == _LEAST_VERIFIED else {each.file for each in newest_first}
 

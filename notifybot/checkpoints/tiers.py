@@ -115,11 +115,12 @@ class Tiers:
 
     def _look(self, run_id: str, shelves: Sequence[Shelf]) -> Found:
         groups, passed, unread = self.copies(run_id, shelves)
-        for group in groups:
+        for group in sorted(groups, key=lambda each: not each[0].manifest.finite):  # stable: those only for want of any
             whole, damaged, failed = first_whole(group)
             passed += damaged
             if whole is not None:
                 path = whole.shelf.folder / whole.manifest.file
+                passed += [reason for each in groups for reason in _spoilt_after(each, whole.manifest)]
                 return Found(whole.manifest, path, self._told(whole, group), tuple(passed), tuple(unread))
             unread += failed
         return Found(passed_over=tuple(passed), unread=tuple(unread))
@@ -198,6 +199,14 @@ def first_whole(group: Iterable[Copy]) -> tuple[Copy | None, list[Reason], list[
                 log.warning("the other copy in %s was taken: %s", copy.shelf.folder, reason_line(each, Language.EN))
             return copy, damaged, []
     return None, damaged, unread
+
+
+def _spoilt_after(group: list[Copy], used: Manifest) -> list[Reason]:
+    """Why a newer checkpoint was passed over that is whole, and of no use."""
+    shelf, manifest = group[0]
+    if manifest.finite or order(manifest) <= order(used):
+        return []
+    return _within(shelf, [Reason("not_finite", manifest.file)])
 
 
 def tries(clock: Clock, patience_s: float = _PATIENCE_S) -> Iterator[bool]:

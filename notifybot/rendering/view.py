@@ -96,6 +96,7 @@ class View(TypedDict):
     alert_text: str
     ended: str  # how a run ended: one of the statuses, in English
     error: str
+    note: str  # why a run finished early
     silent: str
     was: str
     skipped: int
@@ -197,6 +198,7 @@ def _own(event: Event, language: Language) -> dict[str, Any]:
         "alert_text": told_lines(alert.text, _LIMIT_ALERT) if alert else "",
         "ended": end.status if end else "",
         "error": told(end.error, _LIMIT_ERROR) if end else "",
+        "note": told(end.note, 80) if end else "",
         "was": event.was if isinstance(event, RunRecovered) else "",
     }
 

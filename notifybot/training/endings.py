@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType, FrameType, TracebackType
 from typing import Protocol
 
@@ -35,6 +35,7 @@ class Ending:
     status: Status
     error: str = ""
     frames: str = ""
+    note: str = ""  # why it finished early
     on_purpose: bool = False  # the loop was left by its own code, so what was logged last is an epoch's worth
 
 
@@ -85,6 +86,13 @@ def _kinds(error: BaseException) -> set[str]:
     """The names of an exception's classes, with their modules; an exception of the program's own has its bare name."""
     kinds = type(error).__mro__
     return {f"{kind.__module__}.{kind.__qualname__}" for kind in kinds} | {kind.__name__ for kind in kinds}
+
+
+def meant(ending: Ending, note: str) -> Ending:
+    """Return the ending as the loop's own code meant it, where it said why it stops."""
+    if note and (ending.status is Status.FINISHED or (ending.on_purpose and not ending.error)):
+        return replace(ending, status=Status.FINISHED, note=note)
+    return ending
 
 
 class Endable(Protocol):

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 
 from notifybot.model import Status
-from notifybot.training.endings import EXIT_S, Ending, ending_of
+from notifybot.training.endings import EXIT_S, Ending, ending_of, meant
 from notifybot.training.run import Run
 from notifybot.training.signals import SIGNALS, number_of
 
@@ -22,11 +22,21 @@ class Hold:
         if run.active or (run.mute and self._warning is not None):
             SIGNALS.watch(self._tell, self._warning)
 
-    def release(self, error: BaseException | None, *, exhausted: bool) -> None:
-        """Record how the block was left. Whatever left it goes on by itself."""
+    def ending(self, error: BaseException | None, *, exhausted: bool) -> Ending:
+        """How the block was left."""
+        return ending_of(error, exhausted=exhausted, signal_seen=SIGNALS.seen_by(self._tell))
+
+    def on_purpose(self, error: BaseException | None, exhausted: bool) -> bool:
+        """True when the block was left by its own code before the epochs ran out."""
+        if error is not None and not isinstance(error, SystemExit | GeneratorExit):
+            return False
+        return not exhausted and self.ending(error, exhausted=exhausted).on_purpose
+
+    def release(self, error: BaseException | None, *, exhausted: bool, early: str = "") -> None:
+        """Record how the block was left, `early` where its own code said why. What left it goes on by itself."""
         seen = SIGNALS.seen_by(self._tell)
         with self.run.guard("the run's end"):
-            self.run.end(ending_of(error, exhausted=exhausted, signal_seen=seen))
+            self.run.end(meant(self.ending(error, exhausted=exhausted), early))
         SIGNALS.unwatch(self._tell)
         if error is None and seen is None:
             self.run.linger()  # in no section of ours, in which signals would wait

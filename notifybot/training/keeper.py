@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from notifybot.checkpoints.checkpoints import Checkpoints
+from notifybot.checkpoints.describe import loss_of
 from notifybot.checkpoints.moment import Moment
 from notifybot.checkpoints.reasons import Late
 from notifybot.clock import SYSTEM
@@ -18,7 +20,7 @@ from notifybot.training.reporter import Reporter
 from notifybot.training.restoring import Opening, learning_in, learning_story
 from notifybot.training.run import Run
 from notifybot.training.signals import SIGNALS, number_of
-from notifybot.training.words import never_logged
+from notifybot.training.words import left_spoilt, never_logged
 
 log = logging.getLogger("notifybot")
 
@@ -35,6 +37,8 @@ class Keeper:
         self._run = run
         self._checkpoints = checkpoints
         self._reporter = Reporter(run, checkpoints)
+        self.final = ""
+        self._held: dict[str, Any] | None = None
         self._unsaved: tuple[int, Mapping[str, float]] | None = None
         self._steps_before = 0
         self._steps_restored = 0
@@ -80,7 +84,36 @@ class Keeper:
             return
         label, values = self._unsaved
         self._unsaved = None
-        self._save(lambda: Moment(label, values, label=label, **self._marks(), learning=self._learning_now()))
+        held, self._held = self._held, None
+        self._save(
+            lambda: Moment(
+                label, values, label=label, final=self.final, **self._marks(), learning=self._learning_now()
+            ),
+            held,
+        )
+
+    def left(self) -> None:
+        """The loop is left, by `break` or by an error: copy the state as it is now, before it is known which."""
+        run = self._run
+        logged = run.open_epoch is not None and run.meter.steps > self._steps_before
+        if run.active and (logged or self._unsaved is not None):
+            with run.guard("copying the state"):  # if it must be saved, it is tried again, and told then
+                self._held = self._checkpoints.hold()
+
+    def left_on_purpose(self) -> None:
+        """The loop was left by its own code: save the epoch that this ended, as far as it is told as one.
+
+        Not after a loss that is NaN or infinite: that is what the loop was left for.
+        """
+        if (told := self._run.close_epoch()) is not None:
+            self._unsaved = told
+        if self._unsaved is None:
+            return
+        loss = loss_of(self._unsaved[1], self._checkpoints.monitor, self._checkpoints.mode)
+        if loss is not None and not math.isfinite(loss):
+            log.warning("%s", left_spoilt(self._run.name, self._unsaved[0], self._run.config.lang))
+            self._unsaved = self._held = None
+        self.save_epoch()
 
     def settle(self) -> None:
         """The loop is left: wait until all is written, up to a limit."""
@@ -207,10 +240,13 @@ class Keeper:
         """Whose a checkpoint is, and how far the run had come."""
         return {"name": self._run.name, "project": self._run.project, "story": self._run.story()}
 
-    def _save(self, moment: Callable[[], Moment]) -> None:
+    def _save(self, moment: Callable[[], Moment], held: dict[str, Any] | None = None) -> None:
         try:
             with self._run.guard("a checkpoint", loud=(Exception,)):  # for signals to wait meanwhile
-                self._checkpoints.save(moment(), self._reporter)
+                if held is None:
+                    self._checkpoints.save(moment(), self._reporter)
+                else:
+                    self._checkpoints.save_held(held, moment(), self._reporter)
         except Exception as error:  # noqa: BLE001  no memory for the copy, or a state that cannot be copied: told
             self._reporter.not_saved(error)
 

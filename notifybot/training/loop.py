@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
+import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -19,13 +21,15 @@ from notifybot.notifiers.base import Notifier
 from notifybot.training.arguments import check_given, check_rising
 from notifybot.training.bar import Bar
 from notifybot.training.block import as_config
-from notifybot.training.endings import ENDINGS, Ending, ending_of
+from notifybot.training.endings import ENDINGS, Ending, ending_of, meant
 from notifybot.training.hold import Hold
 from notifybot.training.metrics import Closed
 from notifybot.training.past import Resume
 from notifybot.training.progress import length_of
 from notifybot.training.run import Run
-from notifybot.training.words import complete, iterated_already, no_epochs
+from notifybot.training.text import one_line
+from notifybot.training.voice import TITLE_CHARS
+from notifybot.training.words import complete, finished_early, iterated_already, no_epochs
 
 if TYPE_CHECKING:
     from notifybot.checkpoints.checkpoints import Checkpoints
@@ -102,6 +106,7 @@ class EpochLoop:
         self._keeper: Keeper | None = None
         self._bar: Bar | None = None
         self._hold: Hold | None = None
+        self._early = ""
         self._begun = self._iterated = self._exhausted = False
         self._driver: weakref.ref[Iterator[int]] | None = None  # weak: `break` lets go of the loop's own, which ends it
         run.meter.close(Closed.BEFORE)
@@ -121,10 +126,12 @@ class EpochLoop:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._close_bar()
+        if self._keeper is not None and self._hold is not None and self._hold.on_purpose(error, self._exhausted):
+            self._keeper.left_on_purpose()
         self._settle()
         if self._hold is not None:
             try:
-                self._hold.release(error, exhausted=self._exhausted)
+                self._hold.release(error, exhausted=self._exhausted, early=self._early)
             finally:  # a Ctrl-C may end its wait
                 self._end_keeping()
 
@@ -164,6 +171,18 @@ class EpochLoop:
         """
         self.run.meter.log(mapping, n=n, **more)
 
+    def stop(self, reason: str = "early stop") -> None:
+        """End the loop after this epoch, for good: the run is finished early, and `reason` says why.
+
+            if epochs_without_a_new_best > 5:
+                epochs.stop("patience")
+
+        With checkpoints, the same cell run again trains nothing more; more epochs than now, or `fresh=True`, do.
+        """
+        self._early = one_line(str(reason), TITLE_CHARS) or "early stop"
+        if self._keeper is not None:
+            self._keeper.final = self._early
+
     def log_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Report a checkpoint that your code has saved, by its path or URL."""
         self.run.log_checkpoint(path, self.run.open_epoch)
@@ -198,9 +217,14 @@ class EpochLoop:
 
         run = self.run
         opening = open_checkpoints(run, checkpoints, keeps_id=self._keeps_id)
+        total = self._total or length_of(self._epochs)
         self._epochs = opening.ahead(self._epochs)
-        if opening.complete(self._epochs):
-            log.warning("%s", complete(run.name, run.config.lang))
+        if opening.complete(self._epochs, total):
+            lang = run.config.lang
+            log.warning(
+                "%s", finished_early(run.name, opening.final, lang) if opening.final else complete(run.name, lang)
+            )
+            self._epochs = ()
             return
         run.start(self._epochs, total=self._total, resume=opening.resume)
         if run.active:
@@ -217,12 +241,16 @@ class EpochLoop:
                     keeper.epoch_began()
                 yield epoch
                 self._come_round()
+                if self._early:
+                    break
         except GeneratorExit:
             self._close_bar()
+            if keeper is not None:
+                keeper.left()
             if self._hold is None:
                 self._settle()
             if self._hold is None and run.active:
-                ENDINGS.left(run, sys._getframe(1))
+                ENDINGS.left(_Left(self), sys._getframe(1))
             raise
         except BaseException as error:
             self._close_bar()
@@ -237,9 +265,16 @@ class EpochLoop:
             keeper.save_epoch()
         if self._hold is None:
             self._settle()
-            run.end(Ending(Status.FINISHED))
+            run.end(Ending(Status.FINISHED, note=self._early))
             self._end_keeping()
             run.linger()
+
+    def _end_left(self, ending: Ending, *, instead: bool) -> None:
+        """A bare loop was left, and now it is known how."""
+        if self._keeper is not None and ending.on_purpose and not instead:
+            self._keeper.left_on_purpose()
+            self._settle()
+        self.run.end(meant(ending, self._early), instead=instead)
 
     def _come_round(self) -> None:
         """An epoch is over: tell it, then save."""
@@ -278,6 +313,29 @@ class EpochLoop:
         if bar is not None:
             with self.run.guard("the progress bar"):
                 bar.close()
+
+
+class _Left:
+    """A bare loop that was left, until it is known how. What is saved then is waited for when the process ends."""
+
+    def __init__(self, loop: EpochLoop) -> None:
+        self._loop = loop
+        self._pid = os.getpid()
+        self._ending = threading.Lock()
+        atexit.register(self._wait)  # runs before what is heard of the process's end
+
+    def end(self, ending: Ending, *, instead: bool = False) -> None:
+        with self._ending:
+            self._loop._end_left(ending, instead=instead)
+        atexit.unregister(self._wait)
+
+    def disown(self) -> None:
+        self._loop.run.disown()
+
+    def _wait(self) -> None:
+        if os.getpid() == self._pid:
+            with self._ending:
+                return
 
 
 def _copy_of(epochs: Sequence[int], run: Run, total: int | None) -> EpochLoop:

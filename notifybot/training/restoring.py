@@ -49,9 +49,21 @@ class Opening:
             return epochs[next((place for place, label in enumerate(epochs) if label > done), len(epochs)) :]
         return itertools.dropwhile(lambda label: label <= done, epochs)
 
-    def complete(self, ahead: Iterable[int]) -> bool:
-        """True when a restored run has nothing left to do."""
-        return self.restored is not None and self.restored.moment.epoch is not None and length_of(ahead) == 0
+    def complete(self, ahead: Iterable[int], total: int | None) -> bool:
+        """True when a restored run has nothing left to do: `total` epochs are to be done, and `ahead` are left.
+
+        One that was stopped for good goes on when it is given more epochs than it had then.
+        """
+        if self.restored is None or self.restored.moment.epoch is None:
+            return False
+        before = self.resume.progress.total if self.resume.progress is not None else None
+        reopened = total is not None and before is not None and total > before
+        return length_of(ahead) == 0 or (self.final != "" and not reopened)
+
+    @property
+    def final(self) -> str:
+        """Why the run was stopped for good; empty where it was not."""
+        return "" if self.restored is None else self.restored.moment.final
 
 
 def open_checkpoints(run: Run, checkpoints: Checkpoints, *, keeps_id: bool = False) -> Opening:

@@ -209,6 +209,18 @@ class Run(Voice):
                 self._finish_epoch(label, values)
         return values
 
+    def close_epoch(self) -> tuple[int, Mapping[str, float]] | None:
+        """The loop was left by its own code: tell the open epoch by what was logged in it; None where nothing was."""
+        label = self.open_epoch
+        if label is None or not self.active:
+            return None
+        with self.guard("the end of an epoch"):
+            if values := self.meter.read():
+                self.open_epoch = None
+                self._finish_epoch(label, values)
+                return label, values
+        return None
+
     def end(self, ending: Ending, *, instead: bool = False) -> None:
         """Record how the run ended, once; with `instead`, correct what was recorded."""
         session = self.session
@@ -286,10 +298,19 @@ class Run(Voice):
         self.status = ending.status
         error, label = ending.error, self.open_epoch
         self._finish_last_epoch(ending)
+        last = self._course.last
+        note = ending.note if last.total is None or last.done < last.total else ""
         if label is not None and error and not ending.on_purpose:
             error = f"{error} [epoch {label}]"
         self.emit(
-            RunEnded(**self.fact(), status=ending.status, progress=self.progress, error=error, frames=ending.frames)
+            RunEnded(
+                **self.fact(),
+                status=ending.status,
+                progress=self.progress,
+                error=error,
+                frames=ending.frames,
+                note=note,
+            )
         )
 
     def _finish_last_epoch(self, ending: Ending) -> None:

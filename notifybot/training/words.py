@@ -114,6 +114,7 @@ _KINDS = {
     "an alert": "경고",
     "an epoch's label": "에포크 번호",
     "bringing back the run's folder": "실행 폴더 되살리기",
+    "copying the state": "상태 복사",
     "closing the trackers": "기록 도구 닫기",
     "looking at the machine": "장비 상태 확인",
     "opening the run": "실행 열기",
@@ -169,3 +170,25 @@ def _in_korean(kind: str) -> str:
         if kind.startswith(word):
             return f"{korean} {kind.removeprefix(word)}"
     return _KINDS.get(kind, kind)
+
+
+_SPOILT = {
+    Language.EN: "{}: the loop was left in epoch {} with a loss that is NaN or infinite: its state is not saved",
+    Language.KO: "{}: 손실이 NaN이거나 무한대인 에포크 {}에서 반복문을 끝냈으므로 그 상태는 저장하지 않습니다",
+}
+_EARLY = {
+    Language.EN: "{} finished early ({}), and the same cell trains nothing more: "
+    "with more epochs than before it goes on, with Checkpoints(…, fresh=True) it starts over",
+    Language.KO: "{} 학습은 조기에 완료되어({}) 같은 셀을 다시 실행해도 더 학습하지 않습니다. "
+    "이어서 학습하려면 에포크 수를 늘리고, 처음부터 다시 하려면 Checkpoints(…, fresh=True)를 지정하세요",
+}
+
+
+def left_spoilt(name: str, epoch: int, language: Language) -> str:
+    """The epoch that `break` ended is of no use."""
+    return _SPOILT[language].format(name, epoch)
+
+
+def finished_early(name: str, note: str, language: Language) -> str:
+    """`epochs.stop` ended the run in an earlier start."""
+    return _EARLY[language].format(name, note)
