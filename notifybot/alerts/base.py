@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from notifybot.alerts.evidence import Evidence
 from notifybot.alerts.machine import Machine
-from notifybot.errors import UsageError
+from notifybot.errors import UsageError, said
 from notifybot.model import Progress
 
 Mode = Literal["min", "max"]
@@ -66,9 +66,12 @@ class Aim:
         """The user's word, else what the name tells. Raises UsageError when neither does."""
         mode = self.mode or mode_of(self.name)
         if mode is None:
+            less, more = repr(self.name + ":min"), repr(self.name + ":max")
             raise UsageError(
-                f"an alert on {self.name!r} cannot tell whether less or more is better: "
-                f"write {self.name + ':min'!r} or {self.name + ':max'!r}"
+                said(
+                    f"an alert on {self.name!r} cannot tell whether less or more is better: write {less} or {more}",
+                    f"{self.name!r}만으로는 작을수록 좋은지 클수록 좋은지 알 수 없습니다. {less} 또는 {more}로 쓰세요",
+                )
             )
         return mode
 
@@ -85,7 +88,12 @@ def aim_of(metric: object) -> Aim:
 def named(metric: object) -> str:
     """A metric's name as it was given. Raises UsageError."""
     if not isinstance(metric, str) or not metric.strip():
-        raise UsageError(f"an alert takes the name of a metric, such as 'val_loss', not {metric!r:.80}")
+        raise UsageError(
+            said(
+                f"an alert takes the name of a metric, such as 'val_loss', not {metric!r:.80}",
+                f"경고 규칙에는 'val_loss' 같은 지표 이름을 넣어야 합니다. 받은 값: {metric!r:.80}",
+            )
+        )
     return metric
 
 

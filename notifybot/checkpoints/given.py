@@ -122,8 +122,12 @@ def check_times(*, every: object, every_s: object, grace_s: object, patience_s: 
             )
     if every_s is not None and not stateful:
         raise UsageError(
-            "every_s= saves within an epoch, which only a data loader that knows its place can continue from: "
-            "give it too, as extra={'loader': StatefulDataLoader(…)}"
+            said(
+                "every_s= saves within an epoch, which only a data loader that knows its place can continue from: "
+                "give it too, as extra={'loader': StatefulDataLoader(…)}",
+                "every_s=는 에포크 도중에 저장하므로 자기 위치를 아는 데이터 로더가 있어야 이어갈 수 있습니다. "
+                "extra={'loader': StatefulDataLoader(…)}로 함께 넣으세요",
+            )
         )
 
 

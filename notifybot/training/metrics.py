@@ -80,7 +80,7 @@ class Meter:
         name = None
         try:
             if n != 1.0 and not 0.0 < n < _INFINITY:
-                raise ValueError("n")
+                raise ValueError
             for name, value in more.items():
                 cell = cells[name]
                 if type(value) is float:
