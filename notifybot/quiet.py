@@ -33,14 +33,18 @@ class QuietHours:
     def over_at(self, moment: datetime) -> datetime:
         """The first moment after `moment` outside the quiet hours, in UTC. `moment` itself must be within."""
         today = moment.astimezone(self.zone).date()
-        ends = (each for day in (today, today + _DAY) for each in self._ends_on(day))
+        days = (today + _DAY * number for number in range(4))  # the one open hour of a day may be one that clocks skip
+        ends = (each for day in days for each in self._ends_on(day))
         return min(each for each in ends if each > moment and not self.covers(each))
 
     def __str__(self) -> str:
         return f"{self.start:%H:%M}-{self.end:%H:%M} {self.zone}" if self.start != self.end else "off"
 
     def _ends_on(self, day: date) -> Iterator[datetime]:
-        """Every moment of a day at which the clock shows the end, or springs over it."""
+        """Every moment of a day at which the clock shows the end, springs over it, or is set back before the start."""
+        begin, over = (datetime.combine(each, time(), self.zone).astimezone(UTC) for each in (day, day + _DAY))
+        if self._offset(begin) != self._offset(over):
+            yield self._leap(begin, over)
         shown = datetime.combine(day, self.end, self.zone)
         first, second = shown.astimezone(UTC), shown.replace(fold=1).astimezone(UTC)
         if second < first:  # no clock shows it: it springs ahead in between

@@ -276,7 +276,7 @@ def _unticked(sandbox: Sandbox) -> list[Answer]:
         pytest.param(_redirect_unknown, "KOE006", "카카오 로그인 리다이렉트 URI", id="KOE006 redirect URI"),
         pytest.param(_secret_wrong, "KOE010", "[앱] → [플랫폼 키] → [REST API 키]", id="KOE010 secret"),
         pytest.param(_key_wrong, "KOE101", "[앱] → [플랫폼 키] → [REST API 키]", id="KOE101 key"),
-        pytest.param(_scope_off, "KOE205", "[카카오 로그인] → [동의항목] → 접근권한", id="KOE205 scope"),
+        pytest.param(_scope_off, "KOE205", "[카카오 로그인] → [동의항목]", id="KOE205 scope"),
         pytest.param(_login_off, "KOE004", "[카카오 로그인] → 사용 설정", id="KOE004 off"),
         pytest.param(_typed("KOE005"), "KOE005", "[앱] → [멤버]", id="KOE005 typed"),
         pytest.param(_typed("koe006"), "KOE006", "http://localhost:8765/callback", id="KOE006 typed small"),

@@ -19,6 +19,9 @@ import pytest
 from notifybot.clock import SYSTEM
 from notifybot.errors import PermanentError, TemporaryError
 from notifybot.model import Language
+from notifybot.notifiers.kakao.http import FormClient, Reply
+from notifybot.notifiers.kakao.oauth import TOKEN_PATH
+from notifybot.notifiers.kakao.renewal import Order
 from notifybot.notifiers.kakao.token_file import TokenFile
 from notifybot.notifiers.kakao.tokens import Tokens
 from notifybot.sandbox import Fault, Sandbox
@@ -197,6 +200,48 @@ def test_a_damaged_file_is_set_aside(
     assert "was damaged; it is set aside" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param("kakao_code.json", b'{"access_token": "a", "refresh_token": "b"}', id="a token answer"),
+        pytest.param("kakao-token.json", b'{"access_token": "a", "refresh_token": "b"}', id="one under our name"),
+        pytest.param("notifybot.toml", b'lang = "ko"\n', id="settings"),
+        pytest.param("tokens.json", b"[1, 2]", id="a list"),
+    ],
+)
+def test_a_file_of_another_program_is_neither_renamed_nor_written(
+    sandbox: Sandbox, tmp_path: Path, clock: FakeClock, name: str, text: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(text)
+
+    assert tokens(sandbox, path, clock).access_token()
+
+    assert path.read_bytes() == text
+    assert not list(tmp_path.glob("*.damaged-*"))
+    assert "is left as it is" in caplog.text
+
+
+@pytest.mark.parametrize(("left_days", "apart"), [(33, []), (31, ["apart"]), (29, ["apart"])])
+def test_whatever_may_bring_a_new_refresh_token_is_renewed_apart(
+    sandbox: Sandbox, path: Path, clock: FakeClock, left_days: int, apart: list[str]
+) -> None:
+    """A new one comes with less than a month left: where that may be, a kill of this process must not lose it."""
+    sandbox.kakao.rotates_below_s = 1e9
+    tokens(sandbox, path, clock).access_token()
+    sandbox.kakao.rotates_below_s = 30 * 86400.0
+    clock.advance(5183999 - left_days * 86400)
+    asked: list[str] = []
+
+    def renew(order: Order) -> Reply:
+        asked.append("apart")
+        return FormClient(order.auth_url).post(TOKEN_PATH, order.fields)
+
+    Tokens(credentials(), path, auth_url=f"{sandbox.url}/kakao/auth/", clock=clock, renew_apart=renew).access_token()
+
+    assert asked == apart
+
+
 def test_a_file_that_cannot_be_written_stops_no_message(
     sandbox: Sandbox, path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -373,7 +418,7 @@ def test_a_configured_token_in_its_last_month_is_told(sandbox: Sandbox, tmp_path
     notifier.send(envelope(memory))
     notifier.send(envelope(memory))
 
-    told = ["The configured Kakao refresh token ends within a month." in each.text for each in sandbox.kakao.messages]
+    told = ["The Kakao refresh token in the settings is used up now" in each.text for each in sandbox.kakao.messages]
     assert told == [True, False]
 
 

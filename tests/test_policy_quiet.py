@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
+from random import Random
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,6 +14,12 @@ from notifybot.preferences import quiet_from
 from notifybot.quiet import NEVER, QuietHours
 
 ZONES = ("Asia/Seoul", "UTC", "America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Kathmandu")
+
+CHANGES = (  # of the clocks: New York, Berlin, Lord Howe Island (by half an hour)
+    datetime(2026, 3, 8, 7, tzinfo=UTC), datetime(2026, 11, 1, 6, tzinfo=UTC),
+    datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC),
+    datetime(2026, 4, 4, 15, tzinfo=UTC), datetime(2026, 10, 3, 15, 30, tzinfo=UTC),
+)  # fmt: skip
 
 
 def at(text: str, zone: str = "Asia/Seoul", *, fold: int = 0) -> datetime:
@@ -64,16 +71,44 @@ def test_an_hour_that_the_clock_shows_twice_is_quiet_twice() -> None:
     assert night.over_at(second) == at("2026-11-01 01:30", "America/New_York", fold=1)
 
 
+def test_one_open_hour_that_the_clock_skips_leaves_a_whole_day_quiet() -> None:
+    """In New York no clock showed 02:30 on 8 March 2026, and nothing else of that day is open."""
+    busy = quiet_from("03:00-02:00 America/New_York")
+
+    assert busy.over_at(at("2026-03-07 15:00", "America/New_York")) == at("2026-03-09 02:00", "America/New_York")
+
+
+def test_a_clock_that_is_set_back_before_the_start_ends_quiet_hours() -> None:
+    """On 1 November 2026 New York's 02:00 became 01:00, which is open until 01:30 comes again."""
+    night = quiet_from("01:30-05:00 America/New_York")
+
+    assert night.over_at(at("2026-11-01 01:45", "America/New_York")) == at(
+        "2026-11-01 01:00", "America/New_York", fold=1
+    )
+
+
+@pytest.mark.parametrize("zone", ZONES[2:5])
+def test_quiet_hours_end_at_the_first_open_minute_that_a_walk_finds(zone: str) -> None:
+    """A seeded slice of windows and days around each change of clocks, minute by minute."""
+    chance = Random(zone)
+    for near in CHANGES:
+        for _ in range(6):
+            begin, length = chance.randrange(48) * 30, chance.choice([60, 300, 720, 1380])
+            start, end = (time(each // 60, each % 60) for each in (begin, (begin + length) % 1440))
+            night, moment = (
+                QuietHours(start, end, ZoneInfo(zone)),
+                near + timedelta(minutes=chance.randrange(-900, 900)),
+            )
+            if night.covers(moment):
+                walked = (moment + timedelta(minutes=each) for each in range(1, 4 * 1440))
+                assert night.over_at(moment) == next(each for each in walked if not night.covers(each))
+
+
 def test_no_quiet_hours_are_never() -> None:
     assert not any(NEVER.covers(at("2026-11-24 00:00") + timedelta(minutes=each)) for each in range(0, 1440, 10))
     assert str(quiet_from("off")) == "off"
 
 
-CHANGES = (  # of the clocks: New York, Berlin, Lord Howe Island (by half an hour)
-    datetime(2026, 3, 8, 7, tzinfo=UTC), datetime(2026, 11, 1, 6, tzinfo=UTC),
-    datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC),
-    datetime(2026, 4, 4, 15, tzinfo=UTC), datetime(2026, 10, 3, 15, 30, tzinfo=UTC),
-)  # fmt: skip
 MINUTES = st.integers(0, 1439).map(lambda number: time(number // 60, number % 60))
 
 

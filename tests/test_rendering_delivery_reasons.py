@@ -24,7 +24,7 @@ HANGUL = re.compile("[가-힣]")
 PACKAGE = Path(delivery_reasons.__file__).parents[1]
 MENUS = (
     "카카오톡 메시지 전송", "카카오 서비스 내 친구목록", "카카오 로그인", "리다이렉트 URI", "클라이언트 시크릿",
-    "호출 허용 IP 주소", "동의항목", "접근권한", "사용 설정", "플랫폼 키", "REST API 키", "멤버", "앱",
+    "호출 허용 IP 주소", "동의항목", "접근권한", "개인정보", "사용 설정", "플랫폼 키", "REST API 키", "멤버", "앱",
 )  # fmt: skip
 
 # All that a message can be refused with: https://docs.slack.dev/reference/methods/chat.postMessage#errors and
@@ -37,7 +37,7 @@ SETUP_AT_SLACK = """
     posting_to_general_channel_denied team_not_found team_disabled user_not_found action_prohibited no_service
     no_service_id no_active_hooks no_team channel_is_archived is_inactive
 """.split()  # noqa: SIM905 - a table, as the documentation has it
-# https://developers.kakao.com/docs/latest/ko/rest-api/error-code and …/ko/kakaologin/trouble-shooting
+# https://developers.kakao.com/docs/ko/rest-api/error-code and …/ko/kakaologin/trouble-shooting
 LOGIN_AT_KAKAO = """
     KOE001 KOE002 KOE003 KOE004 KOE005 KOE006 KOE008 KOE009 KOE010 KOE101 KOE201 KOE202 KOE205 KOE237 KOE303 KOE310
     KOE319 KOE320 KOE322

@@ -3,8 +3,8 @@
 Numbers are those of kapi.kakao.com, KOE codes those of its login; Kakao shows most of the latter on a page in the
 browser and tells us nothing, so a person may have to type them. Menus are those of the developers' site since December
 2025, where the keys hold the redirect URI and the secret. Words without a number are ours.
-https://developers.kakao.com/docs/latest/ko/rest-api/error-code
-https://developers.kakao.com/docs/latest/ko/kakaologin/trouble-shooting
+https://developers.kakao.com/docs/ko/rest-api/error-code
+https://developers.kakao.com/docs/ko/kakaologin/trouble-shooting
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from notifybot.model import Language
 from notifybot.rendering.both import Both
 
 _KEY = "[앱] → [플랫폼 키] → [REST API 키]"
-_CONSENT = "[카카오 로그인] → [동의항목] → 접근권한"
+_CONSENT = "[카카오 로그인] → [동의항목]"  # messages stand under [접근권한] there, friends under [개인정보]
 _SITE = "developers.kakao.com"
 
 _AGAIN = Both("sign in again: notifybot kakao login", "다시 로그인해 주세요: notifybot kakao login")
@@ -157,9 +157,9 @@ SIGN_IN = {
     "KOE101": _WRONG_KEY,
     "KOE205": Both(
         f"{{scopes}} is not enabled for the app; turn it on at {_SITE}, {_CONSENT} "
-        "(talk_message is 카카오톡 메시지 전송, friends is 카카오 서비스 내 친구목록)",
+        "(talk_message is [접근권한] 카카오톡 메시지 전송, friends is [개인정보] 카카오 서비스 내 친구목록)",
         f"앱에서 {{scopes}} 동의항목이 꺼져 있습니다. {_SITE}의 {_CONSENT}에서 켜 주세요 "
-        "(talk_message는 카카오톡 메시지 전송, friends는 카카오 서비스 내 친구목록입니다)",
+        "(talk_message는 [접근권한] 카카오톡 메시지 전송, friends는 [개인정보] 카카오 서비스 내 친구목록입니다)",
     ),
     "KOE303": Both(
         "the redirect URI is not the one that the login began with; begin again",

@@ -102,9 +102,9 @@ class KakaoWorld:
     unticked: set[str] = field(default_factory=set)  # scopes that the person does not agree to, and goes on
     browser_account: str = MYSELF  # who is signed in to Kakao in the browser: this account, or a friend by uuid
     friends: list[Friend] = field(default_factory=list)
+    old_refresh_token_survives: bool = False  # a refresh that brings a new one ends it
     # how Kakao behaves where its documents leave it open
     strict_text: bool = True  # False: a text over 200 is accepted and cut
-    old_refresh_token_survives: bool = True
     memo_counts_as_pair: bool = True
     access_lives_s: float = 21599.0
     refresh_lives_s: float = 5183999.0

@@ -1,7 +1,7 @@
 """What Kakao's error codes mean for us: try again, wait for midnight, give up, or tell the person what to set up.
 
 The logic reads `code` and `error_code` alone; Kakao calls their texts unstable. What they mean to a person stands in
-`rendering.kakao_reasons`. https://developers.kakao.com/docs/latest/ko/rest-api/error-code
+`rendering.kakao_reasons`. https://developers.kakao.com/docs/ko/rest-api/error-code
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A picture handed to Kakao, which shows it in a feed.
 
 The upload is documented for sharing, not for messages by REST; it works for both today, so a message never depends
-on it. Kakao keeps the picture for some weeks. https://developers.kakao.com/docs/latest/ko/kakaotalk-share/rest-api
+on it. Kakao keeps the picture for some weeks. https://developers.kakao.com/docs/ko/kakaotalk-share/rest-api
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Kakao allows 20 messages a day from one sender to one receiver and 100 from one sender; whether a memo to oneself
 counts as such a pair it does not say, so here it does. An app's 30,000 are out of one account's reach.
-https://developers.kakao.com/docs/latest/ko/getting-started/quota
+https://developers.kakao.com/docs/ko/getting-started/quota
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from notifybot.rendering.both import Both
 from notifybot.rendering.kakao_reasons import SIGN_IN
 
 _SITE = "developers.kakao.com"
-_PAGE = f"{_SITE}/docs/latest/ko/kakaologin/trouble-shooting"
+_PAGE = f"{_SITE}/docs/ko/kakaologin/trouble-shooting"
 
 _REMEDIES = SIGN_IN | {
     "access_denied": Both(

@@ -1,7 +1,8 @@
 """A process of its own that renews a login where that may bring a new refresh token: a kill of ours cannot lose it.
 
-Between Kakao's answer and our disk nobody else has the new token, and whether the old one still works then is not
-documented. So that step is done by a child that has left our session, shares our lock and stores what it gets.
+Between Kakao's answer and our disk nobody else has the new token, and the old one is no good any more
+(https://devtalk.kakao.com/t/topic/126899). So that step is done by a child that has left our session, shares our lock
+and stores what it gets.
 """
 
 from __future__ import annotations

@@ -37,8 +37,14 @@ _EXPIRES = {
     Language.KO: "카카오 로그인이 {day}에 만료됩니다. 그 전에 다시 로그인해 주세요: notifybot kakao login",
 }
 _OUTDATED = {
-    Language.EN: "The configured Kakao refresh token ends within a month. Sign in again: notifybot kakao login",
-    Language.KO: "설정해 둔 카카오 리프레시 토큰이 한 달 안에 만료됩니다. 다시 로그인해 주세요: notifybot kakao login",
+    Language.EN: (
+        "The Kakao refresh token in the settings is used up now: sign in again and set the new one today. "
+        "notifybot kakao login"
+    ),
+    Language.KO: (
+        "설정해 둔 카카오 리프레시 토큰을 이제 다시 쓸 수 없습니다. 오늘 다시 로그인해 새 값으로 바꿔 주세요: "
+        "notifybot kakao login"
+    ),
 }
 
 
@@ -96,8 +102,8 @@ class KakaoTalk:
     def expiring_warning(self, now: datetime) -> str | None:
         """One line for the person when the login needs renewing soon, else None.
 
-        Also on the day that a configured token was exchanged: its last month has begun, and a machine that forgets
-        its disk (Colab) will start from it again.
+        Also on the day that a configured token was exchanged: Kakao takes the old one no more, and a machine that
+        forgets its disk (Colab) will start from it again. https://devtalk.kakao.com/t/topic/126899
         """
         outdated_at = self._api.tokens.seed_outdated_at
         if self.expires_at and self.expires_at - now <= WARN_BEFORE:

@@ -1,7 +1,7 @@
 """A message as Kakao's `template_object`: a feed with a table of metrics, or a text. Pure.
 
 Limits are those the message template documents for display; the sending side cuts before the phone does.
-https://developers.kakao.com/docs/latest/ko/message-template/default
+https://developers.kakao.com/docs/ko/message-template/default
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from notifybot.notifiers.kakao.codes import sign_in_error
 from notifybot.notifiers.kakao.http import Reply
 from notifybot.notifiers.kakao.private_file import PrivateFile
 
+_LOG = logging.getLogger(__name__)
 TOKEN_FILE = "kakao-token.json"  # noqa: S105 - a file's name
 
 
@@ -47,19 +49,35 @@ class TokenFile:
         self._file = PrivateFile(path, "the Kakao token file", clock)
 
     def load(self) -> TokenSet | None:
-        """What was stored last; None where there is no file, or none that can be read."""
+        """What was stored last; None where there is no file, or none of ours that can be read."""
         text = self._file.read()
         if text is None:
             return None
         try:
             return from_fields(json.loads(text))
         except (ValueError, KeyError, TypeError, AttributeError):
-            self._file.set_aside()
+            if _is_anothers(text, self.path.name):
+                self._say_whose(text)
+            else:
+                self._file.set_aside()
             return None
 
     def save(self, tokens: TokenSet) -> bool:
-        """Store durably: when it returns True, a crash leaves these tokens. False, logged: the disk refuses."""
+        """Store durably: when it returns True, a crash leaves these tokens.
+
+        False, logged: the disk refuses, or the file is another program's.
+        """
+        there = self._file.read()
+        if there is not None and _is_anothers(there, self.path.name):
+            self._say_whose(there)
+            return False
         return self._file.write(json.dumps(to_fields(tokens), ensure_ascii=False, indent=2).encode())
+
+    def _say_whose(self, text: bytes) -> None:
+        whose = "a Kakao token kept by another program" if b"refresh_token" in text else "no login of notifybot's"
+        _LOG.warning(
+            "%s holds %s and is left as it is: name another file with NOTIFYBOT_KAKAO_TOKEN_FILE", self.path, whose
+        )
 
     def remove(self) -> None:
         """Delete the tokens; none there is fine. Raises OSError."""
@@ -68,6 +86,17 @@ class TokenFile:
     def locked(self) -> AbstractContextManager[int | None]:
         """Keep every other job out while inside, and give the lock's file descriptor: see `PrivateFile.locked`."""
         return self._file.locked()
+
+
+def _is_anothers(text: bytes, name: str) -> bool:
+    """True for what notifybot never wrote, such as a token answer that a script of the user's keeps for itself."""
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        fields = None
+    if isinstance(fields, dict):
+        return not {"version", "client", "seed"} & fields.keys()
+    return name != TOKEN_FILE and bool(text.strip(b"\0")) and not text.startswith(b'{\n  "version"')
 
 
 def issued(known: TokenSet, reply: Reply, now: datetime) -> TokenSet:

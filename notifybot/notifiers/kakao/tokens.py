@@ -3,7 +3,7 @@
 Kakao's access token lives about 6 hours and its refresh token about 60 days. A refresh in the last month brings a
 new refresh token, which is on disk before anything else is done: nobody else has a copy. See `renewal` for a kill
 in between.
-https://developers.kakao.com/docs/latest/ko/kakaologin/rest-api
+https://developers.kakao.com/docs/ko/kakaologin/rest-api
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ _EN = Words(
     before="""Before you go on, once, at developers.kakao.com (free, no business needed):
   1  [앱] → 앱 생성
   2  [카카오 로그인] → 사용 설정: ON
-  3  [카카오 로그인] → [동의항목] → 접근권한: 카카오톡 메시지 전송 (talk_message)
+  3  [카카오 로그인] → [동의항목] → [접근권한]: 카카오톡 메시지 전송 (talk_message)
   4  [앱] → [플랫폼 키] → [REST API 키] → 카카오 로그인 리다이렉트 URI: {redirect_uri}
   5  [앱] → [제품 링크 관리] → [웹 도메인]: {sites}
      A message's button leads there; a site that is not registered does not open""",
@@ -88,7 +88,7 @@ _EN = Words(
     friend_steps="""Friend mode needs, for both accounts (the spare one sends, yours receives):
   1  they are friends in KakaoTalk; the receiver's profile is public
   2  both are in [앱] → [멤버]
-  3  [카카오 로그인] → [동의항목] → 접근권한: 카카오 서비스 내 친구목록 (friends) is on as well
+  3  [카카오 로그인] → [동의항목] → [개인정보]: 카카오 서비스 내 친구목록 (friends) is on as well
   4  both sign in and agree once. Only the spare account's login is kept""",
     receiver_agreed="Has the receiving account signed in and agreed before? y or n [n]: ",
     receiver_signs_in="First the RECEIVING account (your own): sign in with it and agree. Its login is not kept.",
@@ -150,7 +150,7 @@ _KO = Words(
     before="""먼저 developers.kakao.com에서 한 번만 설정합니다(무료이며 사업자가 아니어도 됩니다).
   1  [앱] → 앱 생성
   2  [카카오 로그인] → 사용 설정: ON
-  3  [카카오 로그인] → [동의항목] → 접근권한: 카카오톡 메시지 전송 (talk_message)
+  3  [카카오 로그인] → [동의항목] → [접근권한]: 카카오톡 메시지 전송 (talk_message)
   4  [앱] → [플랫폼 키] → [REST API 키] → 카카오 로그인 리다이렉트 URI: {redirect_uri}
   5  [앱] → [제품 링크 관리] → [웹 도메인]: {sites}
      메시지 버튼이 여는 사이트입니다. 등록하지 않은 사이트는 열리지 않습니다""",
@@ -162,7 +162,7 @@ _KO = Words(
     friend_steps="""friend 방식은 두 계정(보내는 부계정, 받는 본계정) 모두 다음이 필요합니다.
   1  두 계정이 카카오톡 친구이고, 받는 계정의 프로필이 공개되어 있습니다
   2  두 계정이 모두 [앱] → [멤버]에 있습니다
-  3  [카카오 로그인] → [동의항목] → 접근권한: 카카오 서비스 내 친구목록 (friends)도 켜져 있습니다
+  3  [카카오 로그인] → [동의항목] → [개인정보]: 카카오 서비스 내 친구목록 (friends)도 켜져 있습니다
   4  두 계정이 각각 한 번 로그인해 동의합니다. 저장하는 것은 부계정의 로그인뿐입니다""",
     receiver_agreed="받는 계정이 전에 로그인해 동의한 적이 있습니까? y 또는 n [n]: ",
     receiver_signs_in="먼저 받는 계정(본계정)으로 로그인해 동의해 주세요. 이 로그인은 저장하지 않습니다.",
