@@ -110,6 +110,7 @@ class RunEnded(_Fact):
     error: str = ""
     frames: str = ""
     note: str = ""
+    notebook: bool | None = None  # as in `Host`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

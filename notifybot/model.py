@@ -81,6 +81,7 @@ class Host:
     pid: int = 0
     memory_bytes: int | None = None  # of the machine, not of its accelerator
     up_s: float | None = None  # how long the machine has been up
+    notebook: bool | None = None  # whether it is a notebook's cell that trains; None: an older version did not say
 
 
 class Tier(StrEnum):

@@ -293,6 +293,25 @@ def test_how_to_go_on_promises_what_the_checkpoint_keeps(progress: Progress, eng
         assert korean in said(event, KO).body
 
 
+@pytest.mark.parametrize(
+    ("notebook", "english", "korean"),
+    [
+        (False, "Run the same command again;", "같은 명령을 다시"),
+        (True, "Run the same cell again;", "같은 셀을 다시"),
+        (None, "Run the same cell again;", "같은 셀을 다시"),
+    ],
+)
+def test_a_script_has_no_cell_to_run_again(notebook: bool | None, english: str, korean: str) -> None:
+    """An event of an older version does not say where it comes from."""
+    for event in _needing_help(after()):
+        if isinstance(event, RunEnded):
+            event = replace(event, notebook=notebook)
+        elif isinstance(event, RunLost | RunStalled):
+            event = replace(event, host=replace(event.host, notebook=notebook))
+        assert english in said(event, EN).body
+        assert korean in said(event, KO).body
+
+
 @pytest.mark.parametrize("tier", [Tier.LOCAL, Tier.REMOTE])
 def test_the_promise_stands_within_what_a_phone_shows(tier: Tier) -> None:
     """KakaoTalk cuts a body near 180 characters."""

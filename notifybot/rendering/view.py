@@ -77,6 +77,7 @@ class View(TypedDict):
     checkpoint_tier: str  # "local" or "remote" where it was proven whole
     checkpoint_proof: str  # the same in words
     host: str
+    notebook: bool | None  # whether a notebook's cell trains; None where nobody said
     memory: str  # "12.7 GB RAM"
     uptime: str  # "up 3 h"
     model: str  # "1.2 M of 11.7 M parameters learn"
@@ -121,6 +122,7 @@ def view_of(event: Event, language: Language, skipped: int = 0) -> View:
         "best": best_line(progress, language, 90),
         "rows": rows,
         "host": _host(_machine(event)),
+        "notebook": event.notebook if isinstance(event, RunEnded) else _machine(event).notebook,
         "new_best": told(new_best, 24),
         "new_best_value": number(found.value if found.best is None else found.best) if found else "",
         "silent": _silence(event, language),

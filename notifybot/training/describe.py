@@ -218,6 +218,7 @@ def this_host(proc: Path = Path("/proc")) -> Host:
         pid=os.getpid(),
         memory_bytes=_memory_bytes(proc),
         up_s=_up_s(proc),
+        notebook=in_notebook(),
     )
 
 

@@ -35,6 +35,7 @@ from notifybot.training.endings import ENDINGS, Ending
 from notifybot.training.heartbeat import Pulse
 from notifybot.training.lifetime import Lifetime
 from notifybot.training.metrics import Closed, Meter, mute_meter
+from notifybot.training.notebook import in_notebook
 from notifybot.training.past import Past, Resume
 from notifybot.training.progress import Course, first_of
 from notifybot.training.rank import first_word, in_loader_worker, is_one_training, leave_word, rank, speaks
@@ -310,6 +311,7 @@ class Run(Voice):
                 error=error,
                 frames=ending.frames,
                 note=note,
+                notebook=in_notebook(),
             )
         )
 

@@ -58,6 +58,8 @@ class Texts:
     stack: str
     frames: str
     interrupt: str
+    cell: str
+    command: str
     go_on_from: str
     go_on_from_file: str
     go_on_itself: str
@@ -132,12 +134,14 @@ _EN = Texts(
     stack="Where the loop stands",
     frames="Where it failed",
     interrupt="Still stuck? Interrupt it.",
-    go_on_from="Run the same cell again; it can go on from the checkpoint of epoch {}.",
-    go_on_from_file="Run the same cell again; it can go on from its last checkpoint.",
-    go_on_itself="Run the same cell again; it continues by itself from {}.",
-    go_on_with_disk="Run the same cell again; if that machine's disk remains, it continues from {}.",
+    cell="cell",
+    command="command",
+    go_on_from="Run the same {again} again; it can go on from the checkpoint of epoch {}.",
+    go_on_from_file="Run the same {again} again; it can go on from its last checkpoint.",
+    go_on_itself="Run the same {again} again; it continues by itself from {}.",
+    go_on_with_disk="Run the same {again} again; if that machine's disk remains, it continues from {}.",
     last_one="its last checkpoint",
-    go_on_anew="Run the same cell again; no checkpoint is known, so it starts from the beginning.",
+    go_on_anew="Run the same {again} again; no checkpoint is known, so it starts from the beginning.",
     lost="Nothing was heard for {}. The runtime ended, or its network is gone.",
     stalled="The process answers, but its loop has not moved for {}.",
     failed="The run ended with an error.",
@@ -220,12 +224,14 @@ _KO = Texts(
     stack="멈춘 위치",
     frames="오류 위치",
     interrupt="계속 멈춰 있으면 실행을 중단해 주세요.",
-    go_on_from="같은 셀을 다시 실행해 주세요. 에포크 {} 체크포인트부터 이어서 학습할 수 있습니다.",
-    go_on_from_file="같은 셀을 다시 실행해 주세요. 마지막 체크포인트부터 이어서 학습할 수 있습니다.",
-    go_on_itself="같은 셀을 다시 실행해 주세요. {}에 이어서 자동으로 학습을 계속합니다.",
-    go_on_with_disk="같은 셀을 다시 실행해 주세요. 학습하던 장비의 디스크가 남아 있을 때만 {}에 이어서 학습합니다.",
+    cell="셀을",
+    command="명령을",
+    go_on_from="같은 {again} 다시 실행해 주세요. 에포크 {} 체크포인트부터 이어서 학습할 수 있습니다.",
+    go_on_from_file="같은 {again} 다시 실행해 주세요. 마지막 체크포인트부터 이어서 학습할 수 있습니다.",
+    go_on_itself="같은 {again} 다시 실행해 주세요. {}에 이어서 자동으로 학습을 계속합니다.",
+    go_on_with_disk="같은 {again} 다시 실행해 주세요. 학습하던 장비의 디스크가 남아 있을 때만 {}에 이어서 학습합니다.",
     last_one="마지막 체크포인트",
-    go_on_anew="같은 셀을 다시 실행해 주세요. 확인된 체크포인트가 없어 처음부터 시작합니다.",
+    go_on_anew="같은 {again} 다시 실행해 주세요. 확인된 체크포인트가 없어 처음부터 시작합니다.",
     lost="{} 동안 소식이 없습니다. 런타임이 종료되었거나 네트워크가 끊겼을 수 있습니다.",
     stalled="프로세스는 응답하지만 학습 루프가 {} 동안 진행되지 않았습니다.",
     failed="오류로 학습이 끝났습니다.",

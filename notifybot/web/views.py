@@ -166,23 +166,24 @@ def _error(row: RunRow, events: Sequence[Event]) -> str:
 
 
 def _go_on(row: RunRow, texts: Texts) -> str:
-    again = _again(row.progress.checkpoint, texts)
+    what = texts.command if row.host.notebook is False else texts.cell
+    again = _again(row.progress.checkpoint, what, texts)
     return f"{texts.interrupt} {again}" if state_of(row) == "stalled" else again
 
 
-def _again(checkpoint: Checkpoint | None, texts: Texts) -> str:
-    """What running the same cell again leads to: more is promised only of a checkpoint that was proven whole."""
+def _again(checkpoint: Checkpoint | None, what: str, texts: Texts) -> str:
+    """What running the same thing again leads to: more is promised only of a checkpoint that was proven whole."""
     if checkpoint is None:
-        return texts.go_on_anew
+        return texts.go_on_anew.format(again=what)
     epoch = texts.last_one if checkpoint.epoch is None else texts.at_epoch.format(checkpoint.epoch)
     match checkpoint.tier:
         case Tier.REMOTE:
-            return texts.go_on_itself.format(epoch)
+            return texts.go_on_itself.format(epoch, again=what)
         case Tier.LOCAL:
-            return texts.go_on_with_disk.format(epoch)
+            return texts.go_on_with_disk.format(epoch, again=what)
         case Tier.UNPROVEN:
-            from_epoch = texts.go_on_from.format(checkpoint.epoch)
-            return texts.go_on_from_file if checkpoint.epoch is None else from_epoch
+            words = texts.go_on_from_file if checkpoint.epoch is None else texts.go_on_from
+            return words.format(checkpoint.epoch, again=what)
 
 
 def _entries(events: Sequence[Event], language: Language) -> list[Entry]:
