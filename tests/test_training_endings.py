@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from notifybot.model import Status
-from notifybot.training.endings import ending_of
+from notifybot.training.endings import Endings, ending_of
 
 
 def named(name: str, base: type[BaseException] = Exception) -> BaseException:
@@ -60,3 +63,38 @@ def test_what_left_the_loop_tells_how_it_ended(error: BaseException, status: Sta
 
     assert ending.status is status
     assert (ending.error != "") == (status is Status.FAILED)
+
+
+SECOND = """
+import os, signal, threading
+from notifybot.training.signals import SIGNALS
+
+def tell(number):
+    os.kill(os.getpid(), number)
+    return threading.Event().wait(60)
+
+SIGNALS.watch(tell)
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_second_signal_ends_the_wait_that_the_first_began() -> None:
+    """Whoever sends it will not wait; the process dies of it, as it would without us."""
+    done = subprocess.run([sys.executable, "-c", SECOND], timeout=50, check=False)
+
+    assert done.returncode == -signal.SIGTERM
+
+
+def test_a_ctrl_c_at_exit_ends_what_is_waited_for_there() -> None:
+    """Without a traceback: nobody is left to catch it."""
+    endings, waited = Endings(), list[float]()
+
+    def pressed(_: float) -> None:
+        raise KeyboardInterrupt
+
+    endings.flush_with(pressed)
+    endings.flush_with(waited.append)
+
+    endings.at_exit()
+
+    assert waited == []

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import CodeType, FrameType, TracebackType
 from typing import Protocol
@@ -234,9 +235,12 @@ class Endings:
         self.settle(self._last_words)
         for run in list(self._open):
             run.end(ending_of(self._last_words, exhausted=False))
-        for flush in self._flushes:
-            with guard("the last delivery"):
-                flush(max(until - self._clock.monotonic(), 0.0))
+        with suppress(
+            KeyboardInterrupt
+        ):  # whoever presses Ctrl-C now will not wait, and there is nobody to raise it to
+            for flush in self._flushes:
+                with guard("the last delivery"):
+                    flush(max(until - self._clock.monotonic(), 0.0))
 
     def _settle_late(self, leaving: Leaving) -> None:
         if not self._clock.wait(leaving.decided, PROVISIONAL_S):

@@ -68,6 +68,7 @@ class Signals:
         self._ours: dict[int, Ours] = {}
         self._tellers: list[Callable[[int], bool]] = []
         self._depth = 0
+        self._acting = False
         self._waiting: tuple[int, FrameType | None, Handler | int] | None = None
 
     def watch(self, tell: Callable[[int], bool], also: int | None = None) -> None:
@@ -139,6 +140,8 @@ class Signals:
             self.seen = number
             if callable(previous):
                 previous(number, frame)
+        elif self._acting and not callable(previous):  # a second one, while people are told of the first
+            self._die(number)
         elif self._depth and self._waiting is None:  # whoever sends a second one will not wait
             self._waiting = (number, frame, previous)
         else:
@@ -149,9 +152,15 @@ class Signals:
         if callable(previous):
             previous(number, frame)
             return
-        answers = [tell(number) for tell in list(self._tellers)]  # each of them is told
-        if any(answers):
-            return
+        self._acting = True
+        try:
+            answers = [tell(number) for tell in list(self._tellers)]  # each of them is told
+        finally:
+            self._acting = False
+        if not any(answers):
+            self._die(number)
+
+    def _die(self, number: int) -> None:
         self.restore()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)  # so that whoever waits for us sees the signal as the cause
