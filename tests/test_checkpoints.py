@@ -881,6 +881,38 @@ def test_an_early_stop_is_final_on_a_new_machine_too(
     assert list(more.losses) == [4, 5, 6, 7, 8, 9]
 
 
+# ── One folder, another run ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def start(one: Training, name: str, epochs: int) -> list[int]:
+    with notify_epoch(
+        range(epochs), name=name, checkpoints=one.checkpoints(), progress=False, config=one.settings
+    ) as loop:
+        return list(loop)
+
+
+@pytest.mark.parametrize("epochs", [3, 5], ids=["a fold", "a longer phase"])
+def test_another_run_in_the_folder_of_a_complete_one_is_refused(
+    tmp_path: Path, settings: dict[str, object], epochs: int
+) -> None:
+    """It would be evaluated with the weights of the first; the remedy is named, and works."""
+    start(Training(tmp_path / "cv", settings), "fold0", 3)
+
+    with pytest.raises(UsageError, match=r"'fold0', which is complete.*a folder of its own.*fresh=True"):
+        start(Training(tmp_path / "cv", settings), "fold1", epochs)
+
+    assert start(Training(tmp_path / "cv", settings, fresh=True), "fold1", epochs) == list(range(epochs))
+
+
+def test_an_unfinished_run_goes_on_under_another_name_and_says_so(
+    tmp_path: Path, settings: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    Training(tmp_path / "exp", settings).train(until=3)
+
+    assert start(Training(tmp_path / "exp", settings), "exp-again", 5) == [3, 4]
+    assert "exp-again continues the run of exp" in caplog.text
+
+
 def epochs_in(folder: Path) -> list[int]:
     return sorted(json.loads(path.read_text())["epoch"] for path in folder.glob("*.pt.json"))
 

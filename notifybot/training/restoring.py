@@ -14,6 +14,7 @@ from notifybot.checkpoints.card import RUNS, Card
 from notifybot.checkpoints.checkpoints import Checkpoints
 from notifybot.checkpoints.modules import plain_name
 from notifybot.checkpoints.moment import Restored
+from notifybot.errors import UsageError
 from notifybot.events import from_json
 from notifybot.model import Progress, Reason, Resumed, uuid7
 from notifybot.rendering.reasons import NOTES
@@ -22,7 +23,7 @@ from notifybot.training.progress import length_of
 from notifybot.training.rank import in_loader_worker, speaks
 from notifybot.training.run import Run
 from notifybot.training.text import one_line
-from notifybot.training.words import card_rebuilt
+from notifybot.training.words import card_rebuilt, folder_of_another, goes_on_as
 from notifybot.transfer import Learning, learning_of, model_size, set_learning
 
 log = logging.getLogger("notifybot")
@@ -70,8 +71,8 @@ def open_checkpoints(run: Run, checkpoints: Checkpoints, *, keeps_id: bool = Fal
     """Load the newest whole checkpoint into the training's objects, on every rank.
 
     A run that must begin anew becomes another one, unless `keeps_id`: its old checkpoints are not its own any more.
-    Raises UsageError for a folder or a state that cannot be used, CheckpointError for one that does not fit or cannot
-    be read now.
+    Raises UsageError for a folder or a state that cannot be used, or that is of another run which is complete;
+    CheckpointError for one that does not fit or cannot be read now.
     """
     if in_loader_worker():
         return Opening(Resume())
@@ -101,7 +102,20 @@ def open_checkpoints(run: Run, checkpoints: Checkpoints, *, keeps_id: bool = Fal
         resumed=_resumed(run, restored, card),
         saved_at=restored.saved_at,
     )
-    return Opening(resume, restored, learning)
+    opening = Opening(resume, restored, learning)
+    if card is not None and card.run_id == run.id and not keeps_id:
+        _check_name(run, card.name, opening)
+    return opening
+
+
+def _check_name(run: Run, before: str, opening: Opening) -> None:
+    """Raise UsageError for another run in the folder of one that is complete: it would train little or nothing."""
+    if not run.named or before in ("", run.name):
+        return
+    progress = opening.resume.progress or Progress()
+    if opening.final or (progress.total is not None and progress.done >= progress.total):
+        raise UsageError(folder_of_another(run.name, before))
+    log.warning("%s", goes_on_as(run.name, before))
 
 
 def learning_in(checkpoints: Checkpoints) -> dict[str, Learning]:

@@ -105,6 +105,11 @@ class Run(Voice):
         return self if self._is_copy else copy.copy(self)
 
     @property
+    def named(self) -> bool:
+        """True when the program gave the name."""
+        return self._named
+
+    @property
     def faults(self) -> dict[str, int]:
         """What went wrong on our side, counted by kind. Empty when all is well."""
         refused = {f"metric {name!r}": count for meter in self._meters for name, count in meter.refused.items()}

@@ -192,3 +192,24 @@ def left_spoilt(name: str, epoch: int, language: Language) -> str:
 def finished_early(name: str, note: str, language: Language) -> str:
     """`epochs.stop` ended the run in an earlier start."""
     return _EARLY[language].format(name, note)
+
+
+def folder_of_another(name: str, before: str) -> str:
+    """Another run than the folder's, which is complete, is to begin in it: a fold, or a second phase."""
+    return said(
+        f"the folder holds the checkpoints of {before!r}, which is complete, and this run is called {name!r}: it would "
+        "continue that one and train little or nothing. Give each run (a fold, a phase) a folder of its own, such as "
+        f'Checkpoints("exp/{name}"), or Checkpoints(…, fresh=True); to train {before!r} on, give its name',
+        f"이 폴더에는 이미 끝난 {before!r}의 체크포인트가 있는데 이번 실행의 이름은 {name!r}입니다. "
+        "그대로 두면 그 실행에 이어져 거의 학습하지 않습니다. 폴드나 단계마다 "
+        f'Checkpoints("exp/{name}")처럼 폴더를 따로 쓰거나 Checkpoints(…, fresh=True)를 지정하세요. '
+        f"{before!r}를 더 학습하려면 그 이름을 쓰세요",
+    )
+
+
+def goes_on_as(name: str, before: str) -> str:
+    """An unfinished run is continued under another name."""
+    return said(
+        f"{name} continues the run of {before}, whose checkpoints the folder holds",
+        f"{name} 학습은 폴더에 체크포인트가 있는 {before} 실행에 이어서 진행됩니다",
+    )
