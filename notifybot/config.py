@@ -81,6 +81,14 @@ def _secret_url(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _slack_webhook(secret: SecretStr) -> SecretStr:
+    if re.match(r"https://hooks\.slack\.com/(triggers|workflows)/", _secret_url(secret).get_secret_value()):
+        raise ValueError(
+            "starts a workflow of Slack's, which shows no message of ours: make an incoming webhook instead"
+        )
+    return secret
+
+
 def _switch(value: object) -> object:
     if isinstance(value, bool):  # TOML has a natural word for it
         return Switch.ON if value else Switch.OFF
@@ -119,6 +127,7 @@ def _home(path: Path) -> Path:
 
 _Url = Annotated[str, AfterValidator(_url)]
 _Token = Annotated[SecretStr, AfterValidator(_token)]
+_SlackWebhook = Annotated[SecretStr, AfterValidator(_slack_webhook)]
 _SecretUrl = Annotated[SecretStr, AfterValidator(_secret_url)]
 _Secrets = Annotated[SecretStr, BeforeValidator(_joined)]
 _Path = Annotated[Path, AfterValidator(_home)]
@@ -175,7 +184,7 @@ class Config(BaseSettings):
         validate_default=False,
     )
 
-    slack_webhook_url: _SecretUrl | None = None
+    slack_webhook_url: _SlackWebhook | None = None
     slack_bot_token: _Token | None = None
     slack_channel: _Name | None = None
     slack_api_url: _Url = "https://slack.com/api/"

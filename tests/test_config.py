@@ -58,6 +58,14 @@ def error_of(**settings: object) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["triggers", "workflows"])
+def test_the_address_of_a_workflow_is_refused_as_a_webhook(kind: str) -> None:
+    text = error_of(slack_webhook_url=f"https://hooks.slack.com/{kind}/T0CANARY/1/not-a-real-secret")
+
+    assert "make an incoming webhook instead" in text
+    assert "not-a-real-secret" not in text
+
+
 # ── Defaults ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

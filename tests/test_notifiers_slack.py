@@ -257,6 +257,49 @@ def test_keys_tell_destinations_apart_and_give_nothing_away() -> None:
     assert "canary" not in one.key
 
 
+def test_a_layout_that_slack_fails_at_is_plain_at_the_third_try(
+    sandbox: Sandbox, bot: SlackBot, clock: FakeClock, memory: DictMemory
+) -> None:
+    """Slack answers internal_error to a layout that it cannot show; twice it may as well be a fault of the moment."""
+    hook = SlackWebhook(sandbox.environment()["NOTIFYBOT_SLACK_WEBHOOK_URL"], timeout_s=1, clock=clock)
+    for notifier, method in ((bot, "chat.postMessage"), (hook, "webhook")):
+        event = started()
+        for attempts in (0, 1):
+            sandbox.slack.refuse(method, "internal_error")
+            with pytest.raises(TemporaryError):
+                notifier.send(replace(envelope(event, memory), attempts=attempts))
+        sandbox.slack.refuse(method, "internal_error")
+        notifier.send(replace(envelope(event, memory), attempts=2))
+
+        assert sandbox.slack.roots[-1].blocks == []
+        assert "resnet" in sandbox.slack.roots[-1].text
+
+
+@pytest.mark.parametrize("body", [b"OK", b'{"ok":true}', b'{"success": true}'])
+def test_what_a_server_like_slack_answers_counts_as_taken(
+    sandbox: Sandbox, clock: FakeClock, memory: DictMemory, body: bytes
+) -> None:
+    hook = SlackWebhook(sandbox.environment()["NOTIFYBOT_SLACK_WEBHOOK_URL"], timeout_s=1, clock=clock)
+    sandbox.faults.append(Fault("garbage", body=body))
+
+    hook.send(envelope(started(), memory))
+
+    assert len(sandbox.requests) == 1
+
+
+def test_an_answer_that_nobody_knows_is_repeated_once_and_then_given_up(
+    sandbox: Sandbox, clock: FakeClock, memory: DictMemory
+) -> None:
+    hook = SlackWebhook(sandbox.environment()["NOTIFYBOT_SLACK_WEBHOOK_URL"], timeout_s=1, clock=clock)
+    sandbox.faults += [Fault("garbage", body=b"<html>"), Fault("garbage", body=b"<html>")]
+    first = envelope(started(), memory)
+
+    with pytest.raises(TemporaryError):
+        hook.send(first)
+    with pytest.raises(PermanentError):
+        hook.send(replace(first, attempts=1))
+
+
 def test_a_webhook_message_tells_everything_in_one(sandbox: Sandbox, clock: FakeClock, memory: DictMemory) -> None:
     """Headline, bar, table and footer stand in one message, the traceback too."""
     hook = SlackWebhook(sandbox.environment()["NOTIFYBOT_SLACK_WEBHOOK_URL"], timeout_s=1, clock=clock)

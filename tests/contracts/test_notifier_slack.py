@@ -154,7 +154,7 @@ def test_a_refused_connection_is_temporary_and_certainly_not_processed(sandbox: 
         pytest.param(b'{"ok": true, "ts": "17', id="truncated-json"),
         pytest.param(b"[1, 2]", id="json-list"),
         pytest.param(b"\xff\xfe\x00", id="no-text"),
-        pytest.param(b"OK", id="almost-ok"),
+        pytest.param(b"Okay", id="almost-ok"),
     ],
 )
 def test_garbage_is_temporary(sandbox: Sandbox, notifier: Notifier, body: bytes) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from notifybot.clock import SYSTEM, Clock
+from notifybot.errors import TemporaryError
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event
 from notifybot.notifiers.base import Envelope, fingerprint
 from notifybot.notifiers.slack import blocks, native
 from notifybot.notifiers.slack.client import TIMEOUT_S, WebApi
-from notifybot.notifiers.slack.errors import Refused
+from notifybot.notifiers.slack.errors import Refused, may_be_layout
 from notifybot.notifiers.slack.files import Artist, PictureReplies
 from notifybot.notifiers.slack.thread import RunThread, Shown
 from notifybot.policy import Pace, Priority, priority_of
@@ -135,6 +136,10 @@ class SlackBot:
             except Refused as error:
                 if not error.layout:
                     raise
+            except TemporaryError as error:
+                if not may_be_layout(error, envelope.attempts):
+                    raise
+                break
             else:
                 if each is not payload:
                     native.refuse(envelope.memory, self._clock.now())
@@ -147,8 +152,13 @@ class SlackBot:
         except Refused as error:
             if not error.layout:
                 raise
-            plain = blocks.text_only(envelope.message)  # its empty blocks take the old ones away
-            self._api.update(thread.channel_id, thread.root_ts, **plain.arguments())
+        except TemporaryError as error:
+            if not may_be_layout(error, envelope.attempts):
+                raise
+        else:
+            return
+        plain = blocks.text_only(envelope.message)  # its empty blocks take the old ones away
+        self._api.update(thread.channel_id, thread.root_ts, **plain.arguments())
 
 
 def _tells_state(event: Event) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import logging
 import re
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from slack_sdk.webhook import WebhookClient, WebhookResponse
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.notifiers.base import is_loopback
-from notifybot.notifiers.slack.errors import answer_error, header, transport_error
+from notifybot.notifiers.slack.errors import answer_error, header, permanent, transport_error
 from notifybot.redaction import RedactingFilter, guard_loggers, register
 
 TIMEOUT_S = 10
@@ -140,12 +141,26 @@ class WebApi:
         """An answer came. Nothing is done with its headers here."""
 
 
+def _is_taken(status: int, body: str) -> bool:
+    """True for Slack's "ok", and for what other servers that take Slack's messages answer, such as Rocket.Chat."""
+    if not 200 <= status < 300:
+        return False
+    if status == 204 or body.lower() == "ok":
+        return True
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and (True in (answer.get("ok"), answer.get("success")))
+
+
 class Hook:
     """Posts to an incoming webhook."""
 
     def __init__(self, url: str, *, timeout_s: int = TIMEOUT_S, clock: Clock = SYSTEM) -> None:
         register([url])
         guard_loggers()
+        self._is_like_slack = not url.startswith("https://hooks.slack.com/")
         kind = _DirectHook if is_loopback(url) else WebhookClient
         self._client = kind(url, timeout=timeout_s, logger=_quiet_logger(), retry_handlers=[])
         self._clock = clock
@@ -153,14 +168,20 @@ class Hook:
     def __getstate__(self) -> object:
         raise TypeError("a Hook is not pickled: a pickle would hold its URL in plain text")
 
-    def post(self, payload: dict[str, Any]) -> None:
-        """Post a message. Raises the two DeliveryErrors."""
+    def post(self, payload: dict[str, Any], attempts: int = 0) -> None:
+        """Post a message that was tried so often before. Raises the two DeliveryErrors.
+
+        An answer that nobody knows is no reason to post again and again: after one repeat the message is given up, but
+        at Slack's own address, where such an answer is a proxy's, who has posted nothing.
+        """
         try:
             response = self._client.send_dict(payload)
             status, body = response.status_code, (response.body or "").strip()
         except _FAILURES as error:
             raise transport_error(error, "webhook") from None  # its text may hold the URL
-        if status == 200 and body == "ok":
+        if _is_taken(status, body):
             return
+        if self._is_like_slack and 200 <= status < 300 and attempts and not _CODE.fullmatch(body):
+            raise permanent("foreign")
         code = body if _CODE.fullmatch(body) and body != "ok" else ""
         raise answer_error(code, status, header(response.headers, "Retry-After"), self._clock.now(), "webhook")

@@ -52,6 +52,8 @@ _ROOT_GONE = {
 }
 _LIMITED = {"ratelimited", "rate_limited"}
 _AMBIGUOUS = {"internal_error", "fatal_error", "service_unavailable", "rollup_error"}
+_FAULTS = {"internal_error", "fatal_error"}
+_FAULTS_BEFORE_PLAIN = 2
 _INCOMPLETE = (408, 425)  # the server did not get or not begin the request
 _MUCH_LATER = {"team_added_to_org", "org_login_required", "message_limit_exceeded"}
 _MUCH_LATER_S = 900.0
@@ -81,6 +83,11 @@ def answer_error(
     if 400 <= status < 500:
         return permanent("http", setup=status in (401, 403, 404, 410), **named)
     return _temporary("foreign", named, ambiguous=True)
+
+
+def may_be_layout(error: TemporaryError, attempts: int) -> bool:
+    """True where Slack fails at one message for the third time: it answers so to layouts that it cannot show, too."""
+    return error.code in _FAULTS and attempts >= _FAULTS_BEFORE_PLAIN
 
 
 def permanent(code: str, *, setup: bool = False, **values: str) -> PermanentError:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from notifybot.clock import SYSTEM, Clock
+from notifybot.errors import TemporaryError
 from notifybot.notifiers.base import Envelope, fingerprint
 from notifybot.notifiers.slack import blocks
 from notifybot.notifiers.slack.client import TIMEOUT_S, Hook
-from notifybot.notifiers.slack.errors import Refused
+from notifybot.notifiers.slack.errors import Refused, may_be_layout
 from notifybot.notifiers.unlinked import unlinked
 from notifybot.policy import Pace
 
@@ -26,14 +27,19 @@ class SlackWebhook:
     def send(self, envelope: Envelope) -> None:
         """Post the message; where Slack refuses its layout, once more in plain words."""
         try:
-            self._post(blocks.whole(envelope.message))
+            self._post(blocks.whole(envelope.message), envelope.attempts)
         except Refused as error:
             if not error.layout:
                 raise
-            self._post(blocks.text_only(envelope.message))
+        except TemporaryError as error:
+            if not may_be_layout(error, envelope.attempts):
+                raise
+        else:
+            return
+        self._post(blocks.text_only(envelope.message), envelope.attempts)
 
-    def _post(self, payload: blocks.Payload) -> None:
-        self._hook.post({**_unlinked(payload).arguments(), "unfurl_links": False, "unfurl_media": False})
+    def _post(self, payload: blocks.Payload, attempts: int) -> None:
+        self._hook.post({**_unlinked(payload).arguments(), "unfurl_links": False, "unfurl_media": False}, attempts)
 
     def close(self) -> None:
         """Nothing is held open."""
