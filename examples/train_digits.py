@@ -6,12 +6,16 @@ python examples/train_digits.py --epochs 5
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-import torch
-from sklearn.datasets import load_digits
-from torch import nn
-from torch.utils.data import DataLoader, TensorDataset, random_split
+try:
+    import torch
+    from sklearn.datasets import load_digits
+    from torch import nn
+    from torch.utils.data import DataLoader, TensorDataset, random_split
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing}: this example needs PyTorch and scikit-learn: pip install -c constraints.txt '.[demo]'")
 
 from notifybot import Checkpoints, notify_epoch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -39,6 +40,21 @@ import torch; from collections import OrderedDict as _Parts
 model = torch.nn.Sequential(_Parts(backbone=torch.nn.Linear(2, 2), fc=torch.nn.Linear(2, 1)))
 optimizer = torch.optim.Adam(model.parameters())
 """
+
+
+# What a person reads is in the README's own language, inside code too: the English and the Korean of each.
+SAID = {
+    "python": [
+        ('"val_f1 does not move", "Look at the learning rate."', '"val_f1이 제자리입니다", "학습률을 확인하세요."'),
+        ('"KL is too high"', '"KL이 너무 큽니다"'),
+    ],
+    "text": [('lang="en"', 'lang="ko"')],
+    "bash": [('NOTIFYBOT_LANG="en"', 'NOTIFYBOT_LANG="ko"')],
+    "console": [
+        ("demo --language en", "demo --language ko"),
+        ('"train.py failed"', '"train.py가 실패했습니다"'),
+    ],
+}
 
 
 class Block(NamedTuple):
@@ -88,10 +104,17 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_both_languages_show_the_same_code() -> None:
+    """But for what a person reads in it, which is in the README's language wherever it occurs."""
     english, korean = map(blocks, LANGUAGES)
 
     assert english
-    assert korean == english
+    assert korean == [Block(language, in_korean(language, text)) for language, text in english]
+
+
+def in_korean(language: str, text: str) -> str:
+    for english, korean in SAID.get(language, ()):
+        text = text.replace(english, korean)
+    return text
 
 
 def test_both_languages_have_the_same_parts() -> None:
@@ -127,7 +150,7 @@ def test_the_block_about_continuing_continues(tmp_path: Path) -> None:
 
 def test_the_block_about_checkpoints_continues(tmp_path: Path) -> None:
     """The same cell run again after it was cut short goes on; after it is complete nothing is left to do."""
-    (code,) = (text for text in PYTHON if "checkpoints=checkpoints" in text)
+    (code,) = (text for text in PYTHON if "torch.load(checkpoints.latest" in text)
     setting = READERS_OWN + READERS_TORCH
 
     assert run_python(setting + code.replace("range(5)", "range(2)"), tmp_path).returncode == 0
@@ -151,6 +174,17 @@ def test_the_example_trains_and_continues(tmp_path: Path) -> None:
     (row,) = recorded(tmp_path)
     assert (row.status, row.progress.done) == (Status.FINISHED, 3)
     assert row.progress.metrics["val_acc"].value > 0.6
+
+
+def test_the_example_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where PyTorch or scikit-learn is missing, a sentence instead of a traceback."""
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+
+    done = run_script(ROOT / "examples" / "train_digits.py", tmp_path)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("No module named 'torch': this example needs PyTorch and scikit-learn")
 
 
 @pytest.mark.parametrize("command", commands("README.md"), ids=" ".join)
@@ -229,7 +263,7 @@ def test_templates_variables_and_events_are_listed(readme: str) -> None:
 
 @pytest.mark.parametrize("readme", LANGUAGES)
 def test_every_install_command_is_constrained(readme: str) -> None:
-    """Without constraints.txt pip may take torch with gigabytes of CUDA libraries."""
+    """The versions of constraints.txt are the ones that the tests ran with."""
     shell = "\n".join(block.text for block in blocks(readme) if block.language == "bash")
 
     installs = [line for line in shell.splitlines() if line.startswith("pip install")]
