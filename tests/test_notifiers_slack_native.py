@@ -169,3 +169,14 @@ def test_a_layout_that_is_refused_for_other_reasons_does_not_count_against_them(
     bot.send(envelope(ending(loss=(2.0, 1.0)), memory))
 
     assert kinds(sandbox)[-1] == ["data_visualization", "data_table"]
+
+
+def test_no_message_has_a_table_of_either_kind_twice(sandbox: Sandbox, clock: FakeClock) -> None:
+    """Some workspaces refuse `table` beside `data_table`; the root message has the same figures anyway."""
+    notifier, memory = SlackBot(BOT_TOKEN, CHANNEL, api_url=f"{sandbox.url}/api/", clock=clock), DictMemory()
+
+    notifier.send(envelope(started(), memory))
+    notifier.send(envelope(ended(), memory))
+
+    for _, payload in sandbox.slack.calls:
+        assert sum(str(payload).count(f"'type': '{kind}'") for kind in ("table", "data_table")) <= 1

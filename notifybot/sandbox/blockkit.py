@@ -63,7 +63,7 @@ def _whole(blocks: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
     names = [each["block_id"] for each in blocks if "block_id" in each]
     if len(names) != len(set(names)):
         yield Problem("/blocks", "`block_id` must be unique within a message")
-    if sum(each.get("type") == "table" for each in blocks) > 1:
+    if sum(each.get("type") in ("table", "data_table") for each in blocks) > 1:
         yield Problem("/blocks", "only_one_table_allowed", "invalid_attachments")
     if blockkit_data.too_many(list(blocks)):
         yield Problem("/blocks", "too many data_visualization blocks")

@@ -50,7 +50,12 @@ def dressed(payload: Payload, event: Event, language: Language, *, charts: bool)
         more += _charts(event.progress, language, focus=None, most=_CHARTS) if charts else []
         more += _table(event.progress, language)
     named = [{**block, "block_id": f"{shorten(event.id, 100)}.native.{at}"} for at, block in enumerate(more)]
-    return replace(payload, blocks=(*payload.blocks, *named))
+    cards = payload.attachments
+    if any(block["type"] == "data_table" for block in named):  # some workspaces take one of either kind in a message
+        cards = tuple(
+            {**card, "blocks": [each for each in card["blocks"] if each["type"] != "table"]} for card in cards
+        )
+    return replace(payload, blocks=(*payload.blocks, *named), attachments=cards)
 
 
 def undressed(payload: Payload) -> Payload:
