@@ -13,11 +13,17 @@ from types import ModuleType
 import pytest
 
 from notifybot import notify_epoch
+from notifybot.config import Config
 from notifybot.errors import ConfigError, UsageError
 from notifybot.integrations.colab import _WORDS, Setup, hint, setup
 from notifybot.model import Language
+from notifybot.notifiers.kakao.browser import Surroundings
+from notifybot.notifiers.kakao.login import Way, sign_in
+from notifybot.sandbox import Sandbox
+from notifybot.sandbox.kakao import REST_API_KEY
 from notifybot.testing import RecordingNotifier
 from notifybot.training import shared
+from tests.kakao_people import Typist, pasted
 
 HOOK = "https://hooks.slack.com/services/T0/B0/canary-not-a-secret"
 HOUR_S = 3600.0
@@ -199,10 +205,61 @@ def test_a_malformed_secret_is_refused_before_drive_is_asked_for(colab: FakeCola
 
 def test_half_of_a_login_is_refused_at_once(colab: FakeColab) -> None:
     """The training cell would refuse it too, but that is later."""
-    colab.secrets = {"NOTIFYBOT_KAKAO_REST_API_KEY": "canary-rest-key"}
+    colab.secrets = {"NOTIFYBOT_KAKAO_REFRESH_TOKEN": "canary-refresh-token"}
 
-    with pytest.raises(ConfigError, match="kakao_rest_api_key is set"):
+    with pytest.raises(ConfigError, match="kakao_refresh_token is set but kakao_rest_api_key is not"):
         colab.setup()
+
+    assert colab.mounts == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"kakao_rest_api_key": "canary-rest-key"},
+        {"kakao_token_file": "elsewhere.json"},
+    ],
+    ids=["nothing", "the app's key", "the file"],
+)
+def test_before_the_sign_in_all_works_without_kakaotalk(
+    colab: FakeColab, printed: Printed, settings: dict[str, str]
+) -> None:
+    """The sign-in is a cell that comes after `setup`: what is named for it beforehand is no mistake."""
+    ready = colab.setup(**settings)
+    for _ in notify_epoch(range(1), config=ready.config, notifiers=[RecordingNotifier()], progress=False):
+        pass
+
+    assert not ready.kakao_ready
+    assert "kakao_login(config=colab.config)" in printed()
+
+
+def test_a_login_is_kept_on_drive_and_found_again(colab: FakeColab, printed: Printed, tmp_path: Path) -> None:
+    """After a reset `setup` finds it there, and the same configuration tells KakaoTalk."""
+    with Sandbox() as sandbox:
+        api = {"kakao_api_url": f"{sandbox.url}/kakao/api", "kakao_auth_url": f"{sandbox.url}/kakao/auth"}
+        ready = colab.setup(**api)
+        student = Typist(["", REST_API_KEY, sandbox.kakao.client_secret or "", pasted])
+        sign_in(ready.config, Surroundings(student), way=Way.PASTE)
+        again = colab.setup(**api, state_dir=tmp_path / "new machine")
+
+    assert ready.config.kakao_token_file == ready.folder / "kakao-token.json"
+    assert ready.config.kakao_token_file.is_file()
+    assert ready.kakao_ready
+    assert again.kakao_ready
+    assert "KakaoTalk: signed in." in printed()
+    assert not [line for line in student.said if "goes away" in line]
+
+
+def test_a_login_that_a_reset_takes_is_said_before_it_is_asked_for(colab: FakeColab, tmp_path: Path) -> None:
+    """Not when the whole conversation is over; q leaves it."""
+    student = Typist(["q"])
+
+    with pytest.raises(UsageError, match="stopped"):
+        sign_in(Config(state_dir=tmp_path), Surroundings(student), way=Way.PASTE)
+
+    assert "goes away with the session" in student.said[0]
+    assert "kakao_login(config=colab.config)" in student.said[0]
 
 
 @pytest.mark.parametrize("lang", ["en", "ko"])
@@ -211,7 +268,7 @@ def test_without_secrets_it_says_which_to_add_and_where(colab: FakeColab, printe
 
     said = printed()
     assert "NOTIFYBOT_SLACK_WEBHOOK_URL" in said
-    assert "notifybot.kakao_login()" in said
+    assert "notifybot.kakao_login(config=colab.config)" in said
     assert _WORDS[Language(lang)].how in said
 
 

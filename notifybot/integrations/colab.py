@@ -26,6 +26,7 @@ from notifybot.training.text import one_line
 
 _WHY_CHARS = 200
 _LOCAL = "checkpoints"
+_LOGIN = "kakao-token.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,11 @@ class Setup:
     config: Config
     secrets: tuple[str, ...] = ()
 
+    @property
+    def kakao_ready(self) -> bool:
+        """True when somebody has signed in to KakaoTalk for `config`, in this session or in one before."""
+        return "kakao" in _people(self.config)
+
 
 def setup(
     folder: str = "notifybot",
@@ -55,17 +61,21 @@ def setup(
         with notify_epoch(range(30), config=colab.config) as epochs: ...
 
     `folder` is made below MyDrive. Where Drive cannot be had, and outside Colab, a local folder takes its place, and
-    the output says so. Any setting may be given as in `notify_epoch(config=…)`. Secrets are asked of the browser
-    here and not again. Running it again is fine. Raises ConfigError for settings that cannot work, UsageError for a
-    `folder` that leads out of MyDrive.
+    the output says so. Any setting may be given as in `notify_epoch(config=…)`. A login to KakaoTalk is kept in the
+    folder on Drive unless `kakao_token_file` names another place. Secrets are asked of the browser here and not again.
+    Running it again is fine. Raises ConfigError for settings that cannot work, UsageError for a `folder` that leads
+    out of MyDrive.
     """
     below = _below_drive(folder)
     config = load({**settings, "lang": lang})
     config = config.model_copy(update={"runs_dir": config.runs_dir.absolute()})  # `%cd` must not part it in two
-    people = _people(config)
+    _people(config)  # refused before anybody is asked for Drive
     words = _WORDS[config.lang]
     place, lines = _place(below, Path(mount_point), words)
     secrets = tuple(spelling(key, origin) for key, origin, _ in explain(config) if origin == Origin.COLAB)
+    if place is not None and config.kakao_token_file is None:
+        config = config.model_copy(update={"kakao_token_file": place / _LOGIN})
+    people = _people(config)
     ready = Setup(place or _local_folder(below), place is not None, config, secrets)
     lines += [f"{words.folder}: {ready.folder}", *_told(ready, people), *_tensorboard(config), *_session(config.lang)]
     sys.stdout.write("\n".join(lines) + "\n")
@@ -149,7 +159,7 @@ def _told(ready: Setup, people: set[str]) -> list[str]:
     if config.watchdog_url is not None:
         return [*lines, words.watchdog.format(url=config.watchdog_url)]
     missing = [text for name, text in (("slack", words.no_slack), ("kakao", words.no_kakao)) if name not in people]
-    return [*lines, *missing, words.how] if missing and in_colab() else [*lines, *missing]
+    return [*lines, *missing, words.how] if "slack" not in people and in_colab() else [*lines, *missing]
 
 
 def _tensorboard(config: Config) -> list[str]:
@@ -199,11 +209,12 @@ _WORDS = {
         slack_webhook="Slack: through the webhook.",
         no_slack="Slack: not set up. It needs NOTIFYBOT_SLACK_WEBHOOK_URL, or NOTIFYBOT_SLACK_BOT_TOKEN and "
         "NOTIFYBOT_SLACK_CHANNEL.",
-        kakao="KakaoTalk: set up. A message to your own chat does not ring: let Slack bring what is urgent.",
-        no_kakao="KakaoTalk: not set up. notifybot.kakao_login() in a cell signs in, step by step; see the README.",
+        kakao="KakaoTalk: signed in. A message to your own chat does not ring: let Slack bring what is urgent.",
+        no_kakao="KakaoTalk: nobody is signed in. notifybot.kakao_login(config=colab.config) in a cell does it, step "
+        "by step; it needs no secret.",
         watchdog="Watchdog: {url}",
-        how="To set one up, click the key on the left, add the names above, switch 'Notebook access' on for each, and "
-        "run this cell again.",
+        how="To set Slack up, click the key on the left, add the names above, switch 'Notebook access' on for each, "
+        "and run this cell again.",
         tensorboard="To watch the curves with TensorBoard, run these two lines in a cell of their own:",
     ),
     Language.KO: _Words(
@@ -211,20 +222,21 @@ _WORDS = {
         mounted="Google 드라이브를 연결했습니다. 여기에 저장한 파일은 런타임이 초기화되어도 남습니다.",
         not_mounted="Google 드라이브를 연결하지 못했습니다 ({why}).",
         will_vanish="체크포인트를 이 런타임의 디스크에 저장합니다. 런타임이 초기화되면 모두 사라집니다!",
-        mount_again="브라우저에서 이 셀을 다시 실행하고, Colab과 같은 Google 계정으로 액세스 권한을 허용해 주세요. "
-        "그래도 안 되면 [런타임] → [세션 다시 시작]을 누른 뒤 다시 실행해 주세요.",
+        mount_again="브라우저에서 이 셀을 다시 실행하고, Colab과 같은 Google 계정으로 액세스 권한을 허용하세요. "
+        "그래도 안 되면 [런타임] → [세션 다시 시작]을 누른 뒤 다시 실행하세요.",
         folder="체크포인트 폴더",
         secrets="Colab 보안 비밀에서 읽은 설정",
         slack_bot="Slack: 봇이 {channel} 채널에 알립니다.",
         slack_webhook="Slack: 웹훅으로 알립니다.",
         no_slack="Slack: 설정하지 않았습니다. NOTIFYBOT_SLACK_WEBHOOK_URL, 또는 NOTIFYBOT_SLACK_BOT_TOKEN과 "
         "NOTIFYBOT_SLACK_CHANNEL이 필요합니다.",
-        kakao="카카오톡: 설정했습니다. ‘나와의 채팅’에 오는 메시지는 소리가 울리지 않으니, 급한 알림은 Slack으로 "
-        "받으세요.",
-        no_kakao="카카오톡: 설정하지 않았습니다. 셀에서 notifybot.kakao_login()을 부르면 차례대로 로그인합니다.",
+        kakao="카카오톡: 로그인되어 있습니다. ‘나와의 채팅’에 오는 메시지는 소리가 울리지 않으니, 급한 알림은 "
+        "Slack으로 받으세요.",
+        no_kakao="카카오톡: 로그인하지 않았습니다. 셀에서 notifybot.kakao_login(config=colab.config)을 실행하면 "
+        "차례대로 안내합니다. 보안 비밀은 필요 없습니다.",
         watchdog="감시 서버: {url}",
-        how="설정하려면 왼쪽의 열쇠 아이콘을 눌러 위 이름으로 값을 추가하고, ‘노트북 액세스’를 켠 뒤 이 셀을 다시 "
-        "실행하세요.",
+        how="Slack을 설정하려면 왼쪽의 열쇠 아이콘을 눌러 위 이름으로 값을 추가하고, ‘노트북 액세스’를 켠 뒤 이 셀을 "
+        "다시 실행하세요.",
         tensorboard="TensorBoard로 곡선을 보려면 새 셀에서 다음 두 줄을 실행하세요.",
     ),
 }

@@ -28,16 +28,18 @@ pytest.importorskip("torch")
 from jupyter_client.manager import KernelManager
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import notifybot
 from notifybot.clock import SYSTEM
 from notifybot.sandbox import Sandbox
+from notifybot.sandbox.kakao import REST_API_KEY
+from notifybot.sandbox.workspace import SlackMessage
+from tests.kakao_people import visit
 from tests.processes.powered import cut_off
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = Path(__file__).parent / "colab_stand_in"
 NOTEBOOKS = {"ko": "colab_quickstart.ipynb", "en": "colab_quickstart.en.ipynb"}
 EPOCHS, KILLED_IN = 5, 3
-SECRETS = ("SLACK_BOT_TOKEN", "SLACK_CHANNEL", "KAKAO_REST_API_KEY", "KAKAO_REFRESH_TOKEN")
+SECRETS = ("SLACK_BOT_TOKEN", "SLACK_CHANNEL")
 TIMEOUT_S = 60
 
 
@@ -63,10 +65,10 @@ def changed(source: str, old: str, new: str) -> str:
 
 @pytest.mark.parametrize("lang", NOTEBOOKS)
 def test_the_notebooks_are_clean(lang: str) -> None:
-    """An introduction, five code cells with a text before each, and nothing left over from somebody's own run."""
+    """An introduction, seven code cells with a text before each, and nothing left over from somebody's own run."""
     cells = notebook(lang)["cells"]
 
-    assert [cell["cell_type"] for cell in cells] == ["markdown"] * 2 + ["markdown", "code"] * 5
+    assert [cell["cell_type"] for cell in cells] == ["markdown"] * 2 + ["markdown", "code"] * 7
     assert [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []
 
 
@@ -87,12 +89,23 @@ def test_both_notebooks_run_the_same_code() -> None:
     korean = {name: code.replace("Constant(value='ko')", "Constant(value='en')") for name, code in bare[0].items()}
 
     assert korean == bare[1]
-    assert [len(cells) for cells in bare] == [5, 5]
+    assert [len(cells) for cells in bare] == [7, 7]
 
 
 @pytest.mark.parametrize("lang", NOTEBOOKS)
-def test_the_first_cell_installs_this_version(lang: str) -> None:
-    assert f"notifybot-{notifybot.__version__}-py3-none-any.whl" in code_cells(lang)["install"]
+def test_the_first_cell_installs_from_drive(lang: str) -> None:
+    """By the name alone pip would take another project from PyPI."""
+    (line,) = (line for line in code_cells(lang)["install"].splitlines() if line.startswith("%pip"))
+
+    assert line == "%pip install -q /content/drive/MyDrive/notifybot/notifybot-main.zip"
+
+
+@pytest.mark.parametrize("lang", NOTEBOOKS)
+def test_no_secret_is_asked_for_that_nobody_can_get(lang: str) -> None:
+    """The names in the texts are Slack's, which its pages show; Kakao's tokens are never shown to a person."""
+    texts = "".join("".join(cell["source"]) for cell in notebook(lang)["cells"])
+
+    assert {name for name in re.findall(r"NOTIFYBOT_\w+", texts) if "SLACK" not in name} == set()
 
 
 def _without_magic(source: str) -> str:
@@ -115,6 +128,7 @@ class World:
         self.drive = self.folder / "drive" / "MyDrive"
         self.drive.mkdir(parents=True)
         ours = self.sandbox.environment()
+        del ours["NOTIFYBOT_KAKAO_REST_API_KEY"], ours["NOTIFYBOT_KAKAO_REFRESH_TOKEN"]  # the notebook signs in
         secrets = {name: ours.pop(name) for name in [f"NOTIFYBOT_{each}" for each in SECRETS]}
         (self.folder / "secrets.json").write_text(json.dumps(secrets))
         self.settings = {name: value for name, value in ours.items() if name.endswith("_API_URL") or "AUTH" in name}
@@ -167,15 +181,29 @@ class Machine:
         self.client.start_channels()
         self.client.wait_for_ready(timeout=TIMEOUT_S)
 
-    def run(self, cell: str) -> str:
-        """Run a cell to its end and return what it printed. An exception in it fails the test."""
+    def run(self, cell: str, answer: Callable[[str], str | None] | None = None) -> str:
+        """Run a cell to its end and return what it printed. An exception in it fails the test.
+
+        A question in it is answered from what was printed, as soon as that tells the answer; without `answer`, to
+        ask is an exception.
+        """
         printed: list[str] = []
 
         def on_output(message: dict[str, Any]) -> None:
             if message["msg_type"] == "stream":
                 printed.append(message["content"]["text"])
 
-        reply = self.client.execute_interactive(cell, output_hook=on_output, timeout=TIMEOUT_S, allow_stdin=False)
+        def on_question(_: dict[str, Any]) -> None:
+            while answer is not None:
+                found = answer("".join(printed))
+                if found is not None:
+                    return self.client.input(found)
+                on_output(self.client.get_iopub_msg(timeout=TIMEOUT_S))  # questions overtake what was printed
+            return None
+
+        reply = self.client.execute_interactive(
+            cell, output_hook=on_output, stdin_hook=on_question, timeout=TIMEOUT_S, allow_stdin=answer is not None
+        )
         assert reply["content"]["status"] == "ok", "\n".join(reply["content"].get("traceback", []))
         return "".join(printed)
 
@@ -222,6 +250,19 @@ def ready(lang: str, here: Machine) -> dict[str, str]:
     return cells
 
 
+class Student:
+    """Answers the sign-in's questions: to oneself, the app's key, no secret, and the address where Kakao leads."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._typed = ["", REST_API_KEY, sandbox.kakao.client_secret or ""]
+
+    def __call__(self, printed: str) -> str | None:
+        if self._typed:
+            return self._typed.pop(0)
+        address = next((line for line in printed.splitlines() if line.startswith("http")), None)
+        return address and visit(address)
+
+
 STAND_STILL = """
 import threading
 
@@ -260,6 +301,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 RESUMED = {"ko": f"재개 (에포크 {KILLED_IN - 1}에 이어서)", "en": f"resumed from epoch {KILLED_IN - 1}"}
+SIGN_IN = {"ko": "카카오에 로그인해 동의해 주세요.", "en": "Sign in to Kakao and agree."}
 FINISHED = {"ko": "✅ digits 완료", "en": "✅ digits finished"}
 
 
@@ -267,19 +309,24 @@ FINISHED = {"ko": "✅ digits 완료", "en": "✅ digits finished"}
 def test_a_new_machine_goes_on_where_the_old_one_vanished(world: World, lang: str) -> None:
     """Same cells, next epoch, same thread: what is told and kept looks as if nothing had happened."""
     slack, kakao, finished = world.sandbox.slack, world.sandbox.kakao, FINISHED[lang]
+
+    def root_of(run: str) -> SlackMessage:
+        return next(root for root in slack.roots if run in root.text)
+
     with machine(world, "first") as first:
         cells = ready(lang, first)
-        printed = [first.run(cells[name]) for name in ("setup", "data")]
+        printed = [first.run(cells["setup"]), first.run(cells["kakao"], Student(world.sandbox))]
+        printed += [first.run(cells[name]) for name in ("try", "data")]
         printed.append(first.start(standing_still(cells["train"], KILLED_IN), until="standing still"))
         wait_until(lambda: world.saved >= KILLED_IN and "slack" in world.card, world)
         asked = list(world.asked)
         first.vanish()
     with machine(world, "second") as second:
         cells = ready(lang, second)
-        printed += [second.run(cells[name]) for name in ("setup", "data")]
+        printed += [second.run(cells[name]) for name in ("setup", "kakao", "try", "data")]
         trained, shown = (second.run(cells[name]) for name in ("train", "look"))
         printed += [trained, shown]
-        wait_until(lambda: finished in slack.roots[0].text and finished in kakao.messages[-1].text, world)
+        wait_until(lambda: finished in root_of("digits").text and finished in kakao.messages[-1].text, world)
         rows = metrics(second)
         once_more = second.run(cells["train"])
         environment = second.run("import os; print(os.environ)")
@@ -290,14 +337,18 @@ def test_a_new_machine_goes_on_where_the_old_one_vanished(world: World, lang: st
     assert [row["status"] for row in rows if row["kind"] == "run_ended"] == ["finished"]
     assert curve(second, "val_acc") == list(range(EPOCHS))
     assert f"checkpoint_epoch{EPOCHS - 1}_" in shown
-    assert len(slack.roots) == 1
-    assert [RESUMED[lang] in reply.text for reply in slack.thread(slack.roots[0].ts)].count(True) == 1
+    assert [root.text.split()[1] for root in slack.roots] == ["hello-colab", "digits"]
+    assert [RESUMED[lang] in reply.text for reply in slack.thread(root_of("digits").ts)].count(True) == 1
+    assert SIGN_IN[lang] in printed[1], "the questions are in the notebook's language"
+    assert ["hello-colab" in message.text for message in kakao.messages].count(True) == 2
     assert epochs_of(once_more) == [], "a finished training is left alone"
     assert metrics(second) == rows
     assert len(asked) == len(set(asked))
     assert world.asked == asked * 2
-    assert "canary" not in "".join([*printed, once_more]) + environment
-    assert [file for file in world.drive.rglob("*") if file.is_file() and b"canary" in file.read_bytes()] == []
+    shown_once = f"client_id={REST_API_KEY}&"  # the app's key is a part of the address that the browser opens
+    assert "canary" not in "".join([*printed, once_more]).replace(shown_once, "") + environment
+    secret = [file.name for file in world.drive.rglob("*") if file.is_file() and b"canary" in file.read_bytes()]
+    assert secret == ["kakao-token.json"]
 
 
 def curve(here: Machine, tag: str) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -57,7 +58,7 @@ def token_file_of(config: Config) -> Path:
 def credentials_from(config: Config, *, clock: Clock = SYSTEM) -> Credentials | None:
     """The app and the login of these settings, a stored login filling what they leave out; None where there is none.
 
-    Raises ConfigError where they are half there.
+    Raises ConfigError where they are half there. On Colab that is None too: the sign-in is a cell that comes later.
     """
     stored = TokenFile(token_file_of(config), clock).load()
     account = stored.account if stored else None
@@ -67,6 +68,8 @@ def credentials_from(config: Config, *, clock: Clock = SYSTEM) -> Credentials | 
         return None
     credentials = Credentials(key, config.kakao_client_secret or _secret_of(account, key.get_secret_value()), refresh)
     if refresh is None and not (stored and credentials.own(stored)):
+        if _signs_in_later():
+            return None
         raise ConfigError(
             said(
                 f"kakao_rest_api_key is set, but {token_file_of(config)} holds no login for it; "
@@ -82,7 +85,7 @@ def _refuse_half(config: Config) -> None:
     given = {
         "kakao_refresh_token": config.kakao_refresh_token,
         "kakao_client_secret": config.kakao_client_secret,
-        "kakao_token_file": config.kakao_token_file,
+        "kakao_token_file": None if _signs_in_later() else config.kakao_token_file,
     }
     names = [name for name, value in given.items() if value is not None]
     if names:
@@ -94,6 +97,11 @@ def _refuse_half(config: Config) -> None:
                 "notifybot kakao login으로 한 번 로그인하세요",
             )
         )
+
+
+def _signs_in_later() -> bool:
+    """True on Colab, where `setup` names the file, or a secret the key, before anybody can have signed in."""
+    return "google.colab" in sys.modules
 
 
 def _secret_of(account: Account | None, key: str) -> SecretStr | None:

@@ -31,7 +31,7 @@ from notifybot.notifiers.kakao.oauth import (
     refusal_ahead,
     tokens_for,
 )
-from notifybot.notifiers.kakao.person import Console
+from notifybot.notifiers.kakao.person import Console, in_notebook
 from notifybot.notifiers.kakao.remedies import explained
 from notifybot.notifiers.kakao.sites import button_sites
 from notifybot.notifiers.kakao.token_file import TokenFile, TokenSet, issued
@@ -39,7 +39,7 @@ from notifybot.notifiers.kakao.tokens import Credentials, register
 from notifybot.notifiers.kakao.words import words_in
 from notifybot.rendering.reasons import error_line
 
-_DRIVE = "/content/drive"
+_DRIVE = "MyDrive"  # the folder of Colab's mount that outlives the machine
 _WRONG_KEY = ("KOE008", "KOE101")
 _KEY = re.compile(r"[\x21\x23-\x26\x28-\x7e]+")
 
@@ -65,8 +65,9 @@ def kakao_login(
     """Sign in to KakaoTalk in a notebook: answer the questions below the cell, once.
 
     `mode` is "memo" (to yourself, silent) or "friend" (from a spare account, should ring); left out, it is asked for.
-    The login is kept in the setting `kakao_token_file`, which on Colab should be a path on Drive. Nothing secret is
-    printed. Raises UsageError when it is stopped, ConfigError when the login cannot be kept.
+    The login is kept in the setting `kakao_token_file`; on Colab `config=colab.config`, of what `setup` returned, keeps
+    it on Drive and speaks the notebook's language. Nothing secret is printed. Raises UsageError when it is stopped,
+    ConfigError when the login cannot be kept.
     """
     settings = config if isinstance(config, Config) else load(config)
     sign_in(
@@ -122,6 +123,9 @@ class _Conversation:
 
     def lead(self, mode: Mode | None) -> TokenSet:
         """The whole conversation, in the order that a person does it."""
+        path = token_file_of(self._config)
+        if "google.colab" in sys.modules and _DRIVE not in path.parts:
+            self._person.say(self._words.lost_with_machine.format(path=path))
         chosen = mode or self._mode()
         self._app = self._first_app()
         signed_in = self._to_friends() if chosen is Mode.FRIEND else self._to_oneself()
@@ -133,7 +137,7 @@ class _Conversation:
     def _mode(self) -> Mode:
         self._person.say(self._words.modes)
         while (answer := self._person.ask(self._words.which_mode)) not in ("", "1", "2", "memo", "friend"):
-            pass
+            self._unless_stopped(answer)
         return Mode.FRIEND if answer in ("2", "friend") else Mode.MEMO
 
     def _first_app(self) -> App:
@@ -157,6 +161,7 @@ class _Conversation:
     def _typed(self, prompt: str) -> SecretStr | None:
         """A key or a secret; None where the person just pressed Enter."""
         while text := self._person.ask_secretly(prompt).strip("\"'"):
+            self._unless_stopped(text)
             if _KEY.fullmatch(text):
                 redaction.register([text])
                 return SecretStr(text)
@@ -164,7 +169,10 @@ class _Conversation:
         return None
 
     def _go_on(self) -> None:
-        if self._person.ask(self._words.again).lower() in STOP:
+        self._unless_stopped(self._person.ask(self._words.again))
+
+    def _unless_stopped(self, answer: str) -> None:
+        if answer.lower() in STOP:
             raise UsageError(self._words.stopped)
 
     def _explain(self, code: str, mode: Mode) -> None:
@@ -278,5 +286,5 @@ class _Conversation:
         names = ", ".join(each.nickname for each in account.receivers) if account else ""
         self._person.say(words.done_friend.format(receivers=names) if names else words.done_memo)
         self._person.say(words.renews.format(path=path))
-        if "google.colab" in sys.modules and not path.is_relative_to(_DRIVE):
-            self._person.say(words.lost_with_machine.format(path=path))
+        if not in_notebook():  # whose settings a shell does not have
+            self._person.say(words.try_it)

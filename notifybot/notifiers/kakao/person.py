@@ -44,7 +44,7 @@ class Console:
             raise UsageError(self._no_answer) from None
 
     def ask_secretly(self, prompt: str) -> str:
-        if not _in_notebook() and not sys.stdin.isatty():
+        if not in_notebook() and not sys.stdin.isatty():
             return self.ask(prompt)  # getpass would go round a pipe, to the terminal
         try:
             return getpass.getpass(prompt).strip()
@@ -52,7 +52,7 @@ class Console:
             raise UsageError(self._no_answer) from None
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
     """True in a notebook's kernel, whose `getpass` asks in the browser. That ipykernel is imported says nothing."""
     ipython: Any = sys.modules.get("IPython")
     return hasattr(ipython.get_ipython() if ipython is not None else None, "kernel")

@@ -40,6 +40,7 @@ class Words:
     done_memo: str
     done_friend: str
     renews: str
+    try_it: str
     lost_with_machine: str
     cannot_store: str
     no_answer: str
@@ -72,7 +73,7 @@ _EN = Words(
              from another person, so it should ring: two projects say so, nobody has measured it. Needs a second
              Kakao account. 20 messages a day to each receiver.
   For an alarm that must ring today, use Slack beside it.""",
-    which_mode="1 or 2 [1]: ",
+    which_mode="1 or 2 (q stops) [1]: ",
     before="""Before you go on, once, at developers.kakao.com (free, no business needed):
   1  [앱] → 앱 생성
   2  [카카오 로그인] → 사용 설정: ON
@@ -111,10 +112,10 @@ holds the answer. Copy the WHOLE address. If Kakao's page shows an error instead
     done_memo="Signed in. Messages go to 나와의 채팅, silently.",
     done_friend="Signed in. Messages go to: {receivers}",
     renews="The login lasts 60 days and renews itself when it is used in the last 30.\n"
-    "Kept in {path}, readable by you alone.\n"
-    "Try it: notifybot test --notifier kakao --kind run_ended",
-    lost_with_machine="This machine goes away with the session, and {path} with it. Mount Drive and set "
-    "NOTIFYBOT_KAKAO_TOKEN_FILE=/content/drive/MyDrive/notifybot/kakao-token.json, then sign in again.",
+    "Kept in {path}, readable by you alone.",
+    try_it="Try it: notifybot test --notifier kakao --kind run_ended",
+    lost_with_machine="The login would be kept in {path}, on this machine, which goes away with the session. To keep "
+    "it on Drive, stop with q, run `colab = setup(…)`, and sign in with notifybot.kakao_login(config=colab.config).",
     cannot_store="{path} cannot be written: make it writable, or name another with NOTIFYBOT_KAKAO_TOKEN_FILE",
     no_answer="nobody answered: the sign-in needs a terminal or a notebook to ask in",
     nobody="Nobody is signed in: notifybot kakao login",
@@ -141,12 +142,13 @@ holds the answer. Copy the WHOLE address. If Kakao's page shows an error instead
 _KO = Words(
     modes="""카카오톡으로 알림을 받는 방법은 두 가지입니다.
   1  memo    나에게 보내기(나와의 채팅). 몇 분이면 설정합니다. 소리도 배너도 없이 조용히 옵니다.
-             11개 프로젝트가 그렇게 보고했고 반대 보고는 없습니다. 카카오 문서에는 설명이 없습니다. 기록용으로 좋습니다.
+             카카오 문서에는 나와 있지 않지만, 써 본 사람들은 모두 울리지 않는다고 합니다(오픈소스 프로젝트
+             11곳). 기록용으로 좋습니다.
   2  friend  부계정에서 친구(최대 5명)에게 보내기. 내 본계정을 받는 친구로 고르면 됩니다. 다른 사람이 보낸
              일반 메시지라서 알림이 울릴 것으로 예상합니다. 두 프로젝트가 그렇게 밝혔지만 측정한 기록은 없습니다.
              카카오 계정이 하나 더 필요하고, 받는 사람마다 하루 20건까지 보낼 수 있습니다.
-  반드시 울려야 하는 알림은 Slack을 함께 쓰십시오.""",
-    which_mode="1 또는 2 [1]: ",
+  반드시 울려야 하는 알림은 Slack을 함께 쓰세요.""",
+    which_mode="1 또는 2 (q는 그만두기) [1]: ",
     before="""먼저 developers.kakao.com에서 한 번만 설정합니다(무료이며 사업자가 아니어도 됩니다).
   1  [앱] → 앱 생성
   2  [카카오 로그인] → 사용 설정: ON
@@ -168,8 +170,8 @@ _KO = Words(
     receiver_signs_in="먼저 받는 계정(본계정)으로 로그인해 동의해 주세요. 이 로그인은 저장하지 않습니다.",
     sender_signs_in="이제 보내는 계정(부계정)으로 로그인해 동의해 주세요.",
     signs_in="카카오에 로그인해 동의해 주세요.",
-    opened="브라우저가 열립니다. 열리지 않으면 다음 주소를 여십시오.",
-    open_this="아무 기기의 브라우저에서 다음 주소를 여십시오.",
+    opened="브라우저가 열립니다. 열리지 않으면 다음 주소를 여세요.",
+    open_this="아무 기기의 브라우저에서 다음 주소를 여세요.",
     waiting="브라우저의 응답을 최대 {minutes}분 동안 기다립니다. KOE 코드가 보이면 Ctrl-C를 누르고 입력해 주세요.",
     port_taken="포트 {port}번을 다른 프로그램이 쓰고 있어 주소를 붙여 넣어야 합니다.",
     not_heard="브라우저에서 응답이 오지 않았습니다. 주소를 붙여 넣어 주세요.",
@@ -185,10 +187,10 @@ _KO = Words(
     done_memo="로그인했습니다. 메시지는 나와의 채팅에 조용히 쌓입니다.",
     done_friend="로그인했습니다. 메시지를 받는 사람: {receivers}",
     renews="로그인은 60일 동안 유효하고, 마지막 30일 안에 한 번이라도 쓰면 저절로 연장됩니다.\n"
-    "{path}에 본인만 읽을 수 있게 저장했습니다.\n"
-    "시험해 보기: notifybot test --notifier kakao --kind run_ended",
-    lost_with_machine="세션이 끝나면 이 컴퓨터와 함께 {path} 파일도 사라집니다. 드라이브를 연결하고 "
-    "NOTIFYBOT_KAKAO_TOKEN_FILE=/content/drive/MyDrive/notifybot/kakao-token.json을 설정한 뒤 다시 로그인해 주세요.",
+    "{path}에 본인만 읽을 수 있게 저장했습니다.",
+    try_it="시험해 보기: notifybot test --notifier kakao --kind run_ended",
+    lost_with_machine="로그인을 이 런타임의 {path}에 저장하므로 런타임이 초기화되면 사라집니다. 드라이브에 저장하려면 "
+    "q로 그만두고 `colab = setup(…)`을 실행한 뒤 notifybot.kakao_login(config=colab.config)로 로그인하세요.",
     cannot_store="{path} 파일에 쓸 수 없습니다. 쓰기 권한을 주거나 "
     "NOTIFYBOT_KAKAO_TOKEN_FILE로 다른 경로를 정해 주세요",
     no_answer="입력을 받지 못했습니다. 로그인하려면 터미널이나 노트북에서 실행해 주세요",
