@@ -7,10 +7,10 @@ WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench field torture clean
+.PHONY: help demo test test-busy check bench field torture clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.run ## a real training that dies, is reported lost, comes back and finishes; no account needed
 	@$(BIN)/notifybot demo $(ARGS)
@@ -18,6 +18,9 @@ demo: $(VENV)/.run ## a real training that dies, is reported lost, comes back an
 test: $(VENV)/.dev ## all tests with branch coverage; ARGS="-k outbox" narrows them
 	@.ci/browser
 	@$(BIN)/pytest -m "not torture and not field" -n $(WORKERS) --cov --cov-report=term $(ARGS)
+
+test-busy: $(VENV)/.dev ## the same beside 20 busy processes: no test may depend on a quiet machine
+	@for _ in $$(seq 20); do timeout 14400 sh -c 'while :; do :; done' & done; trap 'kill $$(jobs -p)' EXIT; $(MAKE) test ARGS="$(ARGS)"
 
 check: $(VENV)/.dev ## style, formatting, types and the direction of imports
 	@$(BIN)/ruff check .

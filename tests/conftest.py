@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,16 @@ import pytest
 from notifybot.errors import READER
 from notifybot.testing import FakeClock
 
+_USUAL = {"SIGINT": signal.default_int_handler, "SIGQUIT": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
+
+
+def pytest_configure() -> None:
+    """Take no signal for ignored that `nohup` or a shell's `&` has ignored: programs that tests start inherit that."""
+    for name, usual in _USUAL.items():
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.fixture(autouse=True)
