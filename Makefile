@@ -20,7 +20,8 @@ test: $(VENV)/.dev ## all tests with branch coverage; ARGS="-k outbox" narrows t
 	@$(BIN)/pytest -m "not torture and not field" -n $(WORKERS) --cov --cov-report=term $(ARGS)
 
 test-busy: $(VENV)/.dev ## the same beside 20 busy processes: no test may depend on a quiet machine
-	@for _ in $$(seq 20); do timeout 14400 sh -c 'while :; do :; done' & done; trap 'kill $$(jobs -p)' EXIT; $(MAKE) test ARGS="$(ARGS)"
+	@busy=; for _ in $$(seq 20); do timeout 14400 sh -c 'while :; do :; done' & busy="$$busy $$!"; done; \
+	trap "kill $$busy" EXIT; $(MAKE) test ARGS="$(ARGS)"
 
 check: $(VENV)/.dev ## style, formatting, types and the direction of imports
 	@$(BIN)/ruff check .
