@@ -13,7 +13,7 @@ import pytest
 from notifybot.errors import READER
 from notifybot.testing import FakeClock
 
-_USUAL = {"SIGINT": signal.default_int_handler, "SIGQUIT": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
+_USUAL: dict[str, Any] = {"SIGINT": signal.default_int_handler, "SIGQUIT": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
 
