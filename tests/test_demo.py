@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from slack_sdk import WebClient
 
 from notifybot.demo.arrivals import BROADCAST, EDITED, KAKAO, POSTED, REPLIED, SLACK, Arrival, arrivals_of
 from notifybot.demo.checks import Evidence, judge
 from notifybot.demo.numbers import finished_epochs
-from notifybot.demo.pages import still
+from notifybot.demo.pages import Page, keep, still
 from notifybot.demo.places import fresh
 from notifybot.demo.processes import training_environment, watchdog_environment
 from notifybot.demo.story import main
@@ -34,6 +35,7 @@ from notifybot.testing import DictMemory
 AT = datetime(2026, 11, 23, 9, tzinfo=UTC)
 FIRST, SECOND = (RunRef("run-1", "digits-cnn", "demo", session) for session in ("a", "b"))
 EPOCHS = 4
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
 def epoch(number: int, run: RunRef) -> EpochFinished:
@@ -199,12 +201,26 @@ def test_a_kept_page_is_still_and_leads_to_the_other_copies() -> None:
         '<meta http-equiv="refresh" content="2"><script nonce="x">go()</script>'
         '<a href="/slack?lang=ko&amp;thread=1.0"></a><a href="/phone?lang=en"></a><a href="/runs/a-b?lang=ko"></a>'
         '<a href="/"></a><a href="https://example.org"></a>'
+        '<a href="/files/F1/a%20b.png"><img src="/files/F1/a%20b.png" alt="loss"></a><img src="/gone.png" alt="">'
     )
 
-    assert still(served, Language.KO) == (
+    assert still(served, Language.KO, {"/files/F1/a%20b.png": "picture-1.png"}) == (
         '<a href="thread.ko.html"></a><a href="phone.en.html"></a><a href="run.ko.html"></a>'
         '<a href="runs.ko.html"></a><a href="https://example.org"></a>'
+        '<a href="picture-1.png"><img src="picture-1.png" alt="loss"></a>'
     )
+
+
+def test_a_kept_page_has_its_pictures_beside_it(tmp_path: Path) -> None:
+    """The curves in a thread are there when the sandbox is gone; one picture on several pages is one file."""
+    with Sandbox() as sandbox:
+        client = WebClient(BOT_TOKEN, base_url=f"{sandbox.url}/api/", retry_handlers=[], timeout=5)
+        client.files_upload_v2(channel="C0TRAINING", content=PNG, filename="curve.png", title="loss")
+        keep([Page(f"{sandbox.url}/slack", "slack", language) for language in Language], tmp_path)
+
+    (picture,) = tmp_path.glob("picture-*.png")
+    assert picture.read_bytes() == PNG
+    assert all(f'<img src="{picture.name}"' in page.read_text("utf-8") for page in tmp_path.glob("slack.*.html"))
 
 
 def test_an_earlier_demo_gives_way_and_nothing_else_does(tmp_path: Path) -> None:
