@@ -427,7 +427,7 @@ def test_as_json_each_finding_has_part_verdict_words_and_remedy(sandbox: Sandbox
             "part": "Slack",
             "verdict": "wrong",
             "what": "봇이 #training 채널에 없습니다(not_in_channel)",
-            "remedy": "그 채널에서 다음과 같이 입력하십시오: /invite @notifybot",
+            "remedy": "그 채널에서 다음과 같이 입력하세요: /invite @notifybot",
         }
     ]
 
@@ -435,7 +435,7 @@ def test_as_json_each_finding_has_part_verdict_words_and_remedy(sandbox: Sandbox
 @pytest.mark.parametrize("width", range(60, 121, 7))
 def test_no_letter_is_lost_on_a_narrow_terminal(width: int) -> None:
     """A Korean letter is two columns wide, and one that stands over the end of a line belongs on the next."""
-    text = "developers.kakao.com의 [앱] → [제품 링크 관리] → [웹 도메인]에 등록하십시오 " * 3
+    text = "developers.kakao.com의 [앱] → [제품 링크 관리] → [웹 도메인]에 등록하세요 " * 3
     console = Console(width=width, file=io.StringIO())
 
     console.print(table([Finding("KakaoTalk", Verdict.OK, Both(text, text))], Language.KO))

@@ -107,7 +107,7 @@ def test_what_slack_posts_by_itself_hangs_where_it_is_read(posted: str) -> None:
     assert "Slack posted it by itself" in english
     assert "no checkpoint is known" in unescape(walls(posted)[1])
     assert "is not lost" in unescape(walls(posted)[5])
-    assert "워치독이 연결 끊김을 알립니다" in posted
+    assert "감시 서버가 연결 끊김을 알립니다" in posted
 
 
 def test_nobody_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:

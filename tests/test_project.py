@@ -202,6 +202,15 @@ def test_no_path_of_one_machine_is_published() -> None:
     assert found == []
 
 
+def test_korean_has_one_register_and_one_word_for_a_thing() -> None:
+    """People are asked in 해요체 ("…하세요"), and meet the watchdog and the outbox under one name each."""
+    other = re.compile("십시" + "오|워치" + "독|발신" + "함")
+
+    found = {name_of(path): found for path in texts() if (found := other.findall(path.read_text("utf-8", "ignore")))}
+
+    assert found == {}
+
+
 # ── The package ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -16,11 +16,11 @@ from notifybot.model import Language
 
 _MARKS = {Verdict.OK: ("✓", "green"), Verdict.NOTE: ("·", "yellow"), Verdict.WRONG: ("✗", "bold red")}
 _CLOSING = {
-    Language.EN: ("All is well.", "{number} to mend."),
-    Language.KO: ("모두 정상입니다.", "고칠 점이 {number}건 있습니다."),
+    Language.EN: ("All is well.", "1 to mend.", "{number} to mend."),
+    Language.KO: ("모두 정상입니다.", "고칠 점이 하나 있습니다.", "고칠 점이 {number}개 있습니다."),
 }
 _PARTS_KO = {  # a name of its own stays as it is
-    "clock": "시계", "disk": "디스크", "notifiers": "알림 수단", "outbox": "보낼 알림", "settings": "설정",
+    "clock": "시계", "disk": "디스크", "notifiers": "알림 수단", "outbox": "보낼 편지함", "settings": "설정",
     "versions": "버전", "watchdog": "감시 서버", "webhook": "웹훅", "KakaoTalk": "카카오톡",
 }  # fmt: skip
 
@@ -33,9 +33,9 @@ def run(*, language: Language | None, as_json: bool) -> int:
     if as_json:
         print(in_json([_plain(each, config.lang) for each in findings]))
     else:
-        well, ill = _CLOSING[config.lang]
+        well, one, several = _CLOSING[config.lang]
         Console().print(table(findings, config.lang))
-        Console().print(ill.format(number=number) if number else well, markup=False)
+        Console().print(several.format(number=number) if number > 1 else one if number else well, markup=False)
     return 1 if number else 0
 
 

@@ -15,7 +15,7 @@ from notifybot.model import Language
 
 _WORDS = {
     Language.EN: "The gallery is in {path}: open it in a browser.",
-    Language.KO: "갤러리를 {path}에 만들었습니다. 브라우저로 여십시오.",
+    Language.KO: "갤러리를 {path}에 만들었습니다. 브라우저로 여세요.",
 }
 
 

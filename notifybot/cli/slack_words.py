@@ -70,27 +70,27 @@ Set them where your training runs, with your token in place of xoxb-…:
 
 _KO = Words(
     make_app="""\
-1. 앱을 만듭니다. 다음 주소를 열어 워크스페이스를 고르고 Create를 누르십시오.
+1. 앱을 만듭니다. 다음 주소를 열어 워크스페이스를 고르고 Create를 누르세요.
 
 {address}
 
    (또는 https://api.slack.com/apps 에서 “Create New App” → “From a manifest”를 고르고
-   `notifybot slack manifest`의 출력을 붙여 넣으십시오.)
+   `notifybot slack manifest`의 출력을 붙여 넣으세요.)
 
-2. 앱 화면의 “Install App”에서 설치한 뒤 “Bot User OAuth Token”을 복사하십시오. xoxb-로 시작합니다.
+2. 앱 화면의 “Install App”에서 설치한 뒤 “Bot User OAuth Token”을 복사하세요. xoxb-로 시작합니다.
 """,
-    give="토큰을 붙여 넣으십시오(화면에 표시되지 않습니다)",
+    give="토큰을 붙여 넣으세요(화면에 표시되지 않습니다)",
     not_a_bots="봇 토큰이 아닙니다. 봇 토큰은 xoxb-로 시작합니다. xoxp-나 xapp-로 시작하는 토큰은 용도가 다릅니다.",
-    invite="\n3. Slack에서 알림을 받을 채널을 열고 다음과 같이 입력하십시오: /invite @notifybot\n"
+    invite="\n3. Slack에서 알림을 받을 채널을 열고 다음과 같이 입력하세요: /invite @notifybot\n"
     "   채널 ID(C0123456789)는 이름이 바뀌어도 그대로입니다. 채널 이름을 누르면 나오는 창의 맨 아래에 있습니다.\n",
     channel="채널 ID 또는 이름(예: training)",
     write="\n두 값을 {path} 파일에 적어 둘까요? 본인만 읽을 수 있게 저장합니다.",
     replace="\n{path} 파일에 다른 {keys} 값이 있습니다. 바꿀까요? 나머지 내용은 그대로 둡니다",
-    written="{path} 파일에 저장했습니다. git에 올라가지 않도록 같은 폴더의 .gitignore에 {name}을 추가하십시오.",
-    by_hand="\n{path} 파일의 다른 줄을 건드리지 않고는 고칠 수 없습니다. 다음 내용을 직접 적으십시오.",
+    written="{path} 파일에 저장했습니다. git에 올라가지 않도록 같은 폴더의 .gitignore에 {name}을 추가하세요.",
+    by_hand="\n{path} 파일의 다른 줄을 건드리지 않고는 고칠 수 없습니다. 다음 내용을 직접 적으세요.",
     cannot_write="\n{path} 파일에 쓸 수 없습니다: {why}.",
     elsewhere="""
-학습을 실행하는 곳에 다음과 같이 설정하십시오. xoxb-… 자리에는 받은 토큰을 넣습니다.
+학습을 실행하는 곳에 다음과 같이 설정하세요. xoxb-… 자리에는 받은 토큰을 넣습니다.
 
    notifybot.toml       slack_bot_token = "xoxb-…"
                         slack_channel = "{channel}"
@@ -98,11 +98,11 @@ _KO = Words(
                         export NOTIFYBOT_SLACK_CHANNEL={channel}
    Colab 열쇠 아이콘     NOTIFYBOT_SLACK_BOT_TOKEN   xoxb-…
                         NOTIFYBOT_SLACK_CHANNEL     {channel}
-   (Colab에서는 두 값 모두 “노트북 액세스”를 켜십시오.)
+   (Colab에서는 두 값 모두 “노트북 액세스”를 켜세요.)
 """,
     done="Slack 설정이 끝났습니다. 종류별 메시지를 받아 보려면: notifybot test -n slack",
     not_yet="토큰과 채널을 확인했습니다. 학습하는 곳에 두 값을 설정하면 끝납니다. 그다음: notifybot test -n slack",
-    overridden="{place}의 {name}에 다른 값이 있고 그 값이 쓰입니다. 고치거나 지우십시오.",
+    overridden="{place}의 {name}에 다른 값이 있고 그 값이 쓰입니다. 고치거나 지우세요.",
     not_done="입력하신 값으로 Slack이 설정되지 않았습니다. 확인: notifybot doctor",
 )
 

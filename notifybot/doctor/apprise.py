@@ -53,7 +53,7 @@ def _scheme(url: str) -> str:
 _EMPTY = Both("NOTIFYBOT_APPRISE_URLS holds no address", "NOTIFYBOT_APPRISE_URLS에 주소가 없습니다")
 _WRITE_ONE = Both(
     "write one for each service, as in https://appriseit.com/services/, with spaces between",
-    "https://appriseit.com/services/ 의 형식으로 서비스마다 하나씩 적고 공백으로 구분하십시오",
+    "https://appriseit.com/services/ 의 형식으로 서비스마다 하나씩 적고 공백으로 구분하세요",
 )
 _MISSING = Both("Apprise is not installed", "Apprise가 설치되어 있지 않습니다")
 _INSTALL = Both("pip install 'notifybot[apprise]'", "pip install 'notifybot[apprise]'")
@@ -67,7 +67,7 @@ _NO_SCHEME = Both(
 )
 _CORRECT = Both(
     "its form is in https://appriseit.com/services/; a few services need a package of their own",
-    "https://appriseit.com/services/ 에서 형식을 확인하십시오. 별도의 패키지가 필요한 서비스도 있습니다",
+    "https://appriseit.com/services/ 에서 형식을 확인하세요. 별도의 패키지가 필요한 서비스도 있습니다",
 )
 _READ = Both(
     "the addresses can be read ({services}); whether they work cannot be seen without posting",
@@ -75,5 +75,5 @@ _READ = Both(
 )
 _TRY = Both(
     "post one message: notifybot test -n apprise -k run_started",
-    "메시지를 하나 보내 보십시오: notifybot test -n apprise -k run_started",
+    "메시지를 하나 보내 보세요: notifybot test -n apprise -k run_started",
 )

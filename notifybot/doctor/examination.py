@@ -59,7 +59,7 @@ _UNSEEN = Both(
 )
 _TRY = Both(
     "post one message: notifybot test -n webhook -k run_started",
-    "메시지를 하나 보내 보십시오: notifybot test -n webhook -k run_started",
+    "메시지를 하나 보내 보세요: notifybot test -n webhook -k run_started",
 )
 _NOBODY = Both(
     "nothing is set up: what happens is printed on the screen, and nobody is told",
@@ -67,7 +67,7 @@ _NOBODY = Both(
 )
 _SET_UP_ONE = Both(
     "set one up: notifybot slack setup (five minutes), or notifybot kakao login; the README has the others",
-    "하나를 설정하십시오: notifybot slack setup(5분) 또는 notifybot kakao login. 그 밖의 수단은 README에 있습니다",
+    "하나를 설정하세요: notifybot slack setup(5분) 또는 notifybot kakao login. 그 밖의 수단은 README에 있습니다",
 )
 _STRANGER = Both(
     "[notifiers.{name}]: no notifier is called so here",

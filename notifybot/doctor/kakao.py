@@ -163,7 +163,7 @@ def _day(moment: datetime) -> str:
 
 _NOT_SET_UP = Both("KakaoTalk is not set up", "카카오톡이 설정되어 있지 않습니다")
 _TO_SET_UP = Both(
-    "to be told there: notifybot kakao login", "카카오톡으로 알림을 받으려면 notifybot kakao login을 실행하십시오"
+    "to be told there: notifybot kakao login", "카카오톡으로 알림을 받으려면 notifybot kakao login을 실행하세요"
 )
 _NEVER_SIGNED_IN = Both(
     "NOTIFYBOT_KAKAO_REST_API_KEY is set, but nobody has signed in with it: {path} holds no login of this app",
@@ -173,14 +173,14 @@ _NO_KEY = Both(
     "{name} is set, but NOTIFYBOT_KAKAO_REST_API_KEY is not, and nobody has signed in",
     "{name}은(는) 있지만 NOTIFYBOT_KAKAO_REST_API_KEY가 없고 로그인한 적도 없습니다",
 )
-_SIGN_IN_ONCE = Both("sign in once: notifybot kakao login", "한 번 로그인하십시오: notifybot kakao login")
+_SIGN_IN_ONCE = Both("sign in once: notifybot kakao login", "한 번 로그인하세요: notifybot kakao login")
 _CANNOT_KEEP = Both(
     "the login was not tried: a renewed one could not be kept in {path} ({why})",
     "로그인을 확인하지 못했습니다. 갱신된 로그인을 {path}에 저장할 수 없습니다({why})",
 )
 _CHOOSE_FILE = Both(
     "make its folder writable, or name another file with NOTIFYBOT_KAKAO_TOKEN_FILE",
-    "폴더에 쓰기 권한을 주거나 NOTIFYBOT_KAKAO_TOKEN_FILE로 다른 파일을 지정하십시오",
+    "폴더에 쓰기 권한을 주거나 NOTIFYBOT_KAKAO_TOKEN_FILE로 다른 파일을 지정하세요",
 )
 _WORKS = Both("Kakao knows the login: account {number}", "카카오가 로그인을 확인했습니다: 계정 {number}")
 _UNDATED = Both(
@@ -191,13 +191,13 @@ _EXPIRED = Both("the login ended on {until}", "로그인이 {until}에 만료되
 _ENDS_SOON = Both("the login ends on {until}", "로그인이 {until}에 만료됩니다")
 _RENEW = Both(
     "any training before then renews it; else sign in again: notifybot kakao login",
-    "그 전에 학습을 한 번이라도 실행하면 연장됩니다. 아니면 다시 로그인하십시오: notifybot kakao login",
+    "그 전에 학습을 한 번이라도 실행하면 연장됩니다. 아니면 다시 로그인하세요: notifybot kakao login",
 )
 _HOLDS = Both("the login holds until {until}", "로그인이 {until}까지 유효합니다")
 _OFF = Both("the app may not ask for {scopes}", "앱에서 {scopes} 동의항목이 꺼져 있습니다")
 _UNTICKED = Both("{scopes} was not agreed to", "{scopes} 항목에 동의하지 않았습니다")
 _NOBODY = Both("no friend is chosen to receive messages", "메시지를 받을 친구를 고르지 않았습니다")
-_CHOOSE_FRIENDS = Both("choose: notifybot kakao friends --choose 1", "고르십시오: notifybot kakao friends --choose 1")
+_CHOOSE_FRIENDS = Both("choose: notifybot kakao friends --choose 1", "고르세요: notifybot kakao friends --choose 1")
 _NONE_LEFT = Both(
     "today's {most} messages are sent; what comes now waits for midnight in Korea",
     "오늘 보낼 수 있는 {most}건을 모두 보냈습니다. 새 메시지는 자정(한국 시각)까지 기다립니다",
@@ -205,7 +205,7 @@ _NONE_LEFT = Both(
 _LEADS_TO = Both("a message's button opens {site}", "메시지 버튼은 {site} 사이트를 엽니다")
 _REGISTER = Both(
     "if a tap opens nothing, that site is not registered with the app: add it at developers.kakao.com, {place}",
-    "눌러도 열리지 않으면 등록되지 않은 사이트입니다. developers.kakao.com의 {place}에 추가하십시오",
+    "눌러도 열리지 않으면 등록되지 않은 사이트입니다. developers.kakao.com의 {place}에 추가하세요",
 )
 _NO_PAGE = Both(
     f"a message's button has no page of yours to open, and leads to {DEFAULT_LINK}",
@@ -213,7 +213,7 @@ _NO_PAGE = Both(
 )
 _GIVE_A_PAGE = Both(
     "set NOTIFYBOT_LINK_URL, a watchdog or W&B, and register that site at developers.kakao.com, {place}",
-    "NOTIFYBOT_LINK_URL이나 감시 서버, W&B를 설정하고 그 사이트를 developers.kakao.com의 {place}에 등록하십시오",
+    "NOTIFYBOT_LINK_URL이나 감시 서버, W&B를 설정하고 그 사이트를 developers.kakao.com의 {place}에 등록하세요",
 )
 _OUT_OF_REACH = Both(
     "a message's button opens {site}, which a phone does not reach from everywhere",
@@ -221,5 +221,5 @@ _OUT_OF_REACH = Both(
 )
 _REACHABLE = Both(
     "set NOTIFYBOT_LINK_URL to a page that it reaches, and register its site with the app",
-    "NOTIFYBOT_LINK_URL을 휴대폰에서 열 수 있는 페이지로 설정하고 그 사이트를 앱에 등록하십시오",
+    "NOTIFYBOT_LINK_URL을 휴대폰에서 열 수 있는 페이지로 설정하고 그 사이트를 앱에 등록하세요",
 )

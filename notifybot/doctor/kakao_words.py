@@ -11,11 +11,11 @@ from notifybot.rendering.both import Both
 from notifybot.rendering.kakao_reasons import API, kakao_line
 from notifybot.rendering.reasons import error_line
 
-SIGN_IN = Both("sign in again: notifybot kakao login", "다시 로그인하십시오: notifybot kakao login")
+SIGN_IN = Both("sign in again: notifybot kakao login", "다시 로그인하세요: notifybot kakao login")
 REFUSED = Both("Kakao refuses this login ({code})", "카카오가 이 로그인을 거절했습니다({code})")
 TRY_AGAIN = Both(
     "check the network of this machine, a proxy, and NOTIFYBOT_KAKAO_API_URL and _AUTH_URL; then try again",
-    "이 컴퓨터의 네트워크와 프록시, NOTIFYBOT_KAKAO_API_URL과 _AUTH_URL을 확인한 뒤 다시 시도하십시오",
+    "이 컴퓨터의 네트워크와 프록시, NOTIFYBOT_KAKAO_API_URL과 _AUTH_URL을 확인한 뒤 다시 시도하세요",
 )
 _UNREACHABLE = Both("Kakao could not be asked ({error})", "카카오에 물어보지 못했습니다({error})")
 

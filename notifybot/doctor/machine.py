@@ -96,9 +96,9 @@ def _version(name: str) -> str:
 
 _ROOM = Both("{key} {folder}: {room} free", "{key} {folder}: {room} 남음")
 _NO_ROOM = Both("{key} {folder}: only {room} free", "{key} {folder}: {room}밖에 남지 않았습니다")
-_MAKE_ROOM = Both("free some, or set {key} to another disk", "공간을 비우거나 {key}를 다른 디스크로 설정하십시오")
+_MAKE_ROOM = Both("free some, or set {key} to another disk", "공간을 비우거나 {key}를 다른 디스크로 설정하세요")
 _UNUSABLE = Both("{key} {folder} cannot be used: {why}", "{key} {folder}를 쓸 수 없습니다: {why}")
-_CHOOSE = Both("set {key} to a folder on a local disk", "{key}를 로컬 디스크의 폴더로 설정하십시오")
+_CHOOSE = Both("set {key} to a folder on a local disk", "{key}를 로컬 디스크의 폴더로 설정하세요")
 _LOCAL = Both("the state folder is on a local disk", "상태 폴더가 로컬 디스크에 있습니다")
 _REMOTE = Both(
     "the state folder {folder} is on a network mount: {instead} is used instead",
@@ -111,17 +111,17 @@ _MAY_BE_READ = Both(
 _CLOSE_IT = Both("chmod 600 {path}", "chmod 600 {path}")
 _LOOK_AT_STORE = Both(
     "see that the state folder can be written, and that no backup program holds the file",
-    "상태 폴더에 쓸 수 있는지, 백업 프로그램이 파일을 잡고 있지 않은지 확인하십시오",
+    "상태 폴더에 쓸 수 있는지, 백업 프로그램이 파일을 잡고 있지 않은지 확인하세요",
 )
 _NOT_CONSERVED = Both("the outbox does not add up", "보낼 편지함의 합이 맞지 않습니다")
-_LOOK_AT_LEDGER = Both("look at it: notifybot outbox", "확인하십시오: notifybot outbox")
+_LOOK_AT_LEDGER = Both("look at it: notifybot outbox", "확인하세요: notifybot outbox")
 _DEAD = Both("{number} messages were given up", "전송을 포기한 메시지가 {number}건 있습니다")
 _LOOK_AT_DEAD = Both(
-    "read why, and send them again: notifybot outbox list", "이유를 확인하고 다시 보내십시오: notifybot outbox list"
+    "read why, and send them again: notifybot outbox list", "이유를 확인하고 다시 보내세요: notifybot outbox list"
 )
 _NONE_DEAD = Both("no message was given up", "전송을 포기한 메시지가 없습니다")
 _OLD_TORCH = Both(
     "torch {version} runs code from crafted checkpoints (CVE-2025-32434, CVE-2026-24747)",
     "torch {version}은 조작된 체크포인트를 열 때 코드가 실행될 수 있습니다(CVE-2025-32434, CVE-2026-24747)",
 )
-_NEWER_TORCH = Both("install torch 2.10 or later", "torch 2.10 이상을 설치하십시오")
+_NEWER_TORCH = Both("install torch 2.10 or later", "torch 2.10 이상을 설치하세요")

@@ -137,12 +137,12 @@ _CLOCK_FAST = Both("this machine's clock is {s} seconds fast", "이 컴퓨터의
 _CLOCK_SLOW = Both("this machine's clock is {s} seconds slow", "이 컴퓨터의 시계가 {s}초 느립니다")
 _SET_CLOCK = Both(
     "set it by the network (timedatectl set-ntp true): times in messages and the alarm for a silent run rest on it",
-    "네트워크 시간 동기화를 켜십시오(timedatectl set-ntp true). 메시지의 시각과 연결 끊김 알림이 이 시계를 따릅니다",
+    "네트워크 시간 동기화를 켜세요(timedatectl set-ntp true). 메시지의 시각과 연결 끊김 알림이 이 시계를 따릅니다",
 )
 _MAY_WRITE = Both("the bot may write into {channel}", "봇이 {channel} 채널에 글을 쓸 수 있습니다")
 _PROBE_LEFT = Both(
     "the bot may write into {channel}, but a scheduled trial message could not be taken back: ignore it tomorrow",
-    "봇이 {channel} 채널에 글을 쓸 수 있습니다. 예약한 시험 메시지를 취소하지 못했으니 내일 보이면 무시하십시오",
+    "봇이 {channel} 채널에 글을 쓸 수 있습니다. 예약한 시험 메시지를 취소하지 못했으니 내일 보이면 무시하세요",
 )
 _WEBHOOK = Both(
     "a webhook is set; whether it works cannot be seen without posting",
@@ -150,14 +150,14 @@ _WEBHOOK = Both(
 )
 _TRY_WEBHOOK = Both(
     "post one message: notifybot test -n slack -k run_started",
-    "메시지를 하나 보내 보십시오: notifybot test -n slack -k run_started",
+    "메시지를 하나 보내 보세요: notifybot test -n slack -k run_started",
 )
 _WEBHOOK_SECOND = Both("the webhook is not used: the bot is set up too", "봇이 설정되어 있어 웹훅은 쓰지 않습니다")
 _NOT_SET_UP = Both("Slack is not set up", "Slack이 설정되어 있지 않습니다")
 _SET_UP = Both(
-    "to be told there: notifybot slack setup", "Slack으로 알림을 받으려면 notifybot slack setup을 실행하십시오"
+    "to be told there: notifybot slack setup", "Slack으로 알림을 받으려면 notifybot slack setup을 실행하세요"
 )
 _LOOK_IT_UP = Both(
     "Slack's list of errors says more: https://docs.slack.dev/reference/methods/chat.postMessage#errors",
-    "Slack의 오류 목록을 확인하십시오: https://docs.slack.dev/reference/methods/chat.postMessage#errors",
+    "Slack의 오류 목록을 확인하세요: https://docs.slack.dev/reference/methods/chat.postMessage#errors",
 )

@@ -57,26 +57,26 @@ def _unreachable(status: int | None) -> Both:
 
 
 PART = "watchdog"
-_WELL = Both("the watchdog answers and is well", "워치독이 정상 동작 중입니다")
+_WELL = Both("the watchdog answers and is well", "감시 서버가 정상 동작 중입니다")
 _UNWELL = Both(
     "the watchdog answers, but says that its scan or its messages are late",
-    "워치독이 응답하지만 점검이나 알림 전송이 밀려 있습니다",
+    "감시 서버가 응답하지만 점검이나 알림 전송이 밀려 있습니다",
 )
-_CHECK_SERVICE = Both("look at its log, or start it again", "워치독의 로그를 확인하거나 다시 시작하십시오")
-_SILENT = Both("the watchdog does not answer", "워치독이 응답하지 않습니다")
-_SOMEBODY_ELSE = Both("not a watchdog's answer: HTTP {status}", "워치독의 응답이 아닙니다: HTTP {status}")
+_CHECK_SERVICE = Both("look at its log, or start it again", "감시 서버의 로그를 확인하거나 다시 시작하세요")
+_SILENT = Both("the watchdog does not answer", "감시 서버가 응답하지 않습니다")
+_SOMEBODY_ELSE = Both("not a watchdog's answer: HTTP {status}", "감시 서버의 응답이 아닙니다: HTTP {status}")
 _CHECK_URL = Both(
     "check NOTIFYBOT_WATCHDOG_URL, that `notifybot watchdog` runs there, and that its port is open",
-    "NOTIFYBOT_WATCHDOG_URL과 `notifybot watchdog` 실행 여부, 포트가 열려 있는지 확인하십시오",
+    "NOTIFYBOT_WATCHDOG_URL과 `notifybot watchdog` 실행 여부, 포트가 열려 있는지 확인하세요",
 )
-_TOKEN_FITS = Both("the watchdog takes the token", "워치독이 토큰을 받아들입니다")
-_TOKEN_REFUSED = Both("the watchdog refuses the token", "워치독이 토큰을 거절했습니다")
+_TOKEN_FITS = Both("the watchdog takes the token", "감시 서버가 토큰을 받아들입니다")
+_TOKEN_REFUSED = Both("the watchdog refuses the token", "감시 서버가 토큰을 거절했습니다")
 _NEW_TOKEN = Both(
     "make one there with `notifybot watchdog token new PROJECT` and set NOTIFYBOT_WATCHDOG_TOKEN",
-    "워치독에서 `notifybot watchdog token new PROJECT`로 토큰을 만들어 NOTIFYBOT_WATCHDOG_TOKEN에 설정하십시오",
+    "감시 서버에서 `notifybot watchdog token new PROJECT`로 토큰을 만들어 NOTIFYBOT_WATCHDOG_TOKEN에 설정하세요",
 )
 _IN_THE_CLEAR = Both(
     "the token travels unencrypted: NOTIFYBOT_WATCHDOG_URL begins with http://",
     "토큰이 암호화되지 않은 채 전송됩니다: NOTIFYBOT_WATCHDOG_URL이 http://로 시작합니다",
 )
-_USE_HTTPS = Both("put it behind HTTPS", "HTTPS를 적용하십시오")
+_USE_HTTPS = Both("put it behind HTTPS", "HTTPS를 적용하세요")

@@ -33,7 +33,7 @@ HIDDEN { display: none !important; }
 # Under a message that not all notifiers tell.
 _SLACK_ALONE = {
     Language.EN: "Slack posts this by itself, which no other service can; there, the watchdog tells a lost run.",
-    Language.KO: "Slack만 스스로 보낼 수 있는 메시지입니다. 다른 서비스에는 워치독이 연결 끊김을 알립니다.",
+    Language.KO: "Slack만 스스로 보낼 수 있는 메시지입니다. 다른 서비스에는 감시 서버가 연결 끊김을 알립니다.",
 }
 
 

@@ -10,23 +10,23 @@ from notifybot.rendering.both import Both
 WEBHOOK = {
     "gone": Both(
         "the webhook is gone (410): correct or remove NOTIFYBOT_WEBHOOK_URL",
-        "웹훅이 없어졌습니다(410). NOTIFYBOT_WEBHOOK_URL을 고치거나 지워 주십시오",
+        "웹훅이 없어졌습니다(410). NOTIFYBOT_WEBHOOK_URL을 고치거나 지워 주세요",
     ),
     "moved": Both(
         "the webhook moved ({status}): set NOTIFYBOT_WEBHOOK_URL anew",
-        "웹훅의 주소가 바뀌었습니다({status}). NOTIFYBOT_WEBHOOK_URL을 새로 설정하십시오",
+        "웹훅의 주소가 바뀌었습니다({status}). NOTIFYBOT_WEBHOOK_URL을 새로 설정하세요",
     ),
     "failing": Both("the webhook answered {status}", "웹훅이 {status}(으)로 응답했습니다"),
     "log-in": Both(
         "the webhook answered {status}; a log-in page in between?",
-        "웹훅이 {status}(으)로 응답했습니다. 중간에 로그인 페이지가 있는지 확인하십시오",
+        "웹훅이 {status}(으)로 응답했습니다. 중간에 로그인 페이지가 있는지 확인하세요",
     ),
     "refused": Both(
         "the webhook answered {status}: check NOTIFYBOT_WEBHOOK_URL and NOTIFYBOT_WEBHOOK_SECRET",
-        "웹훅이 {status}(으)로 응답했습니다. NOTIFYBOT_WEBHOOK_URL과 NOTIFYBOT_WEBHOOK_SECRET을 확인하십시오",
+        "웹훅이 {status}(으)로 응답했습니다. NOTIFYBOT_WEBHOOK_URL과 NOTIFYBOT_WEBHOOK_SECRET을 확인하세요",
     ),
     "address": Both(
-        "NOTIFYBOT_WEBHOOK_URL is malformed: correct it", "NOTIFYBOT_WEBHOOK_URL의 형식이 잘못되었습니다. 고쳐 주십시오"
+        "NOTIFYBOT_WEBHOOK_URL is malformed: correct it", "NOTIFYBOT_WEBHOOK_URL의 형식이 잘못되었습니다. 고쳐 주세요"
     ),
     "certificate": Both("the webhook's certificate could not be verified", "웹훅의 인증서를 확인하지 못했습니다"),
     "no-connection": Both("the webhook could not be reached", "웹훅에 연결하지 못했습니다"),
@@ -37,28 +37,28 @@ WEBHOOK = {
 WATCHDOG = {
     "no-connection": Both(
         "the watchdog cannot be reached: is NOTIFYBOT_WATCHDOG_URL right and the service up?",
-        "워치독에 연결하지 못했습니다. NOTIFYBOT_WATCHDOG_URL이 맞는지, 서비스가 켜져 있는지 확인하십시오",
+        "감시 서버에 연결하지 못했습니다. NOTIFYBOT_WATCHDOG_URL이 맞는지, 서비스가 켜져 있는지 확인하세요",
     ),
-    "no-answer": Both("the watchdog did not answer ({kind})", "워치독이 응답하지 않았습니다({kind})"),
+    "no-answer": Both("the watchdog did not answer ({kind})", "감시 서버가 응답하지 않았습니다({kind})"),
     "refused": Both(
         "the watchdog refused the token or the run id: check NOTIFYBOT_WATCHDOG_TOKEN, "
         "or make one with `notifybot watchdog token new`",
-        "워치독이 토큰이나 실행 ID를 거절했습니다. NOTIFYBOT_WATCHDOG_TOKEN을 확인하거나 "
-        "`notifybot watchdog token new`로 새로 만드십시오",
+        "감시 서버가 토큰이나 실행 ID를 거절했습니다. NOTIFYBOT_WATCHDOG_TOKEN을 확인하거나 "
+        "`notifybot watchdog token new`로 새로 만드세요",
     ),
-    "failing": Both("the watchdog answered {status}", "워치독이 {status}(으)로 응답했습니다"),
+    "failing": Both("the watchdog answered {status}", "감시 서버가 {status}(으)로 응답했습니다"),
     "log-in": Both(
         "not the watchdog's answer: {status}; a proxy in between?",
-        "워치독의 응답이 아닙니다({status}). 중간에 프록시가 있는지 확인하십시오",
+        "감시 서버의 응답이 아닙니다({status}). 중간에 프록시가 있는지 확인하세요",
     ),
     "strange": Both(
         "the watchdog answered {status}: does NOTIFYBOT_WATCHDOG_URL name a notifybot watchdog of this version?",
-        "워치독이 {status}(으)로 응답했습니다. NOTIFYBOT_WATCHDOG_URL이 같은 버전의 notifybot 워치독인지 확인하십시오",
+        "감시 서버가 {status}(으)로 응답했습니다. NOTIFYBOT_WATCHDOG_URL이 같은 버전의 감시 서버인지 확인하세요",
     ),
-    "not-taken": Both("the watchdog does not take this: {why}", "워치독이 받지 않은 이벤트입니다: {why}"),
+    "not-taken": Both("the watchdog does not take this: {why}", "감시 서버가 받지 않은 이벤트입니다: {why}"),
     "foreign": Both(
         "an answer that is not the watchdog's; a proxy in between?",
-        "워치독의 응답이 아닙니다. 중간에 프록시가 있는지 확인하십시오",
+        "감시 서버의 응답이 아닙니다. 중간에 프록시가 있는지 확인하세요",
     ),
 }
 
@@ -69,23 +69,23 @@ APPRISE = {
     "failing": Both("{label} answered {status}", "{label} 응답 코드: {status}"),
     "foreign": Both(
         "not {label}'s answer ({status}); a proxy in between?",
-        "{label}의 응답이 아닙니다({status}). 중간에 프록시가 있는지 확인하십시오",
+        "{label}의 응답이 아닙니다({status}). 중간에 프록시가 있는지 확인하세요",
     ),
     "refused": Both(
         "{label} answered {status}: check its URL in NOTIFYBOT_APPRISE_URLS",
-        "{label} 응답 코드: {status}. NOTIFYBOT_APPRISE_URLS에 있는 주소를 확인하십시오",
+        "{label} 응답 코드: {status}. NOTIFYBOT_APPRISE_URLS에 있는 주소를 확인하세요",
     ),
     "mail-later": Both("{label}: the mail server answered {status}", "{label}: 메일 서버 응답 코드 {status}"),
     "mail-refused": Both(
         "{label}: the mail server answered {status}: check its URL in NOTIFYBOT_APPRISE_URLS",
-        "{label}: 메일 서버 응답 코드 {status}. NOTIFYBOT_APPRISE_URLS에 있는 주소를 확인하십시오",
+        "{label}: 메일 서버 응답 코드 {status}. NOTIFYBOT_APPRISE_URLS에 있는 주소를 확인하세요",
     ),
     "unexplained": Both(
         "{label}: Apprise could not send it and does not say why", "{label}: Apprise가 이유 없이 전송에 실패했습니다"
     ),
     "given-up": Both(
         "{label}: Apprise could not send it in {tries} tries; try the URL with `apprise`",
-        "{label}: Apprise로 {tries}번 시도했지만 보내지 못했습니다. `apprise` 명령으로 주소를 시험해 보십시오",
+        "{label}: Apprise로 {tries}번 시도했지만 보내지 못했습니다. `apprise` 명령으로 주소를 시험해 보세요",
     ),
 }
 

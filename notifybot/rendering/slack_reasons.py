@@ -31,37 +31,37 @@ _COPY_AGAIN = Both(
     f"open {_APPS}, choose notifybot, then “OAuth & Permissions”, "
     "and copy the “Bot User OAuth Token” (it begins with xoxb-) whole",
     f"{_APPS} 에서 notifybot을 고르고 “OAuth & Permissions”의 "
-    "“Bot User OAuth Token”(xoxb-로 시작)을 빠짐없이 복사하십시오",
+    "“Bot User OAuth Token”(xoxb-로 시작)을 빠짐없이 복사하세요",
 )
 _INSTALL_AGAIN = Both(
     f"open {_APPS}, choose notifybot, then “Install App”, install it again and copy the new token",
-    f"{_APPS} 에서 notifybot을 고르고 “Install App”에서 다시 설치한 뒤 새 토큰을 복사하십시오",
+    f"{_APPS} 에서 notifybot을 고르고 “Install App”에서 다시 설치한 뒤 새 토큰을 복사하세요",
 )
 PASTE_MANIFEST = Both(
     f"open {_APPS}, choose notifybot, then “App Manifest”, paste what "
     "`notifybot slack manifest` prints, and install the app again",
     f"{_APPS} 에서 notifybot을 고르고 “App Manifest”에 "
-    "`notifybot slack manifest`의 출력을 붙여 넣은 뒤 앱을 다시 설치하십시오",
+    "`notifybot slack manifest`의 출력을 붙여 넣은 뒤 앱을 다시 설치하세요",
 )
 _NEW_HOOK = Both(
     f"open {_APPS}, choose notifybot, then “Incoming Webhooks”, add a new one "
     "and set NOTIFYBOT_SLACK_WEBHOOK_URL to it",
     f"{_APPS} 에서 notifybot을 고르고 “Incoming Webhooks”에서 새로 추가한 뒤 "
-    "그 주소를 NOTIFYBOT_SLACK_WEBHOOK_URL에 설정하십시오",
+    "그 주소를 NOTIFYBOT_SLACK_WEBHOOK_URL에 설정하세요",
 )
-_ASK = Both("ask an administrator of the workspace", "워크스페이스 관리자에게 문의하십시오")
+_ASK = Both("ask an administrator of the workspace", "워크스페이스 관리자에게 문의하세요")
 _ASK_OR_OTHER = Both(
     "ask an administrator of the workspace, or choose another channel",
-    "워크스페이스 관리자에게 문의하거나 다른 채널을 고르십시오",
+    "워크스페이스 관리자에게 문의하거나 다른 채널을 고르세요",
 )
-_UNARCHIVE = Both("unarchive it, or choose another channel", "채널 보관을 해제하거나 다른 채널을 고르십시오")
+_UNARCHIVE = Both("unarchive it, or choose another channel", "채널 보관을 해제하거나 다른 채널을 고르세요")
 _LOOK_IT_UP = Both(
     "Slack's list of errors says more: https://docs.slack.dev/reference/methods/chat.postMessage#errors",
-    "Slack의 오류 목록을 확인하십시오: https://docs.slack.dev/reference/methods/chat.postMessage#errors",
+    "Slack의 오류 목록을 확인하세요: https://docs.slack.dev/reference/methods/chat.postMessage#errors",
 )
-_REPORT = Both("please report it as a bug of notifybot", "notifybot의 버그로 제보해 주십시오")
+_REPORT = Both("please report it as a bug of notifybot", "notifybot의 버그로 제보해 주세요")
 _GOES_ON = Both("the next message makes a new thread", "다음 메시지부터 새 스레드로 이어집니다")
-_NETWORK = Both("check the network of this machine, and a proxy", "이 컴퓨터의 네트워크와 프록시를 확인하십시오")
+_NETWORK = Both("check the network of this machine, and a proxy", "이 컴퓨터의 네트워크와 프록시를 확인하세요")
 
 _NOT_ALLOWED = Both("the workspace does not allow it", "워크스페이스 설정에서 허용하지 않습니다")
 _HOOK_GONE = Both("the webhook is gone or was turned off", "웹훅이 삭제되었거나 꺼져 있습니다")
@@ -86,11 +86,11 @@ _TABLE: tuple[tuple[str, Both, Both | None], ...] = (
     ),
     ("missing_scope no_permission", _LACKS, PASTE_MANIFEST),
     ("not_in_channel", Both("the bot is not in {channel}", "봇이 {channel}에 없습니다"), Both(
-        "write in that channel: /invite @notifybot", "그 채널에서 다음과 같이 입력하십시오: /invite @notifybot"
+        "write in that channel: /invite @notifybot", "그 채널에서 다음과 같이 입력하세요: /invite @notifybot"
     )),
     ("channel_not_found", Both("Slack does not find {channel}", "Slack에서 {channel}을 찾지 못했습니다"), Both(
         "check the spelling; if the channel is private, write in it: /invite @notifybot",
-        "이름을 확인하고, 비공개 채널이면 그 채널에서 /invite @notifybot 을 입력하십시오",
+        "이름을 확인하고, 비공개 채널이면 그 채널에서 /invite @notifybot 을 입력하세요",
     )),
     (
         "is_archived channel_is_archived is_inactive",
@@ -99,7 +99,7 @@ _TABLE: tuple[tuple[str, Both, Both | None], ...] = (
     ),
     ("messages_tab_disabled", Both("the app takes no direct messages", "앱에서 다이렉트 메시지가 꺼져 있습니다"), Both(
         f"open {_APPS}, choose notifybot, then “App Home”, and turn on the Messages Tab",
-        f"{_APPS} 에서 notifybot을 고르고 “App Home”에서 Messages Tab을 켜십시오",
+        f"{_APPS} 에서 notifybot을 고르고 “App Home”에서 Messages Tab을 켜세요",
     )),
     (
         "restricted_action",
@@ -188,7 +188,7 @@ _ON_THE_WAY = {
     ),
     "http": Explained(
         Both("the request was refused (HTTP {status})", "요청이 거절되었습니다(HTTP {status})"),
-        Both("check the Slack settings, and a proxy", "Slack 설정과 프록시를 확인하십시오"),
+        Both("check the Slack settings, and a proxy", "Slack 설정과 프록시를 확인하세요"),
     ),
 }  # fmt: skip
 
