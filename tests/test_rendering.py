@@ -124,6 +124,11 @@ def test_the_title_names_the_run_and_what_happened(event: Event, severity: Sever
             ("RuntimeError: CUDA out of memory", "오류로 종료되었습니다.", "마지막 지표: train_loss 0.412"),
         ),
         (
+            ended(Status.FAILED, error="ValueError: [epoch 2] in words [epoch 17]"),
+            ("ValueError: [epoch 2] in words [epoch 17]",),
+            ("ValueError: [epoch 2] in words [에포크 17]",),
+        ),
+        (
             ended(Status.FAILED, Progress(total=30)),
             ("before the first epoch was done",),
             ("첫 에포크를 마치기 전에 오류로 종료되었습니다.",),

@@ -126,7 +126,13 @@ def test_memory_is_told_as_colab_tells_it() -> None:
 def test_large_counts_are_told_in_short() -> None:
     numbers = (0, 950, 1_234, 11_689_512, 999_960, 7_000_000_000)
 
-    assert [count(each) for each in numbers] == ["0", "950", "1.2 k", "11.7 M", "1 M", "7 B"]
+    assert [count(each, Language.EN) for each in numbers] == ["0", "950", "1.2 k", "11.7 M", "1 M", "7 B"]
+    assert [count(each, Language.KO) for each in numbers] == [
+        "0개", "950개", "1,234개", "1,169만 개", "100만 개", "70억 개",
+    ]  # fmt: skip
+    assert [count(each, Language.KO) for each in (9_999, 12_345, 99_999_999, 1_240_000_000_000)] == [
+        "9,999개", "1.2만 개", "1억 개", "1.2조 개",
+    ]  # fmt: skip
 
 
 def test_only_the_end_is_a_hundred_percent() -> None:

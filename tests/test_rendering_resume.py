@@ -175,7 +175,7 @@ def test_a_start_names_the_machine_and_the_model() -> None:
     ]
     assert said(START, KO).body.splitlines() == [
         "총 30에포크 · colab-1 (Tesla T4) · RAM 12.7 GB · 켜진 지 3시간 3분",
-        "파라미터 11.7 M 중 1.2 M 학습 · 고정: backbone",
+        "파라미터 1,170만 개 중 120만 개 학습 · 고정: backbone",
     ]
     assert said(START, EN).body in said(START, EN).brief
 
@@ -184,12 +184,12 @@ def test_a_start_names_the_machine_and_the_model() -> None:
     ("model", "english", "korean"),
     [
         (None, "", ""),
-        (ModelSize(11_700_000, 11_700_000), "11.7 M parameters", "파라미터 11.7 M"),
-        (ModelSize(1000, 0), "0 of 1 k parameters learn", "파라미터 1 k 중 0 학습"),
+        (ModelSize(11_700_000, 11_700_000), "11.7 M parameters", "파라미터 1,170만 개"),
+        (ModelSize(1000, 0), "0 of 1 k parameters learn", "파라미터 1,000개 중 0개 학습"),
         (
             ModelSize(9, 1, tuple(f"encoder.block{number}" for number in range(20))),
             "1 of 9 parameters learn · frozen: encoder.block0, encoder.block1, encoder.block2 +17",
-            "파라미터 9 중 1 학습 · 고정: encoder.block0, encoder.block1, encoder.block2 +17",
+            "파라미터 9개 중 1개 학습 · 고정: encoder.block0, encoder.block1, encoder.block2 +17",
         ),
     ],
 )
@@ -227,7 +227,7 @@ FILE = f"{PATH} (44.7 MB)"
         (
             Tier.LOCAL,
             f"Verified, on the training machine only: a reset takes it along.\n{FILE}",
-            f"검증했지만 학습 장비에만 있어 장비가 초기화되면 함께 사라집니다.\n{FILE}",
+            f"학습 장비에만 저장됨(장비가 초기화되면 사라집니다)\n{FILE}",
         ),
         (Tier.REMOTE, f"Verified, copied to {FILE}", f"검증 후 복사됨: {FILE}"),
     ],

@@ -75,8 +75,8 @@ def model_line(model: ModelSize | None, language: Language) -> str:
         return ""
     words = _WORDS[language]
     if model.trainable >= model.total:
-        return words.parameters.format(count(model.total))
-    learns = words.trainable.format(count(model.trainable), count(model.total))
+        return words.parameters.format(count(model.total, language))
+    learns = words.trainable.format(count(model.trainable, language), count(model.total, language))
     names = _names(model.frozen)
     return f"{learns} · {words.frozen.format(names)}" if names else learns
 

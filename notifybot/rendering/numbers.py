@@ -17,6 +17,7 @@ _SPARK_WIDTH = 16
 _SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
 _LONGEST_S = 1e12  # thirty thousand years: nobody measured that
 _COUNTS = ("", " k", " M", " B", " T")
+_KOREAN_COUNTS = ((10**12, "조"), (10**8, "억"), (10**4, "만"))
 _UNITS = {
     Language.EN: ((86_400, " d"), (3_600, " h"), (60, " min"), (1, " s")),
     Language.KO: ((86_400, "일"), (3_600, "시간"), (60, "분"), (1, "초")),
@@ -86,10 +87,20 @@ def memory(count_bytes: int) -> str:
     return f"{count_bytes / 2**30:.1f}".removesuffix(".0") + " GB"
 
 
-def count(many: int) -> str:
-    """Return a large number of things in short: "950", "1.2 k", "11.7 M", "7 B"."""
+def count(many: int, language: Language) -> str:
+    """Return a large number of things in short: "950", "1.2 k", "11.7 M"; in Korean, by ten thousands, "1,170만 개"."""
+    if language is Language.KO:
+        return _korean_count(many)
     value, unit = _scaled(many, len(_COUNTS))
     return value + _COUNTS[unit]
+
+
+def _korean_count(many: int) -> str:
+    for size, unit in _KOREAN_COUNTS:
+        if many >= 0.99995 * size:  # what rounds up to the larger unit is told in it
+            share = many / size
+            return f"{share:,.1f}".removesuffix(".0") + f"{unit} 개" if share < 9.95 else f"{share:,.0f}{unit} 개"
+    return f"{many:,}개"
 
 
 def _scaled(many: float, units: int) -> tuple[str, int]:

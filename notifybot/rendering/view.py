@@ -33,7 +33,7 @@ from notifybot.rendering.numbers import about, duration, number, percent, progre
 from notifybot.rendering.reasons import reason_line
 from notifybot.rendering.table import best_line, changes_line, metric_rows, values_line
 from notifybot.rendering.text import clean, one_line, shorten, shorten_path
-from notifybot.rendering.words import LABELS, epoch_name, position, status_word
+from notifybot.rendering.words import LABELS, cause, epoch_name, position, status_word
 
 LIMIT_NAME = 48  # leaves a brief of 200 characters room for what happened
 LIMIT_CODE = 8000
@@ -199,7 +199,7 @@ def _own(event: Event, language: Language) -> dict[str, Any]:
         "alert_title": told(alert.title, 80) if alert else "",
         "alert_text": told_lines(alert.text, _LIMIT_ALERT) if alert else "",
         "ended": end.status if end else "",
-        "error": told(end.error, _LIMIT_ERROR) if end else "",
+        "error": told(cause(end.error, language), _LIMIT_ERROR) if end else "",
         "note": told(end.note, 80) if end else "",
         "was": event.was if isinstance(event, RunRecovered) else "",
     }

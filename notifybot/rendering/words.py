@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from notifybot.events import (
@@ -50,6 +51,7 @@ _STATUSES: dict[Language, dict[str, str]] = {
     },
 }
 _EPOCH = {Language.EN: "epoch", Language.KO: "에포크"}
+_PLACE = re.compile(r" \[epoch ([^\[\]]{1,80})\]$")  # as an ending says it
 
 
 def status_word(event: Event, language: Language) -> str:
@@ -77,6 +79,11 @@ def _status(event: Event) -> str:
 def epoch_name(epoch: int, language: Language) -> str:
     """Return what an epoch is called: "epoch 17"."""
     return f"{_EPOCH[language]} {epoch}"
+
+
+def cause(error: str, language: Language) -> str:
+    """Return what ended a run with its place in the reader's words: "ValueError: boom [epoch 3]"."""
+    return _PLACE.sub(rf" [{_EPOCH[language]} \1]", error)
 
 
 def position(progress: Progress, language: Language) -> str:

@@ -24,6 +24,7 @@ from notifybot.redaction import redact
 from notifybot.rendering.alerts import alert_words
 from notifybot.rendering.numbers import about, number
 from notifybot.rendering.table import metric_rows
+from notifybot.rendering.words import cause
 from notifybot.store.runs import RunRow
 from notifybot.web.facts import facts_of, params_of, resumed_text, saved_text
 from notifybot.web.texts import TEXTS, Texts, ago, span
@@ -108,7 +109,7 @@ def view_of_run(row: RunRow, events: Sequence[Event], now: datetime, language: L
     return RunView(
         card=card_of(row, now, language),
         notice=notice,
-        error=_error(row, events),
+        error=_error(row, events, language),
         go_on=_go_on(row, texts) if notice else "",
         checkpoint=redact(checkpoint.path) if checkpoint else "",
         stack=redact(row.stack) if state_of(row) == "stalled" else "",
@@ -159,10 +160,10 @@ def _since_s(moment: datetime | None, now: datetime) -> float:
     return max((now - moment).total_seconds(), 0.0) if moment else 0.0
 
 
-def _error(row: RunRow, events: Sequence[Event]) -> str:
+def _error(row: RunRow, events: Sequence[Event], language: Language) -> str:
     """What the failed run died of, in its own words."""
     ended = next((event for event in reversed(events) if isinstance(event, RunEnded)), None)
-    return redact(ended.error) if ended is not None and row.status is Status.FAILED else ""
+    return redact(cause(ended.error, language)) if ended is not None and row.status is Status.FAILED else ""
 
 
 def _go_on(row: RunRow, texts: Texts) -> str:
@@ -211,7 +212,11 @@ def _entry(event: Event, language: Language) -> Entry:
             return Entry(event.at, "stalled", word, redact(text))
         case RunEnded():
             return Entry(
-                event.at, event.status, texts.statuses[event.status], redact(event.error), redact(event.frames)
+                event.at,
+                event.status,
+                texts.statuses[event.status],
+                redact(cause(event.error, language)),
+                redact(event.frames),
             )
         case RunStalled():
             still = texts.stood_still.format(span(event.silent_s, language))
