@@ -11,6 +11,7 @@ import contextlib
 import locale
 import os
 import sys
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -132,6 +133,19 @@ def is_running(pid: int) -> bool:
         return False
     except PermissionError:
         return True
+    return True
+
+
+def started(thread: threading.Thread) -> bool:
+    """Start a thread of ours; False where no more are to be had, and the caller does without.
+
+    So it is under a limit on processes, and while Python ends: up to 3.12.2 as soon as the main thread is over, though
+    another one may train on (https://github.com/python/cpython/issues/113964).
+    """
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
     return True
 
 

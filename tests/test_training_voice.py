@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 
 import notifybot
 from notifybot import notify_epoch
-from notifybot.events import AlertRaised, Event
-from notifybot.model import Severity
+from notifybot.events import AlertRaised, Event, RunEnded
+from notifybot.model import Severity, Status
 from notifybot.store import runs
+from notifybot.testing import RecordingNotifier
 from notifybot.training import shared
 
 
@@ -162,3 +164,34 @@ def test_a_secret_among_nested_parameters_reaches_no_place(settings: dict[str, o
     written = b"".join(each.read_bytes() for each in tmp_path.rglob("*") if each.is_file())
     assert b"wandb.project" in written
     assert [each for each in secrets if each in told or each.encode() in written] == []
+
+
+def test_a_run_without_a_thread_of_its_own_goes_on(
+    settings: dict[str, object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At a limit on processes the loop runs, its record is whole, and messages leave as soon as threads can be had."""
+    notifier = RecordingNotifier()
+    watched = {**settings, "lang": "en", "watchdog_url": "http://127.0.0.1:9", "watchdog_token": "canary-not-a-token"}
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as limited:
+        limited.setattr("threading.Thread.start", refused)
+        loop = notify_epoch(range(2), name="alone", config=watched, notifiers=[notifier])
+        for epoch in loop:
+            loop.log(loss=1.0 / (epoch + 1))
+    at_the_limit = [each.event.kind for each in notifier.sent]
+    with notify_epoch(range(1), name="later", config=watched, notifiers=[notifier]) as later:
+        for _ in later:
+            later.log(loss=1.0)
+        assert later.run.session is not None
+        later.run.session.shared.delivery.worker.flush(10.0)
+
+    assert (loop.run.status, loop.run.faults) == (Status.FINISHED, {})
+    assert [event.kind for event in recorded(loop.run) if not isinstance(event, AlertRaised)] == [
+        "run_started", "epoch_finished", "epoch_finished", "run_ended"
+    ]  # fmt: skip
+    assert at_the_limit == []
+    assert any(isinstance(each.event, RunEnded) and each.event.run.name == "alone" for each in notifier.sent)
+    assert "alone finished" in capsys.readouterr().err

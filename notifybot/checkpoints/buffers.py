@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from notifybot.errors import UsageError
+from notifybot.files import started
 
 _PINNED = ("cuda", "xpu")  # these copy into page-locked memory by themselves, while the CPU goes on
 
@@ -93,8 +94,7 @@ class Buffers:
                 ctypes.memset(buffer.data_ptr(), 0, buffer.nbytes)
 
         thread = threading.Thread(target=work, name="notifybot-buffers", daemon=True)
-        with contextlib.suppress(RuntimeError):  # no thread is to be had: the first copy is slower
-            thread.start()
+        if started(thread):  # else the first copy is slower
             self._toucher = thread
 
     def forget(self) -> None:

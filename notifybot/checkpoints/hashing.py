@@ -12,6 +12,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+from notifybot.files import started
+
 BUFFER_BYTES = 1024 * 1024
 _BUFFERS = 8
 _WRITE_OUT_BYTES = 4 * BUFFER_BYTES
@@ -43,11 +45,8 @@ class Hasher:
         self._free: SimpleQueue[memoryview] = SimpleQueue()
         self._full: SimpleQueue[tuple[memoryview, int] | None] = SimpleQueue()
         self._made = 0
-        self._thread: Thread | None = Thread(target=self._work, name="notifybot-hash", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError:  # the interpreter is shutting down, or no thread is to be had: hash on this one
-            self._thread = None
+        thread = Thread(target=self._work, name="notifybot-hash", daemon=True)
+        self._thread = thread if started(thread) else None  # else this one hashes
 
     def take(self) -> memoryview:
         """Return an empty buffer of `BUFFER_BYTES`. It stays readable until the next call after it was put."""

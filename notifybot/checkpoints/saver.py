@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from notifybot.files import started
+
 
 class Saver:
     """Runs jobs one after the other on a thread that lives as long as there is something to do."""
@@ -31,9 +33,7 @@ class Saver:
             self.wait()
             # A daemon: a mount that hangs must not keep the process for ever. Whoever leaves the loop waits a while.
             thread = threading.Thread(target=job, name="notifybot-checkpoint", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # at exit no thread can be started any more
-                job()
-            else:
+            if started(thread):
                 self._thread = thread
+            else:
+                job()

@@ -14,6 +14,7 @@ class Words:
     waits: str
     database: str
     mistake: str
+    no_thread: str
     in_memory: str
     given_up: str
     left_out: str
@@ -29,6 +30,7 @@ _WORDS = {
         waits="{name} cannot be reached now, messages wait: {why}",
         database="messages for {name} wait, as notifybot's own database is not to be had now: {why}",
         mistake="messages for {name} are held up by a mistake of notifybot's own, and tried again: {why}",
+        no_thread="no more threads can be started here: the training goes on, and messages wait for the next start",
         in_memory="notifybot's database takes no record now: {why}; "
         "what happens is kept in memory and written as soon as it does, and the training goes on",
         given_up="{name} did not take a message ({kind}): {why}",
@@ -52,6 +54,7 @@ _WORDS = {
         waits="{name}에 지금 보낼 수 없어 알림이 기다리고 있습니다: {why}",
         database="{name} 알림이 기다리고 있습니다. notifybot의 데이터베이스를 지금 쓸 수 없습니다: {why}",
         mistake="notifybot 내부 오류로 {name} 알림이 늦어지고 있으며 다시 시도합니다: {why}",
+        no_thread="더 이상 스레드를 시작할 수 없어 알림이 다음 시작을 기다립니다. 학습은 계속됩니다",
         in_memory="notifybot의 데이터베이스에 지금 기록할 수 없습니다: {why}; "
         "그동안의 일은 메모리에 두었다가 가능해지면 바로 기록하며, 학습은 계속됩니다",
         given_up="{name}에 알림을 보내지 못했습니다({kind}): {why}",

@@ -18,6 +18,7 @@ from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.words import words_in
 from notifybot.errors import StoreError
 from notifybot.events import Event
+from notifybot.files import started
 from notifybot.redaction import redact
 
 log = logging.getLogger("notifybot")
@@ -46,9 +47,10 @@ class Worker:
         self._keeper = _LaneThread(self.keep_house, "keeper")
 
     def start(self) -> None:
-        """Start the threads. Starting twice is fine."""
-        for lane in self._threads:
-            lane.start()
+        """Start the threads. Starting twice is fine. Where no thread is to be had, messages wait for the next start."""
+        begun = [lane.start() for lane in self._threads]
+        if self._lanes and not all(begun):
+            log.warning("%s", words_in(self._dispatcher.language).no_thread)
 
     def wake(self, event: Event | None = None) -> None:
         """Say that there may be work, as there is with a new `event`. Cheap; callable from any thread."""
@@ -200,10 +202,9 @@ class _LaneThread:
         self._thread = threading.Thread(target=live, args=(key, self), name=name, daemon=True)
         self._started = False
 
-    def start(self) -> None:
-        if not self._started:
-            self._started = True
-            self._thread.start()
+    def start(self) -> bool:
+        self._started = self._started or started(self._thread)
+        return self._started
 
     @property
     def alive(self) -> bool:

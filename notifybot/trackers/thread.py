@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.events import EpochFinished, Event
+from notifybot.files import started
 from notifybot.model import Language, Status
 from notifybot.redaction import redact
 from notifybot.trackers.base import Tracker, TrackerContext
@@ -81,8 +82,10 @@ class TrackerThread:
             own = replace(context, replay=_valid(missed, context.purge_from))
             told = _Told(name, config.lang, self._on_trouble)
             lane = _Lane(name, self._openers[name], own, told, self._on_recorded, self._on_page, self._clock)
-            self._lanes[name] = lane
-            threading.Thread(target=lane.run, name=f"notifybot-trackers-{name}", daemon=True).start()
+            if started(threading.Thread(target=lane.run, name=f"notifybot-trackers-{name}", daemon=True)):
+                self._lanes[name] = lane
+            else:  # the run's next start makes it good
+                told.failure(RuntimeError("no more threads can be started"))
 
     @property
     def failures(self) -> dict[str, int]:

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 from notifybot.clock import SYSTEM
+from notifybot.files import started
 
 
 def answers(settings: Any, wake: threading.Event, timeout_s: float) -> bool:
@@ -16,7 +17,8 @@ def answers(settings: Any, wake: threading.Event, timeout_s: float) -> bool:
     if settings.http_proxy or settings.https_proxy:
         return True  # W&B's own way out, which we do not know how to take
     probe = _Probe(settings.base_url, wake, timeout_s)
-    threading.Thread(target=probe.run, name="notifybot-trackers-wandb-probe", daemon=True).start()
+    if not started(threading.Thread(target=probe.run, name="notifybot-trackers-wandb-probe", daemon=True)):
+        return False
     SYSTEM.wait(wake, timeout_s)
     return probe.answered
 

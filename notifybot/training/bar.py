@@ -14,12 +14,12 @@ class Bar:
     """tqdm's bar, quiet where there is neither a terminal nor a notebook's page."""
 
     def __init__(self, name: str, *, total: int | None, done: int) -> None:
+        shown = None if sys.stderr is not None else True  # None: where it is a terminal; pythonw has no stream at all
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a notebook without ipywidgets: tqdm falls back to text by itself
+            warnings.simplefilter("ignore")  # tqdm does by itself without ipywidgets, and without a thread of its own
             from tqdm.auto import tqdm
 
-        shown = None if sys.stderr is not None else True  # None: where it is a terminal; pythonw has no stream at all
-        self._bar: Any = tqdm(total=total, initial=done, desc=name, unit="epoch", disable=shown, dynamic_ncols=True)
+            self._bar: Any = tqdm(total=total, initial=done, desc=name, unit="epoch", disable=shown, dynamic_ncols=True)
 
     def advance(self, metrics: Mapping[str, float]) -> None:
         """One more epoch, with its first few metrics."""

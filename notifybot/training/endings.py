@@ -17,7 +17,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import Protocol
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.files import at_fork
+from notifybot.files import at_fork, started
 from notifybot.model import Status
 from notifybot.training.failure import describe
 from notifybot.training.guard import Guard
@@ -191,11 +191,8 @@ class Endings:
         leaving = Leaving(run, code, line, threading.Event())
         with self._lock:
             self._leaving.append(leaving)
-        try:
-            if self._exiting:
-                raise RuntimeError("no thread is started at exit")
-            threading.Thread(target=self._settle_late, args=(leaving,), name="notifybot-ending", daemon=True).start()
-        except RuntimeError:
+        late = threading.Thread(target=self._settle_late, args=(leaving,), name="notifybot-ending", daemon=True)
+        if self._exiting or not started(late):
             self._resolve([leaving], None)
 
     def settle(self, error: BaseException | None) -> None:

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import StoreError
 from notifybot.events import LONGEST_PROMISE_S
+from notifybot.files import started
 from notifybot.model import RunRef
 from notifybot.redaction import redact
 from notifybot.training.failure import thread_stack
@@ -84,7 +85,7 @@ class Heartbeat:
     def start(self) -> None:
         """Begin, with one beat at once. The calling thread is the one whose stack is told when it hangs."""
         self._watched = threading.get_ident()
-        self._thread.start()
+        started(self._thread)  # else the watchdog hears of the run by its messages alone
 
     def stop(self) -> None:
         """Beat no more. Does not wait. Stopping twice is fine."""

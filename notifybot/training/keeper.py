@@ -14,6 +14,7 @@ from notifybot.checkpoints.describe import loss_of
 from notifybot.checkpoints.moment import Moment
 from notifybot.checkpoints.reasons import Late
 from notifybot.clock import SYSTEM
+from notifybot.files import started
 from notifybot.model import Reason
 from notifybot.rendering.reasons import reason_line
 from notifybot.training.reporter import Reporter
@@ -151,10 +152,11 @@ class Keeper:
         if not self._comes_soon(grace_s):
             self._checkpoints.settle(grace_s)
             return False
-        self._deadly = number
-        self._timer = threading.Timer(grace_s, os.kill, (os.getpid(), number))  # the second one is not put off
-        self._timer.daemon = True
-        self._timer.start()
+        timer = threading.Timer(grace_s, os.kill, (os.getpid(), number))  # the second one is not put off
+        timer.daemon = True
+        if not started(timer):  # nothing would bound the wait
+            return False
+        self._timer, self._deadly = timer, number
         return True
 
     @property
@@ -166,7 +168,7 @@ class Keeper:
         """Put the card in place, go on within an epoch, and tell what was passed over."""
         self._put_card()
         if self._run.session is not None and self._run.session.shared.delivery.notifiers:
-            threading.Thread(target=self._follow_first_message, name="notifybot-card", daemon=True).start()
+            started(threading.Thread(target=self._follow_first_message, name="notifybot-card", daemon=True))
         restored = opening.restored
         if restored is None:
             return

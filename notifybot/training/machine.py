@@ -14,6 +14,7 @@ from types import ModuleType
 
 from notifybot.alerts.machine import Disk, Gpu, Machine
 from notifybot.clock import Clock
+from notifybot.files import started
 
 log = logging.getLogger("notifybot")
 
@@ -31,7 +32,7 @@ class Lookout:
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        started(self._thread)  # else nobody looks
 
     def stop(self) -> None:
         """Look no more. Does not wait. Stopping twice is fine."""

@@ -38,6 +38,7 @@ def share(config: Config, notifiers: Sequence[Notifier] | None, clock: Clock) ->
     wanted = None if notifiers is None else tuple(notifiers)
     for each in _opened:
         if each.config == config and each.notifiers == wanted:
+            each.delivery.worker.start()  # there may be room for its threads by now
             return each
     store = _store(config, clock)
     delivery = open_delivery(store, config, clock) if wanted is None else open_delivery(store, config, clock, wanted)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from notifybot.events import EpochFinished, Event
-from notifybot.files import at_fork
+from notifybot.files import at_fork, started
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.console import ConsoleNotifier, print_between_bars
 from notifybot.rendering import Renderer
@@ -36,12 +36,12 @@ class Speaker:
 
     def say(self, event: Event) -> None:
         """Say an event; return when it is said, or without waiting for an epoch."""
-        if self._closed:  # an alert after the end, perhaps at exit, where no thread can be started
+        if not self._closed and self._thread is None:
+            thread = threading.Thread(target=self._work, name="notifybot-console", daemon=True)
+            self._thread = thread if started(thread) else None
+        if self._closed or self._thread is None:  # an alert after the end, or no thread is to be had
             self._write(event)
             return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="notifybot-console", daemon=True)
-            self._thread.start()
         self._lines.put(event)
         if not isinstance(event, EpochFinished):
             said = threading.Event()

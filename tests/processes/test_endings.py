@@ -372,6 +372,40 @@ def test_a_decorated_function_keeps_its_value_and_reports_its_exception(workplac
     assert [event["progress"]["done"] for event in workplace.events("epoch_finished")] == [1, 2]
 
 
+LATE = """
+import atexit, threading, time
+from notifybot import notify_epoch
+
+begun = threading.Event()
+
+def train(name, until=lambda: None):
+    with notify_epoch(range(2), name=name) as epochs:
+        for epoch in epochs:
+            epochs.log(loss=1.0)
+            begun.set()
+            until()
+    print(name, epochs.run.status, epochs.run.faults, flush=True)
+
+def behind():
+    train("across", threading.main_thread().join)
+    train("behind")
+
+atexit.register(train, "at exit")
+threading.Thread(target=behind).start()
+begun.wait()
+"""
+
+
+def test_a_training_that_outlives_the_main_thread_is_recorded_whole(workplace: Any) -> None:
+    """Begun before the main thread was over, after that, or at exit, where some versions of Python start no thread."""
+    outcome = workplace.run(LATE, PYTHONWARNINGS="error")
+
+    assert outcome.out == "across finished {}\nbehind finished {}\nat exit finished {}\n", outcome.err
+    assert workplace.endings == ["finished"] * 3
+    told = [event["run"]["name"] for event in workplace.events("epoch_finished")]
+    assert told == ["across", "across", "behind", "behind", "at exit", "at exit"]
+
+
 def test_a_receiver_that_never_answers_adds_at_most_two_seconds(workplace: Any) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
         hook = f"http://127.0.0.1:{silent.getsockname()[1]}/services/T0/B0/canary-not-a-token"

@@ -12,6 +12,7 @@ from statistics import median
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import StoreError
+from notifybot.files import started
 from notifybot.model import Progress
 from notifybot.notifiers.slack.deadman import Goal, Margins, State, decide, end, expire, hasten, retried
 from notifybot.notifiers.slack.deadman_after import NO_SUCH, after
@@ -116,7 +117,7 @@ class DeadMan:
 
     def start(self) -> None:
         """Begin. The first alarm is scheduled as soon as the run has its root message, or seconds later without."""
-        self._thread.start()
+        started(self._thread)  # else no alarm is left
 
     def touch(self, progress: Progress, moves: Hashable) -> None:
         """Take note of a sign of life."""
