@@ -7,7 +7,7 @@ WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-busy check bench field torture clean
+.PHONY: help demo test test-busy test-core core check bench field torture clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,15 @@ test: $(VENV)/.dev ## all tests with branch coverage; ARGS="-k outbox" narrows t
 test-busy: $(VENV)/.dev ## the same beside 20 busy processes: no test may depend on a quiet machine
 	@busy=; for _ in $$(seq 20); do timeout 14400 sh -c 'while :; do :; done' & busy="$$busy $$!"; done; \
 	trap "kill $$busy" EXIT; $(MAKE) test ARGS="$(ARGS)"
+
+# What a version of Python can break, in about two minutes: all that runs in memory, and programs that fork, crash and end.
+CORE_TESTS := $(wildcard tests/test_*.py) tests/contracts $(addprefix tests/processes/test_,crash.py endings.py fork.py)
+
+test-core: ## the tests that need no PyTorch, on another Python: make test-core PYTHON=python3.13
+	@$(MAKE) --no-print-directory core VENV=".venv-core-$$("$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+
+core: $(VENV)/.dev-core
+	@$(BIN)/python -m pytest -m "not torture and not field" -n $(WORKERS) $(CORE_TESTS) $(ARGS)
 
 check: $(VENV)/.dev ## style, formatting, types and the direction of imports
 	@$(BIN)/ruff check .
@@ -39,12 +48,13 @@ torture: $(VENV)/.dev ## long campaigns: a thousand kills, nothing lost
 	@$(BIN)/pytest -m torture $(ARGS)
 
 clean: ## take .venv and everything that was built away
-	@rm -rf $(VENV) build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache demo-output
+	@rm -rf $(VENV) .venv-core-* build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache demo-output
 
 # One stamp per set of extras, older than what it was made from when it is out of date.
 $(VENV)/.run: EXTRAS := all
 $(VENV)/.dev: EXTRAS := dev
 $(VENV)/.bench: EXTRAS := dev,bench
-$(VENV)/.run $(VENV)/.dev $(VENV)/.bench: pyproject.toml constraints.txt .ci/venv
+$(VENV)/.dev-core: EXTRAS := dev-core
+$(VENV)/.run $(VENV)/.dev $(VENV)/.dev-core $(VENV)/.bench: pyproject.toml constraints.txt .ci/venv
 	@.ci/venv "$(PYTHON)" "$(VENV)" "$(EXTRAS)"
 	@touch $@

@@ -1,11 +1,17 @@
-"""Shared by all tests: a clean environment, a moved clock, and no network but loopback."""
+"""Shared by all tests: a clean environment, a moved clock, only loopback as network, and what waits for PyTorch."""
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
 import os
+import re
 import signal
 import socket
+from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -23,6 +29,73 @@ def pytest_configure() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
+
+
+# ── Without PyTorch: `make test-core` ────────────────────────────────────────────────────────────────────────────────
+
+
+def _absent(module: str) -> bool:
+    return importlib.util.find_spec(module) is None
+
+
+_CORE = _absent("torch")  # with torch everything must be there, and nothing is left out
+
+
+def _missing_extras() -> set[str]:
+    """The modules of our extras that are not installed; scikit-learn is the one whose module has another name."""
+    named = {re.split(r"[^\w-]", each, maxsplit=1)[0] for each in metadata.requires("notifybot") or ()} - {"notifybot"}
+    modules = {"sklearn" if each == "scikit-learn" else each.lower().replace("-", "_") for each in named}
+    return {each for each in modules if _absent(each)}
+
+
+class _PartlyInstalled(pytest.Module):
+    """A module of tests that is left out when it imports what is not installed, itself or by its helpers."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        try:
+            return super().collect()
+        except self.CollectError as error:
+            cause = error.__cause__
+            if not isinstance(cause, ModuleNotFoundError) or not cause.name or cause.name.startswith("notifybot"):
+                raise
+            pytest.skip(f"{cause.name} is not installed", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    return _PartlyInstalled.from_parent(parent, path=module_path) if _CORE else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out the tests that import what is missing: in their own lines, in a script that they run, or by `needs`."""
+    if not _CORE:
+        return
+    missing = _missing_extras()
+    imported = re.compile(rf"^\s*(?:import|from)\s+({'|'.join(sorted(missing)) or '(?!)'})\b", re.MULTILINE)
+    for item in items:
+        needed = {name for mark in item.iter_markers("needs") for name in mark.args if _absent(name)}
+        texts = _texts(item.function, set()) if isinstance(item, pytest.Function) else ()
+        needed |= {name for text in texts for name in imported.findall(text)}
+        if needed:
+            item.add_marker(pytest.mark.skip(reason=f"{', '.join(sorted(needed))} is not installed"))
+
+
+def _texts(of: Any, seen: set[str]) -> Iterator[str]:
+    """The lines of a test, with those of the functions and the scripts of its module that it names."""
+    if isinstance(of, str):
+        yield of
+        return
+    function = inspect.unwrap(of)
+    if not isinstance(function, FunctionType):
+        return
+    yield inspect.getsource(function)
+    for name in {*function.__code__.co_names, *inspect.signature(function).parameters} - seen:
+        seen.add(name)
+        other = function.__globals__.get(name)
+        if isinstance(other, str) or getattr(other, "__module__", None) == function.__module__:
+            yield from _texts(other, seen)
+
+
+# ── Around every test ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture(autouse=True)
