@@ -248,7 +248,7 @@ def test_rules_are_values() -> None:
     rules = [*alerts.DEFAULT, alerts.plateau("loss")]
 
     assert alerts.rules_of(rules) == (alerts.non_finite(), alerts.plateau("loss", patience=10))
-    assert incidents(rules[0]).see(Reading({"loss": NAN})) == incidents(rules[0]).see(Reading({"loss": NAN}))
+    assert incidents(rules[0]).see(Reading({"loss": INF})) == incidents(rules[0]).see(Reading({"loss": INF}))
 
 
 # ── Whatever is logged ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -340,7 +340,8 @@ def test_other_metrics_change_nothing(
     alone = told_of(rule, epochs)
     beside = told_of(rule, [values | strange for values in epochs])
 
-    assert [one for one in beside if not str(getattr(one[2], "metric", "")).startswith("other ")] == alone
+    rest = [one for one in beside if not str(getattr(one[2], "metric", "")).startswith("other ")]
+    assert repr(rest) == repr(alone)  # NaN equals nothing: from Python 3.13 on, a dataclass that holds it neither
 
 
 # ── Over a resume ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -369,7 +370,7 @@ def test_a_resumed_run_tells_what_an_uninterrupted_one_would(
         told += [(epoch, "raised", evidence) for evidence in news.raised]
         told += [(epoch, "cleared", evidence) for evidence in news.cleared]
 
-    assert told == whole
+    assert repr(told) == repr(whole)
 
 
 @pytest.mark.parametrize(

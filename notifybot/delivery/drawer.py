@@ -26,6 +26,9 @@ sys.exit(main())
 """
 
 
+_dying: list[subprocess.Popen[bytes]] = []  # until they are dead: Python warns of one that is let go of before
+
+
 class Drawer:
     """A child that waits for its order. Raises OSError when it cannot be started."""
 
@@ -50,8 +53,11 @@ class Drawer:
     def end(self) -> None:
         """Kill it. Ending twice is fine."""
         self.process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(_LOOK_S)  # on busy cores it takes a while to die; nobody has to see that
+        try:
+            self.process.wait(_LOOK_S)
+        except subprocess.TimeoutExpired:  # on busy cores it takes a while to die; nobody has to wait for that
+            _dying.append(self.process)
+        _dying[:] = [each for each in _dying if each.poll() is None]
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):  # an order that was never read
