@@ -84,7 +84,10 @@ def _secret_url(secret: SecretStr) -> SecretStr:
 def _slack_webhook(secret: SecretStr) -> SecretStr:
     if re.match(r"https://hooks\.slack\.com/(triggers|workflows)/", _secret_url(secret).get_secret_value()):
         raise ValueError(
-            "starts a workflow of Slack's, which shows no message of ours: make an incoming webhook instead"
+            said(
+                "starts a workflow of Slack's, which shows no message of ours: make an incoming webhook instead",
+                "Slack 워크플로를 시작하는 주소라서 메시지를 보낼 수 없습니다. Incoming Webhook을 만들어 쓰세요",
+            )
         )
     return secret
 
