@@ -134,7 +134,8 @@ class ModelSize:
 class Metric:
     """One number of an epoch beside its past.
 
-    `best` and `best_epoch` are None where the name does not tell whether less or more is better.
+    `best` and `best_epoch` are None where no best is told: of a metric that is neither monitored nor a validation or
+    test metric whose name tells whether less or more is better.
     `history` holds the latest values, oldest first, this epoch's last (at most 32), and `epochs` the label of each; it
     is empty in events that versions before it wrote.
     """

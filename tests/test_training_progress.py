@@ -41,7 +41,8 @@ def test_the_name_tells_which_way_is_better(name: str, expected: Direction | Non
     [
         pytest.param(["train_loss", "val_acc", "val_loss"], "val_loss", id="validation loss"),
         pytest.param(["train_loss", "val_acc"], "val_acc", id="validation score"),
-        pytest.param(["lr", "acc", "loss"], "acc", id="the first known"),
+        pytest.param(["lr", "acc", "loss"], None, id="none of validation"),
+        pytest.param(["val_d_loss", "val_lr", "test_acc"], "test_acc", id="neither a discriminator's nor unknown"),
         pytest.param(["lr"], None, id="none known"),
     ],
 )
@@ -52,14 +53,14 @@ def test_the_watched_metric_is_chosen_by_name(epochs: list[str], expected: str |
     assert watch.name == expected
 
 
-def test_the_choice_stays_unless_a_validation_metric_appears_for_the_first_time() -> None:
+def test_the_first_validation_metric_is_chosen_for_good() -> None:
     watch = Watch()
     chosen = []
     for names in (["train_loss"], ["acc"], ["train_loss", "val_acc"], ["val_loss"]):
         watch.see(names)
         chosen.append(watch.name)
 
-    assert chosen == ["train_loss", "train_loss", "val_acc", "val_acc"]
+    assert chosen == [None, None, "val_acc", "val_acc"]
 
 
 def test_a_monitor_may_say_which_way_is_better() -> None:
@@ -71,8 +72,68 @@ def test_a_monitor_may_say_which_way_is_better() -> None:
         Watch("reward")
 
 
-def course(epochs: object = None, *, earlier: Progress | None = None, total: int | None = None) -> Course:
-    made = Course(now_s=100.0, earlier=earlier)
+_TOLD = {
+    LESS: "val_loss valLoss Loss/val eval/loss validation_0-rmse test_wer dev_ppl holdout_mae 검증_loss 테스트/loss",
+    MORE: "val_acc test/f1 valid_iou val_iou_3d val_mIoU_2D eval_bleu4 val/mAP@50 top1-accuracy/val 평가_acc",
+}
+_UNTOLD = {
+    "training": "loss train_loss trainLoss Loss/train acc train/acc box_loss kl_loss policy_loss eval/train_loss",
+    "adversarial": "d_loss g_loss loss_D lossG errD val_d_loss val/loss_g valLossD test_disc_acc val_gan_loss "
+    "val_critic_loss eval/generator/loss val_discriminator_acc val_loss_d1 val_adv_loss",
+    "unknown": "lr val_lr val_time test_reward 검증_손실",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [(name, way) for way, names in _TOLD.items() for name in names.split()]
+    + [(name, None) for names in _UNTOLD.values() for name in names.split()],
+)
+@pytest.mark.parametrize("monitor", [None, "other:max"])
+def test_a_best_is_told_of_validation_metrics_and_else_of_what_is_monitored(
+    name: str, expected: Direction | None, monitor: str | None
+) -> None:
+    def told(monitor: str | None, values: tuple[float, ...]) -> tuple[float | None, str | None]:
+        running = course(monitor=monitor)
+        for epoch, value in enumerate(values):
+            progress, news = running.finish_epoch(epoch, {name: value}, now_s=101.0 + epoch)
+        return progress.metrics[name].best, news
+
+    best = None if expected is None else 2.0 if expected is LESS else 3.0
+    assert told(monitor, (3.0, 2.0)) == (best, name if monitor is None and expected is LESS else None)
+    assert told(name + ":min", (3.0, 2.0)) == (2.0, name)
+    assert told(name + ":max", (2.0, 3.0)) == (3.0, name)
+
+
+@pytest.mark.parametrize("name", " ".join(_UNTOLD.values()).split())
+def test_an_alert_learns_a_direction_without_a_best(name: str) -> None:
+    watch = Watch()
+
+    assert watch.direction_for(name) is direction_of(name)
+    assert watch.best_direction_for(name) is None
+
+
+def test_a_best_of_an_earlier_session_is_told_only_where_this_one_tells_it() -> None:
+    """As of a version before, or where the `monitor` was another: what was the best then is found in the past."""
+    earlier = Progress(
+        epoch=2,
+        done=3,
+        metrics={
+            "train_loss": Metric(0.3, best=0.1, best_epoch=1, history=(0.5, 0.1, 0.3), epochs=(0, 1, 2)),
+            "reward": Metric(6.0, history=(5.0, 9.0, math.nan, 6.0), epochs=(0, 1, 2, 3)),
+        },
+    )
+    resumed = course(range(4, 9), earlier=earlier, monitor="reward:max")
+    progress, news = resumed.finish_epoch(4, {"train_loss": 0.2, "reward": 7.0}, now_s=101.0)
+
+    assert (progress.metrics["train_loss"].best, progress.metrics["train_loss"].best_epoch) == (None, None)
+    assert (progress.metrics["reward"].best, progress.metrics["reward"].best_epoch, news) == (9.0, 1, None)
+
+
+def course(
+    epochs: object = None, *, earlier: Progress | None = None, total: int | None = None, monitor: str | None = None
+) -> Course:
+    made = Course(now_s=100.0, earlier=earlier, monitor=monitor)
     made.begin(range(3) if epochs is None else epochs, total=total, now_s=100.0)
     return made
 
@@ -171,9 +232,9 @@ def test_time_between_epochs_is_not_an_epochs_time() -> None:
 def test_a_metric_knows_its_past() -> None:
     running = course(range(4))
     for epoch, value in enumerate((3.0, 1.0, 2.0)):
-        progress, _ = running.finish_epoch(epoch, {"loss": value, "lr": value}, now_s=101.0 + epoch)
+        progress, _ = running.finish_epoch(epoch, {"val_loss": value, "lr": value}, now_s=101.0 + epoch)
 
-    assert progress.metrics["loss"] == Metric(
+    assert progress.metrics["val_loss"] == Metric(
         2.0, previous=1.0, best=1.0, best_epoch=1, history=(3.0, 1.0, 2.0), epochs=(0, 1, 2)
     )
     assert progress.metrics["lr"] == Metric(2.0, previous=1.0, history=(3.0, 1.0, 2.0), epochs=(0, 1, 2))
@@ -199,11 +260,11 @@ def test_an_epoch_tells_its_own_metrics_and_the_summary_all() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_never_best(bad: float) -> None:
     running = course()
-    running.finish_epoch(0, {"loss": bad, "acc": bad}, now_s=101.0)
-    progress, news = running.finish_epoch(1, {"loss": 1.0, "acc": 0.5}, now_s=102.0)
-    assert (progress.metrics["loss"].best, progress.metrics["acc"].best, news) == (1.0, 0.5, None)
-    progress, news = running.finish_epoch(2, {"loss": bad, "acc": bad}, now_s=103.0)
-    assert (progress.metrics["loss"].best, progress.metrics["acc"].best, news) == (1.0, 0.5, None)
+    running.finish_epoch(0, {"val_loss": bad, "val_acc": bad}, now_s=101.0)
+    progress, news = running.finish_epoch(1, {"val_loss": 1.0, "val_acc": 0.5}, now_s=102.0)
+    assert (progress.metrics["val_loss"].best, progress.metrics["val_acc"].best, news) == (1.0, 0.5, None)
+    progress, news = running.finish_epoch(2, {"val_loss": bad, "val_acc": bad}, now_s=103.0)
+    assert (progress.metrics["val_loss"].best, progress.metrics["val_acc"].best, news) == (1.0, 0.5, None)
 
 
 def test_a_new_best_is_news_but_neither_the_first_value_nor_a_tie() -> None:
@@ -216,31 +277,31 @@ def test_a_new_best_is_news_but_neither_the_first_value_nor_a_tie() -> None:
 def after(values: list[float], **more: Any) -> Progress:
     running = course(range(100))
     for epoch, value in enumerate(values):
-        running.finish_epoch(epoch, {"loss": value}, now_s=110.0 + epoch)
+        running.finish_epoch(epoch, {"val_loss": value}, now_s=110.0 + epoch)
     return running.summary(200.0)
 
 
 def test_a_resumed_run_carries_on_from_its_past() -> None:
     resumed = course(range(3, 6), earlier=after([3.0, 2.0, 1.0]))
-    progress, news = resumed.finish_epoch(3, {"loss": 0.5}, now_s=130.0)
+    progress, news = resumed.finish_epoch(3, {"val_loss": 0.5}, now_s=130.0)
 
-    assert progress.metrics["loss"] == Metric(0.5, 1.0, 0.5, 3, history=(3.0, 2.0, 1.0, 0.5), epochs=(0, 1, 2, 3))
-    assert (news, progress.elapsed_s, progress.epoch_s) == ("loss", 130.0, 30.0)
+    assert progress.metrics["val_loss"] == Metric(0.5, 1.0, 0.5, 3, history=(3.0, 2.0, 1.0, 0.5), epochs=(0, 1, 2, 3))
+    assert (news, progress.elapsed_s, progress.epoch_s) == ("val_loss", 130.0, 30.0)
 
 
 def test_epochs_that_are_run_again_are_forgotten() -> None:
     resumed = course(range(2, 6), earlier=after([3.0, 2.0, 0.5]))
-    progress, news = resumed.finish_epoch(2, {"loss": 1.0}, now_s=130.0)
+    progress, news = resumed.finish_epoch(2, {"val_loss": 1.0}, now_s=130.0)
 
-    assert progress.metrics["loss"] == Metric(1.0, 2.0, 1.0, 2, history=(3.0, 2.0, 1.0), epochs=(0, 1, 2))
-    assert news == "loss"
+    assert progress.metrics["val_loss"] == Metric(1.0, 2.0, 1.0, 2, history=(3.0, 2.0, 1.0), epochs=(0, 1, 2))
+    assert news == "val_loss"
 
 
 def test_a_run_that_begins_again_has_no_past() -> None:
     resumed = course(range(6), earlier=after([3.0, 2.0, 0.5]))
-    progress, _ = resumed.finish_epoch(0, {"loss": 4.0}, now_s=130.0)
+    progress, _ = resumed.finish_epoch(0, {"val_loss": 4.0}, now_s=130.0)
 
-    assert progress.metrics["loss"] == Metric(4.0, best=4.0, best_epoch=0, history=(4.0,), epochs=(0,))
+    assert progress.metrics["val_loss"] == Metric(4.0, best=4.0, best_epoch=0, history=(4.0,), epochs=(0,))
     assert progress.done == 1
 
 
@@ -286,7 +347,7 @@ def test_every_value_stands_at_its_epoch_however_often_the_run_died(
         running.begin(ahead, total=None, now_s=0.0)
         told = {name: {at: each for at, each in by.items() if at in labels[:start]} for name, by in told.items()}
         for label in ahead[:lives]:
-            logged = {"loss": values.random()} | ({"val_acc": values.random()} if label % every == 0 else {})
+            logged = {"val_loss": values.random()} | ({"val_acc": values.random()} if label % every == 0 else {})
             progress, _ = running.finish_epoch(label, logged, now_s=1.0)
             event = EpochFinished(id=uuid7(), run=RunRef("r", "r", "p", f"s{session}"), at=NOON, progress=progress)
             events.append(from_json(to_json(event)))
@@ -301,6 +362,6 @@ def test_every_value_stands_at_its_epoch_however_often_the_run_died(
         assert set(summary.metrics) == set(by_name)
         for name, by in by_name.items():
             metric = summary.metrics[name]
-            best = min(by, key=lambda at: by[at]) if name == "loss" else max(by, key=lambda at: by[at])
+            best = min(by, key=lambda at: by[at]) if name == "val_loss" else max(by, key=lambda at: by[at])
             assert metric.points(-1) == tuple(by.items())[-HISTORY:]
             assert (metric.best, metric.best_epoch) == (by[best], best)

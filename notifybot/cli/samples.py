@@ -33,6 +33,7 @@ from notifybot.model import (
     Tier,
     uuid7,
 )
+from notifybot.training.progress import Direction, Watch
 
 NAME = "resnet18-cifar10"
 _EPOCHS = 30
@@ -155,8 +156,8 @@ def progress_at(done: int) -> Progress:
 
 
 def _metric(name: str, curve: list[float]) -> Metric:
-    best = {"acc": max, "loss": min}.get(name.rpartition("_")[2])
-    value = None if best is None else best(curve)
+    direction = Watch().best_direction_for(name)
+    value = None if direction is None else (min if direction is Direction.MIN else max)(curve)
     return Metric(
         value=curve[-1],
         previous=curve[-2] if len(curve) > 1 else None,

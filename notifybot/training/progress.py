@@ -22,7 +22,13 @@ _MORE = {
     "acc", "accuracy", "f1", "auc", "precision", "recall", "iou", "miou", "map", "bleu", "rouge", "dice", "r2",
     "psnr", "ssim", "score",
 }  # fmt: skip
-_VALIDATION = {"val", "valid", "validation", "eval", "test", "dev"}
+_VALIDATION = {"val", "valid", "validation", "eval", "test", "dev", "holdout", "heldout"}
+_VALIDATION_KO = ("검증", "테스트", "평가")
+_TRAINING = {"train", "training"}  # "eval/train_loss" looks at what was learned from
+_ADVERSARIAL = {
+    "d", "g", "netd", "netg", "gen", "disc", "generator", "discriminator", "critic", "adv", "adversarial", "gan",
+}  # fmt: skip
+_DIMENSION = re.compile(r"\d[DdGg](?![A-Za-z])")  # "iou_3d" is no discriminator's
 
 
 class Direction(Enum):
@@ -40,6 +46,14 @@ def direction_of(name: str) -> Direction | None:
     return Direction.MAX if words & _MORE else None
 
 
+def best_is_told(name: str) -> bool:
+    """True for a validation or test metric whose best value means something: not for one player's loss in a GAN."""
+    words = _words(name)
+    if words & _TRAINING or _words(_DIMENSION.sub(" ", name)) & _ADVERSARIAL:
+        return False
+    return bool(words & _VALIDATION) or any(word in name for word in _VALIDATION_KO)
+
+
 def _words(name: str) -> set[str]:
     name = name.replace("IoU", "Iou")  # the one common spelling with a capital at the end
     parts = re.split(r"[^A-Za-z0-9]+", name)
@@ -49,9 +63,11 @@ def _words(name: str) -> set[str]:
 
 
 class Watch:
-    """The one metric whose new best is worth telling: named by the user, or chosen once and kept.
+    """Which metrics have a best worth telling, and the one whose new best is news: the user's, or chosen once and kept.
 
-    A `monitor` may carry its direction, as in "reward:max". Raises UsageError when nothing tells the direction.
+    A best is told of the `monitor` and of validation and test metrics only: a training loss falls in any case, and an
+    adversarial one is no better for being low. A `monitor` may carry its direction, as in "reward:max". Raises
+    UsageError when nothing tells the direction.
     """
 
     def __init__(self, monitor: str | None = None) -> None:
@@ -74,20 +90,22 @@ class Watch:
                 )
 
     def see(self, names: Iterable[str]) -> None:
-        """Choose among an epoch's metrics: a validation metric before others, a loss before a score."""
+        """Choose among an epoch's validation metrics, a loss before a score; none where there is no such metric."""
         if self._settled:
             return
-        known = [name for name in names if direction_of(name) is not None]
-        validation = [name for name in known if _words(name) & _VALIDATION]
+        validation = [name for name in names if self.best_direction_for(name) is not None]
         losses = [name for name in validation if "loss" in _words(name)]
-        choice = (losses or validation or ([] if self.name else known))[:1]
-        if choice:
-            self.name, self.direction = choice[0], direction_of(choice[0])
-            self._settled = bool(validation)
+        for name in (losses or validation)[:1]:
+            self.name, self.direction = name, direction_of(name)
+            self._settled = True
 
     def direction_for(self, name: str) -> Direction | None:
-        """Which way `name` is good, the user's word first."""
+        """Which way `name` is good, the user's word first. What an alert goes by, for any metric."""
         return self.direction if name == self.name else direction_of(name)
+
+    def best_direction_for(self, name: str) -> Direction | None:
+        """Which way the best of `name` lies; None where no best of it is told."""
+        return self.direction_for(name) if name == self.name or best_is_told(name) else None
 
 
 class Course:
@@ -101,7 +119,7 @@ class Course:
         earlier_s = self._earlier.epoch_s
         self._durations: deque[float] = deque([] if earlier_s is None else [earlier_s], maxlen=_RECENT)
         self._checkpoint = self._earlier.checkpoint  # set by another thread, so not a part of what the loop replaces
-        self._metrics = {name: _labelled(metric, self._earlier.place) for name, metric in self._earlier.metrics.items()}
+        self._metrics = self._past_of(self._earlier)
         self._first: int | None = None
         self.first_label: int | None = None  # of this session, where it is known beforehand
         self._last = replace(self._earlier, epoch_s=None, eta_s=None)
@@ -189,15 +207,22 @@ class Course:
     def go_back(self, earlier: Progress) -> None:
         """Begin at the first epoch behind `earlier`, for loops that we do not drive: what was said after it is void."""
         self._earlier = replace(self._earlier, epoch=earlier.epoch, done=earlier.done)
-        self._metrics = {name: _labelled(metric, earlier.place) for name, metric in earlier.metrics.items()}
+        self._metrics = self._past_of(earlier)
         self._last = replace(self._last, epoch=earlier.epoch, done=earlier.done)
+
+    def _past_of(self, earlier: Progress) -> dict[str, Metric]:
+        """The metrics as they were, each with an epoch for each value, and a best where it is told now."""
+        return {
+            name: _judged(_labelled(metric, earlier.place), self._watch.best_direction_for(name))
+            for name, metric in earlier.metrics.items()
+        }
 
     def _forget_from(self, first: int, stride: int) -> None:
         """Void what an earlier session said of epochs that are run again."""
         if self._earlier.epoch is None or (first - self._earlier.epoch) * stride > 0:
             return
         for name, metric in list(self._metrics.items()):
-            kept = _until(metric, first, stride, self._watch.direction_for(name))
+            kept = _until(metric, first, stride, self._watch.best_direction_for(name))
             if kept is None:
                 del self._metrics[name]
             else:
@@ -210,7 +235,7 @@ class Course:
         elif past.epochs[-1:] == (epoch,):  # told again of the same epoch: the newer value counts
             past = replace(past, history=past.history[:-1], epochs=past.epochs[:-1])
         best, best_epoch = past.best, past.best_epoch
-        direction = self._watch.direction_for(name)
+        direction = self._watch.best_direction_for(name)
         if direction is not None and math.isfinite(value) and (best is None or is_better(value, best, direction)):
             best, best_epoch = value, epoch
         return Metric(
@@ -245,6 +270,23 @@ def _labelled(metric: Metric, last: int) -> Metric:
     return replace(metric, epochs=tuple(epoch for epoch, _ in metric.points(last)))
 
 
+def _judged(metric: Metric, direction: Direction | None) -> Metric:
+    """The same with a best just where one is told now: the session before may have had another `monitor`."""
+    if direction is None:
+        return replace(metric, best=None, best_epoch=None)
+    if metric.best is not None:
+        return metric
+    best, best_epoch = _best_of(zip(metric.epochs, metric.history, strict=True), direction)
+    return replace(metric, best=best, best_epoch=best_epoch)
+
+
+def _best_of(points: Iterable[tuple[int, float]], direction: Direction | None) -> tuple[float | None, int | None]:
+    """The best value and its epoch; the earliest of equals."""
+    finite = [(value, epoch) for epoch, value in points if math.isfinite(value)]
+    choose = min if direction is Direction.MIN else max
+    return choose(finite, key=lambda each: each[0], default=(None, None))
+
+
 def _until(metric: Metric, first: int, stride: int, direction: Direction | None) -> Metric | None:
     """The same as it was before the epoch labelled `first`; None where it was not logged before."""
     kept = [point for point in zip(metric.epochs, metric.history, strict=True) if (point[0] - first) * stride < 0]
@@ -253,9 +295,7 @@ def _until(metric: Metric, first: int, stride: int, direction: Direction | None)
     epochs, history = zip(*kept, strict=True)
     best, best_epoch = metric.best, metric.best_epoch
     if best_epoch is not None and (best_epoch - first) * stride >= 0:
-        finite = [(value, epoch) for epoch, value in kept if math.isfinite(value)]
-        choose = min if direction is Direction.MIN else max
-        best, best_epoch = choose(finite, key=lambda each: each[0], default=(None, None))
+        best, best_epoch = _best_of(kept, direction)
     return Metric(
         value=history[-1],
         previous=history[-2] if len(history) > 1 else None,
