@@ -70,7 +70,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not _CORE:
         return
     missing = _missing_extras()
-    imported = re.compile(rf"^\s*(?:import|from)\s+({'|'.join(sorted(missing)) or '(?!)'})\b", re.MULTILINE)
+    imported = re.compile(
+        rf"^\s*(?:import\s+(?:[^\n,]+,\s*)*|from\s+)({'|'.join(sorted(missing)) or '(?!)'})\b", re.MULTILINE
+    )
     for item in items:
         needed = {name for mark in item.iter_markers("needs") for name in mark.args if _absent(name)}
         texts = _texts(item.function, set()) if isinstance(item, pytest.Function) else ()
