@@ -207,6 +207,19 @@ def test_without_a_stream_nothing_is_said_and_nothing_breaks(monkeypatch: pytest
     assert console.lost == 1
 
 
+def test_the_bar_shows_its_metrics_on_a_small_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two values with their names fit into 80 columns beside a name of ten letters."""
+    terminal = Terminal("utf-8")
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda _: (80, 24))
+    bar = Bar("digits-cnn", total=10, done=0)
+    bar.advance({"train_loss": 0.1481, "val_acc": 0.9415})
+    bar.close()
+
+    assert "train_loss=0.1481, val_acc=0.9415]" in terminal.shown
+
+
 def test_it_is_a_notifier() -> None:
     console: Notifier = ConsoleNotifier(io.StringIO())
 

@@ -18,6 +18,7 @@ import requests
 from hypothesis import example, given
 from hypothesis.strategies import text
 from pydantic import SecretStr
+from rich.cells import cell_len
 
 from notifybot.clock import SYSTEM
 from notifybot.config import Config, has_own_browser
@@ -112,7 +113,7 @@ def test_the_sites_to_register_are_named(
 
     signed_in(settings(sandbox, tmp_path, lang=language, **settings_of), typist, clock)
 
-    assert f"[웹 도메인]: {sites}\n" in typist.text
+    assert f"[웹 도메인]:\n     {sites}\n" in typist.text
 
 
 def test_the_page_to_open_asks_for_what_the_mode_needs_and_no_more(
@@ -686,3 +687,23 @@ def test_a_new_login_is_taken_up_by_a_notifier_that_is_running(
     running.send(envelope())
 
     assert [each.receiver for each in sandbox.kakao.messages] == ["me", "uuid-b"]
+
+
+@pytest.mark.parametrize("answers", [["q"], ["", "ㅂ"], ["", REST_API_KEY, "Q"]], ids=["way", "key", "secret"])
+def test_each_question_can_be_left(sandbox: Sandbox, tmp_path: Path, clock: FakeClock, answers: list[str]) -> None:
+    """With the key that the last question names, on either keyboard layout; nothing was kept."""
+    with pytest.raises(UsageError, match="stopped"):
+        signed_in(settings(sandbox, tmp_path), Typist(answers), clock, mode=None)
+
+    assert list(tmp_path.glob("kakao*")) == []
+
+
+@pytest.mark.parametrize("language", Language)
+def test_the_steps_fit_a_terminal(language: Language) -> None:
+    """What is laid out in lines does not break in 80 columns, where a Korean letter takes two."""
+    words = words_in(language)
+    steps = [words.modes, words.before.format(redirect_uri=REDIRECT_URI, sites="https://wandb.ai"), words.friend_steps]
+
+    lines = "\n".join([*steps, words.paste_how]).splitlines()
+
+    assert [line for line in lines if cell_len(line) > 80] == []

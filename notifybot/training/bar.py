@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _SHOWN = 4  # metrics beside the bar
+_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # as ever, with room for the metrics
 
 
 class Bar:
@@ -19,7 +20,10 @@ class Bar:
             warnings.simplefilter("ignore")  # tqdm does by itself without ipywidgets, and without a thread of its own
             from tqdm.auto import tqdm
 
-            self._bar: Any = tqdm(total=total, initial=done, desc=name, unit="epoch", disable=shown, dynamic_ncols=True)
+            self._bar: Any = tqdm(
+                total=total, initial=done, desc=name, unit="epoch", disable=shown, dynamic_ncols=True,
+                bar_format=_FORMAT if total else None,
+            )  # fmt: skip
 
     def advance(self, metrics: Mapping[str, float]) -> None:
         """One more epoch, with its first few metrics."""

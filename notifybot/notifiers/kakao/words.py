@@ -67,19 +67,24 @@ class Words:
 
 _EN = Words(
     modes="""Two ways to be told on KakaoTalk:
-  1  memo    to yourself (나와의 채팅). Set up in minutes. It does NOT ring and shows no banner:
-             eleven projects report so, none the opposite; Kakao's documents do not say. Good as a record.
-  2  friend  from a spare account to at most 5 friends, your own account among them. It is an ordinary message
-             from another person, so it should ring: two projects say so, nobody has measured it. Needs a second
+  1  memo    to yourself (나와의 채팅). Set up in minutes. It does NOT ring and
+             shows no banner: good as a record. Kakao's documents do not say so,
+             but everybody who tried does (eleven open-source projects).
+  2  friend  from a spare account to at most 5 friends, your own account among
+             them. It is an ordinary message from another person, so it should
+             ring: two projects say so, nobody has measured it. Needs a second
              Kakao account. 20 messages a day to each receiver.
   For an alarm that must ring today, use Slack beside it.""",
     which_mode="1 or 2 (q stops) [1]: ",
     before="""Before you go on, once, at developers.kakao.com (free, no business needed):
   1  [앱] → 앱 생성
   2  [카카오 로그인] → 사용 설정: ON
-  3  [카카오 로그인] → [동의항목] → [접근권한]: 카카오톡 메시지 전송 (talk_message)
-  4  [앱] → [플랫폼 키] → [REST API 키] → 카카오 로그인 리다이렉트 URI: {redirect_uri}
-  5  [앱] → [제품 링크 관리] → [웹 도메인]: {sites}
+  3  [카카오 로그인] → [동의항목] → [접근권한]:
+     카카오톡 메시지 전송 (talk_message)
+  4  [앱] → [플랫폼 키] → [REST API 키] → 카카오 로그인 리다이렉트 URI:
+     {redirect_uri}
+  5  [앱] → [제품 링크 관리] → [웹 도메인]:
+     {sites}
      A message's button leads there; a site that is not registered does not open""",
     same_app="With the app of the login before. For another one, first: notifybot kakao logout",
     which_key="REST API key, from [앱] → [플랫폼 키] → [REST API 키] (not shown while you type): ",
@@ -89,7 +94,8 @@ _EN = Words(
     friend_steps="""Friend mode needs, for both accounts (the spare one sends, yours receives):
   1  they are friends in KakaoTalk; the receiver's profile is public
   2  both are in [앱] → [멤버]
-  3  [카카오 로그인] → [동의항목] → [개인정보]: 카카오 서비스 내 친구목록 (friends) is on as well
+  3  [카카오 로그인] → [동의항목] → [개인정보]:
+     카카오 서비스 내 친구목록 (friends) is on as well
   4  both sign in and agree once. Only the spare account's login is kept""",
     receiver_agreed="Has the receiving account signed in and agreed before? y or n [n]: ",
     receiver_signs_in="First the RECEIVING account (your own): sign in with it and agree. Its login is not kept.",
@@ -100,8 +106,9 @@ _EN = Words(
     waiting="Waiting for the browser, up to {minutes} minutes. A page with a KOE code? Press Ctrl-C to type it here.",
     port_taken="Port {port} is taken, so the answer has to be pasted.",
     not_heard="Nothing came from the browser, so paste its answer.",
-    paste_how="""After you agree, the browser shows a page that cannot be reached. That is meant to be: its address
-holds the answer. Copy the WHOLE address. If Kakao's page shows an error instead, type its code (such as KOE006).""",
+    paste_how="""After you agree, the browser shows a page that cannot be reached. That is meant
+to be: its address holds the answer. Copy the WHOLE address. If Kakao's page
+shows an error instead, type its code (such as KOE006).""",
     paste="Address or KOE code (q stops): ",
     again="Enter to try again, q to stop: ",
     stopped="The sign-in was stopped; nothing was changed.",
@@ -141,31 +148,38 @@ holds the answer. Copy the WHOLE address. If Kakao's page shows an error instead
 
 _KO = Words(
     modes="""카카오톡으로 알림을 받는 방법은 두 가지입니다.
-  1  memo    나에게 보내기(나와의 채팅). 몇 분이면 설정합니다. 소리도 배너도 없이 조용히 옵니다.
-             카카오 문서에는 나와 있지 않지만, 써 본 사람들은 모두 울리지 않는다고 합니다(오픈소스 프로젝트
-             11곳). 기록용으로 좋습니다.
-  2  friend  부계정에서 친구(최대 5명)에게 보내기. 내 본계정을 받는 친구로 고르면 됩니다. 다른 사람이 보낸
-             일반 메시지라서 알림이 울릴 것으로 예상합니다. 두 프로젝트가 그렇게 밝혔지만 측정한 기록은 없습니다.
-             카카오 계정이 하나 더 필요하고, 받는 사람마다 하루 20건까지 보낼 수 있습니다.
+  1  memo    나에게 보내기(나와의 채팅). 몇 분이면 설정합니다.
+             소리도 배너도 없이 조용히 옵니다. 기록용으로 좋습니다.
+             카카오 문서에는 나와 있지 않지만, 써 본 사람들은 모두 울리지
+             않는다고 합니다(오픈소스 프로젝트 11곳).
+  2  friend  부계정에서 친구(최대 5명)에게 보내기. 내 본계정도 친구입니다.
+             다른 사람이 보낸 일반 메시지라서 울릴 것으로 예상합니다.
+             두 프로젝트가 그렇게 밝혔지만 측정한 기록은 없습니다.
+             카카오 계정이 하나 더 필요하고, 받는 사람마다 하루 20건입니다.
   반드시 울려야 하는 알림은 Slack을 함께 쓰세요.""",
     which_mode="1 또는 2 (q는 그만두기) [1]: ",
-    before="""먼저 developers.kakao.com에서 한 번만 설정합니다(무료이며 사업자가 아니어도 됩니다).
+    before="""먼저 developers.kakao.com에서 한 번만 설정합니다.
+무료이며 사업자가 아니어도 됩니다.
   1  [앱] → 앱 생성
   2  [카카오 로그인] → 사용 설정: ON
-  3  [카카오 로그인] → [동의항목] → [접근권한]: 카카오톡 메시지 전송 (talk_message)
-  4  [앱] → [플랫폼 키] → [REST API 키] → 카카오 로그인 리다이렉트 URI: {redirect_uri}
-  5  [앱] → [제품 링크 관리] → [웹 도메인]: {sites}
+  3  [카카오 로그인] → [동의항목] → [접근권한]:
+     카카오톡 메시지 전송 (talk_message)
+  4  [앱] → [플랫폼 키] → [REST API 키] → 카카오 로그인 리다이렉트 URI:
+     {redirect_uri}
+  5  [앱] → [제품 링크 관리] → [웹 도메인]:
+     {sites}
      메시지 버튼이 여는 사이트입니다. 등록하지 않은 사이트는 열리지 않습니다""",
     same_app="앞서 로그인한 앱을 그대로 씁니다. 다른 앱을 쓰려면 먼저: notifybot kakao logout",
-    which_key="REST API 키 ([앱] → [플랫폼 키] → [REST API 키], 입력해도 화면에 보이지 않습니다): ",
+    which_key="REST API 키 ([플랫폼 키] 화면에 있습니다. 입력해도 보이지 않습니다): ",
     which_secret="같은 키의 클라이언트 시크릿 (새 키는 켜져 있습니다. 꺼져 있으면 Enter): ",  # noqa: S106 - a question
     which_secret_now="클라이언트 시크릿 (그만두려면 Enter): ",  # noqa: S106
     not_a_key="빈칸이나 키에 쓰이지 않는 문자가 들어 있습니다. 따옴표 없이 다시 복사해 주세요.",
     friend_steps="""friend 방식은 두 계정(보내는 부계정, 받는 본계정) 모두 다음이 필요합니다.
   1  두 계정이 카카오톡 친구이고, 받는 계정의 프로필이 공개되어 있습니다
   2  두 계정이 모두 [앱] → [멤버]에 있습니다
-  3  [카카오 로그인] → [동의항목] → [개인정보]: 카카오 서비스 내 친구목록 (friends)도 켜져 있습니다
-  4  두 계정이 각각 한 번 로그인해 동의합니다. 저장하는 것은 부계정의 로그인뿐입니다""",
+  3  [카카오 로그인] → [동의항목] → [개인정보]:
+     카카오 서비스 내 친구목록 (friends)도 켜져 있습니다
+  4  두 계정이 각각 한 번 로그인해 동의합니다. 부계정의 로그인만 저장합니다""",
     receiver_agreed="받는 계정이 전에 로그인해 동의한 적이 있습니까? y 또는 n [n]: ",
     receiver_signs_in="먼저 받는 계정(본계정)으로 로그인해 동의해 주세요. 이 로그인은 저장하지 않습니다.",
     sender_signs_in="이제 보내는 계정(부계정)으로 로그인해 동의해 주세요.",
@@ -175,8 +189,9 @@ _KO = Words(
     waiting="브라우저의 응답을 최대 {minutes}분 동안 기다립니다. KOE 코드가 보이면 Ctrl-C를 누르고 입력해 주세요.",
     port_taken="포트 {port}번을 다른 프로그램이 쓰고 있어 주소를 붙여 넣어야 합니다.",
     not_heard="브라우저에서 응답이 오지 않았습니다. 주소를 붙여 넣어 주세요.",
-    paste_how="""동의하고 나면 ‘연결할 수 없는 페이지’가 나옵니다. 정상입니다. 그 페이지의 주소에 결과가 들어 있습니다.
-주소창의 주소 전체를 복사해 주세요. 카카오 오류 페이지가 나오면 그 코드(예: KOE006)를 입력해 주세요.""",
+    paste_how="""동의하고 나면 ‘연결할 수 없는 페이지’가 나옵니다. 정상입니다.
+그 페이지의 주소에 결과가 들어 있으니, 주소창의 주소 전체를 복사하세요.
+카카오 오류 페이지가 나오면 그 코드(예: KOE006)를 입력하세요.""",
     paste="주소 또는 KOE 코드 (q는 그만두기): ",
     again="다시 하려면 Enter, 그만두려면 q: ",
     stopped="로그인을 그만두었습니다. 바뀐 것은 없습니다.",
