@@ -28,7 +28,7 @@ CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)
 BINARY: int = getattr(os, "O_BINARY", 0)
 NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT: int = getattr(os, "O_NONBLOCK", 0)
-_FOLDER: int | None = getattr(os, "O_DIRECTORY", None)
+FOLDER: int | None = os.O_RDONLY | os.O_DIRECTORY | CLOEXEC if hasattr(os, "O_DIRECTORY") else None
 
 READ = os.O_RDONLY | CLOEXEC | BINARY | NO_LINK | _NO_WAIT  # no link is followed, no pipe waited for
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | CLOEXEC | BINARY | NO_LINK
@@ -63,7 +63,20 @@ def is_mine(found: os.stat_result) -> bool:
 
 def open_folder(folder: Path) -> int | None:
     """Open a folder to sync the names in it; None on Windows, which syncs names with their files. Raises OSError."""
-    return None if _FOLDER is None else os.open(folder, os.O_RDONLY | _FOLDER | CLOEXEC)
+    return None if FOLDER is None else os.open(folder, FOLDER)
+
+
+def replace(fresh: Path, place: Path) -> None:
+    """Put a file in another one's place in one step. Raises OSError.
+
+    Windows refuses while anybody has one of them open, a virus scanner too, so there it is tried for two seconds.
+    """
+    for _ in range(0 if POSIX else 40):
+        with contextlib.suppress(PermissionError):
+            os.replace(fresh, place)
+            return
+        threading.Event().wait(0.05)
+    os.replace(fresh, place)
 
 
 def make_private(descriptor: int) -> None:

@@ -167,8 +167,8 @@ def test_a_warning_leaves_a_bar_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal("utf-8")
     monkeypatch.setattr(sys, "stderr", terminal)
     bar = tqdm(total=3, file=terminal, ascii=True, ncols=40, mininterval=0)
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", [])
+    for name in ("", "notifybot"):
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
     lines = LogLines()
     lines.attach()
     lines.attach()

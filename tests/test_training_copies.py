@@ -70,6 +70,7 @@ def public(kind: type) -> set[str]:
 CALLS: dict[str, Callable[[notifybot.Run], object]] = {
     "alert": lambda run: run.alert("look"),
     "begin_epoch": lambda run: run.begin_epoch(7),
+    "close_epoch": lambda run: run.close_epoch(),
     "disown": lambda run: run.disown(),
     "emit": lambda run: run.emit(None),  # type: ignore[arg-type]
     "end": lambda run: run.end(Ending(notifybot.Status.FAILED)),
@@ -78,6 +79,7 @@ CALLS: dict[str, Callable[[notifybot.Run], object]] = {
     "fact": lambda run: run.fact(),
     "finish_open_epoch": lambda run: run.finish_open_epoch(),
     "flush": lambda run: run.flush(5.0),
+    "linger": lambda run: run.linger(),
     "log_checkpoint": lambda run: run.log_checkpoint("missing.pt"),
     "log_epoch": lambda run: run.log_epoch(3, {"loss": None, "note": "text"}),
     "now": lambda run: run.now(),
@@ -109,7 +111,7 @@ def test_every_method_of_a_copied_run_does_nothing(settings: dict[str, object], 
 
 
 def test_every_method_is_tried() -> None:
-    assert public(notifybot.Run) - CALLS.keys() == {"copied"}
+    assert public(notifybot.Run) - CALLS.keys() == {"copied", "renew"}
 
 
 def test_what_a_callback_holds_twice_is_one_copy(settings: dict[str, object]) -> None:

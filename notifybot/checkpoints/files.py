@@ -24,7 +24,7 @@ from notifybot.checkpoints.hashing import (
     hash_descriptor,
     write_all,
 )
-from notifybot.files import BINARY, CLOEXEC, NEW, NO_LINK, READ, open_folder
+from notifybot.files import BINARY, CLOEXEC, FOLDER, NEW, NO_LINK, READ
 from notifybot.store.owners import lives, process_name
 
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # what FUSE answers for folders
@@ -187,9 +187,9 @@ class Files:
 
     def sync(self, folder: Path | None = None) -> None:
         """Make names durable. Where the file system does not know how, it is taken at its word."""
-        descriptor = self._system(open_folder, folder or self.folder)
-        if descriptor is None:
+        if FOLDER is None:
             return
+        descriptor = self._system(os.open, folder or self.folder, FOLDER)
         try:
             with _suppressed(*_NO_SYNC):
                 self._system(os.fsync, descriptor)

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from notifybot.files import OVERWRITE, READ, open_folder, read_at
+from notifybot.files import OVERWRITE, READ, open_folder, read_at, replace
 
 LIMIT_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
@@ -171,7 +171,7 @@ def _write(source: int, size: int, target: Path) -> None:
                 offset += len(chunk)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(target)
+        replace(fresh, target)
     except BaseException:
         with contextlib.suppress(OSError):
             fresh.unlink()

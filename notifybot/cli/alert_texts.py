@@ -45,12 +45,15 @@ _SEEN: tuple[tuple[Evidence, Evidence], ...] = (  # as it begins, and when it is
         GpuRoom("Tesla T4", round(9.1 * _GB), round(14.7 * _GB), 95.0),
     ),
 )
+_EIO = {"name": "EIO", "text": "Input/output error"}
 _FULL = Reason("disk", values={"name": "ENOSPC", "text": "No space left on device"})
 _NOTICES = (
     alerts.checkpoint_not_saved(_FULL),
     alerts.checkpoint_not_copied(_FULL),
     alerts.checkpoint_damaged([Reason("missing", "checkpoint_epoch12_0.3962.pt")], "checkpoint_epoch11_0.4317.pt"),
     alerts.checkpoint_damaged([Reason("cut_short", "checkpoint_epoch1_1.7341.pt")], None),
+    alerts.checkpoint_damaged([Reason("no_state", "weights.pt")], None),
+    alerts.checkpoint_spared([Reason("disk", "checkpoint_epoch3_0.8126.pt", _EIO)], 44_802_131),
     alerts.checkpoint_works_again(),
     alerts.checkpoint_not_found("/content/runs/model.pt"),
     alerts.not_delivered("slack", Reason("slack.not_in_channel", values={"channel": "training"})),

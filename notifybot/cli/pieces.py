@@ -93,6 +93,7 @@ def _switch(start: RunStarted, epoch: EpochFinished) -> Iterator[Scheduled]:
     yield Scheduled("dead man resumed", start, host)
     yield Scheduled("dead man void", saved, host, "void")
     yield Scheduled("dead man perhaps void", saved, host, "void", sure=False)
+    yield Scheduled("dead man stands", saved, host, "stands")
 
 
 def _first(start: RunStarted) -> RunStarted:

@@ -26,6 +26,9 @@ def post(piece: Scheduled, sandbox: Sandbox, clock: FakeClock, language: Languag
     bot.send(Envelope(piece.last, renderer.render(piece.last, link=link), memory))
     place = RunThread.from_value(memory.get(piece.last.run.id))
     alarms = SlackAlarms(BOT_TOKEN, api_url, clock=clock)
+    if piece.said == "stands":
+        alarms.say(place, said(piece, clock.now().timestamp(), language, link))
+        return
     now_s = clock.now().timestamp()
     post_at, speech = int(now_s + _MARGINS.ahead_s), _speech(piece, language, link)
     alarms.schedule(place, post_at, speech.alarm(piece.last.progress, now_s=now_s, post_at=post_at))
@@ -38,6 +41,8 @@ def post(piece: Scheduled, sandbox: Sandbox, clock: FakeClock, language: Languag
 def said(piece: Scheduled, now_s: float, language: Language, link: str = "") -> Said:
     """The words alone."""
     speech, progress = _speech(piece, language, link), piece.last.progress
+    if piece.said == "stands":
+        return speech.stands()
     if piece.said == "alarm":
         return speech.alarm(progress, now_s=now_s, post_at=int(now_s + _MARGINS.ahead_s))
     away_s = _MARGINS.ahead_s + _MARGINS.settle_s

@@ -24,13 +24,14 @@ class Told:
 class Scheduled:
     """What the dead man's switch says of a run that was last heard of with `last`.
 
-    An "alarm" is frozen when it is scheduled; a "void" one has been posted about a living run, `sure` or perhaps.
+    An "alarm" is frozen when it is scheduled; a "void" one has been posted about a living run, `sure` or perhaps; one
+    that "stands" had been refused before.
     """
 
     label: str
     last: Event
     host: Host
-    said: Literal["alarm", "void"] = "alarm"
+    said: Literal["alarm", "void", "stands"] = "alarm"
     sure: bool = True
 
 

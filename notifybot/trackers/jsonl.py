@@ -24,6 +24,7 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
+from notifybot.files import replace
 from notifybot.model import Checkpoint, Metric, Progress, RunRef, Severity, Status
 from notifybot.redaction import redact
 from notifybot.trackers.base import TrackerContext
@@ -192,4 +193,4 @@ def _replace(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    fresh.replace(path)
+    replace(fresh, path)

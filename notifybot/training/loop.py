@@ -322,7 +322,8 @@ class _Left:
         self._loop = loop
         self._pid = os.getpid()
         self._ending = threading.Lock()
-        atexit.register(self._wait)  # runs before what is heard of the process's end
+        if loop._keeper is not None:
+            atexit.register(self._wait)  # runs before what is heard of the process's end
 
     def end(self, ending: Ending, *, instead: bool = False) -> None:
         with self._ending:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from notifybot.events import Event
+from notifybot.files import replace
 
 
 class Marks:
@@ -23,7 +23,7 @@ class Marks:
         path = self._path(tracker)
         beside = path.with_suffix(".new")
         beside.write_text(event_id, "ascii")
-        os.replace(beside, path)
+        replace(beside, path)  # a copy for Drive may be reading it
 
     def missed(self, tracker: str, events: Sequence[Event]) -> tuple[Event, ...]:
         """Return the events behind a tracker's mark: all without a mark, the later ones where its event is unknown."""

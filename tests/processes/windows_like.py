@@ -64,6 +64,7 @@ def take_away() -> None:
         delattr(os, name)
     for name in SIGNALS:
         delattr(signal, name)
+    subprocess.Popen.kill = subprocess.Popen.terminate  # type: ignore[method-assign]  # as there
     os.O_BINARY = BINARY  # type: ignore[attr-defined]
     os.open = _opened_as_binary(os.open)
     for name in ("replace", "rename", "remove", "unlink"):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from notifybot.clock import Clock
-from notifybot.files import FileLock, open_folder
+from notifybot.files import FileLock, open_folder, replace
 from notifybot.notifiers.kakao.codes import temporary
 
 _LOG = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class PrivateFile:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(name, self.path)
+            replace(Path(name), self.path)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(name)
