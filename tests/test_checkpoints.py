@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import shutil
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +30,7 @@ from notifybot.store import runs
 from notifybot.testing import FakeClock
 from notifybot.training import shared
 from notifybot.training.endings import ENDINGS
+from notifybot.training.past import COMPLETED
 from tests.checkpoint_disks import untouched
 
 
@@ -38,9 +42,10 @@ def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
 
 
 class Training:
-    """A training on a machine of its own: what it logs depends on every weight, so a wrong state shows."""
+    """A training in a process of its own: what it logs depends on every weight, so a wrong state shows."""
 
     def __init__(self, folder: Path, settings: dict[str, object], *, width: int = 4, **options: Any) -> None:
+        COMPLETED.clear()
         torch.manual_seed(0)
         self.model = nn.Sequential(nn.Linear(3, width), nn.Dropout(0.5), nn.Linear(width, 1))
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.01)
@@ -423,7 +428,7 @@ def test_a_monitor_that_is_logged_now_and_then_is_no_mistake(
     every: int, tmp_path: Path, settings: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Validation every second or fifth epoch has a best checkpoint, and a resumed run remembers that it was logged."""
-    for epochs in (range(6), range(9)):
+    for epochs in (range(6), range(6, 9)):
         checkpoints = Checkpoints(tmp_path / "exp", model=nn.Linear(1, 1), monitor="val_acc", mode="max")
         with notify_epoch(epochs, name="x", checkpoints=checkpoints, progress=False, config=settings) as loop:
             for epoch in loop:
@@ -898,8 +903,12 @@ def test_another_run_in_the_folder_of_a_complete_one_is_refused(
     """It would be evaluated with the weights of the first; the remedy is named, and works."""
     start(Training(tmp_path / "cv", settings), "fold0", 3)
 
+    second = Training(tmp_path / "cv", settings)
+    second.model[0].bias.data.fill_(99.0)
     with pytest.raises(UsageError, match=r"'fold0', which is complete.*a folder of its own.*fresh=True"):
-        start(Training(tmp_path / "cv", settings), "fold1", epochs)
+        start(second, "fold1", epochs)
+
+    assert set(second.model[0].bias.tolist()) == {99.0}
 
     assert start(Training(tmp_path / "cv", settings, fresh=True), "fold1", epochs) == list(range(epochs))
 
@@ -911,6 +920,119 @@ def test_an_unfinished_run_goes_on_under_another_name_and_says_so(
 
     assert start(Training(tmp_path / "exp", settings), "exp-again", 5) == [3, 4]
     assert "exp-again continues the run of exp" in caplog.text
+
+
+def phase(one: Training, epochs: Any, *, stop_at: int | None = None, held: bool = True, **given: Any) -> list[int]:
+    """One more loop of the same program, with the same objects; the labels that it trains."""
+    loop = notify_epoch(epochs, checkpoints=one.checkpoints(), progress=False, config=one.settings, **given)
+    trained = []
+    with loop if held else contextlib.nullcontext():
+        for epoch in loop:
+            trained.append(epoch)
+            with torch.no_grad():
+                one.model[0].bias.fill_(float(epoch))
+            if epoch == stop_at:
+                loop.stop("patience")
+    return trained
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["with", "bare"])
+@pytest.mark.parametrize("given", [{}, {"name": "cv"}, {"run_id": "cv"}], ids=["no name", "same name", "same id"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (lambda one, **given: phase(one, range(3), **given), lambda: range(3)),
+        (lambda one, **given: phase(one, range(3), **given), lambda: range(5)),
+        (lambda one, **given: phase(one, iter(range(3)), **given), lambda: iter(range(3))),
+        (lambda one, **given: phase(one, range(5), stop_at=2, **given), lambda: range(5)),
+        (lambda one, **given: phase(one, range(5), stop_at=2, **given), lambda: range(3, 5)),
+    ],
+    ids=["a fold", "a longer phase", "without a length", "a fold that stopped early", "after a final stop"],
+)
+def test_a_folder_given_again_in_one_script_is_refused_before_a_weight_is_touched(
+    tmp_path: Path, settings: dict[str, object], first: Any, second: Any, given: dict[str, Any], held: bool
+) -> None:
+    """The second would train little or nothing, and be evaluated as if it had; the remedies are named, and work."""
+    one = Training(tmp_path / "cv", settings)
+    assert first(one, held=held, **given) == [0, 1, 2]
+    one.model[0].bias.data.fill_(99.0)
+
+    with pytest.raises(UsageError, match=r'same script or cell.*Checkpoints\(f"cv/fold{fold}"\).*fresh=True'):
+        phase(one, second(), held=held, **given)
+
+    assert set(one.model[0].bias.tolist()) == {99.0}
+    one.folder = tmp_path / "cv" / "fold1"
+    epochs = list(second())
+    assert phase(one, epochs, held=held, **given) == epochs
+
+
+def test_in_one_script_a_run_goes_on_where_none_of_the_given_epochs_is_left_out(
+    tmp_path: Path, settings: dict[str, object]
+) -> None:
+    one = Training(tmp_path / "exp", settings)
+
+    assert [phase(one, epochs, name="exp") for epochs in (range(3), range(3, 5), [7, 9])] == [[0, 1, 2], [3, 4], [7, 9]]
+
+
+@pytest.mark.parametrize("way", ["error", "interrupt", "break"])
+def test_an_unfinished_run_is_tried_again_in_the_same_script(
+    tmp_path: Path, settings: dict[str, object], way: str
+) -> None:
+    one = Training(tmp_path / "exp", settings)
+    train_until_left(one, way, held=True)
+
+    assert phase(one, range(8), name="exp")[-1] == 7
+    with pytest.raises(UsageError, match="same script"):
+        phase(one, range(8), name="exp")
+
+
+def test_a_folder_emptied_in_between_begins_anew_in_the_same_script(
+    tmp_path: Path, settings: dict[str, object]
+) -> None:
+    one = Training(tmp_path / "exp", settings)
+    phase(one, range(3))
+    shutil.rmtree(tmp_path / "exp")
+
+    assert phase(one, range(3)) == [0, 1, 2]
+
+
+class Shell:
+    """IPython's, as far as it is asked."""
+
+    def __init__(self) -> None:
+        self.execution_count = 1
+        self.events = SimpleNamespace(
+            callbacks={"post_run_cell": []}, register=lambda *_: None, unregister=lambda *_: None
+        )
+
+
+def test_another_cell_goes_on_and_the_same_cell_must_not(
+    tmp_path: Path, settings: dict[str, object], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cell run again, or run with more epochs, is what people do on purpose; folds are in one cell."""
+    shell = Shell()
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    one = Training(tmp_path / "exp", settings)
+    phase(one, range(3), name="exp")
+
+    shell.execution_count += 1
+    assert phase(one, range(3), name="exp") == []
+    assert "exp is complete" in caplog.text
+    with pytest.raises(UsageError, match="same script or cell"):
+        phase(one, range(5), name="exp")
+
+    shell.execution_count += 1
+    assert phase(one, range(5), name="exp") == [3, 4]
+
+
+def test_at_pythons_own_prompt_a_run_goes_on(
+    tmp_path: Path, settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing tells there whether the loop was typed again."""
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    one = Training(tmp_path / "exp", settings)
+
+    assert [phase(one, range(upto)) for upto in (3, 5)] == [[0, 1, 2], [3, 4]]
 
 
 def epochs_in(folder: Path) -> list[int]:

@@ -19,6 +19,7 @@ from torch import nn
 from notifybot import CheckpointError, Checkpoints, notify_epoch
 from notifybot.checkpoints.state import Parts
 from notifybot.training import shared
+from notifybot.training.past import COMPLETED
 
 Run = Callable[["Cell"], None]
 
@@ -49,6 +50,7 @@ class Cell:
         return Checkpoints(self.folder, model=self.model, optimizer=self.optimizer, scheduler=self.scheduler, **options)
 
     def loop(self, epochs: int = 2, **options: Any) -> Any:
+        COMPLETED.clear()  # as in another cell
         checkpoints = self.checkpoints(**options)
         return notify_epoch(range(epochs), name="x", checkpoints=checkpoints, progress=False, config=self.settings)
 

@@ -160,23 +160,26 @@ class Checkpoints:
         self._run_id = run_id
         self._opened.since = self._session
 
-    def restore(self) -> Restored | None:
+    def restore(self, check: Callable[[Moment], None] = lambda _: None) -> Restored | None:
         """Load the newest checkpoint that is whole into the objects, the same on every rank; None without one.
 
-        Raises CheckpointError when it does not fit the objects, and when it cannot be read now.
+        `check` sees first of what moment it is, and may raise: nothing is loaded then. Raises CheckpointError when it
+        does not fit the objects, and when it cannot be read now.
         """
         if self.fresh:
             return None
         several = group() is not None
         found = agree(lambda: self._newest(durable_only=several))
         if found.manifest is None or found.path is None:
-            return self._restore_foreign(found.passed_over)
+            return self._restore_foreign(found.passed_over, check)
         payload = read_payload(found.path)
+        moment = _moment_of(payload, found.manifest)
+        check(moment)
         notes = self._parts.restore(payload)
         self._parent = found.manifest.sha256
         return Restored(
             found.path,
-            _moment_of(payload, found.manifest),
+            moment,
             found.manifest.saved_at,
             verified=True,
             passed_over=found.passed_over,
@@ -345,14 +348,16 @@ class Checkpoints:
         if saved.not_copied is not None:
             report.not_copied(saved.not_copied)
 
-    def _restore_foreign(self, passed_over: tuple[Reason, ...]) -> Restored | None:
+    def _restore_foreign(self, passed_over: tuple[Reason, ...], check: Callable[[Moment], None]) -> Restored | None:
         path, payload, more = agree(lambda: newest_foreign(self.folder))
         passed_over += more
         if path is None:
             return Restored(self.folder, Moment(None, {}), None, False, passed_over) if passed_over else None
+        moment = Moment(payload["epoch"], {})
+        check(moment)
         notes = self._parts.restore(payload)
-        told = Checkpoint(str(path), payload["epoch"], path.stat().st_size)
-        return Restored(path, Moment(payload["epoch"], {}), None, False, passed_over, told, tuple(notes))
+        told = Checkpoint(str(path), moment.epoch, path.stat().st_size)
+        return Restored(path, moment, None, False, passed_over, told, tuple(notes))
 
 
 def _learnt(model: Any) -> set[str]:
@@ -410,7 +415,7 @@ class CopiedCheckpoints(Checkpoints):
             )
         )
 
-    def restore(self) -> Restored | None:
+    def restore(self, check: Callable[[Moment], None] = lambda _: None) -> Restored | None:
         """Nothing."""
         return None
 

@@ -24,7 +24,7 @@ from notifybot.training.block import as_config
 from notifybot.training.endings import ENDINGS, Ending, ending_of, meant
 from notifybot.training.hold import Hold
 from notifybot.training.metrics import Closed
-from notifybot.training.past import Resume
+from notifybot.training.past import COMPLETED, Resume
 from notifybot.training.progress import length_of
 from notifybot.training.run import Run
 from notifybot.training.text import one_line
@@ -134,6 +134,8 @@ class EpochLoop:
                 self._hold.release(error, exhausted=self._exhausted, early=self._early)
             finally:  # a Ctrl-C may end its wait
                 self._end_keeping()
+        if error is None and (self._exhausted or self._early):
+            self._came_to_its_end()
 
     def __iter__(self) -> Iterator[int]:
         """The one pass over the epochs: the same iterator until its first epoch is asked for, as bars ask twice."""
@@ -216,7 +218,7 @@ class EpochLoop:
         from notifybot.training.restoring import open_checkpoints
 
         run = self.run
-        opening = open_checkpoints(run, checkpoints, keeps_id=self._keeps_id)
+        opening = open_checkpoints(run, checkpoints, self._epochs, keeps_id=self._keeps_id)
         total = self._total or length_of(self._epochs)
         self._epochs = opening.ahead(self._epochs)
         if opening.complete(self._epochs, total):
@@ -225,6 +227,7 @@ class EpochLoop:
                 "%s", finished_early(run.name, opening.final, lang) if opening.final else complete(run.name, lang)
             )
             self._epochs = ()
+            self._came_to_its_end()
             return
         run.start(self._epochs, total=self._total, resume=opening.resume)
         if run.active:
@@ -267,6 +270,7 @@ class EpochLoop:
             self._settle()
             run.end(Ending(Status.FINISHED, note=self._early))
             self._end_keeping()
+            self._came_to_its_end()
             run.linger()
 
     def _end_left(self, ending: Ending, *, instead: bool) -> None:
@@ -307,6 +311,10 @@ class EpochLoop:
     def _end_keeping(self) -> None:
         if self._keeper is not None:
             self._keeper.ended()
+
+    def _came_to_its_end(self) -> None:
+        if self._checkpoints is not None:
+            COMPLETED.add(self._checkpoints.folder, self.run.id)
 
     def _close_bar(self) -> None:
         bar, self._bar = self._bar, None

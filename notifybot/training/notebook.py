@@ -15,6 +15,16 @@ def shell() -> Any:
     return None if ipython is None else ipython.get_ipython()
 
 
+def execution() -> object:
+    """What tells one execution of the program from the next: equal within a script, and within a notebook's cell.
+
+    At Python's own prompt nothing tells: there every call's is another.
+    """
+    if (found := shell()) is not None:
+        return found.execution_count
+    return object() if hasattr(sys, "ps1") else None
+
+
 def in_notebook() -> bool:
     """True in a kernel, whose output is a page and not a terminal."""
     return "ipykernel" in sys.modules and shell() is not None

@@ -10,6 +10,7 @@ from typing import Any
 
 from notifybot.events import CheckpointSaved, EpochFinished, Event
 from notifybot.model import ModelSize, Progress, Resumed
+from notifybot.training.notebook import execution
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,31 @@ class Past:
         heard = [each.at for each in self.events if not isinstance(each, CheckpointSaved)]
         lost_s = (max(heard, default=resume.saved_at) - resume.saved_at).total_seconds()
         return replace(resume.resumed, lost_s=lost_s if lost_s >= 1.0 else None)
+
+
+class Completed:
+    """Which runs came to their end in this execution of the script or cell, by their folder of checkpoints and id.
+
+    The same folder given once more is then a mistake: a fold or a phase that would train little or nothing. A cell that
+    is run again, like a process that begins, knows of none.
+    """
+
+    def __init__(self) -> None:
+        self._marks: dict[tuple[Path, str], object] = {}
+
+    def add(self, folder: Path, run_id: str) -> None:
+        """A run came to its end."""
+        self._marks[folder, run_id] = execution()
+
+    def __contains__(self, run: tuple[Path, str]) -> bool:
+        return run in self._marks and self._marks[run] == execution()
+
+    def clear(self) -> None:
+        """As in a new process."""
+        self._marks.clear()
+
+
+COMPLETED = Completed()
 
 
 def last_progress(events: Sequence[Event]) -> Progress | None:

@@ -13,17 +13,17 @@ from notifybot.checkpoints.agreement import agree
 from notifybot.checkpoints.card import RUNS, Card
 from notifybot.checkpoints.checkpoints import Checkpoints
 from notifybot.checkpoints.modules import plain_name
-from notifybot.checkpoints.moment import Restored
+from notifybot.checkpoints.moment import Moment, Restored
 from notifybot.errors import UsageError
 from notifybot.events import from_json
 from notifybot.model import Progress, Reason, Resumed, uuid7
 from notifybot.rendering.reasons import NOTES
-from notifybot.training.past import Resume
+from notifybot.training.past import COMPLETED, Resume
 from notifybot.training.progress import length_of
 from notifybot.training.rank import in_loader_worker, speaks
 from notifybot.training.run import Run
 from notifybot.training.text import one_line
-from notifybot.training.words import card_rebuilt, folder_of_another, goes_on_as
+from notifybot.training.words import card_rebuilt, folder_again, folder_of_another, goes_on_as
 from notifybot.transfer import Learning, learning_of, model_size, set_learning
 
 log = logging.getLogger("notifybot")
@@ -67,19 +67,27 @@ class Opening:
         return "" if self.restored is None else self.restored.moment.final
 
 
-def open_checkpoints(run: Run, checkpoints: Checkpoints, *, keeps_id: bool = False) -> Opening:
+def open_checkpoints(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], *, keeps_id: bool = False) -> Opening:
     """Load the newest whole checkpoint into the training's objects, on every rank.
 
     A run that must begin anew becomes another one, unless `keeps_id`: its old checkpoints are not its own any more.
-    Raises UsageError for a folder or a state that cannot be used, or that is of another run which is complete;
-    CheckpointError for one that does not fit or cannot be read now.
+    Raises UsageError for a folder or a state that cannot be used, and, before anything is loaded, for one that is of
+    another run which is complete, or whose run came to its end in this same execution; CheckpointError for one that
+    does not fit or cannot be read now.
     """
     if in_loader_worker():
         return Opening(Resume())
     card = checkpoints.card()
     checkpoints.open(run.id, run.ref.session, state_dir=run.config.state_dir, saves=speaks(run.config.ranks))
     learning = learning_in(checkpoints)
-    restored = checkpoints.restore()
+
+    def check(moment: Moment) -> None:
+        if card is not None and card.run_id == run.id and not keeps_id:
+            _check_name(run, card.name, moment)
+        if agree(lambda: (checkpoints.folder, run.id) in COMPLETED):
+            _check_again(run, checkpoints, epochs, moment)
+
+    restored = checkpoints.restore(check)
     if restored is not None:
         notes = _learn_as_saved(checkpoints, learning, restored.moment.learning)
         restored = replace(restored, notes=(*notes, *restored.notes))
@@ -102,20 +110,29 @@ def open_checkpoints(run: Run, checkpoints: Checkpoints, *, keeps_id: bool = Fal
         resumed=_resumed(run, restored, card),
         saved_at=restored.saved_at,
     )
-    opening = Opening(resume, restored, learning)
-    if card is not None and card.run_id == run.id and not keeps_id:
-        _check_name(run, card.name, opening)
-    return opening
+    return Opening(resume, restored, learning)
 
 
-def _check_name(run: Run, before: str, opening: Opening) -> None:
+def _check_name(run: Run, before: str, moment: Moment) -> None:
     """Raise UsageError for another run in the folder of one that is complete: it would train little or nothing."""
     if not run.named or before in ("", run.name):
         return
-    progress = opening.resume.progress or Progress()
-    if opening.final or (progress.total is not None and progress.done >= progress.total):
+    progress = _progress_at(moment)
+    if moment.final or (progress.total is not None and progress.done >= progress.total):
         raise UsageError(folder_of_another(run.name, before))
     log.warning("%s", goes_on_as(run.name, before))
+
+
+def _check_again(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], moment: Moment) -> None:
+    """Raise UsageError where a run that came to its end a moment ago would leave out any of the epochs.
+
+    Epochs that are no list are taken for such: they can be looked at only once.
+    """
+    if moment.epoch is None:
+        return
+    if isinstance(epochs, range | list | tuple) and not moment.final and (not epochs or epochs[0] > moment.epoch):
+        return
+    raise UsageError(folder_again(run.name, checkpoints.folder.name, None if moment.final else moment.epoch))
 
 
 def learning_in(checkpoints: Checkpoints) -> dict[str, Learning]:
@@ -172,12 +189,14 @@ def _learning_from(story: Any, name: str, when: str) -> Learning | None:
 
 def _progress_of(restored: Restored) -> Progress:
     """How far the run had come, as the checkpoint tells it; from a foreign file only the epoch is known."""
-    epoch = restored.moment.epoch
+    return replace(_progress_at(restored.moment), checkpoint=restored.checkpoint)  # the story knows the one before
+
+
+def _progress_at(moment: Moment) -> Progress:
     try:
-        progress = from_json(restored.moment.story).progress
+        return from_json(moment.story).progress
     except ValueError:
-        progress = Progress(epoch=epoch, done=0 if epoch is None else epoch + 1)
-    return replace(progress, checkpoint=restored.checkpoint)  # the story knows only of the one before
+        return Progress(epoch=moment.epoch, done=0 if moment.epoch is None else moment.epoch + 1)
 
 
 def _resumed(run: Run, restored: Restored, card: Card | None) -> Resumed:

@@ -207,6 +207,21 @@ def folder_of_another(name: str, before: str) -> str:
     )
 
 
+def folder_again(name: str, folder: str, epoch: int | None) -> str:
+    """A folder is given again in the script or cell that just completed its run; `epoch` is where that may go on."""
+    after = "" if epoch is None else f"range({epoch + 1}, …)"
+    return said(
+        f"the run {name!r} in the folder {folder} came to its end earlier in this same script or cell: this one would "
+        "continue it and train little or nothing. Give each run (a fold, a phase) a folder of its own, such as "
+        f'Checkpoints(f"{folder}/fold{{fold}}"), or Checkpoints(…, fresh=True)'
+        + (f"; to train the same run on, give the epochs that are left: {after}" if after else ""),
+        f"폴더 {folder}의 {name!r} 실행은 이 스크립트(또는 셀) 안에서 이미 끝났습니다. "
+        "그대로 두면 그 실행에 이어져 거의 학습하지 않습니다. 폴드나 단계마다 "
+        f'Checkpoints(f"{folder}/fold{{fold}}")처럼 폴더를 따로 쓰거나 Checkpoints(…, fresh=True)를 지정하세요'
+        + (f". 같은 실행을 더 학습하려면 {after}처럼 남은 에포크만 넣으세요" if after else ""),
+    )
+
+
 def goes_on_as(name: str, before: str) -> str:
     """An unfinished run is continued under another name."""
     return said(
