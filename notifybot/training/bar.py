@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ class Bar:
     """tqdm's bar, quiet where there is neither a terminal nor a notebook's page."""
 
     def __init__(self, name: str, *, total: int | None, done: int) -> None:
+        self._pid = os.getpid()
         shown = None if sys.stderr is not None else True  # None: where it is a terminal; pythonw has no stream at all
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tqdm does by itself without ipywidgets, and without a thread of its own
@@ -28,9 +30,16 @@ class Bar:
     def advance(self, metrics: Mapping[str, float]) -> None:
         """One more epoch, with its first few metrics."""
         shown = {name: f"{value:.4g}" for name, value in list(metrics.items())[:_SHOWN]}
+        self._leave_to_parent()
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update(1)
 
     def close(self) -> None:
         """Leave the bar as it stands. Closing twice is fine."""
+        self._leave_to_parent()
         self._bar.close()
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child: draw nothing more, the line in the terminal is the parent's."""
+        if os.getpid() != self._pid:
+            self._bar.disable = True

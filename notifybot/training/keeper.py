@@ -106,6 +106,8 @@ class Keeper:
 
         Not after a loss that is NaN or infinite: that is what the loop was left for.
         """
+        if not self._is_ours:
+            return
         if (told := self._run.close_epoch()) is not None:
             self._unsaved = told
         if self._unsaved is None:
@@ -118,6 +120,8 @@ class Keeper:
 
     def settle(self) -> None:
         """The loop is left: wait until all is written, up to a limit."""
+        if not self._is_ours:
+            return
         self._checkpoints.release()
         if self._run.open_epoch is None:  # else this epoch's values are yet to come
             self._tell_monitor_missed(after=1)
@@ -131,7 +135,8 @@ class Keeper:
 
     def ended(self) -> None:
         """The run's end is told and its trackers are closed: bring their last lines along, if that is quick."""
-        self._checkpoints.alongside(self._copy_last, _POLITE_S)
+        if self._is_ours:
+            self._checkpoints.alongside(self._copy_last, _POLITE_S)
 
     def _copy_last(self) -> None:
         with self._run.guard("the last copy beside the checkpoints"):
@@ -158,6 +163,11 @@ class Keeper:
             return False
         self._timer, self._deadly = timer, number
         return True
+
+    @property
+    def _is_ours(self) -> bool:
+        """False in a forked child: folder, thread and words are the parent's, which works on."""
+        return self._run.session is not None
 
     @property
     def looks_at_steps(self) -> bool:

@@ -114,6 +114,59 @@ def test_a_forked_child_that_dies_inside_the_block_says_nothing(workplace: Any, 
     assert workplace.endings == ["finished"]
 
 
+def test_forked_children_leave_checkpoints_and_bar_to_their_parent(workplace: Any) -> None:
+    """However they leave: they write nothing there, wait for nobody, and say nothing of a metric that is not logged."""
+    outcome = workplace.run(
+        r"""
+        import os, sys
+        import torch
+        from notifybot import Checkpoints, notify_epoch
+        parent = os.getpid()
+
+        class Terminal:
+            def __init__(self, stream): self.stream = stream
+            def isatty(self): return True
+            def write(self, text): return self.stream.write(text if os.getpid() == parent else "<child>" + text)
+            def __getattr__(self, name): return getattr(self.stream, name)
+
+        def watch(event, given):
+            writes = event in ("os.rename", "os.remove") or (event == "open" and given[2] & (os.O_WRONLY | os.O_RDWR))
+            if os.getpid() != parent and writes and "kept" in str(given[0]):
+                os.write(1, f"{event} {given}\n".encode())
+
+        sys.stderr = Terminal(sys.stderr)
+        sys.addaudithook(watch)
+        kept = Checkpoints("kept", model=torch.nn.Linear(1, 1), monitor="val_loss", every=9)
+        try:
+            with notify_epoch(range(4), name="parent", checkpoints=kept) as epochs:
+                for epoch in epochs:
+                    epochs.log(loss=1.0)
+                    if os.getpid() != parent:
+                        continue
+                    if child := os.fork():
+                        os.waitpid(child, 0)
+                    elif epoch == 0:
+                        break
+                    elif epoch == 1:
+                        sys.exit(0)
+                    elif epoch == 2:
+                        raise ValueError("the child's own")
+                    else:
+                        continue
+                    epochs.log(val_loss=1.0)
+        finally:
+            if os.getpid() != parent:
+                sys.stderr.flush()
+                os._exit(0)
+        print("trained")
+        """
+    )
+
+    assert (outcome.code, outcome.out) == (0, "trained\n"), outcome.err
+    assert "<child>" not in outcome.err
+    assert workplace.endings == ["finished"]
+
+
 def test_a_forked_child_may_have_a_run_of_its_own(workplace: Any) -> None:
     outcome = workplace.run(
         """
