@@ -27,6 +27,8 @@ def _gone() -> int:
     ("owner", "alive"),
     [
         pytest.param(process_name(), True, id="this process"),
+        pytest.param(process_name().rpartition(":")[0], True, id="as older versions put it"),
+        pytest.param(process_name().rpartition(":")[0] + ":an-earlier-one", False, id="its number, before os.execv"),
         pytest.param(f"{os.getpid()}:1", False, id="its number, from before it began"),
         pytest.param(f"{os.getpid()}:", True, id="a system that tells no start"),
         pytest.param("1:1", False, id="another user's process that has the number now"),
@@ -35,15 +37,16 @@ def _gone() -> int:
     ],
 )
 def test_an_owner_is_known_by_its_number_and_its_start(owner: str, alive: bool) -> None:
-    """Numbers are used again; the start (field 22 of proc_pid_stat(5)) then differs."""
+    """Numbers are used again; the start (field 22 of proc_pid_stat(5)) then differs, or the program (execve(2))."""
     assert lives(owner) is alive
 
 
-def test_what_a_dead_process_held_is_free_at_once_although_its_number_is_used_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gone", [f"{os.getpid()}:1", process_name().rpartition(":")[0] + ":an-earlier-one"])
+def test_what_a_dead_process_held_is_free_at_once_although_its_number_is_used_again(tmp_path: Path, gone: str) -> None:
     """Else its ending would wait for two minutes, until the lease is over."""
     with Store.open(tmp_path / "a.db") as store:
         runs.record(store, started(), [("slack", Priority.NORMAL)])
-        assert Outbox(store, owner=f"{os.getpid()}:1").claim("slack") is not None
+        assert Outbox(store, owner=gone).claim("slack") is not None
         ours = Outbox(store)
         assert ours.claim("slack") is None
 

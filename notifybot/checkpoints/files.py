@@ -45,7 +45,7 @@ class Temporary(NamedTuple):
 
 def temporary_name(purpose: Purpose) -> str:
     """Return a new hidden name that tells what it is for and which process of which machine works on it."""
-    pid, _, start = process_name().partition(":")
+    pid, start, _ = process_name().split(":")
     return f".notifybot-{_machine()}-{pid}-{start}-{os.urandom(4).hex()}.{purpose}"
 
 
