@@ -118,6 +118,21 @@ SHAPES = (
         warns=("database",),
     ),
     Shape("own_resume", "ultralytics-like last.pt", variants=("plain", "resumed", "away"), own_checkpoints=True),
+    Shape("forked_evaluator", "an evaluator in a forked child, alarms as timeouts, atexit of its own"),
+    Shape(
+        "execv_restart",
+        "scripts that begin anew by os.execv against memory leaks",
+        variants=("plain", "checkpoints", "away"),
+    ),
+    Shape(
+        "pool_search",
+        "a hyper-parameter search by multiprocessing.Pool",
+        variants=("plain", "checkpoints", "away"),
+        warns=("database",),
+    ),
+    Shape("federated", "AshwinRJ/Federated-Learning-PyTorch, with distillation"),
+    Shape("mae_like", "facebookresearch/mae: main_pretrain.py and util/misc.py"),
+    Shape("generator_fit", "adambielski/siamese-triplet, in a fit() that yields", ending="stopped"),
 )
 
 BY_NAME = {shape.name: shape for shape in SHAPES}
