@@ -36,7 +36,7 @@ class Trainer:
         assert state == self.state_dict()
 
     def fit(self, epochs, steps):
-        kept = saves("triplets", model=self.model, optimizer=self.optimizer, trainer=self)
+        kept = saves("triplets", model=self.model, optimizer=self.optimizer, extra={"trainer": self})
         with notify_epoch(epochs, name="triplets", checkpoints=kept, progress=False) as self.loop:
             for epoch in self.loop:
                 losses = [self.step(*batch) for batch in itertools.islice(self.batches, steps)]
