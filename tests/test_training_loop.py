@@ -217,7 +217,7 @@ def test_what_is_logged_outside_the_epochs_belongs_to_none(
     assert finished == [1.0, 1.0]
     assert epochs.run.faults == {"metric 'loss'": 1, "metric 'test_acc'": 1}
     said = [record.getMessage() for record in caplog.records]
-    assert [text.split(",")[0] for text in said if "skipped" in text][:2] == [
+    assert [text.split(",")[0] for text in said if "was skipped" in text][:2] == [
         "loss: logged before the first epoch", "test_acc: logged after the run had ended",
     ]  # fmt: skip
 
@@ -438,7 +438,10 @@ class Mute:
 def test_wrong_calls_later_on_are_counted_and_not_raised(
     settings: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, logger="notifybot"), notify_epoch(range(1), config=settings) as epochs:
+    with (
+        caplog.at_level(logging.WARNING, logger="notifybot"),
+        notify_epoch(range(1), name="calls", config=settings) as epochs,
+    ):
         for _ in epochs:
             wrong: Any = object()
             epochs.log(loss=1.0)
@@ -447,7 +450,7 @@ def test_wrong_calls_later_on_are_counted_and_not_raised(
             epochs.run.alert(Mute())  # type: ignore[arg-type]
 
     assert epochs.run.faults == {"a checkpoint": 2, "an alert": 1}
-    assert [record.getMessage().split()[0] for record in caplog.records] == ["a", "an", "__main__:"]
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["a", "an", "calls:"]
     assert caplog.records[-1].getMessage().endswith("the training had not: a checkpoint (2×), an alert (1×)")
     assert epochs.run.status is Status.FINISHED
 

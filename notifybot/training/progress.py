@@ -321,6 +321,8 @@ def _stride(epochs: object, earlier: Progress) -> int:
         labels = max((list(metric.epochs) for metric in earlier.metrics.values()), key=len, default=[])[-2:]
     if len(labels) == 2 and all(isinstance(each, int) for each in labels):
         return labels[1] - labels[0] or 1
+    if isinstance(epochs, list | tuple) and len(epochs) == 1 and earlier.epoch is not None:
+        return int(epochs[0]) - earlier.epoch or 1  # the last one, and nothing says that any lie between
     return 1
 
 
