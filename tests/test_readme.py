@@ -163,6 +163,7 @@ def test_the_block_about_checkpoints_continues(tmp_path: Path) -> None:
     assert (row.progress.done, row.progress.total, row.attempt) == (5, 5, 2)
 
 
+@pytest.mark.needs("torch", "sklearn")
 def test_the_example_trains_and_continues(tmp_path: Path) -> None:
     """The script learns digits, and run again it goes on from its checkpoint as the same run."""
     script = ROOT / "examples" / "train_digits.py"

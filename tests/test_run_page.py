@@ -124,6 +124,7 @@ def test_the_trackers_thread_tells_of_a_page_once(tmp_path: Path) -> None:
     assert told == [("wandb", WANDB)]
 
 
+@pytest.mark.needs("wandb")
 def test_a_training_with_wandb_on_line_leads_people_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the tracker's thread by the database into the message."""
     monkeypatch.setattr("wandb.run", ActiveRun(f"{WANDB}?apiKey={KEY}"))

@@ -28,6 +28,8 @@ from notifybot.sandbox.server import Sandbox
 from notifybot.store.engine import Store
 from notifybot.watchdog import tokens
 
+pytestmark = pytest.mark.needs("tensorboard", "wandb")
+
 CHILD = Path(__file__).with_name("secrets_child.py")
 CANARIES = 25
 _OTHERS = ("NOTIFYBOT_", "WANDB_", "RANK", "WORLD_SIZE", "LOCAL_RANK")

@@ -364,6 +364,7 @@ print("after")
 """
 
 
+@pytest.mark.needs("wandb")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 def test_a_signal_ends_the_wait_at_once(number: signal.Signals, tmp_path: Path) -> None:
     """The machine is being taken away, or somebody has no time: the end is recorded already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,18 @@ HOUR_S = 3600.0
 @pytest.fixture
 def colab(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+
+
+class Still(FakeClock):
+    """Only the test moves it: the threads of delivery really wait."""
+
+    def wait(self, event: threading.Event, timeout_s: float | None) -> bool:
+        return event.wait(timeout_s)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return Still()
 
 
 @pytest.fixture
