@@ -41,7 +41,13 @@ def test_an_owner_is_known_by_its_number_and_its_start(owner: str, alive: bool) 
     assert lives(owner) is alive
 
 
-@pytest.mark.parametrize("gone", [f"{os.getpid()}:1", process_name().rpartition(":")[0] + ":an-earlier-one"])
+@pytest.mark.parametrize(
+    "gone",
+    [
+        pytest.param(f"{os.getpid()}:1", id="another start"),  # named alike in each of the processes that share tests
+        pytest.param(process_name().rpartition(":")[0] + ":an-earlier-one", id="another program"),
+    ],
+)
 def test_what_a_dead_process_held_is_free_at_once_although_its_number_is_used_again(tmp_path: Path, gone: str) -> None:
     """Else its ending would wait for two minutes, until the lease is over."""
     with Store.open(tmp_path / "a.db") as store:
