@@ -57,10 +57,10 @@ class VolatileDisk:
         self._unsynced.append(list(changes))
         _apply(self._names, changes)
 
-    def note_open_folder(self, descriptor: int, _: Path) -> None:
-        self._open[descriptor] = None
-
     def note_open(self, descriptor: int, path: Path, flags: int, *_: Any) -> None:
+        if flags & os.O_DIRECTORY:
+            self._open[descriptor] = None
+            return
         if flags & os.O_CREAT:
             identity = len(self._content)
             self._content[identity] = b""

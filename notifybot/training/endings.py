@@ -7,6 +7,7 @@ exception. Such a run is *stopped* for the time being, and whoever hears of an e
 from __future__ import annotations
 
 import atexit
+import os
 import signal
 import sys
 import threading
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import CodeType, FrameType, TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.files import at_fork, started
@@ -167,6 +168,7 @@ class Endings:
         self._hook: ExceptHook | None = None
         self._last_words: BaseException | None = None
         self._registered = False
+        self._finalized_in = 0
         self._flushes: list[Callable[[float], object]] = []
         self._exiting = False
         self._spent_s = 0.0
@@ -269,6 +271,19 @@ class Endings:
         if not self._registered:
             atexit.register(self.at_exit)
             self._registered = True
+        self._listen_in_child()
+
+    def _listen_in_child(self) -> None:
+        """Hear of the end of a process of `multiprocessing`: by `os._exit`, so that no function at exit is called.
+
+        Its finalizers run before that (multiprocessing/process.py, `_bootstrap`), the higher priorities first.
+        """
+        multiprocessing: Any = sys.modules.get("multiprocessing")
+        util: Any = sys.modules.get("multiprocessing.util")
+        if util is None or self._finalized_in == os.getpid() or multiprocessing.parent_process() is None:
+            return
+        self._finalized_in = os.getpid()
+        util.Finalize(None, self.at_exit, exitpriority=10)
 
     def _rest(self) -> None:
         """Give the hooks back when nobody needs them."""

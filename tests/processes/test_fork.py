@@ -197,3 +197,47 @@ def test_a_forked_child_may_have_a_run_of_its_own(workplace: Any) -> None:
         ("parent", "epoch_finished"),
         ("parent", "run_ended"),
     ]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_process_of_multiprocessing_leaves_its_whole_run_behind(workplace: Any, method: str) -> None:
+    """It ends by `os._exit`, while the database is busy and all that happened is still in memory."""
+    workplace.write(
+        """
+        from notifybot import notify_epoch
+
+        def train(opened, held):
+            with notify_epoch(range(3), name="child", progress=False) as epochs:
+                for epoch in epochs:
+                    if epoch == 0:
+                        opened.set()
+                        held.wait()
+                    epochs.log(loss=1.0)
+        """,
+        "work.py",
+    )
+    done = workplace.run(
+        f"""
+        import multiprocessing, os, sqlite3, time
+        from work import train
+
+        if __name__ == "__main__":
+            context = multiprocessing.get_context("{method}")
+            opened, held = context.Event(), context.Event()
+            child = context.Process(target=train, args=(opened, held))
+            child.start()
+            opened.wait()
+            database = os.path.join(os.environ["NOTIFYBOT_STATE_DIR"], "notifybot.db")
+            lock = sqlite3.connect(database, timeout=30, isolation_level=None)
+            lock.execute("BEGIN IMMEDIATE")
+            held.set()
+            time.sleep(0.8)
+            lock.execute("COMMIT")
+            child.join()
+            print(child.exitcode)
+        """
+    )
+
+    assert (done.code, done.out) == (0, "0\n"), done.err
+    assert len(workplace.events("epoch_finished")) == 3
+    assert workplace.endings == ["finished"]
