@@ -44,7 +44,12 @@ SHAPES = (
     Shape("word_language_model", "pytorch/examples: word_language_model"),
     Shape("dcgan", "pytorch/examples: dcgan"),
     Shape("vae", "pytorch/examples: vae"),
-    Shape("nanogpt", "karpathy/nanoGPT: train.py", trackers=True),
+    Shape(
+        "nanogpt",
+        "karpathy/nanoGPT: train.py, its rate set by hand",
+        trackers=True,
+        warns=("lr is .* as in the checkpoint",),
+    ),
     Shape("cleanrl_ppo", "vwxyzjn/cleanrl: ppo.py", trackers=True, variants=("plain", "checkpoints", "away")),
     Shape("kfold", "scikit-learn's KFold around a PyTorch loop, as in Kaggle notebooks", trackers=True),
     Shape("early_stopping", "Bjarten/early-stopping-pytorch", ending="stopped"),
