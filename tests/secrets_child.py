@@ -31,6 +31,7 @@ from notifybot.testing import DictMemory
 _CLOSED = "http://127.0.0.1:9"  # nobody answers
 _HOSTS = (_CLOSED, "https://127.0.0.1:9", "http://nobody.invalid")
 
+_FIELDS_OF_THE_SDK = {"_Direct", "_DirectHook"}  # slack_sdk's clients hold what they were given, in ours as in its own
 _KEYED_BY_THE_USER = {"Meter"}  # names as the user's code logs them, redacted when an epoch is read
 
 
@@ -121,7 +122,8 @@ def objects() -> Iterator[tuple[str, bytes]]:
             name: getattr(each, name, None) for name in getattr(type(each), "__slots__", ())
         }
         with suppress(Exception), warnings.catch_warnings():
-            yield type(each).__qualname__, f"{each!r} {fields!r}".encode()
+            said = "" if type(each).__name__ in _FIELDS_OF_THE_SDK else f" {fields!r}"
+            yield type(each).__qualname__, f"{each!r}{said}".encode()
         with suppress(Exception), warnings.catch_warnings():
             yield type(each).__qualname__, pickle.dumps(each)
 

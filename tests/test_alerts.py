@@ -20,7 +20,7 @@ from notifybot.model import Metric, Progress
 from notifybot.training.progress import Course
 
 NAN, INF = math.nan, math.inf
-MODES: Mapping[str, Mode] = {"loss": "min", "train_loss": "min", "val_loss": "min", "acc": "max"}
+MODES: Mapping[str, Mode] = {"loss": "min", "train_loss": "min", "val_loss": "min", "acc": "max", "val_acc": "max"}
 
 
 def incidents(rule: AlertRule) -> Incidents:
@@ -376,17 +376,17 @@ def test_a_resumed_run_tells_what_an_uninterrupted_one_would(
 @pytest.mark.parametrize(
     ("rule", "past", "then"),
     [
-        (alerts.target("acc", 0.9), [0.95] + [0.5] * 60, 0.96),
-        (alerts.plateau("acc", patience=50), [0.9] + [0.5] * 60, 0.5),
-        (alerts.divergence("acc", ratio=1.5), [0.9] + [0.5] * 60, 0.5),
+        (alerts.target("val_acc", 0.9), [0.95] + [0.5] * 60, 0.96),
+        (alerts.plateau("val_acc", patience=50), [0.9] + [0.5] * 60, 0.5),
+        (alerts.divergence("val_acc", ratio=1.5), [0.9] + [0.5] * 60, 0.5),
     ],
 )
 def test_a_best_older_than_the_memory_is_not_told_again(rule: AlertRule, past: list[float], then: float) -> None:
     """A metric's best outlives its last 32 values, and with it what was told of it."""
     resumed = incidents(rule)
-    resumed.take_up(progress_after(course("acc", past)))
+    resumed.take_up(progress_after(course("val_acc", past)))
 
-    assert resumed.see(Reading({"acc": then})).raised == ()
+    assert resumed.see(Reading({"val_acc": then})).raised == ()
 
 
 def test_a_rule_of_the_users_own_is_not_told_again_after_a_resume() -> None:

@@ -194,7 +194,7 @@ def gather(
         "JSON lines": contents(folder / "runs", "*.jsonl"),
         "outbox": contents(folder / "state", "notifybot.db*"),
         "dead letters": command(["outbox", "list", "--json"], environment) + command(["outbox", "list"], environment),
-        "status page": pages(url),
+        "status page": pages(url, token),
         "API": api(url, token),
         "repr, vars and pickle": (folder / "objects.bin").read_bytes(),
         "arguments": (folder / "processes.txt").read_bytes(),
@@ -212,11 +212,13 @@ def command(arguments: list[str], environment: dict[str, str]) -> bytes:
     return done.stdout + done.stderr
 
 
-def pages(url: str) -> bytes:
-    """The list and each run's page, as a browser on the watchdog's machine gets them."""
-    overview = requests.get(f"{url}/", timeout=10).content
-    paths = sorted(set(re.findall(rb'href="(/runs/[^"]+)"', overview)))
-    return b"\n".join([overview, *(requests.get(url + path.decode(), timeout=10).content for path in paths)])
+def pages(url: str, token: str) -> bytes:
+    """The list and each run's page, as a browser gets them that has logged in."""
+    with requests.Session() as browser:
+        browser.post(f"{url}/login", data={"token": token}, timeout=10)
+        overview = browser.get(f"{url}/", timeout=10).content
+        paths = sorted(set(re.findall(rb'href="(/runs/[^"]+)"', overview)))
+        return b"\n".join([overview, *(browser.get(url + path.decode(), timeout=10).content for path in paths)])
 
 
 def api(url: str, token: str) -> bytes:

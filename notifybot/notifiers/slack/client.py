@@ -63,6 +63,9 @@ class _Direct(WebClient):
     Overrides what the SDK does between the request it built and the answer it judges.
     """
 
+    def __getstate__(self) -> object:
+        raise TypeError("a client is not pickled: a pickle would hold its token in plain text")
+
     def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:
         with opener_for(url).open(req, timeout=self.timeout) as answer:
             charset = answer.headers.get_content_charset() or "utf-8"
@@ -71,6 +74,9 @@ class _Direct(WebClient):
 
 class _DirectHook(WebhookClient):
     """The same for a webhook."""
+
+    def __getstate__(self) -> object:
+        raise TypeError("a client is not pickled: a pickle would hold its URL in plain text")
 
     def _perform_http_request_internal(self, url: str, req: Request) -> WebhookResponse:
         with opener_for(url).open(req, timeout=self.timeout) as answer:
