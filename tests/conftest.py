@@ -15,6 +15,7 @@ from types import FunctionType
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from notifybot.errors import READER
 from notifybot.testing import FakeClock
@@ -24,7 +25,14 @@ _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
 
 def pytest_configure() -> None:
-    """Take no signal for ignored that `nohup` or a shell's `&` has ignored: programs that tests start inherit that."""
+    """Let neither a busy machine nor the shell that started us fail a test.
+
+    Hypothesis gives an example 200 ms unless told otherwise. A signal that `nohup` or a shell's `&` has ignored is
+    ignored by the programs that tests start, too.
+    """
+    usual_profile = settings.get_profile(settings.get_current_profile_name())  # "ci" where CI is set: the same examples
+    settings.register_profile("house", usual_profile, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("house")
     for name, usual in _USUAL.items():
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_IGN:
