@@ -26,7 +26,7 @@ from notifybot.checkpoints.retention import Retention
 from notifybot.checkpoints.saver import Saver
 from notifybot.checkpoints.shelf import Shelf
 from notifybot.checkpoints.state import Parts
-from notifybot.checkpoints.tiers import Found, Saved, Tiers, first_whole, tries
+from notifybot.checkpoints.tiers import HOPELESS, Found, Saved, Tiers, first_whole, tries
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import load
 from notifybot.errors import UsageError, said
@@ -307,7 +307,7 @@ class Checkpoints:
             try:
                 return look()
             except OSError as error:
-                if last or error.errno in (errno.EACCES, errno.EPERM):
+                if last or errno.errorcode.get(error.errno or 0) in HOPELESS:
                     raise UsageError(unusable(folder, error)) from None
         raise AssertionError  # the last try returns or raises
 

@@ -22,7 +22,8 @@ log = logging.getLogger("notifybot")
 
 _PATIENCE_S = 60.0
 _FIRST_PAUSE_S = 1.0
-_NEVER = ("EACCES", "EPERM")  # waiting does not help
+HOPELESS = frozenset({"EACCES", "EPERM", "ENOTDIR", "EEXIST", "EISDIR", "ENAMETOOLONG", "EROFS", "ELOOP"})
+"""What is wrong with a path, by errno's names: waiting does not help."""
 
 Fill = Callable[[BinaryIO], None]
 MakeManifest = Callable[[str, str, int], Manifest]
@@ -89,7 +90,7 @@ class Tiers:
         shelves = [self.durable] if durable_only else self.shelves
         for last in tries(self.clock):
             found = self._look(run_id, shelves)
-            if last or not any(each.values.get("name") not in _NEVER for each in found.unread):
+            if last or not any(each.values.get("name") not in HOPELESS for each in found.unread):
                 break
         return found
 

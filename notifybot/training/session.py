@@ -125,9 +125,8 @@ class Session:
             import_for(self.shared.store, run.key, memories)
 
     def memories(self, run: RunRef) -> dict[str, dict[str, Any]]:
-        """What notifiers know of the run, to be taken along. Raises StoreError. No epoch waits for it."""
-        with self.shared.store.patient(_PAST_S):
-            return export_for(self.shared.store, run.key)
+        """What notifiers know of the run, to be taken along. Raises StoreError, as soon as the caller will not wait."""
+        return export_for(self.shared.store, run.key)
 
     def beat(self, run: RunRef, pulse: Callable[[], Pulse], retire: Callable[[], None]) -> None:
         """Start the heartbeat, where a watchdog is configured; `retire` is called when a newer session reports."""
