@@ -146,7 +146,7 @@ BY_NAME = {shape.name: shape for shape in SHAPES}
 IN_CI = frozenset(
     {
         ("quickstart", "resumed"),
-        ("imagenet_spawn", "checkpoints"),
+        ("imagenet", "checkpoints"),
         ("nanogpt", "resumed"),
         ("kfold", "checkpoints"),
         ("early_stopping", "checkpoints"),
