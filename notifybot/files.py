@@ -152,8 +152,8 @@ def is_running(pid: int) -> bool:
 def started(thread: threading.Thread) -> bool:
     """Start a thread of ours; False where no more are to be had, and the caller does without.
 
-    So it is under a limit on processes, and while Python ends: up to 3.12.2 as soon as the main thread is over, though
-    another one may train on (https://github.com/python/cpython/issues/113964).
+    So it is under a limit on processes, and while Python ends: 3.12.1 allows none as soon as the main thread is over,
+    though another one may train on (https://github.com/python/cpython/issues/113964).
     """
     try:
         thread.start()

@@ -262,6 +262,7 @@ def test_no_account_enters_the_training(tmp_path: Path) -> None:
     assert [name for name in given if "SLACK" in name or "KAKAO" in name or "API_KEY" in name] == []
 
 
+@pytest.mark.needs("torch")
 def test_real_without_an_account_says_so_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no account is configured"):
         main(True, Language.EN, folder=tmp_path / "out")
