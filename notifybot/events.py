@@ -86,6 +86,8 @@ class AlertRaised(_Fact):
     """Somebody should look: raised by the user's code, or by us about our delivery or a checkpoint.
 
     With a `notice`, title and text are its words in the run's language, for whoever does not know its code.
+    `held`: beyond the limit of a run's alerts, so it is kept and nobody is told. `same` and `others` count what was
+    held since the last one told: alerts of this title, and of titles that nobody was told of.
     """
 
     kind: Literal["alert_raised"] = "alert_raised"
@@ -95,13 +97,16 @@ class AlertRaised(_Fact):
     about: Literal["", "delivery", "checkpoint"] = ""
     progress: Progress = field(default_factory=Progress)
     notice: Notice | None = None
+    held: bool = False
+    same: int = 0
+    others: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(_Fact):
     """The process said how its run ended. `error` is "Type: text"; `frames` the last lines of user code, no locals.
 
-    `note` says why it finished early, on purpose.
+    `note` says why it finished early, on purpose. `untold` counts alerts that nobody was told of.
     """
 
     kind: Literal["run_ended"] = "run_ended"
@@ -111,6 +116,7 @@ class RunEnded(_Fact):
     frames: str = ""
     note: str = ""
     notebook: bool | None = None  # as in `Host`
+    untold: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from enum import IntEnum
+from threading import RLock
 
 from notifybot.events import (
     AlertRaised,
@@ -22,6 +24,11 @@ from notifybot.preferences import AUTO, UNCHANGED, Every, Preferences, names
 
 KST = timezone(timedelta(hours=9), "KST")
 OTHERS_LIVE_FOR = timedelta(hours=24)  # urgent deliveries have no age limit
+ALERT_WAIT_S = 600.0  # between two alerts of one title, where the call does not say
+ALERTS_AT_ONCE = 5  # of each severity; then one every ALERT_REFILL_S
+ALERT_REFILL_S = 300.0
+_TITLES = 256
+_NUMBER = re.compile(r"[-+]?\d+([.,:]\d+)*(e[-+]?\d+)?", re.IGNORECASE)
 _RESERVED_SHARE = 0.4  # of a day's messages, as KakaoTalk's 8 of 20
 _ENDINGS = {
     Status.FINISHED: Severity.SUCCESS,
@@ -47,7 +54,8 @@ class Pace:
     run, and between two of its checkpoints. `folds`: waiting epoch messages collapse into the newest, and so do
     waiting checkpoints. `daily_budget`: messages a day (None: no limit), of which `reserved` are kept for urgent ones,
     half of these for endings and the like alone; days begin at midnight KST, where KakaoTalk counts (facts: quota).
-    `wants_checkpoints`: a checkpoint is worth a message of its own. `chosen` is what people want of it beside that.
+    `wants_checkpoints`: a checkpoint is worth a message of its own. `wants_held`: alerts beyond the limit too, as the
+    watchdog keeps what nobody is told. `chosen` is what people want of it beside that.
     """
 
     gap_s: float = 0.0
@@ -56,6 +64,7 @@ class Pace:
     daily_budget: int | None = None
     reserved: int = 0
     wants_checkpoints: bool = True
+    wants_held: bool = False
     chosen: Preferences = UNCHANGED
 
     def shaped(self, chosen: Preferences) -> Pace:
@@ -100,6 +109,8 @@ class Pace:
 def priority_of(event: Event) -> Priority:
     """How urgent an event is to a person."""
     match event:
+        case AlertRaised(held=True):
+            return Priority.NORMAL
         case RunEnded() | AlertRaised() | RunStalled() | RunLost() | RunRecovered():
             return Priority.URGENT
         case RunStarted() | CheckpointSaved():
@@ -149,6 +160,7 @@ class Unwanted(IntEnum):
     KIND = 2  # people chose other kinds
     SEVERITY = 3  # it is not severe enough
     CHECKPOINT = 4  # not worth one of the notifier's few messages, unless people choose it
+    HELD = 5  # an alert beyond the limit: counted in the next one that is told, or in the ending
 
 
 def unwanted(pace: Pace, event: Event) -> Unwanted | None:
@@ -159,6 +171,8 @@ def unwanted(pace: Pace, event: Event) -> Unwanted | None:
     chosen = pace.chosen
     if not chosen.concerns(event.run):
         return Unwanted.ROUTE
+    if isinstance(event, AlertRaised) and event.held and not pace.wants_held:
+        return Unwanted.HELD
     if chosen.events is not None and not names(chosen.events, event):
         return Unwanted.KIND
     fate = priority_of(event) is Priority.URGENT and not isinstance(event, AlertRaised)
@@ -235,6 +249,73 @@ def _within_budget(pace: Pace, event: Event, told: Told, now: datetime) -> Hold 
     if left is None or left > pace.kept_from(event):
         return None
     return Hold(next_midnight(now), "daily budget", kept_back=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """Alerts held since the last one that was told: `same` of its title, and `others` of titles never told."""
+
+    same: int = 0
+    others: int = 0
+
+
+@dataclass(slots=True)
+class _Title:
+    told_s: float
+    held: int = 0
+
+
+class AlertLimit:
+    """Which of the alerts that one run's code raises people are told of, be they raised in a loop. Bounded itself.
+
+    A title is told once in a while (digits aside: "loss 0.31" and "loss 0.29" are one), and of each severity only so
+    many at a time, whatever their titles, so that a flood of warnings leaves errors their room. What is held is counted
+    until it is told as a number. From any thread, a signal's handler within a call of its own thread included.
+    """
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._titles: dict[str, _Title] = {}
+        self._room: dict[Severity, tuple[float, float]] = {}
+        self._others = 0
+
+    @property
+    def held(self) -> int:
+        """How many alerts nobody was told of, not even as a number."""
+        return self._others + sum(each.held for each in self._titles.values())
+
+    def admit(self, title: str, severity: Severity, now_s: float, wait_s: float | None = None) -> Untold | None:
+        """Return what was held since the last one where this alert is to be told; None where it is held.
+
+        `wait_s`: the least seconds between two of exactly this title. 0: each, as far as its severity has room.
+        """
+        key = _NUMBER.sub("0", title) if wait_s is None else title
+        with self._lock:
+            known = self._titles.get(key)
+            early = known is not None and now_s - known.told_s < (ALERT_WAIT_S if wait_s is None else wait_s)
+            if early or not self._takes(severity, now_s):
+                self._hold(known)
+                return None
+            untold = Untold(known.held if known else 0, self._others)
+            self._others = 0
+            self._titles.pop(key, None)
+            self._titles[key] = _Title(now_s)  # at the end: the first is the one that was told longest ago
+            if len(self._titles) > _TITLES:
+                self._others += self._titles.pop(next(iter(self._titles))).held
+            return untold
+
+    def _hold(self, known: _Title | None) -> None:
+        if known is None:
+            self._others += 1
+        else:
+            known.held += 1
+
+    def _takes(self, severity: Severity, now_s: float) -> bool:
+        room, at_s = self._room.get(severity, (float(ALERTS_AT_ONCE), now_s))
+        room = min(room + (now_s - at_s) / ALERT_REFILL_S, float(ALERTS_AT_ONCE))
+        takes = room >= 1
+        self._room[severity] = (room - takes, now_s)
+        return takes
 
 
 def too_old(priority: Priority, created_at: datetime, now: datetime) -> bool:

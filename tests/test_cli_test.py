@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -138,14 +139,23 @@ def test_each_reason_has_words_in_both_languages(reason: Unwanted) -> None:
         Unwanted.KIND: {"events": ["run_lost"]},
         Unwanted.SEVERITY: {"min_severity": "error"},
         Unwanted.CHECKPOINT: {},
+        Unwanted.HELD: {},
     }
     pace = Pace(wants_checkpoints=False).shaped(chosen(**settings[reason]))
-    (event,) = [each for each in examples(load(), NOON) if each.kind == "checkpoint_saved"]
+    (checkpoint,) = [each for each in examples(load(), NOON) if each.kind == "checkpoint_saved"]
+    event = replace(alert(), held=True) if reason is Unwanted.HELD else checkpoint
 
     korean, english = (fate_of(pace, event, Told(), NOON, language) for language in (KO, EN))
 
     assert korean.when == english.when == "never"
     assert korean.why != english.why
+
+
+def test_an_alert_is_said_to_be_told_once_in_ten_minutes() -> None:
+    """As the hook does with alerts of one title."""
+    told = {language: fate_of(Pace(), alert(), Told(), NOON, language) for language in (EN, KO)}
+
+    assert told == {EN: Fate("now", "one title at most every 10 min"), KO: Fate("now", "같은 제목은 최소 10분 간격")}
 
 
 def test_samples_are_sent_in_each_notifiers_language(sandbox: Sandbox) -> None:

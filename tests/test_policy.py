@@ -6,15 +6,22 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from notifybot.events import CheckpointSaved, Event
 from notifybot.model import Checkpoint, RunRef, Severity, Status, uuid7
 from notifybot.policy import (
+    ALERT_REFILL_S,
+    ALERT_WAIT_S,
+    ALERTS_AT_ONCE,
+    AlertLimit,
     Hold,
     Pace,
     Priority,
     Refuse,
     Told,
+    Untold,
     Unwanted,
     admit,
     day_of,
@@ -214,3 +221,89 @@ def test_a_new_best_is_worth_more_than_any_epoch() -> None:
     """So that `min_severity = "success"` tells of the best epochs only."""
     assert severity_of(epoch(1)) is Severity.INFO
     assert severity_of(replace(epoch(1), new_best="loss")) is Severity.SUCCESS
+
+
+def test_a_title_is_told_once_in_a_while_whatever_numbers_are_in_it_and_the_others_are_counted() -> None:
+    limit = AlertLimit()
+
+    told = [limit.admit(f"loss {0.31 - step / 1000} is high", Severity.WARNING, float(step)) for step in range(30)]
+    later = limit.admit("loss 1e-05 is high", Severity.WARNING, ALERT_WAIT_S)
+
+    assert [Untold(), *[None] * 29] == told
+    assert Untold(same=29) == later
+    assert limit.held == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "one"),
+    [
+        ("loss 0.31", "loss 0.29", True),
+        ("loss 1e-5", "loss -3.2E+10", True),
+        ("fold 3/10", "fold 10/10", True),
+        ("step 1,000 at 12:30", "step 20,000 at 12:31", True),
+        ("손실 ３", "손실 12", True),
+        ("loss 0.31", "loss nan", False),
+        ("loss 0.31", "acc 0.31", False),
+    ],
+)
+def test_titles_are_one_where_only_numbers_differ(first: str, second: str, one: bool) -> None:
+    limit = AlertLimit()
+    limit.admit(first, Severity.INFO, 0.0)
+
+    assert one is (limit.admit(second, Severity.INFO, 1.0) is None)
+
+
+def test_a_wait_that_was_asked_for_holds_for_exactly_this_title() -> None:
+    limit = AlertLimit()
+
+    told = [limit.admit("fold 1", Severity.INFO, at, 60.0) for at in (0.0, 59.0, 60.0)]
+    other = limit.admit("fold 2", Severity.INFO, 60.0, 60.0)
+
+    assert [Untold(), None, Untold(same=1)] == told
+    assert Untold() == other
+
+
+def test_many_titles_at_once_are_told_a_few_times_and_leave_room_for_errors() -> None:
+    """Thirty differently named warnings in a minute, none of which asks to wait."""
+    limit = AlertLimit()
+
+    told = [limit.admit(f"layer {chr(97 + at)} is dead", Severity.WARNING, 2.0 * at, 0.0) for at in range(26)]
+    error = limit.admit("loss is NaN", Severity.ERROR, 60.0)
+    later = limit.admit("all is well", Severity.WARNING, 60.0 + ALERT_REFILL_S)
+
+    assert sum(each is not None for each in told) == ALERTS_AT_ONCE
+    assert Untold(others=26 - ALERTS_AT_ONCE) == error
+    assert Untold() == later
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([*"abcdefgh", *(f"metric {chr(name)}" for name in range(0x4E00, 0x4E00 + 400))]),
+            st.sampled_from(Severity),
+            st.floats(0, 900),
+            st.sampled_from([None, 0.0, 30.0]),
+        ),
+        max_size=600,
+    )
+)
+def test_no_alert_is_lost_and_no_flood_is_told(raised: list[tuple[str, Severity, float, float | None]]) -> None:
+    limit, now_s = AlertLimit(), 0.0
+    told = []
+
+    for title, severity, later_s, wait_s in raised:
+        now_s += later_s
+        if (untold := limit.admit(title, severity, now_s, wait_s)) is not None:
+            told.append(untold)
+
+    assert len(raised) == len(told) + sum(each.same + each.others for each in told) + limit.held
+    assert len(told) <= len(Severity) * (ALERTS_AT_ONCE + now_s / ALERT_REFILL_S)
+    assert len(limit._titles) <= 256
+
+
+def test_an_alert_that_is_held_is_kept_and_told_to_nobody() -> None:
+    held = replace(alert(), held=True)
+
+    assert Unwanted.HELD is unwanted(Pace(), held)
+    assert wants(Pace(wants_held=True), held)
+    assert Priority.NORMAL is priority_of(held), "the ending goes first"

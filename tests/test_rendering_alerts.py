@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from notifybot.events import AlertRaised, from_json, to_json
-from notifybot.model import Language, Notice, Reason, RunRef
+from notifybot.events import AlertRaised, RunEnded, from_json, to_json
+from notifybot.model import Language, Notice, Reason, RunRef, Status
 from notifybot.redaction import register
 from notifybot.rendering import Renderer
 from notifybot.rendering.alerts import (
@@ -166,3 +166,48 @@ def test_the_languages_say_the_same_things() -> None:
     for english, korean in zip(everything(EN, "x"), everything(KO, "x"), strict=True):
         assert len(english.text.splitlines()) == len(korean.text.splitlines())
         assert english.title != korean.title
+
+
+@pytest.mark.parametrize(
+    ("language", "same", "others", "line"),
+    [
+        (EN, 0, 0, ""),
+        (EN, 9, 0, "and 9 more since the last one"),
+        (EN, 0, 1, "and 1 other alert"),
+        (EN, 9, 25, "and 9 more since the last one, and 25 other alerts"),
+        (KO, 9, 0, "지난 알림 이후 9건 더 있었습니다"),
+        (KO, 0, 1, "그 밖의 알림 1건은 따로 보내지 않았습니다"),
+    ],
+)
+def test_an_alert_says_how_many_were_held_before_it(language: Language, same: int, others: int, line: str) -> None:
+    """In the whole message and in KakaoTalk's 200 characters, even where the alert's own text is long."""
+    alert = replace(alert_with(None), text="x" * 900, same=same, others=others)
+
+    message = Renderer(language).render(alert)
+
+    assert [each for each in message.body.splitlines() if "xxx" not in each] == ([line] if line else [])
+    assert [each for each in message.brief.splitlines()[1:] if "xxx" not in each] == ([line] if line else [])
+    assert len(message.brief) <= 200
+
+
+@pytest.mark.parametrize("status", [Status.FINISHED, Status.FAILED, Status.STOPPED, Status.INTERRUPTED])
+@pytest.mark.parametrize(
+    ("language", "untold", "line"),
+    [
+        (EN, 1, "1 more alert was not told one by one."),
+        (EN, 29, "29 more alerts were not told one by one."),
+        (KO, 29, "너무 잦아 하나씩 보내지 않은 알림이 29건 더 있습니다."),
+        (EN, 0, ""),
+    ],
+)
+def test_an_ending_says_how_many_alerts_nobody_was_told_of(
+    language: Language, untold: int, line: str, status: Status
+) -> None:
+    alert = alert_with(None)
+    ending = RunEnded(id=alert.id, run=alert.run, at=alert.at, status=status, untold=untold)
+
+    message = Renderer(language).render(ending)
+
+    said = message.body.splitlines()
+    assert (said[-1] if line else "") == line
+    assert (str(untold) in message.brief) == bool(untold)

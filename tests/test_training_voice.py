@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import notifybot
-from notifybot import notify_epoch
+from notifybot import Run, notify_epoch
+from notifybot.config import load
 from notifybot.events import AlertRaised, Event, RunEnded
 from notifybot.model import Severity, Status
 from notifybot.store import runs
-from notifybot.testing import RecordingNotifier
+from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.training import shared
+from notifybot.training.endings import Ending
 
 
 @pytest.fixture
@@ -64,7 +69,7 @@ def test_an_alert_is_told_whatever_its_severity_is_called(
     with notify_epoch(range(1), config=settings) as epochs:
         list(epochs)
         epochs.run.alert("look", severity=given)
-        epochs.run.alert("look again", severity=given)
+        epochs.run.alert("look again", level=given)
 
     told = [event.severity for event in recorded(epochs.run) if isinstance(event, AlertRaised)]
     assert told == [meant, meant]
@@ -195,3 +200,72 @@ def test_a_run_without_a_thread_of_its_own_goes_on(
     assert at_the_limit == []
     assert any(isinstance(each.event, RunEnded) and each.event.run.name == "alone" for each in notifier.sent)
     assert "alone finished" in capsys.readouterr().err
+
+
+def test_a_loop_of_alerts_is_told_once_and_counted_and_all_are_recorded(settings: dict[str, object]) -> None:
+    """The notifier hears of the first, and in the ending of how many there were; the run's own file has each."""
+    people = RecordingNotifier()
+
+    with notify_epoch(range(30), alerts=[], config=settings, notifiers=[people]) as epochs:
+        for epoch in epochs:
+            epochs.log(loss=9.0)
+            epochs.run.alert("loss is high", f"loss = 9.0 at epoch {epoch}")
+    assert epochs.run.session is not None
+    epochs.run.session.shared.delivery.worker.flush(10.0)
+
+    alerts = [event for event in recorded(epochs.run) if isinstance(event, AlertRaised)]
+    ending = recorded(epochs.run)[-1]
+    assert [each.held for each in alerts] == [False] + [True] * 29
+    assert isinstance(ending, RunEnded)
+    assert ending.untold == 29
+    assert people.kinds.count("alert_raised") == 1
+
+
+class Watch(FakeClock):
+    """Moved by the test alone: threads that wait do not move it."""
+
+    def wait(self, event: threading.Event, timeout_s: float | None) -> bool:
+        return event.wait(timeout_s)
+
+
+@pytest.mark.parametrize(
+    ("wait", "told"),
+    [
+        (None, 1),
+        (timedelta(minutes=2), 3),
+        (120, 3),
+        (np.float32(120), 3),
+        (0, 5),
+        ("a minute", 1),
+        (-1, 1),
+        (math.nan, 1),
+        (True, 1),
+        ([60], 1),
+    ],
+)
+def test_a_title_is_told_once_in_the_wait_duration_that_was_asked_for(
+    settings: dict[str, object], caplog: pytest.LogCaptureFixture, wait: Any, told: int
+) -> None:
+    """W&B's own name for it (https://docs.wandb.ai/ref/python/experiments/run/#alert); what is no time is said once."""
+    clock = Watch()
+    run = Run(name="x", config=load(settings), alerts=(), notifiers=[], clock=clock)
+    run.start()
+
+    for _ in range(5):
+        run.alert("look", "why", "WARN", wait)
+        clock.advance(60)
+
+    assert told == sum(not each.held for each in recorded(run) if isinstance(each, AlertRaised))
+    assert run.faults == {}
+    strange = [record for record in caplog.records if "wait_duration" in record.getMessage()]
+    assert len(strange) == (wait in ("a minute", -1, [60]) or wait is True or wait is math.nan)
+    run.end(Ending(Status.FINISHED))
+
+
+def test_what_we_tell_ourselves_knows_no_limit(settings: dict[str, object]) -> None:
+    with notify_epoch(range(1), alerts=[], config=settings, notifiers=[]) as epochs:
+        list(epochs)
+        for number in range(20):
+            epochs.run.report(f"trial {number}")
+
+    assert all(not each.held for each in recorded(epochs.run) if isinstance(each, AlertRaised))

@@ -20,7 +20,7 @@ from notifybot.delivery.shaped import left_today, strangers
 from notifybot.events import AlertRaised, Event, RunEnded
 from notifybot.model import Language, RunRef, Severity
 from notifybot.notifiers.base import Notifier
-from notifybot.policy import KST, Hold, Pace, Told, Unwanted, admit, day_start, unwanted
+from notifybot.policy import ALERT_WAIT_S, KST, Hold, Pace, Told, Unwanted, admit, day_start, unwanted
 from notifybot.preferences import names
 from notifybot.rendering.numbers import about
 from notifybot.store.outbox import Outbox
@@ -42,6 +42,7 @@ class _Words:
     each_epoch: str
     every_epochs: str
     every_time: str
+    each_title: str
     not_in_quiet: str
     also_in_quiet: str
     budget: str
@@ -59,6 +60,7 @@ _WORDS = {
             Unwanted.KIND: "not in its `events`",
             Unwanted.SEVERITY: "below its `min_severity`",
             Unwanted.CHECKPOINT: "few messages a day: add it to `events`",
+            Unwanted.HELD: "too many at a time: told as a number",
         },
         route="the run is not among its `{}`",
         about="For a run “{name}” of project “{project}” (others: --project, --run)",
@@ -69,6 +71,7 @@ _WORDS = {
         each_epoch="each epoch",
         every_epochs="every {} epochs",
         every_time="at most every {}",
+        each_title="one title at most every {}",
         not_in_quiet="waits in quiet hours",
         also_in_quiet="also in quiet hours",
         budget="up to {} a day",
@@ -84,6 +87,7 @@ _WORDS = {
             Unwanted.KIND: "`events`에 없음",
             Unwanted.SEVERITY: "`min_severity`보다 낮음",
             Unwanted.CHECKPOINT: "하루 건수가 적음: 받으려면 `events`에 추가",
+            Unwanted.HELD: "한꺼번에 너무 많음: 건수만 알림",
         },
         route="`{}`에 해당하지 않는 실행",
         about="프로젝트 “{project}”의 실행 “{name}” 기준 (바꾸려면 --project, --run)",
@@ -94,6 +98,7 @@ _WORDS = {
         each_epoch="에포크마다",
         every_epochs="{}에포크마다",
         every_time="최소 {} 간격",
+        each_title="같은 제목은 최소 {} 간격",
         not_in_quiet="방해 금지 시간에는 기다림",
         also_in_quiet="방해 금지 시간에도 보냄",
         budget="하루 {}건까지",
@@ -191,6 +196,8 @@ def _rules(pace: Pace, event: Event, language: Language) -> Iterator[str]:
         yield words.each_epoch if every.epochs == 1 else words.every_epochs.format(every.epochs)
     elif every.seconds:
         yield words.every_time.format(about(every.seconds, language))
+    if isinstance(event, AlertRaised):
+        yield words.each_title.format(about(ALERT_WAIT_S, language))
     if quiet is not None and quiet.start != quiet.end:
         yield words.also_in_quiet if names(pace.chosen.quiet_lets, event) else words.not_in_quiet
     if pace.daily_budget is not None:

@@ -42,7 +42,7 @@ class WatchdogRelay:
     """
 
     name = "watchdog"
-    pace = Pace(folds=False)
+    pace = Pace(folds=False, wants_held=True)
 
     def __init__(
         self,

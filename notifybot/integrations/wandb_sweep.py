@@ -96,7 +96,7 @@ class Sweep:
     ) -> None:
         if self.run is not None:
             title, text = summary_of(self.trials, self.best, self.metric, self._config.lang)
-            self.run.alert(title, text, Severity.WARNING if self.best is None else Severity.SUCCESS)
+            self.run.report(title, text, Severity.WARNING if self.best is None else Severity.SUCCESS)
         self._block.__exit__(kind, error, traceback)
 
     @property
@@ -158,7 +158,7 @@ class Sweep:
         best = self.best
         if self._tell == "all" or trial.error or trial is best:
             title, text = trial_line(trial, self._count, best, self.metric, self._config.lang)
-            sweep_run.alert(title, text, Severity.WARNING if trial.error else Severity.INFO)
+            sweep_run.report(title, text, Severity.WARNING if trial.error else Severity.INFO)
 
 
 def _stopped_early(error: BaseException) -> bool:

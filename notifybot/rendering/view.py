@@ -95,6 +95,9 @@ class View(TypedDict):
     new_best_value: str
     alert_title: str
     alert_text: str
+    alerts_same: int  # alerts of this title since the last one that was told
+    alerts_others: int  # of titles that were never told
+    alerts_untold: int  # at the end: not even told as a number
     ended: str  # how a run ended: one of the statuses, in English
     error: str
     note: str  # why a run finished early
@@ -198,6 +201,9 @@ def _own(event: Event, language: Language) -> dict[str, Any]:
         "attempt": start.attempt if start else 1,
         "alert_title": told(alert.title, 80) if alert else "",
         "alert_text": told_lines(alert.text, _LIMIT_ALERT) if alert else "",
+        "alerts_same": event.same if isinstance(event, AlertRaised) else 0,
+        "alerts_others": event.others if isinstance(event, AlertRaised) else 0,
+        "alerts_untold": end.untold if end else 0,
         "ended": end.status if end else "",
         "error": told(cause(end.error, language), _LIMIT_ERROR) if end else "",
         "note": told(end.note, 80) if end else "",

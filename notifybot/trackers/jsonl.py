@@ -153,7 +153,7 @@ def _fields(event: Event) -> dict[str, Any] | None:
             return {"epoch": checkpoint.epoch, "path": checkpoint.path, "size_bytes": checkpoint.size_bytes}
         case AlertRaised():
             said = {"title": event.title, "text": event.text, "severity": event.severity.value}
-            return {"epoch": event.progress.epoch, **said}
+            return {"epoch": event.progress.epoch, **said, **({"held": True} if event.held else {})}
         case RunEnded(progress=progress):
             end = {"status": event.status.value, "error": event.error}
             return {"epoch": progress.epoch, "done": progress.done, "elapsed_s": progress.elapsed_s, **end}

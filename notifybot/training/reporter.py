@@ -138,4 +138,4 @@ class Reporter:
 
     def _alert(self, notice: Notice, severity: Severity) -> None:
         words = alerts.notice_words(notice, self._language)
-        self._run.alert(words.title, words.text, severity, about="checkpoint", notice=notice)
+        self._run.report(words.title, words.text, severity, about="checkpoint", notice=notice)

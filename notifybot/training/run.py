@@ -262,7 +262,7 @@ class Run(Voice):
         if self.session is None or self._ended:
             return
         if title:
-            self.alert(title, text, about="checkpoint")
+            self.report(title, text, about="checkpoint")
         self._ended = True
         self.meter.close(Closed.AFTER)
         with self.guard("the run's end"):
@@ -317,6 +317,7 @@ class Run(Voice):
                 frames=ending.frames,
                 note=note,
                 notebook=in_notebook(),
+                untold=self._limit.held,
             )
         )
 
@@ -338,7 +339,7 @@ class Run(Voice):
         self._alarms.epoch_ended(progress)
         if near := self._lifetime.near_its_end(self.now_s()):
             words = session_near_its_end(*near, self.config.lang)
-            self.alert(words.title, words.text, Severity.INFO)
+            self.report(words.title, words.text, Severity.INFO)
 
     def _hush(self) -> None:
         """Let no value be loud from now on."""
@@ -404,7 +405,7 @@ class Run(Voice):
             self.params,
             past,
             purge_from=first if past.attempt else None,
-            on_trouble=lambda name, text: self.alert(text),
+            on_trouble=lambda name, text: self.report(text),
             resume=resume,
         )
 

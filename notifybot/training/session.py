@@ -14,7 +14,7 @@ from notifybot.clock import Clock
 from notifybot.config import Config
 from notifybot.delivery.recorder import RELAY
 from notifybot.errors import StoreError
-from notifybot.events import Event, RunEnded, within_bounds
+from notifybot.events import AlertRaised, Event, RunEnded, within_bounds
 from notifybot.model import Host, Param, Progress, RunRef, Status
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.console import ConsoleNotifier
@@ -187,8 +187,9 @@ class Session:
         if self.trackers is not None:
             with self.guard("the trackers"):
                 self.trackers.put(event)
-        with self.guard("the console"):
-            self.speaker.say(kept)
+        if not (isinstance(kept, AlertRaised) and kept.held):
+            with self.guard("the console"):
+                self.speaker.say(kept)
 
     def tracker(self, name: str, timeout_s: float) -> Tracker | None:
         """The open tracker of that name, waited for if it is still being opened."""

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from abc import ABC, abstractmethod
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Literal
 
 from notifybot.clock import Clock
 from notifybot.events import AlertRaised, Event
 from notifybot.model import Language, Notice, Progress, RunRef, Severity, Status, uuid7
+from notifybot.policy import AlertLimit, Untold
 from notifybot.rendering.alerts import checkpoint_not_found, notice_words
 from notifybot.training.describe import is_there
 from notifybot.training.guard import Guard
 from notifybot.training.session import Session
 from notifybot.training.text import clean, one_line
+from notifybot.training.words import alert_after_the_end, strange_severity, strange_wait
 
 log = logging.getLogger("notifybot")
 
 TITLE_CHARS = 200
 TEXT_CHARS = 4000
+_NOTHING_UNTOLD = Untold()
 _SEVERITIES = {each.value: each for each in Severity} | {
     "warn": Severity.WARNING,  # as W&B's AlertLevel says it
     "critical": Severity.ERROR,
@@ -41,7 +45,8 @@ class Voice(ABC):
         self._moves = 0
         self._ended = False
         self._misses_checkpoint = False
-        self._strange_severities: set[str] = set()
+        self._limit = AlertLimit()
+        self._said: set[str] = set()
 
     @property
     def id(self) -> str:
@@ -78,30 +83,68 @@ class Voice(ABC):
         title: str,
         text: str = "",
         severity: Severity | str = Severity.WARNING,
+        wait_duration: float | timedelta | None = None,
         *,
-        about: Literal["", "checkpoint"] = "",
-        notice: Notice | None = None,
+        level: Severity | str | None = None,
     ) -> None:
-        """Tell people that they should look, now. Works after the run's end too.
+        """Tell people that they should look, now. Works after the run's end too. Nothing is raised.
 
-        `severity` is info, success, warning or error, in any case; W&B's and logging's words for them do as well. The
-        last two are for alerts of ours.
+        `severity` is info, success, warning or error, in any case; W&B's and logging's words for them do as well, and
+        so does W&B's name for it, `level`. One title is told once in `wait_duration` (seconds, or a timedelta); by
+        default once in 10 minutes, whatever numbers are in it. Of each severity, five are told at once and then one
+        every 5 minutes, with a `wait_duration` of 0 too. The others are recorded, and told as a number.
         """
         if self.session is None:
             return
         with self.guard("an alert"):
             self._moves += 1
-            self.emit(
-                AlertRaised(
-                    **self.fact(),
-                    title=one_line(str(title), TITLE_CHARS),
-                    text=clean(str(text), TEXT_CHARS),
-                    severity=self._severity(severity),
-                    about=about,
-                    progress=self.progress,
-                    notice=notice,
-                )
+            said = self._severity(severity if level is None else level)
+            line, wait_s = one_line(str(title), TITLE_CHARS), self._wait_s(wait_duration)
+            untold = self._limit.admit(line, said, self.now_s(), wait_s)
+            if untold is None and self._ended:
+                self._say_once("after the end", alert_after_the_end(self.name))
+            self._raise(line, text, said, untold=untold)
+
+    def report(
+        self,
+        title: str,
+        text: str = "",
+        severity: Severity = Severity.WARNING,
+        *,
+        about: Literal["", "checkpoint"] = "",
+        notice: Notice | None = None,
+    ) -> None:
+        """Tell people of what we saw ourselves: an incident each, so there is no limit. Works after the end too."""
+        if self.session is None:
+            return
+        with self.guard("an alert"):
+            self._moves += 1
+            self._raise(one_line(str(title), TITLE_CHARS), text, severity, about=about, notice=notice)
+
+    def _raise(
+        self,
+        title: str,
+        text: str,
+        severity: Severity,
+        *,
+        about: Literal["", "checkpoint"] = "",
+        notice: Notice | None = None,
+        untold: Untold | None = _NOTHING_UNTOLD,
+    ) -> None:
+        self.emit(
+            AlertRaised(
+                **self.fact(),
+                title=title,
+                text=clean(str(text), TEXT_CHARS),
+                severity=severity,
+                about=about,
+                progress=self.progress,
+                notice=notice,
+                held=untold is None,
+                same=untold.same if untold else 0,
+                others=untold.others if untold else 0,
             )
+        )
 
     def _finds(self, path: str | os.PathLike[str], language: Language) -> bool:
         """True when a checkpoint that the user's code reports is there; else say that it is not, once in a row."""
@@ -110,7 +153,7 @@ class Voice(ABC):
             notice = checkpoint_not_found(os.fspath(path))
             words = notice_words(notice, language)
             log.warning("%s: %s", words.title, " ".join(words.text.split()))
-            self.alert(words.title, words.text, about="checkpoint", notice=notice)
+            self.report(words.title, words.text, about="checkpoint", notice=notice)
         return not self._misses_checkpoint
 
     def expect_next_in(self, seconds: float) -> None:
@@ -125,11 +168,28 @@ class Voice(ABC):
         """The severity that is meant; a warning where nobody knows, said once: the alert itself matters more."""
         word = str(given.value if isinstance(given, Enum) else given).strip().casefold()
         meant = _SEVERITIES.get(word)
-        if meant is None and word not in self._strange_severities:
-            self._strange_severities.add(word)
-            known = ", ".join(Severity)
-            log.warning("an alert's severity is one of %s, not %s: it is a warning now", known, one_line(word, 80))
+        if meant is None:
+            self._say_once(f"severity {word}", strange_severity(one_line(word, 80), list(Severity)))
         return meant or Severity.WARNING
+
+    def _wait_s(self, given: object) -> float | None:
+        """Seconds; None, which is the default, for what is no time, said once."""
+        if given is None:
+            return None
+        seconds = given.total_seconds() if isinstance(given, timedelta) else given
+        try:
+            wait_s = math.nan if isinstance(seconds, str | bytes | bool) else float(seconds)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is a tensor's
+            wait_s = math.nan
+        if wait_s >= 0:
+            return wait_s
+        self._say_once("wait_duration", strange_wait(one_line(f"{given!r:.200}", 80)))
+        return None
+
+    def _say_once(self, about: str, line: str) -> None:
+        if about not in self._said:
+            self._said.add(about)
+            log.warning("%s", line)
 
     def now(self) -> datetime:
         """The wall clock."""

@@ -80,6 +80,31 @@ def no_generator() -> str:
     )
 
 
+def strange_severity(given: str, known: Sequence[str]) -> str:
+    """An alert's severity is a word that nobody knows."""
+    names = ", ".join(known)
+    return said(
+        f"an alert's severity is one of {names}, not {given}: it is a warning now",
+        f"alert의 severity에는 {names} 중 하나를 쓰세요. 받은 값: {given}. warning으로 알립니다",
+    )
+
+
+def strange_wait(given: str) -> str:
+    """An alert's `wait_duration` is no span of time."""
+    return said(
+        f"an alert's wait_duration takes seconds or a timedelta, not {given}: the default of 10 minutes holds",
+        f"alert의 wait_duration에는 초나 timedelta를 넣으세요. 받은 값: {given}. 기본값 10분을 씁니다",
+    )
+
+
+def alert_after_the_end(name: str) -> str:
+    """An alert was held when there is no message any more that could count it."""
+    return said(
+        f"{name}: so many alerts after the run's end are recorded, and not told one by one",
+        f"{name}: 실행이 끝난 뒤의 알림이 너무 잦아 일부는 기록만 하고 보내지 않습니다",
+    )
+
+
 def mute(name: str, rank: int) -> str:
     """Another rank reports, which may not be meant."""
     return said(
