@@ -29,13 +29,13 @@ def upgrade(connection: Connection) -> None:
             f"the database was written by a newer notifybot (schema {present}): "
             "upgrade notifybot or set another NOTIFYBOT_STATE_DIR"
         )
-    from alembic import command
-    from alembic.config import Config
+    with _silence():  # its plugins speak while it is imported
+        from alembic import command
+        from alembic.config import Config
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    with _silence():
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
         command.upgrade(config, "head")
     connection.commit()
 

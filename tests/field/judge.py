@@ -29,6 +29,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TIMEOUT_S = 120  # a shape takes a few seconds; a busy machine, many times as long
 _OURS = re.compile(r"notifybot/[\w/]+\.py:\d+: \w*Warning")
+_LIBRARIES = re.compile(r"\b(?:alembic|apprise|matplotlib|slack_sdk|sqlalchemy|urllib3)\b[\w.]*\]\[(?:DEBUG|INFO)\].*")
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,7 @@ def _quiet(shape: Shape, variant: str, field: Field, last: Outcome) -> Iterator[
         if not any(re.search(each, title) for each in shape.alerts):
             yield f"alert: {json.dumps(event, ensure_ascii=False):.400}"
     yield from (f"Python warned: {each}" for each in _OURS.findall(last.err))
+    yield from (f"a library of ours speaks: {each}" for each in _LIBRARIES.findall(last.err))
     if "CANARY" in last.err or "CANARY" in json.dumps(field.events("run_started")):
         yield "a secret is in the messages"
 
