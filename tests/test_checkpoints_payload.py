@@ -249,7 +249,7 @@ def test_a_missing_file_and_a_foreign_content_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"a\.pt cannot be read: No such file"):
         read_payload(tmp_path / "a.pt")
     torch.save(torch.zeros(3), tmp_path / "b.pt")
-    with pytest.raises(CheckpointError, match=r"b\.pt holds Tensor, not a dict"):
+    with pytest.raises(CheckpointError, match=r"b\.pt: it holds Tensor, not a dict"):
         read_payload(tmp_path / "b.pt")
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from notifybot.checkpoints.buffers import Buffers
 from notifybot.checkpoints.payload import read_payload, write_payload
 from notifybot.checkpoints.state import Parts
-from notifybot.errors import CheckpointError, UsageError
+from notifybot.errors import READER, CheckpointError, UsageError
 from notifybot.model import Language, Reason
 from notifybot.rendering.reasons import reason_line
 
@@ -414,10 +414,32 @@ def test_all_that_does_not_fit_is_listed_and_nothing_is_changed() -> None:
     text = str(caught.value)
     assert "model: 2 missing in the checkpoint: 2.weight, 2.bias" in text
     assert "model: 2 not in the model: 1.weight, 1.bias" in text
-    assert "0.weight is [8, 4] there, [8, 5] here" in text
+    assert "0.weight ([8, 4] in the checkpoint, [8, 5] here)" in text
     assert "optimizer: group 0: of another kind: the checkpoint has amsgrad, betas" in text
     assert "scheduler: the checkpoint holds no scheduler_state_dict" in text
     assert same(before, snapshot(model, optimizer, scheduler))
+
+
+def test_what_does_not_fit_is_told_in_korean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every line of it, the ways out included."""
+    monkeypatch.setattr(READER, "language_of_settings", "ko")
+    saved_from = nn.Sequential(nn.Linear(5, 8), nn.Linear(8, 2))
+    payload = Parts(model=saved_from, optimizer=torch.optim.Adam(saved_from.parameters())).capture()
+    model = nn.ModuleDict({"0": nn.Linear(4, 8), "2": nn.Linear(8, 2)})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    with pytest.raises(CheckpointError) as caught:
+        Parts(model=model, optimizer=optimizer).restore(payload)
+
+    first, *problems, ways = str(caught.value).splitlines()
+    assert first == "체크포인트가 지금 코드와 맞지 않아 아무것도 불러오지 않았습니다:"
+    assert problems[:3] == [
+        "- model: 체크포인트에 없는 항목 2개: 2.weight, 2.bias",
+        "- model: 모델에 없는 항목 2개: 1.weight, 1.bias",
+        "- model: shape이 다른 항목 1개: 0.weight(체크포인트 [8, 5], 코드 [8, 4])",
+    ]
+    assert problems[3].startswith("- optimizer: 그룹 0: 종류가 다릅니다(체크포인트에만 있는 설정: amsgrad, betas")
+    assert ways == "위의 항목을 고치거나, Checkpoints(…, fresh=True) 또는 다른 폴더로 처음부터 학습하세요"
 
 
 def test_long_lists_are_cut() -> None:

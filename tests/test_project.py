@@ -161,31 +161,6 @@ def default_of(key: str) -> str:
     return "" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
 
 
-SAID_IN_BOTH = (
-    "alerts", "config.py", "config_sources.py", "preferences.py", "delivery", "training", "trackers", "cli/test.py",
-    "notifiers/webhook.py", "notifiers/apprise.py", "notifiers/kakao/__init__.py",
-    "checkpoints/given.py", "checkpoints/retention.py",
-)  # fmt: skip
-"""What a first start can meet: the folders and modules whose mistakes are told in the reader's language."""
-
-
-def english_only(path: Path) -> list[int]:
-    """The lines that raise one of our errors, or a validator's, with a text of one language."""
-    kinds = {"UsageError", "ConfigError", "ValueError"}
-    raised = [each.exc for each in ast.walk(parsed(path)) if isinstance(each, ast.Raise)]
-    calls = [each for each in raised if isinstance(each, ast.Call) and getattr(each.func, "id", "") in kinds]
-    return [each.lineno for each in calls if each.args and isinstance(each.args[0], ast.Constant | ast.JoinedStr)]
-
-
-@pytest.mark.parametrize("part", SAID_IN_BOTH)
-def test_mistakes_are_told_in_the_readers_language(part: str) -> None:
-    """`raise UsageError(said("…", "…"))`: whoever writes the two lines around a loop may not read English."""
-    place = ROOT / "notifybot" / part
-    paths = sorted(place.rglob("*.py")) if place.is_dir() else [place]
-
-    assert {name_of(path): lines for path in paths if (lines := english_only(path))} == {}
-
-
 def texts() -> Iterator[Path]:
     """Everything that is published as text."""
     for folder in ("notifybot", "templates", "tests", "benchmarks", "examples", ".ci"):

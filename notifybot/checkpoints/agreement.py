@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from notifybot.errors import CheckpointError
+from notifybot.errors import CheckpointError, said
 
 T = TypeVar("T")
 
@@ -67,5 +67,7 @@ def _outcome(work: Callable[[], Any]) -> _Outcome:
 def _unpacked(outcomes: list[_Outcome]) -> list[Any]:
     errors = {rank: outcome.error for rank, outcome in enumerate(outcomes) if outcome.error}
     if errors:
-        raise CheckpointError("; ".join(f"rank {rank}: {text}" for rank, text in errors.items()))
+        raise CheckpointError(
+            "; ".join(said(f"rank {rank}: {text}", f"랭크 {rank}: {text}") for rank, text in errors.items())
+        )
     return [outcome.value for outcome in outcomes]

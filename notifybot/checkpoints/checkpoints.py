@@ -314,7 +314,12 @@ class Checkpoints:
     @property
     def _opened(self) -> Tiers:
         if self._tiers is None:
-            raise UsageError("these checkpoints are not in use yet: give them to notify_epoch(…, checkpoints=…)")
+            raise UsageError(
+                said(
+                    "these checkpoints are not in use yet: give them to notify_epoch(…, checkpoints=…)",
+                    "아직 학습에 연결되지 않은 체크포인트입니다. notify_epoch(…, checkpoints=…)로 넣으세요",
+                )
+            )
         return self._tiers
 
     def _write(

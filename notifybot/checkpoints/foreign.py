@@ -10,7 +10,7 @@ from typing import Any
 
 from notifybot.checkpoints.payload import read_payload
 from notifybot.checkpoints.reasons import Flawed, reason_of
-from notifybot.errors import CheckpointError
+from notifybot.errors import CheckpointError, said
 from notifybot.model import Reason
 
 _PREFIX = "checkpoint_epoch"
@@ -35,7 +35,10 @@ def newest_foreign(folder: Path) -> tuple[Path | None, Mapping[str, Any], tuple[
         except Flawed as error:
             if error.reason.code not in _PASSED_OVER:
                 raise CheckpointError(
-                    f"{error}. Or begin anew: Checkpoints(…, fresh=True), or another folder"
+                    said(
+                        f"{error}. Or begin anew: Checkpoints(…, fresh=True), or another folder",
+                        f"{error}. 처음부터 학습하려면 Checkpoints(…, fresh=True)나 다른 폴더를 지정하세요",
+                    )
                 ) from None
             passed_over.append(reason_of(error, path.name))
             continue

@@ -8,7 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from notifybot.errors import said
 from notifybot.model import Reason
+
+MISSING = ("missing in the checkpoint", "체크포인트에 없는 항목")
+RESHAPED = ("of another shape", "shape이 다른 항목")
 
 _SHOWN = 10
 _PER_PARAMETER = ("exp_avg", "exp_avg_sq", "momentum_buffer")  # kept by Adam and SGD in the parameter's own shape
@@ -35,29 +39,51 @@ def note(text: str, about: str = "") -> Reason:
     return Reason("other", about, {"text": text})
 
 
-def listed(what: str, names: Sequence[str]) -> list[str]:
-    """One line that names the first ten and counts the rest; no line for none."""
+def listed(en: str, ko: str, names: Sequence[str]) -> list[str]:
+    """One line that names the first ten and counts the rest; no line for none. `en` and `ko` say what they are."""
     if not names:
         return []
-    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return [f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{rest}"]
+    shown, more = ", ".join(names[:_SHOWN]), len(names) - _SHOWN
+    rest = said(f" and {more} more", f" 외 {more}개") if more > 0 else ""
+    return [said(f"{len(names)} {en}: {shown}{rest}", f"{ko} {len(names)}개: {shown}{rest}")]
+
+
+def differing(name: str, there: object, here: object) -> str:
+    """A thing that is one in the checkpoint and another in the program."""
+    return said(f"{name} ({there} in the checkpoint, {here} here)", f"{name}(체크포인트 {there}, 코드 {here})")
 
 
 def optimizer_problems(optimizer: Any, saved: Mapping[str, Any]) -> list[str]:
     """Why an optimizer's saved state would be refused by `load_state_dict`, or would break the step after it."""
     groups, state = saved.get("param_groups"), saved.get("state")
     if not isinstance(groups, list) or not isinstance(state, Mapping) or not _are_mappings(*groups, *state.values()):
-        return ["the checkpoint holds no optimizer state there (state and param_groups)"]
+        return [
+            said(
+                "the checkpoint holds no optimizer state there (state and param_groups)",
+                "체크포인트에 옵티마이저 상태(state와 param_groups)가 없습니다",
+            )
+        ]
     live = optimizer.param_groups
     if len(groups) != len(live):
-        more = f"{len(groups)} parameter groups in the checkpoint, {len(live)} here"
-        return [f"{more}; where that depends on the epoch, ask Checkpoints.saved_epoch(folder) before you build it"]
+        return [
+            said(
+                f"{len(groups)} parameter groups in the checkpoint, {len(live)} here; where that depends on the epoch, "
+                "ask Checkpoints.saved_epoch(folder) before you build it",
+                f"파라미터 그룹이 체크포인트에는 {len(groups)}개, 코드에는 {len(live)}개입니다. 그룹 수가 "
+                "에포크에 따라 바뀐다면 옵티마이저를 만들기 전에 Checkpoints.saved_epoch(folder)를 확인하세요",
+            )
+        ]
     problems = []
     for place, (there, here) in enumerate(zip(groups, live, strict=True)):
         count_there, count_here = len(there.get("params", ())), len(here["params"])
         if count_there != count_here:
-            problems.append(f"group {place} has {count_there} parameters in the checkpoint, {count_here} here")
-        problems += [f"group {place}: {line}" for line in other_kind(here, there)]
+            problems.append(
+                said(
+                    f"group {place} has {count_there} parameters in the checkpoint, {count_here} here",
+                    f"그룹 {place}의 파라미터가 체크포인트에는 {count_there}개, 코드에는 {count_here}개입니다",
+                )
+            )
+        problems += [said(f"group {place}: {line}", f"그룹 {place}: {line}") for line in other_kind(here, there)]
     return problems or _state_problems(live, groups, state)
 
 
@@ -96,7 +122,13 @@ def other_kind(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
     foreign = sorted(str(key) for key in there if key not in here and not str(key).startswith("_"))
     if not absent or not foreign:
         return []
-    return [f"of another kind: the checkpoint has {', '.join(foreign[:_SHOWN])}, not {', '.join(absent[:_SHOWN])}"]
+    there_only, here_only = ", ".join(foreign[:_SHOWN]), ", ".join(absent[:_SHOWN])
+    return [
+        said(
+            f"of another kind: the checkpoint has {there_only}, not {here_only}",
+            f"종류가 다릅니다(체크포인트에만 있는 설정: {there_only} / 코드에만 있는 설정: {here_only})",
+        )
+    ]
 
 
 def _parameters(function: Any) -> set[str]:
@@ -143,5 +175,6 @@ def _state_problems(live: Iterable[Any], groups: Iterable[Any], state: Mapping[A
             for name in _PER_PARAMETER:
                 value = state.get(key, {}).get(name)
                 if hasattr(value, "shape") and value.shape != parameter.shape:
-                    shapes.append(f"{name} of parameter {key} is {list(value.shape)}, not {list(parameter.shape)}")
-    return listed("of another shape", shapes)
+                    whose = said(f"{name} of parameter {key}", f"파라미터 {key}의 {name}")
+                    shapes.append(differing(whose, list(value.shape), list(parameter.shape)))
+    return listed(*RESHAPED, shapes)

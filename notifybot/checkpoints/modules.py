@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from notifybot.checkpoints.buffers import is_lazy
-from notifybot.checkpoints.mismatch import Fit, listed, note
+from notifybot.checkpoints.mismatch import MISSING, RESHAPED, Fit, differing, listed, note
+from notifybot.errors import said
 from notifybot.model import Reason
 
 _COMPILED = "_orig_mod"  # the name under which torch.compile keeps the module that it was given
@@ -43,7 +44,7 @@ def tensors_of(model: Any) -> list[Any]:
 def fit(model: Any, saved: Mapping[str, Any]) -> Fit:
     """The saved weights by the model's own names, checked against the model."""
     if not all(isinstance(key, str) for key in saved):
-        return Fit(saved, ["the names of its weights are no text"])
+        return Fit(saved, [said("the names of its weights are no text", "가중치 이름이 문자열이 아닙니다")])
     inner = unwrapped(model)
     live = inner.state_dict()
     names = {plain_name(key): key for key in live}
@@ -81,14 +82,14 @@ def _renamed(state: Mapping[str, Any], key: Callable[[str], str], module: Callab
 
 def _problems(live: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
     shapes = [
-        f"{name} is {_shape(saved[name])} there, {_shape(value)} here"
+        differing(name, _shape(saved[name]), _shape(value))
         for name, value in live.items()
         if name in saved and _shape(value) and _shape(saved[name]) != _shape(value)
     ]
     return [
-        *listed("missing in the checkpoint", [name for name in live if name not in saved]),
-        *listed("not in the model", [name for name in saved if name not in live]),
-        *listed("of another shape", shapes),
+        *listed(*MISSING, [name for name in live if name not in saved]),
+        *listed("not in the model", "모델에 없는 항목", [name for name in saved if name not in live]),
+        *listed(*RESHAPED, shapes),
     ]
 
 
@@ -98,7 +99,7 @@ def _notes(live: Mapping[str, Any], saved: Mapping[str, Any]) -> list[Reason]:
         for name, value in live.items()
         if hasattr(value, "dtype") and hasattr(saved.get(name), "dtype") and saved[name].dtype != value.dtype
     ]
-    return [note(each) for each in listed("converted to the model's own type", dtypes)]
+    return [note(each) for each in listed("converted to the model's own type", "모델의 dtype으로 바꾼 항목", dtypes)]
 
 
 def _shape(value: Any) -> str:

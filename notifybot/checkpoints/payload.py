@@ -6,11 +6,13 @@ import errno
 import pickle
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from notifybot.checkpoints.plain import require_plain
 from notifybot.checkpoints.reasons import Flawed, reason_of
+from notifybot.errors import said, system_words
 from notifybot.model import Reason
 
 OLDEST_TORCH = (2, 10)
@@ -22,8 +24,12 @@ def check_torch(version: str) -> None:
     if numbers < OLDEST_TORCH:
         raise Flawed(
             Reason("old_torch", values={"version": version}),
-            f"PyTorch {version} can be made to run code by a checkpoint even with weights_only=True "
-            "(CVE-2025-32434 before 2.6, CVE-2026-24747 before 2.10). Install torch>=2.10",
+            said(
+                f"PyTorch {version} can be made to run code by a checkpoint even with weights_only=True "
+                "(CVE-2025-32434 before 2.6, CVE-2026-24747 before 2.10). Install torch>=2.10",
+                f"PyTorch {version}에서는 weights_only=True로 읽어도 체크포인트로 악성 코드가 실행될 수 있습니다"
+                "(2.6 미만은 CVE-2025-32434, 2.10 미만은 CVE-2026-24747). torch>=2.10을 설치하세요",
+            ),
         )
 
 
@@ -52,23 +58,21 @@ def read_payload(path: Path, allowed: Sequence[Any] = ()) -> dict[str, Any]:
             payload = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         if error.errno == errno.EINVAL:  # the reader was sent beyond the file's end
-            raise Flawed(Reason("cut_short"), f"{path} is cut short: it is not a whole checkpoint") from error
-        raise Flawed(reason_of(error), f"{path} cannot be read: {error.strerror or error}") from error
+            raise _flawed(path, Reason("cut_short")) from error
+        raise _unread(path, reason_of(error), system_words(error)) from error
     except EOFError as error:
-        raise Flawed(Reason("empty"), f"{path} is empty or cut short: it is not a whole checkpoint") from error
+        raise _flawed(path, Reason("empty")) from error
     except pickle.UnpicklingError as error:
         raise _refusal(path, str(error)) from error
     except MemoryError as error:
-        raise Flawed(reason_of(error), f"{path} cannot be read: there is not enough memory") from error
+        raise _unread(path, reason_of(error), said("there is not enough memory", "메모리가 부족합니다")) from error
     except Exception as error:  # a damaged file makes the reader raise nearly anything, and all of it means this
         why = _first_line(error)
         if "allocate memory" in why:  # how PyTorch's own allocator says it
-            raise Flawed(reason_of(error), f"{path} cannot be read: {why}") from error
-        reason = Reason("unreadable", values={"text": why})
-        raise Flawed(reason, f"{path} is damaged or no PyTorch checkpoint: {why}") from error
+            raise _unread(path, reason_of(error), why) from error
+        raise _flawed(path, Reason("unreadable", values={"text": why})) from error
     if not isinstance(payload, dict):
-        kind = type(payload).__name__
-        raise Flawed(Reason("no_dict", values={"type": kind}), f"{path} holds {kind}, not a dict with model_state_dict")
+        raise _flawed(path, Reason("no_dict", values={"type": type(payload).__name__}))
     return payload
 
 
@@ -101,14 +105,27 @@ class _Steady:
             self.error = error
 
 
+def _flawed(path: Path, reason: Reason) -> Flawed:
+    """The reason's own words, with the file that it is about."""
+    return Flawed(reason, str(Flawed(replace(reason, about=str(path)))))
+
+
+def _unread(path: Path, reason: Reason, why: str) -> Flawed:
+    return Flawed(reason, said(f"{path} cannot be read: {why}", f"{path}: 읽을 수 없습니다({why})"))
+
+
 def _refusal(path: Path, why: str) -> Flawed:
     found = re.search(r"GLOBAL ([\w.]+)|global ([\w.]+)", why)
     what = next((each for each in found.groups() if each), "") if found else ""
     return Flawed(
         Reason("refused", values={"what": what}) if what else Reason("refused_unnamed"),
-        f"{path} is refused, and nothing of it was run: it holds "
-        f"{what or 'what'}{', which is' if what else ' is'} not among the types of a checkpoint. "
-        "If you wrote it yourself, write it again with numbers, strings and tensors only",
+        said(
+            f"{path} is refused, and nothing of it was run: it holds "
+            f"{what or 'what'}{', which is' if what else ' is'} not among the types of a checkpoint. "
+            "If you wrote it yourself, write it again with numbers, strings and tensors only",
+            f"{path}: 체크포인트에 쓸 수 없는 형식이 있어 실행하지 않고 거부했습니다{f'({what})' if what else ''}. "
+            "직접 저장한 파일이라면 숫자, 문자열, 텐서만 담아 다시 저장하세요",
+        ),
     )
 
 

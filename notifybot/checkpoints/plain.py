@@ -15,7 +15,8 @@ from datetime import date, datetime, time, timedelta
 from pathlib import Path, PurePath
 from typing import Any
 
-from notifybot.errors import CheckpointError, UsageError
+from notifybot.checkpoints.describe import ways_on
+from notifybot.errors import CheckpointError, UsageError, said
 
 Keep = Callable[[str, Any], Any]
 """What becomes of a tensor that is met at a key path: itself, a copy, or an error."""
@@ -38,7 +39,14 @@ def to_plain(value: Any, at: str, keep: Keep, depth: int = 0) -> Any:
     if kind in _ATOMS:
         return value
     if depth > _DEPTH:
-        raise UsageError(f"{at} nests more than {_DEPTH} levels deep or holds itself; a checkpoint cannot hold it")
+        raise UsageError(
+            said(
+                f"{at} nests more than {_DEPTH} levels deep or holds itself, which a checkpoint cannot hold; "
+                "let state_dict() return something flatter",
+                f"{at}: {_DEPTH}단계보다 깊게 중첩되었거나 자기 자신을 담고 있어 체크포인트에 저장할 수 없습니다. "
+                "state_dict()가 더 단순한 값을 돌려주게 하세요",
+            )
+        )
     if kind in (dict, OrderedDict, Counter):
         return _mapping(value, at, keep, depth)
     if kind in (list, tuple):
@@ -92,7 +100,12 @@ def _key(key: Any, at: str) -> Any:
         return key
     if kind.__module__ == "numpy" and hasattr(key, "item") and type(key.item()) in _ATOMS:
         return key.item()  # equal, with an equal hash
-    raise UsageError(f"{at} has the key {key!r:.80} of type {_type_name(key)}; use a string or a number")
+    raise UsageError(
+        said(
+            f"{at} has the key {key!r:.80} of type {_type_name(key)}; use a string or a number",
+            f"{at}: 키 {key!r:.80}의 형식이 {_type_name(key)}입니다. 키로는 문자열이나 숫자를 쓰세요",
+        )
+    )
 
 
 def _sequence(value: Any, at: str, keep: Keep, depth: int) -> Any:
@@ -116,9 +129,14 @@ def _foreign(value: Any, at: str, keep: Keep, depth: int) -> Any:
         if isinstance(value, kinds):
             name, inner = encode(value, at)
             return {TAG: name, "value": to_plain(inner, at, keep, depth + 1)}
+    kind = _type_name(value)
     raise UsageError(
-        f"{at} holds {_type_name(value)}, which a checkpoint cannot hold: it would not load with weights_only=True. "
-        "Let its state_dict() return numbers, strings, tensors, lists and dicts"
+        said(
+            f"{at} holds {kind}, which a checkpoint cannot hold: it would not load with weights_only=True. "
+            "Let its state_dict() return numbers, strings, tensors, lists and dicts",
+            f"{at}: {kind} 형식은 weights_only=True로 다시 불러올 수 없어 체크포인트에 저장할 수 없습니다. "
+            "state_dict()가 숫자, 문자열, 텐서, 리스트, 딕셔너리만 돌려주게 하세요",
+        )
     )
 
 
@@ -130,7 +148,13 @@ def _array(value: Any, at: str, keep: Keep) -> Any:
     name = "numpy.array" if isinstance(value, numpy.ndarray) else "numpy.scalar"
     kind = getattr(getattr(value, "dtype", None), "kind", "")
     if not kind or kind not in _ARRAY_KINDS:
-        raise UsageError(f"{at} holds a NumPy value of dtype {getattr(value, 'dtype', None)}; use numbers or text")
+        dtype = getattr(value, "dtype", None)
+        raise UsageError(
+            said(
+                f"{at} holds a NumPy value of dtype {dtype}; use numbers or text",
+                f"{at}: dtype이 {dtype}인 NumPy 값은 저장할 수 없습니다. 숫자나 문자열을 쓰세요",
+            )
+        )
     flat = numpy.ascontiguousarray(value).reshape(-1).view(numpy.uint8)
     if not flat.flags.writeable:
         flat = flat.copy()  # a tensor cannot share what may not be written
@@ -141,7 +165,13 @@ def _defaultdict(value: Any, at: str) -> tuple[str, Any]:
     factory = value.default_factory
     name = getattr(factory, "__name__", "") if factory is not None else ""
     if factory is not _FACTORIES.get(name):
-        raise UsageError(f"{at} is a defaultdict whose factory is no built-in type; return dict(…) from state_dict()")
+        raise UsageError(
+            said(
+                f"{at} is a defaultdict whose factory is no built-in type; return dict(…) from state_dict()",
+                f"{at}: defaultdict의 기본값을 만드는 함수가 내장 형식이 아닙니다. state_dict()에서 dict(…)로 바꾸어 "
+                "돌려주세요",
+            )
+        )
     return "defaultdict", [name, dict(value)]
 
 
@@ -180,14 +210,24 @@ def _untagged(value: Mapping[str, Any]) -> Any:
             return _numpy(value)
         return _DECODERS[name](from_plain(value["value"]))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise CheckpointError(f"the checkpoint holds a malformed {name!r:.40}: {error}") from error
+        raise CheckpointError(
+            said(
+                f"the checkpoint holds a malformed {name!r:.40}: {error}. {ways_on()}",
+                f"체크포인트에 있는 {name!r:.40} 값의 형식이 잘못되었습니다: {error}. {ways_on()}",
+            )
+        ) from error
 
 
 def _numpy(value: Mapping[str, Any]) -> Any:
     try:
         import numpy
     except ImportError:
-        raise CheckpointError("the checkpoint holds NumPy values; install numpy to restore it") from None
+        raise CheckpointError(
+            said(
+                "the checkpoint holds NumPy values; install numpy to restore it",
+                "체크포인트에 NumPy 값이 있습니다. 복원하려면 numpy를 설치하세요",
+            )
+        ) from None
     array = numpy.frombuffer(value["value"].numpy().tobytes(), numpy.dtype(value["dtype"])).reshape(value["shape"])
     return array.copy() if value[TAG] == "numpy.array" else array[()]
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from notifybot.errors import said
+
 _ACCELERATORS = ("cuda", "xpu")
 
 
@@ -30,7 +32,12 @@ def capture() -> dict[str, Any]:
 def restore(saved: Mapping[str, Any] | None) -> list[str]:
     """Put the states back; never raises. Returns a line for each that could not be, and the run goes on without it."""
     if not isinstance(saved, Mapping) or not saved:
-        return ["the checkpoint holds no random states: shuffling and dropout start anew"]
+        return [
+            said(
+                "the checkpoint holds no random states: shuffling and dropout start anew",
+                "체크포인트에 난수 상태가 없어 데이터 섞기와 드롭아웃이 새 난수로 시작합니다",
+            )
+        ]
     notes = [_attempt(name, put, saved[name]) for name, put in _PUT.items() if name in saved]
     notes += [_attempt_devices(name, saved.get(name)) for name in (*_ACCELERATORS, "mps")]
     return [note for note in notes if note]
@@ -78,7 +85,10 @@ def _attempt(name: str, put: Any, state: Any) -> str:
     try:
         put(state)
     except Exception as error:  # noqa: BLE001  a state of another version is any error; the weights are worth more
-        return f"the random state of {name} could not be put back: {error}"
+        return said(
+            f"the random state of {name} could not be put back: {error}",
+            f"{name} 난수 상태를 복원하지 못했습니다: {error}",
+        )
     return ""
 
 
@@ -88,7 +98,10 @@ def _attempt_devices(name: str, states: Any) -> str:
     note = _attempt(name, lambda each: _put_devices(name, each), states[:here]) if saved and here else ""
     if note or here == saved or (not saved and not _in_use(name)):
         return note
-    return f"the checkpoint holds the random states of {saved} {name} device(s), and {here} are here"
+    return said(
+        f"the checkpoint holds the random states of {saved} {name} device(s), and {here} are here",
+        f"체크포인트에는 {name} 장치 {saved}개의 난수 상태가 있지만 이 장비에는 {here}개가 있습니다",
+    )
 
 
 def _device_count(name: str) -> int:

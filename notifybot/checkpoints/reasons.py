@@ -12,14 +12,14 @@ from notifybot.rendering.reasons import reason_line, unread_words
 
 
 class Flawed(CheckpointError):
-    """A CheckpointError with its reason. Its text is the reason in English, unless there is more to say."""
+    """A CheckpointError with its reason. Its text is the reason in words, unless there is more to say."""
 
     def __init__(self, reason: Reason, text: str = "") -> None:
         super().__init__(reason, text)  # as they were given, so that it can be pickled
         self.reason, self.text = reason, text
 
     def __str__(self) -> str:
-        return self.text or reason_line(self.reason, Language.EN)
+        return self.text or _in_words(self.reason)
 
 
 class Unread(CheckpointError):
@@ -48,7 +48,7 @@ class Unreadable(ValueError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return reason_line(self.reason, Language.EN)
+        return _in_words(self.reason)
 
 
 class Late(TimeoutError):
@@ -59,7 +59,11 @@ class Late(TimeoutError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return reason_line(self.reason, Language.EN)
+        return _in_words(self.reason)
+
+
+def _in_words(reason: Reason) -> str:
+    return said(reason_line(reason, Language.EN), reason_line(reason, Language.KO))
 
 
 def reason_of(error: Exception, about: str = "") -> Reason:

@@ -18,7 +18,7 @@ from notifybot.checkpoints.files import Files
 from notifybot.checkpoints.manifest import Manifest
 from notifybot.checkpoints.payload import read_payload, write_payload
 from notifybot.checkpoints.shelf import MakeManifest, Shelf
-from notifybot.errors import CheckpointError
+from notifybot.errors import CheckpointError, said
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,7 +82,10 @@ def _write(staged: Path, model: nn.Module, optimizer: Optimizer | None, extra: M
 def _seal(shelf: Shelf, staged: Path, stem: str, make_manifest: MakeManifest, written: list[set[str]]) -> Manifest:
     if not set.union(*written) <= set(Files(staged).names()):
         raise CheckpointError(
-            f"not all ranks wrote to the same folder: {shelf.folder} must be one that all of them see"
+            said(
+                f"not all ranks wrote to the same folder: {shelf.folder} must be one that all of them see",
+                f"{shelf.folder} 폴더에 일부 랭크의 파일이 없습니다. 모든 랭크가 함께 쓰는 폴더를 지정하세요",
+            )
         )
     return shelf.seal(staged, stem, make_manifest)
 
@@ -100,7 +103,9 @@ def _load(inside: Path, manifest: Manifest, model: nn.Module, optimizer: Optimiz
             dcp.load(state, storage_reader=reader, planner=Planner(), no_dist=alone)
     except dcp.api.CheckpointException as error:  # one error for every rank; most say the same
         first, _ = next(iter(error.failures.values()))
-        raise CheckpointError(f"{inside.name} cannot be loaded: {first}") from error
+        raise CheckpointError(
+            said(f"{inside.name} cannot be loaded: {first}", f"{inside.name} 불러오기에 실패했습니다: {first}")
+        ) from error
     if optimizer is None:
         set_model_state_dict(model, state["model"])
     else:

@@ -15,8 +15,9 @@ import torch
 from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 
-from notifybot.checkpoints.mismatch import listed
-from notifybot.errors import CheckpointError
+from notifybot.checkpoints.describe import unfit
+from notifybot.checkpoints.mismatch import MISSING, RESHAPED, differing, listed
+from notifybot.errors import CheckpointError, said
 
 _KNOWN = {
     "collections": {"OrderedDict"},
@@ -51,7 +52,13 @@ class Reader(FileSystemReader):  # type: ignore[misc, unused-ignore]
             metadata = _Restricted(file).load()
         foreign = sorted({each.relative_path for each in metadata.storage_data.values()} - set(self._parts))
         if foreign:
-            raise CheckpointError(f"the index names files that are no part of the checkpoint: {', '.join(foreign[:3])}")
+            shown = ", ".join(foreign[:3])
+            raise CheckpointError(
+                said(
+                    f"the index names files that are no part of the checkpoint: {shown}",
+                    f"체크포인트의 색인이 체크포인트에 속하지 않은 파일을 가리킵니다: {shown}",
+                )
+            )
         return super().read_metadata(*args, **kwargs)
 
 
@@ -62,20 +69,21 @@ class Planner(DefaultLoadPlanner):  # type: ignore[misc, unused-ignore]
         saved = self.metadata.state_dict_metadata
         asked = {name.partition(".")[0] for name in self.state_dict}  # the model alone, or the optimizer as well
         shapes = [
-            f"{name} ({list(saved[name].size)} in the checkpoint, {list(value.shape)} here)"
+            differing(name, list(saved[name].size), list(value.shape))
             for name, value in self.state_dict.items()
             if isinstance(value, torch.Tensor) and name in saved and list(saved[name].size) != list(value.shape)
         ]
         problems = [
-            *listed("missing in the checkpoint", sorted(self.state_dict.keys() - saved.keys())),
+            *listed(*MISSING, sorted(self.state_dict.keys() - saved.keys())),
             *listed(
                 "unknown here",
+                "코드에 없는 항목",
                 sorted(name for name in saved.keys() - self.state_dict.keys() if name.partition(".")[0] in asked),
             ),
-            *listed("of another shape", shapes),
+            *listed(*RESHAPED, shapes),
         ]
         if problems:
-            raise CheckpointError(f"the checkpoint does not fit: {'; '.join(problems)}")
+            raise CheckpointError(unfit(problems))
         return super().create_local_plan()
 
     def load_bytes(self, read_item: Any, value: BytesIO) -> None:
@@ -94,4 +102,9 @@ class _Restricted(pickle.Unpickler):
         is_type = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
         if is_type or name in _KNOWN.get(module, ()):
             return super().find_class(module, name)
-        raise CheckpointError(f"the index is refused, and nothing of it was run: it holds {module}.{name}")
+        raise CheckpointError(
+            said(
+                f"the index is refused, and nothing of it was run: it holds {module}.{name}",
+                f"체크포인트의 색인에 허용되지 않는 항목이 있어 실행하지 않고 거부했습니다: {module}.{name}",
+            )
+        )

@@ -31,7 +31,7 @@ from notifybot.checkpoints.proof import Proven, below, difference, difference_in
 from notifybot.checkpoints.reasons import Flawed, Unread, reason_of
 from notifybot.checkpoints.sweeping import finish, is_abandoned
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import CheckpointError, UsageError
+from notifybot.errors import CheckpointError, UsageError, said
 from notifybot.model import Reason
 from notifybot.store.files import is_remote
 
@@ -123,7 +123,9 @@ class Shelf:
         with self._discarded_on_error(staged.name):
             parts = {name: Part(*inside.hash(name)) for name in inside.names()}
             if not parts:
-                raise CheckpointError(f"{staged}: there are no parts in it")
+                raise CheckpointError(
+                    said(f"{staged}: there are no parts in it", f"{staged}: 저장된 파일이 하나도 없습니다")
+                )
             for name in parts:
                 inside.sync_file(name)
             inside.sync()
@@ -277,7 +279,12 @@ class Shelf:
                 continue
             manifest = describe(name)
             if manifest.file != name:
-                raise UsageError(f"the manifest of {name} says that it is one of {manifest.file}")
+                raise UsageError(
+                    said(
+                        f"the manifest of {name} says that it is one of {manifest.file}",
+                        f"{name}의 매니페스트에 다른 파일 이름이 적혀 있습니다: {manifest.file}",
+                    )
+                )
             self._files.write(pending, manifest.to_json().encode())
             claim = self._files.claim_folder if manifest.kind == "sharded" else self._files.claim
             if claim(name):
@@ -353,7 +360,9 @@ class Shelf:
 def _variants(wanted: str) -> Iterator[str]:
     """A name, then the name with -2, -3, … before its suffix."""
     if not is_plain_name(wanted) or wanted.startswith("."):
-        raise UsageError(f"a checkpoint cannot be called {wanted!r}")
+        raise UsageError(
+            said(f"a checkpoint cannot be called {wanted!r}", f"체크포인트 이름으로 쓸 수 없습니다: {wanted!r}")
+        )
     yield wanted
     stem, _, suffix = wanted.rpartition(".")
     yield from (f"{stem}-{number}.{suffix}" for number in count(2))

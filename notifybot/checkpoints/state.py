@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 from notifybot.checkpoints import modules, randomness
 from notifybot.checkpoints.buffers import Buffers
-from notifybot.checkpoints.describe import unfit
+from notifybot.checkpoints.describe import unfit, ways_on
 from notifybot.checkpoints.mismatch import (
     Fit,
     note,
@@ -24,7 +24,7 @@ from notifybot.checkpoints.mismatch import (
 )
 from notifybot.checkpoints.payload import check_torch
 from notifybot.checkpoints.plain import from_plain, to_plain
-from notifybot.errors import CheckpointError, UsageError
+from notifybot.errors import CheckpointError, UsageError, said
 from notifybot.model import Reason
 
 EXTRA_KEY = "extra_state_dicts"
@@ -178,7 +178,12 @@ class Parts:
         for part in self._parts:
             saved = part.saved_in(payload)
             if saved is _ABSENT:
-                problems.append(f"{part.name}: the checkpoint holds no {part.at}")
+                problems.append(
+                    said(
+                        f"{part.name}: the checkpoint holds no {part.at}",
+                        f"{part.name}: 체크포인트에 {part.at} 항목이 없습니다",
+                    )
+                )
                 continue
             fit = _fit(part, from_plain(saved), scheduled=scheduled)
             problems += [f"{part.name}: {line}" for line in fit.problems]
@@ -268,15 +273,22 @@ def _part(name: str, key: str, value: Any) -> _Part:
     lacking = [verb for verb in ("state_dict", "load_state_dict") if not callable(getattr(value, verb, None))]
     if lacking:
         where = f"extra[{name!r}]" if key == EXTRA_KEY else name
+        kind = type(value).__name__
         raise UsageError(
-            f"{where} is a {type(value).__name__} without {' and '.join(lacking)}; a checkpoint needs both"
+            said(
+                f"{where} is a {kind} without {' and '.join(lacking)}; a checkpoint needs both",
+                f"{where}({kind})에 {', '.join(lacking)} 메서드가 없습니다. 체크포인트에 저장할 객체에는 state_dict와 "
+                "load_state_dict가 모두 필요합니다",
+            )
         )
     return _Part(name, key, value)
 
 
 def _fit(part: _Part, saved: Any, *, scheduled: bool) -> Fit:
     if part.key != EXTRA_KEY and not isinstance(saved, Mapping):
-        return Fit(saved, [f"{part.at} is a {type(saved).__name__}, not a dict"])
+        kind = type(saved).__name__
+        text = said(f"{part.at} is a {kind}, not a dict", f"{part.at}의 형식이 dict가 아니라 {kind}입니다")
+        return Fit(saved, [text])
     if _is_module(part.value):
         return modules.fit(part.value, saved)
     if _is_optimizer(part.value):
@@ -286,7 +298,11 @@ def _fit(part: _Part, saved: Any, *, scheduled: bool) -> Fit:
         problems = other_kind(part.value.state_dict(), saved)
         return Fit(saved, problems, notes=[] if problems else scheduler_notes(part.value, saved))
     if _is_scaler(part.value) and part.value.is_enabled() and not saved:
-        return Fit(_ABSENT, notes=[note("was off when the checkpoint was written, and starts with its first scale")])
+        text = said(
+            "was off when the checkpoint was written, and starts with its first scale",
+            "체크포인트를 저장할 때 꺼져 있었으므로 처음 배율로 시작합니다",
+        )
+        return Fit(_ABSENT, notes=[note(text)])
     return Fit(saved)
 
 
@@ -300,7 +316,16 @@ def _unclaimed(parts: list[_Part], payload: Mapping[str, Any]) -> list[Reason]:
     extra = payload.get(EXTRA_KEY)
     held = [key for key in map(str, payload) if key.endswith("_state_dict")]
     held += [f"{EXTRA_KEY}.{name}" for name in extra] if isinstance(extra, Mapping) else []
-    return [note(f"the checkpoint also holds {key}, which was not asked for") for key in held if key not in claimed]
+    return [
+        note(
+            said(
+                f"the checkpoint also holds {key}, which was not asked for",
+                f"체크포인트에 이번 학습에서 쓰지 않는 항목이 있습니다: {key}",
+            )
+        )
+        for key in held
+        if key not in claimed
+    ]
 
 
 def _turn(value: Any) -> int:
@@ -317,7 +342,12 @@ def _load(part: _Part, state: Any, undo: ExitStack) -> None:
     try:
         target.load_state_dict(state)
     except Exception as error:  # whatever a part's own code raises: its state does not fit
-        raise CheckpointError(f"{part.name} refused its state from the checkpoint: {error}") from error
+        raise CheckpointError(
+            said(
+                f"{part.name} refused its state from the checkpoint: {error}. {ways_on()}",
+                f"{part.name}: 체크포인트의 상태를 불러오지 못했습니다: {error}. {ways_on()}",
+            )
+        ) from error
 
 
 def _go_back(value: Any, before: Any) -> None:

@@ -14,7 +14,7 @@ from notifybot.checkpoints.reasons import reason_of
 from notifybot.checkpoints.retention import Retention
 from notifybot.checkpoints.shelf import Shelf, Spared
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import CheckpointError
+from notifybot.errors import CheckpointError, said, system_words
 from notifybot.model import Checkpoint, Language, Reason, Tier
 from notifybot.rendering.reasons import reason_line
 
@@ -167,7 +167,11 @@ class Tiers:
         try:
             shelf.prune(self.retention, run_id, since=self.since)
         except OSError as error:
-            log.warning("old checkpoints in %s could not be removed: %s", shelf.folder, error.strerror or error)
+            text = said(
+                f"old checkpoints in {shelf.folder} could not be removed: {system_words(error)}",
+                f"{shelf.folder} 폴더의 오래된 체크포인트를 지우지 못했습니다: {system_words(error)}",
+            )
+            log.warning("%s", text)
             return ()
         return tuple(shelf.spared)
 
@@ -197,7 +201,11 @@ def first_whole(group: Iterable[Copy]) -> tuple[Copy | None, list[Reason], list[
             unread += _within(copy.shelf, [reason_of(error, copy.manifest.file)])
         else:
             for each in unread:
-                log.warning("the other copy in %s was taken: %s", copy.shelf.folder, reason_line(each, Language.EN))
+                text = said(
+                    f"the other copy in {copy.shelf.folder} was taken: {reason_line(each, Language.EN)}",
+                    f"{copy.shelf.folder} 폴더의 복사본을 대신 사용합니다: {reason_line(each, Language.KO)}",
+                )
+                log.warning("%s", text)
             return copy, damaged, []
     return None, damaged, unread
 
@@ -219,7 +227,11 @@ def tries(clock: Clock, patience_s: float = _PATIENCE_S) -> Iterator[bool]:
     while (left_s := until_s - clock.monotonic()) > 0:
         yield False
         if pause_s == _FIRST_PAUSE_S:
-            log.warning("checkpoints could not be read, trying again for %.0f s", left_s)
+            text = said(
+                f"checkpoints could not be read, trying again for {left_s:.0f} s",
+                f"체크포인트를 읽지 못해 {left_s:.0f}초 동안 다시 시도합니다",
+            )
+            log.warning("%s", text)
         clock.wait(threading.Event(), min(pause_s, left_s))
         pause_s *= 2
     yield True

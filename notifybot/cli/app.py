@@ -11,7 +11,7 @@ from notifybot import __version__
 from notifybot.cli.options import AsJson, Tongue
 from notifybot.cli.outbox_app import outbox_app
 from notifybot.cli.slack_app import slack_app
-from notifybot.errors import UsageError
+from notifybot.errors import UsageError, said
 from notifybot.model import Severity
 
 app = typer.Typer(
@@ -68,7 +68,12 @@ def demo(
     from notifybot.cli import demo
 
     if real and deadman:
-        raise UsageError("--deadman moves Slack's clock, which only the sandbox allows: leave --real out")
+        raise UsageError(
+            said(
+                "--deadman moves Slack's clock, which only the sandbox allows: leave --real out",
+                "--deadman은 Slack의 시계를 앞당기므로 샌드박스에서만 쓸 수 있습니다. --real을 빼고 실행하세요",
+            )
+        )
     raise typer.Exit(demo.run_deadman(language=language) if deadman else demo.run(real=real, language=language))
 
 

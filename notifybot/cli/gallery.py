@@ -9,7 +9,7 @@ from rich.console import Console
 from notifybot.cli.pieces import pieces
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import load
-from notifybot.errors import UsageError
+from notifybot.errors import UsageError, said, system_words
 from notifybot.gallery.page import page
 from notifybot.model import Language
 
@@ -26,6 +26,12 @@ def run(*, out: Path, clock: Clock = SYSTEM) -> int:
         out.mkdir(parents=True, exist_ok=True)
         path.write_text(page({each: pieces(each, clock.now()) for each in Language}, clock), encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror}): choose another folder with --out") from None
+        why = system_words(error)
+        raise UsageError(
+            said(
+                f"{path} cannot be written ({why}): choose another folder with --out",
+                f"{path} 파일을 쓸 수 없습니다({why}). --out으로 다른 폴더를 지정하세요",
+            )
+        ) from None
     Console().print(_WORDS[load().lang].format(path=path), markup=False, soft_wrap=True, highlight=False)
     return 0

@@ -13,7 +13,7 @@ from notifybot.cli.options import in_json
 from notifybot.cli.state import open_store
 from notifybot.cli.words import words_of
 from notifybot.config import Config, load
-from notifybot.errors import UsageError
+from notifybot.errors import UsageError, said
 from notifybot.store.files import local_folder
 from notifybot.watchdog import logins, tokens
 
@@ -88,5 +88,10 @@ def revoke_token(token_id: str, *, db: Path | None) -> int:
     """Take a token away. Raises UsageError when there is none of that id."""
     with open_store(_database(load(), db)) as store:
         if not tokens.revoke(store, token_id):
-            raise UsageError(f"there is no token {token_id}: `notifybot watchdog token list` shows them")
+            raise UsageError(
+                said(
+                    f"there is no token {token_id}: `notifybot watchdog token list` shows them",
+                    f"{token_id} 토큰이 없습니다. `notifybot watchdog token list`로 확인하세요",
+                )
+            )
     return 0

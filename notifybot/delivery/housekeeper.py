@@ -6,6 +6,7 @@ import logging
 import threading
 
 from notifybot.clock import SYSTEM, Clock
+from notifybot.errors import said
 from notifybot.store import pruning
 from notifybot.store.engine import Store
 
@@ -45,5 +46,9 @@ class Housekeeper:
         """Free a part of the database; True when anything was freed. Raises StoreError."""
         if not self._warned:
             self._warned = True
-            log.warning("the database %s is nearly full: the oldest metrics are given up", self._store.path)
+            text = said(
+                f"the database {self._store.path} is nearly full: the oldest metrics are given up",
+                f"데이터베이스 {self._store.path}이(가) 거의 가득 차서 가장 오래된 지표부터 지웁니다",
+            )
+            log.warning("%s", text)
         return pruning.make_room(self._store)

@@ -21,7 +21,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config, Switch
 from notifybot.delivery.drawer import Drawer, Drawing
 from notifybot.delivery.drawing import NO_MATPLOTLIB
-from notifybot.errors import ConfigError, said
+from notifybot.errors import ConfigError, said, system_words
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
 from notifybot.model import Language, Metric
 from notifybot.redaction import redact
@@ -123,7 +123,11 @@ class Painter:
         try:
             return Drawer()
         except OSError as error:
-            log.warning("no pictures: a process to draw them cannot be started: %s", type(error).__name__)
+            text = said(
+                f"no pictures: a process to draw them cannot be started: {system_words(error)}",
+                f"그림을 그릴 프로세스를 시작하지 못해 그림 없이 알립니다: {system_words(error)}",
+            )
+            log.warning("%s", text)
             self._off = True
             return None
 
@@ -138,9 +142,17 @@ class Painter:
         self._failures += 1
         if code == NO_MATPLOTLIB or self._failures >= _FAILURES_MOST:
             self._off = True
-            log.warning("no more pictures from this process: they cannot be drawn (exit code %s)", code)
+            text = said(
+                f"no more pictures from this process: they cannot be drawn (exit code {code})",
+                f"그림을 그리지 못해 이 프로세스에서는 더 이상 그림을 보내지 않습니다(종료 코드 {code})",
+            )
+            log.warning("%s", text)
         elif self._failures == 1:
-            log.warning("a picture could not be drawn (exit code %s): its message goes without it", code)
+            text = said(
+                f"a picture could not be drawn (exit code {code}): its message goes without it",
+                f"그림을 그리지 못해 그림 없이 알립니다(종료 코드 {code})",
+            )
+            log.warning("%s", text)
 
 
 class Studio:

@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from notifybot.errors import UsageError
+from notifybot.errors import UsageError, said, system_words
 from notifybot.store.files import is_remote
 
 _MARK = ".notifybot-demo"
@@ -59,13 +59,25 @@ class Places:
 def fresh(folder: Path) -> Places:
     """Make the folder, in place of an earlier demo's. Raises UsageError where something else stands there."""
     if folder.is_symlink() or (folder.exists() and not (folder / _MARK).is_file()):
-        raise UsageError(f"{folder} is there already and is no earlier demo's: move it away, or run the demo elsewhere")
+        raise UsageError(
+            said(
+                f"{folder} is there already and is no earlier demo's: move it away, or run the demo elsewhere",
+                f"{folder}이(가) 이미 있는데 이전 데모의 폴더가 아닙니다. 다른 곳으로 옮기거나 다른 폴더에서 데모를 "
+                "실행하세요",
+            )
+        )
     if folder.exists():
         shutil.rmtree(folder)
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise UsageError(f"cannot make {folder}: {error.strerror}. Run the demo in a folder of your own.") from error
+        why = system_words(error)
+        raise UsageError(
+            said(
+                f"cannot make {folder}: {why}. Run the demo in a folder of your own.",
+                f"{folder} 폴더를 만들 수 없습니다: {why}. 쓸 수 있는 폴더에서 데모를 실행하세요.",
+            )
+        ) from error
     (folder / _MARK).touch()
     state = Path(tempfile.mkdtemp(prefix="notifybot-demo-")) if is_remote(folder) else folder / "state"
     places = Places(folder, state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -72,10 +73,11 @@ def watchdog(places: Places, environment: Mapping[str, str], folder: Path) -> It
         subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=errors) as process,
     ):
         try:
-            said = process.stdout.readline().decode() if process.stdout else ""
-            if not said.startswith("listening on "):
+            line = process.stdout.readline().decode() if process.stdout else ""
+            address = re.search(r"http://\S+", line)
+            if address is None:
                 raise Failed(log)
-            yield said.removeprefix("listening on ").strip()
+            yield address[0]
         finally:
             stop(process)
 

@@ -31,7 +31,7 @@ from notifybot.demo.processes import (
 from notifybot.demo.screen import Screen
 from notifybot.demo.transcript import transcript
 from notifybot.demo.words import words_of
-from notifybot.errors import UsageError
+from notifybot.errors import UsageError, said
 from notifybot.events import RunEnded, RunLost, RunRecovered, kind_of
 from notifybot.model import Language, uuid7
 from notifybot.sandbox import Sandbox
@@ -65,7 +65,12 @@ def main(real: bool, language: Language, *, folder: Path = FOLDER, size: Size | 
         if find_spec(package) is None:
             raise ModuleNotFoundError(f"no module named {package!r}", name=package)
     if real and not people_from(load()):
-        raise UsageError("no account is configured for --real: set up Slack or KakaoTalk, or run the demo without it")
+        raise UsageError(
+            said(
+                "no account is configured for --real: set up Slack or KakaoTalk, or run the demo without it",
+                "--real에 쓸 계정이 설정되어 있지 않습니다. Slack이나 카카오톡을 설정하거나 --real 없이 실행하세요",
+            )
+        )
     screen = Screen(words_of(language))
     story = Story(language, fresh(folder.absolute()), screen, size or Size())
     try:

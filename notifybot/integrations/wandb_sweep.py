@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from notifybot.config import Config, Switch
-from notifybot.errors import UsageError
+from notifybot.errors import UsageError, said
 from notifybot.integrations.wandb_sweep_words import summary_of, trial_line
 from notifybot.model import Param, Severity
 from notifybot.notifiers.base import Envelope, Notifier
@@ -115,7 +115,12 @@ class Sweep:
 
         def one_trial() -> None:
             if self.run is None:
-                raise UsageError("a sweep's trials run inside its block: with notify_sweep(…) as sweep: …")
+                raise UsageError(
+                    said(
+                        "a sweep's trials run inside its block: with notify_sweep(…) as sweep: …",
+                        "스윕의 실험은 with notify_sweep(…) as sweep: 블록 안에서 실행하세요",
+                    )
+                )
             self._one(self.run, function, takes_run)
 
         return one_trial

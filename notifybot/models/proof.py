@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from notifybot.checkpoints.files import Files, temporary_name, write_bytes
-from notifybot.errors import CheckpointError
+from notifybot.errors import CheckpointError, said
 
 log = logging.getLogger("notifybot")
 
@@ -41,18 +41,26 @@ def written_whole(path: Path) -> Iterator[Path]:
 def verify(path: Path) -> None:
     """Compare a file with its proof. CheckpointError when it is missing or not what was written.
 
-    A file without a proof, such as one from elsewhere, passes with a warning: nothing can be said about it.
+    A file without a proof passes, as nothing can be said about it: one from elsewhere never had any.
     """
     if not path.is_file():
-        raise CheckpointError(f"there is no file {path}")
+        raise CheckpointError(said(f"there is no file {path}", f"파일이 없습니다: {path}"))
     try:
         expected = _proof_of(path).read_bytes()[:64]
     except FileNotFoundError:
-        log.warning("%s has no %s beside it: nothing proves that it is whole", path, _proof_of(path).name)
+        log.info("model file without a proof path=%s", path)
         return
     real = path.resolve()  # a link is followed here, as the user's own
     if Files(real.parent).hash(real.name)[0].encode() != expected:
-        raise CheckpointError(f"{path} is not what was written: its SHA-256 differs from {_proof_of(path).name}")
+        proof = _proof_of(path).name
+        raise CheckpointError(
+            said(
+                f"{path} is not what was written: its SHA-256 differs from {proof}. Copy both files again from where "
+                f"they were saved; if you changed the file on purpose, remove {proof}",
+                f"{path} 파일의 내용이 저장한 것과 다릅니다({proof}의 SHA-256과 다름). 저장한 곳에서 두 파일을 다시 "
+                f"복사하세요. 일부러 바꾼 파일이라면 {proof} 파일을 지우세요",
+            )
+        )
 
 
 def _proof_of(path: Path) -> Path:

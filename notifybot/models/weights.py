@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from notifybot.checkpoints.payload import read_payload, write_payload
-from notifybot.errors import CheckpointError, UsageError
+from notifybot.errors import CheckpointError, UsageError, said
 from notifybot.models.border import failing_as
 from notifybot.models.proof import verify, written_whole
 
@@ -32,9 +32,9 @@ class KeyDifferences:
 
     def __str__(self) -> str:
         kinds = {
-            "missing in the file": self.missing,
-            "unknown to the model": self.unexpected,
-            "of another shape": [f"{key} ({shapes})" for key, shapes in self.shapes.items()],
+            said("missing in the file", "파일에 없음"): self.missing,
+            said("unknown to the model", "모델에 없음"): self.unexpected,
+            said("of another shape", "shape이 다름"): [f"{key} ({shapes})" for key, shapes in self.shapes.items()],
         }
         return "; ".join(f"{kind}: {_some(keys)}" for kind, keys in kinds.items() if keys)
 
@@ -49,7 +49,12 @@ def save_weights(model: nn.Module, path: str | Path, *, metadata: Mapping[str, o
     if path.suffix == _SAFETENSORS:
         _save_safetensors(model, path, {str(key): str(value) for key, value in (metadata or {}).items()})
     elif metadata:
-        raise UsageError(f"{path.name} has no place for metadata: choose the suffix {_SAFETENSORS}")
+        raise UsageError(
+            said(
+                f"{path.name} has no place for metadata: choose the suffix {_SAFETENSORS}",
+                f"{path.name}에는 metadata를 담을 수 없습니다. 확장자를 {_SAFETENSORS}로 하세요",
+            )
+        )
     else:
         _save_state_dict(model, path)
     return path
@@ -69,15 +74,25 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     differences = _compare(saved, current)
     fitting = {key: value for key, value in saved.items() if key in current and key not in differences.shapes}
     if (strict and differences) or not fitting:
-        raise CheckpointError(f"{path.name} does not fit {type(model).__name__}. {differences}")
+        kind = type(model).__name__
+        partly = said("; strict=False loads what fits", ". 맞는 것만 불러오려면 strict=False를 지정하세요")
+        raise CheckpointError(
+            said(
+                f"{path.name} does not fit {kind}. {differences}",
+                f"{path.name} 파일이 {kind}와 맞지 않습니다. {differences}",
+            )
+            + (partly if fitting else "")
+        )
     model.load_state_dict(fitting, strict=False)
     return differences
 
 
 def _save_safetensors(model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
     safetensors = _safetensors()
-    what = f"{type(model).__name__} does not fit into safetensors"  # sparse or overlapping tensors
-    with failing_as(what, remedy="Choose the suffix .pt"), written_whole(path) as temporary:
+    kind = type(model).__name__
+    what = said(f"{kind} does not fit into safetensors", f"{kind} 모델은 safetensors로 저장할 수 없습니다")
+    remedy = said("Choose the suffix .pt", "확장자를 .pt로 하세요")  # for sparse or overlapping tensors
+    with failing_as(what, remedy=remedy), written_whole(path) as temporary:
         safetensors.save_model(model, str(temporary), metadata={"format": "pt", **metadata})
 
 
@@ -88,7 +103,8 @@ def _save_state_dict(model: nn.Module, path: Path) -> None:
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
     safetensors = _safetensors()
-    with failing_as(f"{path.name} is no whole safetensors file"):
+    name = path.name
+    with failing_as(said(f"{name} is no whole safetensors file", f"{name}은(는) 온전한 safetensors 파일이 아닙니다")):
         return dict(safetensors.load_file(path))
 
 
@@ -96,7 +112,13 @@ def _read_state_dict(path: Path) -> dict[str, Any]:
     payload = read_payload(path)
     state = payload.get("model_state_dict", payload)
     if not isinstance(state, Mapping):
-        raise CheckpointError(f"{path.name}: its model_state_dict is a {type(state).__name__}, no state dict")
+        kind = type(state).__name__
+        raise CheckpointError(
+            said(
+                f"{path.name}: its model_state_dict is a {kind}, no state dict",
+                f"{path.name}: model_state_dict가 state dict가 아니라 {kind}입니다",
+            )
+        )
     return dict(state)
 
 
@@ -105,7 +127,10 @@ def _safetensors() -> Any:
         import safetensors.torch
     except ImportError:
         raise UsageError(
-            "safetensors is not installed: pip install 'notifybot[torch]', or choose the suffix .pt"
+            said(
+                "safetensors is not installed: pip install safetensors, or choose the suffix .pt",
+                "safetensors가 설치되어 있지 않습니다. pip install safetensors로 설치하거나 확장자를 .pt로 하세요",
+            )
         ) from None
     return safetensors.torch
 
@@ -115,7 +140,14 @@ def _state_of(model: nn.Module) -> dict[str, Any]:
 
     state: dict[str, Any] = model.state_dict()
     if any(is_lazy(value) for value in state.values()):
-        raise UsageError(f"{type(model).__name__} has lazy layers: run one batch through it before loading weights")
+        kind = type(model).__name__
+        raise UsageError(
+            said(
+                f"{kind} has lazy layers: run one batch through it before loading weights",
+                f"{kind} 모델에 아직 초기화되지 않은(lazy) 층이 있습니다. "
+                "가중치를 불러오기 전에 배치를 한 번 통과시키세요",
+            )
+        )
     return state
 
 
@@ -126,7 +158,10 @@ def _compare(saved: Mapping[str, Any], current: Mapping[str, Any]) -> KeyDiffere
         missing=tuple(key for key in current if key not in saved and _place(current[key]) not in held),
         unexpected=tuple(key for key in saved if key not in current),
         shapes={
-            key: f"{_shape(saved[key])} in the file, {_shape(current[key])} in the model"
+            key: said(
+                f"{_shape(saved[key])} in the file, {_shape(current[key])} in the model",
+                f"파일 {_shape(saved[key])}, 모델 {_shape(current[key])}",
+            )
             for key in current
             if key in common and _shape(saved[key]) != _shape(current[key])
         },
@@ -148,4 +183,4 @@ def _shape(value: Any) -> list[int] | None:
 
 def _some(keys: Sequence[str]) -> str:
     more = len(keys) - _MOST_KEYS
-    return ", ".join(keys[:_MOST_KEYS]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(keys[:_MOST_KEYS]) + (said(f" and {more} more", f" 외 {more}개") if more > 0 else "")

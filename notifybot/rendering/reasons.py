@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from notifybot.errors import DeliveryError
+from notifybot.errors import DeliveryError, system_korean
 from notifybot.model import Language, Reason
 from notifybot.rendering.both import Values
 from notifybot.rendering.delivery_reasons import delivery_line, delivery_reason
@@ -97,30 +97,6 @@ NOTES = frozenset({"setting_kept", "frozen_here", "learns_here", "held_here", "m
 
 _PART = {Language.EN: ("{} ", "it "), Language.KO: ("{} ", "")}
 
-# What the operating system says, by its code; two lines that we say ourselves in its place, by their text.
-_DISK_KO = {
-    "ENOSPC": "저장 공간이 부족합니다",
-    "EDQUOT": "저장 용량 한도를 넘었습니다",
-    "EFBIG": "파일이 너무 큽니다",
-    "EACCES": "접근 권한이 없습니다",
-    "EPERM": "허용되지 않은 작업입니다",
-    "EROFS": "읽기 전용 파일 시스템입니다",
-    "EIO": "디스크 입출력 오류가 발생했습니다",
-    "ENOENT": "파일이나 폴더가 없습니다",
-    "ENOTDIR": "폴더가 아닙니다",
-    "EISDIR": "파일이 아니라 폴더입니다",
-    "EEXIST": "같은 이름의 파일이 이미 있습니다",
-    "ELOOP": "심볼릭 링크라서 열 수 없습니다",
-    "ENAMETOOLONG": "파일 이름이 너무 깁니다",
-    "EMFILE": "열려 있는 파일이 너무 많습니다",
-    "EBUSY": "다른 곳에서 사용하고 있습니다",
-    "ETIMEDOUT": "응답 시간이 초과되었습니다",
-    "ESTALE": "네트워크 파일 시스템과의 연결이 끊겼습니다",
-    "ENODEV": "저장 장치를 찾을 수 없습니다",
-    "ENOTCONN": "마운트가 끊겼습니다",
-    "not a regular file": "일반 파일이 아닙니다",
-}
-
 _UNREAD = {
     Language.EN: "checkpoints cannot be read now: {what}. Nothing was changed and no training begun: try later. ",
     Language.KO: "지금은 체크포인트를 읽을 수 없습니다: {what}. 아무것도 바꾸지 않았고 학습도 시작하지 않았습니다. "
@@ -160,7 +136,7 @@ def reason_line(reason: Reason, language: Language) -> str:
     with_part, without = _PART[language]
     values["which"] = with_part.format(values["part"]) if "part" in values else without
     if reason.code == "disk" and language is Language.KO:
-        values["text"] = _DISK_KO.get(values["text"]) or _DISK_KO.get(values["name"]) or values["text"]
+        values["text"] = system_korean(values["name"], values["text"])
     words = _WORDS[language].get(reason.code)
     said = words.format_map(values) if words else reason.values.get("text", reason.code)
     return f"{reason.about}: {said}" if reason.about else said

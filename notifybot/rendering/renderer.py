@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from notifybot.errors import ConfigError
+from notifybot.errors import ConfigError, said
 from notifybot.events import KINDS, EpochFinished, Event
 from notifybot.model import Language, Message
 from notifybot.policy import severity_of
@@ -31,7 +31,12 @@ class Renderer:
 
     def __init__(self, language: Language, templates_dir: Path | None = None) -> None:
         if templates_dir is not None and not templates_dir.is_dir():
-            raise ConfigError(f"templates_dir: there is no folder {templates_dir}. Make it, or remove the setting.")
+            raise ConfigError(
+                said(
+                    f"templates_dir: there is no folder {templates_dir}. Make it, or remove the setting.",
+                    f"templates_dir: {templates_dir} 폴더가 없습니다. 폴더를 만들거나 이 설정을 지우세요.",
+                )
+            )
         self.language = language
         library = Library(language, templates_dir)
         self._words = {kind: library.words(kind) for kind in KINDS}
@@ -57,7 +62,12 @@ class Renderer:
     def _complain(self, kind: str, error: Exception) -> None:
         if kind not in self._complained:
             self._complained.add(kind)
-            _log.warning("template for %s failed, told in other words: %s: %s", kind, type(error).__name__, error)
+            why = f"{type(error).__name__}: {error}"
+            text = said(
+                f"template for {kind} failed, told in other words: {why}",
+                f"{kind} 템플릿에 오류가 있어 기본 문구로 알립니다: {why}",
+            )
+            _log.warning("%s", text)
 
 
 def _compose(event: Event, language: Language, words: Words, link: str | None, skipped: int) -> Message:
@@ -100,7 +110,7 @@ def _bare(event: Event, language: Language, link: str | None) -> Message:
     """The last resort: nothing but what every event has, so that nothing can fail."""
     status = status_word(event, language)
     title = f"{told(str(event.run.name), 60) or event.run.id} · {status}"
-    said = "\n".join(text for text in (title, _said(event)) if text)
+    words = "\n".join(text for text in (title, _said(event)) if text)
     return Message(
         event_id=event.id,
         kind=event.kind,
@@ -109,8 +119,8 @@ def _bare(event: Event, language: Language, link: str | None) -> Message:
         language=language,
         severity=severity_of(event),
         title=title,
-        body=said,
-        brief=shorten(said, LIMIT_BRIEF),
+        body=words,
+        brief=shorten(words, LIMIT_BRIEF),
         status=status,
         link=link,
     )

@@ -9,7 +9,7 @@ from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from notifybot.errors import ConfigError
+from notifybot.errors import ConfigError, said, system_words
 from notifybot.model import Language
 from notifybot.rendering.text import shorten
 from notifybot.rendering.view import View
@@ -40,13 +40,13 @@ class Words:
 
 
 def _collect(pieces: Iterator[str]) -> str:
-    said, length = [], 0
+    parts, length = [], 0
     for piece in pieces:
-        said.append(piece)
+        parts.append(piece)
         length += len(piece)
         if length > _LIMIT_OUTPUT:
             raise ValueError(f"the template says more than {_LIMIT_OUTPUT} characters")
-    return "".join(said)
+    return "".join(parts)
 
 
 class Library:
@@ -85,13 +85,28 @@ class Library:
             template = self._environment.from_string(path.read_text(encoding="utf-8"))
         except TemplateError as error:
             line = getattr(error, "lineno", None) or 1
-            raise ConfigError(f"{path}, line {line}: {error.message}. Correct the template or remove it.") from error
-        except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
-                f"{path} cannot be read as UTF-8 text: {error}. Correct the file or remove it."
+                said(
+                    f"{path}, line {line}: {error.message}. Correct the template or remove it.",
+                    f"{path} {line}번째 줄: {error.message}. 템플릿을 고치거나 지우세요.",
+                )
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            why = system_words(error) if isinstance(error, OSError) else str(error)
+            raise ConfigError(
+                said(
+                    f"{path} cannot be read as UTF-8 text: {why}. Correct the file or remove it.",
+                    f"{path} 파일을 UTF-8 글자로 읽을 수 없습니다: {why}. 파일을 고치거나 지우세요.",
+                )
             ) from error
         if not template.blocks.keys() & set(BLOCKS):
-            raise ConfigError(f"{path} has none of the blocks {', '.join(BLOCKS)}. Write {{% block title %}} … in it.")
+            names = ", ".join(BLOCKS)
+            raise ConfigError(
+                said(
+                    f"{path} has none of the blocks {names}. Write {{% block title %}} … in it.",
+                    f"{path}에 {names} 블록이 하나도 없습니다. {{% block title %}} …처럼 블록을 쓰세요.",
+                )
+            )
         return template
 
 

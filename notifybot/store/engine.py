@@ -24,13 +24,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import StoreError
+from notifybot.errors import StoreError, said, system_words
 from notifybot.files import FileLock
 from notifybot.model import run_key
 from notifybot.store.fair import FairLock
 from notifybot.store.files import APPLICATION_ID, make_private, set_aside_if_damaged
 from notifybot.store.migrate import upgrade
-from notifybot.store.room import Room
+from notifybot.store.room import Room, not_taken
 from notifybot.store.schema import memories
 
 Begun = TypeVar("Begun")
@@ -77,8 +77,19 @@ class Store:
                 connection.exec_driver_sql(f"PRAGMA busy_timeout={round(patience_s * 1000)}")
             store = cls(engine, path, clock=clock, patience_s=patience_s)
         except (OSError, DBAPIError) as error:
-            remedy = "try again" if is_busy(error) else "set NOTIFYBOT_STATE_DIR to a local folder"
-            raise StoreError(f"no database can be opened at {path}: {_reason(error)}; {remedy}") from error
+            busy = is_busy(error)
+            raise StoreError(
+                said(
+                    f"no database can be opened at {path}: {_reason(error)}; "
+                    + ("try again" if busy else "set NOTIFYBOT_STATE_DIR to a local folder"),
+                    f"{path} 데이터베이스를 열 수 없습니다: {_reason(error)}. "
+                    + (
+                        "잠시 뒤에 다시 시도하세요"
+                        if busy
+                        else "NOTIFYBOT_STATE_DIR을 이 장비의 디스크에 있는 폴더로 지정하세요"
+                    ),
+                )
+            ) from error
         store.set_aside = aside
         return store
 
@@ -144,7 +155,7 @@ class Store:
             finally:
                 lock.release()
         except (DBAPIError, sqlite3.Error) as error:
-            raise StoreError(f"the database did not take a record: {_reason(error)}") from error
+            raise StoreError(not_taken(_reason(error))) from error
 
     def _begin(self, begin: Callable[[], Begun], lock: FairLock) -> Begun:
         """Take the lock and begin, as soon as other threads and processes let us.
@@ -152,15 +163,22 @@ class Store:
         Who waits for longer than the least patient of us gives the lock back meanwhile: it may be a training's turn.
         """
         if os.getpid() != self._pid:
-            raise StoreError("a forked child may not use its parent's database connection")
+            raise StoreError(
+                said(
+                    "a forked child may not use its parent's database connection",
+                    "fork로 만든 자식 프로세스에서는 부모의 데이터베이스 연결을 쓸 수 없습니다",
+                )
+            )
         ends_at_s = SYSTEM.monotonic() + self._wait_s
         while True:
             if not lock.acquire(timeout=max(ends_at_s - SYSTEM.monotonic(), 0.0)):
-                raise StoreError("the database is busy with another thread")
+                raise StoreError(
+                    said("the database is busy with another thread", "다른 스레드가 데이터베이스를 사용하고 있습니다")
+                )
             has_begun = False
             try:
                 if self._closed:
-                    raise StoreError("the database is closed")
+                    raise StoreError(said("the database is closed", "데이터베이스가 이미 닫혔습니다"))
                 begun = begin()
                 has_begun = True
                 return begun
@@ -317,5 +335,21 @@ def is_busy(error: BaseException | None) -> bool:
     return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
+_KOREAN = {
+    sqlite3.SQLITE_BUSY: "다른 프로세스가 데이터베이스를 사용하고 있습니다",
+    sqlite3.SQLITE_LOCKED: "다른 프로세스가 데이터베이스를 사용하고 있습니다",
+    sqlite3.SQLITE_FULL: "저장 공간이 부족합니다",
+    sqlite3.SQLITE_READONLY: "데이터베이스에 쓸 수 없습니다(읽기 전용)",
+    sqlite3.SQLITE_IOERR: "디스크 입출력 오류가 발생했습니다",
+    sqlite3.SQLITE_CANTOPEN: "데이터베이스 파일을 열 수 없습니다",
+    sqlite3.SQLITE_CORRUPT: "데이터베이스 파일이 손상되었습니다",
+    sqlite3.SQLITE_NOTADB: "데이터베이스 파일이 손상되었습니다",
+}
+
+
 def _reason(error: Exception) -> str:
-    return str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    """What SQLite or the operating system says, in the reader's language."""
+    raw = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(raw, OSError):
+        return system_words(raw)
+    return said(str(raw), _KOREAN.get(getattr(raw, "sqlite_errorcode", 0) & 0xFF, str(raw)))

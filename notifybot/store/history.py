@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from notifybot.errors import StoreError
+from notifybot.errors import StoreError, said
 
 MOST_EPOCHS = 10_000
 _PATIENCE_S = 2.0
@@ -72,7 +72,10 @@ def history_of(path: Path, run_key: str, until: datetime) -> History:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_S)) as connection:
             bodies = [body for (body,) in connection.execute(_EPOCHS, (run_key, last, MOST_EPOCHS))]
     except sqlite3.Error as error:
-        raise StoreError(f"the history of a run cannot be read: {type(error).__name__}") from error
+        kind = type(error).__name__
+        raise StoreError(
+            said(f"the history of a run cannot be read: {kind}", f"실행의 지난 기록을 읽을 수 없습니다: {kind}")
+        ) from error
     return _collected(reversed(bodies))
 
 

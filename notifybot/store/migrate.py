@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
-from notifybot.errors import StoreError
+from notifybot.errors import StoreError, said
 
 HEAD = "0005"
 """The newest revision under `migrations/versions`; a test holds it to Alembic's own answer."""
@@ -26,8 +26,12 @@ def upgrade(connection: Connection) -> None:
         return
     if present is not None and present > HEAD:
         raise StoreError(
-            f"the database was written by a newer notifybot (schema {present}): "
-            "upgrade notifybot or set another NOTIFYBOT_STATE_DIR"
+            said(
+                f"the database was written by a newer notifybot (schema {present}): "
+                "upgrade notifybot or set another NOTIFYBOT_STATE_DIR",
+                f"더 새로운 버전의 notifybot이 쓴 데이터베이스입니다(스키마 {present}). "
+                "notifybot을 업그레이드하거나 NOTIFYBOT_STATE_DIR을 다른 폴더로 지정하세요",
+            )
         )
     with _silence():  # its plugins speak while it is imported
         from alembic import command
@@ -58,5 +62,5 @@ def _revision(connection: Connection) -> str | None:
             return None
         found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     except SQLAlchemyError as error:
-        raise StoreError("the database cannot be read") from error
+        raise StoreError(said("the database cannot be read", "데이터베이스를 읽을 수 없습니다")) from error
     return str(found) if found is not None else None

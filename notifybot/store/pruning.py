@@ -15,13 +15,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, not_, select, update
 from sqlalchemy.exc import DBAPIError
 
-from notifybot.errors import StoreError
+from notifybot.errors import StoreError, said
 from notifybot.model import Status
 from notifybot.policy import Priority
 from notifybot.store import liveness
 from notifybot.store.claims import CHECKPOINT, EPOCH, count_pruned, counting, dropped
 from notifybot.store.engine import Store
-from notifybot.store.room import FullError
+from notifybot.store.room import FullError, not_taken
 from notifybot.store.schema import deliveries, events, runs
 
 KEEP_FOR = timedelta(days=7)
@@ -45,7 +45,7 @@ def keep_reserve(connection: Connection) -> None:
 def keep_reserve_of(driver: sqlite3.Connection) -> None:
     """`keep_reserve` on the driver's own connection."""
     if _free_share(driver) < _RESERVE:
-        raise FullError("the database did not take a record: it is full")
+        raise FullError(not_taken(said("it is full", "데이터베이스가 가득 찼습니다")))
 
 
 def is_full(error: StoreError) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from notifybot.errors import StoreError
+from notifybot.errors import StoreError, said
 from notifybot.files import BINARY, CLOEXEC
 
 TIDY_FROM_BYTES = 4 * 1024 * 1024  # of the WAL: then it is moved into the database file
@@ -27,6 +27,11 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 class FullError(StoreError):
     """There is no room for more records. React: make room, or keep the record in memory."""
+
+
+def not_taken(why: str) -> str:
+    """What is said of a record that could not be written."""
+    return said(f"the database did not take a record: {why}", f"데이터베이스에 기록하지 못했습니다: {why}")
 
 
 class Room:
@@ -69,7 +74,8 @@ class Room:
         if stat is None:
             return
         if stat.st_size > WAL_BYTES:
-            raise FullError("the database did not take a record: its WAL cannot be moved")
+            why = said("its WAL cannot be moved", "아직 옮기지 못한 기록(WAL)이 너무 많습니다")
+            raise FullError(not_taken(why))
         if self._reserve is not None and stat.st_blocks * _BLOCK_BYTES - stat.st_size < RESERVED_BYTES:
             self._ask(stat.st_size)
 
@@ -91,7 +97,7 @@ class Room:
             return
         error = self._reserve(self._descriptor, size + RESERVED_BYTES)
         if error in _FULL:
-            raise FullError("the database did not take a record: the disk is full")
+            raise FullError(not_taken(said("the disk is full", "디스크에 남은 공간이 없습니다")))
         if error:
             self._reserve = None  # not on this file system
 

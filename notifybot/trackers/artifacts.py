@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from notifybot.errors import said
 from notifybot.events import CheckpointSaved, EpochFinished
 from notifybot.model import Language, Param
 from notifybot.redaction import redact
@@ -37,7 +38,10 @@ def log_artifact(
         run.log_artifact(artifact, aliases=[_clean(alias) for alias in aliases])
     except (OSError, ValueError, TypeError, RuntimeError, wandb.Error) as error:
         reason = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:200]
-        _log.warning("artifact not logged path=%s reason=%s", path, reason)
+        text = said(
+            f"{path} is no artifact of W&B's now: {reason}", f"{path} 파일을 W&B 아티팩트로 올리지 못했습니다: {reason}"
+        )
+        _log.warning("%s", text)
         return reason
     return ""
 

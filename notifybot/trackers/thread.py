@@ -196,7 +196,7 @@ class _Told:
     failed: bool = False
 
     def notice(self, notice: Notice) -> None:
-        _log.warning("tracker notice tracker=%s text=%s", self.name, notice[Language.EN])
+        _log.warning("%s: %s", self.name, notice[self.language])
         self.on_trouble(self.name, notice[self.language])
 
     def failure(self, error: Exception) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from notifybot.clock import SYSTEM
+from notifybot.errors import said, system_words
 from notifybot.events import CheckpointSaved, EpochFinished, Event
 from notifybot.model import Language, Param, RunRef, Status
 from notifybot.redaction import redact
@@ -168,7 +169,11 @@ class WandbTracker:
             _continue(self.run, context)
         elif not self._left_out:
             self._left_out = True
-            _log.warning("W&B run %s was finished by your code: epochs after that are not in it", self.run.id)
+            text = said(
+                f"W&B run {self.run.id} was finished by your code: epochs after that are not in it",
+                f"사용자 코드가 W&B 실행 {self.run.id}을(를) 끝냈으므로 그 뒤의 에포크는 W&B에 기록되지 않습니다",
+            )
+            _log.warning("%s", text)
         self._defined.clear()
         return not _finished(self.run)
 
@@ -211,7 +216,11 @@ def _continue(run: Any, context: TrackerContext) -> Written:
         for empty in set_aside(folder, run.id, Path(run.settings.sync_dir)):
             _log.info("set aside an empty W&B session, at which `wandb sync` would stop: %s", empty)
     except OSError as error:  # a file of the past that cannot be read must not cost the numbers to come
-        _log.warning("earlier W&B files not read, epochs may be recorded twice: %s", error)
+        text = said(
+            f"earlier W&B files not read, epochs may be recorded twice: {system_words(error)}",
+            f"이전 W&B 파일을 읽지 못해 일부 에포크가 두 번 기록될 수 있습니다: {system_words(error)}",
+        )
+        _log.warning("%s", text)
         return Written()
     if written.step >= 0:
         run.log({}, step=written.step + 1, commit=False)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 
+from notifybot.errors import said
 from notifybot.redaction import strike_looks
 from notifybot.training.text import clean, one_line
 
@@ -77,7 +78,7 @@ def words(error: BaseException, limit_chars: int) -> str:
     try:
         text = str(error)
     except Exception:  # noqa: BLE001  the user's __str__ is foreign code, and it is already failing
-        text = "(its text cannot be read)"
+        text = said("(its text cannot be read)", "(오류 내용을 읽을 수 없음)")
     text = one_line(text, limit_chars)
     return f"{name}: {text}" if text else name
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from notifybot.errors import UsageError
 from notifybot.training.failure import words
 from notifybot.training.signals import SIGNALS
+from notifybot.training.words import failed
 
 log = logging.getLogger("notifybot")
 
@@ -28,11 +29,7 @@ class Guard:
         """Take note of a fault; log the first of its kind."""
         self.faults[kind] = self.faults.get(kind, 0) + 1
         if self.faults[kind] == 1:
-            log.warning(
-                "%s failed, training goes on: %s (further failures of this kind are only counted)",
-                kind,
-                words(error, _ERROR_CHARS),
-            )
+            log.warning("%s", failed(kind, words(error, _ERROR_CHARS)))
 
 
 class Section:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import StoreError
+from notifybot.errors import StoreError, said
 from notifybot.events import LONGEST_PROMISE_S
 from notifybot.files import started
-from notifybot.model import RunRef
+from notifybot.model import Language, RunRef
 from notifybot.redaction import redact
+from notifybot.rendering.program_reasons import watchdog_line
 from notifybot.training.failure import thread_stack
 
 if TYPE_CHECKING:
@@ -175,4 +176,23 @@ class Heartbeat:
         self.failures += 1
         if not self._ailing:
             self._ailing = True
-            log.warning("a heartbeat did not reach the watchdog: %s", redact(str(error))[:200])
+            why = redact(said(_why(error, Language.EN), _why(error, Language.KO)))[:200]
+            text = said(
+                f"a heartbeat did not reach the watchdog: {why}", f"감시 서버에 생존 신호를 보내지 못했습니다: {why}"
+            )
+            log.warning("%s", text)
+
+
+def _why(error: Exception, language: Language) -> str:
+    """Why a sign of life did not arrive, in words and with what to do."""
+    import requests
+
+    answer = error.response if isinstance(error, requests.HTTPError) else None
+    if answer is not None:
+        code = "refused" if answer.status_code == requests.codes.unauthorized else "failing"
+        return watchdog_line(code, {"status": str(answer.status_code)}, language)
+    if isinstance(error, requests.ConnectionError):
+        return watchdog_line("no-connection", {}, language)
+    if isinstance(error, requests.RequestException) and not isinstance(error, ValueError):
+        return watchdog_line("no-answer", {"kind": type(error).__name__}, language)
+    return watchdog_line("foreign", {}, language)

@@ -21,7 +21,7 @@ from notifybot.training.reporter import Reporter
 from notifybot.training.restoring import Opening, learning_in, learning_story
 from notifybot.training.run import Run
 from notifybot.training.signals import SIGNALS, number_of
-from notifybot.training.words import left_spoilt, never_logged
+from notifybot.training.words import left_spoilt, never_logged, restored_with, waiting_for_last
 
 log = logging.getLogger("notifybot")
 
@@ -129,7 +129,7 @@ class Keeper:
             self._timer.cancel()
         if not self._run.active or self._checkpoints.settle(_POLITE_S):
             return
-        log.warning("waiting for the last checkpoint to be written, at most %.0f s", _LEAVE_S)
+        log.warning("%s", waiting_for_last(_LEAVE_S))
         if not self._checkpoints.settle(_LEAVE_S):
             self._reporter.not_saved(Late(Reason("not_written", values={"seconds": f"{_LEAVE_S:.0f}"})))
 
@@ -187,7 +187,8 @@ class Keeper:
         if restored.passed_over:
             self._reporter.passed_over(restored.passed_over, restored.path.name if opening.resume.resumed else None)
         for note in restored.notes:
-            log.warning("restored from %s: %s", restored.path.name, reason_line(note, self._run.config.lang))
+            told = reason_line(note, self._run.config.lang)
+            log.warning("%s", restored_with(restored.path.name, told, self._run.config.lang))
 
     def _follow_first_message(self) -> None:
         """Put the run's first message on the card soon, not only with the next checkpoint: that may be hours away."""

@@ -14,6 +14,7 @@ from types import ModuleType
 
 from notifybot.alerts.machine import Disk, Gpu, Machine
 from notifybot.clock import Clock
+from notifybot.errors import said
 from notifybot.files import started
 
 log = logging.getLogger("notifybot")
@@ -82,12 +83,21 @@ def nvml() -> ModuleType | None:
     try:
         library = import_module("pynvml")
     except ImportError:
-        log.warning("alerts on GPUs need the package nvidia-ml-py, which is not installed: they stay silent")
+        text = said(
+            "alerts on GPUs need the package nvidia-ml-py: pip install nvidia-ml-py. Until then they stay silent",
+            "GPU 경고에는 nvidia-ml-py 패키지가 필요합니다. pip install nvidia-ml-py로 설치하세요. "
+            "그 전에는 GPU 경고를 보내지 않습니다",
+        )
+        log.warning("%s", text)
         return None
     try:
         library.nvmlInit()
     except library.NVMLError as error:
-        log.warning("alerts on GPUs stay silent, NVIDIA's driver cannot be asked: %s", error)
+        text = said(
+            f"alerts on GPUs stay silent, NVIDIA's driver cannot be asked: {error}",
+            f"NVIDIA 드라이버에서 정보를 얻지 못해 GPU 경고를 보내지 않습니다: {error}",
+        )
+        log.warning("%s", text)
         return None
     return library
 

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from notifybot.errors import said
 from notifybot.notifiers.base import fingerprint
 
 log = logging.getLogger("notifybot")
@@ -51,7 +52,11 @@ def _number(environment: Mapping[str, str], name: str, default: int = 0) -> int:
         return default
     if text.isdecimal():
         return int(text)
-    log.warning("%s=%r is no rank: taken as %d, so this process reports", name, text, default)
+    told = said(
+        f"{name}={text!r} is no rank: taken as {default}, so this process reports",
+        f"{name}={text!r}은(는) 랭크 번호가 아니어서 {default}으로 봅니다. 이 프로세스가 알림을 보냅니다",
+    )
+    log.warning("%s", told)
     return default
 
 

@@ -12,7 +12,7 @@ from notifybot.checkpoints.card import RUNS, Card, read_card, write_card
 from notifybot.checkpoints.checkpoints import Checkpoints
 from notifybot.checkpoints.mirror import Mirror
 from notifybot.checkpoints.reasons import reason_of
-from notifybot.errors import CheckpointError
+from notifybot.errors import CheckpointError, said
 from notifybot.model import Checkpoint, Notice, Reason, Severity
 from notifybot.rendering import alerts
 from notifybot.training.run import Run
@@ -60,7 +60,10 @@ class Reporter:
         """Bring the trackers' files along. Raises OSError."""
         if self._mirror is not None:
             for problem in self._mirror.copy():
-                log.warning("not copied beside the checkpoints: %s", problem)
+                text = said(
+                    f"not copied beside the checkpoints: {problem}", f"체크포인트 옆에 복사하지 못했습니다: {problem}"
+                )
+                log.warning("%s", text)
 
     def put_card(self) -> None:
         """Say beside the checkpoints whose they are. Raises OSError, and Superseded where a newer session says so."""

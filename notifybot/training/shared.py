@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from notifybot.clock import Clock
 from notifybot.config import Config
 from notifybot.delivery.build import Delivery, open_delivery
-from notifybot.errors import StoreError
+from notifybot.errors import StoreError, said
 from notifybot.files import at_fork
 from notifybot.notifiers.base import Notifier
 from notifybot.store.engine import Store
@@ -59,7 +59,11 @@ def _store(config: Config, clock: Clock) -> Store:
         return Store.open(path, clock=clock)
     except StoreError as error:
         folder = spare_folder()
-        log.warning("%s; until the process ends, what is unsent is kept in %s only", error, folder)
+        text = said(
+            f"{error}; until the process ends, what is unsent is kept in {folder} only",
+            f"{error}. 보내지 못한 알림은 이 프로세스가 끝날 때까지 {folder}에만 보관합니다",
+        )
+        log.warning("%s", text)
         return Store.open(folder / "notifybot.db", clock=clock)
 
 

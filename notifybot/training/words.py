@@ -33,6 +33,22 @@ def still_writing(trackers: Sequence[str], language: Language) -> str:
     return _STILL_WRITING[language].format(", ".join(trackers))
 
 
+def waiting_for_last(seconds: float) -> str:
+    """The loop is left, and its last state is still being written."""
+    return said(
+        f"waiting for the last checkpoint to be written, at most {seconds:.0f} s",
+        f"마지막 체크포인트 저장이 끝날 때까지 최대 {seconds:.0f}초 기다립니다",
+    )
+
+
+_RESTORED = {Language.EN: "restored from {}: {}", Language.KO: "{}에서 복원: {}"}
+
+
+def restored_with(file: str, note: str, language: Language) -> str:
+    """What is otherwise than it was, of a checkpoint that was restored."""
+    return _RESTORED[language].format(file, note)
+
+
 def nothing_logged(name: str) -> str:
     """An epoch is over, and nobody said how it went."""
     return said(
@@ -163,6 +179,14 @@ _KINDS = {
     "writing the trackers' files": "기록 도구의 파일 쓰기",
     "the trackers' files beside the checkpoints": "체크포인트 옆의 기록 도구 파일",
 }
+
+
+def failed(kind: str, why: str) -> str:
+    """Something of ours went wrong, for the first time."""
+    return said(
+        f"{kind} failed, training goes on: {why} (further failures of this kind are only counted)",
+        f"{_in_korean(kind)} 작업에 실패했지만 학습은 계속됩니다: {why} (같은 실패가 이어지면 횟수만 셉니다)",
+    )
 
 
 def troubles(name: str, faults: Mapping[str, int]) -> str:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
+from notifybot.errors import said
 from notifybot.events import RunLost, RunStalled
 from notifybot.model import uuid7
 from notifybot.redaction import redact
@@ -114,7 +115,11 @@ class Checker:
         number = liveness.push_deadlines(connection, again_at)
         liveness.tick(connection, WATCHING, look.wall)
         if since is not None:
-            log.warning("the watchdog was away or its clock jumped: %d runs get one more interval", number)
+            text = said(
+                f"the watchdog was away or its clock jumped: {number} runs get one more interval",
+                f"감시 서버가 멈춰 있었거나 시각이 바뀌어 실행 {number}개의 판단을 한 주기 미룹니다",
+            )
+            log.warning("%s", text)
         return look.wall
 
     def _was_away(self, look: _Look, ticks: dict[str, datetime]) -> bool:
@@ -146,7 +151,11 @@ class Checker:
             self._apart.add(key)
             why = redact(f"{type(error).__name__}: {error}")[:200]
             project, _, run_id = key.partition("\x1f")
-            log.error("run %s of %s cannot be judged (%s): it is tried again every %s", run_id, project, why, _APART)
+            text = said(
+                f"run {run_id} of {project} cannot be judged ({why}): it is tried again every {_APART}",
+                f"{project}의 실행 {run_id} 상태를 판단할 수 없어 {_APART}마다 다시 시도합니다({why})",
+            )
+            log.error("%s", text)
 
     def _judge(self, connection: Connection, row: RunRow, now: datetime, since: datetime) -> list[RunLost | RunStalled]:
         """Decide on one run whose deadline has passed, on what its row says in this very transaction."""

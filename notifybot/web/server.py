@@ -17,7 +17,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from starlette.types import ASGIApp
 
-from notifybot.errors import UsageError
+from notifybot.errors import UsageError, said, system_words
 
 HEADERS_WITHIN_MS = 5000
 _LARGEST_HEADERS = 64 * 1024
@@ -80,7 +80,14 @@ def _reserved(host: str, port: int) -> Iterator[int]:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         held.bind(address)
     except OSError as error:
-        reason = error.strerror or error
-        raise UsageError(f"cannot listen on {host} port {port}: {reason}. Choose another with --port.") from None
+        why = system_words(error)
+        raise UsageError(
+            said(
+                f"cannot listen on {host} port {port}: {why}. Choose another with --port, or an "
+                "address of this machine with --host.",
+                f"{host} 주소의 포트 {port}을(를) 쓸 수 없습니다: {why}. --port로 다른 포트를 지정하거나 "
+                "--host로 이 장비의 주소를 지정하세요.",
+            )
+        ) from None
     with held:
         yield held.getsockname()[1]

@@ -35,7 +35,7 @@ def serve(
     limits: Limits | None = None,
     behind_proxy: bool = False,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; print "listening on URL" once requests are taken, and a link that opens the pages.
+    """Serve until SIGTERM or SIGINT; print its address once requests are taken, and a link that opens the pages.
 
     Port 0 takes any free one. Messages and pages are in `language`, or the configured one. Raises UsageError when the
     address cannot be had, StoreError when the database cannot.
@@ -54,9 +54,14 @@ def serve(
         words = words_in(language)
         if not watchdog.tells:
             sys.stderr.write(f"{words.nobody_told}\n")
-        run(app, host, port, ready=lambda url: _say(url, words.open_pages.format(link(store, url))))
+        run(
+            app,
+            host,
+            port,
+            ready=lambda url: _say(words.listening.format(url), words.open_pages.format(link(store, url))),
+        )
 
 
-def _say(url: str, more: str) -> None:
-    sys.stdout.write(f"listening on {url}\n{more}\n")
+def _say(listening: str, more: str) -> None:
+    sys.stdout.write(f"{listening}\n{more}\n")
     sys.stdout.flush()

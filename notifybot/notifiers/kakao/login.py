@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from notifybot import redaction
 from notifybot.config import Config, has_own_browser, load
-from notifybot.errors import ConfigError, TemporaryError, UsageError
+from notifybot.errors import ConfigError, TemporaryError, UsageError, said
 from notifybot.model import Language
 from notifybot.notifiers.kakao import token_file_of
 from notifybot.notifiers.kakao.account import Account, Mode, Receiver
@@ -84,7 +84,13 @@ def one_of(words: type[_Word], name: str, given: str) -> _Word:
     try:
         return words(given)
     except ValueError:
-        raise UsageError(f"{name} {given}: choose one of {', '.join(words)}") from None
+        known = ", ".join(words)
+        raise UsageError(
+            said(
+                f"{name} {given}: choose one of {known}",
+                f"{name} {given}: {known} 중 하나를 쓰세요",
+            )
+        ) from None
 
 
 def sign_in(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from notifybot.clock import Clock
+from notifybot.errors import said, system_words
 from notifybot.files import FileLock, open_folder, replace
 from notifybot.notifiers.kakao.codes import temporary
 
@@ -28,6 +29,9 @@ class PrivateFile:
         self._what = what
         self._clock = clock
 
+    def __str__(self) -> str:
+        return f"{self._what} {self.path}"
+
     def read(self) -> bytes | None:
         """What was stored last; None where there is no file, or none that can be read."""
         try:
@@ -35,7 +39,8 @@ class PrivateFile:
                 return file.read(_LARGEST_BYTES + 1)
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
-                _LOG.warning("%s %s cannot be read (%s)", self._what, self.path, type(error).__name__)
+                why = system_words(error)
+                _LOG.warning("%s", said(f"{self} cannot be read ({why})", f"{self} 파일을 읽을 수 없습니다({why})"))
             return None
 
     def write(self, text: bytes) -> bool:
@@ -44,7 +49,8 @@ class PrivateFile:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._replace(text)
         except OSError as error:
-            _LOG.warning("%s %s cannot be written (%s)", self._what, self.path, type(error).__name__)
+            why = system_words(error)
+            _LOG.warning("%s", said(f"{self} cannot be written ({why})", f"{self} 파일에 쓸 수 없습니다({why})"))
             return False
         return True
 
@@ -57,7 +63,11 @@ class PrivateFile:
         aside = self.path.with_name(f"{self.path.name}.damaged-{self._clock.now():%Y%m%dT%H%M%S}")
         with contextlib.suppress(OSError):
             os.replace(self.path, aside)
-        _LOG.warning("%s %s was damaged; it is set aside as %s", self._what, self.path, aside.name)
+        text = said(
+            f"{self} was damaged; it is set aside as {aside.name}",
+            f"{self} 파일이 손상되어 {aside.name}(으)로 이름을 바꾸어 두었습니다",
+        )
+        _LOG.warning("%s", text)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[int | None]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from notifybot.clock import Clock
+from notifybot.errors import said
 from notifybot.notifiers.kakao.codes import temporary
 from notifybot.notifiers.kakao.private_file import PrivateFile
 from notifybot.policy import day_of, next_midnight
@@ -43,7 +44,11 @@ class Quota:
     """The day's count. A message is counted before it is sent, so that a crash can only err on the safe side."""
 
     def __init__(self, token_file: Path, clock: Clock) -> None:
-        self._file = PrivateFile(token_file.with_name(f"{token_file.name}.sent"), "Kakao's count of the day", clock)
+        self._file = PrivateFile(
+            token_file.with_name(f"{token_file.name}.sent"),
+            said("Kakao's count of the day", "카카오 하루 전송량"),
+            clock,
+        )
         self._clock = clock
         self._unsaved: dict[str, _Day] = {}  # what the disk would not take
 

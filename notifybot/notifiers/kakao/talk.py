@@ -9,7 +9,7 @@ from pathlib import Path
 
 from notifybot import redaction
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import DeliveryError, TemporaryError
+from notifybot.errors import DeliveryError, TemporaryError, said
 from notifybot.events import Event
 from notifybot.model import Language
 from notifybot.notifiers.base import Envelope
@@ -196,7 +196,12 @@ class KakaoTalk:
             if failure.code in QUOTA or failure.code in TEMPORARY:
                 later.append(failure)
             else:
-                _LOG.warning("KakaoTalk: %d friends cannot be told (%s)", len(failure.receivers), failure.code)
+                number = len(failure.receivers)
+                text = said(
+                    f"KakaoTalk: {number} friends cannot be told ({failure.code})",
+                    f"카카오톡: 친구 {number}명에게 보낼 수 없습니다({failure.code})",
+                )
+                _LOG.warning("%s", text)
         if later:
             waiting = {uuid for failure in later for uuid in failure.receivers}
             self._remember_half_told(envelope, having | (set(destination.receivers) - waiting))

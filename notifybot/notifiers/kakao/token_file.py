@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from notifybot.clock import Clock
+from notifybot.errors import said
 from notifybot.notifiers.kakao.account import MOST_RECEIVERS, Account, Mode, Receiver
 from notifybot.notifiers.kakao.codes import sign_in_error
 from notifybot.notifiers.kakao.http import Reply
@@ -46,7 +47,7 @@ class TokenFile:
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self.path = path
-        self._file = PrivateFile(path, "the Kakao token file", clock)
+        self._file = PrivateFile(path, said("the Kakao token file", "카카오 토큰"), clock)
 
     def load(self) -> TokenSet | None:
         """What was stored last; None where there is no file, or none of ours that can be read."""
@@ -74,10 +75,15 @@ class TokenFile:
         return self._file.write(json.dumps(to_fields(tokens), ensure_ascii=False, indent=2).encode())
 
     def _say_whose(self, text: bytes) -> None:
-        whose = "a Kakao token kept by another program" if b"refresh_token" in text else "no login of notifybot's"
-        _LOG.warning(
-            "%s holds %s and is left as it is: name another file with NOTIFYBOT_KAKAO_TOKEN_FILE", self.path, whose
+        if b"refresh_token" in text:
+            whose = said("a Kakao token kept by another program", "다른 프로그램이 저장한 카카오 토큰")
+        else:
+            whose = said("no login of notifybot's", "notifybot의 로그인이 아닌 내용")
+        told = said(
+            f"{self.path} holds {whose} and is left as it is: name another file with NOTIFYBOT_KAKAO_TOKEN_FILE",
+            f"{self.path}에 {whose}이 있어 그대로 두었습니다. NOTIFYBOT_KAKAO_TOKEN_FILE로 다른 파일을 지정하세요",
         )
+        _LOG.warning("%s", told)
 
     def remove(self) -> None:
         """Delete the tokens; none there is fine. Raises OSError."""

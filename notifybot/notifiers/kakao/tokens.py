@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from notifybot import redaction
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import PermanentError, TemporaryError
+from notifybot.errors import PermanentError, TemporaryError, said
 from notifybot.notifiers.base import fingerprint
 from notifybot.notifiers.kakao.account import Account
 from notifybot.notifiers.kakao.codes import (
@@ -168,7 +168,12 @@ class Tokens:
         fresh = self._issued(known, reply)
         register(fresh)
         if not self._file.save(fresh) and fresh.refresh_token != known.refresh_token:
-            _LOG.error("the new Kakao refresh token lives in memory alone; make %s writable", self._file.path)
+            text = said(
+                f"the new Kakao refresh token lives in memory alone; make {self._file.path} writable",
+                f"새 카카오 리프레시 토큰을 파일에 저장하지 못해 이 프로세스가 끝나면 사라집니다. "
+                f"{self._file.path}에 쓸 수 있도록 권한을 확인하세요",
+            )
+            _LOG.error("%s", text)
         return fresh
 
     def _asked(self, known: TokenSet, lock: int | None) -> Reply:

@@ -1,0 +1,149 @@
+"""What a person reads of our errors and warnings is said in both languages, whichever path it takes to the screen."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from notifybot.errors import READER, said, system_words
+
+PACKAGE = Path(__file__).parents[1] / "notifybot"
+OURS = frozenset(
+    {"NotifybotError", "UsageError", "ConfigError", "CheckpointError", "StoreError", "FullError", "Flawed"}
+)
+VALIDATORS = ("config.py", "config_sources.py", "preferences.py")  # whose ValueErrors become a ConfigError's text
+LEVELS = frozenset({"warning", "error", "critical", "exception"})
+
+
+def in_words(text: str) -> bool:
+    """True for English that is to be read: two words at least, what a format string is filled with left aside."""
+    plain = re.sub(r"%[-.\d]*[a-z]|\{[^{}]*\}", "", text)
+    return len(re.findall(r"[A-Za-z]{2,}", plain)) >= 2 and " " in plain.strip() and not re.search("[가-힣]", text)
+
+
+@cache
+def trees() -> Mapping[str, ast.Module]:
+    """Every module of the package by its path in it."""
+    return {
+        path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text("utf-8"))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+@cache
+def functions() -> Mapping[str, list[ast.FunctionDef]]:
+    """Every function of the package that returns text, by name."""
+    found: dict[str, list[ast.FunctionDef]] = {}
+    for tree in trees().values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and node.returns is not None and ast.unparse(node.returns) == "str":
+                found.setdefault(node.name, []).append(node)
+    return found
+
+
+def name_of(function: ast.expr) -> str:
+    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+
+
+def english(node: ast.AST, inside: ast.AST, seen: frozenset[str] = frozenset()) -> Iterator[str]:
+    """The English that an expression is made of and that has no Korean beside it.
+
+    What it takes from a variable of the function around it, `inside`, and from a function of ours is looked at too.
+    """
+    if isinstance(node, ast.Constant):
+        if isinstance(node.value, str) and in_words(node.value):
+            yield node.value
+    elif isinstance(node, ast.Name) and node.id not in seen:
+        for each in ast.walk(inside):
+            if isinstance(each, ast.Assign) and any(name_of(target) == node.id for target in each.targets):
+                yield from english(each.value, inside, seen | {node.id})
+    elif isinstance(node, ast.Call):
+        texts = [each.value for arg in node.args for each in ast.walk(arg) if isinstance(each, ast.Constant)]
+        if name_of(node.func) == "said" or any(re.search("[가-힣]", str(text)) for text in texts):
+            return
+        for argument in [*node.args, *[each.value for each in node.keywords]]:
+            yield from english(argument, inside, seen)
+        if (name := name_of(node.func)) not in seen:
+            for function in functions().get(name, ()):
+                for each in ast.walk(function):
+                    if isinstance(each, ast.Return) and each.value is not None:
+                        yield from english(each.value, function, seen | {name})
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from english(child, inside, seen)
+
+
+def is_logged(function: ast.expr) -> bool:
+    """True for `log.warning` and what is more urgent: it reaches a console where nobody has set logging up."""
+    if not isinstance(function, ast.Attribute) or function.attr not in LEVELS:
+        return False
+    return name_of(function.value).lower().strip("_") in ("log", "logger")
+
+
+def spoken(module: str, tree: ast.Module) -> Iterator[tuple[ast.Call, ast.AST]]:
+    """The calls whose arguments a person reads, each with the function around it."""
+    kinds = OURS | {"ValueError"} if module in VALIDATORS else OURS
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        for node in ast.walk(function):
+            raised = node.exc if isinstance(node, ast.Raise) else None
+            if isinstance(raised, ast.Call) and name_of(raised.func) in kinds:
+                yield raised, function
+            if isinstance(node, ast.Call) and is_logged(node.func):
+                yield node, function
+
+
+@cache
+def all_spoken() -> list[tuple[str, ast.Call, ast.AST]]:
+    return [(module, *each) for module, tree in trees().items() for each in spoken(module, tree)]
+
+
+def of_one_language() -> dict[str, str]:
+    """Where something is said in English alone, and what."""
+    return {
+        f"{module}:{call.lineno}": text
+        for module, call, function in all_spoken()
+        for argument in call.args
+        for text in english(argument, function)
+    }
+
+
+def test_errors_and_warnings_are_said_in_both_languages() -> None:
+    """`raise UsageError(said("…", "…"))`: whoever writes two lines around a loop may not read English."""
+    assert of_one_language() == {}
+
+
+def test_the_search_finds_what_it_is_for() -> None:
+    """A text that is given at once, by way of a variable, or by way of a function of ours."""
+    source = 'def f():\n    text = f"{a} is no number"\n    raise UsageError(text)'
+    tree = ast.parse(source)
+    ((call, function),) = spoken("given.py", tree)
+
+    assert list(english(call.args[0], function)) == [" is no number"]
+    assert list(english(ast.parse('said("is no number", "숫자가 아닙니다")'), function)) == []
+    assert len(all_spoken()) > 200
+
+
+def test_what_the_system_says_is_translated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number and the path are left out; where we have no words, the system's own stay."""
+    full = OSError(errno.ENOSPC, "No space left on device", "/data/a.pt")
+    monkeypatch.setattr(READER, "language_of_settings", "ko")
+
+    assert system_words(full) == "저장 공간이 부족합니다"
+    assert system_words(OSError(errno.EXDEV, "Invalid cross-device link")) == "Invalid cross-device link"
+    assert system_words(OSError("no errno at all")) == "no errno at all"
+
+
+@pytest.mark.parametrize(("language", "text"), [("ko", "예"), ("en", "yes")])
+def test_a_text_is_in_the_readers_language(language: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the settings have it at the moment when it is said."""
+    monkeypatch.setattr(READER, "language_of_settings", language)
+
+    assert text == said("yes", "예")
