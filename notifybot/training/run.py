@@ -286,7 +286,8 @@ class Run(Voice):
         self._ended = True
         with self.guard("the word to rank 0"):
             if ending.status is Status.FAILED:
-                leave_word(local_folder(self.config.state_dir), ending.error, ending.frames, self.now())
+                error = _placed(ending.error, self.open_epoch)
+                leave_word(local_folder(self.config.state_dir), error, ending.frames, self.now())
         ENDINGS.ended(self, 0.0)
 
     def _with_other_ranks(self, ending: Ending) -> Ending:
@@ -297,6 +298,7 @@ class Run(Voice):
         with self.guard("the words of other ranks"):
             word = first_word(local_folder(self.config.state_dir), self.now())
             if word is not None:
+                self.open_epoch = None  # the word says in which epoch that rank was
                 return Ending(Status.FAILED, f"rank {word.rank}: {word.error}", word.frames)
         return ending
 
@@ -306,8 +308,8 @@ class Run(Voice):
         self._finish_last_epoch(ending)
         last = self._course.last
         note = ending.note if last.total is None or last.done < last.total else ""
-        if label is not None and error and not ending.on_purpose:
-            error = f"{error} [epoch {label}]"
+        if error and not ending.on_purpose:
+            error = _placed(error, label)
         self.emit(
             RunEnded(
                 **self.fact(),
@@ -434,3 +436,8 @@ def _ref(run_id: str | None, *, name: str | None, project: str, after: str) -> R
         project=one_line(project, TITLE_CHARS),
         session=session_after(after),
     )
+
+
+def _placed(error: str, epoch: int | None) -> str:
+    """An error with the epoch that was open when it came, if one was."""
+    return error if epoch is None else f"{error} [epoch {epoch}]"

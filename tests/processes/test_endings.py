@@ -481,12 +481,12 @@ with notify_epoch(range(3), name="r", progress=False) as epochs:
     ],
 )
 def test_what_another_rank_died_of_is_told_by_rank_0(workplace: Any, then: str, rank1: bool) -> None:
-    """torchrun terminates the others when one fails: that is no preemption."""
+    """torchrun terminates the others when one fails: that is no preemption. The epoch is the one that rank was in."""
     workplace.run(RANKS.format(then=then), TORCHELASTIC_RUN_ID="job-7", WORLD_SIZE="2")
 
     (ending,) = workplace.events("run_ended")
     assert ending["status"] == "failed"
-    told = "rank 1: RuntimeError: CUDA error on rank 1 [epoch 2]" if rank1 else "RuntimeError: my own [epoch 2]"
+    told = "rank 1: RuntimeError: CUDA error on rank 1 [epoch 1]" if rank1 else "RuntimeError: my own [epoch 2]"
     assert ending["error"] == told
     assert ("CUDA error on rank 1" in ending["frames"]) == rank1
 
