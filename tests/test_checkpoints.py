@@ -410,16 +410,35 @@ def test_the_last_and_the_best_stay(tmp_path: Path, settings: dict[str, object])
     assert (folder / "notes.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize(("epochs", "told"), [(1, 1), (3, 3), (5, 5), (9, 5)])
+@pytest.mark.parametrize(
+    ("epochs", "told"),
+    [
+        (1, "not in the first epoch"),
+        (3, "in none of the first 3 epochs"),
+        (5, "in none of the first 5 epochs"),
+        (9, "in none of the first 5 epochs"),
+    ],
+)
 def test_a_monitor_that_is_never_logged_is_told_once(
-    epochs: int, told: int, tmp_path: Path, settings: dict[str, object], caplog: pytest.LogCaptureFixture
+    epochs: int, told: str, tmp_path: Path, settings: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A typing error there would cost the best checkpoint silently: told after five epochs, or at the end of fewer."""
-    Training(tmp_path / "exp", settings, monitor="los").train(range(epochs))
+    """It would cost the best checkpoint silently: told after five epochs, or at the end of fewer."""
+    Training(tmp_path / "exp", settings, monitor="val_auc", mode="max").train(range(epochs))
 
     assert [each.message for each in caplog.records if "monitor=" in each.message] == [
-        f"monitor='los' was in none of the first {told} epochs (there were: loss), so no checkpoint is kept as the "
-        "best; did you mean 'loss'?"
+        f"monitor='val_auc' was {told} (there were: loss), so no checkpoint is kept as the best"
+    ]
+
+
+def test_a_monitor_in_another_spelling_is_told_after_the_first_epoch(
+    tmp_path: Path, settings: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is there says what was meant, so nobody need wait for more epochs."""
+    Training(tmp_path / "exp", settings, monitor="los").train(range(4))
+
+    assert [each.message for each in caplog.records if "monitor=" in each.message] == [
+        "monitor='los' was not in the first epoch (there were: loss), so no checkpoint is kept as the best; "
+        "did you mean 'loss'?"
     ]
 
 
@@ -445,7 +464,9 @@ def test_in_korean_it_is_said_in_korean_that_the_monitor_is_missing(
 ) -> None:
     Training(tmp_path / "exp", settings | {"lang": "ko"}, monitor="val_accuracy").train(range(1))
 
-    assert "monitor='val_accuracy' 값이 지금까지 1에포크 동안 기록되지 않아" in caplog.text
+    assert (
+        "monitor='val_accuracy' 값이 첫 에포크에 기록되지 않아 가장 좋은 체크포인트를 고를 수 없습니다" in caplog.text
+    )
 
 
 def test_the_loss_of_a_checkpoint_is_a_loss(tmp_path: Path, settings: dict[str, object]) -> None:

@@ -325,6 +325,20 @@ def test_a_monitor_without_a_direction_is_refused() -> None:
         notify_epoch(range(3), monitor="reward")
 
 
+@pytest.mark.parametrize(("monitor", "warned"), [("reward:max", 0), ("rewards:max", 1), ("val_acc", 1)])
+def test_a_monitor_that_nobody_logs_is_told(
+    monitor: str, warned: int, settings: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """With and without checkpoints: else a new best would be waited for in vain."""
+    with notify_epoch(range(3), name="x", monitor=monitor, config=settings) as epochs:
+        for _ in epochs:
+            epochs.log(reward=1.0)
+
+    told = [each.message for each in caplog.records if "monitor=" in each.message]
+    assert warned == len(told)
+    assert all("so no new best is told" in each for each in told)
+
+
 def test_the_same_id_again_continues_the_run(settings: dict[str, object]) -> None:
     for part in (range(2), range(2, 5)):
         with notify_epoch(part, name="resnet", run_id="mine", config=settings) as epochs:

@@ -18,7 +18,7 @@ from notifybot.errors import UsageError
 from notifybot.events import EpochFinished, Event, from_json, to_json
 from notifybot.model import Checkpoint, Metric, Progress, RunRef, uuid7
 from notifybot.training.past import Past, last_progress
-from notifybot.training.progress import HISTORY, Course, Direction, Watch, direction_of, first_of
+from notifybot.training.progress import HISTORY, Course, Direction, Watch, direction_of, first_of, meant_by
 
 LESS, MORE = Direction.MIN, Direction.MAX
 
@@ -35,6 +35,27 @@ _DIRECTIONS = {
 )
 def test_the_name_tells_which_way_is_better(name: str, expected: Direction | None) -> None:
     assert direction_of(name) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "expected"),
+    [
+        ("val_accuracy", "train_acc val_acc", "val_acc"),
+        ("validation_loss", "loss val_loss", "val_loss"),
+        ("eval/loss", "train/loss val/loss", "val/loss"),
+        ("valLoss", "val_loss", "val_loss"),
+        ("acc_val", "val_acc", "val_acc"),
+        ("los", "loss", "loss"),
+        ("정확도", "손실", None),
+        ("val_loss", "train_loss loss val_acc", None),
+        ("val_map", "val_mae", None),
+        ("test_acc", "val_acc", None),
+        ("acc", "val_acc", None),
+    ],
+)
+def test_another_spelling_of_a_metric_is_known(name: str, there: str, expected: str | None) -> None:
+    """What is measured on other data, or is merely written alike, is another metric: its turn may yet come."""
+    assert meant_by(name, there.split()) == expected
 
 
 @pytest.mark.parametrize(

@@ -21,14 +21,13 @@ from notifybot.training.reporter import Reporter
 from notifybot.training.restoring import Opening, learning_in, learning_story
 from notifybot.training.run import Run
 from notifybot.training.signals import SIGNALS, number_of
-from notifybot.training.words import left_spoilt, never_logged, restored_with, waiting_for_last
+from notifybot.training.words import left_spoilt, restored_with, waiting_for_last
 
 log = logging.getLogger("notifybot")
 
 _LEAVE_S = 120.0  # for the last checkpoint, when the loop is left
 _POLITE_S = 1.0  # without a word
 _FIRST_MESSAGE_TRIES = 60
-_MONITOR_EPOCHS = 5
 
 
 class Keeper:
@@ -44,11 +43,11 @@ class Keeper:
         self._steps_before = 0
         self._steps_restored = 0
         self._next_s = run.now_s() + (checkpoints.every_s or 0.0)
-        self._monitor_missed: int | None = 0  # epochs without it, until it is logged or that is told
         self._deadly: int | None = None
         self._timer: threading.Timer | None = None
         self._learning = opening.learning
         self._take_up(opening)
+        run.expect_metric(checkpoints.monitor)
         checkpoints.begin()
 
     def epoch_began(self) -> None:
@@ -61,7 +60,6 @@ class Keeper:
         if not self._run.active:
             return
         self._unsaved = (label, values)
-        self._look_for_monitor()
         if self._deadly is not None or self._run.progress.done % self._checkpoints.every == 0:
             self.save_epoch()
         if self._deadly is not None:
@@ -123,8 +121,6 @@ class Keeper:
         if not self._is_ours:
             return
         self._checkpoints.release()
-        if self._run.open_epoch is None:  # else this epoch's values are yet to come
-            self._tell_monitor_missed(after=1)
         if self._timer is not None:
             self._timer.cancel()
         if not self._run.active or self._checkpoints.settle(_POLITE_S):
@@ -205,22 +201,6 @@ class Keeper:
     def _put_card(self) -> None:
         with self._run.guard("the card beside the checkpoints"):
             self._reporter.put_card()
-
-    def _look_for_monitor(self) -> None:
-        """Count an epoch without the monitored metric: validation may come every few epochs only."""
-        if self._monitor_missed is not None:
-            self._monitor_missed += 1
-            self._tell_monitor_missed(after=_MONITOR_EPOCHS)
-
-    def _tell_monitor_missed(self, *, after: int) -> None:
-        """Say once that no checkpoint can be the best, when the metric was in none of at least `after` epochs."""
-        monitor, missed = self._checkpoints.monitor, self._monitor_missed
-        known = self._run.progress.metrics
-        if monitor is None or monitor in known:
-            self._monitor_missed = None
-        elif missed is not None and missed >= after:
-            self._monitor_missed = None
-            log.warning("%s", never_logged(monitor, missed, list(known)))
 
     def _comes_soon(self, within_s: float) -> bool:
         """True when a moment at which the state is whole can be expected in time."""

@@ -28,6 +28,7 @@ _TRAINING = {"train", "training"}  # "eval/train_loss" looks at what was learned
 _ADVERSARIAL = {
     "d", "g", "netd", "netg", "gen", "disc", "generator", "discriminator", "critic", "adv", "adversarial", "gan",
 }  # fmt: skip
+_SHORTEST = 3  # letters of a word that stand for a longer one: "acc", "val"
 _DIMENSION = re.compile(r"\d[DdGg](?![A-Za-z])")  # "iou_3d" is no discriminator's
 
 
@@ -52,6 +53,25 @@ def best_is_told(name: str) -> bool:
     if words & _TRAINING or _words(_DIMENSION.sub(" ", name)) & _ADVERSARIAL:
         return False
     return bool(words & _VALIDATION) or any(word in name for word in _VALIDATION_KO)
+
+
+def meant_by(name: str, there: Iterable[str]) -> str | None:
+    """The metric that a name means in another spelling: "val_acc" by "validation_accuracy", "loss" by "los"."""
+    return next((each for each in there if _same(_spelt(name), _spelt(each))), None)
+
+
+def _spelt(name: str) -> list[str]:
+    """The words of a name in a fixed order, with one word for all data that is not learned from."""
+    parts = re.findall(r"[a-z]+|\d+|[^\W\d_a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+    return sorted("val" if each in _VALIDATION - {"test"} else each for each in parts)
+
+
+def _same(one: list[str], other: list[str]) -> bool:
+    """True for words of which each is the other's or its beginning."""
+    return len(one) == len(other) and all(
+        each == its or (min(len(each), len(its)) >= _SHORTEST and (each.startswith(its) or its.startswith(each)))
+        for each, its in zip(one, other, strict=True)
+    )
 
 
 def _words(name: str) -> set[str]:
@@ -138,6 +158,11 @@ class Course:
         self.first_label = first
         self._last = replace(self._last, total=total, done=done)
         self._epoch_began_s = now_s
+
+    @property
+    def watched(self) -> str | None:
+        """The metric whose new best is told."""
+        return self._watch.name
 
     @property
     def last(self) -> Progress:

@@ -37,18 +37,19 @@ from notifybot.training.lifetime import Lifetime
 from notifybot.training.metrics import Closed, Meter, mute_meter
 from notifybot.training.notebook import in_notebook
 from notifybot.training.past import Past, Resume
-from notifybot.training.progress import Course, first_of
+from notifybot.training.progress import Course, first_of, meant_by
 from notifybot.training.rank import first_word, in_loader_worker, is_one_training, leave_word, rank, speaks
 from notifybot.training.session import Session
 from notifybot.training.speaker import LOG_LINES
 from notifybot.training.text import clean, one_line
 from notifybot.training.voice import TEXT_CHARS, TITLE_CHARS, Voice
-from notifybot.training.words import mute, nothing_logged, troubles
+from notifybot.training.words import mute, never_logged, nothing_logged, troubles
 
 log = logging.getLogger("notifybot")
 
 NOTHING = Resume()
 # As gloo and NCCL put it when another process is gone.
+_EXPECTED_EPOCHS = 5
 _LOST_PEER = re.compile(r"gloo|NCCL|Dist(Backend|Network)Error|connection (closed|reset) by peer", re.IGNORECASE)
 
 
@@ -86,6 +87,9 @@ class Run(Voice):
         places = (config.state_dir, config.runs_dir, *folders)
         self._alarms = Alarms(alerts, language=config.lang, monitor=monitor, folders=places, clock=clock)
         self._course = Course(now_s=clock.monotonic(), monitor=monitor)
+        # The metrics that the best goes by and nobody has logged yet, with whether a checkpoint depends on it.
+        self._expected: dict[str, bool] = {} if monitor is None else {self._course.watched or monitor: False}
+        self._epochs_here = 0
         self._epoch_meter = Meter("log_epoch")
         self._meters = (self.meter, self._epoch_meter)
         self._lifetime = Lifetime(None, 0.0)
@@ -202,6 +206,11 @@ class Run(Voice):
         self.meter.open()
         self._course.begin_epoch(self._clock.monotonic())
 
+    def expect_metric(self, name: str | None) -> None:
+        """The best checkpoint goes by this metric: it is told when nobody logs it."""
+        if name is not None:
+            self._expected[name] = True
+
     def finish_open_epoch(self) -> dict[str, float]:
         """The loop has come round: read the epoch's means, tell them, and return them."""
         label, self.open_epoch = self.open_epoch, None
@@ -236,6 +245,8 @@ class Run(Voice):
         if self._ended and not instead:
             return
         spent_s = 0.0
+        if self._epochs_here and ending.status in (Status.FINISHED, Status.STOPPED):
+            self._look_for_expected(after=1)
         with self.guard("the run's end"):
             self._tell_end(self._with_other_ranks(ending))
         self._ended = True  # not before: whom a Ctrl-C cuts short is told at exit
@@ -339,9 +350,25 @@ class Run(Voice):
         progress, new_best = self._course.finish_epoch(label, values, now_s=self._clock.monotonic(), done=done)
         self.emit(EpochFinished(**self.fact(), progress=progress, new_best=new_best))
         self._alarms.epoch_ended(progress)
+        self._epochs_here += 1
+        self._look_for_expected(after=_EXPECTED_EPOCHS)
         if near := self._lifetime.near_its_end(self.now_s()):
             words = session_near_its_end(*near, self.config.lang)
             self.report(words.title, words.text, Severity.INFO)
+
+    def _look_for_expected(self, *, after: int) -> None:
+        """Say once of a monitored metric that it is in none of at least `after` epochs; at once if it is misspelt.
+
+        Validation may come every few epochs only.
+        """
+        known = self.progress.metrics
+        for name, saves in list(self._expected.items()):
+            meant = meant_by(name, known)
+            if name in known:
+                del self._expected[name]
+            elif meant is not None or self._epochs_here >= after:
+                del self._expected[name]
+                log.warning("%s", never_logged(name, self._epochs_here, list(known), meant, saves=saves))
 
     def _hush(self) -> None:
         """Let no value be loud from now on."""

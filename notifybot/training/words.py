@@ -58,14 +58,18 @@ def nothing_logged(name: str) -> str:
     )
 
 
-def never_logged(monitor: str, epochs: int, there: Sequence[str]) -> str:
-    """The metric that the best checkpoint goes by is in no epoch."""
+def never_logged(monitor: str, epochs: int, there: Sequence[str], meant: str | None, *, saves: bool) -> str:
+    """The metric that the best is told by is in no epoch; `saves`: the best checkpoint goes by it too."""
     names = ", ".join(there[:_NAMES]) + (" …" if len(there) > _NAMES else "")
-    close = (get_close_matches(monitor, there, n=1) or [""])[0]
+    close = meant or (get_close_matches(monitor, there, n=1) or [""])[0]
+    where = f"in none of the first {epochs} epochs" if epochs > 1 else "not in the first epoch"
+    where_ko = f"지금까지 {epochs}에포크 동안" if epochs > 1 else "첫 에포크에"
+    lost = "no checkpoint is kept as the best" if saves else "no new best is told"
+    lost_ko = "가장 좋은 체크포인트를 고를 수 없습니다" if saves else "새로운 최고 기록을 알릴 수 없습니다"
     return said(
-        f"monitor={monitor!r} was in none of the first {epochs} epochs (there were: {names or 'no metrics'}), "
-        f"so no checkpoint is kept as the best{f'; did you mean {close!r}?' if close else ''}",
-        f"monitor={monitor!r} 값이 지금까지 {epochs}에포크 동안 기록되지 않아 가장 좋은 체크포인트를 고를 수 없습니다"
+        f"monitor={monitor!r} was {where} (there were: {names or 'no metrics'}), "
+        f"so {lost}{f'; did you mean {close!r}?' if close else ''}",
+        f"monitor={monitor!r} 값이 {where_ko} 기록되지 않아 {lost_ko}"
         f"(기록된 값: {names or '없음'}){f'. {close!r}를 쓰려던 것은 아닌지 확인하세요' if close else ''}",
     )
 
