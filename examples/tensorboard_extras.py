@@ -32,7 +32,7 @@ def main() -> None:
     with notify_epoch(range(args.epochs), name="tensorboard-extras", params=params) as epochs:
         writer = epochs.tensorboard
         if writer is None:
-            raise SystemExit("TensorBoard is off or not installed: pip install 'notifybot[tensorboard]'")
+            raise SystemExit('TensorBoard is off or not installed: pip install -c constraints.txt ".[tensorboard]"')
         show_the_model(writer, model, train_set)
         for epoch in epochs:
             for images, labels in DataLoader(train_set, batch_size=args.batch_size, shuffle=True):

@@ -30,6 +30,11 @@ def said(en: str, ko: str) -> str:
     return ko if READER.language == "ko" else en
 
 
+def install(extra: str) -> str:
+    """The command that installs an extra, in notifybot's folder: the name `notifybot` on PyPI is another project's."""
+    return f'pip install -c constraints.txt ".[{extra}]"'
+
+
 # What the operating system says, by its code; lines that we say ourselves in its place, by their text.
 _SYSTEM_KO = {
     "ENOSPC": "저장 공간이 부족합니다",

@@ -135,7 +135,10 @@ def test_a_missing_extra_is_named() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 2
-    assert done.stderr == "notifybot: this command needs the package fastapi: pip install 'notifybot[watchdog]'\n"
+    assert done.stderr == (
+        "notifybot: this command needs the package fastapi; in notifybot's folder run "
+        'pip install -c constraints.txt ".[watchdog]"\n'
+    )
 
 
 # ── status ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -360,7 +360,7 @@ def test_addresses_without_apprise_are_told_with_what_to_install(monkeypatch: py
     (found,) = apprise_doctor.examine(load())
 
     assert found.remedy is not None
-    assert "notifybot[apprise]" in found.remedy.ko
+    assert "pip install" in found.remedy.ko
 
 
 @pytest.mark.parametrize(

@@ -426,7 +426,7 @@ def test_without_apprise_the_remedy_is_told() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
     assert done.stdout == "[]\n"
-    assert "pip install 'notifybot[apprise]'" in done.stderr.splitlines()[-1]
+    assert 'pip install -c constraints.txt ".[apprise]"' in done.stderr.splitlines()[-1]
 
 
 # ── No address is given away ─────────────────────────────────────────────────────────────────────────────────────────

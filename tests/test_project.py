@@ -186,6 +186,15 @@ def test_korean_has_one_register_and_one_word_for_a_thing() -> None:
     assert found == {}
 
 
+def test_nobody_is_sent_to_install_the_name_that_is_another_project_on_pypi() -> None:
+    """In a second environment pip would bring that one. `install` in errors says it as the READMEs do."""
+    by_name = re.compile(r"pip install [^\n\"]*['\"]?\bnotifybot(?:\[|['\"` ]|$)")
+    published = [path for path in texts() if path.suffix not in {".md", ".ipynb"} and "tests" not in path.parts]
+
+    assert by_name.search("pip install 'notifybot[pictures]'") is not None
+    assert [name_of(path) for path in published if by_name.search(path.read_text("utf-8", "ignore"))] == []
+
+
 # ── The package ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -12,6 +12,7 @@ from notifybot.cli.state import open_store
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config, Switch
 from notifybot.delivery.painter import Painter, Studio, has_curves, studio_for
+from notifybot.errors import install
 from notifybot.events import Event
 from notifybot.model import Language
 from notifybot.store.outbox import Outbox
@@ -66,10 +67,10 @@ _OFF = {
     Language.KO: "그림은 시험하지 않았습니다. NOTIFYBOT_PICTURES 설정이 꺼져 있습니다.",
 }
 _CANNOT = {
-    Language.EN: "Pictures were not tried: matplotlib is not installed. Learning curves need: "
-    "pip install 'notifybot[pictures]'",
-    Language.KO: "그림은 시험하지 않았습니다. matplotlib이 설치되어 있지 않습니다. 학습 곡선을 받으려면: "
-    "pip install 'notifybot[pictures]'",
+    Language.EN: "Pictures were not tried: matplotlib is not installed. For learning curves run, in "
+    f"notifybot's folder, {install('pictures')}",
+    Language.KO: "그림은 시험하지 않았습니다. matplotlib이 설치되어 있지 않습니다. 학습 곡선을 받으려면 "
+    f"notifybot 폴더에서 다음과 같이 설치하세요: {install('pictures')}",
 }
 _NOT_DRAWN = {
     Language.EN: "it could not be drawn on this machine; texts are not affected",

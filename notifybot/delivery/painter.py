@@ -21,7 +21,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config, Switch
 from notifybot.delivery.drawer import Drawer, Drawing
 from notifybot.delivery.drawing import NO_MATPLOTLIB
-from notifybot.errors import ConfigError, said, system_words
+from notifybot.errors import ConfigError, install, said, system_words
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
 from notifybot.model import Language, Metric
 from notifybot.redaction import redact
@@ -222,9 +222,9 @@ def studio_for(config: Config, database: Path, clock: Clock = SYSTEM) -> Studio 
         raise ConfigError(
             said(
                 "pictures are on (NOTIFYBOT_PICTURES), but matplotlib cannot be imported: "
-                "run pip install 'notifybot[pictures]', or set pictures to auto or off",
+                f"in notifybot's folder run {install('pictures')}, or set pictures to auto or off",
                 "그림을 켰지만(NOTIFYBOT_PICTURES) matplotlib을 불러올 수 없습니다. "
-                "pip install 'notifybot[pictures]'로 설치하거나 pictures를 auto 또는 off로 설정하세요",
+                f"notifybot 폴더에서 {install('pictures')} 명령으로 설치하거나 pictures를 auto 또는 off로 설정하세요",
             )
         )
     return Studio(database, clock=clock) if there else None

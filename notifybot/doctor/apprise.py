@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from notifybot.config import Config
 from notifybot.doctor.findings import Finding, note, wrong
-from notifybot.errors import ConfigError
+from notifybot.errors import ConfigError, install
 from notifybot.notifiers.apprise import AppriseNotifier, urls_in
 from notifybot.rendering.both import Both
 
@@ -56,7 +56,10 @@ _WRITE_ONE = Both(
     "https://appriseit.com/services/ 의 형식으로 서비스마다 하나씩 적고 공백으로 구분하세요",
 )
 _MISSING = Both("Apprise is not installed", "Apprise가 설치되어 있지 않습니다")
-_INSTALL = Both("pip install 'notifybot[apprise]'", "pip install 'notifybot[apprise]'")
+_INSTALL = Both(
+    f"in notifybot's folder run {install('apprise')}",
+    f"notifybot 폴더에서 다음과 같이 설치하세요: {install('apprise')}",
+)
 _UNKNOWN = Both(
     "Apprise makes nothing of address {position} ({scheme})",
     "{position}번째 주소({scheme})를 Apprise가 읽지 못합니다",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from notifybot.config import Config
-from notifybot.errors import ConfigError, DeliveryError, said
+from notifybot.errors import ConfigError, DeliveryError, install, said
 from notifybot.model import Message, Severity
 from notifybot.notifiers.apprise_log import SERVICE, listening, open_ear, reason
 from notifybot.notifiers.base import Envelope, Notifier, fingerprint
@@ -158,8 +158,10 @@ def _loaded(url: str, position: int) -> tuple[Apprise, NotifyBase]:
     except ModuleNotFoundError:
         raise ConfigError(
             said(
-                "NOTIFYBOT_APPRISE_URLS is set, but Apprise is not installed: pip install 'notifybot[apprise]'",
-                "NOTIFYBOT_APPRISE_URLS를 설정했지만 Apprise가 없습니다. pip install 'notifybot[apprise]'로 설치하세요",
+                "NOTIFYBOT_APPRISE_URLS is set, but Apprise is not installed: "
+                f"in notifybot's folder run {install('apprise')}",
+                "NOTIFYBOT_APPRISE_URLS를 설정했지만 Apprise가 없습니다. "
+                f"notifybot 폴더에서 다음과 같이 설치하세요: {install('apprise')}",
             )
         ) from None
     asset = apprise.AppriseAsset(

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from notifybot.config import Config, Switch
-from notifybot.errors import ConfigError, said
+from notifybot.errors import ConfigError, install, said
 
 _log = logging.getLogger("notifybot")
 
@@ -42,9 +42,9 @@ def _wanted(name: str, switch: Switch, packages: tuple[str, ...]) -> bool:
         raise ConfigError(
             said(
                 f"{name} is on (NOTIFYBOT_{name.upper()}), but {' and '.join(missing)} cannot be imported: "
-                f"run pip install 'notifybot[{name}]', or set {name} to auto or off",
+                f"in notifybot's folder run {install(name)}, or set {name} to auto or off",
                 f"{name}을(를) 켰지만(NOTIFYBOT_{name.upper()}) {', '.join(missing)}을(를) 불러올 수 없습니다. "
-                f"pip install 'notifybot[{name}]'로 설치하거나 {name}을(를) auto 또는 off로 설정하세요",
+                f"notifybot 폴더에서 {install(name)} 명령으로 설치하거나 {name}을(를) auto 또는 off로 설정하세요",
             )
         )
     return not missing
