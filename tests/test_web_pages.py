@@ -280,6 +280,20 @@ def test_a_printed_link_opens_all_pages_once(bench: Bench, public: TestClient) -
     assert other.get("/").status_code == 401
 
 
+@pytest.mark.parametrize("language", ["ko", "en"])
+def test_commands_are_shown_as_code_and_not_between_backticks(bench: Bench, public: TestClient, language: str) -> None:
+    """On the first pages that anybody sees: the login, an old link, and a list without a run."""
+    login = public.get(f"/login?lang={language}").text
+    old_link = public.get(f"/login?key=used&lang={language}").text
+    public.get(logins.link(bench.store, "http://watchdog.example"))
+    empty = public.get(f"/?lang={language}").text
+
+    assert "<code>notifybot watchdog login</code>" in login
+    assert old_link.count("<code>notifybot watchdog login</code>") == 2
+    assert "<code>notifybot watchdog token new" in empty
+    assert "`" not in login + old_link + empty
+
+
 def test_a_printed_link_is_good_for_an_hour_and_a_session_for_a_month(bench: Bench, public: TestClient) -> None:
     old, fresh = (logins.link(bench.store, "http://watchdog.example") for _ in range(2))
     public.get(fresh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from notifybot.model import Language
 from notifybot.rendering.sources import built_in_folder
@@ -44,6 +46,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.filters["segment"] = lambda text: quote(text, safe="")
+        self._templates.filters["commands"] = _commands
 
     def router(self) -> APIRouter:
         """The routes of the pages."""
@@ -199,3 +202,9 @@ def _own_path(path: str) -> str:
     """A path of this server, or its start page: a form must not lead elsewhere."""
     safe = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
     return path if safe else "/"
+
+
+def _commands(text: str) -> Markup:
+    """A sentence of ours, with what stands between backticks as code."""
+    escaped = str(escape(text))
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escaped))  # noqa: S704 escaped above
