@@ -15,11 +15,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import typer
 from sqlalchemy import update
 from typer.testing import CliRunner
 
 from notifybot import __version__
 from notifybot.cli import app, main
+from notifybot.cli.help_words import HELP, places
 from notifybot.cli.samples import endings, progress_at, samples
 from notifybot.cli.words import words_of
 from notifybot.config import load
@@ -83,6 +85,60 @@ def test_every_command_explains_itself() -> None:
         assert len(shown.output.splitlines()) > 8
     for name in ("new", "list", "revoke"):
         assert runner.invoke(app, ["watchdog", "token", name, "--help"]).exit_code == 0
+
+
+def test_every_command_explains_itself_in_korean() -> None:
+    """No help without its Korean, and none for what is gone."""
+    explained = {place for place, each in places(typer.main.get_command(app)) if each.help}
+
+    assert explained == set(HELP)
+    assert [place for place, text in HELP.items() if not re.search("[가-힣]", text)] == []
+
+
+def in_korean(monkeypatch: pytest.MonkeyPatch, *args: str) -> int | str | None:
+    """Run a command for a reader of Korean in this process; return its exit code."""
+    monkeypatch.setenv("NOTIFYBOT_LANG", "ko")
+    monkeypatch.setattr(sys, "argv", ["notifybot", *args])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return left.value.code
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("send", "text 값이 필요합니다"),
+        ("sned x", "'sned' 명령이 없습니다. 비슷한 명령: 'send'"),
+        ("zzz", "'zzz' 명령이 없습니다"),
+        ("send --titl x", "--titl 옵션이 없습니다"),
+        ("status --limit many", "--limit 값이 올바르지 않습니다"),
+        ("outbox list --state x", "--state 값이 올바르지 않습니다"),
+        ("send x y", "값이 있습니다: y"),
+        ("watchdog token revoke", "ID 값이 필요합니다"),
+    ],
+)
+def test_what_is_wrong_with_a_command_line_is_told_in_korean(
+    line: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the way to the help, and the exit code that it has in English."""
+    code = in_korean(monkeypatch, *line.split())
+
+    what, how = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert told in what
+    assert re.fullmatch(r"notifybot: 사용법 보기: notifybot .*--help", how)
+
+
+def test_help_in_korean_loses_no_letter(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where a line is full, the word goes on in the next one."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    codes = [in_korean(monkeypatch, *line.split()) for line in ("--help", "kakao login --help", "kakao")]
+
+    shown = capsys.readouterr().out
+    assert codes == [0, 0, 2]
+    assert "…" not in shown
+    assert "도움말을 보여 주고 끝냅니다." in shown
 
 
 def test_a_wrong_setting_is_one_line_on_stderr() -> None:

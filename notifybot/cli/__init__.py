@@ -5,10 +5,15 @@ from __future__ import annotations
 import codecs
 import io
 import sys
+from importlib import import_module
+from typing import Any
+
+import typer
 
 from notifybot.cli.app import app
 from notifybot.cli.options import is_utf8
-from notifybot.errors import DeliveryError, NotifybotError
+from notifybot.errors import READER, DeliveryError, NotifybotError
+from notifybot.model import Language
 
 __all__ = ["app", "main"]
 
@@ -17,11 +22,45 @@ def main() -> None:
     """Run the command that `sys.argv` names. Our own errors become plain lines on stderr and exit code 2."""
     _speak_any_encoding()
     try:
+        if sys.argv[1:] != ["--version"] and _reader_is_korean():
+            sys.exit(_run_in_korean())
         app(prog_name="notifybot")
     except NotifybotError as error:
-        for line in _told(error).splitlines():
-            print(f"notifybot: {line}", file=sys.stderr)
+        _tell(_told(error))
         sys.exit(2)
+
+
+def _reader_is_korean() -> bool:
+    """Whether help is read in Korean: by the environment, as no setting is read for it."""
+    import_module("notifybot.config")  # it knows the environment; 90 ms, which `--version` need not wait for
+    return READER.language == Language.KO
+
+
+def _run_in_korean() -> int:
+    """Run the command; its help and what is wrong with the command line are in Korean. Return the exit code."""
+    from notifybot.cli.help_words import explained, frames_in_korean, speak_korean
+
+    command = typer.main.get_command(app)
+    speak_korean(command)
+    try:
+        with frames_in_korean():
+            code = command.main(prog_name="notifybot", standalone_mode=False)
+    except typer.Abort:
+        return 1
+    except _REFUSED as error:
+        if type(error).__name__ != "NoArgsIsHelpError":  # that has shown the help
+            _tell(explained(error))
+        return int(error.exit_code)
+    return code if isinstance(code, int) else 0
+
+
+# The parser's errors: typer has an own parser from 0.20 on, and names one of them only.
+_REFUSED: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
+
+
+def _tell(text: str) -> None:
+    for line in text.splitlines():
+        print(f"notifybot: {line}", file=sys.stderr)
 
 
 _MARKS = str.maketrans(  # what signs mean where they cannot be shown; anything else becomes a question mark
