@@ -128,6 +128,41 @@ def test_a_circle_of_parameters_ends() -> None:
     assert params_of(circle)["lr"] == 0.1
 
 
+class Closed:
+    """Somebody's object whose text cannot be had: a lazy proxy, a handle that is closed."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("closed")
+
+
+def _ring() -> list[object]:
+    ring: list[object] = [1]
+    ring.append(ring)
+    return ring
+
+
+def _deep() -> dict[str, object]:
+    deep: dict[str, object] = {}
+    for _ in range(5000):
+        deep = {"a": deep}
+    return deep
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        pytest.param(Closed(), {"lr": 0.1, "x": "(Closed)"}, id="no text"),
+        pytest.param([Closed()], {"lr": 0.1, "x": "(list)"}, id="within a list"),
+        pytest.param(_ring(), {"lr": 0.1, "x": "[1, [...]]"}, id="a list within itself"),
+        pytest.param(_deep(), {"lr": 0.1, f"x{'.a' * 8}": "(dict)"}, id="nested without end"),
+        pytest.param(10**5000, {"lr": 0.1, "x": "(int)"}, id="more digits than Python writes"),
+    ],
+)
+def test_a_parameter_that_cannot_be_written_costs_itself_alone(value: object, stored: dict[str, object]) -> None:
+    """`params=vars(args)` holds whatever a program keeps there, and the training is to begin all the same."""
+    assert params_of({"lr": 0.1, "x": value}) == stored
+
+
 def test_omegaconfs_containers_are_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in with the names of the real one: `DictConfig`, `ListConfig`, `to_container`, and its error's root."""
 

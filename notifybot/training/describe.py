@@ -22,7 +22,7 @@ from notifybot.model import Host, Param, uuid7
 from notifybot.notifiers.base import fingerprint
 from notifybot.redaction import MARK, names_secret, strike
 from notifybot.training.notebook import in_notebook
-from notifybot.training.text import clean, one_line
+from notifybot.training.text import clean, one_line, written
 
 _NAME_CHARS = 200
 _PARAM_CHARS = 500
@@ -98,7 +98,7 @@ def params_of(params: object) -> dict[str, Param]:
 
 
 def _leaves(name: str, value: object, depth: int) -> Iterator[tuple[str, object]]:
-    children = _children(value) if depth else None
+    children = _children(value, depth)
     if not children:
         yield name, value
         return
@@ -106,16 +106,16 @@ def _leaves(name: str, value: object, depth: int) -> Iterator[tuple[str, object]
         yield from _leaves(f"{name}.{key}", child, depth - 1)
 
 
-def _children(value: object) -> list[tuple[object, object]] | None:
+def _children(value: object, depth: int = _DEEPEST) -> list[tuple[object, object]] | None:
     """The named parts of a value; None of one that has none. Only a list with such parts in it is taken apart."""
-    value = _plain(value)
+    value = _plain(value) if depth else None
     if isinstance(value, Mapping):
         return list(value.items())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [(each.name, getattr(value, each.name, None)) for each in dataclasses.fields(value)]
     if isinstance(value, argparse.Namespace | types.SimpleNamespace):
         return list(vars(value).items())
-    if isinstance(value, list | tuple) and any(_children(each) is not None for each in value[:MOST_PARAMS]):
+    if isinstance(value, list | tuple) and any(_children(each, depth - 1) is not None for each in value[:MOST_PARAMS]):
         return list(enumerate(value))
     return None
 
@@ -135,15 +135,18 @@ def _plain(value: object) -> object:
 def _param(name: str, value: object) -> Param:
     if value is None or type(value) is bool:
         return value
-    if not isinstance(value, int | float) and str(value) and names_secret(name):
+    text = written(value)
+    if text is None:
+        text = f"({type(value).__name__})"
+    if not isinstance(value, int | float) and text and names_secret(name):
         return MARK
     if type(value) is int and abs(value) > LARGEST_INT:
-        return str(value)[:_PARAM_CHARS]
+        return text[:_PARAM_CHARS]
     if type(value) in (int, float):
         return value  # type: ignore[return-value]
     if isinstance(value, float):
         return float(value)
-    return clean(strike(str(value)[: 8 * _PARAM_CHARS]), _PARAM_CHARS)
+    return clean(strike(text[: 8 * _PARAM_CHARS]), _PARAM_CHARS)
 
 
 def label_of(epoch: object, call: str = "notify_epoch") -> int:

@@ -14,7 +14,7 @@ from types import CodeType, FrameType, TracebackType
 
 from notifybot.errors import said
 from notifybot.redaction import strike_looks
-from notifybot.training.text import clean, one_line
+from notifybot.training.text import clean, one_line, written
 
 FRAMES = 5
 _ERROR_CHARS = 500
@@ -75,11 +75,10 @@ def words(error: BaseException, limit_chars: int) -> str:
     kind = type(error)
     home = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
     name = home + kind.__qualname__
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001  the user's __str__ is foreign code, and it is already failing
-        text = said("(its text cannot be read)", "(오류 내용을 읽을 수 없음)")
-    text = one_line(text, limit_chars)
+    text = written(error)
+    text = (
+        said("(its text cannot be read)", "(오류 내용을 읽을 수 없음)") if text is None else one_line(text, limit_chars)
+    )
     return f"{name}: {text}" if text else name
 
 

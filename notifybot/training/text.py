@@ -15,6 +15,14 @@ def clean(text: str, limit_chars: int) -> str:
     return shorten(text, limit_chars)
 
 
+def written(value: object) -> str | None:
+    """`str(value)`; None where the value's own code raises, or is nested too deeply. Never raises."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001  a foreign __str__ or __repr__ may raise anything
+        return None
+
+
 def one_line(text: str, limit_chars: int) -> str:
     """`clean`, with every run of white space made one space."""
     return clean(" ".join(text.split()), limit_chars)
