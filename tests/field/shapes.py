@@ -138,6 +138,15 @@ SHAPES = (
     Shape("federated", "AshwinRJ/Federated-Learning-PyTorch, with distillation"),
     Shape("mae_like", "facebookresearch/mae: main_pretrain.py and util/misc.py"),
     Shape("generator_fit", "adambielski/siamese-triplet, in a fit() that yields", ending="stopped"),
+    Shape(
+        "vector_envs",
+        "vectorised environments without a last update, as in CleanRL and sample-factory",
+        ending="stopped",
+    ),
+    Shape("curriculum_buckets", "fairseq's and torchtext's buckets, in a curriculum"),
+    Shape("nested_folds", "scikit-learn's cross_val_score with a training a fold"),
+    Shape("compiled_bf16", "torch.compile, AMP and SWA together, as in timm"),
+    Shape("lazy_odd_state", "graph networks with lazy layers and odd buffers"),
 )
 
 BY_NAME = {shape.name: shape for shape in SHAPES}
