@@ -42,6 +42,9 @@ class TokenSet:
         raise TypeError("tokens are not pickled: a pickle would hold them in plain text")
 
 
+_NOT_OURS: set[Path] = set()  # files of which it was said already: each read would say it again
+
+
 class TokenFile:
     """The tokens as a JSON file of mode 0600 with a lock beside it."""
 
@@ -75,6 +78,9 @@ class TokenFile:
         return self._file.write(json.dumps(to_fields(tokens), ensure_ascii=False, indent=2).encode())
 
     def _say_whose(self, text: bytes) -> None:
+        if self.path in _NOT_OURS:
+            return
+        _NOT_OURS.add(self.path)
         if b"refresh_token" in text:
             whose = said("a Kakao token kept by another program", "다른 프로그램이 저장한 카카오 토큰")
         else:
