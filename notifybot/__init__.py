@@ -93,7 +93,13 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(import_module(_HOMES[name]), name)
     except AttributeError as error:  # Python would say no more than that there is no such name here
-        raise ImportError(f"notifybot.{name} cannot be used with this Python or system: {error}") from error
+        said = import_module("notifybot.errors").said
+        raise ImportError(
+            said(
+                f"notifybot.{name} cannot be used with this Python or system: {error}",
+                f"이 Python이나 운영 체제에서는 notifybot.{name}을(를) 쓸 수 없습니다: {error}",
+            )
+        ) from error
     globals()[name] = value
     return value
 

@@ -35,6 +35,7 @@ from notifybot.config_sources import (
     Origin,
     Origins,
     arguments_of,
+    language_in,
     place,
     spelling,
     suggestion,
@@ -159,8 +160,8 @@ def _state_dir() -> Path:
 
 def _language_here() -> Language:
     """The language of a reader who gave no settings yet, or wrong ones."""
-    chosen = os.environ.get("NOTIFYBOT_LANG", "").strip().lower()
-    return Language(chosen) if chosen in tuple(Language) else _language()
+    chosen = os.environ.get("NOTIFYBOT_LANG", "").strip() or language_in(settings_file())
+    return Language(chosen.lower()) if chosen.lower() in tuple(Language) else _language()
 
 
 READER.language_of_environment = _language_here

@@ -212,6 +212,14 @@ class File(_Source):
             raise ConfigError(said(*text)) from None
 
 
+def language_in(path: Path) -> str:
+    """The `lang` of a settings file as it stands there; empty where none can be read."""
+    try:
+        return str(tomllib.loads(path.read_text("utf-8")).get("lang", "")).strip()
+    except (OSError, ValueError):
+        return ""
+
+
 class Origins(PydanticBaseSettingsSource):
     """Runs last and adds where each key came from, under the key `ORIGINS`."""
 

@@ -73,6 +73,17 @@ def system_words(error: OSError) -> str:
     return said(text, system_korean(errorcode.get(error.errno or 0, ""), text))
 
 
+def not_pickled(what: object) -> TypeError:
+    """The error, to be raised, of a client that is about to be pickled: its secrets would stand there in plain text."""
+    kind = type(what).__name__
+    return TypeError(
+        said(
+            f"{kind} is not pickled: a pickle would hold its secrets in plain text. Make it anew in the other process",
+            f"{kind} 객체는 비밀 값이 그대로 담기므로 피클로 저장할 수 없습니다. 다른 프로세스에서 새로 만드세요",
+        )
+    )
+
+
 class NotifybotError(Exception):
     """The root of all our exceptions. Its text says what happened, to which thing, and what to do next."""
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from notifybot import redaction
 from notifybot.config import Config, Switch, explain, load
-from notifybot.errors import ConfigError
+from notifybot.errors import READER, ConfigError
 from notifybot.model import Language
 
 HOOK = "https://hooks.slack.com/services/T0CANARY/B0CANARY/not-a-real-secret"
@@ -110,6 +110,22 @@ def test_language_follows_the_locale(
         monkeypatch.setenv(name, value)
 
     assert load().lang is language
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [('lang = "ko"', "ko"), ("", "en"), ("lang = ko", "en"), ('lang = "kr"', "en"), ("lang = 7", "en")],
+    ids=["korean", "empty", "no TOML", "unknown", "number"],
+)
+def test_mistakes_before_the_settings_are_read_follow_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, language: str
+) -> None:
+    """`Checkpoints(…)` is written above `notify_epoch(…)`: nobody has read the settings then."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LC_ALL", "C")
+    (tmp_path / "notifybot.toml").write_text(text)
+
+    assert language == READER.language
 
 
 # ── Precedence ───────────────────────────────────────────────────────────────────────────────────────────────────────

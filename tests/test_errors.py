@@ -131,6 +131,26 @@ def test_the_search_finds_what_it_is_for() -> None:
     assert len(all_spoken()) > 200
 
 
+def own_causes() -> list[str]:
+    """Where an error of ours is raised while another of ours is handled, and would stand above it in the traceback."""
+    ours = OURS | {"Unread", "Superseded", "DeliveryError", "TemporaryError", "PermanentError"}
+    return [
+        f"{module}:{node.lineno}"
+        for module, tree in trees().items()
+        for handler in ast.walk(tree)
+        if isinstance(handler, ast.ExceptHandler) and handler.type is not None
+        if ours & {each.id for each in ast.walk(handler.type) if isinstance(each, ast.Name)}
+        for node in ast.walk(handler)
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
+        if not (isinstance(node.cause, ast.Constant) and node.cause.value is None)
+    ]
+
+
+def test_no_error_of_ours_is_shown_as_the_cause_of_another() -> None:
+    """Sixty lines of our own doing stand between a person and the one line that is meant for them."""
+    assert own_causes() == []
+
+
 def test_what_the_system_says_is_translated(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number and the path are left out; where we have no words, the system's own stay."""
     full = OSError(errno.ENOSPC, "No space left on device", "/data/a.pt")

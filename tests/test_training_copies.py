@@ -75,6 +75,7 @@ CALLS: dict[str, Callable[[notifybot.Run], object]] = {
     "emit": lambda run: run.emit(None),  # type: ignore[arg-type]
     "end": lambda run: run.end(Ending(notifybot.Status.FAILED)),
     "epoch_left_s": lambda run: run.epoch_left_s(),
+    "expect_metric": lambda run: run.expect_metric("val_acc"),
     "expect_next_in": lambda run: run.expect_next_in(5.0),
     "fact": lambda run: run.fact(),
     "finish_open_epoch": lambda run: run.finish_open_epoch(),
@@ -84,6 +85,7 @@ CALLS: dict[str, Callable[[notifybot.Run], object]] = {
     "log_epoch": lambda run: run.log_epoch(3, {"loss": None, "note": "text"}),
     "now": lambda run: run.now(),
     "now_s": lambda run: run.now_s(),
+    "report": lambda run: run.report("title", "text"),
     "retire": lambda run: run.retire("title", "text"),
     "saved": lambda run: run.saved(notifybot.model.Checkpoint("x.pt")),
     "start": lambda run: run.start(range(3)),

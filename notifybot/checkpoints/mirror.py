@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from notifybot.errors import said, system_words
 from notifybot.files import OVERWRITE, READ, open_folder, read_at, replace
 
 LIMIT_BYTES = 64 * 1024 * 1024
@@ -53,7 +54,7 @@ class Mirror:
         try:
             source = _open(self._from / name)
         except OSError as error:
-            return "" if isinstance(error, FileNotFoundError) else error.strerror or type(error).__name__
+            return "" if isinstance(error, FileNotFoundError) else system_words(error)
         try:
             found = os.fstat(source)
             signature = (found.st_size, found.st_mtime_ns)
@@ -72,7 +73,10 @@ class Mirror:
         if name in self._passed_over:
             return ""
         self._passed_over.add(name)
-        return f"larger than {self._limit_bytes} bytes ({size_bytes}), not copied any more"
+        return said(
+            f"larger than {self._limit_bytes} bytes ({size_bytes}), not copied any more",
+            f"{self._limit_bytes}바이트보다 커서({size_bytes}바이트) 더 이상 복사하지 않습니다",
+        )
 
 
 def restore(from_: Path, run_folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, SSLError
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import StoreError
+from notifybot.errors import StoreError, not_pickled
 from notifybot.events import to_json
 from notifybot.model import RunRef
 from notifybot.notifiers.answers import body_of, session_for
@@ -70,7 +70,7 @@ class WatchdogRelay:
         self.key = f"watchdog:{fingerprint(url)}"
 
     def __getstate__(self) -> object:
-        raise TypeError("a WatchdogRelay is not pickled: a pickle would hold its token in plain text")
+        raise not_pickled(self)
 
     def send(self, envelope: Envelope) -> None:
         """Post one event. Raises TemporaryError or PermanentError."""

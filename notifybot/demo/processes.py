@@ -12,7 +12,7 @@ from pathlib import Path
 
 import notifybot
 from notifybot.demo.places import Places
-from notifybot.errors import NotifybotError
+from notifybot.errors import NotifybotError, said
 from notifybot.model import Language
 
 BEAT_S, SILENT_S = 1.0, 6.0  # a minute of silence would be too long to watch
@@ -24,7 +24,12 @@ class Failed(NotifybotError):
     """A process of the demo did not come up. React: read its log."""
 
     def __init__(self, log: Path) -> None:
-        super().__init__(f"the demo's {log.stem} did not start; its log is {log}")
+        super().__init__(
+            said(
+                f"the demo's {log.stem} did not start; its log is {log}",
+                f"데모의 {log.stem} 프로세스가 시작되지 않았습니다. 로그를 확인하세요: {log}",
+            )
+        )
         self.log = log
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from notifybot.config import Config
-from notifybot.errors import ConfigError, DeliveryError, install, said
+from notifybot.errors import ConfigError, DeliveryError, install, not_pickled, said
 from notifybot.model import Message, Severity
 from notifybot.notifiers.apprise_log import SERVICE, listening, open_ear, reason
 from notifybot.notifiers.base import Envelope, Notifier, fingerprint
@@ -102,7 +102,7 @@ class AppriseNotifier:
         """Nothing is held open between two messages."""
 
     def __getstate__(self) -> object:
-        raise TypeError("an AppriseNotifier is not pickled: a pickle would hold its URL in plain text")
+        raise not_pickled(self)
 
     def _send(self, envelope: Envelope, picture: str | None) -> None:
         title, body = told(envelope.message, self._room)

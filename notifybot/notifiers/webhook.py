@@ -19,7 +19,7 @@ from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnection
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
-from notifybot.errors import ConfigError, DeliveryError, said
+from notifybot.errors import ConfigError, DeliveryError, not_pickled, said
 from notifybot.events import to_json
 from notifybot.model import Message
 from notifybot.notifiers.answers import body_of, session_for
@@ -106,7 +106,7 @@ class Webhook:
         self._session.close()
 
     def __getstate__(self) -> object:
-        raise TypeError("a Webhook is not pickled: a pickle would hold its key in plain text")
+        raise not_pickled(self)
 
     def _headers(self, event_id: str, body: bytes) -> dict[str, str]:
         timestamp = str(int(self._clock.now().timestamp()))

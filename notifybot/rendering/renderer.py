@@ -74,7 +74,7 @@ def _compose(event: Event, language: Language, words: Words, link: str | None, s
     view = view_of(event, language, skipped)
     title, brief = _line(words.say("title", view)), _lines(words.say("brief", view))
     if not (title and brief):
-        raise ValueError("title and brief must not be empty")
+        raise ValueError(said("title and brief must not be empty", "title과 brief는 비워 둘 수 없습니다"))
     return Message(
         event_id=event.id,
         kind=event.kind,

@@ -45,7 +45,12 @@ def _collect(pieces: Iterator[str]) -> str:
         parts.append(piece)
         length += len(piece)
         if length > _LIMIT_OUTPUT:
-            raise ValueError(f"the template says more than {_LIMIT_OUTPUT} characters")
+            raise ValueError(
+                said(
+                    f"the template says more than {_LIMIT_OUTPUT} characters",
+                    f"템플릿의 결과가 {_LIMIT_OUTPUT}자를 넘습니다",
+                )
+            )
     return "".join(parts)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from notifybot.alerts import DEFAULT, AlertRule
 from notifybot.checkpoints.card import Card
 from notifybot.config import Config
-from notifybot.errors import UsageError
+from notifybot.errors import UsageError, said
 from notifybot.model import ModelSize, Status
 from notifybot.notifiers.base import Notifier
 from notifybot.training.arguments import check_given, check_rising
@@ -152,7 +152,9 @@ class EpochLoop:
     def __len__(self) -> int:
         length = length_of(self._epochs)
         if length is None:
-            raise TypeError("the number of epochs is not known beforehand")
+            raise TypeError(
+                said("the number of epochs is not known beforehand", "전체 에포크 수를 미리 알 수 없습니다")
+            )
         return length
 
     def __bool__(self) -> bool:

@@ -7,6 +7,8 @@ from enum import StrEnum
 
 from pydantic import SecretStr
 
+from notifybot.errors import not_pickled
+
 MOST_RECEIVERS = 5  # of one message, says Kakao
 
 
@@ -41,4 +43,4 @@ class Account:
     user_id: int | None = None
 
     def __getstate__(self) -> object:
-        raise TypeError("an account is not pickled: a pickle would hold its keys in plain text")
+        raise not_pickled(self)

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from notifybot.clock import Clock
-from notifybot.errors import DeliveryError
+from notifybot.errors import DeliveryError, not_pickled
 from notifybot.notifiers.kakao.account import Receiver
 from notifybot.notifiers.kakao.codes import TOKEN_REFUSED, api_error
 from notifybot.notifiers.kakao.http import TIMEOUT_S, FormClient, Reply
@@ -100,7 +100,7 @@ class Api:
         self.tokens.close()
 
     def __getstate__(self) -> object:
-        raise TypeError("a login is not pickled: a pickle would hold its tokens in plain text")
+        raise not_pickled(self)
 
     def _call(self, ask: Callable[[str], Reply]) -> Reply:
         token = self.tokens.access_token()

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from requests.auth import AuthBase
 
 from notifybot.clock import SYSTEM
-from notifybot.errors import DeliveryError
+from notifybot.errors import DeliveryError, not_pickled
 from notifybot.notifiers.answers import body_of, session_for
 from notifybot.notifiers.kakao.codes import permanent, temporary
 
@@ -53,7 +53,7 @@ class _Bearer(AuthBase):
         self._token = SecretStr(token)
 
     def __getstate__(self) -> object:
-        raise TypeError("a token is not pickled: a pickle would hold it in plain text")
+        raise not_pickled(self)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if self._token:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from notifybot import redaction
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import DeliveryError, TemporaryError, said
+from notifybot.errors import DeliveryError, TemporaryError, not_pickled, said
 from notifybot.events import Event
 from notifybot.model import Language
 from notifybot.notifiers.base import Envelope
@@ -139,7 +139,7 @@ class KakaoTalk:
         self._api.close()
 
     def __getstate__(self) -> object:
-        raise TypeError("a KakaoTalk is not pickled: a pickle would hold its tokens in plain text")
+        raise not_pickled(self)
 
     def _answer(self, envelope: Envelope, destination: Destination, note: str) -> Reply:
         picture = self._uploaded(envelope.event)

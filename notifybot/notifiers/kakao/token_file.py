@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from notifybot.clock import Clock
-from notifybot.errors import said
+from notifybot.errors import not_pickled, said
 from notifybot.notifiers.kakao.account import MOST_RECEIVERS, Account, Mode, Receiver
 from notifybot.notifiers.kakao.codes import sign_in_error
 from notifybot.notifiers.kakao.http import Reply
@@ -39,7 +39,7 @@ class TokenSet:
     account: Account | None = None
 
     def __getstate__(self) -> object:
-        raise TypeError("tokens are not pickled: a pickle would hold them in plain text")
+        raise not_pickled(self)
 
 
 _NOT_OURS: set[Path] = set()  # files of which it was said already: each read would say it again

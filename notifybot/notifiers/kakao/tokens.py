@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from notifybot import redaction
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import PermanentError, TemporaryError, said
+from notifybot.errors import PermanentError, TemporaryError, not_pickled, said
 from notifybot.notifiers.base import fingerprint
 from notifybot.notifiers.kakao.account import Account
 from notifybot.notifiers.kakao.codes import (
@@ -57,7 +57,7 @@ class Credentials:
         return fingerprint("kakao", self.refresh_token.get_secret_value()) if self.refresh_token else ""
 
     def __getstate__(self) -> object:
-        raise TypeError("credentials are not pickled: a pickle would hold them in plain text")
+        raise not_pickled(self)
 
     def own(self, tokens: TokenSet) -> bool:
         """False where tokens belong to another app, or to a login that the person replaced in the settings."""
@@ -125,7 +125,7 @@ class Tokens:
         self._http.close()
 
     def __getstate__(self) -> object:
-        raise TypeError("tokens are not pickled: a pickle would hold them in plain text")
+        raise not_pickled(self)
 
     def _renew(self, refused: str) -> str:
         with self._file.locked() as lock:

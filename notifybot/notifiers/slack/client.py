@@ -15,6 +15,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.webhook import WebhookClient, WebhookResponse
 
 from notifybot.clock import SYSTEM, Clock
+from notifybot.errors import not_pickled
 from notifybot.notifiers.base import is_loopback
 from notifybot.notifiers.slack.errors import answer_error, header, permanent, transport_error
 from notifybot.redaction import RedactingFilter, guard_loggers, register
@@ -64,7 +65,7 @@ class _Direct(WebClient):
     """
 
     def __getstate__(self) -> object:
-        raise TypeError("a client is not pickled: a pickle would hold its token in plain text")
+        raise not_pickled(self)
 
     def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:
         with opener_for(url).open(req, timeout=self.timeout) as answer:
@@ -76,7 +77,7 @@ class _DirectHook(WebhookClient):
     """The same for a webhook."""
 
     def __getstate__(self) -> object:
-        raise TypeError("a client is not pickled: a pickle would hold its URL in plain text")
+        raise not_pickled(self)
 
     def _perform_http_request_internal(self, url: str, req: Request) -> WebhookResponse:
         with opener_for(url).open(req, timeout=self.timeout) as answer:
@@ -96,7 +97,7 @@ class WebApi:
         self._clock = clock
 
     def __getstate__(self) -> object:
-        raise TypeError("a WebApi is not pickled: a pickle would hold its token in plain text")
+        raise not_pickled(self)
 
     def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         """Call any method; return Slack's answer. Raises as `post` does."""
@@ -172,7 +173,7 @@ class Hook:
         self._clock = clock
 
     def __getstate__(self) -> object:
-        raise TypeError("a Hook is not pickled: a pickle would hold its URL in plain text")
+        raise not_pickled(self)
 
     def post(self, payload: dict[str, Any], attempts: int = 0) -> None:
         """Post a message that was tried so often before. Raises the two DeliveryErrors.
