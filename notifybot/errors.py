@@ -79,7 +79,7 @@ def not_pickled(what: object) -> TypeError:
     return TypeError(
         said(
             f"{kind} is not pickled: a pickle would hold its secrets in plain text. Make it anew in the other process",
-            f"{kind} 객체는 비밀 값이 그대로 담기므로 피클로 저장할 수 없습니다. 다른 프로세스에서 새로 만드세요",
+            f"{kind} 객체는 비밀 값이 그대로 담기므로 pickle로 저장할 수 없습니다. 다른 프로세스에서 새로 만드세요",
         )
     )
 

@@ -157,3 +157,29 @@ def test_what_is_no_model_is_told(call: Callable[[], object], told: str) -> None
 def test_checkpoints_are_given_what_they_can_use(given: dict[str, Any], told: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=told):
         Checkpoints(**{"folder": tmp_path / "c", "model": torch.nn.Linear(2, 1), **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "best"),
+    [
+        ({"monitor": "val_loss"}, ("val_loss", "min")),
+        ({"monitor": "val_acc"}, ("val_acc", "max")),
+        ({"monitor": "val_acc", "mode": "min"}, ("val_acc", "min")),
+        ({"monitor": "reward:max"}, ("reward", "max")),
+        ({"monitor": "reward", "mode": "max"}, ("reward", "max")),
+        ({"monitor": "a:b:min"}, ("a:b", "min")),
+        ({}, (None, "min")),
+    ],
+)
+def test_the_best_checkpoint_goes_by_what_the_metrics_name_tells(
+    given: dict[str, Any], best: tuple[str | None, str], tmp_path: Path
+) -> None:
+    """As for `notify_epoch(monitor=…)`: else the checkpoint with the lowest accuracy would be kept as the best."""
+    checkpoints = Checkpoints(tmp_path / "c", model=torch.nn.Linear(2, 1), **given)
+
+    assert best == (checkpoints.monitor, checkpoints.mode)
+
+
+def test_a_metric_whose_name_does_not_tell_needs_a_mode(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"monitor='reward' does not tell .* mode="):
+        Checkpoints(tmp_path / "c", model=torch.nn.Linear(2, 1), monitor="reward")

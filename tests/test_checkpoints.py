@@ -434,7 +434,7 @@ def test_a_monitor_in_another_spelling_is_told_after_the_first_epoch(
     tmp_path: Path, settings: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
     """What is there says what was meant, so nobody need wait for more epochs."""
-    Training(tmp_path / "exp", settings, monitor="los").train(range(4))
+    Training(tmp_path / "exp", settings, monitor="los", mode="min").train(range(4))
 
     assert [each.message for each in caplog.records if "monitor=" in each.message] == [
         "monitor='los' was not in the first epoch (there were: loss), so no checkpoint is kept as the best; "

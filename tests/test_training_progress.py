@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from notifybot.errors import UsageError
 from notifybot.events import EpochFinished, Event, from_json, to_json
+from notifybot.metric_names import Direction, direction_of, meant_by
 from notifybot.model import Checkpoint, Metric, Progress, RunRef, uuid7
 from notifybot.training.past import Past, last_progress
-from notifybot.training.progress import HISTORY, Course, Direction, Watch, direction_of, first_of, meant_by
+from notifybot.training.progress import HISTORY, Course, Watch, first_of
 
 LESS, MORE = Direction.MIN, Direction.MAX
 

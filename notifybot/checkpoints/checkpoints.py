@@ -15,7 +15,7 @@ from notifybot.checkpoints.agreement import agree, group
 from notifybot.checkpoints.card import Card, read_card
 from notifybot.checkpoints.describe import is_finite, loss_of, mark_of, unusable, versions
 from notifybot.checkpoints.foreign import foreign_epoch, newest_foreign
-from notifybot.checkpoints.given import check_given, check_resume, check_times
+from notifybot.checkpoints.given import best_by, check_given, check_resume, check_times
 from notifybot.checkpoints.manifest import Manifest, order
 from notifybot.checkpoints.modules import plain_name
 from notifybot.checkpoints.moment import Moment, Report, Restored
@@ -49,8 +49,9 @@ class Checkpoints:
 
     Every `every` epochs the state is copied on your thread; another one writes, hashes and syncs the file. Each is
     readable with plain `torch.load(weights_only=True)`. The last `keep_last` and the best `keep_best` by `monitor`
-    stay, never fewer than two; nothing else in the folder is ever removed. A folder on a network mount such as Drive
-    gets its files by way of `local`, a folder on this machine's disk, and they are read back before they count.
+    stay, never fewer than two; nothing else in the folder is ever removed. The name tells which way `monitor` is good
+    ("val_acc": more), else `mode` does. A folder on a network mount such as Drive gets its files by way of `local`, a
+    folder on this machine's disk, and they are read back before they count.
     `extra` names further objects with `state_dict` and `load_state_dict`, such as torchdata's StatefulDataLoader; with
     one that knows its place, `every_s` also saves within an epoch, at the next `log` after so many seconds.
     `grace_s` is how long a SIGTERM may be put off to save first, and `patience_s` how long an epoch waits for the save
@@ -75,7 +76,7 @@ class Checkpoints:
         scaler: Any = None,
         extra: Mapping[str, Any] | None = None,
         monitor: str | None = None,
-        mode: Literal["min", "max"] = "min",
+        mode: Literal["min", "max"] | None = None,
         keep_last: int = 3,
         keep_best: int = 1,
         every: int = 1,
@@ -95,7 +96,7 @@ class Checkpoints:
         check_times(every=every, every_s=every_s, grace_s=grace_s, patience_s=patience_s, stateful=self.stateful)
         self.folder = Path(folder).expanduser().absolute()
         self.model = model
-        self.monitor, self.mode = monitor, mode
+        self.monitor, self.mode = best_by(monitor, mode)
         self.every, self.every_s = every, every_s
         self.grace_s = grace_s
         self.fresh = fresh
@@ -104,7 +105,7 @@ class Checkpoints:
         self._template = template
         self._clock = clock
         self._parts = Parts(model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, extra=extra or {})
-        self._retention = Retention(keep_last=keep_last, keep_best=keep_best, monitor=monitor, mode=mode)
+        self._retention = Retention(keep_last=keep_last, keep_best=keep_best, monitor=self.monitor, mode=self.mode)
         self._local = local
         self._saver = _savers.setdefault(self.folder, Saver())
         self._patience_s = patience_s

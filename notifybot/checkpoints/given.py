@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TypeGuard
 
 from notifybot.checkpoints.names import check_template
+from notifybot.checkpoints.retention import Mode
 from notifybot.errors import UsageError, said
+from notifybot.metric_names import Direction, monitored
 
 _FILES = frozenset({".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors", ".pkl", ".tar", ".zip", ".h5", ".onnx"})
 
@@ -82,6 +84,27 @@ def _check_no_file(folder: Path) -> None:
                 '폴더 안의 파일 이름은 template="checkpoint_epoch{epoch}_{loss}"처럼 정하세요',
             )
         )
+
+
+def best_by(monitor: str | None, mode: Mode | None) -> tuple[str | None, Mode]:
+    """The metric that the best checkpoint goes by, and which way it is good: `mode`, else what its name tells.
+
+    Raises UsageError when nothing tells: the worst would be kept as the best.
+    """
+    if monitor is None:
+        return None, mode or "min"
+    name, direction = monitored(monitor)
+    if mode is not None:
+        return name, mode
+    if direction is None:
+        raise UsageError(
+            said(
+                f'monitor={monitor!r} does not tell whether less or more is better: give mode="min" or mode="max"',
+                f"monitor={monitor!r}만으로는 작을수록 좋은지 클수록 좋은지 알 수 없습니다. "
+                'mode="min" 또는 mode="max"를 지정하세요',
+            )
+        )
+    return name, "max" if direction is Direction.MAX else "min"
 
 
 def check_resume(resume: object) -> None:

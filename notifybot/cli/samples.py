@@ -18,6 +18,7 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
+from notifybot.metric_names import Direction
 from notifybot.model import (
     Checkpoint,
     Host,
@@ -33,7 +34,7 @@ from notifybot.model import (
     Tier,
     uuid7,
 )
-from notifybot.training.progress import Direction, Watch
+from notifybot.training.progress import Watch
 
 NAME = "resnet18-cifar10"
 _EPOCHS = 30

@@ -58,7 +58,7 @@ def check_archive(file: IO[bytes]) -> None:
             )
         )
     if archive.read_bytes("data/sample_inputs/model.pt"):
-        raise CheckpointError(said("it holds pickled sample inputs", "피클로 저장된 예시 입력이 들어 있습니다"))
+        raise CheckpointError(said("it holds pickled sample inputs", "pickle로 저장된 예시 입력이 들어 있습니다"))
     for name in names:
         if name.endswith(".json"):
             _check_texts(json.loads(archive.read_bytes(name)))
@@ -67,7 +67,7 @@ def check_archive(file: IO[bytes]) -> None:
 def _check_texts(tree: Any) -> None:
     for key, value in _leaves(tree):
         if key == "use_pickle" and value is not False:
-            raise CheckpointError(said("it holds pickled tensors", "피클로 저장된 텐서가 들어 있습니다"))
+            raise CheckpointError(said("it holds pickled tensors", "pickle로 저장된 텐서가 들어 있습니다"))
         if isinstance(value, str) and not _allowed(key, value):
             raise CheckpointError(
                 said(

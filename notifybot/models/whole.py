@@ -41,7 +41,7 @@ def save_model(model: nn.Module, path: str | Path, *, example: Any = None) -> Pa
                 f'{path.name}: an export has the suffix ".pt2" and needs example= (one batch of inputs); '
                 "without an example, choose another suffix such as .pt and the module is pickled",
                 f'{path.name}: 내보내기(export)에는 확장자 ".pt2"와 example=(입력 배치 하나)이 모두 필요합니다. '
-                "example 없이 저장하려면 .pt 같은 다른 확장자를 쓰세요(모듈을 피클로 저장합니다)",
+                "example 없이 저장하려면 .pt 같은 다른 확장자를 쓰세요(모듈을 pickle로 저장합니다)",
             )
         )
     if example is None:
@@ -90,7 +90,7 @@ def _export(model: nn.Module, path: Path, example: Any) -> None:
     kind, other = type(model).__name__, f'save_model(model, "{path.stem}.pt")'
     remedy = said(
         f"Pickle it, {other}, or keep its weights with save_weights",
-        f"피클로 저장하거나({other}) save_weights로 가중치만 저장하세요",
+        f"pickle로 저장하거나({other}) save_weights로 가중치만 저장하세요",
     )
     what = said(f"{kind} cannot be exported", f"{kind} 모델을 내보낼(export) 수 없습니다")
     with failing_as(what, remedy=remedy), _evaluating(model):
@@ -191,7 +191,7 @@ def _pickle(model: nn.Module, path: Path) -> None:
         f"Export it, {other}, or keep its weights with save_weights",
         f"내보내거나({other}) save_weights로 가중치만 저장하세요",
     )
-    what = said(f"{kind} cannot be pickled", f"{kind} 모델을 피클로 저장할 수 없습니다")
+    what = said(f"{kind} cannot be pickled", f"{kind} 모델을 pickle로 저장할 수 없습니다")
     with failing_as(what, remedy=remedy), written_whole(path) as temporary, temporary.open("wb") as file:
         torch.save(model, file)
 
@@ -200,7 +200,7 @@ def _unpickle(path: Path) -> nn.Module:
     """Unpickle without restriction. **This runs code from the file**; the one place in the package that does."""
     import torch
 
-    with failing_as(said(f"{path.name} cannot be unpickled", f"{path.name} 피클을 읽을 수 없습니다")):
+    with failing_as(said(f"{path.name} cannot be unpickled", f"{path.name} pickle 파일을 읽을 수 없습니다")):
         model = torch.load(path, map_location="cpu", weights_only=False)
     if not isinstance(model, torch.nn.Module):
         kind = type(model).__name__

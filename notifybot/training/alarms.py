@@ -14,10 +14,11 @@ from notifybot.alerts.metrics import NonFinite
 from notifybot.alerts.resources import OF_THE_MACHINE, LowDisk
 from notifybot.clock import SYSTEM, Clock
 from notifybot.events import AlertRaised
+from notifybot.metric_names import Direction
 from notifybot.model import Language, Progress
 from notifybot.rendering.alarm_words import Told, cleared, raised, unlogged
 from notifybot.training.machine import Lookout, Sampler
-from notifybot.training.progress import Direction, Watch
+from notifybot.training.progress import Watch
 from notifybot.training.text import clean, one_line
 from notifybot.training.voice import TEXT_CHARS, TITLE_CHARS, Voice
 

@@ -3,83 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from enum import Enum
 from statistics import median
 
 from notifybot.errors import UsageError, said
 from notifybot.events import LARGEST_INT
+from notifybot.metric_names import Direction, best_is_told, direction_of, monitored, words_of
 from notifybot.model import Checkpoint, Metric, Progress
 
 HISTORY = 32
 _RECENT = 7  # epochs that the ETA looks back on; their median shrugs off a slow first epoch
-
-_LESS = {"loss", "err", "error", "mae", "mse", "rmse", "ppl", "perplexity", "wer", "cer", "nll"}
-_MORE = {
-    "acc", "accuracy", "f1", "auc", "precision", "recall", "iou", "miou", "map", "bleu", "rouge", "dice", "r2",
-    "psnr", "ssim", "score",
-}  # fmt: skip
-_VALIDATION = {"val", "valid", "validation", "eval", "test", "dev", "holdout", "heldout"}
-_VALIDATION_KO = ("검증", "테스트", "평가")
-_TRAINING = {"train", "training"}  # "eval/train_loss" looks at what was learned from
-_ADVERSARIAL = {
-    "d", "g", "netd", "netg", "gen", "disc", "generator", "discriminator", "critic", "adv", "adversarial", "gan",
-}  # fmt: skip
-_SHORTEST = 3  # letters of a word that stand for a longer one: "acc", "val"
-_DIMENSION = re.compile(r"\d[DdGg](?![A-Za-z])")  # "iou_3d" is no discriminator's
-
-
-class Direction(Enum):
-    """Which way a metric is good."""
-
-    MIN = "min"
-    MAX = "max"
-
-
-def direction_of(name: str) -> Direction | None:
-    """Tell from a metric's name whether less or more is better; None where the name does not say."""
-    words = _words(name)
-    if words & _LESS:  # "dice_loss" is a loss
-        return Direction.MIN
-    return Direction.MAX if words & _MORE else None
-
-
-def best_is_told(name: str) -> bool:
-    """True for a validation or test metric whose best value means something: not for one player's loss in a GAN."""
-    words = _words(name)
-    if words & _TRAINING or _words(_DIMENSION.sub(" ", name)) & _ADVERSARIAL:
-        return False
-    return bool(words & _VALIDATION) or any(word in name for word in _VALIDATION_KO)
-
-
-def meant_by(name: str, there: Iterable[str]) -> str | None:
-    """The metric that a name means in another spelling: "val_acc" by "validation_accuracy", "loss" by "los"."""
-    return next((each for each in there if _same(_spelt(name), _spelt(each))), None)
-
-
-def _spelt(name: str) -> list[str]:
-    """The words of a name in a fixed order, with one word for all data that is not learned from."""
-    parts = re.findall(r"[a-z]+|\d+|[^\W\d_a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
-    return sorted("val" if each in _VALIDATION - {"test"} else each for each in parts)
-
-
-def _same(one: list[str], other: list[str]) -> bool:
-    """True for words of which each is the other's or its beginning."""
-    return len(one) == len(other) and all(
-        each == its or (min(len(each), len(its)) >= _SHORTEST and (each.startswith(its) or its.startswith(each)))
-        for each, its in zip(one, other, strict=True)
-    )
-
-
-def _words(name: str) -> set[str]:
-    name = name.replace("IoU", "Iou")  # the one common spelling with a capital at the end
-    parts = re.split(r"[^A-Za-z0-9]+", name)
-    parts += re.findall(r"[A-Z]?[a-z]+\d*|[A-Z]+(?![a-z])\d*", name)  # trainLoss, meanIoU
-    lower = {part.lower() for part in parts if part}
-    return lower | {word.rstrip("0123456789") for word in lower}  # map50, bleu4
 
 
 class Watch:
@@ -95,10 +30,7 @@ class Watch:
         self.direction: Direction | None = None
         self._settled = monitor is not None
         if monitor is not None:
-            name, _, word = monitor.partition(":")
-            known = word in {each.value for each in Direction}
-            self.name = name if known else monitor
-            self.direction = Direction(word) if known else direction_of(monitor)
+            self.name, self.direction = monitored(monitor)
             if self.direction is None:
                 less, more = repr(monitor + ":min"), repr(monitor + ":max")
                 raise UsageError(
@@ -114,7 +46,7 @@ class Watch:
         if self._settled:
             return
         validation = [name for name in names if self.best_direction_for(name) is not None]
-        losses = [name for name in validation if "loss" in _words(name)]
+        losses = [name for name in validation if "loss" in words_of(name)]
         for name in (losses or validation)[:1]:
             self.name, self.direction = name, direction_of(name)
             self._settled = True

@@ -17,6 +17,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.errors import ConfigError, UsageError
 from notifybot.events import CheckpointSaved, EpochFinished, RunEnded, RunStarted, to_json
+from notifybot.metric_names import meant_by
 from notifybot.model import Checkpoint, Param, Progress, RunRef, Severity, Status, uuid7
 from notifybot.notifiers.base import Notifier
 from notifybot.rendering.alerts import session_near_its_end
@@ -37,7 +38,7 @@ from notifybot.training.lifetime import Lifetime
 from notifybot.training.metrics import Closed, Meter, mute_meter
 from notifybot.training.notebook import in_notebook
 from notifybot.training.past import Past, Resume
-from notifybot.training.progress import Course, first_of, meant_by
+from notifybot.training.progress import Course, first_of
 from notifybot.training.rank import first_word, in_loader_worker, is_one_training, leave_word, rank, speaks
 from notifybot.training.session import Session
 from notifybot.training.speaker import LOG_LINES

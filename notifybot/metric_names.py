@@ -1,0 +1,80 @@
+"""Names of metrics: which way one is good, what it is measured on, and what a misspelt one means. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import Enum
+
+_LESS = {"loss", "err", "error", "mae", "mse", "rmse", "ppl", "perplexity", "wer", "cer", "nll"}
+_MORE = {
+    "acc", "accuracy", "f1", "auc", "precision", "recall", "iou", "miou", "map", "bleu", "rouge", "dice", "r2",
+    "psnr", "ssim", "score",
+}  # fmt: skip
+_VALIDATION = {"val", "valid", "validation", "eval", "test", "dev", "holdout", "heldout"}
+_VALIDATION_KO = ("검증", "테스트", "평가")
+_TRAINING = {"train", "training"}  # "eval/train_loss" looks at what was learned from
+_ADVERSARIAL = {
+    "d", "g", "netd", "netg", "gen", "disc", "generator", "discriminator", "critic", "adv", "adversarial", "gan",
+}  # fmt: skip
+_SHORTEST = 3  # letters of a word that stand for a longer one: "acc", "val"
+_DIMENSION = re.compile(r"\d[DdGg](?![A-Za-z])")  # "iou_3d" is no discriminator's
+
+
+class Direction(Enum):
+    """Which way a metric is good."""
+
+    MIN = "min"
+    MAX = "max"
+
+
+def direction_of(name: str) -> Direction | None:
+    """Tell from a metric's name whether less or more is better; None where the name does not say."""
+    words = words_of(name)
+    if words & _LESS:  # "dice_loss" is a loss
+        return Direction.MIN
+    return Direction.MAX if words & _MORE else None
+
+
+def monitored(monitor: str) -> tuple[str, Direction | None]:
+    """A monitored metric's name and which way it is good: as "reward:max" says, else as the name itself tells."""
+    name, _, word = monitor.rpartition(":")
+    if name and word in {each.value for each in Direction}:
+        return name, Direction(word)
+    return monitor, direction_of(monitor)
+
+
+def best_is_told(name: str) -> bool:
+    """True for a validation or test metric whose best value means something: not for one player's loss in a GAN."""
+    words = words_of(name)
+    if words & _TRAINING or words_of(_DIMENSION.sub(" ", name)) & _ADVERSARIAL:
+        return False
+    return bool(words & _VALIDATION) or any(word in name for word in _VALIDATION_KO)
+
+
+def meant_by(name: str, there: Iterable[str]) -> str | None:
+    """The metric that a name means in another spelling: "val_acc" by "validation_accuracy", "loss" by "los"."""
+    return next((each for each in there if _same(_spelt(name), _spelt(each))), None)
+
+
+def _spelt(name: str) -> list[str]:
+    """The words of a name in a fixed order, with one word for all data that is not learned from."""
+    parts = re.findall(r"[a-z]+|\d+|[^\W\d_a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+    return sorted("val" if each in _VALIDATION - {"test"} else each for each in parts)
+
+
+def _same(one: list[str], other: list[str]) -> bool:
+    """True for words of which each is the other's or its beginning."""
+    return len(one) == len(other) and all(
+        each == its or (min(len(each), len(its)) >= _SHORTEST and (each.startswith(its) or its.startswith(each)))
+        for each, its in zip(one, other, strict=True)
+    )
+
+
+def words_of(name: str) -> set[str]:
+    """The words in a metric's name, in small letters, as they are and without a number at the end."""
+    name = name.replace("IoU", "Iou")  # the one common spelling with a capital at the end
+    parts = re.split(r"[^A-Za-z0-9]+", name)
+    parts += re.findall(r"[A-Z]?[a-z]+\d*|[A-Z]+(?![a-z])\d*", name)  # trainLoss, meanIoU
+    lower = {part.lower() for part in parts if part}
+    return lower | {word.rstrip("0123456789") for word in lower}  # map50, bleu4
