@@ -22,7 +22,7 @@ from torch import nn
 from notifybot.checkpoints.payload import check_torch, read_payload, write_payload
 from notifybot.checkpoints.plain import TAG, from_plain
 from notifybot.checkpoints.state import Parts
-from notifybot.errors import CheckpointError, UsageError
+from notifybot.errors import READER, CheckpointError, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -242,6 +242,17 @@ def test_what_is_no_checkpoint_is_one_clear_error(spoil: Callable[[bytes], bytes
 
     with pytest.raises(CheckpointError, match=rf"a\.pt.*({words})"):
         read_payload(path)
+
+
+def test_an_error_that_says_nothing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader's KeyError has a number for its text; a person gets its kind as well, in their language."""
+    (tmp_path / "a.pt").write_bytes(b"hello")
+    monkeypatch.setattr(READER, "language_of_settings", "ko")
+
+    with pytest.raises(CheckpointError) as caught:
+        read_payload(tmp_path / "a.pt")
+
+    assert str(caught.value).endswith("a.pt: 손상되었거나 PyTorch 체크포인트가 아닙니다: KeyError: 101")
 
 
 def test_a_missing_file_and_a_foreign_content_are_named(tmp_path: Path) -> None:

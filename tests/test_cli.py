@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -139,6 +140,21 @@ def test_help_in_korean_loses_no_letter(monkeypatch: pytest.MonkeyPatch, capsys:
     assert codes == [0, 0, 2]
     assert "…" not in shown
     assert "도움말을 보여 주고 끝냅니다." in shown
+
+
+def test_the_language_that_is_asked_for_is_the_errors_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        monkeypatch.setattr(sys, "argv", ["notifybot", "sandbox", "--port", port, "--language", "ko"])
+
+        with pytest.raises(SystemExit):
+            main()
+
+    assert f"포트 {port}을(를) 쓸 수 없습니다(다른 프로그램이 이미 사용하고 있습니다)" in capsys.readouterr().err
 
 
 def test_a_wrong_setting_is_one_line_on_stderr() -> None:

@@ -130,5 +130,6 @@ def _refusal(path: Path, why: str) -> Flawed:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+    first = (str(error).strip().splitlines() or [""])[0]
+    name = type(error).__name__
+    return (first if " " in first else f"{name}: {first}" if first else name)[:200]  # KeyError says "101", and no more

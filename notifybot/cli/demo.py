@@ -12,7 +12,7 @@ def run_deadman(*, language: Language | None) -> int:
     with extra("demo"):
         from notifybot.demo.deadman import main
 
-        return main(language or load().lang)
+        return main(load({"lang": language}).lang)
 
 
 def run(*, real: bool, language: Language | None) -> int:
@@ -20,4 +20,4 @@ def run(*, real: bool, language: Language | None) -> int:
     with extra("demo"):
         from notifybot.demo import main
 
-        return main(real=real, language=language or load().lang)
+        return main(real=real, language=load({"lang": language}).lang)

@@ -16,7 +16,7 @@ from notifybot.sandbox.server import Sandbox
 
 def run(*, port: int, language: Language | None) -> int:
     """Serve until Ctrl-C."""
-    tongue = language or load().lang
+    tongue = load({"lang": language}).lang
     sandbox = Sandbox(port=port, language=tongue)
     try:
         sandbox.open()

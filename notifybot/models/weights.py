@@ -79,7 +79,7 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
         raise CheckpointError(
             said(
                 f"{path.name} does not fit {kind}. {differences}",
-                f"{path.name} 파일이 {kind}와 맞지 않습니다. {differences}",
+                f"{path.name} 파일이 {kind} 모델과 맞지 않습니다. {differences}",
             )
             + (partly if fitting else "")
         )
