@@ -20,6 +20,7 @@ from notifybot.cli import app
 from notifybot.cli.settings_text import with_values
 from notifybot.cli.slack_words import words_of
 from notifybot.config import load
+from notifybot.errors import UsageError
 from notifybot.model import Language
 from notifybot.notifiers.slack.manifest import SCOPES, address, as_json, as_yaml, manifest
 from notifybot.sandbox.server import Sandbox
@@ -93,6 +94,15 @@ def test_the_readme_shows_the_same_manifest(readme: str) -> None:
 
 
 # ── The conversation ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("answers", [(), (BOT_TOKEN,), (BOT_TOKEN, "C0TRAINING")], ids=["none", "token", "channel"])
+def test_where_nobody_can_answer_the_setup_says_so(sandbox: Sandbox, answers: tuple[str, ...]) -> None:
+    """In a script or a container without a terminal it is a mistake with a reason, not only "Aborted"."""
+    result = answering(*answers)
+
+    assert (result.exit_code, isinstance(result.exception, UsageError)) == (1, True)
+    assert "needs a terminal" in str(result.exception)
 
 
 def test_the_setup_ends_with_settings_that_work(sandbox: Sandbox) -> None:

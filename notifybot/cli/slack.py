@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from getpass import GetPassWarning
 from pathlib import Path
 
 import typer
@@ -19,7 +24,7 @@ from notifybot.config import Config, explain, load, settings_file
 from notifybot.config_sources import Origin, spelling
 from notifybot.doctor.findings import Finding, Verdict
 from notifybot.doctor.slack import Bot
-from notifybot.errors import ConfigError
+from notifybot.errors import ConfigError, UsageError
 from notifybot.model import Language
 from notifybot.notifiers.slack import manifest as app_manifest
 from notifybot.redaction import register
@@ -50,7 +55,23 @@ class _Talk:
         return all(each.verdict is not Verdict.WRONG for each in findings)
 
     def ask(self, question: str, *, hidden: bool = False, default: str | None = None) -> str:
-        return str(typer.prompt(question, hide_input=hidden, default=default)).strip()
+        with self._answered(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", GetPassWarning)  # without a terminal nothing typed is shown anyway
+            return str(typer.prompt(question, hide_input=hidden, default=default)).strip()
+
+    def agree(self, question: str) -> bool:
+        with self._answered():
+            return typer.confirm(question, default=False)
+
+    @contextmanager
+    def _answered(self) -> Iterator[None]:
+        """Say why there is no answer where nobody could give one. Raises UsageError; at a terminal Ctrl-C is Ctrl-C."""
+        try:
+            yield
+        except typer.Abort:
+            if sys.stdin.isatty():
+                raise
+            raise UsageError(self.words.no_answer) from None
 
 
 def setup(*, language: Language | None) -> int:
@@ -108,7 +129,7 @@ def _keep(talk: _Talk, path: Path, chosen: dict[str, str]) -> None:
     if all(there.get(key) == value for key, value in chosen.items()):
         return
     question = words.replace if other else words.write
-    agreed = typer.confirm(question.format(path=path, keys=", ".join(other)), default=False)
+    agreed = talk.agree(question.format(path=path, keys=", ".join(other)))
     refused = _written(path, known, chosen, words) if agreed else ""
     if agreed and not refused:
         talk.say(words.written.format(path=path, name=path.name))

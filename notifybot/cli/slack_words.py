@@ -14,6 +14,7 @@ class Words:
 
     make_app: str
     give: str
+    no_answer: str
     not_a_bots: str
     invite: str
     channel: str
@@ -41,6 +42,7 @@ _EN = Words(
 2. On the app's page choose “Install App”, install it, and copy the “Bot User OAuth Token”: it begins with xoxb-.
 """,
     give="Paste the token (it stays hidden)",
+    no_answer="nobody answered: the setup needs a terminal to ask in",
     not_a_bots="That is no bot token: it begins with xoxb-. A token with xoxp- or xapp- is for something else.",
     invite="\n3. In Slack open the channel that is to be told, and write there: /invite @notifybot\n"
     "   Its ID (C0123456789) outlasts a new name: click the channel's name, it stands at the very bottom.\n",
@@ -80,6 +82,7 @@ _KO = Words(
 2. 앱 화면의 “Install App”에서 설치한 뒤 “Bot User OAuth Token”을 복사하세요. xoxb-로 시작합니다.
 """,
     give="토큰을 붙여 넣으세요(화면에 표시되지 않습니다)",
+    no_answer="입력을 받지 못했습니다. 설정하려면 터미널에서 실행하세요",
     not_a_bots="봇 토큰이 아닙니다. 봇 토큰은 xoxb-로 시작합니다. xoxp-나 xapp-로 시작하는 토큰은 용도가 다릅니다.",
     invite="\n3. Slack에서 알림을 받을 채널을 열고 다음과 같이 입력하세요: /invite @notifybot\n"
     "   채널 ID(C0123456789)는 이름이 바뀌어도 그대로입니다. 채널 이름을 누르면 나오는 창의 맨 아래에 있습니다.\n",
