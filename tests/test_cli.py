@@ -400,7 +400,10 @@ def test_test_knows_its_words() -> None:
 
     assert kind.returncode == notifier.returncode == 2
     assert kind.stderr.startswith("notifybot: there is no message kind 'nonsense'; the kinds are: run_started,")
-    assert notifier.stderr == "notifybot: no notifier named 'pigeon' is configured\n"
+    assert (
+        notifier.stderr
+        == "notifybot: no notifier named 'pigeon' is configured: `notifybot doctor` says what is missing\n"
+    )
 
 
 @pytest.mark.parametrize("language", Language)

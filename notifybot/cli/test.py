@@ -58,7 +58,10 @@ def run(*, notifier: str, kind: str, explain: bool = False, project: str = "", n
 
 def _refuse_nobody(everyone: Teller, notifier: str, words: Words) -> None:
     if not everyone.notifiers:
-        named = said(f"no notifier named {notifier!r} is configured", f"{notifier!r} 알림 수단이 설정되지 않았습니다")
+        named = said(
+            f"no notifier named {notifier!r} is configured: `notifybot doctor` says what is missing",
+            f"{notifier!r} 알림 수단이 설정되지 않았습니다. 무엇이 빠졌는지는 `notifybot doctor`가 알려 줍니다",
+        )
         raise UsageError(named if notifier else words.no_notifier)
 
 
