@@ -11,7 +11,8 @@ import sys
 import pytest
 
 from notifybot.model import Status
-from notifybot.training.endings import Endings, ending_of
+from notifybot.testing import FakeClock
+from notifybot.training.endings import Ending, Endings, ending_of
 
 
 def named(name: str, base: type[BaseException] = Exception) -> BaseException:
@@ -63,6 +64,43 @@ def test_what_left_the_loop_tells_how_it_ended(error: BaseException, status: Sta
 
     assert ending.status is status
     assert (ending.error != "") == (status is Status.FAILED)
+
+
+class Told:
+    """A run that notes how it was ended."""
+
+    def __init__(self) -> None:
+        self.endings: list[tuple[Status, bool]] = []
+
+    def end(self, ending: Ending, *, instead: bool = False) -> None:
+        self.endings.append((ending.status, instead))
+
+    def disown(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "after_s", "corrected"),
+    [
+        pytest.param(TimeoutError(), 0.1, True, id="a timeout"),
+        pytest.param(ExceptionGroup("tasks", [ValueError("boom")]), 0.1, True, id="another task"),
+        pytest.param(KeyboardInterrupt(), 0.1, False, id="Ctrl-C"),
+        pytest.param(ValueError("much later"), 5.0, False, id="something else, later"),
+    ],
+)
+def test_what_cancelled_a_task_is_told_when_the_program_dies_of_it(
+    error: BaseException, after_s: float, corrected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio cancels the training for a timeout, for another task's failure and for Ctrl-C alike."""
+    monkeypatch.setattr(sys, "excepthook", lambda *_: None)
+    clock, run = FakeClock(), Told()
+    endings = Endings(clock)
+
+    endings.cancelled(run)
+    clock.advance(after_s)
+    sys.excepthook(type(error), error, None)
+
+    assert run.endings == ([(Status.FAILED, True)] if corrected else [])
 
 
 SECOND = """

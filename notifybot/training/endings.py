@@ -75,9 +75,14 @@ _STOPS = frozenset({
 })  # fmt: skip
 
 
+def is_cancelled(error: BaseException | None) -> bool:
+    """True where a task was cancelled: by Ctrl-C, a timeout, or another task that failed."""
+    return error is not None and bool(_kinds(error) & _CANCELLED)
+
+
 def _is_interruption(error: BaseException) -> bool:
     """True for Ctrl-C, and for what asyncio, trio and Lightning make of it (Lightning leaves with `sys.exit(1)`)."""
-    if isinstance(error, KeyboardInterrupt) or _kinds(error) & _CANCELLED:
+    if isinstance(error, KeyboardInterrupt) or is_cancelled(error):
         return True
     if isinstance(error, SystemExit):
         return isinstance(error.__cause__ or error.__context__, KeyboardInterrupt)
@@ -163,6 +168,7 @@ class Endings:
         self._open: list[Endable] = []
         self._leaving: list[Leaving] = []
         self._stopped: list[Leaving] = []  # recorded as stopped; an exception may still explain them
+        self._cancelled: list[tuple[Endable, float]] = []  # and as interrupted, with the moment
         self._lock = threading.Lock()
         self._cell_end = CellEnd(self.cell_ended)
         self._hook: ExceptHook | None = None
@@ -176,7 +182,7 @@ class Endings:
     def opened(self, run: Endable) -> None:
         """A run begins: those left before it were left on purpose."""
         self.settle(None)
-        self._stopped.clear()
+        self._forget_left()
         self._open.append(run)
         self._listen()
 
@@ -197,6 +203,11 @@ class Endings:
         if self._exiting or not started(late):
             self._resolve([leaving], None)
 
+    def cancelled(self, run: Endable) -> None:
+        """A block was left by a cancelled task: what cancelled it may be what the program dies of in a moment."""
+        self._cancelled.append((run, self._clock.monotonic()))
+        self._listen()
+
     def settle(self, error: BaseException | None) -> None:
         """Decide on every loop that was left: `error` ended it, or None did."""
         with self._lock:
@@ -206,7 +217,8 @@ class Endings:
     def cell_ended(self, error: BaseException | None) -> None:
         """A notebook's cell is over."""
         self.settle(error)
-        self._stopped.clear()
+        self._explain_cancelled(error)
+        self._forget_left()
         self._rest()
 
     def disown(self) -> None:
@@ -214,7 +226,8 @@ class Endings:
         for run in [*self._open, *(each.run for each in self._leaving)]:
             run.disown()
         self._lock = threading.Lock()
-        self._open, self._leaving, self._stopped, self._flushes = [], [], [], []
+        self._open, self._leaving, self._flushes = [], [], []
+        self._forget_left()
         self._unlisten()
         SIGNALS.forget()
 
@@ -262,6 +275,18 @@ class Endings:
         self.settle(error)
         for leaving in [each for each in self._stopped if each.explains(traceback)]:
             leaving.run.end(ending_of(error, exhausted=False), instead=True)
+        self._explain_cancelled(error)
+
+    def _explain_cancelled(self, error: BaseException | None) -> None:
+        """A timeout or another task's failure, and no Ctrl-C, was what cancelled the task of a moment ago."""
+        ending = ending_of(error, exhausted=True)
+        for run, at_s in self._cancelled:
+            if ending.status is Status.FAILED and self._clock.monotonic() - at_s <= PROVISIONAL_S:
+                run.end(ending, instead=True)
+
+    def _forget_left(self) -> None:
+        """From now on nothing explains what was left before."""
+        self._stopped, self._cancelled = [], []
 
     def _listen(self) -> None:
         self._cell_end.start()
@@ -287,7 +312,7 @@ class Endings:
 
     def _rest(self) -> None:
         """Give the hooks back when nobody needs them."""
-        if not self._open and not self._leaving and not self._stopped:
+        if not (self._open or self._leaving or self._stopped or self._cancelled):
             self._unlisten()
 
     def _unlisten(self) -> None:

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 
 from notifybot.model import Status
-from notifybot.training.endings import EXIT_S, Ending, ending_of, meant
+from notifybot.training.endings import ENDINGS, EXIT_S, Ending, ending_of, is_cancelled, meant
 from notifybot.training.run import Run
 from notifybot.training.signals import SIGNALS, number_of
 
@@ -37,6 +37,8 @@ class Hold:
         seen = SIGNALS.seen_by(self._tell)
         with self.run.guard("the run's end"):
             self.run.end(meant(self.ending(error, exhausted=exhausted), early))
+            if is_cancelled(error) and self.run.session is not None:
+                ENDINGS.cancelled(self.run)
         SIGNALS.unwatch(self._tell)
         if error is None and seen is None:
             self.run.linger()  # in no section of ours, in which signals would wait

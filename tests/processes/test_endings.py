@@ -80,6 +80,39 @@ def test_the_ending_of_a_bare_for(
     assert told is None or len(workplace.events("epoch_finished")) == told
 
 
+def test_a_task_that_another_ones_failure_cancelled_has_failed(workplace: Any) -> None:
+    """A TaskGroup cancels the training; what people need to hear of is the failure. Ctrl-C remains an interruption."""
+    outcome = workplace.run(
+        """
+        import asyncio
+        from notifybot import notify_epoch
+
+        async def train(began):
+            with notify_epoch(range(99), progress=False) as epochs:
+                for epoch in epochs:
+                    epochs.log(loss=1.0)
+                    began.set()
+                    await asyncio.sleep(0.01)
+
+        async def fail(began):
+            await began.wait()
+            raise ValueError("the actor died")
+
+        async def main():
+            began = asyncio.Event()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(train(began))
+                group.create_task(fail(began))
+
+        asyncio.run(main())
+        """
+    )
+
+    assert outcome.code == 1, outcome.err
+    assert workplace.endings[-1] == "failed"
+    assert "ValueError: the actor died" in workplace.events("run_ended")[-1]["error"]
+
+
 def test_return_out_of_the_loop_is_stopped(workplace: Any) -> None:
     outcome = workplace.run(
         """
