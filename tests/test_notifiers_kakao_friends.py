@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +80,27 @@ def test_when_no_friend_takes_it_the_notifier_says_what_to_do(
 
     assert caught.value.setup
     assert notifier.left_today == left
+
+
+@pytest.mark.parametrize(
+    ("off", "granted", "named"),
+    [
+        pytest.param({"friends", "talk_message"}, set(), ["talk_message", "friends"], id="off-in-the-app"),
+        pytest.param(set(), {"talk_message"}, ["friends"], id="friends-not-agreed-to"),
+        pytest.param(set(), {"friends"}, ["talk_message"], id="messages-not-agreed-to"),
+    ],
+)
+def test_the_consent_that_is_missing_is_the_one_that_is_named(
+    sandbox: Sandbox, tmp_path: Path, clock: FakeClock, off: set[str], granted: set[str], named: list[str]
+) -> None:
+    """Kakao's -402 lists what is needed and what the login may do; its -3 says it in words that we do not read."""
+    sandbox.kakao.enabled_scopes -= off
+    sandbox.kakao.refresh_tokens[SPARE] = sandbox.kakao.grant(frozenset(granted), 5e6)
+
+    with pytest.raises(PermanentError) as caught:
+        friend_mode(sandbox, tmp_path, clock).send(envelope())
+
+    assert re.findall(r"\((talk_message|friends)\)", str(caught.value)) == named
 
 
 def test_who_has_it_already_does_not_get_it_again(sandbox: Sandbox, tmp_path: Path, clock: FakeClock) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import builtins
 import json
 import logging
+import re
 import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -32,11 +34,24 @@ from notifybot.notifiers.kakao.oauth import App, Attempt, SignInRefused, code_in
 from notifybot.notifiers.kakao.remedies import SETUP_CODES, remedy
 from notifybot.notifiers.kakao.token_file import TokenSet
 from notifybot.notifiers.kakao.words import words_in
+from notifybot.rendering.kakao_reasons import API, kakao_line
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.kakao import CLIENT_SECRET, REDIRECT_URI, REFRESH_TOKEN, REST_API_KEY, Friend, KakaoFault
 from notifybot.testing import FakeClock
 from tests.kakao_messages import envelope
 from tests.kakao_people import Answer, Typist, pasted, secrets_of, settings, visit
+
+CONSENT = "[카카오 로그인] → [동의항목]"
+TALK_MESSAGE = "[접근권한] 카카오톡 메시지 전송 (talk_message)"
+FRIENDS = "[개인정보] 카카오 서비스 내 친구목록 (friends)"
+SCOPES = {
+    "talk_message": ("카카오톡 메시지 전송", "talk_message"),
+    "friends": ("카카오 서비스 내 친구목록", "friends"),
+}
+NAMED = ("[접근권한]", "[개인정보]", *(name for name, _ in SCOPES.values()))
+PLACE = re.compile(
+    r"(\[접근권한\]|\[개인정보\])[:의]* *(카카오톡 메시지 전송|카카오 서비스 내 친구목록) ?\(`?(\w+)`?\)"
+)
 
 
 @pytest.fixture
@@ -277,7 +292,7 @@ def _unticked(sandbox: Sandbox) -> list[Answer]:
         pytest.param(_redirect_unknown, "KOE006", "카카오 로그인 리다이렉트 URI", id="KOE006 redirect URI"),
         pytest.param(_secret_wrong, "KOE010", "[앱] → [플랫폼 키] → [REST API 키]", id="KOE010 secret"),
         pytest.param(_key_wrong, "KOE101", "[앱] → [플랫폼 키] → [REST API 키]", id="KOE101 key"),
-        pytest.param(_scope_off, "KOE205", "[카카오 로그인] → [동의항목]", id="KOE205 scope"),
+        pytest.param(_scope_off, "KOE205", f"{CONSENT} → {TALK_MESSAGE}", id="KOE205 scope"),
         pytest.param(_login_off, "KOE004", "[카카오 로그인] → 사용 설정", id="KOE004 off"),
         pytest.param(_typed("KOE005"), "KOE005", "[앱] → [멤버]", id="KOE005 typed"),
         pytest.param(_typed("koe006"), "KOE006", "http://localhost:8765/callback", id="KOE006 typed small"),
@@ -375,6 +390,54 @@ def test_every_remedy_is_there_in_both_languages(code: str) -> None:
     assert english != korean
     assert "{" not in english + korean
     assert any("가" <= letter <= "힣" for letter in korean)
+
+
+def the_texts_about_consent() -> dict[str, str]:
+    """All that names a scope's place or its name on Kakao's site, for either login, in both languages."""
+    pages = {name: (Path(__file__).parents[1] / name).read_text() for name in ("README.md", "README.ko.md")}
+    found = {f"{name}:{at}": line for name, page in pages.items() for at, line in enumerate(page.splitlines(), 1)}
+    for language in Language:
+        spoken = asdict(words_in(language)).items()
+        found |= {f"words.{name} {language}": text.replace("\n", " ") for name, text in spoken}
+        for mode in Mode:
+            scopes = ", ".join(mode.scopes)
+            found |= {f"{code} {mode} {language}": remedy(code, language, scopes=scopes) for code in SETUP_CODES}
+            found |= {f"{code} {mode} {language}": kakao_line(code, {"scopes": scopes}, language) for code in API}
+    return {name: text for name, text in found.items() if any(each in text for each in NAMED)}
+
+
+@pytest.mark.parametrize("text", the_texts_about_consent().values(), ids=the_texts_about_consent().keys())
+def test_each_scope_is_looked_for_in_the_section_that_has_it(text: str) -> None:
+    """Messages stand under [접근권한], friends under [개인정보]: Kakao's docs/ko/kakaotalk-message/common.
+
+    A section that is named is followed by its scope, by the name that it has there and by Kakao's word for it; and
+    where the page is named, no scope goes without its section.
+    """
+    told = PLACE.findall(text)
+
+    assert set(told) <= {("[접근권한]", *SCOPES["talk_message"]), ("[개인정보]", *SCOPES["friends"])}
+    assert len(told) == text.count("[접근권한]") + text.count("[개인정보]")
+    if CONSENT in text:
+        assert len(told) == sum(text.count(name) for name, _ in SCOPES.values()) > 0
+
+
+@pytest.mark.parametrize(
+    ("code", "mode", "places"),
+    [
+        ("KOE205", Mode.MEMO, f"{CONSENT} → {TALK_MESSAGE}"),
+        ("KOE205", Mode.FRIEND, f"{CONSENT} → {TALK_MESSAGE}, {FRIENDS}"),
+        ("-3", Mode.MEMO, f"{CONSENT} → {TALK_MESSAGE}"),
+        ("-3", Mode.FRIEND, f"{CONSENT} → {TALK_MESSAGE}, {FRIENDS}"),
+    ],
+)
+@pytest.mark.parametrize("language", list(Language))
+def test_the_places_are_those_of_the_scopes_that_are_needed(
+    code: str, mode: Mode, places: str, language: Language
+) -> None:
+    line = kakao_line(code, {"scopes": ", ".join(mode.scopes)}, language)
+
+    assert places in line
+    assert line.count("[접근권한]") + line.count("[개인정보]") == len(mode.scopes)
 
 
 def test_a_page_that_is_foretold_twice_is_left_to_the_browser(

@@ -8,7 +8,7 @@ from notifybot.errors import DeliveryError
 from notifybot.model import Language
 from notifybot.notifiers.kakao.remedies import remedy
 from notifybot.rendering.both import Both
-from notifybot.rendering.kakao_reasons import API, kakao_line
+from notifybot.rendering.kakao_reasons import API, filled_in, kakao_line
 from notifybot.rendering.reasons import error_line
 
 SIGN_IN = Both("sign in again: notifybot kakao login", "다시 로그인하세요: notifybot kakao login")
@@ -29,7 +29,8 @@ def unreachable(error: DeliveryError) -> Both:
 def remedy_for(code: str, values: Mapping[str, str] | None = None, *, scopes: str = "talk_message") -> Both:
     """What to do about a code of the login (KOE…) or the API (-…), or a word of ours for one."""
     if code in API:
-        return Both(API[code].en, API[code].ko)
+        given = {"scopes": scopes, **(values or {})}
+        return Both(*(API[code].told(each, filled_in(given, each)) for each in (Language.EN, Language.KO)))
     if code.startswith("KOE") or code == "unticked":
         return Both(remedy(code, Language.EN, scopes=scopes), remedy(code, Language.KO, scopes=scopes))
     return Both(kakao_line(code, values or {}, Language.EN), kakao_line(code, values or {}, Language.KO))

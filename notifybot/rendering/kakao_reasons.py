@@ -15,7 +15,12 @@ from notifybot.model import Language
 from notifybot.rendering.both import Both
 
 _KEY = "[앱] → [플랫폼 키] → [REST API 키]"
-_CONSENT = "[카카오 로그인] → [동의항목]"  # messages stand under [접근권한] there, friends under [개인정보]
+_CONSENT = "[카카오 로그인] → [동의항목]"
+# Where each stands on that page, and what it is called there: developers.kakao.com/docs/ko/kakaotalk-message/common
+_SCOPES = {
+    "talk_message": ("[접근권한]", "카카오톡 메시지 전송"),
+    "friends": ("[개인정보]", "카카오 서비스 내 친구목록"),
+}
 _SITE = "developers.kakao.com"
 
 _AGAIN = Both("sign in again: notifybot kakao login", "다시 로그인해 주세요: notifybot kakao login")
@@ -60,9 +65,8 @@ API = {
     ),
     "-9": Both("this API was discontinued; update notifybot", "종료된 API입니다. notifybot을 업데이트해 주세요"),
     "-3": Both(
-        "turn on 카카오톡 메시지 전송 (talk_message) under "
-        f"{_CONSENT}, then {_AGAIN.en}",
-        f"{_CONSENT}에서 카카오톡 메시지 전송(talk_message)을 켠 뒤 {_AGAIN.ko}",
+        f"the app may not ask for it; turn on {_CONSENT} → {{places}}, then {_AGAIN.en}",
+        f"앱에서 동의항목이 꺼져 있습니다. {_CONSENT} → {{places}} 항목을 켠 뒤 {_AGAIN.ko}",
     ),
     "-4": Both(
         "the Kakao account is blocked; ask Kakao's support", "차단된 카카오계정입니다. 카카오 고객센터에 문의해 주세요"
@@ -89,8 +93,8 @@ API = {
     ),
     "-401": Both(f"a fresh access token was refused; {_AGAIN.en}", f"새 액세스 토큰이 거절되었습니다. {_AGAIN.ko}"),
     "-402": Both(
-        f"the person has not agreed to 카카오톡 메시지 전송 (talk_message); {_AGAIN.en}",
-        f"카카오톡 메시지 전송(talk_message)에 동의하지 않았습니다. {_AGAIN.ko}",
+        f"the person has not agreed to {{named}}; {_AGAIN.en}",
+        f"{{named}} 항목에 동의하지 않았습니다. {_AGAIN.ko}",
     ),
     "-405": Both(
         "the Kakao account needs its age verified; do so in the KakaoTalk app",
@@ -156,10 +160,8 @@ SIGN_IN = {
     ),
     "KOE101": _WRONG_KEY,
     "KOE205": Both(
-        f"{{scopes}} is not enabled for the app; turn it on at {_SITE}, {_CONSENT} "
-        "(talk_message is [접근권한] 카카오톡 메시지 전송, friends is [개인정보] 카카오 서비스 내 친구목록)",
-        f"앱에서 {{scopes}} 동의항목이 꺼져 있습니다. {_SITE}의 {_CONSENT}에서 켜 주세요 "
-        "(talk_message는 [접근권한] 카카오톡 메시지 전송, friends는 [개인정보] 카카오 서비스 내 친구목록입니다)",
+        f"{{scopes}} is not enabled for the app; turn it on at {_SITE}, {_CONSENT} → {{places}}",
+        f"앱에서 {{scopes}} 동의항목이 꺼져 있습니다. {_SITE}의 {_CONSENT} → {{places}} 항목을 켜 주세요",
     ),
     "KOE303": Both(
         "the redirect URI is not the one that the login began with; begin again",
@@ -250,6 +252,17 @@ _UNKNOWN = Both(f"look the code up at {_SITE}", f"{_SITE}에서 코드를 찾아
 _REDIRECT_URI = Both("the redirect URI", "리다이렉트 URI")
 
 
+def filled_in(values: Mapping[str, str], language: Language) -> dict[str, str]:
+    """What the texts name: the redirect URI, and the scopes ("talk_message, friends") with where the console has them.
+
+    What a scope is called stands there in Korean alone.
+    """
+    given = {"redirect_uri": _REDIRECT_URI.in_(language), "scopes": "talk_message", **values}
+    known = [(scope, *_SCOPES[scope]) for scope in given["scopes"].split(", ") if scope in _SCOPES]
+    places = ", ".join(f"{section} {name} ({scope})" for scope, section, name in known)
+    return {"places": places, "named": ", ".join(f"{name} ({scope})" for scope, _, name in known), **given}
+
+
 def kakao_line(code: str, values: Mapping[str, str], language: Language) -> str:
     """An error in one line: what it means, the way out, and Kakao's own code to search for."""
     if code.startswith(RENEWING):
@@ -260,8 +273,7 @@ def kakao_line(code: str, values: Mapping[str, str], language: Language) -> str:
     ours = itself or _OURS.get(code) or _OURS_SIGNING_IN.get(code)
     if found is None and code.startswith("KOE"):
         ours = _OURS_SIGNING_IN["sign-in-refused"]
-    filled = {"redirect_uri": _REDIRECT_URI.in_(language), "scopes": "talk_message", **values}
-    said = (found or ours or _UNKNOWN).told(language, filled)
+    said = (found or ours or _UNKNOWN).told(language, filled_in(values, language))
     named = "" if ours else f"({', '.join(filter(None, (code, values.get('http'))))})"
     signing_in = code.startswith("KOE") or code in _OURS_SIGNING_IN
     opening = "" if itself else (_LOGIN if signing_in else _MESSAGE).in_(language)

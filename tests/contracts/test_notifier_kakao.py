@@ -140,7 +140,8 @@ def test_a_final_refusal_says_what_to_do(
 def test_a_consent_that_is_missing_is_named(notifier: KakaoTalk, sandbox: Sandbox) -> None:
     sandbox.kakao.enabled_scopes = set()
 
-    with pytest.raises(PermanentError, match=r"talk_message.*\[카카오 로그인\] → \[동의항목\]"):
+    place = r"\[카카오 로그인\] → \[동의항목\] → \[접근권한\] 카카오톡 메시지 전송 \(talk_message\), then"
+    with pytest.raises(PermanentError, match=place):
         notifier.send(envelope())
 
 

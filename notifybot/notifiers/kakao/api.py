@@ -8,7 +8,7 @@ from types import TracebackType
 
 from notifybot.clock import Clock
 from notifybot.errors import DeliveryError, not_pickled
-from notifybot.notifiers.kakao.account import Receiver
+from notifybot.notifiers.kakao.account import Mode, Receiver
 from notifybot.notifiers.kakao.codes import TOKEN_REFUSED, api_error
 from notifybot.notifiers.kakao.http import TIMEOUT_S, FormClient, Reply
 from notifybot.notifiers.kakao.renewal import Renew
@@ -85,8 +85,18 @@ class Api:
         """What a refusal means; `code` where it is not the reply's own."""
         code = code or (TOKEN_REFUSED if _refuses_token(reply) else reply.code)
         return api_error(
-            reply.status, code, text=reply.text("msg"), now=self._clock.now(), retry_after_s=reply.retry_after_s
-        )
+            reply.status, code, text=reply.text("msg"), now=self._clock.now(), retry_after_s=reply.retry_after_s,
+            scopes=self._missing(reply),
+        )  # fmt: skip
+
+    def _missing(self, reply: Reply) -> list[str]:
+        """The scopes that a refusal can be about: those it names, else all that the login's mode needs."""
+        account = self.tokens.account
+        ours = (account.mode if account else Mode.MEMO).scopes
+        required, allowed = (reply.body.get(name) for name in ("required_scopes", "allowed_scopes"))
+        named = required if isinstance(required, list) else []
+        having = allowed if isinstance(allowed, list) else []
+        return [scope for scope in ours if scope in named and scope not in having] or list(ours)
 
     def __enter__(self) -> Api:
         return self

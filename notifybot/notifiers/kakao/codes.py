@@ -7,6 +7,7 @@ The logic reads `code` and `error_code` alone; Kakao calls their texts unstable.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
 from notifybot.errors import DeliveryError, PermanentError, TemporaryError
@@ -26,6 +27,7 @@ AMBIGUOUS = frozenset({-603})  # sent or not, Kakao itself does not know
 QUOTA = frozenset({-10, -531, -532, -533, -536})
 _MESSAGE = frozenset({-2, -6, -8, -9})
 _SETUP = frozenset({-3, -4, -5, -11, -12, -101, -103, -401, -402, -405, -406, -501, -502, -504, -530, -903})
+_CONSENT = frozenset({-3, -402})  # off in the app, or not agreed to by the person
 _SIGN_IN_TEMPORARY = frozenset({"KOE003", "KOE237"})  # a fault of the service, and a limit on its rate
 
 
@@ -60,10 +62,13 @@ def _refused(code: str, **values: str) -> Refused:
     return Refused(in_english(SERVICE, code, values), setup=True, service=SERVICE, code=code, values=values)
 
 
-def api_error(status: int, code: int | None, *, text: str, now: datetime, retry_after_s: float | None) -> DeliveryError:
+def api_error(
+    status: int, code: int | None, *, text: str, now: datetime, retry_after_s: float | None, scopes: Sequence[str] = ()
+) -> DeliveryError:
     """Turn a refusal of kapi.kakao.com into the error to raise.
 
     `text` is Kakao's own; it is read only to tell an address refusal from a token refusal, and is never repeated.
+    `scopes` are those that it may be about.
     """
     if code in QUOTA:
         return temporary(str(code), retry_after_s=(next_midnight(now) - now).total_seconds())
@@ -71,6 +76,8 @@ def api_error(status: int, code: int | None, *, text: str, now: datetime, retry_
         return temporary(str(code), retry_after_s=retry_after_s, ambiguous=code in AMBIGUOUS)
     if code == TOKEN_REFUSED and "ip mismatch" in text.lower():
         return _refused("ip")
+    if code in _CONSENT and scopes:
+        return _refused(str(code), scopes=", ".join(scopes))
     if code in _SETUP:
         return _refused(str(code))
     if code in _MESSAGE:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from notifybot.model import Language
 from notifybot.rendering.both import Both
-from notifybot.rendering.kakao_reasons import SIGN_IN
+from notifybot.rendering.kakao_reasons import SIGN_IN, filled_in
 
 _SITE = "developers.kakao.com"
 _PAGE = f"{_SITE}/docs/ko/kakaologin/trouble-shooting"
@@ -31,8 +31,8 @@ _REMEDIES = SIGN_IN | {
         "아직 카카오 페이지입니다. 로그인과 동의를 마친 뒤, 열리지 않는 페이지의 주소를 복사해 주세요",
     ),
     "unticked": Both(
-        "{scopes} was not agreed to; sign in again and tick it",
-        "{scopes} 항목에 동의하지 않았습니다. 다시 로그인하면서 체크해 주세요",
+        "{named} was not agreed to; sign in again and tick it",
+        "{named} 항목에 동의하지 않았습니다. 다시 로그인하면서 체크해 주세요",
     ),
     "same_account": Both(
         "both sign-ins came from one account; sign out of Kakao in the browser, "
@@ -53,14 +53,13 @@ _UNKNOWN = Both(
     f"Kakao refused the sign-in; look the code up at {_PAGE}",
     f"카카오가 로그인을 거절했습니다. {_PAGE}에서 코드를 찾아 주세요",
 )
-_REDIRECT_URI = Both("the redirect URI", "리다이렉트 URI")
 SETUP_CODES = frozenset(_REMEDIES) - {"KOE003", "KOE237"}
 
 
 def remedy(code: str, language: Language, *, redirect_uri: str = "", scopes: str = "talk_message") -> str:
     """What to do about a code of Kakao's, or a word of ours, in one or two sentences without a full stop."""
-    values = {"redirect_uri": redirect_uri or _REDIRECT_URI.in_(language), "scopes": scopes}
-    return _REMEDIES.get(code, _UNKNOWN).told(language, values)
+    values = {"scopes": scopes} | ({"redirect_uri": redirect_uri} if redirect_uri else {})
+    return _REMEDIES.get(code, _UNKNOWN).told(language, filled_in(values, language))
 
 
 def explained(code: str, language: Language, *, redirect_uri: str = "", scopes: str = "talk_message") -> str:
