@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from notifybot.checkpoints.reasons import Flawed, Late, Unreadable, reason_of
-from notifybot.errors import CheckpointError
+from notifybot.errors import READER, CheckpointError
 from notifybot.model import Language, Reason
+from notifybot.notifiers.refusals import permanent
 from notifybot.rendering import reasons
 from notifybot.rendering.reasons import reason_line
 
@@ -93,9 +94,16 @@ def test_an_error_comes_to_a_reason(error: Exception, english: str, korean: str)
     assert (reason_line(reason_of(error), EN), reason_line(reason_of(error), KO)) == (english, korean)
 
 
-def test_an_error_that_is_read_in_a_terminal_says_the_reason_in_english() -> None:
-    assert str(Flawed(Reason("changed", "a.pt"))) == "a.pt: it has changed since it was saved"
+def test_an_error_that_is_read_in_a_terminal_says_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the reader's language, unless there is more to say than the reason."""
+    flawed = Flawed(Reason("changed", "a.pt"))
+
+    assert str(flawed) == "a.pt: it has changed since it was saved"
     assert str(Flawed(Reason("empty"), "/tmp/a.pt is empty")) == "/tmp/a.pt is empty"
+    assert str(permanent("webhook", "gone")).isascii()
+    monkeypatch.setattr(READER, "language_of_settings", "ko")
+    assert str(flawed) == "a.pt: 저장한 뒤에 내용이 바뀌었습니다"
+    assert HANGUL.search(str(permanent("webhook", "gone")))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from notifybot.errors import DeliveryError
+from notifybot.errors import DeliveryError, said
 from notifybot.model import Language, Reason
 from notifybot.redaction import redact
 from notifybot.rendering.both import Both
@@ -52,9 +52,10 @@ def delivery_reason(error: Exception) -> Reason:
     return Reason(NOTED, values={"text": redact(text)})
 
 
-def in_english(service: str, code: str, values: Mapping[str, str]) -> str:
-    """The text of an error that carries these."""
-    return delivery_line(f"{service}.{code}", values, Language.EN) or code
+def in_words(service: str, code: str, values: Mapping[str, str]) -> str:
+    """The text of an error that carries these, for whoever reads it in a traceback."""
+    english, korean = (delivery_line(f"{service}.{code}", values, each) for each in (Language.EN, Language.KO))
+    return said(english or code, korean or code)
 
 
 def delivery_line(code: str, values: Mapping[str, str], language: Language) -> str | None:

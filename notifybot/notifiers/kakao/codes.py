@@ -13,7 +13,7 @@ from datetime import datetime
 from notifybot.errors import DeliveryError, PermanentError, TemporaryError
 from notifybot.notifiers import refusals
 from notifybot.policy import next_midnight
-from notifybot.rendering.delivery_reasons import in_english
+from notifybot.rendering.delivery_reasons import in_words
 from notifybot.rendering.kakao_reasons import RENEWING, SIGN_IN
 
 SERVICE = "kakao"
@@ -50,7 +50,7 @@ def permanent(code: str, *, setup: bool = False, **values: str) -> PermanentErro
 def while_renewing(error: TemporaryError) -> TemporaryError:
     """The same fault, where it kept a login from being renewed; never ambiguous: no message was on its way."""
     code = f"{RENEWING}{error.code}"
-    return TemporaryError(in_english(SERVICE, code, error.values), service=SERVICE, code=code, values=error.values)
+    return TemporaryError(in_words(SERVICE, code, error.values), service=SERVICE, code=code, values=error.values)
 
 
 def refused_again(error: PermanentError) -> Refused:
@@ -59,7 +59,7 @@ def refused_again(error: PermanentError) -> Refused:
 
 
 def _refused(code: str, **values: str) -> Refused:
-    return Refused(in_english(SERVICE, code, values), setup=True, service=SERVICE, code=code, values=values)
+    return Refused(in_words(SERVICE, code, values), setup=True, service=SERVICE, code=code, values=values)
 
 
 def api_error(

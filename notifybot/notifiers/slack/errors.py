@@ -10,7 +10,7 @@ from urllib.error import URLError
 
 from notifybot.errors import DeliveryError, PermanentError, TemporaryError
 from notifybot.notifiers import refusals
-from notifybot.rendering.delivery_reasons import in_english
+from notifybot.rendering.delivery_reasons import in_words
 from notifybot.rendering.slack_reasons import explained
 from notifybot.retry import parse_retry_after
 
@@ -77,9 +77,7 @@ def answer_error(
     if code in _AMBIGUOUS or status >= 500:
         return _temporary(code or "failing", named, retry_after_s=wait_s, ambiguous=True)
     if code:
-        return Refused(
-            in_english(SERVICE, code, named), setup=_is_setup(code), service=SERVICE, code=code, values=named
-        )
+        return Refused(in_words(SERVICE, code, named), setup=_is_setup(code), service=SERVICE, code=code, values=named)
     if 400 <= status < 500:
         return permanent("http", setup=status in (401, 403, 404, 410), **named)
     return _temporary("foreign", named, ambiguous=True)
