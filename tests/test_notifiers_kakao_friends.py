@@ -68,18 +68,49 @@ def test_a_friend_who_refuses_does_not_keep_the_others_from_it(
     assert "1 friends cannot be told (-530)" in caplog.text
 
 
-def test_when_no_friend_takes_it_the_notifier_says_what_to_do(
-    sandbox: Sandbox, tmp_path: Path, clock: FakeClock
-) -> None:
+def test_a_receiver_who_is_no_friend_may_become_one(sandbox: Sandbox, tmp_path: Path, clock: FakeClock) -> None:
+    """Kakao advises to try again when its list of friends has expired: a new friend is told ten minutes later."""
+    listed = list(sandbox.kakao.friends)
     sandbox.kakao.friends.clear()
-    notifier = friend_mode(sandbox, tmp_path, clock)
+    memory, notifier = DictMemory(), friend_mode(sandbox, tmp_path, clock)
     left = notifier.left_today
 
-    with pytest.raises(PermanentError, match=r"no friend of the sender.*notifybot kakao friends") as caught:
-        notifier.send(envelope())
+    with pytest.raises(TemporaryError, match=r"no friend of the sender.*notifybot kakao friends") as caught:
+        notifier.send(envelope(memory))
+    assert (caught.value.retry_after_s, caught.value.ambiguous, notifier.left_today) == (600, False, left)
+    sandbox.kakao.friends = listed
+    clock.advance(600)
+    notifier.send(envelope(memory))
 
-    assert caught.value.setup
-    assert notifier.left_today == left
+    assert receivers_of(sandbox) == ["uuid-a", "uuid-b"]
+
+
+def test_a_receiver_who_stays_no_friend_is_given_up(sandbox: Sandbox, tmp_path: Path, clock: FakeClock) -> None:
+    """After an hour, over restarts, and for the day's other messages at once; the next day is another try."""
+    sandbox.kakao.friends.clear()
+    memory = DictMemory()
+    outcomes = []
+
+    for wait_s in (0, *[600] * 6, 60, 86400, 60):
+        clock.advance(wait_s)
+        with pytest.raises((TemporaryError, PermanentError)) as caught:
+            friend_mode(sandbox, tmp_path, clock).send(envelope(memory))
+        outcomes.append(type(caught.value).__name__)
+
+    assert outcomes == ["TemporaryError"] * 6 + ["Refused"] * 2 + ["TemporaryError"] * 2
+    assert isinstance(caught.value, TemporaryError)
+
+
+def test_one_who_is_no_friend_does_not_hold_up_the_others(
+    sandbox: Sandbox, tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A message that others got is not tried again for that one: theirs would wait meanwhile."""
+    del sandbox.kakao.friends[0]
+
+    friend_mode(sandbox, tmp_path, clock).send(envelope())
+
+    assert receivers_of(sandbox) == ["uuid-b"]
+    assert "1 friends cannot be told (-502)" in caplog.text
 
 
 @pytest.mark.parametrize(

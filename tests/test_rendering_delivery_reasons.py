@@ -49,7 +49,7 @@ PROGRAMS = {
 }
 TEMPORARY_AT_SLACK = slack._LIMITED | slack._AMBIGUOUS | slack._MUCH_LATER | {"request_timeout"}
 REFUSED_AT_SLACK = {*SETUP_AT_SLACK, *slack._LAYOUT, *slack._ROOT_GONE}
-API_OF_KAKAO = {str(each) for each in (*kakao.TEMPORARY, *kakao.QUOTA, *kakao._MESSAGE, *kakao._SETUP)}
+API_OF_KAKAO = {str(each) for each in (kakao.NO_FRIEND, *kakao.TEMPORARY, *kakao.QUOTA, *kakao._MESSAGE, *kakao._SETUP)}
 
 
 def tables() -> dict[str, Both]:

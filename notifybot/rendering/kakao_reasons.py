@@ -109,8 +109,10 @@ API = {
         "카카오톡을 쓰지 않는 계정입니다. 카카오톡을 쓰는 계정으로 로그인해 주세요: notifybot kakao login",
     ),
     "-502": Both(
-        "the receiver is no friend of the sender, or its uuid changed; choose again: notifybot kakao friends",
-        "받는 사람이 친구가 아니거나 uuid가 바뀌었습니다. 다시 골라 주세요: notifybot kakao friends",
+        "the receiver is no friend of the sender (a new one is known to Kakao after a while), or its uuid changed; "
+        "choose again: notifybot kakao friends",
+        "받는 사람이 친구가 아니거나(새 친구는 카카오에 반영되는 데 시간이 걸립니다) uuid가 바뀌었습니다. "
+        "다시 골라 주세요: notifybot kakao friends",
     ),
     "-504": Both(
         "the receiver's device cannot show such messages; choose another friend: notifybot kakao friends",

@@ -119,7 +119,6 @@ def test_a_used_up_quota_waits_for_midnight_in_korea(
         (-405, True, "age"),
         (-406, True, "under 14"),
         (-501, True, "does not use KakaoTalk"),
-        (-502, True, "no friend"),
         (-530, True, "refuses messages"),
         (-903, True, "unregistered developer"),
         (-99999, False, "developers.kakao.com"),

@@ -23,10 +23,13 @@ BAD_PARAMETER = -2
 LOGIN_ENDED = "KOE322"
 
 TEMPORARY = frozenset({-1, -7, -603, -9798})
+NO_FRIEND = -502
 AMBIGUOUS = frozenset({-603})  # sent or not, Kakao itself does not know
 QUOTA = frozenset({-10, -531, -532, -533, -536})
 _MESSAGE = frozenset({-2, -6, -8, -9})
-_SETUP = frozenset({-3, -4, -5, -11, -12, -101, -103, -401, -402, -405, -406, -501, -502, -504, -530, -903})
+_SETUP = frozenset({-3, -4, -5, -11, -12, -101, -103, -401, -402, -405, -406, -501, -504, -530, -903})
+NO_FRIEND_AGAIN_S = 600.0
+NO_FRIEND_PATIENCE_S = 3600.0
 _CONSENT = frozenset({-3, -402})  # off in the app, or not agreed to by the person
 _SIGN_IN_TEMPORARY = frozenset({"KOE003", "KOE237"})  # a fault of the service, and a limit on its rate
 
@@ -76,6 +79,8 @@ def api_error(
         return temporary(str(code), retry_after_s=retry_after_s, ambiguous=code in AMBIGUOUS)
     if code == TOKEN_REFUSED and "ip mismatch" in text.lower():
         return _refused("ip")
+    if code == NO_FRIEND:
+        return friend_error(0.0)
     if code in _CONSENT and scopes:
         return _refused(str(code), scopes=", ".join(scopes))
     if code in _SETUP:
@@ -83,6 +88,17 @@ def api_error(
     if code in _MESSAGE:
         return permanent(str(code))
     return _by_status(status, code, retry_after_s)
+
+
+def friend_error(waited_s: float) -> DeliveryError:
+    """A receiver of whom Kakao has said for `waited_s` that it is no friend.
+
+    Kakao keeps the list of friends for a while and advises to try again when that is over, so a new friend gets the
+    message later. Without end it is not tried: the person has to choose again.
+    """
+    if waited_s < NO_FRIEND_PATIENCE_S:
+        return temporary(str(NO_FRIEND), retry_after_s=NO_FRIEND_AGAIN_S)
+    return _refused(str(NO_FRIEND))
 
 
 def _by_status(status: int, code: int | None, retry_after_s: float | None) -> DeliveryError:

@@ -15,7 +15,15 @@ from notifybot.model import Language
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.kakao import pictures, template
 from notifybot.notifiers.kakao.api import Api
-from notifybot.notifiers.kakao.codes import AMBIGUOUS, BAD_PARAMETER, QUOTA, TEMPORARY, permanent
+from notifybot.notifiers.kakao.codes import (
+    AMBIGUOUS,
+    BAD_PARAMETER,
+    NO_FRIEND,
+    QUOTA,
+    TEMPORARY,
+    friend_error,
+    permanent,
+)
 from notifybot.notifiers.kakao.destination import Destination, Failure, destination_of
 from notifybot.notifiers.kakao.http import TIMEOUT_S, Reply
 from notifybot.notifiers.kakao.pictures_words import NotTaken
@@ -28,6 +36,7 @@ _LOG = logging.getLogger(__name__)
 WARN_BEFORE = timedelta(days=14)
 _HALF_TOLD = "half_told"  # in the memory: event id to the receivers who have it, where others are still to get it
 _MOST_HALF_TOLD = 20
+_NO_FRIEND_SINCE = "no_friend_since"  # in the memory: when Kakao first said so, in UTC
 
 Painter = Callable[[Event], bytes | None]
 """Draws an event's picture as PNG, 1080×1080 for a phone; None where there is nothing to draw. It must not raise."""
@@ -128,7 +137,7 @@ class KakaoTalk:
             raise
         failures = destination.failures(reply)
         if failures is None:
-            raise self._refused(reply, destination)
+            raise self._refused(envelope, reply, destination)
         if note:
             self._remember(envelope, {"warned_on": day_of(self._clock.now())})
         self._settle(envelope, destination, having, failures)
@@ -171,11 +180,22 @@ class KakaoTalk:
         if not having:
             raise permanent("no-friend", setup=True)
 
-    def _refused(self, reply: Reply, destination: Destination) -> DeliveryError:
+    def _refused(self, envelope: Envelope, reply: Reply, destination: Destination) -> DeliveryError:
         if reply.code in QUOTA:
             self._quota.use_up(self._client, destination.receivers)
             return self._api.error(reply)
-        return self._uncounted(self._api.error(reply), destination)
+        error = self._no_friend(envelope) if reply.code == NO_FRIEND else self._api.error(reply)
+        return self._uncounted(error, destination)
+
+    def _no_friend(self, envelope: Envelope) -> DeliveryError:
+        """Patience with Kakao's list of friends, at most once a day: it does not start anew with each message."""
+        now = self._clock.now()
+        since = envelope.memory.get("").get(_NO_FRIEND_SINCE)
+        waited = now - datetime.fromisoformat(since) if isinstance(since, str) else timedelta(days=1)
+        if not timedelta(0) <= waited < timedelta(days=1):
+            waited = timedelta(0)
+            self._remember(envelope, {_NO_FRIEND_SINCE: now.isoformat()})
+        return friend_error(waited.total_seconds())
 
     def _uncounted(self, error: DeliveryError, destination: Destination) -> DeliveryError:
         """What surely did not arrive costs nothing; what may have arrived stays counted."""
