@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from notifybot.cli import app
 from notifybot.clock import SYSTEM
+from notifybot.errors import ConfigError
 from notifybot.notifiers.kakao.account import Account, Mode, Receiver
 from notifybot.notifiers.kakao.http import FormClient
 from notifybot.notifiers.kakao.oauth import App, Attempt, code_in, tokens_for
@@ -247,3 +248,74 @@ def test_logout_warns_of_a_token_that_is_still_configured(sandbox: Sandbox) -> N
 def test_every_command_explains_itself() -> None:
     for name in ("login", "status", "friends", "logout"):
         assert runner.invoke(app, ["kakao", name, "--help"]).exit_code == 0
+
+
+# ── A token that another program keeps ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def theirs(tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Kakao's token answer as tutorials have people keep it, named as our token file."""
+    path = tmp_path / "kakao_code.json"
+    path.write_text(json.dumps({"access_token": "a" * 40, "token_type": "bearer", "refresh_token": REFRESH_TOKEN}))
+    monkeypatch.setenv("NOTIFYBOT_KAKAO_TOKEN_FILE", str(path))
+    monkeypatch.setenv("NOTIFYBOT_KAKAO_REST_API_KEY", REST_API_KEY)
+    monkeypatch.setenv("NOTIFYBOT_KAKAO_CLIENT_SECRET", CLIENT_SECRET)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("language", "told"), [("en", "is taken over into kakao_code-notifybot.json"), ("ko", "카카오 로그인을 가져와")]
+)
+def test_the_token_of_another_program_serves_and_its_file_stays(
+    theirs: Path, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, language: str, told: str
+) -> None:
+    """What Kakao issues from then on is kept beside it; that is said once."""
+    before = theirs.read_bytes()
+
+    outcomes = [seen("status", NOTIFYBOT_LANG=language) for _ in range(2)]
+
+    assert [code for code, _ in outcomes] == [0, 0]
+    assert "kakao_code-notifybot.json" in outcomes[0][1]
+    assert (theirs.read_bytes(), sandbox.kakao.refreshes) == (before, 1)
+    assert sorted(each.name for each in theirs.parent.glob("kakao*.json*")) == [
+        "kakao_code-notifybot.json", "kakao_code-notifybot.json.lock", "kakao_code.json",
+    ]  # fmt: skip
+    assert [told in each.message for each in caplog.records if each.levelname == "WARNING"] == [True]
+
+
+def test_a_token_that_the_other_program_got_anew_is_taken_over_too(theirs: Path, sandbox: Sandbox) -> None:
+    seen("status")
+    sandbox.kakao.refresh_tokens["their-new-token"] = sandbox.kakao.refresh_tokens.pop(REFRESH_TOKEN)
+    sandbox.kakao.access_tokens.clear()
+    theirs.write_text(json.dumps({"refresh_token": "their-new-token"}))
+
+    assert seen("status")[0] == 0
+
+
+def test_a_login_of_ours_goes_before_the_token_of_another_program(theirs: Path, sandbox: Sandbox) -> None:
+    """Signing out leaves their token, which would serve again: that is said."""
+    signed_in(sandbox, theirs.with_name("kakao_code-notifybot.json"), Mode.FRIEND)
+
+    status, shown = seen("status")
+    code, signed_out = seen("logout")
+
+    assert (status, code, sandbox.kakao.refreshes) == (0, 0, 0)
+    assert "가온" in shown
+    assert f"{theirs} of another program still holds a login" in signed_out
+    assert theirs.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{}", '{"access_token": "a"}', '{"refresh_token": 5}', '{"refresh_token": "한글"}', "[1]", "refresh_token=a"],
+)
+def test_nothing_is_taken_over_from_a_file_without_a_token(theirs: Path, text: str) -> None:
+    """It is left as it is, and the way to sign in is told."""
+    theirs.write_text(text)
+
+    error = runner.invoke(app, ["kakao", "status"]).exception
+
+    assert isinstance(error, ConfigError)
+    assert f"{theirs} holds no login for it" in str(error)
+    assert theirs.read_text() == text

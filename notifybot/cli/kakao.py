@@ -12,7 +12,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config, load
 from notifybot.errors import ConfigError, DeliveryError, UsageError
 from notifybot.model import Language
-from notifybot.notifiers.kakao import credentials_from, token_file_of
+from notifybot.notifiers.kakao import credentials_from, others_file, token_file_of
 from notifybot.notifiers.kakao.account import Account, Mode, Receiver
 from notifybot.notifiers.kakao.api import Api
 from notifybot.notifiers.kakao.browser import Surroundings
@@ -118,6 +118,8 @@ def logout(*, disconnect: bool, clock: Clock = SYSTEM) -> int:
     print(words.disconnected if disconnect else words.signed_out)
     if config.kakao_refresh_token:
         print(words.still_configured)
+    if others := others_file(config):
+        print(words.still_there.format(path=others))
     return 0
 
 

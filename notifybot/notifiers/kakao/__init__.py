@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.kakao.account import Account
 from notifybot.notifiers.kakao.renewal import apart
 from notifybot.notifiers.kakao.talk import KakaoTalk, Painter
-from notifybot.notifiers.kakao.token_file import TOKEN_FILE, TokenFile
+from notifybot.notifiers.kakao.token_file import TOKEN_FILE, TokenFile, TokenSet
 from notifybot.notifiers.kakao.tokens import Credentials
 
-__all__ = ["Credentials", "KakaoTalk", "Painter", "credentials_from", "kakao_notifiers", "token_file_of"]
+__all__ = ["Credentials", "KakaoTalk", "Painter", "credentials_from", "kakao_notifiers", "others_file", "token_file_of"]
+
+_LOG = logging.getLogger(__name__)
+_TAKEN_OVER: set[Path] = set()  # files of which it was said already: the settings are read more than once
 
 
 def kakao_notifiers(config: Config, *, clock: Clock = SYSTEM, picture: Painter = lambda _: None) -> list[Notifier]:
@@ -46,8 +50,11 @@ def token_file_of(config: Config) -> Path:
     """Where the login of these settings is kept.
 
     A login to one app is never written over by tokens of another one, such as the sandbox's: those have their own file.
+    Nor is a token answer that another program keeps under that name.
     """
-    path, key = config.kakao_token_file or config.state_dir / TOKEN_FILE, config.kakao_rest_api_key
+    path, key = _named_file(config), config.kakao_rest_api_key
+    if TokenFile(path, SYSTEM).others_token() is not None:
+        path = path.with_name(f"{path.stem}-notifybot{path.suffix}")
     if key is None:
         return path
     client, stored = Credentials(key).client, TokenFile(path, SYSTEM).load()
@@ -66,6 +73,7 @@ def credentials_from(config: Config, *, clock: Clock = SYSTEM) -> Credentials | 
     if key is None:
         _refuse_half(config)
         return None
+    refresh = refresh or _taken_over(config, stored)
     credentials = Credentials(key, config.kakao_client_secret or _secret_of(account, key.get_secret_value()), refresh)
     if refresh is None and not (stored and credentials.own(stored)):
         if _signs_in_later():
@@ -79,6 +87,37 @@ def credentials_from(config: Config, *, clock: Clock = SYSTEM) -> Credentials | 
             )
         )
     return credentials
+
+
+def others_file(config: Config) -> Path | None:
+    """The file of another program's whose token serves where nobody signed in with us; None where there is none."""
+    path = _named_file(config)
+    return path if TokenFile(path, SYSTEM).others_token() is not None else None
+
+
+def _named_file(config: Config) -> Path:
+    return config.kakao_token_file or config.state_dir / TOKEN_FILE
+
+
+def _taken_over(config: Config, stored: TokenSet | None) -> SecretStr | None:
+    """The refresh token that another program keeps in the file that is named; None where somebody signed in with us.
+
+    Their file is only read. When they sign in anew, the new token is taken over as one that is set anew would be.
+    """
+    if stored and stored.account:
+        return None
+    path = _named_file(config)
+    token = TokenFile(path, SYSTEM).others_token()
+    if token is not None and stored is None and path not in _TAKEN_OVER:
+        _TAKEN_OVER.add(path)
+        ours = token_file_of(config).name
+        text = said(
+            f"{path} is another program's and stays as it is; its Kakao login is taken over into {ours} beside it",
+            f"{path}은(는) 다른 프로그램의 파일이므로 그대로 두고, 그 안의 카카오 로그인을 가져와 같은 폴더의 {ours}에 "
+            "저장합니다",
+        )
+        _LOG.warning("%s", text)
+    return token
 
 
 def _refuse_half(config: Config) -> None:

@@ -35,13 +35,18 @@ class PrivateFile:
     def read(self) -> bytes | None:
         """What was stored last; None where there is no file, or none that can be read."""
         try:
-            with self.path.open("rb") as file:
-                return file.read(_LARGEST_BYTES + 1)
+            return self._bytes()
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
                 why = system_words(error)
                 _LOG.warning("%s", said(f"{self} cannot be read ({why})", f"{self} 파일을 읽을 수 없습니다({why})"))
             return None
+
+    def peek(self) -> bytes | None:
+        """The same, without a word where it cannot be read."""
+        with contextlib.suppress(OSError):
+            return self._bytes()
+        return None
 
     def write(self, text: bytes) -> bool:
         """Store durably: when it returns True, a crash leaves this text. False, logged: the disk refuses."""
@@ -83,6 +88,10 @@ class PrivateFile:
             yield lock.descriptor
         finally:
             lock.release()
+
+    def _bytes(self) -> bytes:
+        with self.path.open("rb") as file:
+            return file.read(_LARGEST_BYTES + 1)
 
     def _replace(self, text: bytes) -> None:
         handle, name = tempfile.mkstemp(prefix=f".{self.path.name}-", dir=self.path.parent)  # mkstemp: mode 0600

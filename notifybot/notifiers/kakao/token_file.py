@@ -66,6 +66,20 @@ class TokenFile:
                 self._file.set_aside()
             return None
 
+    def others_token(self) -> SecretStr | None:
+        """The refresh token of a token answer as Kakao gives it, which another program keeps here; None for all else.
+
+        Tutorials have people write the answer to a file as it came, such as kakao_code.json.
+        """
+        text = self._file.peek()
+        if text is None or not _is_anothers(text, self.path.name):
+            return None
+        try:
+            fields = json.loads(text)
+            return _secret(fields["refresh_token"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
     def save(self, tokens: TokenSet) -> bool:
         """Store durably: when it returns True, a crash leaves these tokens.
 

@@ -60,6 +60,7 @@ class Words:
     disconnected: str
     was_out: str
     still_configured: str
+    still_there: str
     not_friend_mode: str
     chosen: str
     nickname: str
@@ -141,6 +142,8 @@ shows an error instead, type its code (such as KOE006).""",
     disconnected="Disconnected: every token of this app and account has ended, and the token file is deleted.",
     was_out="Nobody was signed in.",
     still_configured="NOTIFYBOT_KAKAO_REFRESH_TOKEN is still set, and signs in by itself: remove it too.",
+    still_there="{path} of another program still holds a login, and signs in by itself: name another file with "
+    "NOTIFYBOT_KAKAO_TOKEN_FILE, or take the setting out.",
     not_friend_mode="This login is in memo mode. To write to friends: notifybot kakao login --mode friend",
     chosen="Receives",
     nickname="Name",
@@ -226,6 +229,8 @@ _KO = Words(
     disconnected="연결을 끊었습니다. 이 앱과 계정의 토큰이 모두 만료되었고 토큰 파일을 지웠습니다.",
     was_out="로그인되어 있지 않았습니다.",
     still_configured="NOTIFYBOT_KAKAO_REFRESH_TOKEN이 남아 있으면 그 값으로 로그인됩니다. 함께 지워 주세요.",
+    still_there="다른 프로그램의 {path}에 로그인이 남아 있어 그것으로 로그인됩니다. NOTIFYBOT_KAKAO_TOKEN_FILE로 "
+    "다른 파일을 지정하거나 설정을 지워 주세요.",
     not_friend_mode="memo 방식으로 로그인되어 있습니다. 친구에게 보내려면: notifybot kakao login --mode friend",
     chosen="수신",
     nickname="이름",
