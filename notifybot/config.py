@@ -93,6 +93,37 @@ def _slack_webhook(secret: SecretStr) -> SecretStr:
     return secret
 
 
+_MENTION = re.compile(
+    r"<(?P<person>@[UW][A-Z0-9]{6,20})(\|[^<>]*)?>|<(?P<group>!subteam\^S[A-Z0-9]{6,20})(\|[^<>]*)?>"
+    r"|<!(?P<all>here|channel)(\|[^<>]*)?>|@?(?P<word>here|channel)|@?(?P<bare>[UWS][A-Z0-9]{6,20})"
+)
+_MENTIONS_MOST = 5
+
+
+def _mention(text: str) -> str:
+    """As Slack's markup has it: `<@U0123ABCD>`, `<!subteam^S0123ABCD>`, `<!here>`; several with spaces between."""
+    words = re.split(r"[\s,]+(?![^<]*>)", text.strip(" \t\n,"))
+    found = [_MENTION.fullmatch(word) for word in words]
+    mentions = list(dict.fromkeys(_marked_up(each) for each in found if each))
+    if not all(found) or len(mentions) > _MENTIONS_MOST:
+        raise ValueError(
+            said(
+                "takes the ID of a person (U0123ABCD, in Slack under their profile → ⋮ → Copy member ID), the ID of a "
+                f"user group (S0123ABCD), here or channel, at most {_MENTIONS_MOST}: Slack notifies nobody by a name "
+                "or an e-mail address",
+                "사람의 ID(U0123ABCD: Slack 프로필 → ⋮ → ‘멤버 ID 복사’), 사용자 그룹의 ID(S0123ABCD), here, channel을 "
+                f"{_MENTIONS_MOST}개까지 쓸 수 있습니다. 이름이나 이메일 주소로는 Slack이 아무도 부르지 못합니다",
+            )
+        )
+    return " ".join(mentions)
+
+
+def _marked_up(found: re.Match[str]) -> str:
+    bare, everybody = found["bare"] or "", found["all"] or found["word"]
+    mark = found["person"] or found["group"] or (everybody and f"!{everybody}")
+    return f"<{mark or ('!subteam^' if bare.startswith('S') else '@') + bare}>"
+
+
 def _switch(value: object) -> object:
     if isinstance(value, bool):  # TOML has a natural word for it
         return Switch.ON if value else Switch.OFF
@@ -131,6 +162,7 @@ def _home(path: Path) -> Path:
 
 _Url = Annotated[str, AfterValidator(_url)]
 _Token = Annotated[SecretStr, AfterValidator(_token)]
+_Mention = Annotated[str, BeforeValidator(_joined), AfterValidator(_mention)]
 _SlackWebhook = Annotated[SecretStr, AfterValidator(_slack_webhook)]
 _SecretUrl = Annotated[SecretStr, AfterValidator(_secret_url)]
 _Secrets = Annotated[SecretStr, BeforeValidator(_joined)]
@@ -192,6 +224,7 @@ class Config(BaseSettings):
     slack_bot_token: _Token | None = None
     slack_channel: _Name | None = None
     slack_api_url: _Url = "https://slack.com/api/"
+    slack_mention: _Mention | None = None
     slack_deadman: _Switch = Switch.AUTO
     kakao_rest_api_key: _Token | None = None
     kakao_client_secret: _Token | None = None
@@ -287,6 +320,7 @@ class Config(BaseSettings):
 _NEEDS = (  # KakaoTalk's set is checked by its notifier: a file from an earlier login may complete it
     ("slack_bot_token", ("slack_channel",)),
     ("slack_channel", ("slack_bot_token", "slack_webhook_url")),
+    ("slack_mention", ("slack_bot_token", "slack_webhook_url")),
     ("webhook_secret", ("webhook_url",)),
     ("watchdog_token", ("watchdog_url",)),
     ("watchdog_url", ("watchdog_token",)),

@@ -138,6 +138,18 @@ def severity_of(event: Event) -> Severity:
             return Severity.INFO
 
 
+def calls_people(event: Event) -> bool:
+    """True when somebody is to be called, where the settings name them: a run failed, hangs or is lost, an alert says
+    error, or a digest holds one of these. Never for what is told about delivery itself.
+    """
+    match event:
+        case AlertRaised():
+            return event.severity is Severity.ERROR and not (event.about == "delivery" and event.notice is not None)
+        case RunEnded():
+            return event.status is Status.FAILED
+    return isinstance(event, RunLost | RunStalled)
+
+
 def is_news(event: Event) -> bool:
     """True when the event tells how a run comes along: the next one of its kind says all that it says."""
     return isinstance(event, EpochFinished | CheckpointSaved)

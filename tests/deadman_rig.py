@@ -45,8 +45,8 @@ class Rig:
 
     def root(self) -> RunThread:
         """A root message for the run, as its first message makes one."""
-        channel_id, ts = self.api.post(CHANNEL, text="root")
-        return RunThread(channel_id, ts, "started")
+        posted = self.api.post(CHANNEL, text="root")
+        return RunThread(posted.channel_id, posted.ts, "started")
 
     def look(self) -> tuple[Progress, int]:
         self.moves += not self.hangs

@@ -473,7 +473,7 @@ def test_the_thread_schedules_at_once_and_clears_up_within_its_time() -> None:
         def place() -> RunThread:
             if any(method == LIST for method, _ in sandbox.slack.calls):
                 asked.set()
-            return RunThread(*posted, "started")
+            return RunThread(*posted[:2], "started")
 
         switch = DeadMan(
             SlackAlarms(BOT_TOKEN, f"{sandbox.url}/api/"), Speech(RUN, Host(), Renderer(Language.EN)),
@@ -505,7 +505,7 @@ def test_a_fault_of_ours_is_counted_and_the_thread_goes_on() -> None:
 
     with Sandbox() as sandbox:
         api = SlackAlarms(BOT_TOKEN, f"{sandbox.url}/api/")
-        place = RunThread(*api.post(CHANNEL, text="root"), "started")
+        place = RunThread(*api.post(CHANNEL, text="root")[:2], "started")
         post_at = int(sandbox.clock.now().timestamp()) + 900
         sandbox.slack.schedule.add(place.channel_id, {"post_at": post_at, "text": mark_of(RUN)})
         switch = DeadMan(api, Speech(RUN, Host(), Renderer(Language.EN)), look, lambda: place, guard=section)

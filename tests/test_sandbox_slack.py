@@ -90,6 +90,17 @@ def test_replies_hang_under_their_root(sandbox: Sandbox, client: WebClient) -> N
     assert error.response["error"] == "cannot_reply_to_message"
 
 
+def test_a_reply_to_a_root_that_was_deleted_stands_in_the_channel(sandbox: Sandbox, client: WebClient) -> None:
+    """Without a word of it but the missing `thread_ts`: https://github.com/slack-go/slack/issues/1571"""
+    root = client.chat_postMessage(channel=CHANNEL, text="root")
+    sandbox.slack.delete(sandbox.slack.roots[0])
+
+    reply = client.chat_postMessage(channel=CHANNEL, text="reply", thread_ts=root["ts"], reply_broadcast=True)
+
+    assert "thread_ts" not in reply["message"]
+    assert [(each.text, each.broadcast) for each in sandbox.slack.roots] == [("reply", False)]
+
+
 def test_a_permalink_leads_to_a_message(client: WebClient) -> None:
     """chat.getPermalink takes its arguments as a form."""
     posted = client.chat_postMessage(channel=CHANNEL, text="x")
@@ -116,7 +127,6 @@ def test_wrong_and_missing_tokens_are_told_apart(sandbox: Sandbox) -> None:
     [
         pytest.param({"channel": "nowhere", "text": "x"}, "channel_not_found", id="channel"),
         pytest.param({"channel": CHANNEL, "text": ""}, "no_text", id="nothing-to-say"),
-        pytest.param({"channel": CHANNEL, "text": "x", "thread_ts": "1.000000"}, "message_not_found", id="thread"),
         pytest.param({"channel": CHANNEL, "text": "x", "blocks": [{"type": "nope"}]}, "invalid_blocks", id="blocks"),
         pytest.param(
             {"channel": CHANNEL, "text": "x", "attachments": [{"color": "good", "text": "x"}] * 101},

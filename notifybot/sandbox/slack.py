@@ -153,6 +153,8 @@ class SlackService:
             case "chat.scheduleMessage":
                 channel = self._channel(arguments, by_name=True)
                 self._check(arguments, channel, "bot")
+                if arguments.get("thread_ts") is not None:
+                    self._find(channel, arguments["thread_ts"])
                 return self.schedule.add(channel.id, arguments)
             case "chat.deleteScheduledMessage":
                 return self.schedule.delete(self._channel(arguments, by_name=False).id, arguments)
@@ -211,6 +213,13 @@ class SlackService:
                 return message
         raise SlackError("message_not_found")
 
+    def _root_of(self, payload: Mapping[str, Any], channel_id: str) -> SlackMessage | None:
+        """The message that is answered. A reply to one that was deleted stands in the channel, without a word of it:
+        https://github.com/slack-go/slack/issues/1571
+        """
+        ts = payload.get("thread_ts")
+        return next((each for each in self._messages if each.channel == channel_id and each.ts == ts), None)
+
     def _accept(self, payload: dict[str, Any], channel: SlackChannel, via: str) -> SlackMessage:
         self._check(payload, channel, via)
         self._limit(channel)
@@ -222,15 +231,16 @@ class SlackService:
         if not any(payload.get(key) for key in ("text", "blocks", "attachments")):
             raise SlackError("no_text")
         self._validate(payload)
-        thread_ts = payload.get("thread_ts")
-        if thread_ts is not None and self._find(channel, thread_ts).thread_ts is not None:
+        root = self._root_of(payload, channel.id)
+        if root is not None and root.thread_ts is not None:
             raise SlackError("cannot_reply_to_message")
 
     def _keep(self, payload: Mapping[str, Any], channel_id: str, via: str, at_s: float) -> SlackMessage:
         text = (payload.get("text") or "")[:TEXT_CHARS]  # Slack cuts longer text without a word
         at = datetime.fromtimestamp(at_s, UTC)
         revision = SlackRevision(at, text, payload.get("blocks") or [], payload.get("attachments") or [])
-        thread_ts = payload.get("thread_ts")
+        root = self._root_of(payload, channel_id)
+        thread_ts = root.ts if root else None
         broadcast = bool(thread_ts and payload.get("reply_broadcast"))
         message = SlackMessage(channel_id, self._ts(at_s), via, [revision], thread_ts, broadcast)
         self._messages.append(message)

@@ -170,15 +170,15 @@ def test_garbage_is_temporary(sandbox: Sandbox, notifier: Notifier, body: bytes)
 @pytest.mark.parametrize("notifier", ["webhook"], indirect=True)
 @pytest.mark.parametrize("code", sorted(set(WEBHOOK_STATUS) - {"rollup_error", "too_many_attachments"}))
 def test_each_word_of_the_webhook_is_permanent(sandbox: Sandbox, notifier: Notifier, code: str) -> None:
-    """Every documented refusal is named in the error; the layout is given up at most once."""
-    sandbox.slack.refuse("webhook", code, times=2)
+    """Every documented refusal is named in the error; of a layout first the table is given up, then all of it."""
+    sandbox.slack.refuse("webhook", code, times=3)
 
     error = failure(notifier)
 
     assert isinstance(error, PermanentError)
     assert code in str(error)
     assert error.setup is (WEBHOOK_STATUS[code] != 400 or code == "user_not_found")
-    assert len(sandbox.requests) == (2 if code in ("invalid_blocks", "invalid_attachments") else 1)
+    assert len(sandbox.requests) == (3 if code in ("invalid_blocks", "invalid_attachments") else 1)
 
 
 @pytest.mark.parametrize("notifier", ["webhook"], indirect=True)
@@ -194,8 +194,8 @@ def test_a_webhook_outage_in_words_is_temporary(sandbox: Sandbox, notifier: Noti
 
 @pytest.mark.parametrize("notifier", ["webhook"], indirect=True)
 def test_refused_blocks_of_a_webhook_become_words(sandbox: Sandbox, notifier: Notifier) -> None:
-    """The same send tries once more, without a layout."""
-    sandbox.slack.refuse("webhook", "invalid_blocks")
+    """The same send tries without the table, then without a layout."""
+    sandbox.slack.refuse("webhook", "invalid_blocks", times=2)
 
     send(notifier)
 

@@ -20,9 +20,10 @@ def slack_notifiers(
 
     The bot's learning curves are the `artist`'s; they give way while `busy` says of its key that a message waits.
     """
+    mention = config.slack_mention or ""
     if config.slack_bot_token is not None and config.slack_channel is not None:
-        token = config.slack_bot_token.get_secret_value()
-        return [SlackBot(token, config.slack_channel, api_url=config.slack_api_url, artist=artist, busy=busy)]
+        token, url = config.slack_bot_token.get_secret_value(), config.slack_api_url
+        return [SlackBot(token, config.slack_channel, api_url=url, artist=artist, busy=busy, mention=mention)]
     if config.slack_webhook_url is not None:
-        return [SlackWebhook(config.slack_webhook_url.get_secret_value())]
+        return [SlackWebhook(config.slack_webhook_url.get_secret_value(), mention=mention)]
     return []

@@ -11,7 +11,7 @@ Other people's words (run names, exceptions, parameters) stand in plain_text and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import Any
 
@@ -48,6 +48,16 @@ class Payload:
     def arguments(self) -> dict[str, Any]:
         """The arguments that chat.postMessage, chat.update and the webhook have in common."""
         return {"text": self.text, "blocks": list(self.blocks), "attachments": list(self.attachments)}
+
+    def calling(self, mention: str, message: Message) -> Payload:
+        """The same with people called by `mention`, which is Slack's markup, below the headline.
+
+        Slack notifies by the text of a message that has no blocks, else by its own blocks, never by an attachment's:
+        https://docs.slack.dev/messaging/formatting-message-text#mentioning-users
+        """
+        call = {**_section(mention), "block_id": f"{shorten(message.event_id, 100)}.call"}
+        own = (*self.blocks[:1], call, *self.blocks[1:]) if self.blocks else ()
+        return replace(self, text=f"{self.text}\n{mention}", blocks=own)
 
 
 def whole(message: Message) -> Payload:
@@ -123,6 +133,10 @@ def _mrkdwn(text: str) -> Block:
     return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
+def _section(text: str) -> Block:
+    return {"type": "section", "text": _mrkdwn(text)}
+
+
 def _rich(kind: str, *spans: Block) -> Block:
     return {"type": "rich_text", "elements": [{"type": kind, "elements": list(spans)}]}
 
@@ -151,8 +165,7 @@ def _bar(message: Message) -> list[Block]:
     share = min(max(message.done / message.total, 0.0), 1.0)
     filled = int(share * BAR_STEPS)  # full only when all is done
     bar = "▰" * filled + "▱" * (BAR_STEPS - filled)
-    text = _mrkdwn(f"{bar}  *{int(share * 100)}%*  ·  {message.done}/{message.total}")
-    return [{"type": "section", "text": text}]
+    return [_section(f"{bar}  *{int(share * 100)}%*  ·  {message.done}/{message.total}")]
 
 
 def _table(message: Message) -> list[Block]:
@@ -198,7 +211,7 @@ def _link(message: Message) -> list[Block]:
     url = safe_url(message.link or "")
     if url is None:
         return []
-    return [{"type": "section", "text": _mrkdwn(f"<{escape(url)}|{words_in(message.language).open}>")}]
+    return [_section(f"<{escape(url)}|{words_in(message.language).open}>")]
 
 
 def _footer(message: Message) -> list[Block]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import TemporaryError
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event
 from notifybot.notifiers.base import Envelope, fingerprint
 from notifybot.notifiers.slack import blocks, native
-from notifybot.notifiers.slack.client import TIMEOUT_S, WebApi
-from notifybot.notifiers.slack.errors import Refused, may_be_layout
+from notifybot.notifiers.slack.client import TIMEOUT_S, Posted, WebApi
+from notifybot.notifiers.slack.errors import Refused
 from notifybot.notifiers.slack.files import Artist, PictureReplies
 from notifybot.notifiers.slack.thread import RunThread, Shown
 from notifybot.policy import Pace, Priority, priority_of
@@ -20,6 +21,8 @@ from notifybot.rendering.table import is_best
 
 API_URL = "https://slack.com/api/"
 
+_Build = Callable[[Set[native.Layout]], blocks.Payload]
+
 
 class SlackBot:
     """Keeps the root message of each run at its latest state and tells milestones in its thread.
@@ -27,6 +30,7 @@ class SlackBot:
     Endings, alerts, and lost, stalled or recovered runs are also broadcast to the channel; a digest is one message
     there. What was done is remembered after each call, so a crash between two calls repeats neither. Learning curves
     follow as replies, where there is an `artist`; `busy` says of a notifier's key that a message waits for it.
+    `mention`, in Slack's markup, calls people where `policy.calls_people` says so, once an incident.
     """
 
     name = "slack"
@@ -42,9 +46,11 @@ class SlackBot:
         clock: Clock = SYSTEM,
         artist: Artist | None = None,
         busy: Callable[[str], bool] = lambda _: False,
+        mention: str = "",
     ) -> None:
         self.key = f"{self.name}:{fingerprint('bot', token, channel.removeprefix('#'))}"  # either way of writing it
         self._channel = channel
+        self._mention = mention
         self._clock = clock
         self._api = WebApi(token, api_url, timeout_s=timeout_s, clock=clock)
         self._pictures: PictureReplies | None = None
@@ -85,23 +91,28 @@ class SlackBot:
         reply = _reply(envelope)
         if reply is None or event.id in thread.answered:
             return
-        if native.are_taken(envelope.memory, self._clock.now()):
-            drawn = self._pictures is not None and self._pictures.will_show(event)
-            reply = native.dressed(reply, event, envelope.message.language, charts=not drawn)
+        drawn = self._pictures is not None and self._pictures.will_show(event)
         alone = thread.born_of == event.id and _tells_state(event)  # the new root itself stands in the channel
-        self._post(
+        sent = self._post(
             envelope,
-            reply,
+            partial(self._laid_out, envelope, reply, charts=not drawn, calls=thread.calls_for(event)),
             channel=thread.channel_id,
             thread_ts=thread.root_ts,
             reply_broadcast=priority_of(event) is Priority.URGENT and not alone,
         )
-        _remember(envelope, thread.answering(event.id))
+        thread = thread.answering(event.id).having_called(event)
+        if sent.strayed and thread.may_move:
+            thread = thread.moving()
+        _remember(envelope, thread)
+        if not thread.has_root:  # what was said stands alone; what follows is in one place again
+            self._show(envelope, thread)
 
     def _tell_alone(self, envelope: Envelope, thread: RunThread) -> None:
         """One message in the channel, the root of nothing: of a run that is not shown here, or of several runs."""
         if envelope.event.id not in thread.answered:
-            self._post(envelope, blocks.whole(envelope.message), channel=self._channel)
+            calls = thread.calls_for(envelope.event)
+            build = partial(self._laid_out, envelope, blocks.whole(envelope.message), calls=calls)
+            self._post(envelope, build, channel=self._channel)
             _remember(envelope, thread.answering(envelope.event.id))
 
     def show_state(self, envelope: Envelope) -> None:
@@ -116,8 +127,8 @@ class SlackBot:
         state = Shown.of(event) if _tells_state(event) else Shown()
         if not thread.has_root:
             root = blocks.root(message) if _tells_state(event) else blocks.headstone(message)
-            channel_id, ts = self._post(envelope, root, channel=self._channel)
-            thread = replace(thread, channel_id=channel_id, root_ts=ts, born_of=event.id, shown=state)
+            sent = self._post(envelope, partial(self._laid_out, envelope, root), channel=self._channel)
+            thread = replace(thread, channel_id=sent.channel_id, root_ts=sent.ts, born_of=event.id, shown=state)
         elif _tells_state(event) and thread.shown.gives_way_to(state):
             self._update(envelope, blocks.root(message), thread)
             thread = thread.showing(state)
@@ -126,39 +137,39 @@ class SlackBot:
         _remember(envelope, thread)
         return thread
 
-    def _post(self, envelope: Envelope, payload: blocks.Payload, **where: object) -> tuple[str, str]:
-        """Post as laid out, else without what this workspace may not have yet, else in plain words."""
-        channel = str(where.pop("channel"))
-        bare = native.undressed(payload)
-        for each in (payload,) if bare is payload else (payload, bare):
-            try:
-                sent = self._api.post(channel, **each.arguments(), **where)
-            except Refused as error:
-                if not error.layout:
-                    raise
-            except TemporaryError as error:
-                if not may_be_layout(error, envelope.attempts):
-                    raise
-                break
-            else:
-                if each is not payload:
-                    native.refuse(envelope.memory, self._clock.now())
-                return sent
-        return self._api.post(channel, **blocks.text_only(envelope.message).arguments(), **where)
+    def _laid_out(
+        self,
+        envelope: Envelope,
+        payload: blocks.Payload,
+        without: Set[native.Layout],
+        *,
+        charts: bool | None = None,
+        calls: bool = False,
+    ) -> blocks.Payload:
+        """The payload without what this workspace does not take; dressed as a reply where `charts` says how."""
+        message = envelope.message
+        if native.Layout.BLOCKS in without:
+            payload = blocks.text_only(message)
+        elif charts is not None:
+            payload = native.dressed(payload, envelope.event, message.language, charts=charts, without=without)
+        if native.Layout.TABLE in without:
+            payload = native.untabled(payload)
+        return payload.calling(self._mention, message) if calls and self._mention else payload
+
+    def _post(self, envelope: Envelope, build: _Build, **where: Any) -> Posted:
+        def post(payload: blocks.Payload) -> Posted:
+            return self._api.post(**payload.arguments(), **where)
+
+        return native.tell(post, build, envelope.memory, envelope.attempts, self._clock.now())
 
     def _update(self, envelope: Envelope, payload: blocks.Payload, thread: RunThread) -> None:
-        try:
-            self._api.update(thread.channel_id, thread.root_ts, **payload.arguments())
-        except Refused as error:
-            if not error.layout:
-                raise
-        except TemporaryError as error:
-            if not may_be_layout(error, envelope.attempts):
-                raise
-        else:
-            return
-        plain = blocks.text_only(envelope.message)  # its empty blocks take the old ones away
-        self._api.update(thread.channel_id, thread.root_ts, **plain.arguments())
+        """Edit the root; in plain words its empty blocks take the old ones away."""
+
+        def update(each: blocks.Payload) -> None:
+            self._api.update(thread.channel_id, thread.root_ts, **each.arguments())
+
+        build = partial(self._laid_out, envelope, payload)
+        native.tell(update, build, envelope.memory, envelope.attempts, self._clock.now())
 
 
 def _tells_state(event: Event) -> bool:

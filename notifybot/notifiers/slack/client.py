@@ -7,7 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.request import HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 from slack_sdk import WebClient
@@ -85,6 +85,17 @@ class _DirectHook(WebhookClient):
             return WebhookResponse(url=url, status_code=answer.status, body=body, headers=answer.headers)
 
 
+class Posted(NamedTuple):
+    """Where a message is. `strayed`: not in the thread that it was meant for, as its root was deleted.
+
+    Slack does not refuse that: https://github.com/slack-go/slack/issues/1571
+    """
+
+    channel_id: str
+    ts: str
+    strayed: bool
+
+
 class WebApi:
     """Calls of Slack's Web API with a bot token."""
 
@@ -103,10 +114,13 @@ class WebApi:
         """Call any method; return Slack's answer. Raises as `post` does."""
         return self._call(method, **arguments)
 
-    def post(self, channel: str, **arguments: Any) -> tuple[str, str]:
-        """Post a message; return the channel's id and the message's ts. Raises the two DeliveryErrors."""
+    def post(self, channel: str, **arguments: Any) -> Posted:
+        """Post a message. Raises the two DeliveryErrors."""
         answer = self._call("chat.postMessage", channel=channel, unfurl_links=False, unfurl_media=False, **arguments)
-        return str(answer.get("channel") or channel), str(answer.get("ts") or "")
+        message = answer.get("message")
+        alone = isinstance(message, dict) and bool(message.get("ts")) and not message.get("thread_ts")
+        strayed = alone and "thread_ts" in arguments
+        return Posted(str(answer.get("channel") or channel), str(answer.get("ts") or ""), strayed)
 
     def update(self, channel_id: str, ts: str, **arguments: Any) -> None:
         """Edit a message of ours. Raises as `post` does."""

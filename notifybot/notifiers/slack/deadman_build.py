@@ -49,11 +49,11 @@ def dead_man(
     if not wants_dead_man(config, run, clock) or config.slack_bot_token is None:
         return None
     memory = memory_of(_key_of(config))
-    chosen = _chosen(config)
+    chosen, mention = _chosen(config), config.slack_mention or ""
     waits = chosen.quiet is not None and not names(chosen.quiet_lets, _loss_of(run, clock))
     return DeadMan(
         SlackAlarms(config.slack_bot_token.get_secret_value(), config.slack_api_url, clock=clock),
-        Speech(run, host, Renderer(chosen.lang or config.lang, config.templates_dir), config.link_url),
+        Speech(run, host, Renderer(chosen.lang or config.lang, config.templates_dir), config.link_url, mention),
         look,
         lambda: RunThread.from_value(memory.get(run.id)),
         channel=config.slack_channel or "",

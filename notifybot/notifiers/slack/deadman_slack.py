@@ -12,7 +12,7 @@ from notifybot.errors import PermanentError, TemporaryError
 from notifybot.notifiers.slack.client import TIMEOUT_S, WebApi
 from notifybot.notifiers.slack.deadman_calls import Alarm, Denied, Done, Failed, Listed, Outcome, Scheduled
 from notifybot.notifiers.slack.deadman_words import Said, marked_run
-from notifybot.notifiers.slack.errors import Refused, header
+from notifybot.notifiers.slack.errors import FAULTS_BEFORE_LESS, Refused, header, is_fault
 from notifybot.notifiers.slack.thread import RunThread
 
 _PAGES_MOST = 30
@@ -85,6 +85,7 @@ class SlackAlarms(WebApi):
     def __init__(self, token: str, url: str, *, timeout_s: int = TIMEOUT_S, clock: Clock = SYSTEM) -> None:
         super().__init__(token, url, timeout_s=timeout_s, clock=clock)
         self._slack_clock = SlackClock(clock)
+        self._faults = 0  # Slack's own, at messages: it fails at layouts that it cannot show
         self._ids: dict[str, str] = {}  # of channels, by the names that Slack was given
         self.others: dict[Alarm, str] = {}  # that the latest list showed about other runs, and the runs' ids
 
@@ -166,13 +167,16 @@ class SlackAlarms(WebApi):
     def _sent(self, method: str, place: RunThread, said: Said, **more: Any) -> dict[str, Any]:
         """Send as laid out, else in plain words; in the thread, else, where there is none any more, in the channel."""
         more |= {"channel": place.channel_id, "unfurl_links": False, "unfurl_media": False}
-        payload = said.layout
+        payload = said.plain if self._faults >= FAULTS_BEFORE_LESS else said.layout
         thread: dict[str, Any] = {"thread_ts": place.root_ts} if place.has_root else {}
         if thread:
             thread["reply_broadcast"] = more.pop("reply_broadcast", True)
         while True:
             try:
                 return self.call(method, **payload.arguments(), **thread, **more)
+            except TemporaryError as error:
+                self._faults += is_fault(error)
+                raise
             except Refused as error:
                 if error.layout and payload is not said.plain:
                     payload = said.plain

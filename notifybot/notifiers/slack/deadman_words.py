@@ -70,12 +70,13 @@ def marked_run(text: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """Words about one run. `link` is where a message leads."""
+    """Words about one run. `link` is where a message leads; `mention` calls people in the alarm, in Slack's markup."""
 
     run: RunRef
     host: Host
     renderer: Renderer
     link: str | None = None
+    mention: str = ""
 
     def alarm(self, progress: Progress, *, now_s: float, post_at: int) -> Said:
         """The alarm that Slack posts at `post_at` when nothing is heard from now on; Unix seconds."""
@@ -86,9 +87,9 @@ class Speech:
         )  # fmt: skip
         message = self.renderer.render(event, link=self.link)
         note = _WORDS[message.language].posted_by_slack.format(_shown(now_s))
-        said = Said(_noted(blocks.reply(message), message, note), blocks.text_only(message))
-        mark = mark_of(self.run)
-        return Said(_marked(said.layout, mark), _marked(said.plain, mark))
+        both = _noted(blocks.reply(message), message, note), blocks.text_only(message)
+        called = (each.calling(self.mention, message) if self.mention else each for each in both)
+        return Said(*(_marked(each, mark_of(self.run)) for each in called))
 
     def void(self, progress: Progress, *, now_s: float, away_s: float, sure: bool) -> Said:
         """An alarm was posted about a living run, for `sure` or perhaps: it is heard of again after `away_s`."""

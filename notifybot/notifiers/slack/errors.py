@@ -53,7 +53,7 @@ _ROOT_GONE = {
 _LIMITED = {"ratelimited", "rate_limited"}
 _AMBIGUOUS = {"internal_error", "fatal_error", "service_unavailable", "rollup_error"}
 _FAULTS = {"internal_error", "fatal_error"}
-_FAULTS_BEFORE_PLAIN = 2
+FAULTS_BEFORE_LESS = 2
 _INCOMPLETE = (408, 425)  # the server did not get or not begin the request
 _MUCH_LATER = {"team_added_to_org", "org_login_required", "message_limit_exceeded"}
 _MUCH_LATER_S = 900.0
@@ -83,9 +83,19 @@ def answer_error(
     return _temporary("foreign", named, ambiguous=True)
 
 
-def may_be_layout(error: TemporaryError, attempts: int) -> bool:
+def is_layout(error: DeliveryError) -> bool:
+    """True where the same words with fewer blocks may pass."""
+    return isinstance(error, Refused) and error.layout
+
+
+def is_fault(error: DeliveryError) -> bool:
+    """True where Slack itself fails."""
+    return error.code in _FAULTS
+
+
+def may_be_layout(error: DeliveryError, attempts: int) -> bool:
     """True where Slack fails at one message for the third time: it answers so to layouts that it cannot show, too."""
-    return error.code in _FAULTS and attempts >= _FAULTS_BEFORE_PLAIN
+    return is_fault(error) and attempts >= FAULTS_BEFORE_LESS
 
 
 def permanent(code: str, *, setup: bool = False, **values: str) -> PermanentError:

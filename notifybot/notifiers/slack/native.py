@@ -1,4 +1,4 @@
-"""Slack's own charts and tables of numbers. Not every workspace has them yet, so a message can do without.
+"""Slack's own charts and tables of numbers, and messages that do without what a workspace does not take.
 
 `data_table` came in May and `data_visualization` in June 2026, to one workspace after the other:
 https://docs.slack.dev/reference/block-kit/blocks/data-visualization-block
@@ -8,24 +8,27 @@ https://docs.slack.dev/reference/block-kit/blocks/data-table-block
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from notifybot.charts.panels import Curve, Panel, panels_of
+from notifybot.errors import DeliveryError
 from notifybot.events import EpochFinished, Event, RunEnded
 from notifybot.model import Language, Progress
 from notifybot.notifiers.base import Memory
-from notifybot.notifiers.slack.blocks import EMPTY, Block, Payload
+from notifybot.notifiers.slack.blocks import BODY_CHARS, EMPTY, Block, Payload
+from notifybot.notifiers.slack.errors import FAULTS_BEFORE_LESS, is_layout, may_be_layout
 from notifybot.rendering.numbers import number
 from notifybot.rendering.text import one_line, shorten
 
-NATIVE = frozenset({"data_visualization", "data_table"})
 _CHARTS, _SERIES, _POINTS, _NAME_CHARS, _TITLE_CHARS = 2, 4, 20, 20, 50
 _COLUMNS, _ROWS, _CELL_CHARS, _PAGE = 7, 20, 40, 5
-_REFUSED = "native_blocks_refused_at"  # in the notifier's memory
-_ASK_AGAIN = timedelta(days=30)
+_REFUSED = "layouts_refused_until"  # in the notifier's memory
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,41 +44,116 @@ _WORDS = {
 }
 
 
-def dressed(payload: Payload, event: Event, language: Language, *, charts: bool) -> Payload:
+class Layout(StrEnum):
+    """What a workspace may not take, in the order in which a message does without it. Values name block types."""
+
+    DATA_TABLE = "data_table"
+    CHART = "data_visualization"
+    TABLE = "table"
+    BLOCKS = "blocks"
+
+
+_TABLES = frozenset({Layout.DATA_TABLE, Layout.TABLE})
+_ASK_AGAIN = {
+    Layout.DATA_TABLE: timedelta(days=30),  # it may have them by then
+    Layout.CHART: timedelta(days=30),
+    Layout.TABLE: timedelta(days=1),  # every workspace has had it since 2025: this one may have been at fault
+    Layout.BLOCKS: timedelta(hours=1),
+}
+_AFTER_A_FAULT = timedelta(days=1)  # Slack failed: perhaps for another reason
+_NOTHING: frozenset[Layout] = frozenset()
+
+
+def dressed(
+    payload: Payload, event: Event, language: Language, *, charts: bool, without: Set[Layout] = frozenset()
+) -> Payload:
     """The same with what Slack draws itself: `charts` of a new best or an ending, and an ending's table of epochs."""
+    charts = charts and Layout.CHART not in without
     more: list[Block] = []
     if charts and isinstance(event, EpochFinished) and event.new_best:
         more += _charts(event.progress, language, focus=event.new_best, most=1)
     if isinstance(event, RunEnded):
         more += _charts(event.progress, language, focus=None, most=_CHARTS) if charts else []
-        more += _table(event.progress, language)
+        more += _table(event.progress, language) if Layout.DATA_TABLE not in without else []
     named = [{**block, "block_id": f"{shorten(event.id, 100)}.native.{at}"} for at, block in enumerate(more)]
     cards = payload.attachments
-    if any(block["type"] == "data_table" for block in named):  # some workspaces take one of either kind in a message
+    if any(block["type"] == Layout.DATA_TABLE for block in named):  # some workspaces take one of either kind only
         cards = tuple(
-            {**card, "blocks": [each for each in card["blocks"] if each["type"] != "table"]} for card in cards
+            {**card, "blocks": [each for each in card["blocks"] if each["type"] != Layout.TABLE]} for card in cards
         )
-    return replace(payload, blocks=(*payload.blocks, *named), attachments=cards)
+    body = [each for each in payload.blocks if each["type"] != "context"]
+    footer = [each for each in payload.blocks if each["type"] == "context"]
+    return replace(payload, blocks=(*body, *named, *footer), attachments=cards)
 
 
-def undressed(payload: Payload) -> Payload:
-    """The same without it; the very same object where there was none."""
-    kept = tuple(block for block in payload.blocks if block["type"] not in NATIVE)
-    return payload if len(kept) == len(payload.blocks) else replace(payload, blocks=kept)
+def untabled(payload: Payload) -> Payload:
+    """The same with the rows of a table as lines."""
+    cards = [{**card, "blocks": [_as_lines(each) for each in card["blocks"]]} for card in payload.attachments]
+    return replace(payload, attachments=tuple(cards))
 
 
-def are_taken(memory: Memory, now: datetime) -> bool:
-    """False for a month after this workspace refused them: it may have them by then."""
-    refused_at = memory.get("").get(_REFUSED)
+def _as_lines(block: Block) -> Block:
+    if block["type"] != Layout.TABLE:
+        return block
+    rows = [[cell["text"] for cell in row if cell["text"] != EMPTY] for row in block["rows"][1:]]
+    lines = "\n".join(" · ".join(row) for row in rows)
+    text = {"type": "plain_text", "text": shorten(lines, BODY_CHARS) or EMPTY, "emoji": False}
+    return {"type": "section", "text": text, "block_id": block["block_id"]}
+
+
+def tell(
+    post: Callable[[Payload], T], build: Callable[[Set[Layout]], Payload], memory: Memory, attempts: int, now: datetime
+) -> T:
+    """Post what `build` makes without what this workspace does not take; while it refuses, with one thing less.
+
+    What was missing when the message was taken is remembered for a while. After some `attempts` at a message a fault of
+    Slack's counts as a refusal, as it fails at layouts that it cannot show. Raises as `post` does.
+    """
+    without, missing, fault = _refused(memory, now), _NOTHING, False
+    payload = build(without)
+    while True:
+        try:
+            sent = post(payload)
+        except DeliveryError as error:
+            faulty = may_be_layout(error, attempts)
+            if not (is_layout(error) or (faulty and not fault)):
+                raise
+            steps = _steps_after_fault(attempts) if faulty else tuple(frozenset({each}) for each in Layout)
+            found = ((each, build(without | each)) for each in steps)
+            missing, less = next(((each, less) for each, less in found if less != payload), (_NOTHING, payload))
+            if not missing:
+                raise
+            without, payload, fault = without | missing, less, faulty
+        else:
+            if missing and (fault or Layout.BLOCKS not in missing):  # plain words alone passed: for whatever reason
+                _refuse(memory, now, missing, _AFTER_A_FAULT if fault else max(_ASK_AGAIN.values()))
+            return sent
+
+
+def _steps_after_fault(attempts: int) -> tuple[frozenset[Layout], ...]:
+    """In October 2025 Slack failed at tables: https://github.com/soxtoby/SlackNet/issues/246"""
+    plain = frozenset({Layout.BLOCKS})
+    return (_TABLES, plain) if attempts <= FAULTS_BEFORE_LESS else (plain,)
+
+
+def _refused(memory: Memory, now: datetime) -> frozenset[Layout]:
+    """What this workspace did not take lately."""
+    until = memory.get("").get(_REFUSED)
+    return frozenset(each for each in Layout if isinstance(until, dict) and _is_later(until.get(each), now))
+
+
+def _is_later(moment: object, now: datetime) -> bool:
     try:
-        return refused_at is None or now - datetime.fromisoformat(refused_at) > _ASK_AGAIN
+        return isinstance(moment, str) and datetime.fromisoformat(moment) > now
     except (TypeError, ValueError):
-        return True
+        return False
 
 
-def refuse(memory: Memory, now: datetime) -> None:
-    """Remember that this workspace does not have them."""
-    memory.put("", memory.get("") | {_REFUSED: now.isoformat()})
+def _refuse(memory: Memory, now: datetime, layouts: Set[Layout], most: timedelta) -> None:
+    known = memory.get("")
+    before = known.get(_REFUSED)
+    until = {each.value: (now + min(_ASK_AGAIN[each], most)).isoformat() for each in layouts}
+    memory.put("", known | {_REFUSED: (before if isinstance(before, dict) else {}) | until})
 
 
 def _charts(progress: Progress, language: Language, *, focus: str | None, most: int) -> list[Block]:

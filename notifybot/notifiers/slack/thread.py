@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from notifybot.events import Event
+from notifybot.events import AlertRaised, Event, RunRecovered
+from notifybot.policy import calls_people
 
 _REMEMBERED = 64
+_MOVES_MOST = 3
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -49,13 +51,19 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class RunThread:
-    """A run's root message and thread. `born_of` is the event that the root was posted for."""
+    """A run's root message and thread. `born_of` is the event that the root was posted for.
+
+    `called` is the incident that people were called for, by a mention. `moves` counts new roots for replies that found
+    none: a server that never says where a reply went is believed a few times only.
+    """
 
     channel_id: str = ""
     root_ts: str = ""
     born_of: str = ""
     shown: Shown = Shown()
     answered: tuple[str, ...] = ()
+    called: str = ""
+    moves: int = 0
 
     @property
     def has_root(self) -> bool:
@@ -74,6 +82,28 @@ class RunThread:
         """The same after the root was found to be gone."""
         return replace(self, channel_id="", root_ts="", born_of="", shown=Shown())
 
+    @property
+    def may_move(self) -> bool:
+        return self.moves < _MOVES_MOST
+
+    def moving(self) -> RunThread:
+        """The same after a reply was posted outside the thread: its root is no more."""
+        return replace(self.without_root(), moves=self.moves + 1)
+
+    def calls_for(self, event: Event) -> bool:
+        """True when people are to be called for an event: once, should a run that hangs be lost, then told failed."""
+        return calls_people(event) and (isinstance(event, AlertRaised) or self.called != _incident(event))
+
+    def having_called(self, event: Event) -> RunThread:
+        """The same after people were called, if they were. A run that comes back is a new incident next time.
+
+        Each alert is an incident of its own.
+        """
+        if isinstance(event, RunRecovered):
+            return replace(self, called="")
+        fate = calls_people(event) and not isinstance(event, AlertRaised)
+        return replace(self, called=_incident(event)) if fate else self
+
     def to_value(self) -> dict[str, Any]:
         """As JSON values, for the notifier's memory."""
         return {
@@ -87,6 +117,8 @@ class RunThread:
             "lost": self.shown.lost,
             "session": self.shown.session,
             "answered": list(self.answered),
+            "called": self.called,
+            "moves": self.moves,
         }
 
     @classmethod
@@ -99,9 +131,15 @@ class RunThread:
             known = Shown(_moment(value["at"]), bool(value["ended"]), int(value["done"]), str(value["event"]))
             shown = replace(known, lost=bool(value.get("lost", False)), session=str(value.get("session", "")))
             answered = tuple(str(each) for each in list(value["answered"])[-_REMEMBERED:])
-            return cls(str(value["channel"]), str(value["root"]), str(value["born_of"]), shown, answered)
+            place = str(value["channel"]), str(value["root"]), str(value["born_of"])
+            return cls(*place, shown, answered, str(value.get("called", "")), int(value.get("moves", 0)))
         except (KeyError, TypeError, ValueError):
             return cls()
+
+
+def _incident(event: Event) -> str:
+    """One session's silence and end are one incident."""
+    return event.run.session or event.run.id
 
 
 def _moment(text: str) -> datetime:

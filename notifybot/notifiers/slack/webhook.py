@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import replace
+from functools import partial
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import TemporaryError
 from notifybot.notifiers.base import Envelope, fingerprint
 from notifybot.notifiers.slack import blocks
 from notifybot.notifiers.slack.client import TIMEOUT_S, Hook
-from notifybot.notifiers.slack.errors import Refused, may_be_layout
+from notifybot.notifiers.slack.native import Layout, tell, untabled
+from notifybot.notifiers.slack.thread import RunThread
 from notifybot.notifiers.unlinked import unlinked
 from notifybot.policy import Pace
 
@@ -20,26 +22,30 @@ class SlackWebhook:
     name = "slack"
     pace = Pace(gap_s=1.0, progress_gap_s=60.0)
 
-    def __init__(self, url: str, *, timeout_s: int = TIMEOUT_S, clock: Clock = SYSTEM) -> None:
+    def __init__(self, url: str, *, timeout_s: int = TIMEOUT_S, clock: Clock = SYSTEM, mention: str = "") -> None:
         self.key = f"{self.name}:{fingerprint('webhook', url)}"
         self._hook = Hook(url, timeout_s=timeout_s, clock=clock)
+        self._mention = mention
+        self._clock = clock
 
     def send(self, envelope: Envelope) -> None:
-        """Post the message; where Slack refuses its layout, once more in plain words."""
-        try:
-            self._post(blocks.whole(envelope.message), envelope.attempts)
-        except Refused as error:
-            if not error.layout:
-                raise
-        except TemporaryError as error:
-            if not may_be_layout(error, envelope.attempts):
-                raise
-        else:
-            return
-        self._post(blocks.text_only(envelope.message), envelope.attempts)
+        """Post the message, without what Slack does not take here; people are called once an incident."""
+        event, memory = envelope.event, envelope.memory
+        known = RunThread.from_value(memory.get(event.run.id))
+        calls = bool(self._mention) and known.calls_for(event)
 
-    def _post(self, payload: blocks.Payload, attempts: int) -> None:
-        self._hook.post({**_unlinked(payload).arguments(), "unfurl_links": False, "unfurl_media": False}, attempts)
+        def build(without: Set[Layout]) -> blocks.Payload:
+            plain = Layout.BLOCKS in without
+            payload = _unlinked(blocks.text_only(envelope.message) if plain else blocks.whole(envelope.message))
+            payload = untabled(payload) if Layout.TABLE in without else payload
+            return payload.calling(self._mention, envelope.message) if calls else payload
+
+        tell(partial(self._post, envelope.attempts), build, memory, envelope.attempts, self._clock.now())
+        if self._mention and (now := known.having_called(event)) != known:
+            memory.put(event.run.id, now.to_value())
+
+    def _post(self, attempts: int, payload: blocks.Payload) -> None:
+        self._hook.post({**payload.arguments(), "unfurl_links": False, "unfurl_media": False}, attempts)
 
     def close(self) -> None:
         """Nothing is held open."""
