@@ -8,9 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
+from rich.cells import cell_len
+from typer.main import get_group
 from typer.testing import CliRunner
 
 from notifybot.cli import app
@@ -18,7 +21,7 @@ from notifybot.clock import SYSTEM
 from notifybot.errors import ConfigError
 from notifybot.notifiers.kakao.account import Account, Mode, Receiver
 from notifybot.notifiers.kakao.http import FormClient
-from notifybot.notifiers.kakao.oauth import App, Attempt, code_in, tokens_for
+from notifybot.notifiers.kakao.oauth import REDIRECT_URI, App, Attempt, code_in, tokens_for
 from notifybot.notifiers.kakao.quota import Quota
 from notifybot.notifiers.kakao.token_file import TokenFile, TokenSet, issued
 from notifybot.sandbox import Sandbox
@@ -248,6 +251,32 @@ def test_logout_warns_of_a_token_that_is_still_configured(sandbox: Sandbox) -> N
 def test_every_command_explains_itself() -> None:
     for name in ("login", "status", "friends", "logout"):
         assert runner.invoke(app, ["kakao", name, "--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_how_the_login_stands_fits_a_terminal_of_80_columns(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, language: str
+) -> None:
+    """Rich cuts a line of Korean whose last letter stands over the end, unless it is told to fold."""
+    monkeypatch.setenv("COLUMNS", "80")
+    given = {"REST_API_KEY": REST_API_KEY, "CLIENT_SECRET": CLIENT_SECRET, "REFRESH_TOKEN": REFRESH_TOKEN}
+
+    code, shown = seen(
+        "status", NOTIFYBOT_LANG=language, **{f"NOTIFYBOT_KAKAO_{key}": each for key, each in given.items()}
+    )
+
+    assert (code, "…" in shown) == (0, False)
+    [line] = [line for line in shown.splitlines() if "60" in line]
+    assert line.rstrip().endswith(")")
+    assert max(map(cell_len, shown.splitlines())) <= 80
+
+
+def test_the_sandbox_leaves_the_port_of_the_sign_in_free() -> None:
+    """Both run side by side in a first try."""
+    sandbox = next(each for each in get_group(app).commands.values() if each.name == "sandbox")
+    [port] = [each for each in sandbox.params if each.name == "port"]
+
+    assert urlsplit(REDIRECT_URI).port not in (port.default, None)
 
 
 # ── A token that another program keeps ───────────────────────────────────────────────────────────────────────────────

@@ -169,6 +169,17 @@ def test_a_channel_is_asked_for_until_the_bot_may_write_there(sandbox: Sandbox) 
     assert "(channel_not_found)" in answering(BOT_TOKEN, "trainning", "training", "n").output
 
 
+@pytest.mark.parametrize(
+    ("language", "asked"), [("en", "Enter to try trainning again"), ("ko", "trainning 채널을 다시 확인")]
+)
+def test_a_channel_that_was_refused_is_no_default(sandbox: Sandbox, language: str, asked: str) -> None:
+    """Enter alone is for a bot that was invited meanwhile, and says so."""
+    shown = answering(BOT_TOKEN, "trainning", "", "training", "n", language=language).output
+
+    assert shown.count(asked) == 2
+    assert "[trainning]" not in shown
+
+
 OLD = """\
 # our lab
 project = "vision"  # the team's

@@ -153,7 +153,7 @@ def gallery(
 
 @app.command()
 def sandbox(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8766,
     language: Tongue = None,
 ) -> None:
     """Pretend to be Slack and KakaoTalk on this machine, and show what arrives as they would.

@@ -62,7 +62,7 @@ def status(*, clock: Clock = SYSTEM) -> int:
     table = Table.grid(padding=(0, 2))
     for label, value in rows.items():
         if value:
-            table.add_row(Text(label, style="bold"), Text(value))
+            table.add_row(Text(label, style="bold"), Text(value, overflow="fold"))
     Screen().print(table)
     return 0
 

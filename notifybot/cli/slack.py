@@ -59,6 +59,10 @@ class _Talk:
             warnings.simplefilter("ignore", GetPassWarning)  # without a terminal nothing typed is shown anyway
             return str(typer.prompt(question, hide_input=hidden, default=default)).strip()
 
+    def ask_again(self, question: str, tried: str) -> str:
+        """Ask for something else than what was tried; it is no default to offer, Enter alone tries it once more."""
+        return str(typer.prompt(question.format(tried=tried), default=tried, show_default=False)).strip()
+
     def agree(self, question: str) -> bool:
         with self._answered():
             return typer.confirm(question, default=False)
@@ -112,12 +116,10 @@ def _channel(talk: _Talk, config: Config, token: str) -> str:
     """Ask until the bot may write into the channel."""
     talk.say(talk.words.invite)
     bot = Bot(token, config.slack_api_url, SYSTEM)
-    default = config.slack_channel
-    while True:
-        channel = talk.ask(talk.words.channel, default=default).removeprefix("#")
-        if talk.tell([bot.channel(channel)]):
-            return channel
-        default = channel
+    channel = talk.ask(talk.words.channel, default=config.slack_channel).removeprefix("#")
+    while not talk.tell([bot.channel(channel)]):
+        channel = talk.ask_again(talk.words.channel_again, channel).removeprefix("#")
+    return channel
 
 
 def _keep(talk: _Talk, path: Path, chosen: dict[str, str]) -> None:

@@ -18,6 +18,7 @@ class Words:
     not_a_bots: str
     invite: str
     channel: str
+    channel_again: str
     write: str
     replace: str
     written: str
@@ -47,6 +48,7 @@ _EN = Words(
     invite="\n3. In Slack open the channel that is to be told, and write there: /invite @notifybot\n"
     "   Its ID (C0123456789) outlasts a new name: click the channel's name, it stands at the very bottom.\n",
     channel="Channel: its ID, or its name such as training",
+    channel_again="Another channel, or Enter to try {tried} again (such as after an invitation)",
     write="\nWrite both into {path}, readable by you alone?",
     replace="\n{path} holds other values for {keys}. Replace them? All else in it stays as it is",
     written="Written to {path}. Keep it out of git: add {name} to the .gitignore beside it.",
@@ -87,6 +89,7 @@ _KO = Words(
     invite="\n3. Slack에서 알림을 받을 채널을 열고 다음과 같이 입력하세요: /invite @notifybot\n"
     "   채널 ID(C0123456789)는 이름이 바뀌어도 그대로입니다. 채널 이름을 누르면 나오는 창의 맨 아래에 있습니다.\n",
     channel="채널 ID 또는 이름(예: training)",
+    channel_again="다른 채널을 입력하거나, 봇을 초대한 뒤 {tried} 채널을 다시 확인하려면 Enter를 누르세요",
     write="\n두 값을 {path} 파일에 적어 둘까요? 본인만 읽을 수 있게 저장합니다.",
     replace="\n{path} 파일에 다른 {keys} 값이 있습니다. 바꿀까요? 나머지 내용은 그대로 둡니다",
     written="{path} 파일에 저장했습니다. git에 올라가지 않도록 같은 폴더의 .gitignore에 {name}을 추가하세요.",
