@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -89,6 +90,30 @@ def test_a_proven_checkpoint_is_one_line_that_says_how_safe_it_is() -> None:
         "💾 resnet · checkpoint saved · epoch 3 · "
         "Verified, on the training machine only: a reset takes it along. · /tmp/a.pt\n"
     )
+
+
+def test_forty_epochs_with_checkpoints_are_forty_lines_and_a_few() -> None:
+    """Where they lie is said once, and again when it changes; each is a mark in the line of the epoch after it."""
+    terminal = Terminal("utf-8")
+    console = ConsoleNotifier(terminal)
+    for epoch in range(40):
+        console.send(envelope(replace(EPOCH, progress=replace(PROGRESS, epoch=epoch, done=epoch + 1, total=40))))
+        tier = Tier.LOCAL if epoch == 20 else Tier.REMOTE
+        console.send(envelope(CheckpointSaved(**BASE, checkpoint=Checkpoint("/drive/a.pt", epoch, tier=tier))))
+    console.send(envelope(RunEnded(**BASE, status=Status.FINISHED, progress=PROGRESS)))
+
+    lines = terminal.shown.splitlines()
+    assert len(lines) == 40 + 2 + 1
+    assert [line for line in lines if line.startswith("💾")] == [
+        "💾 resnet · checkpoint saved · epoch 0 · Verified, copied to /drive/a.pt",
+        "💾 resnet · checkpoint saved · epoch 20 · Verified, on the training machine only: a reset takes it along. "
+        "· /drive/a.pt",
+    ]
+    assert [line.rpartition(" · ")[2] for line in (lines[3], lines[-2], lines[-1])] == [
+        "💾 epoch 1",
+        "💾 epoch 38",
+        "💾 epoch 39",
+    ]
 
 
 def test_a_resumed_start_says_what_was_lost() -> None:

@@ -8,13 +8,13 @@ from contextlib import nullcontext
 from typing import Any, TextIO
 
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, RunEnded, RunLost, RunStalled, RunStarted
-from notifybot.model import Message, Progress, Status
+from notifybot.model import Message, Progress, Status, Tier
 from notifybot.notifiers.base import Envelope
 from notifybot.policy import Pace
 from notifybot.rendering.numbers import about, duration
 from notifybot.rendering.table import row_text
 from notifybot.rendering.text import one_line, shorten
-from notifybot.rendering.words import LABELS, position
+from notifybot.rendering.words import LABELS, epoch_name, position
 
 _LIMIT_NAME = 40
 _LIMIT_METRICS = 8
@@ -25,8 +25,10 @@ _PLAIN = str.maketrans(  # for terminals that speak CP949 or ASCII: what our own
 
 
 class ConsoleNotifier:
-    """Prints a line an epoch, and a few for a start, an alert and a failure.
+    """Prints a run's line an epoch, and a few for a start, an alert and a failure.
 
+    The first checkpoint has a line that says where it lies and how safe it is there; later ones are a mark in the next
+    line, until that changes.
     Writes to `stream`; without one to standard error, or in a notebook, where that is painted red, to standard
     output. A progress bar of tqdm stays whole. A stream that is closed or broken costs the line, which `lost` counts.
     """
@@ -39,6 +41,8 @@ class ConsoleNotifier:
         self._stream = stream
         self._notebook = notebook
         self.lost = 0
+        self._tiers: set[Tier | None] = set()  # of which a checkpoint was told in full
+        self._saved = ""  # the newest checkpoint that no line has named yet
 
     def send(self, envelope: Envelope) -> None:
         """Print the message. Never raises."""
@@ -47,8 +51,11 @@ class ConsoleNotifier:
         if stream is None:
             self.lost += 1
             return
+        text = self._text(envelope)
+        if not text:
+            return
         try:
-            self._write(encodable(_text(envelope), stream), stream)
+            self._write(encodable(text, stream), stream)
         except (OSError, ValueError):  # a pipe whose reader left; a file that was closed
             self.lost += 1
 
@@ -57,6 +64,20 @@ class ConsoleNotifier:
             _put(text, stream)
         else:
             print_between_bars(text, stream)
+
+    def _text(self, envelope: Envelope) -> str:
+        event, language = envelope.event, envelope.message.language
+        if isinstance(event, CheckpointSaved):
+            saved = event.checkpoint
+            if saved.tier in self._tiers:
+                self._saved = f" · 💾 {epoch_name(saved.epoch, language)}" if saved.epoch is not None else " · 💾"
+                return ""
+            self._tiers.add(saved.tier)
+        text = _text(envelope)
+        if isinstance(event, EpochFinished | RunEnded) and "\n" not in text:
+            named, self._saved = self._saved, ""
+            return text + named
+        return text
 
     def close(self) -> None:
         """Nothing to give back: the stream is not ours."""
