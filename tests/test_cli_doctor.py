@@ -72,6 +72,33 @@ def test_a_bot_that_is_set_up_well_has_nothing_to_mend(sandbox: Sandbox) -> None
     assert "All is well." in result.output
 
 
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://hooks.slack.com/services/T0/B0/canary", None),
+        ("https://hooks.slack-gov.com/services/T0/B0/canary", None),
+        ("http://127.0.0.1:8765/services/T0/B0/canary", None),
+        ("https://discord.com/api/webhooks/1/canary/slack", "of Discord"),
+        ("https://discord.com/api/webhooks/1/canary", "only at an address that ends with /slack"),
+        ("https://mattermost.example.org/hooks/abcdefghijklmnopqrstuvwxyz", "of Mattermost"),
+        ("https://team.example.org/hooks/65f0c0ffee65f0c0ffee65f0/canarycanary", "of Rocket.Chat"),
+        ("https://org.zulipchat.com/api/v1/external/slack_incoming?api_key=canary", "of Zulip"),
+        ("https://other.example.org/in/canary", "of other.example.org"),
+        ("https://hooks.slack.com.example.org/services/canary", "of hooks.slack.com.example.org"),
+    ],
+)
+def test_a_server_like_slack_is_told_apart_with_what_it_cannot_do(url: str, name: str | None) -> None:
+    found = slack_doctor.like_slack(url)
+
+    assert len(found) == (name is not None)
+    for each in found:
+        assert name is not None
+        assert name in each.what.en
+        assert each.remedy is not None
+        for language in Language:
+            assert "canary" not in each.what.in_(language) + each.remedy.in_(language)
+
+
 def test_nobody_sees_the_examination(sandbox: Sandbox) -> None:
     """The channel is tried with a message for tomorrow that is taken back at once."""
     examined()
@@ -120,7 +147,7 @@ def test_a_wrong_token_is_the_only_thing_told(sandbox: Sandbox) -> None:
     sandbox.slack.tokens.clear()
 
     assert [each.what.en for each in examined() if each.part == slack_doctor.PART] == [
-        "Slack does not know this token (invalid_auth)"
+        "the token is not known (invalid_auth)"
     ]
 
 

@@ -140,7 +140,7 @@ def test_a_token_is_asked_for_until_slack_knows_it(sandbox: Sandbox) -> None:
 
     assert result.exit_code == 0, result.output
     assert "That is no bot token" in result.output
-    assert "Slack does not know this token (invalid_auth)" in result.output
+    assert "the token is not known (invalid_auth)" in result.output
     assert all("xoxp-canary" not in str(each.headers) for each in sandbox.requests)
     assert "canary-" not in result.output
 

@@ -268,3 +268,27 @@ def outlined_epoch() -> EpochFinished:
         epoch=2, done=3, total=9, metrics={"train_loss": Metric(0.5, previous=0.75)}, epoch_s=2, eta_s=12
     )
     return EpochFinished(id=uuid7(), run=RunRef("r", "resnet", "p"), at=SYSTEM.now(), progress=progress)
+
+
+@pytest.mark.parametrize("total", [None, 0, 10**12, 2**53, sys.maxsize, 10**30])
+@pytest.mark.parametrize("language", Language)
+def test_a_number_of_epochs_that_nobody_reaches_is_no_total(total: int | None, language: Language) -> None:
+    """`range(sys.maxsize)` and `itertools.count()`: neither a count of that many, nor a time left."""
+    eta_s = None if total is None else total * 1.5
+    progress = Progress(epoch=7, done=8, total=total, metrics=PROGRESS.metrics, epoch_s=1.5, eta_s=eta_s)
+    common = BASE | {"progress": progress}
+    events: list[Event] = [
+        RunStarted(**common, total=total),
+        EpochFinished(**common),
+        CheckpointSaved(**common, checkpoint=Checkpoint("a.pt")),
+        AlertRaised(**common, title="look"),
+        RunEnded(**common, status=Status.STOPPED),
+    ]
+
+    for event in events:
+        message = Renderer(language).render(event)
+        facts = [f"{each.label} {each.value}" for each in message.facts]
+        told = [printed(event, language), message.title, message.body, message.brief, *facts]
+        assert [each for each in told if "000000" in each or "9007" in each or "9223" in each] == []
+        assert [each for each in told if each.rstrip().endswith(("ETA", "남은 시간")) or "ETA  " in each] == []
+        assert not message.total

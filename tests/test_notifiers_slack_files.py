@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from notifybot.events import Event
 from notifybot.model import Language, Metric, Progress, RunRef
 from notifybot.notifiers.slack import SlackBot
-from notifybot.notifiers.slack.files import GAP_S, is_due
+from notifybot.notifiers.slack.files import GAP_S, file_name, is_due
 from notifybot.notifiers.slack.files_words import remedy_for
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL, SlackMessage
 from notifybot.testing import DictMemory, FakeClock
-from tests.slack_messages import alert, checkpoint, ended, envelope, epoch, progress, started
+from tests.slack_messages import RUN, alert, checkpoint, ended, envelope, epoch, progress, started
 
 CURVE = Progress(epoch=3, done=3, total=3, metrics={"loss": Metric(1.0, history=(3.0, 2.0, 1.0))})
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
@@ -397,3 +400,31 @@ def test_an_ending_whose_picture_is_not_ready_carries_slacks_own_chart(
     kinds = {str(block["type"]) for each in desk.thread for block in each.blocks}
     assert ("data_visualization" in kinds) != ready
     assert desk.pictures == int(ready)
+
+
+@pytest.mark.parametrize(
+    ("run", "name"),
+    [
+        ("resnet-cifar", "resnet-cifar-30.png"),
+        ("한글 실험 3", "한글-실험-3-30.png"),
+        (unicodedata.normalize("NFD", "한글"), "한글-30.png"),
+        ("実験／二回目", "実験-二回目-30.png"),
+        ("प्रयोग", "प्रयोग-30.png"),
+        ("../../etc/passwd", "etc-passwd-30.png"),
+        ("a\u202eb<c>|d?*:\"'\\e", "a-b-c-d-e-30.png"),
+        ("🚀🚀", "run-30.png"),
+        ("..", "run-30.png"),
+    ],
+)
+def test_a_picture_is_named_after_its_run_in_any_script(run: str, name: str) -> None:
+    assert name == file_name(replace(ended(), run=replace(RUN, name=run)))
+
+
+@given(st.text(max_size=300))
+def test_any_runs_name_makes_a_file_name_that_can_be_written(run: str) -> None:
+    name = file_name(replace(ended(), run=replace(RUN, name=run)))
+
+    assert len(name.encode()) <= 255
+    assert name.endswith("-30.png")
+    assert not set(name) & set(' /\\:*?"<>|&#%\0')
+    assert name[0] not in ".-"

@@ -208,3 +208,15 @@ def test_no_secret_is_in_a_reason_that_is_kept() -> None:
     assert reason.code == "slack.broken"
     assert MARK in reason.values["kind"]
     assert "canary" not in reason.values["kind"]
+
+
+@pytest.mark.parametrize("language", Language)
+def test_a_line_that_names_its_service_first_does_not_name_it_twice(language: Language) -> None:
+    """As "Slack: Slack does not find #training" did."""
+    values = {"channel": "training", "kind": "OSError", "status": "503", "method": "chat.postMessage"}
+
+    for code in (*slack_reasons.EXPLAINED, *slack_reasons._ON_THE_WAY, "a_new_word"):
+        service, _, said = slack_reasons.slack_line(code, values, language).partition(": ")
+        first = re.split("; |[.] ", said)[0]
+        assert service == "Slack"
+        assert service not in first

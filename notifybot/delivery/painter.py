@@ -205,8 +205,8 @@ def subtitle(event: Event, language: Language) -> str:
     if not isinstance(event, EpochFinished):
         alert = alert_words(event, language) if isinstance(event, AlertRaised) else None
         parts.append(one_line(alert.title) if alert else status_word(event, language))
-    elif progress.eta_s:
-        parts.append(_LEFT[language].format(about(progress.eta_s, language)))
+    elif progress.eta_s and (left := about(progress.eta_s, language)):
+        parts.append(_LEFT[language].format(left))
     best = event.new_best if isinstance(event, EpochFinished) else None
     if best in progress.metrics:
         parts.append(f"★ {one_line(best)} {number(progress.metrics[best].value)}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 from notifybot.clock import Clock
 from notifybot.config import Config
@@ -12,6 +14,7 @@ from notifybot.doctor.findings import Finding, note, ok, wrong
 from notifybot.doctor.slack_words import EXPLAINED, UNREACHABLE
 from notifybot.errors import DeliveryError
 from notifybot.model import Language
+from notifybot.notifiers.base import is_loopback
 from notifybot.notifiers.slack.client import WebApi
 from notifybot.notifiers.slack.errors import Refused, header
 from notifybot.notifiers.slack.manifest import SCOPES
@@ -108,7 +111,7 @@ class _Listener(WebApi):
 
 def explain(error: DeliveryError, channel: str = "") -> Finding:
     """What an error of Slack's means to a person, and the way out."""
-    told = Both(error_line(error, Language.EN), error_line(error, Language.KO))
+    told = Both(*(error_line(error, each).removeprefix(f"{PART}: ") for each in (Language.EN, Language.KO)))
     known = EXPLAINED.get(error.code) if isinstance(error, Refused) else UNREACHABLE
     if known is None:
         return wrong(PART, told, _LOOK_IT_UP)
@@ -124,10 +127,52 @@ def examine(config: Config, clock: Clock) -> list[Finding]:
         bot = Bot(config.slack_bot_token.get_secret_value(), config.slack_api_url, clock)
         found += bot.findings(config.slack_channel)
     if config.slack_webhook_url is not None:
-        found.append(note(PART, _WEBHOOK_SECOND) if found else note(PART, _WEBHOOK, _TRY_WEBHOOK))
+        url = config.slack_webhook_url.get_secret_value()
+        found += [note(PART, _WEBHOOK_SECOND)] if found else [note(PART, _WEBHOOK, _TRY_WEBHOOK), *like_slack(url)]
     return found or [note(PART, _NOT_SET_UP, _SET_UP)]
 
 
+def like_slack(url: str) -> list[Finding]:
+    """What a server that takes Slack's messages cannot do, by its address; nothing of Slack's own and this machine."""
+    address = urlsplit(url)
+    host = (address.hostname or "").lower()
+    if host.removeprefix("hooks.") in _SLACKS or is_loopback(url):
+        return []
+    if host.endswith(_DISCORDS) and not address.path.rstrip("/").endswith("/slack"):
+        return [wrong(PART, _DISCORD, _DISCORD_SLACK)]
+    name = next((name for mark, name in _MARKS if mark.fullmatch(host + address.path)), host)
+    return [note(PART, _LIKE_SLACK.filled(name=name), _OTHER_WAYS)]
+
+
+_SLACKS = ("slack.com", "slack-gov.com")
+_DISCORDS = ("discord.com", "discordapp.com")
+_MARKS = (  # where each says that its webhooks are; of others the host is named
+    (re.compile(r"(.*\.)?discord(app)?\.com/.*"), "Discord"),
+    (re.compile(r"[^/]*(mattermost|chat)[^/]*/hooks/[a-z0-9]{26}/?"), "Mattermost"),
+    (re.compile(r"[^/]+/hooks/[A-Za-z0-9]{17,24}/[A-Za-z0-9]+/?"), "Rocket.Chat"),
+    (re.compile(r"[^/]+/hooks/[a-z0-9]{26}/?"), "Mattermost"),
+    (re.compile(r"[^/]+/api/v1/external/slack(_incoming)?/?"), "Zulip"),
+)
+_LIKE_SLACK = Both(
+    "the webhook is not Slack's but of {name}: it may show less of a message (no table, no bar), has no thread, "
+    "and nothing there tells of a run that falls silent",
+    "Slack이 아닌 {name}의 웹훅입니다. 표나 진행 막대가 보이지 않을 수 있고, 스레드가 없으며, "
+    "소식이 끊긴 실행을 알려 주지 않습니다",
+)
+_OTHER_WAYS = Both(
+    "look at one message: notifybot test -n slack -k run_ended; Apprise (NOTIFYBOT_APPRISE_URLS) speaks to many such "
+    "servers in their own way, and the watchdog tells of silence",
+    "메시지를 하나 보내 확인하세요: notifybot test -n slack -k run_ended. Apprise(NOTIFYBOT_APPRISE_URLS)는 여러 "
+    "서버에 맞는 형식으로 보내고, 소식이 끊긴 것은 감시 서버가 알립니다",
+)
+_DISCORD = Both(
+    "Discord takes Slack's messages only at an address that ends with /slack",
+    "Discord는 /slack으로 끝나는 주소에서만 Slack 형식의 메시지를 받습니다",
+)
+_DISCORD_SLACK = Both(
+    "add /slack to NOTIFYBOT_SLACK_WEBHOOK_URL, or use Apprise: NOTIFYBOT_APPRISE_URLS=discord://…",
+    "NOTIFYBOT_SLACK_WEBHOOK_URL 끝에 /slack을 붙이거나 Apprise를 쓰세요: NOTIFYBOT_APPRISE_URLS=discord://…",
+)
 _TOKEN_WORKS = Both("the token works: {bot} in {team}", "토큰이 유효합니다: {team} 워크스페이스의 {bot}")
 _SCOPES_THERE = Both("all scopes are there: {scopes}", "필요한 권한이 모두 있습니다: {scopes}")
 _SCOPES_MISSING = Both("scopes are missing: {scopes}", "권한이 부족합니다: {scopes}")

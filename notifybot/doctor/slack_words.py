@@ -34,7 +34,7 @@ EXPLAINED = {
 }
 
 UNREACHABLE = Explained(
-    Both("Slack could not be asked ({error})", "Slack에 물어보지 못했습니다({error})"),
+    Both("could not be asked: {error}", "물어보지 못했습니다: {error}"),
     Both(
         "check the network of this machine, a proxy, and NOTIFYBOT_SLACK_API_URL; then try again",
         "이 컴퓨터의 네트워크와 프록시, NOTIFYBOT_SLACK_API_URL을 확인한 뒤 다시 시도하세요",

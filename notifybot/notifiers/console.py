@@ -11,7 +11,7 @@ from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, RunEnd
 from notifybot.model import Message, Progress, Status, Tier
 from notifybot.notifiers.base import Envelope
 from notifybot.policy import Pace
-from notifybot.rendering.numbers import about, duration
+from notifybot.rendering.numbers import about, duration, has_end
 from notifybot.rendering.table import row_text
 from notifybot.rendering.text import one_line, shorten
 from notifybot.rendering.words import LABELS, epoch_name, position
@@ -130,8 +130,8 @@ def _epoch_line(progress: Progress, message: Message) -> str:
     parts += [row_text(row) for row in message.rows[:_LIMIT_METRICS]]
     if progress.epoch_s:
         parts.append(duration(progress.epoch_s, language))
-    if progress.eta_s:
-        parts.append(f"{LABELS[language].eta} {about(progress.eta_s, language)}")
+    if progress.eta_s and has_end(progress.total or 1) and (eta := about(progress.eta_s, language)):
+        parts.append(f"{LABELS[language].eta} {eta}")
     return " · ".join(parts)
 
 

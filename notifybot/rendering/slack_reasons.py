@@ -65,17 +65,17 @@ _NETWORK = Both("check the network of this machine, and a proxy", "이 컴퓨터
 
 _NOT_ALLOWED = Both("the workspace does not allow it", "워크스페이스 설정에서 허용하지 않습니다")
 _HOOK_GONE = Both("the webhook is gone or was turned off", "웹훅이 삭제되었거나 꺼져 있습니다")
-_SHAPE = Both("Slack does not take the message as it is", "Slack이 이 형식의 메시지를 받지 않습니다")
+_SHAPE = Both("the message is not taken as it is", "이 형식의 메시지를 받지 않습니다")
 _NOT_THERE = Both(
     "the message to edit or to answer is gone, or can no longer be edited",
     "수정하거나 답글을 달 메시지가 없거나 더 이상 수정할 수 없습니다",
 )
-_FAULT = Both("Slack has a fault", "Slack에 장애가 있습니다")
+_FAULT = Both("the service has a fault", "서비스에 장애가 있습니다")
 _LACKS = Both("the bot lacks the scope {needed}", "봇에 {needed} 권한이 없습니다")
 
 _TABLE: tuple[tuple[str, Both, Both | None], ...] = (
-    ("invalid_auth bad_token", Both("Slack does not know this token", "Slack이 이 토큰을 알지 못합니다"), _COPY_AGAIN),
-    ("not_authed", Both("no token reached Slack", "토큰이 Slack에 전달되지 않았습니다"), _COPY_AGAIN),
+    ("invalid_auth bad_token", Both("the token is not known", "알 수 없는 토큰입니다"), _COPY_AGAIN),
+    ("not_authed", Both("no token arrived", "토큰이 전달되지 않았습니다"), _COPY_AGAIN),
     ("not_allowed_token_type is_bot", Both("this is not a bot's token", "봇 토큰이 아닙니다"), _COPY_AGAIN),
     ("token_revoked", Both("the token was revoked", "토큰이 폐기되었습니다"), _INSTALL_AGAIN),
     ("token_expired", Both("the token has expired", "토큰이 만료되었습니다"), _INSTALL_AGAIN),
@@ -88,7 +88,7 @@ _TABLE: tuple[tuple[str, Both, Both | None], ...] = (
     ("not_in_channel", Both("the bot is not in {channel}", "봇이 {channel}에 없습니다"), Both(
         "write in that channel: /invite @notifybot", "그 채널에서 다음과 같이 입력하세요: /invite @notifybot"
     )),
-    ("channel_not_found", Both("Slack does not find {channel}", "Slack에서 {channel}을 찾지 못했습니다"), Both(
+    ("channel_not_found", Both("{channel} was not found", "{channel}을 찾지 못했습니다"), Both(
         "check the spelling; if the channel is private, write in it: /invite @notifybot",
         "이름을 확인하고, 비공개 채널이면 그 채널에서 /invite @notifybot 을 입력하세요",
     )),
@@ -125,7 +125,7 @@ _TABLE: tuple[tuple[str, Both, Both | None], ...] = (
     ("no_service no_service_id no_active_hooks no_team user_not_found", _HOOK_GONE, _NEW_HOOK),
     (
         "invalid_token",
-        Both("Slack does not know this webhook or token", "Slack이 이 웹훅이나 토큰을 알지 못합니다"),
+        Both("the webhook or token is not known", "알 수 없는 웹훅이나 토큰입니다"),
         _NEW_HOOK,
     ),
     (
@@ -177,9 +177,9 @@ _ON_THE_WAY = {
     "broken": Explained(Both("the connection broke ({kind})", "연결이 끊겼습니다({kind})")),
     "unreadable": Explained(Both("an answer that cannot be read", "응답을 읽을 수 없습니다")),
     "foreign": Explained(
-        Both("an answer that is not Slack's; a proxy in between?", "Slack의 응답이 아닙니다. 프록시가 있습니까?")
+        Both("somebody else answered; a proxy in between?", "다른 서버가 응답했습니다. 프록시가 있습니까?")
     ),
-    "failing": Explained(Both("Slack has a fault (HTTP {status})", "Slack에 장애가 있습니다(HTTP {status})")),
+    "failing": Explained(Both("the service has a fault (HTTP {status})", "서비스에 장애가 있습니다(HTTP {status})")),
     "slow-down": Explained(
         Both("too many messages at once (HTTP 429)", "한꺼번에 보낸 메시지가 너무 많습니다(HTTP 429)")
     ),

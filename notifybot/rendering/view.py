@@ -29,7 +29,7 @@ from notifybot.rendering.lines import (
     tier_words,
     uptime_line,
 )
-from notifybot.rendering.numbers import about, duration, number, percent, progress_bar, size
+from notifybot.rendering.numbers import about, duration, has_end, number, percent, progress_bar, size
 from notifybot.rendering.reasons import reason_line
 from notifybot.rendering.table import best_line, changes_line, metric_rows, values_line
 from notifybot.rendering.text import clean, one_line, shorten, shorten_path
@@ -235,7 +235,7 @@ def facts_of(event: Event, language: Language) -> tuple[Fact, ...]:
     """Return the labelled lines of a message, the most useful first. Of a start, they are its parameters."""
     if isinstance(event, RunStarted):
         return _params(event.params)
-    progress, labels = event.progress, LABELS[language]
+    progress, labels = _progress(event), LABELS[language]
     host, over = _machine(event), isinstance(event, RunEnded | RunLost)
     pairs = (
         (labels.eta, about(progress.eta_s, language) if progress.eta_s and not over else ""),
@@ -255,8 +255,8 @@ def _machine(event: Event) -> Host:
 def _progress(event: Event) -> Progress:
     progress = event.progress
     if isinstance(event, RunStarted) and progress.total is None:
-        return replace(progress, total=event.total)
-    return progress
+        progress = replace(progress, total=event.total)
+    return progress if not progress.total or has_end(progress.total) else replace(progress, total=None, eta_s=None)
 
 
 def _checkpoint(event: Event) -> Checkpoint | None:

@@ -17,6 +17,7 @@ from notifybot.events import (
     RunStarted,
 )
 from notifybot.model import Language, Progress, Status
+from notifybot.rendering.numbers import has_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def position(progress: Progress, language: Language) -> str:
 
     Loops over `range(30)` label from 0, so the two differ more often than not. Empty before the first epoch.
     """
-    share = f"{progress.done}/{progress.total}" if progress.total else ""
+    share = f"{progress.done}/{progress.total}" if has_end(progress.total) else ""
     if progress.epoch is None:
         return f"{_EPOCH[language]} {share or progress.done}" if progress.done else ""
     if share and progress.epoch == progress.done:

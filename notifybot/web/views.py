@@ -22,7 +22,7 @@ from notifybot.events import (
 from notifybot.model import Checkpoint, Fact, Language, MetricRow, Progress, Status, Tier
 from notifybot.redaction import redact
 from notifybot.rendering.alerts import alert_words
-from notifybot.rendering.numbers import about, number
+from notifybot.rendering.numbers import about, has_end, number
 from notifybot.rendering.table import metric_rows
 from notifybot.rendering.words import cause
 from notifybot.store.runs import RunRow
@@ -85,7 +85,7 @@ def state_of(row: RunRow) -> str:
 def card_of(row: RunRow, now: datetime, language: Language) -> RunCard:
     """Put a run into the words of the list."""
     texts, state, progress = TEXTS[language], state_of(row), row.progress
-    at_work = state == "running"
+    at_work, total = state == "running", progress.total if has_end(progress.total) else None
     return RunCard(
         id=row.id,
         name=redact(row.name) or row.id,
@@ -94,8 +94,8 @@ def card_of(row: RunRow, now: datetime, language: Language) -> RunCard:
         word=texts.statuses[state],
         position=_position(progress, texts),
         done=progress.done,
-        total=progress.total or 0,
-        eta=texts.eta.format(about(progress.eta_s, language)) if progress.eta_s and at_work else "",
+        total=total or 0,
+        eta=texts.eta.format(about(progress.eta_s, language)) if progress.eta_s and total and at_work else "",
         heard=ago(_last_at(row), now, language),
         metrics=metric_rows(progress, language),
     )
@@ -134,7 +134,7 @@ def histories(events: Sequence[Event]) -> dict[str, list[Point]]:
 def _position(progress: Progress, texts: Texts) -> str:
     if not progress.done:
         return texts.no_epoch
-    return f"{texts.epoch} {progress.done}" + (f" / {progress.total}" if progress.total else "")
+    return f"{texts.epoch} {progress.done}" + (f" / {progress.total}" if has_end(progress.total) else "")
 
 
 def _notice(row: RunRow, now: datetime, language: Language) -> str:

@@ -51,6 +51,9 @@ def _candidates(name: str) -> Iterator[str]:
     mild = [_WORDS.get(word.lower(), word) for word in words]
     initials = [_initial(word) for word in words[:-1]]
     short = [*initials, mild[-1]]
+    if not "".join(words).isascii():
+        yield from _readable(name, words)
+        return
     usual = _WHOLE.get("_".join(words).lower(), "")
     spellings = [name, usual, "_".join(mild), _camel(mild), _camel(short), prefix(_camel(short), LIMIT)]
     if len(short) > 1:  # a shorter last word may be what tells it apart
@@ -61,6 +64,18 @@ def _candidates(name: str) -> Iterator[str]:
     stem = _camel(short)
     for number in range(2, 1000):
         yield prefix(stem, LIMIT - len(str(number))) + str(number)
+
+
+def _readable(name: str, words: Sequence[str]) -> Iterator[str]:
+    """Names that are not English, whose initials say nothing: the phase's mark with their beginning, or their end."""
+    mark = "".join(_initial(word) for word in words if word.lower() in _PHASES)
+    rest = [word for word in words if word.lower() not in _PHASES]
+    ends = (mark + " ".join(rest[at:]) for at in range(1, len(rest)))
+    whole = mark + " ".join(rest)
+    spellings = [name, whole, prefix(whole, LIMIT).rstrip(), next((each for each in ends if units(each) <= LIMIT), "")]
+    yield from (each for each in spellings if each and units(each) <= LIMIT)
+    for number in range(2, 1000):
+        yield prefix(whole, LIMIT - len(str(number))).rstrip() + str(number)
 
 
 def _words(name: str) -> list[str]:

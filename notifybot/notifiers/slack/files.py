@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
-import re
+import unicodedata
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,6 +41,7 @@ _TOLD = "pictures_told"  # in the notifier's memory: the refusal that was told, 
 _FAILURES_MOST = 3
 _WAITING_MOST = 3  # pictures that are drawn at the same time
 _ANSWER_BYTES = 1024
+_NAME_CHARS, _NAME_BYTES = 60, 200
 
 
 class Sketch(Protocol):
@@ -223,7 +224,7 @@ class PictureReplies:
         silent = isinstance(pending.event, EpochFinished) and pending.event.new_best is None  # no text before it
         try:
             upload(
-                self._api, png, place, name=_file_name(pending.event), title=title, alt=pending.message.brief or title,
+                self._api, png, place, name=file_name(pending.event), title=title, alt=pending.message.brief or title,
                 comment=unlinked(escaped(title, _COMMENT_CHARS)) if silent else "",  # an upload knows no `parse`
             )  # fmt: skip
             self._failures, self.error = 0, ""
@@ -260,6 +261,12 @@ def _thread_of(envelope: Envelope, run_id: str) -> RunThread:
     return RunThread.from_value(envelope.memory.get(run_id))
 
 
-def _file_name(event: Event) -> str:
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", event.run.name).strip("-.")[:60] or "run"
-    return f"{name}-{event.progress.done}.png"
+def file_name(event: Event) -> str:
+    """A picture's name after its run: letters and digits of any script, and nothing that a file system or a URL minds.
+
+    At most 200 bytes of the run's name, as many file systems take 255 in all.
+    """
+    composed = unicodedata.normalize("NFC", event.run.name)  # macOS writes a Korean syllable as several characters
+    kept = (each if each in "._-" or unicodedata.category(each)[0] in "LMN" else " " for each in composed)
+    name = "-".join("".join(kept).split())[:_NAME_CHARS].encode()[:_NAME_BYTES].decode(errors="ignore").strip("-._")
+    return f"{name or 'run'}-{event.progress.done}.png"
