@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
@@ -221,7 +221,7 @@ def _bounded_metrics(metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
     """The first metrics, each with as much of its past as there is room for."""
     longest = MOST_POINTS // max(min(len(metrics), MOST_METRICS), 1)
     fine = len(metrics) <= MOST_METRICS and all(
-        len(each.history) <= longest and _fits(each.best_epoch) and all(map(_fits, each.epochs)) and _is_text(name)
+        len(each.history) <= longest and _fits(each.best_epoch) and _all_fit(each.epochs) and _is_text(name)
         for name, each in metrics.items()
     )
     if fine:
@@ -231,7 +231,7 @@ def _bounded_metrics(metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
 
 def _bounded(metric: Metric, longest: int) -> Metric:
     best_epoch = metric.best_epoch if _fits(metric.best_epoch) else None
-    epochs = metric.epochs[-longest:] if all(map(_fits, metric.epochs)) else ()
+    epochs = metric.epochs[-longest:] if _all_fit(metric.epochs) else ()
     return replace(metric, history=metric.history[-longest:], epochs=epochs, best_epoch=best_epoch)
 
 
@@ -249,6 +249,11 @@ def _is_span(seconds: float | None) -> bool:
 
 def _fits(value: object) -> bool:
     return not isinstance(value, int) or abs(value) <= LARGEST_INT
+
+
+def _all_fit(numbers: Sequence[int]) -> bool:
+    """`_fits` of each; asked of every metric's past at the end of each epoch."""
+    return not numbers or (_fits(min(numbers)) and _fits(max(numbers)))
 
 
 KINDS: tuple[str, ...] = tuple(kind_of(each) for each in EVENT_TYPES)

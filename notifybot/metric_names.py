@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from enum import Enum
+from functools import lru_cache
 
 _LESS = {"loss", "err", "error", "mae", "mse", "rmse", "ppl", "perplexity", "wer", "cer", "nll"}
 _MORE = {
@@ -71,10 +72,11 @@ def _same(one: list[str], other: list[str]) -> bool:
     )
 
 
-def words_of(name: str) -> set[str]:
+@lru_cache(maxsize=4096)  # the same names at the end of each epoch
+def words_of(name: str) -> frozenset[str]:
     """The words in a metric's name, in small letters, as they are and without a number at the end."""
     name = name.replace("IoU", "Iou")  # the one common spelling with a capital at the end
     parts = re.split(r"[^A-Za-z0-9]+", name)
     parts += re.findall(r"[A-Z]?[a-z]+\d*|[A-Z]+(?![a-z])\d*", name)  # trainLoss, meanIoU
     lower = {part.lower() for part in parts if part}
-    return lower | {word.rstrip("0123456789") for word in lower}  # map50, bleu4
+    return frozenset(lower | {word.rstrip("0123456789") for word in lower})  # map50, bleu4
