@@ -401,7 +401,8 @@ def the_texts_about_consent() -> dict[str, str]:
         found |= {f"words.{name} {language}": text.replace("\n", " ") for name, text in spoken}
         for mode in Mode:
             scopes = ", ".join(mode.scopes)
-            found |= {f"{code} {mode} {language}": remedy(code, language, scopes=scopes) for code in SETUP_CODES}
+            refusals = sorted(SETUP_CODES)  # in one order, as workers that share the tests need
+            found |= {f"{code} {mode} {language}": remedy(code, language, scopes=scopes) for code in refusals}
             found |= {f"{code} {mode} {language}": kakao_line(code, {"scopes": scopes}, language) for code in API}
     return {name: text for name, text in found.items() if any(each in text for each in NAMED)}
 
