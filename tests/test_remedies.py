@@ -34,7 +34,7 @@ from tests.store_events import started
 
 SLACK = ("not_in_channel", "missing_scope", "invalid_auth", "channel_not_found", "token_revoked", "account_inactive")
 WEBHOOK = ("no_service", "invalid_token", "channel_is_archived")
-KAKAO = ("KOE006", "KOE010", "KOE101", "KOE205", "KOE320", "KOE322", -3, -101, -402, -502)
+KAKAO = ("KOE006", "KOE010", "KOE101", "KOE205", "KOE320", "KOE322", -3, -101, -402)
 runner = CliRunner()
 
 
@@ -58,8 +58,10 @@ def remedy_at_slack(code: str, language: Language) -> str:
 
 
 def remedy_at_kakao(code: str | int, language: Language) -> str:
+    """As it reads for a login to one's own chat, which needs one consent."""
+    consent = "카카오톡 메시지 전송 (talk_message)"
     usual = {"redirect_uri": {"ko": "리다이렉트 URI", "en": "the redirect URI"}[language], "scopes": "talk_message"}
-    return (API | SIGN_IN)[str(code)].told(language, usual)
+    return (API | SIGN_IN)[str(code)].told(language, {**usual, "places": f"[접근권한] {consent}", "named": consent})
 
 
 def buried(name: str, language: Language) -> tuple[int, RecordingNotifier]:
