@@ -294,7 +294,8 @@ class AlertLimit:
     @property
     def held(self) -> int:
         """How many alerts nobody was told of, not even as a number."""
-        return self._others + sum(each.held for each in self._titles.values())
+        with self._lock:
+            return self._others + sum(each.held for each in self._titles.values())
 
     def admit(self, title: str, severity: Severity, now_s: float, wait_s: float | None = None) -> Untold | None:
         """Return what was held since the last one where this alert is to be told; None where it is held.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -299,6 +302,30 @@ def test_no_alert_is_lost_and_no_flood_is_told(raised: list[tuple[str, Severity,
     assert len(raised) == len(told) + sum(each.same + each.others for each in told) + limit.held
     assert len(told) <= len(Severity) * (ALERTS_AT_ONCE + now_s / ALERT_REFILL_S)
     assert len(limit._titles) <= 256
+
+
+def test_what_is_held_can_be_counted_while_others_raise_alerts() -> None:
+    """The ending counts them, whatever a training's other threads do meanwhile: it must not be lost for that."""
+    limit, done = AlertLimit(), threading.Event()
+
+    def raise_alerts() -> None:
+        for at in itertools.count():
+            limit.admit(f"fold {chr(0x4E00 + at % 5000)}", Severity.INFO, ALERT_REFILL_S * at)
+            if done.is_set():
+                return
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    other = threading.Thread(target=raise_alerts)
+    other.start()
+    try:
+        counted = [limit.held for _ in range(3000)]
+    finally:
+        done.set()
+        other.join()
+        sys.setswitchinterval(usual)
+
+    assert len(counted) == 3000
 
 
 def test_an_alert_that_is_held_is_kept_and_told_to_nobody() -> None:
