@@ -430,6 +430,20 @@ def test_a_monitor_that_is_never_logged_is_told_once(
     ]
 
 
+def test_a_monitor_that_is_logged_after_the_loop_is_in_no_checkpoint(
+    tmp_path: Path, settings: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints = Checkpoints(tmp_path / "exp", model=nn.Linear(1, 1), monitor="test_acc")
+    with notify_epoch(range(2), name="x", checkpoints=checkpoints, progress=False, config=settings) as epochs:
+        for _ in epochs:
+            epochs.log(loss=1.0)
+        epochs.log(test_acc=0.9)
+
+    assert [each.message for each in caplog.records if "monitor=" in each.message] == [
+        "monitor='test_acc' was in none of the first 2 epochs (there were: loss), so no checkpoint is kept as the best"
+    ]
+
+
 def test_a_monitor_in_another_spelling_is_told_after_the_first_epoch(
     tmp_path: Path, settings: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:

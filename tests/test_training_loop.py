@@ -339,6 +339,22 @@ def test_a_monitor_that_nobody_logs_is_told(
     assert all("so no new best is told" in each for each in told)
 
 
+@pytest.mark.parametrize("left_by", ["its end", "break"])
+def test_a_monitor_that_comes_with_the_last_values_is_no_mistake(
+    left_by: str, settings: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A test score after the loop, or in the epoch that `break` ends, is told as the best there is."""
+    with notify_epoch(range(4), name="x", monitor="test_acc", config=settings, progress=False) as epochs:
+        for epoch in epochs:
+            epochs.log(loss=1.0)
+            if left_by == "break" and epoch == 2:
+                break
+        epochs.log(test_acc=0.9)
+
+    assert [each.message for each in caplog.records if "monitor=" in each.message] == []
+    assert epochs.run.progress.metrics["test_acc"].best == 0.9
+
+
 def test_the_same_id_again_continues_the_run(settings: dict[str, object]) -> None:
     for part in (range(2), range(2, 5)):
         with notify_epoch(part, name="resnet", run_id="mine", config=settings) as epochs:

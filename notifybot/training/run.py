@@ -49,8 +49,8 @@ from notifybot.training.words import mute, never_logged, nothing_logged, trouble
 log = logging.getLogger("notifybot")
 
 NOTHING = Resume()
-# As gloo and NCCL put it when another process is gone.
 _EXPECTED_EPOCHS = 5
+# As gloo and NCCL put it when another process is gone.
 _LOST_PEER = re.compile(r"gloo|NCCL|Dist(Backend|Network)Error|connection (closed|reset) by peer", re.IGNORECASE)
 
 
@@ -246,8 +246,6 @@ class Run(Voice):
         if self._ended and not instead:
             return
         spent_s = 0.0
-        if self._epochs_here and ending.status in (Status.FINISHED, Status.STOPPED):
-            self._look_for_expected(after=1)
         with self.guard("the run's end"):
             self._tell_end(self._with_other_ranks(ending))
         self._ended = True  # not before: whom a Ctrl-C cuts short is told at exit
@@ -317,7 +315,12 @@ class Run(Voice):
     def _tell_end(self, ending: Ending) -> None:
         self.status = ending.status
         error, label = ending.error, self.open_epoch
+        whole = self._epochs_here > 0 and ending.status in (Status.FINISHED, Status.STOPPED)
+        if whole and label is None:  # what comes now belongs to the run, and to no checkpoint any more
+            self._look_for_expected(after=1, of_checkpoints=True)
         self._finish_last_epoch(ending)
+        if whole:
+            self._look_for_expected(after=1)
         last = self._course.last
         note = ending.note if last.total is None or last.done < last.total else ""
         if error and not ending.on_purpose:
@@ -357,19 +360,22 @@ class Run(Voice):
             words = session_near_its_end(*near, self.config.lang)
             self.report(words.title, words.text, Severity.INFO)
 
-    def _look_for_expected(self, *, after: int) -> None:
+    def _look_for_expected(self, *, after: int, of_checkpoints: bool = False) -> None:
         """Say once of a monitored metric that it is in none of at least `after` epochs; at once if it is misspelt.
 
-        Validation may come every few epochs only.
+        Validation may come every few epochs only. `of_checkpoints`: look for those alone that a checkpoint goes by.
         """
-        known = self.progress.metrics
-        for name, saves in list(self._expected.items()):
-            meant = meant_by(name, known)
-            if name in known:
-                del self._expected[name]
-            elif meant is not None or self._epochs_here >= after:
-                del self._expected[name]
-                log.warning("%s", never_logged(name, self._epochs_here, list(known), meant, saves=saves))
+        with self.guard("the monitored metric"):
+            known = self.progress.metrics
+            for name, saves in list(self._expected.items()):
+                if of_checkpoints and not saves:
+                    continue
+                meant = meant_by(name, known)
+                if name in known:
+                    del self._expected[name]
+                elif meant is not None or self._epochs_here >= after:
+                    del self._expected[name]
+                    log.warning("%s", never_logged(name, self._epochs_here, list(known), meant, saves=saves))
 
     def _hush(self) -> None:
         """Let no value be loud from now on."""

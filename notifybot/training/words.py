@@ -173,6 +173,7 @@ _KINDS = {
     "the end of an epoch": "에포크 마무리",
     "the last copy beside the checkpoints": "체크포인트 옆의 마지막 사본",
     "the last delivery": "마지막 전송",
+    "the monitored metric": "기준 지표 확인",
     "the progress bar": "진행 막대",
     "the run's end": "실행 마무리",
     "the trackers": "기록 도구",
