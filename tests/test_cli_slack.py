@@ -96,7 +96,11 @@ def test_the_readme_shows_the_same_manifest(readme: str) -> None:
 # ── The conversation ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("answers", [(), (BOT_TOKEN,), (BOT_TOKEN, "C0TRAINING")], ids=["none", "token", "channel"])
+@pytest.mark.parametrize(
+    "answers",
+    [(), (BOT_TOKEN,), (BOT_TOKEN, "trainning"), (BOT_TOKEN, "C0TRAINING")],
+    ids=["none", "token", "refused channel", "channel"],
+)
 def test_where_nobody_can_answer_the_setup_says_so(sandbox: Sandbox, answers: tuple[str, ...]) -> None:
     """In a script or a container without a terminal it is a mistake with a reason, not only "Aborted"."""
     result = answering(*answers)

@@ -61,7 +61,8 @@ class _Talk:
 
     def ask_again(self, question: str, tried: str) -> str:
         """Ask for something else than what was tried; it is no default to offer, Enter alone tries it once more."""
-        return str(typer.prompt(question.format(tried=tried), default=tried, show_default=False)).strip()
+        with self._answered():
+            return str(typer.prompt(question.format(tried=tried), default=tried, show_default=False)).strip()
 
     def agree(self, question: str) -> bool:
         with self._answered():
