@@ -65,7 +65,7 @@ def test_a_friend_who_refuses_does_not_keep_the_others_from_it(
     friend_mode(sandbox, tmp_path, clock).send(envelope())
 
     assert receivers_of(sandbox) == ["uuid-b"]
-    assert "1 friends cannot be told (-530)" in caplog.text
+    assert "(-530). Friends not told: 1" in caplog.text
 
 
 def test_a_receiver_who_is_no_friend_may_become_one(sandbox: Sandbox, tmp_path: Path, clock: FakeClock) -> None:
@@ -110,7 +110,7 @@ def test_one_who_is_no_friend_does_not_hold_up_the_others(
     friend_mode(sandbox, tmp_path, clock).send(envelope())
 
     assert receivers_of(sandbox) == ["uuid-b"]
-    assert "1 friends cannot be told (-502)" in caplog.text
+    assert "(-502). Friends not told: 1" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -216,12 +216,8 @@ class KakaoTalk:
             if failure.code in QUOTA or failure.code in TEMPORARY:
                 later.append(failure)
             else:
-                number = len(failure.receivers)
-                text = said(
-                    f"KakaoTalk: {number} friends cannot be told ({failure.code})",
-                    f"카카오톡: 친구 {number}명에게 보낼 수 없습니다({failure.code})",
-                )
-                _LOG.warning("%s", text)
+                number, why = len(failure.receivers), str(self._api.error(Reply(200, {}), failure.code))
+                _LOG.warning("%s", said(f"{why}. Friends not told: {number}", f"{why}. 받지 못한 친구: {number}명"))
         if later:
             waiting = {uuid for failure in later for uuid in failure.receivers}
             self._remember_half_told(envelope, having | (set(destination.receivers) - waiting))
