@@ -98,12 +98,12 @@ class Voice(ABC):
             return
         with self.guard("an alert"):
             self._moves += 1
-            said = self._severity(severity if level is None else level)
+            meant = self._severity(severity if level is None else level)
             line, wait_s = one_line(str(title), TITLE_CHARS), self._wait_s(wait_duration)
-            untold = self._limit.admit(line, said, self.now_s(), wait_s)
+            untold = self._limit.admit(line, meant, self.now_s(), wait_s)
             if untold is None and self._ended:
                 self._say_once("after the end", alert_after_the_end(self.name))
-            self._raise(line, text, said, untold=untold)
+            self._raise(line, text, meant, untold=untold)
 
     def report(
         self,
