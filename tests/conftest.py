@@ -12,13 +12,16 @@ from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from notifybot.errors import READER
 from notifybot.testing import FakeClock
+
+if TYPE_CHECKING:
+    from notifybot.sandbox import Sandbox
 
 _USUAL: dict[str, Any] = {"SIGINT": signal.default_int_handler, "SIGQUIT": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
@@ -143,3 +146,12 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture
+def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
+    """Slack and KakaoTalk on loopback, by the moved clock."""
+    from notifybot.sandbox import Sandbox  # its server is not for every test to import
+
+    with Sandbox(clock=clock) as opened:
+        yield opened

@@ -182,12 +182,6 @@ def test_what_is_shown_of_each_run_is_brought_up_to_date(store: Store) -> None:
     assert desk.told == ["5 updates kept for you"]
 
 
-@pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as opened:
-        yield opened
-
-
 def at_slack(store: Store, sandbox: Sandbox) -> Desk:
     """A desk whose notifier is the real bot."""
     bot = SlackBot(BOT_TOKEN, CHANNEL, api_url=f"{sandbox.url}/api/", clock=store.clock)

@@ -36,12 +36,6 @@ def store(tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
         yield opened
 
 
-@pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as sandbox:
-        yield sandbox
-
-
 def epoch(number: int, value: float, run: RunRef = RUN, *, best: tuple[float, int], at: datetime) -> EpochFinished:
     """An epoch as the hook makes it: with the best so far, and whether this one is it."""
     metric = Metric(value, best=best[0], best_epoch=best[1])

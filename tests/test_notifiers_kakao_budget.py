@@ -22,12 +22,6 @@ from tests.kakao_messages import memo
 from tests.store_events import alert, ended, epoch
 
 
-@pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as opened:
-        yield opened
-
-
 class Job:
     """A training with an outbox of its own; all jobs share one KakaoTalk login."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,12 +27,6 @@ def png(width: int = 1080, height: int = 1080, *, filler: int = 0) -> bytes:
     pixels = zlib.compress(b"".join(b"\x00" + b"\xff" * width for _ in range(height)))
     parts = (chunk(b"IHDR", header), chunk(b"IDAT", pixels), chunk(b"tEXt", b"k\x00" + b"x" * filler))
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
-
-
-@pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as opened:
-        yield opened
 
 
 def test_the_picture_is_uploaded_and_shown_with_its_size(sandbox: Sandbox, tmp_path: Path, clock: FakeClock) -> None:

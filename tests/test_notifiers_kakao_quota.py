@@ -7,7 +7,6 @@ import random
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,6 @@ from notifybot.testing import FakeClock
 from tests.kakao_messages import MEMO_PATH, credentials, envelope, memo
 
 APP = credentials().client
-
-
-@pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -29,12 +28,6 @@ from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
 from notifybot.testing import DictMemory, FakeClock
 from notifybot.training.guard import Guard
 from tests.deadman_rig import DELETE, LIST, MARGINS, RUN, SCHEDULE, Rig
-
-
-@pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture

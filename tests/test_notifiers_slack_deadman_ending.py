@@ -36,12 +36,6 @@ from tests.store_events import ended, started
 
 
 @pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
 def rig(sandbox: Sandbox, clock: FakeClock) -> Rig:
     return Rig(sandbox, clock)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -31,12 +30,6 @@ from tests.deadman_rig import DELETE, LIST, RUN, SCHEDULE, Rig
 from tests.slack_messages import lost
 
 ROOT_WAIT_S = 3.0
-
-
-@pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as sandbox:
-        yield sandbox
 
 
 def without_root(sandbox: Sandbox, clock: FakeClock, channel: str = CHANNEL, **more: Any) -> Rig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -58,12 +58,6 @@ class FakeArtist:
     def begin(self, event: Event) -> FakeSketch | None:
         self.events.append(event)
         return self.given.pop(0) if self.given else FakeSketch(PNG)
-
-
-@pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture

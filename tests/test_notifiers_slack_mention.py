@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -36,12 +35,6 @@ from tests.slack_messages import (
 
 KIM, TEAM = "<@U0123ABCD>", "<!subteam^S0123ABCD>"
 HOOK = "https://hooks.slack.com/services/T0/B0/canary-not-a-secret"
-
-
-@pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as sandbox:
-        yield sandbox
 
 
 @pytest.mark.parametrize(

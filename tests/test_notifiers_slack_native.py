@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -23,12 +22,6 @@ from notifybot.testing import DictMemory, FakeClock
 from tests.slack_messages import ended, envelope, epoch, started
 
 _NATIVE = (Layout.CHART, Layout.DATA_TABLE)
-
-
-@pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as sandbox:
-        yield sandbox
 
 
 def after(epochs: int, **histories: tuple[float, ...]) -> Progress:

@@ -28,12 +28,6 @@ CONTENT = {"title": "t", "description": "d", "link": LINK}
 
 
 @pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as opened:
-        yield opened
-
-
-@pytest.fixture
 def http() -> Iterator[requests.Session]:
     with requests.Session() as session:
         session.trust_env = False

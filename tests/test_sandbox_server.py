@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from urllib.parse import urlsplit
 
@@ -17,12 +16,6 @@ from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL, SlackMessage, SlackR
 from notifybot.testing import FakeClock
 
 XSS = "<script>alert(1)</script><img src=x onerror=alert(1)>"
-
-
-@pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as sandbox:
-        yield sandbox
 
 
 def post(sandbox: Sandbox, **payload: object) -> tuple[int, str]:

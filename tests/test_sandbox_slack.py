@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -19,12 +18,6 @@ from notifybot.testing import FakeClock
 
 TEXT = {"type": "plain_text", "text": "hello"}
 CELL = {"type": "raw_text", "text": "x"}
-
-
-@pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import requests
 from slack_sdk import WebClient
@@ -11,15 +9,8 @@ from slack_sdk.errors import SlackApiError
 
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
-from notifybot.testing import FakeClock
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
-
-
-@pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ https://docs.slack.dev/reference/methods/chat.scheduleMessage, …/chat.deleteSc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -19,12 +18,6 @@ from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
 from notifybot.testing import FakeClock
 
 CHANNEL_ID = "C0TRAINING"
-
-
-@pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture

@@ -87,12 +87,6 @@ def clock() -> StandingClock:
 
 
 @pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
 def run(tmp_path: Path, clock: FakeClock) -> Iterator[Run]:
     folders = {"state_dir": tmp_path / "state", "runs_dir": tmp_path / "runs"}
     made = Run(config=load({**folders, "tensorboard": "off", "wandb": "off"}), notifiers=[], clock=clock)

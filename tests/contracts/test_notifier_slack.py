@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from email.utils import format_datetime
 
@@ -18,12 +17,6 @@ from notifybot.testing import DictMemory, FakeClock
 from tests.slack_messages import envelope, lost
 
 BOTH = pytest.mark.parametrize("notifier", ["bot", "webhook"], indirect=True)
-
-
-@pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture
