@@ -340,14 +340,16 @@ def test_memory_stays_flat_over_100_000_steps() -> None:
     loss = torch.tensor(0.5)
     for _ in range(1000):
         meter.log(loss=loss, acc=0.5)
+    grown = []
     tracemalloc.start()
-    before, _ = tracemalloc.get_traced_memory()
-    for _ in range(100_000):
-        meter.log(loss=loss, acc=0.5)
-    after, _ = tracemalloc.get_traced_memory()
+    for _ in range(5):
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(20_000):
+            meter.log(loss=loss, acc=0.5)
+        grown.append(tracemalloc.get_traced_memory()[0] - before)
     tracemalloc.stop()
 
-    assert after - before < 10_000
+    assert min(grown) < 2_000, "what steps leave behind is there each time; other threads allocate now and then"
 
 
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.integers(1, 1000)), min_size=1, max_size=50))
