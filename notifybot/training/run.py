@@ -365,6 +365,8 @@ class Run(Voice):
 
         Validation may come every few epochs only. `of_checkpoints`: look for those alone that a checkpoint goes by.
         """
+        if not self._expected:
+            return
         with self.guard("the monitored metric"):
             known = self.progress.metrics
             for name, saves in list(self._expected.items()):
