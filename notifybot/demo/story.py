@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from notifybot.checkpoints.shelf import Shelf
 from notifybot.clock import SYSTEM
 from notifybot.config import load
 from notifybot.delivery.build import people_from
@@ -91,6 +92,8 @@ class Story:
     run_id: str = field(default_factory=uuid7)
     sandbox: Sandbox | None = None
     exit_codes: list[int] = field(default_factory=list)
+    _done: int = 0  # epochs, and since when
+    _done_s: float = 0.0
 
     def play(self, *, real: bool) -> bool:
         """Tell the whole story; True when all checks passed."""
@@ -118,11 +121,10 @@ class Story:
         words, after = self.screen.words, self.size.kill_after
         self.screen.step(words.training.format(epochs=self.size.epochs))
         with training(self.places, settings, 1, self._arguments()) as process:
-            self._until(lambda: len(self._epochs()) >= after or process.poll() is not None, _SESSION_S)
-            self._until(lambda: process.poll() is not None, self.size.epoch_s / 2)
+            self._until(lambda: self._is_half_way() or process.poll() is not None, _SESSION_S)
             if process.poll() is None:
                 process.kill()
-                self.screen.step(words.kill.format(epoch=after), "bold red")
+                self.screen.step(words.kill.format(epoch=max(after, len(self._epochs()))), "bold red")
             self._ended(process, 1)
         self.places.lose_machine()
         self.screen.step(words.silence.format(seconds=SILENT_S))
@@ -130,6 +132,16 @@ class Story:
             self.screen.step(words.lost)
         else:
             self.screen.step(words.not_seen.format(seconds=_TELL_S), "bold red")
+
+    def _is_half_way(self) -> bool:
+        """Whether an epoch is half over, so many were done before it, and the last of them lies on the drive."""
+        epochs, now_s = self._epochs(), SYSTEM.monotonic()
+        if len(epochs) != self._done:
+            self._done, self._done_s = len(epochs), now_s
+        if self._done < self.size.kill_after or now_s - self._done_s < self.size.epoch_s / 2:
+            return False
+        newest = Shelf(self.places.drive).manifests(self.run_id)[:1]  # on a slow disk it takes nearly an epoch
+        return bool(newest) and newest[0].epoch == epochs[-1]
 
     def _second_session(self, store: Store, settings: dict[str, str]) -> None:
         """Start it again, and wait until it has ended and everything is told."""
