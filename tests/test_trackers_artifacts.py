@@ -14,9 +14,12 @@ import pytest
 import wandb
 
 from notifybot.config import Config
-from notifybot.events import CheckpointSaved, EpochFinished
+from notifybot.events import CheckpointSaved, EpochFinished, Event
 from notifybot.model import Checkpoint, Language, Metric, Progress, Status, Tier
 from notifybot.trackers import TrackerThread, WandbTracker
+from notifybot.trackers.artifacts import CheckpointVersions
+from notifybot.trackers.jsonl import JsonlTracker, events_in
+from notifybot.training.progress import Course
 from tests import wandb_records
 from tests.tracker_events import RUN, START, context, epoch, untold
 
@@ -77,6 +80,45 @@ def test_each_checkpoint_is_a_version_with_moving_aliases(tmp_path: Path) -> Non
     assert json.loads(first.metadata) == {"epoch": 0, "file": "a.pt", "tier": "local", "loss": 0.5, "gap": "inf"}
     ((content,), (other,)) = (each.manifest.contents for each in (first, second))
     assert (content.path, other.path) == ("a.pt", "b.pt")
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize("read_back", [False, True], ids=["told", "read back from the JSON lines"])
+@pytest.mark.parametrize("monitor", [None, "val_loss"])
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [
+        ([0.1, 0.5, 0.4], [0, 0, 0]),
+        ([0.0, 0.5, -0.0], [0, 0, 0]),
+        ([NAN, 0.4, 0.5], [None, 1, 1]),
+        ([NAN, NAN, 0.5], [None, None, 2]),
+        ([0.5, NAN, 0.4], [0, 0, 2]),
+        ([0.5, 0.4, 0.3], [0, 1, 2]),
+    ],
+)
+def test_the_best_checkpoint_is_that_of_the_best_epoch_also_of_the_first(
+    losses: list[float], best: list[int | None], monitor: str | None, read_back: bool, tmp_path: Path
+) -> None:
+    """The first value of a metric is no news, and epoch 0 and a loss of 0.0 are false to Python."""
+    course, lines = Course(now_s=0.0, monitor=monitor), JsonlTracker.open(context(tmp_path))
+    told: list[Event] = []
+    for number, loss in enumerate(losses):
+        progress, new_best = course.finish_epoch(number, {"val_loss": loss, "train_loss": 1.0}, now_s=1.0)
+        told.append(EpochFinished(id=str(number), run=RUN, at=START, progress=progress, new_best=new_best))
+        lines.record(told[-1])
+    lines.close(Status.FINISHED)
+
+    versions, aliased = CheckpointVersions(monitor), []
+    for event in events_in(tmp_path, RUN) if read_back else told:
+        assert isinstance(event, EpochFinished)
+        versions.finished(event)
+        number = event.progress.place
+        given = [versions.aliases(saved(tmp_path / "a.pt", each)) for each in range(number + 1)]
+        aliased.append(next((each for each in range(number + 1) if "best" in given[each]), None))
+
+    assert best == aliased
 
 
 def test_what_was_logged_outlives_its_file(tmp_path: Path) -> None:

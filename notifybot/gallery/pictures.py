@@ -55,10 +55,10 @@ class Artist:
         from notifybot.charts.render import Caption, Picture, png  # matplotlib: an optional dependency
 
         progress = event.progress
-        done = progress.epoch or progress.done
+        last = progress.place
         return png(
             Picture(
-                curves=tuple(_curve(name, each, done) for name, each in progress.metrics.items()),
+                curves=tuple(_curve(name, each, last) for name, each in progress.metrics.items()),
                 captions={each: Caption(event.run.name, subtitle(event, each)) for each in Language},
                 language=self.language,
                 focus=event.new_best if isinstance(event, EpochFinished) else None,

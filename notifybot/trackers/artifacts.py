@@ -49,15 +49,24 @@ def log_artifact(
 class CheckpointVersions:
     """Says which aliases a saved checkpoint gets, from what the events before it said."""
 
-    def __init__(self) -> None:
+    def __init__(self, monitor: str | None = None) -> None:
+        self._monitor = monitor
         self._best_epoch: int | None = None
         self._seen: set[tuple[str, int | None, int | None]] = set()
 
     def finished(self, event: EpochFinished) -> None:
-        """Remember the epoch that is the best so far: the first is, until there is a new best."""
-        first = any(each.best is not None and each.previous is None for each in event.progress.metrics.values())
-        if event.new_best is not None or (first and self._best_epoch is None):
-            self._best_epoch = event.progress.epoch
+        """Remember the epoch that is the best so far: by `monitor`, else by the metric whose new best is told.
+
+        A first best is no news. It is known by no metric's best being of another epoch, as values before it that are
+        not finite leave it the first.
+        """
+        epoch, metrics = event.progress.epoch, event.progress.metrics
+        watched = metrics.get(self._monitor or event.new_best or "")
+        bests = {each.best_epoch for each in metrics.values() if each.best is not None}
+        if watched is not None and watched.best is not None:
+            self._best_epoch = watched.best_epoch
+        elif event.new_best is not None or (self._best_epoch is None and bests == {epoch}):
+            self._best_epoch = epoch
 
     def is_new(self, event: CheckpointSaved) -> bool:
         """False for a checkpoint that was told before, as when it has reached the second of two folders."""

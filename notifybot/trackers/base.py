@@ -17,6 +17,7 @@ class TrackerContext:
     `purge_from` is the first epoch of a resumed session: what an earlier session wrote from there on is void.
     `replay` are this run's earlier events that the tracker may have missed when its process was killed.
     `wandb_artifacts` also sends every checkpoint to W&B, which reads, copies and uploads all of it each time.
+    `monitor` is the metric that the best checkpoint goes by, where the user named one.
     """
 
     run: RunRef
@@ -25,6 +26,7 @@ class TrackerContext:
     purge_from: int | None = None
     replay: tuple[Event, ...] = ()
     wandb_artifacts: bool = False
+    monitor: str | None = None
 
 
 class Tracker(Protocol):

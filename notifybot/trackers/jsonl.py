@@ -111,11 +111,17 @@ def _epoch(fact: dict[str, Any], row: dict[str, Any]) -> EpochFinished:
         epoch=row["epoch"],
         done=int(row["done"]),
         total=row["total"],
-        metrics={str(name): Metric(float(value)) for name, value in row["metrics"].items()},
+        metrics={str(name): Metric(float(value), **_best(row, name)) for name, value in row["metrics"].items()},
         epoch_s=row["epoch_s"],
         elapsed_s=float(row["elapsed_s"]),
     )
     return EpochFinished(**fact, progress=progress, new_best=row["new_best"])
+
+
+def _best(row: dict[str, Any], name: str) -> dict[str, Any]:
+    """A metric's best by then, where one was told; files of older versions do not say."""
+    best = row.get("best", {}).get(name)
+    return {} if best is None else {"best": float(best["value"]), "best_epoch": best["epoch"]}
 
 
 _READERS: dict[str, Callable[[dict[str, Any], dict[str, Any]], Event]] = {
@@ -145,6 +151,11 @@ def _fields(event: Event) -> dict[str, Any] | None:
                 "done": progress.done,
                 "total": progress.total,
                 "metrics": {name: metric.value for name, metric in progress.metrics.items()},
+                "best": {
+                    name: {"value": metric.best, "epoch": metric.best_epoch}
+                    for name, metric in progress.metrics.items()
+                    if metric.best is not None
+                },
                 "epoch_s": progress.epoch_s,
                 "elapsed_s": progress.elapsed_s,
                 "new_best": event.new_best,

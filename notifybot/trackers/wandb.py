@@ -76,7 +76,7 @@ class WandbTracker:
         self._closed = False
         self._replayed = {event.id for event in context.replay}
         self._written = _continue(run, context) if owned else Written()
-        self._versions = CheckpointVersions() if context.wandb_artifacts else None
+        self._versions = CheckpointVersions(context.monitor) if context.wandb_artifacts else None
         self._artifact = f"checkpoint-{context.run.id}"
         self._told_unstored = False
 

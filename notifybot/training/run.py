@@ -445,6 +445,7 @@ class Run(Voice):
             purge_from=first if past.attempt else None,
             on_trouble=lambda name, text: self.report(text),
             resume=resume,
+            monitor=self._course.watched,
         )
 
     def _pulse(self) -> Pulse:

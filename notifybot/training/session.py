@@ -90,6 +90,7 @@ class Session:
         purge_from: int | None,
         on_trouble: Callable[[str, str], None],
         resume: Resume,
+        monitor: str | None = None,
     ) -> None:
         """Start the trackers, on threads of their own, with what a killed session may have kept from them.
 
@@ -104,7 +105,7 @@ class Session:
             with self.guard("bringing back the run's folder"):
                 restore(resume.folder / folder.name, folder)
                 told = resume.kept(events_in(folder, run))  # what another machine told is not in this one's store
-        context = TrackerContext(run, folder, params, purge_from, wandb_artifacts=resume.artifacts)
+        context = TrackerContext(run, folder, params, purge_from, wandb_artifacts=resume.artifacts, monitor=monitor)
         marks = Marks(context.folder)
         missed = {name: marks.missed(name, past.events if name == "jsonl" else told) for name in self.planned}
 
