@@ -977,12 +977,11 @@ def phase(one: Training, epochs: Any, *, stop_at: int | None = None, held: bool 
     ("first", "second"),
     [
         (lambda one, **given: phase(one, range(3), **given), lambda: range(3)),
-        (lambda one, **given: phase(one, range(3), **given), lambda: range(5)),
         (lambda one, **given: phase(one, iter(range(3)), **given), lambda: iter(range(3))),
         (lambda one, **given: phase(one, range(5), stop_at=2, **given), lambda: range(5)),
         (lambda one, **given: phase(one, range(5), stop_at=2, **given), lambda: range(3, 5)),
     ],
-    ids=["a fold", "a longer phase", "without a length", "a fold that stopped early", "after a final stop"],
+    ids=["a fold", "without a length", "a fold that stopped early", "after a final stop"],
 )
 def test_a_folder_given_again_in_one_script_is_refused_before_a_weight_is_touched(
     tmp_path: Path, settings: dict[str, object], first: Any, second: Any, given: dict[str, Any], held: bool
@@ -999,6 +998,27 @@ def test_a_folder_given_again_in_one_script_is_refused_before_a_weight_is_touche
     one.folder = tmp_path / "cv" / "fold1"
     epochs = list(second())
     assert phase(one, epochs, held=held, **given) == epochs
+
+
+@pytest.mark.parametrize("given", [{"name": "cv"}, {"run_id": "cv"}], ids=["same name", "same id"])
+def test_in_one_script_a_run_of_the_same_name_goes_on_with_more_epochs(
+    tmp_path: Path, settings: dict[str, object], given: dict[str, Any]
+) -> None:
+    """Whoever gives the name twice means that run; a script that gives none has folds or phases, and is refused."""
+    one = Training(tmp_path / "cv", settings)
+
+    assert [phase(one, range(number), **given) for number in (3, 5, 7)] == [[0, 1, 2], [3, 4], [5, 6]]
+    for epochs in (range(7), range(6), iter(range(9))):
+        with pytest.raises(UsageError, match="same script or cell"):
+            phase(one, epochs, **given)
+
+
+def test_in_one_script_a_longer_phase_without_a_name_is_refused(tmp_path: Path, settings: dict[str, object]) -> None:
+    one = Training(tmp_path / "cv", settings)
+    phase(one, range(3))
+
+    with pytest.raises(UsageError, match="same script or cell"):
+        phase(one, range(5))
 
 
 def test_in_one_script_a_run_goes_on_where_none_of_the_given_epochs_is_left_out(
@@ -1054,7 +1074,7 @@ def test_another_cell_goes_on_and_the_same_cell_must_not(
     assert phase(one, range(3), name="exp") == []
     assert "exp is complete" in caplog.text
     with pytest.raises(UsageError, match="same script or cell"):
-        phase(one, range(5), name="exp")
+        phase(one, range(3), name="exp")
 
     shell.execution_count += 1
     assert phase(one, range(5), name="exp") == [3, 4]

@@ -85,7 +85,7 @@ def open_checkpoints(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], 
         if card is not None and card.run_id == run.id and not keeps_id:
             _check_name(run, card.name, moment)
         if agree(lambda: (checkpoints.folder, run.id) in COMPLETED):
-            _check_again(run, checkpoints, epochs, moment)
+            _check_again(run, checkpoints, epochs, moment, same=keeps_id or run.named)
 
     restored = checkpoints.restore(check)
     if restored is not None:
@@ -123,15 +123,19 @@ def _check_name(run: Run, before: str, moment: Moment) -> None:
     log.warning("%s", goes_on_as(run.name, before))
 
 
-def _check_again(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], moment: Moment) -> None:
+def _check_again(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], moment: Moment, *, same: bool) -> None:
     """Raise UsageError where a run that came to its end a moment ago would leave out any of the epochs.
 
-    Epochs that are no list are taken for such: they can be looked at only once.
+    What bears the `same` name or id by the caller's own word goes on with more epochs than it had. Epochs that are no
+    list are taken for the same again: they can be looked at only once.
     """
     if moment.epoch is None:
         return
-    if isinstance(epochs, range | list | tuple) and not moment.final and (not epochs or epochs[0] > moment.epoch):
-        return
+    if isinstance(epochs, range | list | tuple) and not moment.final:
+        before = _progress_at(moment).total
+        more = same and before is not None and len(epochs) > before
+        if more or not epochs or epochs[0] > moment.epoch:
+            return
     raise UsageError(folder_again(run.name, checkpoints.folder.name, None if moment.final else moment.epoch))
 
 
