@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import logging
+import os
+import struct
 import sys
+import termios
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from tqdm import tqdm
 
 from notifybot.clock import SYSTEM
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.model import Checkpoint, Host, Language, Metric, Progress, Resumed, RunRef, Status, Tier, uuid7
 from notifybot.notifiers.base import Envelope, Notifier
-from notifybot.notifiers.console import ConsoleNotifier
+from notifybot.notifiers.console import ConsoleNotifier, encodable
 from notifybot.rendering import Renderer
+from notifybot.rendering.numbers import number
 from notifybot.testing import DictMemory
 from notifybot.training.bar import Bar
 from notifybot.training.speaker import LogLines
@@ -116,6 +123,102 @@ def test_forty_epochs_with_checkpoints_are_forty_lines_and_a_few() -> None:
     ]
 
 
+class Screen:
+    """A real terminal of some columns, and what was written on it."""
+
+    def __init__(self, columns: int) -> None:
+        self._columns = columns
+        self._own, theirs = os.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+        self.stream = os.fdopen(theirs, "w", encoding="utf-8")
+        self.lines: list[str] = []
+
+    def __enter__(self) -> Screen:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+        os.close(self._own)
+
+    def show(self, console: ConsoleNotifier, event: Event, language: Language) -> None:
+        console.send(envelope(event, language))
+        self.stream.write("\n")  # so that there is always something to read
+        self.stream.flush()
+        written = b""
+        while not written.endswith(b"\r\n"):
+            written += os.read(self._own, 65_536)
+        self.lines += [line for line in written.decode().splitlines() if line]
+
+    @property
+    def rows(self) -> int:
+        return sum(-(-cell_len(line) // self._columns) for line in self.lines)
+
+
+def story_of(epochs: int, names: Sequence[str] = ("train_loss", "val_loss", "val_acc")) -> list[Event]:
+    """A run that saves each epoch, with values of four digits that each moved."""
+    events: list[Event] = [START]
+    for epoch in range(epochs):
+        metrics = {name: Metric(0.4123 + epoch, 0.3333, 0.4123 + epoch, epoch) for name in names}
+        progress = Progress(epoch, epoch + 1, epochs, metrics, 72.2, 36.0, 4000.0)
+        saved = Checkpoint(f"/drive/resnet/checkpoint_epoch{epoch}.pt", epoch, 44_802_131, Tier.REMOTE)
+        events.append(EpochFinished(**BASE, progress=progress))
+        events.append(CheckpointSaved(**BASE, checkpoint=saved, progress=progress))
+    return [*events, RunEnded(**BASE, status=Status.FINISHED, progress=progress)]
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("language", Language)
+def test_an_epoch_takes_one_row_of_a_terminal_and_keeps_its_values(columns: int, language: Language) -> None:
+    with Screen(columns) as screen:
+        console = ConsoleNotifier(screen.stream)
+        for event in story_of(40):
+            screen.show(console, event, language)
+
+        values = [line for line in screen.lines if "val_acc" in line]
+        assert screen.rows <= 50
+        assert len(values) == 40
+        for epoch, line in enumerate(values):
+            value = number(0.4123 + epoch)
+            assert f"train_loss {value} ★ · val_loss {value} ★ · val_acc {value} ★" in line
+            assert f" {epoch} ({epoch + 1}/40) · " in line
+
+
+@pytest.mark.parametrize(("language", "epoch"), [(Language.EN, "epoch"), (Language.KO, "에포크")])
+@pytest.mark.parametrize("many", [0, 1, 4, 8])
+def test_a_line_takes_no_row_for_what_can_be_left_out_and_loses_no_value(
+    language: Language, epoch: str, many: int
+) -> None:
+    """Where not even the values fit into one row, they go on in the next."""
+    names = [f"metric_{each}" for each in range(many)]
+    bare = f"{epoch} 2 (3/3)" + "".join(f" · {name} 2.412 ★" for name in names)
+    for columns in range(2, 230, 19):
+        with Screen(columns) as screen:
+            console = ConsoleNotifier(screen.stream)
+            for event in story_of(3, names)[1:-2]:
+                screen.show(console, event, language)
+
+        assert [name for name in names if f" · {name} 2.412" not in screen.lines[-1]] == []
+        assert -(-cell_len(screen.lines[-1]) // columns) <= -(-cell_len(bare) // (columns - 1))
+
+
+def test_lines_below_each_other_say_the_same_things_until_the_terminal_is_another() -> None:
+    """One that needs more room leaves out more, and so do those after it."""
+    wide = replace(PROGRESS, metrics={"train_loss": Metric(0.412, 0.433), "val_accuracy_of_a_task": Metric(0.5, 0.1)})
+    with Screen(70) as screen:
+        console = ConsoleNotifier(screen.stream)
+        for progress in (PROGRESS, wide, PROGRESS):
+            screen.show(console, replace(EPOCH, progress=progress), Language.EN)
+        fcntl.ioctl(screen.stream, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 120, 0, 0))
+        screen.show(console, EPOCH, Language.EN)
+
+        assert screen.lines == [
+            "[resnet] epoch 3/30 · train_loss 0.412 · val_acc 0.871 ★ · ETA 5 min",
+            "epoch 3/30 · train_loss 0.412 · val_accuracy_of_a_task 0.5",
+            "epoch 3/30 · train_loss 0.412 · val_acc 0.871 ★",
+            "[resnet] epoch 3/30 · train_loss 0.412 (−0.021) · val_acc 0.871 (+0.012) ★ · 12 s · ETA 5 min",
+        ]
+
+
 def test_a_resumed_start_says_what_was_lost() -> None:
     resumed = RunStarted(**BASE, attempt=2, total=30, progress=PROGRESS, resumed=Resumed(3, "a.pt", 900.0, 720.0))
 
@@ -129,6 +232,10 @@ def test_a_narrow_terminal_gets_what_it_can_show() -> None:
     assert printed(START, encoding="ascii").startswith("resnet started\n")
     assert "[resnet] 에포크 3/30" in printed(EPOCH, Language.KO, encoding="cp949")
     assert "[resnet] ???" in printed(EPOCH, Language.KO, encoding="ascii")
+
+
+def test_a_terminal_without_the_mark_of_a_checkpoint_gets_no_rest_of_it() -> None:
+    assert encodable("epoch 3/30 · val_acc 0.871 ★ · 💾", Terminal("ascii")) == "epoch 3/30 | val_acc 0.871 *"
 
 
 def test_a_bar_of_tqdm_stays_whole() -> None:

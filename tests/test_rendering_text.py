@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from notifybot.rendering.text import clean, one_line, shorten, shorten_path
+from notifybot.rendering.text import clean, one_line, shorten, shorten_path, width
 
 FAMILY = "👨\u200d👩\u200d👧"
 FLAGS = "🇰🇷🇺🇸"
@@ -48,6 +48,25 @@ def test_no_text_is_longer_than_the_limit_or_begins_its_dropped_part_with_a_mark
         dropped = text[len(kept) :]
         assert not kept or not unicodedata.category(dropped[0]).startswith("M")
         assert not kept.endswith("\u200d")
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("", 0),
+        ("val_acc 0.871", 13),
+        ("에포크 3", 8),
+        ("−0.021 · ★ ±0 ∞ …", 17),
+        ("🚀💾✅❌🔔", 10),
+        ("⚠️ 주의", 7),
+        ("⚠ bare", 6),
+        ("e\u0301o\u0302\u0323", 2),
+        ("\u1112\u1161\u11ab\u1100\u1173\u11af", 4),
+        ("👍🏽", 2),
+    ],
+)
+def test_a_text_is_as_wide_as_a_terminal_draws_it(text: str, columns: int) -> None:
+    assert width(text) == columns
 
 
 @pytest.mark.parametrize(

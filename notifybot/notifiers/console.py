@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, TextIO
 
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, RunEnded, RunLost, RunStalled, RunStarted
@@ -13,11 +15,13 @@ from notifybot.notifiers.base import Envelope
 from notifybot.policy import Pace
 from notifybot.rendering.numbers import about, duration, has_end
 from notifybot.rendering.table import row_text
-from notifybot.rendering.text import one_line, shorten
+from notifybot.rendering.text import one_line, shorten, width
 from notifybot.rendering.words import LABELS, epoch_name, position
 
 _LIMIT_NAME = 40
 _LIMIT_METRICS = 8
+_SAVED = "💾"
+_DROPPED = ("saved_in", "epoch_s", "changes", "name", "saved", "eta")  # where a line is too wide, from the first on
 _PLAIN = str.maketrans(  # for terminals that speak CP949 or ASCII: what our own marks mean, rather than "?"
     {"−": "-", "±": "+/-", "…": "...", "★": "*", "·": "|", "∞": "inf"}
     | dict.fromkeys("🚀📈🏆💾✅⏹✋❌🔴🟠🟢⚠🔔🏁\ufe0f", "")
@@ -43,6 +47,8 @@ class ConsoleNotifier:
         self.lost = 0
         self._tiers: set[Tier | None] = set()  # of which a checkpoint was told in full
         self._saved = ""  # the newest checkpoint that no line has named yet
+        self._columns: int | None = None
+        self._dropped = 0  # at this width: the lines below each other say the same things
 
     def send(self, envelope: Envelope) -> None:
         """Print the message. Never raises."""
@@ -51,7 +57,7 @@ class ConsoleNotifier:
         if stream is None:
             self.lost += 1
             return
-        text = self._text(envelope)
+        text = self._text(envelope, stream)
         if not text:
             return
         try:
@@ -65,19 +71,37 @@ class ConsoleNotifier:
         else:
             print_between_bars(text, stream)
 
-    def _text(self, envelope: Envelope) -> str:
-        event, language = envelope.event, envelope.message.language
+    def _text(self, envelope: Envelope, stream: TextIO) -> str:
+        event, message = envelope.event, envelope.message
         if isinstance(event, CheckpointSaved):
             saved = event.checkpoint
             if saved.tier in self._tiers:
-                self._saved = f" · 💾 {epoch_name(saved.epoch, language)}" if saved.epoch is not None else " · 💾"
+                named = epoch_name(saved.epoch, message.language) if saved.epoch is not None else ""
+                self._saved = f"{_SAVED} {named}".rstrip()
                 return ""
             self._tiers.add(saved.tier)
+        if isinstance(event, EpochFinished):
+            saved_in, self._saved = self._saved, ""
+            return self._epoch_line(event.progress, message, saved_in, stream)
         text = _text(envelope)
-        if isinstance(event, EpochFinished | RunEnded) and "\n" not in text:
-            named, self._saved = self._saved, ""
-            return text + named
+        if isinstance(event, RunEnded) and self._saved and "\n" not in text:
+            text, self._saved = f"{text} · {self._saved}", ""
         return text
+
+    def _epoch_line(self, progress: Progress, message: Message, saved: str, stream: TextIO) -> str:
+        """The fullest line of those that take the fewest rows, and no fuller than the one before it."""
+        columns = _columns_of(stream)
+        if columns != self._columns:
+            self._columns, self._dropped = columns, 0
+        if columns is None:
+            return _epoch_line(progress, message, saved)
+        lines = {
+            dropped: _epoch_line(progress, message, saved, _DROPPED[:dropped])
+            for dropped in range(self._dropped, len(_DROPPED) + 1)
+        }
+        rows = {dropped: -(-width(encodable(line, stream)) // columns) for dropped, line in lines.items()}
+        self._dropped = min(rows, key=lambda dropped: (rows[dropped], dropped))
+        return lines[self._dropped]
 
     def close(self) -> None:
         """Nothing to give back: the stream is not ours."""
@@ -112,8 +136,6 @@ def _put(text: str, stream: TextIO) -> None:
 def _text(envelope: Envelope) -> str:
     event, message = envelope.event, envelope.message
     match event:
-        case EpochFinished():
-            return _epoch_line(event.progress, message)
         case RunStarted():
             return "\n".join([message.title, *message.body.splitlines()[:1]])
         case CheckpointSaved():
@@ -123,16 +145,30 @@ def _text(envelope: Envelope) -> str:
     return " · ".join([message.title, *message.body.splitlines()[:1]])
 
 
-def _epoch_line(progress: Progress, message: Message) -> str:
+def _epoch_line(progress: Progress, message: Message, saved: str, dropped: Sequence[str] = ()) -> str:
     language = message.language
-    name = shorten(one_line(message.run.name), _LIMIT_NAME)
-    parts = [f"[{name}] {position(progress, language)}".rstrip()]
-    parts += [row_text(row) for row in message.rows[:_LIMIT_METRICS]]
-    if progress.epoch_s:
+    name = "" if "name" in dropped else f"[{shorten(one_line(message.run.name), _LIMIT_NAME)}]"
+    rows = message.rows[:_LIMIT_METRICS]
+    if "changes" in dropped:
+        rows = tuple(replace(row, change="") for row in rows)
+    parts = [f"{name} {position(progress, language)}".strip(), *map(row_text, rows)]
+    if progress.epoch_s and "epoch_s" not in dropped:
         parts.append(duration(progress.epoch_s, language))
-    if progress.eta_s and has_end(progress.total or 1) and (eta := about(progress.eta_s, language)):
+    eta = about(progress.eta_s, language) if progress.eta_s and has_end(progress.total or 1) else ""
+    if eta and "eta" not in dropped:
         parts.append(f"{LABELS[language].eta} {eta}")
-    return " · ".join(parts)
+    if saved and "saved" not in dropped:
+        parts.append(_SAVED if "saved_in" in dropped else saved)
+    return " · ".join(part for part in parts if part)
+
+
+def _columns_of(stream: TextIO) -> int | None:
+    """The columns that a line may take on a terminal; None where the stream leads elsewhere, or tells none."""
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
+    except (AttributeError, OSError, ValueError):  # what stands in for a stream lacks some of its methods
+        return None
+    return columns - 1 if columns > 1 else None  # in the last column some terminals go on to the next row at once
 
 
 def encodable(text: str, stream: TextIO) -> str:
@@ -143,7 +179,7 @@ def encodable(text: str, stream: TextIO) -> str:
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
-        lines = text.translate(_PLAIN).splitlines()
+        lines = text.removesuffix(f" · {_SAVED}").translate(_PLAIN).splitlines()
         text = "\n".join(line.strip() for line in lines).encode(encoding, "replace").decode(encoding)
     except LookupError:
         return text

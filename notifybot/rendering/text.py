@@ -8,6 +8,7 @@ import unicodedata
 ELLIPSIS = "…"
 
 _ZWJ = "\u200d"
+_EMOJI_STYLE = "\ufe0f"
 _JOINED_TO_NEXT = re.compile(  # zero-width joiner and the letters that lead a cluster (UAX #29: Prepend)
     "[\u200d\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u0d4e"
     "\U000110bd\U000110cd\U000111c2\U000111c3\U0001193f\U00011941\U00011a3a\U00011a84-\U00011a89\U00011d46]"
@@ -55,6 +56,23 @@ def shorten(text: str, limit: int) -> str:
     while room > 0 and not _may_cut(text, room):
         room -= 1
     return text[: _word_end(text, room)].rstrip().rstrip("·").rstrip() + ELLIPSIS  # no separator before nothing
+
+
+def width(text: str) -> int:
+    """Return how many columns of a terminal `text` takes: two a Korean character or an emoji, none an accent.
+
+    By Unicode's East Asian Width; what it calls ambiguous, such as "★", takes one: https://www.unicode.org/reports/tr11/
+    """
+    if text.isascii():
+        return len(text)
+    columns = last = 0
+    for char in text:
+        if char == _EMOJI_STYLE:  # what it follows is drawn as an emoji: "⚠" with it is one
+            columns, last = columns + (last == 1), 0
+        elif not (_extends(char) or _jamo(char) in ("V", "T")):
+            last = 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
+            columns += last
+    return columns
 
 
 def shorten_path(path: str, limit: int) -> str:
