@@ -9,19 +9,26 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import wandb
 from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from notifybot import Checkpoints, notify_epoch
 from notifybot.checkpoints.mirror import Mirror, restore
 from notifybot.config import Config
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.model import Checkpoint, Severity, Status
+from notifybot.testing import RecordingNotifier
 from notifybot.trackers import TensorBoardTracker, TrackerThread, WandbTracker
 from notifybot.trackers.jsonl import JsonlTracker, events_in
+from notifybot.training import shared
+from notifybot.training.loop import EpochLoop
 from notifybot.training.marks import Marks
+from notifybot.training.past import COMPLETED
 from tests import wandb_records
 from tests.tracker_events import RUN, START, context, epoch, untold
 
@@ -125,6 +132,104 @@ def test_a_run_resumed_several_times_has_each_epoch_once_and_the_latest_of_each(
     machine.session(1, 2, purge_from=1, name="s4")
 
     assert by_tracker(values((0, "s1"), (1, "s4"), (2, "s4"))) == record_of(tmp_path)
+
+
+class Cell:
+    """A cell with checkpoints, run again and again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.runs, self.state, self.copy = folder / "runs", folder / "state", folder / "exp"
+        self.told = RecordingNotifier()
+        self.config: dict[str, object] = {
+            "runs_dir": self.runs,
+            "state_dir": self.state,
+            "tensorboard": "on",
+            "wandb": "on",
+        }
+
+    def run(self, spoil: Callable[[EpochLoop], None] = lambda loop: None) -> EpochLoop:
+        """Run it; `spoil` is called in epoch 1."""
+        checkpoints = Checkpoints(self.copy, model=torch.nn.Linear(1, 1))
+        loop = notify_epoch(
+            range(4), name="x", progress=False, checkpoints=checkpoints, config=self.config, notifiers=[self.told]
+        )
+        with loop:
+            for number in loop:
+                loop.log(loss=number + 0.125)
+                if number == 1:
+                    spoil(loop)
+        shared.close()
+        wandb.teardown()
+        COMPLETED.clear()  # as in a new process
+        return loop
+
+    @property
+    def folder(self) -> Path:
+        (file,) = self.runs.rglob("metrics.jsonl")
+        return file.parent
+
+    def files(self) -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in self.folder.rglob("*") if path.is_file()}
+
+
+def fail(*names: str) -> Callable[[EpochLoop], None]:
+    """Have trackers fail from now on."""
+
+    def spoil(loop: EpochLoop) -> None:
+        trackers = loop.run.session.trackers  # type: ignore[union-attr]
+        assert trackers is not None
+        assert trackers.flush(30)
+        for name in names:
+            tracker: Any = trackers.get(name, 30)
+            if name == "wandb":
+                tracker.run.finish()
+                tracker.run = None
+            else:
+                tracker.close(Status.INTERRUPTED)
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("failing", "reset"),
+    [(NAMES, False), (["tensorboard", "wandb"], True)],
+    ids=["all failed, as with a full disk", "the machine is gone since"],
+)
+def test_a_complete_run_gives_its_trackers_what_they_missed_when_its_cell_is_run_again(
+    failing: list[str], reset: bool, tmp_path: Path
+) -> None:
+    """No run starts, nobody is told anything of one, and a third time nothing is written."""
+    cell = Cell(tmp_path)
+    first = cell.run(fail(*failing))
+    assert first.run.faults.keys() == {f"tracker {name}" for name in failing}
+    if reset:
+        shutil.rmtree(cell.runs)
+        shutil.rmtree(cell.state)
+
+    second = cell.run()
+    whole = cell.files()
+    cell.run()
+
+    assert by_tracker(values(*((number, "s1") for number in range(4)))) == record_of(cell.folder)
+    assert {each.event.run.session for each in cell.told.sent} == {first.run.ref.session}
+    assert second.run.session is None
+    assert {path.name for path in cell.folder.rglob("*.wandb")} == {f"run-{first.run.id}.wandb"}
+    assert cell.files() == whole
+
+
+def test_a_complete_run_whose_trackers_have_all_opens_no_database(tmp_path: Path) -> None:
+    """Nor does it bring back a folder that somebody removed."""
+    cell = Cell(tmp_path)
+    cell.config |= {"tensorboard": "off", "wandb": "off"}
+    cell.run()
+    shutil.rmtree(cell.state)
+    cell.run()
+    shutil.rmtree(cell.runs)
+    shutil.rmtree(cell.copy / "runs")
+
+    cell.run()
+
+    assert [cell.state.exists(), cell.runs.exists()] == [False, False]
 
 
 def test_wandbs_steps_go_on_behind_what_others_logged_there(tmp_path: Path) -> None:

@@ -333,6 +333,24 @@ def test_a_server_is_waited_for_until_the_time_is_nearly_over(tmp_path: Path) ->
     assert threads.late == []
 
 
+@pytest.mark.parametrize(
+    ("fails_on", "recorded"),
+    [((), "012345"), ((0,), ""), ((3,), "012"), ((1, 2, 3), "0"), ((5,), "01234"), ((2, 4), "01")],
+)
+def test_the_mark_stays_before_the_first_event_that_was_not_taken(
+    fails_on: tuple[int, ...], recorded: str, tmp_path: Path
+) -> None:
+    """What comes after it is taken as ever, and once more with the replay that fills the hole."""
+    desk = Desk(Listing(fails_on=frozenset(f"s1-{number}" for number in fails_on)))
+    desk.start(context(tmp_path))
+
+    for number in range(6):
+        desk.threads.put(epoch(number))
+    assert desk.threads.close(Status.FINISHED, 30)
+
+    assert [event_id for _, event_id in desk.recorded] == [f"s1-{number}" for number in recorded]
+
+
 def test_what_a_service_did_not_take_goes_there_at_the_next_start(tmp_path: Path, unanswering: Unanswering) -> None:
     """The run's marks say what is missing, and nothing is there twice."""
     marks, kept = Marks(tmp_path), Listing()

@@ -40,10 +40,10 @@ class TrackerThread:
     """Hands events to trackers without ever raising into, or waiting on, the thread that calls `put`.
 
     `on_trouble(name, text)` is called once per tracker that fails, and once when W&B goes offline, with a text for
-    people in the configured language. `on_recorded(name, event_id)` is called for each event, in order, once it
-    would survive a kill of this process: the last one is the mark behind which `start` is to replay. `on_page(name,
-    url)` is called once for a tracker whose numbers people can look at, with where (its `url`). All three come from
-    the trackers' threads. In a forked child every method does nothing.
+    people in the configured language. `on_recorded(name, event_id)` is called for each event, in order, once it and
+    all before it would survive a kill of this process: the last one is the mark behind which `start` is to replay.
+    `on_page(name, url)` is called once for a tracker whose numbers people can look at, with where (its `url`). All
+    three come from the trackers' threads. In a forked child every method does nothing.
     """
 
     def __init__(
@@ -233,6 +233,7 @@ class _Lane:
         self.ended = threading.Event()
         self.failures = 0
         self._in_a_row = 0
+        self._misses = False  # the mark stays before what was not taken, so that it is replayed
         self._opener = opener
         self._context = context
         self._told = told
@@ -277,7 +278,10 @@ class _Lane:
         tracker = self.tracker
         if tracker is None or self._in_a_row >= GIVE_UP_AFTER:
             self.failures += 1
-        elif self._guard(lambda: tracker.record(event)):
+            self._misses = True
+        elif not self._guard(lambda: tracker.record(event)):
+            self._misses = True
+        elif not self._misses:
             settle_s: float = getattr(tracker, "settle_s", 0.0)
             self._settling.append((self._clock.monotonic() + settle_s, event.id))
             self._confirm()

@@ -229,6 +229,7 @@ class EpochLoop:
                 "%s", finished_early(run.name, opening.final, lang) if opening.final else complete(run.name, lang)
             )
             self._epochs = ()
+            run.make_good(opening.resume)
             self._came_to_its_end()
             return
         run.start(self._epochs, total=self._total, resume=opening.resume)

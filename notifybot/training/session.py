@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from notifybot.checkpoints.mirror import restore
+from notifybot.checkpoints.mirror import Mirror, restore
 from notifybot.clock import Clock
 from notifybot.config import Config
 from notifybot.delivery.recorder import RELAY
 from notifybot.errors import StoreError
-from notifybot.events import AlertRaised, Event, RunEnded, within_bounds
+from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, within_bounds
 from notifybot.model import Host, Param, Progress, RunRef, Status
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.console import ConsoleNotifier
@@ -31,7 +31,7 @@ from notifybot.training.guard import Guard
 from notifybot.training.heartbeat import Heartbeat, Pulse
 from notifybot.training.marks import Marks
 from notifybot.training.notebook import in_notebook
-from notifybot.training.past import Past, Resume, last_progress
+from notifybot.training.past import Past, Resume, in_force, last_progress
 from notifybot.training.rank import environment
 from notifybot.training.shared import Shared, share
 from notifybot.training.speaker import Speaker
@@ -97,17 +97,16 @@ class Session:
         What is missing in the run's folder comes back from the copy beside the checkpoints.
         """
         config = self.shared.config
-        folder = (config.runs_dir / folder_name(run.project, run.name, run.id)).absolute()
+        folder = folder_of(config, run)
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        told = past.events
         if resume.folder is not None:
             with self.guard("bringing back the run's folder"):
                 restore(resume.folder / folder.name, folder)
-                told = resume.kept(events_in(folder, run))  # what another machine told is not in this one's store
+        told = _told(folder, run, past, resume)
         context = TrackerContext(run, folder, params, purge_from, wandb_artifacts=resume.artifacts, monitor=monitor)
         marks = Marks(context.folder)
-        missed = {name: marks.missed(name, past.events if name == "jsonl" else told) for name in self.planned}
+        missed = {name: marks.missed(name, told) for name in self.planned}
 
         def on_recorded(name: str, event_id: str) -> None:
             with self.guard("a tracker's mark"):
@@ -119,6 +118,20 @@ class Session:
 
         self.trackers = TrackerThread(on_trouble=on_trouble, on_recorded=on_recorded, on_page=on_page, clock=self.clock)
         self.trackers.start(context, self.planned, config, replay=missed)
+
+    def make_good(self, run: RunRef, params: dict[str, Param], past: Past, resume: Resume) -> None:
+        """Give trackers what they missed of a run that is complete, and close them; nobody is told of anything."""
+        folder = _last_folder(self.shared.config, run, resume)
+        self.planned = [] if folder is None else _owed(folder, self.planned, run, past, resume)
+        if not self.planned:
+            return
+        endings = [each.status for each in past.events if isinstance(each, RunEnded)]
+        self.track(run, params, past, purge_from=None, on_trouble=lambda name, text: None, resume=resume)
+        self.close(endings[-1] if endings else Status.FINISHED)
+        self.linger()
+        if resume.folder is not None and self.folder is not None:
+            with self.guard("the trackers' files beside the checkpoints"):
+                Mirror(self.folder, resume.folder / self.folder.name).copy()
 
     def remember(self, run: RunRef, memories: Mapping[str, Mapping[str, Any]]) -> None:
         """Take in what notifiers knew of the run on another machine, such as its thread in Slack. Raises StoreError."""
@@ -231,3 +244,52 @@ class Session:
         by = teller(self.shared.config, self.shared.delivery.notifiers)
         dead_man.ended(lambda: ending is not None and is_told(ending, by, store))
         ENDINGS.flush_with(dead_man.flush)
+
+
+def folder_of(config: Config, run: RunRef) -> Path:
+    """The run's own folder, with the trackers' files."""
+    return (config.runs_dir / folder_name(run.project, run.name, run.id)).absolute()
+
+
+def misses_numbers(config: Config, run: RunRef, resume: Resume) -> bool:
+    """True where a tracker may lack numbers of a complete run, as its folder alone tells. Raises OSError.
+
+    Nothing is missing where no folder is left: who removes it does not want it again.
+    """
+    folder = _last_folder(config, run, resume)
+    lines = () if folder is None else events_in(folder, run)
+    if folder is None or not (lines and isinstance(lines[-1], RunEnded)):
+        return folder is not None
+    epochs = [each.progress.epoch for each in lines if isinstance(each, EpochFinished)]
+    whole = resume.progress is None or resume.progress.epoch in epochs
+    return not whole or bool(_owed(folder, plan_trackers(config, environment()), run, Past(), resume))
+
+
+def _last_folder(config: Config, run: RunRef, resume: Resume) -> Path | None:
+    """The run's own folder, or the copy of it."""
+    own = folder_of(config, run)
+    copy = own if resume.folder is None else resume.folder / own.name
+    return next((each for each in (own, copy) if each.exists()), None)
+
+
+def _owed(folder: Path, planned: Sequence[str], run: RunRef, past: Past, resume: Resume) -> list[str]:
+    """Name the trackers that miss numbers, or lines."""
+    told, marks = _told(folder, run, past, resume), Marks(folder)
+    numbers = (EpochFinished, CheckpointSaved) if resume.artifacts else EpochFinished
+    missed = {name: marks.missed(name, told) for name in planned}
+    return [name for name in planned if any(name == "jsonl" or isinstance(each, numbers) for each in missed[name])]
+
+
+def _told(folder: Path, run: RunRef, past: Past, resume: Resume) -> tuple[Event, ...]:
+    """What has happened in the run and is in force, as this machine's store and the run's own folder know it.
+
+    With a copy of the folder beside the checkpoints, another machine may have told what is not in this store; what a
+    full disk kept from the folder is in the store alone.
+    """
+    known = past.events
+    if resume.folder is not None:
+        lines = events_in(folder, run)
+        both = {each.id: each for each in (*known, *resume.kept(lines))}  # the lines have every number
+        known = tuple(sorted(both.values(), key=lambda each: (each.at, each.id)))
+    epochs = {each.id for each in in_force(known)}
+    return tuple(each for each in known if not isinstance(each, EpochFinished) or each.id in epochs)
