@@ -390,6 +390,11 @@ def has_own_browser() -> bool:
     return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
+def machine_is_reset() -> bool:
+    """True on a machine that its service takes back soon, with its disk: a session of Colab, Kaggle or Binder."""
+    return any(os.environ.get(name) for name in ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE", "BINDER_SERVICE_HOST"))
+
+
 def explain(config: Config) -> list[tuple[str, str, str]]:
     """Return (key, source, value as it may be shown) for every setting, secrets masked."""
     return [

@@ -94,12 +94,16 @@ class Tier(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A saved training state: ours, proven whole where `tier` says, or one that the user's code told us of."""
+    """A saved training state: ours, proven whole where `tier` says, or one that the user's code told us of.
+
+    `fleeting`: on a machine alone that its service resets, as Colab does, with all that its disk holds.
+    """
 
     path: str
     epoch: int | None = None
     size_bytes: int | None = None
     tier: Tier = Tier.UNPROVEN
+    fleeting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -767,6 +767,32 @@ def test_checkpoints_alone_are_enough_in_a_new_folder(tmp_path: Path, settings: 
     assert (list(second.losses), second.run.id) == ([3, 4], first.run.id)
 
 
+@pytest.mark.parametrize(
+    ("platform", "fleeting"),
+    [("", False), ("COLAB_RELEASE_TAG", True), ("KAGGLE_KERNEL_RUN_TYPE", True), ("BINDER_SERVICE_HOST", True)],
+)
+@pytest.mark.parametrize("tiered", [False, True])
+def test_a_checkpoint_is_fleeting_where_the_machine_alone_holds_it_and_is_reset(
+    tmp_path: Path,
+    settings: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    platform: str,
+    fleeting: bool,
+    tiered: bool,
+) -> None:
+    """Saved now, or found at the next start."""
+    if platform:
+        monkeypatch.setenv(platform, "1")
+    options: dict[str, Any] = {"local": tmp_path / "disk"} if tiered else {}
+    first = Training(tmp_path / "exp", settings, **options).train(until=1)
+    second = Training(tmp_path / "exp", settings, **options).train(until=2)
+
+    found = second.of(RunStarted)[-1].progress.checkpoint
+    told = [each.checkpoint for each in first.of(CheckpointSaved)]
+
+    assert {each.fleeting for each in (*told, found)} == {fleeting and not tiered}
+
+
 @pytest.mark.parametrize(("tiered", "tier"), [(False, Tier.LOCAL), (True, Tier.REMOTE)])
 def test_a_resumed_run_that_fails_at_once_goes_on_from_where_it_was_resumed(
     tmp_path: Path, settings: dict[str, object], tiered: bool, tier: Tier

@@ -91,7 +91,7 @@ def test_alerts_and_failures_are_told_in_full_and_other_events_in_one_line() -> 
 
 
 def test_a_proven_checkpoint_is_one_line_that_says_how_safe_it_is() -> None:
-    saved = CheckpointSaved(**BASE, checkpoint=Checkpoint("/tmp/a.pt", 3, tier=Tier.LOCAL))
+    saved = CheckpointSaved(**BASE, checkpoint=Checkpoint("/tmp/a.pt", 3, tier=Tier.LOCAL, fleeting=True))
 
     assert printed(saved) == (
         "💾 resnet · checkpoint saved · epoch 3 · "
@@ -106,7 +106,8 @@ def test_forty_epochs_with_checkpoints_are_forty_lines_and_a_few() -> None:
     for epoch in range(40):
         console.send(envelope(replace(EPOCH, progress=replace(PROGRESS, epoch=epoch, done=epoch + 1, total=40))))
         tier = Tier.LOCAL if epoch == 20 else Tier.REMOTE
-        console.send(envelope(CheckpointSaved(**BASE, checkpoint=Checkpoint("/drive/a.pt", epoch, tier=tier))))
+        saved = Checkpoint("/drive/a.pt", epoch, tier=tier, fleeting=tier is Tier.LOCAL)
+        console.send(envelope(CheckpointSaved(**BASE, checkpoint=saved)))
     console.send(envelope(RunEnded(**BASE, status=Status.FINISHED, progress=PROGRESS)))
 
     lines = terminal.shown.splitlines()

@@ -221,20 +221,22 @@ FILE = f"{PATH} (44.7 MB)"
 
 
 @pytest.mark.parametrize(
-    ("tier", "english", "korean"),
+    ("tier", "fleeting", "english", "korean"),
     [
-        (Tier.UNPROVEN, FILE, FILE),
+        (Tier.UNPROVEN, False, FILE, FILE),
+        (Tier.LOCAL, False, f"Verified: {FILE}", f"검증됨: {FILE}"),
         (
             Tier.LOCAL,
+            True,
             f"Verified, on the training machine only: a reset takes it along.\n{FILE}",
             f"학습 장비에만 저장됨(장비가 초기화되면 사라집니다)\n{FILE}",
         ),
-        (Tier.REMOTE, f"Verified, copied to {FILE}", f"검증 후 복사됨: {FILE}"),
+        (Tier.REMOTE, False, f"Verified, copied to {FILE}", f"검증 후 복사됨: {FILE}"),
     ],
 )
-def test_a_saved_checkpoint_says_how_safe_it_is(tier: Tier, english: str, korean: str) -> None:
-    """Of the user's own file nothing is claimed."""
-    event = CheckpointSaved(**BASE, checkpoint=Checkpoint(PATH, 17, 44_700_000, tier), progress=after())
+def test_a_saved_checkpoint_says_how_safe_it_is(tier: Tier, fleeting: bool, english: str, korean: str) -> None:
+    """Of the user's own file nothing is claimed. A machine that nobody resets is no reason to worry."""
+    event = CheckpointSaved(**BASE, checkpoint=Checkpoint(PATH, 17, 44_700_000, tier, fleeting), progress=after())
 
     assert said(event, EN).body == english
     assert said(event, KO).body == korean
@@ -326,15 +328,19 @@ def test_the_promise_stands_within_what_a_phone_shows(tier: Tier) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tier", "english", "korean"),
+    ("tier", "fleeting", "english", "korean"),
     [
-        (Tier.UNPROVEN, PATH, PATH),
-        (Tier.LOCAL, f"{PATH} (verified, on the training machine only)", f"{PATH} (검증됨, 학습 장비에만 있음)"),
-        (Tier.REMOTE, f"{PATH} (verified and copied)", f"{PATH} (검증 후 복사됨)"),
+        (Tier.UNPROVEN, False, PATH, PATH),
+        (Tier.LOCAL, False, f"{PATH} (verified)", f"{PATH} (검증됨)"),
+        (Tier.LOCAL, True, f"{PATH} (verified, on the training machine only)", f"{PATH} (검증됨, 학습 장비에만 있음)"),
+        (Tier.REMOTE, False, f"{PATH} (verified and copied)", f"{PATH} (검증 후 복사됨)"),
     ],
 )
-def test_the_fact_of_the_last_checkpoint_says_how_safe_it_is(tier: Tier, english: str, korean: str) -> None:
-    event = RunEnded(**BASE, status=Status.FAILED, progress=after(tier))
+def test_the_fact_of_the_last_checkpoint_says_how_safe_it_is(
+    tier: Tier, fleeting: bool, english: str, korean: str
+) -> None:
+    progress = replace(after(), checkpoint=Checkpoint(PATH, 17, 44_700_000, tier, fleeting))
+    event = RunEnded(**BASE, status=Status.FAILED, progress=progress)
 
     assert Fact("Last checkpoint", english) in said(event, EN).facts
     assert Fact("마지막 체크포인트", korean) in said(event, KO).facts

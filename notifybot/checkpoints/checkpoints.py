@@ -26,7 +26,7 @@ from notifybot.checkpoints.retention import Retention
 from notifybot.checkpoints.saver import Saver
 from notifybot.checkpoints.shelf import Shelf
 from notifybot.checkpoints.state import Parts
-from notifybot.checkpoints.tiers import HOPELESS, Found, Saved, Tiers, first_whole, tries
+from notifybot.checkpoints.tiers import HOPELESS, Found, Saved, Tiers, first_whole, told_of, tries
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import load
 from notifybot.errors import UsageError, said
@@ -448,4 +448,4 @@ class CopiedCheckpoints(Checkpoints):
 
 
 def _told(saved: Saved) -> Checkpoint:
-    return Checkpoint(str(saved.path), saved.manifest.epoch, saved.manifest.size_bytes, saved.tier)
+    return told_of(saved.path, saved.manifest, saved.tier)

@@ -14,6 +14,7 @@ from notifybot.checkpoints.reasons import reason_of
 from notifybot.checkpoints.retention import Retention
 from notifybot.checkpoints.shelf import Shelf, Spared
 from notifybot.clock import SYSTEM, Clock
+from notifybot.config import machine_is_reset
 from notifybot.errors import CheckpointError, said, system_words
 from notifybot.model import Checkpoint, Language, Reason, Tier
 from notifybot.rendering.reasons import reason_line
@@ -133,7 +134,7 @@ class Tiers:
         shown = far if far is not None and lasts else whole
         path = shown.shelf.folder / shown.manifest.file
         tier = Tier.REMOTE if lasts else Tier.LOCAL
-        return Checkpoint(str(path), whole.manifest.epoch, whole.manifest.size_bytes, tier)
+        return told_of(path, whole.manifest, tier)
 
     def last_sequence(self, run_id: str) -> int:
         """The highest number that a save of the run has taken, damaged ones included."""
@@ -235,6 +236,12 @@ def tries(clock: Clock, patience_s: float = _PATIENCE_S) -> Iterator[bool]:
         clock.wait(threading.Event(), min(pause_s, left_s))
         pause_s *= 2
     yield True
+
+
+def told_of(path: Path, manifest: Manifest, tier: Tier) -> Checkpoint:
+    """Return a proven checkpoint as people are told of it."""
+    fleeting = tier is Tier.LOCAL and machine_is_reset()
+    return Checkpoint(str(path), manifest.epoch, manifest.size_bytes, tier, fleeting)
 
 
 def _within(shelf: Shelf, reasons: Iterable[Reason]) -> list[Reason]:

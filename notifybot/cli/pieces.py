@@ -41,7 +41,8 @@ def _variants(start: RunStarted, epoch: EpochFinished, recovered: Event, saved: 
     yield Told("run_started first", _first(start))
     yield Told("epoch_finished folded", replace(epoch, id=_id(epoch), new_best=None), skipped=3)
     if isinstance(saved, CheckpointSaved):
-        here = replace(saved.checkpoint, path="/content/checkpoints/checkpoint_epoch12_0.3962.pt", tier=Tier.LOCAL)
+        path = "/content/checkpoints/checkpoint_epoch12_0.3962.pt"
+        here = replace(saved.checkpoint, path=path, tier=Tier.LOCAL, fleeting=True)
         yield Told("checkpoint_saved local", replace(saved, id=_id(saved), checkpoint=here))
     if isinstance(recovered, RunRecovered):
         yield Told("run_recovered stalled", replace(recovered, id=_id(recovered), was="stalled"))
@@ -84,7 +85,7 @@ def _switch(start: RunStarted, epoch: EpochFinished) -> Iterator[Scheduled]:
     """What Slack posts by itself, frozen at different moments of a run; and how that is taken back."""
     host = start.host
     saved = replace(epoch, progress=replace(epoch.progress, checkpoint=start.progress.checkpoint))
-    nearby = Checkpoint("/content/checkpoints/checkpoint_epoch12_0.3962.pt", 12, 44_802_131, Tier.LOCAL)
+    nearby = Checkpoint("/content/checkpoints/checkpoint_epoch12_0.3962.pt", 12, 44_802_131, Tier.LOCAL, fleeting=True)
     local = replace(epoch, progress=replace(epoch.progress, checkpoint=nearby))
     yield Scheduled("dead man first epoch", _first(start), host)
     yield Scheduled("dead man no checkpoint", epoch, host)

@@ -28,6 +28,7 @@ class _Words:
     frozen: str
     machine: str
     first_epoch: str
+    on_disk: str
     on_machine: str
     copied: str
 
@@ -41,6 +42,7 @@ _WORDS = {
         frozen="frozen: {}",
         machine="machine",
         first_epoch="the first epoch",
+        on_disk="verified",
         on_machine="verified, on the training machine only",
         copied="verified and copied",
     ),
@@ -52,6 +54,7 @@ _WORDS = {
         frozen="고정: {}",
         machine="장비",
         first_epoch="첫 에포크",
+        on_disk="검증됨",
         on_machine="검증됨, 학습 장비에만 있음",
         copied="검증 후 복사됨",
     ),
@@ -82,10 +85,16 @@ def model_line(model: ModelSize | None, language: Language) -> str:
 
 
 def tier_words(checkpoint: Checkpoint | None, language: Language) -> str:
-    """Return how safe a checkpoint is, in a few words; empty where nobody looked into it."""
+    """Return how safe a checkpoint is, in a few words; empty where nobody looked into it.
+
+    That it lies on the machine alone is told where machines are reset: on one's own it is no news.
+    """
     words = _WORDS[language]
-    told = {Tier.LOCAL: words.on_machine, Tier.REMOTE: words.copied}
-    return told.get(checkpoint.tier, "") if checkpoint else ""
+    if checkpoint is None or checkpoint.tier is Tier.UNPROVEN:
+        return ""
+    if checkpoint.tier is Tier.REMOTE:
+        return words.copied
+    return words.on_machine if checkpoint.fleeting else words.on_disk
 
 
 def short_device(name: str) -> str:

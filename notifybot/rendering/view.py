@@ -76,6 +76,7 @@ class View(TypedDict):
     checkpoint_epoch: str  # "epoch 3"
     checkpoint_tier: str  # "local" or "remote" where it was proven whole
     checkpoint_proof: str  # the same in words
+    checkpoint_fleeting: bool  # on a machine alone that is reset
     host: str
     notebook: bool | None  # whether a notebook's cell trains; None where nobody said
     memory: str  # "12.7 GB RAM"
@@ -160,6 +161,7 @@ def _saved(checkpoint: Checkpoint | None, language: Language) -> dict[str, Any]:
         "checkpoint_epoch": epoch_name(saved_in, language) if saved_in is not None else "",
         "checkpoint_tier": checkpoint.tier if checkpoint else "",
         "checkpoint_proof": tier_words(checkpoint, language),
+        "checkpoint_fleeting": checkpoint.fleeting if checkpoint else False,
     }
 
 
