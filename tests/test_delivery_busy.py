@@ -136,6 +136,33 @@ def test_what_slack_accepted_is_known_although_it_cannot_be_written_down(tmp_pat
         assert outbox.counts()[bot.key].sent == 1
 
 
+def _opened(folder: Path, clock: FakeClock) -> Store:
+    return Store.open(folder / "a.db", clock=clock)
+
+
+def test_no_second_thread_is_opened_while_another_process_tells_of_the_run(tmp_path: Path, clock: FakeClock) -> None:
+    """Trainings of a sweep share the database: one may have the start of a run in hand as another one ends it."""
+    with Sandbox(clock=clock) as sandbox, bot_of(sandbox, clock) as bot, _opened(tmp_path, clock) as store:
+        recorder = Recorder(store, [bot], direct=True)
+        one, other = (Dispatcher(Outbox(store, name), [bot], ENGLISH, clock=clock) for name in ("one", "other"))
+        post, meanwhile = sandbox.slack._post, []
+
+        def post_meanwhile(arguments: Any) -> Any:
+            sandbox.slack._post = post  # type: ignore[method-assign]
+            recorder.record(ended())
+            meanwhile.append((other.run_once(bot.key), other.wait_s(bot.key)))
+            return post(arguments)
+
+        sandbox.slack._post = post_meanwhile  # type: ignore[method-assign]
+        recorder.record(started())
+        one.run_once(bot.key)
+        deliver(other, bot.key, clock)
+
+        assert meanwhile == [(Outcome.IDLE, 0.25)], "it looks again, and not all the time"
+        assert len(sandbox.slack.roots) == 1
+        assert [each.text.split()[0] for each in sandbox.slack.messages] == ["✅", "🚀", "✅"]
+
+
 TRAINING = """
 import sys
 from notifybot import notify_epoch

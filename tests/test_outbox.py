@@ -13,14 +13,15 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from sqlalchemy.event import listen
 
 from notifybot.policy import Priority, priority_of
 from notifybot.store import letters, runs
-from notifybot.store.claims import due
+from notifybot.store.claims import due, others_at
 from notifybot.store.engine import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock
-from tests.store_events import RUN, alert, ended, epoch, started
+from tests.store_events import NOON, RUN, alert, ended, epoch, started
 
 KEY = "slack:00000000"
 
@@ -129,6 +130,51 @@ def test_a_lease_keeps_others_away_until_it_ends(store: Store, clock: FakeClock)
     assert taken is not None
     assert quick.mark_sent(taken)
     assert not slow.mark_sent(held)
+
+
+def test_of_one_run_one_process_tells_at_a_time(store: Store) -> None:
+    """Two that told its start and its ending at once would open a thread each."""
+    other = replace(RUN, id="run-2", name="vit")
+    _put(store, started(), ended(), started(other))
+    slow, quick = Outbox(store, "slow"), Outbox(store, "quick")
+
+    held, elsewhere = slow.claim(KEY), quick.claim(KEY)
+
+    assert held is not None
+    assert elsewhere is not None
+    assert (held.event.run, held.event.kind) == (RUN, "run_started")
+    assert elsewhere.event.run == other
+    assert quick.claim(KEY) is None
+    slow.mark_sent(held)
+    ending = quick.claim(KEY)
+    assert ending is not None
+    assert ending.event.kind == "run_ended"
+
+
+@pytest.mark.parametrize("ends", ["by its death", "by its time"])
+def test_a_lease_that_is_over_keeps_nobody_from_the_run(store: Store, clock: FakeClock, ends: str) -> None:
+    _put(store, started(), ended())
+    assert Outbox(store, "999999999:1" if ends == "by its death" else "slow").claim(KEY, lease_s=60) is not None
+    clock.advance(61 if ends == "by its time" else 1)
+
+    assert Outbox(store).claim(KEY) is not None
+
+
+def test_whether_another_one_tells_of_a_run_is_looked_up_by_an_index(store: Store) -> None:
+    """Not by reading all that was ever told of it."""
+    with store.transaction() as connection:
+        asked: list[tuple[str, Any]] = []
+
+        def note(*given: Any) -> None:
+            asked.append(given[2:4])
+
+        listen(connection, "before_cursor_execute", note)
+        others_at(connection, KEY, RUN.key, "me", NOON)
+        (query, values) = asked[-1]
+        steps = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values)]
+
+    (step,) = steps
+    assert step.endswith("deliveries_by_run (run_id=? AND notifier=? AND priority=? AND state=?)")
 
 
 def test_what_a_dead_process_held_is_freed_at_once(store: Store) -> None:

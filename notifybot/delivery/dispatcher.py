@@ -41,6 +41,7 @@ log = logging.getLogger("notifybot")
 
 LEASE_S = 120.0  # longer than the slowest send: KakaoTalk may refresh, resend and fall back, 15 s each
 _UNEXPECTED_TRIES = 5
+_ELSEWHERE_S = 0.25  # until the next look, where another process tells of the run for which something is due
 _NO_TIME_S = 1e-6  # what is left of a wait by the rounding of floats
 
 
@@ -72,6 +73,7 @@ class _Lane:
         self.probe_at_s = 0.0  # ours, after a fault: it may be tried earlier when it is known to be back
         self.told: set[str] = set()
         self.paced_until_s: dict[str, float] = {}  # of a run whose epoch waits for its turn
+        self.in_vain = False  # looked for a delivery: none that is due was to be had
         self.at_hand: Delivery | None = None
         self.admitted = False
         self.together: Kept | None = None
@@ -191,7 +193,8 @@ class Dispatcher:
             return None
         now = self._clock.now()
         due_s = 0.0 if lane.holds(now) else (due - now).total_seconds()
-        return max(due_s, lane.blocked_until_s - self._clock.monotonic(), 0.0)
+        least_s = _ELSEWHERE_S if lane.in_vain else 0.0
+        return max(due_s, lane.blocked_until_s - self._clock.monotonic(), least_s)
 
     def stuck(self, key: str) -> bool:
         """True while a fault keeps this notifier from being tried: waiting for it is no use now."""
@@ -213,6 +216,7 @@ class Dispatcher:
 
     def _claim(self, lane: _Lane) -> Delivery | None:
         delivery = self.outbox.claim(lane.notifier.key, lease_s=LEASE_S, fold=lane.notifier.pace.folds)
+        lane.in_vain = delivery is None
         if delivery is not None:
             lane.take(delivery)
         return delivery

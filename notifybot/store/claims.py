@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,7 @@ CLAIMED = (
 )  # fmt: skip
 START, EPOCH, CHECKPOINT, ENDING = map(kind_of, (RunStarted, EpochFinished, CheckpointSaved, RunEnded))
 _PATIENT_TRIES = 3  # answered failures before the next delivery of the same priority gets its chance
+_PRIORITIES = [int(each) for each in Priority]
 _BEST = '%"new_best":"%'  # in the JSON of an epoch that was one; quotes within a name are escaped there
 
 
@@ -34,15 +36,27 @@ class Folded:
         return newest if self.best is None else carry_best(newest, self.best)
 
 
-def due(notifier: str, now: datetime) -> Select[Any]:
-    """The delivery whose turn it is: the most urgent, of those the one that failed least often, of those the oldest."""
+def due(notifier: str, now: datetime, besides: Collection[str] = ()) -> Select[Any]:
+    """The delivery whose turn it is: the most urgent, of those the one that failed least often, of those the oldest.
+
+    None of the runs `besides`.
+    """
+    others = [deliveries.c.run_id.not_in(besides)] if besides else []
     first = (  # without the events, or a backlog's worth of bodies would be sorted for each claim
         select(deliveries.c.id)
-        .where(deliveries.c.notifier == notifier, _free(now), deliveries.c.due_at <= now)
+        .where(deliveries.c.notifier == notifier, _free(now), deliveries.c.due_at <= now, *others)
         .order_by(deliveries.c.priority, deliveries.c.rounds, deliveries.c.id)
         .limit(1)
     )
     return select(*CLAIMED).join(events).where(deliveries.c.id == first.scalar_subquery())
+
+
+def others_at(connection: Connection, notifier: str, run_id: str, owner: str, now: datetime) -> list[str]:
+    """The other processes that hold a delivery of a run for a notifier now, by the names they gave themselves."""
+    held = and_(deliveries.c.state == "pending", deliveries.c.lease_until > now, deliveries.c.lease_owner != owner)
+    of_run = and_(deliveries.c.run_id == run_id, deliveries.c.notifier == notifier)
+    by_index = deliveries.c.priority.in_(_PRIORITIES)  # or all that was ever told of the run would be read
+    return list(connection.execute(select(deliveries.c.lease_owner).where(of_run, by_index, held)).scalars())
 
 
 def rounds_after(attempts: int) -> int:

@@ -25,6 +25,7 @@ from notifybot.store.claims import (
     folded_into,
     its_start,
     newest_news,
+    others_at,
     rounds_after,
 )
 from notifybot.store.engine import Store
@@ -129,10 +130,14 @@ class Outbox:
         With `fold`, older epoch messages of the same run that still wait are dropped in favour of the newest, which
         is told as a new best when one of them was; so are older checkpoints. An ending takes the place of both. What is
         urgent goes first, but for the start of its own run: nobody hears of the end of what they never heard begin.
+        Nor is anything told of a run while another living process tells of it: each would open the run's thread.
         """
-        now = self.store.clock.now()
+        now, elsewhere = self.store.clock.now(), set[str]()
         with self.store.transaction() as connection:
-            while (row := connection.execute(due(notifier, now)).first()) is not None:
+            while (row := connection.execute(due(notifier, now, elsewhere)).first()) is not None:
+                if any(map(lives, others_at(connection, notifier, row.run_id, self.owner, now))):
+                    elsewhere.add(row.run_id)
+                    continue
                 row = its_start(connection, notifier, row, now) or row
                 if fold and row.kind in (EPOCH, CHECKPOINT):
                     row = newest_news(connection, notifier, row, now)
