@@ -17,18 +17,20 @@ import wandb
 from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from notifybot import Checkpoints, notify_epoch
+from notifybot import Checkpoints, notify_epoch, notify_run
 from notifybot.checkpoints.mirror import Mirror, restore
 from notifybot.config import Config
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.model import Checkpoint, Severity, Status
+from notifybot.store import runs
+from notifybot.store.history import history_of
 from notifybot.testing import RecordingNotifier
 from notifybot.trackers import TensorBoardTracker, TrackerThread, WandbTracker
 from notifybot.trackers.jsonl import JsonlTracker, events_in
 from notifybot.training import shared
 from notifybot.training.loop import EpochLoop
 from notifybot.training.marks import Marks
-from notifybot.training.past import COMPLETED
+from notifybot.training.past import COMPLETED, in_force
 from tests import wandb_records
 from tests.tracker_events import RUN, START, context, epoch, untold
 
@@ -230,6 +232,59 @@ def test_a_complete_run_whose_trackers_have_all_opens_no_database(tmp_path: Path
     cell.run()
 
     assert [cell.state.exists(), cell.runs.exists()] == [False, False]
+
+
+BACK = {  # the labels, which of them are in force in the end, and where a second session begins
+    "by one": ([0, 1, 2, 2, 1, 2], [0, 4, 5], 4),
+    "to the beginning": ([0, 1, 2, 0, 1], [3, 4], 3),
+    "twice": ([0, 1, 2, 1, 2, 3, 0, 1], [6, 7], 3),
+    "twice and on": ([0, 1, 2, 3, 2, 3, 1, 2, 3], [0, 6, 7, 8], 6),
+    "into a second phase": ([1, 2, 3, 1, 2, 3, 4], [3, 4, 5, 6], 3),
+    "below the first": ([5, 6, 4, 5], [2, 3], 2),
+    "never": ([0, 1, 3, 7], [0, 1, 2, 3], 2),
+    "never, falling on purpose": ([3, 2, 1], [0, 1, 2], 2),
+}
+
+
+@pytest.mark.parametrize("resumed", [False, True], ids=["in one session", "in a second session"])
+@pytest.mark.parametrize(("labels", "places", "second"), BACK.values(), ids=BACK)
+def test_a_loop_of_the_users_own_that_goes_back_replaces_what_it_told(
+    labels: list[int], places: list[int], second: int, resumed: bool, tmp_path: Path
+) -> None:
+    """After a NaN, or in a second phase that counts anew: the newer of two epochs is in force everywhere."""
+    cell = Cell(tmp_path)
+    cell.config |= {"wandb": "off"}
+    told = list(enumerate(labels))
+    for part in (told[:second], told[second:]) if resumed else (told,):
+        with notify_run("x", run_id="r", config=cell.config, notifiers=[]) as run:
+            for place, label in part:
+                run.log_epoch(label, loss=place + 0.125)
+
+    expected = sorted((labels[place], place + 0.125) for place in places)
+    assert expected == sorted(jsonl_steps(cell.folder))
+    assert expected == sorted(tensorboard_steps(cell.folder))
+    assert expected == sorted(run.progress.metrics["loss"].points(-1))
+    store = run.session.shared.store  # type: ignore[union-attr]
+    curve = history_of(store.path, run.ref.key, run.now()).points()["loss"]
+    assert expected == [(int(epoch), value) for epoch, value in curve]
+    told_in_force = in_force(runs.events_of(store, run.id))
+    shared.close()
+    assert expected == sorted((each.progress.place, each.progress.metrics["loss"].value) for each in told_in_force)
+
+
+def test_one_epoch_told_in_two_parts_keeps_both(tmp_path: Path) -> None:
+    """Training and validation log apart; of a metric that is in both parts the newer value counts."""
+    cell = Cell(tmp_path)
+    cell.config |= {"wandb": "off", "tensorboard": "off"}
+    with notify_run("x", config=cell.config, notifiers=[]) as run:
+        run.log_epoch(0, loss=0.5)
+        run.log_epoch(1, loss=0.25, lr=0.1)
+        run.log_epoch(1, loss=0.125, val_loss=0.5)
+    shared.close()
+
+    assert jsonl_steps(cell.folder) == [(0, 0.5), (1, 0.25), (1, 0.125)]
+    points = {name: metric.points(-1) for name, metric in run.progress.metrics.items()}
+    assert points == {"loss": ((0, 0.5), (1, 0.125)), "lr": ((1, 0.1),), "val_loss": ((1, 0.5),)}
 
 
 def test_wandbs_steps_go_on_behind_what_others_logged_there(tmp_path: Path) -> None:

@@ -47,6 +47,9 @@ class Listing:
             raise RuntimeError("cannot take it: xoxb-canary-not-a-token")
         self.ids.append(event.id)
 
+    def go_back(self, first: int) -> None:
+        self.tries.append(f"back to {first}")
+
     def close(self, status: Status) -> None:
         self.statuses.append(status)
 

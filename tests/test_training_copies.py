@@ -22,6 +22,7 @@ from notifybot.training import shared
 from notifybot.training.block import RunBlock
 from notifybot.training.endings import Ending
 from notifybot.training.loop import EpochLoop
+from notifybot.training.past import Resume
 
 Travel = Callable[[Any], Any]
 WAYS: dict[str, Travel] = {
@@ -83,6 +84,7 @@ CALLS: dict[str, Callable[[notifybot.Run], object]] = {
     "linger": lambda run: run.linger(),
     "log_checkpoint": lambda run: run.log_checkpoint("missing.pt"),
     "log_epoch": lambda run: run.log_epoch(3, {"loss": None, "note": "text"}),
+    "make_good": lambda run: run.make_good(Resume()),
     "now": lambda run: run.now(),
     "now_s": lambda run: run.now_s(),
     "report": lambda run: run.report("title", "text"),

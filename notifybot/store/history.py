@@ -28,12 +28,15 @@ _EPOCHS = (
 class History:
     """Every metric's values by epoch, and the epochs that sessions after the first one began with.
 
-    A session that began further back than the one before it came does that part again: what was there is dropped.
+    A session that began further back than the one before it came does that part again: what was there is dropped. So
+    does a loop of the user's own that went back, which alone lets the number of finished epochs fall.
     """
 
     values: dict[str, dict[int, float]] = field(default_factory=dict)
     resumed: list[int] = field(default_factory=list)
     _session: str = ""
+    _labels: list[int] = field(default_factory=list)
+    _done: int = 0
 
     def add(self, session: str, progress: Mapping[str, Any]) -> None:
         """Take in an epoch as an event's JSON tells it.
@@ -44,6 +47,12 @@ class History:
         begins = session != self._session
         if begins and self.values:
             self._rewind(epoch)
+            self.resumed = [*(each for each in self.resumed if each < epoch), epoch]
+        elif len(self._labels) > 1 and self._labels[-2] < self._labels[-1] > epoch and progress["done"] < self._done:
+            self._rewind(epoch)
+        if self._labels[-1:] != [epoch]:
+            self._labels.append(epoch)
+        self._done = int(progress["done"])
         for name, metric in progress["metrics"].items():
             values = self.values.setdefault(name, {})
             if begins:
@@ -58,7 +67,7 @@ class History:
     def _rewind(self, epoch: int) -> None:
         kept = {name: {at: value for at, value in values.items() if at < epoch} for name, values in self.values.items()}
         self.values = {name: values for name, values in kept.items() if values}
-        self.resumed = [*(each for each in self.resumed if each < epoch), epoch]
+        self._labels = [each for each in self._labels if each < epoch]
 
     def points(self) -> dict[str, tuple[tuple[float, float], ...]]:
         """Each metric's (epoch, value), in order."""

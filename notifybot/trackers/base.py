@@ -41,6 +41,10 @@ class Tracker(Protocol):
         """Take an event. Whatever it wrote of an EpochFinished is flushed to the file when this returns."""
         ...
 
+    def go_back(self, first: int) -> None:
+        """Void the epochs labelled `first` and above, as far as that can be: they are told once more."""
+        ...
+
     def close(self, status: Status) -> None:
         """Write out everything and let go. Closing twice is fine."""
         ...

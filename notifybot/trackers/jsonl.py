@@ -37,7 +37,8 @@ class JsonlTracker:
 
     Each line carries `kind`, `id` and `at`. Non-finite numbers are the strings "NaN", "Infinity" and "-Infinity",
     so every line is valid JSON. When a run is resumed, a line torn by a kill and the epochs from `purge_from` on
-    are taken out, the file being replaced in one step; other kinds of lines did happen, and stay.
+    are taken out, the file being replaced in one step; so they are when the training goes back. Other kinds of lines
+    did happen, and stay.
     """
 
     name = "jsonl"
@@ -51,13 +52,7 @@ class JsonlTracker:
     def open(cls, context: TrackerContext) -> JsonlTracker:
         """Open the run's file, mended and purged."""
         path = context.folder / FILE_NAME
-        present = path.read_bytes() if path.exists() else b""
-        rows = [(line, _read(line)) for line in present.splitlines(keepends=True) if line.endswith(b"\n")]
-        valid = [(line, row) for line, row in rows if not _superseded(row, context.purge_from)]
-        kept = b"".join(line for line, _ in valid)
-        if kept != present:
-            _replace(path, kept)
-        return cls(path, {str(row["id"]) for _, row in valid if "id" in row})
+        return cls(path, _mend(path, context.purge_from))
 
     def record(self, event: Event) -> None:
         """Write the event's line through to the operating system, unless it is there already."""
@@ -67,6 +62,12 @@ class JsonlTracker:
         row = {"kind": event.kind, "id": event.id, "at": event.at.isoformat(), **fields}
         self._append(redact(json.dumps(_plain(row), ensure_ascii=False, allow_nan=False)) + "\n")
         self._seen.add(event.id)
+
+    def go_back(self, first: int) -> None:
+        """Take those epochs' lines out."""
+        self._seen = _mend(self.path, first)
+        self._file.close()
+        self._file = FileIO(self.path, "a")
 
     def close(self, status: Status) -> None:
         self._file.close()
@@ -188,6 +189,17 @@ def _read(line: bytes) -> dict[str, Any]:
     except ValueError:  # somebody else wrote into the file: not ours to remove
         return {}
     return row if isinstance(row, dict) else {}
+
+
+def _mend(path: Path, purge_from: int | None) -> set[str]:
+    """Take out of a file what is void or torn, and return the ids that are left."""
+    present = path.read_bytes() if path.exists() else b""
+    rows = [(line, _read(line)) for line in present.splitlines(keepends=True) if line.endswith(b"\n")]
+    valid = [(line, row) for line, row in rows if not _superseded(row, purge_from)]
+    kept = b"".join(line for line, _ in valid)
+    if kept != present:
+        _replace(path, kept)
+    return {str(row["id"]) for _, row in valid if "id" in row}
 
 
 def _superseded(row: dict[str, Any], purge_from: int | None) -> bool:

@@ -52,6 +52,11 @@ class TensorBoardTracker:
         self.writer.file_writer.add_summary(Summary(value=values), _step(event), event.at.timestamp())
         self.writer.flush()
 
+    def go_back(self, first: int) -> None:
+        """Mark in the files that are open that what they hold from there on is hidden, as a resumed run does."""
+        self._session_end = None  # the hyper-parameters stand at step 0, which may be hidden as well
+        self.writer.go_back(first)
+
     def close(self, status: Status) -> None:
         if self._closed:
             return
@@ -130,10 +135,18 @@ def _writer_class() -> Any:
             file = PlainFileWriter(folder, self.max_queue, self.flush_secs, self.filename_suffix)
             self.all_writers[folder] = file
             if purge_step is not None:
-                start = SessionLog(status=SessionLog.START)
                 file.add_event(Mark(step=purge_step, file_version="brain.Event:2"))
-                file.add_event(Mark(step=purge_step, session_log=start))
+                self._hide(file, purge_step)
             return file
+
+        def go_back(self, first: int) -> None:
+            self._get_file_writer()
+            for file in self.all_writers.values():
+                self._hide(file, first)
+
+        @staticmethod
+        def _hide(file: Any, first: int) -> None:
+            file.add_event(Mark(step=first, session_log=SessionLog(status=SessionLog.START)))
 
     return Writer
 

@@ -97,6 +97,11 @@ class TrackerThread:
         if self._ours and not self._closing:
             self._give(event)
 
+    def go_back(self, first: int) -> None:
+        """Have every tracker void the epochs labelled `first` and above, before what is put from now on."""
+        if self._ours and not self._closing:
+            self._give(_Back(first))
+
     def get(self, name: str, timeout_s: float) -> Tracker | None:
         """Wait until a tracker is open. None: it is not used, could not be opened, or still is not."""
         lane = self._lanes.get(name)
@@ -159,7 +164,7 @@ class TrackerThread:
         for lane in self._lanes.values():
             lane.wake.set()
 
-    def _give(self, item: Event | Status) -> None:
+    def _give(self, item: Event | Status | _Back) -> None:
         for lane in self._lanes.values():
             lane.queue.put(item)
 
@@ -184,6 +189,13 @@ class _Mark:
     """Travels the queue behind the events it is to prove taken."""
 
     passed: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True)
+class _Back:
+    """Travels the queue before the epochs that are told once more."""
+
+    first: int
 
 
 @dataclass
@@ -226,7 +238,7 @@ class _Lane:
         clock: Clock,
     ) -> None:
         self.name = name
-        self.queue: queue.SimpleQueue[Event | Status | _Mark] = queue.SimpleQueue()
+        self.queue: queue.SimpleQueue[Event | Status | _Mark | _Back] = queue.SimpleQueue()
         self.tracker: Tracker | None = None
         self.wake = threading.Event()
         self.opened = threading.Event()
@@ -265,6 +277,8 @@ class _Lane:
                 return self._close(item)
             if isinstance(item, _Mark):
                 item.passed.set()
+            elif isinstance(item, _Back):
+                self._go_back(item.first)
             else:
                 self._take(item)
 
@@ -285,6 +299,11 @@ class _Lane:
             settle_s: float = getattr(tracker, "settle_s", 0.0)
             self._settling.append((self._clock.monotonic() + settle_s, event.id))
             self._confirm()
+
+    def _go_back(self, first: int) -> None:
+        tracker = self.tracker
+        if tracker is not None and self._in_a_row < GIVE_UP_AFTER:
+            self._guard(lambda: tracker.go_back(first))
 
     def _close(self, status: Status) -> None:
         tracker = self.tracker

@@ -177,6 +177,9 @@ class WandbTracker:
         self._defined.clear()
         return not _finished(self.run)
 
+    def go_back(self, first: int) -> None:
+        """Nothing: W&B takes no number back, and what is logged later of an epoch is the run's last word on it."""
+
     def close(self, status: Status) -> None:
         if self._closed:
             return

@@ -117,15 +117,26 @@ def last_progress(events: Sequence[Event]) -> Progress | None:
 
 
 def in_force(events: Sequence[Event]) -> list[EpochFinished]:
-    """The epochs that count: a session that began further back did those after it once more."""
+    """The epochs that count: a session that began further back did those after it once more.
+
+    So did one whose loop, one that we do not drive, went back: only there the number of finished epochs falls.
+    """
     kept: list[EpochFinished] = []
     for event in events:
         if not isinstance(event, EpochFinished):
             continue
-        if kept and event.run.session != kept[-1].run.session:
+        if kept and (event.run.session != kept[-1].run.session or _went_back(kept, event.progress)):
             kept = _before(kept, event.progress.place)
         kept.append(event)
     return kept
+
+
+def _went_back(epochs: list[EpochFinished], now: Progress) -> bool:
+    last = epochs[-1].progress
+    if now.place >= last.place or now.done >= last.done:
+        return False
+    labels = (each.progress.place for each in reversed(epochs))
+    return next((each for each in labels if each != last.place), last.place) < last.place  # labels may fall by design
 
 
 def _before(epochs: list[EpochFinished], first: int) -> list[EpochFinished]:

@@ -73,6 +73,7 @@ class Course:
         self._checkpoint = self._earlier.checkpoint  # set by another thread, so not a part of what the loop replaces
         self._metrics = self._past_of(self._earlier)
         self._first: int | None = None
+        self._labels = [] if self._earlier.epoch is None else [self._earlier.epoch]  # told by a loop of the user's own
         self.first_label: int | None = None  # of this session, where it is known beforehand
         self._last = replace(self._earlier, epoch_s=None, eta_s=None)
 
@@ -114,6 +115,8 @@ class Course:
         self._metrics |= {name: self._with_past(name, value, epoch) for name, value in values.items()}
         seconds = now_s - self._epoch_began_s
         self._durations.append(seconds)
+        if done is not None and self._labels[-1:] != [epoch]:
+            self._labels.append(epoch)
         self._epoch_began_s = now_s
         self._last = replace(
             self._last,
@@ -161,11 +164,25 @@ class Course:
         resumed = isinstance(epochs, range) and epochs.step == 1 and first > 1  # range(1, n) just counts from 1
         return first if resumed else 0
 
-    def go_back(self, earlier: Progress) -> None:
-        """Begin at the first epoch behind `earlier`, for loops that we do not drive: what was said after it is void."""
-        self._earlier = replace(self._earlier, epoch=earlier.epoch, done=earlier.done)
-        self._metrics = self._past_of(earlier)
-        self._last = replace(self._last, epoch=earlier.epoch, done=earlier.done)
+    def go_back(self, label: int, earlier: Progress | None = None) -> bool:
+        """Void what was said of the epochs labelled `label` and above, for loops that we do not drive.
+
+        `earlier` is the progress when that epoch was about to begin, where a session that has told none begins so.
+        Else labels must have risen, and this one be below the last; False where nothing is void.
+        """
+        if earlier is not None:
+            self._earlier = replace(self._earlier, epoch=earlier.epoch, done=earlier.done)
+            self._metrics = self._past_of(earlier)
+            self._labels = [] if earlier.epoch is None else [earlier.epoch]
+            self._last = replace(self._last, epoch=earlier.epoch, done=earlier.done)
+            return earlier.epoch is None or earlier.epoch < label
+        if len(self._labels) < 2 or not self._labels[-2] < self._labels[-1] > label:
+            return False
+        self._labels = [each for each in self._labels if each < label]
+        self._void_from(label, 1)
+        left = self._labels[-1] if self._labels else None
+        self._last = replace(self._last, epoch=left, done=0 if left is None else self.ordinal(left))
+        return True
 
     def _past_of(self, earlier: Progress) -> dict[str, Metric]:
         """The metrics as they were, each with an epoch for each value, and a best where it is told now."""
@@ -176,8 +193,10 @@ class Course:
 
     def _forget_from(self, first: int, stride: int) -> None:
         """Void what an earlier session said of epochs that are run again."""
-        if self._earlier.epoch is None or (first - self._earlier.epoch) * stride > 0:
-            return
+        if self._earlier.epoch is not None and (first - self._earlier.epoch) * stride <= 0:
+            self._void_from(first, stride)
+
+    def _void_from(self, first: int, stride: int) -> None:
         for name, metric in list(self._metrics.items()):
             kept = _until(metric, first, stride, self._watch.best_direction_for(name))
             if kept is None:

@@ -175,10 +175,16 @@ class Run(Voice):
             self._finish_epoch(label, self._epoch_meter.read(), done=self._course.ordinal(label))
 
     def _go_back_to(self, label: int) -> None:
-        """A framework that resumed from an older checkpoint shows it by the first label that it tells."""
+        """Void what was told of epochs that are done once more.
+
+        A framework that resumed from an older checkpoint shows it by the first label that it tells; a loop that went
+        back, after a NaN or into its next phase, by a label below the last one.
+        """
         past, self._past = self._past, Past()
-        if past.progress is not None and past.progress.epoch is not None and label <= past.progress.epoch:
-            self._course.go_back(past.before(label) or Progress())
+        last = None if past.progress is None else past.progress.epoch
+        before = past.before(label) if last is not None and label <= last else None
+        if self._course.go_back(label, before) and self.session is not None:
+            self.session.go_back(label)
 
     def log_checkpoint(self, path: str | os.PathLike[str], epoch: int | None = None) -> None:
         """Report a checkpoint that your code has saved, where there is one. Works after the run's end too."""

@@ -205,6 +205,11 @@ class Session:
             with self.guard("the console"):
                 self.speaker.say(kept)
 
+    def go_back(self, first: int) -> None:
+        """Have the trackers void what was told of the epochs labelled `first` and above."""
+        if self.trackers is not None:
+            self.trackers.go_back(first)
+
     def tracker(self, name: str, timeout_s: float) -> Tracker | None:
         """The open tracker of that name, waited for if it is still being opened."""
         return None if self.trackers is None else self.trackers.get(name, timeout_s)
