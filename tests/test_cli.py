@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.cells import cell_len
 from sqlalchemy import update
 from typer.testing import CliRunner
 
@@ -249,6 +250,46 @@ def test_status_lists_the_runs(store: Store, monkeypatch: pytest.MonkeyPatch) ->
     (second,) = [line for line in result.output.splitlines() if "resnet-b" in line]
     assert re.search(r"running .* 12/30 .* val_loss .* ago .* 28 min", first)
     assert re.search(r"failed .* 7/30 ", second)
+
+
+NAMES = ("resnet-a", "학습 실험 하나", "a" * 18, "efficientnet-b7-noisy-student-fold-3-of-5")
+
+
+def without_frames(shown: str) -> str:
+    """What stands there, whatever lines it was broken into."""
+    return "".join(re.sub("[│┃┏┓┡┩└┘━─╇┳┴]", " ", shown).split())
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("columns", [20, 40, 80, 120, 200])
+def test_a_listing_is_whole_in_a_terminal_of_any_width(
+    store: Store, monkeypatch: pytest.MonkeyPatch, columns: int, language: Language
+) -> None:
+    """A table where it fits; else what it would say, in lines of their own. No word is cut, and none is squeezed."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NOTIFYBOT_LANG", language)
+    statuses = (None, Status.INTERRUPTED, Status.FAILED, Status.STOPPED)
+    for name, status in zip(NAMES, statuses, strict=True):
+        live(store, name, status=status)
+    outbox = put_two(store)
+    delivery = outbox.claim(KEY)
+    assert delivery is not None
+    outbox.mark_dead(delivery, "the webhook was deleted by somebody who did not say so")
+
+    runs, *others = (runner.invoke(app, line).output for line in (["status"], ["outbox"], ["outbox", "--dead"]))
+
+    for shown in (runs, *others):
+        assert "…" not in shown
+        assert max(map(cell_len, shown.splitlines())) <= columns
+    for name in NAMES:
+        assert name in runs if cell_len(name) <= columns else without_frames(name) in without_frames(runs)
+    words = words_of(language)
+    for status in statuses:
+        assert without_frames(words.statuses[status or "running"]) in without_frames(runs)
+        assert status is None or words.statuses[status] in runs
+    assert runs.count("val_loss 0.") == len(NAMES) + 1
+    assert (KEY in others[0]) == (columns >= cell_len(KEY))
+    assert without_frames("webhook was deleted by somebody who did not say so") in without_frames(others[1])
 
 
 def test_status_as_json_is_for_programs(store: Store) -> None:

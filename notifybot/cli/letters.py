@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from notifybot.cli.options import in_json
+from notifybot.cli.options import Listing, in_json
 from notifybot.cli.outbox_words import Words, words_of
 from notifybot.cli.state import database, open_store
 from notifybot.cli.words import words_of as common_words_of
@@ -145,20 +145,20 @@ def _told(letter_id: int, letter: Letter | None, language: Language) -> str:
     return f"{letter_id}: {words.states[letter.state]}. {reason_line(letter.reason, language)}".rstrip()
 
 
-def _table(found: list[Letter], config: Config, words: Words) -> Table:
+def _table(found: list[Letter], config: Config, words: Words) -> Listing:
     common, renderer = common_words_of(config.lang), Renderer(config.lang, config.templates_dir)
-    reason = Column(common.reason, overflow="fold")  # Rich cuts Korean else
-    table = Table(words.number, common.at, common.notifier, words.message, reason)
-    for each in found:
-        title = Text(renderer.render(each.event).title)
-        table.add_row(
+    rows = [
+        [
             str(each.id),
             _moment(each.done_at or each.due_at),
             each.notifier,
-            title,
-            Text(reason_line(each.reason, config.lang)),
-        )
-    return table
+            renderer.render(each.event).title,
+            reason_line(each.reason, config.lang),
+        ]
+        for each in found
+    ]
+    headings = (words.number, common.at, common.notifier, words.message, common.reason)
+    return Listing(headings, rows, wraps=True)
 
 
 def _card(letter: Letter, config: Config, words: Words) -> Table:

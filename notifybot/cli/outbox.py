@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.table import Column, Table
 from rich.text import Text
 
-from notifybot.cli.options import in_json
+from notifybot.cli.options import Cell, Listing, in_json
 from notifybot.cli.state import database, open_store
 from notifybot.cli.words import Words, words_of
 from notifybot.config import load
@@ -51,26 +50,23 @@ def _json(ledgers: dict[str, Counts], letters: list[DeadLetter] | None, language
     return in_json(shown)
 
 
-def _ledgers(ledgers: dict[str, Counts], words: Words) -> Table:
-    table = Table(words.notifier)
-    for heading in (words.put, words.sent, words.pending, words.dead, words.dropped):
-        table.add_column(heading, justify="right")
-    table.add_column(words.check)
+def _ledgers(ledgers: dict[str, Counts], words: Words) -> Listing:
+    headings = (words.notifier, words.put, words.sent, words.pending, words.dead, words.dropped, words.check)
+    rows: list[list[Cell]] = []
     for key, counts in sorted(ledgers.items()):
         check = Text(words.conserved, style="green") if counts.conserved else Text(words.violated, style="bold red")
         numbers = (counts.put, counts.sent, counts.pending, counts.dead, counts.dropped)
-        table.add_row(key, *(str(number) for number in numbers), check)
-    return table
+        rows.append([key, *(str(number) for number in numbers), check])
+    return Listing(headings, rows)
 
 
-def _letters(letters: list[DeadLetter], language: Language) -> Table:
+def _letters(letters: list[DeadLetter], language: Language) -> Listing:
     words = words_of(language)
-    reason = Column(words.reason, overflow="fold")  # Rich cuts Korean else
-    table = Table(words.at, words.notifier, words.kind, words.run, reason)
+    rows: list[list[Cell]] = []
     for letter in letters:
         when = f"{letter.done_at.astimezone():%Y-%m-%d %H:%M}" if letter.done_at else ""
-        table.add_row(when, letter.notifier, letter.kind, Text(letter.run_id), Text(_why(letter, language)))
-    return table
+        rows.append([when, letter.notifier, letter.kind, letter.run_id, _why(letter, language)])
+    return Listing((words.at, words.notifier, words.kind, words.run, words.reason), rows, wraps=True)
 
 
 def _why(letter: DeadLetter, language: Language) -> str:

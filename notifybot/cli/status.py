@@ -6,16 +6,16 @@ import math
 from datetime import datetime
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from notifybot.cli.options import in_json
+from notifybot.cli.options import Cell, Listing, in_json
 from notifybot.cli.state import database, open_store
 from notifybot.cli.words import Words, words_of
 from notifybot.clock import SYSTEM
 from notifybot.config import load
 from notifybot.model import Language, Metric, Status
 from notifybot.rendering.numbers import about, duration, number
+from notifybot.rendering.text import one_line
 from notifybot.store.runs import RunRow, recent
 
 _STYLES = {
@@ -40,26 +40,28 @@ def run(*, limit: int, project: str, as_json: bool) -> int:
     if as_json:
         print(in_json([_plain(row) for row in rows]))
     elif rows:
-        Console().print(_table(rows, config.lang, SYSTEM.now()))
+        Console().print(_listing(rows, config.lang, SYSTEM.now()))
     else:
         Console().print(words_of(config.lang).no_runs)
     return 0
 
 
-def _table(rows: list[RunRow], language: Language, now: datetime) -> Table:
+def _listing(rows: list[RunRow], language: Language, now: datetime) -> Listing:
     words = words_of(language)
-    table = Table(words.run, words.status, words.epoch, words.metrics, words.heard, words.eta)
-    for row in rows:
-        eta = row.progress.eta_s
-        table.add_row(
-            Text(row.name),
-            _status(row, words),
-            _epochs(row),
-            Text("  ".join(f"{name} {number(metric.value)}" for name, metric in _first_metrics(row))),
-            words.ago.format(duration((now - heard_at(row)).total_seconds(), language)),
-            about(eta, language) if eta is not None and row.status is Status.RUNNING else "",
-        )
-    return table
+    headings = (words.run, words.status, words.epoch, words.metrics, words.heard, words.eta)
+    return Listing(headings, [_fields(row, words, language, now) for row in rows])
+
+
+def _fields(row: RunRow, words: Words, language: Language, now: datetime) -> list[Cell]:
+    eta = row.progress.eta_s
+    return [
+        one_line(row.name),
+        _status(row, words),
+        _epochs(row),
+        tuple(f"{one_line(name)} {number(metric.value)}" for name, metric in _first_metrics(row)),
+        words.ago.format(duration((now - heard_at(row)).total_seconds(), language)),
+        about(eta, language) if eta is not None and row.status is Status.RUNNING else "",
+    ]
 
 
 def _status(row: RunRow, words: Words) -> Text:

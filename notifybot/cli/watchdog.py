@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from notifybot.cli.extras import extra
-from notifybot.cli.options import in_json
+from notifybot.cli.options import Cell, Listing, in_json
 from notifybot.cli.state import open_store
 from notifybot.cli.words import words_of
 from notifybot.config import Config, load
@@ -71,16 +70,12 @@ def list_tokens(*, db: Path | None, as_json: bool) -> int:
         ]
         print(in_json(plain))
         return 0
-    table = Table()
-    table.add_column("ID", no_wrap=True, min_width=36)  # whole, since it is there to be copied
-    for heading in (words.project, words.label, words.created, words.status):
-        table.add_column(heading)
+    rows: list[list[Cell]] = []
     for each in found:
         state = Text(words.revoked, style="dim") if each.revoked_at else Text(words.valid, style="green")
-        table.add_row(
-            each.id, Text(each.project), Text(each.label), f"{each.created_at.astimezone():%Y-%m-%d %H:%M}", state
-        )
-    Console().print(table if found else words.no_tokens)
+        rows.append([each.id, each.project, each.label, f"{each.created_at.astimezone():%Y-%m-%d %H:%M}", state])
+    headings = ("ID", words.project, words.label, words.created, words.status)
+    Console().print(Listing(headings, rows) if found else words.no_tokens)
     return 0
 
 
