@@ -38,9 +38,10 @@ class Rig:
         self.place = self.root() if place is None else place
         speech = Speech(run, Host("colab"), Renderer(language))
         self.over: dict[str, float] = {}  # when other runs ended, of which people know
+        self.said: set[str] = set()  # why messages of the run were refused, as the log says
         self.switch = DeadMan(
             api, speech, self.look, self.thread,
-            channel=channel, margins=margins, over_at=self.over.get, clock=self.local,
+            channel=channel, margins=margins, over_at=self.over.get, has_said=self.said.__contains__, clock=self.local,
         )  # fmt: skip
 
     def root(self) -> RunThread:

@@ -13,7 +13,7 @@ from notifybot.clock import SYSTEM
 from notifybot.delivery.dispatcher import Dispatcher
 from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.worker import Worker
-from notifybot.errors import TemporaryError
+from notifybot.errors import PermanentError, TemporaryError
 from notifybot.model import Language
 from notifybot.policy import Pace, Priority
 from notifybot.rendering import Renderer
@@ -21,7 +21,7 @@ from notifybot.store import runs
 from notifybot.store.engine import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import RecordingNotifier
-from tests.store_events import alert, ended, started
+from tests.store_events import RUN, alert, ended, started
 from tests.test_delivery_room import CAP_BYTES, bulky
 
 SOON_S = 30.0  # far more than it takes, on a machine that has much else to do
@@ -105,6 +105,24 @@ def test_what_could_not_be_reached_is_tried_once_more_before_the_process_ends(st
 
         assert office.worker.finish(SOON_S)
         assert slack.kinds == ["run_ended"]
+
+
+def test_what_was_given_up_is_counted_on_the_log_when_the_process_ends(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, be the end told twice."""
+    slack = RecordingNotifier("slack", failures=[PermanentError("gone")] * 99)
+    with Office(store, slack) as office:
+        for number in range(3):
+            office.recorder.record(alert(str(number)))
+        assert office.worker.flush(SOON_S)
+        assert caplog.text.count("retry --all") == 0
+
+        assert office.worker.finish(SOON_S)
+        assert office.worker.finish(SOON_S)
+
+    assert office.worker.has_said(RUN, "noted")
+    assert caplog.text.count("3 messages of resnet could not be sent to slack: gone.") == 1
 
 
 class Moody(RecordingNotifier):

@@ -15,21 +15,23 @@ from sqlalchemy import update
 from notifybot.cli.explain import fate_of
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.delivery.recorder import Recorder
+from notifybot.delivery.words import words_in
 from notifybot.errors import PermanentError, TemporaryError
-from notifybot.model import Language
+from notifybot.events import KINDS
+from notifybot.model import Language, Reason
 from notifybot.notifiers.kakao.talk import KakaoTalk
 from notifybot.notifiers.slack import SlackBot, SlackWebhook
 from notifybot.notifiers.webhook import Webhook
 from notifybot.policy import Pace, Told
 from notifybot.preferences import tables_from
 from notifybot.rendering import Renderer
+from notifybot.rendering.delivery_reasons import brief_reason
+from notifybot.rendering.reasons import reason_line
 from notifybot.store.engine import Store
 from notifybot.store.outbox import Outbox
 from notifybot.store.schema import events
 from notifybot.testing import FakeClock, RecordingNotifier
 from tests.store_events import RUN, alert, ended, epoch, started
-
-ENGLISH = Renderer(Language.EN)
 
 
 @pytest.fixture
@@ -41,10 +43,12 @@ def store(tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
 class Desk:
     """A recorder and a dispatcher over the same notifiers."""
 
-    def __init__(self, store: Store, clock: FakeClock, *notifiers: RecordingNotifier) -> None:
+    def __init__(
+        self, store: Store, clock: FakeClock, *notifiers: RecordingNotifier, language: Language = Language.EN
+    ) -> None:
         self.recorder = Recorder(store, notifiers, direct=True)
         self.outbox = Outbox(store)
-        self.dispatcher = Dispatcher(self.outbox, notifiers, ENGLISH, clock=clock, rng=Random(7))
+        self.dispatcher = Dispatcher(self.outbox, notifiers, Renderer(language), clock=clock, rng=Random(7))
         self.clock = clock
 
     def drain(self, notifier: RecordingNotifier, *, limit: int = 100) -> list[Outcome]:
@@ -197,6 +201,114 @@ def test_a_dead_letter_about_a_dead_letter_is_not_told(store: Store, clock: Fake
         desk.drain(kakao)
 
     assert desk.outbox.counts()[slack.key].put + desk.outbox.counts()[kakao.key].put <= 4
+
+
+_FIRST = {
+    Language.EN: "slack did not take a message of {run} (start): {why}",
+    Language.KO: "slack에 {run}의 알림을 보내지 못했습니다(시작): {why}",
+}
+_REST = {
+    Language.EN: "{number} messages of {run} could not be sent to slack: {why}. "
+    "Once that is mended: notifybot outbox retry --all",
+    Language.KO: "slack에 {run}의 알림 {number}건을 보내지 못했습니다: {why}. "
+    "해결한 뒤 다시 보내려면: notifybot outbox retry --all",
+}
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.name == "notifybot"]
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("runs", [1, 2])
+@pytest.mark.parametrize("ends", [True, False], ids=["with the run", "with the process"])
+def test_what_is_given_up_is_said_once_for_a_run_and_counted_at_its_end(
+    store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture, language: Language, runs: int, ends: bool
+) -> None:
+    slack = RecordingNotifier("slack", failures=[PermanentError("no", service="slack", code="invalid_auth")] * 99)
+    desk = Desk(store, clock, slack, language=language)
+    both = [replace(RUN, id=f"run-{number}", name=f"resnet-{number}") for number in range(runs)]
+    for each in both:
+        desk.recorder.record(started(each))
+    for number in range(20):
+        for each in both:
+            desk.recorder.record(epoch(number, each, at=clock.now()))
+            desk.drain(slack)
+        clock.advance(60)
+    if ends:
+        for each in both:
+            desk.recorder.record(ended(each))
+        desk.drain(slack)
+    desk.dispatcher.sum_up()
+
+    why = reason_line(Reason("slack.invalid_auth"), language)
+    brief = brief_reason(Reason("slack.invalid_auth"), language)
+    names, number = [each.name for each in both], 22 if ends else 21
+    assert said(caplog) == [
+        *(_FIRST[language].format(run=name, why=why) for name in names),
+        *(_REST[language].format(run=name, number=number, why=brief) for name in names),
+    ]
+    assert why.startswith(f"Slack: {brief}")
+    assert len(why) > len(brief) + 50, "the way out is said where there is time for it"
+    assert all(desk.dispatcher.has_said(each, "slack.invalid_auth") for each in both)
+    assert not desk.dispatcher.has_said(replace(RUN, session="next"), "slack.invalid_auth")
+
+
+def test_each_reason_is_said_for_itself_and_one_message_is_not_counted(
+    store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An hour of the one, then the other."""
+    slack = RecordingNotifier("slack", failures=[PermanentError("first")] * 3 + [PermanentError("second")])
+    desk = Desk(store, clock, slack)
+    for number in range(4):
+        desk.recorder.record(alert(str(number)))
+    desk.recorder.record(ended())
+
+    desk.drain(slack)
+    desk.dispatcher.sum_up()
+
+    assert said(caplog) == [
+        "slack did not take a message of resnet (alert): first",
+        "slack did not take a message of resnet (alert): second",
+        _REST[Language.EN].format(run="resnet", number=3, why="first"),
+    ]
+
+
+def test_what_is_given_up_after_the_count_was_said_is_in_the_next(
+    store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    slack = RecordingNotifier("slack", failures=[PermanentError("gone")] * 9)
+    desk = Desk(store, clock, slack)
+    for each in (started(), ended(), None, alert("one"), alert("two"), None):
+        if each is not None:
+            desk.recorder.record(each)
+        else:
+            desk.drain(slack)
+
+    assert said(caplog)[1:] == [_REST[Language.EN].format(run="resnet", number=each, why="gone") for each in (2, 4)]
+
+
+def test_a_service_that_never_ends_counts_only_so_many_runs(
+    store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The count that makes room is said before it goes."""
+    slack = RecordingNotifier("slack", failures=[PermanentError("gone")] * 999)
+    desk = Desk(store, clock, slack)
+    most = 256
+    for number in range(most + 1):
+        run = replace(RUN, id=f"run-{number}", name=f"run {number}")
+        for _ in range(2 if number == 0 else 1):
+            desk.recorder.record(alert(run=run))
+    desk.drain(slack, limit=999)
+
+    assert _REST[Language.EN].format(run="run 0", number=2, why="gone") == said(caplog)[-2]
+    assert not desk.dispatcher.has_said(replace(RUN, id="run-0"), "noted")
+    assert desk.dispatcher.has_said(replace(RUN, id=f"run-{most}"), "noted")
+
+
+@pytest.mark.parametrize("language", Language)
+def test_every_kind_of_message_has_a_word_for_one_of_it(language: Language) -> None:
+    assert words_in(language).one_of.keys() == words_in(language).kinds.keys() == set(KINDS)
 
 
 def test_a_plugin_that_raises_anything_is_given_up_after_five_tries(store: Store, clock: FakeClock) -> None:

@@ -336,6 +336,19 @@ def test_a_refusal_is_said_once_in_the_readers_words(
     assert len(rig.calls(SCHEDULE)) <= 14
 
 
+def test_why_the_messages_are_refused_is_not_said_of_the_alarm_as_well(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That nothing can be told at all says more."""
+    rig.said.add("invalid_auth")
+    rig.sandbox.slack.refuse(SCHEDULE, "invalid_auth", times=99)
+
+    rig.run_for(600)
+
+    assert rig.pending == []
+    assert [each for each in caplog.records if each.name == "notifybot"] == []
+
+
 def test_the_first_message_that_gets_through_arms_it_at_once(sandbox: Sandbox, clock: FakeClock) -> None:
     """The usual first mistake: the bot is invited a minute after the run began."""
     rig = Rig(sandbox, clock, place=RunThread(), channel=CHANNEL)

@@ -7,9 +7,10 @@ and the mark of what was sent. Neither is sent again meanwhile; only a process t
 from __future__ import annotations
 
 import logging
-from collections import deque
+import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
@@ -22,14 +23,15 @@ from notifybot.delivery.digest import digest_of
 from notifybot.delivery.shaped import left_today, renderer_of, show_state
 from notifybot.delivery.words import words_in
 from notifybot.errors import PermanentError, StoreError, TemporaryError
-from notifybot.events import AlertRaised, EpochFinished, Event
-from notifybot.model import Fact, Message, Reason, RunRef, Severity, uuid7
+from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
+from notifybot.model import Fact, Language, Message, Reason, RunRef, Severity, uuid7
 from notifybot.notifiers.base import Envelope, Memory, Notifier
 from notifybot.policy import KST, Hold, Priority, Refuse, Told, admit, day_start, too_old, wants
 from notifybot.rendering import Renderer
 from notifybot.rendering.alerts import not_delivered, notice_words
-from notifybot.rendering.delivery_reasons import delivery_reason
+from notifybot.rendering.delivery_reasons import brief_reason, delivery_reason
 from notifybot.rendering.reasons import reason_line
+from notifybot.rendering.text import one_line, shorten
 from notifybot.store import kept, pruning, runs
 from notifybot.store.engine import Store
 from notifybot.store.kept import Kept
@@ -43,6 +45,8 @@ LEASE_S = 120.0  # longer than the slowest send: KakaoTalk may refresh, resend a
 _UNEXPECTED_TRIES = 5
 _ELSEWHERE_S = 0.25  # until the next look, where another process tells of the run for which something is due
 _NO_TIME_S = 1e-6  # what is left of a wait by the rounding of floats
+_MOST_COUNTED = 256  # runs and reasons that a notifier's refusals are counted for: a standing service sees thousands
+_NAME_CHARS = 60
 
 
 class Outcome(Enum):
@@ -63,9 +67,10 @@ class _Lane:
     the database could not be read: `admitted`, it may go out now, with what was gathered to be told `together` with it.
     """
 
-    def __init__(self, notifier: Notifier, renderer: Renderer, store: Store) -> None:
+    def __init__(self, notifier: Notifier, renderer: Renderer, store: Store, language: Language) -> None:
         self.notifier = notifier
         self.renderer = renderer
+        self.given_up = _GivenUp(notifier.name, language)
         self._store = store
         self._memories: dict[str, _Remembered] = {}
         self.failures: list[float] = []
@@ -139,6 +144,76 @@ class _Remembered:
             del self._unwritten[scope]
 
 
+@dataclass(slots=True)
+class _Count:
+    """How many messages of a run were given up for a reason, and how many of them are told."""
+
+    run: str
+    why: Reason
+    number: int = 0
+    told: int = 0
+
+
+class _GivenUp:
+    """Says on the log what a notifier gave up: the first of each run and reason in full, the others as a number.
+
+    The number is said when nothing more of a run that has ended is to be sent, and by `sum_up`. Any thread may call.
+    """
+
+    def __init__(self, name: str, language: Language) -> None:
+        self._name = name
+        self._language = language
+        self._lock = threading.Lock()
+        self._counts: OrderedDict[tuple[str, str, str], _Count] = OrderedDict()
+        self._over: deque[tuple[str, str]] = deque(maxlen=_MOST_COUNTED)
+
+    def add(self, event: Event, reason: Reason, together: Kept | None) -> None:
+        """Count a message, and those that were to be told with it."""
+        words, run = words_in(self._language), event.run
+        line = reason_line(reason, self._language)  # reasons that read alike are one
+        name = shorten(one_line(run.name) or run.id, _NAME_CHARS)
+        key = (run.key, run.session, line)
+        if together is not None and len(together.runs) > 1:
+            name, key = words.runs.format(number=len(together.runs)), ("", "", line)
+        with self._lock:
+            is_first = key not in self._counts
+            count = self._counts.setdefault(key, _Count(name, reason, told=1))
+            self._counts.move_to_end(key)
+            count.number += 1 + (len(together.ids) if together is not None else 0)
+            outdated = self._counts.popitem(last=False)[1] if len(self._counts) > _MOST_COUNTED else None
+        if outdated is not None:
+            self._say(outdated)
+        if is_first:
+            said = words.given_up.format(name=self._name, run=name, kind=words.one_of[event.kind], why=line)
+            log.error("%s", said)
+
+    def over(self, run: RunRef) -> None:
+        """After a run's ending little is to come."""
+        with self._lock:
+            self._over.append((run.key, run.session))
+
+    def has(self, run: RunRef, code: str) -> bool:
+        """True when a message of this session was given up for a reason of that code, and this was said."""
+        with self._lock:
+            return any(
+                key[:2] == (run.key, run.session) and each.why.code == code for key, each in self._counts.items()
+            )
+
+    def sum_up(self, *, ended: bool = False) -> None:
+        """Say the numbers that are not said yet; only of runs that have `ended`, if so asked."""
+        with self._lock:
+            found = [each for key, each in self._counts.items() if not ended or key[:2] in self._over]
+        for each in found:
+            self._say(each)
+
+    def _say(self, count: _Count) -> None:
+        with self._lock:
+            number, told, count.told = count.number, count.told, count.number
+        if number > told:
+            words, why = words_in(self._language), brief_reason(count.why, self._language)
+            log.warning("%s", words.not_sent.format(name=self._name, run=count.run, number=number, why=why))
+
+
 class Dispatcher:
     """Sends what the outbox holds, for the notifiers it is given. Several processes may do so on one outbox."""
 
@@ -153,8 +228,10 @@ class Dispatcher:
         link_of: Callable[[RunRef], str | None] = lambda _: None,
     ) -> None:
         self.outbox = outbox
-        self._lanes = {each.key: _Lane(each, renderer_of(each, renderer), outbox.store) for each in notifiers}
         self.language = renderer.language
+        self._lanes = {
+            each.key: _Lane(each, renderer_of(each, renderer), outbox.store, self.language) for each in notifiers
+        }
         self._clock = clock
         self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
         self._link_of = link_of
@@ -178,6 +255,7 @@ class Dispatcher:
             return Outcome.HELD
         delivery = lane.holds(self._clock.now()) or self._claim(lane)
         if delivery is None:
+            lane.given_up.sum_up(ended=True)
             return Outcome.IDLE
         try:
             return self._send(lane, delivery) if lane.admitted else self._decide(lane, delivery)
@@ -209,6 +287,15 @@ class Dispatcher:
         until_s = self._lanes[key].paced_until_s.get(event.run.key, 0.0)
         return isinstance(event, EpochFinished) and self._clock.monotonic() < until_s
 
+    def has_said(self, run: RunRef, code: str) -> bool:
+        """True when it stands on the log that a message of the run was given up for a reason of that code."""
+        return any(lane.given_up.has(run, code) for lane in self._lanes.values())
+
+    def sum_up(self) -> None:
+        """Say how many messages were given up, where that is not said yet. Callable from any thread."""
+        for lane in self._lanes.values():
+            lane.given_up.sum_up()
+
     def close(self) -> None:
         """Close the notifiers."""
         for lane in self._lanes.values():
@@ -219,6 +306,8 @@ class Dispatcher:
         lane.in_vain = delivery is None
         if delivery is not None:
             lane.take(delivery)
+            if isinstance(delivery.event, RunEnded):
+                lane.given_up.over(delivery.event.run)
         return delivery
 
     def _decide(self, lane: _Lane, delivery: Delivery) -> Outcome:
@@ -362,7 +451,8 @@ class Dispatcher:
 
         def bury() -> None:
             if self.outbox.mark_dead(delivery, why):
-                self._own_up(lane, delivery.event, reason)
+                lane.given_up.add(delivery.event, reason, together)
+                self._tell_elsewhere(lane, delivery.event, reason)
 
         lane.works(self._clock.monotonic())
         if together:
@@ -370,12 +460,6 @@ class Dispatcher:
         lane.owe(bury)
         self._record(lane)
         return Outcome.DEAD
-
-    def _own_up(self, lane: _Lane, event: Event, reason: Reason) -> None:
-        """Say that a message was given up: here, and on the other notifiers."""
-        given_up, told = words_in(self.language).given_up, reason_line(reason, self.language)
-        log.error("%s", given_up.format(name=lane.notifier.name, kind=event.kind, why=told))
-        self._tell_elsewhere(lane, event, reason)
 
     def _tell_elsewhere(self, lane: _Lane, event: Event, reason: Reason) -> None:
         """A dead letter is told on the other notifiers, once per reason; never a dead letter about a dead letter."""

@@ -19,6 +19,7 @@ from notifybot.delivery.words import words_in
 from notifybot.errors import StoreError
 from notifybot.events import Event
 from notifybot.files import started
+from notifybot.model import RunRef
 from notifybot.redaction import redact
 
 log = logging.getLogger("notifybot")
@@ -69,10 +70,20 @@ class Worker:
         return self._flush(timeout_s, [key for key in self._lanes if not self._dispatcher.stuck(key)])
 
     def finish(self, timeout_s: float) -> bool:
-        """`flush` before the process ends: what could not be reached is tried once more, as it may be back by now."""
+        """`flush` before the process ends: what could not be reached is tried once more, as it may be back by now.
+
+        How many messages were given up is said after that.
+        """
         for key in self._lanes:
             self.hasten(key)
-        return self._flush(timeout_s, list(self._lanes))
+        sent = self._flush(timeout_s, list(self._lanes))
+        if os.getpid() == self._pid:
+            self._dispatcher.sum_up()
+        return sent
+
+    def has_said(self, run: RunRef, code: str) -> bool:
+        """True when it stands on the log that a message of the run was given up for a reason of that code."""
+        return self._dispatcher.has_said(run, code)
 
     def hasten(self, key: str) -> None:
         """Try a notifier again that could not be reached, now. Cheap; callable from any thread."""

@@ -15,7 +15,7 @@ from notifybot.redaction import redact
 from notifybot.rendering.both import Both
 from notifybot.rendering.kakao_reasons import kakao_line
 from notifybot.rendering.program_reasons import apprise_line, watchdog_line, webhook_line
-from notifybot.rendering.slack_reasons import slack_line
+from notifybot.rendering.slack_reasons import slack_line, slack_what
 from notifybot.rendering.text import one_line, shorten
 
 NOTED = "noted"  # the code of a text that is shown as it stands
@@ -68,6 +68,14 @@ def delivery_line(code: str, values: Mapping[str, str], language: Language) -> s
         return _noted(values.get("text", ""), language)
     service, dot, own = code.partition(".")
     return _SERVICES[service](own, values, language) if dot and service in _SERVICES else None
+
+
+def brief_reason(reason: Reason, language: Language) -> str:
+    """Return a reason of a delivery without the way out, as far as the service's table tells the two apart."""
+    service, _, own = reason.code.partition(".")
+    if service == "slack":
+        return slack_what(own, reason.values, language)
+    return delivery_line(reason.code, reason.values, language) or reason.code
 
 
 def _noted(text: str, language: Language) -> str:

@@ -202,14 +202,23 @@ def explained(code: str) -> Explained | None:
 
 def slack_line(code: str, values: Mapping[str, str], language: Language) -> str:
     """An error in one line: what it means, with Slack's own word to search for, and the way out."""
-    ours, theirs = _ON_THE_WAY.get(code), explained(code)
-    known = ours or theirs or Explained(Both(f"{code} ({{method}})", f"{code}({{method}})"), _LOOK_IT_UP)
-    what = with_code(known.what, code) if theirs else known.what
-    names = phrases(language, channel=values.get("channel", ""), needed=values.get("needed", ""))
-    told = [what.told(language, {**values, **names})]
-    if known.remedy is not None:
-        told.append(known.remedy.in_(language))
+    told = [slack_what(code, values, language)]
+    if (remedy := _known(code).remedy) is not None:
+        told.append(remedy.in_(language))
     return f"Slack: {_JOINED[language].join(told)}"
+
+
+def slack_what(code: str, values: Mapping[str, str], language: Language) -> str:
+    """What an error means alone, with Slack's own word for it."""
+    is_theirs = code not in _ON_THE_WAY and explained(code) is not None
+    what = with_code(_known(code).what, code) if is_theirs else _known(code).what
+    names = phrases(language, channel=values.get("channel", ""), needed=values.get("needed", ""))
+    return what.told(language, {**values, **names})
+
+
+def _known(code: str) -> Explained:
+    unknown = Explained(Both(f"{code} ({{method}})", f"{code}({{method}})"), _LOOK_IT_UP)
+    return _ON_THE_WAY.get(code) or explained(code) or unknown
 
 
 def phrases(language: Language, *, channel: str = "", needed: str = "") -> dict[str, str]:

@@ -175,7 +175,8 @@ class Session:
         store, by = self.shared.store, teller(config, self.shared.delivery.notifiers)
         self.dead_man = dead_man(
             config, run, host, look=look, memory_of=partial(store.memory, project=run.project),
-            over_at=partial(told_over_at, by=by, store=store), clock=self.clock, guard=self.guard,
+            over_at=partial(told_over_at, by=by, store=store),
+            has_said=partial(self.shared.delivery.worker.has_said, run), clock=self.clock, guard=self.guard,
         )  # fmt: skip
         if self.dead_man is not None:
             self.dead_man.start()

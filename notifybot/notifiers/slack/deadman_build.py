@@ -42,10 +42,14 @@ def dead_man(
     look: Look,
     memory_of: Callable[[str], Memory],
     over_at: Callable[[str], float | None] = lambda _: None,
+    has_said: Callable[[str], bool] = lambda _: False,
     clock: Clock = SYSTEM,
     guard: Guarded = unguarded,
 ) -> DeadMan | None:
-    """Return the switch that the settings ask for, not yet started. `memory_of`: a notifier's memory by its key."""
+    """Return the switch that the settings ask for, not yet started. `memory_of`: a notifier's memory by its key.
+
+    `has_said`: whether the log says already that the run's messages are refused for a reason of that code.
+    """
     if not wants_dead_man(config, run, clock) or config.slack_bot_token is None:
         return None
     memory = memory_of(_key_of(config))
@@ -59,6 +63,7 @@ def dead_man(
         channel=config.slack_channel or "",
         margins=Margins(quiet=chosen.quiet if chosen.quiet is not None and waits else NEVER),
         over_at=over_at,
+        has_said=lambda code: has_said(f"slack.{code}"),
         clock=clock,
         guard=guard,
     )

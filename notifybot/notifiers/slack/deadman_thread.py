@@ -72,7 +72,8 @@ class DeadMan:
     `look` is asked for a sign of life every five seconds at least, on this object's own thread; `thread_of` for the
     run's place in Slack. While it has no root message there, alarms wait for the `channel` itself; without that, for a
     root. `over_at` says when another run ended, in Unix seconds, once people know that: the alarm that its process had
-    no time to take back is taken back here.
+    no time to take back is taken back here. `has_said` knows by Slack's own word what the log tells of
+    the run's messages already: an alarm that is refused for the same is not told as well.
     `counts` are the calls that went well, `failures` the others, by kind.
     """
 
@@ -86,6 +87,7 @@ class DeadMan:
         channel: str = "",
         margins: Margins | None = None,
         over_at: Callable[[str], float | None] = lambda _: None,
+        has_said: Callable[[str], bool] = lambda _: False,
         clock: Clock = SYSTEM,
         guard: Guarded = unguarded,
     ) -> None:
@@ -105,6 +107,7 @@ class DeadMan:
         self._epochs_s: deque[float] = deque(maxlen=_EPOCHS)
         self._said, self._said_at = Progress(), RunThread()
         self._over_at = over_at
+        self._has_said = has_said
         self._clear_up_at_s = clock.monotonic()
         self._said_denied = False
         self._moves: Hashable = None
@@ -324,7 +327,8 @@ class DeadMan:
     def _note(self, *, over: bool) -> None:
         if self.state.denied and not self._said_denied:
             self._said_denied = True
-            log.warning("%s", self._speech.refused(self.state.denied))
+            if not self._has_said(self.state.denied):
+                log.warning("%s", self._speech.refused(self.state.denied))
         if over or self.state.clear:
             self._clear.set()
         if over:
