@@ -31,8 +31,10 @@ def pytest_configure() -> None:
     """Let neither a busy machine nor the shell that started us fail a test.
 
     Hypothesis gives an example 200 ms unless told otherwise. A signal that `nohup` or a shell's `&` has ignored is
-    ignored by the programs that tests start, too.
+    ignored by the programs that tests start, too. PyTorch's threads, one for each core in every process, would wait for
+    each other by spinning: models of a few weights gain nothing from them.
     """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     usual_profile = settings.get_profile(settings.get_current_profile_name())  # "ci" where CI is set: the same examples
     settings.register_profile("house", usual_profile, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("house")
