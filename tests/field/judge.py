@@ -203,6 +203,7 @@ def _values(run: str, lines: list[dict[str, Any]], epochs: Mapping[int, Mapping[
 def _quiet(shape: Shape, variant: str, field: Field, last: Outcome) -> Iterator[str]:
     """Nothing is warned of or alerted to that is not so."""
     right = [*shape.warns, "database takes no record now", *(("slack", "kakao") if variant == "away" else ())]
+    right += ["waiting up to 10 s for wandb"] if shape.trackers else []  # which takes longer to start than these train
     for line in field.warnings():
         if not any(re.search(each, line, re.IGNORECASE) for each in right):
             yield f"warned: {line}"
