@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -320,7 +321,7 @@ def test_a_killed_run_goes_on_with_each_epoch_once(tmp_path: Path) -> None:
 
     assert killed.returncode == -9
     assert by_tracker(values((0, "s1"), (1, "s1"), (2, "s1"), (3, "s2"), (4, "s2"))) == record_of(tmp_path)
-    assert len(list(tmp_path.rglob("*.wandb"))) == 2
+    assert len(list(tmp_path.rglob("offline-run-*"))) == 2
 
 
 @pytest.mark.parametrize("again", [2, 3], ids=["an epoch is done again", "none is done again"])
@@ -404,25 +405,51 @@ def test_an_earlier_wandb_file_that_cannot_be_read_costs_no_number(tmp_path: Pat
     assert [row["epoch"] for row in wandb_records.history(wandb_records.read(file))] == [0]
 
 
-def test_an_empty_wandb_file_of_a_killed_session_is_set_aside_and_no_other(tmp_path: Path) -> None:
-    """`wandb sync` stops at a file of 7 bytes; a session that is still alive and other runs keep theirs."""
-    folders = {name: tmp_path / "wandb" / f"offline-run-2020010{place}_000000-{name}" for place, name in enumerate(
-        ["dead", "torn", "alive", "other", "whole"])}  # fmt: skip
-    Machine(tmp_path / "first").session(0)
+KILLED: dict[str, tuple[Callable[[bytes, int], bytes], str]] = {  # what is left of a file whose last record begins at …
+    "before anything was written": (lambda file, last: file[:7], "empty"),
+    "within the first record": (lambda file, last: file[:20], "empty"),
+    "between two records": (lambda file, last: file[:last], ""),
+    "within a record's header": (lambda file, last: file[: last + 3], "torn"),
+    "within a record": (lambda file, last: file[: last + 12], "torn"),
+    "by a power cut, with zeros to come": (lambda file, last: file[:last] + bytes(4096), ""),
+    "by a power cut, with a damaged record": (lambda file, last: file[: last + 9] + b"?" + file[last + 10 :], "torn"),
+    "never": (lambda file, last: file, ""),
+}
+
+
+@pytest.mark.parametrize("whose", ["dead", "alive", "another run", "synced"])
+def test_files_of_killed_wandb_sessions_end_with_a_whole_record_after_the_next_start(
+    whose: str, tmp_path: Path
+) -> None:
+    """`wandb sync` stops at others, and sends nothing of the sessions after them. Nothing is lost by us."""
+    Machine(tmp_path / "first").session(0, 1, 2)
     (file,) = (tmp_path / "first").rglob("*.wandb")
-    content = {"torn": file.read_bytes()[:20], "whole": file.read_bytes()}
-    for name, folder in folders.items():
+    whole = file.read_bytes()
+    *_, final = wandb_records.frames(whole)
+    last = len(whole) - len(final) - 7
+    name = "run-run-2.wandb" if whose == "another run" else "run-run-1.wandb"
+    files = {}
+    for place, (kill, _) in enumerate(KILLED.values()):
+        folder = tmp_path / "wandb" / f"offline-run-2020010{place}_000000-killed"
         folder.mkdir(parents=True)
-        ending = "run-run-2.wandb" if name == "other" else "run-run-1.wandb"
-        (folder / ending).write_bytes(content.get(name, file.read_bytes()[:7]))
+        (folder / name).write_bytes(kill(whole, last))
+        if whose == "synced":
+            (folder / f"{name}.synced").touch()
+        files[folder] = kill(whole, last)
 
-    with (folders["alive"] / "run-run-1.wandb").open("ab"):
-        Machine(tmp_path).session(1)
+    with ExitStack() as opened:
+        for folder in files if whose == "alive" else ():
+            opened.enter_context((folder / name).open("ab"))
+        Machine(tmp_path).session(3)
 
-    present = {path.name for path in (tmp_path / "wandb").iterdir() if "2020" in path.name}
-    aside = {f"empty-{folders[name].name}" for name in ("dead", "torn")}
-    assert aside | {folders[name].name for name in ("alive", "other", "whole")} == present
-    assert sorted(set(wandb_steps(tmp_path))) == [(0, 0.125), (1, 1.125)]
+    for (folder, content), (_, aside) in zip(files.items(), KILLED.values(), strict=True):
+        found = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".synced"}
+        if aside == "empty" and whose in ("dead", "synced"):
+            assert found == {f"{name}.empty": content}
+        elif aside == "torn" and whose == "dead":
+            assert found == {name: whole[:last], f"{name}.torn": content}
+        else:
+            assert found == {name: content}
 
 
 def test_a_wandb_file_cut_anywhere_is_read_as_far_as_it_is_whole(tmp_path: Path) -> None:

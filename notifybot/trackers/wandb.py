@@ -20,7 +20,7 @@ from notifybot.model import Language, Param, RunRef, Status
 from notifybot.redaction import redact
 from notifybot.trackers.artifacts import CheckpointVersions, log_artifact, metadata_of, unstored
 from notifybot.trackers.base import TrackerContext
-from notifybot.trackers.wandb_files import Written, earlier, set_aside
+from notifybot.trackers.wandb_files import Written, earlier, mend
 from notifybot.trackers.wandb_server import answers
 
 _log = logging.getLogger("notifybot")
@@ -216,8 +216,8 @@ def _continue(run: Any, context: TrackerContext) -> Written:
     try:
         folder = Path(run.settings.wandb_dir)
         written = earlier(folder, run.id, context.purge_from)
-        for empty in set_aside(folder, run.id, Path(run.settings.sync_dir)):
-            _log.info("set aside an empty W&B session, at which `wandb sync` would stop: %s", empty)
+        for aside in mend(folder, run.id, Path(run.settings.sync_dir)):
+            _log.info("left aside of a killed W&B session, since `wandb sync` would stop at it: %s", aside)
     except OSError as error:  # a file of the past that cannot be read must not cost the numbers to come
         text = said(
             f"earlier W&B files not read, epochs may be recorded twice: {system_words(error)}",

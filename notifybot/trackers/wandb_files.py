@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,22 +67,31 @@ def earlier(folder: Path, run_id: str, purge_from: int | None) -> Written:
     return written
 
 
-def set_aside(folder: Path, run_id: str, own: Path) -> list[Path]:
-    """Rename the folders of a run's sessions that were killed before W&B wrote anything; return what they are now.
+def mend(folder: Path, run_id: str, own: Path) -> list[Path]:
+    """Make the files of a run's killed sessions such that `wandb sync` takes them; return what was left aside.
 
-    `wandb sync` stops at such a file of 7 bytes, and uploads none of the sessions named with it. Nothing is removed,
-    and a file that a process has open stays, as does `own`, the session that asks. Raises OSError.
+    At a file without a record, or whose last one is torn, it stops: it sends the whole records before, and nothing of
+    the sessions named with it. So the first kind gets a name that it does not look for, and the second is cut to its
+    whole records, with all of it kept beside. A file that a process has open stays, as does one that was synced, and
+    `own`, the session that asks. Raises OSError.
     """
-    moved = []
+    aside = []
     for path in folder.glob("offline-run-*/run-*.wandb"):
-        session = path.parent
-        if path.name == f"run-{run_id}.wandb" and session != own and _empty(path) and not _in_use(path):
-            moved.append(session.rename(session.with_name(f"empty-{session.name}")))
-    return moved
+        if path.name != f"run-{run_id}.wandb" or path.parent == own or not path.is_file() or _in_use(path):
+            continue
+        content = path.read_bytes()
+        whole = max((end for _, end, _ in _frames(content)), default=0)
+        if whole == 0:
+            aside.append(path.rename(path.with_name(f"{path.name}.empty")))
+        elif content[whole:].strip(b"\0") and not _is_synced(path):
+            aside.append(path.with_name(f"{path.name}.torn"))
+            _replace(aside[-1], content)
+            _replace(path, content[:whole])
+    return aside
 
 
-def _empty(path: Path) -> bool:
-    return path.is_file() and next(_frames(path.read_bytes()), None) is None
+def _is_synced(path: Path) -> bool:
+    return path.with_name(f"{path.name}.synced").exists()
 
 
 def _in_use(path: Path) -> bool:
@@ -101,7 +111,7 @@ def _leads_to(handle: Path, path: Path) -> bool:
 def _kept(path: Path, purge_from: int | None) -> list[_Row]:
     content = path.read_bytes()
     rows = list(_rows(content))
-    if purge_from is None or path.with_name(path.name + ".synced").exists():
+    if purge_from is None or _is_synced(path):
         return rows
     valid = [place for place, row in enumerate(rows) if row.epoch is not None and row.epoch < purge_from]
     keep = valid[-1] + 1 if valid else 0
@@ -114,7 +124,7 @@ def _rows(content: bytes) -> Iterator[_Row]:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from wandb.proto.wandb_internal_pb2 import Record
 
-    for offset, frame in _frames(content):
+    for offset, _, frame in _frames(content):
         try:
             record = Record.FromString(frame)
         except DecodeError:  # the rest cannot be trusted either
@@ -125,8 +135,8 @@ def _rows(content: bytes) -> Iterator[_Row]:
             yield _Row(offset, -1 if step is None else step, _whole(items.get("epoch")), set(items))
 
 
-def _frames(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """The whole records with their places, put together from their pieces."""
+def _frames(content: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """The whole records with where they begin and end, put together from their pieces."""
     if not content.startswith(_FILE_HEADER):
         return
     offset, begun, parts = _FILE_HEADER_BYTES, 0, b""
@@ -135,16 +145,16 @@ def _frames(content: bytes) -> Iterator[tuple[int, bytes]]:
         if room < _PIECE.size:
             offset += room
             continue
-        _, length, kind = _PIECE.unpack_from(content, offset)
+        checksum, length, kind = _PIECE.unpack_from(content, offset)
         piece = content[offset + _PIECE.size : offset + _PIECE.size + length]
-        if kind == 0 or len(piece) < length:
+        if kind == 0 or len(piece) < length or checksum != zlib.crc32(piece, zlib.crc32(bytes([kind]))):
             return
         if kind in (_FULL, _FIRST):
             begun, parts = offset, b""
         parts += piece
-        if kind in (_FULL, _LAST):
-            yield begun, parts
         offset += _PIECE.size + length
+        if kind in (_FULL, _LAST):
+            yield begun, offset, parts
 
 
 def _whole(text: str | None) -> int | None:
