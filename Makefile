@@ -42,7 +42,7 @@ bench: $(VENV)/.bench ## what the hook costs, beside its peers
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 field: $(VENV)/.dev ## other people's shapes of training, all of them, with and without us
-	@$(BIN)/pytest tests/field -m "field or not field" -n $(WORKERS) --dist loadgroup $(ARGS)
+	@$(BIN)/pytest tests/field -m "field or not field" -n $(WORKERS) $(ARGS)
 
 torture: $(VENV)/.dev ## long campaigns: a thousand kills, nothing lost
 	@$(BIN)/pytest -m torture $(ARGS)

@@ -150,6 +150,13 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run of the tests that its workers, where there are some, have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture
 def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
     """Slack and KakaoTalk on loopback, by the moved clock."""

@@ -12,13 +12,13 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 from notifybot.checkpoints.plain import from_plain
 from notifybot.sandbox.server import Sandbox
@@ -97,9 +97,19 @@ class Field:
         return [event for event in events if event["kind"] == kind]
 
 
-@cache
-def without_us(name: str) -> Outcome:
-    """The script alone: what every variant is held against. Gloo aborts some processes at their end: tried again."""
+def without_us(name: str, alone: Path) -> Outcome:
+    """The script alone: what every variant is held against. It is run once; `alone` is the folder that remembers it.
+
+    Gloo aborts some processes at their end: such a one is tried again.
+    """
+    record = alone / f"{name}.json"
+    with FileLock(f"{record}.lock"):
+        if not record.exists():
+            record.write_text(json.dumps(asdict(_run_alone(name))), "utf-8")
+    return Outcome(**json.loads(record.read_text("utf-8")))
+
+
+def _run_alone(name: str) -> Outcome:
     for _ in range(3):
         folder = Path(mkdtemp(prefix="field-"))
         try:
@@ -111,9 +121,12 @@ def without_us(name: str) -> Outcome:
     return done
 
 
-def judge(shape: Shape, variant: str, folder: Path, *, fault: str = "") -> list[str]:
-    """Run a shape in a variant; return all that is not as it should be, in words. Nothing is what should come."""
-    alone, field = without_us(shape.name), Field(shape, folder)
+def judge(shape: Shape, variant: str, folder: Path, shared: Path, *, fault: str = "") -> list[str]:
+    """Run a shape in a variant; return all that is not as it should be, in words. Nothing is what should come.
+
+    What the script does without us is run once for all who have the `shared` folder.
+    """
+    alone, field = without_us(shape.name, shared), Field(shape, folder)
     saves = variant != "plain" and not shape.own_checkpoints and "checkpoints" in shape.variants
     with Sandbox() as sandbox:
         if variant == "away":

@@ -17,10 +17,7 @@ def _cases() -> list[object]:
             shape.name,
             variant,
             id=f"{shape.name}-{variant}",
-            marks=[
-                pytest.mark.xdist_group(shape.name),
-                *([] if (shape.name, variant) in IN_CI else [pytest.mark.field]),
-            ],
+            marks=[] if (shape.name, variant) in IN_CI else [pytest.mark.field],
         )
         for shape in SHAPES
         for variant in shape.variants
@@ -29,8 +26,10 @@ def _cases() -> list[object]:
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(("name", "variant"), _cases())
-def test_a_training_is_what_it_would_be_without_us(name: str, variant: str, tmp_path: Path) -> None:
+def test_a_training_is_what_it_would_be_without_us(
+    name: str, variant: str, tmp_path: Path, shared_folder: Path
+) -> None:
     """Exit code, output and losses are its own; each epoch is told once, the ending is true, the state saved whole."""
-    found = judge(BY_NAME[name], variant, tmp_path)
+    found = judge(BY_NAME[name], variant, tmp_path, shared_folder)
 
     assert found == [], "\n".join(["", *found])

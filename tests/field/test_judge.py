@@ -31,7 +31,7 @@ _IN_CI = {"tensors_by_address", "pruned_is_failed"}
     "fault",
     [pytest.param(each, marks=[] if each in _IN_CI else [pytest.mark.field]) for each in FAULTS],
 )
-def test_a_fault_that_is_put_back_is_found(fault: str, tmp_path: Path) -> None:
+def test_a_fault_that_is_put_back_is_found(fault: str, tmp_path: Path, shared_folder: Path) -> None:
     name, variant = FOUND_IN[fault]
 
-    assert judge(BY_NAME[name], variant, tmp_path, fault=fault) != []
+    assert judge(BY_NAME[name], variant, tmp_path, shared_folder, fault=fault) != []
