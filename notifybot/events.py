@@ -193,6 +193,7 @@ def _bounded_resumed(resumed: Resumed) -> Resumed:
     return replace(
         resumed,
         epoch=resumed.epoch if _fits(resumed.epoch) else None,
+        next_epoch=resumed.next_epoch if _fits(resumed.next_epoch) else None,
         since_s=resumed.since_s if _is_span(resumed.since_s) else 0.0,
         lost_s=resumed.lost_s if _is_span(resumed.lost_s) else None,
     )

@@ -112,7 +112,8 @@ class Resumed:
 
     `lost_s` is the work that is done again, from the checkpoint to the last sign of life, in seconds; None where
     nobody knows when that was. `step` counts the steps already done of the epoch after it. `notes` say what is another
-    than the program has it, at most five; `more_notes` counts the rest.
+    than the program has it, at most five; `more_notes` counts the rest. `next_epoch` is the label of the first epoch
+    ahead, where it can be seen beforehand.
     """
 
     epoch: int | None
@@ -123,6 +124,7 @@ class Resumed:
     new_machine: bool = False
     notes: tuple[Reason, ...] = ()
     more_notes: int = 0
+    next_epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from notifybot.checkpoints.card import NAME, Card, read_card, write_card
 from notifybot.checkpoints.describe import loss_of
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.model import Language, Reason, Tier
+from notifybot.rendering import Renderer
 from notifybot.rendering.alerts import alert_words
 from notifybot.store import runs
 from notifybot.testing import FakeClock
@@ -129,6 +130,78 @@ def test_the_run_goes_on_as_the_same_run(tmp_path: Path, settings: dict[str, obj
     history = second.of(EpochFinished)[-1].progress.metrics["loss"].history
     assert history == tuple(each.progress.metrics["loss"].value for each in second.of(EpochFinished))
     assert second.of(RunEnded)[-1].progress.elapsed_s > first.of(EpochFinished)[2].progress.elapsed_s
+
+
+@pytest.mark.parametrize(
+    ("epochs", "left_after"),
+    [
+        pytest.param(range(5), 2, id="from 0"),
+        pytest.param(range(1, 6), 1, id="from 1"),
+        pytest.param(range(0, 50, 10), 1, id="blocks, at the first"),
+        pytest.param(range(0, 50, 10), 4, id="blocks, at the last"),
+        pytest.param([1, 5, 7, 100, 102], 1, id="uneven, at the first"),
+        pytest.param([1, 5, 7, 100, 102], 2, id="uneven, in the middle"),
+        pytest.param((-3, 0, 1, 2, 60), 4, id="from below 0"),
+    ],
+)
+def test_a_resumed_run_names_the_next_epoch_and_counts_on(
+    tmp_path: Path, settings: dict[str, object], epochs: Any, left_after: int
+) -> None:
+    """Whatever the labels are."""
+    labels = list(epochs)
+    Training(tmp_path / "exp", settings).train(epochs, until=labels[left_after])
+    second = Training(tmp_path / "exp", settings).train(epochs)
+
+    started = second.of(RunStarted)[-1]
+    english, korean = (Renderer(each).render(started).body for each in (Language.EN, Language.KO))
+    told = [each.progress for each in second.of(EpochFinished)]
+
+    assert f"epoch {labels[left_after]} is next." in english
+    assert f"다음은 에포크 {labels[left_after]}입니다." in korean
+    assert (started.progress.done, started.progress.total) == (left_after, 5)
+    assert [(each.epoch, each.done, each.total) for each in told] == [
+        (label, place, 5) for place, label in enumerate(labels, start=1)
+    ]
+
+
+@pytest.mark.parametrize("left_after", [1, 3])
+def test_epochs_that_cannot_be_seen_beforehand_are_counted_and_none_is_named_in_doubt(
+    tmp_path: Path, settings: dict[str, object], left_after: int
+) -> None:
+    labels = [0, 10, 20, 30]
+    Training(tmp_path / "exp", settings).train(iter(labels), until=labels[left_after])
+    second = Training(tmp_path / "exp", settings).train(iter(labels))
+
+    said = Renderer(Language.EN).render(second.of(RunStarted)[-1]).body
+
+    assert "is next" not in said
+    assert [each.progress.done for each in second.of(EpochFinished)] == [1, 2, 3, 4]
+
+
+def test_the_rest_of_the_epochs_alone_is_counted_on_too(tmp_path: Path, settings: dict[str, object]) -> None:
+    """The list need not hold what is done: with the last one or without it, nothing lies between."""
+    Training(tmp_path / "exp", settings).train([1, 5, 7, 100], until=7)
+    second = Training(tmp_path / "exp", settings).train([5, 7, 100])
+
+    assert [each.progress.done for each in second.of(EpochFinished)] == [1, 2, 3, 4]
+    assert second.of(EpochFinished)[-1].progress.total == 4
+
+
+@pytest.mark.parametrize(("epochs", "done"), [(range(1, 7), 2), (range(0, 12, 2), 2), ([1, 2, 50], 2)])
+def test_a_file_that_names_only_its_epoch_is_counted_by_its_place(
+    tmp_path: Path, settings: dict[str, object], epochs: Any, done: int
+) -> None:
+    """A file of the user's own says nothing of how many came before it."""
+    (tmp_path / "exp").mkdir()
+    first = Training(tmp_path / "exp", settings)
+    parts = {"model": first.model, "optimizer": first.optimizer, "scheduler": first.scheduler}
+    states = {f"{name}_state_dict": part.state_dict() for name, part in parts.items()}
+    torch.save({"epoch": 2, **states}, tmp_path / "exp" / "checkpoint_epoch2.pt")
+
+    second = Training(tmp_path / "exp", settings).train(epochs)
+
+    ends = [each.progress for each in second.of(EpochFinished)]
+    assert (ends[0].done, ends[-1].done, ends[-1].total) == (done + 1, len(epochs), len(epochs))
 
 
 def test_a_new_machine_knows_no_less(tmp_path: Path, settings: dict[str, object]) -> None:

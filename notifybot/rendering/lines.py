@@ -115,13 +115,16 @@ def lost_work(resumed: Resumed, language: Language) -> str:
 def next_epoch(resumed: Resumed, progress: Progress, language: Language) -> str:
     """Return the epoch that a resumed session works on: "epoch 18". Empty where there is none or nobody can know.
 
-    Labels that are not counted from 0 or 1, such as those of `range(0, 30, 5)`, do not tell the next one.
+    Where it could not be seen (a generator's, or an event of an older version), labels that so far were counted from
+    0 or 1 tell it; a single one does not: `range(0, 30, 5)` begins at 0 as well.
     """
-    if progress.total and progress.done >= progress.total:
-        return ""
     if resumed.epoch is None:
         return _WORDS[language].first_epoch
-    counted = not progress.done or resumed.epoch - progress.done in (-1, 0)
+    if resumed.next_epoch is not None:
+        return epoch_name(resumed.next_epoch, language)
+    if progress.total and progress.done >= progress.total:
+        return ""
+    counted = not progress.done or (progress.done > 1 and resumed.epoch - progress.done in (-1, 0))
     return epoch_name(resumed.epoch + 1, language) if counted else ""
 
 

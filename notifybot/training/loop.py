@@ -222,6 +222,7 @@ class EpochLoop:
         run = self.run
         opening = open_checkpoints(run, checkpoints, self._epochs, keeps_id=self._keeps_id)
         total = self._total or length_of(self._epochs)
+        resume = opening.resume_in(self._epochs)
         self._epochs = opening.ahead(self._epochs)
         if opening.complete(self._epochs, total):
             lang = run.config.lang
@@ -232,7 +233,7 @@ class EpochLoop:
             run.make_good(opening.resume)
             self._came_to_its_end()
             return
-        run.start(self._epochs, total=self._total, resume=opening.resume)
+        run.start(self._epochs, total=self._total, resume=resume)
         if run.active:
             self._keeper = Keeper(run, checkpoints, opening)
             self._watch_steps()

@@ -26,6 +26,7 @@ class Resume:
     folder: Path | None = None
     model: ModelSize | None = None
     artifacts: bool = False
+    done: int | None = None  # epochs before those ahead, where their places among all of the run's tell it
 
     def kept(self, events: Sequence[Event]) -> tuple[Event, ...]:
         """Those events that the restored state knows of: epochs that are run again have not happened."""
@@ -65,13 +66,14 @@ class Past:
         assert then is not None
         return replace(then, elapsed_s=self.progress.elapsed_s, checkpoint=self.progress.checkpoint)
 
-    def resumed_by(self, resume: Resume) -> Resumed | None:
-        """What the session goes on from, with the work that is lost as far as this machine heard of it."""
-        if resume.resumed is None or resume.saved_at is None:
-            return resume.resumed
+    def resumed_by(self, resume: Resume, first: int | None) -> Resumed | None:
+        """What the session goes on from to the epoch `first`, with the work lost as far as this machine heard of it."""
+        resumed = replace(resume.resumed, next_epoch=first) if resume.resumed is not None else None
+        if resumed is None or resume.saved_at is None:
+            return resumed
         heard = [each.at for each in self.events if not isinstance(each, CheckpointSaved)]
         lost_s = (max(heard, default=resume.saved_at) - resume.saved_at).total_seconds()
-        return replace(resume.resumed, lost_s=lost_s if lost_s >= 1.0 else None)
+        return replace(resumed, lost_s=lost_s if lost_s >= 1.0 else None)
 
 
 class Completed:

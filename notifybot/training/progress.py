@@ -77,10 +77,14 @@ class Course:
         self.first_label: int | None = None  # of this session, where it is known beforehand
         self._last = replace(self._earlier, epoch_s=None, eta_s=None)
 
-    def begin(self, epochs: object, *, total: int | None, now_s: float) -> None:
-        """Learn what is to come: the epochs as the user gave them, and how many the whole run has if they said so."""
+    def begin(self, epochs: object, *, total: int | None, now_s: float, done: int | None = None) -> None:
+        """Learn what is to come: the epochs as the user gave them, and how many the whole run has if they said so.
+
+        `done` of the run's epochs came before them, where that is known; else their labels must tell.
+        """
         first = first_of(epochs)
-        done = self._done_until(first, epochs)
+        if done is None:
+            done = self._done_until(first, epochs)
         ahead = length_of(epochs)
         if total is None and ahead is not None:
             total = done + ahead

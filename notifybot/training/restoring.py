@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -47,8 +47,23 @@ class Opening:
         if done is None:
             return epochs
         if isinstance(epochs, range | list | tuple):
-            return epochs[next((place for place, label in enumerate(epochs) if label > done), len(epochs)) :]
+            return epochs[_place_after(done, epochs) :]
         return itertools.dropwhile(lambda label: label <= done, epochs)
+
+    def resume_in(self, epochs: Iterable[int]) -> Resume:
+        """The same with the number of epochs that are done, where `epochs` have the restored one among them.
+
+        What lies between two labels is then known, however uneven they are; and of a foreign file that only names its
+        epoch, how many came before it.
+        """
+        label = None if self.restored is None else self.restored.moment.epoch
+        if self.restored is None or label is None or not isinstance(epochs, range | list | tuple):
+            return self.resume
+        place = _place_after(label, epochs)
+        if not place or epochs[place - 1] != label:
+            return self.resume
+        progress = self.resume.progress
+        return replace(self.resume, done=progress.done if progress is not None and self.restored.verified else place)
 
     def complete(self, ahead: Iterable[int], total: int | None) -> bool:
         """True when a restored run has nothing left to do: `total` epochs are to be done, and `ahead` are left.
@@ -111,6 +126,10 @@ def open_checkpoints(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], 
         saved_at=restored.saved_at,
     )
     return Opening(resume, restored, learning)
+
+
+def _place_after(label: int, epochs: Sequence[int]) -> int:
+    return next((place for place, each in enumerate(epochs) if each > label), len(epochs))
 
 
 def _check_name(run: Run, before: str, moment: Moment) -> None:

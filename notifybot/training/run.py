@@ -421,7 +421,7 @@ class Run(Voice):
             self._ref = RunRef(self.id, past.name, self.project, self._ref.session)
         now_s = self._clock.monotonic()
         self._course = Course(now_s=now_s, earlier=past.progress, monitor=self._monitor)
-        self._course.begin(epochs, total=total, now_s=now_s)
+        self._course.begin(epochs, total=total, now_s=now_s, done=resume.done)
         self.attempt = past.attempt + 1
         if past.progress is not None:
             self._hush()
@@ -440,7 +440,7 @@ class Run(Voice):
                 host=host,
                 progress=self.progress,
                 beat_s=session.beat_s,
-                resumed=known.resumed_by(resume),
+                resumed=known.resumed_by(resume, first),
                 model=resume.model,
             )
         )
