@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError
@@ -54,21 +55,27 @@ def _collect(pieces: Iterator[str]) -> str:
     return "".join(parts)
 
 
+@cache  # most of what a renderer costs is to compile these
+def _environment(folder: Path) -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        loader=FileSystemLoader(folder),
+        undefined=StrictUndefined,
+        autoescape=False,  # the output is plain text; each notifier escapes for its own service
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters["shorten"] = shorten
+    return environment
+
+
 class Library:
     """All templates of one language: ours, and the user's files that stand in front of them."""
 
     def __init__(self, language: Language, user_folder: Path | None = None) -> None:
         self._language = language
         self._user_folder = user_folder
-        self._environment = ImmutableSandboxedEnvironment(
-            loader=FileSystemLoader(built_in_folder()),
-            undefined=StrictUndefined,
-            autoescape=False,  # the output is plain text; each notifier escapes for its own service
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        self._environment.filters["shorten"] = shorten
+        self._environment = _environment(built_in_folder())
 
     def words(self, kind: str) -> tuple[Words, ...]:
         """Return who may tell of a kind of event, in the order to be asked: the user's template, then ours.
