@@ -125,6 +125,20 @@ def test_what_was_given_up_is_counted_on_the_log_when_the_process_ends(
     assert caplog.text.count("3 messages of resnet could not be sent to slack: gone.") == 1
 
 
+def test_what_a_run_lost_is_counted_at_its_end_where_the_process_goes_on(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a notebook: also where the last message was refused within the gap that a notifier asks for."""
+    slack = RecordingNotifier("slack", Pace(gap_s=0.01), failures=[PermanentError("gone")] * 99)
+    with Office(store, slack) as office:
+        office.recorder.record(alert())
+        office.recorder.record(ended())
+
+        assert office.worker.flush(SOON_S)
+
+    assert caplog.text.count("2 messages of resnet could not be sent to slack: gone.") == 1
+
+
 class Moody(RecordingNotifier):
     """Has a mistake in it that nobody thought of, for its first few questions."""
 

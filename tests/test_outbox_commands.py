@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from notifybot.cli.samples import samples
 from notifybot.config import load
 from notifybot.delivery.build import notifiers_from
 from notifybot.delivery.dispatcher import Dispatcher
-from notifybot.errors import PermanentError
+from notifybot.errors import PermanentError, UsageError
+from notifybot.events import Event
 from notifybot.model import Language
 from notifybot.policy import Priority, priority_of
 from notifybot.rendering import Renderer
@@ -31,7 +34,7 @@ from notifybot.store.outbox import Outbox
 from notifybot.store.states import State
 from notifybot.store.successors import successor_of
 from notifybot.testing import FakeClock, RecordingNotifier
-from tests.store_events import alert, epoch, started
+from tests.store_events import RUN, alert, ended, epoch, started
 
 KEY = "slack:00000000"
 runner = CliRunner()
@@ -43,10 +46,10 @@ def store(tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
         yield opened
 
 
-def bury(store: Store, event: object | None = None, *, key: str = KEY, why: str = "invalid_auth") -> int:
+def bury(store: Store, event: Event | None = None, *, key: str = KEY, why: str = "invalid_auth") -> int:
     """Put an event into the outbox and give it up; return its number there."""
     buried = event or alert()
-    runs.record(store, buried, [(key, Priority.URGENT)])  # type: ignore[arg-type]
+    runs.record(store, buried, [(key, priority_of(buried))])
     outbox = Outbox(store)
     delivery = outbox.claim(key)
     assert delivery is not None
@@ -267,7 +270,7 @@ def plain(*arguments: str) -> object:
     return json.loads(runner.invoke(app, ["outbox", *arguments, "--json"]).output)
 
 
-@pytest.mark.parametrize(("language", "word"), [("en", "Send again"), ("ko", "다시 보내기")])
+@pytest.mark.parametrize(("language", "word"), [("en", "Send all again"), ("ko", "다시 보내기")])
 def test_the_list_shows_number_message_and_reason(
     local: Store, language: str, word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,8 +321,6 @@ def test_show_tells_everything_about_one_message(local: Store) -> None:
 
 
 def test_an_unknown_number_is_told_in_one_line(local: Store) -> None:
-    from notifybot.errors import UsageError
-
     result = runner.invoke(app, ["outbox", "show", "99"])
 
     assert isinstance(result.exception, UsageError)
@@ -391,6 +392,102 @@ def test_without_its_notifier_a_letter_waits(local: Store) -> None:
 
     assert result.exit_code == 0
     assert result.output.startswith(f"{dead}: it waits for {KEY}")
+
+
+def test_all_that_was_given_up_is_sent_again_at_once(
+    local: Store, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing more is there to be sent after that, and saying so is no failure."""
+    monkeypatch.setenv("NOTIFYBOT_LANG", "ko")
+    for number in range(3):
+        bury(local, alert(f"disk {number} is full"))
+
+    first = runner.invoke(app, ["outbox", "retry", "--all"])
+    again = runner.invoke(app, ["outbox", "retry", "--all"])
+
+    assert (first.exit_code, first.output) == (0, "다시 보낼 메시지: 3건\n전송됨 3\n")
+    assert (again.exit_code, again.output) == (0, "‘포기’ 상태인 메시지가 없습니다.\n")
+    assert [sum(f"disk {number} is full" in each.text for each in sandbox.slack.messages) for number in range(3)] == [
+        1
+    ] * 3
+    assert plain("retry", "--all") == []
+
+
+@pytest.mark.parametrize(
+    ("chosen", "numbers"),
+    [
+        ((), [0, 1, 2, 3]),
+        (("--notifier", "slack"), [0, 1, 2]),
+        (("-n", "Slack", "--run", "bert"), [1]),
+        (("--run", "run-1"), [0, 3]),
+        (("--run", "resnet"), [0, 2, 3]),
+        (("--run", "nobody's"), []),
+    ],
+)
+def test_all_may_be_those_of_a_notifier_or_a_run(local: Store, chosen: tuple[str, ...], numbers: list[int]) -> None:
+    """By its name or its ID. Nobody is set up here, so all of them wait."""
+    bert, twin = replace(RUN, id="run-2", name="bert"), replace(RUN, id="run-3")
+    dead = [bury(local), bury(local, alert(run=bert)), bury(local, alert(run=twin)), bury(local, key="kakao:1")]
+
+    told = plain("retry", "--all", *chosen)
+
+    assert told == [{"id": dead[each], "state": "pending"} for each in numbers]
+    assert len(letters.letters(local, State.DEAD)) == 4 - len(numbers)
+
+
+def test_all_of_a_run_that_is_over_are_no_failure_where_its_ending_says_more(local: Store, sandbox: Sandbox) -> None:
+    """Epochs give way to the ending, as they do while it runs; what is refused again is."""
+    for event in (started(), epoch(0), epoch(1), ended(), alert()):
+        bury(local, event)
+    sandbox.slack.refuse("chat.postMessage", "is_archived", times=1)
+
+    done = runner.invoke(app, ["outbox", "retry", "--all"])
+
+    assert done.exit_code == 1
+    assert done.output.splitlines()[0] == "Messages to be sent again: 5"
+    assert done.output.splitlines()[-1].startswith("sent ")
+    assert "dead 1" in done.output
+    assert runner.invoke(app, ["outbox", "retry", "--all"]).exit_code == 0
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ((), "notifybot outbox retry --all"),
+        (("--run", "resnet"), "notifybot outbox retry --all"),
+        (("--all", "3"), "--all"),
+        (("3", "--notifier", "slack"), "--notifier"),
+    ],
+)
+def test_either_all_or_single_messages_are_named(
+    line: tuple[str, ...], remedy: str, language: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFYBOT_LANG", language)
+
+    result = runner.invoke(app, ["outbox", "retry", *line])
+
+    assert isinstance(result.exception, UsageError)
+    assert remedy in str(result.exception)
+    assert bool(re.search("[가-힣]", str(result.exception))) == (language is Language.KO)
+
+
+def test_more_messages_than_one_statement_takes_are_put_back(store: Store) -> None:
+    dead = [bury(store) for _ in range(3)]
+
+    assert letters.retry(store, [*dead, *range(100, 40_000)]) == dead
+
+
+@pytest.mark.parametrize("language", Language)
+def test_whoever_is_told_to_send_again_is_told_the_shortest_way(
+    local: Store, language: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the list of what was given up, and by `doctor`."""
+    monkeypatch.setenv("NOTIFYBOT_LANG", language)
+    bury(local)
+
+    assert "notifybot outbox retry --all" in runner.invoke(app, ["outbox", "list"]).output
+    assert "notifybot outbox retry --all" in runner.invoke(app, ["doctor"]).output
 
 
 # ── Whose letter it is ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -112,6 +112,9 @@ HELP = {
     "새로 설정한 알림 수단(새 토큰, 다른 채널)의 메시지는 새로운 곳으로 갑니다.\n"
     "지금 보낼 수 없는 것은 기다립니다. 되돌리지 못했거나 다시 거절된 것이 있으면 종료 코드가 1입니다.",
     "outbox retry ids": _IDS,
+    "outbox retry --all": "ID 대신, 전송을 포기한 메시지를 모두 다시 보냅니다.",
+    "outbox retry --notifier": "--all과 함께: slack처럼 이 알림 수단의 메시지만 다시 보냅니다.",
+    "outbox retry --run": "--all과 함께: 이 이름이나 ID를 가진 실행의 메시지만 다시 보냅니다.",
     "outbox retry --json": _JSON,
     "outbox drop": "대기 중이거나 포기한 메시지를 완전히 버립니다. 목록에는 ‘생략’으로 남습니다.",
     "outbox drop ids": _IDS,

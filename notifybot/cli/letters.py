@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -30,6 +31,8 @@ from notifybot.store.states import State
 from notifybot.store.successors import successor_of
 
 _SENDING_S = 20.0  # as long as one slow answer
+_GAP_S = 1.5  # from one message to the next: Slack takes one a second
+_UNCHANGED = "unchanged"
 
 
 def show_list(state: State, *, limit: int, as_json: bool) -> int:
@@ -70,10 +73,8 @@ def retry(ids: Sequence[int], *, as_json: bool) -> int:
     """Put dead letters back and send what can be sent now; 1 when one was not put back or is dead again."""
     config = load()
     with _opened(config) as store:
-        back = letters.retry(store, ids, _successors(store, ids, config)) if store else []
-        if store and back:
-            _send(store, config)
-        after = {each: letters.find(store, each) for each in back} if store else {}
+        found = list(filter(None, (letters.find(store, each) for each in ids))) if store else []
+        after = _again(store, found, config) if store else {}
     results = {each: _outcome(after.get(each)) for each in ids}
     if as_json:
         print(json.dumps([{"id": each, "state": state} for each, state in results.items()], indent=2))
@@ -81,6 +82,50 @@ def retry(ids: Sequence[int], *, as_json: bool) -> int:
         for each in ids:
             Console().print(_told(each, after.get(each), config.lang), markup=False, soft_wrap=True, highlight=False)
     return 0 if all(state in (State.PENDING, State.SENT) for state in results.values()) else 1
+
+
+def refuse_both(ids: Sequence[int], *, everything: bool) -> None:
+    """Raise UsageError unless all messages are meant, and no single ones."""
+    if ids or not everything:
+        words = words_of(load().lang)
+        raise UsageError(words.ids_or_all if ids else words.which)
+
+
+def retry_all(*, notifier: str, run: str, as_json: bool) -> int:
+    """Put back every dead letter, of one notifier or run if named, and send what can be; 1 when one is dead again.
+
+    One that gives way to a newer message was not refused.
+    """
+    config = load()
+    words, console = words_of(config.lang), Console()
+    with _opened(config) as store:
+        dead = letters.letters(store, State.DEAD, limit=None) if store else []
+        found = [each for each in reversed(dead) if _is_meant(each, notifier, run)]
+        if found and not as_json:
+            console.print(words.again.format(number=len(found)), markup=False, soft_wrap=True, highlight=False)
+        after = _again(store, found, config) if store and found else {}
+    results = {each.id: _outcome(after.get(each.id)) for each in found}
+    if as_json:
+        print(json.dumps([{"id": each, "state": state} for each, state in results.items()], indent=2))
+    elif not found:
+        console.print(words.none_in_state.format(state=words.states[State.DEAD]), markup=False)
+    else:
+        console.print(_numbers(results, words), markup=False, soft_wrap=True, highlight=False)
+    return 0 if set(results.values()) <= {State.PENDING, State.SENT, State.DROPPED} else 1
+
+
+def _is_meant(letter: Letter, notifier: str, run: str) -> bool:
+    names = (letter.notifier, letter.notifier.partition(":")[0])
+    return (not notifier or notifier.casefold() in names) and (
+        not run or run in (letter.event.run.id, letter.event.run.name)
+    )
+
+
+def _numbers(results: Mapping[int, str], words: Words) -> str:
+    """What became of them: how many of each."""
+    counts = Counter(results.values())
+    named = [f"{words.states[state]} {counts[state]}" for state in State if counts[state]]
+    return " · ".join([*named, *([f"{words.left} {counts[_UNCHANGED]}"] if counts[_UNCHANGED] else [])])
 
 
 def drop(ids: Sequence[int], *, as_json: bool) -> int:
@@ -109,28 +154,35 @@ def _opened(config: Config) -> Iterator[Store | None]:
         yield store
 
 
-def _successors(store: Store, ids: Sequence[int], config: Config) -> dict[str, str]:
+def _again(store: Store, found: Sequence[Letter], config: Config) -> dict[int, Letter | None]:
+    """Put dead letters back and send what can be sent now; return what became of those that were put back."""
+    back = letters.retry(store, [each.id for each in found], _successors(store, found, config))
+    if back:
+        _send(store, config, _SENDING_S + _GAP_S * len(back))
+    return {each: letters.find(store, each) for each in back}
+
+
+def _successors(store: Store, found: Sequence[Letter], config: Config) -> dict[str, str]:
     """For the keys that the settings no longer have: the key that took the place of each, where that is certain."""
     built = notifiers_from(config, SYSTEM)
     for each in built:
         each.close()
     now = {each.key for each in built}
-    found = filter(None, (letters.find(store, each) for each in ids))
     gone = {each.notifier for each in found} - now
     return {key: successor for key in gone if (successor := successor_of(store, key, now)) is not None}
 
 
-def _send(store: Store, config: Config) -> None:
+def _send(store: Store, config: Config, within_s: float) -> None:
     worker = open_delivery(store, config, all_known=False).worker
     worker.start()
     try:
-        worker.flush(_SENDING_S)
+        worker.flush(within_s)
     finally:
         worker.stop(_SENDING_S)
 
 
 def _outcome(letter: Letter | None) -> str:
-    return letter.state.value if letter is not None else "unchanged"
+    return letter.state.value if letter is not None else _UNCHANGED
 
 
 def _told(letter_id: int, letter: Letter | None, language: Language) -> str:

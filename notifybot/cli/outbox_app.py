@@ -11,6 +11,7 @@ from notifybot.store.states import State
 
 outbox_app = typer.Typer(no_args_is_help=False)
 
+_MaybeIds = Annotated[list[int] | None, typer.Argument(metavar="[ID…]", help="As `outbox list` shows them.")]
 _Ids = Annotated[list[int], typer.Argument(metavar="ID…", help="As `outbox list` shows them.")]
 
 
@@ -55,7 +56,15 @@ def show(
 
 
 @outbox_app.command()
-def retry(ids: _Ids, as_json: AsJson = False) -> None:
+def retry(
+    ids: _MaybeIds = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every message that was given up, instead of IDs.")] = False,
+    notifier: Annotated[
+        str, typer.Option("--notifier", "-n", help="With --all: only those for this one, such as slack.")
+    ] = "",
+    run: Annotated[str, typer.Option("--run", help="With --all: only those about the run of this name or ID.")] = "",
+    as_json: AsJson = False,
+) -> None:
     """Send messages again that were given up, with a fresh number of tries.
 
     A message for a notifier that you have set up anew (a new token, another channel) goes to the new one.
@@ -63,6 +72,9 @@ def retry(ids: _Ids, as_json: AsJson = False) -> None:
     """
     from notifybot.cli import letters
 
+    if everything or notifier or run or not ids:
+        letters.refuse_both(ids or (), everything=everything)
+        raise typer.Exit(letters.retry_all(notifier=notifier, run=run, as_json=as_json))
     raise typer.Exit(letters.retry(ids, as_json=as_json))
 
 

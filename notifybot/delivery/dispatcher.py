@@ -291,6 +291,10 @@ class Dispatcher:
         """True when it stands on the log that a message of the run was given up for a reason of that code."""
         return any(lane.given_up.has(run, code) for lane in self._lanes.values())
 
+    def rest(self, key: str) -> None:
+        """Nothing waits for a notifier: of runs that have ended, say how many messages were given up."""
+        self._lanes[key].given_up.sum_up(ended=True)
+
     def sum_up(self) -> None:
         """Say how many messages were given up, where that is not said yet. Callable from any thread."""
         for lane in self._lanes.values():

@@ -186,6 +186,8 @@ class Worker:
             if done in (Outcome.IDLE, Outcome.HELD, Outcome.RETRY):
                 break
         wait_s = self._dispatcher.wait_s(key)
+        if wait_s is None:  # a lane within its gap is not asked for more, so no pass finds nothing
+            self._dispatcher.rest(key)
         return wait_s if settled else min(_HELD_S, _HELD_S if wait_s is None else wait_s)
 
     def _settle(self, patience_s: float = 0.0) -> bool:

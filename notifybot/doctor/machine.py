@@ -117,7 +117,8 @@ _NOT_CONSERVED = Both("the outbox does not add up", "보낼 편지함의 합이 
 _LOOK_AT_LEDGER = Both("look at it: notifybot outbox", "확인하세요: notifybot outbox")
 _DEAD = Both("{number} messages were given up", "전송을 포기한 메시지가 {number}건 있습니다")
 _LOOK_AT_DEAD = Both(
-    "read why, and send them again: notifybot outbox list", "이유를 확인하고 다시 보내세요: notifybot outbox list"
+    "read why (notifybot outbox list), and send them again: notifybot outbox retry --all",
+    "이유를 확인하고(notifybot outbox list) 다시 보내세요: notifybot outbox retry --all",
 )
 _NONE_DEAD = Both("no message was given up", "전송을 포기한 메시지가 없습니다")
 _OLD_TORCH = Both(

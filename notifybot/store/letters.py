@@ -21,6 +21,8 @@ from notifybot.store.schema import deliveries, events, tallies
 from notifybot.store.states import State
 
 _PUT = counting("put")
+_IS_DEAD = deliveries.c.state == State.DEAD
+_AT_ONCE = 500  # ids in one statement
 _COLUMNS = (
     deliveries.c.id, deliveries.c.notifier, deliveries.c.state, deliveries.c.attempts, deliveries.c.created_at,
     deliveries.c.due_at, deliveries.c.done_at, deliveries.c.error, events.c.body,
@@ -50,8 +52,8 @@ class Letter:
         return from_text(self.error)
 
 
-def letters(store: Store, state: State = State.DEAD, *, limit: int = 100) -> list[Letter]:
-    """The deliveries in a state, newest first. Raises StoreError."""
+def letters(store: Store, state: State = State.DEAD, *, limit: int | None = 100) -> list[Letter]:
+    """The deliveries in a state, newest first, all of them without a limit. Raises StoreError."""
     query = _query().where(deliveries.c.state == state.value).order_by(deliveries.c.id.desc()).limit(limit)
     with store.transaction() as connection:
         return [found for row in connection.execute(query) if (found := _letter(row)) is not None]
@@ -72,7 +74,7 @@ def retry(store: Store, ids: Collection[int], successors: Mapping[str, str] | No
     Raises StoreError.
     """
     with store.transaction() as connection:
-        rows = connection.execute(_those(ids, deliveries.c.state == State.DEAD)).all()
+        rows = [row for some in _batches(ids) for row in connection.execute(_those(some, _IS_DEAD)).all()]
         return [row.id for row in rows if _put_back(connection, store.clock.now(), row, successors or {})]
 
 
@@ -82,7 +84,7 @@ def drop(store: Store, ids: Collection[int]) -> list[int]:
     idle = or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now)
     waiting = and_(deliveries.c.state == State.PENDING, idle)  # what is on its way at this moment cannot be held back
     with store.transaction() as connection:
-        found = connection.execute(_those(ids, or_(deliveries.c.state == State.DEAD, waiting))).scalars().all()
+        found = connection.execute(_those(ids, or_(_IS_DEAD, waiting))).scalars().all()
         values = dropped(now, "dropped by hand")
         connection.execute(update(deliveries).where(deliveries.c.id.in_(found)).values(**values))
     return list(found)
@@ -99,6 +101,11 @@ def _put_back(connection: Connection, now: datetime, row: Any, successors: Mappi
     fresh = {"notifier": key, "state": State.PENDING, "attempts": 0, "rounds": 0, "created_at": now, "due_at": now}
     connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(**fresh, done_at=None, error=""))
     return True
+
+
+def _batches(ids: Collection[int]) -> list[list[int]]:
+    inorder = sorted(ids)
+    return [inorder[start : start + _AT_ONCE] for start in range(0, len(inorder), _AT_ONCE)]
 
 
 def _those(ids: Collection[int], condition: Any) -> Select[Any]:
