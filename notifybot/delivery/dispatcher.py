@@ -1,7 +1,8 @@
 """One pass over one notifier's deliveries: claim, render, send, mark. No thread, and no loop.
 
 Two things are kept in memory between passes, for as long as the database takes no record: what a notifier remembers,
-and the mark of what was sent. Neither is sent again meanwhile; only a process that is killed then repeats it, once.
+and the mark of what was sent. Neither is sent again meanwhile. Where a process ends before, or the wait was in vain,
+they are noted beside the database (`store.told`); only one that is killed just then repeats a message, once.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
-from functools import partial
 from random import Random
-from typing import Any, assert_never
+from typing import assert_never
 
 from notifybot import retry
 from notifybot.clock import SYSTEM, Clock
@@ -32,7 +32,7 @@ from notifybot.rendering.alerts import not_delivered, notice_words
 from notifybot.rendering.delivery_reasons import brief_reason, delivery_reason
 from notifybot.rendering.reasons import reason_line
 from notifybot.rendering.text import one_line, shorten
-from notifybot.store import kept, pruning, runs
+from notifybot.store import kept, pruning, runs, told
 from notifybot.store.engine import Store
 from notifybot.store.kept import Kept
 from notifybot.store.moved import ClockWatch
@@ -72,7 +72,7 @@ class _Lane:
         self.renderer = renderer
         self.given_up = _GivenUp(notifier.name, language)
         self._store = store
-        self._memories: dict[str, _Remembered] = {}
+        self._memories: dict[str, told.Remembered] = {}
         self.failures: list[float] = []
         self.not_before_s = 0.0  # the notifier's own word: its gap, its Retry-After
         self.probe_at_s = 0.0  # ours, after a fault: it may be tried earlier when it is known to be back
@@ -83,6 +83,8 @@ class _Lane:
         self.admitted = False
         self.together: Kept | None = None
         self.owed: deque[Callable[[], object]] = deque()
+        self.accepted: told.Sent | None = None  # whose mark is owed
+        self._notes = told.Notes(store)
 
     @property
     def blocked_until_s(self) -> float:
@@ -91,8 +93,19 @@ class _Lane:
     def memory_of(self, project: str) -> Memory:
         """What the notifier remembers of a project's runs."""
         if project not in self._memories:
-            self._memories[project] = _Remembered(self._store.memory(self.notifier.key, project), self.owe)
+            self._memories[project] = told.Remembered(self._store, self.notifier.key, project, self.owe)
         return self._memories[project]
+
+    def jot(self) -> None:
+        """Note beside the database what it has not taken yet. Never raises; callable from any thread."""
+        unwritten = [each.unwritten() for each in self._memories.copy().values()]
+        remembered = {scope: value for each in unwritten for scope, value in each.items()}
+        self._notes.write(told.Accepted(self.notifier.key, self.accepted, remembered))
+
+    def recorded(self) -> None:
+        """All that was owed stands in the database."""
+        self.accepted = None
+        self._notes.forget()
 
     def owe(self, record: Callable[[], object]) -> None:
         """Note a record that has to stand before anything else is sent. It raises StoreError until it does."""
@@ -117,31 +130,6 @@ class _Lane:
         if self.at_hand is not None and now >= self.at_hand.lease_until:
             self.let_go()
         return self.at_hand
-
-
-class _Remembered:
-    """A notifier's memory that never fails to remember: what the database does not take at once is written later."""
-
-    def __init__(self, memory: Memory, owe: Callable[[Callable[[], object]], None]) -> None:
-        self._memory = memory
-        self._owe = owe
-        self._unwritten: dict[str, dict[str, Any]] = {}
-
-    def get(self, scope: str) -> dict[str, Any]:
-        """Raises StoreError, but for what was put by this process and is not written yet."""
-        return dict(self._unwritten[scope]) if scope in self._unwritten else self._memory.get(scope)
-
-    def put(self, scope: str, value: dict[str, Any]) -> None:
-        self._unwritten[scope] = value
-        try:
-            self._write(scope)
-        except StoreError:
-            self._owe(partial(self._write, scope))
-
-    def _write(self, scope: str) -> None:
-        if scope in self._unwritten:
-            self._memory.put(scope, self._unwritten[scope])
-            del self._unwritten[scope]
 
 
 @dataclass(slots=True)
@@ -249,6 +237,18 @@ class Dispatcher:
         fault blocks the whole notifier until its next try, so that its messages keep their order.
         """
         lane = self._lanes[key]
+        try:
+            return self._pass(lane)
+        except StoreError:
+            lane.jot()
+            raise
+
+    def jot(self) -> None:
+        """Before the process ends: note beside the database what has been sent, and is not recorded yet."""
+        for lane in self._lanes.values():
+            lane.jot()
+
+    def _pass(self, lane: _Lane) -> Outcome:
         self._clock_watch.look()
         self._record(lane)
         if self._clock.monotonic() < lane.blocked_until_s - _NO_TIME_S:
@@ -306,6 +306,7 @@ class Dispatcher:
             lane.notifier.close()
 
     def _claim(self, lane: _Lane) -> Delivery | None:
+        self._mark(lambda: told.take_up(self.outbox.store))
         delivery = self.outbox.claim(lane.notifier.key, lease_s=LEASE_S, fold=lane.notifier.pace.folds)
         lane.in_vain = delivery is None
         if delivery is not None:
@@ -365,9 +366,9 @@ class Dispatcher:
             return self._later(lane, delivery, together, error)
         except PermanentError as error:
             return self._never(lane, delivery, together, delivery_reason(error))
-        lane.works(
-            began_s
-        )  # the gap is one between messages: what a slow answer took counts, an exit has no time to spare
+        ids = together.ids if together else ()
+        lane.accepted = told.Sent(delivery.id, delivery.event.id, ids, delivery.untold)
+        lane.works(began_s)  # the gap is one between messages: what a slow answer took counts, an exit has no time
         if together:
             lane.owe(lambda: kept.tell(self.outbox, together))
         lane.owe(lambda: self.outbox.mark_sent(delivery))
@@ -404,6 +405,7 @@ class Dispatcher:
         while lane.owed:
             self._mark(lane.owed[0])
             lane.owed.popleft()
+        lane.recorded()
 
     def _mark(self, mark: Callable[[], object]) -> None:
         """Mark a delivery, in a full database after making room: what was sent must not be sent again for that."""

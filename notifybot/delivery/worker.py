@@ -76,10 +76,17 @@ class Worker:
         """
         for key in self._lanes:
             self.hasten(key)
-        sent = self._flush(timeout_s, list(self._lanes))
+        try:
+            sent = self._flush(timeout_s, list(self._lanes))
+        finally:  # be it by a Ctrl-C
+            self._jot()
         if os.getpid() == self._pid:
             self._dispatcher.sum_up()
         return sent
+
+    def _jot(self) -> None:
+        if os.getpid() == self._pid:
+            self._dispatcher.jot()
 
     def has_said(self, run: RunRef, code: str) -> bool:
         """True when it stands on the log that a message of the run was given up for a reason of that code."""
@@ -118,6 +125,7 @@ class Worker:
             lane.hurried.set()
         for lane in self._threads:
             lane.join(max(0.0, ends_at_s - self._clock.monotonic()))
+        self._jot()
         if not any(lane.alive for lane in self._threads):
             self._dispatcher.close()
 

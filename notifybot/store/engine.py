@@ -241,7 +241,7 @@ class StoreMemory:
 
     def get(self, scope: str) -> dict[str, Any]:
         """Return what was last put under `scope`, or an empty dict."""
-        own = self._own(scope)
+        own = self.own(scope)
         query = select(memories.c.value).where(memories.c.owner == self._owner, memories.c.scope == own)
         with self._store.transaction() as connection:
             text = connection.execute(query).scalar()
@@ -252,7 +252,7 @@ class StoreMemory:
         """Replace what stands under `scope`; durable when it returns."""
         row = {
             "owner": self._owner,
-            "scope": self._own(scope),
+            "scope": self.own(scope),
             "value": json.dumps(value),
             "updated_at": self._store.clock.now(),
         }
@@ -265,8 +265,8 @@ class StoreMemory:
                 )
             )
 
-    def _own(self, scope: str) -> str:
-        """What a notifier keeps of itself has no scope, and is no run's."""
+    def own(self, scope: str) -> str:
+        """The scope as it is stored. What a notifier keeps of itself has no scope, and is no run's."""
         return run_key(self._project, scope) if scope and self._project is not None else scope
 
 

@@ -20,7 +20,7 @@ from notifybot.store.reasons import KEPT
 from notifybot.store.schema import deliveries, events
 
 MOST_URGENT = 50  # are told with their title, the latest
-_IN_DIGEST = "told together with others"
+IN_DIGEST = "told together with others"
 _AT_ONCE = 500  # ids in one statement
 _ROW = (deliveries.c.id, deliveries.c.run_id, deliveries.c.priority, events.c.kind)
 
@@ -92,7 +92,7 @@ def gather(outbox: Outbox, delivery: Delivery, *, fold: bool) -> Kept:
 
 def tell(outbox: Outbox, kept: Kept) -> None:
     """The receiver has the message about them: each counts as sent, but not as a message. Raises StoreError."""
-    _finish(outbox, kept, "sent", _IN_DIGEST)
+    _finish(outbox, kept, "sent", IN_DIGEST)
 
 
 def bury(outbox: Outbox, kept: Kept, why: str) -> None:

@@ -64,15 +64,19 @@ def import_in(
         if found is None or (owners is not None and owner not in owners) or owner.startswith(_STAY):
             continue
         value, updated_at = found
-        row = {"owner": owner, "scope": run_key, "value": value, "updated_at": min(updated_at, now)}
-        added = insert(memories).values(row)
-        newer = added.on_conflict_do_update(
-            index_elements=["owner", "scope"],
-            set_={"value": added.excluded.value, "updated_at": added.excluded.updated_at},
-            where=memories.c.updated_at < added.excluded.updated_at,
-        )
-        taken += connection.execute(newer).rowcount
+        taken += put_if_newer(connection, owner, run_key, value, min(updated_at, now))
     return taken
+
+
+def put_if_newer(connection: Connection, owner: str, scope: str, value: str, updated_at: datetime) -> int:
+    """Put a value, as JSON, unless one stands there that is as new; return how many were put, 0 or 1."""
+    added = insert(memories).values({"owner": owner, "scope": scope, "value": value, "updated_at": updated_at})
+    newer = added.on_conflict_do_update(
+        index_elements=["owner", "scope"],
+        set_={"value": added.excluded.value, "updated_at": added.excluded.updated_at},
+        where=memories.c.updated_at < added.excluded.updated_at,
+    )
+    return connection.execute(newer).rowcount
 
 
 def _read(kept: Any) -> tuple[str, datetime] | None:
