@@ -216,6 +216,7 @@ def _values(run: str, lines: list[dict[str, Any]], epochs: Mapping[int, Mapping[
 def _quiet(shape: Shape, variant: str, field: Field, last: Outcome) -> Iterator[str]:
     """Nothing is warned of or alerted to that is not so."""
     right = [*shape.warns, "database takes no record now", *(("slack", "kakao") if variant == "away" else ())]
+    right += ["is complete, no epoch is left"] if variant == "resumed" else []  # of a fold before the one that died
     right += ["waiting up to 10 s for wandb"] if shape.trackers else []  # which takes longer to start than these train
     for line in field.warnings():
         if not any(re.search(each, line, re.IGNORECASE) for each in right):
