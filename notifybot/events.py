@@ -222,7 +222,12 @@ def _bounded_metrics(metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
     """The first metrics, each with as much of its past as there is room for."""
     longest = MOST_POINTS // max(min(len(metrics), MOST_METRICS), 1)
     fine = len(metrics) <= MOST_METRICS and all(
-        len(each.history) <= longest and _fits(each.best_epoch) and _all_fit(each.epochs) and _is_text(name)
+        len(each.history) <= longest
+        and _fits(each.best_epoch)
+        and _all_fit(each.epochs)
+        and _is_text(name)
+        and _is_point(each.lowest)
+        and _is_point(each.highest)
         for name, each in metrics.items()
     )
     if fine:
@@ -233,7 +238,18 @@ def _bounded_metrics(metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
 def _bounded(metric: Metric, longest: int) -> Metric:
     best_epoch = metric.best_epoch if _fits(metric.best_epoch) else None
     epochs = metric.epochs[-longest:] if _all_fit(metric.epochs) else ()
-    return replace(metric, history=metric.history[-longest:], epochs=epochs, best_epoch=best_epoch)
+    return replace(
+        metric,
+        history=metric.history[-longest:],
+        epochs=epochs,
+        best_epoch=best_epoch,
+        lowest=metric.lowest if _is_point(metric.lowest) else None,
+        highest=metric.highest if _is_point(metric.highest) else None,
+    )
+
+
+def _is_point(point: tuple[int, float] | None) -> bool:
+    return point is None or _fits(point[0])
 
 
 def _is_text(text: str) -> bool:

@@ -144,6 +144,8 @@ class Metric:
     test metric whose name tells whether less or more is better.
     `history` holds the latest values, oldest first, this epoch's last (at most 32), and `epochs` the label of each; it
     is empty in events that versions before it wrote.
+    `lowest` and `highest` are the epoch and the value of the least and the greatest finite one of the whole run: either
+    may be a best to an alert rule. None in events of older versions, and where no value was finite.
     """
 
     value: float
@@ -152,6 +154,8 @@ class Metric:
     best_epoch: int | None = None
     history: tuple[float, ...] = ()
     epochs: tuple[int, ...] = ()
+    lowest: tuple[int, float] | None = None
+    highest: tuple[int, float] | None = None
 
     def points(self, last: int) -> tuple[tuple[int, float], ...]:
         """The latest values with their epochs, oldest first. Without labels they are the epochs up to `last`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +16,10 @@ from notifybot.alerts import Alert, AlertRule
 from notifybot.alerts.base import Mode, Reading
 from notifybot.alerts.evidence import Distance, Evidence, Finite, Gap, Limit, Pace, Reached
 from notifybot.alerts.incidents import Incidents, incidents_of
+from notifybot.clock import SYSTEM
 from notifybot.errors import UsageError
-from notifybot.model import Metric, Progress
+from notifybot.events import EpochFinished, from_json, to_json
+from notifybot.model import Metric, Progress, RunRef, uuid7
 from notifybot.training.progress import Course
 
 NAN, INF = math.nan, math.inf
@@ -373,20 +376,75 @@ def test_a_resumed_run_tells_what_an_uninterrupted_one_would(
     assert repr(told) == repr(whole)
 
 
+def through_json(progress: Progress, *without: str) -> Progress:
+    """As the store keeps it; `without` what an older version did not write."""
+    told = EpochFinished(id=uuid7(), run=RunRef("r", "r", "p"), at=SYSTEM.now(), progress=progress)
+    kept = json.loads(to_json(told))
+    for metric in kept["progress"]["metrics"].values():
+        for name in without:
+            del metric[name]
+    return from_json(json.dumps(kept)).progress
+
+
+@pytest.mark.parametrize("sessions", [1, 3])
+@pytest.mark.parametrize("name", ["val_acc", "acc", "reward:max", "train_loss:max"])
 @pytest.mark.parametrize(
-    ("rule", "past", "then"),
+    ("rule_of", "past", "then"),
     [
-        (alerts.target("val_acc", 0.9), [0.95] + [0.5] * 60, 0.96),
-        (alerts.plateau("val_acc", patience=50), [0.9] + [0.5] * 60, 0.5),
-        (alerts.divergence("val_acc", ratio=1.5), [0.9] + [0.5] * 60, 0.5),
+        (lambda name: alerts.target(name, 0.9), [0.95] + [0.5] * 60, 0.96),
+        (lambda name: alerts.plateau(name, patience=50), [0.9] + [0.5] * 60, 0.5),
+        (lambda name: alerts.divergence(name, ratio=1.5), [0.9] + [0.5] * 60, 0.5),
+        (lambda name: alerts.target(name, 0.9), [0.1, 0.95] + [0.5] * 60, 0.96),
     ],
 )
-def test_a_best_older_than_the_memory_is_not_told_again(rule: AlertRule, past: list[float], then: float) -> None:
-    """A metric's best outlives its last 32 values, and with it what was told of it."""
-    resumed = incidents(rule)
-    resumed.take_up(progress_after(course("val_acc", past)))
+def test_a_best_older_than_the_memory_is_not_told_again(
+    rule_of: Callable[[str], AlertRule], name: str, past: list[float], then: float, sessions: int
+) -> None:
+    """A metric's best outlives its last 32 values, monitored or not, and with it what was told of it."""
+    metric = name.partition(":")[0]
+    progress = through_json(progress_after(course(metric, past)))
+    for session in range(1, sessions):
+        later = Course(now_s=0.0, earlier=progress)
+        later.begin(range(len(past) + session - 1, 200), total=None, now_s=0.0)
+        later.finish_epoch(len(past) + session - 1, {metric: 0.5}, now_s=1.0)
+        progress = through_json(later.summary(2.0))
+    resumed = incidents(rule_of(name))
+    resumed.take_up(progress)
 
-    assert resumed.see(Reading({"val_acc": then})).raised == ()
+    assert resumed.see(Reading({metric: then})).raised == ()
+
+
+def test_the_least_that_a_rule_waits_for_outlives_the_memory_too() -> None:
+    progress = through_json(progress_after(course("train_loss", [0.1] + [0.5] * 60)))
+    resumed = incidents(alerts.target("train_loss", 0.2))
+    resumed.take_up(progress)
+
+    assert resumed.see(Reading({"train_loss": 0.15})).raised == ()
+
+
+def test_a_record_of_an_older_version_is_read_and_tells_the_best_it_has() -> None:
+    progress = through_json(progress_after(course("val_acc", [0.95] + [0.5] * 60)), "lowest", "highest")
+    resumed = incidents(alerts.target("val_acc", 0.9))
+    resumed.take_up(progress)
+    later = Course(now_s=0.0, earlier=progress)
+    later.begin(range(61, 70), total=None, now_s=0.0)
+
+    assert resumed.see(Reading({"val_acc": 0.96})).raised == ()
+    assert later.summary(0.0).metrics["val_acc"].highest == (0, 0.95)
+    assert later.summary(0.0).metrics["val_acc"].lowest == (29, 0.5)
+
+
+@given(st.lists(NUMBERS, min_size=1, max_size=90), NUMBERS, st.sampled_from(["loss:min", "loss:max"]), st.floats(-2, 2))
+def test_a_target_is_told_once_however_long_ago_it_was_reached(
+    past: list[float], then: float, name: str, value: float
+) -> None:
+    whole = incidents(alerts.target(name, value))
+    resumed = incidents(alerts.target(name, value))
+    for values in course("loss", past):
+        whole.see(Reading(values))
+    resumed.take_up(through_json(progress_after(course("loss", past))))
+
+    assert resumed.see(Reading({"loss": then})).raised == whole.see(Reading({"loss": then})).raised
 
 
 def test_a_rule_of_the_users_own_is_not_told_again_after_a_resume() -> None:

@@ -258,9 +258,11 @@ def test_a_metric_knows_its_past() -> None:
         progress, _ = running.finish_epoch(epoch, {"val_loss": value, "lr": value}, now_s=101.0 + epoch)
 
     assert progress.metrics["val_loss"] == Metric(
-        2.0, previous=1.0, best=1.0, best_epoch=1, history=(3.0, 1.0, 2.0), epochs=(0, 1, 2)
+        2.0, 1.0, 1.0, best_epoch=1, history=(3.0, 1.0, 2.0), epochs=(0, 1, 2), lowest=(1, 1.0), highest=(0, 3.0)
     )
-    assert progress.metrics["lr"] == Metric(2.0, previous=1.0, history=(3.0, 1.0, 2.0), epochs=(0, 1, 2))
+    assert progress.metrics["lr"] == Metric(
+        2.0, previous=1.0, history=(3.0, 1.0, 2.0), epochs=(0, 1, 2), lowest=(1, 1.0), highest=(0, 3.0)
+    )
 
 
 def test_history_keeps_the_latest_values() -> None:
@@ -308,7 +310,9 @@ def test_a_resumed_run_carries_on_from_its_past() -> None:
     resumed = course(range(3, 6), earlier=after([3.0, 2.0, 1.0]))
     progress, news = resumed.finish_epoch(3, {"val_loss": 0.5}, now_s=130.0)
 
-    assert progress.metrics["val_loss"] == Metric(0.5, 1.0, 0.5, 3, history=(3.0, 2.0, 1.0, 0.5), epochs=(0, 1, 2, 3))
+    assert progress.metrics["val_loss"] == Metric(
+        0.5, 1.0, 0.5, 3, history=(3.0, 2.0, 1.0, 0.5), epochs=(0, 1, 2, 3), lowest=(3, 0.5), highest=(0, 3.0)
+    )
     assert (news, progress.elapsed_s, progress.epoch_s) == ("val_loss", 130.0, 30.0)
 
 
@@ -316,7 +320,9 @@ def test_epochs_that_are_run_again_are_forgotten() -> None:
     resumed = course(range(2, 6), earlier=after([3.0, 2.0, 0.5]))
     progress, news = resumed.finish_epoch(2, {"val_loss": 1.0}, now_s=130.0)
 
-    assert progress.metrics["val_loss"] == Metric(1.0, 2.0, 1.0, 2, history=(3.0, 2.0, 1.0), epochs=(0, 1, 2))
+    assert progress.metrics["val_loss"] == Metric(
+        1.0, 2.0, 1.0, 2, history=(3.0, 2.0, 1.0), epochs=(0, 1, 2), lowest=(2, 1.0), highest=(0, 3.0)
+    )
     assert news == "val_loss"
 
 
@@ -324,7 +330,9 @@ def test_a_run_that_begins_again_has_no_past() -> None:
     resumed = course(range(6), earlier=after([3.0, 2.0, 0.5]))
     progress, _ = resumed.finish_epoch(0, {"val_loss": 4.0}, now_s=130.0)
 
-    assert progress.metrics["val_loss"] == Metric(4.0, best=4.0, best_epoch=0, history=(4.0,), epochs=(0,))
+    assert progress.metrics["val_loss"] == Metric(
+        4.0, best=4.0, best_epoch=0, history=(4.0,), epochs=(0,), lowest=(0, 4.0), highest=(0, 4.0)
+    )
     assert progress.done == 1
 
 
@@ -400,3 +408,5 @@ def test_every_value_stands_at_its_epoch_however_often_the_run_died(
             best = min(by, key=lambda at: by[at]) if name == "val_loss" else max(by, key=lambda at: by[at])
             assert metric.points(-1) == tuple(by.items())[-HISTORY:]
             assert (metric.best, metric.best_epoch) == (by[best], best)
+            least, greatest = min(by, key=lambda at: by[at]), max(by, key=lambda at: by[at])
+            assert (metric.lowest, metric.highest) == ((least, by[least]), (greatest, by[greatest]))

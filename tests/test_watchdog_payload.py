@@ -211,7 +211,9 @@ def test_what_is_beyond_the_bounds_is_told_as_far_as_it_goes() -> None:
 
 def test_the_largest_event_fits_in_a_request() -> None:
     past = tuple(-1.2345678901234567e-300 for _ in range(32))
-    metrics = {f"{'이름' * 98}{n:04}": Metric(past[0], past[0], past[0], 2**53, past) for n in range(2000)}
+    far = (2**53, past[0])
+    metric = Metric(past[0], past[0], past[0], 2**53, past, (2**53,) * len(past), lowest=far, highest=far)
+    metrics = {f"{'이름' * 98}{n:04}": metric for n in range(2000)}
     run = RunRef(id="r" * 200, name="n" * 500, project="p" * 200, session="s" * 64)
     event = EpochFinished(id=uuid7(), run=run, at=NOW, progress=Progress(epoch=2**53, metrics=metrics))
 

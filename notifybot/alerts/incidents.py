@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from notifybot.alerts.base import NOTHING, Judge, ModeOf, Reading, Rule, Verdict, Verdicts
+from notifybot.alerts.base import NOTHING, Judge, Mode, ModeOf, Reading, Rule, Verdict, Verdicts
 from notifybot.alerts.evidence import Alert, Evidence
+from notifybot.alerts.metrics import Divergence, Plateau, Target, Threshold
 from notifybot.errors import said
 from notifybot.model import Metric, Progress
 
@@ -30,8 +31,9 @@ class Incidents:
     So a metric that swings about its limit for a thousand epochs is told a few times, not a thousand.
     """
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Judge, modes: Mapping[str, Mode] | None = None) -> None:
         self._judge = judge
+        self._modes = modes or {}  # which way the rule looks at each of its metrics
         self._calm: dict[str, int] = {}  # of each subject that is open: how often in a row all was well
         self._told: dict[str, int] = {}
 
@@ -58,7 +60,7 @@ class Incidents:
 
     def take_up(self, progress: Progress) -> None:
         """Go on from the epochs that `progress` remembers: what they opened was told before."""
-        for reading in remembered(progress):
+        for reading in remembered(progress, self._modes):
             self.see(reading)
 
 
@@ -67,7 +69,18 @@ NO_NEWS = News()
 
 def incidents_of(rule: Rule | Custom, mode_of: ModeOf) -> Incidents:
     """What is open under a rule: nothing yet. Raises UsageError where a metric's direction is not known."""
-    return Incidents(rule.judge(mode_of) if isinstance(rule, Rule) else custom_judge(rule))
+    if not isinstance(rule, Rule):
+        return Incidents(custom_judge(rule))
+    return Incidents(rule.judge(mode_of), _modes(rule, mode_of))
+
+
+def _modes(rule: Rule, mode_of: ModeOf) -> dict[str, Mode]:
+    match rule:
+        case Threshold():
+            return {rule.metric: "max" if rule.crossed == "above" else "min"}
+        case Plateau() | Divergence() | Target():
+            return {rule.aim.name: rule.aim.mode_by(mode_of)}
+    return {}
 
 
 def custom_judge(rule: Custom) -> Judge:
@@ -92,12 +105,13 @@ def custom_judge(rule: Custom) -> Judge:
 _OVER = Alert("")
 
 
-def remembered(progress: Progress) -> list[Reading]:
+def remembered(progress: Progress, modes: Mapping[str, Mode]) -> list[Reading]:
     """The epochs that a run's progress remembers, oldest first.
 
-    That is up to 32 of each metric, and its best before them where that is older, each at its own epoch.
+    That is up to 32 of each metric, and of those in `modes` the best before them where that is older, each at its own
+    epoch.
     """
-    columns = {name: _column(metric, progress.place) for name, metric in progress.metrics.items()}
+    columns = {name: _column(metric, progress.place, modes.get(name)) for name, metric in progress.metrics.items()}
     falling = any(list(column) != sorted(column) for column in columns.values())
     epochs = sorted({epoch for column in columns.values() for epoch in column}, reverse=falling)
     readings = [
@@ -106,12 +120,15 @@ def remembered(progress: Progress) -> list[Reading]:
     return [*readings, Reading(progress=progress)] if readings else []
 
 
-def _column(metric: Metric, last: int) -> dict[int, float]:
+def _column(metric: Metric, last: int, mode: Mode | None) -> dict[int, float]:
     """A metric's past by epoch. A best that it no longer holds comes first, repeated for what is forgotten since."""
     column = dict(metric.points(last))
-    if metric.best is None or metric.best_epoch is None or metric.best in metric.history or not column:
+    best = metric.lowest if mode == "min" else metric.highest
+    if best is None and metric.best is not None and metric.best_epoch is not None:
+        best = metric.best_epoch, metric.best
+    if mode is None or best is None or best[0] in column or not column:
         return column
     epochs = list(column)
     stride = epochs[1] - epochs[0] if len(epochs) > 1 else 1
-    forgotten = range(metric.best_epoch, epochs[0], stride)[:_LONGEST_FILL] or (metric.best_epoch,)
-    return dict.fromkeys(forgotten, metric.best) | column
+    forgotten = range(best[0], epochs[0], stride)[:_LONGEST_FILL] or (best[0],)
+    return dict.fromkeys(forgotten, best[1]) | column

@@ -191,7 +191,7 @@ class Course:
     def _past_of(self, earlier: Progress) -> dict[str, Metric]:
         """The metrics as they were, each with an epoch for each value, and a best where it is told now."""
         return {
-            name: _judged(_labelled(metric, earlier.place), self._watch.best_direction_for(name))
+            name: _judged(_complete(metric, earlier.place), self._watch.best_direction_for(name))
             for name, metric in earlier.metrics.items()
         }
 
@@ -215,6 +215,10 @@ class Course:
         elif past.epochs[-1:] == (epoch,):  # told again of the same epoch: the newer value counts
             past = replace(past, history=past.history[:-1], epochs=past.epochs[:-1])
         best, best_epoch = past.best, past.best_epoch
+        lowest, highest = past.lowest, past.highest
+        if math.isfinite(value):
+            lowest = (epoch, value) if lowest is None or value < lowest[1] else lowest
+            highest = (epoch, value) if highest is None or value > highest[1] else highest
         direction = self._watch.best_direction_for(name)
         if direction is not None and math.isfinite(value) and (best is None or is_better(value, best, direction)):
             best, best_epoch = value, epoch
@@ -225,6 +229,8 @@ class Course:
             best_epoch=best_epoch,
             history=(*past.history, value)[-HISTORY:],
             epochs=(*past.epochs, epoch)[-HISTORY:],
+            lowest=lowest,
+            highest=highest,
         )
 
     def _new_best(self, values: Mapping[str, float], epoch: int, before: Metric | None) -> str | None:
@@ -245,26 +251,29 @@ def is_better(value: float, best: float, direction: Direction) -> bool:
     return value < best if direction is Direction.MIN else value > best
 
 
-def _labelled(metric: Metric, last: int) -> Metric:
-    """The same with an epoch for each value, where an older version wrote none."""
-    return replace(metric, epochs=tuple(epoch for epoch, _ in metric.points(last)))
+def _complete(metric: Metric, last: int) -> Metric:
+    """The same with an epoch for each value and with extremes, as far as they can be seen: older versions had none."""
+    points = metric.points(last)
+    lowest, highest = metric.lowest, metric.highest
+    if lowest is None or highest is None:
+        known = [(metric.best_epoch, metric.best)] if metric.best is not None and metric.best_epoch is not None else []
+        lowest, highest = (_extreme((*known, *points), direction) for direction in (Direction.MIN, Direction.MAX))
+    return replace(metric, epochs=tuple(epoch for epoch, _ in points), lowest=lowest, highest=highest)
 
 
 def _judged(metric: Metric, direction: Direction | None) -> Metric:
     """The same with a best just where one is told now: the session before may have had another `monitor`."""
     if direction is None:
         return replace(metric, best=None, best_epoch=None)
-    if metric.best is not None:
-        return metric
-    best, best_epoch = _best_of(zip(metric.epochs, metric.history, strict=True), direction)
+    best_epoch, best = (metric.lowest if direction is Direction.MIN else metric.highest) or (None, None)
     return replace(metric, best=best, best_epoch=best_epoch)
 
 
-def _best_of(points: Iterable[tuple[int, float]], direction: Direction | None) -> tuple[float | None, int | None]:
-    """The best value and its epoch; the earliest of equals."""
-    finite = [(value, epoch) for epoch, value in points if math.isfinite(value)]
+def _extreme(points: Iterable[tuple[int, float]], direction: Direction) -> tuple[int, float] | None:
+    """The best point of those that are finite; the first of equals."""
+    finite = [point for point in points if math.isfinite(point[1])]
     choose = min if direction is Direction.MIN else max
-    return choose(finite, key=lambda each: each[0], default=(None, None))
+    return choose(finite, key=lambda point: point[1], default=None)
 
 
 def _until(metric: Metric, first: int, stride: int, direction: Direction | None) -> Metric | None:
@@ -273,17 +282,19 @@ def _until(metric: Metric, first: int, stride: int, direction: Direction | None)
     if not kept:
         return None
     epochs, history = zip(*kept, strict=True)
-    best, best_epoch = metric.best, metric.best_epoch
-    if best_epoch is not None and (best_epoch - first) * stride >= 0:
-        best, best_epoch = _best_of(kept, direction)
-    return Metric(
+    lowest, highest = (
+        point if point is not None and (point[0] - first) * stride < 0 else _extreme(kept, each)
+        for each, point in ((Direction.MIN, metric.lowest), (Direction.MAX, metric.highest))
+    )
+    then = Metric(
         value=history[-1],
         previous=history[-2] if len(history) > 1 else None,
-        best=best,
-        best_epoch=best_epoch,
         history=history,
         epochs=epochs,
+        lowest=lowest,
+        highest=highest,
     )
+    return _judged(then, direction)
 
 
 def first_of(epochs: object) -> int | None:
