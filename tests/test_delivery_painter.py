@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,24 +17,32 @@ import pytest
 from notifybot.clock import SYSTEM
 from notifybot.config import Config
 from notifybot.delivery import painter as module
-from notifybot.delivery.build import open_delivery
+from notifybot.delivery.build import open_delivery, people_from
+from notifybot.delivery.dispatcher import Dispatcher
 from notifybot.delivery.drawer import Drawer, Drawing
 from notifybot.delivery.painter import (
     AFTER_TEXT_S,
     BEFORE_URGENT_S,
+    Advance,
     Painter,
+    Studio,
     has_curves,
     order_for,
     studio_for,
     subtitle,
 )
+from notifybot.delivery.recorder import Recorder
+from notifybot.delivery.worker import Worker
 from notifybot.errors import ConfigError
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.model import Checkpoint, Language, Metric, Progress, RunRef, Status, uuid7
+from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
+from notifybot.sandbox.kakao import REFRESH_TOKEN, REST_API_KEY
 from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
 from notifybot.store import runs
 from notifybot.store.engine import Store
+from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock
 
 RUN = RunRef("run", "resnet", "vision", "a")
@@ -372,6 +381,158 @@ def test_the_switch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert studio_for(Config(), database) is None
     with pytest.raises(ConfigError, match=r'pip install .*\[pictures\]"'):
         studio_for(Config(pictures="on"), database)
+
+
+# ── In advance, for endings that have no time ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def advance(store: Store) -> Iterator[Advance]:
+    advance = Advance(store.path, Language.EN)
+    yield advance
+    advance.close()
+
+
+def drawn(advance: Advance, event: EpochFinished) -> None:
+    """Draw in advance, and wait as long as that takes."""
+    advance.draw(event)
+    deadline_s = SYSTEM.monotonic() + 60
+    while advance.collect():
+        assert SYSTEM.monotonic() < deadline_s
+
+
+def stopped(painter: Painter) -> Drawer:
+    """The next child, on cores so busy that it gets nowhere."""
+    spare = painter._spare
+    assert spare is not None
+    os.kill(spare.process.pid, signal.SIGSTOP)
+    return spare
+
+
+class Racing(FakeClock):
+    """Time runs while somebody looks at the clock."""
+
+    def monotonic(self) -> float:
+        self.advance(0.1)
+        return super().monotonic()
+
+
+def test_an_ending_whose_own_picture_is_late_has_the_one_drawn_in_advance(store: Store, advance: Advance) -> None:
+    """Whether its child has not even begun, or does not finish; an epoch's message rather goes without."""
+    painter = Painter(store.path, Language.EN, advance=advance, clock=Racing())
+    drawn(advance, epoch(5))
+    painter.warm_up()
+    stopped(painter)
+
+    assert size_of(painter.square(ended(6))) == (1080, 1080)
+    assert size_of(painter.square(alert())) == (1080, 1080)
+    assert painter.square(epoch(6)) is None
+
+    stopped(painter)._ready = True
+    assert size_of(painter.square(ended(6))) == (1080, 1080)
+    painter.close()
+
+
+def test_what_is_drawn_in_advance_leaves_the_child_that_waits_for_an_ending(store: Store, advance: Advance) -> None:
+    """Or a short run on free cores would end with the curve of an earlier epoch."""
+    painter = Painter(store.path, Language.EN, advance=advance, clock=FakeClock())
+    spare = ready(painter)
+
+    drawn(advance, epoch(5))
+
+    assert painter._spare is spare
+    assert painter.square(ended(6)) != advance.png_of(RUN)
+    painter.close()
+
+
+def test_what_was_drawn_for_one_run_is_not_shown_for_another(advance: Advance) -> None:
+    drawn(advance, epoch(5))
+
+    assert advance.png_of(RUN) is not None
+    assert advance.png_of(replace(RUN, id="other")) is None
+
+
+def test_one_at_a_time_is_drawn_in_advance_at_the_lowest_priority(advance: Advance) -> None:
+    """It says its epoch alone: what was left of the training then is not true later. Its child ends with us."""
+    advance.draw(epoch(28, new_best="val_loss"))
+    assert advance._drawing is not None
+    _, drawing = advance._drawing
+    os.kill(drawing.drawer.process.pid, signal.SIGSTOP)
+
+    advance.draw(epoch(29))
+
+    assert advance._drawing[1] is drawing
+    advance.close()
+    advance.draw(epoch(30))
+    assert drawing.drawer.process.wait() == -signal.SIGKILL
+    assert not advance.collect()
+
+
+def test_how_often_is_drawn_in_advance(store: Store) -> None:
+    """From the second epoch on once a minute, in a long training each 20th of its time."""
+    clock = FakeClock()
+    studio = Studio(store.path, clock=clock)
+    assert not studio.is_due(epoch(2)), "nobody has a text that waits for its picture"
+    studio.phone_painter(Language.EN).close()
+
+    assert [studio.is_due(each) for each in (epoch(1), ended(2), epoch(2), epoch(3))] == [False, False, True, False]
+    clock.advance(60)
+    assert [studio.is_due(each) for each in (epoch(4), epoch(5), epoch(30))] == [True, False, False]
+    clock.advance(36000)
+    assert studio.is_due(epoch(6))
+    clock.advance(1799)
+    assert not studio.is_due(epoch(7))
+    clock.advance(10)
+    assert studio.is_due(epoch(8))
+    studio.close()
+
+
+def test_under_load_no_run_ends_without_its_curve(store: Store) -> None:
+    """From the settings to KakaoTalk, with a painter that is too slow for every message."""
+
+    made = []
+
+    class Slow(Painter):
+        def square(self, event: Event) -> bytes | None:
+            if not isinstance(event, RunEnded):
+                return None
+            self.warm_up()
+            stopped(self)
+            return super().square(event)
+
+    class SlowStudio(Studio):
+        def phone_painter(self, language: Language) -> Painter:
+            super().phone_painter(language).close()
+            made.append(Slow(store.path, language, advance=self._advance))
+            return made[-1]
+
+    with Sandbox() as sandbox:
+        config = Config(
+            kakao_rest_api_key=REST_API_KEY, kakao_refresh_token=REFRESH_TOKEN,
+            kakao_api_url=f"{sandbox.url}/kakao/api", kakao_auth_url=f"{sandbox.url}/kakao/auth",
+        )  # fmt: skip
+        studio, outbox = SlowStudio(store.path), Outbox(store)
+        people = people_from(config, outbox=outbox, studio=studio)
+        recorder = Recorder(store, people, direct=True)
+        worker = Worker(Dispatcher(outbox, people, Renderer(Language.EN)), recorder, studio=studio)
+        worker.start()
+        for event in (epoch(1), epoch(2)):
+            recorder.record(event)
+            worker.wake(event)
+        advance, deadline_s = studio._advance, SYSTEM.monotonic() + 60
+        assert advance is not None
+        while advance.png_of(RUN) is None:
+            assert SYSTEM.monotonic() < deadline_s
+        recorder.record(ended(2))
+        worker.wake()
+        flushed = worker.flush(60)
+        worker.stop(10)
+
+        last = sandbox.kakao.messages[-1].template
+
+    assert flushed
+    assert last["content"]["image_height"] == 1080
+    made[0].close()
 
 
 @pytest.mark.parametrize("pictures", ["auto", "off"])

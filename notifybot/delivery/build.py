@@ -91,8 +91,12 @@ def open_delivery(
 
     guard_loggers()
     outbox = Outbox(store)
-    people = people_from(config, clock, outbox=outbox) if notifiers is None else shaped(notifiers, config)
-    programs = shaped(_webhook(config, clock), config) if notifiers is None else []
+    if notifiers is None:
+        studio = studio_for(config, store.path, clock)
+        people = people_from(config, clock, outbox=outbox, studio=studio)
+        programs = shaped(_webhook(config, clock), config)
+    else:
+        studio, people, programs = None, shaped(notifiers, config), []
     refuse_strangers(config, people, all_known=all_known)
     relay = _relay(config, clock, direct=bool(people), luggage=partial(export_for, store), on_superseded=superseded)
     routes = (*people, *programs, *relay)
@@ -101,7 +105,7 @@ def open_delivery(
     recorder = Recorder(store, routes, direct=bool(people), language=config.lang)
     renderer = Renderer(config.lang, config.templates_dir)
     dispatcher = Dispatcher(outbox, routes, renderer, clock=clock, link_of=partial(_page_of, config, store))
-    return Delivery(recorder, Worker(dispatcher, recorder, clock=clock), routes, direct=bool(people))
+    return Delivery(recorder, Worker(dispatcher, recorder, clock=clock, studio=studio), routes, direct=bool(people))
 
 
 def _waits(outbox: Outbox, key: str) -> bool:
@@ -134,7 +138,7 @@ def _kakao(config: Config, clock: Clock, studio: Studio | None) -> list[Notifier
 
     if studio is None:
         return kakao_notifiers(config, clock=clock)
-    return kakao_notifiers(config, clock=clock, picture=studio.painter(config.lang).square)
+    return kakao_notifiers(config, clock=clock, picture=studio.phone_painter(config.lang).square)
 
 
 def _apprise(config: Config, studio: Studio | None) -> list[Notifier]:
@@ -144,7 +148,7 @@ def _apprise(config: Config, studio: Studio | None) -> list[Notifier]:
 
     if studio is None:
         return apprise_notifiers(config)
-    square = studio.painter(config.lang).square
+    square = studio.phone_painter(config.lang).square
     return apprise_notifiers(config, picture=lambda envelope: square(envelope.event))
 
 

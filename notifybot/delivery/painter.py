@@ -1,6 +1,8 @@
 """Learning curves for messages, drawn in a child process: the interpreter that trains is not held up by it.
 
 One child draws one picture, and the next one is started ahead: the picture of an ending needs a fraction of a second.
+Where the cores are busy it has not even that: so, now and then, a run's picture is drawn in advance, and an ending
+whose own is late goes with the newest of those. It says which epoch it shows.
 Nothing here raises: a message goes without its picture.
 """
 
@@ -13,6 +15,7 @@ import math
 import os
 import sys
 import threading
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from notifybot.delivery.drawer import Drawer, Drawing
 from notifybot.delivery.drawing import NO_MATPLOTLIB
 from notifybot.errors import ConfigError, install, said, system_words
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
-from notifybot.model import Language, Metric
+from notifybot.model import Language, Metric, RunRef
 from notifybot.redaction import redact
 from notifybot.rendering.alerts import alert_words
 from notifybot.rendering.numbers import about, number
@@ -34,6 +37,8 @@ log = logging.getLogger("notifybot")
 
 AFTER_TEXT_S = 60.0  # nobody waits for it; where all cores are busy, the lowest priority is a hundredth of one
 BEFORE_NEWS_S, BEFORE_URGENT_S = 5.0, 1.0  # a text waits for its picture: a process that ends has two seconds for both
+IN_ADVANCE_S, IN_ADVANCE_SHARE = 60.0, 0.05  # how often: each minute, and in a long training each 20th of its time
+_IN_ADVANCE_MOST_S = 300.0  # 0.7 s of work, at the lowest priority beside a training on all cores
 _SQUARE = 1080  # pixels
 _MOST_METRICS = 60
 _FAILURES_MOST = 3
@@ -54,11 +59,18 @@ class Painter:
     """
 
     def __init__(
-        self, database: Path, language: Language, *, after_text_s: float = AFTER_TEXT_S, clock: Clock = SYSTEM
+        self,
+        database: Path,
+        language: Language,
+        *,
+        after_text_s: float = AFTER_TEXT_S,
+        advance: Advance | None = None,
+        clock: Clock = SYSTEM,
     ) -> None:
         self._database = database
         self._language = language
         self._after_text_s = after_text_s
+        self._advance = advance
         self._clock = clock
         self._spare: Drawer | None = None
         self._lock = threading.Lock()
@@ -68,13 +80,17 @@ class Painter:
         atexit.register(self.close)
 
     def square(self, event: Event) -> bytes | None:
-        """The picture for a phone, 1080×1080 PNG, where the text waits for it: if it can be had at once, or None."""
-        patience_s = BEFORE_NEWS_S if isinstance(event, EpochFinished) else BEFORE_URGENT_S
+        """The picture for a phone, 1080×1080 PNG, where the text waits for it: if it can be had at once, or None.
+
+        For an ending or an alert that is the one drawn in advance, where its own is late.
+        """
+        is_news = isinstance(event, EpochFinished)
         if not has_curves(event) or self._spare is None or not self._spare.is_ready():
             self._prepare_for_more(event)
-            return None
-        drawing = self._begin(event, _SQUARE, patience_s)
-        return drawing.png if drawing is not None and drawing.wait() else None
+            return None if is_news else self._drawn_in_advance(event)
+        drawing = self._begin(event, _SQUARE, BEFORE_NEWS_S if is_news else BEFORE_URGENT_S)
+        png = drawing.png if drawing is not None and drawing.wait() else None
+        return png if png or is_news else self._drawn_in_advance(event)
 
     def begin(self, event: Event) -> Drawing | None:
         """Have a picture drawn, 1080 pixels wide; None where there is nothing to draw, or no way to."""
@@ -104,6 +120,9 @@ class Painter:
         if spare is not None:
             spare.end()
 
+    def _drawn_in_advance(self, event: Event) -> bytes | None:
+        return self._advance.png_of(event.run) if self._advance is not None else None
+
     def _begin(self, event: Event, height_px: int | None, patience_s: float) -> Drawing | None:
         self.warm_up()
         with self._lock:
@@ -111,7 +130,7 @@ class Painter:
         self._prepare_for_more(event)
         if drawer is None:
             return None
-        order = json.dumps(order_for(event, self._database, self._language, height_px=height_px)).encode() + b"\n"
+        order = _ordered(event, self._database, self._language, height_px)
         ends_at_s = self._clock.monotonic() + patience_s
         return Drawing(drawer, order, ends_at_s, clock=self._clock, report=self._heard)
 
@@ -155,16 +174,126 @@ class Painter:
             log.warning("%s", text)
 
 
+class Advance:
+    """Draws a run's curve for a phone before anybody needs it, one at a time, and keeps the newest.
+
+    By a child of its own: the one that waits is for the next message. Its faults are told where a message misses it.
+    """
+
+    def __init__(self, database: Path, language: Language, *, clock: Clock = SYSTEM) -> None:
+        self._database = database
+        self._language = language
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._drawing: tuple[RunRef, Drawing] | None = None
+        self._newest: tuple[RunRef, bytes] | None = None
+        self._failures = 0
+        self._pid = os.getpid()
+        atexit.register(self.close)
+
+    def draw(self, event: EpochFinished) -> None:
+        """Have it drawn as it is at the end of this epoch. Does not wait; nothing, while another one is on its way."""
+        if self.collect():
+            return
+        with self._lock:
+            if os.getpid() != self._pid or self._failures >= _FAILURES_MOST:
+                return
+            try:
+                drawer = Drawer()
+            except OSError:
+                self._failures = _FAILURES_MOST
+                return
+            plain = replace(event, new_best=None, progress=replace(event.progress, eta_s=None))  # it is seen later
+            order = _ordered(plain, self._database, self._language, _SQUARE)
+            ends_at_s = self._clock.monotonic() + _IN_ADVANCE_MOST_S
+            drawing = Drawing(drawer, order, ends_at_s, clock=self._clock, report=self._heard)
+            drawing.wait(until=lambda: True)
+            self._drawing = event.run, drawing
+
+    def collect(self) -> bool:
+        """Take what was drawn: no child can hand over what nobody takes. True while it is on its way."""
+        with self._lock:
+            if self._drawing is None or os.getpid() != self._pid:
+                return False
+            run, drawing = self._drawing
+            if not drawing.wait(until=lambda: True):
+                return True
+            self._drawing = None
+            if drawing.png is not None:
+                self._newest = run, drawing.png
+            return False
+
+    def png_of(self, run: RunRef) -> bytes | None:
+        """The newest picture, where it is of this run."""
+        self.collect()
+        drawn, png = self._newest or (None, None)
+        return png if drawn is not None and drawn.key == run.key else None
+
+    def close(self) -> None:
+        """End what is on its way; nothing is drawn any more. Closing twice is fine."""
+        atexit.unregister(self.close)
+        if os.getpid() != self._pid:
+            return
+        with self._lock:
+            self._failures = _FAILURES_MOST
+            if self._drawing is not None:
+                self._drawing[1].cancel()
+                self._drawing = None
+
+    def _heard(self, code: int | None) -> None:
+        log.debug("a picture in advance: exit code %s", code)
+        self._failures = self._failures + 1 if code else 0
+
+
 class Studio:
     """Has a painter for each notifier: they draw at the same time, and none waits for another's child."""
 
     def __init__(self, database: Path, *, clock: Clock = SYSTEM) -> None:
         self._database = database
         self._clock = clock
+        self._advance: Advance | None = None
+        self._began_s: float | None = None
+        self._due_s = 0.0
 
     def painter(self, language: Language) -> Painter:
         """A painter of its own for a notifier that speaks this language."""
         return Painter(self._database, language, clock=self._clock)
+
+    def phone_painter(self, language: Language) -> Painter:
+        """The same, for texts that wait for their picture: all of them share what is drawn in advance."""
+        self._advance = self._advance or Advance(self._database, language, clock=self._clock)
+        return Painter(self._database, language, advance=self._advance, clock=self._clock)
+
+    def is_due(self, event: Event) -> bool:
+        """True when a picture should be drawn in advance, of this event. Cheap; callable from any thread.
+
+        That is from the second epoch on, now and then: nobody knows which epoch is the last of a run that fails.
+        """
+        if not (self._advance is not None and isinstance(event, EpochFinished) and has_curves(event)):
+            return False
+        now_s = self._clock.monotonic()
+        began_s = self._began_s = now_s if self._began_s is None else self._began_s
+        if now_s < self._due_s:
+            return False
+        self._due_s = now_s + max(IN_ADVANCE_S, IN_ADVANCE_SHARE * (now_s - began_s))
+        return True
+
+    def draw_in_advance(self, event: EpochFinished | None) -> bool:
+        """Have an event drawn, where there is one, and take what was drawn before; True while it is on its way."""
+        if self._advance is None:
+            return False
+        if event is not None:
+            self._advance.draw(event)
+        return self._advance.collect()
+
+    def close(self) -> None:
+        """Draw nothing more in advance."""
+        if self._advance is not None:
+            self._advance.close()
+
+
+def _ordered(event: Event, database: Path, language: Language, height_px: int | None) -> bytes:
+    return json.dumps(order_for(event, database, language, height_px=height_px)).encode() + b"\n"
 
 
 def order_for(event: Event, database: Path, language: Language, *, height_px: int | None) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The threads that repeat the dispatcher's pass: one for each notifier, so that a slow one holds up nobody else.
 
-One more keeps the database small, whatever the others wait for.
+One more keeps the database small, whatever the others wait for, and has pictures drawn in advance.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from collections.abc import Callable, Collection
 from notifybot.clock import SYSTEM, Clock
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.delivery.housekeeper import Housekeeper
+from notifybot.delivery.painter import Studio
 from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.words import words_in
 from notifybot.errors import StoreError
-from notifybot.events import Event
+from notifybot.events import EpochFinished, Event
 from notifybot.files import started
 from notifybot.model import RunRef
 from notifybot.redaction import redact
@@ -25,6 +26,7 @@ from notifybot.redaction import redact
 log = logging.getLogger("notifybot")
 
 _IDLE_S = 30.0
+_DRAWING_S = 1.0  # between looks at a picture that is drawn in advance: its child cannot hand it over otherwise
 _PAUSE_S = 0.5  # after the database was busy
 _PATIENCE_S = 5.0  # for others to let go of the database: nobody's epoch waits here
 _FAULT_MOST_S = 60.0  # between two passes that both failed for a reason nobody thought of
@@ -36,8 +38,17 @@ _STUCK_S = 5.0  # between looks at what the recorder holds, while a notifier can
 class Worker:
     """Daemon threads named "notifybot-NOTIFIER". They own no data: killed at any moment, nothing is lost."""
 
-    def __init__(self, dispatcher: Dispatcher, recorder: Recorder | None = None, *, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        recorder: Recorder | None = None,
+        *,
+        clock: Clock = SYSTEM,
+        studio: Studio | None = None,
+    ) -> None:
         self._dispatcher = dispatcher
+        self._studio = studio
+        self._to_draw: EpochFinished | None = None
         self._recorder = recorder
         self._clock = clock
         self._housekeeper = Housekeeper(dispatcher.outbox.store, clock=clock)
@@ -58,6 +69,9 @@ class Worker:
         for key, lane in self._lanes.items():
             if event is None or not self._dispatcher.would_wait(key, event):
                 lane.woken.set()
+        if isinstance(event, EpochFinished) and self._studio is not None and self._studio.is_due(event):
+            self._to_draw = event
+            self._keeper.woken.set()
         if not self._lanes:
             self._keeper.woken.set()
         self._call_keeper()
@@ -172,7 +186,14 @@ class Worker:
             if not self._lanes:
                 self._settle()
             self._keep()
-            self._clock.wait(keeper.woken, _IDLE_S)
+            drawing = self._draw_in_advance()
+            self._clock.wait(keeper.woken, _DRAWING_S if drawing else _IDLE_S)
+        if self._studio is not None:
+            self._studio.close()
+
+    def _draw_in_advance(self) -> bool:
+        event, self._to_draw = self._to_draw, None
+        return self._studio is not None and self._studio.draw_in_advance(event)
 
     @property
     def _threads(self) -> list[_LaneThread]:
