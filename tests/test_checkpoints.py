@@ -24,12 +24,13 @@ from notifybot import CheckpointError, Checkpoints, UsageError, notify_epoch
 from notifybot.checkpoints.card import NAME, Card, read_card, write_card
 from notifybot.checkpoints.describe import loss_of
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
-from notifybot.model import Language, Reason, Tier
+from notifybot.model import Language, Reason, Status, Tier
 from notifybot.rendering import Renderer
 from notifybot.rendering.alerts import alert_words
 from notifybot.store import runs
-from notifybot.testing import FakeClock
+from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.training import shared
+from notifybot.training.describe import launch_of
 from notifybot.training.endings import ENDINGS
 from notifybot.training.past import COMPLETED
 from tests.checkpoint_disks import untouched
@@ -66,9 +67,17 @@ class Training:
             **self.options,
         )
 
-    def train(self, epochs: Any = range(5), *, until: int | None = None, at_epoch: Any = lambda _: None) -> Training:
+    def train(
+        self,
+        epochs: Any = range(5),
+        *,
+        until: int | None = None,
+        at_epoch: Any = lambda _: None,
+        **given: Any,
+    ) -> Training:
         """Train, and die in epoch `until` as a machine does that goes away: nothing is told."""
-        loop = notify_epoch(epochs, name="exp", checkpoints=self.checkpoints(), progress=False, config=self.settings)
+        given = {"name": "exp"} | given
+        loop = notify_epoch(epochs, checkpoints=self.checkpoints(), progress=False, config=self.settings, **given)
         self.run = loop.run
         try:
             with loop:
@@ -407,6 +416,49 @@ def test_a_finished_training_has_nothing_left(
     assert second.run.session is None
     assert "exp is complete" in caplog.text
     assert all(torch.equal(a, b) for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", [None, "exp"])
+@pytest.mark.parametrize("by", ["params", "arguments"])
+def test_a_fold_that_finds_the_folder_complete_is_told_to_people(
+    tmp_path: Path, settings: dict[str, object], monkeypatch: pytest.MonkeyPatch, name: str | None, by: str
+) -> None:
+    """Each in a process of its own, one after the other: once a day, as what starts them may do so for ever."""
+    told = RecordingNotifier("slack")
+
+    def fold(number: int) -> Training:
+        monkeypatch.setattr(sys, "argv", ["train.py", *(["--fold", str(number)] if by == "arguments" else [])])
+        params = {"fold": number} if by == "params" else {}
+        return Training(tmp_path / "cv", settings).train(range(2), name=name, params=params, notifiers=[told])
+
+    first = fold(0)
+    assert [each.run.session for each in (fold(0), fold(1), fold(2))] == [None] * 3
+
+    last = told.sent[-1]
+    assert told.kinds.count("alert_raised") == 1
+    assert last.message.title.endswith("Nothing was trained: the folder holds a complete run")
+    assert "fresh=True" in last.message.body
+    assert last.event.run == first.run.ref
+    row = runs.get(first.run.session.shared.store, first.run.id)
+    assert row is not None
+    assert (row.status, row.session) == (Status.FINISHED, first.run.ref.session)
+
+
+@pytest.mark.parametrize("in_kernel", [True, False])
+def test_a_notebook_is_the_same_program_after_its_kernel_restarted(
+    monkeypatch: pytest.MonkeyPatch, in_kernel: bool
+) -> None:
+    """Its arguments name the kernel's file; a script's are what it was told to do."""
+    if in_kernel:
+        monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
+        monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=Shell))
+    seen = set()
+    for kernel in ("one", "two"):
+        monkeypatch.setattr(sys, "argv", ["launcher.py", "-f", f"{kernel}.json"])
+        seen.add(launch_of({"lr": 0.1}))
+    seen.add(launch_of({"lr": 0.2}))
+
+    assert len(seen) == (2 if in_kernel else 3)
 
 
 def test_in_korean_it_is_said_in_korean_that_nothing_is_left(

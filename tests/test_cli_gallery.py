@@ -44,6 +44,7 @@ MAKERS = {
     "delivery/dispatcher.py": "dead letter",
     "trackers/jsonl.py": "alert_raised",  # read back from its file
     "training/alarms.py": "alert texts",
+    "training/session.py": "alert texts",
     "training/voice.py": "alert_raised",
     "watchdog/rivals.py": "alert texts",
 }

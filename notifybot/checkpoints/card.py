@@ -20,7 +20,8 @@ class Card:
     """What a new machine must know besides the checkpoints.
 
     `session` is the process that may save here; a newer one (sessions sort by time) takes over. `memories` hold what
-    notifiers remember of the run, such as its thread in Slack; never a secret.
+    notifiers remember of the run, such as its thread in Slack; never a secret. `launch` tells programs apart that were
+    started with other arguments; it is empty where nobody noted them.
     """
 
     run_id: str
@@ -29,6 +30,7 @@ class Card:
     session: str = ""
     attempt: int = 1
     host: str = ""
+    launch: str = ""
     memories: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     format: int = 1
 

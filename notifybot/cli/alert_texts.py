@@ -56,6 +56,7 @@ _NOTICES = (
     alerts.checkpoint_spared([Reason("disk", "checkpoint_epoch3_0.8126.pt", _EIO)], 44_802_131),
     alerts.checkpoint_works_again(),
     alerts.checkpoint_not_found("/content/runs/model.pt"),
+    alerts.nothing_left(),
     alerts.not_delivered("slack", Reason("slack.not_in_channel", values={"channel": "training"})),
 )
 

@@ -87,14 +87,31 @@ _NOT_FOUND = {
         "체크포인트를 찾을 수 없습니다", "코드가 저장했다고 알린 경로에 없어 저장된 것으로 보지 않습니다."
     ),
 }
+_NOTHING_LEFT = {
+    Language.EN: AlertWords(
+        "Nothing was trained: the folder holds a complete run",
+        "A program that was started with other arguments or parameters went on from these checkpoints and had no epoch "
+        "left to train. "
+        "If it is a run of its own (a fold, another setting), give it a folder of its own, such as "
+        'Checkpoints(f"exp/fold{fold}"), or Checkpoints(…, fresh=True).',
+    ),
+    Language.KO: AlertWords(
+        "학습하지 않았습니다: 폴더에 이미 끝난 실행이 있습니다",
+        "다른 인자나 하이퍼파라미터로 시작한 프로그램이 이 체크포인트에 이어서 시작했지만 남은 에포크가 없습니다. "
+        '별도의 실행(폴드, 다른 설정)이라면 Checkpoints(f"exp/fold{fold}")처럼 폴더를 따로 쓰거나 '
+        "Checkpoints(…, fresh=True)를 지정하세요.",
+    ),
+}
 _SUPERSEDED = {
     Language.EN: AlertWords(
         "A newer session took this run over",
-        "The older one reports nothing more. If it still computes, it can be stopped.",
+        "The older one reports nothing more. If it still computes, it can be stopped. "
+        "If both are to train (folds, say), give each a folder of its own.",
     ),
     Language.KO: AlertWords(
         "새 세션이 이 실행을 이어받았습니다",
-        "이전 세션은 더 이상 알림을 보내지 않습니다. 아직 실행 중이라면 중단해도 됩니다.",
+        "이전 세션은 더 이상 알림을 보내지 않습니다. 아직 실행 중이라면 중단해도 됩니다. "
+        "둘 다 학습하려던 것(폴드 등)이라면 폴더를 따로 쓰세요.",
     ),
 }
 _NEWER_ON = {Language.EN: "The newer session runs on {}.", Language.KO: "새 세션은 {}에서 실행 중입니다."}
@@ -124,6 +141,7 @@ _NOTICES = {
     "checkpoint_works_again": _WORKS_AGAIN,
     "checkpoint_not_found": _NOT_FOUND,
     "not_delivered": _NOT_DELIVERED,
+    "nothing_left": _NOTHING_LEFT,
 }
 
 
@@ -166,6 +184,11 @@ def not_delivered(notifier: str, reason: Reason) -> Notice:
     return Notice("not_delivered", notifier, (_bounded(reason),))
 
 
+def nothing_left() -> Notice:
+    """A program that should perhaps have been a run of its own found a complete one, and trained nothing."""
+    return Notice("nothing_left")
+
+
 def notice_words(notice: Notice, language: Language) -> AlertWords:
     """Return what a notice says. Raises KeyError for one of a later version."""
     words = _NOTICES[notice.code][language]
@@ -174,6 +197,8 @@ def notice_words(notice: Notice, language: Language) -> AlertWords:
         return AlertWords(words.title.format(_line(notice.used)), "\n".join(lines))
     if notice.code in ("checkpoint_not_saved", "checkpoint_not_copied", "checkpoint_not_found"):
         return _after("\n".join(map(_sentence, lines)), words)
+    if notice.code == "nothing_left":
+        return words
     more = [f"… +{notice.more}"] if notice.more > 0 else []
     return AlertWords(words.title, "\n".join((words.text.format(_line(notice.used)), *lines, *more)))
 

@@ -47,6 +47,15 @@ def name_of(name: str | None) -> str:
     return one_line(script, _NAME_CHARS) or "python"
 
 
+def launch_of(params: Mapping[str, Param]) -> str:
+    """Tell how the program was started, by its arguments and the run's hyper-parameters, without giving them away.
+
+    A notebook's arguments name its kernel, which is another one after each restart.
+    """
+    arguments = () if in_notebook() else sys.argv[1:]
+    return fingerprint(*arguments, *(f"{name}={value!r}" for name, value in sorted(params.items())))
+
+
 def checked_id(run_id: str) -> str:
     """Return a run id that the user chose. Raises UsageError when it cannot be one."""
     text = str(run_id)

@@ -15,13 +15,17 @@ from notifybot.training.notebook import execution
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """What a checkpoint and the card beside it say of a run. `folder` holds a copy of the run's own folder."""
+    """What a checkpoint and the card beside it say of a run. `folder` holds a copy of the run's own folder.
+
+    `launch` tells how the program was started that saved last (`describe.launch_of`); empty where that is not known.
+    """
 
     progress: Progress | None = None
     resumed: Resumed | None = None
     saved_at: datetime | None = None
     attempt: int = 0
     name: str = ""
+    launch: str = ""
     memories: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     folder: Path | None = None
     model: ModelSize | None = None

@@ -15,6 +15,7 @@ from notifybot.checkpoints.reasons import reason_of
 from notifybot.errors import CheckpointError, said
 from notifybot.model import Checkpoint, Notice, Reason, Severity
 from notifybot.rendering import alerts
+from notifybot.training.describe import launch_of
 from notifybot.training.run import Run
 
 log = logging.getLogger("notifybot")
@@ -35,6 +36,7 @@ class Reporter:
         self._folder = checkpoints.folder
         self._language = run.config.lang
         self._card: Card | None = None
+        self._launch = launch_of(run.params)
         self._memories: Mapping[str, Mapping[str, Any]] = {}
         self._patient = True
         self._failing = False
@@ -80,6 +82,7 @@ class Reporter:
             session=run.ref.session,
             attempt=run.attempt,
             host=platform.node(),
+            launch=self._launch,
             memories=self._remembered(),
         )
         if card != self._card:  # on Drive a file that is written again and again may never arrive

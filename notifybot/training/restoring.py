@@ -114,7 +114,12 @@ def open_checkpoints(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], 
     resume = Resume(model=model_size(checkpoints.model), artifacts=checkpoints.wandb_artifacts)
     if card is not None and card.run_id == run.id:
         resume = replace(
-            resume, attempt=card.attempt, name=card.name, memories=card.memories, folder=checkpoints.folder / RUNS
+            resume,
+            attempt=card.attempt,
+            name=card.name,
+            launch=card.launch,
+            memories=card.memories,
+            folder=checkpoints.folder / RUNS,
         )
     if restored is None or restored.is_nothing:
         return Opening(resume, restored, learning)

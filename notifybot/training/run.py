@@ -40,7 +40,7 @@ from notifybot.training.notebook import in_notebook
 from notifybot.training.past import Past, Resume
 from notifybot.training.progress import Course, first_of
 from notifybot.training.rank import first_word, in_loader_worker, is_one_training, leave_word, rank, speaks
-from notifybot.training.session import Session, misses_numbers
+from notifybot.training.session import Session, launched_otherwise, misses_numbers
 from notifybot.training.speaker import LOG_LINES
 from notifybot.training.text import clean, one_line
 from notifybot.training.voice import TEXT_CHARS, TITLE_CHARS, Voice
@@ -146,12 +146,15 @@ class Run(Voice):
                 self._open(self.session, epochs, total, resume)
 
     def make_good(self, resume: Resume) -> None:
-        """Give trackers what they missed of this run, which is complete and does not start."""
+        """Give trackers what they missed of this run, which is complete and does not start.
+
+        People hear of it where the program was started otherwise than the one that trained.
+        """
         if self._is_copy or not speaks(self.config.ranks):
             return
         ref = self._ref if self._named else replace(self._ref, name=resume.name or self.name)
         with self.guard("what trackers missed"):
-            if misses_numbers(self.config, ref, resume):
+            if launched_otherwise(resume, self.params) or misses_numbers(self.config, ref, resume):
                 session = Session.open(self.config, self._notifiers, guard=self.guard, clock=self._clock)
                 session.make_good(ref, self.params, session.past(ref).with_checkpoint(resume), resume)
 

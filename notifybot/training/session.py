@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,17 +16,18 @@ from notifybot.config import Config
 from notifybot.delivery.recorder import RELAY
 from notifybot.errors import StoreError
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, within_bounds
-from notifybot.model import Host, Param, Progress, RunRef, Status
+from notifybot.model import Host, Param, Progress, RunRef, Severity, Status, uuid7
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.rendering import Renderer
+from notifybot.rendering.alerts import nothing_left, notice_words
 from notifybot.store import pages, runs
 from notifybot.store.memories import export_for, import_for
 from notifybot.trackers import plan_trackers
 from notifybot.trackers.base import Tracker, TrackerContext
 from notifybot.trackers.jsonl import events_in
 from notifybot.trackers.thread import TrackerThread
-from notifybot.training.describe import folder_name
+from notifybot.training.describe import folder_name, launch_of
 from notifybot.training.endings import ENDINGS, EXIT_S
 from notifybot.training.guard import Guard
 from notifybot.training.heartbeat import Heartbeat, Pulse
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("notifybot")
 
+_A_DAY = timedelta(days=1)
 _PAST_S = 5.0  # for others to let go of the database, when a run begins
 _CLOSE_S = EXIT_S / 2  # the other half is for what is unsent
 _LINGER_S = 10.0 - _CLOSE_S  # for trackers, after a normal end alone
@@ -120,7 +123,10 @@ class Session:
         self.trackers.start(context, self.planned, config, replay=missed)
 
     def make_good(self, run: RunRef, params: dict[str, Param], past: Past, resume: Resume) -> None:
-        """Give trackers what they missed of a run that is complete, and close them; nobody is told of anything."""
+        """Give trackers what they missed of a run that is complete, and close them; nobody is told of that."""
+        if launched_otherwise(resume, params):
+            with self.guard("an alert"):
+                self._tell_untrained(past)
         folder = _last_folder(self.shared.config, run, resume)
         self.planned = [] if folder is None else _owed(folder, self.planned, run, past, resume)
         if not self.planned:
@@ -132,6 +138,25 @@ class Session:
         if resume.folder is not None and self.folder is not None:
             with self.guard("the trackers' files beside the checkpoints"):
                 Mirror(self.folder, resume.folder / self.folder.name).copy()
+
+    def _tell_untrained(self, past: Past) -> None:
+        """Tell people that a program found its run complete and trained nothing; once a day, as it may be in a loop.
+
+        Said in the name of the session that ended: word of it must not pass for a sign of life of the run.
+        """
+        endings = [each for each in past.events if isinstance(each, RunEnded)]
+        now, notice = self.clock.now(), nothing_left()
+        said_at = [each.at for each in past.events if isinstance(each, AlertRaised) and each.notice == notice]
+        if not endings or any(now - at < _A_DAY for at in said_at):
+            return
+        run, words = endings[-1].run, notice_words(notice, self.shared.config.lang)
+        self.emit(
+            AlertRaised(
+                id=uuid7(now.timestamp()), run=run, at=now, title=words.title, text=words.text,
+                severity=Severity.WARNING, about="checkpoint", progress=endings[-1].progress, notice=notice,
+            )
+        )  # fmt: skip
+        self.shared.delivery.worker.finish(EXIT_S)  # no run is open, so nothing waits for it at exit
 
     def remember(self, run: RunRef, memories: Mapping[str, Mapping[str, Any]]) -> None:
         """Take in what notifiers knew of the run on another machine, such as its thread in Slack. Raises StoreError."""
@@ -255,6 +280,11 @@ class Session:
 def folder_of(config: Config, run: RunRef) -> Path:
     """The run's own folder, with the trackers' files."""
     return (config.runs_dir / folder_name(run.project, run.name, run.id)).absolute()
+
+
+def launched_otherwise(resume: Resume, params: Mapping[str, Param]) -> bool:
+    """True where the program is started with other arguments than the one that saved last, as far as is known."""
+    return resume.launch not in ("", launch_of(params))
 
 
 def misses_numbers(config: Config, run: RunRef, resume: Resume) -> bool:
