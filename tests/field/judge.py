@@ -185,7 +185,8 @@ def _told(shape: Shape, alone: Outcome, field: Field) -> Iterator[str]:
         yield f"{len(field.events('run_started'))} starts of other runs than {sorted(witnessed)}"
     for run, epochs in witnessed.items():
         told = [event["progress"] for event in field.events("epoch_finished") if event["run"]["name"] == run]
-        if not told or told[-1]["done"] != len({each["epoch"] for each in told}):
+        seen = epochs if shape.own_checkpoints else {each["epoch"] for each in told}  # killed once its own file is there
+        if not told or told[-1]["done"] != len(seen):
             yield f"{run}: done is {told[-1]['done'] if told else None} after {sorted({e['epoch'] for e in told})}"
         for path, lines in _lines_of(field, run):
             if not lines and shape.restarts:
@@ -242,7 +243,7 @@ def _roots(field: Field, roots: list[str]) -> Iterator[str]:
 
 
 def _saved(shape: Shape, field: Field) -> Iterator[str]:
-    """The newest checkpoint of each run is of its last epoch, and holds what the training's objects held."""
+    """The newest checkpoint of each run is of its last epoch, and each holds what the training's objects held."""
     names = {event["run"]["id"]: event["run"]["name"] for event in field.events("run_started")}
     manifests = [
         json.loads(path.read_text()) | {"at": path} for path in (field.home / "checkpoints").rglob("*.pt.json")
@@ -256,11 +257,12 @@ def _saved(shape: Shape, field: Field) -> Iterator[str]:
         newest, last = own[-1], max((label for name, label in rows if name == run), default=None)
         if shape.saves_last and newest["epoch"] != last:
             yield f"{run}: the newest checkpoint is of epoch {newest['epoch']}, the last epoch was {last}"
-        payload = torch.load(newest["at"].with_suffix(""), weights_only=True)
-        for part, expected in rows.get((run, newest["epoch"]), {}).items():
-            state = payload.get(f"{part}_state_dict", payload.get("extra_state_dicts", {}).get(part))
-            if digest(from_plain(state)) != expected:
-                yield f"{run}: the checkpoint of epoch {newest['epoch']} holds another {part} than the training had"
+        for each in own:
+            payload = torch.load(each["at"].with_suffix(""), weights_only=True)
+            for part, expected in rows.get((run, each["epoch"]), {}).items():
+                state = payload.get(f"{part}_state_dict", payload.get("extra_state_dicts", {}).get(part))
+                if digest(from_plain(state)) != expected:
+                    yield f"{run}: the checkpoint of epoch {each['epoch']} holds another {part} than the training had"
 
 
 def _tracked(field: Field) -> Iterator[str]:

@@ -63,7 +63,9 @@ SHAPES = (
     Shape(
         "optuna_pruned",
         "optuna/optuna-examples: pytorch_simple",
+        variants=("plain", "checkpoints", "away"),  # a trial that is complete has no loss to return
         endings={"trial-1": "stopped"},
+        saves_last=False,  # it ends by an exception
     ),
     Shape("hydra_like", "facebookresearch/hydra's job folders with nested settings"),
     Shape(
@@ -78,6 +80,7 @@ SHAPES = (
         "a Colab notebook: stop, run again",
         same_output=False,
         variants=("plain", "checkpoints", "away"),
+        warns=("nothing was logged",),
     ),
     Shape("tqdm_auto", "tqdm.auto around epochs and batches, as in most notebooks", same_output=False),
     Shape("enumerate_zip", "enumerate(epochs), len(epochs)"),

@@ -15,7 +15,8 @@ critic = nn.Sequential(
 maker = nn.Sequential(nn.Linear(4, 16), nn.GELU(), parametrizations.orthogonal(nn.Linear(16, 8)))
 opt_c = torch.optim.RMSprop(critic.parameters(), lr=1e-3)
 opt_m = torch.optim.RMSprop(maker.parameters(), lr=1e-3)
-kept = saves("wgan", model=nn.ModuleDict({"critic": critic, "maker": maker}), extra={"opt_c": opt_c, "opt_m": opt_m})
+both = nn.ModuleDict({"critic": critic, "maker": maker})
+kept = saves("wgan", model=both, extra={"opt_c": opt_c, "opt_m": opt_m})
 with notify_epoch(range(4), name="wgan", checkpoints=kept, progress=False) as epochs:
     for epoch in epochs:
         for _ in range(3):
@@ -33,4 +34,4 @@ with notify_epoch(range(4), name="wgan", checkpoints=kept, progress=False) as ep
         epochs.log(loss_critic=loss, loss_g=loss_g)
         print(epoch, f"{loss.item():.6f} {loss_g.item():.6f}")
         told = {"loss_critic": loss.item(), "loss_g": loss_g.item()}
-        witness("wgan", epoch, told, critic=critic, opt_c=opt_c, opt_m=opt_m)
+        witness("wgan", epoch, told, model=both, opt_c=opt_c, opt_m=opt_m)
