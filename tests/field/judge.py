@@ -185,7 +185,7 @@ def _told(shape: Shape, alone: Outcome, field: Field) -> Iterator[str]:
         yield f"{len(field.events('run_started'))} starts of other runs than {sorted(witnessed)}"
     for run, epochs in witnessed.items():
         told = [event["progress"] for event in field.events("epoch_finished") if event["run"]["name"] == run]
-        seen = epochs if shape.own_checkpoints else {each["epoch"] for each in told}  # killed once its own file is there
+        seen = epochs if shape.own_checkpoints else {each["epoch"] for each in told}  # its file is there first
         if not told or told[-1]["done"] != len(seen):
             yield f"{run}: done is {told[-1]['done'] if told else None} after {sorted({e['epoch'] for e in told})}"
         for path, lines in _lines_of(field, run):
