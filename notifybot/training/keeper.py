@@ -7,6 +7,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from notifybot.checkpoints.checkpoints import Checkpoints
@@ -14,6 +15,7 @@ from notifybot.checkpoints.describe import loss_of
 from notifybot.checkpoints.moment import Moment
 from notifybot.checkpoints.reasons import Late
 from notifybot.clock import SYSTEM
+from notifybot.errors import StoreError
 from notifybot.files import started
 from notifybot.model import Reason
 from notifybot.rendering.reasons import reason_line
@@ -192,7 +194,7 @@ class Keeper:
         for _ in range(_FIRST_MESSAGE_TRIES):
             if not self._run.active or session is None:
                 return
-            with self._run.guard("the card beside the checkpoints"):
+            with self._run.guard("the card beside the checkpoints"), suppress(StoreError):  # busy: asked again
                 if session.memories(self._run.ref):
                     self._checkpoints.alongside(self._put_card, _POLITE_S)
                     return
