@@ -224,6 +224,34 @@ class Store:
             self._engine.dispose()
             self.room.close()
 
+    def rest(self, within_s: float) -> bool:
+        """Before a fork: keep all threads out until `go_on` or `disown`. False where a record takes longer, in seconds.
+
+        SQLite keeps a process's locks in its memory, of which a child gets a copy: one that is taken then is taken
+        there for ever. https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_
+        """
+        if os.getpid() != self._pid or self._closed or self._lock.is_held_here:
+            return False
+        ends_at_s = SYSTEM.monotonic() + within_s
+        if not self._lock.acquire(timeout=within_s):
+            return False
+        if not self._reading.acquire(timeout=max(ends_at_s - SYSTEM.monotonic(), 0.0)):
+            self._lock.release()
+            return False
+        return True
+
+    def go_on(self) -> None:
+        """After a fork, in the parent."""
+        self._reading.release()
+        self._lock.release()
+
+    def disown(self) -> None:
+        """After a fork, in the child: have SQLite forget the file, so that the child may open it for itself."""
+        self._closed = True
+        for each in (self._connection, self._reader):
+            if each is not None and (driver := each.connection.driver_connection) is not None:
+                driver.close()
+
     def __enter__(self) -> Store:
         return self
 

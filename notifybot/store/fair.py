@@ -47,6 +47,11 @@ class FairLock:
         self.release()
 
     @property
+    def is_held_here(self) -> bool:
+        """True in the thread that has it."""
+        return self._depth > 0
+
+    @property
     def _depth(self) -> int:
         depth: int = getattr(self._here, "depth", 0)
         return depth

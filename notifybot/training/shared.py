@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from notifybot.clock import Clock
+from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.delivery.build import Delivery, open_delivery
 from notifybot.errors import StoreError, said
@@ -30,7 +30,10 @@ class Shared:
 
 
 _opened: list[Shared] = []
-_inherited: list[Shared] = []  # a forked child keeps its parent's connections unused, and never closes them
+_inherited: list[Shared] = []  # a forked child keeps its parent's objects unused
+_resting: list[Store] = []  # during a fork
+
+_REST_S = 1.0  # a child that cannot have the database waits for it for five seconds, and then has one of its own
 
 
 def share(config: Config, notifiers: Sequence[Notifier] | None, clock: Clock) -> Shared:
@@ -76,9 +79,22 @@ def close() -> None:
     _opened.clear()
 
 
-def _disown() -> None:
+def _before_fork() -> None:
+    ends_at_s = SYSTEM.monotonic() + _REST_S
+    stores = {id(each.store): each.store for each in _opened}.values()
+    _resting[:] = [each for each in stores if each.rest(max(ends_at_s - SYSTEM.monotonic(), 0.0))]
+
+
+def _after_fork_in_parent() -> None:
+    while _resting:
+        _resting.pop().go_on()
+
+
+def _after_fork_in_child() -> None:
+    while _resting:
+        _resting.pop().disown()
     _inherited.extend(_opened)
     _opened.clear()
 
 
-at_fork(after_in_child=_disown)
+at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

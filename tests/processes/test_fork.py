@@ -241,3 +241,44 @@ def test_a_process_of_multiprocessing_leaves_its_whole_run_behind(workplace: Any
     assert (done.code, done.out) == (0, "0\n"), done.err
     assert len(workplace.events("epoch_finished")) == 3
     assert workplace.endings == ["finished"]
+
+
+FORKED_WHILE_WRITING = """
+import os, sys, threading
+from notifybot import notify_epoch
+
+def train(name, epochs, wait=lambda epoch: None):
+    with notify_epoch(range(epochs), name=name, progress=False) as loop:
+        for epoch in loop:
+            wait(epoch)
+            loop.log(loss=1.0)
+
+def write(store):
+    with store.transaction():
+        written.set()
+        threading.Event().wait(0.3)
+
+with notify_epoch(range(1), name="parent", progress=False) as loop:
+    for epoch in loop:
+        written = threading.Event()
+        threading.Thread(target=write, args=(loop.run.session.shared.store,)).start()
+        written.wait()
+        here, there = os.pipe()
+        if os.fork() == 0:
+            os.close(there)
+            train("child", 2, lambda epoch: epoch == 1 and os.read(here, 1))  # until its parent is gone
+            os._exit(0)
+        os.close(here)
+        loop.log(loss=1.0)
+train("after", 1)
+"""
+
+
+def test_a_child_forked_during_a_record_has_the_database_too(workplace: Any) -> None:
+    """SQLite's locks are copied into it as they stand: one that is taken then would be taken there for ever."""
+    code, _, err = workplace.run(FORKED_WHILE_WRITING)
+
+    assert code == 0
+    assert "no database can be opened" not in err
+    assert workplace.endings == ["finished"] * 3
+    assert len(workplace.events("epoch_finished")) == 4
