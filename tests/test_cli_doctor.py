@@ -343,7 +343,7 @@ def test_dead_letters_are_worth_a_look() -> None:
     (found,) = [each for each in examined() if each.part == "outbox"]
 
     assert found.verdict is Verdict.NOTE
-    assert found.what.en == "1 messages were given up"
+    assert found.what.en == "messages given up: 1"
 
 
 @pytest.mark.parametrize(("version", "wrong"), [("2.9.1", True), ("2.10.0", False), ("2.13.0+cpu", False)])

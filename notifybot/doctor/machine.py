@@ -115,7 +115,7 @@ _LOOK_AT_STORE = Both(
 )
 _NOT_CONSERVED = Both("the outbox does not add up", "보낼 편지함의 합이 맞지 않습니다")
 _LOOK_AT_LEDGER = Both("look at it: notifybot outbox", "확인하세요: notifybot outbox")
-_DEAD = Both("{number} messages were given up", "전송을 포기한 메시지가 {number}건 있습니다")
+_DEAD = Both("messages given up: {number}", "전송을 포기한 메시지가 {number}건 있습니다")
 _LOOK_AT_DEAD = Both(
     "read why (notifybot outbox list), and send them again: notifybot outbox retry --all",
     "이유를 확인하고(notifybot outbox list) 다시 보내세요: notifybot outbox retry --all",
