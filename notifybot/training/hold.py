@@ -19,6 +19,7 @@ class Hold:
         self._put_off = put_off
         self._tell = self._on_signal  # one object, so that it can be found again
         self._warning = number_of(run.config.save_signal)
+        self._waits = self._tells = False
         if run.active or (run.mute and self._warning is not None):
             SIGNALS.watch(self._tell, self._warning)
 
@@ -46,10 +47,23 @@ class Hold:
     def _on_signal(self, number: int) -> bool:
         if self.run.mute and number == self._warning:  # every rank is warned: none may die before the first has saved
             return True
-        with self.run.guard("a signal"):
-            if self._put_off(number):
-                return True
+        if self._tells:  # a second one, amid what the first is told with
+            return False
+        hurried = self._waits
+        if not hurried and self._is_put_off(number):
+            return True
+        self._tells = True
         ends_at_s = self.run.now_s() + EXIT_S
         self.run.end(Ending(Status.INTERRUPTED, signal.Signals(number).name))  # takes half of it at most
-        self.run.flush(max(ends_at_s - self.run.now_s(), 0.0))
+        if not hurried:  # whoever sends a second one, while a save is waited for, will not wait for messages
+            self.run.flush(max(ends_at_s - self.run.now_s(), 0.0))
+        return False
+
+    def _is_put_off(self, number: int) -> bool:
+        self._waits = True
+        try:
+            with self.run.guard("a signal"):
+                return self._put_off(number)
+        finally:  # a Ctrl-C may end the wait
+            self._waits = False
         return False

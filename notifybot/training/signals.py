@@ -68,7 +68,7 @@ class Signals:
         self._ours: dict[int, Ours] = {}
         self._tellers: list[Callable[[int], bool]] = []
         self._depth = 0
-        self._acting = False
+        self._acting = self._hurrying = False
         self._waiting: tuple[int, FrameType | None, Handler | int] | None = None
 
     def watch(self, tell: Callable[[int], bool], also: int | None = None) -> None:
@@ -141,6 +141,10 @@ class Signals:
             if callable(previous):
                 previous(number, frame)
         elif self._acting and not callable(previous):  # a second one, while people are told of the first
+            if not self._hurrying:  # or are not yet, as a save is waited for
+                self._hurrying = True
+                for tell in list(self._tellers):
+                    tell(number)
             self._die(number)
         elif self._depth and self._waiting is None:  # whoever sends a second one will not wait
             self._waiting = (number, frame, previous)
@@ -156,7 +160,7 @@ class Signals:
         try:
             answers = [tell(number) for tell in list(self._tellers)]  # each of them is told
         finally:
-            self._acting = False
+            self._acting = self._hurrying = False
         if not any(answers):
             self._die(number)
 

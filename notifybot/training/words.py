@@ -181,6 +181,7 @@ _KINDS = {
     "the words of other ranks": "다른 랭크의 말",
     "waking the delivery": "전송 깨우기",
     "what notifiers remember": "알림 수단의 기억",
+    "what trackers missed": "기록 도구가 놓친 것",
     "writing the trackers' files": "기록 도구의 파일 쓰기",
     "the trackers' files beside the checkpoints": "체크포인트 옆의 기록 도구 파일",
 }

@@ -369,6 +369,77 @@ def test_signals_at_random_moments_never_hang_or_lose_the_ending(workplace: Any)
         assert workplace.endings[before:] == ["interrupted"]
 
 
+SLOW_DISK = """
+    import os, threading, time, torch
+    from notifybot import Checkpoints, notify_epoch
+
+    sync = os.fsync
+    slow = threading.Event()
+
+    def fsync(fd):
+        if slow.is_set() and threading.current_thread() is not threading.main_thread():
+            time.sleep(60)
+        sync(fd)
+
+    os.fsync = fsync
+    checkpoints = Checkpoints("checkpoints", model=torch.nn.Linear(2, 1), every=3, grace_s=30)
+    loop = notify_epoch(range(3), name="r", checkpoints=checkpoints, progress=False)
+    with loop:
+        for epoch in loop:
+            loop.log(loss=1.0)
+            if epoch == 2:
+                slow.set()
+    """
+
+
+@pytest.mark.parametrize(
+    ("signals", "code", "error"),
+    [
+        pytest.param([signal.SIGINT], -signal.SIGINT, "", id="Ctrl-C"),
+        pytest.param([signal.SIGTERM, signal.SIGTERM], -signal.SIGTERM, "SIGTERM", id="SIGTERM twice"),
+        pytest.param([signal.SIGTERM, signal.SIGINT], -signal.SIGINT, "", id="SIGTERM, then Ctrl-C"),
+    ],
+)
+def test_who_will_not_wait_for_the_last_checkpoint_ends_the_run_at_once_and_it_is_told(
+    workplace: Any, signals: list[int], code: int, error: str
+) -> None:
+    """The disk takes a minute, and the first SIGTERM may wait for half of it."""
+    with workplace.start(textwrap.dedent(SLOW_DISK)) as process:
+        assert process.stderr is not None
+        while "waiting for the last checkpoint" not in process.stderr.readline():
+            assert process.poll() is None
+        for each in signals:
+            process.send_signal(each)
+            time.sleep(0.3)  # two that wait for one process are one
+        process.communicate(timeout=25)
+
+    assert process.returncode == code
+    assert [(each["status"], each["error"]) for each in workplace.events("run_ended")] == [("interrupted", error)]
+
+
+@pytest.mark.parametrize(
+    ("leave", "code"),
+    [pytest.param("break", 0, id="break"), pytest.param("raise SystemExit(0)", 0, id="exit")],
+)
+def test_a_bare_loop_whose_program_ends_has_its_state_saved_and_is_told(workplace: Any, leave: str, code: int) -> None:
+    outcome = workplace.run(f"""
+        import torch
+        from notifybot import Checkpoints, notify_epoch
+
+        checkpoints = Checkpoints("checkpoints", model=torch.nn.Linear(2, 1), every=3, template="epoch{{epoch}}")
+        epochs = notify_epoch(range(9), name="r", checkpoints=checkpoints)
+        for epoch in epochs:
+            epochs.log(loss=1.0)
+            if epoch == 4:
+                {leave}
+        """)
+
+    assert outcome.code == code, outcome.err
+    assert workplace.endings == ["stopped"]
+    assert {each["checkpoint"]["epoch"] for each in workplace.events("checkpoint_saved")} == {2, 4}
+    assert (workplace.folder / "checkpoints" / "epoch4.pt").exists()
+
+
 def test_a_decorated_function_keeps_its_value_and_reports_its_exception(workplace: Any) -> None:
     outcome = workplace.run(
         """
