@@ -193,10 +193,14 @@ class Checkpoints:
 
         A mount that hangs is not waited for again and again: TimeoutError until it comes back.
         """
-        self._stuck = not self._saver.wait(0.0 if self._stuck else self._patience_s)
+        self.await_turn()
         if self._stuck:
             raise Late(Reason("still_writing"))
         return self._parts.capture()
+
+    def await_turn(self) -> None:
+        """Wait, with patience, for the save before; the next copy is refused at once where that was in vain."""
+        self._stuck = not self._saver.wait(0.0 if self._stuck else self._patience_s)
 
     def save(self, moment: Moment, report: Report) -> None:
         """Copy the state now and have it written. May raise as `hold`."""

@@ -382,13 +382,15 @@ SLOW_DISK = """
         sync(fd)
 
     os.fsync = fsync
-    checkpoints = Checkpoints("checkpoints", model=torch.nn.Linear(2, 1), every=3, grace_s=30)
+    checkpoints = Checkpoints("checkpoints", model=torch.nn.Linear(2, 1), every={every}, grace_s={grace_s})
     loop = notify_epoch(range(3), name="r", checkpoints=checkpoints, progress=False)
     with loop:
         for epoch in loop:
             loop.log(loss=1.0)
-            if epoch == 2:
+            if epoch == {every} - 1:
                 slow.set()
+            elif epoch == {every}:
+                print("busy", flush=True)
     """
 
 
@@ -404,7 +406,7 @@ def test_who_will_not_wait_for_the_last_checkpoint_ends_the_run_at_once_and_it_i
     workplace: Any, signals: list[int], code: int, error: str
 ) -> None:
     """The disk takes a minute, and the first SIGTERM may wait for half of it."""
-    with workplace.start(textwrap.dedent(SLOW_DISK)) as process:
+    with workplace.start(textwrap.dedent(SLOW_DISK.format(every=3, grace_s=30))) as process:
         assert process.stderr is not None
         while "waiting for the last checkpoint" not in process.stderr.readline():
             assert process.poll() is None
@@ -415,6 +417,19 @@ def test_who_will_not_wait_for_the_last_checkpoint_ends_the_run_at_once_and_it_i
 
     assert process.returncode == code
     assert [(each["status"], each["error"]) for each in workplace.events("run_ended")] == [("interrupted", error)]
+
+
+def test_a_sigterm_is_not_kept_waiting_by_the_save_before(workplace: Any) -> None:
+    """A machine that is taken away leaves half a minute; an epoch waits for the save before it for a whole one."""
+    with workplace.start(textwrap.dedent(SLOW_DISK.format(every=1, grace_s=0.5))) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "busy\n"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=25)
+
+    assert process.returncode == -signal.SIGTERM
+    assert [(each["status"], each["error"]) for each in workplace.events("run_ended")] == [("interrupted", "SIGTERM")]
 
 
 @pytest.mark.parametrize(
