@@ -236,9 +236,9 @@ class Keeper:
         return {"name": self._run.name, "project": self._run.project, "story": self._run.story()}
 
     def _save(self, moment: Callable[[], Moment], held: dict[str, Any] | None = None) -> None:
-        if held is None:
-            self._checkpoints.await_turn()  # outside of the section below: no signal may wait for a minute
         try:
+            if held is None:
+                self._checkpoints.await_turn()  # outside of the section below: no signal may wait for a minute
             with self._run.guard("a checkpoint", loud=(Exception,)):  # for signals to wait meanwhile
                 if held is None:
                     self._checkpoints.save(moment(), self._reporter)
