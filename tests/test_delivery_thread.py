@@ -71,7 +71,8 @@ class World:
 
     def __init__(self, folder: Path, clock: FakeClock, slack: Sandbox) -> None:
         self.clock, self.slack, self._folder = clock, slack, folder
-        store = Store.open(folder / "watchdog.db", clock=clock, patience_s=2.0)
+        self._stores = [Store.open(folder / "watchdog.db", clock=clock, patience_s=2.0)]
+        (store,) = self._stores
         self.watchdog = Watchdog(store, notifiers=[self.bot()])
         self.token = tokens.create(store, "vision")
         self.desk = Desk(store, clock, self.bot())
@@ -81,7 +82,12 @@ class World:
         return SlackBot(BOT_TOKEN, channel, api_url=f"{self.slack.url}/api/", timeout_s=1, clock=self.clock)
 
     def process(self, machine: str = "colab-1", bot: SlackBot | None = None) -> Process:
-        return Process(self, Store.open(self._folder / f"{machine}.db", clock=self.clock), bot or self.bot())
+        self._stores.append(Store.open(self._folder / f"{machine}.db", clock=self.clock))
+        return Process(self, self._stores[-1], bot or self.bot())
+
+    def close(self) -> None:
+        for store in self._stores:
+            store.close()
 
     def watch(self, seconds: int) -> None:
         """Let time pass and the watchdog tell what it finds."""
@@ -178,6 +184,7 @@ def world(tmp_path: Path, clock: FakeClock) -> Iterator[World]:
         with world.line:
             world.watch(5)
             yield world
+        world.close()
 
 
 def test_a_lost_run_is_told_in_its_own_thread(world: World) -> None:

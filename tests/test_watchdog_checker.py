@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from tests.watchdog_runs import PEOPLE, Process, Watchdog
 
 
 @pytest.fixture
-def watchdog(tmp_path: Path, clock: FakeClock) -> Watchdog:
-    return Watchdog(tmp_path, clock)
+def watchdog(tmp_path: Path, clock: FakeClock) -> Iterator[Watchdog]:
+    with Watchdog(tmp_path, clock) as opened:
+        yield opened
 
 
 def fleet(watchdog: Watchdog, number: int, *, beat_s: float = 30.0) -> list[Process]:
@@ -74,7 +76,8 @@ def test_a_promise_of_silence_is_honoured_and_then_held_to(watchdog: Watchdog) -
 
 
 def test_an_epoch_that_takes_long_by_its_own_measure_is_not_stalled(watchdog: Watchdog) -> None:
-    watchdog = Watchdog(watchdog.store.path.parent / "slow", watchdog.clock, Limits(stall_floor_s=100))
+    watchdog.limits = Limits(stall_floor_s=100)
+    watchdog.begin()
     process = watchdog.running()
     for _ in range(3):
         process.send(process.epoch())  # 60 s each
@@ -124,9 +127,10 @@ def test_a_row_that_cannot_be_judged_keeps_nobody_else_from_being_told(watchdog:
 
 
 def test_a_scan_with_one_raising_row_still_tells_the_499_others(
-    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    watchdog: Watchdog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    watchdog = Watchdog(tmp_path, clock, Limits(scan_every_s=60))
+    watchdog.limits = Limits(scan_every_s=60)
+    watchdog.begin()
     fleet(watchdog, 500)
     with watchdog.store.transaction() as connection:
         connection.exec_driver_sql("UPDATE runs SET status = 'unheard of' WHERE id = 'run-250'")
@@ -161,9 +165,10 @@ def test_a_stored_epoch_of_another_version_does_not_keep_a_run_from_being_judged
     assert [each.kind for each in watchdog.watch(300)] == ["run_lost"]
 
 
-def test_a_day_of_steady_runs_raises_no_alarm(tmp_path: Path, clock: FakeClock) -> None:
+def test_a_day_of_steady_runs_raises_no_alarm(watchdog: Watchdog) -> None:
     """24 hours at one scan a minute: the rules know no other time than the clock's."""
-    watchdog = Watchdog(tmp_path, clock, Limits(scan_every_s=60))
+    watchdog.limits = Limits(scan_every_s=60)
+    watchdog.begin()
     steady = fleet(watchdog, 10, beat_s=600)
 
     assert watchdog.watch(86_400, *steady) == []

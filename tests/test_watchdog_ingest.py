@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from tests.watchdog_runs import PEOPLE, Process, Watchdog, route
 
 
 @pytest.fixture
-def watchdog(tmp_path: Path, clock: FakeClock) -> Watchdog:
-    return Watchdog(tmp_path, clock)
+def watchdog(tmp_path: Path, clock: FakeClock) -> Iterator[Watchdog]:
+    with Watchdog(tmp_path, clock) as opened:
+        yield opened
 
 
 def lost(watchdog: Watchdog) -> Process:

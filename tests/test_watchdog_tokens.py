@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from notifybot.watchdog import tokens
 
 
 @pytest.fixture
-def store(tmp_path: Path, clock: FakeClock) -> Store:
-    return Store.open(tmp_path / "watchdog.db", clock=clock)
+def store(tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
+    with Store.open(tmp_path / "watchdog.db", clock=clock) as opened:
+        yield opened
 
 
 def test_a_token_speaks_for_its_project_until_it_is_revoked(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ class Courier:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, clock: FakeClock) -> Bench:
-    return Bench(tmp_path, clock)
+def bench(tmp_path: Path, clock: FakeClock) -> Iterator[Bench]:
+    with Bench(tmp_path, clock) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -40,8 +41,9 @@ NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}"
 
 
 @pytest.fixture
-def bench(tmp_path: Path, clock: FakeClock) -> Bench:
-    return Bench(tmp_path, clock)
+def bench(tmp_path: Path, clock: FakeClock) -> Iterator[Bench]:
+    with Bench(tmp_path, clock) as opened:
+        yield opened
 
 
 @pytest.fixture

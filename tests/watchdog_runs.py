@@ -98,13 +98,19 @@ class Process:
 class Watchdog:
     """The parts of the service without its threads."""
 
-    def __init__(self, folder: Path, clock: FakeClock, limits: Limits | None = None) -> None:
+    def __init__(self, folder: Path, clock: FakeClock) -> None:
         self.clock = clock
-        self.limits = limits or Limits()
+        self.limits = Limits()
         self.store = Store.open(folder / "watchdog.db", clock=clock, patience_s=2.0)
         self.token = tokens.create(self.store, "vision")
         self.ingest = Ingest(self.store, limits=self.limits, route=route)
         self.begin()
+
+    def __enter__(self) -> Watchdog:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.store.close()
 
     def begin(self) -> None:
         """Start the scan anew, as a restarted service does."""

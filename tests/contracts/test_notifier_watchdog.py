@@ -74,6 +74,7 @@ class Service:
         self._process.kill()
         self._process.communicate()
         self.store.close()
+        self.store.close()
 
 
 @pytest.fixture(scope="module")
