@@ -103,7 +103,6 @@ class Watchdog:
         self.limits = Limits()
         self.store = Store.open(folder / "watchdog.db", clock=clock, patience_s=2.0)
         self.token = tokens.create(self.store, "vision")
-        self.ingest = Ingest(self.store, limits=self.limits, route=route)
         self.begin()
 
     def __enter__(self) -> Watchdog:
@@ -113,7 +112,8 @@ class Watchdog:
         self.store.close()
 
     def begin(self) -> None:
-        """Start the scan anew, as a restarted service does."""
+        """Start anew with the limits as they are now, as a restarted service does."""
+        self.ingest = Ingest(self.store, limits=self.limits, route=route)
         self.checker = Checker(self.store, limits=self.limits, route=route)
 
     def of(self, project: str) -> Watchdog:
