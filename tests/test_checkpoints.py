@@ -103,7 +103,9 @@ class Training:
 
     @property
     def events(self) -> list[Event]:
-        return runs.events_of(self.run.session.shared.store, self.run.id)
+        store = self.run.session.shared.store
+        with store.patient(10.0):
+            return runs.events_of(store, self.run.id)
 
     def of(self, kind: type[Event]) -> list[Any]:
         return [each for each in self.events if isinstance(each, kind)]

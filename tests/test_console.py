@@ -143,12 +143,12 @@ class Screen:
 
     def show(self, console: ConsoleNotifier, event: Event, language: Language) -> None:
         console.send(envelope(event, language))
-        self.stream.write("\n")  # so that there is always something to read
+        self.stream.write("END\n")  # a terminal gives what was written in pieces
         self.stream.flush()
         written = b""
-        while not written.endswith(b"\r\n"):
+        while not written.endswith(b"END\r\n"):
             written += os.read(self._own, 65_536)
-        self.lines += [line for line in written.decode().splitlines() if line]
+        self.lines += [line for line in written.removesuffix(b"END\r\n").decode().splitlines() if line]
 
     @property
     def rows(self) -> int:

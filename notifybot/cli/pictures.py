@@ -53,6 +53,8 @@ class _PatientStudio(Studio):
     def painter(self, language: Language) -> Painter:
         return _PatientPainter(self._database, language, clock=self._clock)
 
+    phone_painter = painter  # nothing was drawn in advance
+
 
 class _PatientPainter(Painter):
     """Draws a phone's picture while its text waits, as long as it takes: a person looks on, and no training."""
