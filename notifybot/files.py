@@ -162,6 +162,11 @@ def started(thread: threading.Thread) -> bool:
     return True
 
 
+def path_text(path: str | os.PathLike[str]) -> str:
+    """A path as text that can be stored and sent: what is no UTF-8 in a name, as in old archives, becomes "?"."""
+    return os.fspath(path).encode("utf-8", "replace").decode("utf-8")
+
+
 def at_fork(
     *,
     before: Callable[[], object] | None = None,

@@ -407,6 +407,23 @@ def test_settings_that_the_checkpoint_overrides_are_told_at_the_start(
     )
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes there")
+def test_names_that_are_no_utf_8_cost_nothing(
+    tmp_path: Path, settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder from an older archive, in CP949: Python has such bytes as lone surrogates, which have no JSON."""
+    odd = os.fsdecode("실험".encode("cp949"))
+    monkeypatch.setattr(sys, "argv", [f"{odd}.py", f"--data={odd}"])
+    first = Training(tmp_path / odd / "exp", settings).train(until=2)
+    second = Training(tmp_path / odd / "exp", settings).train()
+
+    assert list(second.losses) == [2, 3, 4]
+    assert first.run.faults | second.run.faults == {}
+    assert second.of(AlertRaised) == []
+    assert [each.checkpoint.epoch for each in second.of(CheckpointSaved)][-1] == 4
+    assert second.of(RunEnded)[-1].status is Status.FINISHED
+
+
 def test_a_finished_training_has_nothing_left(
     tmp_path: Path, settings: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:

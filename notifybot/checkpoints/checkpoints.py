@@ -30,6 +30,7 @@ from notifybot.checkpoints.tiers import HOPELESS, Found, Saved, Tiers, first_who
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import load
 from notifybot.errors import UsageError, said
+from notifybot.files import path_text
 from notifybot.model import Checkpoint, Reason
 from notifybot.store.files import is_remote
 
@@ -366,7 +367,7 @@ class Checkpoints:
         moment = Moment(payload["epoch"], {})
         check(moment)
         notes = self._parts.restore(payload)
-        told = Checkpoint(str(path), moment.epoch, path.stat().st_size)
+        told = Checkpoint(path_text(path), moment.epoch, path.stat().st_size)
         return Restored(path, moment, None, False, passed_over, told, tuple(notes))
 
 

@@ -16,6 +16,7 @@ from notifybot.checkpoints.shelf import Shelf, Spared
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import machine_is_reset
 from notifybot.errors import CheckpointError, said, system_words
+from notifybot.files import path_text
 from notifybot.model import Checkpoint, Language, Reason, Tier
 from notifybot.rendering.reasons import reason_line
 
@@ -241,7 +242,7 @@ def tries(clock: Clock, patience_s: float = _PATIENCE_S) -> Iterator[bool]:
 def told_of(path: Path, manifest: Manifest, tier: Tier) -> Checkpoint:
     """Return a proven checkpoint as people are told of it."""
     fleeting = tier is Tier.LOCAL and machine_is_reset()
-    return Checkpoint(str(path), manifest.epoch, manifest.size_bytes, tier, fleeting)
+    return Checkpoint(path_text(path), manifest.epoch, manifest.size_bytes, tier, fleeting)
 
 
 def _within(shelf: Shelf, reasons: Iterable[Reason]) -> list[Reason]:

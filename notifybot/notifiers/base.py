@@ -72,7 +72,7 @@ class Notifier(Protocol):
 
 def fingerprint(*parts: str) -> str:
     """Eight hex digits that tell destinations apart without giving them away."""
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:8]
+    return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def is_loopback(url: str) -> bool:

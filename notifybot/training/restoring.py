@@ -16,6 +16,7 @@ from notifybot.checkpoints.modules import plain_name
 from notifybot.checkpoints.moment import Moment, Restored
 from notifybot.errors import UsageError
 from notifybot.events import from_json
+from notifybot.files import path_text
 from notifybot.model import Progress, Reason, Resumed, uuid7
 from notifybot.rendering.reasons import NOTES
 from notifybot.training.past import COMPLETED, Resume
@@ -232,7 +233,7 @@ def _resumed(run: Run, restored: Restored, card: Card | None) -> Resumed:
     since_s = 0.0 if restored.saved_at is None else (run.now() - restored.saved_at).total_seconds()
     return Resumed(
         epoch=restored.moment.epoch,
-        path=str(restored.path),
+        path=path_text(restored.path),
         since_s=max(since_s, 0.0),
         step=restored.moment.step,
         new_machine=card is not None and card.host not in ("", platform.node()),
