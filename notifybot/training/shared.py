@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ class Shared:
 
 _opened: list[Shared] = []
 _inherited: list[Shared] = []  # a forked child keeps its parent's objects unused
-_resting: list[Store] = []  # during a fork
+_resting = threading.local()  # what is at rest for this thread's fork: several may fork at once
 
 _REST_S = 1.0  # a child that cannot have the database waits for it for five seconds, and then has one of its own
 
@@ -82,19 +83,19 @@ def close() -> None:
 def _before_fork() -> None:
     ends_at_s = SYSTEM.monotonic() + _REST_S
     stores = {id(each.store): each.store for each in _opened}.values()
-    _resting[:] = [each for each in stores if each.rest(max(ends_at_s - SYSTEM.monotonic(), 0.0))]
+    _resting.stores = [each for each in stores if each.rest(max(ends_at_s - SYSTEM.monotonic(), 0.0))]
 
 
 def _after_fork_in_parent() -> None:
-    while _resting:
-        _resting.pop().go_on()
+    for each in getattr(_resting, "stores", ()):
+        each.go_on()
 
 
 def _after_fork_in_child() -> None:
-    while _resting:
-        _resting.pop().disown()
     _inherited.extend(_opened)
     _opened.clear()
+    for each in getattr(_resting, "stores", ()):
+        each.disown()
 
 
 at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -20,7 +20,7 @@ log = logging.getLogger("notifybot")
 
 _WAIT_S = 0.5  # for a start, an alert or an end to be said: what the program prints next should come after it
 _writing = threading.Lock()  # a child forked within a write would inherit tqdm's lock taken
-_held = False
+_forking = threading.local()  # whether this thread's fork holds it: several may fork at once
 
 
 class Speaker:
@@ -108,12 +108,11 @@ _NO_MEMORY = _NoMemory()
 
 
 def _before_fork() -> None:
-    global _held
-    _held = _writing.acquire(timeout=0.05)  # not for ever: the reader of a full pipe may never come
+    _forking.holds = _writing.acquire(timeout=0.05)  # not for ever: the reader of a full pipe may never come
 
 
 def _after_fork_in_parent() -> None:
-    if _held:
+    if getattr(_forking, "holds", False):
         _writing.release()
 
 

@@ -282,3 +282,43 @@ def test_a_child_forked_during_a_record_has_the_database_too(workplace: Any) -> 
     assert "no database can be opened" not in err
     assert workplace.endings == ["finished"] * 3
     assert len(workplace.events("epoch_finished")) == 4
+
+
+FORKED_BY_TWO_THREADS = """
+import os, threading, time
+
+def linger():
+    if threading.current_thread().name == "slow":
+        time.sleep(1.5)
+
+os.register_at_fork(before=linger)  # what is registered first is called last: ours has all at rest by then
+from notifybot import notify_epoch
+
+def fork():
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+with notify_epoch(range(2), name="two", progress=False) as loop:
+    for epoch in loop:
+        loop.log(loss=1.0)
+        if epoch == 0:
+            slow, quick = (threading.Thread(target=fork, name=name) for name in ("slow", "quick"))
+            slow.start()
+            time.sleep(0.2)
+            quick.start()
+            slow.join()
+            quick.join()
+"""
+
+
+def test_two_threads_that_fork_at_once_give_back_what_each_of_them_held(workplace: Any) -> None:
+    """The database and the console go on: neither stays with a thread whose fork was the longer one."""
+    code, _, err = workplace.run(FORKED_BY_TWO_THREADS)
+
+    assert code == 0
+    assert "takes no record" not in err
+    assert "finished" in err
+    assert workplace.endings == ["finished"]
+    assert len(workplace.events("epoch_finished")) == 2
