@@ -150,6 +150,18 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+@pytest.fixture
+def wandb_offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """W&B reads its settings once per process: such a test begins and ends without its service."""
+    import wandb  # not for every test to import
+
+    wandb.teardown()
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    yield
+    wandb.teardown()
+
+
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of this run of the tests that its workers, where there are some, have in common."""

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -39,14 +39,7 @@ NAMES = ["jsonl", "tensorboard", "wandb"]
 Step = tuple[int, float]
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """W&B reads its settings once per process: each test begins and ends without its service."""
-    wandb.teardown()
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    yield
-    wandb.teardown()
+pytestmark = pytest.mark.usefixtures("wandb_offline")
 
 
 class Machine:

@@ -75,13 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    wandb.teardown()
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    yield
-    wandb.teardown()
+pytestmark = pytest.mark.usefixtures("wandb_offline")
 
 
 @pytest.fixture

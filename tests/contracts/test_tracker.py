@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,13 +64,7 @@ def wandb_rows(folder: Path) -> list[Row]:
 KINDS = [Kind("jsonl", jsonl_rows), Kind("tensorboard", tensorboard_rows), Kind("wandb", wandb_rows)]
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    wandb.teardown()
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    yield
-    wandb.teardown()
+pytestmark = pytest.mark.usefixtures("wandb_offline")
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
