@@ -84,7 +84,7 @@ def retry(ids: Sequence[int], *, as_json: bool) -> int:
     return 0 if all(state in (State.PENDING, State.SENT) for state in results.values()) else 1
 
 
-def refuse_both(ids: Sequence[int], *, everything: bool) -> None:
+def check_choice(ids: Sequence[int], *, everything: bool) -> None:
     """Raise UsageError unless all messages are meant, and no single ones."""
     if ids or not everything:
         words = words_of(load().lang)

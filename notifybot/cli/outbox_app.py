@@ -73,7 +73,7 @@ def retry(
     from notifybot.cli import letters
 
     if everything or notifier or run or not ids:
-        letters.refuse_both(ids or (), everything=everything)
+        letters.check_choice(ids or (), everything=everything)
         raise typer.Exit(letters.retry_all(notifier=notifier, run=run, as_json=as_json))
     raise typer.Exit(letters.retry(ids, as_json=as_json))
 
