@@ -193,6 +193,24 @@ def test_an_older_process_goes_on_recording_into_a_file_that_a_newer_one_has_ope
     assert told == {(RUN.id, "run_started"), (RUN.id, "run_ended"), ("run-2", "run_started")}
 
 
+@pytest.mark.parametrize(
+    ("revision", "told"), [("9999", "newer notifybot"), ("0001", "no such table")], ids=["newer", "cannot be migrated"]
+)
+def test_an_opening_that_fails_lets_go_of_the_file(tmp_path: Path, revision: str, told: str) -> None:
+    """The last connection that closes takes the WAL away."""
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        other.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        other.execute("INSERT INTO alembic_version VALUES (?)", [revision])
+        other.commit()
+
+    with pytest.raises(StoreError, match=told) as refused:
+        Store.open(path)
+
+    assert not path.with_name("a.db-wal").exists(), refused
+
+
 def older_file(path: Path, revision: str) -> Path:
     """A database as an older version left it."""
     engine = create_engine(f"sqlite:///{path}")

@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,10 +72,13 @@ class Store:
             make_private(path)
             aside = set_aside_if_damaged(path, clock.now())
             engine = _engine(path, max(patience_s, OPEN_S), cap_bytes)
-            with _exclusive(path.with_suffix(".lock")), engine.connect() as connection:
-                upgrade(connection)
-                connection.exec_driver_sql(f"PRAGMA busy_timeout={round(patience_s * 1000)}")
-            store = cls(engine, path, clock=clock, patience_s=patience_s)
+            with ExitStack() as undo:
+                undo.callback(engine.dispose)
+                with _exclusive(path.with_suffix(".lock")), engine.connect() as connection:
+                    upgrade(connection)
+                    connection.exec_driver_sql(f"PRAGMA busy_timeout={round(patience_s * 1000)}")
+                store = cls(engine, path, clock=clock, patience_s=patience_s)
+                undo.pop_all()
         except (OSError, DBAPIError) as error:
             busy = is_busy(error)
             raise StoreError(
