@@ -314,6 +314,30 @@ def test_wrong_settings_are_told_before_the_first_epoch() -> None:
         notify_epoch(range(3), config={"slack_webhok_url": "https://hooks.invalid/x"})
 
 
+def start_with_a_mistake(settings: dict[str, object]) -> pytest.ExceptionInfo[ConfigError]:
+    """One that only the notifiers can tell, when the database is open."""
+    with pytest.raises(ConfigError, match="did you mean slack") as refused:
+        list(notify_epoch(range(1), config=settings | {"notifiers": {"slak": {"every": "1 epoch"}}}))
+    return refused
+
+
+def test_settings_that_are_refused_late_leave_no_database_open(settings: dict[str, object], tmp_path: Path) -> None:
+    """They are corrected in the same notebook, and a process must have one connection to a file."""
+    refused = start_with_a_mistake(settings)
+
+    wal = tmp_path / "state" / "notifybot.db-wal"  # the last connection that closes takes it away
+    assert not wal.exists(), refused
+
+
+def test_settings_that_are_refused_late_close_no_other_runs_database(settings: dict[str, object]) -> None:
+    with notify_epoch(range(1), config=settings) as epochs:
+        for _ in epochs:
+            start_with_a_mistake(settings)
+            epochs.log(loss=1.0)
+
+    assert [each.kind for each in recorded(epochs.run)] == ["run_started", "epoch_finished", "run_ended"]
+
+
 @pytest.mark.parametrize("run_id", ["", " a", "a/b", "a\\b", "..", "a\nb", "x" * 201, 7])
 def test_a_run_id_that_is_none_is_refused(run_id: Any) -> None:
     with pytest.raises(UsageError, match="run_id="):

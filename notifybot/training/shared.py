@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from notifybot.clock import SYSTEM, Clock
@@ -45,7 +46,11 @@ def share(config: Config, notifiers: Sequence[Notifier] | None, clock: Clock) ->
             each.delivery.worker.start()  # there may be room for its threads by now
             return each
     store = _store(config, clock)
-    delivery = open_delivery(store, config, clock) if wanted is None else open_delivery(store, config, clock, wanted)
+    with ExitStack() as undo:
+        if all(each.store is not store for each in _opened):
+            undo.callback(store.close)  # settings are refused as late as here, and are corrected in the same process
+        delivery = open_delivery(store, config, clock, wanted)
+        undo.pop_all()
     shared = Shared(config, wanted, store, delivery)
     delivery.worker.start()
     _opened.append(shared)
