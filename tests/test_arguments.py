@@ -46,6 +46,7 @@ def block_with(**given: Any) -> None:
         ({"notifiers": 5}, "notifiers= takes a list of notifiers, not int"),
         ({"notifiers": "slack"}, r"notifiers= takes a list of notifiers, not str\. Slack .* by config="),
         ({"notifiers": RecordingNotifier()}, "notifiers= takes a list of notifiers, not RecordingNotifier"),
+        ({"notifiers": [RecordingNotifier]}, "notifiers= holds the class RecordingNotifier itself"),
         ({"notifiers": [object()]}, "object has no name, key, pace, send, close"),
         ({"notifiers": [HOOK]}, r"str has no name, .*config=\{\"slack_webhook_url\""),
     ],
@@ -85,6 +86,8 @@ def test_settings_of_the_wrong_kind_are_told(start: Callable[..., object], confi
         ({"total": "30"}, "total= is the whole run's number of epochs, such as 30, not str"),
         ({"total": 1.5}, "total= .* not float"),
         ({"model": 5}, "model is a torch.nn.Module, .* not int"),
+        ({"checkpoints": "exp"}, "checkpoints= takes what .* not str; the folder goes into Checkpoints"),
+        ({"checkpoints": Checkpoints}, "checkpoints= takes what .* not the class"),
     ],
 )
 def test_what_epochs_alone_take_is_looked_at_too(given: dict[str, Any], told: str) -> None:
@@ -157,6 +160,57 @@ def test_what_is_no_model_is_told(call: Callable[[], object], told: str) -> None
 def test_checkpoints_are_given_what_they_can_use(given: dict[str, Any], told: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=told):
         Checkpoints(**{"folder": tmp_path / "c", "model": torch.nn.Linear(2, 1), **given})
+
+
+def _objects() -> dict[str, Any]:
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    return {
+        "model": model,
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+        "scaler": torch.amp.GradScaler("cpu"),
+        "class": torch.optim.SGD,
+        "optimizers": [optimizer, optimizer],
+        "by name": {"body": optimizer, "head": optimizer},
+        "state": model.state_dict(),
+        "tensor": torch.zeros(2, requires_grad=True),
+        "number": 0.5,
+    }
+
+
+@pytest.mark.parametrize("place", ["optimizer", "scheduler", "scaler"])
+@pytest.mark.parametrize("given", ["model", "optimizer", "scheduler", "scaler"])
+def test_an_object_in_the_place_of_another_is_told_its_own(given: str, place: str, tmp_path: Path) -> None:
+    """It has a state, so that it would be saved and put back, and the one that belongs there would be lost."""
+    objects = _objects()
+    if given == place:
+        Checkpoints(tmp_path / "c", model=objects["model"], **{place: objects[given]})
+        return
+
+    with pytest.raises(UsageError, match=rf"{place}= is \w+, which goes into {given}="):
+        Checkpoints(tmp_path / "c", model=objects["model"], **{place: objects[given]})
+
+
+@pytest.mark.parametrize("where", ["model", "optimizer", "extra"])
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("class", r"is the class SGD itself: give the object that you made of it, as SGD\(…\) returns it"),
+        ("optimizers", r"is a list without .* Of several, give the first here and the others as extra="),
+        ("by name", r"is a dict without .* Of several, give the first here"),
+        ("state", r"is a OrderedDict without .* Give the object itself, not its state_dict"),
+        ("tensor", r"is a Tensor without .*\. A tensor that learns goes into .*ParameterList"),
+        ("number", r"is a float without state_dict and load_state_dict; a checkpoint needs both$"),
+    ],
+)
+def test_what_has_no_state_is_told_what_to_give_instead(given: str, told: str, where: str, tmp_path: Path) -> None:
+    objects = _objects()
+    arguments = {"extra": {"more": objects[given]}} if where == "extra" else {where: objects[given]}
+
+    with pytest.raises(UsageError, match=told):
+        Checkpoints(tmp_path / "c", **{"model": objects["model"], **arguments})
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,9 @@ _FILES = frozenset({".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors", ".pk
 
 RESUMES = ("newest", "newest readable")
 
+_VERBS = ("state_dict", "load_state_dict")
+_PLACES = ("model", "optimizer", "scheduler", "scaler")
+
 
 def check_given(
     *, folder: object, local: object, model: object, extra: object, monitor: object, template: object
@@ -67,6 +70,74 @@ def check_given(
             )
         )
     check_template(template)
+
+
+def check_part(name: str, value: object, *, extra: bool) -> None:
+    """Raise UsageError for what has no state, and for what has one and belongs in another place."""
+    where = f"extra[{name!r}]" if extra else name
+    if isinstance(value, type):
+        made = value.__name__
+        raise UsageError(
+            said(
+                f"{where} is the class {made} itself: give the object that you made of it, as {made}(…) returns it",
+                f"{where}에 클래스 {made} 자체를 넣었습니다. {made}(…)로 만든 객체를 넣으세요",
+            )
+        )
+    lacking = [verb for verb in _VERBS if not callable(getattr(value, verb, None))]
+    if lacking:
+        raise UsageError(_stateless(where, value, lacking))
+    place = "" if extra else _place_of(value)
+    if place not in ("", name):
+        raise UsageError(
+            said(
+                f"{name}= is {_kind(value)}, which goes into {place}=; give each object in its own place, and further "
+                'ones as extra={"second": …}',
+                f"{name}=에 {_kind(value)} 객체를 넣었는데 이 객체는 {place}=에 넣어야 합니다. "
+                '둘째 객체부터는 extra={"second": …}로 넣으세요',
+            )
+        )
+
+
+def _stateless(where: str, value: object, lacking: list[str]) -> str:
+    kind = _kind(value)
+    return said(
+        f"{where} is a {kind} without {' and '.join(lacking)}; a checkpoint needs both",
+        f"{where}({kind})에 {', '.join(lacking)} 메서드가 없습니다. 체크포인트에 저장할 객체에는 state_dict와 "
+        "load_state_dict가 모두 필요합니다",
+    ) + _instead_of(value)
+
+
+def _instead_of(value: object) -> str:
+    """What to give, where that can be told: several objects, a state in its object's place, a single tensor."""
+    import torch
+
+    several = list(value.values()) if isinstance(value, Mapping) else value
+    if (
+        isinstance(several, list | tuple)
+        and several
+        and all(callable(getattr(each, _VERBS[0], None)) for each in several)
+    ):
+        return said(
+            '. Of several, give the first here and the others as extra={"second": …}',
+            '. 여러 개라면 첫째만 여기에 넣고 나머지는 extra={"second": …}로 넣으세요',
+        )
+    if isinstance(value, Mapping):
+        return said(". Give the object itself, not its state_dict()", ". state_dict()의 결과가 아니라 객체를 넣으세요")
+    if isinstance(value, torch.Tensor):
+        return said(
+            '. A tensor that learns goes into extra={"more": torch.nn.ParameterList([tensor])}',
+            '. 학습하는 텐서는 extra={"more": torch.nn.ParameterList([tensor])}로 넣으세요',
+        )
+    return ""
+
+
+def _place_of(value: object) -> str:
+    """The argument that PyTorch's own kinds of object belong in; empty for all others."""
+    import torch
+
+    kinds = (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler, torch.amp.GradScaler)
+    fits = [place for place, kind in zip(_PLACES, kinds, strict=True) if isinstance(value, kind)]
+    return fits[0] if len(fits) == 1 else ""
 
 
 def _check_no_file(folder: Path) -> None:

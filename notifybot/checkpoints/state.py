@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 from notifybot.checkpoints import modules, randomness
 from notifybot.checkpoints.buffers import Buffers
 from notifybot.checkpoints.describe import unfit, ways_on
+from notifybot.checkpoints.given import check_part
 from notifybot.checkpoints.mismatch import (
     Fit,
     note,
@@ -270,17 +271,7 @@ def _in_a_step() -> bool:
 def _part(name: str, key: str, value: Any) -> _Part:
     if randomness.GeneratorState.fits(value):
         return _Part(name, key, randomness.GeneratorState(value))
-    lacking = [verb for verb in ("state_dict", "load_state_dict") if not callable(getattr(value, verb, None))]
-    if lacking:
-        where = f"extra[{name!r}]" if key == EXTRA_KEY else name
-        kind = type(value).__name__
-        raise UsageError(
-            said(
-                f"{where} is a {kind} without {' and '.join(lacking)}; a checkpoint needs both",
-                f"{where}({kind})에 {', '.join(lacking)} 메서드가 없습니다. 체크포인트에 저장할 객체에는 state_dict와 "
-                "load_state_dict가 모두 필요합니다",
-            )
-        )
+    check_part(name, value, extra=key == EXTRA_KEY)
     return _Part(name, key, value)
 
 

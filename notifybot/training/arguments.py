@@ -45,14 +45,16 @@ def check_given(
                 f"total=은 30처럼 전체 에포크 수입니다. 받은 값: {_kind(total)}",
             )
         )
-    if checkpoints is not None and not all(hasattr(checkpoints, each) for each in _CHECKPOINTS):
+    is_class = isinstance(checkpoints, type)
+    if checkpoints is not None and (is_class or not all(hasattr(checkpoints, each) for each in _CHECKPOINTS)):
         is_folder = isinstance(checkpoints, str)
+        given = said("the class", "클래스") if is_class else _kind(checkpoints)
         raise UsageError(
             said(
                 'checkpoints= takes what Checkpoints("folder", model=model) returns, '
-                f"not {_kind(checkpoints)}{'; the folder goes into Checkpoints' if is_folder else ''}",
+                f"not {given}{'; the folder goes into Checkpoints' if is_folder else ''}",
                 'checkpoints=에는 Checkpoints("folder", model=model)을 넣어야 합니다. '
-                f"받은 값: {_kind(checkpoints)}{'. 폴더는 Checkpoints에 넣으세요' if is_folder else ''}",
+                f"받은 값: {given}{'. 폴더는 Checkpoints에 넣으세요' if is_folder else ''}",
             )
         )
     if notifiers is not None:
@@ -88,6 +90,13 @@ def _check_notifiers(notifiers: object) -> None:
             + _settings_for(notifiers)
         )
     for each in notifiers:
+        if isinstance(each, type):
+            raise UsageError(
+                said(
+                    f"notifiers= holds the class {each.__name__} itself: give what {each.__name__}(…) returns",
+                    f"notifiers=에 클래스 {each.__name__} 자체를 넣었습니다. {each.__name__}(…)로 만든 객체를 넣으세요",
+                )
+            )
         missing = [name for name in _NOTIFIER if not hasattr(each, name)]
         if missing:
             raise UsageError(
