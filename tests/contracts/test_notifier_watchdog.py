@@ -74,7 +74,6 @@ class Service:
         self._process.kill()
         self._process.communicate()
         self.store.close()
-        self.store.close()
 
 
 @pytest.fixture(scope="module")
