@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import sys
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -48,7 +49,9 @@ def pytest_configure() -> None:
 
 
 def _absent(module: str) -> bool:
-    return importlib.util.find_spec(module) is None
+    """A bare folder of that name, such as the `wandb` that W&B leaves in the working folder, has no origin."""
+    spec = importlib.util.find_spec(module)
+    return spec is None or spec.origin is None
 
 
 _CORE = _absent("torch")  # with torch everything must be there, and nothing is left out
@@ -59,6 +62,17 @@ def _missing_extras() -> set[str]:
     named = {re.split(r"[^\w-]", each, maxsplit=1)[0] for each in metadata.requires("notifybot") or ()} - {"notifybot"}
     modules = {"sklearn" if each == "scikit-learn" else each.lower().replace("-", "_") for each in named}
     return {each for each in modules if _absent(each)}
+
+
+def _refuse_bare_folders() -> None:
+    """Importing one would succeed, and the tests that need the package run without it."""
+    for each in _missing_extras():
+        if importlib.util.find_spec(each) is not None:
+            sys.modules[each] = None  # type: ignore[assignment]  # the import system's own way to say so
+
+
+if _CORE:
+    _refuse_bare_folders()
 
 
 class _PartlyInstalled(pytest.Module):

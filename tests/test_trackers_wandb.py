@@ -299,7 +299,7 @@ def test_a_run_of_ours_that_the_user_finishes_goes_on_in_the_same_run(tmp_path: 
     """`wandb.init` inside the block hands out our run, and `wandb.finish()` ends it for both."""
     tracker = WandbTracker.open(context(tmp_path, purge_from=0), tell=untold)
     tracker.record(epoch(0, loss=1.0))
-    wandb.init(project="mine", settings=wandb.Settings(silent=True)).log({"mine": 1})
+    wandb.init(project="mine", dir=str(tmp_path), settings=wandb.Settings(silent=True)).log({"mine": 1})
     wandb.finish()
     tracker.record(epoch(1, loss=0.5))
     tracker.close(Status.FINISHED)
