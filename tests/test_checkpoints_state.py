@@ -750,3 +750,97 @@ def test_a_users_own_module_named_module_keeps_its_names() -> None:
 
     Parts(model=fresh).restore({"model_state_dict": network().state_dict()})
     assert next(iter(payload["model_state_dict"])) == "module.0.weight"
+
+
+class Loose:
+    """Keeps tensors that no module knows, and answers with copies."""
+
+    def __init__(self, *tensors: torch.Tensor, dtype: torch.dtype = torch.float32) -> None:
+        self.tensors, self.dtype = tensors, dtype
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"all": [each.detach().clone().to(self.dtype) for each in self.tensors]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+class Listed(nn.Module):  # type: ignore[misc]
+    """Layers in a plain list, which PyTorch does not see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = [nn.Linear(2, 2), nn.Linear(2, 1)]
+
+    def trained(self) -> list[Any]:
+        return [each for layer in self.layers for each in layer.parameters()]
+
+
+def sgd(*trained: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD([each for given in trained for each in _parameters_of(given)], lr=0.1)
+
+
+def _parameters_of(given: Any) -> list[Any]:
+    return [given] if isinstance(given, torch.Tensor) else list(given.parameters())
+
+
+def weight() -> torch.Tensor:
+    return torch.full((3,), 0.3, requires_grad=True)
+
+
+def _whole() -> dict[str, dict[str, Any]]:
+    """Trainings of which all that learns is in some part's state."""
+    model, tied, frozen, loose = nn.Linear(2, 1), nn.ModuleList([nn.Linear(2, 2)]), nn.Linear(2, 1), weight()
+    tied.append(tied[0])
+    lazy, moved, criterion = nn.LazyLinear(1), nn.Linear(2, 1), nn.Bilinear(1, 1, 1)
+    of_moved, of_lazy = sgd(moved), sgd(lazy)
+    moved.double()
+    kept = nn.ParameterList([loose])
+    return {
+        "one": {"model": model, "optimizer": sgd(model)},
+        "none to learn": {"model": nn.ReLU(), "optimizer": sgd(frozen.requires_grad_(False)), "extra": {"m": model}},
+        "wrapped": {"model": nn.DataParallel(torch.compile(model, backend="eager")), "optimizer": sgd(model)},
+        "tied": {"model": tied, "optimizer": sgd(tied)},
+        "lazy": {"model": lazy, "optimizer": of_lazy},
+        "converted": {"model": moved, "optimizer": of_moved},
+        "criterion": {"model": model, "optimizer": sgd(model, criterion), "extra": {"criterion": criterion}},
+        "two": {"model": model, "extra": {"other": criterion, "of_it": sgd(criterion)}, "optimizer": sgd(model)},
+        "in a list of parameters": {"model": model, "optimizer": sgd(model, loose), "extra": {"more": kept}},
+        "in an object": {"model": model, "optimizer": sgd(model, loose), "extra": {"more": Loose(loose)}},
+        "in half": {"model": model, "optimizer": sgd(loose), "extra": {"m": Loose(loose, dtype=torch.float16)}},
+    }
+
+
+@pytest.mark.parametrize("kind", _whole())
+def test_what_is_trained_is_found_where_it_is_kept(kind: str) -> None:
+    assert Parts(**_whole()[kind]).unsaved() == []
+
+
+def _lacking() -> dict[str, tuple[dict[str, Any], int]]:
+    """Trainings of which a checkpoint would lack something, and how many parameters."""
+    model, listed, loose = nn.Linear(2, 1), Listed(), weight()
+    copied = {name: each.detach().clone() for name, each in model.named_parameters()}
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    again = copy.deepcopy(model)
+    functional = sgd(*[each.requires_grad_() for each in copied.values()])
+    return {
+        "a tensor": ({"model": model, "optimizer": sgd(model, loose)}, 1),
+        "layers in a plain list": ({"model": listed, "optimizer": sgd(*listed.trained())}, 4),
+        "the optimizer of a model before": ({"model": again, "optimizer": sgd(model)}, 2),
+        "of the same values": ({"model": again, "optimizer": sgd(model), "extra": {"average": averaged}}, 2),
+        "parameters of a function": ({"model": model, "optimizer": functional}, 2),
+        "the second's": ({"model": model, "optimizer": sgd(model), "extra": {"other": sgd(loose)}}, 1),
+    }
+
+
+@pytest.mark.parametrize("kind", _lacking())
+def test_what_is_trained_and_kept_nowhere_is_found(kind: str) -> None:
+    """It would begin anew in a run that continues, with its old momentum, and nobody would know."""
+    given, count = _lacking()[kind]
+
+    assert len(Parts(**given).unsaved()) == count
+
+
+def test_a_state_without_anything_is_seen() -> None:
+    assert Parts(model=Listed()).is_empty
+    assert not Parts(model=nn.Linear(2, 1)).is_empty

@@ -18,6 +18,7 @@ from notifybot.checkpoints.moment import Moment, Report
 from notifybot.events import RunStarted
 from notifybot.store import runs
 from notifybot.training import shared
+from notifybot.training.past import COMPLETED
 
 
 @pytest.fixture(autouse=True)
@@ -255,3 +256,47 @@ def test_an_optimizer_that_was_built_otherwise_is_refused_with_the_way_on(
 
     with pytest.raises(CheckpointError, match=r"2 parameter groups in the checkpoint, 1 here.*saved_epoch"):
         Tuning(tmp_path / "exp", settings, groups=True).train()
+
+
+def _started(tmp_path: Path, settings: dict[str, object], **parts: Any) -> None:
+    COMPLETED.clear()  # as in another cell
+    with notify_epoch(range(1), name="x", checkpoints=Checkpoints(tmp_path / "c", **parts), config=settings) as epochs:
+        for _ in epochs:
+            epochs.log(loss=1.0)
+
+
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_what_is_trained_and_not_saved_is_said_before_the_first_epoch(
+    lang: str,
+    tmp_path: Path,
+    settings: dict[str, object],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NOTIFYBOT_LANG", lang)
+    weights, model = torch.zeros(2, requires_grad=True), nn.Linear(2, 1)
+    trained = [*model.parameters(), weights]
+
+    _started(tmp_path, settings, model=model, optimizer=torch.optim.SGD(trained, lr=0.1))
+    _started(tmp_path / "empty", settings, model=nn.ReLU())
+    lacking = {
+        "en": ("x: 1 of the parameters that the optimizer trains (of shape [2]) are neither", "x: the state_dict()"),
+        "ko": ("x: 옵티마이저가 학습하는 파라미터 중 1개(shape [2])가", "x: model=의 state_dict()가 비어"),
+    }[lang]
+    assert [each for each in caplog.messages if each.startswith(lacking[0])]
+    assert [each for each in caplog.messages if each.startswith(lacking[1])]
+    caplog.clear()
+
+    more = {"more": nn.ParameterList([weights])}
+    _started(tmp_path / "mended", settings, model=model, optimizer=torch.optim.SGD(trained, lr=0.1), extra=more)
+    assert not [each for each in caplog.messages if each.startswith(lacking)]
+
+
+def test_a_tensor_in_a_list_of_parameters_comes_back(tmp_path: Path, settings: dict[str, object]) -> None:
+    """As the warning advises."""
+    for value in (1.0, 2.0):
+        weights = torch.full((2,), value, requires_grad=True)
+        more = {"more": nn.ParameterList([weights])}
+        _started(tmp_path, settings, model=nn.Linear(2, 1), optimizer=torch.optim.SGD([weights], lr=0.1), extra=more)
+
+        assert weights.tolist() == [1.0, 1.0]

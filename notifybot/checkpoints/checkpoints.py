@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 from collections.abc import Callable, Mapping
@@ -156,6 +157,16 @@ class Checkpoints:
         self._sequence = self._tiers.last_sequence(run_id)
         for shelf in self._tiers.shelves if saves else ():
             self._patiently(shelf.folder, shelf.sweep)
+
+    def unsaved(self) -> list[str] | None:
+        """The shapes of parameters that are trained and that no checkpoint will hold; None where there is no such.
+
+        They are none, and yet lacking, where the model's state is empty.
+        """
+        with contextlib.suppress(Exception):  # an optimizer or a module in name only: a save tells what is wrong
+            shapes = [str(list(each.shape)) for each in self._parts.unsaved()]
+            return shapes if shapes or self._parts.is_empty else None
+        return None
 
     def begin_anew(self, run_id: str) -> None:
         """Go on as this run, from the beginning: nothing that is in the folder is used, and nothing of it removed."""

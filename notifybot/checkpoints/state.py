@@ -110,6 +110,25 @@ class Parts:
         self._saves = True
         self._reserve([part for part in self._parts if not _is_loader(part.value)])
 
+    def unsaved(self) -> list[Any]:
+        """The parameters that an optimizer trains and no other part holds: no checkpoint will have their values.
+
+        The states are looked through only where the modules leave any over: tensors are known by their memory, and by
+        their values in the state of what is no module, which may be made of copies.
+        """
+        left = [each for part in self._parts if _is_optimizer(part.value) for each in _trained(part.value)]
+        own = {id(each) for module in self.modules.values() for each in module.parameters()}
+        left = [each for each in left if id(each) not in own]
+        for part in self._parts if left else ():
+            if not _is_optimizer(part.value) and not _is_loader(part.value):
+                left = _not_in(part, left)
+        return left
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the model's own state holds nothing at all, as that of layers in a plain list."""
+        return any(part.name == "model" and not part.state() for part in self._parts if _is_module(part.value))
+
     def watch_first_steps(self) -> None:
         """Make an optimizer's memory ready after its first step, before which it has no state. `release` ends it.
 
@@ -344,6 +363,34 @@ def _load(part: _Part, state: Any, undo: ExitStack) -> None:
 def _go_back(value: Any, before: Any) -> None:
     with contextlib.suppress(Exception):  # a part that refuses its own state must not hide why it is asked to
         value.load_state_dict(before)
+
+
+def _trained(optimizer: Any) -> list[Any]:
+    return [each for group in optimizer.param_groups for each in group["params"] if each.requires_grad]
+
+
+def _not_in(part: _Part, parameters: list[Any]) -> list[Any]:
+    """Those that are not among the tensors of a part's state."""
+    held: set[int] = set()
+    copies = not _is_module(part.value)
+
+    def look(_: str, tensor: Any) -> Any:
+        held.update(id(each) for each in parameters if id(each) not in held and _is_same(each, tensor, copies=copies))
+        return tensor
+
+    to_plain(part.state(), part.at, look)
+    return [each for each in parameters if id(each) not in held]
+
+
+def _is_same(parameter: Any, tensor: Any, *, copies: bool) -> bool:
+    """Whether a tensor is the parameter, or, among `copies`, has its values, in another type perhaps."""
+    import torch
+
+    with contextlib.suppress(RuntimeError, NotImplementedError):  # sparse, lazy, or on no device
+        if tensor.data_ptr() == parameter.data_ptr():
+            return True
+        return copies and tensor.shape == parameter.shape and torch.equal(parameter.detach().to(tensor), tensor)
+    return False
 
 
 def _is_module(value: Any) -> bool:

@@ -24,7 +24,7 @@ from notifybot.training.progress import length_of
 from notifybot.training.rank import in_loader_worker, speaks
 from notifybot.training.run import Run
 from notifybot.training.text import one_line
-from notifybot.training.words import card_rebuilt, folder_again, folder_of_another, goes_on_as
+from notifybot.training.words import card_rebuilt, folder_again, folder_of_another, goes_on_as, unsaved
 from notifybot.transfer import Learning, learning_of, model_size, set_learning
 
 log = logging.getLogger("notifybot")
@@ -94,7 +94,11 @@ def open_checkpoints(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], 
     if in_loader_worker():
         return Opening(Resume())
     card = checkpoints.card()
-    checkpoints.open(run.id, run.ref.session, state_dir=run.config.state_dir, saves=speaks(run.config.ranks))
+    saves = speaks(run.config.ranks)
+    checkpoints.open(run.id, run.ref.session, state_dir=run.config.state_dir, saves=saves)
+    lacking = checkpoints.unsaved() if saves else None
+    if lacking is not None:
+        log.warning("%s", unsaved(run.name, lacking))
     learning = learning_in(checkpoints)
 
     def check(moment: Moment) -> None:

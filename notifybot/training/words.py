@@ -147,6 +147,28 @@ def card_rebuilt(name: str, run_id: str, language: Language) -> str:
     return _REBUILT[language].format(name, run_id)
 
 
+def unsaved(name: str, shapes: Sequence[str]) -> str:
+    """The optimizer trains what no checkpoint will hold; without shapes, the model's own state is empty."""
+    shown = ", ".join(shapes[:_NAMES]) + (" …" if len(shapes) > _NAMES else "")
+    if not shapes:
+        return said(
+            f"{name}: the state_dict() of model= is empty, so the checkpoints hold no weights; "
+            "layers in a plain list belong in a torch.nn.ModuleList",
+            f"{name}: model=의 state_dict()가 비어 있어 체크포인트에 가중치가 저장되지 않습니다. "
+            "리스트에 담은 레이어는 torch.nn.ModuleList에 넣으세요",
+        )
+    return said(
+        f"{name}: {len(shapes)} of the parameters that the optimizer trains (of shape {shown}) are neither in model= "
+        "nor in extra=: no checkpoint holds them, and a run that continues begins with new ones. Is it the optimizer "
+        "of this model? Layers in a plain list belong in a torch.nn.ModuleList, other modules in "
+        'extra={"head": head}, a tensor in extra={"more": torch.nn.ParameterList([tensor])}',
+        f"{name}: 옵티마이저가 학습하는 파라미터 중 {len(shapes)}개(shape {shown})가 model=에도 extra=에도 없습니다. "
+        "체크포인트에 저장되지 않으므로 이어서 학습하면 새 값에서 시작합니다. 이 모델의 옵티마이저가 맞는지 "
+        "확인하세요. 리스트에 담은 레이어는 torch.nn.ModuleList에, 다른 모듈은 "
+        'extra={"head": head}에, 텐서는 extra={"more": torch.nn.ParameterList([tensor])}에 넣으세요',
+    )
+
+
 _SKIPPED = "metric "  # how the faults of values begin
 _KINDS = {
     "a checkpoint": "체크포인트",
