@@ -11,6 +11,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,10 +24,13 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from notifybot import CheckpointError, Checkpoints, UsageError, notify_epoch
 from notifybot.checkpoints.card import NAME, Card, read_card, write_card
 from notifybot.checkpoints.describe import loss_of
+from notifybot.clock import SYSTEM
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.model import Language, Reason, Status, Tier
 from notifybot.rendering import Renderer
 from notifybot.rendering.alerts import alert_words
+from notifybot.sandbox import Fault, Sandbox
+from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
 from notifybot.store import runs
 from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.training import shared
@@ -851,6 +855,41 @@ def test_a_database_that_is_busy_all_the_time_costs_no_checkpoint(tmp_path: Path
     assert epochs_in(tmp_path / "exp") == [0, 1, 2, 3]
     assert "a checkpoint" not in trained.run.faults
     assert trained.of(AlertRaised) == []
+
+
+def test_the_card_has_each_notifiers_thread_soon_and_waits_for_a_busy_database_without_a_word(
+    tmp_path: Path, settings: dict[str, object], sandbox: Sandbox
+) -> None:
+    """Another process holds its lock when the first message is asked for: it is asked for again, and for the second."""
+    slack = {"slack_bot_token": BOT_TOKEN, "slack_channel": CHANNEL, "slack_api_url": f"{sandbox.url}/api/"}
+    training = Training(tmp_path / "exp", settings | slack)
+    seen = []
+
+    def at_epoch(_: int) -> None:
+        with closing(sqlite3.connect(tmp_path / "state" / "notifybot.db", isolation_level=None, timeout=30)) as locks:
+            locks.execute("BEGIN IMMEDIATE")
+            SYSTEM.wait(threading.Event(), 2.5)  # it asks each second
+        seen.append(_comes_on_card(tmp_path / "exp", "slack"))
+        with training.run.session.shared.store.patient(30.0):
+            thread = {"value": {"ts": "1.0"}, "updated_at": "2026-11-29T00:00:00+00:00"}
+            training.run.session.remember(training.run.ref, {"teams": thread})
+        seen.append(_comes_on_card(tmp_path / "exp", "teams"))
+
+    sandbox.faults.append(Fault("delay", path="chat.postMessage", seconds=1.0))  # the lock comes first
+    training.train(range(1), at_epoch=at_epoch)
+
+    assert seen == [True, True]
+    assert training.run.faults == {}
+
+
+def _comes_on_card(folder: Path, owner: str) -> bool:
+    until = SYSTEM.monotonic() + 50
+    while SYSTEM.monotonic() < until:
+        card = read_card(folder)
+        if card is not None and any(each.startswith(owner) for each in card.memories):
+            return True
+        SYSTEM.wait(threading.Event(), 0.05)
+    return False
 
 
 @pytest.mark.parametrize("tiered", [True, False])

@@ -189,15 +189,17 @@ class Keeper:
             log.warning("%s", restored_with(restored.path.name, told, self._run.config.lang))
 
     def _follow_first_message(self) -> None:
-        """Put the run's first message on the card soon, not only with the next checkpoint: that may be hours away."""
+        """Put the run's first messages on the card soon, not only with the next checkpoint: that may be hours away.
+
+        Each notifier's once, within the first minute: on Drive a file that is written again and again may never arrive.
+        """
         session, left = self._run.session, threading.Event()
         for _ in range(_FIRST_MESSAGE_TRIES):
             if not self._run.active or session is None:
                 return
             with self._run.guard("the card beside the checkpoints"), suppress(StoreError):  # busy: asked again
-                if session.memories(self._run.ref):
+                if not session.memories(self._run.ref).keys() <= self._reporter.on_card:
                     self._checkpoints.alongside(self._put_card, _POLITE_S)
-                    return
             SYSTEM.wait(left, _POLITE_S)
 
     def _put_card(self) -> None:

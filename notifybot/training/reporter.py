@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence, Set
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from notifybot.checkpoints.card import RUNS, Card, read_card, write_card
 from notifybot.checkpoints.checkpoints import Checkpoints
 from notifybot.checkpoints.mirror import Mirror
 from notifybot.checkpoints.reasons import reason_of
-from notifybot.errors import CheckpointError, said
+from notifybot.errors import CheckpointError, StoreError, said
 from notifybot.model import Checkpoint, Notice, Reason, Severity
 from notifybot.rendering import alerts
 from notifybot.training.describe import launch_of
@@ -89,16 +89,22 @@ class Reporter:
             write_card(self._folder, card)
             self._card = card
 
+    @property
+    def on_card(self) -> Set[str]:
+        """The notifiers whose memories of the run stand on the card."""
+        return set() if self._card is None else self._card.memories.keys()
+
     def _remembered(self) -> Mapping[str, Mapping[str, Any]]:
         """What notifiers know of the run, as far as the database can be asked: else what they knew last.
 
-        A database that was busy for seconds is not waited for again until it answers.
+        A database that was busy for seconds is not waited for again until it answers, and that costs no word: the next
+        checkpoint asks again.
         """
         session = self._run.session
         if session is None:
             return {}
         patient, self._patient = self._patient, False
-        with self._run.guard("what notifiers remember"), ExitStack() as waiting:
+        with self._run.guard("what notifiers remember"), suppress(StoreError), ExitStack() as waiting:
             if patient:
                 waiting.enter_context(session.shared.store.patient(_PATIENCE_S))
             self._memories = session.memories(self._run.ref)
