@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import io
+import logging
+import sys
 import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import pytest
+
+from notifybot import notify_epoch
 from notifybot.events import Event
 from notifybot.model import Language
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.rendering import Renderer
+from notifybot.training import shared
 from notifybot.training.guard import Guard
 from notifybot.training.speaker import Speaker
 from tests.store_events import alert, ended, epoch, started
@@ -73,3 +82,85 @@ def test_an_alert_after_the_end_is_still_said() -> None:
     speaker.say(alert("late"))
 
     assert "late" in stream.getvalue()
+
+
+class _Tee:
+    """Stands in for a stream, as of scripts that write into a file too: it can `write`, and nothing else."""
+
+    def __init__(self, fault: Callable[[], None] = lambda: None) -> None:
+        self.fault = fault
+        self.text = ""
+
+    def write(self, text: str) -> None:
+        self.fault()
+        self.text += text
+
+
+class _Handler(logging.Handler):
+    def __init__(self, fault: Callable[[], None]) -> None:
+        super().__init__()
+        self.fault = fault
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.fault()
+
+
+def _raise() -> None:
+    raise RuntimeError("the program's own")
+
+
+def _recur() -> None:
+    _recur()
+
+
+def _broken(progress: Any) -> None:
+    """A rule of the user's own, whose fault is said on the loop's thread."""
+    raise ValueError
+
+
+def _trained(tmp_path: Path) -> Any:
+    settings = {"state_dir": tmp_path / "state", "runs_dir": tmp_path / "runs", "tensorboard": "off", "wandb": "off"}
+    with notify_epoch(range(3), name="resnet", alerts=[_broken], config=settings | {"lang": "en"}) as epochs:
+        for _ in epochs:
+            epochs.log(loss=1.0)
+    shared.close()
+    return epochs.run
+
+
+def _handled_by(monkeypatch: pytest.MonkeyPatch, *handlers: logging.Handler, name: str = "") -> None:
+    """Have a logger these handlers, and the test runner's none."""
+    for each in ("", "notifybot"):
+        monkeypatch.setattr(logging.getLogger(each), "handlers", list(handlers) if each == name else [])
+
+
+def test_a_stream_that_can_only_write_has_every_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for print(), which asks for no more."""
+    tee = _Tee()
+    monkeypatch.setattr(sys, "stderr", tee)
+    _handled_by(monkeypatch)
+
+    run = _trained(tmp_path)
+
+    assert [name for name in run.faults if "rule" not in name] == []
+    assert "resnet finished" in tee.text
+    assert "ValueError" in tee.text
+
+
+@pytest.mark.parametrize("fault", [_raise, _recur])
+@pytest.mark.parametrize("place", ["stream", "handler", "own handler", "filter"])
+def test_what_the_programs_own_streams_and_handlers_raise_stays_out_of_its_loop(
+    place: str, fault: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They fail on the loop's thread, too, where something is said there."""
+    _handled_by(monkeypatch)
+    if place == "stream":
+        monkeypatch.setattr(sys, "stderr", _Tee(fault))
+    elif place == "filter":
+        monkeypatch.setattr(logging.getLogger("notifybot"), "filters", [lambda _: fault()])
+    else:
+        _handled_by(monkeypatch, _Handler(fault), name="notifybot" if place == "own handler" else "")
+
+    run = _trained(tmp_path)
+
+    assert not run.active
+    assert run.progress.done == 3

@@ -125,7 +125,9 @@ def _put(text: str, stream: TextIO) -> None:
     """
     if os.name != "posix" or stream not in (sys.__stderr__, sys.__stdout__):
         stream.write(text + "\n")
-        stream.flush()
+        flush = getattr(stream, "flush", None)  # print() asks for `write` alone, of what stands in for a stream
+        if flush is not None:
+            flush()
         return
     stream.flush()  # what the program wrote stands above
     left = f"{text}\n".encode(stream.encoding, stream.errors or "strict")
