@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tqdm import tqdm
 
 from notifybot import notify_epoch
 from notifybot.events import Event
@@ -164,3 +165,16 @@ def test_what_the_programs_own_streams_and_handlers_raise_stays_out_of_its_loop(
 
     assert not run.active
     assert run.progress.done == 3
+    assert _takes_tqdms_lock()
+
+
+def _takes_tqdms_lock() -> bool:
+    """Whether another thread may draw a bar: the lock is the whole program's."""
+    taken = threading.Event()
+
+    def take() -> None:
+        with tqdm.get_lock():  # type: ignore[no-untyped-call]
+            taken.set()
+
+    threading.Thread(target=take, daemon=True).start()
+    return taken.wait(30)
