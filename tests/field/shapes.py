@@ -150,6 +150,20 @@ SHAPES = (
     Shape("nested_folds", "scikit-learn's cross_val_score with a training a fold"),
     Shape("compiled_bf16", "torch.compile, AMP and SWA together, as in timm"),
     Shape("lazy_odd_state", "graph networks with lazy layers and odd buffers"),
+    Shape("forward_forward", "pytorch/examples: mnist_forward_forward"),
+    Shape(
+        "hogwild",
+        "pytorch/examples: mnist_hogwild",
+        variants=("plain", "checkpoints", "away"),  # who is left after one dies waits for its turn for ever
+        warns=("database",),
+    ),
+    Shape("lottery_ticket", "rahulvigneswaran/Lottery-Ticket-Hypothesis-in-Pytorch"),
+    Shape(
+        "architecture_search",
+        "quark0/darts: train_search.py",
+        variants=("plain", "checkpoints", "resumed"),  # its log takes warnings to standard output, as ours of Slack
+    ),
+    Shape("center_loss", "KaiyangZhou/pytorch-center-loss"),
 )
 
 BY_NAME = {shape.name: shape for shape in SHAPES}
