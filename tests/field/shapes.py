@@ -163,7 +163,7 @@ SHAPES = (
         "quark0/darts: train_search.py",
         variants=("plain", "checkpoints", "resumed"),  # its log takes warnings to standard output, as ours of Slack
     ),
-    Shape("center_loss", "KaiyangZhou/pytorch-center-loss"),
+    Shape("center_loss", "KaiyangZhou/pytorch-center-loss", trackers=True),
 )
 
 BY_NAME = {shape.name: shape for shape in SHAPES}
