@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import shutil
 import sqlite3
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -880,6 +882,22 @@ def test_the_card_has_each_notifiers_thread_soon_and_waits_for_a_busy_database_w
 
     assert seen == [True, True]
     assert training.run.faults == {}
+
+
+def test_no_thread_of_ours_has_the_model_after_the_run(
+    tmp_path: Path, settings: dict[str, object], sandbox: Sandbox
+) -> None:
+    """PyTorch aborts a process that ends while another thread lets go of a tensor: here, the last to hold the model."""
+    slack = {"slack_bot_token": BOT_TOKEN, "slack_channel": CHANNEL, "slack_api_url": f"{sandbox.url}/api/"}
+
+    def train() -> weakref.ref[object]:
+        trained = Training(tmp_path / "exp", settings | slack).train(range(2))
+        return weakref.ref(trained.model)
+
+    model = train()
+    gc.collect()
+
+    assert model() is None
 
 
 def _comes_on_card(folder: Path, owner: str) -> bool:

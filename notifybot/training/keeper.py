@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -48,6 +49,10 @@ class Keeper:
         self._deadly: int | None = None
         self._timer: threading.Timer | None = None
         self._learning = opening.learning
+        self._left = threading.Event()
+        self._follower = threading.Thread(
+            target=_follow_first_messages, args=(weakref.ref(self), self._left), name="notifybot-card", daemon=True
+        )
         self._take_up(opening)
         run.expect_metric(checkpoints.monitor)
         checkpoints.begin()
@@ -123,6 +128,9 @@ class Keeper:
         if not self._is_ours:
             return
         self._checkpoints.release()
+        self._left.set()
+        if self._follower.is_alive():  # what it holds meanwhile is let go of by this thread
+            self._follower.join(_POLITE_S)
         if self._timer is not None:
             self._timer.cancel()
         if not self._run.active or self._checkpoints.settle(_POLITE_S):
@@ -133,12 +141,15 @@ class Keeper:
 
     def ended(self) -> None:
         """The run's end is told and its trackers are closed: bring their last lines along, if that is quick."""
-        if self._is_ours:
-            self._checkpoints.alongside(self._copy_last, _POLITE_S)
+        if not self._is_ours:
+            return
+        guard, copy = self._run.guard, self._reporter.mirror
 
-    def _copy_last(self) -> None:
-        with self._run.guard("the last copy beside the checkpoints"):
-            self._reporter.mirror()
+        def copy_last() -> None:
+            with guard("the last copy beside the checkpoints"):
+                copy()
+
+        self._checkpoints.alongside(copy_last, _POLITE_S)
 
     def put_off(self, number: int) -> bool:
         """True when a deadly signal may wait until a state is saved; `grace_s` bounds that.
@@ -176,7 +187,7 @@ class Keeper:
         """Put the card in place, go on within an epoch, and tell what was passed over."""
         self._put_card()
         if self._run.session is not None and self._run.session.shared.delivery.notifiers:
-            started(threading.Thread(target=self._follow_first_message, name="notifybot-card", daemon=True))
+            started(self._follower)
         restored = opening.restored
         if restored is None:
             return
@@ -188,19 +199,15 @@ class Keeper:
             told = reason_line(note, self._run.config.lang)
             log.warning("%s", restored_with(restored.path.name, told, self._run.config.lang))
 
-    def _follow_first_message(self) -> None:
-        """Put the run's first messages on the card soon, not only with the next checkpoint: that may be hours away.
-
-        Each notifier's once, within the first minute: on Drive a file that is written again and again may never arrive.
-        """
-        session, left = self._run.session, threading.Event()
-        for _ in range(_FIRST_MESSAGE_TRIES):
-            if not self._run.active or session is None:
-                return
-            with self._run.guard("the card beside the checkpoints"), suppress(StoreError):  # busy: asked again
-                if not session.memories(self._run.ref).keys() <= self._reporter.on_card:
-                    self._checkpoints.alongside(self._put_card, _POLITE_S)
-            SYSTEM.wait(left, _POLITE_S)
+    def _ask_for_messages(self) -> bool:
+        """Put on the card what notifiers remember by now, as soon as there is more; False when the run is over."""
+        session = self._run.session
+        if not self._run.active or session is None:
+            return False
+        with self._run.guard("the card beside the checkpoints"), suppress(StoreError):  # busy: asked again
+            if not session.memories(self._run.ref).keys() <= self._reporter.on_card:
+                self._checkpoints.alongside(self._put_card, _POLITE_S)
+        return True
 
     def _put_card(self) -> None:
         with self._run.guard("the card beside the checkpoints"):
@@ -255,3 +262,19 @@ class Keeper:
             self._timer.cancel()
         self._checkpoints.settle(self._checkpoints.grace_s)
         SIGNALS.die(number)
+
+
+def _follow_first_messages(keeper: weakref.ref[Keeper], left: threading.Event) -> None:
+    """Put each notifier's first message on the card soon, not only with the next checkpoint: that may be hours away.
+
+    For the first minute: on Drive a file that is written again and again may never arrive. The keeper is not held
+    meanwhile, for through it the user's model would be, and PyTorch aborts a process that ends while another thread
+    lets go of a tensor.
+    """
+    for _ in range(_FIRST_MESSAGE_TRIES):
+        held = keeper()
+        if held is None or not held._ask_for_messages():
+            return
+        del held
+        if SYSTEM.wait(left, _POLITE_S):
+            return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -58,14 +58,11 @@ class Reporter:
         with self._run.guard("the trackers' files beside the checkpoints"):
             self.mirror()
 
-    def mirror(self) -> None:
-        """Bring the trackers' files along. Raises OSError."""
-        if self._mirror is not None:
-            for problem in self._mirror.copy():
-                text = said(
-                    f"not copied beside the checkpoints: {problem}", f"체크포인트 옆에 복사하지 못했습니다: {problem}"
-                )
-                log.warning("%s", text)
+    @property
+    def mirror(self) -> Callable[[], None]:
+        """Brings the trackers' files along, holding nothing of the training's meanwhile. Raises OSError."""
+        mirror = self._mirror
+        return lambda: None if mirror is None else _copy(mirror)
 
     def put_card(self) -> None:
         """Say beside the checkpoints whose they are. Raises OSError, and Superseded where a newer session says so."""
@@ -151,3 +148,9 @@ class Reporter:
     def _alert(self, notice: Notice, severity: Severity) -> None:
         words = alerts.notice_words(notice, self._language)
         self._run.report(words.title, words.text, severity, about="checkpoint", notice=notice)
+
+
+def _copy(mirror: Mirror) -> None:
+    for problem in mirror.copy():
+        text = said(f"not copied beside the checkpoints: {problem}", f"체크포인트 옆에 복사하지 못했습니다: {problem}")
+        log.warning("%s", text)
