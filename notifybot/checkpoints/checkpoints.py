@@ -64,7 +64,7 @@ class Checkpoints:
 
     _tiers: Tiers | None = None  # from `open` on
     _run_id = _session = _parent = ""
-    _sequence = 0
+    _sequence = _uses = 0
     _stuck = False
     card_is_rebuilt = False
 
@@ -139,6 +139,7 @@ class Checkpoints:
 
         Raises UsageError for a folder that cannot be used, or a state that cannot be saved.
         """
+        self._uses += 1
         self._saver.wait()
         remote = is_remote(self.folder)
         local = _local_of(self.folder, self._local, state_dir) if remote or self._local is not None else None
@@ -167,6 +168,15 @@ class Checkpoints:
             shapes = [str(list(each.shape)) for each in self._parts.unsaved()]
             return shapes if shapes or self._parts.is_empty else None
         return None
+
+    def sums_if_used_again(self) -> list[float]:
+        """Sums that tell whether anything learns; none at the first use, when it is sure to be what is trained.
+
+        None among several processes either: a sum over a sharded parameter waits for the others.
+        """
+        with contextlib.suppress(Exception):  # complex or sparse parameters: they are not looked at
+            return self._parts.sums() if self._uses > 1 and group() is None else []
+        return []
 
     def begin_anew(self, run_id: str) -> None:
         """Go on as this run, from the beginning: nothing that is in the folder is used, and nothing of it removed."""

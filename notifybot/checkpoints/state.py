@@ -124,6 +124,13 @@ class Parts:
                 left = _not_in(part, left)
         return left
 
+    def sums(self) -> list[float]:
+        """A sum over each parameter that learns, by which it can be seen whether any of them moved."""
+        import torch
+
+        learning = [each for module in self.modules.values() for each in module.parameters() if each.requires_grad]
+        return [each.detach().sum(dtype=torch.float64).item() for each in learning]
+
     @property
     def is_empty(self) -> bool:
         """Whether the model's own state holds nothing at all, as that of layers in a plain list."""

@@ -24,7 +24,7 @@ from notifybot.training.reporter import Reporter
 from notifybot.training.restoring import Opening, learning_in, learning_story
 from notifybot.training.run import Run
 from notifybot.training.signals import SIGNALS, number_of
-from notifybot.training.words import left_spoilt, restored_with, waiting_for_last
+from notifybot.training.words import does_not_learn, left_spoilt, restored_with, waiting_for_last
 
 log = logging.getLogger("notifybot")
 
@@ -53,6 +53,7 @@ class Keeper:
         self._follower = threading.Thread(
             target=_follow_first_messages, args=(weakref.ref(self), self._left), name="notifybot-card", daemon=True
         )
+        self._sums = checkpoints.sums_if_used_again()
         self._take_up(opening)
         run.expect_metric(checkpoints.monitor)
         checkpoints.begin()
@@ -66,11 +67,18 @@ class Keeper:
         """The loop has come round: save when it is time, and leave when a signal waits for that."""
         if not self._run.active:
             return
+        self._look_whether_it_learns()
         self._unsaved = (label, values)
         if self._deadly is not None or self._run.progress.done % self._checkpoints.every == 0:
             self.save_epoch()
         if self._deadly is not None:
             self._leave(self._deadly)
+
+    def _look_whether_it_learns(self) -> None:
+        """Say after a first epoch that what is saved did not move: a notebook's cell may have made the model anew."""
+        sums, self._sums = self._sums, []
+        if sums and sums == self._checkpoints.sums_if_used_again():
+            log.warning("%s", does_not_learn(self._run.name))
 
     def stepped(self) -> None:
         """A step was logged: save within the epoch when it is time, or when a signal waits for that."""

@@ -169,6 +169,16 @@ def unsaved(name: str, shapes: Sequence[str]) -> str:
     )
 
 
+def does_not_learn(name: str) -> str:
+    """The model in the checkpoints is as it was before the epoch: perhaps another one is trained."""
+    return said(
+        f"{name}: nothing that Checkpoints holds changed in this epoch. Where the model was made anew, make "
+        "Checkpoints(…) anew too: else the old one is saved",
+        f"{name}: 이번 에포크 동안 Checkpoints에 넣은 모델이 전혀 바뀌지 않았습니다. 모델을 새로 만들었다면 "
+        "Checkpoints(…)도 다시 실행하세요. 그러지 않으면 예전 모델이 저장됩니다",
+    )
+
+
 _SKIPPED = "metric "  # how the faults of values begin
 _KINDS = {
     "a checkpoint": "체크포인트",
