@@ -326,6 +326,20 @@ def test_epochs_that_are_run_again_are_forgotten() -> None:
     assert news == "val_loss"
 
 
+@pytest.mark.parametrize(("losses", "best"), [([0.5, *[1.0] * 50], (0, 0.5)), ([9.0, 2.0, 1.0, *[3.0] * 50], (2, 1.0))])
+def test_a_best_outlives_the_values_after_it_that_are_all_forgotten(
+    losses: list[float], best: tuple[int, float]
+) -> None:
+    """A run goes back by more epochs than the history holds."""
+    resumed = course(range(5, 60), earlier=after(losses))
+    progress, news = resumed.finish_epoch(5, {"val_loss": 4.0}, now_s=130.0)
+
+    again = progress.metrics["val_loss"]
+    assert (again.best_epoch, again.best) == best
+    assert again.lowest == best
+    assert news is None
+
+
 def test_a_run_that_begins_again_has_no_past() -> None:
     resumed = course(range(6), earlier=after([3.0, 2.0, 0.5]))
     progress, _ = resumed.finish_epoch(0, {"val_loss": 4.0}, now_s=130.0)

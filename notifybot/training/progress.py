@@ -278,14 +278,15 @@ def _extreme(points: Iterable[tuple[int, float]], direction: Direction) -> tuple
 
 def _until(metric: Metric, first: int, stride: int, direction: Direction | None) -> Metric | None:
     """The same as it was before the epoch labelled `first`; None where it was not logged before."""
-    kept = [point for point in zip(metric.epochs, metric.history, strict=True) if (point[0] - first) * stride < 0]
-    if not kept:
+    told = [*zip(metric.epochs, metric.history, strict=True)]
+    known = told + [
+        each for each in (metric.lowest, metric.highest) if each is not None
+    ]  # may be older than the history
+    before = sorted({point for point in known if (point[0] - first) * stride < 0}, key=lambda point: point[0] * stride)
+    if not before:
         return None
-    epochs, history = zip(*kept, strict=True)
-    lowest, highest = (
-        point if point is not None and (point[0] - first) * stride < 0 else _extreme(kept, each)
-        for each, point in ((Direction.MIN, metric.lowest), (Direction.MAX, metric.highest))
-    )
+    epochs, history = zip(*([point for point in before if point in told] or before), strict=True)
+    lowest, highest = _extreme(before, Direction.MIN), _extreme(before, Direction.MAX)
     then = Metric(
         value=history[-1],
         previous=history[-2] if len(history) > 1 else None,
