@@ -538,7 +538,7 @@ def test_a_receiver_that_never_answers_adds_at_most_two_seconds(workplace: Any) 
             took_s = time.monotonic() - began_s - plain_s
 
             assert outcome.code == plain.code == code
-            assert took_s - plain_s < 2.0 + 1.0  # Slack's client is imported as well
+            assert took_s - plain_s < 2.0 + max(1.0, plain_s)  # Slack's client is imported as well, on busy cores too
             assert "canary-not-a-token" not in outcome.err + outcome.out
 
 
