@@ -17,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SERVER = """
+import os
 import sys
 from pathlib import Path
 from notifybot.store.engine import Store
@@ -26,6 +27,7 @@ from notifybot.web.server import run
 
 app = create_app(Watchdog(Store.open(Path(sys.argv[1]), patience_s=2.0)), deadline_s=1.0)
 run(app, "127.0.0.1", int(sys.argv[2]), ready=lambda url: print(url, flush=True))
+print(len(os.listdir("/proc/self/task")), "thread left")
 """
 
 
@@ -81,11 +83,14 @@ def test_a_flood_of_headers_is_refused(server: tuple[subprocess.Popen[str], str,
 def test_it_stops_when_told_to_even_with_a_client_connected(
     server: tuple[subprocess.Popen[str], str, int], number: signal.Signals
 ) -> None:
+    """And after all its threads: Rust aborts a process whose interpreter ends one of them."""
     process, url, port = server
+    assert process.stdout is not None
     assert urlopen(f"{url}/favicon.ico").status == 200
     with closing(socket.create_connection(("127.0.0.1", port))):
         process.send_signal(number)
         assert process.wait(15) == 0
+    assert process.stdout.read() == "1 thread left\n"
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path, server: tuple[subprocess.Popen[str], str, int]) -> None:
