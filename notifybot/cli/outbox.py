@@ -51,7 +51,8 @@ def _json(ledgers: dict[str, Counts], letters: list[DeadLetter] | None, language
 
 
 def _ledgers(ledgers: dict[str, Counts], words: Words) -> Listing:
-    headings = (words.notifier, words.put, words.sent, words.pending, words.dead, words.dropped, words.check)
+    counted = (words.put, words.sent.capitalize(), words.pending, words.dead, words.dropped)
+    headings = (words.notifier, *counted, words.check)
     rows: list[list[Cell]] = []
     for key, counts in sorted(ledgers.items()):
         check = Text(words.conserved, style="green") if counts.conserved else Text(words.violated, style="bold red")
