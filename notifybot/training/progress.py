@@ -278,15 +278,16 @@ def _extreme(points: Iterable[tuple[int, float]], direction: Direction) -> tuple
 
 def _until(metric: Metric, first: int, stride: int, direction: Direction | None) -> Metric | None:
     """The same as it was before the epoch labelled `first`; None where it was not logged before."""
-    told = [*zip(metric.epochs, metric.history, strict=True)]
-    known = told + [
-        each for each in (metric.lowest, metric.highest) if each is not None
-    ]  # may be older than the history
-    before = sorted({point for point in known if (point[0] - first) * stride < 0}, key=lambda point: point[0] * stride)
-    if not before:
+    points = zip(metric.epochs, metric.history, strict=True)
+    told, extremes = (
+        [point for point in some if point is not None and (point[0] - first) * stride < 0]
+        for some in (points, (metric.lowest, metric.highest))
+    )
+    known = told or sorted(set(extremes), key=lambda point: point[0] * stride)  # these may be older than the history
+    if not known:
         return None
-    epochs, history = zip(*([point for point in before if point in told] or before), strict=True)
-    lowest, highest = _extreme(before, Direction.MIN), _extreme(before, Direction.MAX)
+    epochs, history = zip(*known, strict=True)
+    lowest, highest = (_extreme((*extremes, *told), each) for each in (Direction.MIN, Direction.MAX))
     then = Metric(
         value=history[-1],
         previous=history[-2] if len(history) > 1 else None,
