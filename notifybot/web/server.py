@@ -84,7 +84,7 @@ def _threads() -> int:
 def _await_threads(number: int) -> None:
     """Wait until granian's threads are over: Rust aborts a process whose interpreter ends one of them.
 
-    Beside other programs they outlive the loop by milliseconds: 22 of 24 times on two cores with eight of us.
+    On busy cores they outlive the loop by milliseconds.
     """
     until_s = SYSTEM.monotonic() + _THREADS_END_S
     while _threads() > number and SYSTEM.monotonic() < until_s:
