@@ -78,16 +78,16 @@ class LogLines(logging.Handler):
         super().__init__(logging.WARNING)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the line. A stream that is closed, full or missing, or the program's own and broken, costs it."""
+        """Write the line. A stream that is closed, full or missing costs it."""
         stream = sys.stderr
         others = [each for each in log.handlers if each is not self]
         if stream is None or others or (log.propagate and log.parent is not None and log.parent.hasHandlers()):
             return
-        with suppress(Exception):
+        with suppress(OSError, ValueError):
             print_between_bars(self.format(record), stream)
 
     def attach(self) -> None:
-        """Write from now on; what a handler of the program's raises stays out of its training. Twice is fine."""
+        """Write from now on; what a stream, handler or filter of the program's raises stays out. Twice is fine."""
         log.addHandler(self)
         log.handle = _handle  # type: ignore[method-assign]
 
