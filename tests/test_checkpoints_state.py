@@ -841,6 +841,19 @@ def test_what_is_trained_and_kept_nowhere_is_found(kind: str) -> None:
     assert len(Parts(**given).unsaved()) == count
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64])
+def test_whether_a_parameter_moved_is_seen_whatever_its_type(dtype: torch.dtype) -> None:
+    """And without PyTorch's warning of an imaginary part that is lost."""
+    weights = nn.ParameterList([nn.Parameter(torch.ones(3, dtype=dtype))])
+    parts = Parts(model=weights)
+    before = parts.sums()
+
+    assert parts.sums() == before
+    with torch.no_grad():
+        weights[0].add_(1j if dtype.is_complex else 1)
+    assert parts.sums() != before
+
+
 def test_a_state_without_anything_is_seen() -> None:
     assert Parts(model=Listed()).is_empty
     assert not Parts(model=nn.Linear(2, 1)).is_empty

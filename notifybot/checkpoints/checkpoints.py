@@ -174,7 +174,7 @@ class Checkpoints:
 
         None among several processes either: a sum over a sharded parameter waits for the others.
         """
-        with contextlib.suppress(Exception):  # complex or sparse parameters: they are not looked at
+        with contextlib.suppress(Exception):  # sparse, lazy or on no device: they are not looked at
             return self._parts.sums() if self._uses > 1 and group() is None else []
         return []
 

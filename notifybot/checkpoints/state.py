@@ -129,7 +129,8 @@ class Parts:
         import torch
 
         learning = [each for module in self.modules.values() for each in module.parameters() if each.requires_grad]
-        return [each.detach().sum(dtype=torch.float64).item() for each in learning]
+        real = [torch.view_as_real(each.detach()) if each.is_complex() else each.detach() for each in learning]
+        return [each.sum(dtype=torch.float64).item() for each in real]
 
     @property
     def is_empty(self) -> bool:
