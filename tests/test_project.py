@@ -101,6 +101,17 @@ def test_every_module_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(module) or not module.body, "a module begins with a docstring"
 
 
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_what_we_log_goes_through_the_one_logger_that_lets_nothing_out(path: Path) -> None:
+    """What a handler of the program's raises is kept from its loop and from deliveries there; a child's is not."""
+    loggers = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call) and node.args and (
+        getattr(node.func, "attr", "") == "getLogger"
+    )]  # fmt: skip
+    names = [getattr(each.args[0], "id", "") for each in loggers]
+
+    assert "__name__" not in names
+
+
 def catch_alls() -> Iterator[tuple[str, str]]:
     """Every handler that takes anything and keeps it, with its line and its neighbours."""
     for path in MODULES:

@@ -20,7 +20,7 @@ from notifybot.notifiers.kakao.tokens import Credentials
 
 __all__ = ["Credentials", "KakaoTalk", "Painter", "credentials_from", "kakao_notifiers", "others_file", "token_file_of"]
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("notifybot")
 _TAKEN_OVER: set[Path] = set()  # files of which it was said already: the settings are read more than once
 
 

@@ -16,7 +16,7 @@ from notifybot.notifiers.kakao.pictures_words import TOO_LARGE, NotTaken
 from notifybot.notifiers.kakao.template import Picture
 from notifybot.rendering.reasons import error_line
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("notifybot")
 UPLOAD_PATH = "/v2/api/talk/message/image/upload"
 LARGEST_BYTES = 5 * 1024 * 1024  # what Kakao's storage recommends; its own limit is not documented
 _PNG = b"\x89PNG\r\n\x1a\n"

@@ -15,7 +15,7 @@ from notifybot.errors import said, system_words
 from notifybot.files import FileLock, open_folder, replace
 from notifybot.notifiers.kakao.codes import temporary
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("notifybot")
 _LARGEST_BYTES = 64 * 1024
 _LOCK_WAIT_S = 20.0  # one refresh by somebody else takes at most the two timeouts of http.py
 _LOCK_POLL_S = 0.1

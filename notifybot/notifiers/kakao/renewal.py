@@ -25,7 +25,7 @@ from notifybot.notifiers.kakao.http import FormClient, Reply
 from notifybot.notifiers.kakao.oauth import TOKEN_PATH
 from notifybot.notifiers.kakao.token_file import TokenFile, TokenSet, from_fields, issued, to_fields
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("notifybot")
 _READY = b"ready\n"
 _MOST_S = 40.0  # beyond every timeout of a request, within a delivery's lease
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from {module} import main; sys.exit(main())"

@@ -32,7 +32,7 @@ from notifybot.notifiers.kakao.renewal import Renew
 from notifybot.notifiers.kakao.tokens import Credentials
 from notifybot.policy import Pace, day_of
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("notifybot")
 WARN_BEFORE = timedelta(days=14)
 _HALF_TOLD = "half_told"  # in the memory: event id to the receivers who have it, where others are still to get it
 _MOST_HALF_TOLD = 20

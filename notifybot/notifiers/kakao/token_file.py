@@ -19,7 +19,7 @@ from notifybot.notifiers.kakao.codes import sign_in_error
 from notifybot.notifiers.kakao.http import Reply
 from notifybot.notifiers.kakao.private_file import PrivateFile
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("notifybot")
 TOKEN_FILE = "kakao-token.json"  # noqa: S105 - a file's name
 
 

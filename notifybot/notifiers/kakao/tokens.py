@@ -33,7 +33,7 @@ from notifybot.notifiers.kakao.oauth import TOKEN_PATH
 from notifybot.notifiers.kakao.renewal import Order, Renew
 from notifybot.notifiers.kakao.token_file import TokenFile, TokenSet, issued
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("notifybot")
 MARGIN = timedelta(minutes=5)
 ROTATES_WITHIN = timedelta(days=32)  # "less than a month left", says Kakao
 
