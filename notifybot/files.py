@@ -96,13 +96,13 @@ def read_at(descriptor: int, size: int, offset: int) -> bytes:
 class FileLock:
     """A lock beside a file, which keeps every other process out, and ends with this one.
 
-    On Windows it is `filelock`'s. Elsewhere it is our own call of `flock`, because a child that inherits `descriptor`
-    keeps the lock when this process is killed, and because Linux's paths and modes stay as they were.
+    On Windows it is `filelock`'s. Elsewhere it is our own call of `flock`, because Linux's paths and modes stay as they
+    were.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.descriptor: int | None = None
+        self._descriptor: int | None = None
         self._other: Any = None
 
     def acquire(self, *, wait: bool = True) -> None:
@@ -110,19 +110,19 @@ class FileLock:
         if _fcntl is None:
             self._acquire_other(wait=wait)
             return
-        if self.descriptor is None:
-            self.descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | CLOEXEC, 0o600)
-        _fcntl.flock(self.descriptor, _fcntl.LOCK_EX | (0 if wait else _fcntl.LOCK_NB))
+        if self._descriptor is None:
+            self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | CLOEXEC, 0o600)
+        _fcntl.flock(self._descriptor, _fcntl.LOCK_EX | (0 if wait else _fcntl.LOCK_NB))
 
     def release(self) -> None:
         """Let others in. Releasing twice is fine."""
         if self._other is not None:
             self._other.release()
-        if _fcntl is not None and self.descriptor is not None:
+        if _fcntl is not None and self._descriptor is not None:
             with contextlib.suppress(OSError):
-                _fcntl.flock(self.descriptor, _fcntl.LOCK_UN)  # a child forked meanwhile holds the file too
-            os.close(self.descriptor)
-            self.descriptor = None
+                _fcntl.flock(self._descriptor, _fcntl.LOCK_UN)  # a child forked meanwhile holds the file too
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def _acquire_other(self, *, wait: bool) -> None:
         import filelock

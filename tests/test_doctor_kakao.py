@@ -22,6 +22,7 @@ from notifybot.notifiers.kakao.account import Account, Mode
 from notifybot.notifiers.kakao.quota import Quota
 from notifybot.notifiers.kakao.sites import button_sites
 from notifybot.notifiers.kakao.token_file import TokenFile, TokenSet
+from notifybot.sandbox import Fault
 from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY, KakaoFault
 from notifybot.sandbox.server import Sandbox
 from notifybot.testing import FakeClock
@@ -77,6 +78,20 @@ def test_a_login_that_works_is_confirmed_by_kakao(sandbox: Sandbox, clock: FakeC
     assert wrongs(found) == []
     assert found[0].what.en == f"Kakao knows the login: account {sandbox.kakao.user_id}"
     assert sandbox.kakao.messages == []
+
+
+def test_a_login_lost_in_a_renewal_is_told_with_its_reason(sandbox: Sandbox) -> None:
+    sandbox.kakao.rotates_below_s = 1e9
+    sandbox.faults.append(Fault("reset_after", path="/oauth/token"))
+    runner.invoke(app, ["doctor"])
+
+    for language, why in (("en", "was cut off before its answer was stored"), ("ko", "응답을 저장하기 전에 중단되어")):
+        result = runner.invoke(app, ["doctor", "--json", "-l", language])
+
+        (found,) = [each for each in json.loads(result.output) if each["verdict"] == "wrong"]
+        assert "(KOE322)" in found["what"]
+        assert why in found["remedy"]
+        assert "notifybot kakao login" in found["remedy"]
 
 
 @pytest.mark.parametrize(

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import stat
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from notifybot.clock import SYSTEM
 from notifybot.errors import PermanentError, TemporaryError
 from notifybot.model import Language
-from notifybot.notifiers.kakao.http import FormClient, Reply
-from notifybot.notifiers.kakao.oauth import TOKEN_PATH
-from notifybot.notifiers.kakao.renewal import Order
 from notifybot.notifiers.kakao.token_file import TokenFile
 from notifybot.notifiers.kakao.tokens import Tokens
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY, KakaoFault, KakaoService
+from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, KakaoFault, KakaoService
 from notifybot.sandbox.wire import Request, Response
 from notifybot.testing import DictMemory, FakeClock
 from tests.kakao_messages import credentials, envelope, memo
@@ -223,26 +214,6 @@ def test_a_file_of_another_program_is_neither_renamed_nor_written(
     assert caplog.text.count("is left as it is") == 1
 
 
-@pytest.mark.parametrize(("left_days", "apart"), [(33, []), (31, ["apart"]), (29, ["apart"])])
-def test_whatever_may_bring_a_new_refresh_token_is_renewed_apart(
-    sandbox: Sandbox, path: Path, clock: FakeClock, left_days: int, apart: list[str]
-) -> None:
-    """A new one comes with less than a month left: where that may be, a kill of this process must not lose it."""
-    sandbox.kakao.rotates_below_s = 1e9
-    tokens(sandbox, path, clock).access_token()
-    sandbox.kakao.rotates_below_s = 30 * 86400.0
-    clock.advance(5183999 - left_days * 86400)
-    asked: list[str] = []
-
-    def renew(order: Order) -> Reply:
-        asked.append("apart")
-        return FormClient(order.auth_url).post(TOKEN_PATH, order.fields)
-
-    Tokens(credentials(), path, auth_url=f"{sandbox.url}/kakao/auth/", clock=clock, renew_apart=renew).access_token()
-
-    assert asked == apart
-
-
 def test_a_file_that_cannot_be_written_stops_no_message(
     sandbox: Sandbox, path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -421,103 +392,3 @@ def test_a_configured_token_in_its_last_month_is_told(sandbox: Sandbox, tmp_path
 
     told = ["The Kakao refresh token in the settings is used up now" in each.text for each in sandbox.kakao.messages]
     assert told == [True, False]
-
-
-_JOB = """
-import sys
-from pathlib import Path
-from pydantic import SecretStr
-from notifybot.notifiers.kakao.renewal import apart
-from notifybot.notifiers.kakao.tokens import Credentials, Tokens
-url, path, key, secret, refresh = sys.argv[1:]
-credentials = Credentials(SecretStr(key), SecretStr(secret), SecretStr(refresh))
-tokens = Tokens(credentials, Path(path), auth_url=url, renew_apart=apart)
-print(tokens.access_token(), flush=True)
-sys.stdin.read()
-"""
-
-
-@pytest.fixture
-def harsh() -> Iterator[Sandbox]:
-    """Kakao where every refresh rotates the refresh token."""
-    with Sandbox(clock=SYSTEM) as opened:
-        opened.kakao.client_secret = CLIENT_SECRET
-        opened.kakao.rotates_below_s = 1e9
-        yield opened
-
-
-def job(sandbox: Sandbox, path: Path) -> subprocess.Popen[str]:
-    """A training process: it gets a token, prints it, and goes on until its input ends."""
-    arguments = [f"{sandbox.url}/kakao/auth", str(path), REST_API_KEY, CLIENT_SECRET, REFRESH_TOKEN]
-    line = [sys.executable, "-c", _JOB, *arguments]
-    return subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
-
-
-def finished(jobs: list[subprocess.Popen[str]]) -> tuple[set[int], set[str]]:
-    printed = {each.communicate(timeout=60)[0].strip() for each in jobs}
-    return {each.returncode for each in jobs}, printed
-
-
-def test_eight_processes_that_start_together_refresh_once(harsh: Sandbox, path: Path) -> None:
-    harsh.kakao.old_refresh_token_survives = False
-    harsh.faults.append(Fault("delay", path="/oauth/token", seconds=0.5))  # so that the others find it locked
-
-    codes, issued = finished([job(harsh, path) for _ in range(8)])
-
-    assert (codes, issued, harsh.kakao.refreshes) == ({0}, {"kakao-canary-access-token-1"}, 1)
-    assert set(harsh.kakao.refresh_tokens) == {stored(path)["refresh_token"]}
-
-
-def test_a_process_killed_while_it_waits_for_kakao_loses_nothing(harsh: Sandbox, path: Path) -> None:
-    """The answer is stored by a child that outlives the kill and keeps the lock: even where the old token is dead."""
-    harsh.kakao.old_refresh_token_survives = False
-    harsh.faults.append(Fault("delay", path="/oauth/token", seconds=1))
-    victim = job(harsh, path)
-    until(lambda: any("/oauth/token" in request.path for request in harsh.requests))
-
-    victim.kill()
-    codes, issued = finished([job(harsh, path) for _ in range(7)])
-    finished([victim])
-
-    assert (codes, issued, harsh.kakao.refreshes) == ({0}, {"kakao-canary-access-token-1"}, 1)
-    assert set(harsh.kakao.refresh_tokens) == {stored(path)["refresh_token"]}
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_a_kill_at_any_moment_leaves_a_login_that_works(harsh: Sandbox, path: Path, seed: int) -> None:
-    harsh.kakao.old_refresh_token_survives = False
-    chance = random.Random(seed)
-    harsh.faults.append(Fault("delay", path="/oauth/token", seconds=0.2))
-    victims = [job(harsh, path) for _ in range(2)]
-    SYSTEM.wait(threading.Event(), chance.uniform(0.2, 2.0))
-
-    for victim in victims:
-        victim.kill()
-    codes, _ = finished([job(harsh, path)])
-    finished(victims)
-
-    assert codes == {0}
-    assert set(harsh.kakao.refresh_tokens) == {stored(path)["refresh_token"]}
-
-
-def test_a_process_killed_once_it_has_its_token_has_lost_nothing(harsh: Sandbox, path: Path) -> None:
-    """The new refresh token is on disk before the first use of the new access token."""
-    harsh.kakao.old_refresh_token_survives = False
-    victim = job(harsh, path)
-    assert victim.stdout is not None
-    victim.stdout.readline()
-
-    victim.kill()
-    codes, issued = finished([job(harsh, path) for _ in range(3)])
-    finished([victim])
-
-    assert (codes, issued, harsh.kakao.refreshes) == ({0}, {"kakao-canary-access-token-1"}, 1)
-    assert set(harsh.kakao.refresh_tokens) == {stored(path)["refresh_token"]}
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that another process does, for half a minute at most."""
-    end = SYSTEM.monotonic() + 30
-    while not condition():
-        assert SYSTEM.monotonic() < end
-        SYSTEM.wait(threading.Event(), 0.01)

@@ -22,7 +22,6 @@ from notifybot.notifiers.kakao.login import Way, one_of, sign_in
 from notifybot.notifiers.kakao.person import Console
 from notifybot.notifiers.kakao.quota import Quota
 from notifybot.notifiers.kakao.remedies import explained
-from notifybot.notifiers.kakao.renewal import apart
 from notifybot.notifiers.kakao.token_file import TokenFile
 from notifybot.notifiers.kakao.words import Words, words_in
 from notifybot.policy import day_of
@@ -128,9 +127,8 @@ def _opened(config: Config, clock: Clock) -> Api | None:
     if credentials is None:
         return None
     return Api(
-        credentials, token_file_of(config), api_url=config.kakao_api_url, auth_url=config.kakao_auth_url, clock=clock,
-        renew_apart=apart,
-    )  # fmt: skip
+        credentials, token_file_of(config), api_url=config.kakao_api_url, auth_url=config.kakao_auth_url, clock=clock
+    )
 
 
 def _can_send(account: Account | None) -> bool:

@@ -13,10 +13,9 @@ from notifybot.errors import ConfigError, DeliveryError
 from notifybot.notifiers.kakao import Credentials, credentials_from, token_file_of
 from notifybot.notifiers.kakao.account import Account, Mode
 from notifybot.notifiers.kakao.api import Api
-from notifybot.notifiers.kakao.codes import Refused
+from notifybot.notifiers.kakao.codes import LOGIN_ENDED, Refused
 from notifybot.notifiers.kakao.destination import destination_of
 from notifybot.notifiers.kakao.quota import PAIR_LIMIT, Quota
-from notifybot.notifiers.kakao.renewal import apart
 from notifybot.notifiers.kakao.sites import LIVES_AT, button_sites, is_out_of_reach
 from notifybot.notifiers.kakao.template import DEFAULT_LINK
 from notifybot.notifiers.kakao.token_file import TokenFile
@@ -26,7 +25,7 @@ from notifybot.rendering.both import Both
 PART = "KakaoTalk"
 _SOON = timedelta(days=14)
 _SCOPES_PATH = "/v2/user/scopes"
-_NUMBERS = {"ip": "-401"}  # as Kakao numbers what has a word of ours
+_NUMBERS = {"ip": "-401", "rotation-lost": LOGIN_ENDED}  # as Kakao numbers what has a word of ours
 
 
 def examine(config: Config, clock: Clock) -> list[Finding]:
@@ -41,9 +40,7 @@ def examine(config: Config, clock: Clock) -> list[Finding]:
     why = unusable(path.parent)
     if why:  # what Kakao may issue now could not be kept, and nobody else has it
         return [wrong(PART, _CANNOT_KEEP.filled(path=path, why=why), _CHOOSE_FILE)]
-    with Api(
-        credentials, path, api_url=config.kakao_api_url, auth_url=config.kakao_auth_url, clock=clock, renew_apart=apart
-    ) as api:
+    with Api(credentials, path, api_url=config.kakao_api_url, auth_url=config.kakao_auth_url, clock=clock) as api:
         found = Login(api, config, credentials, clock).findings()
     return found if any(each.verdict is Verdict.WRONG for each in found) else [*found, *_buttons(config)]
 

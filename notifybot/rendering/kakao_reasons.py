@@ -242,8 +242,12 @@ _OURS_SIGNING_IN = {
         f"{{path}} 파일에 이 kakao_rest_api_key의 토큰이 없습니다. {_AGAIN.ko}",
     ),
     "no-refresh-token": Both("it gave no refresh token", "리프레시 토큰을 주지 않았습니다"),
-    "too-slow": Both("the renewal takes too long", "갱신이 너무 오래 걸립니다"),
-    "cut-off": Both("the renewal was cut off", "갱신이 중간에 끊겼습니다"),
+    "rotation-lost": Both(
+        "a renewal that began at {since} was cut off before its answer was stored (the program was killed, or the "
+        f"connection broke), and Kakao no longer takes the old refresh token (KOE322); {_AGAIN.en}",
+        "{since}에 시작한 갱신이 카카오의 응답을 저장하기 전에 중단되어(프로그램이 강제로 종료되었거나 연결이 "
+        f"끊겼습니다) 이전 리프레시 토큰을 더 쓸 수 없습니다(KOE322). {_AGAIN.ko}",
+    ),
 }  # fmt: skip
 
 RENEWING = "renewal/"  # before the code of what went wrong while a login was renewed

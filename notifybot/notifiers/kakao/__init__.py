@@ -13,7 +13,6 @@ from notifybot.config import Config
 from notifybot.errors import ConfigError, said
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.kakao.account import Account
-from notifybot.notifiers.kakao.renewal import apart
 from notifybot.notifiers.kakao.talk import KakaoTalk, Painter
 from notifybot.notifiers.kakao.token_file import TOKEN_FILE, TokenFile, TokenSet
 from notifybot.notifiers.kakao.tokens import Credentials
@@ -41,7 +40,6 @@ def kakao_notifiers(config: Config, *, clock: Clock = SYSTEM, picture: Painter =
         language=config.lang,
         picture=picture,
         clock=clock,
-        renew_apart=apart,
     )
     return [talk]
 

@@ -11,7 +11,6 @@ from notifybot.errors import DeliveryError, not_pickled
 from notifybot.notifiers.kakao.account import Mode, Receiver
 from notifybot.notifiers.kakao.codes import TOKEN_REFUSED, api_error
 from notifybot.notifiers.kakao.http import TIMEOUT_S, FormClient, Reply
-from notifybot.notifiers.kakao.renewal import Renew
 from notifybot.notifiers.kakao.token_file import TokenSet
 from notifybot.notifiers.kakao.tokens import Credentials, Tokens
 
@@ -22,7 +21,7 @@ _MOST_PAGES = 20
 class Api:
     """One account at Kakao. Open until `close`. Every method raises a DeliveryError that says what to do.
 
-    `start` and `renew_apart` are as in `Tokens`.
+    `start` is as in `Tokens`.
     """
 
     def __init__(
@@ -35,12 +34,8 @@ class Api:
         clock: Clock,
         timeout_s: tuple[float, float] = TIMEOUT_S,
         start: TokenSet | None = None,
-        renew_apart: Renew | None = None,
     ) -> None:
-        self.tokens = Tokens(
-            credentials, token_file, auth_url=auth_url, timeout_s=timeout_s, clock=clock, start=start,
-            renew_apart=renew_apart,
-        )  # fmt: skip
+        self.tokens = Tokens(credentials, token_file, auth_url=auth_url, timeout_s=timeout_s, clock=clock, start=start)
         self._http = FormClient(api_url, timeout_s=timeout_s)
         self._clock = clock
 

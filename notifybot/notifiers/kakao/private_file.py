@@ -51,13 +51,17 @@ class PrivateFile:
     def write(self, text: bytes) -> bool:
         """Store durably: when it returns True, a crash leaves this text. False, logged: the disk refuses."""
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._replace(text)
+            self.put(text)
         except OSError as error:
             why = system_words(error)
             _LOG.warning("%s", said(f"{self} cannot be written ({why})", f"{self} 파일에 쓸 수 없습니다({why})"))
             return False
         return True
+
+    def put(self, text: bytes) -> None:
+        """The same. Raises OSError where the disk refuses."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._replace(text)
 
     def remove(self) -> None:
         """Delete it; one that is not there is fine. Raises OSError."""
@@ -75,17 +79,15 @@ class PrivateFile:
         _LOG.warning("%s", text)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[int | None]:
+    def locked(self) -> Iterator[None]:
         """Keep every other job out while inside. Where the file system knows no locks, it is not kept out.
 
-        Gives the lock's file descriptor, None where there is none: a child that inherits it keeps the lock when this
-        process is killed.
         Raises TemporaryError when another job holds the lock for longer than a refresh takes.
         """
         lock = FileLock(self.path.with_name(f"{self.path.name}.lock"))
         try:
             self._acquire(lock)
-            yield lock.descriptor
+            yield
         finally:
             lock.release()
 

@@ -28,7 +28,6 @@ from notifybot.notifiers.kakao.destination import Destination, Failure, destinat
 from notifybot.notifiers.kakao.http import TIMEOUT_S, Reply
 from notifybot.notifiers.kakao.pictures_words import NotTaken
 from notifybot.notifiers.kakao.quota import PAIR_LIMIT, Quota
-from notifybot.notifiers.kakao.renewal import Renew
 from notifybot.notifiers.kakao.tokens import Credentials
 from notifybot.policy import Pace, day_of
 
@@ -78,7 +77,6 @@ class KakaoTalk:
         picture: Painter = lambda _: None,
         timeout_s: tuple[float, float] = TIMEOUT_S,
         clock: Clock = SYSTEM,
-        renew_apart: Renew | None = None,
     ) -> None:
         redaction.guard_loggers()
         self.key = f"kakao:{credentials.client}"
@@ -89,10 +87,7 @@ class KakaoTalk:
         self.picture_error: str | None = None  # why the latest message has none; empty where it has, None: none was due
         self._clock = clock
         self._quota = Quota(token_file, clock)
-        self._api = Api(
-            credentials, token_file, api_url=api_url, auth_url=auth_url, timeout_s=timeout_s, clock=clock,
-            renew_apart=renew_apart,
-        )  # fmt: skip
+        self._api = Api(credentials, token_file, api_url=api_url, auth_url=auth_url, timeout_s=timeout_s, clock=clock)
 
     @property
     def expires_at(self) -> datetime | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from contextlib import AbstractContextManager
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 
 from notifybot.clock import Clock
 from notifybot.errors import not_pickled, said
+from notifybot.notifiers.base import fingerprint
 from notifybot.notifiers.kakao.account import MOST_RECEIVERS, Account, Mode, Receiver
 from notifybot.notifiers.kakao.codes import sign_in_error
 from notifybot.notifiers.kakao.http import Reply
@@ -21,6 +23,7 @@ from notifybot.notifiers.kakao.private_file import PrivateFile
 
 _LOG = logging.getLogger("notifybot")
 TOKEN_FILE = "kakao-token.json"  # noqa: S105 - a file's name
+_MARK = "rotating"  # the ending of the mark's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +49,17 @@ _NOT_OURS: set[Path] = set()  # files of which it was said already: each read wo
 
 
 class TokenFile:
-    """The tokens as a JSON file of mode 0600 with a lock beside it."""
+    """The tokens as a JSON file of mode 0600 with a lock beside it, and a mark while they are being renewed.
+
+    Between Kakao's answer and our disk nobody else has a new refresh token, and the old one is no good any more
+    (https://devtalk.kakao.com/t/topic/126899). A process that is killed there leaves the mark, which tells why Kakao
+    refuses what the file holds. The mark names the tokens that it is about: storing others ends it in the same write.
+    """
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self.path = path
         self._file = PrivateFile(path, said("the Kakao token file", "카카오 토큰"), clock)
+        self._mark = PrivateFile(path.with_name(f"{path.name}.{_MARK}"), "", clock)
 
     def load(self) -> TokenSet | None:
         """What was stored last; None where there is no file, or none of ours that can be read."""
@@ -58,7 +67,7 @@ class TokenFile:
         if text is None:
             return None
         try:
-            return from_fields(json.loads(text))
+            return _from_fields(json.loads(text))
         except (ValueError, KeyError, TypeError, AttributeError):
             if _is_anothers(text, self.path.name):
                 self._say_whose(text)
@@ -89,7 +98,30 @@ class TokenFile:
         if there is not None and _is_anothers(there, self.path.name):
             self._say_whose(there)
             return False
-        return self._file.write(json.dumps(to_fields(tokens), ensure_ascii=False, indent=2).encode())
+        stored = self._file.write(json.dumps(_to_fields(tokens), ensure_ascii=False, indent=2).encode())
+        if stored and self.rotating_since(tokens) is None:
+            self.end_rotation()
+        return stored
+
+    def begin_rotation(self, tokens: TokenSet, since: datetime) -> None:
+        """Mark durably that `tokens` are being renewed. A disk that refuses is passed over: saving will tell of it."""
+        fields = {"version": 1, "of": _mark_of(tokens), "since": _stamp(since)}
+        with contextlib.suppress(OSError):
+            self._mark.put(json.dumps(fields).encode())
+
+    def rotating_since(self, tokens: TokenSet) -> datetime | None:
+        """When a renewal of `tokens` began of which nothing was stored; None where there is no such mark."""
+        text = self._mark.peek()
+        try:
+            fields = json.loads(text or b"")
+            return _moment(fields["since"]) if fields["of"] == _mark_of(tokens) else None
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def end_rotation(self) -> None:
+        """Take the mark away; none there is fine."""
+        with contextlib.suppress(OSError):
+            self._mark.remove()
 
     def _say_whose(self, text: bytes) -> None:
         if self.path in _NOT_OURS:
@@ -108,10 +140,16 @@ class TokenFile:
     def remove(self) -> None:
         """Delete the tokens; none there is fine. Raises OSError."""
         self._file.remove()
+        self._mark.remove()
 
-    def locked(self) -> AbstractContextManager[int | None]:
-        """Keep every other job out while inside, and give the lock's file descriptor: see `PrivateFile.locked`."""
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep every other job out while inside: see `PrivateFile.locked`."""
         return self._file.locked()
+
+
+def _mark_of(tokens: TokenSet) -> str:
+    """The tokens as they are now, without giving them away: each renewal brings another access token at least."""
+    return fingerprint(tokens.refresh_token.get_secret_value(), _plain(tokens.access_token) or "")
 
 
 def _is_anothers(text: bytes, name: str) -> bool:
@@ -143,7 +181,7 @@ def _later(now: datetime, seconds: float) -> datetime:
     return now + timedelta(seconds=min(seconds, 10 * 365 * 86400.0))
 
 
-def to_fields(tokens: TokenSet) -> dict[str, Any]:
+def _to_fields(tokens: TokenSet) -> dict[str, Any]:
     """The tokens as plain JSON values."""
     return {
         "version": 1,
@@ -167,8 +205,8 @@ def _account_fields(account: Account) -> dict[str, Any]:
     }
 
 
-def from_fields(fields: dict[str, Any]) -> TokenSet:
-    """Read what `to_fields` wrote. Raises ValueError, KeyError, TypeError or AttributeError for anything else."""
+def _from_fields(fields: dict[str, Any]) -> TokenSet:
+    """Read what `_to_fields` wrote. Raises ValueError, KeyError, TypeError or AttributeError for anything else."""
     account = fields.get("account")
     return TokenSet(
         client=_word(fields["client"]),

@@ -1,8 +1,8 @@
 """Access tokens: cached, refreshed a little before they end, shared by all jobs that use one token file.
 
 Kakao's access token lives about 6 hours and its refresh token about 60 days. A refresh in the last month brings a
-new refresh token, which is on disk before anything else is done: nobody else has a copy. See `renewal` for a kill
-in between.
+new refresh token, which is on disk before anything else is done: nobody else has a copy. `TokenFile` has a mark for a
+kill in between.
 https://developers.kakao.com/docs/ko/kakaologin/rest-api
 """
 
@@ -17,20 +17,20 @@ from pydantic import SecretStr
 
 from notifybot import redaction
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import PermanentError, TemporaryError, not_pickled, said
+from notifybot.errors import DeliveryError, PermanentError, TemporaryError, not_pickled, said
 from notifybot.notifiers.base import fingerprint
 from notifybot.notifiers.kakao.account import Account
 from notifybot.notifiers.kakao.codes import (
     LOGIN_ENDED,
     permanent,
     refused_again,
+    rotation_lost,
     sign_in_error,
     temporary,
     while_renewing,
 )
 from notifybot.notifiers.kakao.http import TIMEOUT_S, FormClient, Reply
 from notifybot.notifiers.kakao.oauth import TOKEN_PATH
-from notifybot.notifiers.kakao.renewal import Order, Renew
 from notifybot.notifiers.kakao.token_file import TokenFile, TokenSet, issued
 
 _LOG = logging.getLogger("notifybot")
@@ -67,7 +67,7 @@ class Credentials:
 class Tokens:
     """The current tokens of one Kakao account. Used by one thread at a time; by any number of processes.
 
-    `start` are tokens just issued, that no file has yet. `renew_apart` renews where a new refresh token may come.
+    `start` are tokens just issued, that no file has yet.
     """
 
     def __init__(
@@ -79,12 +79,8 @@ class Tokens:
         timeout_s: tuple[float, float] = TIMEOUT_S,
         clock: Clock = SYSTEM,
         start: TokenSet | None = None,
-        renew_apart: Renew | None = None,
     ) -> None:
         self._credentials = credentials
-        self._auth_url = auth_url
-        self._timeout_s = timeout_s
-        self._renew_apart = renew_apart
         self._file = TokenFile(path, clock)
         self._http = FormClient(auth_url, timeout_s=timeout_s)
         self._clock = clock
@@ -128,13 +124,13 @@ class Tokens:
         raise not_pickled(self)
 
     def _renew(self, refused: str) -> str:
-        with self._file.locked() as lock:
+        with self._file.locked():
             known = self._known()  # read under the lock: another job may have refreshed while we waited
             token = _usable(known, self._clock.now())
             if token and token != refused:
                 self._current = known
                 return token
-            self._current = self._refreshed(known, lock)
+            self._current = self._refreshed(known)
         token = _usable(self._current, self._clock.now(), margin=timedelta(0))
         if token is None:
             raise temporary("already-expired")
@@ -155,16 +151,13 @@ class Tokens:
         ours = [each for each in (self._file.load(), self._current) if each and self._credentials.own(each)]
         return max(ours, key=_issued_order, default=None)  # a full disk can leave the file behind what we hold
 
-    def _refreshed(self, known: TokenSet, lock: int | None) -> TokenSet:
+    def _refreshed(self, known: TokenSet) -> TokenSet:
         if self._refused and self._refused[0] == known.refresh_token:
             raise refused_again(self._refused[1])  # asking again would only ask again
-        reply = self._asked(known, lock)
+        cut_off = self._file.rotating_since(known)
+        reply = self._asked(known, cut_off)
         if reply.status != 200:
-            error_code = reply.text("error_code")
-            error = sign_in_error(reply.status, error_code, retry_after_s=reply.retry_after_s)
-            if isinstance(error, PermanentError) and error_code == LOGIN_ENDED:
-                self._refused = (known.refresh_token, error)
-            raise error
+            raise self._refusal(known, reply, cut_off)
         fresh = self._issued(known, reply)
         register(fresh)
         if not self._file.save(fresh) and fresh.refresh_token != known.refresh_token:
@@ -176,14 +169,36 @@ class Tokens:
             _LOG.error("%s", text)
         return fresh
 
-    def _asked(self, known: TokenSet, lock: int | None) -> Reply:
-        fields = self._form(known)
+    def _asked(self, known: TokenSet, cut_off: datetime | None) -> Reply:
+        """Ask Kakao, with the mark on disk. `cut_off` is when an earlier renewal began that left it there."""
+        if cut_off is None and self._may_rotate(known):
+            self._file.begin_rotation(known, self._clock.now())
         try:
-            if self._renew_apart and self._may_rotate(known):
-                return self._renew_apart(Order(self._auth_url, self._timeout_s, fields, known, self._file.path, lock))
-            return self._http.post(TOKEN_PATH, fields)
+            return self._http.post(TOKEN_PATH, self._form(known))
+        except PermanentError:  # the address is malformed
+            self._nothing_issued(cut_off)
+            raise
         except TemporaryError as error:
+            if not error.ambiguous:  # it never reached Kakao
+                self._nothing_issued(cut_off)
             raise while_renewing(error) from None
+
+    def _refusal(self, known: TokenSet, reply: Reply, cut_off: datetime | None) -> DeliveryError:
+        """The error for an answer without tokens. One that leaves open whether Kakao issued any leaves the mark."""
+        error_code = reply.text("error_code")
+        error = sign_in_error(reply.status, error_code, retry_after_s=reply.retry_after_s)
+        if not isinstance(error, PermanentError):
+            return error
+        self._nothing_issued(cut_off)
+        if error_code == LOGIN_ENDED:
+            error = rotation_lost(cut_off) if cut_off else error
+            self._refused = (known.refresh_token, error)
+        return error
+
+    def _nothing_issued(self, cut_off: datetime | None) -> None:
+        """End the mark of this renewal; what an earlier one left open stays open."""
+        if cut_off is None:
+            self._file.end_rotation()
 
     def _may_rotate(self, known: TokenSet) -> bool:
         ends = known.refresh_expires_at
