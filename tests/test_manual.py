@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import os
 import re
 import shlex
@@ -352,6 +353,17 @@ def test_scripts_that_are_shown_are_there() -> None:
     scripts = {words[1] for words in lines}
 
     assert {script for script in scripts if not (ROOT / script).is_file()} <= {"train.py"}
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    """The generated pages are up to date; `make docs`, or python docs/generate.py, writes them anew."""
+    specification = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert specification is not None
+    assert specification.loader is not None
+    generate = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(generate)
+
+    assert [path for path, text in generate.reference().items() if text_of(path) != text] == []
 
 
 # ── Links ────────────────────────────────────────────────────────────────────────────────────────────────────────────

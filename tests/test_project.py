@@ -151,20 +151,20 @@ def test_every_event_has_a_template(language: str) -> None:
     assert there == set(KINDS)
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
+@pytest.mark.parametrize("language", ["en", "ko"])
 @pytest.mark.parametrize("key", Config.model_fields)
-def test_every_setting_is_documented_with_its_default(readme: str, key: str) -> None:
-    """Both READMEs have a row for each setting: | `NOTIFYBOT_KEY` | … | with the default in backticks."""
-    text = (ROOT / readme).read_text("utf-8")
+def test_every_setting_is_documented_with_its_default(language: str, key: str) -> None:
+    """The manual has a row for each setting: | `NOTIFYBOT_KEY` | … | with the default in backticks."""
+    text = (ROOT / "docs" / language / "reference" / "settings.md").read_text("utf-8")
 
     row = re.search(rf"^\| *`NOTIFYBOT_{key.upper()}` *\|.*$", text, re.MULTILINE)
 
-    assert row is not None, f"{readme} has no table row for NOTIFYBOT_{key.upper()}"
+    assert row is not None, f"the manual has no table row for NOTIFYBOT_{key.upper()}"
     assert f"`{default}`" in row[0] if (default := default_of(key)) else True
 
 
 def default_of(key: str) -> str:
-    """A setting's default as the README shows it; empty where there is none."""
+    """A setting's default as the manual shows it; empty where there is none."""
     computed = {"state_dir": "~/.local/state/notifybot", "lang": "ko"}
     if key in computed:
         return computed[key]
@@ -174,7 +174,7 @@ def default_of(key: str) -> str:
 
 def texts() -> Iterator[Path]:
     """Everything that is published as text."""
-    for folder in ("notifybot", "templates", "tests", "benchmarks", "examples", ".ci"):
+    for folder in ("notifybot", "templates", "tests", "benchmarks", "examples", "docs", ".ci"):
         yield from (path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     yield from (path for path in ROOT.iterdir() if path.suffix in {".md", ".toml", ".txt"} or path.name == "Makefile")
 

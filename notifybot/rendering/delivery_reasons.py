@@ -13,9 +13,9 @@ from notifybot.errors import DeliveryError, said
 from notifybot.model import Language, Reason
 from notifybot.redaction import redact
 from notifybot.rendering.both import Both
-from notifybot.rendering.kakao_reasons import kakao_line
-from notifybot.rendering.program_reasons import apprise_line, watchdog_line, webhook_line
-from notifybot.rendering.slack_reasons import slack_line, slack_what
+from notifybot.rendering.kakao_reasons import KAKAO_CODES, kakao_line
+from notifybot.rendering.program_reasons import APPRISE, WATCHDOG, WEBHOOK, apprise_line, watchdog_line, webhook_line
+from notifybot.rendering.slack_reasons import SLACK_CODES, slack_line, slack_what
 from notifybot.rendering.text import one_line, shorten
 
 NOTED = "noted"  # the code of a text that is shown as it stands
@@ -41,6 +41,17 @@ _IN_KOREAN = {  # what the outbox notes in English about a message that nobody r
     "dropped by hand": "직접 뺐습니다",
 }
 _EVERY = re.compile(r"told every (\d+) epochs")
+
+
+def delivery_codes() -> dict[str, tuple[str, ...]]:
+    """Return the codes that have words, by service, in the order of its table: for the manual."""
+    return {
+        "slack": SLACK_CODES,
+        "kakao": KAKAO_CODES,
+        "webhook": tuple(WEBHOOK),
+        "watchdog": tuple(WATCHDOG),
+        "apprise": tuple(APPRISE),
+    }
 
 
 def delivery_reason(error: Exception) -> Reason:

@@ -250,6 +250,8 @@ _OURS_SIGNING_IN = {
     ),
 }  # fmt: skip
 
+KAKAO_CODES = (*API, *SIGN_IN, *_OURS, *_ITSELF, *_OURS_SIGNING_IN)
+
 RENEWING = "renewal/"  # before the code of what went wrong while a login was renewed
 _NOT_RENEWED = Both("the Kakao login could not be renewed: {why}", "카카오 로그인을 갱신하지 못했습니다: {why}")
 _MESSAGE = Both("KakaoTalk: ", "카카오톡: ")

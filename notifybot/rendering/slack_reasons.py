@@ -192,6 +192,8 @@ _ON_THE_WAY = {
     ),
 }  # fmt: skip
 
+SLACK_CODES = (*EXPLAINED, *_ON_THE_WAY)
+
 _JOINED = {Language.EN: "; ", Language.KO: ". "}
 
 
