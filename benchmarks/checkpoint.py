@@ -146,7 +146,7 @@ class _Training:
     def __init__(self, parameters: int) -> None:
         import torch
 
-        from notifybot.checkpoints.shelf import Shelf
+        from notifybot.checkpoints.directory import Shelf
         from notifybot.checkpoints.state import Parts
 
         width = int((parameters / _LAYERS) ** 0.5)

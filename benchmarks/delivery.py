@@ -27,14 +27,14 @@ from notifybot.delivery.dispatcher import Dispatcher
 from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.worker import Worker
 from notifybot.events import EpochFinished, Event, RunEnded, RunStarted
-from notifybot.model import Language, Metric, Progress, RunRef, Status, uuid7
 from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.notifiers.slack import SlackWebhook
 from notifybot.notifiers.webhook import Webhook, payload
 from notifybot.rendering import Renderer
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import DictMemory
+from notifybot.types import Language, Metric, Progress, RunRef, Status, uuid7
 
 EVENTS, OF_RUNS = 10_000, 4
 PART = 1000  # events recorded while nothing is sent, then sent

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench import Goals, Outcome, keep, last_line, mark, middle, run, table, together, workplace
-from notifybot.sandbox.faults import Fault
+from notifybot.sandbox.http import Fault
 from notifybot.sandbox.server import Sandbox
 
 EPOCHS = 20

@@ -103,8 +103,8 @@ def _order(stranger: subprocess.Popen[str]) -> None:
 
 def draw_for_nobody() -> None:
     """In another child: draw what is drawn for the training, whenever a line comes in."""
-    from notifybot.delivery.painter import Painter
-    from notifybot.model import Language
+    from notifybot.delivery.chart_renderer import Painter
+    from notifybot.types import Language
 
     painter = Painter(Path("notifybot.db").absolute(), Language.EN)
     painter.warm_up()
@@ -160,16 +160,17 @@ def _network() -> Callable[[], object]:
 
 def _desk(url: str) -> Callable[[str, subprocess.Popen[str]], None]:
     """A bot that tells of the next epoch: "on" with a picture, else without."""
-    from notifybot.delivery.painter import Painter
-    from notifybot.model import Language
+    from notifybot.delivery.chart_renderer import Painter
     from notifybot.notifiers.base import Envelope
-    from notifybot.notifiers.slack import SlackBot, files
+    from notifybot.notifiers.slack import SlackBot
+    from notifybot.notifiers.slack import pictures as slack_pictures
     from notifybot.rendering import Renderer
-    from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
+    from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
     from notifybot.store import runs
-    from notifybot.store.engine import Store
+    from notifybot.store.database import Store
+    from notifybot.types import Language
 
-    files.GAP_S = 0.0  # else epochs this short would share a picture
+    slack_pictures.GAP_S = 0.0  # else epochs this short would share a picture
     store, renderer = Store.open(Path("notifybot.db")), Renderer(Language.EN)
     artist = Painter(store.path, Language.EN)
     bots = {
@@ -196,7 +197,7 @@ def _desk(url: str) -> Callable[[str, subprocess.Popen[str]], None]:
 def _finished(done: int) -> Any:
     from notifybot.clock import SYSTEM
     from notifybot.events import EpochFinished
-    from notifybot.model import Metric, Progress, RunRef, uuid7
+    from notifybot.types import Metric, Progress, RunRef, uuid7
 
     metrics = {name: Metric(1 / done, history=(1 / done,) * 32) for name in ("train_loss", "val_loss", "val_acc")}
     progress = Progress(epoch=done, done=done, metrics=metrics)

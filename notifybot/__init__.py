@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from notifybot.checkpoints.checkpoints import Checkpoints
     from notifybot.config import Config
     from notifybot.errors import CheckpointError, ConfigError, NotifybotError, UsageError
-    from notifybot.model import Severity, Status
+    from notifybot.freezing import freeze, model_size, unfreeze
     from notifybot.models import load_model, load_weights, save_model, save_weights
     from notifybot.notifiers.kakao.login import kakao_login
     from notifybot.training.block import notify_run
     from notifybot.training.loop import EpochLoop, notify_epoch
     from notifybot.training.run import Run
-    from notifybot.transfer import freeze, model_size, unfreeze
+    from notifybot.types import Severity, Status
 
 __version__ = "0.1.0"
 
@@ -46,19 +46,19 @@ _HOMES = {
     "EpochLoop": "notifybot.training.loop",
     "NotifybotError": "notifybot.errors",
     "Run": "notifybot.training.run",
-    "Severity": "notifybot.model",
-    "Status": "notifybot.model",
+    "Severity": "notifybot.types",
+    "Status": "notifybot.types",
     "UsageError": "notifybot.errors",
-    "freeze": "notifybot.transfer",
+    "freeze": "notifybot.freezing",
     "kakao_login": "notifybot.notifiers.kakao.login",
     "load_model": "notifybot.models",
     "load_weights": "notifybot.models",
-    "model_size": "notifybot.transfer",
+    "model_size": "notifybot.freezing",
     "notify_epoch": "notifybot.training.loop",
     "notify_run": "notifybot.training.block",
     "save_model": "notifybot.models",
     "save_weights": "notifybot.models",
-    "unfreeze": "notifybot.transfer",
+    "unfreeze": "notifybot.freezing",
 }
 
 __all__ = [

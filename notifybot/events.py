@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal, get_args
 
-from notifybot.model import (
+from notifybot.types import (
     Checkpoint,
     Host,
     Metric,

@@ -19,8 +19,8 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
-from notifybot.model import Severity, Status
 from notifybot.preferences import AUTO, UNCHANGED, Every, Preferences, names
+from notifybot.types import Severity, Status
 
 KST = timezone(timedelta(hours=9), "KST")
 OTHERS_LIVE_FOR = timedelta(hours=24)  # urgent deliveries have no age limit

@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from notifybot.errors import said
 from notifybot.events import KINDS, AlertRaised, Event, RunEnded, kind_of
-from notifybot.model import Language, RunRef, Severity, Status
 from notifybot.quiet import NEVER, QuietHours
+from notifybot.types import Language, RunRef, Severity, Status
 
 ENDING, ALERT = kind_of(RunEnded), kind_of(AlertRaised)
 _DETAILS = {ENDING: [each.value for each in Status if each.ended], ALERT: [each.value for each in Severity]}

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
+from notifybot.checkpoints.directory import Shelf
 from notifybot.checkpoints.manifest import Manifest
-from notifybot.checkpoints.shelf import Shelf
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from notifybot.errors import StoreError
-from notifybot.model import Checkpoint, Host, Language, Metric, Progress, RunRef, Tier
-from notifybot.notifiers.slack.deadman import Margins
-from notifybot.notifiers.slack.deadman_slack import SlackAlarms
-from notifybot.notifiers.slack.deadman_thread import DeadMan
-from notifybot.notifiers.slack.deadman_words import Speech
-from notifybot.notifiers.slack.thread import RunThread
+from notifybot.notifiers.slack.deadman.schedule import Margins
+from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
+from notifybot.notifiers.slack.deadman.switch import DeadMan
+from notifybot.notifiers.slack.deadman.text import Speech
+from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.testing import FakeClock
+from notifybot.types import Checkpoint, Host, Language, Metric, Progress, RunRef, Tier
 
 RUN = RunRef("run-7f3a", "resnet", "lab", "s1")
 MARGINS = Margins()

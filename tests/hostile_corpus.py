@@ -19,7 +19,8 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
-from notifybot.model import (
+from notifybot.training.text import clean, one_line
+from notifybot.types import (
     Checkpoint,
     Host,
     Metric,
@@ -33,7 +34,6 @@ from notifybot.model import (
     Tier,
     uuid7,
 )
-from notifybot.training.text import clean, one_line
 
 NAME, PARAM, TITLE, TEXT, ERROR = 200, 500, 200, 4000, 500  # what the training side lets in
 

@@ -10,12 +10,12 @@ from pydantic import SecretStr
 
 from notifybot.clock import Clock
 from notifybot.events import EpochFinished
-from notifybot.model import Fact, Language, Message, MetricRow, Progress, RunRef, Severity
 from notifybot.notifiers.base import Envelope, Memory
 from notifybot.notifiers.kakao import Credentials, KakaoTalk
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY
 from notifybot.testing import DictMemory
+from notifybot.types import Fact, Language, Message, MetricRow, Progress, RunRef, Severity
 
 RUN = RunRef("resnet-cifar-7f3a", "resnet-cifar", "vision", "session-1")
 AT = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)

@@ -23,10 +23,10 @@ from notifybot.clock import SYSTEM
 from notifybot.config import Config, load
 from notifybot.delivery.build import notifiers_from
 from notifybot.errors import NotifybotError
-from notifybot.model import Language
 from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.rendering import Renderer
 from notifybot.testing import DictMemory
+from notifybot.types import Language
 
 _CLOSED = "http://127.0.0.1:9"  # nobody answers
 _HOSTS = (_CLOSED, "https://127.0.0.1:9", "http://nobody.invalid")

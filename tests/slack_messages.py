@@ -18,7 +18,8 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
-from notifybot.model import (
+from notifybot.notifiers.base import Envelope, Memory
+from notifybot.types import (
     Checkpoint,
     Fact,
     Language,
@@ -31,7 +32,6 @@ from notifybot.model import (
     Status,
     uuid7,
 )
-from notifybot.notifiers.base import Envelope, Memory
 
 RUN = RunRef("resnet-cifar-7f3a", "resnet-cifar", "vision", "session-1")
 START = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)

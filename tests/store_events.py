@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from notifybot.events import AlertRaised, EpochFinished, RunEnded, RunStarted
-from notifybot.model import Metric, Progress, RunRef, Status, uuid7
+from notifybot.types import Metric, Progress, RunRef, Status, uuid7
 
 NOON = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 RUN = RunRef(id="run-1", name="resnet", project="default", session="s1")

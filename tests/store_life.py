@@ -13,15 +13,15 @@ from notifybot.delivery.dispatcher import Dispatcher
 from notifybot.delivery.recorder import Recorder
 from notifybot.errors import PermanentError, TemporaryError
 from notifybot.events import CheckpointSaved
-from notifybot.model import Checkpoint, Language, RunRef, Status, uuid7
 from notifybot.notifiers.base import Envelope
 from notifybot.policy import Pace
 from notifybot.rendering import Renderer
-from notifybot.store import letters, pruning
-from notifybot.store.engine import Store
-from notifybot.store.files import local_folder
+from notifybot.store import dead_letters, pruning
+from notifybot.store.database import Store
+from notifybot.store.location import local_folder
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock, RecordingNotifier
+from notifybot.types import Checkpoint, Language, RunRef, Status, uuid7
 from tests.disk_log import LoggedDisk
 from tests.store_events import alert, ended, epoch, started
 
@@ -162,7 +162,7 @@ class Life:
         self._store.tidy()
 
     def _mend(self) -> None:
-        letters.retry(self._store, [each.id for each in letters.letters(self._store)])
+        dead_letters.retry(self._store, [each.id for each in dead_letters.letters(self._store)])
 
     def _tell_elsewhere(self) -> None:
         """As a command does that is run beside the training."""

@@ -19,8 +19,8 @@ from notifybot.alerts.incidents import Incidents, incidents_of
 from notifybot.clock import SYSTEM
 from notifybot.errors import UsageError
 from notifybot.events import EpochFinished, from_json, to_json
-from notifybot.model import Metric, Progress, RunRef, uuid7
 from notifybot.training.progress import Course
+from notifybot.types import Metric, Progress, RunRef, uuid7
 
 NAN, INF = math.nan, math.inf
 MODES: Mapping[str, Mode] = {"loss": "min", "train_loss": "min", "val_loss": "min", "acc": "max", "val_acc": "max"}

@@ -23,9 +23,9 @@ from notifybot.alerts.evidence import (
     Reached,
 )
 from notifybot.events import AlertRaised
-from notifybot.model import Language, Progress, RunRef, Severity
 from notifybot.rendering import Renderer
 from notifybot.rendering.alarm_words import Told, cleared, raised, unlogged
+from notifybot.types import Language, Progress, RunRef, Severity
 
 EN, KO = Language.EN, Language.KO
 GB = 10**9

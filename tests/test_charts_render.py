@@ -12,10 +12,10 @@ import pytest
 from matplotlib import font_manager
 from PIL import Image
 
-from notifybot.charts.lettering import LATIN, Lettering, lettering
+from notifybot.charts.fonts import LATIN, Lettering, lettering
 from notifybot.charts.panels import Curve
-from notifybot.charts.render import COLOURS, LOST, Caption, Picture, png
-from notifybot.model import Language
+from notifybot.charts.png import COLOURS, LOST, Caption, Picture, png
+from notifybot.types import Language
 
 CAPTIONS = {Language.EN: Caption("resnet", "epoch 3/3"), Language.KO: Caption("감정 분류", "에포크 3/3 · 완료")}
 LATIN_ONLY = Lettering((LATIN,), (Path(font_manager.findfont(LATIN)),))

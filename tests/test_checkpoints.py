@@ -24,21 +24,21 @@ from torch import nn
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from notifybot import CheckpointError, Checkpoints, UsageError, notify_epoch
-from notifybot.checkpoints.card import NAME, Card, read_card, write_card
 from notifybot.checkpoints.describe import loss_of
+from notifybot.checkpoints.run_file import NAME, Card, read_card, write_card
 from notifybot.clock import SYSTEM
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
-from notifybot.model import Language, Reason, Status, Tier
 from notifybot.rendering import Renderer
-from notifybot.rendering.alerts import alert_words
+from notifybot.rendering.alert_text import alert_words
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.store import runs
 from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.training import shared
-from notifybot.training.describe import launch_of
 from notifybot.training.endings import ENDINGS
-from notifybot.training.past import COMPLETED
+from notifybot.training.resume import COMPLETED
+from notifybot.training.run_info import launch_of
+from notifybot.types import Language, Reason, Status, Tier
 from tests.checkpoint_disks import untouched
 
 

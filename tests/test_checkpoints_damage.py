@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from notifybot.checkpoints.directory import Shelf
 from notifybot.checkpoints.manifest import Manifest
-from notifybot.checkpoints.shelf import Shelf
 from tests.checkpoint_disks import SIZE_BYTES, loads_right, save, save_sharded
 
 HOLE_BYTES = 4096

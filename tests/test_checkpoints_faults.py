@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from notifybot.checkpoints.directory import Shelf
 from notifybot.checkpoints.hashing import BUFFER_BYTES, direct
 from notifybot.checkpoints.retention import Retention
-from notifybot.checkpoints.shelf import Shelf
 from notifybot.checkpoints.tiers import Tiers
 from notifybot.errors import CheckpointError
 from notifybot.testing import FakeClock

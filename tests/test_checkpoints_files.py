@@ -19,7 +19,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notifybot.checkpoints.files import Files, parse_temporary, temporary_name, write_bytes
+from notifybot.checkpoints.durable_io import Files, parse_temporary, temporary_name, write_bytes
 from notifybot.checkpoints.hashing import BUFFER_BYTES, Hasher, HashingWriter
 from tests.checkpoint_disks import FailingDisk, entries
 

@@ -16,14 +16,14 @@ import torch
 from torch import nn
 
 from notifybot import CheckpointError, Checkpoints, notify_epoch
-from notifybot.checkpoints.foreign import newest_foreign
+from notifybot.checkpoints.errors import reason_of
+from notifybot.checkpoints.external import newest_foreign
 from notifybot.checkpoints.payload import read_payload
-from notifybot.checkpoints.reasons import reason_of
 from notifybot.events import AlertRaised
-from notifybot.model import Language
-from notifybot.rendering.alerts import alert_words
+from notifybot.rendering.alert_text import alert_words
 from notifybot.store import runs
 from notifybot.training import shared
+from notifybot.types import Language
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from notifybot.checkpoints.mirror import Mirror, restore
+from notifybot.checkpoints.run_folder import Mirror, restore
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def test_nothing_is_copied_back_from_a_folder_that_was_never_made(run: Path, dri
 
 def test_the_mirror_needs_no_torch() -> None:
     """It runs wherever a run does."""
-    code = "import sys, notifybot.checkpoints.mirror; print({'torch', 'wandb', 'tensorboard'} & set(sys.modules))"
+    code = "import sys, notifybot.checkpoints.run_folder; print({'torch', 'wandb', 'tensorboard'} & set(sys.modules))"
 
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from notifybot.checkpoints.names import LIMIT_BYTES, check_template, safe_stem
+from notifybot.checkpoints.naming import LIMIT_BYTES, check_template, safe_stem
 from notifybot.errors import UsageError
 
 DEFAULT = "checkpoint_epoch{epoch}_{loss}"

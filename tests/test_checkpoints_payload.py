@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from notifybot.checkpoints.payload import check_torch, read_payload, write_payload
-from notifybot.checkpoints.plain import TAG, from_plain
+from notifybot.checkpoints.serialization import TAG, from_plain
 from notifybot.checkpoints.state import Parts
 from notifybot.errors import READER, CheckpointError, UsageError
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from notifybot.checkpoints.directory import Shelf
 from notifybot.checkpoints.retention import Retention
-from notifybot.checkpoints.shelf import Shelf
 from tests.checkpoint_disks import entries, loads_right, orphan, save
 
 Change = tuple[str, str, int]  # "add" or "remove", a name, the file

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from notifybot.checkpoints import randomness
+from notifybot.checkpoints import rng
 from notifybot.checkpoints.payload import read_payload, write_payload
 from notifybot.checkpoints.state import Parts
 from notifybot.errors import CheckpointError
@@ -35,9 +35,9 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_global_state_leaks() -> Iterator[None]:
     """Other tests see the random states that they would have seen without these."""
-    before = randomness.capture()
+    before = rng.capture()
     yield
-    randomness.restore(before)
+    rng.restore(before)
 
 
 def draws() -> list[Any]:
@@ -79,7 +79,7 @@ def test_every_generator_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_numpys_state_is_plain_lists() -> None:
     """The file can be read where NumPy is not."""
-    state = randomness.capture()["numpy"]
+    state = rng.capture()["numpy"]
 
     assert type(state["state"]["key"]) is list
     assert type(state["state"]["key"][0]) is int
@@ -90,7 +90,7 @@ def test_an_accelerator_that_is_not_in_use_is_not_asked(monkeypatch: pytest.Monk
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
     monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: pytest.fail("CUDA was initialised"))
 
-    assert "cuda" not in randomness.capture()
+    assert "cuda" not in rng.capture()
 
 
 @pytest.mark.parametrize(("saved", "here"), [(1, 1), (2, 1), (1, 2), (2, 0), (0, 1)])
@@ -102,7 +102,7 @@ def test_another_number_of_devices_is_a_note(saved: int, here: int, monkeypatch:
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: put.append((state, device)))
     states = {"torch": torch.get_rng_state(), **({"cuda": [f"state {each}" for each in range(saved)]} if saved else {})}
 
-    notes = randomness.restore(states)
+    notes = rng.restore(states)
 
     assert put == [(f"state {each}", each) for each in range(min(saved, here))]
     expected = f"the checkpoint holds the random states of {saved} cuda device(s), and {here} are here"
@@ -113,11 +113,11 @@ def test_another_number_of_devices_is_a_note(saved: int, here: int, monkeypatch:
 @pytest.mark.parametrize("state", [None, [], "text", [1, 2, 3], {"state": 1}, torch.zeros(3)], ids=repr)
 def test_a_state_that_does_not_fit_is_a_note(name: str, state: Any) -> None:
     """The random states never stop a training: what cannot be put back is told, and the others are put back."""
-    states = {**randomness.capture(), name: state}
+    states = {**rng.capture(), name: state}
     expected = draws()
     seeded(7)
 
-    notes = randomness.restore(states)
+    notes = rng.restore(states)
 
     assert len(notes) == 1
     assert notes[0].startswith(f"the random state of {name} could not be put back")
@@ -127,7 +127,7 @@ def test_a_state_that_does_not_fit_is_a_note(name: str, state: Any) -> None:
 @pytest.mark.parametrize("states", [None, {}, "text"])
 def test_absent_states_are_one_note(states: Any) -> None:
     """A checkpoint without random states is gone on from, and says what is lost."""
-    assert randomness.restore(states) == ["the checkpoint holds no random states: shuffling and dropout start anew"]
+    assert rng.restore(states) == ["the checkpoint holds no random states: shuffling and dropout start anew"]
 
 
 @pytest.mark.parametrize(

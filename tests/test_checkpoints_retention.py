@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from notifybot.checkpoints.directory import Shelf
 from notifybot.checkpoints.manifest import Manifest
 from notifybot.checkpoints.retention import Retention
-from notifybot.checkpoints.shelf import Shelf
 from notifybot.errors import UsageError
 from tests.checkpoint_disks import manifest, save, spoil
 

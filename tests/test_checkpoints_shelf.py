@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from notifybot.checkpoints.directory import Shelf
 from notifybot.checkpoints.retention import Retention
-from notifybot.checkpoints.shelf import Shelf
 from notifybot.errors import CheckpointError, UsageError
-from notifybot.model import Language, Reason
 from notifybot.rendering.reasons import reason_line
 from notifybot.testing import FakeClock
+from notifybot.types import Language, Reason
 from tests.checkpoint_disks import content, entries, loads_right, manifest, orphan, save, save_sharded, spoil, untouched
 
 

@@ -17,8 +17,8 @@ from notifybot.checkpoints.buffers import Buffers
 from notifybot.checkpoints.payload import read_payload, write_payload
 from notifybot.checkpoints.state import Parts
 from notifybot.errors import READER, CheckpointError, UsageError
-from notifybot.model import Language, Reason
 from notifybot.rendering.reasons import reason_line
+from notifybot.types import Language, Reason
 
 
 @pytest.fixture(autouse=True)

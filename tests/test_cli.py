@@ -28,15 +28,15 @@ from notifybot.cli.samples import endings, progress_at, samples
 from notifybot.cli.words import words_of
 from notifybot.config import load
 from notifybot.events import KINDS, EpochFinished, RunEnded, RunStarted, from_json, to_json
-from notifybot.model import Language, Metric, Status, uuid7
 from notifybot.policy import Priority
-from notifybot.rendering.words import status_word
-from notifybot.sandbox.faults import Fault
+from notifybot.rendering.labels import status_word
+from notifybot.sandbox.http import Fault
 from notifybot.sandbox.server import Sandbox
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.store.runs import record
 from notifybot.store.schema import tallies
+from notifybot.types import Language, Metric, Status, uuid7
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 KEY = "slack:00000000"

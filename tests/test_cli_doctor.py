@@ -19,22 +19,22 @@ from notifybot.cli import app
 from notifybot.cli.doctor import table
 from notifybot.config import load
 from notifybot.doctor import apprise as apprise_doctor
-from notifybot.doctor import examination, kakao_words, machine
+from notifybot.doctor import examine, kakao_words, machine
 from notifybot.doctor import kakao as kakao_doctor
 from notifybot.doctor import slack as slack_doctor
 from notifybot.doctor import watchdog as watchdog_doctor
 from notifybot.doctor.findings import Finding, Verdict
 from notifybot.doctor.slack_words import EXPLAINED
-from notifybot.model import Language
 from notifybot.policy import Priority
 from notifybot.rendering.both import Both
-from notifybot.sandbox.faults import Fault
+from notifybot.sandbox.http import Fault
 from notifybot.sandbox.server import Sandbox
-from notifybot.sandbox.workspace import BOT_TOKEN, WEBHOOK_PATH
+from notifybot.sandbox.slack_state import BOT_TOKEN, WEBHOOK_PATH
 from notifybot.store import runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock
+from notifybot.types import Language
 from tests.store_events import alert
 
 runner = CliRunner()
@@ -52,7 +52,7 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
 
 
 def examined() -> list[Finding]:
-    return examination.examine(load())
+    return examine.examine(load())
 
 
 def wrongs(findings: list[Finding]) -> list[Finding]:
@@ -485,7 +485,7 @@ def test_no_secret_is_shown(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -
 
 def texts() -> Iterator[Both]:
     """Every text of the doctor's modules."""
-    for module in (slack_doctor, machine, examination, kakao_doctor, kakao_words, watchdog_doctor, apprise_doctor):
+    for module in (slack_doctor, machine, examine, kakao_doctor, kakao_words, watchdog_doctor, apprise_doctor):
         yield from (value for value in vars(module).values() if isinstance(value, Both))
     for each in EXPLAINED.values():
         yield from (each.what, each.remedy)

@@ -21,15 +21,15 @@ from notifybot.cli.alert_texts import alert_texts
 from notifybot.cli.pieces import pieces
 from notifybot.errors import UsageError
 from notifybot.events import KINDS, AlertRaised, RunEnded, RunStarted
-from notifybot.gallery.exhibits import STANDS
 from notifybot.gallery.page import page
 from notifybot.gallery.pieces import Piece, Scheduled, Told
-from notifybot.model import Language, Status, Tier
-from notifybot.notifiers.slack.deadman_words import Speech
-from notifybot.rendering import alerts
+from notifybot.gallery.previews import STANDS
+from notifybot.notifiers.slack.deadman.text import Speech
+from notifybot.rendering import alert_text
 from notifybot.sandbox.server import Sandbox
-from notifybot.sandbox.workspace import BOT_TOKEN, WEBHOOK_PATH
+from notifybot.sandbox.slack_state import BOT_TOKEN, WEBHOOK_PATH
 from notifybot.testing import FakeClock
+from notifybot.types import Language, Status, Tier
 
 PACKAGE = Path(notifiers.__file__).parents[1]
 PLACES = {"Slack, bot", "Slack, lock screen", "Slack, webhook", "KakaoTalk", "Apprise", "console", "webhook"}
@@ -183,7 +183,7 @@ def test_the_words_of_every_alert_are_listed(language: Language) -> None:
     texts = alert_texts(language)
 
     assert {each.__name__ for each in get_args(Evidence)} - {Alert.__name__} <= set(texts)
-    assert set(alerts._NOTICES) <= set(texts)
+    assert set(alert_text._NOTICES) <= set(texts)
     assert all(title and text for title, text in texts.values())
 
 

@@ -21,10 +21,10 @@ from notifybot.cli.settings_text import with_values
 from notifybot.cli.slack_words import words_of
 from notifybot.config import load
 from notifybot.errors import UsageError
-from notifybot.model import Language
 from notifybot.notifiers.slack.manifest import SCOPES, address, as_json, as_yaml, manifest
 from notifybot.sandbox.server import Sandbox
-from notifybot.sandbox.workspace import BOT_TOKEN, SCOPE_OF
+from notifybot.sandbox.slack_state import BOT_TOKEN, SCOPE_OF
+from notifybot.types import Language
 
 ROOT = Path(__file__).parents[1]
 runner = CliRunner()

@@ -16,10 +16,10 @@ from notifybot.cli import app
 from notifybot.cli.explain import Fate, examples, fate_of, merged, summary
 from notifybot.config import load
 from notifybot.events import KINDS
-from notifybot.model import Language, Severity, Status
 from notifybot.policy import Pace, Told, Unwanted
 from notifybot.preferences import Preferences, tables_from
 from notifybot.sandbox.server import Sandbox
+from notifybot.types import Language, Severity, Status
 from tests.store_events import alert, ended, epoch, started
 
 NOON = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)

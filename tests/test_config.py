@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from notifybot import redaction
 from notifybot.config import Config, Switch, explain, load
 from notifybot.errors import READER, ConfigError
-from notifybot.model import Language
+from notifybot.types import Language
 
 HOOK = "https://hooks.slack.com/services/T0CANARY/B0CANARY/not-a-real-secret"
 TOKEN = "xoxb-canary-not-a-token"

@@ -20,14 +20,14 @@ from tqdm import tqdm
 
 from notifybot.clock import SYSTEM
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
-from notifybot.model import Checkpoint, Host, Language, Metric, Progress, Resumed, RunRef, Status, Tier, uuid7
 from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.notifiers.console import ConsoleNotifier, encodable
 from notifybot.rendering import Renderer
-from notifybot.rendering.numbers import number
+from notifybot.rendering.format import number
 from notifybot.testing import DictMemory
 from notifybot.training.bar import Bar
-from notifybot.training.speaker import LogLines
+from notifybot.training.console_thread import LogLines
+from notifybot.types import Checkpoint, Host, Language, Metric, Progress, Resumed, RunRef, Status, Tier, uuid7
 
 BASE: dict[str, Any] = {
     "id": "01900000-0000-7000-8000-00000000abcd",

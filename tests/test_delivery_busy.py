@@ -22,16 +22,16 @@ from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.worker import Worker
 from notifybot.errors import StoreError
 from notifybot.events import Event
-from notifybot.model import Language
 from notifybot.notifiers.slack import SlackBot
 from notifybot.policy import Priority
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.store import runs, told
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox, count_lost
 from notifybot.testing import FakeClock
+from notifybot.types import Language
 from tests.store_events import RUN, alert, ended, epoch, started
 
 ENGLISH = Renderer(Language.EN)

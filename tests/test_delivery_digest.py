@@ -14,22 +14,22 @@ import pytest
 from notifybot.delivery.digest import LIMIT_TEXT
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.delivery.recorder import Recorder
-from notifybot.delivery.shaped import Shaped
+from notifybot.delivery.subscription import Shaped
 from notifybot.delivery.worker import Worker
 from notifybot.errors import PermanentError, TemporaryError
 from notifybot.events import AlertRaised, Event
-from notifybot.model import Language, RunRef, Severity, Status
 from notifybot.notifiers.base import Envelope, Notifier
-from notifybot.notifiers.kakao.template import template_for
+from notifybot.notifiers.kakao.message import template_for
 from notifybot.notifiers.slack import SlackBot
 from notifybot.policy import KST, Pace
 from notifybot.preferences import Preferences, tables_from
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
-from notifybot.store.engine import Store
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock, RecordingNotifier
+from notifybot.types import Language, RunRef, Severity, Status
 from tests.store_events import RUN, alert, ended, epoch, started
 
 EVENING = datetime(2026, 11, 23, 13, 59, tzinfo=UTC)  # 22:59 in Korea

@@ -15,16 +15,16 @@ from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.worker import Worker
 from notifybot.errors import PermanentError
 from notifybot.events import CheckpointSaved, EpochFinished, Event
-from notifybot.model import Checkpoint, Language, Metric, Progress, RunRef, uuid7
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.slack import SlackBot, SlackWebhook
 from notifybot.policy import Pace, carry_best
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
-from notifybot.store.engine import Store
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock, RecordingNotifier
+from notifybot.types import Checkpoint, Language, Metric, Progress, RunRef, uuid7
 from tests.store_events import NOON, RUN, alert, ended, started
 
 OTHER = RunRef(id="run-2", name="vit", project="default", session="s1")

@@ -25,15 +25,15 @@ from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.worker import Worker
 from notifybot.errors import TemporaryError
 from notifybot.events import CheckpointSaved, Event
-from notifybot.model import Checkpoint, Language, RunRef, Status, uuid7
 from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.notifiers.slack import SlackWebhook
 from notifybot.policy import Pace, Priority, priority_of
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock, RecordingNotifier
+from notifybot.types import Checkpoint, Language, RunRef, Status, uuid7
 from tests.store_events import alert, ended, epoch, started
 
 ENGLISH = Renderer(Language.EN)

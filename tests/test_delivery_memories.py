@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from notifybot.notifiers.slack.thread import RunThread
-from notifybot.store.engine import Store
-from notifybot.store.memories import LARGEST_VALUE, MOST_OWNERS, export_for, import_for
+from notifybot.notifiers.slack.run_thread import RunThread
+from notifybot.store.database import Store
+from notifybot.store.notifier_state import LARGEST_VALUE, MOST_OWNERS, export_for, import_for
 from notifybot.testing import FakeClock
-from notifybot.watchdog.payload import PayloadError, parse_beat, parse_events
+from notifybot.watchdog.schemas import PayloadError, parse_beat, parse_events
 
 SLACK = "slack:0a1b2c3d"
 Machine = Callable[[str], Store]

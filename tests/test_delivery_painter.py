@@ -16,11 +16,9 @@ import pytest
 
 from notifybot.clock import SYSTEM
 from notifybot.config import Config
-from notifybot.delivery import painter as module
+from notifybot.delivery import chart_renderer as module
 from notifybot.delivery.build import open_delivery, people_from
-from notifybot.delivery.dispatcher import Dispatcher
-from notifybot.delivery.drawer import Drawer, Drawing
-from notifybot.delivery.painter import (
+from notifybot.delivery.chart_renderer import (
     AFTER_TEXT_S,
     BEFORE_URGENT_S,
     Advance,
@@ -31,19 +29,21 @@ from notifybot.delivery.painter import (
     studio_for,
     subtitle,
 )
+from notifybot.delivery.dispatcher import Dispatcher
+from notifybot.delivery.drawer import Drawer, Drawing
 from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.worker import Worker
 from notifybot.errors import ConfigError
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
-from notifybot.model import Checkpoint, Language, Metric, Progress, RunRef, Status, uuid7
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.kakao import REFRESH_TOKEN, REST_API_KEY
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.store import runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock
+from notifybot.types import Checkpoint, Language, Metric, Progress, RunRef, Status, uuid7
 
 RUN = RunRef("run", "resnet", "vision", "a")
 START = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)

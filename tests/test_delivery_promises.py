@@ -18,19 +18,19 @@ from sqlalchemy import select
 
 from notifybot.delivery.dispatcher import Dispatcher
 from notifybot.delivery.recorder import Recorder
-from notifybot.delivery.shaped import Shaped
+from notifybot.delivery.subscription import Shaped
 from notifybot.errors import TemporaryError
 from notifybot.events import Event
-from notifybot.model import Language, RunRef, Severity, Status
 from notifybot.notifiers.base import Envelope
 from notifybot.policy import Hold, Pace, Priority, Told, admit, day_of, day_start, priority_of, severity_of, wants
 from notifybot.preferences import Preferences, names, tables_from
 from notifybot.rendering import Renderer
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.store.runs import record
 from notifybot.store.schema import deliveries
 from notifybot.testing import FakeClock, RecordingNotifier
+from notifybot.types import Language, RunRef, Severity, Status
 from tests.store_events import alert, ended, epoch, started
 
 BEGIN = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)

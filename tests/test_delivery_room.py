@@ -15,13 +15,13 @@ from notifybot.delivery.housekeeper import Housekeeper
 from notifybot.delivery.recorder import Recorder
 from notifybot.errors import StoreError, TemporaryError
 from notifybot.events import EpochFinished, Event
-from notifybot.model import Language, Metric, RunRef
 from notifybot.policy import Pace, priority_of
 from notifybot.rendering import Renderer
 from notifybot.store import pruning, runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock, RecordingNotifier
+from notifybot.types import Language, Metric, RunRef
 from tests.store_events import RUN, alert, ended, epoch, started
 
 CAP_BYTES = 256 * 4096

@@ -15,20 +15,20 @@ from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.relay import WatchdogRelay
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded, RunStarted
-from notifybot.model import Language, Metric, Progress, RunRef, Status, run_key, uuid7
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.slack import SlackBot
 from notifybot.policy import Priority
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, SlackMessage
 from notifybot.sandbox.wire import Request, Response
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL, SlackMessage
 from notifybot.store import runs
-from notifybot.store.engine import Store
-from notifybot.store.liveness import Beat
-from notifybot.store.memories import export_for, import_for
+from notifybot.store.database import Store
+from notifybot.store.heartbeats import Beat
+from notifybot.store.notifier_state import export_for, import_for
 from notifybot.store.outbox import Outbox, put
 from notifybot.testing import FakeClock
+from notifybot.types import Language, Metric, Progress, RunRef, Status, run_key, uuid7
 from notifybot.watchdog import tokens
 from notifybot.watchdog.service import Watchdog
 from notifybot.web.app import create_app

@@ -14,13 +14,13 @@ from notifybot.delivery.dispatcher import Dispatcher
 from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.worker import Worker
 from notifybot.errors import PermanentError, TemporaryError
-from notifybot.model import Language
 from notifybot.policy import Pace, Priority
 from notifybot.rendering import Renderer
 from notifybot.store import runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import RecordingNotifier
+from notifybot.types import Language
 from tests.store_events import RUN, alert, ended, started
 from tests.test_delivery_room import CAP_BYTES, bulky
 

@@ -18,19 +18,19 @@ from notifybot.demo.numbers import finished_epochs
 from notifybot.demo.pages import Page, keep, still
 from notifybot.demo.places import fresh
 from notifybot.demo.processes import training_environment, watchdog_environment
+from notifybot.demo.report import transcript
 from notifybot.demo.story import main
-from notifybot.demo.transcript import transcript
 from notifybot.demo.words import words_of
 from notifybot.errors import UsageError
 from notifybot.events import EpochFinished, Event, RunEnded, RunLost, RunRecovered, RunStarted
-from notifybot.model import Language, Metric, Progress, RunRef, Status, uuid7
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.slack import SlackBot
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.store.outbox import Counts
 from notifybot.testing import DictMemory
+from notifybot.types import Language, Metric, Progress, RunRef, Status, uuid7
 
 AT = datetime(2026, 11, 23, 9, tzinfo=UTC)
 FIRST, SECOND = (RunRef("run-1", "digits-cnn", "demo", session) for session in ("a", "b"))

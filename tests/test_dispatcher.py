@@ -18,8 +18,7 @@ from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.words import words_in
 from notifybot.errors import PermanentError, TemporaryError
 from notifybot.events import KINDS
-from notifybot.model import Language, Reason
-from notifybot.notifiers.kakao.talk import KakaoTalk
+from notifybot.notifiers.kakao.notifier import KakaoTalk
 from notifybot.notifiers.slack import SlackBot, SlackWebhook
 from notifybot.notifiers.webhook import Webhook
 from notifybot.policy import Pace, Told
@@ -27,10 +26,11 @@ from notifybot.preferences import tables_from
 from notifybot.rendering import Renderer
 from notifybot.rendering.delivery_reasons import brief_reason
 from notifybot.rendering.reasons import reason_line
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.store.schema import events
 from notifybot.testing import FakeClock, RecordingNotifier
+from notifybot.types import Language, Reason
 from tests.store_events import RUN, alert, ended, epoch, started
 
 

@@ -18,20 +18,21 @@ from hypothesis import strategies as st
 from slack_sdk.models.blocks import Block
 
 from notifybot.events import AlertRaised, from_json
-from notifybot.model import Host, Language, RunRef, uuid7
 from notifybot.notifiers.apprise import AppriseNotifier
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.console import ConsoleNotifier
-from notifybot.notifiers.kakao import template
-from notifybot.notifiers.slack import SlackBot, SlackWebhook, blocks, native
-from notifybot.notifiers.slack.deadman_words import Speech
+from notifybot.notifiers.kakao.message import Picture, feed, template_for
+from notifybot.notifiers.kakao.message import text as text_template
+from notifybot.notifiers.slack import SlackBot, SlackWebhook, blocks, native_charts
+from notifybot.notifiers.slack.deadman.text import Speech
 from notifybot.notifiers.webhook import Webhook
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox, blockkit, kakao_templates, mrkdwn
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, WEBHOOK_PATH
 from notifybot.sandbox.wire import Request, Response, text_response
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL, WEBHOOK_PATH
 from notifybot.testing import DictMemory
 from notifybot.training import text as entry
+from notifybot.types import Host, Language, RunRef, uuid7
 from tests import hostile_corpus as corpus
 
 EXAMPLES, CAMPAIGN = 320, 10_000
@@ -142,7 +143,7 @@ def check_slack(payload: dict[str, Any]) -> None:
     for text in strings(payload):
         check_shown(text)
     for block in [*payload["blocks"], *(block for card in payload["attachments"] for block in card["blocks"])]:
-        if block["type"] not in (native.Layout.CHART, native.Layout.DATA_TABLE):  # newer than slack_sdk
+        if block["type"] not in (native_charts.Layout.CHART, native_charts.Layout.DATA_TABLE):  # newer than slack_sdk
             known = Block.parse(block)
             assert known is not None
             known.validate_json()
@@ -211,11 +212,11 @@ def by_dead_man(services: Services, envelope: Envelope) -> None:
 
 
 def through_kakao(services: Services, envelope: Envelope) -> None:
-    picture = template.Picture("https://k.example/p.png", 1080, 1080)
+    picture = Picture("https://k.example/p.png", 1080, 1080)
     for body in (
-        template.template_for(envelope.message, link=LINK, note=envelope.event.run.name),
-        template.feed(envelope.message, link=LINK, picture=picture),
-        template.text(envelope.message, link=LINK),
+        template_for(envelope.message, link=LINK, note=envelope.event.run.name),
+        feed(envelope.message, link=LINK, picture=picture),
+        text_template(envelope.message, link=LINK),
     ):
         check_kakao(body)
 
@@ -302,7 +303,7 @@ def test_no_words_make_an_alert_act(name: str, text: str, language: Language) ->
 
     check_slack({"parse": "none", **blocks.whole(told).arguments()})
     check_slack({"parse": "none", **blocks.text_only(told).arguments()})
-    check_kakao(template.template_for(told, link=LINK))
+    check_kakao(template_for(told, link=LINK))
 
 
 @pytest.mark.torture

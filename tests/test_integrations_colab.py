@@ -16,13 +16,13 @@ from notifybot import notify_epoch
 from notifybot.config import Config
 from notifybot.errors import ConfigError, UsageError
 from notifybot.integrations.colab import _WORDS, Setup, hint, setup
-from notifybot.model import Language
 from notifybot.notifiers.kakao.browser import Surroundings
 from notifybot.notifiers.kakao.login import Way, sign_in
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.kakao import REST_API_KEY
 from notifybot.testing import RecordingNotifier
 from notifybot.training import shared
+from notifybot.types import Language
 from tests.kakao_people import Typist, pasted
 
 HOOK = "https://hooks.slack.com/services/T0/B0/canary-not-a-secret"

@@ -21,10 +21,10 @@ from notifybot.config import Config, load
 from notifybot.errors import UsageError
 from notifybot.events import AlertRaised
 from notifybot.integrations.wandb_sweep import Sweep, notify_sweep
-from notifybot.model import Language, Severity
 from notifybot.testing import RecordingNotifier
 from notifybot.training import shared
 from notifybot.training.run import Run
+from notifybot.types import Language, Severity
 from tests import wandb_records
 
 # W&B leaves the file of parameters open, which Python says when it collects it.

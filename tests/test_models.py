@@ -22,8 +22,8 @@ safetensors = pytest.importorskip("safetensors.torch")
 from torch import nn  # noqa: E402
 
 from notifybot.errors import CheckpointError, UsageError  # noqa: E402
+from notifybot.freezing import freeze  # noqa: E402
 from notifybot.models import load_model, load_weights, save_model, save_weights  # noqa: E402
-from notifybot.transfer import freeze  # noqa: E402
 
 torch.set_num_threads(1)
 

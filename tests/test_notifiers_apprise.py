@@ -26,7 +26,6 @@ from requests.adapters import HTTPAdapter
 from notifybot.config import load
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.errors import ConfigError, DeliveryError, PermanentError
-from notifybot.model import Language, Severity
 from notifybot.notifiers.apprise import AppriseNotifier, apprise_notifiers, inert, told, urls_in
 from notifybot.policy import Priority
 from notifybot.redaction import redact
@@ -35,9 +34,10 @@ from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.mrkdwn import bare_addresses
 from notifybot.sandbox.wire import Request, Response, json_response
 from notifybot.store import runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import DictMemory, FakeClock
+from notifybot.types import Language, Severity
 from tests.slack_messages import envelope, lost, message
 
 CANARY = "Canary0c0ffee0not0a0secret"

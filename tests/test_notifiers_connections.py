@@ -16,15 +16,15 @@ from notifybot.config import Config
 from notifybot.delivery.relay import WatchdogRelay
 from notifybot.doctor import watchdog
 from notifybot.errors import TemporaryError
-from notifybot.notifiers.answers import session_for
 from notifybot.notifiers.base import is_loopback
+from notifybot.notifiers.http import session_for
 from notifybot.notifiers.kakao.http import FormClient
 from notifybot.notifiers.slack import SlackWebhook
-from notifybot.notifiers.slack.client import WebApi, opener_for
+from notifybot.notifiers.slack.api import WebApi, opener_for
 from notifybot.notifiers.webhook import BODY_S, Webhook
 from notifybot.sandbox import Fault, Sandbox
+from notifybot.sandbox.slack_state import BOT_TOKEN, WEBHOOK_PATH
 from notifybot.sandbox.wire import Request, Response, json_response, text_response
-from notifybot.sandbox.workspace import BOT_TOKEN, WEBHOOK_PATH
 from notifybot.testing import DictMemory
 from notifybot.training.heartbeat import Heartbeat, Pulse
 from tests.kakao_messages import envelope as kakao_envelope

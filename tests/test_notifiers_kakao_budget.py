@@ -11,13 +11,13 @@ import pytest
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.delivery.recorder import Recorder
 from notifybot.events import Event
-from notifybot.model import Language, RunRef, uuid7
 from notifybot.notifiers.kakao import KakaoTalk
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock
+from notifybot.types import Language, RunRef, uuid7
 from tests.kakao_messages import memo
 from tests.store_events import alert, ended, epoch
 

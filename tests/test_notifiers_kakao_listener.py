@@ -10,8 +10,8 @@ import pytest
 import requests
 
 from notifybot.clock import SYSTEM
-from notifybot.model import Language
 from notifybot.notifiers.kakao.listener import Listener, can_listen
+from notifybot.types import Language
 
 STATE = "state-canary"
 ANSWER = f"/callback?code=code-canary&state={STATE}"

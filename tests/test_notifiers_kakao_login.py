@@ -25,19 +25,19 @@ from rich.cells import cell_len
 from notifybot.clock import SYSTEM
 from notifybot.config import Config, has_own_browser
 from notifybot.errors import ConfigError, UsageError
-from notifybot.model import Language
 from notifybot.notifiers.kakao import KakaoTalk, kakao_notifiers
 from notifybot.notifiers.kakao.account import Mode
 from notifybot.notifiers.kakao.browser import Surroundings
 from notifybot.notifiers.kakao.login import Way, kakao_login, sign_in
 from notifybot.notifiers.kakao.oauth import App, Attempt, SignInRefused, code_in
 from notifybot.notifiers.kakao.remedies import SETUP_CODES, remedy
-from notifybot.notifiers.kakao.token_file import TokenSet
+from notifybot.notifiers.kakao.token_store import TokenSet
 from notifybot.notifiers.kakao.words import words_in
 from notifybot.rendering.kakao_reasons import API, kakao_line
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.kakao import CLIENT_SECRET, REDIRECT_URI, REFRESH_TOKEN, REST_API_KEY, Friend, KakaoFault
 from notifybot.testing import FakeClock
+from notifybot.types import Language
 from tests.kakao_messages import envelope
 from tests.kakao_people import Answer, Typist, pasted, secrets_of, settings, visit
 

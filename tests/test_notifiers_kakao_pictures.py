@@ -11,7 +11,7 @@ import pytest
 from notifybot.events import Event
 from notifybot.notifiers.kakao.pictures import LARGEST_BYTES, UPLOAD_PATH
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.faults import FaultKind
+from notifybot.sandbox.http import FaultKind
 from notifybot.sandbox.kakao import KakaoFault
 from notifybot.testing import FakeClock
 from tests.kakao_messages import EVENT_ID, envelope, memo

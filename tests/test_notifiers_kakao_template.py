@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifybot.model import Fact, Language, MetricRow
+from notifybot.notifiers.kakao.message import DEFAULT_LINK, feed, template_for, text
 from notifybot.notifiers.kakao.names import short_names
-from notifybot.notifiers.kakao.template import DEFAULT_LINK, feed, template_for, text
 from notifybot.notifiers.kakao.text import cut, prefix, units
 from notifybot.sandbox import kakao_templates
+from notifybot.types import Fact, Language, MetricRow
 from tests.kakao_messages import RUN, message
 
 

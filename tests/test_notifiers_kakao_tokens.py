@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from notifybot.errors import PermanentError, TemporaryError
-from notifybot.model import Language
-from notifybot.notifiers.kakao.token_file import TokenFile
+from notifybot.types import Language
+from notifybot.notifiers.kakao.token_store import TokenFile
 from notifybot.notifiers.kakao.tokens import Tokens
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, KakaoFault, KakaoService
-from notifybot.sandbox.wire import Request, Response
+from notifybot.sandbox.http import Request, Response
 from notifybot.testing import DictMemory, FakeClock
 from tests.kakao_messages import credentials, envelope, memo
 

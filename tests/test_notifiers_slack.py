@@ -10,11 +10,11 @@ import pytest
 from notifybot.config import Config
 from notifybot.errors import PermanentError, TemporaryError
 from notifybot.events import Event
-from notifybot.model import Status
 from notifybot.notifiers.slack import SlackBot, SlackWebhook, slack_notifiers
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL, SlackMessage
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, SlackMessage
 from notifybot.testing import DictMemory, FakeClock
+from notifybot.types import Status
 from tests.slack_messages import (
     alert,
     checkpoint,

@@ -14,10 +14,10 @@ from slack_sdk.errors import SlackObjectFormationError
 from slack_sdk.models.blocks import Block
 
 from notifybot.events import Event
-from notifybot.model import Fact, Language, Message, MetricRow, Severity
 from notifybot.notifiers.slack import blocks
 from notifybot.rendering import Renderer
 from notifybot.sandbox import blockkit
+from notifybot.types import Fact, Language, Message, MetricRow, Severity
 from tests.slack_messages import alert, checkpoint, ended, epoch, lost, message, recovered, stalled, started
 
 HOSTILE = (

@@ -11,22 +11,22 @@ from typing import Any
 import pytest
 
 from notifybot.config import Config
-from notifybot.model import Host, Language, Progress, RunRef
 from notifybot.notifiers.slack.bot import SlackBot
-from notifybot.notifiers.slack.deadman import Goal, Margins, State, decide, end
+from notifybot.notifiers.slack.deadman.schedule import Goal, Margins, State, decide, end
+from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms, SlackClock
+from notifybot.notifiers.slack.deadman.switch import DeadMan, Look, patience_s
+from notifybot.notifiers.slack.deadman.text import Speech, mark_of
 from notifybot.notifiers.slack.deadman_after import after
 from notifybot.notifiers.slack.deadman_build import dead_man, wants_dead_man
 from notifybot.notifiers.slack.deadman_calls import Alarm, Delete, Done, Failed, List, Listed, Schedule, Scheduled
-from notifybot.notifiers.slack.deadman_slack import SlackAlarms, SlackClock
-from notifybot.notifiers.slack.deadman_thread import DeadMan, Look, patience_s
-from notifybot.notifiers.slack.deadman_words import Speech, mark_of
-from notifybot.notifiers.slack.thread import RunThread
+from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.faults import Fault
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
+from notifybot.sandbox.http import Fault
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.testing import DictMemory, FakeClock
 from notifybot.training.guard import Guard
+from notifybot.types import Host, Language, Progress, RunRef
 from tests.deadman_rig import DELETE, LIST, MARGINS, RUN, SCHEDULE, Rig
 
 

@@ -18,18 +18,18 @@ from typing import Any
 
 import pytest
 
-from notifybot.model import Host, Language, Metric, Progress, RunRef
-from notifybot.notifiers.slack.deadman import Margins
-from notifybot.notifiers.slack.deadman_slack import SlackAlarms
-from notifybot.notifiers.slack.deadman_thread import DeadMan
-from notifybot.notifiers.slack.deadman_words import Speech, mark_of
+from notifybot.notifiers.slack.deadman.schedule import Margins
+from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
+from notifybot.notifiers.slack.deadman.switch import DeadMan
+from notifybot.notifiers.slack.deadman.text import Speech, mark_of
 from notifybot.notifiers.slack.errors import answer_error, transport_error
-from notifybot.notifiers.slack.thread import RunThread
+from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.rendering import Renderer
 from notifybot.sandbox.slack import SlackService
+from notifybot.sandbox.slack_state import BOT_TOKEN, SlackMessage
 from notifybot.sandbox.wire import Request
-from notifybot.sandbox.workspace import BOT_TOKEN, SlackMessage
 from notifybot.testing import FakeClock
+from notifybot.types import Host, Language, Metric, Progress, RunRef
 
 RUN = RunRef("0198-run", "resnet", "lab", "s1")
 CHANNEL = "C0TRAINING"

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from notifybot.demo.deadman import Story, main
-from notifybot.model import Language
 from notifybot.sandbox import Sandbox
 from notifybot.testing import FakeClock
+from notifybot.types import Language
 
 
 @pytest.mark.parametrize(

@@ -12,24 +12,24 @@ from typing import Any
 import pytest
 
 from notifybot.config import Config
-from notifybot.delivery.shaped import shaped
+from notifybot.delivery.subscription import shaped
 from notifybot.errors import StoreError
 from notifybot.events import RunEnded
-from notifybot.model import Host, Language, Progress, Status, uuid7
 from notifybot.notifiers.slack import SlackBot, slack_notifiers
+from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
+from notifybot.notifiers.slack.deadman.switch import DeadMan
+from notifybot.notifiers.slack.deadman.text import Speech
 from notifybot.notifiers.slack.deadman_build import is_told, teller, told_over_at
-from notifybot.notifiers.slack.deadman_slack import SlackAlarms
-from notifybot.notifiers.slack.deadman_thread import DeadMan
-from notifybot.notifiers.slack.deadman_words import Speech
-from notifybot.notifiers.slack.thread import RunThread
+from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.policy import Priority
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.store import runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock, RecordingNotifier
+from notifybot.types import Host, Language, Progress, Status, uuid7
 from tests.deadman_rig import DELETE, RUN, SCHEDULE, Rig
 from tests.store_events import RUN as STORED
 from tests.store_events import ended, started

@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 
 from notifybot.config import Config
-from notifybot.model import Checkpoint, Host, Progress
 from notifybot.notifiers.slack.bot import SlackBot
-from notifybot.notifiers.slack.deadman import Margins, State, decide, hasten, is_due
+from notifybot.notifiers.slack.deadman.schedule import Margins, State, decide, hasten, is_due
+from notifybot.notifiers.slack.deadman.switch import DeadMan
+from notifybot.notifiers.slack.deadman.text import mark_of
 from notifybot.notifiers.slack.deadman_after import after
 from notifybot.notifiers.slack.deadman_build import dead_man
 from notifybot.notifiers.slack.deadman_calls import Alarm, Denied, Listed, Schedule, Wait
 from notifybot.notifiers.slack.deadman_calls import List as ReadList
-from notifybot.notifiers.slack.deadman_thread import DeadMan
-from notifybot.notifiers.slack.deadman_words import mark_of
-from notifybot.notifiers.slack.thread import RunThread
+from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.policy import Pace, wants
 from notifybot.preferences import quiet_from, tables_from
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.slack_schedule import AHEAD_MOST_S
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
+from notifybot.sandbox.slack_scheduled import AHEAD_MOST_S
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.testing import DictMemory, FakeClock
+from notifybot.types import Checkpoint, Host, Progress
 from tests.deadman_rig import DELETE, LIST, RUN, SCHEDULE, Rig
 from tests.slack_messages import lost
 

@@ -13,7 +13,7 @@ import pytest
 
 from notifybot.clock import SYSTEM
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.faults import Fault
+from notifybot.sandbox.http import Fault
 
 SCRIPT = """
 import os, pathlib, signal, sqlite3, sys

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifybot.events import Event
-from notifybot.model import Language, Metric, Progress, RunRef
 from notifybot.notifiers.slack import SlackBot
-from notifybot.notifiers.slack.files import GAP_S, file_name, is_due
 from notifybot.notifiers.slack.files_words import remedy_for
+from notifybot.notifiers.slack.pictures import GAP_S, file_name, is_due
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL, SlackMessage
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, SlackMessage
 from notifybot.testing import DictMemory, FakeClock
+from notifybot.types import Language, Metric, Progress, RunRef
 from tests.slack_messages import RUN, alert, checkpoint, ended, envelope, epoch, progress, started
 
 CURVE = Progress(epoch=3, done=3, total=3, metrics={"loss": Metric(1.0, history=(3.0, 2.0, 1.0))})

@@ -11,14 +11,14 @@ import pytest
 from notifybot.config import Config, load
 from notifybot.errors import ConfigError
 from notifybot.events import AlertRaised, Event
-from notifybot.model import Host, Language, Notice, RunRef, Severity, Status
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.slack import SlackBot, SlackWebhook, slack_notifiers
-from notifybot.notifiers.slack.deadman_words import Speech, marked_run
+from notifybot.notifiers.slack.deadman.text import Speech, marked_run
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.testing import DictMemory, FakeClock
+from notifybot.types import Host, Language, Notice, RunRef, Severity, Status
 from tests.slack_messages import (
     RUN,
     alert,

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifybot.events import EpochFinished, Event, RunEnded
-from notifybot.model import Language, Metric, Progress
 from notifybot.notifiers.slack import SlackBot, blocks
 from notifybot.notifiers.slack.blocks import Payload
-from notifybot.notifiers.slack.native import Layout, dressed
+from notifybot.notifiers.slack.native_charts import Layout, dressed
 from notifybot.sandbox import Sandbox, blockkit
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.testing import DictMemory, FakeClock
+from notifybot.types import Language, Metric, Progress
 from tests.slack_messages import ended, envelope, epoch, started
 
 _NATIVE = (Layout.CHART, Layout.DATA_TABLE)

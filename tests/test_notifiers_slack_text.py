@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifybot.notifiers.slack.text import escape, escaped, last_lines, safe_url
+from notifybot.notifiers.slack.mrkdwn import escape, escaped, last_lines, safe_url
 from notifybot.rendering.text import clean
 
 ENTITIES = ("&amp;", "&lt;", "&gt;")

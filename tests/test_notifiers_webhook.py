@@ -19,13 +19,13 @@ from notifybot.config import load
 from notifybot.delivery.build import open_delivery, people_from
 from notifybot.errors import ConfigError, DeliveryError
 from notifybot.events import EpochFinished, from_json
-from notifybot.model import Metric, Progress
 from notifybot.notifiers.webhook import Webhook, payload, signature, signing_key, webhook_notifiers
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.webhook import PATH, SECRET, WebhookService
 from notifybot.sandbox.wire import Request
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.testing import DictMemory, FakeClock
+from notifybot.types import Metric, Progress
 from tests.slack_messages import at, envelope, lost
 
 CANARY = "canary0c0ffee0not0a0secret"

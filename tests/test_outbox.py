@@ -16,10 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from sqlalchemy.event import listen
 
 from notifybot.policy import Priority, priority_of
-from notifybot.store import letters, runs
-from notifybot.store.claims import due, others_at
-from notifybot.store.engine import Store
+from notifybot.store import dead_letters, runs
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
+from notifybot.store.outbox_queries import due, others_at
 from notifybot.testing import FakeClock
 from tests.store_events import NOON, RUN, alert, ended, epoch, started
 
@@ -64,7 +64,7 @@ def test_an_event_that_cannot_be_read_is_given_up_and_holds_up_nothing(store: St
     outbox.mark_sent(delivery)
     assert outbox.claim(KEY) is None
     assert (outbox.counts()[KEY].dead, outbox.counts()[KEY].conserved) == (2, True)
-    assert letters.letters(store) == []
+    assert dead_letters.letters(store) == []
 
 
 def test_a_start_that_keeps_failing_holds_up_nothing_urgent(store: Store, clock: FakeClock) -> None:

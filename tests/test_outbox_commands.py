@@ -23,17 +23,17 @@ from notifybot.delivery.build import notifiers_from
 from notifybot.delivery.dispatcher import Dispatcher
 from notifybot.errors import PermanentError, UsageError
 from notifybot.events import Event
-from notifybot.model import Language
 from notifybot.policy import Priority, priority_of
 from notifybot.rendering import Renderer
-from notifybot.sandbox.faults import Fault
+from notifybot.sandbox.http import Fault
 from notifybot.sandbox.server import Sandbox
-from notifybot.store import letters, runs
-from notifybot.store.engine import Store
+from notifybot.store import dead_letters, runs
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.store.states import State
 from notifybot.store.successors import successor_of
 from notifybot.testing import FakeClock, RecordingNotifier
+from notifybot.types import Language
 from tests.store_events import RUN, alert, ended, epoch, started
 
 KEY = "slack:00000000"
@@ -73,8 +73,8 @@ def test_every_try_is_counted(store: Store, clock: FakeClock) -> None:
         else:
             outbox.mark_sent(delivery)
 
-    assert [each.attempts for each in letters.letters(store, State.DEAD)] == [1]
-    assert [each.attempts for each in letters.letters(store, State.SENT)] == [3]
+    assert [each.attempts for each in dead_letters.letters(store, State.DEAD)] == [1]
+    assert [each.attempts for each in dead_letters.letters(store, State.SENT)] == [3]
 
 
 def test_what_was_never_tried_has_no_tries(store: Store, clock: FakeClock) -> None:
@@ -85,9 +85,9 @@ def test_what_was_never_tried_has_no_tries(store: Store, clock: FakeClock) -> No
     delivery = outbox.claim(KEY)
     assert delivery is not None
     outbox.mark_retry(delivery, clock.now(), "quiet hours", counted=False)
-    letters.drop(store, [delivery.id])
+    dead_letters.drop(store, [delivery.id])
 
-    assert [each.attempts for each in letters.letters(store, State.DROPPED)] == [0, 0]
+    assert [each.attempts for each in dead_letters.letters(store, State.DROPPED)] == [0, 0]
 
 
 def test_a_try_that_ends_it_changes_nothing_in_the_order(store: Store, clock: FakeClock) -> None:
@@ -116,7 +116,7 @@ def test_a_dead_letter_put_back_is_due_at_once_with_all_its_tries(store: Store, 
     dead = bury(store, event)
     clock.advance(timedelta(days=3).total_seconds())
 
-    assert letters.retry(store, [dead]) == [dead]
+    assert dead_letters.retry(store, [dead]) == [dead]
 
     delivery = Outbox(store).claim(KEY)
     assert delivery is not None
@@ -137,7 +137,7 @@ def test_only_a_dead_letter_is_put_back(store: Store, state: State) -> None:
         outbox.mark_dropped(delivery, "budget")
     before = outbox.counts()
 
-    assert letters.retry(store, [delivery.id, 999]) == []
+    assert dead_letters.retry(store, [delivery.id, 999]) == []
     assert outbox.counts() == before
 
 
@@ -145,7 +145,7 @@ def test_a_letter_follows_its_notifier_to_a_new_token(store: Store) -> None:
     """A new token makes a new key; both ledgers stay true."""
     dead = bury(store)
 
-    assert letters.retry(store, [dead], {KEY: "slack:11111111"}) == [dead]
+    assert dead_letters.retry(store, [dead], {KEY: "slack:11111111"}) == [dead]
 
     outbox = Outbox(store)
     assert outbox.claim(KEY) is None
@@ -164,7 +164,7 @@ def test_a_letter_does_not_follow_where_its_event_is_already(store: Store) -> No
     assert delivery is not None
     outbox.mark_dead(delivery, "token_revoked")
 
-    assert letters.retry(store, [delivery.id], {KEY: "slack:11111111"}) == []
+    assert dead_letters.retry(store, [delivery.id], {KEY: "slack:11111111"}) == []
     assert all(each.conserved for each in outbox.counts().values())
 
 
@@ -174,11 +174,11 @@ def test_a_letter_does_not_follow_where_its_event_is_already(store: Store) -> No
 def test_dropped_counts_as_dropped(store: Store) -> None:
     dead = bury(store)
 
-    assert letters.drop(store, [dead]) == [dead]
+    assert dead_letters.drop(store, [dead]) == [dead]
 
     counts = Outbox(store).counts()[KEY]
     assert (counts.put, counts.dead, counts.dropped) == (1, 0, 1)
-    found = letters.find(store, dead)
+    found = dead_letters.find(store, dead)
     assert found is not None
     assert found.error == "dropped by hand"
 
@@ -188,9 +188,9 @@ def test_what_waits_can_be_dropped_but_not_what_is_being_sent(store: Store, cloc
     held = Outbox(store).claim(KEY, lease_s=60)
     assert held is not None
 
-    assert letters.drop(store, [held.id]) == []
+    assert dead_letters.drop(store, [held.id]) == []
     clock.advance(61)
-    assert letters.drop(store, [held.id]) == [held.id]
+    assert dead_letters.drop(store, [held.id]) == [held.id]
 
 
 # ── Any history ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -233,11 +233,11 @@ class Decisions(RuleBasedStateMachine):
 
     @rule(ids=st.lists(st.integers(1, 12), max_size=4), follow=st.booleans())
     def put_back(self, ids: list[int], follow: bool) -> None:
-        letters.retry(self.store, ids, dict([self.KEYS]) if follow else None)
+        dead_letters.retry(self.store, ids, dict([self.KEYS]) if follow else None)
 
     @rule(ids=st.lists(st.integers(1, 12), max_size=4))
     def give_up(self, ids: list[int]) -> None:
-        letters.drop(self.store, ids)
+        dead_letters.drop(self.store, ids)
 
     @invariant()
     def balances(self) -> None:
@@ -432,7 +432,7 @@ def test_all_may_be_those_of_a_notifier_or_a_run(local: Store, chosen: tuple[str
     told = plain("retry", "--all", *chosen)
 
     assert told == [{"id": dead[each], "state": "pending"} for each in numbers]
-    assert len(letters.letters(local, State.DEAD)) == 4 - len(numbers)
+    assert len(dead_letters.letters(local, State.DEAD)) == 4 - len(numbers)
 
 
 def test_all_of_a_run_that_is_over_are_no_failure_where_its_ending_says_more(local: Store, sandbox: Sandbox) -> None:
@@ -475,7 +475,7 @@ def test_either_all_or_single_messages_are_named(
 def test_more_messages_than_one_statement_takes_are_put_back(store: Store) -> None:
     dead = [bury(store) for _ in range(3)]
 
-    assert letters.retry(store, [*dead, *range(100, 40_000)]) == dead
+    assert dead_letters.retry(store, [*dead, *range(100, 40_000)]) == dead
 
 
 @pytest.mark.parametrize("language", Language)

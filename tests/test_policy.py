@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifybot.events import CheckpointSaved, Event
-from notifybot.model import Checkpoint, RunRef, Severity, Status, uuid7
 from notifybot.policy import (
     ALERT_REFILL_S,
     ALERT_WAIT_S,
@@ -36,6 +35,7 @@ from notifybot.policy import (
     wants,
 )
 from notifybot.preferences import Every, Preferences, quiet_from, tables_from
+from notifybot.types import Checkpoint, RunRef, Severity, Status, uuid7
 from tests.store_events import RUN, alert, ended, epoch, started
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from notifybot.config import Config, explain, load
 from notifybot.delivery.build import notifiers_from, open_delivery, people_from
-from notifybot.delivery.shaped import Shaped
+from notifybot.delivery.subscription import Shaped
 from notifybot.errors import ConfigError
 from notifybot.events import KINDS
-from notifybot.model import Language, Severity
 from notifybot.preferences import AUTO, FAILURES, UNCHANGED, Every, Preferences, every_from, quiet_from, tables_from
 from notifybot.quiet import NEVER, QuietHours
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.testing import RecordingNotifier
+from notifybot.types import Language, Severity
 from tests.store_events import epoch
 
 HOOK = "https://hooks.slack.com/services/T0CANARY/B0CANARY/not-a-real-secret"

@@ -13,12 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from notifybot.cli import app, main
-from notifybot.cli.state import database
+from notifybot.cli.database import database
 from notifybot.clock import SYSTEM
 from notifybot.config import load
 from notifybot.delivery.build import notifiers_from
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
-from notifybot.model import Language
 from notifybot.notifiers.base import Notifier
 from notifybot.policy import Priority
 from notifybot.rendering import Renderer
@@ -27,9 +26,10 @@ from notifybot.rendering.slack_reasons import EXPLAINED
 from notifybot.sandbox.kakao import KakaoFault
 from notifybot.sandbox.server import Sandbox
 from notifybot.store import runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import RecordingNotifier
+from notifybot.types import Language
 from tests.store_events import started
 
 SLACK = ("not_in_channel", "missing_scope", "invalid_auth", "channel_not_found", "token_revoked", "account_inactive")

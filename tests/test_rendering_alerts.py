@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 import pytest
 
 from notifybot.events import AlertRaised, RunEnded, from_json, to_json
-from notifybot.model import Language, Notice, Reason, RunRef, Status
 from notifybot.redaction import register
 from notifybot.rendering import Renderer
-from notifybot.rendering.alerts import (
+from notifybot.rendering.alert_text import (
     AlertWords,
     alert_words,
     checkpoint_damaged,
@@ -22,6 +21,7 @@ from notifybot.rendering.alerts import (
     notice_words,
     session_superseded,
 )
+from notifybot.types import Language, Notice, Reason, RunRef, Status
 
 EN, KO = Language.EN, Language.KO
 FULL = Reason("disk", values={"name": "ENOSPC", "text": "No space left on device"})

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from notifybot.errors import PermanentError, TemporaryError
-from notifybot.model import Language, Reason
 from notifybot.notifiers.kakao import codes as kakao
 from notifybot.notifiers.slack import errors as slack
 from notifybot.redaction import MARK, register
@@ -18,6 +17,7 @@ from notifybot.rendering import delivery_reasons, kakao_reasons, program_reasons
 from notifybot.rendering.both import Both
 from notifybot.rendering.delivery_reasons import delivery_reason
 from notifybot.rendering.reasons import error_line, reason_line
+from notifybot.types import Language, Reason
 
 EN, KO = Language.EN, Language.KO
 HANGUL = re.compile("[가-힣]")

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifybot.model import Language
-from notifybot.rendering.numbers import (
+from notifybot.rendering.format import (
     about,
     change,
     count,
@@ -21,6 +20,7 @@ from notifybot.rendering.numbers import (
     size,
     sparkline,
 )
+from notifybot.types import Language
 
 NAN, INF = math.nan, math.inf
 

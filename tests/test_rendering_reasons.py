@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from notifybot.checkpoints.reasons import Flawed, Late, Unreadable, reason_of
+from notifybot.checkpoints.errors import Flawed, Late, Unreadable, reason_of
 from notifybot.errors import READER, CheckpointError
-from notifybot.model import Language, Reason
 from notifybot.notifiers.refusals import permanent
 from notifybot.rendering import reasons
 from notifybot.rendering.reasons import reason_line
+from notifybot.types import Language, Reason
 
 EN, KO = Language.EN, Language.KO
 PACKAGE = Path(reasons.__file__).parents[1]

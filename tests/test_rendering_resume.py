@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifybot.events import CheckpointSaved, Event, RunEnded, RunLost, RunStalled, RunStarted
-from notifybot.model import (
+from notifybot.redaction import register
+from notifybot.rendering import Renderer
+from notifybot.rendering.lines import short_device
+from notifybot.types import (
     Checkpoint,
     Fact,
     Host,
@@ -27,9 +30,6 @@ from notifybot.model import (
     Status,
     Tier,
 )
-from notifybot.redaction import register
-from notifybot.rendering import Renderer
-from notifybot.rendering.lines import short_device
 
 BASE: dict[str, Any] = {
     "id": "01900000-0000-7000-8000-00000000abcd",

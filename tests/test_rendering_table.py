@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from notifybot.model import Language, Metric, MetricRow, Progress
 from notifybot.rendering.table import HEADINGS, best_line, changes_line, metric_rows, values_line
+from notifybot.types import Language, Metric, MetricRow, Progress
 
 PROGRESS = Progress(
     epoch=16,

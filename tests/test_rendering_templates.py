@@ -11,8 +11,8 @@ import pytest
 
 from notifybot.errors import ConfigError
 from notifybot.events import EpochFinished, Event, RunEnded
-from notifybot.model import Language, Metric, Progress, RunRef, Status
 from notifybot.rendering import Renderer
+from notifybot.types import Language, Metric, Progress, RunRef, Status
 
 BASE: dict[str, Any] = {
     "id": "01900000-0000-7000-8000-00000000abcd",

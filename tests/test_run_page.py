@@ -11,18 +11,18 @@ import pytest
 from notifybot.clock import SYSTEM
 from notifybot.config import Config, load
 from notifybot.delivery.build import open_delivery
-from notifybot.model import Status
 from notifybot.notifiers.base import Envelope
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.wire import Request, Response, json_response
 from notifybot.store import pages
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.testing import DictMemory, RecordingNotifier
-from notifybot.trackers.thread import TrackerThread
 from notifybot.trackers.wandb import WandbTracker
+from notifybot.trackers.worker import TrackerThread
 from notifybot.training import shared
 from notifybot.training.endings import Ending
 from notifybot.training.run import Run
+from notifybot.types import Status
 from tests.kakao_messages import memo
 from tests.slack_messages import ended, envelope
 from tests.store_events import RUN, alert

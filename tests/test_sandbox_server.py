@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from notifybot.sandbox import Fault, Request, Sandbox
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL, SlackMessage, SlackRevision
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, SlackMessage, SlackRevision
 from notifybot.testing import FakeClock
 
 XSS = "<script>alert(1)</script><img src=x onerror=alert(1)>"

@@ -13,7 +13,7 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.webhook import WebhookClient
 
 from notifybot.sandbox import Sandbox, blockkit, mrkdwn
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL, WEBHOOK_STATUS
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, WEBHOOK_STATUS
 from notifybot.testing import FakeClock
 
 TEXT = {"type": "plain_text", "text": "hello"}

@@ -23,9 +23,9 @@ import pytest
 import requests
 
 from notifybot.redaction import MARK
-from notifybot.sandbox.faults import Fault
+from notifybot.sandbox.http import Fault
 from notifybot.sandbox.server import Sandbox
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.watchdog import tokens
 
 pytestmark = pytest.mark.needs("tensorboard", "wandb")

@@ -26,14 +26,14 @@ from sqlalchemy import Connection, create_engine
 
 from notifybot.errors import StoreError
 from notifybot.events import Event, to_json
-from notifybot.model import RunRef
 from notifybot.policy import Priority
 from notifybot.store import migrate, runs
-from notifybot.store.engine import Store
-from notifybot.store.files import APPLICATION_ID, is_remote, local_folder, spare_folder
+from notifybot.store.database import Store
+from notifybot.store.location import APPLICATION_ID, is_remote, local_folder, spare_folder
 from notifybot.store.outbox import Outbox
 from notifybot.store.schema import metadata
 from notifybot.testing import FakeClock
+from notifybot.types import RunRef
 from tests.store_events import NOON, RUN, alert, ended, epoch, started
 
 MOUNTS = """\

@@ -13,10 +13,10 @@ import pytest
 
 from notifybot.errors import StoreError
 from notifybot.events import EpochFinished, RunStarted
-from notifybot.model import Metric, Progress, RunRef, run_key, uuid7
 from notifybot.store import runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.history import history_of
+from notifybot.types import Metric, Progress, RunRef, run_key, uuid7
 
 KEY = run_key("vision", "run")
 START = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)

@@ -15,7 +15,7 @@ from notifybot.config import Config
 from notifybot.delivery.build import open_delivery
 from notifybot.errors import StoreError
 from notifybot.store import runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.testing import RecordingNotifier
 from notifybot.training import shared
 from notifybot.training.guard import Guard

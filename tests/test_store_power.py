@@ -23,7 +23,7 @@ import pytest
 
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.errors import StoreError
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock, RecordingNotifier
 from tests.disk_log import Entry, FolderSynced, LoggedDisk, Noted, Removed, Renamed, Synced, Truncated

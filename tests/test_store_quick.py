@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from notifybot.errors import StoreError
-from notifybot.model import RunRef
 from notifybot.policy import Priority
 from notifybot.store import runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
-from notifybot.store.quick import record_epoch
+from notifybot.store.record_epoch import record_epoch
 from notifybot.testing import FakeClock
+from notifybot.types import RunRef
 from tests.store_events import NOON, RUN, epoch, started
 
 ROUTES = [("slack:1", Priority.PROGRESS), ("kakao:2", Priority.PROGRESS)]

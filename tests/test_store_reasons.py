@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifybot.model import Reason
-from notifybot.store.reasons import KEPT, LIMIT_CHARS, from_text, to_text
+from notifybot.store.stored_reason import KEPT, LIMIT_CHARS, from_text, to_text
+from notifybot.types import Reason
 
 CODES = st.from_regex(r"(late/)?(slack|kakao)\.[a-z_-]{1,60}", fullmatch=True)
 NAMES = st.from_regex(r"[a-z]{1,12}", fullmatch=True)

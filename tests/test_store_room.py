@@ -21,15 +21,15 @@ from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.worker import Worker
 from notifybot.events import Event
-from notifybot.model import Language, Status
 from notifybot.notifiers.base import Envelope
 from notifybot.policy import Pace
 from notifybot.rendering import Renderer
-from notifybot.store import room, runs
-from notifybot.store.engine import CAP_BYTES, Store
+from notifybot.store import disk_reserve, runs
+from notifybot.store.database import CAP_BYTES, Store
+from notifybot.store.disk_reserve import TIDY_FROM_BYTES, WAL_BYTES, FullError, Room
 from notifybot.store.outbox import Outbox
-from notifybot.store.room import TIDY_FROM_BYTES, WAL_BYTES, FullError, Room
 from notifybot.testing import FakeClock, RecordingNotifier
+from notifybot.types import Language, Status
 from tests.store_events import RUN, alert, ended, epoch, started
 from tests.test_delivery_room import bulky
 
@@ -51,7 +51,7 @@ class Disk:
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     disk = Disk()
-    monkeypatch.setattr(room, "_fallocate", lambda: disk.fallocate)
+    monkeypatch.setattr(disk_reserve, "_fallocate", lambda: disk.fallocate)
     return disk
 
 
@@ -165,7 +165,7 @@ def test_a_disk_that_cannot_be_asked_stops_nobody(store: Store, monkeypatch: pyt
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:  # pytest itself asks as well, afterwards
-        patch.setattr("notifybot.store.room.os.fstat", refuse)
+        patch.setattr("notifybot.store.disk_reserve.os.fstat", refuse)
         taken = Recorder(store, [], direct=True).record(epoch(0))
         said = (store.room.used_bytes, store.room.is_wide)
 

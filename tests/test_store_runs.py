@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import event
 
 from notifybot.errors import StoreError
-from notifybot.model import RunRef
 from notifybot.store import runs, schema
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
+from notifybot.types import RunRef
 from tests.store_events import NOON, RUN, alert, epoch, started
 
 NEXT = RunRef(RUN.id, RUN.name, RUN.project, "s2")

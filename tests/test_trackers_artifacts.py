@@ -14,11 +14,11 @@ import wandb
 
 from notifybot.config import Config
 from notifybot.events import CheckpointSaved, EpochFinished, Event
-from notifybot.model import Checkpoint, Language, Metric, Progress, Status, Tier
 from notifybot.trackers import TrackerThread, WandbTracker
-from notifybot.trackers.artifacts import CheckpointVersions
 from notifybot.trackers.jsonl import JsonlTracker, events_in
+from notifybot.trackers.wandb_artifacts import CheckpointVersions
 from notifybot.training.progress import Course
+from notifybot.types import Checkpoint, Language, Metric, Progress, Status, Tier
 from tests import wandb_records
 from tests.tracker_events import RUN, START, context, epoch, untold
 

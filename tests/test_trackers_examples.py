@@ -13,8 +13,8 @@ from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from notifybot.model import Status
 from notifybot.trackers import TensorBoardTracker
+from notifybot.types import Status
 from tests.tracker_events import context, epoch
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -13,8 +13,8 @@ import pytest
 
 from notifybot import redaction
 from notifybot.events import AlertRaised, CheckpointSaved, Event, RunEnded, RunLost, RunStarted
-from notifybot.model import Checkpoint, Status
 from notifybot.trackers import JsonlTracker
+from notifybot.types import Checkpoint, Status
 from tests.tracker_events import RUN, START, context, epoch
 
 

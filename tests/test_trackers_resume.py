@@ -19,10 +19,9 @@ from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from notifybot import Checkpoints, notify_epoch, notify_run
-from notifybot.checkpoints.mirror import Mirror, restore
+from notifybot.checkpoints.run_folder import Mirror, restore
 from notifybot.config import Config
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
-from notifybot.model import Checkpoint, Severity, Status
 from notifybot.store import runs
 from notifybot.store.history import history_of
 from notifybot.testing import RecordingNotifier
@@ -31,7 +30,8 @@ from notifybot.trackers.jsonl import JsonlTracker, events_in
 from notifybot.training import shared
 from notifybot.training.loop import EpochLoop
 from notifybot.training.marks import Marks
-from notifybot.training.past import COMPLETED, in_force
+from notifybot.training.resume import COMPLETED, in_force
+from notifybot.types import Checkpoint, Severity, Status
 from tests import wandb_records
 from tests.tracker_events import RUN, START, context, epoch, untold
 

@@ -16,8 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from notifybot.events import AlertRaised
-from notifybot.model import Param, Status
 from notifybot.trackers import TensorBoardTracker
+from notifybot.types import Param, Status
 from tests.tracker_events import RUN, START, context, epoch
 
 PARAMS: dict[str, Param] = {"lr": 0.1, "model": "cnn", "augment": True, "seed": None}

@@ -17,15 +17,15 @@ from notifybot import redaction
 from notifybot.clock import SYSTEM
 from notifybot.config import Config, load
 from notifybot.events import Event
-from notifybot.model import Language, Status
 from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.trackers import Tracker, TrackerContext, TrackerThread
-from notifybot.trackers.thread import Opener
 from notifybot.trackers.wandb import Tell
+from notifybot.trackers.worker import Opener
 from notifybot.training import shared
 from notifybot.training.hold import Hold
 from notifybot.training.marks import Marks
 from notifybot.training.run import Run
+from notifybot.types import Language, Status
 from tests.tracker_events import context, epoch
 
 

@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis.strategies import dictionaries, integers, text
 from torch.utils.tensorboard import SummaryWriter
 
-from notifybot.model import Language, Metric, Param, RunRef, Status
 from notifybot.trackers import TensorBoardTracker, WandbTracker
 from notifybot.trackers.wandb import nested, page_of, run_id
+from notifybot.types import Language, Metric, Param, RunRef, Status
 from tests import wandb_records
 from tests.tracker_events import context, epoch, untold
 
@@ -467,7 +467,7 @@ def test_a_process_that_ends_while_wandb_waits_for_its_server_ends_in_time(tmp_p
         "import sys\n"
         "from pathlib import Path\n"
         "from notifybot.config import Config\n"
-        "from notifybot.model import Status\n"
+        "from notifybot.types import Status\n"
         "from notifybot.trackers import TrackerThread\n"
         "from tests.tracker_events import context, epoch\n"
         "trackers = TrackerThread()\n"

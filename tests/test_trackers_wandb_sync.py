@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 import wandb
 
-from notifybot.model import Status
 from notifybot.trackers import WandbTracker
+from notifybot.types import Status
 from tests.tracker_events import context, epoch, untold
 
 _NAMES = {"name": "run-1", "displayName": "digits"}

@@ -23,15 +23,15 @@ from notifybot.clock import SYSTEM
 from notifybot.config import Config, load
 from notifybot.errors import UsageError
 from notifybot.events import AlertRaised
-from notifybot.model import Language, Progress, Severity, Status
 from notifybot.store import runs
 from notifybot.testing import FakeClock
 from notifybot.training import shared
-from notifybot.training.alarms import Alarms
+from notifybot.training.alert_monitor import Alarms
 from notifybot.training.endings import Ending
-from notifybot.training.machine import Lookout, Sampler, disk_of, gpus_of_process, nvml
+from notifybot.training.machine_sampler import Lookout, Sampler, disk_of, gpus_of_process, nvml
 from notifybot.training.progress import Course
 from notifybot.training.run import Run
+from notifybot.types import Language, Progress, Severity, Status
 
 NAN = math.nan
 

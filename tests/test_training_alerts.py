@@ -10,9 +10,9 @@ import pytest
 
 from notifybot import Run, UsageError, alerts, notify_epoch, notify_run
 from notifybot.events import AlertRaised
-from notifybot.model import Progress
 from notifybot.store import runs
 from notifybot.training import shared
+from notifybot.types import Progress
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from notifybot.training import shared
 from notifybot.training.block import RunBlock
 from notifybot.training.endings import Ending
 from notifybot.training.loop import EpochLoop
-from notifybot.training.past import Resume
+from notifybot.training.resume import Resume
 
 Travel = Callable[[Any], Any]
 WAYS: dict[str, Travel] = {
@@ -89,7 +89,7 @@ CALLS: dict[str, Callable[[notifybot.Run], object]] = {
     "now_s": lambda run: run.now_s(),
     "report": lambda run: run.report("title", "text"),
     "retire": lambda run: run.retire("title", "text"),
-    "saved": lambda run: run.saved(notifybot.model.Checkpoint("x.pt")),
+    "saved": lambda run: run.saved(notifybot.types.Checkpoint("x.pt")),
     "start": lambda run: run.start(range(3)),
     "story": lambda run: run.story(),
     "tracker": lambda run: run.tracker("wandb", 5.0),

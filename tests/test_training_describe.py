@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from notifybot.events import MOST_PARAMS
-from notifybot.model import uuid7
-from notifybot.training.describe import params_of, session_after, this_host
+from notifybot.training.run_info import params_of, session_after, this_host
+from notifybot.types import uuid7
 
 
 def told_by(tmp_path: Path, **files: str) -> Path:

@@ -10,9 +10,9 @@ import sys
 
 import pytest
 
-from notifybot.model import Status
 from notifybot.testing import FakeClock
 from notifybot.training.endings import Ending, Endings, ending_of
+from notifybot.types import Status
 
 
 def named(name: str, base: type[BaseException] = Exception) -> BaseException:

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from notifybot import redaction
-from notifybot.training.failure import FRAMES, describe, is_user_code, thread_stack
 from notifybot.training.text import clean, one_line
+from notifybot.training.tracebacks import FRAMES, describe, is_user_code, thread_stack
 
 
 def caught(error: Exception, cause: BaseException | None = None) -> Exception:

@@ -14,9 +14,9 @@ import pytest
 import requests
 
 from notifybot.events import LONGEST_PROMISE_S
-from notifybot.model import RunRef
 from notifybot.testing import FakeClock
 from notifybot.training.heartbeat import Heartbeat, Pulse
+from notifybot.types import RunRef
 
 RUN = RunRef(id="r1", name="resnet", project="lab", session="s1")
 TOKEN = "canary-not-a-token"

@@ -12,12 +12,12 @@ import pytest
 
 from notifybot.config import load
 from notifybot.events import AlertRaised
-from notifybot.model import Severity, Status
 from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.training import shared
 from notifybot.training.endings import Ending
 from notifybot.training.lifetime import Lifetime, near_limit_h
 from notifybot.training.run import Run
+from notifybot.types import Severity, Status
 
 HOUR_S = 3600.0
 

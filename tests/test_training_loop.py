@@ -25,11 +25,11 @@ import tqdm.rich
 import notifybot
 from notifybot import ConfigError, NotifybotError, UsageError, notify_epoch, notify_run
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
-from notifybot.model import Severity, Status
 from notifybot.store import runs
 from notifybot.testing import RecordingNotifier
 from notifybot.training import shared
 from notifybot.training.endings import ENDINGS
+from notifybot.types import Severity, Status
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from notifybot.events import AlertRaised
-from notifybot.model import RunRef
 from notifybot.training.marks import Marks
+from notifybot.types import RunRef
 
 EVENTS = [
     AlertRaised(id=name, run=RunRef("r", "r", "p"), at=datetime(2026, 11, 23, tzinfo=UTC), title=name) for name in "abc"

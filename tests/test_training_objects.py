@@ -19,7 +19,7 @@ from torch import nn
 from notifybot import CheckpointError, Checkpoints, notify_epoch
 from notifybot.checkpoints.state import Parts
 from notifybot.training import shared
-from notifybot.training.past import COMPLETED
+from notifybot.training.resume import COMPLETED
 
 Run = Callable[["Cell"], None]
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from notifybot.errors import UsageError
 from notifybot.events import EpochFinished, Event, from_json, to_json
 from notifybot.metric_names import Direction, direction_of, meant_by
-from notifybot.model import Checkpoint, Metric, Progress, RunRef, uuid7
-from notifybot.training.past import Past, last_progress
 from notifybot.training.progress import HISTORY, Course, Watch, first_of
+from notifybot.training.resume import Past, last_progress
+from notifybot.types import Checkpoint, Metric, Progress, RunRef, uuid7
 
 LESS, MORE = Direction.MIN, Direction.MAX
 

@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from notifybot import CheckpointError, Checkpoints, UsageError, freeze, notify_epoch, unfreeze
-from notifybot.checkpoints.card import NAME
-from notifybot.checkpoints.moment import Moment, Report
+from notifybot.checkpoints.run_file import NAME
+from notifybot.checkpoints.types import Moment, Report
 from notifybot.events import RunStarted
 from notifybot.store import runs
 from notifybot.training import shared
-from notifybot.training.past import COMPLETED
+from notifybot.training.resume import COMPLETED
 
 
 @pytest.fixture(autouse=True)

@@ -15,12 +15,12 @@ from tqdm import tqdm
 
 from notifybot import notify_epoch
 from notifybot.events import Event
-from notifybot.model import Language
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.rendering import Renderer
 from notifybot.training import shared
+from notifybot.training.console_thread import Speaker
 from notifybot.training.guard import Guard
-from notifybot.training.speaker import Speaker
+from notifybot.types import Language
 from tests.store_events import alert, ended, epoch, started
 
 

@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 
 from notifybot.config import load
-from notifybot.model import Host, Language, Progress, RunRef, Status
-from notifybot.notifiers.slack.deadman_slack import SlackAlarms
-from notifybot.notifiers.slack.deadman_thread import DeadMan, patience_s
-from notifybot.notifiers.slack.deadman_words import Speech, mark_of
-from notifybot.notifiers.slack.thread import RunThread
+from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
+from notifybot.notifiers.slack.deadman.switch import DeadMan, patience_s
+from notifybot.notifiers.slack.deadman.text import Speech, mark_of
+from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.store.runs import RunRow
 from notifybot.testing import FakeClock
 from notifybot.training import shared
 from notifybot.training.endings import Ending
 from notifybot.training.heartbeat import Heartbeat
 from notifybot.training.run import Run
+from notifybot.types import Host, Language, Progress, RunRef, Status
 from notifybot.watchdog.rules import Limits, Stalled, judge, stall_limit_s
 
 STEP_S = 20.0

@@ -17,11 +17,11 @@ import notifybot
 from notifybot import Run, notify_epoch
 from notifybot.config import load
 from notifybot.events import AlertRaised, Event, RunEnded
-from notifybot.model import Severity, Status
 from notifybot.store import runs
 from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.training import shared
 from notifybot.training.endings import Ending
+from notifybot.types import Severity, Status
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from notifybot.errors import UsageError  # noqa: E402
-from notifybot.model import ModelSize  # noqa: E402
-from notifybot.transfer import freeze, model_size, unfreeze  # noqa: E402
+from notifybot.freezing import freeze, model_size, unfreeze  # noqa: E402
+from notifybot.types import ModelSize  # noqa: E402
 
 torch.set_num_threads(1)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from notifybot.events import RunLost
-from notifybot.store import liveness
+from notifybot.store import heartbeats
 from notifybot.testing import FakeClock
 from notifybot.watchdog.rules import Limits
 from tests.watchdog_runs import PEOPLE, Process, Watchdog
@@ -94,8 +94,8 @@ def test_a_thousand_deaths_are_told_within_five_seconds_of_their_deadlines(watch
     with watchdog.store.transaction() as connection:
         for process in started:  # the last heartbeats of all, spread over four minutes
             last_at = watchdog.clock.now() + timedelta(seconds=rng.uniform(0, 240))
-            liveness.beat(connection, last_at, liveness.Beat(run=process.run, seq=1, beat_s=30.0))
-            liveness.set_deadline(connection, process.run.key, last_at + timedelta(seconds=120))
+            heartbeats.beat(connection, last_at, heartbeats.Beat(run=process.run, seq=1, beat_s=30.0))
+            heartbeats.set_deadline(connection, process.run.key, last_at + timedelta(seconds=120))
 
     lost = [each for each in watchdog.watch(420) if isinstance(each, RunLost)]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from notifybot.errors import StoreError
-from notifybot.model import Language, Status, uuid7
 from notifybot.store import runs
-from notifybot.store.liveness import Beat
+from notifybot.store.heartbeats import Beat
 from notifybot.testing import FakeClock
+from notifybot.types import Language, Status, uuid7
 from notifybot.watchdog import tokens
 from notifybot.watchdog.ingest import Accepted, Ingest, Refused
-from notifybot.watchdog.payload import Batch
+from notifybot.watchdog.schemas import Batch
 from tests.watchdog_runs import PEOPLE, Process, Watchdog, route
 
 

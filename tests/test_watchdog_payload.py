@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from notifybot import notify_epoch
 from notifybot.errors import UsageError
 from notifybot.events import MOST_METRICS, EpochFinished, Event, RunEnded, RunStarted, to_json, within_bounds
-from notifybot.model import Metric, Progress, RunRef, uuid7
 from notifybot.store import runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.training import shared
+from notifybot.types import Metric, Progress, RunRef, uuid7
 from notifybot.watchdog import tokens
-from notifybot.watchdog.payload import PayloadError, parse_beat, parse_events
+from notifybot.watchdog.schemas import PayloadError, parse_beat, parse_events
 from notifybot.watchdog.service import Watchdog
-from notifybot.web.guard import MOST_BYTES
+from notifybot.web.middleware import MOST_BYTES
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 RUN = {"id": "r", "name": "n", "project": "p", "session": "s"}

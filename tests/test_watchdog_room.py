@@ -10,11 +10,11 @@ import pytest
 
 from notifybot.errors import StoreError
 from notifybot.events import Event, to_json
-from notifybot.model import uuid7
 from notifybot.store import runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock, RecordingNotifier
+from notifybot.types import uuid7
 from notifybot.watchdog import tokens
 from notifybot.watchdog.service import Watchdog
 from tests.store_events import RUN, alert, started

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from notifybot.model import Host, Progress, Status
 from notifybot.store.runs import RunRow
+from notifybot.types import Host, Progress, Status
 from notifybot.watchdog.rules import Limits, Lost, Stalled, deadline, judge, stall_limit_s
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.testing import FakeClock
 from notifybot.watchdog import tokens
 

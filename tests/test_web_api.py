@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from notifybot.events import to_json
 from notifybot.store import runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.watchdog import tokens
 from notifybot.watchdog.service import Watchdog

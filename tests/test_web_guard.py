@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from notifybot.web.guard import Guard
+from notifybot.web.middleware import Guard
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from notifybot.events import AlertRaised, RunEnded
-from notifybot.model import (
+from notifybot.testing import FakeClock, RecordingNotifier
+from notifybot.types import (
     Checkpoint,
     Host,
     Language,
@@ -27,11 +28,10 @@ from notifybot.model import (
     Tier,
     uuid7,
 )
-from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.watchdog import logins, tokens
 from notifybot.watchdog.service import Watchdog
-from notifybot.web.access import COOKIE
 from notifybot.web.app import create_app
+from notifybot.web.auth import COOKIE
 from notifybot.web.pages import A_PAGE
 from notifybot.web.texts import TEXTS
 from tests.watchdog_runs import Process

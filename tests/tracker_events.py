@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from notifybot.events import EpochFinished, Event
-from notifybot.model import Language, Metric, Param, Progress, RunRef
 from notifybot.trackers.base import TrackerContext
+from notifybot.types import Language, Metric, Param, Progress, RunRef
 
 RUN = RunRef(id="run-1", name="digits", project="bootcamp", session="s1")
 START = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from notifybot.events import EpochFinished, Event, RunEnded, RunLost, RunStalled, RunStarted
-from notifybot.model import Checkpoint, Host, Metric, Progress, RunRef, Status, uuid7
 from notifybot.policy import Priority, priority_of
 from notifybot.store import runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.runs import RunRow
 from notifybot.testing import FakeClock
+from notifybot.types import Checkpoint, Host, Metric, Progress, RunRef, Status, uuid7
 from notifybot.watchdog import tokens
-from notifybot.watchdog.checker import Checker
 from notifybot.watchdog.ingest import Accepted, Ingest
-from notifybot.watchdog.payload import Batch, parse_beat
 from notifybot.watchdog.rules import Limits
+from notifybot.watchdog.scan import Checker
+from notifybot.watchdog.schemas import Batch, parse_beat
 
 PEOPLE = "recording:00000000"
 VERDICTS = ("run_lost", "run_stalled", "run_recovered")

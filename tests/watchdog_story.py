@@ -20,11 +20,11 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
-from notifybot.model import Checkpoint, Host, Metric, Param, Progress, RunRef, Severity, Status, uuid7
 from notifybot.policy import Priority
-from notifybot.store import liveness, runs
-from notifybot.store.engine import Store
+from notifybot.store import heartbeats, runs
+from notifybot.store.database import Store
 from notifybot.testing import FakeClock
+from notifybot.types import Checkpoint, Host, Metric, Param, Progress, RunRef, Severity, Status, uuid7
 
 LONG_NAME = "한국어 감성 분석 KoBERT 미세조정 — 데이터 증강 3차 실험 (배치 64, 학습률 2e-5, 시드 42, 워밍업 500스텝)"
 STACK = (
@@ -125,11 +125,11 @@ class Story:
         heard_at = self.now - timedelta(seconds=seconds_ago)
         moved_at = self.now - timedelta(seconds=seconds_ago if moved_s is None else moved_s)
         with self.store.transaction() as connection:
-            beat = liveness.Beat(run=self.run, seq=1, beat_s=30.0, stack=stack)
-            liveness.beat(connection, heard_at, beat)
+            beat = heartbeats.Beat(run=self.run, seq=1, beat_s=30.0, stack=stack)
+            heartbeats.beat(connection, heard_at, beat)
             row = runs.get_in(connection, self.run.key)
             assert row is not None
-            liveness.keep_moments(connection, replace(row, alive_at=heard_at, progress_at=moved_at))
+            heartbeats.keep_moments(connection, replace(row, alive_at=heard_at, progress_at=moved_at))
         return self
 
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 from notifybot.alerts.evidence import Evidence
 from notifybot.alerts.machine import Machine
 from notifybot.errors import UsageError, said
-from notifybot.model import Progress
+from notifybot.types import Progress
 
 Mode = Literal["min", "max"]
 ModeOf = Callable[[str], Mode | None]

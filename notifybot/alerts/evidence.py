@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from notifybot.model import Severity
+from notifybot.types import Severity
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from notifybot.alerts.base import NOTHING, Judge, Mode, ModeOf, Reading, Rule, Verdict, Verdicts
 from notifybot.alerts.evidence import Alert, Evidence
-from notifybot.alerts.metrics import Divergence, Plateau, Target, Threshold
+from notifybot.alerts.rules import Divergence, Plateau, Target, Threshold
 from notifybot.errors import said
-from notifybot.model import Metric, Progress
+from notifybot.types import Metric, Progress
 
 Custom = Callable[[Progress], Alert | None]
 """A rule of your own: called at the end of each epoch; what it returns is told once, until it returns None again."""

@@ -12,28 +12,28 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar
 from weakref import WeakValueDictionary
 
-from notifybot.checkpoints.agreement import agree, group
-from notifybot.checkpoints.card import Card, read_card
+from notifybot.checkpoints.compatibility import plain_name
 from notifybot.checkpoints.describe import is_finite, loss_of, mark_of, unusable, versions
-from notifybot.checkpoints.foreign import foreign_epoch, newest_foreign
-from notifybot.checkpoints.given import best_by, check_given, check_resume, check_times
+from notifybot.checkpoints.directory import Shelf
+from notifybot.checkpoints.distributed import agree, group
+from notifybot.checkpoints.errors import Late, Unread
+from notifybot.checkpoints.external import foreign_epoch, newest_foreign
 from notifybot.checkpoints.manifest import Manifest, order
-from notifybot.checkpoints.modules import plain_name
-from notifybot.checkpoints.moment import Moment, Report, Restored
-from notifybot.checkpoints.names import safe_stem
+from notifybot.checkpoints.naming import safe_stem
 from notifybot.checkpoints.payload import read_payload, write_payload
-from notifybot.checkpoints.reasons import Late, Unread
 from notifybot.checkpoints.retention import Retention
+from notifybot.checkpoints.run_file import Card, read_card
 from notifybot.checkpoints.saver import Saver
-from notifybot.checkpoints.shelf import Shelf
 from notifybot.checkpoints.state import Parts
 from notifybot.checkpoints.tiers import HOPELESS, Found, Saved, Tiers, first_whole, told_of, tries
+from notifybot.checkpoints.types import Moment, Report, Restored
+from notifybot.checkpoints.validation import best_by, check_given, check_resume, check_times
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import load
 from notifybot.errors import UsageError, said
 from notifybot.files import path_text
-from notifybot.model import Checkpoint, Reason
-from notifybot.store.files import is_remote
+from notifybot.store.location import is_remote
+from notifybot.types import Checkpoint, Reason
 
 log = logging.getLogger("notifybot")
 

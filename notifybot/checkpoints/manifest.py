@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal
 
-from notifybot.checkpoints.reasons import Unreadable
-from notifybot.model import Reason
+from notifybot.checkpoints.errors import Unreadable
+from notifybot.types import Reason
 
 FORMAT = 1
 SUFFIX = ".json"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from notifybot.errors import said
-from notifybot.model import Reason
+from notifybot.types import Reason
 
 MISSING = ("missing in the checkpoint", "체크포인트에 없는 항목")
 RESHAPED = ("of another shape", "shape이 다른 항목")

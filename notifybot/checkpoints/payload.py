@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from notifybot.checkpoints.plain import require_plain
-from notifybot.checkpoints.reasons import Flawed, reason_of
+from notifybot.checkpoints.errors import Flawed, reason_of
+from notifybot.checkpoints.serialization import require_plain
 from notifybot.errors import said, system_words
-from notifybot.model import Reason
+from notifybot.types import Reason
 
 OLDEST_TORCH = (2, 10)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import stat
 
-from notifybot.checkpoints.files import Files
+from notifybot.checkpoints.durable_io import Files
 from notifybot.checkpoints.manifest import Manifest
-from notifybot.model import Reason
+from notifybot.types import Reason
 
 
 def below(file: str, name: str) -> str:

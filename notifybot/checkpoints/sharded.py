@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from notifybot.checkpoints.agreement import agree, group, together
-from notifybot.checkpoints.files import Files
+from notifybot.checkpoints.directory import MakeManifest, Shelf
+from notifybot.checkpoints.distributed import agree, group, together
+from notifybot.checkpoints.durable_io import Files
 from notifybot.checkpoints.manifest import Manifest
 from notifybot.checkpoints.payload import read_payload, write_payload
-from notifybot.checkpoints.shelf import MakeManifest, Shelf
 from notifybot.errors import CheckpointError, said
 
 if TYPE_CHECKING:

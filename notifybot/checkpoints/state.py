@@ -11,10 +11,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
-from notifybot.checkpoints import modules, randomness
+from notifybot.checkpoints import compatibility, rng
 from notifybot.checkpoints.buffers import Buffers
 from notifybot.checkpoints.describe import unfit, ways_on
-from notifybot.checkpoints.given import check_part
 from notifybot.checkpoints.mismatch import (
     Fit,
     note,
@@ -24,9 +23,10 @@ from notifybot.checkpoints.mismatch import (
     scheduler_notes,
 )
 from notifybot.checkpoints.payload import check_torch
-from notifybot.checkpoints.plain import from_plain, to_plain
+from notifybot.checkpoints.serialization import from_plain, to_plain
+from notifybot.checkpoints.validation import check_part
 from notifybot.errors import CheckpointError, UsageError, said
-from notifybot.model import Reason
+from notifybot.types import Reason
 
 EXTRA_KEY = "extra_state_dicts"
 RANDOM_KEY = "random_states"
@@ -59,7 +59,7 @@ class _Part:
         return f"extra.{self.name}" if self.key == EXTRA_KEY else self.name
 
     def state(self) -> Any:
-        return modules.state_of(self.value) if _is_module(self.value) else self.value.state_dict()
+        return compatibility.state_of(self.value) if _is_module(self.value) else self.value.state_dict()
 
     def saved_in(self, payload: Mapping[str, Any]) -> Any:
         """Its state in a checkpoint; `_ABSENT` when that has none."""
@@ -100,7 +100,7 @@ class Parts:
     @property
     def modules(self) -> dict[str, Any]:
         """The model and the modules among the rest, without what they are wrapped in."""
-        return {part.label: modules.unwrapped(part.value) for part in self._parts if _is_module(part.value)}
+        return {part.label: compatibility.unwrapped(part.value) for part in self._parts if _is_module(part.value)}
 
     def check(self) -> None:
         """Raise UsageError, naming the key path, for what could not be saved; and get the memory for a save ready.
@@ -167,12 +167,12 @@ class Parts:
         payload: dict[str, Any] = {}
         for part in self._parts:
             state = to_plain(part.state(), part.at, self._buffers.keep)
-            self._buffers.part_done(modules.tensors_of(part.value) if _is_module(part.value) else ())
+            self._buffers.part_done(compatibility.tensors_of(part.value) if _is_module(part.value) else ())
             if part.key == EXTRA_KEY:
                 payload.setdefault(EXTRA_KEY, {})[part.name] = state
             else:
                 payload[part.key] = state
-        payload[RANDOM_KEY] = to_plain(randomness.capture(), RANDOM_KEY, lambda _at, tensor: tensor)
+        payload[RANDOM_KEY] = to_plain(rng.capture(), RANDOM_KEY, lambda _at, tensor: tensor)
         self._buffers.finish()
         return payload
 
@@ -191,9 +191,9 @@ class Parts:
             if _is_loader(part.value):
                 part.value.state_dict()  # makes its iterator, which draws seeds and an order: now, and not afterwards
         for part, state in loads:
-            if isinstance(part.value, randomness.GeneratorState):
+            if isinstance(part.value, rng.GeneratorState):
                 part.value.load_state_dict(state)
-        notes += map(note, randomness.restore(from_plain(payload.get(RANDOM_KEY))))
+        notes += map(note, rng.restore(from_plain(payload.get(RANDOM_KEY))))
         with contextlib.suppress(UsageError):  # the next save tells it
             if self._saves:
                 self.check()
@@ -296,8 +296,8 @@ def _in_a_step() -> bool:
 
 
 def _part(name: str, key: str, value: Any) -> _Part:
-    if randomness.GeneratorState.fits(value):
-        return _Part(name, key, randomness.GeneratorState(value))
+    if rng.GeneratorState.fits(value):
+        return _Part(name, key, rng.GeneratorState(value))
     check_part(name, value, extra=key == EXTRA_KEY)
     return _Part(name, key, value)
 
@@ -308,7 +308,7 @@ def _fit(part: _Part, saved: Any, *, scheduled: bool) -> Fit:
         text = said(f"{part.at} is a {kind}, not a dict", f"{part.at}의 형식이 dict가 아니라 {kind}입니다")
         return Fit(saved, [text])
     if _is_module(part.value):
-        return modules.fit(part.value, saved)
+        return compatibility.fit(part.value, saved)
     if _is_optimizer(part.value):
         problems = optimizer_problems(part.value, saved)
         return Fit(saved, problems, notes=[] if problems else optimizer_notes(part.value, saved, scheduled=scheduled))
@@ -356,7 +356,7 @@ def _load(part: _Part, state: Any, undo: ExitStack) -> None:
     if not _is_module(part.value) and not _is_loader(part.value):
         before = part.value.state_dict()
         undo.callback(_go_back, part.value, before if _is_optimizer(part.value) else copy.deepcopy(before))
-    target = modules.unwrapped(part.value) if _is_module(part.value) else part.value
+    target = compatibility.unwrapped(part.value) if _is_module(part.value) else part.value
     try:
         target.load_state_dict(state)
     except Exception as error:  # whatever a part's own code raises: its state does not fit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from datetime import UTC, datetime, timedelta
 
-from notifybot.checkpoints.files import Files, Temporary
+from notifybot.checkpoints.durable_io import Files, Temporary
 from notifybot.checkpoints.manifest import SUFFIX, Manifest
 from notifybot.checkpoints.proof import below, difference
 

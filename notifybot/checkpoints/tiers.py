@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from notifybot.checkpoints.directory import Shelf, Spared
+from notifybot.checkpoints.errors import reason_of
 from notifybot.checkpoints.manifest import SUFFIX, Manifest, order
-from notifybot.checkpoints.reasons import reason_of
 from notifybot.checkpoints.retention import Retention
-from notifybot.checkpoints.shelf import Shelf, Spared
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import machine_is_reset
 from notifybot.errors import CheckpointError, said, system_words
 from notifybot.files import path_text
-from notifybot.model import Checkpoint, Language, Reason, Tier
 from notifybot.rendering.reasons import reason_line
+from notifybot.types import Checkpoint, Language, Reason, Tier
 
 log = logging.getLogger("notifybot")
 

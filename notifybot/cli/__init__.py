@@ -13,7 +13,7 @@ import typer
 from notifybot.cli.app import app
 from notifybot.cli.options import is_utf8
 from notifybot.errors import READER, DeliveryError, NotifybotError
-from notifybot.model import Language
+from notifybot.types import Language
 
 __all__ = ["app", "main"]
 

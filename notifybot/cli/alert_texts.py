@@ -17,10 +17,10 @@ from notifybot.alerts.evidence import (
     Pace,
     Reached,
 )
-from notifybot.model import Language, Reason
-from notifybot.rendering import alerts
+from notifybot.rendering import alert_text
 from notifybot.rendering.alarm_words import cleared, raised, unlogged
-from notifybot.rendering.alerts import AlertWords, notice_words
+from notifybot.rendering.alert_text import AlertWords, notice_words
+from notifybot.types import Language, Reason
 from notifybot.watchdog import words as watchdog
 
 _GB = 1024**3
@@ -48,16 +48,16 @@ _SEEN: tuple[tuple[Evidence, Evidence], ...] = (  # as it begins, and when it is
 _EIO = {"name": "EIO", "text": "Input/output error"}
 _FULL = Reason("disk", values={"name": "ENOSPC", "text": "No space left on device"})
 _NOTICES = (
-    alerts.checkpoint_not_saved(_FULL),
-    alerts.checkpoint_not_copied(_FULL),
-    alerts.checkpoint_damaged([Reason("missing", "checkpoint_epoch12_0.3962.pt")], "checkpoint_epoch11_0.4317.pt"),
-    alerts.checkpoint_damaged([Reason("cut_short", "checkpoint_epoch1_1.7341.pt")], None),
-    alerts.checkpoint_damaged([Reason("no_state", "weights.pt")], None),
-    alerts.checkpoint_spared([Reason("disk", "checkpoint_epoch3_0.8126.pt", _EIO)], 44_802_131),
-    alerts.checkpoint_works_again(),
-    alerts.checkpoint_not_found("/content/runs/model.pt"),
-    alerts.nothing_left(),
-    alerts.not_delivered("slack", Reason("slack.not_in_channel", values={"channel": "training"})),
+    alert_text.checkpoint_not_saved(_FULL),
+    alert_text.checkpoint_not_copied(_FULL),
+    alert_text.checkpoint_damaged([Reason("missing", "checkpoint_epoch12_0.3962.pt")], "checkpoint_epoch11_0.4317.pt"),
+    alert_text.checkpoint_damaged([Reason("cut_short", "checkpoint_epoch1_1.7341.pt")], None),
+    alert_text.checkpoint_damaged([Reason("no_state", "weights.pt")], None),
+    alert_text.checkpoint_spared([Reason("disk", "checkpoint_epoch3_0.8126.pt", _EIO)], 44_802_131),
+    alert_text.checkpoint_works_again(),
+    alert_text.checkpoint_not_found("/content/runs/model.pt"),
+    alert_text.nothing_left(),
+    alert_text.not_delivered("slack", Reason("slack.not_in_channel", values={"channel": "training"})),
 )
 
 
@@ -72,7 +72,7 @@ def alert_texts(language: Language) -> dict[str, AlertWords]:
     two = watchdog.words_in(language)
     return texts | {
         "metrics not logged": unlogged(["val_acc"], ["train_loss", "lr"], language).words,
-        "session superseded": alerts.session_superseded("colab-t4", language),
-        "session near its end": alerts.session_near_its_end(12, 11 * 3600.0, language),
+        "session superseded": alert_text.session_superseded("colab-t4", language),
+        "session near its end": alert_text.session_near_its_end(12, 11 * 3600.0, language),
         "two sessions": AlertWords(two.two_title, two.two_text),
     }

@@ -12,7 +12,7 @@ from notifybot.cli.options import AsJson, Tongue
 from notifybot.cli.outbox_app import outbox_app
 from notifybot.cli.slack_app import slack_app
 from notifybot.errors import UsageError, said
-from notifybot.model import Severity
+from notifybot.types import Severity
 
 app = typer.Typer(
     help="Hear from your training runs in Slack and KakaoTalk, and be told when one dies.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from notifybot.cli.extras import extra
 from notifybot.config import load
-from notifybot.model import Language
+from notifybot.types import Language
 
 
 def run_deadman(*, language: Language | None) -> int:

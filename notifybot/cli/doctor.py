@@ -10,9 +10,9 @@ from rich.text import Text
 
 from notifybot.cli.options import in_json
 from notifybot.config import load
-from notifybot.doctor.examination import examine
+from notifybot.doctor.examine import examine
 from notifybot.doctor.findings import Finding, Verdict
-from notifybot.model import Language
+from notifybot.types import Language
 
 _MARKS = {Verdict.OK: ("✓", "green"), Verdict.NOTE: ("·", "yellow"), Verdict.WRONG: ("✗", "bold red")}
 _CLOSING = {

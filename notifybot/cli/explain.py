@@ -12,18 +12,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from notifybot.cli.database import database, open_store
 from notifybot.cli.samples import NAME, endings, samples
-from notifybot.cli.state import database, open_store
 from notifybot.clock import Clock
 from notifybot.config import Config
-from notifybot.delivery.shaped import left_today, strangers
+from notifybot.delivery.subscription import left_today, strangers
 from notifybot.events import AlertRaised, Event, RunEnded
-from notifybot.model import Language, RunRef, Severity
 from notifybot.notifiers.base import Notifier
 from notifybot.policy import ALERT_WAIT_S, KST, Hold, Pace, Told, Unwanted, admit, day_start, unwanted
 from notifybot.preferences import names
-from notifybot.rendering.numbers import about
+from notifybot.rendering.format import about
 from notifybot.store.outbox import Outbox
+from notifybot.types import Language, RunRef, Severity
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import load
 from notifybot.errors import UsageError, said, system_words
 from notifybot.gallery.page import page
-from notifybot.model import Language
+from notifybot.types import Language
 
 _WORDS = {
     Language.EN: "The gallery is in {path}: open it in a browser.",

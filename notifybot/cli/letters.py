@@ -12,23 +12,23 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from notifybot.cli.database import database, open_store
 from notifybot.cli.options import Listing, in_json
 from notifybot.cli.outbox_words import Words, words_of
-from notifybot.cli.state import database, open_store
 from notifybot.cli.words import words_of as common_words_of
 from notifybot.clock import SYSTEM
 from notifybot.config import Config, load
 from notifybot.delivery.build import notifiers_from, open_delivery
 from notifybot.errors import UsageError
 from notifybot.events import to_json
-from notifybot.model import Language
 from notifybot.rendering import Renderer
 from notifybot.rendering.reasons import reason_line
-from notifybot.store import letters
-from notifybot.store.engine import Store
-from notifybot.store.letters import Letter
+from notifybot.store import dead_letters
+from notifybot.store.database import Store
+from notifybot.store.dead_letters import Letter
 from notifybot.store.states import State
 from notifybot.store.successors import successor_of
+from notifybot.types import Language
 
 _SENDING_S = 20.0  # as long as one slow answer
 _GAP_S = 1.5  # from one message to the next: Slack takes one a second
@@ -40,7 +40,7 @@ def show_list(state: State, *, limit: int, as_json: bool) -> int:
     config = load()
     words = words_of(config.lang)
     with _opened(config) as store:
-        found = letters.letters(store, state, limit=limit) if store else []
+        found = dead_letters.letters(store, state, limit=limit) if store else []
     console = Console()
     if as_json:
         print(in_json([_plain(each, config.lang) for each in found]))
@@ -58,7 +58,7 @@ def show_one(letter_id: int, *, as_json: bool) -> int:
     config = load()
     words = words_of(config.lang)
     with _opened(config) as store:
-        letter = letters.find(store, letter_id) if store else None
+        letter = dead_letters.find(store, letter_id) if store else None
     if letter is None:
         raise UsageError(words.no_such.format(id=letter_id))
     if as_json:
@@ -73,7 +73,7 @@ def retry(ids: Sequence[int], *, as_json: bool) -> int:
     """Put dead letters back and send what can be sent now; 1 when one was not put back or is dead again."""
     config = load()
     with _opened(config) as store:
-        found = list(filter(None, (letters.find(store, each) for each in ids))) if store else []
+        found = list(filter(None, (dead_letters.find(store, each) for each in ids))) if store else []
         after = _again(store, found, config) if store else {}
     results = {each: _outcome(after.get(each)) for each in ids}
     if as_json:
@@ -99,7 +99,7 @@ def retry_all(*, notifier: str, run: str, as_json: bool) -> int:
     config = load()
     words, console = words_of(config.lang), Console()
     with _opened(config) as store:
-        dead = letters.letters(store, State.DEAD, limit=None) if store else []
+        dead = dead_letters.letters(store, State.DEAD, limit=None) if store else []
         found = [each for each in reversed(dead) if _is_meant(each, notifier, run)]
         if found and not as_json:
             console.print(words.again.format(number=len(found)), markup=False, soft_wrap=True, highlight=False)
@@ -133,7 +133,7 @@ def drop(ids: Sequence[int], *, as_json: bool) -> int:
     config = load()
     words = words_of(config.lang)
     with _opened(config) as store:
-        gone = letters.drop(store, ids) if store else []
+        gone = dead_letters.drop(store, ids) if store else []
     if as_json:
         print(json.dumps([{"id": each, "dropped": each in gone} for each in ids], indent=2))
     else:
@@ -156,10 +156,10 @@ def _opened(config: Config) -> Iterator[Store | None]:
 
 def _again(store: Store, found: Sequence[Letter], config: Config) -> dict[int, Letter | None]:
     """Put dead letters back and send what can be sent now; return what became of those that were put back."""
-    back = letters.retry(store, [each.id for each in found], _successors(store, found, config))
+    back = dead_letters.retry(store, [each.id for each in found], _successors(store, found, config))
     if back:
         _send(store, config, _SENDING_S + _GAP_S * len(back))
-    return {each: letters.find(store, each) for each in back}
+    return {each: dead_letters.find(store, each) for each in back}
 
 
 def _successors(store: Store, found: Sequence[Letter], config: Config) -> dict[str, str]:

@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from notifybot.model import Language
+from notifybot.types import Language
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of a table.")]
 Tongue = Annotated[Language | None, typer.Option("--language", "-l", help="The default is your setting `lang`.")]

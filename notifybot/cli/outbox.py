@@ -7,14 +7,14 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.text import Text
 
+from notifybot.cli.database import database, open_store
 from notifybot.cli.options import Cell, Listing, in_json
-from notifybot.cli.state import database, open_store
 from notifybot.cli.words import Words, words_of
 from notifybot.config import load
-from notifybot.model import Language
 from notifybot.rendering.reasons import reason_line
 from notifybot.store.outbox import Counts, DeadLetter, Outbox
-from notifybot.store.reasons import from_text
+from notifybot.store.stored_reason import from_text
+from notifybot.types import Language
 
 
 def run(*, dead: bool, as_json: bool) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from notifybot.model import Language
 from notifybot.store.states import State
+from notifybot.types import Language
 
 
 @dataclass(frozen=True, slots=True)

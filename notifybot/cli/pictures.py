@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from notifybot.cli.state import open_store
+from notifybot.cli.database import open_store
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config, Switch
-from notifybot.delivery.painter import Painter, Studio, has_curves, studio_for
+from notifybot.delivery.chart_renderer import Painter, Studio, has_curves, studio_for
 from notifybot.errors import install
 from notifybot.events import Event
-from notifybot.model import Language
 from notifybot.store.outbox import Outbox
+from notifybot.types import Language
 
 _SQUARE = 1080
 

@@ -11,11 +11,11 @@ from notifybot.cli.samples import endings, samples
 from notifybot.delivery.digest import digest_of
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunRecovered, RunStarted
 from notifybot.gallery.pieces import Listed, Piece, Scheduled, Told
-from notifybot.model import Checkpoint, Language, Notice, Progress, Reason, Severity, Tier, uuid7
 from notifybot.policy import KST
 from notifybot.rendering import Renderer
-from notifybot.rendering.alerts import checkpoint_damaged, checkpoint_not_copied, not_delivered, notice_words
-from notifybot.store.kept import Kept
+from notifybot.rendering.alert_text import checkpoint_damaged, checkpoint_not_copied, not_delivered, notice_words
+from notifybot.store.held import Kept
+from notifybot.types import Checkpoint, Language, Notice, Progress, Reason, Severity, Tier, uuid7
 
 _OLDER = Reason("content", "checkpoint_epoch12_0.3962.pt")
 _LISTED = {Language.EN: "What alerts say", Language.KO: "경고 문구 모음"}

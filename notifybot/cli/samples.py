@@ -19,7 +19,8 @@ from notifybot.events import (
     RunStarted,
 )
 from notifybot.metric_names import Direction
-from notifybot.model import (
+from notifybot.training.progress import Watch
+from notifybot.types import (
     Checkpoint,
     Host,
     Language,
@@ -34,7 +35,6 @@ from notifybot.model import (
     Tier,
     uuid7,
 )
-from notifybot.training.progress import Watch
 
 NAME = "resnet18-cifar10"
 _EPOCHS = 30

@@ -10,8 +10,8 @@ from notifybot.cli.words import Words, words_of
 from notifybot.clock import SYSTEM
 from notifybot.config import load
 from notifybot.errors import UsageError, said, system_words
-from notifybot.model import Language
 from notifybot.sandbox.server import Sandbox
+from notifybot.types import Language
 
 
 def run(*, port: int, language: Language | None) -> int:

@@ -6,12 +6,12 @@ import socket
 
 from rich.console import Console
 
-from notifybot.cli.telling import teller
+from notifybot.cli.direct_send import teller
 from notifybot.cli.words import words_of
 from notifybot.clock import SYSTEM
 from notifybot.config import load
 from notifybot.events import AlertRaised
-from notifybot.model import RunRef, Severity, uuid7
+from notifybot.types import RunRef, Severity, uuid7
 
 
 def run(text: str, *, title: str, severity: Severity) -> int:

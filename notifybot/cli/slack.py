@@ -25,9 +25,9 @@ from notifybot.config_sources import Origin, spelling
 from notifybot.doctor.findings import Finding, Verdict
 from notifybot.doctor.slack import Bot
 from notifybot.errors import ConfigError, UsageError
-from notifybot.model import Language
 from notifybot.notifiers.slack import manifest as app_manifest
 from notifybot.redaction import register
+from notifybot.types import Language
 
 _TOKEN = re.compile(r"xoxb-[\x21\x23-\x26\x28-\x7e]+")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from notifybot.config_sources import Origin
-from notifybot.model import Language
+from notifybot.types import Language
 
 
 @dataclass(frozen=True, slots=True)

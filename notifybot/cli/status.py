@@ -8,15 +8,15 @@ from datetime import datetime
 from rich.console import Console
 from rich.text import Text
 
+from notifybot.cli.database import database, open_store
 from notifybot.cli.options import Cell, Listing, in_json
-from notifybot.cli.state import database, open_store
 from notifybot.cli.words import Words, words_of
 from notifybot.clock import SYSTEM
 from notifybot.config import load
-from notifybot.model import Language, Metric, Status
-from notifybot.rendering.numbers import about, duration, number
+from notifybot.rendering.format import about, duration, number
 from notifybot.rendering.text import one_line
 from notifybot.store.runs import RunRow, recent
+from notifybot.types import Language, Metric, Status
 
 _STYLES = {
     Status.RUNNING: "cyan",

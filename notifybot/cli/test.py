@@ -6,17 +6,17 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from notifybot.cli.direct_send import Answer, Teller, teller
 from notifybot.cli.explain import nobody_in, show
 from notifybot.cli.pictures import easel, why_none
 from notifybot.cli.samples import NAME, samples
-from notifybot.cli.telling import Answer, Teller, teller
 from notifybot.cli.words import Words, words_of
 from notifybot.clock import SYSTEM
 from notifybot.config import load
-from notifybot.delivery.shaped import takes_pictures
+from notifybot.delivery.subscription import takes_pictures
 from notifybot.errors import UsageError, said
 from notifybot.events import KINDS
-from notifybot.model import Language
+from notifybot.types import Language
 
 
 def run(*, notifier: str, kind: str, explain: bool = False, project: str = "", name: str = "") -> int:

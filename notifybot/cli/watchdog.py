@@ -7,13 +7,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from notifybot.cli.database import open_store
 from notifybot.cli.extras import extra
 from notifybot.cli.options import Cell, Listing, in_json
-from notifybot.cli.state import open_store
 from notifybot.cli.words import words_of
 from notifybot.config import Config, load
 from notifybot.errors import UsageError, said
-from notifybot.store.files import local_folder
+from notifybot.store.location import local_folder
 from notifybot.watchdog import logins, tokens
 
 

@@ -10,20 +10,20 @@ from urllib.parse import quote
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
+from notifybot.delivery.chart_renderer import Studio, studio_for
 from notifybot.delivery.dispatcher import Dispatcher
-from notifybot.delivery.painter import Studio, studio_for
 from notifybot.delivery.recorder import Recorder
-from notifybot.delivery.shaped import refuse_strangers, shaped, speaking
+from notifybot.delivery.subscription import refuse_strangers, shaped, speaking
 from notifybot.delivery.worker import Worker
 from notifybot.errors import StoreError
-from notifybot.model import RunRef
 from notifybot.notifiers.base import Notifier
 from notifybot.redaction import guard_loggers
 from notifybot.rendering import Renderer
-from notifybot.store.engine import Store
-from notifybot.store.memories import export_for
+from notifybot.store.database import Store
+from notifybot.store.notifier_state import export_for
 from notifybot.store.outbox import Outbox
 from notifybot.store.pages import page_of
+from notifybot.types import RunRef
 
 if TYPE_CHECKING:
     from notifybot.delivery.relay import Luggage

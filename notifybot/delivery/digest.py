@@ -6,10 +6,10 @@ from datetime import datetime, tzinfo
 
 from notifybot.delivery.words import Words, words_in
 from notifybot.events import KINDS, AlertRaised, Event
-from notifybot.model import Progress, RunRef, Severity
 from notifybot.policy import severity_of
 from notifybot.rendering import Renderer
-from notifybot.store.kept import Kept
+from notifybot.store.held import Kept
+from notifybot.types import Progress, RunRef, Severity
 
 LIMIT_TEXT = 1400  # characters: an alert's text is cut at 1,500
 _ROOM_FOR_MORE = 30

@@ -20,24 +20,24 @@ from typing import assert_never
 from notifybot import retry
 from notifybot.clock import SYSTEM, Clock
 from notifybot.delivery.digest import digest_of
-from notifybot.delivery.shaped import left_today, renderer_of, show_state
+from notifybot.delivery.subscription import left_today, renderer_of, show_state
 from notifybot.delivery.words import words_in
 from notifybot.errors import PermanentError, StoreError, TemporaryError
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
-from notifybot.model import Fact, Language, Message, Reason, RunRef, Severity, uuid7
 from notifybot.notifiers.base import Envelope, Memory, Notifier
 from notifybot.policy import KST, Hold, Priority, Refuse, Told, admit, day_start, too_old, wants
 from notifybot.rendering import Renderer
-from notifybot.rendering.alerts import not_delivered, notice_words
+from notifybot.rendering.alert_text import not_delivered, notice_words
 from notifybot.rendering.delivery_reasons import brief_reason, delivery_reason
 from notifybot.rendering.reasons import reason_line
 from notifybot.rendering.text import one_line, shorten
-from notifybot.store import kept, pruning, runs, told
-from notifybot.store.engine import Store
-from notifybot.store.kept import Kept
+from notifybot.store import held, pruning, runs, told
+from notifybot.store.database import Store
+from notifybot.store.held import Kept
 from notifybot.store.moved import ClockWatch
 from notifybot.store.outbox import Delivery, Outbox
-from notifybot.store.reasons import to_text
+from notifybot.store.stored_reason import to_text
+from notifybot.types import Fact, Language, Message, Reason, RunRef, Severity, uuid7
 
 log = logging.getLogger("notifybot")
 
@@ -317,13 +317,13 @@ class Dispatcher:
 
     def _decide(self, lane: _Lane, delivery: Delivery) -> Outcome:
         told = self._told(lane, delivery)
-        if (told.kept_back or lane.notifier.pace.folds) and kept.let_go_of_start(self.outbox, delivery):
+        if (told.kept_back or lane.notifier.pace.folds) and held.let_go_of_start(self.outbox, delivery):
             lane.let_go()
             return Outcome.DROPPED
         verdict = admit(lane.notifier.pace, delivery.event, told, now=self._clock.now())
         match verdict:
             case Hold(kept_back=True):
-                self._done(lane, lambda: kept.keep(self.outbox, delivery, verdict.until, verdict.why))
+                self._done(lane, lambda: held.keep(self.outbox, delivery, verdict.until, verdict.why))
                 return Outcome.HELD
             case Hold():
                 if isinstance(delivery.event, EpochFinished):
@@ -348,14 +348,14 @@ class Dispatcher:
         counts = pace.every(event).epochs is not None
         return Told(
             last_news_at=self.outbox.last_news_at(key, event) if pace.gap_after(event) else None,
-            last_done=kept.last_done(self.outbox, key, event.run.key) if counts else 0,
+            last_done=held.last_done(self.outbox, key, event.run.key) if counts else 0,
             today=self.outbox.sent_since(key, day_start(self._clock.now())) if pace.daily_budget is not None else 0,
             left=left,
-            kept_back=(pace.may_keep_back or left is not None) and kept.is_kept(self.outbox, delivery),
+            kept_back=(pace.may_keep_back or left is not None) and held.is_kept(self.outbox, delivery),
         )
 
     def _gather(self, lane: _Lane, delivery: Delivery) -> Kept:
-        return kept.gather(self.outbox, delivery, fold=lane.notifier.pace.folds)
+        return held.gather(self.outbox, delivery, fold=lane.notifier.pace.folds)
 
     def _send(self, lane: _Lane, delivery: Delivery) -> Outcome:
         """Send a delivery; together with others where it was kept back, be it alone in that."""
@@ -370,7 +370,7 @@ class Dispatcher:
         lane.accepted = told.Sent(delivery.id, delivery.event.id, ids, delivery.untold)
         lane.works(began_s)  # the gap is one between messages: what a slow answer took counts, an exit has no time
         if together:
-            lane.owe(lambda: kept.tell(self.outbox, together))
+            lane.owe(lambda: held.tell(self.outbox, together))
         lane.owe(lambda: self.outbox.mark_sent(delivery))
         self._record(lane)
         if together and together.ids:
@@ -448,8 +448,8 @@ class Dispatcher:
         if together is None:
             self._done(lane, lambda: self.outbox.mark_retry(delivery, due_at, why, counted=counted))
         else:
-            lane.owe(lambda: kept.release(self.outbox, together))
-            self._done(lane, lambda: kept.keep(self.outbox, delivery, due_at, why, counted=counted))
+            lane.owe(lambda: held.release(self.outbox, together))
+            self._done(lane, lambda: held.keep(self.outbox, delivery, due_at, why, counted=counted))
         return Outcome.RETRY
 
     def _never(self, lane: _Lane, delivery: Delivery, together: Kept | None, reason: Reason) -> Outcome:
@@ -462,7 +462,7 @@ class Dispatcher:
 
         lane.works(self._clock.monotonic())
         if together:
-            lane.owe(lambda: kept.bury(self.outbox, together, why))
+            lane.owe(lambda: held.bury(self.outbox, together, why))
         lane.owe(bury)
         self._record(lane)
         return Outcome.DEAD

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 
 from notifybot.clock import Clock
-from notifybot.delivery.drawing import READY
+from notifybot.delivery.chart_process import READY
 
 _LOOK_S, _HAND_OVER_S = 0.1, 0.01
 _NICE = 19  # from the first line on, since its imports are most of its work: a training on the same cores goes first

@@ -8,7 +8,7 @@ import threading
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import said
 from notifybot.store import pruning
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 
 log = logging.getLogger("notifybot")
 

@@ -14,14 +14,14 @@ from sqlalchemy import Connection
 from notifybot.delivery.words import words_in
 from notifybot.errors import StoreError, said
 from notifybot.events import EpochFinished, Event, RunEnded
-from notifybot.model import Language, RunRef
 from notifybot.notifiers.base import Notifier
 from notifybot.policy import Priority, is_news, priority_of, wants
 from notifybot.redaction import redact
 from notifybot.store import pruning, runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import count_lost
-from notifybot.store.quick import record_epoch
+from notifybot.store.record_epoch import record_epoch
+from notifybot.types import Language, RunRef
 
 log = logging.getLogger("notifybot")
 

@@ -13,13 +13,13 @@ from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnection
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import StoreError, not_pickled
 from notifybot.events import to_json
-from notifybot.model import RunRef
-from notifybot.notifiers.answers import body_of, session_for
-from notifybot.notifiers.base import Envelope, fingerprint
+from notifybot.notifiers.base import Envelope
+from notifybot.notifiers.http import body_of, session_for
 from notifybot.notifiers.refusals import permanent, temporary
 from notifybot.policy import Pace
-from notifybot.redaction import redact, register
+from notifybot.redaction import fingerprint, redact, register
 from notifybot.retry import parse_retry_after
+from notifybot.types import RunRef
 
 TIMEOUTS_S = (3.05, 10.0)
 

@@ -12,16 +12,16 @@ from collections import Counter
 from collections.abc import Callable, Collection
 
 from notifybot.clock import SYSTEM, Clock
+from notifybot.delivery.chart_renderer import Studio
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.delivery.housekeeper import Housekeeper
-from notifybot.delivery.painter import Studio
 from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.words import words_in
 from notifybot.errors import StoreError
 from notifybot.events import EpochFinished, Event
 from notifybot.files import started
-from notifybot.model import RunRef
 from notifybot.redaction import redact
+from notifybot.types import RunRef
 
 log = logging.getLogger("notifybot")
 

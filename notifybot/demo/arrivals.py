@@ -11,7 +11,7 @@ from typing import Any
 from notifybot.events import Event
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.kakao import KakaoMessage
-from notifybot.sandbox.workspace import SlackMessage
+from notifybot.sandbox.slack_state import SlackMessage
 
 SLACK, KAKAO = "slack", "kakao"
 POSTED, EDITED, REPLIED, BROADCAST = "posted", "edited", "replied", "broadcast"

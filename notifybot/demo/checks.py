@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from notifybot.demo.arrivals import EDITED, KAKAO, SLACK, Arrival
 from notifybot.events import EpochFinished, Event, RunEnded, RunLost, RunRecovered, RunStarted
-from notifybot.model import Status
 from notifybot.store.outbox import Counts
+from notifybot.types import Status
 
 _EDITS = 2  # Slack is told of epochs every few seconds, not of each one
 

@@ -12,17 +12,17 @@ from rich.text import Text
 
 from notifybot.demo.deadman_words import Words, words_of
 from notifybot.events import EpochFinished, Event, RunEnded, RunStarted
-from notifybot.model import Checkpoint, Host, Language, Metric, Progress, RunRef, Status, Tier, uuid7
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.slack.bot import SlackBot
-from notifybot.notifiers.slack.deadman_slack import SlackAlarms
-from notifybot.notifiers.slack.deadman_thread import DeadMan
-from notifybot.notifiers.slack.deadman_words import Speech, mark_of
-from notifybot.notifiers.slack.thread import RunThread
+from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
+from notifybot.notifiers.slack.deadman.switch import DeadMan
+from notifybot.notifiers.slack.deadman.text import Speech, mark_of
+from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL, SlackMessage
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, SlackMessage
 from notifybot.testing import DictMemory, FakeClock
+from notifybot.types import Checkpoint, Host, Language, Metric, Progress, RunRef, Status, Tier, uuid7
 
 _EPOCHS, _EPOCH_S = 12, 150.0
 _KILLED_AFTER = 7

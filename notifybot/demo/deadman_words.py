@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from notifybot.model import Language
+from notifybot.types import Language
 
 
 @dataclass(frozen=True, slots=True)

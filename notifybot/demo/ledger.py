@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from notifybot.events import Event
 from notifybot.store import runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Counts, Outbox
 from notifybot.store.schema import deliveries
 

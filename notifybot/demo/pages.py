@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 
 import requests
 
-from notifybot.model import Language
-from notifybot.notifiers.answers import session_for
+from notifybot.notifiers.http import session_for
+from notifybot.types import Language
 
 _LINK = re.compile(r'href="(/[^"]*)"')
 _PICTURE = re.compile(r'<img src="([^"]*)"')

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from notifybot.errors import UsageError, said, system_words
-from notifybot.store.files import is_remote
+from notifybot.store.location import is_remote
 
 _MARK = ".notifybot-demo"
 

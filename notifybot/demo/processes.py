@@ -13,7 +13,7 @@ from pathlib import Path
 import notifybot
 from notifybot.demo.places import Places
 from notifybot.errors import NotifybotError, said
-from notifybot.model import Language
+from notifybot.types import Language
 
 BEAT_S, SILENT_S = 1.0, 6.0  # a minute of silence would be too long to watch
 PROJECT = "demo"
@@ -72,7 +72,7 @@ def training_environment(
 def watchdog(places: Places, environment: Mapping[str, str], folder: Path) -> Iterator[str]:
     """Run the watchdog while inside; gives its address. Raises Failed when it does not come up."""
     log = places.logs / "watchdog.log"
-    command = [sys.executable, "-m", "notifybot.demo.watch", str(places.watchdog_db)]
+    command = [sys.executable, "-m", "notifybot.demo.watchdog", str(places.watchdog_db)]
     with (
         log.open("wb") as errors,
         subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=errors) as process,
@@ -92,7 +92,7 @@ def training(
     places: Places, environment: Mapping[str, str], number: int, arguments: list[str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run the training while inside; what it prints goes to a log of its own."""
-    command = [sys.executable, "-u", "-m", "notifybot.demo.train", *arguments]
+    command = [sys.executable, "-u", "-m", "notifybot.demo.training", *arguments]
     with (
         training_log(places, number).open("wb") as log,
         subprocess.Popen(command, env=environment, cwd=places.folder, stdout=log, stderr=log) as process,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from notifybot.checkpoints.shelf import Shelf
+from notifybot.checkpoints.directory import Shelf
 from notifybot.clock import SYSTEM
 from notifybot.config import load
 from notifybot.delivery.build import people_from
@@ -29,15 +29,15 @@ from notifybot.demo.processes import (
     watchdog,
     watchdog_environment,
 )
+from notifybot.demo.report import transcript
 from notifybot.demo.screen import Screen
-from notifybot.demo.transcript import transcript
 from notifybot.demo.words import words_of
 from notifybot.errors import UsageError, said
 from notifybot.events import RunEnded, RunLost, RunRecovered, kind_of
-from notifybot.model import Language, uuid7
 from notifybot.sandbox import Sandbox
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.training.rank import environment
+from notifybot.types import Language, uuid7
 from notifybot.watchdog import logins, tokens
 
 FOLDER = Path("demo-output")

@@ -8,17 +8,17 @@ from notifybot.clock import Clock
 from notifybot.config import Config
 from notifybot.doctor import kakao_words as words
 from notifybot.doctor.findings import Finding, Verdict, note, ok, wrong
-from notifybot.doctor.places import unusable
+from notifybot.doctor.machine import unusable
 from notifybot.errors import ConfigError, DeliveryError
 from notifybot.notifiers.kakao import Credentials, credentials_from, token_file_of
-from notifybot.notifiers.kakao.account import Account, Mode
+from notifybot.notifiers.kakao.token_store import Account, Mode
 from notifybot.notifiers.kakao.api import Api
-from notifybot.notifiers.kakao.codes import LOGIN_ENDED, Refused
-from notifybot.notifiers.kakao.destination import destination_of
+from notifybot.notifiers.kakao.http import LOGIN_ENDED, Refused
+from notifybot.notifiers.kakao.notifier import destination_of
 from notifybot.notifiers.kakao.quota import PAIR_LIMIT, Quota
-from notifybot.notifiers.kakao.sites import LIVES_AT, button_sites, is_out_of_reach
-from notifybot.notifiers.kakao.template import DEFAULT_LINK
-from notifybot.notifiers.kakao.token_file import TokenFile
+from notifybot.notifiers.kakao.button_domains import LIVES_AT, button_sites, is_out_of_reach
+from notifybot.notifiers.kakao.message import DEFAULT_LINK
+from notifybot.notifiers.kakao.token_store import TokenFile
 from notifybot.notifiers.kakao.tokens import ROTATES_WITHIN
 from notifybot.rendering.both import Both
 

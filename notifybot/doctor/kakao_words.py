@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from notifybot.errors import DeliveryError
-from notifybot.model import Language
 from notifybot.notifiers.kakao.remedies import remedy
 from notifybot.rendering.both import Both
 from notifybot.rendering.kakao_reasons import API, filled_in, kakao_line
 from notifybot.rendering.reasons import error_line
+from notifybot.types import Language
 
 SIGN_IN = Both("sign in again: notifybot kakao login", "다시 로그인하세요: notifybot kakao login")
 REFUSED = Both("Kakao refuses this login ({code})", "카카오가 이 로그인을 거절했습니다({code})")

@@ -16,9 +16,9 @@ from notifybot.doctor.findings import Finding, note, ok, wrong
 from notifybot.doctor.places import existing, unusable
 from notifybot.errors import StoreError
 from notifybot.rendering.both import Both
-from notifybot.rendering.numbers import size
-from notifybot.store.engine import Store
-from notifybot.store.files import is_remote, local_folder
+from notifybot.rendering.format import size
+from notifybot.store.database import Store
+from notifybot.store.location import is_remote, local_folder
 from notifybot.store.outbox import Outbox
 
 _LEAST_BYTES = 200 * 1024 * 1024  # three times what the outbox may grow to

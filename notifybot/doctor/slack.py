@@ -13,13 +13,13 @@ from notifybot.config import Config
 from notifybot.doctor.findings import Finding, note, ok, wrong
 from notifybot.doctor.slack_words import EXPLAINED, UNREACHABLE
 from notifybot.errors import DeliveryError
-from notifybot.model import Language
 from notifybot.notifiers.base import is_loopback
-from notifybot.notifiers.slack.client import WebApi
+from notifybot.notifiers.slack.api import WebApi
 from notifybot.notifiers.slack.errors import Refused, header
 from notifybot.notifiers.slack.manifest import SCOPES
 from notifybot.rendering.both import Both
 from notifybot.rendering.reasons import error_line
+from notifybot.types import Language
 
 PART = "Slack"
 _LATEST_SKEW_S = 60.0  # scheduled messages and signatures rest on the clock, and both allow about five minutes

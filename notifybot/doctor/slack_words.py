@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from notifybot.model import Language
 from notifybot.rendering.both import Both
 from notifybot.rendering.slack_reasons import EXPLAINED as KNOWN
 from notifybot.rendering.slack_reasons import phrases, with_code
+from notifybot.types import Language
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import requests
 
 from notifybot.config import Config
 from notifybot.doctor.findings import Finding, note, ok, wrong
-from notifybot.notifiers.answers import session_for
+from notifybot.notifiers.http import session_for
 from notifybot.rendering.both import Both
 
 TIMEOUTS_S = (3.05, 10.0)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from notifybot.gallery.pieces import Scheduled
-from notifybot.model import Language
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.slack import SlackBot
-from notifybot.notifiers.slack.deadman import Margins
-from notifybot.notifiers.slack.deadman_slack import SlackAlarms
-from notifybot.notifiers.slack.deadman_words import Said, Speech
-from notifybot.notifiers.slack.thread import RunThread
+from notifybot.notifiers.slack.deadman.schedule import Margins
+from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
+from notifybot.notifiers.slack.deadman.text import Said, Speech
+from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.rendering import Renderer
 from notifybot.sandbox.server import Sandbox
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.testing import DictMemory, FakeClock
+from notifybot.types import Language
 
 _MARGINS = Margins()
 

@@ -9,11 +9,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from notifybot.clock import Clock
 from notifybot.gallery import deadman
-from notifybot.gallery.exhibits import Exhibit, exhibits
 from notifybot.gallery.pieces import Listed, Piece, Scheduled
-from notifybot.model import Language
+from notifybot.gallery.previews import Exhibit, exhibits
 from notifybot.rendering import Renderer
 from notifybot.rendering.sources import built_in_folder
+from notifybot.types import Language
 
 # A page of the sandbox as tall as its message, and no longer a phone's or a window's shape.
 _FLAT = """<style>

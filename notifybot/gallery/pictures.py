@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from notifybot.charts.panels import Curve
-from notifybot.delivery.painter import has_curves, subtitle
+from notifybot.delivery.chart_renderer import has_curves, subtitle
 from notifybot.events import EpochFinished, Event
-from notifybot.model import Language, Metric
+from notifybot.types import Language, Metric
 
 _SQUARE_PX = 1080
 
@@ -52,7 +52,7 @@ class Artist:
     def _draw(self, event: Event, height_px: int | None) -> bytes | None:
         if not has_curves(event) or find_spec("matplotlib") is None:
             return None
-        from notifybot.charts.render import Caption, Picture, png  # matplotlib: an optional dependency
+        from notifybot.charts.png import Caption, Picture, png  # matplotlib: an optional dependency
 
         progress = event.progress
         last = progress.place

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from notifybot.events import Event
-from notifybot.model import Host
-from notifybot.rendering.alerts import AlertWords
+from notifybot.rendering.alert_text import AlertWords
+from notifybot.types import Host
 
 
 @dataclass(frozen=True, slots=True)

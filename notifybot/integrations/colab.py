@@ -15,14 +15,14 @@ from notifybot.config import Config, explain, load
 from notifybot.config_sources import Origin, spelling
 from notifybot.delivery.build import people_from
 from notifybot.errors import UsageError, said
-from notifybot.model import Language
-from notifybot.rendering.alerts import session_near_its_end
+from notifybot.rendering.alert_text import session_near_its_end
+from notifybot.runtime import in_colab, in_notebook
 from notifybot.trackers import plan_trackers
-from notifybot.training.describe import this_host
 from notifybot.training.lifetime import near_limit_h
-from notifybot.training.notebook import in_colab, in_notebook
 from notifybot.training.rank import environment
+from notifybot.training.run_info import this_host
 from notifybot.training.text import one_line
+from notifybot.types import Language
 
 _WHY_CHARS = 200
 _LOCAL = "checkpoints"

@@ -14,13 +14,13 @@ from notifybot.config import Config, Switch
 from notifybot.errors import UsageError, said
 from notifybot.integrations.wandb_sweep_words import summary_of, trial_line
 from notifybot.metric_names import Direction
-from notifybot.model import Param, Severity
 from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.policy import Pace
 from notifybot.trackers.wandb import page_of
 from notifybot.training.block import RunBlock, as_config, notify_run
 from notifybot.training.progress import Watch
 from notifybot.training.run import Run
+from notifybot.types import Param, Severity
 
 _TRACKERS_S = 30.0
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from notifybot.model import Language, Param
-from notifybot.rendering.numbers import number as figure
+from notifybot.rendering.format import number as figure
+from notifybot.types import Language, Param
 
 
 class Told(Protocol):

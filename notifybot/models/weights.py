@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from notifybot.checkpoints.payload import read_payload, write_payload
 from notifybot.errors import CheckpointError, UsageError, said
-from notifybot.models.border import failing_as
-from notifybot.models.proof import verify, written_whole
+from notifybot.models.checksum import verify, written_whole
+from notifybot.models.errors import failing_as
 
 if TYPE_CHECKING:
     from torch import nn

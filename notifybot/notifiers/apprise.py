@@ -15,15 +15,15 @@ from urllib.parse import unquote
 
 from notifybot.config import Config
 from notifybot.errors import ConfigError, DeliveryError, install, not_pickled, said
-from notifybot.model import Message, Severity
 from notifybot.notifiers.apprise_log import SERVICE, listening, open_ear, reason
-from notifybot.notifiers.base import Envelope, Notifier, fingerprint
+from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.notifiers.refusals import permanent, temporary
 from notifybot.notifiers.unlinked import unlinked
 from notifybot.policy import Pace
-from notifybot.redaction import register
+from notifybot.redaction import fingerprint, register
 from notifybot.rendering.table import row_text
 from notifybot.rendering.text import clean, one_line, shorten
+from notifybot.types import Message, Severity
 
 if TYPE_CHECKING:
     from apprise import Apprise, NotifyBase

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from notifybot.events import Event
-from notifybot.model import Message
 from notifybot.policy import Pace
+from notifybot.types import Message
 
 
 class Memory(Protocol):
@@ -68,11 +67,6 @@ class Notifier(Protocol):
     def close(self) -> None:
         """Give back sockets and files. Closing twice is fine."""
         ...
-
-
-def fingerprint(*parts: str) -> str:
-    """Eight hex digits that tell destinations apart without giving them away."""
-    return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def is_loopback(url: str) -> bool:

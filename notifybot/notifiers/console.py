@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import Any, TextIO
 
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, RunEnded, RunLost, RunStalled, RunStarted
-from notifybot.model import Message, Progress, Status, Tier
 from notifybot.notifiers.base import Envelope
 from notifybot.policy import Pace
-from notifybot.rendering.numbers import about, duration, has_end
+from notifybot.rendering.format import about, duration, has_end
+from notifybot.rendering.labels import LABELS, epoch_name, position
 from notifybot.rendering.table import row_text
 from notifybot.rendering.text import one_line, shorten, width
-from notifybot.rendering.words import LABELS, epoch_name, position
+from notifybot.types import Message, Progress, Status, Tier
 
 _LIMIT_NAME = 40
 _LIMIT_METRICS = 8

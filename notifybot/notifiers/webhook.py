@@ -21,13 +21,13 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.errors import ConfigError, DeliveryError, not_pickled, said
 from notifybot.events import to_json
-from notifybot.model import Message
-from notifybot.notifiers.answers import body_of, session_for
-from notifybot.notifiers.base import Envelope, Notifier, fingerprint
+from notifybot.notifiers.base import Envelope, Notifier
+from notifybot.notifiers.http import body_of, session_for
 from notifybot.notifiers.refusals import permanent, temporary
 from notifybot.policy import Pace
-from notifybot.redaction import guard_loggers, register
+from notifybot.redaction import fingerprint, guard_loggers, register
 from notifybot.retry import parse_retry_after
+from notifybot.types import Message
 
 TIMEOUTS_S = (3.05, 10.0)  # to connect, and for each read
 LARGEST_BODY_BYTES, BODY_S = 16 * 1024, 1.0  # what is read of an answer, to use its connection again

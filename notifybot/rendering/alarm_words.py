@@ -19,10 +19,10 @@ from notifybot.alerts.evidence import (
     Pace,
     Reached,
 )
-from notifybot.model import Language, Severity
-from notifybot.rendering.alerts import AlertWords
-from notifybot.rendering.numbers import duration, memory, number, size
+from notifybot.rendering.alert_text import AlertWords
+from notifybot.rendering.format import duration, memory, number, size
 from notifybot.rendering.text import one_line, shorten, shorten_path
+from notifybot.types import Language, Severity
 
 _LIMIT_NAME = 40  # leaves a title of 80 characters room for what happened
 _LIMIT_PATH = 60

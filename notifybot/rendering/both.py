@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from notifybot.model import Language
+from notifybot.types import Language
 
 
 class Values(dict[str, str]):

@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Mapping
 
 from notifybot.errors import DeliveryError, said
-from notifybot.model import Language, Reason
 from notifybot.redaction import redact
 from notifybot.rendering.both import Both
 from notifybot.rendering.kakao_reasons import KAKAO_CODES, kakao_line
 from notifybot.rendering.program_reasons import APPRISE, WATCHDOG, WEBHOOK, apprise_line, watchdog_line, webhook_line
 from notifybot.rendering.slack_reasons import SLACK_CODES, slack_line, slack_what
 from notifybot.rendering.text import one_line, shorten
+from notifybot.types import Language, Reason
 
 NOTED = "noted"  # the code of a text that is shown as it stands
 _LIMIT_VALUE = 200  # characters

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from notifybot.model import Language
 from notifybot.rendering.both import Both
+from notifybot.types import Language
 
 _KEY = "[앱] → [플랫폼 키] → [REST API 키]"
 _CONSENT = "[카카오 로그인] → [동의항목]"

@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from notifybot.model import Checkpoint, Host, Language, ModelSize, Progress, Resumed, Tier
 from notifybot.redaction import redact
-from notifybot.rendering.numbers import about, count, memory
+from notifybot.rendering.format import about, count, memory
+from notifybot.rendering.labels import epoch_name
 from notifybot.rendering.text import one_line, shorten
-from notifybot.rendering.words import epoch_name
+from notifybot.types import Checkpoint, Host, Language, ModelSize, Progress, Resumed, Tier
 
 _LIMIT_DEVICE = 32
 _LIMIT_FROZEN = 48

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from notifybot.model import Language
 from notifybot.rendering.both import Both
+from notifybot.types import Language
 
 WEBHOOK = {
     "gone": Both(

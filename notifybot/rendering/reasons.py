@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from notifybot.errors import DeliveryError, system_korean
-from notifybot.model import Language, Reason
 from notifybot.rendering.both import Values
 from notifybot.rendering.delivery_reasons import delivery_line, delivery_reason
+from notifybot.types import Language, Reason
 
 # `{which}` is the part of a checkpoint that is in several files; without one it is "it", or nothing in Korean.
 _WORDS = {

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from notifybot.errors import ConfigError, said
 from notifybot.events import KINDS, EpochFinished, Event
-from notifybot.model import Language, Message
 from notifybot.policy import severity_of
+from notifybot.rendering.labels import status_word
 from notifybot.rendering.sources import Library, Words
 from notifybot.rendering.table import HEADINGS, metric_rows, rowless
 from notifybot.rendering.text import shorten
 from notifybot.rendering.view import code_of, facts_of, told, view_of
-from notifybot.rendering.words import status_word
+from notifybot.types import Language, Message
 
 LIMIT_TITLE = 120
 LIMIT_BODY = 4000

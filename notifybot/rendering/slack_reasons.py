@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from notifybot.model import Language
 from notifybot.rendering.both import Both
+from notifybot.types import Language
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from notifybot.errors import ConfigError, said, system_words
-from notifybot.model import Language
 from notifybot.rendering.text import shorten
 from notifybot.rendering.view import View
+from notifybot.types import Language
 
 BLOCKS = ("title", "body", "brief")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from notifybot.model import Language, Metric, MetricRow, Progress
-from notifybot.rendering.numbers import UNCHANGED, change, number, sparkline
+from notifybot.rendering.format import UNCHANGED, change, number, sparkline
+from notifybot.rendering.labels import epoch_name
 from notifybot.rendering.text import one_line, shorten
-from notifybot.rendering.words import epoch_name
+from notifybot.types import Language, Metric, MetricRow, Progress
 
 STAR = "★"
 HEADINGS = {

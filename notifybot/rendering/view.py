@@ -16,10 +16,11 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
-from notifybot.model import Checkpoint, Fact, Host, Language, MetricRow, Param, Progress, Resumed
 from notifybot.policy import severity_of
 from notifybot.redaction import redact
-from notifybot.rendering.alerts import alert_words
+from notifybot.rendering.alert_text import alert_words
+from notifybot.rendering.format import about, duration, has_end, number, percent, progress_bar, size
+from notifybot.rendering.labels import LABELS, cause, epoch_name, position, status_word
 from notifybot.rendering.lines import (
     lost_work,
     memory_line,
@@ -29,11 +30,10 @@ from notifybot.rendering.lines import (
     tier_words,
     uptime_line,
 )
-from notifybot.rendering.numbers import about, duration, has_end, number, percent, progress_bar, size
 from notifybot.rendering.reasons import reason_line
 from notifybot.rendering.table import best_line, changes_line, metric_rows, values_line
 from notifybot.rendering.text import clean, one_line, shorten, shorten_path
-from notifybot.rendering.words import LABELS, cause, epoch_name, position, status_word
+from notifybot.types import Checkpoint, Fact, Host, Language, MetricRow, Param, Progress, Resumed
 
 LIMIT_NAME = 48  # leaves a brief of 200 characters room for what happened
 LIMIT_CODE = 8000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notifybot.sandbox.faults import Fault
+from notifybot.sandbox.http import Fault
 from notifybot.sandbox.server import Sandbox
 from notifybot.sandbox.wire import Request, Response, Service, json_response, text_response
 

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 
 from notifybot.clock import Clock
-from notifybot.sandbox import kakao_auth, kakao_talk
+from notifybot.sandbox import kakao_api, kakao_oauth
 from notifybot.sandbox.kakao_errors import api_failure, login_failure
-from notifybot.sandbox.kakao_world import (
+from notifybot.sandbox.kakao_state import (
     CLIENT_SECRET,
     REDIRECT_URI,
     REFRESH_TOKEN,
@@ -36,16 +36,16 @@ _AFTER_DELIVERY = -603
 _IMAGE = re.compile(r"/api/images/(\d+)")
 
 _ROUTES: dict[tuple[str, str], Callable[[KakaoWorld, Request], Response]] = {
-    ("GET", "/auth/oauth/authorize"): kakao_auth.authorize,
-    ("POST", "/auth/oauth/token"): kakao_auth.token,
-    ("POST", "/api/v2/api/talk/memo/default/send"): kakao_talk.send_memo,
-    ("GET", "/api/v1/api/talk/friends"): kakao_talk.list_friends,
-    ("POST", "/api/v1/api/talk/friends/message/default/send"): kakao_talk.send_to_friends,
-    ("POST", "/api/v2/api/talk/message/image/upload"): kakao_talk.upload_image,
-    ("GET", "/api/v1/user/access_token_info"): kakao_talk.access_token_info,
-    ("GET", "/api/v2/user/scopes"): kakao_talk.scopes,
-    ("POST", "/api/v1/user/logout"): kakao_talk.logout,
-    ("POST", "/api/v1/user/unlink"): kakao_talk.unlink,
+    ("GET", "/auth/oauth/authorize"): kakao_oauth.authorize,
+    ("POST", "/auth/oauth/token"): kakao_oauth.token,
+    ("POST", "/api/v2/api/talk/memo/default/send"): kakao_api.send_memo,
+    ("GET", "/api/v1/api/talk/friends"): kakao_api.list_friends,
+    ("POST", "/api/v1/api/talk/friends/message/default/send"): kakao_api.send_to_friends,
+    ("POST", "/api/v2/api/talk/message/image/upload"): kakao_api.upload_image,
+    ("GET", "/api/v1/user/access_token_info"): kakao_api.access_token_info,
+    ("GET", "/api/v2/user/scopes"): kakao_api.scopes,
+    ("POST", "/api/v1/user/logout"): kakao_api.logout,
+    ("POST", "/api/v1/user/unlink"): kakao_api.unlink,
 }
 
 
@@ -71,7 +71,7 @@ class KakaoService(KakaoWorld):
             return _faulty(fault)
         try:
             response = route(self, request)
-        except kakao_talk.Rejection as rejection:
+        except kakao_api.Rejection as rejection:
             response = rejection.response
         return _faulty(fault) if fault and response.status == 200 else response
 

@@ -15,9 +15,9 @@ from notifybot.sandbox import mrkdwn
 from notifybot.sandbox.blockkit_data import drawn
 from notifybot.sandbox.kakao import KakaoService
 from notifybot.sandbox.slack import SlackService
+from notifybot.sandbox.slack_state import SlackMessage
 from notifybot.sandbox.wire import Request, Response, text_response
 from notifybot.sandbox.words import WORDS
-from notifybot.sandbox.workspace import SlackMessage
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FOLDERS = [_PACKAGE / "_templates" / "web", _PACKAGE.parent / "templates" / "web"]  # in a wheel, in a checkout

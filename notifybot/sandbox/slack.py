@@ -10,9 +10,8 @@ from typing import Any
 
 from notifybot.clock import Clock
 from notifybot.sandbox import blockkit
-from notifybot.sandbox.slack_schedule import Schedule
-from notifybot.sandbox.wire import Request, Response, json_response, text_response
-from notifybot.sandbox.workspace import (
+from notifybot.sandbox.slack_scheduled import Schedule
+from notifybot.sandbox.slack_state import (
     BOT_ID,
     BOT_TOKEN,
     BOT_USER,
@@ -30,6 +29,7 @@ from notifybot.sandbox.workspace import (
     check_scope,
     with_scopes,
 )
+from notifybot.sandbox.wire import Request, Response, json_response, text_response
 
 
 class SlackService:

@@ -11,8 +11,8 @@ from typing import Any
 
 from notifybot.clock import Clock
 from notifybot.sandbox.slack import SlackService
+from notifybot.sandbox.slack_state import SlackError, check_scope
 from notifybot.sandbox.wire import Request, Response, text_response
-from notifybot.sandbox.workspace import SlackError, check_scope
 
 _ALT_CHARS = 1000
 _UPLOAD, _DOWNLOAD = "/files/upload/", "/files/"

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy import select, update
 
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.schema import deliveries
 
 _NOISE_S = 5.0  # the two clocks drift, and NTP turns the one a little

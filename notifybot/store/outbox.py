@@ -14,7 +14,8 @@ from sqlalchemy import Connection, and_, case, func, select, update
 
 from notifybot.events import EpochFinished, Event, from_json
 from notifybot.policy import Priority
-from notifybot.store.claims import (
+from notifybot.store.database import Store
+from notifybot.store.outbox_queries import (
     CHECKPOINT,
     ENDING,
     EPOCH,
@@ -28,10 +29,9 @@ from notifybot.store.claims import (
     others_at,
     rounds_after,
 )
-from notifybot.store.engine import Store
 from notifybot.store.owners import lives, process_name
-from notifybot.store.reasons import LIMIT_CHARS
 from notifybot.store.schema import deliveries, events, tallies
+from notifybot.store.stored_reason import LIMIT_CHARS
 
 _ADD = deliveries.insert()
 _PUT = counting("put")

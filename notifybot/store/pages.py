@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 
 _TRACKERS = ("wandb",)
 

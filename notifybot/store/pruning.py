@@ -16,13 +16,13 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, 
 from sqlalchemy.exc import DBAPIError
 
 from notifybot.errors import StoreError, said
-from notifybot.model import Status
 from notifybot.policy import Priority
-from notifybot.store import liveness
-from notifybot.store.claims import CHECKPOINT, EPOCH, count_pruned, counting, dropped
-from notifybot.store.engine import Store
-from notifybot.store.room import FullError, not_taken
+from notifybot.store import heartbeats
+from notifybot.store.database import Store
+from notifybot.store.disk_reserve import FullError, not_taken
+from notifybot.store.outbox_queries import CHECKPOINT, EPOCH, count_pruned, counting, dropped
 from notifybot.store.schema import deliveries, events, runs
+from notifybot.types import Status
 
 KEEP_FOR = timedelta(days=7)
 FORGET_AFTER = timedelta(days=90)
@@ -102,7 +102,7 @@ def prune(store: Store) -> int:
     while more:
         with store.transaction() as connection:
             now = store.clock.now()
-            number = liveness.forget_before(connection, now - FORGET_AFTER, limit=_BATCH)
+            number = heartbeats.forget_before(connection, now - FORGET_AFTER, limit=_BATCH)
             number += _forget_told(connection, now - KEEP_FOR)
             number += _forget_old_news(connection, now - KEEP_FOR)
         gone, more = gone + number, number > 0

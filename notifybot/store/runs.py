@@ -24,11 +24,11 @@ from notifybot.events import (
     from_json,
     to_json,
 )
-from notifybot.model import Host, Progress, RunRef, Status, run_key
 from notifybot.policy import Priority
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import put
 from notifybot.store.schema import events, runs
+from notifybot.types import Host, Progress, RunRef, Status, run_key
 
 # Built once: putting a statement together costs more than running it, and an epoch's end waits for these.
 _KNOWN = select(events.c.id).where(events.c.id == bindparam("event_id"))

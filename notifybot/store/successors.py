@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from sqlalchemy import select
 
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.schema import deliveries
 
 

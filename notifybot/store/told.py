@@ -21,12 +21,12 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from notifybot.errors import StoreError
 from notifybot.files import OVERWRITE, replace
-from notifybot.model import uuid7
-from notifybot.store.claims import counting
-from notifybot.store.engine import Store, StoreMemory
-from notifybot.store.kept import IN_DIGEST
-from notifybot.store.memories import put_if_newer
+from notifybot.store.database import Store, StoreMemory
+from notifybot.store.held import IN_DIGEST
+from notifybot.store.notifier_state import put_if_newer
+from notifybot.store.outbox_queries import counting
 from notifybot.store.schema import deliveries
+from notifybot.types import uuid7
 
 _SENT = select(deliveries.c.id).where(
     deliveries.c.event_id == bindparam("event_id"),

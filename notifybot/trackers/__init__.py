@@ -6,8 +6,8 @@ from notifybot.trackers.base import Tracker, TrackerContext
 from notifybot.trackers.jsonl import JsonlTracker
 from notifybot.trackers.plan import plan_trackers
 from notifybot.trackers.tensorboard import TensorBoardTracker
-from notifybot.trackers.thread import TrackerThread
 from notifybot.trackers.wandb import WandbTracker
+from notifybot.trackers.worker import TrackerThread
 
 __all__ = [
     "JsonlTracker",

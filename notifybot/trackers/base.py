@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from notifybot.events import Event
-from notifybot.model import Param, RunRef, Status
+from notifybot.types import Param, RunRef, Status
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,9 @@ from notifybot.events import (
     RunStarted,
 )
 from notifybot.files import replace
-from notifybot.model import Checkpoint, Metric, Progress, RunRef, Severity, Status
 from notifybot.redaction import redact
 from notifybot.trackers.base import TrackerContext
+from notifybot.types import Checkpoint, Metric, Progress, RunRef, Severity, Status
 
 FILE_NAME = "metrics.jsonl"
 

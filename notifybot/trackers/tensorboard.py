@@ -9,8 +9,8 @@ from typing import Any
 
 from notifybot.clock import SYSTEM
 from notifybot.events import EpochFinished, Event
-from notifybot.model import Param, Status
 from notifybot.trackers.base import TrackerContext
+from notifybot.types import Param, Status
 
 _PREFIX = "events.out.tfevents."
 

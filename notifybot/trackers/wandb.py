@@ -16,12 +16,12 @@ from typing import Any
 from notifybot.clock import SYSTEM
 from notifybot.errors import said, system_words
 from notifybot.events import CheckpointSaved, EpochFinished, Event
-from notifybot.model import Language, Param, RunRef, Status
 from notifybot.redaction import redact
-from notifybot.trackers.artifacts import CheckpointVersions, log_artifact, metadata_of, unstored
 from notifybot.trackers.base import TrackerContext
-from notifybot.trackers.wandb_files import Written, earlier, mend
+from notifybot.trackers.wandb_artifacts import CheckpointVersions, log_artifact, metadata_of, unstored
+from notifybot.trackers.wandb_offline import Written, earlier, mend
 from notifybot.trackers.wandb_server import answers
+from notifybot.types import Language, Param, RunRef, Status
 
 _log = logging.getLogger("notifybot")
 

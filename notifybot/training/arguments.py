@@ -9,7 +9,7 @@ from collections.abc import Collection
 from itertools import pairwise
 
 from notifybot.errors import UsageError, said
-from notifybot.training.describe import label_of
+from notifybot.training.run_info import label_of
 
 _NOTIFIER = ("name", "key", "pace", "send", "close")  # see notifybot.notifiers.base
 _CHECKPOINTS = ("card", "open", "save", "restore")

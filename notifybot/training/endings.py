@@ -19,12 +19,12 @@ from typing import Any, Protocol
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.files import at_fork, started
-from notifybot.model import Status
-from notifybot.training.failure import describe
+from notifybot.runtime import CellEnd
 from notifybot.training.guard import Guard
-from notifybot.training.notebook import CellEnd
 from notifybot.training.signals import SIGNALS
 from notifybot.training.text import one_line
+from notifybot.training.tracebacks import describe
+from notifybot.types import Status
 
 EXIT_S = 2.0  # all that we may add to a process's end
 PROVISIONAL_S = 2.0

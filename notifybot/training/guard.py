@@ -6,8 +6,8 @@ import logging
 from types import TracebackType
 
 from notifybot.errors import UsageError
-from notifybot.training.failure import words
 from notifybot.training.signals import SIGNALS
+from notifybot.training.tracebacks import words
 from notifybot.training.words import failed
 
 log = logging.getLogger("notifybot")

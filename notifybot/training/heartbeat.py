@@ -15,10 +15,10 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import StoreError, said
 from notifybot.events import LONGEST_PROMISE_S
 from notifybot.files import started
-from notifybot.model import Language, RunRef
 from notifybot.redaction import redact
 from notifybot.rendering.program_reasons import watchdog_line
-from notifybot.training.failure import thread_stack
+from notifybot.training.tracebacks import thread_stack
+from notifybot.types import Language, RunRef
 
 if TYPE_CHECKING:
     import requests
@@ -141,7 +141,7 @@ class Heartbeat:
         return not self._ailing and not self._carried and bool(self._packed())
 
     def _live(self) -> None:
-        from notifybot.notifiers.answers import session_for
+        from notifybot.notifiers.http import session_for
 
         with session_for(self._url) as session:
             due_s = self._clock.monotonic()

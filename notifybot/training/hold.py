@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
-from notifybot.model import Status
 from notifybot.training.endings import ENDINGS, EXIT_S, Ending, ending_of, is_cancelled, meant
 from notifybot.training.run import Run
 from notifybot.training.signals import SIGNALS, number_of
+from notifybot.types import Status
 
 
 class Hold:

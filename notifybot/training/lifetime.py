@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notifybot.training.notebook import in_colab
+from notifybot.runtime import in_colab
 
 _HOUR_S = 3600.0
 _LIMITS_H = (12, 24)  # without and with a paid plan: googlecolab/colabtools#1961 and #3254

@@ -13,10 +13,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from notifybot.alerts import DEFAULT, AlertRule
-from notifybot.checkpoints.card import Card
+from notifybot.checkpoints.run_file import Card
 from notifybot.config import Config
 from notifybot.errors import UsageError, said
-from notifybot.model import ModelSize, Status
 from notifybot.notifiers.base import Notifier
 from notifybot.training.arguments import check_given, check_rising
 from notifybot.training.bar import Bar
@@ -24,16 +23,17 @@ from notifybot.training.block import as_config
 from notifybot.training.endings import ENDINGS, Ending, ending_of, meant
 from notifybot.training.hold import Hold
 from notifybot.training.metrics import Closed
-from notifybot.training.past import COMPLETED, Resume
 from notifybot.training.progress import length_of
+from notifybot.training.resume import COMPLETED, Resume
 from notifybot.training.run import Run
 from notifybot.training.text import one_line
 from notifybot.training.voice import TITLE_CHARS
 from notifybot.training.words import complete, finished_early, iterated_already, no_epochs
+from notifybot.types import ModelSize, Status
 
 if TYPE_CHECKING:
     from notifybot.checkpoints.checkpoints import Checkpoints
-    from notifybot.training.keeper import Keeper
+    from notifybot.training.checkpointing import Keeper
 
 log = logging.getLogger("notifybot")
 
@@ -216,7 +216,7 @@ class EpochLoop:
 
     def _go_on(self, checkpoints: Checkpoints) -> None:
         """Restore what was saved, and leave out the epochs that are done."""
-        from notifybot.training.keeper import Keeper
+        from notifybot.training.checkpointing import Keeper
         from notifybot.training.restoring import open_checkpoints
 
         run = self.run
@@ -386,6 +386,6 @@ def _monitor_of(checkpoints: Checkpoints | None) -> str | None:
 def _size_of(model: Any) -> ModelSize | None:
     if model is None:
         return None
-    from notifybot.transfer import model_size
+    from notifybot.freezing import model_size
 
     return model_size(model)

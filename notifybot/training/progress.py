@@ -11,7 +11,7 @@ from statistics import median
 from notifybot.errors import UsageError, said
 from notifybot.events import LARGEST_INT
 from notifybot.metric_names import Direction, best_is_told, direction_of, monitored, words_of
-from notifybot.model import Checkpoint, Metric, Progress
+from notifybot.types import Checkpoint, Metric, Progress
 
 HISTORY = 32
 _RECENT = 7  # epochs that the ETA looks back on; their median shrugs off a slow first epoch

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from notifybot.errors import said
-from notifybot.notifiers.base import fingerprint
+from notifybot.redaction import fingerprint
 
 log = logging.getLogger("notifybot")
 

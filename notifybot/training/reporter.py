@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from notifybot.checkpoints.card import RUNS, Card, read_card, write_card
 from notifybot.checkpoints.checkpoints import Checkpoints
-from notifybot.checkpoints.mirror import Mirror
-from notifybot.checkpoints.reasons import reason_of
+from notifybot.checkpoints.errors import reason_of
+from notifybot.checkpoints.run_file import RUNS, Card, read_card, write_card
+from notifybot.checkpoints.run_folder import Mirror
 from notifybot.errors import CheckpointError, StoreError, said
-from notifybot.model import Checkpoint, Notice, Reason, Severity
-from notifybot.rendering import alerts
-from notifybot.training.describe import launch_of
+from notifybot.rendering import alert_text
 from notifybot.training.run import Run
+from notifybot.training.run_info import launch_of
+from notifybot.types import Checkpoint, Notice, Reason, Severity
 
 log = logging.getLogger("notifybot")
 
@@ -113,31 +113,31 @@ class Reporter:
         self._run.saved(checkpoint)
         if self._failing and whole:
             self._failing = False
-            self._alert(alerts.checkpoint_works_again(), Severity.SUCCESS)
+            self._alert(alert_text.checkpoint_works_again(), Severity.SUCCESS)
 
     def spared(self, reasons: Sequence[Reason], size_bytes: int) -> None:
         """Tell once that checkpoints stay which cannot be read."""
         if not self._spares:
             self._spares = True
-            self._alert(alerts.checkpoint_spared(reasons, size_bytes), Severity.WARNING)
+            self._alert(alert_text.checkpoint_spared(reasons, size_bytes), Severity.WARNING)
 
     def not_saved(self, error: Exception) -> None:
         """Tell once an incident that nothing could be saved."""
         if isinstance(error, Superseded):
-            self._run.retire(*alerts.session_superseded(str(error), self._language))
+            self._run.retire(*alert_text.session_superseded(str(error), self._language))
         else:
-            self._trouble(alerts.checkpoint_not_saved(reason_of(error)), error)
+            self._trouble(alert_text.checkpoint_not_saved(reason_of(error)), error)
 
     def not_copied(self, error: Exception) -> None:
         """Tell once an incident that a checkpoint is on this machine only."""
         if isinstance(error, Superseded):
             self.not_saved(error)
         else:
-            self._trouble(alerts.checkpoint_not_copied(reason_of(error)), error)
+            self._trouble(alert_text.checkpoint_not_copied(reason_of(error)), error)
 
     def passed_over(self, damaged: tuple[Reason, ...], used: str | None) -> None:
         """Tell that newer checkpoints are not whole."""
-        self._alert(alerts.checkpoint_damaged(damaged, used), Severity.WARNING)
+        self._alert(alert_text.checkpoint_damaged(damaged, used), Severity.WARNING)
 
     def _trouble(self, notice: Notice, error: Exception) -> None:
         self._run.guard.count("a checkpoint", error)
@@ -146,7 +146,7 @@ class Reporter:
             self._alert(notice, Severity.ERROR)
 
     def _alert(self, notice: Notice, severity: Severity) -> None:
-        words = alerts.notice_words(notice, self._language)
+        words = alert_text.notice_words(notice, self._language)
         self._run.report(words.title, words.text, severity, about="checkpoint", notice=notice)
 
 

@@ -9,23 +9,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from notifybot.checkpoints.agreement import agree
-from notifybot.checkpoints.card import RUNS, Card
 from notifybot.checkpoints.checkpoints import Checkpoints
-from notifybot.checkpoints.modules import plain_name
-from notifybot.checkpoints.moment import Moment, Restored
+from notifybot.checkpoints.compatibility import plain_name
+from notifybot.checkpoints.distributed import agree
+from notifybot.checkpoints.run_file import RUNS, Card
+from notifybot.checkpoints.types import Moment, Restored
 from notifybot.errors import UsageError
 from notifybot.events import from_json
 from notifybot.files import path_text
-from notifybot.model import Progress, Reason, Resumed, uuid7
+from notifybot.freezing import Learning, learning_of, model_size, set_learning
 from notifybot.rendering.reasons import NOTES
-from notifybot.training.past import COMPLETED, Resume
 from notifybot.training.progress import length_of
 from notifybot.training.rank import in_loader_worker, speaks
+from notifybot.training.resume import COMPLETED, Resume
 from notifybot.training.run import Run
 from notifybot.training.text import one_line
 from notifybot.training.words import card_rebuilt, folder_again, folder_of_another, goes_on_as, unsaved
-from notifybot.transfer import Learning, learning_of, model_size, set_learning
+from notifybot.types import Progress, Reason, Resumed, uuid7
 
 log = logging.getLogger("notifybot")
 

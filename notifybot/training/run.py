@@ -18,33 +18,25 @@ from notifybot.config import Config
 from notifybot.errors import ConfigError, UsageError
 from notifybot.events import CheckpointSaved, EpochFinished, RunEnded, RunStarted, to_json
 from notifybot.metric_names import meant_by
-from notifybot.model import Checkpoint, Param, Progress, RunRef, Severity, Status, uuid7
 from notifybot.notifiers.base import Notifier
-from notifybot.rendering.alerts import session_near_its_end
-from notifybot.store.files import local_folder
-from notifybot.training.alarms import Alarms
-from notifybot.training.describe import (
-    checked_id,
-    label_of,
-    name_of,
-    params_of,
-    session_after,
-    size_of,
-    this_host,
-)
+from notifybot.rendering.alert_text import session_near_its_end
+from notifybot.runtime import in_notebook
+from notifybot.store.location import local_folder
+from notifybot.training.alert_monitor import Alarms
+from notifybot.training.console_thread import LOG_LINES
 from notifybot.training.endings import ENDINGS, Ending
 from notifybot.training.heartbeat import Pulse
 from notifybot.training.lifetime import Lifetime
 from notifybot.training.metrics import Closed, Meter, mute_meter
-from notifybot.training.notebook import in_notebook
-from notifybot.training.past import Past, Resume
 from notifybot.training.progress import Course, first_of
 from notifybot.training.rank import first_word, in_loader_worker, is_one_training, leave_word, rank, speaks
+from notifybot.training.resume import Past, Resume
+from notifybot.training.run_info import checked_id, label_of, name_of, params_of, session_after, size_of, this_host
 from notifybot.training.session import Session, launched_otherwise, misses_numbers
-from notifybot.training.speaker import LOG_LINES
 from notifybot.training.text import clean, one_line
 from notifybot.training.voice import TEXT_CHARS, TITLE_CHARS, Voice
 from notifybot.training.words import mute, never_logged, nothing_logged, troubles
+from notifybot.types import Checkpoint, Param, Progress, RunRef, Severity, Status, uuid7
 
 log = logging.getLogger("notifybot")
 

@@ -10,37 +10,37 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from notifybot.checkpoints.mirror import Mirror, restore
+from notifybot.checkpoints.run_folder import Mirror, restore
 from notifybot.clock import Clock
 from notifybot.config import Config
 from notifybot.delivery.recorder import RELAY
 from notifybot.errors import StoreError
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, within_bounds
-from notifybot.model import Host, Param, Progress, RunRef, Severity, Status, uuid7
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.rendering import Renderer
-from notifybot.rendering.alerts import nothing_left, notice_words
+from notifybot.rendering.alert_text import nothing_left, notice_words
+from notifybot.runtime import in_notebook
 from notifybot.store import pages, runs
-from notifybot.store.memories import export_for, import_for
+from notifybot.store.notifier_state import export_for, import_for
 from notifybot.trackers import plan_trackers
 from notifybot.trackers.base import Tracker, TrackerContext
 from notifybot.trackers.jsonl import events_in
-from notifybot.trackers.thread import TrackerThread
-from notifybot.training.describe import folder_name, launch_of
+from notifybot.trackers.worker import TrackerThread
+from notifybot.training.console_thread import Speaker
 from notifybot.training.endings import ENDINGS, EXIT_S
 from notifybot.training.guard import Guard
 from notifybot.training.heartbeat import Heartbeat, Pulse
 from notifybot.training.marks import Marks
-from notifybot.training.notebook import in_notebook
-from notifybot.training.past import Past, Resume, in_force, last_progress
 from notifybot.training.rank import environment
+from notifybot.training.resume import Past, Resume, in_force, last_progress
+from notifybot.training.run_info import folder_name, launch_of
 from notifybot.training.shared import Shared, share
-from notifybot.training.speaker import Speaker
 from notifybot.training.words import still_writing
+from notifybot.types import Host, Param, Progress, RunRef, Severity, Status, uuid7
 
 if TYPE_CHECKING:
-    from notifybot.notifiers.slack.deadman_thread import DeadMan
+    from notifybot.notifiers.slack.deadman.switch import DeadMan
 
 log = logging.getLogger("notifybot")
 

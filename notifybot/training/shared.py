@@ -14,8 +14,8 @@ from notifybot.delivery.build import Delivery, open_delivery
 from notifybot.errors import StoreError, said
 from notifybot.files import at_fork
 from notifybot.notifiers.base import Notifier
-from notifybot.store.engine import Store
-from notifybot.store.files import local_folder, spare_folder
+from notifybot.store.database import Store
+from notifybot.store.location import local_folder, spare_folder
 from notifybot.training.endings import ENDINGS
 
 log = logging.getLogger("notifybot")

@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 from notifybot.clock import Clock
 from notifybot.events import AlertRaised, Event
-from notifybot.model import Language, Notice, Progress, RunRef, Severity, Status, uuid7
 from notifybot.policy import AlertLimit, Untold
-from notifybot.rendering.alerts import checkpoint_not_found, notice_words
-from notifybot.training.describe import is_there
+from notifybot.rendering.alert_text import checkpoint_not_found, notice_words
 from notifybot.training.guard import Guard
+from notifybot.training.run_info import is_there
 from notifybot.training.session import Session
 from notifybot.training.text import clean, one_line
 from notifybot.training.words import alert_after_the_end, strange_severity, strange_wait
+from notifybot.types import Language, Notice, Progress, RunRef, Severity, Status, uuid7
 
 log = logging.getLogger("notifybot")
 

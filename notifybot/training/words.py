@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 from notifybot.errors import said
-from notifybot.model import Language
+from notifybot.types import Language
 
 _NAMES = 10  # shown of those that were logged
 

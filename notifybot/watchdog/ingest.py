@@ -11,15 +11,15 @@ from sqlalchemy import Connection
 
 from notifybot.errors import NotifybotError
 from notifybot.events import EpochFinished, Event, RunEnded, RunRecovered, RunStarted
-from notifybot.model import Language, Status, run_key, uuid7
 from notifybot.policy import Priority
-from notifybot.store import liveness, memories, pruning, runs
-from notifybot.store.engine import Store
-from notifybot.store.liveness import Beat
+from notifybot.store import heartbeats, notifier_state, pruning, runs
+from notifybot.store.database import Store
+from notifybot.store.heartbeats import Beat
 from notifybot.store.runs import RunRow
+from notifybot.types import Language, Status, run_key, uuid7
 from notifybot.watchdog import rivals, rules, tokens
-from notifybot.watchdog.payload import Batch
 from notifybot.watchdog.rules import Limits
+from notifybot.watchdog.schemas import Batch
 
 Route = Callable[[Event], Sequence[tuple[str, Priority]]]
 """Who is told of an event: notifier keys and how urgent it is to them."""
@@ -105,8 +105,8 @@ class Ingest:
                 said_at = now if rivals.lives_on(row, now) else None
                 return Heard("superseded", self._tell_of_rival(connection, now, row, beat.run.session, said_at))
             if row is None:
-                liveness.create(connection, now, beat)
-            elif liveness.beat(connection, now, beat):
+                heartbeats.create(connection, now, beat)
+            elif heartbeats.beat(connection, now, beat):
                 told = self._recover_by_beat(connection, now, row)
             self._remember(connection, now, project, {beat.run.id: beat.memories})
             return Heard(self._plan(connection, now, beat.run.key), told)
@@ -155,7 +155,7 @@ class Ingest:
         for run_id, values in carried.items():
             key = run_key(project, run_id)
             if values and run_id not in without and runs.get_in(connection, key) is not None:
-                memories.import_in(connection, now, key, values, owners=self._own_keys)
+                notifier_state.import_in(connection, now, key, values, owners=self._own_keys)
 
     def _after_incident(self, connection: Connection, now: datetime, before: RunRow, event: Event) -> None:
         """A run that was told lost or stalled is heard of: is it back, over, or is this mail from before?"""
@@ -164,7 +164,7 @@ class Ingest:
         if _shows_life(before, event):
             self._recover(connection, now, before)
         else:
-            liveness.keep_moments(connection, before)
+            heartbeats.keep_moments(connection, before)
 
     def _recover_by_beat(self, connection: Connection, now: datetime, before: RunRow) -> bool:
         after = runs.get_in(connection, before.key)
@@ -195,7 +195,7 @@ class Ingest:
         row = runs.get_in(connection, key)
         if row is None:
             return ""
-        liveness.set_deadline(connection, key, rules.deadline(row, now, self._limits))
+        heartbeats.set_deadline(connection, key, rules.deadline(row, now, self._limits))
         return "stalled" if row.stalled and row.status is Status.RUNNING else row.status.value
 
 

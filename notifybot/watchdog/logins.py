@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, delete, or_, select
 
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.schema import logins, tokens
 from notifybot.watchdog.tokens import digest_of
 

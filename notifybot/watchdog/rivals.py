@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from notifybot.events import AlertRaised
-from notifybot.model import Language
 from notifybot.store.runs import RunRow
+from notifybot.types import Language
 from notifybot.watchdog.words import words_in
 
 _HANDOVER = timedelta(seconds=15)  # a last heartbeat may be on its way while the next process begins

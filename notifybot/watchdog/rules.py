@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 from statistics import median
 
 from notifybot.events import LONGEST_S
-from notifybot.model import Status
 from notifybot.store.runs import RunRow
+from notifybot.types import Status
 
 
 @dataclass(frozen=True, slots=True)

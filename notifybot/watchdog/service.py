@@ -10,17 +10,17 @@ from typing import Protocol, TypeVar
 
 from notifybot.errors import StoreError, said
 from notifybot.events import Event
-from notifybot.model import Language
 from notifybot.notifiers.base import Notifier
 from notifybot.policy import Priority, priority_of, wants
-from notifybot.store import liveness, pruning
-from notifybot.store.engine import Store
+from notifybot.store import heartbeats, pruning
+from notifybot.store.database import Store
+from notifybot.types import Language
 from notifybot.watchdog import tokens
-from notifybot.watchdog.checker import Checker
 from notifybot.watchdog.ingest import Accepted, Ingest, Refused, Route
-from notifybot.watchdog.payload import parse_beat, parse_events
 from notifybot.watchdog.rules import Limits
+from notifybot.watchdog.scan import Checker
 from notifybot.watchdog.scheduler import Job, Schedule
+from notifybot.watchdog.schemas import parse_beat, parse_events
 
 log = logging.getLogger("notifybot")
 Done = TypeVar("Done")
@@ -156,7 +156,7 @@ class Watchdog:
         """Forget runs that nobody has heard of for long; return how many."""
         before = self.store.clock.now() - self._keep
         with self.store.transaction() as connection:
-            number = liveness.forget_before(connection, before)
+            number = heartbeats.forget_before(connection, before)
         self.store.tidy()
         return number
 
@@ -206,7 +206,7 @@ class Watchdog:
     def _outbox_age_s(self) -> float | None:
         now = self.store.clock.now()
         with self.store.reading() as connection:
-            since = liveness.oldest_waiting(connection, now)
+            since = heartbeats.oldest_waiting(connection, now)
         return None if since is None else (now - since).total_seconds()
 
     def _wake(self) -> None:

@@ -13,9 +13,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select, update
 
-from notifybot.model import uuid7
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.schema import tokens
+from notifybot.types import uuid7
 
 PREFIX = "nb_"
 _BYTES = 32

@@ -11,14 +11,14 @@ from fastapi.responses import JSONResponse
 from pydantic import ConfigDict, TypeAdapter
 
 from notifybot.events import to_json
-from notifybot.model import run_key
 from notifybot.store import runs
 from notifybot.store.runs import RunRow
+from notifybot.types import run_key
 from notifybot.watchdog import tokens
 from notifybot.watchdog.ingest import Refused
 from notifybot.watchdog.service import Watchdog
-from notifybot.web.access import bearer
-from notifybot.web.guard import NO_ACCESS
+from notifybot.web.auth import bearer
+from notifybot.web.middleware import NO_ACCESS
 
 _LATEST_EVENTS = 1000
 _A_PAGE = 200

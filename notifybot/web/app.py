@@ -14,12 +14,12 @@ from fastapi.responses import JSONResponse
 
 from notifybot import __version__
 from notifybot.errors import StoreError
-from notifybot.model import Language
+from notifybot.types import Language
 from notifybot.watchdog.ingest import Refused
-from notifybot.watchdog.payload import PayloadError
+from notifybot.watchdog.schemas import PayloadError
 from notifybot.watchdog.service import Watchdog
 from notifybot.web.api import readings, refusal, reports
-from notifybot.web.guard import DEADLINE_S, Guard
+from notifybot.web.middleware import DEADLINE_S, Guard
 from notifybot.web.pages import Pages
 
 _LISTEN_EVERY_S = 1.0

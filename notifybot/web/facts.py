@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from notifybot.events import Event, RunStarted
-from notifybot.model import Checkpoint, Fact, Host, Language, Param, Status
 from notifybot.redaction import redact
+from notifybot.rendering.format import about, memory, number, size
 from notifybot.rendering.lines import lost_work, model_line, new_device, next_epoch, tier_words
-from notifybot.rendering.numbers import about, memory, number, size
 from notifybot.store.runs import RunRow
+from notifybot.types import Checkpoint, Fact, Host, Language, Param, Status
 from notifybot.web.texts import TEXTS, Texts, ago, span
 
 

@@ -14,14 +14,14 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from notifybot.model import Language
 from notifybot.rendering.sources import built_in_folder
 from notifybot.store import runs
 from notifybot.store.runs import Board
+from notifybot.types import Language
 from notifybot.watchdog import logins
 from notifybot.watchdog.logins import Visitor
 from notifybot.watchdog.service import Watchdog
-from notifybot.web import access, views
+from notifybot.web import auth, views
 from notifybot.web.texts import TEXTS
 
 A_PAGE = 100
@@ -106,7 +106,7 @@ class Pages:
 
     async def log_in(self, request: Request) -> Response:
         """Exchange a token for a session."""
-        if not access.from_here(request):
+        if not auth.from_here(request):
             return _foreign_form()
         form = parse_qs((await request.body()).decode(errors="replace"), max_num_fields=8)
         token = form.get("token", [""])[0].strip()
@@ -117,17 +117,17 @@ class Pages:
 
     async def log_out(self, request: Request) -> Response:
         """End the session, and take the cookie away."""
-        if not access.from_here(request):
+        if not auth.from_here(request):
             return _foreign_form()
-        session = request.cookies.get(access.COOKIE, "")
+        session = request.cookies.get(auth.COOKIE, "")
         await run_in_threadpool(logins.leave, self._watchdog.store, session)
         response = RedirectResponse("/", 303)
-        access.forget(response)
+        auth.forget(response)
         return response
 
     def _let_in(self, request: Request, session: str, path: str) -> Response:
         response = RedirectResponse(path, 303)
-        access.remember(response, session, secure=access.is_encrypted(request, behind_proxy=self._behind_proxy))
+        auth.remember(response, session, secure=auth.is_encrypted(request, behind_proxy=self._behind_proxy))
         return response
 
     def language_of(self, request: Request) -> Language:
@@ -140,7 +140,7 @@ class Pages:
         """The page for those who may see it, the login form for others."""
 
         def seen(request: Request) -> Response:
-            visitor = access.visitor_of(request, self._watchdog.store)
+            visitor = auth.visitor_of(request, self._watchdog.store)
             if visitor is None:
                 return self._page("login.html", request, None, status=401, wrong="")
             return page(request, visitor)

@@ -9,11 +9,11 @@ from notifybot.config import Config
 from notifybot.delivery.build import notifiers_from
 from notifybot.delivery.dispatcher import Dispatcher
 from notifybot.delivery.worker import Worker
-from notifybot.model import Language
 from notifybot.redaction import guard_loggers
 from notifybot.rendering import Renderer
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
+from notifybot.types import Language
 from notifybot.watchdog.logins import link
 from notifybot.watchdog.rules import Limits
 from notifybot.watchdog.service import Watchdog

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
-from notifybot.model import Language, Status
-from notifybot.rendering.numbers import duration
+from notifybot.rendering.format import duration
+from notifybot.types import Language, Status
 
 
 @dataclass(frozen=True, slots=True)

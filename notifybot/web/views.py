@@ -19,13 +19,13 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
-from notifybot.model import Checkpoint, Fact, Language, MetricRow, Progress, Status, Tier
 from notifybot.redaction import redact
-from notifybot.rendering.alerts import alert_words
-from notifybot.rendering.numbers import about, has_end, number
+from notifybot.rendering.alert_text import alert_words
+from notifybot.rendering.format import about, has_end, number
+from notifybot.rendering.labels import cause
 from notifybot.rendering.table import metric_rows
-from notifybot.rendering.words import cause
 from notifybot.store.runs import RunRow
+from notifybot.types import Checkpoint, Fact, Language, MetricRow, Progress, Status, Tier
 from notifybot.web.facts import facts_of, params_of, resumed_text, saved_text
 from notifybot.web.texts import TEXTS, Texts, ago, span
 

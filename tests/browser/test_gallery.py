@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from notifybot.cli.gallery import run
 from notifybot.cli.pieces import pieces
 from notifybot.gallery.pieces import Piece, Scheduled, Told
-from notifybot.model import Language
 from notifybot.testing import FakeClock
+from notifybot.types import Language
 
 pytestmark = pytest.mark.browser
 

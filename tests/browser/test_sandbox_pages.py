@@ -10,13 +10,13 @@ from playwright.sync_api import Browser, sync_playwright
 
 from notifybot.cli.samples import endings, samples
 from notifybot.clock import SYSTEM
-from notifybot.model import Language
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.slack import SlackBot
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.testing import DictMemory
+from notifybot.types import Language
 
 pytestmark = pytest.mark.browser
 

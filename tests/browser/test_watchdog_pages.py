@@ -13,9 +13,9 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from notifybot.events import CheckpointSaved, RunLost, RunStarted
-from notifybot.model import Checkpoint, Host, ModelSize, Resumed, Tier, uuid7
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.testing import FakeClock
+from notifybot.types import Checkpoint, Host, ModelSize, Resumed, Tier, uuid7
 from notifybot.watchdog import logins
 from tests.watchdog_story import LONG_NAME, Story, seed
 

@@ -11,7 +11,7 @@ from notifybot.errors import PermanentError, TemporaryError
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.kakao import KakaoTalk
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.faults import FaultKind
+from notifybot.sandbox.http import FaultKind
 from notifybot.sandbox.kakao import CLIENT_SECRET, KakaoFault
 from notifybot.testing import FakeClock
 from tests.kakao_messages import MEMO_PATH, envelope, memo

@@ -11,8 +11,8 @@ from notifybot.errors import DeliveryError, PermanentError, TemporaryError
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.slack import SlackBot, SlackWebhook
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.faults import FaultKind
-from notifybot.sandbox.workspace import BOT_TOKEN, CHANNEL, WEBHOOK_STATUS
+from notifybot.sandbox.http import FaultKind
+from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, WEBHOOK_STATUS
 from notifybot.testing import DictMemory, FakeClock
 from tests.slack_messages import envelope, lost
 

@@ -22,10 +22,10 @@ from notifybot.errors import DeliveryError, PermanentError, StoreError, Temporar
 from notifybot.events import Event
 from notifybot.notifiers.base import Envelope
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.faults import FaultKind
+from notifybot.sandbox.http import FaultKind
 from notifybot.sandbox.wire import Request, Response, json_response
 from notifybot.store import runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.testing import DictMemory, FakeClock
 from notifybot.watchdog import tokens
 from tests.slack_messages import envelope

@@ -12,7 +12,7 @@ from notifybot.errors import DeliveryError, PermanentError, TemporaryError
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.webhook import Webhook
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.faults import FaultKind
+from notifybot.sandbox.http import FaultKind
 from notifybot.sandbox.webhook import PATH, SECRET, WebhookService
 from notifybot.sandbox.wire import Request, Response
 from notifybot.testing import DictMemory, FakeClock

@@ -15,9 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from notifybot.config import Config
 from notifybot.events import AlertRaised, CheckpointSaved, Event, RunEnded, RunStarted
-from notifybot.model import Checkpoint, Status
 from notifybot.trackers import Tracker, TrackerContext, TrackerThread
-from notifybot.trackers.thread import OPENERS
+from notifybot.trackers.worker import OPENERS
+from notifybot.types import Checkpoint, Status
 from tests import wandb_records
 from tests.tracker_events import RUN, START, context, epoch, untold
 

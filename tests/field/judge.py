@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from notifybot.checkpoints.plain import from_plain
+from notifybot.checkpoints.serialization import from_plain
 from notifybot.sandbox.server import Sandbox
 from tests.field.child.kit import digest
 from tests.field.shapes import BY_NAME, Shape

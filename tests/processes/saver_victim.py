@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+from notifybot.checkpoints.directory import Shelf
 from notifybot.checkpoints.manifest import Manifest
 from notifybot.checkpoints.retention import Retention
-from notifybot.checkpoints.shelf import Shelf
 from tests.checkpoint_disks import content, manifest, save
 
 TIERS = ("near", "far")

@@ -18,12 +18,12 @@ from notifybot.delivery.dispatcher import Dispatcher
 from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.worker import Worker
 from notifybot.events import AlertRaised
-from notifybot.model import Language, RunRef, uuid7
 from notifybot.notifiers.base import Envelope
 from notifybot.policy import Pace
 from notifybot.rendering import Renderer
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
+from notifybot.types import Language, RunRef, uuid7
 
 
 class Receiver:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from notifybot.checkpoints.shelf import Shelf
+from notifybot.checkpoints.directory import Shelf
 from tests.checkpoint_disks import entries, loads_right
 
 ROOT = Path(__file__).parents[2]

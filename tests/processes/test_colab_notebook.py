@@ -31,7 +31,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from notifybot.clock import SYSTEM
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.kakao import REST_API_KEY
-from notifybot.sandbox.workspace import SlackMessage
+from notifybot.sandbox.slack_state import SlackMessage
 from tests.kakao_people import visit
 from tests.processes.powered import cut_off
 

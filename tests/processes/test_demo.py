@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from notifybot.demo.story import Size, main
-from notifybot.model import Language
+from notifybot.types import Language
 
 
 def test_the_whole_story_is_observed(

@@ -19,10 +19,10 @@ pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="Py
 
 from torch import nn  # noqa: E402
 
-from notifybot.checkpoints.files import Files  # noqa: E402
+from notifybot.checkpoints.directory import Shelf  # noqa: E402
+from notifybot.checkpoints.durable_io import Files  # noqa: E402
 from notifybot.checkpoints.manifest import Manifest, Part, hash_of_parts  # noqa: E402
 from notifybot.checkpoints.sharded import load_sharded, save_sharded  # noqa: E402
-from notifybot.checkpoints.shelf import Shelf  # noqa: E402
 from notifybot.errors import CheckpointError, UsageError  # noqa: E402
 from notifybot.testing import FakeClock  # noqa: E402
 

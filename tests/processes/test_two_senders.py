@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from notifybot.store import runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from tests.store_events import RUN, alert
 
 ROOT = Path(__file__).parents[2]

@@ -13,9 +13,9 @@ import pytest
 
 from notifybot.clock import SYSTEM
 from notifybot.events import RunStarted
-from notifybot.model import RunRef, Status, uuid7
-from notifybot.store import liveness, runs
-from notifybot.store.engine import Store
+from notifybot.store import heartbeats, runs
+from notifybot.store.database import Store
+from notifybot.types import RunRef, Status, uuid7
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,10 +71,10 @@ def _die_silently(store: Store, run_id: str) -> None:
     with store.transaction() as connection:
         heard_at = now - timedelta(minutes=10)
         runs.record_in(connection, heard_at, RunStarted(id=uuid7(), run=run, at=heard_at, beat_s=30.0))
-        liveness.set_deadline(connection, run.key, heard_at + timedelta(minutes=2))
+        heartbeats.set_deadline(connection, run.key, heard_at + timedelta(minutes=2))
         for part in ("scan", "ingest"):
-            liveness.tick(connection, part, now)
-        liveness.tick(connection, "watching", now - timedelta(hours=1))
+            heartbeats.tick(connection, part, now)
+        heartbeats.tick(connection, "watching", now - timedelta(hours=1))
 
 
 def _campaign(folder: Path, kills: int, seed: int) -> None:

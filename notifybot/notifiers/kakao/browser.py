@@ -11,12 +11,12 @@ from pydantic import SecretStr
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import UsageError
-from notifybot.model import Language
 from notifybot.notifiers.kakao.listener import Listener
 from notifybot.notifiers.kakao.oauth import Attempt, SignInRefused, code_in
 from notifybot.notifiers.kakao.person import Person
 from notifybot.notifiers.kakao.remedies import explained
 from notifybot.notifiers.kakao.words import words_in
+from notifybot.types import Language
 
 LISTEN_S = 300.0
 STOP = ("q", "ㅂ")  # the same key, with the Korean layout on

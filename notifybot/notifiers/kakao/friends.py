@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from notifybot.model import Language
 from notifybot.notifiers.kakao.account import MOST_RECEIVERS, Receiver
 from notifybot.notifiers.kakao.person import Person
 from notifybot.notifiers.kakao.words import words_in
+from notifybot.types import Language
 
 
 def choice_in(answer: str, friends: Sequence[Receiver]) -> tuple[Receiver, ...]:

@@ -12,7 +12,7 @@ from requests.auth import AuthBase
 
 from notifybot.clock import SYSTEM
 from notifybot.errors import DeliveryError, not_pickled
-from notifybot.notifiers.answers import body_of, session_for
+from notifybot.notifiers.http import body_of, session_for
 from notifybot.notifiers.kakao.codes import permanent, temporary
 
 TIMEOUT_S = (5.0, 10.0)  # to connect, and for each read

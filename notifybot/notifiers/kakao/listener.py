@@ -10,7 +10,7 @@ from types import TracebackType
 from urllib.parse import parse_qs, urlsplit
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.model import Language
+from notifybot.types import Language
 
 _LOOPBACK = ("localhost", "127.0.0.1")
 _HEADERS = {

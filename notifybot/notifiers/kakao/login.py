@@ -14,11 +14,11 @@ from pydantic import SecretStr
 from notifybot import redaction
 from notifybot.config import Config, has_own_browser, load
 from notifybot.errors import ConfigError, TemporaryError, UsageError, said
-from notifybot.model import Language
 from notifybot.notifiers.kakao import token_file_of
 from notifybot.notifiers.kakao.account import Account, Mode, Receiver
 from notifybot.notifiers.kakao.api import Api
 from notifybot.notifiers.kakao.browser import STOP, Browser, Surroundings
+from notifybot.notifiers.kakao.button_domains import button_sites
 from notifybot.notifiers.kakao.codes import temporary
 from notifybot.notifiers.kakao.friends import chosen_by
 from notifybot.notifiers.kakao.http import FormClient
@@ -33,11 +33,11 @@ from notifybot.notifiers.kakao.oauth import (
 )
 from notifybot.notifiers.kakao.person import Console, in_notebook
 from notifybot.notifiers.kakao.remedies import explained
-from notifybot.notifiers.kakao.sites import button_sites
-from notifybot.notifiers.kakao.token_file import TokenFile, TokenSet, issued
+from notifybot.notifiers.kakao.token_store import TokenFile, TokenSet, issued
 from notifybot.notifiers.kakao.tokens import Credentials, register
 from notifybot.notifiers.kakao.words import words_in
 from notifybot.rendering.reasons import error_line
+from notifybot.types import Language
 
 _DRIVE = "MyDrive"  # the folder of Colab's mount that outlives the machine
 _WRONG_KEY = ("KOE008", "KOE101")

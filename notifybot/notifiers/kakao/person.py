@@ -7,8 +7,8 @@ import sys
 from typing import Any, Protocol
 
 from notifybot.errors import UsageError
-from notifybot.model import Language
 from notifybot.notifiers.kakao.words import words_in
+from notifybot.types import Language
 
 
 class Person(Protocol):

@@ -10,11 +10,11 @@ import logging
 import struct
 
 from notifybot.errors import DeliveryError
-from notifybot.model import Language
 from notifybot.notifiers.kakao.api import Api
+from notifybot.notifiers.kakao.message import Picture
 from notifybot.notifiers.kakao.pictures_words import TOO_LARGE, NotTaken
-from notifybot.notifiers.kakao.template import Picture
 from notifybot.rendering.reasons import error_line
+from notifybot.types import Language
 
 _LOG = logging.getLogger("notifybot")
 UPLOAD_PATH = "/v2/api/talk/message/image/upload"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from notifybot.model import Language
+from notifybot.types import Language
 
 TOO_LARGE = -602
 _CONSENT = (-3, -402)

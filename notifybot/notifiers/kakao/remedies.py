@@ -5,9 +5,9 @@ Kakao's own codes are explained where everything of ours reads them (`rendering.
 
 from __future__ import annotations
 
-from notifybot.model import Language
 from notifybot.rendering.both import Both
 from notifybot.rendering.kakao_reasons import SIGN_IN, filled_in
+from notifybot.types import Language
 
 _SITE = "developers.kakao.com"
 _PAGE = f"{_SITE}/docs/ko/kakaologin/trouble-shooting"

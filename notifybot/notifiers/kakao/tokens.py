@@ -19,8 +19,8 @@ from notifybot import redaction
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import DeliveryError, PermanentError, TemporaryError, not_pickled, said
 from notifybot.notifiers.base import fingerprint
-from notifybot.notifiers.kakao.account import Account
-from notifybot.notifiers.kakao.codes import (
+from notifybot.notifiers.kakao.token_store import Account
+from notifybot.notifiers.kakao.http import (
     LOGIN_ENDED,
     permanent,
     refused_again,
@@ -31,7 +31,7 @@ from notifybot.notifiers.kakao.codes import (
 )
 from notifybot.notifiers.kakao.http import TIMEOUT_S, FormClient, Reply
 from notifybot.notifiers.kakao.oauth import TOKEN_PATH
-from notifybot.notifiers.kakao.token_file import TokenFile, TokenSet, issued
+from notifybot.notifiers.kakao.token_store import TokenFile, TokenSet, issued
 
 _LOG = logging.getLogger("notifybot")
 MARGIN = timedelta(minutes=5)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from notifybot.config import Config
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.slack.bot import SlackBot
-from notifybot.notifiers.slack.files import Artist
+from notifybot.notifiers.slack.pictures import Artist
 from notifybot.notifiers.slack.webhook import SlackWebhook
 
 __all__ = ["SlackBot", "SlackWebhook", "slack_notifiers"]

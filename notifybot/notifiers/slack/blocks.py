@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import Any
 
-from notifybot.model import Fact, Message, Severity
-from notifybot.notifiers.slack.text import escape, escaped, last_lines, safe_url
+from notifybot.notifiers.slack.mrkdwn import escape, escaped, last_lines, safe_url
 from notifybot.notifiers.slack.words import words_in
 from notifybot.rendering.text import clean, one_line, shorten
+from notifybot.types import Fact, Message, Severity
 
 Block = dict[str, Any]
 

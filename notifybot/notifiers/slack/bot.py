@@ -9,19 +9,20 @@ from typing import Any
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event
-from notifybot.notifiers.base import Envelope, fingerprint
-from notifybot.notifiers.slack import blocks, native
-from notifybot.notifiers.slack.client import TIMEOUT_S, Posted, WebApi
+from notifybot.notifiers.base import Envelope
+from notifybot.notifiers.slack import blocks, native_charts
+from notifybot.notifiers.slack.api import TIMEOUT_S, Posted, WebApi
 from notifybot.notifiers.slack.errors import Refused
-from notifybot.notifiers.slack.files import Artist, PictureReplies
-from notifybot.notifiers.slack.thread import RunThread, Shown
+from notifybot.notifiers.slack.pictures import Artist, PictureReplies
+from notifybot.notifiers.slack.run_thread import RunThread, Shown
 from notifybot.policy import Pace, Priority, priority_of
-from notifybot.rendering.numbers import number
+from notifybot.redaction import fingerprint
+from notifybot.rendering.format import number
 from notifybot.rendering.table import is_best
 
 API_URL = "https://slack.com/api/"
 
-_Build = Callable[[Set[native.Layout]], blocks.Payload]
+_Build = Callable[[Set[native_charts.Layout]], blocks.Payload]
 
 
 class SlackBot:
@@ -141,26 +142,26 @@ class SlackBot:
         self,
         envelope: Envelope,
         payload: blocks.Payload,
-        without: Set[native.Layout],
+        without: Set[native_charts.Layout],
         *,
         charts: bool | None = None,
         calls: bool = False,
     ) -> blocks.Payload:
         """The payload without what this workspace does not take; dressed as a reply where `charts` says how."""
         message = envelope.message
-        if native.Layout.BLOCKS in without:
+        if native_charts.Layout.BLOCKS in without:
             payload = blocks.text_only(message)
         elif charts is not None:
-            payload = native.dressed(payload, envelope.event, message.language, charts=charts, without=without)
-        if native.Layout.TABLE in without:
-            payload = native.untabled(payload)
+            payload = native_charts.dressed(payload, envelope.event, message.language, charts=charts, without=without)
+        if native_charts.Layout.TABLE in without:
+            payload = native_charts.untabled(payload)
         return payload.calling(self._mention, message) if calls and self._mention else payload
 
     def _post(self, envelope: Envelope, build: _Build, **where: Any) -> Posted:
         def post(payload: blocks.Payload) -> Posted:
             return self._api.post(**payload.arguments(), **where)
 
-        return native.tell(post, build, envelope.memory, envelope.attempts, self._clock.now())
+        return native_charts.tell(post, build, envelope.memory, envelope.attempts, self._clock.now())
 
     def _update(self, envelope: Envelope, payload: blocks.Payload, thread: RunThread) -> None:
         """Edit the root; in plain words its empty blocks take the old ones away."""
@@ -169,7 +170,7 @@ class SlackBot:
             self._api.update(thread.channel_id, thread.root_ts, **each.arguments())
 
         build = partial(self._laid_out, envelope, payload)
-        native.tell(update, build, envelope.memory, envelope.attempts, self._clock.now())
+        native_charts.tell(update, build, envelope.memory, envelope.attempts, self._clock.now())
 
 
 def _tells_state(event: Event) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from notifybot.notifiers.slack.deadman import (
+from notifybot.notifiers.slack.deadman.schedule import (
     WINDOW_S,
     WINDOWS_MOST,
     Brake,

@@ -7,22 +7,22 @@ from collections.abc import Callable, Iterable
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config, Switch
 from notifybot.events import Event, RunLost
-from notifybot.model import Host, RunRef
 from notifybot.notifiers.base import Memory, Notifier
 from notifybot.notifiers.slack import SlackBot, slack_notifiers
-from notifybot.notifiers.slack.deadman import Margins
-from notifybot.notifiers.slack.deadman_slack import SlackAlarms
-from notifybot.notifiers.slack.deadman_thread import DeadMan, Guarded, Look, unguarded
-from notifybot.notifiers.slack.deadman_words import Speech
-from notifybot.notifiers.slack.thread import RunThread
+from notifybot.notifiers.slack.deadman.schedule import Margins
+from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
+from notifybot.notifiers.slack.deadman.switch import DeadMan, Guarded, Look, unguarded
+from notifybot.notifiers.slack.deadman.text import Speech
+from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.policy import wants
 from notifybot.preferences import Preferences, names
 from notifybot.quiet import NEVER
 from notifybot.rendering import Renderer
 from notifybot.store import runs
-from notifybot.store.claims import ENDING
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
+from notifybot.store.outbox_queries import ENDING
 from notifybot.store.told import was_sent
+from notifybot.types import Host, RunRef
 
 
 def wants_dead_man(config: Config, run: RunRef, clock: Clock = SYSTEM) -> bool:

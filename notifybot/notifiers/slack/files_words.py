@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from notifybot.model import Language
 from notifybot.rendering.both import Both
 from notifybot.rendering.slack_reasons import PASTE_MANIFEST
+from notifybot.types import Language
 
 _SCOPE = ("missing_scope", "no_permission")
 _CLOSED = ("file_uploads_disabled", "file_uploads_except_images_disabled", "file_type_not_allowed")

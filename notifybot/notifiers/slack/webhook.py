@@ -7,13 +7,14 @@ from dataclasses import replace
 from functools import partial
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.notifiers.base import Envelope, fingerprint
+from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.slack import blocks
-from notifybot.notifiers.slack.client import TIMEOUT_S, Hook
-from notifybot.notifiers.slack.native import Layout, tell, untabled
-from notifybot.notifiers.slack.thread import RunThread
+from notifybot.notifiers.slack.api import TIMEOUT_S, Hook
+from notifybot.notifiers.slack.native_charts import Layout, tell, untabled
+from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.notifiers.unlinked import unlinked
 from notifybot.policy import Pace
+from notifybot.redaction import fingerprint
 
 
 class SlackWebhook:

@@ -1,0 +1,263 @@
+"""Learning curves as PNG, drawn with matplotlib: legible on a phone, and for those who do not tell red from green."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from notifybot.charts.fonts import Lettering, lettering
+from notifybot.charts.panels import Curve, Panel, drawable, gaps_of, last_of, panels_of, pieces_of
+from notifybot.charts.series import thin
+from notifybot.charts.words import WORDS, Words
+from notifybot.types import Language
+
+DPI = 100  # of the lengths below, before they are enlarged
+ENLARGED_WIDE, ENLARGED_SQUARE = 1.15, 1.3  # Slack shows a picture in the width of a phone, KakaoTalk in a bubble
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#AA4499")  # Okabe and Ito's, the last one darker for a thin line
+DASHES: tuple[Literal["-"] | tuple[float, tuple[float, ...]], ...] = (
+    "-", (0, (5, 1.6)), (0, (1.2, 1.4)), (0, (5, 1.4, 1.2, 1.4)),
+)  # fmt: skip
+INK, SOFT, FAINT, PAPER, LOST = "#1a1d21", "#5b626b", "#dfe3e8", "#ffffff", "#B00020"
+TITLE, TEXT, SMALL = 30.0, 20.0, 17.0  # points; a phone shows the picture at about a third of its size
+LEFT, RIGHT, EDGE, HEAD, LEGEND_ROW, BELOW, FOOT, BETWEEN = 128, 40, 40, 138, 38, 44, 34, 26  # pixels
+SAMPLE = 42
+_PLOTS = {1: 430, 2: 320, 3: 250}  # how high each of so many plots is
+_LEAST_PLOT = 100
+_HAIR = 1e-6  # inches, so that 1080 pixels are not rounded down to 1079
+_MOST_POINTS = 600
+_FEW_POINTS = 40
+_TITLE_CHARS, _SUBTITLE_CHARS, _NAME_CHARS = 38, 66, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """What stands above the curves, in one language."""
+
+    title: str
+    subtitle: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What to draw. `resumed` are the epochs that a later session began with.
+
+    Without a height it is as high as need be. Labels are in `language` where a font has its letters, else in English,
+    so `captions` has both.
+    """
+
+    curves: tuple[Curve, ...]
+    captions: Mapping[Language, Caption] = field(default_factory=dict)
+    language: Language = Language.EN
+    resumed: tuple[float, ...] = ()
+    focus: str | None = None
+    width_px: int = 1080
+    height_px: int | None = None
+
+
+def png(picture: Picture, fonts: Lettering | None = None) -> bytes:
+    """Draw; the bytes of a PNG file. Empty where no curve has a point."""
+    curves = tuple(each for each in picture.curves if each.points)
+    panels, left_out = panels_of(curves, focus=picture.focus, most=3 if picture.height_px is None else 2)
+    if not panels:
+        return b""
+    fonts = fonts or lettering()
+    with mpl.rc_context({"font.family": list(fonts.families), "text.parse_math": False}):
+        sheet = _Sheet(picture, fonts, panels)
+        sheet.head()
+        for panel in panels:
+            sheet.panel(panel)
+        sheet.foot(left_out)
+        return sheet.png()
+
+
+class _Sheet:
+    """One picture while it is drawn. Lengths are pixels before all is enlarged, from the top left."""
+
+    def __init__(self, picture: Picture, fonts: Lettering, panels: tuple[Panel, ...]) -> None:
+        self._picture = picture
+        self._fonts = fonts
+        self._language = fonts.language(picture.language)
+        self._words: Words = WORDS[self._language]
+        self._times = ENLARGED_WIDE if picture.height_px is None else ENLARGED_SQUARE
+        self._width, self._height = picture.width_px / self._times, 1.0
+        self._figure = Figure(dpi=DPI * self._times, facecolor=PAPER)
+        FigureCanvasAgg(self._figure)
+        self._columns = {panel: self._columns_of(panel) for panel in panels}
+        rows = sum(self._rows_of(panel) for panel in panels)
+        around = HEAD + FOOT + LEGEND_ROW * rows + (BELOW + BETWEEN) * len(panels)
+        room = (picture.height_px or 0) / self._times - around
+        self._plot_px = _PLOTS[len(panels)] if picture.height_px is None else max(room / len(panels), _LEAST_PLOT)
+        self._height = room + around if picture.height_px else around + self._plot_px * len(panels)
+        self._figure.set_size_inches(self._width / DPI + _HAIR, self._height / DPI + _HAIR)
+        self._top = float(HEAD)
+        epochs = [epoch for panel in panels for curve in panel.curves for epoch, _ in curve.points]
+        self._span = min(epochs), max(epochs)
+
+    def png(self) -> bytes:
+        """The finished picture."""
+        file = io.BytesIO()
+        self._figure.savefig(file, format="png", dpi=DPI * self._times)
+        return file.getvalue()
+
+    def head(self) -> None:
+        """The run's name and where it stands."""
+        caption = self._picture.captions.get(self._language) or Caption("")
+        title_chars, subtitle_chars = (int(most / self._times) for most in (_TITLE_CHARS, _SUBTITLE_CHARS))
+        title = self._fonts.readable(caption.title, title_chars) or self._words.run
+        self._text(EDGE, 58, title, TITLE, weight="bold")
+        self._text(EDGE, 104, self._fonts.readable(caption.subtitle, subtitle_chars), TEXT, SOFT)
+
+    def foot(self, left_out: int) -> None:
+        """What the horizontal axis counts, and how many metrics are not shown."""
+        y = self._height - 22
+        self._text(self._width - RIGHT, y, self._words.epoch, SMALL, SOFT, align="right")
+        if left_out:
+            self._text(EDGE, y, self._words.more.format(count=left_out), SMALL, SOFT)
+
+    def panel(self, panel: Panel) -> None:
+        """A legend and the plot below it."""
+        first = self._top == HEAD
+        self._legend(panel)
+        self._top += LEGEND_ROW * self._rows_of(panel)
+        axes = self._axes()
+        _scale(axes, panel, self._span)
+        for number, curve in enumerate(panel.curves):
+            _draw(axes, replace(curve, points=thin(curve.points, _MOST_POINTS)), number)
+        for epoch in self._picture.resumed:
+            axes.axvline(epoch - 0.5, color=SOFT, linewidth=2, linestyle=(0, (2, 2)), zorder=1)
+        if first and self._picture.resumed:
+            self._mark_resumed(axes, self._picture.resumed[-1] - 0.5)
+        self._top += self._plot_px + BELOW + BETWEEN
+
+    def _mark_resumed(self, axes: Axes, x: float) -> None:
+        """Say what the dashed line is, on paper of its own so that a curve may pass behind the word."""
+        begin, end = self._span
+        early = 3 * x < begin + 2 * end
+        axes.annotate(
+            self._words.resumed, (x, 1.0), xycoords=("data", "axes fraction"), xytext=(8 if early else -8, -4),
+            textcoords="offset points", ha="left" if early else "right", va="top", fontsize=SMALL - 2, color=SOFT,
+            zorder=6, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 2, "alpha": 0.85},
+        )  # fmt: skip
+
+    def _axes(self) -> Axes:
+        bottom = self._height - self._top - self._plot_px
+        size = ((self._width - LEFT - RIGHT) / self._width, self._plot_px / self._height)
+        axes = self._figure.add_axes((LEFT / self._width, bottom / self._height, *size))
+        axes.set_facecolor(PAPER)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.spines["bottom"].set_color(SOFT)
+        axes.tick_params(labelsize=SMALL, labelcolor=SOFT, length=0, pad=8)
+        axes.grid(axis="y", color=FAINT, linewidth=1.6)
+        axes.set_axisbelow(True)
+        return axes
+
+    def _legend(self, panel: Panel) -> None:
+        """A sample of each line, its name, its value now and its best: in words, so that no colour has to be known."""
+        columns = self._columns[panel]
+        for number in range(len(panel.curves)):
+            x = EDGE + number % columns * (self._width - 2 * EDGE) / columns
+            y = self._top + LEGEND_ROW * (number // columns) + 14
+            line = Line2D(
+                (x / self._width, (x + SAMPLE) / self._width), [1 - y / self._height] * 2,
+                color=COLOURS[number], linestyle=DASHES[number], linewidth=4,
+            )  # fmt: skip
+            self._figure.add_artist(line)
+            now, best = self._told(panel, number)
+            told = self._text(x + SAMPLE + 10, y, now, SMALL + 1, COLOURS[number])
+            self._text(told.get_window_extent().x1 / self._times + 10, y, best, SMALL - 2, SOFT)
+
+    def _told(self, panel: Panel, number: int) -> tuple[str, str]:
+        """What the legend says of a curve: its name and value, and beside these what is worth less ink."""
+        curve = panel.curves[number]
+        name = self._fonts.readable(curve.name, _NAME_CHARS) or self._words.metric.format(number=number + 1)
+        best = f"★ {_say(curve.best[1])} ({curve.best[0]:g})" if curve.best is not None else ""
+        scale = self._words.log if panel.logarithmic and number == 0 else ""
+        return f"{name} {_say(last_of(curve))}", " · ".join(each for each in (best, scale) if each)
+
+    def _columns_of(self, panel: Panel) -> int:
+        """Two where every entry of the legend has room in half the width."""
+        widths = [
+            SAMPLE
+            + 40
+            + sum(self._width_of(text, size) for text, size in zip(told, (SMALL + 1, SMALL - 2), strict=True))
+            for told in (self._told(panel, number) for number in range(len(panel.curves)))
+        ]
+        return 2 if len(widths) > 1 and max(widths) <= (self._width - 2 * EDGE) / 2 else 1
+
+    def _rows_of(self, panel: Panel) -> int:
+        return math.ceil(len(panel.curves) / self._columns[panel])
+
+    def _width_of(self, text: str, size: float) -> float:
+        trial = self._figure.text(0, 0, text, fontsize=size)
+        width: float = trial.get_window_extent().width
+        trial.remove()
+        return width / self._times
+
+    def _text(
+        self, x: float, y: float, text: str, size: float, colour: str = INK, *, weight: str = "normal",
+        align: Literal["left", "right"] = "left",
+    ) -> Text:  # fmt: skip
+        return self._figure.text(
+            x / self._width, 1 - y / self._height, text,
+            fontsize=size, color=colour, fontweight=weight, ha=align, va="center",
+        )  # fmt: skip
+
+
+def _scale(axes: Axes, panel: Panel, span: tuple[float, float]) -> None:
+    """Give both axes their range and a few round numbers."""
+    first, last = span
+    margin = (last - first) * 0.03 or 1.0
+    axes.set_xlim(first - margin, last + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if first <= value <= last else ""))
+    low, high = min(panel.values, default=0.0), max(panel.values, default=1.0)
+    if panel.logarithmic:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(numticks=6))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_ylim(low / 1.4, high * 1.4)
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(5, min_n_ticks=2))
+        room = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
+        axes.set_ylim(low - room, high + room)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _say(value)))
+
+
+def _draw(axes: Axes, curve: Curve, number: int) -> None:
+    """The line with its gaps, a dot at its end, a star at its best, a cross for each value that is no number."""
+    colour, few = COLOURS[number], len(curve.points) <= _FEW_POINTS
+    pieces = pieces_of(curve)
+    for piece in pieces:
+        axes.plot(
+            [epoch for epoch, _ in piece], [value for _, value in piece], color=colour, linestyle=DASHES[number],
+            linewidth=3.4 if few else 2.6, marker="o" if few or len(piece) == 1 else "", markersize=7, zorder=3,
+        )  # fmt: skip
+    if pieces:
+        last = pieces[-1][-1]
+        axes.plot(*last, marker="o", markersize=11, color=colour, markeredgecolor=PAPER, markeredgewidth=2, zorder=4)
+    if curve.best is not None and drawable(curve.best[1]):
+        axes.plot(*curve.best, marker="*", markersize=25, color=colour, markeredgecolor=PAPER, zorder=5)
+    gaps = gaps_of(curve)
+    axes.plot(
+        gaps, [0.03] * len(gaps), transform=axes.get_xaxis_transform(), linestyle="", marker="x", markersize=11,
+        markeredgewidth=3, color=LOST, zorder=5, clip_on=False,
+    )  # fmt: skip
+
+
+def _say(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:.4g}".replace("-", "−").replace("e−0", "e−").replace("e+0", "e")

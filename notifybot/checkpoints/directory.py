@@ -1,0 +1,368 @@
+"""A folder of checkpoints, each a payload and beside it the manifest that proves it whole.
+
+What is in the folder at any moment, after a kill or a power cut too, is one of these:
+
+- a payload and its manifest: a checkpoint;
+- hidden temporaries that name their process, and perhaps a payload that such a temporary lists: a save or a removal
+  under way, or one that was cut short, which `sweep` finishes;
+- entries of others, which are never touched.
+
+The rename of its manifest is the moment at which a checkpoint begins, and ceases, to be. To save: payload under a
+hidden name, manifest under a hidden name, payload renamed, manifest renamed. To remove: manifest renamed to a hidden
+name, payload removed, hidden name removed. So a manifest in plain sight never speaks of a payload that is not there
+yet, or not there any more; and a payload without one is listed by a hidden one, so that it can be cleared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import count, groupby
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol
+
+from notifybot.checkpoints.durable_io import Files, parse_temporary, temporary_name
+from notifybot.checkpoints.errors import Flawed, Unread, reason_of
+from notifybot.checkpoints.hashing import Syscall, direct
+from notifybot.checkpoints.manifest import SUFFIX, Manifest, Part, hash_of_parts, is_plain_name, order
+from notifybot.checkpoints.proof import Proven, below, difference, difference_in_size
+from notifybot.checkpoints.sweeping import finish, is_abandoned
+from notifybot.clock import SYSTEM, Clock
+from notifybot.errors import CheckpointError, UsageError, said
+from notifybot.store.location import is_remote
+from notifybot.types import Reason
+
+Fill = Callable[[BinaryIO], object]
+MakeManifest = Callable[[str, str, int], Manifest]
+
+_SINGLE, _SHARDED = ".pt", ".sharded"
+_MANIFESTS = (_SINGLE + SUFFIX, _SHARDED + SUFFIX)
+_LEAST_VERIFIED = 2
+
+
+class Spared(NamedTuple):
+    """A checkpoint that was to go, or that nobody knows, and stays because it cannot be read."""
+
+    reason: Reason
+    size_bytes: int
+
+
+class Rule(Protocol):
+    """What `prune` asks: the names to keep of one run's checkpoints."""
+
+    def which(self, manifests: Iterable[Manifest]) -> set[str]: ...
+
+
+class Shelf:
+    """The checkpoints in one folder. Every method raises OSError when the folder itself fails.
+
+    `empty_first` empties a file before it is removed, for a Drive whose bin counts against the quota. `system` makes
+    the calls into the operating system, `is_mount` says whether a folder lies on a network mount; one that did and does
+    not any more is no empty folder but an error. Several processes may work on one folder, in each one thread at once.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        empty_first: bool = False,
+        clock: Clock = SYSTEM,
+        system: Syscall = direct,
+        is_mount: Callable[[Path], bool] = is_remote,
+    ) -> None:
+        self.folder = folder
+        self.oddities: list[Reason] = []
+        self.unread: list[Reason] = []
+        self.spared: list[Spared] = []
+        self._files = Files(folder, system)
+        self._empty_first = empty_first
+        self._clock = clock
+        self._proven = Proven(self._files)
+        self._is_mount = is_mount
+        self._on_mount = is_mount(folder)
+
+    def manifests(self, run_id: str | None = None) -> list[Manifest]:
+        """Return the manifests of one run, or of all, the newest first. No payload is looked at.
+
+        `oddities` says which are no manifests, and why; `unread` which could not be read, so that nobody can say.
+        """
+        self._require_mount()
+        self.oddities, self.unread = [], []
+        names = [each for each in self._files.names() if each.endswith(_MANIFESTS) and not each.startswith(".")]
+        found = [each for each in map(self._read, names) if each is not None and run_id in (None, each.run_id)]
+        return sorted(found, key=order, reverse=True)
+
+    def write(self, stem: str, fill: Fill, make_manifest: MakeManifest) -> Manifest:
+        """Save what `fill` writes as `stem` + ".pt", or "-2" and so on where that name is taken; durable on return.
+
+        `make_manifest` is given name, hash and size, perhaps more than once. When anything raises, what was there
+        before is untouched and nothing is left behind that the disk lets us remove.
+        """
+        temporary = temporary_name("payload")
+        with self._discarded_on_error(temporary):
+            self._prepare()
+            sha256, size_bytes = self._files.fill(temporary, fill)
+            return self._publish(temporary, stem + _SINGLE, lambda name: make_manifest(name, sha256, size_bytes))
+
+    def stage(self) -> Path:
+        """Return a new hidden folder for the parts of a sharded checkpoint, which any process may write: see `seal`."""
+        self._prepare()
+        name = temporary_name("payload")
+        self._files.make_folder(name)
+        return self.folder / name
+
+    def seal(self, staged: Path, stem: str, make_manifest: MakeManifest) -> Manifest:
+        """Save the parts in a folder that `stage` gave as `stem` + ".sharded", once all of them are written.
+
+        `make_manifest` is given name, hash and size; kind and parts are put in here. On errors as `write`.
+        """
+        inside = self._files.at(staged)
+        with self._discarded_on_error(staged.name):
+            parts = {name: Part(*inside.hash(name)) for name in inside.names()}
+            if not parts:
+                raise CheckpointError(
+                    said(f"{staged}: there are no parts in it", f"{staged}: 저장된 파일이 하나도 없습니다")
+                )
+            for name in parts:
+                inside.sync_file(name)
+            inside.sync()
+            sha256, size_bytes = hash_of_parts(parts), sum(each.size_bytes for each in parts.values())
+            return self._publish(
+                staged.name,
+                stem + _SHARDED,
+                lambda name: replace(make_manifest(name, sha256, size_bytes), kind="sharded", parts=parts),
+            )
+
+    def copy(self, source: Path, manifest: Manifest) -> Manifest:
+        """Save a copy of another shelf's checkpoint, read back and compared; a copy already here and whole is enough.
+
+        `source` is its payload. Raises CheckpointError when that, or what is read back, is not what the manifest
+        proves. On errors as `write`.
+        """
+        if (there := self._read_if_same(manifest)) is not None:
+            return there
+        temporary = temporary_name("payload")
+        with self._discarded_on_error(temporary):
+            self._prepare()
+            if manifest.kind == "sharded":
+                self._files.make_folder(temporary)
+            for name, part in manifest.files.items():
+                self._copy_file(source / name, below(temporary, name), part)
+            if manifest.kind == "sharded":
+                self._files.sync(self.folder / temporary)
+            return self._publish(temporary, manifest.file, lambda name: replace(manifest, file=name))
+
+    def verify(self, manifest: Manifest) -> None:
+        """Raise CheckpointError, saying what differs, unless every byte is as the manifest has it."""
+        problem = difference(self._files, manifest)
+        if problem:
+            raise Flawed(problem)
+        self._proven.add(manifest)
+
+    def seems_whole(self, manifest: Manifest) -> bool:
+        """Whether the folder says that it is there, with the right size. No payload is read."""
+        try:
+            return difference_in_size(self._files, manifest) is None
+        except OSError as error:
+            self.spared.append(self._spared(manifest.file, reason_of(error, manifest.file), manifest.size_bytes))
+            return False
+
+    def newest_verified(self, run_id: str | None = None) -> tuple[Manifest | None, list[Reason]]:
+        """Return the newest checkpoint that is whole, and why damaged ones were passed over to find it.
+
+        One that cannot be read is not known to be damaged: raises CheckpointError for it, as it may be the newest.
+        """
+        candidates = self.manifests(run_id)
+        if self.unread:
+            raise Unread(self.unread)
+        passed_over = list(self.oddities)
+        for manifest in candidates:
+            try:
+                self.verify(manifest)
+            except CheckpointError as error:
+                passed_over.append(reason_of(error, manifest.file))
+            except OSError as error:
+                raise Unread([reason_of(error, manifest.file)], manifest.file) from error
+            else:
+                return manifest, passed_over
+        return None, passed_over
+
+    def prune(self, rule: Rule, run_id: str | None = None, *, since: str = "") -> list[str]:
+        """Remove what the rule does not keep, the oldest first, each run's by itself; return the names removed.
+
+        Two that are verified stay in any case, and all of sessions before `since`. Only what is proven to be as its
+        manifest has it is removed. What differs is left as it is: somebody may have put something of theirs in its
+        place. What cannot be read is left as well, and told by `spared`.
+        """
+        removed = []
+        manifests = [each for each in self.manifests(run_id) if each.session >= since]
+        self.spared = [self._spared(each.about.removesuffix(SUFFIX), each) for each in self.unread]
+        by_run = sorted(manifests, key=lambda each: each.run_id)  # stable: the newest first in each
+        for _, group in groupby(by_run, key=lambda each: each.run_id):
+            there = [each for each in group if self.seems_whole(each)]
+            kept = self._with_two_verified(there, rule.which(there))
+            for manifest in reversed([each for each in there if each.file not in kept]):
+                if not self._may_go(manifest):
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # another process was faster
+                    self._remove(manifest)
+                    removed.append(manifest.file)
+        return removed
+
+    def sweep(self) -> list[str]:
+        """Finish what processes that are gone left undone, and clear away the rest of it; return the names cleared."""
+        cleared = []
+        for name in self._files.names():
+            temporary = parse_temporary(name)
+            with contextlib.suppress(OSError):  # what the disk does not give up is there for the next time
+                if temporary is not None and is_abandoned(self._files, temporary, self._clock.now()):
+                    finish(self._files, temporary)
+                    self._files.discard(name)
+                    cleared.append(name)
+        return cleared
+
+    def _read(self, name: str) -> Manifest | None:
+        try:
+            manifest = Manifest.from_json(self._files.read(name))
+        except OSError as error:
+            (self.oddities if self._is_no_file(name) else self.unread).append(reason_of(error, name))
+            return None
+        except ValueError as error:
+            self.oddities.append(reason_of(error, name))
+            return None
+        if manifest.file + SUFFIX != name:
+            self.oddities.append(Reason("manifest_of_another", name, {"file": manifest.file}))
+            return None
+        return manifest
+
+    def _is_no_file(self, name: str) -> bool:
+        """Whether the entry is a folder, a link or the like, which nobody will ever read as a manifest."""
+        try:
+            found = self._files.stat(name)
+        except OSError:
+            return False
+        return found is not None and not stat.S_ISREG(found.st_mode)
+
+    def _read_if_same(self, manifest: Manifest) -> Manifest | None:
+        """The same checkpoint under the same name, if it is here and whole."""
+        if self._files.stat(manifest.file + SUFFIX) is None or self._read(manifest.file + SUFFIX) != manifest:
+            return None
+        return None if difference(self._files, manifest) else manifest
+
+    def _copy_file(self, source: Path, name: str, part: Part) -> None:
+        origin = self._files.at(source.parent)
+        if self._files.fill(name, lambda file: origin.pour(source.name, file)) != (part.sha256, part.size_bytes):
+            raise Flawed(Reason("changed", source.name))
+        if self._files.read_back(name) != (part.sha256, part.size_bytes):
+            raise Flawed(Reason("copy_differs", str(self.folder), {"file": source.name}))
+
+    def _publish(self, temporary: str, wanted: str, describe: Callable[[str], Manifest]) -> Manifest:
+        """Give a payload its name and then its manifest's, which makes it a checkpoint."""
+        pending = temporary_name("manifest")
+        with self._discarded_on_error(pending):
+            manifest = self._claim(wanted, pending, describe)
+            with self._discarded_on_error(manifest.file), self._discarded_on_error(manifest.file + SUFFIX):
+                self._files.replace(temporary, manifest.file)
+                self._files.sync()
+                self._files.replace(pending, manifest.file + SUFFIX)
+        self._files.sync()
+        self._proven.add(manifest)
+        return manifest
+
+    def _claim(self, wanted: str, pending: str, describe: Callable[[str], Manifest]) -> Manifest:
+        """Take the first free name, listed before it is taken so that a kill leaves nothing unaccounted for."""
+        for name in _variants(wanted):
+            if self._files.stat(name) is not None or self._files.stat(name + SUFFIX) is not None:
+                continue
+            manifest = describe(name)
+            if manifest.file != name:
+                raise UsageError(
+                    said(
+                        f"the manifest of {name} says that it is one of {manifest.file}",
+                        f"{name}의 매니페스트에 다른 파일 이름이 적혀 있습니다: {manifest.file}",
+                    )
+                )
+            self._files.write(pending, manifest.to_json().encode())
+            claim = self._files.claim_folder if manifest.kind == "sharded" else self._files.claim
+            if claim(name):
+                return manifest
+            self._files.remove(pending)
+        raise AssertionError  # names do not run out
+
+    def _remove(self, manifest: Manifest) -> None:
+        listing = temporary_name("removed")
+        self._files.replace(manifest.file + SUFFIX, listing)
+        self._files.sync()
+        for name in manifest.files:
+            if self._empty_first:
+                self._files.empty(below(manifest.file, name))
+            self._files.remove(below(manifest.file, name))
+        self._files.remove_if_empty(manifest.file)
+        self._files.remove(listing)
+
+    def _with_two_verified(self, newest_first: list[Manifest], kept: set[str]) -> set[str]:
+        verified: list[str] = []
+        for manifest in sorted(newest_first, key=lambda each: each.file not in kept):  # stable: kept ones, newest first
+            if len(verified) < _LEAST_VERIFIED and manifest.finite and self._is_whole(manifest):
+                verified.append(manifest.file)
+        return kept | set(verified) if len(verified) == _LEAST_VERIFIED else {each.file for each in newest_first}
+
+    def _is_whole(self, manifest: Manifest) -> bool:
+        """Whether it was proven before and nothing has changed since, or is proven now."""
+        try:
+            if not self._proven.holds(manifest):
+                self.verify(manifest)
+        except (CheckpointError, OSError):
+            return False
+        return True
+
+    def _may_go(self, manifest: Manifest) -> bool:
+        """Whether it is proven that what would be removed is what we have saved."""
+        try:
+            if not self._proven.holds(manifest):
+                self.verify(manifest)
+        except CheckpointError:
+            return False
+        except OSError as error:
+            self.spared.append(self._spared(manifest.file, reason_of(error, manifest.file), manifest.size_bytes))
+            return False
+        return True
+
+    def _spared(self, file: str, why: Reason, size_bytes: int | None = None) -> Spared:
+        """What is left alone because it cannot be read; its size as far as the folder tells it."""
+        if size_bytes is None:
+            with contextlib.suppress(OSError):
+                found = self._files.stat(file)
+                size_bytes = found.st_size if found is not None else 0
+        return Spared(why, size_bytes or 0)
+
+    def _require_mount(self) -> None:
+        """In the bare place where a mount has been, nothing is found and nothing would outlive the machine."""
+        if self._on_mount and not self._is_mount(self.folder):
+            raise OSError(errno.ENOTCONN, "it is not mounted any more", str(self.folder))
+
+    def _prepare(self) -> None:
+        self._require_mount()
+        self._files.make()
+
+    @contextlib.contextmanager
+    def _discarded_on_error(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._files.discard(name)
+            raise
+
+
+def _variants(wanted: str) -> Iterator[str]:
+    """A name, then the name with -2, -3, … before its suffix."""
+    if not is_plain_name(wanted) or wanted.startswith("."):
+        raise UsageError(
+            said(f"a checkpoint cannot be called {wanted!r}", f"체크포인트 이름으로 쓸 수 없습니다: {wanted!r}")
+        )
+    yield wanted
+    stem, _, suffix = wanted.rpartition(".")
+    yield from (f"{stem}-{number}.{suffix}" for number in count(2))

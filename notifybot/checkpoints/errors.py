@@ -1,0 +1,76 @@
+"""What an error means for a checkpoint, in no language; and errors that carry it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from errno import errorcode
+
+from notifybot.errors import CheckpointError, said
+from notifybot.rendering.reasons import reason_line, unread_words
+from notifybot.types import Language, Reason
+
+
+class Flawed(CheckpointError):
+    """A CheckpointError with its reason. Its text is the reason in words, unless there is more to say."""
+
+    def __init__(self, reason: Reason, text: str = "") -> None:
+        super().__init__(reason, text)  # as they were given, so that it can be pickled
+        self.reason, self.text = reason, text
+
+    def __str__(self) -> str:
+        return self.text or _in_words(self.reason)
+
+
+class Unread(CheckpointError):
+    """Checkpoints cannot be read now, which is no damage. React: try later, or step back on purpose.
+
+    `used` names the newest one that can be read.
+    """
+
+    def __init__(self, unread: Sequence[Reason], used: str = "") -> None:
+        super().__init__(unread, used)  # as they were given, so that it can be pickled
+        self.unread, self.used = tuple(unread), used
+
+    def words(self, language: Language) -> str:
+        """What cannot be read and what can be done, in a person's language."""
+        return unread_words(self.unread, self.used, language)
+
+    def __str__(self) -> str:
+        return said(self.words(Language.EN), self.words(Language.KO))
+
+
+class Unreadable(ValueError):
+    """A text that is no manifest, and why."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return _in_words(self.reason)
+
+
+class Late(TimeoutError):
+    """A save takes too long, and which."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return _in_words(self.reason)
+
+
+def _in_words(reason: Reason) -> str:
+    return said(reason_line(reason, Language.EN), reason_line(reason, Language.KO))
+
+
+def reason_of(error: Exception, about: str = "") -> Reason:
+    """Return why, without what a person cannot use: an OSError's number and path. Other errors come with their type."""
+    if isinstance(error, Flawed | Unreadable | Late):
+        return replace(error.reason, about=about or error.reason.about)
+    if isinstance(error, OSError) and error.strerror:
+        return Reason("disk", about, {"name": errorcode.get(error.errno or 0, ""), "text": error.strerror})
+    kind = type(error).__name__
+    return Reason("other", about, {"text": f"{kind}: {error}" if str(error) else kind})

@@ -1,0 +1,77 @@
+"""Checkpoints that the user's own code saved with `torch.save`: gone on from where there are none of ours."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+from notifybot.checkpoints.errors import Flawed, reason_of
+from notifybot.checkpoints.payload import read_payload
+from notifybot.errors import CheckpointError, said
+from notifybot.types import Reason
+
+_PREFIX = "checkpoint_epoch"
+_PASSED_OVER = frozenset({"cut_short", "empty", "unreadable", "no_dict"})
+_SCALAR = "multiarray.scalar"  # makes a NumPy number from its type and bytes
+_NUMBERS = "?bhilqBHILQefdgFDG"  # NumPy's types of booleans and numbers
+
+
+def newest_foreign(folder: Path) -> tuple[Path | None, Mapping[str, Any], tuple[Reason, ...]]:
+    """Return the file called as the common recipe calls it, `checkpoint_epoch17_0.25.pt`, with the highest epoch.
+
+    With it come its content, and why others were passed over. Nothing vouches for such a file but
+    that PyTorch can read it, and that it has `model_state_dict` and `epoch`. It may hold NumPy's numbers and the
+    arguments of argparse too. Raises CheckpointError for one that holds anything else, or cannot be read now: to begin
+    anew beside it is not ours to decide.
+    """
+    allowed = _allowed()
+    passed_over = []
+    for path in _by_epoch(folder):
+        try:
+            payload = read_payload(path, allowed)
+        except Flawed as error:
+            if error.reason.code not in _PASSED_OVER:
+                raise CheckpointError(
+                    said(
+                        f"{error}. Or begin anew: Checkpoints(…, fresh=True), or another folder",
+                        f"{error}. 처음부터 학습하려면 Checkpoints(…, fresh=True)나 다른 폴더를 지정하세요",
+                    )
+                ) from None
+            passed_over.append(reason_of(error, path.name))
+            continue
+        if isinstance(payload.get("epoch"), Integral) and "model_state_dict" in payload:
+            return path, payload | {"epoch": int(payload["epoch"])}, tuple(passed_over)
+        passed_over.append(Reason("no_state", path.name))
+    return None, {}, tuple(passed_over)
+
+
+def _allowed() -> list[Any]:
+    """Types of which an instance runs nothing, whatever the file says is in it."""
+    try:
+        import numpy
+    except ImportError:
+        return [argparse.Namespace]
+    scalar = numpy.float64(0).__reduce__()[0]
+    names = [(scalar, f"numpy.{package}.{_SCALAR}") for package in ("core", "_core")]  # before NumPy 2, and since
+    kinds = {type(numpy.dtype(each)) for each in _NUMBERS}
+    return [argparse.Namespace, *names, numpy.dtype, *kinds]
+
+
+def foreign_epoch(folder: Path) -> int | None:
+    """Return the highest epoch in the names of such files; what they hold is not looked at."""
+    return next(map(_epoch, _by_epoch(folder)), None)
+
+
+def _by_epoch(folder: Path) -> Iterator[Path]:
+    found = {
+        path: _epoch(path) for path in folder.glob(f"{_PREFIX}*.pt") if not path.with_name(path.name + ".json").exists()
+    }
+    yield from sorted((path for path in found if found[path] >= 0), key=lambda path: found[path], reverse=True)
+
+
+def _epoch(path: Path) -> int:
+    digits = path.stem.removeprefix(_PREFIX).partition("_")[0]
+    return int(digits) if digits.isdecimal() else -1

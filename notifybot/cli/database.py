@@ -1,0 +1,21 @@
+"""The local database as the commands open it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from notifybot.config import Config
+from notifybot.store.database import Store
+from notifybot.store.location import local_folder
+
+_PATIENCE_S = 5.0  # a person waits longer for a busy database than a training loop may
+
+
+def database(config: Config) -> Path:
+    """Where the training processes of this machine keep their events."""
+    return local_folder(config.state_dir) / "notifybot.db"
+
+
+def open_store(path: Path) -> Store:
+    """Open a database, made when it is missing. Raises StoreError."""
+    return Store.open(path, patience_s=_PATIENCE_S)

@@ -1,0 +1,133 @@
+"""Handing single events to notifiers from the command line: at once, without the outbox, with the answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from notifybot.cli.database import database, open_store
+from notifybot.cli.pictures import Easel, not_drawn
+from notifybot.clock import SYSTEM, Clock
+from notifybot.config import Config
+from notifybot.delivery.build import notifiers_from
+from notifybot.delivery.chart_renderer import has_curves
+from notifybot.delivery.subscription import picture_error, renderer_of, takes_pictures
+from notifybot.errors import DeliveryError, PermanentError
+from notifybot.events import Event, RunEnded
+from notifybot.notifiers.base import Envelope, Memory, Notifier
+from notifybot.policy import wants
+from notifybot.redaction import redact
+from notifybot.rendering import Renderer
+from notifybot.rendering.reasons import error_line
+from notifybot.types import Message
+
+
+@dataclass
+class _Memory:
+    """What a notifier knows of itself (a day's count) is kept for good; what it knows of our short-lived run is not."""
+
+    lasting: Memory
+    passing: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def get(self, scope: str) -> dict[str, Any]:
+        return dict(self.passing.get(scope, {})) if scope else self.lasting.get(scope)
+
+    def put(self, scope: str, value: dict[str, Any]) -> None:
+        if scope:
+            self.passing[scope] = dict(value)
+        else:
+            self.lasting.put(scope, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one notifier answered to one event: an empty error is a success. `tried` is False when it was spared."""
+
+    notifier: str
+    event: Event
+    error: str = ""
+    tried: bool = True
+    picture: str | None = None
+    """What became of its picture: empty where it arrived, else why not; None where none was due."""
+
+    @property
+    def ok(self) -> bool:
+        return self.tried and not self.error and not self.picture
+
+
+class Teller:
+    """The configured notifiers, each with its memory, open until `close`."""
+
+    def __init__(
+        self,
+        config: Config,
+        notifiers: Sequence[Notifier],
+        memories: Sequence[Memory],
+        clock: Clock,
+        *,
+        draws: bool = False,
+    ) -> None:
+        self.notifiers = notifiers
+        self._language = config.lang
+        self._draws = draws
+        self._renderer = Renderer(config.lang, config.templates_dir)
+        self._link = config.link_url
+        self._memories = [_Memory(each) for each in memories]
+        self._clock = clock
+
+    def render(self, event: Event, notifier: Notifier) -> Message:
+        """The message that a notifier is given, in its language."""
+        return renderer_of(notifier, self._renderer).render(event, link=self._link)
+
+    def tell(self, events: Sequence[Event]) -> Iterator[Answer]:
+        """Tell every event to every notifier that wants it, no faster than its pace; answers come as they are known.
+
+        A notifier that turns out not to be set up is not asked again.
+        """
+        for notifier, memory in zip(self.notifiers, self._memories, strict=True):
+            usable, pictured = True, False
+            wanted = [event for event in events if wants(notifier.pace, event)]
+            for number, event in enumerate(wanted):
+                if not usable:
+                    yield Answer(notifier.name, event, tried=False)
+                    continue
+                if number:
+                    self._clock.wait(threading.Event(), notifier.pace.gap_s)
+                try:
+                    notifier.send(Envelope(event=event, message=self.render(event, notifier), memory=memory))
+                except DeliveryError as error:
+                    usable = not (isinstance(error, PermanentError) and error.setup)
+                    yield Answer(notifier.name, event, error=error_line(error, self._language))
+                else:
+                    picture = self._picture(notifier, event, missed=not pictured)
+                    pictured = pictured or picture is not None
+                    yield Answer(notifier.name, event, picture=picture)
+
+    def _picture(self, notifier: Notifier, event: Event, *, missed: bool) -> str | None:
+        """What became of an event's picture; at an ending, the last chance for one, also that it was `missed`."""
+        if not (self._draws and takes_pictures(notifier)):
+            return None
+        error = picture_error(notifier)
+        if error is not None:
+            return redact(error)
+        return not_drawn(self._language) if missed and isinstance(event, RunEnded) and has_curves(event) else None
+
+
+@contextmanager
+def teller(config: Config, *, only: str = "", clock: Clock = SYSTEM, easel: Easel | None = None) -> Iterator[Teller]:
+    """Open the configured notifiers (`only` the one of that name) and close them at the end.
+
+    With an `easel` their messages have pictures.
+    """
+    outbox, studio = (easel.outbox, easel.studio) if easel and easel.studio else (None, None)
+    with ExitStack() as stack:
+        built = notifiers_from(config, clock, outbox=outbox, studio=studio)
+        for notifier in built:
+            stack.enter_context(closing(notifier))
+        wanted = [each for each in built if not only or each.name == only]
+        store = stack.enter_context(open_store(database(config)))
+        memories = [store.memory(each.key) for each in wanted]
+        yield Teller(config, wanted, memories, clock, draws=studio is not None)

@@ -1,0 +1,67 @@
+"""A file that is there whole or not at all, and beside it the hash that proves it: `model.pt2`, `model.pt2.sha256`.
+
+The proof is a line as `sha256sum --check` reads it, and not a checkpoint's manifest: what those list is pruned, and a
+model that somebody put beside their checkpoints is theirs to remove.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from notifybot.checkpoints.durable_io import Files, temporary_name, write_bytes
+from notifybot.errors import CheckpointError, said
+
+log = logging.getLogger("notifybot")
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write; when the block ends well it becomes `path`, durably, with its proof.
+
+    A block that raises leaves the former file as it was. The old proof goes before the new file comes and the new
+    one follows: a kill in between leaves a file without proof, never one that its proof denies.
+    """
+    files, temporary = Files(path.parent), temporary_name("payload")
+    files.make()
+    try:
+        yield path.parent / temporary
+        digest, _ = files.hash(temporary)
+        files.sync_file(temporary)
+        files.remove(_proof_of(path).name)
+        files.replace(temporary, path.name)
+    finally:
+        files.discard(temporary)
+    files.sync()
+    write_bytes(_proof_of(path), f"{digest}  {path.name}\n".encode())
+
+
+def verify(path: Path) -> None:
+    """Compare a file with its proof. CheckpointError when it is missing or not what was written.
+
+    A file without a proof passes, as nothing can be said about it: one from elsewhere never had any.
+    """
+    if not path.is_file():
+        raise CheckpointError(said(f"there is no file {path}", f"파일이 없습니다: {path}"))
+    try:
+        expected = _proof_of(path).read_bytes()[:64]
+    except FileNotFoundError:
+        log.info("model file without a proof path=%s", path)
+        return
+    real = path.resolve()  # a link is followed here, as the user's own
+    if Files(real.parent).hash(real.name)[0].encode() != expected:
+        proof = _proof_of(path).name
+        raise CheckpointError(
+            said(
+                f"{path} is not what was written: its SHA-256 differs from {proof}. Copy both files again from where "
+                f"they were saved; if you changed the file on purpose, remove {proof}",
+                f"{path} 파일의 내용이 저장한 것과 다릅니다({proof}의 SHA-256과 다름). 저장한 곳에서 두 파일을 다시 "
+                f"복사하세요. 일부러 바꾼 파일이라면 {proof} 파일을 지우세요",
+            )
+        )
+
+
+def _proof_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")

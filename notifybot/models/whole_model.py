@@ -1,0 +1,243 @@
+"""Whole models, architecture and weights together: exported where the model allows it, else pickled."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from notifybot.errors import CheckpointError, UsageError, said
+from notifybot.models.checksum import verify, written_whole
+from notifybot.models.errors import failing_as
+from notifybot.models.export_check import check_archive
+
+if TYPE_CHECKING:
+    from torch import nn
+
+log = logging.getLogger("notifybot")
+
+_EXPORTED = ".pt2"
+_EXPORT_FLOOR = (2, 11)
+
+
+def save_model(model: nn.Module, path: str | Path, *, example: Any = None) -> Path:
+    """Write a whole model to `path`, whole or not at all, with its hash beside it; return the path.
+
+    `model.pt2` with `example` inputs (a tensor, a tuple of arguments, or a mapping of keyword arguments) is exported
+    for inference on the CPU: it loads without the model's code. With two or more rows in each example the batch size
+    stays open. Neither the example nor the source lines that `torch.export` keeps go into the file.
+
+    Any other suffix gets the pickled module: its code must be importable where it is loaded, and unpickling runs
+    whatever the file says, so `load_model` asks for `trusted=True` there.
+    CheckpointError, with the cause and the other ways, when the model cannot be written so.
+    """
+    path = Path(path)
+    if (path.suffix == _EXPORTED) != (example is not None):
+        raise UsageError(
+            said(
+                f'{path.name}: an export has the suffix ".pt2" and needs example= (one batch of inputs); '
+                "without an example, choose another suffix such as .pt and the module is pickled",
+                f'{path.name}: 내보내기(export)에는 확장자 ".pt2"와 example=(입력 배치 하나)이 모두 필요합니다. '
+                "example 없이 저장하려면 .pt 같은 다른 확장자를 쓰세요(모듈을 pickle로 저장합니다)",
+            )
+        )
+    if example is None:
+        _pickle(model, path)
+    else:
+        _export(model, path, example)
+    return path
+
+
+def load_model(path: str | Path, *, trusted: bool = False) -> nn.Module:
+    """Read a whole model that `save_model` wrote, after comparing it with its hash; its tensors are on the CPU.
+
+    An export is a graph for inference: `eval()` changes nothing, `train()` raises UsageError. It is looked through
+    first, and refused when it holds anything but tensors and PyTorch's own arithmetic on them.
+
+    **`trusted=True` RUNS WHATEVER CODE THE FILE CONTAINS, with all your rights.** It is needed for a pickled module,
+    and for an export that others wrote. Say it for a file that you made yourself or whose author you would let run
+    programs on your machine; the hash beside it proves that it is whole, not that it means well.
+    For anybody else's weights use `load_weights` on a `.safetensors` file: it cannot hold code.
+    """
+    path = Path(path)
+    verify(path)
+    if path.suffix == _EXPORTED:
+        return _load_export(path, trusted=trusted)
+    if trusted:
+        return _unpickle(path)
+    raise UsageError(
+        said(
+            f"{path.name} is no export: to load it as a model is to unpickle it, which runs whatever code it contains. "
+            "load_model(path, trusted=True) if it is yours; load_weights(model, path) if it holds weights only",
+            f"{path.name}은(는) 내보낸(export) 모델이 아니므로, 모델로 불러오면 파일 안의 코드가 실행될 수 있습니다. "
+            "직접 만든 파일이면 load_model(path, trusted=True)를, 가중치만 든 파일이면 load_weights를 쓰세요",
+        )
+    )
+
+
+def _export(model: nn.Module, path: Path, example: Any) -> None:
+    import torch
+
+    _check_version()
+    args, named = _arguments(example)
+    if any(parameter.device.type != "cpu" for parameter in model.parameters()):  # a graph names its devices for good
+        model = deepcopy(model).cpu()
+        args, named = tuple(map(_on_cpu, args)), {name: _on_cpu(value) for name, value in named.items()}
+    sizes = tuple(map(_open_batch, args)) if args else {name: _open_batch(value) for name, value in named.items()}
+    kind, other = type(model).__name__, f'save_model(model, "{path.stem}.pt")'
+    remedy = said(
+        f"Pickle it, {other}, or keep its weights with save_weights",
+        f"pickle로 저장하거나({other}) save_weights로 가중치만 저장하세요",
+    )
+    what = said(f"{kind} cannot be exported", f"{kind} 모델을 내보낼(export) 수 없습니다")
+    with failing_as(what, remedy=remedy), _evaluating(model):
+        program = torch.export.export(model, args, named, dynamic_shapes=sizes, strict=False)
+    _strip(program)
+    with written_whole(path) as temporary, temporary.open("w+b") as file:
+        torch.export.save(program, file)  # a file and not a name, which would be the archive's root folder
+        _say_if_it_needs_trust(file, path.name)
+
+
+def _say_if_it_needs_trust(file: IO[bytes], name: str) -> None:
+    """A model with operators of other libraries is better known for one now than on the day it is loaded."""
+    file.seek(0)
+    try:
+        check_archive(file)
+    except CheckpointError as error:
+        text = said(
+            f"{name} is saved, but load_model will ask for trusted=True: {error}",
+            f"{name} 파일을 저장했지만, load_model로 불러올 때 trusted=True가 필요합니다: {error}",
+        )
+        log.warning("%s", text)
+
+
+def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    return (tuple(example) if isinstance(example, tuple | list) else (example,)), {}
+
+
+def _on_cpu(value: Any) -> Any:
+    return value.cpu() if hasattr(value, "cpu") else value
+
+
+def _open_batch(value: Any) -> Any:
+    """Leave a tensor's first dimension open where the model allows it."""
+    import torch
+
+    return {0: torch.export.Dim.AUTO} if isinstance(value, torch.Tensor) and value.dim() else None
+
+
+def _strip(program: Any) -> None:
+    """Take out what is no business of who gets the file: the example, source lines, folders of this machine."""
+    program.example_inputs = None
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes:
+            for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node", "custom"):
+                node.meta.pop(key, None)
+
+
+def _load_export(path: Path, *, trusted: bool) -> nn.Module:
+    from torch.export.pt2_archive._package import load_pt2  # not export.load: it retries an older, pickled format
+
+    _check_version()
+    what = said(f"{path.name} cannot be loaded as an export", f"{path.name} 모델을 불러올 수 없습니다")
+    with path.open("rb") as file, failing_as(what):
+        if not trusted:  # and then from the same open file: what was looked through is what is loaded
+            _check(file, path.name)
+        model: Any = load_pt2(file).exported_programs["model"].module()
+    # PyTorch's own raise NotImplementedError, in a model around this one too.
+    model.eval = _InferenceOnly(model, "eval")
+    model.train = _InferenceOnly(model, "train")
+    return cast("nn.Module", model)
+
+
+def _check(file: IO[bytes], name: str) -> None:
+    try:
+        check_archive(file)
+    except CheckpointError as error:
+        raise CheckpointError(
+            said(
+                f"{name} is more than save_model writes, so loading it may run code: {error}. "
+                "load_model(path, trusted=True) if you trust who made it",
+                f"{name}에는 save_model이 저장하지 않는 내용이 있어 불러오면 코드가 실행될 수 있습니다: {error}. "
+                "만든 사람을 믿을 수 있으면 load_model(path, trusted=True)를 쓰세요",
+            )
+        ) from None
+    file.seek(0)
+
+
+def _check_version() -> None:
+    import torch
+
+    if tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) < _EXPORT_FLOOR:
+        raise UsageError(
+            said(
+                f"exported models need torch>=2.11 (CVE-2026-4538 is about 2.10), this is {torch.__version__}",
+                "내보낸(export) 모델을 쓰려면 torch>=2.11을 설치하세요(2.10에는 CVE-2026-4538 취약점이 있습니다). "
+                f"지금 버전: {torch.__version__}",
+            )
+        )
+
+
+def _pickle(model: nn.Module, path: Path) -> None:
+    import torch
+
+    kind, other = type(model).__name__, f'save_model(model, "{path.stem}.pt2", example=…)'
+    remedy = said(
+        f"Export it, {other}, or keep its weights with save_weights",
+        f"내보내거나({other}) save_weights로 가중치만 저장하세요",
+    )
+    what = said(f"{kind} cannot be pickled", f"{kind} 모델을 pickle로 저장할 수 없습니다")
+    with failing_as(what, remedy=remedy), written_whole(path) as temporary, temporary.open("wb") as file:
+        torch.save(model, file)
+
+
+def _unpickle(path: Path) -> nn.Module:
+    """Unpickle without restriction. **This runs code from the file**; the one place in the package that does."""
+    import torch
+
+    with failing_as(said(f"{path.name} cannot be unpickled", f"{path.name} pickle 파일을 읽을 수 없습니다")):
+        model = torch.load(path, map_location="cpu", weights_only=False)
+    if not isinstance(model, torch.nn.Module):
+        kind = type(model).__name__
+        raise CheckpointError(
+            said(
+                f"{path.name} holds a {kind}, no model: try load_weights(model, path)",
+                f"{path.name}에 든 것은 모델이 아니라 {kind}입니다. load_weights(model, path)를 써 보세요",
+            )
+        )
+    return model
+
+
+class _InferenceOnly:
+    """Stands in for the `eval` and `train` of an exported model."""
+
+    def __init__(self, model: nn.Module, verb: str) -> None:
+        self.model = model
+        self.verb = verb
+
+    def __call__(self, mode: bool = True) -> nn.Module:
+        if self.verb == "train" and mode:
+            raise UsageError(
+                said(
+                    "an exported model is for inference: train the model it was made of (load_weights)",
+                    "내보낸(export) 모델은 추론 전용입니다. 학습하려면 원래 모델에 load_weights로 가중치를 불러오세요",
+                )
+            )
+        return self.model
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, and each of its modules back into its own."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,133 @@
+"""A message as Kakao's `template_object`: a feed with a table of metrics, or a text. Pure.
+
+Limits are those the message template documents for display; the sending side cuts before the phone does.
+https://developers.kakao.com/docs/ko/message-template/default
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from notifybot.notifiers.kakao.names import short_names
+from notifybot.notifiers.kakao.text import cut, units
+from notifybot.notifiers.unlinked import unlinked
+from notifybot.rendering.text import clean, one_line
+from notifybot.types import Fact, Language, Message, MetricRow
+
+TEXT_LIMIT = 190  # Kakao says 200 and not what it counts; this leaves room for either answer
+DEFAULT_LINK = "https://developers.kakao.com"  # a link is mandatory; this one needs no run page
+
+_TITLE_LIMIT = 80
+_PROFILE_LIMIT = 16
+_TITLE_IMAGE_LIMIT = 24
+_ITEMS = 5
+_ITEM_VALUE_LIMIT = 14
+_SUM_LABEL_LIMIT = 6
+_SUM_VALUE_LIMIT = 11
+_BUTTON = {Language.KO: "자세히 보기", Language.EN: "Details"}
+
+Template = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture that Kakao holds already, in pixels."""
+
+    url: str
+    width: int
+    height: int
+
+
+def template_for(
+    message: Message, *, link: str | None = None, note: str = "", picture: Picture | None = None
+) -> Template:
+    """The best template for a message: a feed where there are metrics to tabulate or a picture, else a text.
+
+    `link` is where the button leads, before the message's own; `note` is one more line for the person.
+    """
+    if message.rows or picture:
+        return feed(message, link=link, note=note, picture=picture)
+    return text(message, link=link, note=note)
+
+
+def text(message: Message, *, link: str | None = None, note: str = "") -> Template:
+    """A text template of at most 190 UTF-16 units. Its last lines, the note and the event's mark, are never cut."""
+    return {
+        "object_type": "text",
+        "text": _told(message, message.brief or message.title, note),
+        "link": _link(message, link),
+        "button_title": _BUTTON[message.language],
+    }
+
+
+def feed(message: Message, *, link: str | None = None, note: str = "", picture: Picture | None = None) -> Template:
+    """A feed template: the picture on top, up to five metrics as an item list below."""
+    content: Template = {
+        "title": cut(unlinked(one_line(message.title)), _TITLE_LIMIT),
+        "description": _told(message, message.body, note),
+        "link": _link(message, link),
+    }
+    if picture:
+        content |= {"image_url": picture.url, "image_width": picture.width, "image_height": picture.height}
+    table = {"item_content": _item_content(message)} if message.rows else {}
+    return {"object_type": "feed", "content": content, **table, "button_title": _BUTTON[message.language]}
+
+
+def _item_content(message: Message) -> Template:
+    rows = message.rows[:_ITEMS]
+    names = short_names([row.name for row in rows])
+    table: Template = {
+        "profile_text": _profile(message),
+        "title_image_text": cut(_heading(message), _TITLE_IMAGE_LIMIT),
+        "items": [{"item": name, "item_op": _value(row)} for name, row in zip(names, rows, strict=True)],
+    }
+    fact = _total(message.facts)
+    return table | ({"sum": one_line(fact.label), "sum_op": one_line(fact.value)} if fact else {})
+
+
+def _heading(message: Message) -> str:
+    """The title without the run's name, which stands right above it and would leave room for little else."""
+    title, name = unlinked(one_line(message.title)), unlinked(one_line(message.run.name))
+    mark, named, rest = title.partition(f" {name}")
+    said = rest.lstrip(" :·")
+    return f"{mark} {said}" if named and said and " " not in mark else title
+
+
+def _profile(message: Message) -> str:
+    """Project and run, or the run alone where both do not fit."""
+    whole = unlinked(one_line(f"{message.run.project}/{message.run.name}"))
+    name = unlinked(one_line(message.run.name)) or message.run.id  # a name may be nothing but invisible characters
+    return whole if units(whole) <= _PROFILE_LIMIT else cut(name, _PROFILE_LIMIT)
+
+
+def _value(row: MetricRow) -> str:
+    """Value and change on one line; the value alone where both do not fit. Never empty: that hides the row."""
+    value, change = one_line(row.value), one_line(row.change)
+    both = f"{value} {change}".strip()
+    return (both if units(both) <= _ITEM_VALUE_LIMIT else cut(value, _ITEM_VALUE_LIMIT)) or "-"
+
+
+def _total(facts: tuple[Fact, ...]) -> Fact | None:
+    """The fact for the line under the table: the first that fits there."""
+    for fact in facts:
+        label, value = one_line(fact.label), one_line(fact.value)
+        if label and value and units(label) <= _SUM_LABEL_LIMIT and units(value) <= _SUM_VALUE_LIMIT:
+            return fact
+    return None
+
+
+def _told(message: Message, body: str, note: str) -> str:
+    """The body, then the note and the event's mark: a repeat carries the same one, as Kakao cannot tell repeats."""
+    note, mark = cut(unlinked(one_line(note)), TEXT_LIMIT // 2), f"#{message.short_id}"
+    room = TEXT_LIMIT - sum(units(line) + 1 for line in (note, mark) if line)
+    kept = cut(unlinked(clean(body).strip()), room)
+    lines = (kept, note, "" if message.short_id in kept else mark)
+    return "\n".join(line for line in lines if line)
+
+
+def _link(message: Message, link: str | None) -> dict[str, str]:
+    """The same address for phones and the PC. Anything but a web address is replaced: Kakao would refuse it."""
+    named = (each for each in (link, message.link) if each and each.startswith(("https://", "http://")))
+    target = next(named, DEFAULT_LINK)
+    return {"web_url": target, "mobile_web_url": target}

@@ -1,0 +1,234 @@
+"""KakaoTalk as a notifier: to oneself (나에게 보내기, silent), or from a spare account to friends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from notifybot import redaction
+from notifybot.clock import SYSTEM, Clock
+from notifybot.errors import DeliveryError, TemporaryError, not_pickled, said
+from notifybot.events import Event
+from notifybot.notifiers.base import Envelope
+from notifybot.notifiers.kakao import pictures
+from notifybot.notifiers.kakao.api import Api
+from notifybot.notifiers.kakao.codes import (
+    AMBIGUOUS,
+    BAD_PARAMETER,
+    NO_FRIEND,
+    QUOTA,
+    TEMPORARY,
+    friend_error,
+    permanent,
+)
+from notifybot.notifiers.kakao.destination import Destination, Failure, destination_of
+from notifybot.notifiers.kakao.http import TIMEOUT_S, Reply
+from notifybot.notifiers.kakao.message import Picture, Template, template_for, text
+from notifybot.notifiers.kakao.pictures_words import NotTaken
+from notifybot.notifiers.kakao.quota import PAIR_LIMIT, Quota
+from notifybot.notifiers.kakao.tokens import Credentials
+from notifybot.policy import Pace, day_of
+from notifybot.types import Language
+
+_LOG = logging.getLogger("notifybot")
+WARN_BEFORE = timedelta(days=14)
+_HALF_TOLD = "half_told"  # in the memory: event id to the receivers who have it, where others are still to get it
+_MOST_HALF_TOLD = 20
+_NO_FRIEND_SINCE = "no_friend_since"  # in the memory: when Kakao first said so, in UTC
+
+Painter = Callable[[Event], bytes | None]
+"""Draws an event's picture as PNG, 1080×1080 for a phone; None where there is nothing to draw. It must not raise."""
+
+_EXPIRES = {
+    Language.EN: "The Kakao login ends on {day}. Sign in again before then: notifybot kakao login",
+    Language.KO: "카카오 로그인이 {day}에 만료됩니다. 그 전에 다시 로그인해 주세요: notifybot kakao login",
+}
+_OUTDATED = {
+    Language.EN: (
+        "The Kakao refresh token in the settings is used up now: sign in again and set the new one today. "
+        "notifybot kakao login"
+    ),
+    Language.KO: (
+        "설정해 둔 카카오 리프레시 토큰을 이제 다시 쓸 수 없습니다. 오늘 다시 로그인해 새 값으로 바꿔 주세요: "
+        "notifybot kakao login"
+    ),
+}
+
+
+class KakaoTalk:
+    """Tells people through the KakaoTalk account that signed in; where to is what the login chose.
+
+    A new login, and a new choice of receivers, is taken up without a restart: when the access token ends, in hours.
+    """
+
+    name = "kakao"
+    pace = Pace(gap_s=1.0, progress_gap_s=900.0, daily_budget=PAIR_LIMIT, reserved=8, wants_checkpoints=False)
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        token_file: Path,
+        *,
+        api_url: str = "https://kapi.kakao.com",
+        auth_url: str = "https://kauth.kakao.com",
+        link_url: str | None = None,
+        language: Language = Language.EN,
+        picture: Painter = lambda _: None,
+        timeout_s: tuple[float, float] = TIMEOUT_S,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        redaction.guard_loggers()
+        self.key = f"kakao:{credentials.client}"
+        self._client = credentials.client
+        self._link_url = link_url
+        self._language = language
+        self._picture = picture
+        self.picture_error: str | None = None  # why the latest message has none; empty where it has, None: none was due
+        self._clock = clock
+        self._quota = Quota(token_file, clock)
+        self._api = Api(credentials, token_file, api_url=api_url, auth_url=auth_url, timeout_s=timeout_s, clock=clock)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the refresh token dies, in UTC; None while that is unknown."""
+        return self._api.tokens.refresh_expires_at
+
+    @property
+    def left_today(self) -> int | None:
+        """How many more messages may go today, in Korea's day, counting all jobs that share the token file.
+
+        None while no receiver is chosen: sending tells so.
+        """
+        receivers = destination_of(self._api.tokens.account).receivers
+        return self._quota.left(self._client, receivers) if receivers else None
+
+    def expiring_warning(self, now: datetime) -> str | None:
+        """One line for the person when the login needs renewing soon, else None.
+
+        Also on the day that a configured token was exchanged: Kakao takes the old one no more, and a machine that
+        forgets its disk (Colab) will start from it again. https://devtalk.kakao.com/t/topic/126899
+        """
+        outdated_at = self._api.tokens.seed_outdated_at
+        if self.expires_at and self.expires_at - now <= WARN_BEFORE:
+            return _EXPIRES[self._language].format(day=day_of(self.expires_at))
+        if outdated_at and now - outdated_at < timedelta(days=1):
+            return _OUTDATED[self._language]
+        return None
+
+    def send(self, envelope: Envelope) -> None:
+        """Send as a feed with the picture and a table, and as plain text where Kakao refuses the feed."""
+        self._api.tokens.access_token()  # first of all: it tells when the login ends, and where to
+        having = frozenset(envelope.memory.get("").get(_HALF_TOLD, {}).get(envelope.event.id, ()))
+        destination = destination_of(self._api.tokens.account, without=having)
+        if not destination.receivers:
+            return self._told_all(having)
+        note = self._note(envelope)
+        self._quota.take(self._client, destination.receivers)
+        try:
+            reply = self._answer(envelope, destination, note)
+        except DeliveryError as error:
+            self._uncounted(error, destination)
+            raise
+        failures = destination.failures(reply)
+        if failures is None:
+            raise self._refused(envelope, reply, destination)
+        if note:
+            self._remember(envelope, {"warned_on": day_of(self._clock.now())})
+        self._settle(envelope, destination, having, failures)
+        return None
+
+    def close(self) -> None:
+        """Give back the sockets."""
+        self._api.close()
+
+    def __getstate__(self) -> object:
+        raise not_pickled(self)
+
+    def _answer(self, envelope: Envelope, destination: Destination, note: str) -> Reply:
+        picture = self._uploaded(envelope.event)
+        message, link = envelope.message, self._link_url
+        whole = template_for(message, link=link, note=note, picture=picture)
+        reply = self._post(destination, whole)
+        if reply.code == BAD_PARAMETER and whole["object_type"] == "feed":
+            if picture:
+                self.picture_error = NotTaken(reply.code, with_message=True).in_(self._language)
+            return self._post(destination, text(message, link=link, note=note))
+        return reply
+
+    def _uploaded(self, event: Event) -> Picture | None:
+        self.picture_error = None
+        png = self._picture(event)
+        if not png:
+            return None
+        uploaded = pictures.upload(self._api, png, self._language)
+        if isinstance(uploaded, NotTaken):
+            self.picture_error = uploaded.in_(self._language)
+            return None
+        self.picture_error = ""
+        return uploaded
+
+    def _post(self, destination: Destination, body: Template) -> Reply:
+        return self._api.post(destination.path, destination.fields(body))
+
+    def _told_all(self, having: frozenset[str]) -> None:
+        if not having:
+            raise permanent("no-friend", setup=True)
+
+    def _refused(self, envelope: Envelope, reply: Reply, destination: Destination) -> DeliveryError:
+        if reply.code in QUOTA:
+            self._quota.use_up(self._client, destination.receivers)
+            return self._api.error(reply)
+        error = self._no_friend(envelope) if reply.code == NO_FRIEND else self._api.error(reply)
+        return self._uncounted(error, destination)
+
+    def _no_friend(self, envelope: Envelope) -> DeliveryError:
+        """Patience with Kakao's list of friends, at most once a day: it does not start anew with each message."""
+        now = self._clock.now()
+        since = envelope.memory.get("").get(_NO_FRIEND_SINCE)
+        waited = now - datetime.fromisoformat(since) if isinstance(since, str) else timedelta(days=1)
+        if not timedelta(0) <= waited < timedelta(days=1):
+            waited = timedelta(0)
+            self._remember(envelope, {_NO_FRIEND_SINCE: now.isoformat()})
+        return friend_error(waited.total_seconds())
+
+    def _uncounted(self, error: DeliveryError, destination: Destination) -> DeliveryError:
+        """What surely did not arrive costs nothing; what may have arrived stays counted."""
+        if not (isinstance(error, TemporaryError) and error.ambiguous):
+            self._quota.give_back(self._client, destination.receivers)
+        return error
+
+    def _settle(
+        self, envelope: Envelope, destination: Destination, having: frozenset[str], failures: tuple[Failure, ...]
+    ) -> None:
+        """See to the friends who did not get what others got: those who may get it later are tried alone then."""
+        later: list[Failure] = []
+        for failure in failures:
+            if failure.code in QUOTA:
+                self._quota.use_up(self._client, failure.receivers)
+            elif failure.code not in AMBIGUOUS:
+                self._quota.give_back(self._client, failure.receivers)
+            if failure.code in QUOTA or failure.code in TEMPORARY:
+                later.append(failure)
+            else:
+                number, why = len(failure.receivers), str(self._api.error(Reply(200, {}), failure.code))
+                _LOG.warning("%s", said(f"{why}. Friends not told: {number}", f"{why}. 받지 못한 친구: {number}명"))
+        if later:
+            waiting = {uuid for failure in later for uuid in failure.receivers}
+            self._remember_half_told(envelope, having | (set(destination.receivers) - waiting))
+            raise self._api.error(Reply(200, {}), later[0].code)
+
+    def _remember_half_told(self, envelope: Envelope, having: frozenset[str]) -> None:
+        half_told = envelope.memory.get("").get(_HALF_TOLD, {}) | {envelope.event.id: sorted(having)}
+        newest = list(half_told.items())[-_MOST_HALF_TOLD:]
+        self._remember(envelope, {_HALF_TOLD: dict(newest)})
+
+    def _remember(self, envelope: Envelope, more: dict[str, object]) -> None:
+        envelope.memory.put("", envelope.memory.get("") | more)
+
+    def _note(self, envelope: Envelope) -> str:
+        now = self._clock.now()
+        warning = self.expiring_warning(now)
+        told = envelope.memory.get("").get("warned_on") == day_of(now) if warning else True
+        return "" if told else warning or ""

@@ -1,0 +1,335 @@
+"""The dead man's switch of one run: a thread that keeps an alarm ahead of the run, and takes it back at the end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from statistics import median
+
+from notifybot.clock import SYSTEM, Clock
+from notifybot.errors import StoreError
+from notifybot.files import started
+from notifybot.notifiers.slack.deadman.schedule import Goal, Margins, State, decide, end, expire, hasten, retried
+from notifybot.notifiers.slack.deadman.slack_api import Alarms
+from notifybot.notifiers.slack.deadman.text import Speech, mark_of
+from notifybot.notifiers.slack.deadman_after import NO_SUCH, after
+from notifybot.notifiers.slack.deadman_calls import (
+    Action,
+    Alarm,
+    Assure,
+    Delete,
+    Denied,
+    Done,
+    Failed,
+    List,
+    Outcome,
+    Over,
+    Say,
+    Schedule,
+    Wait,
+)
+from notifybot.notifiers.slack.run_thread import RunThread
+from notifybot.types import Progress
+
+log = logging.getLogger("notifybot")
+
+_STEP_EVERY_S = 1.0
+_LOOK_EVERY_S = 5.0  # as the heartbeat does
+_STILL_FLOOR_S, _STILL_FIRST_S, _STILL_EPOCHS, _EPOCHS = 600.0, 3600.0, 5.0, 8  # as patient as the watchdog
+_ROOT_S = 3.0  # the first alarm waits so long for a thread to stand in
+_TELLING_S, _SOON_S = 5.0, 0.05  # for so long after the end nothing else is done, and often looked whether it is told
+_UNTOLD_S = 600.0  # an end that is not told by then is left to the alarm
+_NO_CHANNEL = "channel_not_found"
+
+# Asked for the run's progress, and for anything that is equal while its loop has not moved.
+Look = Callable[[], tuple[Progress, Hashable]]
+Guarded = Callable[[str], AbstractContextManager[object]]
+
+
+def unguarded(kind: str) -> AbstractContextManager[object]:
+    """A section that lets every exception by."""
+    return nullcontext(kind)
+
+
+def patience_s(progress: Progress, epochs_s: Iterable[float] = ()) -> float:
+    """Seconds for which a loop may stand still and is still vouched for. `epochs_s`: how long its latest epochs took.
+
+    The watchdog's rule (`watchdog.rules.stall_limit_s`); a test holds the two together.
+    """
+    typical_s = max(progress.epoch_s or 0.0, median([*epochs_s] or [0.0]))
+    if progress.done == 0 or not typical_s:
+        return _STILL_FIRST_S
+    return max(_STILL_FLOOR_S, _STILL_EPOCHS * typical_s)
+
+
+class DeadMan:
+    """Keeps an alarm at Slack ahead of a run, from its start on. Raises nothing but what `guard` lets by.
+
+    `look` is asked for a sign of life every five seconds at least, on this object's own thread; `thread_of` for the
+    run's place in Slack. While it has no root message there, alarms wait for the `channel` itself; without that, for a
+    root. `over_at` says when another run ended, in Unix seconds, once people know that: the alarm that its process had
+    no time to take back is taken back here. `has_said` knows by Slack's own word what the log tells of
+    the run's messages already: an alarm that is refused for the same is not told as well.
+    `counts` are the calls that went well, `failures` the others, by kind.
+    """
+
+    def __init__(
+        self,
+        alarms: Alarms,
+        speech: Speech,
+        look: Look,
+        thread_of: Callable[[], RunThread],
+        *,
+        channel: str = "",
+        margins: Margins | None = None,
+        over_at: Callable[[str], float | None] = lambda _: None,
+        has_said: Callable[[str], bool] = lambda _: False,
+        clock: Clock = SYSTEM,
+        guard: Guarded = unguarded,
+    ) -> None:
+        self.state = State()
+        self.margins = margins or Margins()
+        self.counts: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+        self._alarms = alarms
+        self._speech = speech
+        self._look = look
+        self._thread_of = thread_of
+        self._clock = clock
+        self._guard = guard
+        self._mark = mark_of(speech.run)
+        self._place = RunThread(channel_id=channel)
+        self._progress = Progress()
+        self._epochs_s: deque[float] = deque(maxlen=_EPOCHS)
+        self._said, self._said_at = Progress(), RunThread()
+        self._over_at = over_at
+        self._has_said = has_said
+        self._clear_up_at_s = clock.monotonic()
+        self._said_denied = False
+        self._moves: Hashable = None
+        self._began_s = self._moved_s = self._promised_s = self._look_at_s = self._ended_s = clock.monotonic()
+        self._told: Callable[[], bool] | None = None
+        self._goal = Goal.GUARD
+        self._pid = os.getpid()
+        self._wake, self._clear, self._over = threading.Event(), threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._live, name="notifybot-deadman", daemon=True)
+
+    def start(self) -> None:
+        """Begin. The first alarm is scheduled as soon as the run has its root message, or seconds later without."""
+        started(self._thread)  # else no alarm is left
+
+    def touch(self, progress: Progress, moves: Hashable) -> None:
+        """Take note of a sign of life."""
+        if progress.done != self._progress.done and progress.epoch_s is not None:
+            self._epochs_s.append(progress.epoch_s)
+        self._progress = progress
+        if moves != self._moves:
+            self._moves, self._moved_s = moves, self._clock.monotonic()
+
+    def promise(self, seconds: float) -> None:
+        """Vouch for a loop that stands still, for so long from now on."""
+        self._promised_s = self._clock.monotonic() + seconds
+
+    def ended(self, told: Callable[[], bool]) -> None:
+        """The run has ended: take every alarm about it back once it is `told`, or need not be. Does not wait.
+
+        Until then the alarm stays, and is moved on for ten minutes at most: when the message about the end does not
+        get through, Slack at least says that the run is lost. `told` is asked on any thread, and may raise StoreError.
+        """
+        if os.getpid() == self._pid and self._goal is Goal.GUARD:
+            self._told, self._ended_s = told, self._clock.monotonic()
+            self._wake.set()
+
+    def cancel(self) -> None:
+        """The run has ended, and people know: take every alarm about it back. Cancelling twice is fine."""
+        self._finish(Goal.CLEAR)
+
+    def hand_over(self) -> None:
+        """Another session speaks for the run: take back this session's alarms alone. Does not wait."""
+        self._finish(Goal.YIELD)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait, at most so long, until every alarm is taken back; True when it is so. In a forked child: True.
+
+        An end that is not told when the deliveries were waited for keeps its alarm, and is not waited for again.
+        """
+        if os.getpid() != self._pid or not self._thread.is_alive():
+            return True
+        if self._goal is Goal.GUARD and self._told is not None and not self._is_told():
+            return False
+        return self._clock.wait(self._clear, timeout_s)
+
+    def step(self) -> bool:
+        """Make the call that is due, if any; True when one was made, so that the next may be due at once."""
+        self._look_around()
+        now_s = self._alarms.now_s()
+        if sure := self._alarms.sure:
+            self.state = expire(self.state, now_s)
+        if self._goal is Goal.GUARD and self._is_told():
+            self._goal = Goal.CLEAR
+        if self._goal is not Goal.GUARD:
+            self.state = end(self.state, now_s, self.margins, self._goal)
+        if not self._place.channel_id:  # then nothing can have been scheduled
+            self._note(over=self._goal is not Goal.GUARD)
+        if self._waits:
+            return False
+        if self._is_outdated:
+            self.state = hasten(self.state)
+        action = decide(self.state, now_s, self.margins, vouched=self._vouched(), sure=sure)
+        if isinstance(action, Wait) and self._goal is Goal.GUARD and self._clears_up():
+            return True
+        outcome = self._call(action, now_s)
+        if outcome is not None:
+            self._count(action, outcome)
+            self._take(action, outcome)
+        self._note(over=isinstance(action, Over))
+        return outcome is not None
+
+    def _clears_up(self) -> bool:
+        """Take back one alarm of a run that has ended, where an earlier process of this user had no time for that.
+
+        What was scheduled after the end is left alone: the same run may go on elsewhere.
+        """
+        if self._clock.monotonic() < self._clear_up_at_s:
+            return False
+        alarm = next((each for each, run_id in self._alarms.others.items() if self._is_left_over(each, run_id)), None)
+        if alarm is None:
+            self._clear_up_at_s = self._clock.monotonic() + _LOOK_EVERY_S
+            return False
+        del self._alarms.others[alarm]  # the next list shows it again, should it not go now
+        self._count(Delete(alarm), self._alarms.delete(self._place, alarm))
+        return True
+
+    def _is_left_over(self, alarm: Alarm, run_id: str) -> bool:
+        try:
+            over_at = self._over_at(run_id)
+        except StoreError:
+            return False
+        return over_at is not None and alarm.post_at <= over_at + self.margins.ahead_s
+
+    def _live(self) -> None:
+        while not self._over.is_set():
+            busy = False
+            with self._guard("the dead man's switch"):
+                busy = self.step()
+            if not busy and not self._over.is_set():
+                self._clock.wait(self._wake, _SOON_S if self._is_telling else _STEP_EVERY_S)
+                self._wake.clear()
+
+    def _finish(self, goal: Goal) -> None:
+        if os.getpid() == self._pid and self._goal is Goal.GUARD:
+            self._goal = goal
+            self._wake.set()
+
+    def _look_around(self) -> None:
+        due = self._clock.monotonic() >= self._look_at_s
+        if not self._place.has_root and (due or self.state.guard is None):
+            self._find_place()
+        if due:
+            wait_s = _STEP_EVERY_S if self._said.epoch is None else _LOOK_EVERY_S  # what the alarm lacks is soon there
+            self._look_at_s = self._clock.monotonic() + wait_s
+            self._look_now()
+
+    def _look_now(self) -> None:
+        if self._told is None:  # else the loop is over
+            with self._guard("a sign of life"):
+                self.touch(*self._look())
+
+    @property
+    def _waits(self) -> bool:
+        """True while there is nowhere to schedule, a root may come at any moment, or the end is being told."""
+        if self._goal is not Goal.GUARD:
+            return not self._place.channel_id
+        if self._told is not None:
+            return self.state.guard is None or self._is_telling
+        early = self._clock.monotonic() - self._began_s < _ROOT_S
+        return not self._place.channel_id or (early and not self._place.has_root)
+
+    @property
+    def _is_telling(self) -> bool:
+        """True while the end may be told at any moment, and the process be gone in the next."""
+        waits = self._goal is Goal.GUARD and self._told is not None
+        return waits and self._clock.monotonic() - self._ended_s < _TELLING_S
+
+    def _is_told(self) -> bool:
+        try:
+            return self._told is not None and self._told()
+        except StoreError:  # nobody knows: then the alarm stays
+            return False
+
+    @property
+    def _is_outdated(self) -> bool:
+        """True when the last alarm lacks what there is by now: the thread, a first epoch, a first checkpoint."""
+        said, now = self._said, self._progress
+        return (
+            (self._place.has_root and not self._said_at.has_root)
+            or (said.epoch is None and now.epoch is not None)
+            or (said.checkpoint is None and now.checkpoint is not None)
+        )
+
+    def _vouched(self) -> bool:
+        now_s = self._clock.monotonic()
+        if self._told is not None:
+            return now_s - self._ended_s <= _UNTOLD_S
+        return now_s < self._promised_s or now_s - self._moved_s <= patience_s(self._progress, self._epochs_s)
+
+    def _find_place(self) -> None:
+        try:
+            place = self._thread_of()
+        except StoreError:  # a full or locked disk is no reason to fall silent
+            return
+        if place.has_root:
+            if not self._place.has_root:
+                self.state = retried(self.state)
+            self._place = place
+
+    def _call(self, action: Action, now_s: float) -> Outcome | None:
+        match action:
+            case List():
+                return self._alarms.listed(self._place, self._mark)
+            case Schedule(post_at):
+                self._find_place()  # the root may have been deleted by a person, and posted anew
+                self._look_now()
+                self._said, self._said_at = self._progress, self._place
+                said = self._speech.alarm(self._progress, now_s=now_s, post_at=post_at)
+                return self._alarms.schedule(self._place, post_at, said)
+            case Delete(alarm):
+                return self._alarms.delete(self._place, alarm)
+            case Say(voids):
+                sure = self._goal is Goal.GUARD and any(each.sure for each in voids)
+                away_s = now_s - voids[0].post_at + self.margins.ahead_s
+                said = self._speech.void(self._progress, now_s=now_s, away_s=away_s, sure=sure)
+                return self._alarms.say(self._place, said)
+            case Assure():
+                return self._alarms.note(self._place, self._speech.stands()) if self._place.has_root else Done()
+        return None
+
+    def _take(self, action: Action, outcome: Outcome) -> None:
+        by_name = isinstance(outcome, Denied) and outcome.code == _NO_CHANNEL and not self._place.has_root
+        if by_name and isinstance(action, Schedule):
+            self._place = RunThread()  # the root's answer will tell the channel's id
+        else:
+            self.state = after(self.state, action, outcome, self._alarms.now_s(), self.margins)
+
+    def _count(self, action: Action, outcome: Outcome) -> None:
+        kind = type(action).__name__.lower()
+        why = outcome.code if isinstance(outcome, Denied) else "no answer, or not now"
+        if not isinstance(outcome, Failed | Denied) or why == NO_SUCH:  # it is gone, and that was wanted
+            self.counts[kind] += 1
+            return
+        self.failures[kind] += 1
+        log.debug("the dead man's switch at Slack: %s failed (%s)", kind, why)
+
+    def _note(self, *, over: bool) -> None:
+        if self.state.denied and not self._said_denied:
+            self._said_denied = True
+            if not self._has_said(self.state.denied):
+                log.warning("%s", self._speech.refused(self.state.denied))
+        if over or self.state.clear:
+            self._clear.set()
+        if over:
+            self._over.set()

@@ -1,0 +1,272 @@
+"""Learning curves in a run's thread: drawn while texts go on, uploaded after them, and never in their way.
+
+An upload is three calls, and needs the scope files:write:
+https://docs.slack.dev/messaging/working-with-files#uploading_files
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import unicodedata
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.error import HTTPError
+
+from notifybot.clock import SYSTEM, Clock
+from notifybot.errors import DeliveryError
+from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
+from notifybot.notifiers.base import Envelope
+from notifybot.notifiers.slack.api import TIMEOUT_S, WebApi, opener_for
+from notifybot.notifiers.slack.errors import Refused, foreign_answer, permanent, transport_error
+from notifybot.notifiers.slack.files_words import no_more, not_taken, remedy_for
+from notifybot.notifiers.slack.mrkdwn import escaped
+from notifybot.notifiers.slack.run_thread import RunThread
+from notifybot.notifiers.unlinked import unlinked
+from notifybot.redaction import redact
+from notifybot.rendering.reasons import error_line
+from notifybot.rendering.text import one_line, shorten
+from notifybot.types import Message
+
+log = logging.getLogger("notifybot")
+
+GAP_S = 60.0  # least seconds between two pictures of a run's epochs
+_PICTURES_A_RUN = 10  # besides new bests
+_EVERY = 10  # epochs, where nobody knows how many there will be
+_TITLE_CHARS, _COMMENT_CHARS, _ALT_CHARS = 120, 1000, 900
+_TOLD = "pictures_told"  # in the notifier's memory: the refusal that was told, so that it is told once
+_FAILURES_MOST = 3
+_WAITING_MOST = 3  # pictures that are drawn at the same time
+_ANSWER_BYTES = 1024
+_NAME_CHARS, _NAME_BYTES = 60, 200
+
+
+class Sketch(Protocol):
+    """A picture that is being drawn."""
+
+    @property
+    def png(self) -> bytes | None:
+        """The picture once it is done; None where none came of it."""
+        ...
+
+    def wait(self, until: Callable[[], bool]) -> bool:
+        """Wait for it, or until there is better to do; True when it is done."""
+        ...
+
+    def cancel(self) -> None:
+        """Nobody wants it any more."""
+        ...
+
+
+class Artist(Protocol):
+    """Draws events' learning curves, beside the caller. Nothing of it raises."""
+
+    def warm_up(self) -> None:
+        """A picture may be wanted soon."""
+        ...
+
+    def begin(self, event: Event) -> Sketch | None:
+        """Begin to draw; None where there is nothing to draw, or no way to."""
+        ...
+
+    def close(self) -> None:
+        """Nothing will be drawn any more."""
+        ...
+
+
+def upload(api: WebApi, png: bytes, place: RunThread, *, name: str, title: str, alt: str, comment: str = "") -> None:
+    """Put a picture into a thread. Raises the two DeliveryErrors; nothing stands in the thread then."""
+    told = {"filename": name, "length": len(png), "alt_txt": shorten(alt, _ALT_CHARS)}
+    answer = api.form("files.getUploadURLExternal", **told)
+    url, file_id = str(answer.get("upload_url") or ""), str(answer.get("file_id") or "")
+    if not (url.startswith(("https://", "http://")) and file_id):
+        raise foreign_answer()
+    _send(url, png)
+    files = json.dumps([{"id": file_id, "title": shorten(title, _TITLE_CHARS)}])
+    more = {"initial_comment": comment} if comment else {}
+    api.form("files.completeUploadExternal", files=files, channel_id=place.channel_id, thread_ts=place.root_ts, **more)
+
+
+def _send(url: str, png: bytes) -> None:
+    request = urllib.request.Request(url, png, {"Content-Type": "application/octet-stream"})  # noqa: S310 - http(s)
+    try:
+        with opener_for(url).open(request, timeout=TIMEOUT_S) as answer:
+            answer.read(_ANSWER_BYTES)
+    except HTTPError as error:
+        error.close()
+        raise permanent("http", status=str(error.code)) from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise transport_error(error, "upload") from None  # its text holds the URL, which lets anybody upload
+
+
+def is_due(event: Event) -> bool:
+    """True for an event that deserves a picture: a new best, each tenth of a run, an ending, an alert."""
+    if isinstance(event, EpochFinished):
+        done, total = event.progress.done, event.progress.total
+        every = max(1, -(-total // _PICTURES_A_RUN)) if total else _EVERY
+        return event.new_best is not None or done % every == 0
+    return isinstance(event, RunEnded | AlertRaised)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A picture that was begun for an event."""
+
+    sketch: Sketch
+    event: Event
+    message: Message
+
+    @property
+    def mark(self) -> str:
+        """What the run's memory keeps of it."""
+        return f"{self.event.id}/picture"
+
+
+class PictureReplies:
+    """Answers events with their learning curves. `busy` says that a text of this notifier waits: it goes first.
+
+    A picture that is not ready by then is looked for again after the next text. An epoch's gives way to a newer one,
+    which shows more; an alert's and an ending's are waited for, the oldest first. `error` says why the last one that
+    was due did not arrive; empty where it did, None where the last text had none.
+    """
+
+    def __init__(
+        self, api: WebApi, artist: Artist, *, busy: Callable[[], bool] = lambda: False, clock: Clock = SYSTEM
+    ) -> None:
+        self._api = api
+        self._artist = artist
+        self._busy = busy
+        self._clock = clock
+        self._pending: list[_Pending] = []
+        self._prepared = ""
+        self._begun_s: dict[str, float] = {}
+        self._failures = 0
+        self._off = False
+        self.error: str | None = None
+
+    @property
+    def works(self) -> bool:
+        """False once Slack has refused a picture for good."""
+        return not self._off
+
+    def prepare(self, envelope: Envelope) -> None:
+        """Before the text of an ending: begin its picture, as the process may be gone soon after the text.
+
+        Raises StoreError where the memory does.
+        """
+        if self.works and isinstance(envelope.event, RunEnded) and self._wanted(envelope):
+            self._prepared = envelope.event.id
+            self._begin(envelope.event, envelope.message)
+
+    def will_show(self, event: Event) -> bool:
+        """True when an event's curves can be left to its picture: an ending's must be ready, others' may come later."""
+        if not self.works or not isinstance(event, RunEnded):
+            return self.works
+        mine = next((each.sketch for each in self._pending if each.event.id == event.id), None)
+        return mine is not None and mine.wait(lambda: True) and mine.png is not None
+
+    def follow(self, envelope: Envelope) -> None:
+        """After the text of an event: its picture, or an earlier one that is ready by now.
+
+        Raises StoreError where the memory does: the delivery is tried again then, and its text is not repeated.
+        """
+        self.error = None
+        if self._off:
+            return
+        if isinstance(envelope.event, EpochFinished):
+            self._artist.warm_up()
+        if envelope.event.id != self._prepared and self._wanted(envelope):
+            self._begin(envelope.event, envelope.message)
+        while self._pending and self._pending[0].sketch.wait(self._busy):
+            self._put(envelope, self._pending.pop(0))
+            if not self.works:
+                self._give_up(self._pending)
+            if self._busy():
+                return
+
+    def close(self) -> None:
+        """Give up what is not done; nothing is drawn any more."""
+        self._give_up(self._pending)
+        self._artist.close()
+
+    def _give_up(self, some: Sequence[_Pending]) -> None:
+        self._pending = [each for each in self._pending if each not in some]
+        for each in some:
+            each.sketch.cancel()
+
+    def _wanted(self, envelope: Envelope) -> bool:
+        event = envelope.event
+        if not is_due(event) or f"{event.id}/picture" in _thread_of(envelope, event.run.id).answered:
+            return False
+        if any(each.event.id == event.id for each in self._pending):  # its text is told once more
+            return False
+        last_s = self._begun_s.get(event.run.id)
+        return not isinstance(event, EpochFinished) or last_s is None or self._clock.monotonic() - last_s >= GAP_S
+
+    def _begin(self, event: Event, message: Message) -> None:
+        sketch = self._artist.begin(event)
+        if sketch is not None:
+            self._give_up([each for each in self._pending if isinstance(each.event, EpochFinished)])
+            self._give_up(self._pending[: -(_WAITING_MOST - 1)])
+            self._pending.append(_Pending(sketch, event, message))
+            self._begun_s[event.run.id] = self._clock.monotonic()
+
+    def _put(self, envelope: Envelope, pending: _Pending) -> None:
+        png = pending.sketch.png
+        place = _thread_of(envelope, pending.event.run.id)
+        if png is None or not place.has_root:
+            return
+        envelope.memory.put(pending.event.run.id, place.answering(pending.mark).to_value())  # tried once, never twice
+        title = one_line(pending.message.title)
+        silent = isinstance(pending.event, EpochFinished) and pending.event.new_best is None  # no text before it
+        try:
+            upload(
+                self._api, png, place, name=file_name(pending.event), title=title, alt=pending.message.brief or title,
+                comment=unlinked(escaped(title, _COMMENT_CHARS)) if silent else "",  # an upload knows no `parse`
+            )  # fmt: skip
+            self._failures, self.error = 0, ""
+        except DeliveryError as error:
+            self._failed(envelope, place, error)
+
+    def _failed(self, envelope: Envelope, place: RunThread, error: DeliveryError) -> None:
+        self._failures += 1
+        refused = error.code if isinstance(error, Refused) and not error.root_gone else ""
+        self._off = bool(refused) or self._failures >= _FAILURES_MOST
+        language = envelope.message.language
+        self.error = remedy_for(refused, language) if refused else error_line(error, language)
+        if self._failures == 1:
+            log.warning("%s", not_taken(self.error, language))
+        elif self._off:
+            log.warning("%s", no_more(self._failures, language))
+        if refused:
+            self._tell(envelope, place, refused)
+
+    def _tell(self, envelope: Envelope, place: RunThread, code: str) -> None:
+        """Say in the thread what keeps pictures away and what to do, once for each reason."""
+        known = envelope.memory.get("")
+        if known.get(_TOLD) == code:
+            return
+        envelope.memory.put("", known | {_TOLD: code})
+        text = escaped(remedy_for(code, envelope.message.language), _COMMENT_CHARS)
+        try:
+            self._api.post(place.channel_id, text=text, thread_ts=place.root_ts)
+        except DeliveryError as error:
+            log.debug("what keeps pictures away could not be told: %s", redact(str(error)))
+
+
+def _thread_of(envelope: Envelope, run_id: str) -> RunThread:
+    return RunThread.from_value(envelope.memory.get(run_id))
+
+
+def file_name(event: Event) -> str:
+    """A picture's name after its run: letters and digits of any script, and nothing that a file system or a URL minds.
+
+    At most 200 bytes of the run's name, as many file systems take 255 in all.
+    """
+    composed = unicodedata.normalize("NFC", event.run.name)  # macOS writes a Korean syllable as several characters
+    kept = (each if each in "._-" or unicodedata.category(each)[0] in "LMN" else " " for each in composed)
+    name = "-".join("".join(kept).split())[:_NAME_CHARS].encode()[:_NAME_BYTES].decode(errors="ignore").strip("-._")
+    return f"{name or 'run'}-{event.progress.done}.png"

@@ -1,0 +1,219 @@
+"""The API of the pretended Kakao: messages to oneself and to friends, pictures, and what a token is good for.
+
+Every call is checked in the order that the real one is: header, token, scope, parameters, quota.
+"""
+
+from __future__ import annotations
+
+import email.policy
+import json
+import struct
+from email.message import EmailMessage
+from email.parser import BytesParser
+from typing import Any
+
+from notifybot.sandbox import kakao_templates
+from notifybot.sandbox.kakao_errors import answer, api_failure
+from notifybot.sandbox.kakao_oauth import form_of
+from notifybot.sandbox.kakao_state import Grant, KakaoMessage, KakaoWorld
+from notifybot.sandbox.kakao_templates import Refused, Template
+from notifybot.sandbox.wire import Request, Response
+
+_SMALLEST_PICTURE_BYTES = 24  # as far as a PNG's size
+_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
+
+
+class Rejection(Exception):
+    """The call ends here with this answer."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+def _granted(world: KakaoWorld, request: Request) -> Grant:
+    header = request.headers.get("authorization")
+    if header is None:
+        raise Rejection(api_failure(-401, "authorization header is missing"))
+    if request.bearer is None:
+        raise Rejection(api_failure(-401, "invalid authorization header"))
+    held = world.access_tokens.get(request.bearer)
+    if held is None:
+        raise Rejection(api_failure(-401))
+    if held.expires_at <= world.clock.now():
+        raise Rejection(api_failure(-401, "this access token is already expired"))
+    if not world.ip_allowed:
+        raise Rejection(api_failure(-401, "ip mismatched! callerIp=127.0.0.1. check out registered ips."))
+    if not world.linked:
+        raise Rejection(api_failure(-101))
+    return held
+
+
+def _scoped(world: KakaoWorld, request: Request, api: str, *needed: str) -> None:
+    held = _granted(world, request)
+    off = [each for each in needed if each not in world.enabled_scopes]
+    if off:
+        text = f"[{world.app_id}] App disabled [{', '.join(off)}] scopes for [{api}] API on console. Enable it first."
+        raise Rejection(api_failure(-3, text))
+    if not set(needed) <= held.scopes:
+        allowed = sorted(held.scopes)
+        raise Rejection(api_failure(-402, api_type=api, required_scopes=list(needed), allowed_scopes=allowed))
+
+
+def _template(world: KakaoWorld, fields: dict[str, str]) -> tuple[Template, bool]:
+    """The template of a form, and whether Kakao would show it cut."""
+    try:
+        template = kakao_templates.parse(fields.get("template_object"))
+        too_long = len(template.get("text", "")) > kakao_templates.TEXT_LIMIT
+        if too_long and world.strict_text:
+            raise Refused("text over 200")
+    except Refused as reason:
+        text = f"failed to parse parameter. name=template_object, reason={reason}"
+        raise Rejection(api_failure(-2, text)) from None
+    return template, too_long
+
+
+def _message(world: KakaoWorld, template: Template, *, truncated: bool, pushed: bool, receiver: str) -> KakaoMessage:
+    shown = template | ({"text": template["text"][: kakao_templates.TEXT_LIMIT]} if truncated else {})
+    return KakaoMessage(
+        at=world.clock.now(),
+        text=kakao_templates.summary(shown),
+        template=template,
+        pushed=pushed,
+        link_dead=world.leads_nowhere(template),
+        truncated=truncated,
+        receiver=receiver,
+    )
+
+
+def send_memo(world: KakaoWorld, request: Request) -> Response:
+    """To oneself: no phone rings for it."""
+    _scoped(world, request, "TALK_MEMO_DEFAULT_SEND", "talk_message")
+    template, truncated = _template(world, form_of(request))
+    spent = world.used_up("me", pair=world.memo_counts_as_pair)
+    if spent is not None:
+        return api_failure(spent)
+    world.deliver(_message(world, template, truncated=truncated, pushed=False, receiver="me"))
+    return answer({"result_code": 0})
+
+
+def list_friends(world: KakaoWorld, request: Request) -> Response:
+    """The friends that the app may write to, a page at a time."""
+    _scoped(world, request, "TALK_FRIENDS", "friends")
+    offset, limit = _number(request, "offset", 0), _number(request, "limit", 10)
+    if not 1 <= limit <= 100:
+        return api_failure(-2, "failed to parse parameter. name=limit")
+    listed = [friend for friend in world.friends if friend.agreed]
+    elements = [
+        {
+            "id": world.number_of(friend.uuid),
+            "uuid": friend.uuid,
+            "favorite": False,
+            "profile_nickname": friend.nickname,
+            "profile_thumbnail_image": "",
+        }
+        for friend in listed[offset : offset + limit]
+    ]
+    return answer({"elements": elements, "total_count": len(listed), "before_url": None, "after_url": None})
+
+
+def _number(request: Request, name: str, otherwise: int) -> int:
+    text = request.query.get(name, str(otherwise))
+    if not text.isascii() or not text.isdigit():
+        raise Rejection(api_failure(-2, f"failed to parse parameter. name={name}"))
+    return int(text)
+
+
+def send_to_friends(world: KakaoWorld, request: Request) -> Response:
+    """To friends: their phones ring. A partial failure is a success with a list of failures."""
+    _scoped(world, request, "TALK_MESSAGE_DEFAULT_SEND", "friends", "talk_message")
+    fields = form_of(request)
+    uuids = _uuids(fields)
+    template, truncated = _template(world, fields)
+    sent: list[str] = []
+    failed: list[dict[str, Any]] = []
+    for uuid in uuids:
+        code = _friend_refusal(world, uuid)
+        if code is None:
+            world.deliver(_message(world, template, truncated=truncated, pushed=True, receiver=uuid))
+            sent.append(uuid)
+        else:
+            failed.append(json.loads(api_failure(code).body) | {"receiver_uuids": [uuid]})
+    if not sent:
+        return api_failure(failed[0]["code"])
+    return answer({"successful_receiver_uuids": sent} | ({"failure_info": failed} if failed else {}))
+
+
+def _uuids(fields: dict[str, str]) -> list[str]:
+    try:
+        uuids = json.loads(fields.get("receiver_uuids", ""))
+    except ValueError:
+        uuids = None
+    if not isinstance(uuids, list) or not 1 <= len(uuids) <= 5 or not all(isinstance(each, str) for each in uuids):
+        raise Rejection(api_failure(-2, "failed to parse parameter. name=receiver_uuids"))
+    return uuids
+
+
+def _friend_refusal(world: KakaoWorld, uuid: str) -> int | None:
+    friend = next((each for each in world.friends if each.uuid == uuid), None)
+    if friend is None or not friend.agreed:
+        return -502
+    return -530 if friend.refuses else world.used_up(uuid, pair=True)
+
+
+def upload_image(world: KakaoWorld, request: Request) -> Response:
+    """Keep a picture and say where it can be fetched."""
+    _granted(world, request)
+    pictures = _files(request)
+    if len(pictures) != 1:
+        return api_failure(-606) if pictures else api_failure(-2, "failed to parse parameter. name=file")
+    [picture] = pictures
+    if len(picture) > world.image_limit_bytes:
+        return api_failure(-602)
+    if not picture.startswith(_PICTURES) or len(picture) < _SMALLEST_PICTURE_BYTES:
+        return api_failure(-911)
+    world.images.append(picture)
+    host = request.headers.get("host", "127.0.0.1")
+    width, height = struct.unpack(">II", picture[16:24]) if picture.startswith(_PICTURES[0]) else (0, 0)
+    url = f"http://{host}/kakao/api/images/{len(world.images)}"
+    return answer({"infos": {"original": {"url": url, "length": len(picture), "width": width, "height": height}}})
+
+
+def _files(request: Request) -> list[bytes]:
+    head = f"Content-Type: {request.headers.get('content-type', '')}\r\n\r\n".encode()
+    message = BytesParser(EmailMessage, policy=email.policy.HTTP).parsebytes(head + request.body)
+    parts = [part for part in message.walk() if part.get_param("name", header="content-disposition") == "file"]
+    return [bytes(part.get_payload(decode=True) or b"") for part in parts]
+
+
+def access_token_info(world: KakaoWorld, request: Request) -> Response:
+    """How long the token is still good."""
+    held = _granted(world, request)
+    left_s = int((held.expires_at - world.clock.now()).total_seconds())
+    return answer({"id": world.number_of(held.account), "expires_in": left_s, "app_id": world.app_id})
+
+
+def scopes(world: KakaoWorld, request: Request) -> Response:
+    """What the person agreed to."""
+    held = _granted(world, request)
+    listed = [
+        {"id": each, "display_name": each, "type": "SERVICE", "using": True, "agreed": each in held.scopes}
+        for each in sorted(world.enabled_scopes)
+    ]
+    return answer({"id": world.user_id, "scopes": listed})
+
+
+def logout(world: KakaoWorld, request: Request) -> Response:
+    """End this access token."""
+    _granted(world, request)
+    del world.access_tokens[request.bearer or ""]
+    return answer({"id": world.user_id})
+
+
+def unlink(world: KakaoWorld, request: Request) -> Response:
+    """Disconnect the account from the app: all its tokens end."""
+    _granted(world, request)
+    world.access_tokens.clear()
+    world.refresh_tokens.clear()
+    world.linked = False
+    return answer({"id": world.user_id})

@@ -1,0 +1,386 @@
+"""Opening the database, and the one way to write to it.
+
+One connection per process, opened after any fork and guarded by a lock: two connections that write and checkpoint
+at the same moment can corrupt a WAL file in SQLite before 3.51.3 (https://sqlite.org/wal.html#walresetbug).
+For the same reason automatic checkpoints are off, and ours are taken under a lock that all processes share.
+
+The file and its WAL are bounded: together they stay below 64 MiB, but for a few records that are urgent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from notifybot.clock import SYSTEM, Clock
+from notifybot.errors import StoreError, said, system_words
+from notifybot.files import FileLock
+from notifybot.store.disk_reserve import Room, not_taken
+from notifybot.store.fair import FairLock
+from notifybot.store.location import APPLICATION_ID, make_private, set_aside_if_damaged
+from notifybot.store.migrate import upgrade
+from notifybot.store.schema import memories
+from notifybot.types import run_key
+
+Begun = TypeVar("Begun")
+
+PAGE_BYTES = 4096
+OPEN_S = 5.0  # no epoch waits yet
+_AGAIN_S = 0.005  # until a patient thread asks again, where SQLite itself did not wait
+CAP_BYTES = 48 * 1024 * 1024  # of the file; `room.WAL_BYTES` and a long transaction's worth are the WAL's
+
+
+class Store:
+    """The open database of one process. Every write is on disk (fsync) when `transaction` ends without an error."""
+
+    def __init__(self, engine: Engine, path: Path, *, clock: Clock, patience_s: float) -> None:
+        self.path = path
+        self.clock = clock
+        self.set_aside: Path | None = None
+        self._engine = engine
+        self._connection = engine.connect()  # kept: taking one from the pool each time costs as much as an insert
+        self._lock = FairLock()
+        self._reading = FairLock()
+        self._reader: Connection | None = None
+        self.patience_s = patience_s
+        self._patient = threading.local()
+        self._pid = os.getpid()
+        self._closed = False
+        self.room = Room(_wal_of(path))
+
+    @classmethod
+    def open(cls, path: Path, *, clock: Clock = SYSTEM, patience_s: float = 0.04, cap_bytes: int = CAP_BYTES) -> Store:
+        """Open the file, made or migrated when needed; mode 0600, folder 0700.
+
+        A damaged or foreign file is renamed, named by `set_aside`, and a new one begun. `patience_s` bounds how long
+        a writer waits for another thread or process, in seconds, unless it says that it is more patient; opening waits
+        for seconds anyway. Raises StoreError when no database can be had there.
+        """
+        path = path.expanduser().absolute()
+        try:
+            make_private(path)
+            aside = set_aside_if_damaged(path, clock.now())
+            engine = _engine(path, max(patience_s, OPEN_S), cap_bytes)
+            with ExitStack() as undo:
+                undo.callback(engine.dispose)
+                with _exclusive(path.with_suffix(".lock")), engine.connect() as connection:
+                    upgrade(connection)
+                    connection.exec_driver_sql(f"PRAGMA busy_timeout={round(patience_s * 1000)}")
+                store = cls(engine, path, clock=clock, patience_s=patience_s)
+                undo.pop_all()
+        except (OSError, DBAPIError) as error:
+            busy = is_busy(error)
+            raise StoreError(
+                said(
+                    f"no database can be opened at {path}: {_reason(error)}; "
+                    + ("try again" if busy else "set NOTIFYBOT_STATE_DIR to a local folder"),
+                    f"{path} 데이터베이스를 열 수 없습니다: {_reason(error)}. "
+                    + (
+                        "잠시 뒤에 다시 시도하세요"
+                        if busy
+                        else "NOTIFYBOT_STATE_DIR을 이 장비의 디스크에 있는 폴더로 지정하세요"
+                    ),
+                )
+            ) from error
+        store.set_aside = aside
+        return store
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Hold the write lock; commit at the end, roll back on an error.
+
+        Raises StoreError when the database is busy, full or broken. After a failed commit the outcome is unknown
+        (an fsync error may come after the write): records carry unique ids so that repeating them is harmless.
+        """
+        with self._begun(self._connection.begin) as begun, begun:
+            yield self._connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Read what stands there at one moment, on a connection of its own: no record waits for it, nor it for one.
+
+        For a process that answers many readers; the connection is opened with the first. Raises StoreError.
+        """
+        with self._begun(lambda: self._reading_one().begin(), self._reading) as begun, begun:
+            yield self._reading_one()
+
+    def _reading_one(self) -> Connection:
+        if self._reader is None:
+            self._reader = _reader(self.path, self.patience_s).connect()
+        return self._reader
+
+    @contextmanager
+    def driver(self) -> Iterator[sqlite3.Connection]:
+        """`transaction` on the driver's own connection, for the one record that must be quick."""
+        driver: Any = self._connection.connection.driver_connection
+        with self._begun(lambda: driver.execute("BEGIN IMMEDIATE")):
+            try:
+                yield driver
+                driver.execute("COMMIT")
+            except BaseException:
+                driver.rollback()  # nothing to do where COMMIT itself ended the transaction
+                raise
+
+    @contextmanager
+    def patient(self, patience_s: float) -> Iterator[None]:
+        """Within the block, this thread waits so long for others, be it their threads or processes."""
+        before = self._wait_s
+        self._patient.wait_s = patience_s
+        try:
+            yield
+        finally:
+            self._patient.wait_s = before
+
+    @property
+    def _wait_s(self) -> float:
+        wait_s: float = getattr(self._patient, "wait_s", self.patience_s)
+        return wait_s
+
+    @contextmanager
+    def _begun(self, begin: Callable[[], Begun], lock: FairLock | None = None) -> Iterator[Begun]:
+        """Keep other threads out, begin, and turn the database's errors into ours."""
+        lock = lock or self._lock
+        try:
+            begun = self._begin(begin, lock)
+            try:
+                yield begun
+            finally:
+                lock.release()
+        except (DBAPIError, sqlite3.Error) as error:
+            raise StoreError(not_taken(_reason(error))) from error
+
+    def _begin(self, begin: Callable[[], Begun], lock: FairLock) -> Begun:
+        """Take the lock and begin, as soon as other threads and processes let us.
+
+        Who waits for longer than the least patient of us gives the lock back meanwhile: it may be a training's turn.
+        """
+        if os.getpid() != self._pid:
+            raise StoreError(
+                said(
+                    "a forked child may not use its parent's database connection",
+                    "fork로 만든 자식 프로세스에서는 부모의 데이터베이스 연결을 쓸 수 없습니다",
+                )
+            )
+        ends_at_s = SYSTEM.monotonic() + self._wait_s
+        while True:
+            if not lock.acquire(timeout=max(ends_at_s - SYSTEM.monotonic(), 0.0)):
+                raise StoreError(
+                    said("the database is busy with another thread", "다른 스레드가 데이터베이스를 사용하고 있습니다")
+                )
+            has_begun = False
+            try:
+                if self._closed:
+                    raise StoreError(said("the database is closed", "데이터베이스가 이미 닫혔습니다"))
+                begun = begin()
+                has_begun = True
+                return begun
+            except (DBAPIError, sqlite3.Error) as error:
+                if not is_busy(error) or SYSTEM.monotonic() >= ends_at_s:
+                    raise
+            finally:
+                if not has_begun:
+                    lock.release()
+            SYSTEM.wait(threading.Event(), _AGAIN_S)
+
+    def memory(self, owner: str, project: str | None = None) -> StoreMemory:
+        """The small durable values of one notifier or tracker. With a project, scopes are ids of its runs."""
+        return StoreMemory(self, owner, project)
+
+    def tidy(self) -> None:
+        """Move the WAL into the database file when it has grown. Skipped when another process is doing so."""
+        if os.getpid() != self._pid or self._closed or not self.room.is_wide:
+            return
+        if not self._lock.acquire(timeout=self.patience_s):
+            return
+        try:
+            with _exclusive(self.path.with_suffix(".lock"), wait=False), self._engine.connect() as connection:
+                connection.exec_driver_sql("ROLLBACK")
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                self.room.renew()
+                connection.exec_driver_sql("BEGIN")
+        except (OSError, DBAPIError):  # another process is at it, or the disk is full: what is in the WAL stays there
+            return
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """Let go of the file. Closing twice is fine; in a forked child it does nothing."""
+        if os.getpid() != self._pid:
+            return
+        with self._lock, self._reading:
+            self._closed = True
+            if self._reader is not None:
+                self._reader.close()
+                self._reader.engine.dispose()
+            self._connection.close()
+            self._engine.dispose()
+            self.room.close()
+
+    def rest(self, within_s: float) -> bool:
+        """Before a fork: keep all threads out until `go_on` or `disown`. False where a record takes longer, in seconds.
+
+        SQLite keeps a process's locks in its memory, of which a child gets a copy: one that is taken then is taken
+        there for ever. https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_
+        """
+        if os.getpid() != self._pid or self._closed or self._lock.is_held_here:
+            return False
+        ends_at_s = SYSTEM.monotonic() + within_s
+        if not self._lock.acquire(timeout=within_s):
+            return False
+        if not self._reading.acquire(timeout=max(ends_at_s - SYSTEM.monotonic(), 0.0)):
+            self._lock.release()
+            return False
+        return True
+
+    def go_on(self) -> None:
+        """After a fork, in the parent."""
+        self._reading.release()
+        self._lock.release()
+
+    def disown(self) -> None:
+        """After a fork, in the child: have SQLite forget the file, so that the child may open it for itself."""
+        self._closed = True
+        for each in (self._connection, self._reader):
+            if each is not None and (driver := each.connection.driver_connection) is not None:
+                driver.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class StoreMemory:
+    """`notifiers.base.Memory` on the store."""
+
+    def __init__(self, store: Store, owner: str, project: str | None = None) -> None:
+        self._store = store
+        self._owner = owner
+        self._project = project
+
+    def get(self, scope: str) -> dict[str, Any]:
+        """Return what was last put under `scope`, or an empty dict."""
+        own = self.own(scope)
+        query = select(memories.c.value).where(memories.c.owner == self._owner, memories.c.scope == own)
+        with self._store.transaction() as connection:
+            text = connection.execute(query).scalar()
+        value: dict[str, Any] = json.loads(text) if text else {}
+        return value
+
+    def put(self, scope: str, value: dict[str, Any]) -> None:
+        """Replace what stands under `scope`; durable when it returns."""
+        row = {
+            "owner": self._owner,
+            "scope": self.own(scope),
+            "value": json.dumps(value),
+            "updated_at": self._store.clock.now(),
+        }
+        statement = insert(memories).values(row)
+        with self._store.transaction() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["owner", "scope"],
+                    set_={"value": statement.excluded.value, "updated_at": statement.excluded.updated_at},
+                )
+            )
+
+    def own(self, scope: str) -> str:
+        """The scope as it is stored. What a notifier keeps of itself has no scope, and is no run's."""
+        return run_key(self._project, scope) if scope and self._project is not None else scope
+
+
+def _wal_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _engine(path: Path, patience_s: float, cap_bytes: int) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),  # as text, a "?" in the path would begin its options
+        poolclass=StaticPool,
+        connect_args={"check_same_thread": False, "timeout": patience_s, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _: Any) -> None:
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "wal_autocheckpoint=0",
+            "foreign_keys=ON",
+            f"application_id={APPLICATION_ID}",
+            # on a full disk even DELETE fails; under a cap of ours it works
+            f"max_page_count={max(cap_bytes // PAGE_BYTES, 64)}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _reader(path: Path, patience_s: float) -> Engine:
+    """A second way to the file, for reading only: two that write are not safe (see above)."""
+
+    def connect() -> sqlite3.Connection:
+        address = f"{path.as_uri()}?mode=ro"
+        return sqlite3.connect(address, uri=True, timeout=patience_s, check_same_thread=False, isolation_level=None)
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+@contextmanager
+def _exclusive(lock: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a lock file against other processes. Raises BlockingIOError with `wait=False` when it is taken."""
+    held = FileLock(lock)
+    try:
+        held.acquire(wait=wait)
+        yield
+    finally:
+        held.release()
+
+
+def is_busy(error: BaseException | None) -> bool:
+    """True when another process has the database, so that the same may work a little later."""
+    raw = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(raw, "sqlite_errorcode", None) if isinstance(raw, sqlite3.Error) else None
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+_KOREAN = {
+    sqlite3.SQLITE_BUSY: "다른 프로세스가 데이터베이스를 사용하고 있습니다",
+    sqlite3.SQLITE_LOCKED: "다른 프로세스가 데이터베이스를 사용하고 있습니다",
+    sqlite3.SQLITE_FULL: "저장 공간이 부족합니다",
+    sqlite3.SQLITE_READONLY: "데이터베이스에 쓸 수 없습니다(읽기 전용)",
+    sqlite3.SQLITE_IOERR: "디스크 입출력 오류가 발생했습니다",
+    sqlite3.SQLITE_CANTOPEN: "데이터베이스 파일을 열 수 없습니다",
+    sqlite3.SQLITE_CORRUPT: "데이터베이스 파일이 손상되었습니다",
+    sqlite3.SQLITE_NOTADB: "데이터베이스 파일이 손상되었습니다",
+}
+
+
+def _reason(error: Exception) -> str:
+    """What SQLite or the operating system says, in the reader's language."""
+    raw = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(raw, OSError):
+        return system_words(raw)
+    return said(str(raw), _KOREAN.get(getattr(raw, "sqlite_errorcode", 0) & 0xFF, str(raw)))

@@ -1,0 +1,131 @@
+"""Single deliveries, for a person to look at and decide about: what was given up is sent anew, or dropped for good.
+
+Each decision keeps the ledger true: put = sent + pending + dead + dropped, for every notifier, before and after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, exists, or_, select, update
+
+from notifybot.events import Event, from_json
+from notifybot.store.database import Store
+from notifybot.store.outbox_queries import counting, dropped
+from notifybot.store.schema import deliveries, events, tallies
+from notifybot.store.states import State
+from notifybot.store.stored_reason import from_text
+from notifybot.types import Reason
+
+_PUT = counting("put")
+_IS_DEAD = deliveries.c.state == State.DEAD
+_AT_ONCE = 500  # ids in one statement
+_COLUMNS = (
+    deliveries.c.id, deliveries.c.notifier, deliveries.c.state, deliveries.c.attempts, deliveries.c.created_at,
+    deliveries.c.due_at, deliveries.c.done_at, deliveries.c.error, events.c.body,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One delivery: an event on its way to one notifier, and what became of it.
+
+    `attempts` counts how often it was tried, but for tries that found nobody there. `error` is the reason as it is
+    stored, `reason` the same to be put into words.
+    """
+
+    id: int
+    notifier: str
+    state: State
+    attempts: int
+    created_at: datetime
+    due_at: datetime
+    done_at: datetime | None
+    error: str
+    event: Event
+
+    @property
+    def reason(self) -> Reason:
+        return from_text(self.error)
+
+
+def letters(store: Store, state: State = State.DEAD, *, limit: int | None = 100) -> list[Letter]:
+    """The deliveries in a state, newest first, all of them without a limit. Raises StoreError."""
+    query = _query().where(deliveries.c.state == state.value).order_by(deliveries.c.id.desc()).limit(limit)
+    with store.transaction() as connection:
+        return [found for row in connection.execute(query) if (found := _letter(row)) is not None]
+
+
+def find(store: Store, letter_id: int) -> Letter | None:
+    """The delivery of this id, in whatever state. Raises StoreError."""
+    with store.transaction() as connection:
+        row = connection.execute(_query().where(deliveries.c.id == letter_id)).first()
+    return _letter(row) if row is not None else None
+
+
+def retry(store: Store, ids: Collection[int], successors: Mapping[str, str] | None = None) -> list[int]:
+    """Put dead letters back, due at once with a fresh budget of tries and time; return the ids that were put back.
+
+    The event keeps its id, by which a receiver tells a repeat. `successors` names for a notifier's key the key that
+    took its place (a new token makes a new key), and the letter goes there, unless that one has the event already.
+    Raises StoreError.
+    """
+    with store.transaction() as connection:
+        rows = [row for some in _batches(ids) for row in connection.execute(_those(some, _IS_DEAD)).all()]
+        return [row.id for row in rows if _put_back(connection, store.clock.now(), row, successors or {})]
+
+
+def drop(store: Store, ids: Collection[int]) -> list[int]:
+    """Give up dead letters, and messages that wait, for good; return the ids that were dropped. Raises StoreError."""
+    now = store.clock.now()
+    idle = or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now)
+    waiting = and_(deliveries.c.state == State.PENDING, idle)  # what is on its way at this moment cannot be held back
+    with store.transaction() as connection:
+        found = connection.execute(_those(ids, or_(_IS_DEAD, waiting))).scalars().all()
+        values = dropped(now, "dropped by hand")
+        connection.execute(update(deliveries).where(deliveries.c.id.in_(found)).values(**values))
+    return list(found)
+
+
+def _put_back(connection: Connection, now: datetime, row: Any, successors: Mapping[str, str]) -> bool:
+    key = successors.get(row.notifier, row.notifier)
+    if key != row.notifier:
+        has_it = exists().where(deliveries.c.event_id == row.event_id, deliveries.c.notifier == key)
+        if connection.execute(select(has_it)).scalar():
+            return False
+        connection.execute(update(tallies).where(tallies.c.notifier == row.notifier).values(put=tallies.c.put - 1))
+        connection.execute(_PUT, {"key": key, "number": 1})
+    fresh = {"notifier": key, "state": State.PENDING, "attempts": 0, "rounds": 0, "created_at": now, "due_at": now}
+    connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(**fresh, done_at=None, error=""))
+    return True
+
+
+def _batches(ids: Collection[int]) -> list[list[int]]:
+    inorder = sorted(ids)
+    return [inorder[start : start + _AT_ONCE] for start in range(0, len(inorder), _AT_ONCE)]
+
+
+def _those(ids: Collection[int], condition: Any) -> Select[Any]:
+    return (
+        select(deliveries.c.id, deliveries.c.notifier, deliveries.c.event_id)
+        .where(deliveries.c.id.in_(list(ids)), condition)
+        .order_by(deliveries.c.id)
+    )
+
+
+def _query() -> Select[Any]:
+    return select(*_COLUMNS).join(events)
+
+
+def _letter(row: Any) -> Letter | None:
+    try:
+        event = from_json(row.body)
+    except ValueError:  # another version wrote the event: there is nothing to show, and nothing to send again
+        return None
+    return Letter(
+        id=row.id, notifier=row.notifier, state=State(row.state), attempts=row.attempts, created_at=row.created_at,
+        due_at=row.due_at, done_at=row.done_at, error=row.error, event=event,
+    )  # fmt: skip

@@ -1,0 +1,193 @@
+"""Deliveries kept back on purpose, for quiet hours or a spent day, and taken out together to be told in one message."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, or_, select, update
+
+from notifybot.events import EpochFinished, Event, RunStarted, from_json
+from notifybot.policy import Priority
+from notifybot.preferences import ALERT
+from notifybot.store.outbox import Delivery, Outbox
+from notifybot.store.outbox_queries import CHECKPOINT, ENDING, EPOCH, dropped, folded_into
+from notifybot.store.schema import deliveries, events
+from notifybot.store.stored_reason import KEPT
+from notifybot.types import RunRef
+
+MOST_URGENT = 50  # are told with their title, the latest
+IN_DIGEST = "told together with others"
+_AT_ONCE = 500  # ids in one statement
+_ROW = (deliveries.c.id, deliveries.c.run_id, deliveries.c.priority, events.c.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What one message stands for, its own delivery included. `ids` are the others, leased with it.
+
+    `counts` holds each kind's number, epochs folded into newer ones among them. `urgent` are the latest endings, alerts
+    and the like, oldest first, and `more_urgent` counts those before; `epoch` is the newest epoch, `runs` are all that
+    it is about, and `states` holds for each run the newest event that tells where it stands.
+    """
+
+    ids: tuple[int, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    urgent: tuple[Event, ...] = ()
+    more_urgent: int = 0
+    epoch: EpochFinished | None = None
+    runs: tuple[RunRef, ...] = ()
+    states: tuple[Event, ...] = ()
+
+
+NONE = Kept()
+
+
+def keep(outbox: Outbox, delivery: Delivery, until: datetime, why: str, *, counted: bool = False) -> bool:
+    """Let a delivery wait until a moment, then to be told together with all that are kept. Raises StoreError."""
+    return outbox.mark_retry(delivery, until, KEPT + why, counted=counted)
+
+
+def is_kept(outbox: Outbox, delivery: Delivery) -> bool:
+    """True when a claimed delivery has been kept back before. Raises StoreError."""
+    query = select(deliveries.c.error).where(deliveries.c.id == delivery.id)
+    with outbox.store.transaction() as connection:
+        error: str | None = connection.execute(query).scalar()
+    return (error or "").startswith(KEPT)
+
+
+def let_go_of_start(outbox: Outbox, delivery: Delivery) -> bool:
+    """Drop a start of a run whose ending was told meanwhile: that says more. False for anything else.
+
+    Raises StoreError.
+    """
+    if not isinstance(delivery.event, RunStarted):
+        return False
+    with outbox.store.transaction() as connection:
+        over = connection.execute(_ending_told_after(delivery)).first() is not None
+        if over:
+            _change(connection, (delivery.id,), **dropped(outbox.store.clock.now(), "its run has ended"))
+        return over
+
+
+def gather(outbox: Outbox, delivery: Delivery, *, fold: bool) -> Kept:
+    """Lease all others that were kept back for the same notifier and are due, as long as `delivery` itself.
+
+    Raises StoreError.
+    """
+    now = outbox.store.clock.now()
+    with outbox.store.transaction() as connection:
+        others = connection.execute(_due(delivery, now)).all()
+        if not others:
+            return NONE
+        own = connection.execute(select(*_ROW).join(events).where(deliveries.c.id == delivery.id)).one()
+        ids = tuple(row.id for row in others)
+        _change(connection, ids, lease_until=delivery.lease_until, lease_owner=delivery.owner)
+        rows = sorted((own, *others), key=lambda row: row.id)
+        return _read(connection, delivery, rows, ids, fold=fold)
+
+
+def tell(outbox: Outbox, kept: Kept) -> None:
+    """The receiver has the message about them: each counts as sent, but not as a message. Raises StoreError."""
+    _finish(outbox, kept, "sent", IN_DIGEST)
+
+
+def bury(outbox: Outbox, kept: Kept, why: str) -> None:
+    """The receiver will never take the message about them. Raises StoreError."""
+    _finish(outbox, kept, "dead", why)
+
+
+def release(outbox: Outbox, kept: Kept) -> None:
+    """Let them wait on: the message about them did not get through. Raises StoreError."""
+    with outbox.store.transaction() as connection:
+        _change(connection, kept.ids, lease_until=None, lease_owner=None)
+
+
+def last_done(outbox: Outbox, notifier: str, run_key: str) -> int:
+    """How many epochs the last one of a run that a notifier told had finished; 0 for none. Raises StoreError."""
+    query = (
+        select(events.c.body)
+        .select_from(deliveries)
+        .join(events)
+        .where(
+            deliveries.c.run_id == run_key,
+            deliveries.c.notifier == notifier,
+            deliveries.c.priority == int(Priority.PROGRESS),
+            deliveries.c.state == "sent",
+        )
+        .order_by(deliveries.c.id.desc())
+        .limit(1)
+    )
+    with outbox.store.transaction() as connection:
+        body: str | None = connection.execute(query).scalar()
+    return from_json(body).progress.done if body else 0
+
+
+def _ending_told_after(delivery: Delivery) -> Select[Any]:
+    of_run = and_(deliveries.c.run_id == delivery.event.run.key, deliveries.c.notifier == delivery.notifier)
+    told = and_(deliveries.c.state == "sent", deliveries.c.id > delivery.id)
+    return select(deliveries.c.id).join(events).where(of_run, told, events.c.kind == ENDING).limit(1)
+
+
+def _due(delivery: Delivery, now: datetime) -> Select[Any]:
+    return (
+        select(*_ROW)
+        .join(events)
+        .where(
+            deliveries.c.notifier == delivery.notifier,
+            deliveries.c.state == "pending",
+            deliveries.c.id != delivery.id,
+            deliveries.c.due_at <= now,
+            or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now),
+            deliveries.c.error.startswith(KEPT, autoescape=True),
+        )
+    )
+
+
+def _read(connection: Connection, delivery: Delivery, rows: Sequence[Any], ids: tuple[int, ...], *, fold: bool) -> Kept:
+    counts = Counter(row.kind for row in rows)
+    epochs = [row for row in rows if row.kind == EPOCH]
+    if fold:
+        counts[EPOCH] += sum(folded_into(connection, delivery.notifier, row).number for row in epochs)
+    all_urgent = [row for row in rows if row.priority == int(Priority.URGENT)]
+    urgent = all_urgent[-MOST_URGENT:]
+    newest = {row.run_id: row for row in rows}  # any of a run's events names it
+    states = {row.run_id: row for row in rows if row.kind not in (ALERT, CHECKPOINT)}
+    bodies = _bodies(connection, {row.id for row in (*urgent, *epochs[-1:], *newest.values(), *states.values())})
+    epoch = bodies[epochs[-1].id] if epochs else None
+    return Kept(
+        ids,
+        {kind: number for kind, number in counts.items() if number},
+        tuple(bodies[row.id] for row in urgent),
+        len(all_urgent) - len(urgent),
+        epoch if isinstance(epoch, EpochFinished) else None,
+        tuple(bodies[row.id].run for row in newest.values()),
+        tuple(bodies[row.id] for row in states.values()),
+    )
+
+
+def _bodies(connection: Connection, ids: set[int]) -> dict[int, Event]:
+    found: dict[int, Event] = {}
+    for some in _batches(sorted(ids)):
+        query = select(deliveries.c.id, events.c.body).join(events).where(deliveries.c.id.in_(some))
+        found |= {row.id: from_json(row.body) for row in connection.execute(query)}
+    return found
+
+
+def _finish(outbox: Outbox, kept: Kept, state: str, why: str) -> None:
+    end = {"state": state, "done_at": outbox.store.clock.now(), "error": why, "attempts": deliveries.c.attempts + 1}
+    with outbox.store.transaction() as connection:
+        _change(connection, kept.ids, lease_until=None, lease_owner=None, **end)
+
+
+def _change(connection: Connection, ids: Sequence[int], **values: Any) -> None:
+    for some in _batches(ids):
+        pending = (deliveries.c.id.in_(some), deliveries.c.state == "pending")
+        connection.execute(update(deliveries).where(*pending).values(**values))
+
+
+def _batches(ids: Sequence[int]) -> list[Sequence[int]]:
+    return [ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE)]

@@ -1,0 +1,90 @@
+"""What notifiers remember of a run, taken along: to a new machine, or to the watchdog that tells in the same thread.
+
+Only places and marks are in it (a channel's id, a message's number, event ids), never a token.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects.sqlite import insert
+
+from notifybot.store.database import Store
+from notifybot.store.schema import memories
+
+MOST_OWNERS = 16
+LARGEST_VALUE = 16_384  # characters of JSON
+_STAY = ("tracker:", "watchdog:")  # of no use elsewhere
+
+
+def export_for(store: Store, run_key: str) -> dict[str, dict[str, Any]]:
+    """Return what each notifier remembers of a run: its key to `{"value": …, "updated_at": …}`, plain JSON.
+
+    Raises StoreError.
+    """
+    query = (
+        select(memories.c.owner, memories.c.value, memories.c.updated_at)
+        .where(memories.c.scope == run_key)
+        .order_by(memories.c.owner)
+    )
+    with store.transaction() as connection:
+        rows = list(connection.execute(query))
+    kept = [row for row in rows if not row.owner.startswith(_STAY) and len(row.value) <= LARGEST_VALUE]
+    return {
+        row.owner: {"value": json.loads(row.value), "updated_at": row.updated_at.isoformat()}
+        for row in kept[:MOST_OWNERS]
+    }
+
+
+def import_for(store: Store, run_key: str, values: Mapping[str, Any]) -> int:
+    """Take in what `export_for` gave on another machine; return how many values were taken. Raises StoreError.
+
+    A value that stands here already and is as new or newer stays. What is malformed is left out.
+    """
+    with store.transaction() as connection:
+        return import_in(connection, store.clock.now(), run_key, values)
+
+
+def import_in(
+    connection: Connection,
+    now: datetime,
+    run_key: str,
+    values: Mapping[str, Any],
+    *,
+    owners: Collection[str] | None = None,
+) -> int:
+    """`import_for` inside a transaction of yours; with `owners`, of these notifiers only."""
+    taken = 0
+    for owner, kept in list(values.items())[:MOST_OWNERS]:
+        found = _read(kept)
+        if found is None or (owners is not None and owner not in owners) or owner.startswith(_STAY):
+            continue
+        value, updated_at = found
+        taken += put_if_newer(connection, owner, run_key, value, min(updated_at, now))
+    return taken
+
+
+def put_if_newer(connection: Connection, owner: str, scope: str, value: str, updated_at: datetime) -> int:
+    """Put a value, as JSON, unless one stands there that is as new; return how many were put, 0 or 1."""
+    added = insert(memories).values({"owner": owner, "scope": scope, "value": value, "updated_at": updated_at})
+    newer = added.on_conflict_do_update(
+        index_elements=["owner", "scope"],
+        set_={"value": added.excluded.value, "updated_at": added.excluded.updated_at},
+        where=memories.c.updated_at < added.excluded.updated_at,
+    )
+    return connection.execute(newer).rowcount
+
+
+def _read(kept: Any) -> tuple[str, datetime] | None:
+    try:
+        value = json.dumps(kept["value"])
+        updated_at = datetime.fromisoformat(kept["updated_at"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    if not isinstance(kept["value"], dict) or len(value) > LARGEST_VALUE:
+        return None
+    return value, updated_at if updated_at.tzinfo is not None else updated_at.replace(tzinfo=UTC)

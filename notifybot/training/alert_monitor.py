@@ -1,0 +1,154 @@
+"""Alerts beside a run: its rules, asked at the end of each epoch and at each look at the machine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from os import PathLike, fspath
+
+from notifybot.alerts import DEFAULT, AlertRule, rules_of
+from notifybot.alerts.base import Mode, Reading, Rule
+from notifybot.alerts.incidents import Incidents, incidents_of
+from notifybot.alerts.resources import OF_THE_MACHINE, LowDisk
+from notifybot.alerts.rules import NonFinite
+from notifybot.clock import SYSTEM, Clock
+from notifybot.events import AlertRaised
+from notifybot.metric_names import Direction
+from notifybot.rendering.alarm_words import Told, cleared, raised, unlogged
+from notifybot.training.machine_sampler import Lookout, Sampler
+from notifybot.training.progress import Watch
+from notifybot.training.text import clean, one_line
+from notifybot.training.voice import TEXT_CHARS, TITLE_CHARS, Voice
+from notifybot.types import Language, Progress
+
+_MODES: dict[Direction, Mode] = {Direction.MIN: "min", Direction.MAX: "max"}
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A rule, what is open under it, and what its faults are counted under."""
+
+    rule: AlertRule
+    incidents: Incidents
+    fault: str
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        return self.rule.metrics if isinstance(self.rule, Rule) else ()
+
+
+class Alarms:
+    """The rules of one run. Raises UsageError when made; later nothing: a rule's faults are counted by the run's guard.
+
+    Incidents outlive a session as far as the run's progress remembers its metrics: what was open when it ended is not
+    told again. Each session looks at its own machine and times its own epochs, and tells of them anew.
+    """
+
+    def __init__(
+        self,
+        alerts: Iterable[AlertRule] = DEFAULT,
+        *,
+        language: Language,
+        monitor: str | None = None,
+        folders: Iterable[str | PathLike[str]] = (),
+        clock: Clock = SYSTEM,
+    ) -> None:
+        watch = Watch(monitor)
+        posts = [_post(rule, watch) for rule in rules_of(alerts)]
+        self._at_epochs = [post for post in posts if not isinstance(post.rule, OF_THE_MACHINE)]
+        self._at_looks = [post for post in posts if isinstance(post.rule, OF_THE_MACHINE)]
+        self._within_epochs = [post for post in posts if isinstance(post.rule, NonFinite)]
+        self._sampler = _sampler([post.rule for post in self._at_looks], folders)
+        self._language = language
+        self._clock = clock
+        self._lock = threading.Lock()  # two threads read the metrics that rules are shown
+        self._waiting: set[str] | None = {name for post in posts for name in post.waits_for}
+        self._lookout: Lookout | None = None
+        self._voice: Voice | None = None
+
+    def begin(self, voice: Voice) -> None:
+        """The run has begun: go on from what earlier sessions told, and look at the machine where a rule asks."""
+        self._voice = voice
+        progress = voice.progress
+        if progress.metrics:
+            for post in self._at_epochs:
+                with voice.guard(post.fault, loud=()):
+                    post.incidents.take_up(progress)
+        if self._waiting is not None:
+            self._waiting -= progress.metrics.keys()
+        if self._at_looks:
+            self._lookout = Lookout(self.look, clock=self._clock)
+            self._lookout.start()
+
+    def epoch_ended(self, progress: Progress) -> None:
+        """An epoch is over and told: ask every rule about its means."""
+        values = {name: metric.value for name, metric in progress.metrics.items()}
+        self._ask(self._at_epochs, Reading(values, progress.epoch_s, progress))
+        if self._waiting is not None:
+            missing, self._waiting = sorted(self._waiting - values.keys()), None
+            self._tell(unlogged(missing, list(values), self._language) if missing else None)
+
+    def values_so_far(self, values: Mapping[str, float]) -> None:
+        """Sums of the open epoch that are not finite any more: told now. May be called from any thread."""
+        if values:
+            self._ask(self._within_epochs, Reading(values))
+
+    def look(self) -> None:
+        """Ask the rules about the machine. Called by a thread of its own, as a disk may hang."""
+        voice = self._voice
+        if voice is None or not voice.active:
+            self.end()
+            return
+        with voice.guard("looking at the machine", loud=()):
+            seen = self._sampler.look(self._clock.monotonic())
+            self._ask(self._at_looks, Reading(machine=seen))
+
+    def end(self) -> None:
+        """Look no more. Ending twice is fine."""
+        if self._lookout is not None:
+            self._lookout.stop()
+
+    def _ask(self, posts: Iterable[Post], reading: Reading) -> None:
+        voice = self._voice
+        if voice is None:
+            return
+        for post in posts:
+            with voice.guard(post.fault, loud=()):
+                with self._lock:
+                    news = post.incidents.see(reading)
+                if news.raised:
+                    self._tell(raised(news.raised, self._language))
+                if news.cleared:
+                    self._tell(cleared(news.cleared, self._language))
+
+    def _tell(self, told: Told | None) -> None:
+        """Not by `Voice.alert`: to the watchdog an alert of a thread would look as if the loop had moved."""
+        voice = self._voice
+        if voice is None or told is None or not voice.active:
+            return
+        voice.emit(
+            AlertRaised(
+                **voice.fact(),
+                title=one_line(str(told.words.title), TITLE_CHARS),
+                text=clean(str(told.words.text), TEXT_CHARS),
+                severity=told.severity,
+                progress=voice.progress,
+            )
+        )
+
+
+def _post(rule: AlertRule, watch: Watch) -> Post:
+    def mode_of(name: str) -> Mode | None:
+        direction = watch.direction_for(name)
+        return None if direction is None else _MODES[direction]
+
+    kind = type(rule).__name__ if isinstance(rule, Rule) else getattr(rule, "__name__", type(rule).__name__)
+    return Post(rule, incidents_of(rule, mode_of), f"the alert rule {one_line(str(kind), 80)}")
+
+
+def _sampler(rules: Iterable[AlertRule], folders: Iterable[str | PathLike[str]]) -> Sampler:
+    disks = [rule for rule in rules if isinstance(rule, LowDisk)]
+    ours = [fspath(folder) for folder in folders] if any(not rule.paths for rule in disks) else []
+    named = [path for rule in disks for path in rule.paths]
+    return Sampler(ours=ours, named=named, gpus=any(not isinstance(rule, LowDisk) for rule in rules))

@@ -1,0 +1,288 @@
+"""Checkpoints beside a loop that runs: saved at its epochs' ends, waited for when it is left."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from notifybot.checkpoints.checkpoints import Checkpoints
+from notifybot.checkpoints.describe import loss_of
+from notifybot.checkpoints.errors import Late
+from notifybot.checkpoints.types import Moment
+from notifybot.clock import SYSTEM
+from notifybot.errors import StoreError
+from notifybot.files import started
+from notifybot.rendering.reasons import reason_line
+from notifybot.training.reporter import Reporter
+from notifybot.training.restoring import Opening, learning_in, learning_story
+from notifybot.training.run import Run
+from notifybot.training.signals import SIGNALS, number_of
+from notifybot.training.words import does_not_learn, left_spoilt, restored_with, waiting_for_last
+from notifybot.types import Reason
+
+log = logging.getLogger("notifybot")
+
+_LEAVE_S = 120.0  # for the last checkpoint, when the loop is left
+_POLITE_S = 1.0  # without a word
+_FIRST_MESSAGE_TRIES = 60
+
+
+class Keeper:
+    """Saves the state of one started run. Nothing is raised: what goes wrong is told."""
+
+    def __init__(self, run: Run, checkpoints: Checkpoints, opening: Opening) -> None:
+        self._run = run
+        self._checkpoints = checkpoints
+        self._reporter = Reporter(run, checkpoints)
+        self.final = ""
+        self._held: dict[str, Any] | None = None
+        self._unsaved: tuple[int, Mapping[str, float]] | None = None
+        self._steps_before = 0
+        self._steps_restored = 0
+        self._next_s = run.now_s() + (checkpoints.every_s or 0.0)
+        self._deadly: int | None = None
+        self._timer: threading.Timer | None = None
+        self._learning = opening.learning
+        self._left = threading.Event()
+        self._follower = threading.Thread(
+            target=_follow_first_messages, args=(weakref.ref(self), self._left), name="notifybot-card", daemon=True
+        )
+        self._sums = checkpoints.sums_if_used_again()
+        self._take_up(opening)
+        run.expect_metric(checkpoints.monitor)
+        checkpoints.begin()
+
+    def epoch_began(self) -> None:
+        """The loop goes into an epoch."""
+        self._steps_before = self._run.meter.steps - self._steps_restored
+        self._steps_restored = 0
+
+    def epoch_ended(self, label: int, values: Mapping[str, float]) -> None:
+        """The loop has come round: save when it is time, and leave when a signal waits for that."""
+        if not self._run.active:
+            return
+        self._look_whether_it_learns()
+        self._unsaved = (label, values)
+        if self._deadly is not None or self._run.progress.done % self._checkpoints.every == 0:
+            self.save_epoch()
+        if self._deadly is not None:
+            self._leave(self._deadly)
+
+    def _look_whether_it_learns(self) -> None:
+        """Say after a first epoch that what is saved did not move: a notebook's cell may have made the model anew."""
+        sums, self._sums = self._sums, []
+        if sums and sums == self._checkpoints.sums_if_used_again():
+            log.warning("%s", does_not_learn(self._run.name))
+
+    def stepped(self) -> None:
+        """A step was logged: save within the epoch when it is time, or when a signal waits for that."""
+        if not self._run.active:
+            return
+        every_s = self._checkpoints.every_s
+        if self._deadly is not None:
+            self._save_step()
+            self._leave(self._deadly)
+        elif every_s is not None and self._run.now_s() >= self._next_s:
+            self._save_step()
+            self._next_s = self._run.now_s() + every_s
+
+    def save_epoch(self) -> None:
+        """Save the last finished epoch, unless it is saved already."""
+        if self._unsaved is None or not self._run.active:
+            return
+        label, values = self._unsaved
+        self._unsaved = None
+        held, self._held = self._held, None
+        self._save(
+            lambda: Moment(
+                label, values, label=label, final=self.final, **self._marks(), learning=self._learning_now()
+            ),
+            held,
+        )
+
+    def left(self) -> None:
+        """The loop is left, by `break` or by an error: copy the state as it is now, before it is known which."""
+        run = self._run
+        logged = run.open_epoch is not None and run.meter.steps > self._steps_before
+        if run.active and (logged or self._unsaved is not None):
+            with run.guard("copying the state"):  # if it must be saved, it is tried again, and told then
+                self._held = self._checkpoints.hold()
+
+    def left_on_purpose(self) -> None:
+        """The loop was left by its own code: save the epoch that this ended, as far as it is told as one.
+
+        Not after a loss that is NaN or infinite: that is what the loop was left for.
+        """
+        if not self._is_ours:
+            return
+        if (told := self._run.close_epoch()) is not None:
+            self._unsaved = told
+        if self._unsaved is None:
+            return
+        loss = loss_of(self._unsaved[1], self._checkpoints.monitor, self._checkpoints.mode)
+        if loss is not None and not math.isfinite(loss):
+            log.warning("%s", left_spoilt(self._run.name, self._unsaved[0], self._run.config.lang))
+            self._unsaved = self._held = None
+        self.save_epoch()
+
+    def settle(self) -> None:
+        """The loop is left: wait until all is written, up to a limit."""
+        if not self._is_ours:
+            return
+        self._checkpoints.release()
+        self._left.set()
+        if self._follower.is_alive():  # what it holds meanwhile is let go of by this thread
+            self._follower.join(_POLITE_S)
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._run.active or self._checkpoints.settle(_POLITE_S):
+            return
+        log.warning("%s", waiting_for_last(_LEAVE_S))
+        if not self._checkpoints.settle(_LEAVE_S):
+            self._reporter.not_saved(Late(Reason("not_written", values={"seconds": f"{_LEAVE_S:.0f}"})))
+
+    def ended(self) -> None:
+        """The run's end is told and its trackers are closed: bring their last lines along, if that is quick."""
+        if not self._is_ours:
+            return
+        guard, copy = self._run.guard, self._reporter.mirror
+
+        def copy_last() -> None:
+            with guard("the last copy beside the checkpoints"):
+                copy()
+
+        self._checkpoints.alongside(copy_last, _POLITE_S)
+
+    def put_off(self, number: int) -> bool:
+        """True when a deadly signal may wait until a state is saved; `grace_s` bounds that.
+
+        A warning waits for the next moment at which the state is whole, however long that takes: whoever sent it, such
+        as SLURM, ends the process in time.
+        """
+        grace_s = self._checkpoints.grace_s
+        if number == number_of(self._run.config.save_signal) and self._run.open_epoch is not None:
+            self._deadly = self._deadly or number
+            return True
+        if self._timer is not None or not grace_s:
+            return False
+        if not self._comes_soon(grace_s):
+            self._checkpoints.settle(grace_s)
+            return False
+        timer = threading.Timer(grace_s, os.kill, (os.getpid(), number))  # the second one is not put off
+        timer.daemon = True
+        if not started(timer):  # nothing would bound the wait
+            return False
+        self._timer, self._deadly = timer, number
+        return True
+
+    @property
+    def _is_ours(self) -> bool:
+        """False in a forked child: folder, thread and words are the parent's, which works on."""
+        return self._run.session is not None
+
+    @property
+    def looks_at_steps(self) -> bool:
+        """True when `stepped` is to be called at every step."""
+        return self._checkpoints.every_s is not None or (self._deadly is not None and self._checkpoints.stateful)
+
+    def _take_up(self, opening: Opening) -> None:
+        """Put the card in place, go on within an epoch, and tell what was passed over."""
+        self._put_card()
+        if self._run.session is not None and self._run.session.shared.delivery.notifiers:
+            started(self._follower)
+        restored = opening.restored
+        if restored is None:
+            return
+        self._run.meter.resume(restored.moment.meter)
+        self._steps_restored = restored.moment.step
+        if restored.passed_over:
+            self._reporter.passed_over(restored.passed_over, restored.path.name if opening.resume.resumed else None)
+        for note in restored.notes:
+            told = reason_line(note, self._run.config.lang)
+            log.warning("%s", restored_with(restored.path.name, told, self._run.config.lang))
+
+    def _ask_for_messages(self) -> bool:
+        """Put on the card what notifiers remember by now, as soon as there is more; False when the run is over."""
+        session = self._run.session
+        if not self._run.active or session is None:
+            return False
+        with self._run.guard("the card beside the checkpoints"), suppress(StoreError):  # busy: asked again
+            if not session.memories(self._run.ref).keys() <= self._reporter.on_card:
+                self._checkpoints.alongside(self._put_card, _POLITE_S)
+        return True
+
+    def _put_card(self) -> None:
+        with self._run.guard("the card beside the checkpoints"):
+            self._reporter.put_card()
+
+    def _comes_soon(self, within_s: float) -> bool:
+        """True when a moment at which the state is whole can be expected in time."""
+        run = self._run
+        if run.open_epoch is None:
+            return False
+        if self._checkpoints.stateful:
+            return True
+        left_s = run.epoch_left_s()
+        return left_s is not None and left_s < within_s
+
+    def _save_step(self) -> None:
+        run = self._run
+        self._save(
+            lambda: Moment(
+                run.progress.epoch,
+                {},
+                label=run.open_epoch,
+                step=run.meter.steps - self._steps_before,
+                **self._marks(),
+                meter=run.meter.snapshot(),
+                learning=self._learning_now(),
+            )
+        )
+
+    def _learning_now(self) -> Mapping[str, Any]:
+        return learning_story(self._learning, learning_in(self._checkpoints))
+
+    def _marks(self) -> dict[str, Any]:
+        """Whose a checkpoint is, and how far the run had come."""
+        return {"name": self._run.name, "project": self._run.project, "story": self._run.story()}
+
+    def _save(self, moment: Callable[[], Moment], held: dict[str, Any] | None = None) -> None:
+        try:
+            if held is None:
+                self._checkpoints.await_turn()  # outside of the section below: no signal may wait for a minute
+            with self._run.guard("a checkpoint", loud=(Exception,)):  # for signals to wait meanwhile
+                if held is None:
+                    self._checkpoints.save(moment(), self._reporter)
+                else:
+                    self._checkpoints.save_held(held, moment(), self._reporter)
+        except Exception as error:  # noqa: BLE001  no memory for the copy, or a state that cannot be copied: told
+            self._reporter.not_saved(error)
+
+    def _leave(self, number: int) -> None:
+        """Act on the signal that was put off, now that the state is saved."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._checkpoints.settle(self._checkpoints.grace_s)
+        SIGNALS.die(number)
+
+
+def _follow_first_messages(keeper: weakref.ref[Keeper], left: threading.Event) -> None:
+    """Put each notifier's first message on the card soon, not only with the next checkpoint: that may be hours away.
+
+    For the first minute: on Drive a file that is written again and again may never arrive. The keeper is not held
+    meanwhile, for through it the user's model would be, and PyTorch aborts a process that ends while another thread
+    lets go of a tensor.
+    """
+    for _ in range(_FIRST_MESSAGE_TRIES):
+        held = keeper()
+        if held is None or not held._ask_for_messages():
+            return
+        del held
+        if SYSTEM.wait(left, _POLITE_S):
+            return

@@ -1,0 +1,269 @@
+"""What a run is called, where it runs, with which hyper-parameters, and what its epochs and files are."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import operator
+import os
+import platform
+import re
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from notifybot.errors import UsageError, said
+from notifybot.events import LARGEST_INT, MOST_PARAMS
+from notifybot.redaction import MARK, fingerprint, names_secret, strike
+from notifybot.runtime import in_notebook
+from notifybot.training.text import clean, one_line, written
+from notifybot.types import Host, Param, uuid7
+
+_NAME_CHARS = 200
+_PARAM_CHARS = 500
+_DEEPEST = 8  # nested levels of parameters; a circle ends there
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def name_of(name: str | None) -> str:
+    """The run's name: as given, else the script's, else "notebook"."""
+    if name is not None:
+        if not str(name).strip():
+            raise UsageError(
+                said(
+                    f"name= is the run's name as people read it, not {name!r}",
+                    f"name=은 사람이 읽을 실행 이름입니다. 받은 값: {name!r}",
+                )
+            )
+        return one_line(str(name), _NAME_CHARS)
+    if in_notebook():
+        return "notebook"
+    script = Path(sys.argv[0]).stem if sys.argv and sys.argv[0] not in ("", "-c", "-m", "-") else ""
+    return one_line(script, _NAME_CHARS) or "python"
+
+
+def launch_of(params: Mapping[str, Param]) -> str:
+    """Tell how the program was started, by its arguments and the run's hyper-parameters, without giving them away.
+
+    A notebook's arguments name its kernel, which is another one after each restart.
+    """
+    arguments = () if in_notebook() else sys.argv[1:]
+    return fingerprint(*arguments, *(f"{name}={value!r}" for name, value in sorted(params.items())))
+
+
+def checked_id(run_id: str) -> str:
+    """Return a run id that the user chose. Raises UsageError when it cannot be one."""
+    text = str(run_id)
+    fine = text == run_id and 1 <= len(text) <= _NAME_CHARS and text.isprintable() and text.strip() == text
+    if not fine or "/" in text or "\\" in text or text in (".", ".."):
+        given = one_line(repr(run_id), 80)
+        raise UsageError(
+            said(
+                f"run_id= is 1 to {_NAME_CHARS} printable characters without / and \\, not {given}",
+                f"run_id=에는 /와 \\가 없는 1~{_NAME_CHARS}자의 글자를 넣어야 합니다. 받은 값: {given}",
+            )
+        )
+    return run_id
+
+
+def session_after(earlier: str) -> str:
+    """Return a new session's id, later than `earlier` even where this machine's clock is behind."""
+    fresh = uuid7()
+    try:
+        millis = UUID(earlier).int >> 80 if earlier >= fresh else 0
+    except ValueError:
+        return fresh
+    return uuid7((millis + 2) / 1000) if millis else fresh
+
+
+def params_of(params: object) -> dict[str, Param]:
+    """Hyper-parameters as they are stored, nested ones by dotted names: `{"opt": {"lr": 0.1}}` is `opt.lr`.
+
+    Takes a mapping (OmegaConf's too), a dataclass or a namespace; at most 200, the rest are counted. Secrets are struck
+    out. Raises UsageError.
+    """
+    if params is None:
+        return {}
+    children = _children(params)
+    if children is None and hasattr(params, "__dict__") and not isinstance(params, type):
+        children = list(vars(params).items())
+    if children is None or isinstance(params, list | tuple):
+        kind = type(params).__name__
+        raise UsageError(
+            said(
+                f"params= takes names and values, such as a dict or argparse's namespace, not {kind}",
+                f"params=에는 dict나 argparse의 Namespace처럼 이름과 값을 함께 넣어야 합니다. 받은 값: {kind}",
+            )
+        )
+    leaves = [leaf for name, value in children for leaf in _leaves(str(name), value, _DEEPEST)]
+    shown = leaves if len(leaves) <= MOST_PARAMS else leaves[: MOST_PARAMS - 1]
+    stored = {one_line(name, _NAME_CHARS): _param(name, value) for name, value in shown}
+    return stored if shown is leaves else stored | {"…": f"+{len(leaves) - len(shown)}"}
+
+
+def _leaves(name: str, value: object, depth: int) -> Iterator[tuple[str, object]]:
+    children = _children(value, depth)
+    if not children:
+        yield name, value
+        return
+    for key, child in children:
+        yield from _leaves(f"{name}.{key}", child, depth - 1)
+
+
+def _children(value: object, depth: int = _DEEPEST) -> list[tuple[object, object]] | None:
+    """The named parts of a value; None of one that has none. Only a list with such parts in it is taken apart."""
+    value = _plain(value) if depth else None
+    if isinstance(value, Mapping):
+        return list(value.items())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [(each.name, getattr(value, each.name, None)) for each in dataclasses.fields(value)]
+    if isinstance(value, argparse.Namespace | types.SimpleNamespace):
+        return list(vars(value).items())
+    if isinstance(value, list | tuple) and any(_children(each, depth - 1) is not None for each in value[:MOST_PARAMS]):
+        return list(enumerate(value))
+    return None
+
+
+def _plain(value: object) -> object:
+    """OmegaConf's containers as Python's own, resolved where they can be. Imports nothing."""
+    module: Any = sys.modules.get("omegaconf")
+    if module is None or not isinstance(value, (module.DictConfig, module.ListConfig)):
+        return value
+    try:
+        plain: object = module.OmegaConf.to_container(value, resolve=True)
+    except module.errors.OmegaConfBaseException:  # a value that is missing, or refers to what is not there
+        plain = module.OmegaConf.to_container(value, resolve=False)
+    return plain
+
+
+def _param(name: str, value: object) -> Param:
+    if value is None or type(value) is bool:
+        return value
+    text = written(value)
+    if text is None:
+        text = f"({type(value).__name__})"
+    if not isinstance(value, int | float) and text and names_secret(name):
+        return MARK
+    if type(value) is int and abs(value) > LARGEST_INT:
+        return text[:_PARAM_CHARS]
+    if type(value) in (int, float):
+        return value  # type: ignore[return-value]
+    if isinstance(value, float):
+        return float(value)
+    return clean(strike(text[: 8 * _PARAM_CHARS]), _PARAM_CHARS)
+
+
+def label_of(epoch: object, call: str = "notify_epoch") -> int:
+    """Return an epoch's label as an int; 1.0 is one, as Trainers count. Raises UsageError when it is none."""
+    try:
+        whole = epoch if not isinstance(epoch, str) and hasattr(epoch, "__index__") else _whole(epoch)
+        return operator.index(whole)
+    except Exception:  # noqa: BLE001  a foreign __index__ may raise anything; whatever it is, this is no label
+        kind = one_line(repr(epoch) if isinstance(epoch, float | str) else type(epoch).__name__, 40)
+    if call == "notify_epoch":
+        text = (
+            f"notify_epoch takes the epochs, such as range(30), and its items are whole numbers, not {kind}",
+            f"notify_epoch에는 range(30)처럼 정수로 된 에포크를 넣어야 합니다. 받은 값: {kind}",
+        )
+    else:
+        text = (
+            f"{call} takes the epoch's number first, a whole one such as 3, not {kind}",
+            f"{call}의 첫 번째 인자는 3처럼 정수로 된 에포크 번호입니다. 받은 값: {kind}",
+        )
+    raise UsageError(said(*text))
+
+
+def _whole(number: Any) -> int | None:
+    """The int that a number of another kind is equal to; None where there is none."""
+    value = None if isinstance(number, str | bytes) else float(number)
+    return int(value) if value is not None and value.is_integer() else None
+
+
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """False where a path leads to nothing. What cannot be looked at, such as a URL, is believed."""
+    if _URL.match(os.fspath(path)):
+        return True
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
+
+
+def size_of(path: str | os.PathLike[str]) -> int | None:
+    """The bytes of a file, or of all files in a folder (sharded checkpoints)."""
+    try:
+        there = Path(path)
+        files = [there] if there.is_file() else [each for each in there.rglob("*") if each.is_file()]
+        return sum(each.stat().st_size for each in files) if files else None
+    except OSError:
+        return None
+
+
+def folder_name(project: str, name: str, run_id: str) -> Path:
+    """The run's own folder below the runs folder: the same for the same run, safe on any file system."""
+    return Path(_safe(project)) / f"{_safe(name)}-{fingerprint(run_id)}"
+
+
+def _safe(text: str) -> str:
+    safe = re.sub(r"[^\w.-]+", "-", text).strip("-.")
+    return safe.encode()[:80].decode("utf-8", "ignore") or "run"
+
+
+def this_host(proc: Path = Path("/proc")) -> Host:
+    """This machine, without waking an accelerator's driver: that would make later forks fail. Never raises.
+
+    `proc` is where Linux tells of itself; elsewhere memory, uptime and most accelerators stay unknown.
+    """
+    return Host(
+        name=platform.node(),
+        platform=f"{platform.system()} {platform.machine()}".strip(),
+        python=platform.python_version(),
+        device=_device_in_use() or _device_in(proc),
+        pid=os.getpid(),
+        memory_bytes=_memory_bytes(proc),
+        up_s=_up_s(proc),
+        notebook=in_notebook(),
+    )
+
+
+def _device_in_use() -> str:
+    """The accelerator that the process has opened already."""
+    torch: Any = sys.modules.get("torch")
+    cuda: Any = getattr(torch, "cuda", None)
+    with suppress(RuntimeError):  # a driver that has died since
+        return str(cuda.get_device_name()) if getattr(cuda, "_initialized", False) else ""
+    return ""
+
+
+def _device_in(proc: Path) -> str:
+    """The first accelerator that a driver tells of."""
+    try:
+        found = sorted((proc / "driver/nvidia/gpus").glob("*/information"))
+    except OSError:
+        return ""
+    matches = (re.search(r"^Model:\s*(.+)$", _read(each), re.MULTILINE) for each in found)
+    return next((match[1].strip() for match in matches if match), "")
+
+
+def _memory_bytes(proc: Path) -> int | None:
+    match = re.search(r"^MemTotal:\s*(\d{1,15}) kB$", _read(proc / "meminfo"), re.MULTILINE)
+    return int(match[1]) * 1024 if match else None
+
+
+def _up_s(proc: Path) -> float | None:
+    match = re.match(r"\d{1,12}(\.\d+)? ", _read(proc / "uptime"))
+    return float(match[0]) if match else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
