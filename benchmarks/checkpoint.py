@@ -183,7 +183,7 @@ class _Training:
 
     def write(self) -> None:
         from notifybot.checkpoints.manifest import Manifest
-        from notifybot.checkpoints.payload import write_payload
+        from notifybot.checkpoints.serialization import write_payload
 
         self.sequence += 1
 
@@ -196,7 +196,7 @@ class _Training:
     def loads(self) -> dict[str, Callable[[], object]]:
         import torch
 
-        from notifybot.checkpoints.payload import read_payload
+        from notifybot.checkpoints.serialization import read_payload
 
         self.payload = {}
         newest = self.shelf.manifests()[0]

@@ -42,8 +42,7 @@ from notifybot.config_sources import (
 )
 from notifybot.errors import READER, ConfigError, said
 from notifybot.files import state_folder, system_language, user_mark
-from notifybot.preferences import Every, Tables, every_from, quiet_from, tables_from
-from notifybot.quiet import QuietHours
+from notifybot.preferences import Every, QuietHours, Tables, every_from, quiet_from, tables_from
 from notifybot.types import Language
 
 

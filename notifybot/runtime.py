@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
+
+from notifybot.errors import said
+from notifybot.redaction import fingerprint
 
 _EVENT = "post_run_cell"
 
@@ -61,3 +71,129 @@ class CellEnd:
 
     def _on_cell_end(self, result: Any) -> None:
         self._then(result.error_in_exec or result.error_before_exec)
+
+
+log = logging.getLogger("notifybot")
+
+VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
+_NODES = ("NODE_RANK", "GROUP_RANK")
+_FAILED_WITHIN = timedelta(seconds=60)
+_KEPT_S = 86_400.0
+
+
+def rank(environment: Mapping[str, str] | None = None) -> int:
+    """Return the rank of this process; 0 where nobody set one, or set something that is no number.
+
+    The process group is asked where no `environment` is given.
+    """
+    if environment is None:
+        group = _group_rank()
+        if group is not None:
+            return group
+        environment = os.environ
+    for name in VARIABLES:
+        if environment.get(name, "").strip():
+            return _number(environment, name)
+    if _number(environment, "WORLD_SIZE", 1) <= 1:  # LOCAL_RANK is 0 once on every machine, and says nothing alone
+        return 0
+    node = next((_number(environment, name) for name in _NODES if environment.get(name, "").strip()), 0)
+    return node * _number(environment, "LOCAL_WORLD_SIZE", 1) + _number(environment, "LOCAL_RANK")
+
+
+def _number(environment: Mapping[str, str], name: str, default: int = 0) -> int:
+    text = environment.get(name, "").strip()
+    if not text:
+        return default
+    if text.isdecimal():
+        return int(text)
+    told = said(
+        f"{name}={text!r} is no rank: taken as {default}, so this process reports",
+        f"{name}={text!r}은(는) 랭크 번호가 아니어서 {default}으로 봅니다. 이 프로세스가 알림을 보냅니다",
+    )
+    log.warning("%s", told)
+    return default
+
+
+def _group_rank() -> int | None:
+    """The rank in the initialised process group; None without one. Imports nothing."""
+    module: Any = sys.modules.get("torch.distributed")
+    ready = getattr(module, "is_initialized", None)  # absent where torch was built without it
+    return int(module.get_rank()) if ready is not None and ready() else None
+
+
+def is_one_training() -> bool:
+    """True when the process has joined a group, so that other ranks are certain to work on the same training."""
+    return _group_rank() is not None
+
+
+def environment() -> Mapping[str, str]:
+    """The process's environment, for libraries that keep their own settings there."""
+    return os.environ
+
+
+def in_loader_worker() -> bool:
+    """True inside a DataLoader's worker process. Imports nothing: no torch, no worker."""
+    module: Any = sys.modules.get("torch.utils.data")
+    ask = getattr(module, "get_worker_info", None)  # absent while another thread imports torch
+    return ask is not None and ask() is not None
+
+
+def speaks(ranks: str = "first") -> bool:
+    """True when a run started in this process is to be reported. `ranks` is the setting: "first" or "each"."""
+    return not in_loader_worker() and (ranks == "each" or rank() == 0)
+
+
+# ── What other ranks leave behind when they fail ─────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class LastWord:
+    """How a rank failed: `error` and `frames` as an ending has them, secrets struck out already."""
+
+    rank: int
+    host: str
+    at: str
+    error: str
+    frames: str
+
+
+def leave_word(state_dir: Path, error: str, frames: str, now: datetime) -> None:
+    """Write down that this rank failed, for rank 0 on the same machine, which is about to be terminated for it.
+
+    Raises OSError.
+    """
+    here = rank()
+    folder = _folder(state_dir)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for old in folder.parent.glob("*/*.json"):
+        if now.timestamp() - old.stat().st_mtime > _KEPT_S:
+            old.unlink(missing_ok=True)
+    word = LastWord(here, platform.node(), now.isoformat(), error, frames)
+    part = folder / f".{here}-{os.getpid()}"
+    part.write_text(json.dumps(asdict(word)), "utf-8")
+    os.replace(part, folder / f"{here}.json")
+
+
+def first_word(state_dir: Path, now: datetime) -> LastWord | None:
+    """The failure that began it: the first that another rank of this training wrote down in the last minute."""
+    words = [word for path in _folder(state_dir).glob("*.json") if (word := _read(path)) is not None]
+    fresh = [word for word in words if abs(now - datetime.fromisoformat(word.at)) < _FAILED_WITHIN]
+    return min(fresh, key=lambda word: word.at, default=None)
+
+
+def _read(path: Path) -> LastWord | None:
+    try:
+        word = LastWord(**json.loads(path.read_text("utf-8")))
+        datetime.fromisoformat(word.at)
+    except (OSError, ValueError, TypeError):  # half written, or of another version
+        return None
+    return word
+
+
+def _folder(state_dir: Path) -> Path:
+    """Where the ranks of one start of one training meet: by the launcher's id, else by its address and process."""
+    values = os.environ
+    launch = values.get("TORCHELASTIC_RUN_ID", "").strip()
+    if launch in ("", "none"):
+        launch = f"{values.get('MASTER_ADDR', '')}:{values.get('MASTER_PORT', '')} {os.getppid()}"
+    return state_dir / "ranks" / fingerprint(f"{launch} {values.get('TORCHELASTIC_RESTART_COUNT', '')}")

@@ -19,7 +19,7 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
-from notifybot.training.text import clean, one_line
+from notifybot.rendering.text import redacted, redacted_line
 from notifybot.types import (
     Checkpoint,
     Host,
@@ -109,13 +109,18 @@ def _more(kind: type[Event], rng: Random) -> dict[str, Any]:
         return {"checkpoint": _checkpoint(rng)}
     if kind is AlertRaised:
         about = rng.choice(("", "delivery", "checkpoint"))
-        title, words = one_line(text(rng), TITLE), clean(text(rng), TEXT)
+        title, words = redacted_line(text(rng), TITLE), redacted(text(rng), TEXT)
         return {"title": title, "text": words, "severity": rng.choice(list(Severity)), "about": about}
     if kind is RunEnded:
         status = rng.choice([each for each in Status if each.ended])
-        return {"status": status, "error": one_line(text(rng), ERROR), "frames": clean(text(rng), TEXT)}
+        return {"status": status, "error": redacted_line(text(rng), ERROR), "frames": redacted(text(rng), TEXT)}
     if kind is RunStalled:
-        return {"silent_s": rng.uniform(0, 1e6), "limit_s": 60.0, "stack": clean(text(rng), TEXT), "host": _host(rng)}
+        return {
+            "silent_s": rng.uniform(0, 1e6),
+            "limit_s": 60.0,
+            "stack": redacted(text(rng), TEXT),
+            "host": _host(rng),
+        }
     if kind is RunLost:
         return {"silent_s": rng.uniform(0, 1e6), "limit_s": 60.0, "host": _host(rng)}
     assert kind is RunRecovered
@@ -123,8 +128,8 @@ def _more(kind: type[Event], rng: Random) -> dict[str, Any]:
 
 
 def _start(rng: Random) -> dict[str, Any]:
-    params: dict[str, Param] = {_name(rng): clean(text(rng), PARAM) for _ in range(rng.choice((0, 3, 40)))}
-    resumed = Resumed(rng.choice((None, 3)), clean(text(rng), TEXT), 60.0, rng.choice((None, 5.0)), new_machine=True)
+    params: dict[str, Param] = {_name(rng): redacted(text(rng), PARAM) for _ in range(rng.choice((0, 3, 40)))}
+    resumed = Resumed(rng.choice((None, 3)), redacted(text(rng), TEXT), 60.0, rng.choice((None, 5.0)), new_machine=True)
     return {
         "attempt": rng.randrange(1, 4),
         "total": rng.choice((None, 30)),
@@ -163,7 +168,9 @@ def _metric(rng: Random) -> Metric:
 
 
 def _checkpoint(rng: Random) -> Checkpoint:
-    return Checkpoint(clean(text(rng), TEXT), rng.choice((None, 3)), rng.choice((None, 10**12)), rng.choice(list(Tier)))
+    return Checkpoint(
+        redacted(text(rng), TEXT), rng.choice((None, 3)), rng.choice((None, 10**12)), rng.choice(list(Tier))
+    )
 
 
 def _host(rng: Random) -> Host:
@@ -171,7 +178,7 @@ def _host(rng: Random) -> Host:
 
 
 def _name(rng: Random) -> str:
-    return one_line(text(rng), NAME)
+    return redacted_line(text(rng), NAME)
 
 
 KINDS: tuple[type[Event], ...] = get_args(Event)

@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 
 from notifybot import alerts
 from notifybot.alerts import AlertRule
-from notifybot.alerts.base import Reading
+from notifybot.alerts.base import Disk, Gpu, Machine, Reading
 from notifybot.alerts.evidence import DiskRoom, Duration, GpuRoom, GpuUse
 from notifybot.alerts.incidents import Incidents, News, incidents_of
-from notifybot.alerts.machine import Disk, Gpu, Machine
 
 GB = 10**9
 

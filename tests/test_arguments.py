@@ -14,7 +14,7 @@ from notifybot import Checkpoints, freeze, model_size, notify_epoch, notify_run,
 from notifybot.config import load  # noqa: E402
 from notifybot.errors import ConfigError, UsageError  # noqa: E402
 from notifybot.testing import RecordingNotifier  # noqa: E402
-from notifybot.training import shared  # noqa: E402
+from notifybot.training.session import close  # noqa: E402
 
 HOOK = "https://hooks.slack.invalid/services/T0/B0/canary-not-a-secret"
 
@@ -23,7 +23,7 @@ HOOK = "https://hooks.slack.invalid/services/T0/B0/canary-not-a-secret"
 def forget_what_is_open() -> Any:
     """Runs of a process share their database: a test leaves none open."""
     yield
-    shared.close()
+    close()
 
 
 def epochs_with(**given: Any) -> list[int]:

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifybot.charts.panels import Curve, Panel, drawable, gaps_of, panels_of, pieces_of
+from notifybot.charts.series import Curve, Panel, drawable, gaps_of, panels_of, pieces_of
 
 
 def curve(name: str, *values: float) -> Curve:

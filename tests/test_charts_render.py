@@ -13,8 +13,8 @@ from matplotlib import font_manager
 from PIL import Image
 
 from notifybot.charts.fonts import LATIN, Lettering, lettering
-from notifybot.charts.panels import Curve
 from notifybot.charts.png import COLOURS, LOST, Caption, Picture, png
+from notifybot.charts.series import Curve
 from notifybot.types import Language
 
 CAPTIONS = {Language.EN: Caption("resnet", "epoch 3/3"), Language.KO: Caption("감정 분류", "에포크 3/3 · 완료")}

@@ -34,10 +34,10 @@ from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.store import runs
 from notifybot.testing import FakeClock, RecordingNotifier
-from notifybot.training import shared
 from notifybot.training.endings import ENDINGS
 from notifybot.training.resume import COMPLETED
 from notifybot.training.run_info import launch_of
+from notifybot.training.session import close
 from notifybot.types import Language, Reason, Status, Tier
 from tests.checkpoint_disks import untouched
 
@@ -46,7 +46,7 @@ from tests.checkpoint_disks import untouched
 def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
     torch.set_num_threads(1)
     yield {"runs_dir": str(tmp_path / "runs"), "tensorboard": "off", "wandb": "off"}
-    shared.close()
+    close()
 
 
 class Training:
@@ -225,7 +225,7 @@ def test_a_new_machine_knows_no_less(tmp_path: Path, settings: dict[str, object]
     """With the local disk gone, the folder alone tells who the run is and how far it came."""
     first = Training(tmp_path / "drive", settings, local=tmp_path / "disk").train(until=3)
     best = first.of(EpochFinished)[-1].progress.metrics["loss"].best
-    shared.close()
+    close()
     for lost in ("disk", "state", "runs"):
         shutil.rmtree(tmp_path / lost)
 
@@ -1137,7 +1137,7 @@ def test_an_early_stop_is_final_on_a_new_machine_too(
     assert (ended.status, ended.note, ended.progress.done) == ("finished", "patience", 4)
     assert loop.run.progress.total == 8
     (tmp_path / "exp" / NAME).unlink()
-    shared.close()
+    close()
     shutil.rmtree(tmp_path / "state")
 
     again = Training(tmp_path / "exp", settings).train(range(8))

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from notifybot.checkpoints.payload import read_payload, write_payload
+from notifybot.checkpoints.serialization import read_payload, write_payload
 from notifybot.checkpoints.state import Parts
 
 _DTYPES = [

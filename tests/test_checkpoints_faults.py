@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from notifybot.checkpoints.directory import Shelf
-from notifybot.checkpoints.hashing import BUFFER_BYTES, direct
+from notifybot.checkpoints.durable_io import BUFFER_BYTES, direct
 from notifybot.checkpoints.retention import Retention
 from notifybot.checkpoints.tiers import Tiers
 from notifybot.errors import CheckpointError

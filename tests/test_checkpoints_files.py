@@ -19,8 +19,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notifybot.checkpoints.durable_io import Files, parse_temporary, temporary_name, write_bytes
-from notifybot.checkpoints.hashing import BUFFER_BYTES, Hasher, HashingWriter
+from notifybot.checkpoints.durable_io import (
+    BUFFER_BYTES,
+    Files,
+    Hasher,
+    HashingWriter,
+    parse_temporary,
+    temporary_name,
+    write_bytes,
+)
 from tests.checkpoint_disks import FailingDisk, entries
 
 

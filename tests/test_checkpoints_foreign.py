@@ -18,11 +18,11 @@ from torch import nn
 from notifybot import CheckpointError, Checkpoints, notify_epoch
 from notifybot.checkpoints.errors import reason_of
 from notifybot.checkpoints.external import newest_foreign
-from notifybot.checkpoints.payload import read_payload
+from notifybot.checkpoints.serialization import read_payload
 from notifybot.events import AlertRaised
 from notifybot.rendering.alert_text import alert_words
 from notifybot.store import runs
-from notifybot.training import shared
+from notifybot.training.session import close
 from notifybot.types import Language
 
 
@@ -30,7 +30,7 @@ from notifybot.types import Language
 def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
     torch.set_num_threads(1)
     yield {"runs_dir": str(tmp_path / "runs"), "tensorboard": "off", "wandb": "off"}
-    shared.close()
+    close()
 
 
 class Evil:

@@ -19,8 +19,7 @@ import pytest
 import torch
 from torch import nn
 
-from notifybot.checkpoints.payload import check_torch, read_payload, write_payload
-from notifybot.checkpoints.serialization import TAG, from_plain
+from notifybot.checkpoints.serialization import TAG, check_torch, from_plain, read_payload, write_payload
 from notifybot.checkpoints.state import Parts
 from notifybot.errors import READER, CheckpointError, UsageError
 

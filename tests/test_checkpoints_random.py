@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from notifybot.checkpoints import rng
-from notifybot.checkpoints.payload import read_payload, write_payload
+from notifybot.checkpoints.serialization import read_payload, write_payload
 from notifybot.checkpoints.state import Parts
 from notifybot.errors import CheckpointError
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from notifybot.checkpoints.buffers import Buffers
-from notifybot.checkpoints.payload import read_payload, write_payload
+from notifybot.checkpoints.serialization import read_payload, write_payload
 from notifybot.checkpoints.state import Parts
 from notifybot.errors import READER, CheckpointError, UsageError
 from notifybot.rendering.reasons import reason_line

@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 from notifybot.cli import app
 from notifybot.cli.doctor import table
 from notifybot.config import load
-from notifybot.doctor import apprise as apprise_doctor
 from notifybot.doctor import examine, kakao_words, machine
+from notifybot.doctor import examine as examination
 from notifybot.doctor import kakao as kakao_doctor
 from notifybot.doctor import slack as slack_doctor
-from notifybot.doctor import watchdog as watchdog_doctor
+from notifybot.doctor.examine import APPRISE, examine_apprise
 from notifybot.doctor.findings import Finding, Verdict
 from notifybot.doctor.slack_words import EXPLAINED
 from notifybot.policy import Priority
@@ -365,7 +365,7 @@ def test_addresses_are_read_as_apprise_reads_them(monkeypatch: pytest.MonkeyPatc
         host = sandbox.url.removeprefix("http://")
         urls = f"json://{host}/canary-path foo://canary-secret-bar tgram://canary-half canary-without-a-scheme"
         monkeypatch.setenv("NOTIFYBOT_APPRISE_URLS", urls)
-        found = [each for each in examined() if each.part == apprise_doctor.PART]
+        found = [each for each in examined() if each.part == APPRISE]
         result = runner.invoke(app, ["doctor"], env={"COLUMNS": "200"})
 
         assert sandbox.requests == []
@@ -382,9 +382,9 @@ def test_addresses_are_read_as_apprise_reads_them(monkeypatch: pytest.MonkeyPatc
 
 def test_addresses_without_apprise_are_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFYBOT_APPRISE_URLS", "json://127.0.0.1:9/canary")
-    monkeypatch.setattr(apprise_doctor, "find_spec", lambda _: None)
+    monkeypatch.setattr(examination, "find_spec", lambda _: None)
 
-    (found,) = apprise_doctor.examine(load())
+    (found,) = examine_apprise(load())
 
     assert found.remedy is not None
     assert "pip install" in found.remedy.ko
@@ -485,7 +485,7 @@ def test_no_secret_is_shown(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -
 
 def texts() -> Iterator[Both]:
     """Every text of the doctor's modules."""
-    for module in (slack_doctor, machine, examine, kakao_doctor, kakao_words, watchdog_doctor, apprise_doctor):
+    for module in (slack_doctor, machine, examination, kakao_doctor, kakao_words):
         yield from (value for value in vars(module).values() if isinstance(value, Both))
     for each in EXPLAINED.values():
         yield from (each.what, each.remedy)

@@ -18,12 +18,11 @@ from notifybot import notifiers
 from notifybot.alerts.evidence import Alert, Evidence
 from notifybot.cli import app
 from notifybot.cli.alert_texts import alert_texts
-from notifybot.cli.pieces import pieces
+from notifybot.cli.samples import pieces
 from notifybot.errors import UsageError
 from notifybot.events import KINDS, AlertRaised, RunEnded, RunStarted
 from notifybot.gallery.page import page
-from notifybot.gallery.pieces import Piece, Scheduled, Told
-from notifybot.gallery.previews import STANDS
+from notifybot.gallery.previews import STANDS, Piece, Scheduled, Told
 from notifybot.notifiers.slack.deadman.text import Speech
 from notifybot.rendering import alert_text
 from notifybot.sandbox.server import Sandbox

@@ -20,11 +20,10 @@ from typer.testing import CliRunner
 from notifybot.cli import app
 from notifybot.clock import SYSTEM
 from notifybot.errors import ConfigError
-from notifybot.notifiers.kakao.account import Account, Mode, Receiver
 from notifybot.notifiers.kakao.http import FormClient
 from notifybot.notifiers.kakao.oauth import REDIRECT_URI, App, Attempt, code_in, tokens_for
 from notifybot.notifiers.kakao.quota import Quota
-from notifybot.notifiers.kakao.token_store import TokenFile, TokenSet, issued
+from notifybot.notifiers.kakao.token_store import Account, Mode, Receiver, TokenFile, TokenSet, issued
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY, Friend, KakaoFault
 from tests.kakao_messages import credentials

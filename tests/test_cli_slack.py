@@ -17,7 +17,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from notifybot.cli import app
-from notifybot.cli.settings_text import with_values
+from notifybot.cli.slack import with_values
 from notifybot.cli.slack_words import words_of
 from notifybot.config import load
 from notifybot.errors import UsageError

@@ -25,8 +25,8 @@ from notifybot.notifiers.console import ConsoleNotifier, encodable
 from notifybot.rendering import Renderer
 from notifybot.rendering.format import number
 from notifybot.testing import DictMemory
-from notifybot.training.bar import Bar
 from notifybot.training.console_thread import LogLines
+from notifybot.training.loop import Bar
 from notifybot.types import Checkpoint, Host, Language, Metric, Progress, Resumed, RunRef, Status, Tier, uuid7
 
 BASE: dict[str, Any] = {

@@ -13,7 +13,7 @@ from notifybot.config import Config
 from notifybot.delivery.build import notifiers_from, open_delivery, people_from
 from notifybot.errors import ConfigError
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.wire import Request, Response, json_response
+from notifybot.sandbox.http import Request, Response, json_response
 from notifybot.store.database import Store
 from notifybot.testing import RecordingNotifier
 from tests.store_events import RUN, alert, started

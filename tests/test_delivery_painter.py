@@ -22,6 +22,8 @@ from notifybot.delivery.chart_renderer import (
     AFTER_TEXT_S,
     BEFORE_URGENT_S,
     Advance,
+    Drawer,
+    Drawing,
     Painter,
     Studio,
     has_curves,
@@ -30,7 +32,6 @@ from notifybot.delivery.chart_renderer import (
     subtitle,
 )
 from notifybot.delivery.dispatcher import Dispatcher
-from notifybot.delivery.drawer import Drawer, Drawing
 from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.worker import Worker
 from notifybot.errors import ConfigError
@@ -330,7 +331,7 @@ def test_closing_ends_the_child_that_waits(painter: Painter) -> None:
 def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
     """Killed as it waits, the parent leaves nothing behind: the order can no longer come."""
     code = (
-        "import os, pathlib; from notifybot.delivery.drawer import Drawer; d = Drawer()\n"
+        "import os, pathlib; from notifybot.delivery.chart_renderer import Drawer; d = Drawer()\n"
         "while not d.is_ready(): pass\n"
         "print(d.process.pid, flush=True); os.kill(os.getpid(), 9)"
     )

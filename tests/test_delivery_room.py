@@ -11,8 +11,8 @@ from random import Random
 import pytest
 
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
-from notifybot.delivery.housekeeper import Housekeeper
 from notifybot.delivery.recorder import Recorder
+from notifybot.delivery.worker import Housekeeper
 from notifybot.errors import StoreError, TemporaryError
 from notifybot.events import EpochFinished, Event
 from notifybot.policy import Pace, priority_of

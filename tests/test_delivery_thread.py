@@ -20,8 +20,8 @@ from notifybot.notifiers.slack import SlackBot
 from notifybot.policy import Priority
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
+from notifybot.sandbox.http import Request, Response
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, SlackMessage
-from notifybot.sandbox.wire import Request, Response
 from notifybot.store import runs
 from notifybot.store.database import Store
 from notifybot.store.heartbeats import Beat

@@ -12,13 +12,21 @@ from typing import Any
 import pytest
 from slack_sdk import WebClient
 
-from notifybot.demo.arrivals import BROADCAST, EDITED, KAKAO, POSTED, REPLIED, SLACK, Arrival, arrivals_of
-from notifybot.demo.checks import Evidence, judge
-from notifybot.demo.numbers import finished_epochs
-from notifybot.demo.pages import Page, keep, still
-from notifybot.demo.places import fresh
-from notifybot.demo.processes import training_environment, watchdog_environment
-from notifybot.demo.report import transcript
+from notifybot.demo.checks import (
+    BROADCAST,
+    EDITED,
+    KAKAO,
+    POSTED,
+    REPLIED,
+    SLACK,
+    Arrival,
+    Evidence,
+    arrivals_of,
+    finished_epochs,
+    judge,
+)
+from notifybot.demo.processes import fresh, training_environment, watchdog_environment
+from notifybot.demo.report import Page, keep, still, transcript
 from notifybot.demo.story import main
 from notifybot.demo.words import words_of
 from notifybot.errors import UsageError

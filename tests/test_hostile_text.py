@@ -27,11 +27,12 @@ from notifybot.notifiers.slack import SlackBot, SlackWebhook, blocks, native_cha
 from notifybot.notifiers.slack.deadman.text import Speech
 from notifybot.notifiers.webhook import Webhook
 from notifybot.rendering import Renderer
-from notifybot.sandbox import Sandbox, blockkit, kakao_templates, mrkdwn
+from notifybot.rendering.text import redacted, redacted_line
+from notifybot.sandbox import Sandbox, blockkit, mrkdwn
+from notifybot.sandbox.http import Request, Response, text_response
+from notifybot.sandbox.kakao_api import parse
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, WEBHOOK_PATH
-from notifybot.sandbox.wire import Request, Response, text_response
 from notifybot.testing import DictMemory
-from notifybot.training import text as entry
 from notifybot.types import Host, Language, RunRef, uuid7
 from tests import hostile_corpus as corpus
 
@@ -151,7 +152,7 @@ def check_slack(payload: dict[str, Any]) -> None:
 
 def check_kakao(body: dict[str, Any]) -> None:
     """Kakao takes it and shows all of it; every link is ours."""
-    parsed = kakao_templates.parse(json.dumps(body))
+    parsed = parse(json.dumps(body))
     content, table = parsed.get("content", parsed), parsed.get("item_content", {})
     for each in (parsed, content, table, *table.get("items", [])):
         for key in each.keys() & _KAKAO_CHARS.keys():
@@ -296,8 +297,8 @@ def test_nothing_in_other_peoples_words_acts_or_breaks(services: Services, way: 
 @given(name=WORDS, text=WORDS, language=st.sampled_from(Language))
 def test_no_words_make_an_alert_act(name: str, text: str, language: Language) -> None:
     """The same by a search that looks for the shortest words that do."""
-    run = RunRef("run-1", entry.one_line(name, corpus.NAME) or "run", "default")
-    title, words = entry.one_line(text, corpus.TITLE), entry.clean(text, corpus.TEXT)
+    run = RunRef("run-1", redacted_line(name, corpus.NAME) or "run", "default")
+    title, words = redacted_line(text, corpus.TITLE), redacted(text, corpus.TEXT)
     event = AlertRaised(id=uuid7(), run=run, at=datetime(2026, 11, 23, tzinfo=UTC), title=title, text=words)
     told = renderer(language).render(event, link=LINK)
 
@@ -314,7 +315,7 @@ def test_ten_thousand_names_and_texts(services: Services, way: str) -> None:
     run(services, way, range(CAMPAIGN))
 
 
-@pytest.mark.parametrize("let_in", [entry.clean, entry.one_line])
+@pytest.mark.parametrize("let_in", [redacted, redacted_line])
 def test_a_text_is_cut_between_characters_where_it_enters(let_in: Callable[[str, int], str]) -> None:
     """What is stored is what every notifier starts from: a character split here is split everywhere."""
     for number in range(300):

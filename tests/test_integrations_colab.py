@@ -21,7 +21,7 @@ from notifybot.notifiers.kakao.login import Way, sign_in
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.kakao import REST_API_KEY
 from notifybot.testing import RecordingNotifier
-from notifybot.training import shared
+from notifybot.training.session import close
 from notifybot.types import Language
 from tests.kakao_people import Typist, pasted
 
@@ -63,7 +63,7 @@ def colab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeColab
     monkeypatch.setitem(sys.modules, "google.colab", package)
     monkeypatch.chdir(tmp_path)
     yield fake
-    shared.close()
+    close()
 
 
 Printed = Callable[[], str]

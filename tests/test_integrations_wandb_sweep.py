@@ -22,8 +22,8 @@ from notifybot.errors import UsageError
 from notifybot.events import AlertRaised
 from notifybot.integrations.wandb_sweep import Sweep, notify_sweep
 from notifybot.testing import RecordingNotifier
-from notifybot.training import shared
 from notifybot.training.run import Run
+from notifybot.training.session import close
 from notifybot.types import Language, Severity
 from tests import wandb_records
 
@@ -71,7 +71,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     yield Agent(tmp_path, monkeypatch)
     wandb.teardown()
-    shared.close()
+    close()
 
 
 def settings(language: Language = Language.EN) -> Config:

@@ -31,8 +31,8 @@ from notifybot.policy import Priority
 from notifybot.redaction import redact
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Fault, Sandbox
+from notifybot.sandbox.http import Request, Response, json_response
 from notifybot.sandbox.mrkdwn import bare_addresses
-from notifybot.sandbox.wire import Request, Response, json_response
 from notifybot.store import runs
 from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox

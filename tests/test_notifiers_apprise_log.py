@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from notifybot.errors import PermanentError, TemporaryError
-from notifybot.notifiers.apprise_log import Line, listening, open_ear, reason
+from notifybot.notifiers.apprise import Line, listening, open_ear, reason
 
 DEBUG, WARNING = logging.DEBUG, logging.WARNING
 BROKEN = (WARNING, "A Connection error occurred sending ntfy notification.")

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from notifybot.clock import SYSTEM
 from notifybot.config import Config
 from notifybot.delivery.relay import WatchdogRelay
-from notifybot.doctor import watchdog
+from notifybot.doctor.examine import examine_watchdog
 from notifybot.errors import TemporaryError
 from notifybot.notifiers.base import is_loopback
 from notifybot.notifiers.http import session_for
@@ -23,8 +23,8 @@ from notifybot.notifiers.slack import SlackWebhook
 from notifybot.notifiers.slack.api import WebApi, opener_for
 from notifybot.notifiers.webhook import BODY_S, Webhook
 from notifybot.sandbox import Fault, Sandbox
+from notifybot.sandbox.http import Request, Response, json_response, text_response
 from notifybot.sandbox.slack_state import BOT_TOKEN, WEBHOOK_PATH
-from notifybot.sandbox.wire import Request, Response, json_response, text_response
 from notifybot.testing import DictMemory
 from notifybot.training.heartbeat import Heartbeat, Pulse
 from tests.kakao_messages import envelope as kakao_envelope
@@ -158,7 +158,7 @@ def by_heartbeat(services: Services) -> None:
 
 
 def by_doctor(services: Services) -> None:
-    watchdog.examine(Config(watchdog_url=services.url, watchdog_token="nb_canary-not-a-token"))
+    examine_watchdog(Config(watchdog_url=services.url, watchdog_token="nb_canary-not-a-token"))
 
 
 @pytest.mark.parametrize("spelling", ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"])

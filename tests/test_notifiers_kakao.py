@@ -16,9 +16,8 @@ from pydantic import SecretStr
 from notifybot.config import Config
 from notifybot.errors import ConfigError, DeliveryError, PermanentError
 from notifybot.notifiers.kakao import KakaoTalk, kakao_notifiers, token_file_of
-from notifybot.notifiers.kakao.account import Account
 from notifybot.notifiers.kakao.http import FormClient
-from notifybot.notifiers.kakao.token_store import TokenFile, TokenSet
+from notifybot.notifiers.kakao.token_store import Account, TokenFile, TokenSet
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY, KakaoFault
 from notifybot.testing import FakeClock

@@ -11,9 +11,8 @@ from pydantic import SecretStr
 
 from notifybot.errors import PermanentError, TemporaryError
 from notifybot.notifiers.kakao import Credentials, KakaoTalk
-from notifybot.notifiers.kakao.account import Account, Mode, Receiver
-from notifybot.notifiers.kakao.friends import choice_in
-from notifybot.notifiers.kakao.token_store import TokenFile, TokenSet
+from notifybot.notifiers.kakao.login import choice_in
+from notifybot.notifiers.kakao.token_store import Account, Mode, Receiver, TokenFile, TokenSet
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.kakao import REST_API_KEY, Friend, KakaoFault
 from notifybot.testing import DictMemory, FakeClock

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from notifybot.clock import SYSTEM
-from notifybot.notifiers.kakao.listener import Listener, can_listen
+from notifybot.notifiers.kakao.browser import Listener, can_listen
 from notifybot.types import Language
 
 STATE = "state-canary"

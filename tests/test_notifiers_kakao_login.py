@@ -26,12 +26,11 @@ from notifybot.clock import SYSTEM
 from notifybot.config import Config, has_own_browser
 from notifybot.errors import ConfigError, UsageError
 from notifybot.notifiers.kakao import KakaoTalk, kakao_notifiers
-from notifybot.notifiers.kakao.account import Mode
 from notifybot.notifiers.kakao.browser import Surroundings
 from notifybot.notifiers.kakao.login import Way, kakao_login, sign_in
 from notifybot.notifiers.kakao.oauth import App, Attempt, SignInRefused, code_in
 from notifybot.notifiers.kakao.remedies import SETUP_CODES, remedy
-from notifybot.notifiers.kakao.token_store import TokenSet
+from notifybot.notifiers.kakao.token_store import Mode, TokenSet
 from notifybot.notifiers.kakao.words import words_in
 from notifybot.rendering.kakao_reasons import API, kakao_line
 from notifybot.sandbox import Fault, Sandbox

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from notifybot.events import Event
-from notifybot.notifiers.kakao.pictures import LARGEST_BYTES, UPLOAD_PATH
+from notifybot.notifiers.kakao.notifier import LARGEST_BYTES, UPLOAD_PATH
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.http import FaultKind
 from notifybot.sandbox.kakao import KakaoFault

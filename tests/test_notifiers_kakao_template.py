@@ -8,10 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifybot.notifiers.kakao.message import DEFAULT_LINK, feed, template_for, text
-from notifybot.notifiers.kakao.names import short_names
-from notifybot.notifiers.kakao.text import cut, prefix, units
-from notifybot.sandbox import kakao_templates
+from notifybot.notifiers.kakao.message import DEFAULT_LINK, cut, feed, prefix, short_names, template_for, text, units
+from notifybot.sandbox.kakao_api import parse
 from notifybot.types import Fact, Language, MetricRow
 from tests.kakao_messages import RUN, message
 
@@ -186,7 +184,7 @@ def test_kakao_accepts_whatever_a_message_holds(
     built = message(title=title, body=body, brief=brief, rows=rows, facts=facts)
 
     for template in (template_for(built, note=note), text(built, note=note)):
-        sent = kakao_templates.parse(json.dumps(template, ensure_ascii=False).encode().decode())
+        sent = parse(json.dumps(template, ensure_ascii=False).encode().decode())
         told = sent["text"] if "text" in sent else sent["content"]["description"]
         assert units(told) <= 190
         assert "cafe1234" in told

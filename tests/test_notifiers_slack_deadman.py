@@ -12,13 +12,25 @@ import pytest
 
 from notifybot.config import Config
 from notifybot.notifiers.slack.bot import SlackBot
-from notifybot.notifiers.slack.deadman.schedule import Goal, Margins, State, decide, end
+from notifybot.notifiers.slack.deadman.schedule import (
+    Alarm,
+    Delete,
+    Done,
+    Failed,
+    Goal,
+    List,
+    Listed,
+    Margins,
+    Schedule,
+    Scheduled,
+    State,
+    after,
+    decide,
+    end,
+)
 from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms, SlackClock
-from notifybot.notifiers.slack.deadman.switch import DeadMan, Look, patience_s
+from notifybot.notifiers.slack.deadman.switch import DeadMan, Look, dead_man, patience_s, wants_dead_man
 from notifybot.notifiers.slack.deadman.text import Speech, mark_of
-from notifybot.notifiers.slack.deadman_after import after
-from notifybot.notifiers.slack.deadman_build import dead_man, wants_dead_man
-from notifybot.notifiers.slack.deadman_calls import Alarm, Delete, Done, Failed, List, Listed, Schedule, Scheduled
 from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox

@@ -18,16 +18,16 @@ from typing import Any
 
 import pytest
 
+from notifybot.notifiers.slack.api import answer_error, transport_error
 from notifybot.notifiers.slack.deadman.schedule import Margins
 from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
 from notifybot.notifiers.slack.deadman.switch import DeadMan
 from notifybot.notifiers.slack.deadman.text import Speech, mark_of
-from notifybot.notifiers.slack.errors import answer_error, transport_error
 from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.rendering import Renderer
+from notifybot.sandbox.http import Request
 from notifybot.sandbox.slack import SlackService
 from notifybot.sandbox.slack_state import BOT_TOKEN, SlackMessage
-from notifybot.sandbox.wire import Request
 from notifybot.testing import FakeClock
 from notifybot.types import Host, Language, Metric, Progress, RunRef
 

@@ -17,9 +17,8 @@ from notifybot.errors import StoreError
 from notifybot.events import RunEnded
 from notifybot.notifiers.slack import SlackBot, slack_notifiers
 from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
-from notifybot.notifiers.slack.deadman.switch import DeadMan
+from notifybot.notifiers.slack.deadman.switch import DeadMan, is_told, teller, told_over_at
 from notifybot.notifiers.slack.deadman.text import Speech
-from notifybot.notifiers.slack.deadman_build import is_told, teller, told_over_at
 from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.policy import Priority
 from notifybot.rendering import Renderer

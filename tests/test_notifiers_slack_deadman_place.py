@@ -11,13 +11,22 @@ import pytest
 
 from notifybot.config import Config
 from notifybot.notifiers.slack.bot import SlackBot
-from notifybot.notifiers.slack.deadman.schedule import Margins, State, decide, hasten, is_due
-from notifybot.notifiers.slack.deadman.switch import DeadMan
+from notifybot.notifiers.slack.deadman.schedule import (
+    Alarm,
+    Denied,
+    Listed,
+    Margins,
+    Schedule,
+    State,
+    Wait,
+    after,
+    decide,
+    hasten,
+    is_due,
+)
+from notifybot.notifiers.slack.deadman.schedule import List as ReadList
+from notifybot.notifiers.slack.deadman.switch import DeadMan, dead_man
 from notifybot.notifiers.slack.deadman.text import mark_of
-from notifybot.notifiers.slack.deadman_after import after
-from notifybot.notifiers.slack.deadman_build import dead_man
-from notifybot.notifiers.slack.deadman_calls import Alarm, Denied, Listed, Schedule, Wait
-from notifybot.notifiers.slack.deadman_calls import List as ReadList
 from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.policy import Pace, wants
 from notifybot.preferences import quiet_from, tables_from

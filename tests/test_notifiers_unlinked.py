@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifybot.notifiers.unlinked import unlinked
+from notifybot.rendering.text import unlinked
 from notifybot.sandbox.mrkdwn import bare_addresses
 
 ADDRESSES = (

@@ -21,8 +21,8 @@ from notifybot.errors import ConfigError, DeliveryError
 from notifybot.events import EpochFinished, from_json
 from notifybot.notifiers.webhook import Webhook, payload, signature, signing_key, webhook_notifiers
 from notifybot.sandbox import Fault, Sandbox
+from notifybot.sandbox.http import Request
 from notifybot.sandbox.webhook import PATH, SECRET, WebhookService
-from notifybot.sandbox.wire import Request
 from notifybot.store.database import Store
 from notifybot.testing import DictMemory, FakeClock
 from notifybot.types import Metric, Progress

@@ -29,9 +29,9 @@ from notifybot.sandbox.http import Fault
 from notifybot.sandbox.server import Sandbox
 from notifybot.store import dead_letters, runs
 from notifybot.store.database import Store
+from notifybot.store.dead_letters import successor_of
 from notifybot.store.outbox import Outbox
-from notifybot.store.states import State
-from notifybot.store.successors import successor_of
+from notifybot.store.schema import State
 from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.types import Language
 from tests.store_events import RUN, alert, ended, epoch, started

@@ -16,8 +16,18 @@ from notifybot.delivery.build import notifiers_from, open_delivery, people_from
 from notifybot.delivery.subscription import Shaped
 from notifybot.errors import ConfigError
 from notifybot.events import KINDS
-from notifybot.preferences import AUTO, FAILURES, UNCHANGED, Every, Preferences, every_from, quiet_from, tables_from
-from notifybot.quiet import NEVER, QuietHours
+from notifybot.preferences import (
+    AUTO,
+    FAILURES,
+    NEVER,
+    UNCHANGED,
+    Every,
+    Preferences,
+    QuietHours,
+    every_from,
+    quiet_from,
+    tables_from,
+)
 from notifybot.store.database import Store
 from notifybot.testing import RecordingNotifier
 from notifybot.types import Language, Severity

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifybot.preferences import quiet_from
-from notifybot.quiet import NEVER, QuietHours
+from notifybot.preferences import NEVER, QuietHours, quiet_from
 
 ZONES = ("Asia/Seoul", "UTC", "America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Kathmandu")
 

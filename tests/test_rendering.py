@@ -24,7 +24,7 @@ from notifybot.events import (
 )
 from notifybot.redaction import register
 from notifybot.rendering import Renderer
-from notifybot.rendering.sources import BLOCKS, Library
+from notifybot.rendering.renderer import BLOCKS, Library
 from notifybot.types import Checkpoint, Fact, Host, Language, Message, Metric, Progress, RunRef, Severity, Status
 
 CHECKPOINT = Checkpoint("/content/drive/MyDrive/checkpoints/resnet/epoch_0016.pt", 16, 44_700_000)

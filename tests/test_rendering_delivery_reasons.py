@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from notifybot.errors import PermanentError, TemporaryError
-from notifybot.notifiers.kakao import codes as kakao
-from notifybot.notifiers.slack import errors as slack
+from notifybot.notifiers.kakao.http import _MESSAGE, _SETUP, NO_FRIEND, QUOTA, TEMPORARY
+from notifybot.notifiers.slack.api import _AMBIGUOUS, _LAYOUT, _LIMITED, _MUCH_LATER, _ROOT_GONE
 from notifybot.redaction import MARK, register
 from notifybot.rendering import delivery_reasons, kakao_reasons, program_reasons, slack_reasons
 from notifybot.rendering.both import Both
@@ -47,9 +47,9 @@ PROGRAMS = {
     "watchdog": program_reasons.WATCHDOG,
     "apprise": program_reasons.APPRISE,
 }
-TEMPORARY_AT_SLACK = slack._LIMITED | slack._AMBIGUOUS | slack._MUCH_LATER | {"request_timeout"}
-REFUSED_AT_SLACK = {*SETUP_AT_SLACK, *slack._LAYOUT, *slack._ROOT_GONE}
-API_OF_KAKAO = {str(each) for each in (kakao.NO_FRIEND, *kakao.TEMPORARY, *kakao.QUOTA, *kakao._MESSAGE, *kakao._SETUP)}
+TEMPORARY_AT_SLACK = _LIMITED | _AMBIGUOUS | _MUCH_LATER | {"request_timeout"}
+REFUSED_AT_SLACK = {*SETUP_AT_SLACK, *_LAYOUT, *_ROOT_GONE}
+API_OF_KAKAO = {str(each) for each in (NO_FRIEND, *TEMPORARY, *QUOTA, *_MESSAGE, *_SETUP)}
 
 
 def tables() -> dict[str, Both]:
@@ -106,7 +106,7 @@ def test_every_code_of_kakao_has_words(code: str) -> None:
     assert "{" not in english + korean
 
 
-@pytest.mark.parametrize("code", sorted({str(each) for each in kakao._SETUP} | {"ip", "no-friend"}))
+@pytest.mark.parametrize("code", sorted({str(each) for each in _SETUP} | {"ip", "no-friend"}))
 def test_what_a_person_has_to_mend_at_kakao_says_how(code: str) -> None:
     korean = reason_line(Reason(f"kakao.{code}"), KO)
 

@@ -11,7 +11,7 @@ import pytest
 
 from notifybot.checkpoints.errors import Flawed, Late, Unreadable, reason_of
 from notifybot.errors import READER, CheckpointError
-from notifybot.notifiers.refusals import permanent
+from notifybot.notifiers.base import permanent_error
 from notifybot.rendering import reasons
 from notifybot.rendering.reasons import reason_line
 from notifybot.types import Language, Reason
@@ -100,10 +100,10 @@ def test_an_error_that_is_read_in_a_terminal_says_the_reason(monkeypatch: pytest
 
     assert str(flawed) == "a.pt: it has changed since it was saved"
     assert str(Flawed(Reason("empty"), "/tmp/a.pt is empty")) == "/tmp/a.pt is empty"
-    assert str(permanent("webhook", "gone")).isascii()
+    assert str(permanent_error("webhook", "gone")).isascii()
     monkeypatch.setattr(READER, "language_of_settings", "ko")
     assert str(flawed) == "a.pt: 저장한 뒤에 내용이 바뀌었습니다"
-    assert HANGUL.search(str(permanent("webhook", "gone")))
+    assert HANGUL.search(str(permanent_error("webhook", "gone")))
 
 
 @pytest.mark.parametrize(

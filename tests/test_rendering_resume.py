@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from notifybot.events import CheckpointSaved, Event, RunEnded, RunLost, RunStalled, RunStarted
 from notifybot.redaction import register
 from notifybot.rendering import Renderer
-from notifybot.rendering.lines import short_device
+from notifybot.rendering.format import short_device
 from notifybot.types import (
     Checkpoint,
     Fact,

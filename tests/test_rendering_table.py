@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from notifybot.rendering.table import HEADINGS, best_line, changes_line, metric_rows, values_line
+from notifybot.rendering.format import HEADINGS, best_line, changes_line, metric_rows, values_line
 from notifybot.types import Language, Metric, MetricRow, Progress
 
 PROGRESS = Progress(

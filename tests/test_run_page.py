@@ -13,15 +13,15 @@ from notifybot.config import Config, load
 from notifybot.delivery.build import open_delivery
 from notifybot.notifiers.base import Envelope
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.wire import Request, Response, json_response
-from notifybot.store import pages
+from notifybot.sandbox.http import Request, Response, json_response
 from notifybot.store.database import Store
+from notifybot.store.notifier_state import remember
 from notifybot.testing import DictMemory, RecordingNotifier
 from notifybot.trackers.wandb import WandbTracker
 from notifybot.trackers.worker import TrackerThread
-from notifybot.training import shared
 from notifybot.training.endings import Ending
 from notifybot.training.run import Run
+from notifybot.training.session import close
 from notifybot.types import Status
 from tests.kakao_messages import memo
 from tests.slack_messages import ended, envelope
@@ -63,7 +63,7 @@ def test_a_button_leads_to_the_nearest_page_of_the_run(
     notifier = RecordingNotifier()
     with Store.open(tmp_path / "a.db") as store:
         if page:
-            pages.remember(store, RUN.key, "wandb", page)
+            remember(store, RUN.key, "wandb", page)
         delivery = open_delivery(store, Config(**settings), notifiers=[notifier])
         delivery.worker.start()
         delivery.recorder.record(alert())
@@ -84,7 +84,7 @@ def test_the_watchdogs_page_goes_before_all_others(tmp_path: Path) -> None:
     """It is the run's own, and knows when the run falls silent."""
     notifier = RecordingNotifier()
     with Watchdog() as watchdog, Store.open(tmp_path / "a.db") as store:
-        pages.remember(store, RUN.key, "wandb", WANDB)
+        remember(store, RUN.key, "wandb", WANDB)
         config = Config(watchdog_url=watchdog.url, watchdog_token="nb_canary-not-a-token", link_url=BOARD)
         delivery = open_delivery(store, config, notifiers=[notifier])
         delivery.worker.start()
@@ -137,7 +137,7 @@ def test_a_training_with_wandb_on_line_leads_people_there(tmp_path: Path, monkey
     assert run.tracker("wandb", 30.0) is not None
     run.end(Ending(Status.FINISHED))
     assert worker.flush(30.0)
-    shared.close()
+    close()
 
     assert (notifier.sent[-1].event.kind, notifier.sent[-1].message.link) == ("run_ended", WANDB)
     assert not [each for each in tmp_path.rglob("*") if each.is_file() and KEY.encode() in each.read_bytes()]

@@ -27,8 +27,8 @@ from sqlalchemy import Connection, create_engine
 from notifybot.errors import StoreError
 from notifybot.events import Event, to_json
 from notifybot.policy import Priority
-from notifybot.store import migrate, runs
-from notifybot.store.database import Store
+from notifybot.store import runs
+from notifybot.store.database import HEAD, Store, __file__
 from notifybot.store.location import APPLICATION_ID, is_remote, local_folder, spare_folder
 from notifybot.store.outbox import Outbox
 from notifybot.store.schema import metadata
@@ -145,9 +145,9 @@ def test_a_first_database_says_nothing_where_the_program_shows_every_step(tmp_pa
 
 
 def test_the_head_revision_is_the_newest_migration() -> None:
-    scripts = ScriptDirectory(str(Path(migrate.__file__).parent / "migrations"))
+    scripts = ScriptDirectory(str(Path(__file__).parent / "migrations"))
 
-    assert scripts.get_current_head() == migrate.HEAD
+    assert scripts.get_current_head() == HEAD
 
 
 @pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
@@ -262,7 +262,7 @@ def test_two_projects_may_have_a_run_of_the_same_id(tmp_path: Path) -> None:
 def migrations(connection: Connection) -> Config:
     """Alembic's settings for ours."""
     config = Config()
-    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     return config
 

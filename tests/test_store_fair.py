@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from notifybot.clock import SYSTEM
-from notifybot.store.fair import FairLock
+from notifybot.store.database import FairLock
 
 LONG_S = 60.0  # far more than it takes, on a machine that has much else to do
 

@@ -12,8 +12,7 @@ import pytest
 from notifybot.policy import Priority
 from notifybot.store import runs
 from notifybot.store.database import Store
-from notifybot.store.outbox import Outbox
-from notifybot.store.owners import lives, process_name
+from notifybot.store.outbox import Outbox, lives, process_name
 from tests.store_events import started
 
 

@@ -17,9 +17,8 @@ from notifybot.errors import StoreError
 from notifybot.store import runs
 from notifybot.store.database import Store
 from notifybot.testing import RecordingNotifier
-from notifybot.training import shared
 from notifybot.training.guard import Guard
-from notifybot.training.session import Session
+from notifybot.training.session import Session, close
 from tests.store_events import RUN, epoch, started
 
 LONG_S = 60.0
@@ -78,7 +77,7 @@ def test_a_run_that_begins_learns_its_past_from_a_busy_database(tmp_path: Path, 
         with busy(store):
             past = session.past(RUN)
     finally:
-        shared.close()
+        close()
 
     assert (past.attempt, past.progress.epoch if past.progress else None) == (3, 7)
     assert session.guard.faults == {}

@@ -27,10 +27,9 @@ from notifybot.store.history import history_of
 from notifybot.testing import RecordingNotifier
 from notifybot.trackers import TensorBoardTracker, TrackerThread, WandbTracker
 from notifybot.trackers.jsonl import JsonlTracker, events_in
-from notifybot.training import shared
 from notifybot.training.loop import EpochLoop
-from notifybot.training.marks import Marks
-from notifybot.training.resume import COMPLETED, in_force
+from notifybot.training.resume import COMPLETED, Marks, in_force
+from notifybot.training.session import close
 from notifybot.types import Checkpoint, Severity, Status
 from tests import wandb_records
 from tests.tracker_events import RUN, START, context, epoch, untold
@@ -154,7 +153,7 @@ class Cell:
                 loop.log(loss=number + 0.125)
                 if number == 1:
                     spoil(loop)
-        shared.close()
+        close()
         wandb.teardown()
         COMPLETED.clear()  # as in a new process
         return loop
@@ -262,7 +261,7 @@ def test_a_loop_of_the_users_own_that_goes_back_replaces_what_it_told(
     curve = history_of(store.path, run.ref.key, run.now()).points()["loss"]
     assert expected == [(int(epoch), value) for epoch, value in curve]
     told_in_force = in_force(runs.events_of(store, run.id))
-    shared.close()
+    close()
     assert expected == sorted((each.progress.place, each.progress.metrics["loss"].value) for each in told_in_force)
 
 
@@ -274,7 +273,7 @@ def test_one_epoch_told_in_two_parts_keeps_both(tmp_path: Path) -> None:
         run.log_epoch(0, loss=0.5)
         run.log_epoch(1, loss=0.25, lr=0.1)
         run.log_epoch(1, loss=0.125, val_loss=0.5)
-    shared.close()
+    close()
 
     assert jsonl_steps(cell.folder) == [(0, 0.5), (1, 0.25), (1, 0.125)]
     points = {name: metric.points(-1) for name, metric in run.progress.metrics.items()}

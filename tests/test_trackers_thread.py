@@ -21,10 +21,10 @@ from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.trackers import Tracker, TrackerContext, TrackerThread
 from notifybot.trackers.wandb import Tell
 from notifybot.trackers.worker import Opener
-from notifybot.training import shared
-from notifybot.training.hold import Hold
-from notifybot.training.marks import Marks
+from notifybot.training.block import Hold
+from notifybot.training.resume import Marks
 from notifybot.training.run import Run
+from notifybot.training.session import close
 from notifybot.types import Language, Status
 from tests.tracker_events import context, epoch
 
@@ -318,7 +318,7 @@ def test_only_a_normal_end_waits_for_a_late_tracker(
     assert threads.late == ["wandb"]
     assert not any("tracker" in name for name in run.faults)
     assert not any("wandb" in each.message.title for each in notifier.sent)
-    shared.close()
+    close()
 
 
 def test_a_server_is_waited_for_until_the_time_is_nearly_over(tmp_path: Path) -> None:

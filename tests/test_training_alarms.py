@@ -18,19 +18,19 @@ import pytest
 
 from notifybot import alerts
 from notifybot.alerts import Alert, AlertRule
-from notifybot.alerts.machine import Gpu
+from notifybot.alerts.base import Gpu
 from notifybot.clock import SYSTEM
 from notifybot.config import Config, load
 from notifybot.errors import UsageError
 from notifybot.events import AlertRaised
 from notifybot.store import runs
 from notifybot.testing import FakeClock
-from notifybot.training import shared
 from notifybot.training.alert_monitor import Alarms
 from notifybot.training.endings import Ending
 from notifybot.training.machine_sampler import Lookout, Sampler, disk_of, gpus_of_process, nvml
 from notifybot.training.progress import Course
 from notifybot.training.run import Run
+from notifybot.training.session import close
 from notifybot.types import Language, Progress, Severity, Status
 
 NAN = math.nan
@@ -58,7 +58,7 @@ def run(config: Config) -> Iterator[Run]:
     made.start(range(9))
     yield made
     made.end(Ending(Status.FINISHED))
-    shared.close()
+    close()
 
 
 @pytest.fixture

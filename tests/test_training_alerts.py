@@ -11,14 +11,14 @@ import pytest
 from notifybot import Run, UsageError, alerts, notify_epoch, notify_run
 from notifybot.events import AlertRaised
 from notifybot.store import runs
-from notifybot.training import shared
+from notifybot.training.session import close
 from notifybot.types import Progress
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
     yield {"state_dir": str(tmp_path / "state"), "runs_dir": str(tmp_path / "runs"), "tensorboard": "off"}
-    shared.close()
+    close()
 
 
 def titles(run: Run) -> list[str]:

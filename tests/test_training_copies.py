@@ -18,11 +18,11 @@ import notifybot
 from notifybot import Checkpoints, UsageError, notify_epoch, notify_run
 from notifybot.events import Event
 from notifybot.store import runs
-from notifybot.training import shared
 from notifybot.training.block import RunBlock
 from notifybot.training.endings import Ending
 from notifybot.training.loop import EpochLoop
 from notifybot.training.resume import Resume
+from notifybot.training.session import close
 
 Travel = Callable[[Any], Any]
 WAYS: dict[str, Travel] = {
@@ -42,7 +42,7 @@ def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
         "wandb": "off",
         "slack_webhook_url": "http://127.0.0.1:9/canary-not-a-real-secret",
     }
-    shared.close()
+    close()
 
 
 @pytest.fixture(params=list(WAYS.values()), ids=list(WAYS))

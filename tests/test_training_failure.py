@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from notifybot import redaction
-from notifybot.training.text import clean, one_line
+from notifybot.rendering.text import redacted, redacted_line
 from notifybot.training.tracebacks import FRAMES, describe, is_user_code, thread_stack
 
 
@@ -169,7 +169,7 @@ def test_secrets_are_struck_out_before_the_text_is_cut() -> None:
     redaction.register([secret])
 
     assert secret[:10] not in describe(ValueError("x" * 490 + secret)).error
-    assert clean(f"a{secret}b", 100) == "a[redacted]b"
+    assert redacted(f"a{secret}b", 100) == "a[redacted]b"
 
 
 def test_the_stack_of_a_waiting_thread_ends_in_what_it_waits_for() -> None:
@@ -192,9 +192,9 @@ def test_the_stack_of_a_waiting_thread_ends_in_what_it_waits_for() -> None:
 
 
 def test_text_fits() -> None:
-    assert clean("abc", 3) == "abc"
-    assert clean("abcd", 3) == "ab…"
-    assert one_line(" a \n b\t", 10) == "a b"
+    assert redacted("abc", 3) == "abc"
+    assert redacted("abcd", 3) == "ab…"
+    assert redacted_line(" a \n b\t", 10) == "a b"
 
 
 def test_a_password_in_an_address_is_struck_out_of_a_failure() -> None:

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from notifybot import notify_epoch, notify_run
-from notifybot.training import shared
 from notifybot.training.endings import ENDINGS
+from notifybot.training.session import close
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 
@@ -34,7 +34,7 @@ def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
         "tensorboard": "off",
         "wandb": "off",
     }
-    shared.close()
+    close()
 
 
 @pytest.fixture(autouse=True)

@@ -13,10 +13,10 @@ import pytest
 from notifybot.config import load
 from notifybot.events import AlertRaised
 from notifybot.testing import FakeClock, RecordingNotifier
-from notifybot.training import shared
 from notifybot.training.endings import Ending
-from notifybot.training.lifetime import Lifetime, near_limit_h
 from notifybot.training.run import Run
+from notifybot.training.run_info import Lifetime, near_limit_h
+from notifybot.training.session import close
 from notifybot.types import Severity, Status
 
 HOUR_S = 3600.0
@@ -45,7 +45,7 @@ def run(clock: FakeClock, tmp_path: Path) -> Iterator[Run]:
     made = Run(config=config, notifiers=[RecordingNotifier()], clock=clock)
     yield made
     made.end(Ending(Status.FINISHED))
-    shared.close()
+    close()
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ from notifybot import ConfigError, NotifybotError, UsageError, notify_epoch, not
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.store import runs
 from notifybot.testing import RecordingNotifier
-from notifybot.training import shared
 from notifybot.training.endings import ENDINGS
+from notifybot.training.session import close
 from notifybot.types import Severity, Status
 
 
@@ -40,7 +40,7 @@ def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
         "tensorboard": "off",
         "wandb": "off",
     }
-    shared.close()
+    close()
 
 
 def recorded(run: notifybot.Run) -> list[Event]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from notifybot.events import AlertRaised
-from notifybot.training.marks import Marks
+from notifybot.training.resume import Marks
 from notifybot.types import RunRef
 
 EVENTS = [

@@ -18,8 +18,8 @@ from torch import nn
 
 from notifybot import CheckpointError, Checkpoints, notify_epoch
 from notifybot.checkpoints.state import Parts
-from notifybot.training import shared
 from notifybot.training.resume import COMPLETED
+from notifybot.training.session import close
 
 Run = Callable[["Cell"], None]
 
@@ -28,7 +28,7 @@ Run = Callable[["Cell"], None]
 def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
     torch.set_num_threads(1)
     yield {"runs_dir": str(tmp_path / "runs"), "tensorboard": "off", "wandb": "off"}
-    shared.close()
+    close()
 
 
 class Wrong(Exception):

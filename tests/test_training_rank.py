@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from notifybot.training.rank import first_word, in_loader_worker, is_one_training, leave_word, rank, speaks
+from notifybot.runtime import first_word, in_loader_worker, is_one_training, leave_word, rank, speaks
 
 
 @pytest.mark.parametrize(

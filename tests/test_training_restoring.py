@@ -17,15 +17,15 @@ from notifybot.checkpoints.run_file import NAME
 from notifybot.checkpoints.types import Moment, Report
 from notifybot.events import RunStarted
 from notifybot.store import runs
-from notifybot.training import shared
 from notifybot.training.resume import COMPLETED
+from notifybot.training.session import close
 
 
 @pytest.fixture(autouse=True)
 def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
     torch.set_num_threads(1)
     yield {"runs_dir": str(tmp_path / "runs"), "tensorboard": "off", "wandb": "off"}
-    shared.close()
+    close()
 
 
 class Death(Exception):

@@ -17,9 +17,9 @@ from notifybot import notify_epoch
 from notifybot.events import Event
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.rendering import Renderer
-from notifybot.training import shared
 from notifybot.training.console_thread import Speaker
 from notifybot.training.guard import Guard
+from notifybot.training.session import close
 from notifybot.types import Language
 from tests.store_events import alert, ended, epoch, started
 
@@ -124,7 +124,7 @@ def _trained(tmp_path: Path) -> Any:
     with notify_epoch(range(3), name="resnet", alerts=[_broken], config=settings | {"lang": "en"}) as epochs:
         for _ in epochs:
             epochs.log(loss=1.0)
-    shared.close()
+    close()
     return epochs.run
 
 

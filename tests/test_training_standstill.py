@@ -20,10 +20,10 @@ from notifybot.sandbox import Sandbox
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.store.runs import RunRow
 from notifybot.testing import FakeClock
-from notifybot.training import shared
 from notifybot.training.endings import Ending
 from notifybot.training.heartbeat import Heartbeat
 from notifybot.training.run import Run
+from notifybot.training.session import close
 from notifybot.types import Host, Language, Progress, RunRef, Status
 from notifybot.watchdog.rules import Limits, Stalled, judge, stall_limit_s
 
@@ -92,7 +92,7 @@ def run(tmp_path: Path, clock: FakeClock) -> Iterator[Run]:
     made = Run(config=load({**folders, "tensorboard": "off", "wandb": "off"}), notifiers=[], clock=clock)
     yield made
     made.end(Ending(Status.FINISHED))
-    shared.close()
+    close()
 
 
 def _quiet_block(run: Run) -> None:

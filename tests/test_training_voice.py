@@ -19,8 +19,8 @@ from notifybot.config import load
 from notifybot.events import AlertRaised, Event, RunEnded
 from notifybot.store import runs
 from notifybot.testing import FakeClock, RecordingNotifier
-from notifybot.training import shared
 from notifybot.training.endings import Ending
+from notifybot.training.session import close
 from notifybot.types import Severity, Status
 
 
@@ -32,7 +32,7 @@ def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
         "tensorboard": "off",
         "wandb": "off",
     }
-    shared.close()
+    close()
 
 
 def recorded(run: notifybot.Run) -> list[Event]:
@@ -164,7 +164,7 @@ def test_a_secret_among_nested_parameters_reaches_no_place(settings: dict[str, o
     with notify_epoch(range(1), params=params, config=settings) as epochs:
         list(epochs)
     told = repr(recorded(epochs.run))
-    shared.close()
+    close()
 
     written = b"".join(each.read_bytes() for each in tmp_path.rglob("*") if each.is_file())
     assert b"wandb.project" in written

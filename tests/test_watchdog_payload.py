@@ -23,7 +23,7 @@ from notifybot.errors import UsageError
 from notifybot.events import MOST_METRICS, EpochFinished, Event, RunEnded, RunStarted, to_json, within_bounds
 from notifybot.store import runs
 from notifybot.store.database import Store
-from notifybot.training import shared
+from notifybot.training.session import close
 from notifybot.types import Metric, Progress, RunRef, uuid7
 from notifybot.watchdog import tokens
 from notifybot.watchdog.schemas import PayloadError, parse_beat, parse_events
@@ -178,7 +178,7 @@ def hook_events(
                 raise RuntimeError(note)
         return runs.events_of(session.shared.store, loop.run.id) if session else []
     finally:
-        shared.close()
+        close()
 
 
 @pytest.mark.parametrize(

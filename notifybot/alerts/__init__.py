@@ -17,8 +17,18 @@ from collections.abc import Iterable
 from notifybot.alerts.base import Rule, aim_of, named
 from notifybot.alerts.evidence import Alert
 from notifybot.alerts.incidents import Custom
-from notifybot.alerts.resources import GpuIdle, GpuMemory, LowDisk, SlowEpoch
-from notifybot.alerts.rules import Divergence, NonFinite, Overfitting, Plateau, Target, Threshold
+from notifybot.alerts.rules import (
+    Divergence,
+    GpuIdle,
+    GpuMemory,
+    LowDisk,
+    NonFinite,
+    Overfitting,
+    Plateau,
+    SlowEpoch,
+    Target,
+    Threshold,
+)
 from notifybot.alerts.validation import count, finite, folder, more_than, not_negative, one_of, share
 from notifybot.errors import UsageError, said
 

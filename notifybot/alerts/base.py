@@ -7,9 +7,40 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from notifybot.alerts.evidence import Evidence
-from notifybot.alerts.machine import Machine
 from notifybot.errors import UsageError, said
 from notifybot.types import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The file system that holds `path`. `device` tells two of them apart; `ours` is False where a rule names it."""
+
+    path: str
+    device: int
+    free_bytes: int
+    total_bytes: int
+    ours: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """An accelerator. `busy_percent` is None where its driver does not tell."""
+
+    index: int
+    name: str
+    busy_percent: float | None
+    used_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What was seen at `at_s`, in seconds of a clock that never jumps."""
+
+    at_s: float
+    disks: tuple[Disk, ...] = ()
+    gpus: tuple[Gpu, ...] = ()
+
 
 Mode = Literal["min", "max"]
 ModeOf = Callable[[str], Mode | None]

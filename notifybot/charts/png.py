@@ -17,8 +17,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from notifybot.charts.fonts import Lettering, lettering
-from notifybot.charts.panels import Curve, Panel, drawable, gaps_of, last_of, panels_of, pieces_of
-from notifybot.charts.series import thin
+from notifybot.charts.series import Curve, Panel, drawable, gaps_of, last_of, panels_of, pieces_of, thin
 from notifybot.charts.words import WORDS, Words
 from notifybot.types import Language
 

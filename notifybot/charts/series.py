@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 Point = tuple[float, float]
 
@@ -49,3 +50,115 @@ def words_of(name: str) -> list[str]:
 
 def _value(point: Point) -> float:
     return point[1]
+
+
+LARGEST = 1e100  # beyond it a value is as good as infinite: the axis could show nothing else
+_FAR = 30.0  # times: two curves so far apart would flatten each other
+_SCORE = re.compile(r"acc|f1|auc|auroc|precision|recall|iou|dice|bleu|rouge|top.?\d|map(?![a-z])", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One metric over the epochs, in order. `best` is its best point, where it is known which way is better."""
+
+    name: str
+    points: tuple[Point, ...]
+    best: Point | None = None
+
+    @property
+    def values(self) -> list[float]:
+        """What can be drawn of it."""
+        return [value for _, value in self.points if drawable(value)]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Up to four curves on one axis."""
+
+    curves: tuple[Curve, ...]
+
+    @property
+    def values(self) -> list[float]:
+        """All values that can be drawn."""
+        return [value for curve in self.curves for value in curve.values]
+
+    @property
+    def logarithmic(self) -> bool:
+        """True when the values span so much that a linear axis would show its top alone."""
+        values = self.values
+        return bool(values) and min(values) > 0 and max(values) / min(values) >= 100
+
+
+def drawable(value: float) -> bool:
+    """True for a number that has a place on an axis."""
+    return abs(value) < LARGEST  # false for NaN
+
+
+def panels_of(curves: Sequence[Curve], *, focus: str | None, most: int) -> tuple[tuple[Panel, ...], int]:
+    """Put the curves into at most so many panels; return them and how many curves found no room.
+
+    The panel with the metric named `focus` is always there; then losses, scores and the others have precedence.
+    """
+    families: dict[tuple[int, str], list[Panel]] = {}
+    for curve in sorted(curves, key=lambda each: each.name != focus):
+        panels = families.setdefault(_family(curve), [])
+        _put(panels, curve)
+    ranked = [
+        (focus not in [curve.name for curve in panel.curves], at, key, panel)
+        for key, panels in families.items()
+        for at, panel in enumerate(panels)
+    ]
+    chosen = sorted(ranked, key=lambda each: each[:3])[:most]  # the second panel of a family waits for others' first
+    shown = tuple(_in_order(panel, curves) for _, _, _, panel in sorted(chosen, key=lambda each: (each[2], each[1])))
+    return shown, len(curves) - sum(len(panel.curves) for panel in shown)
+
+
+def _family(curve: Curve) -> tuple[int, str]:
+    if "loss" in curve.name.lower():
+        return 0, "loss"
+    if _SCORE.search(curve.name):
+        return 1, "fraction" if max(map(abs, curve.values), default=0.0) <= 1.5 else "percent"
+    return 2, base_of(curve.name)
+
+
+def _put(panels: list[Panel], curve: Curve) -> None:
+    """Into the first panel with room, and of its scale; else into one of its own."""
+    for at, panel in enumerate(panels):
+        if len(panel.curves) < MOST_SERIES and _near(panel.curves[0], curve):
+            panels[at] = Panel((*panel.curves, curve))
+            return
+    panels.append(Panel((curve,)))
+
+
+def _near(one: Curve, other: Curve) -> bool:
+    sizes = [_size(one), _size(other)]
+    return not all(sizes) or max(sizes) / min(sizes) <= _FAR
+
+
+def _size(curve: Curve) -> float:
+    return median(map(abs, curve.values)) if curve.values else 0.0
+
+
+def _in_order(panel: Panel, curves: Sequence[Curve]) -> Panel:
+    return Panel(tuple(each for each in curves if each in panel.curves))
+
+
+def gaps_of(curve: Curve) -> list[float]:
+    """The epochs whose value has no place on an axis."""
+    return [epoch for epoch, value in curve.points if not drawable(value)]
+
+
+def pieces_of(curve: Curve) -> list[tuple[Point, ...]]:
+    """The stretches of a curve between its gaps."""
+    pieces: list[list[Point]] = [[]]
+    for epoch, value in curve.points:
+        if drawable(value):
+            pieces[-1].append((epoch, value))
+        elif pieces[-1]:
+            pieces.append([])
+    return [tuple(piece) for piece in pieces if piece]
+
+
+def last_of(curve: Curve) -> float:
+    """The latest value, NaN where there is none."""
+    return curve.points[-1][1] if curve.points else math.nan

@@ -20,10 +20,10 @@ from notifybot.checkpoints.errors import Late, Unread
 from notifybot.checkpoints.external import foreign_epoch, newest_foreign
 from notifybot.checkpoints.manifest import Manifest, order
 from notifybot.checkpoints.naming import safe_stem
-from notifybot.checkpoints.payload import read_payload, write_payload
 from notifybot.checkpoints.retention import Retention
 from notifybot.checkpoints.run_file import Card, read_card
 from notifybot.checkpoints.saver import Saver
+from notifybot.checkpoints.serialization import read_payload, write_payload
 from notifybot.checkpoints.state import Parts
 from notifybot.checkpoints.tiers import HOPELESS, Found, Saved, Tiers, first_whole, told_of, tries
 from notifybot.checkpoints.types import Moment, Report, Restored

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+import inspect
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from notifybot.checkpoints.buffers import is_lazy
-from notifybot.checkpoints.mismatch import MISSING, RESHAPED, Fit, differing, listed, note
 from notifybot.errors import said
 from notifybot.types import Reason
 
@@ -109,3 +110,172 @@ def _shape(value: Any) -> str:
     if not isinstance(value, torch.Tensor) or is_lazy(value):
         return ""
     return f"[{', '.join(map(str, value.shape))}]"
+
+
+MISSING = ("missing in the checkpoint", "체크포인트에 없는 항목")
+RESHAPED = ("of another shape", "shape이 다른 항목")
+
+_SHOWN = 10
+_PER_PARAMETER = ("exp_avg", "exp_avg_sq", "momentum_buffer")  # kept by Adam and SGD in the parameter's own shape
+
+_SETTING_CHARS = 60
+_SETTINGS = (bool, int, float, str, tuple, list, Counter)
+_NO_SETTINGS = {"self", "optimizer", "schedulers", "last_epoch", "verbose"}
+_DERIVED = {"min_lrs", "max_lrs", "total_size", "step_ratio"}  # of ReduceLROnPlateau and CyclicLR
+
+_MOVED = ("lr", "momentum", "betas")  # by a scheduler, so that they say nothing about the program
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A saved state as the object is to load it, what speaks against that, and what is merely different."""
+
+    state: Any
+    problems: list[str] = field(default_factory=list)
+    notes: list[Reason] = field(default_factory=list)
+
+
+def note(text: str, about: str = "") -> Reason:
+    """Something that is merely different, for the log."""
+    return Reason("other", about, {"text": text})
+
+
+def listed(en: str, ko: str, names: Sequence[str]) -> list[str]:
+    """One line that names the first ten and counts the rest; no line for none. `en` and `ko` say what they are."""
+    if not names:
+        return []
+    shown, more = ", ".join(names[:_SHOWN]), len(names) - _SHOWN
+    rest = said(f" and {more} more", f" 외 {more}개") if more > 0 else ""
+    return [said(f"{len(names)} {en}: {shown}{rest}", f"{ko} {len(names)}개: {shown}{rest}")]
+
+
+def differing(name: str, there: object, here: object) -> str:
+    """A thing that is one in the checkpoint and another in the program."""
+    return said(f"{name} ({there} in the checkpoint, {here} here)", f"{name}(체크포인트 {there}, 코드 {here})")
+
+
+def optimizer_problems(optimizer: Any, saved: Mapping[str, Any]) -> list[str]:
+    """Why an optimizer's saved state would be refused by `load_state_dict`, or would break the step after it."""
+    groups, state = saved.get("param_groups"), saved.get("state")
+    if not isinstance(groups, list) or not isinstance(state, Mapping) or not _are_mappings(*groups, *state.values()):
+        return [
+            said(
+                "the checkpoint holds no optimizer state there (state and param_groups)",
+                "체크포인트에 옵티마이저 상태(state와 param_groups)가 없습니다",
+            )
+        ]
+    live = optimizer.param_groups
+    if len(groups) != len(live):
+        return [
+            said(
+                f"{len(groups)} parameter groups in the checkpoint, {len(live)} here; where that depends on the epoch, "
+                "ask Checkpoints.saved_epoch(folder) before you build it",
+                f"파라미터 그룹이 체크포인트에는 {len(groups)}개, 코드에는 {len(live)}개입니다. 그룹 수가 "
+                "에포크에 따라 바뀐다면 옵티마이저를 만들기 전에 Checkpoints.saved_epoch(folder)를 확인하세요",
+            )
+        ]
+    problems = []
+    for place, (there, here) in enumerate(zip(groups, live, strict=True)):
+        count_there, count_here = len(there.get("params", ())), len(here["params"])
+        if count_there != count_here:
+            problems.append(
+                said(
+                    f"group {place} has {count_there} parameters in the checkpoint, {count_here} here",
+                    f"그룹 {place}의 파라미터가 체크포인트에는 {count_there}개, 코드에는 {count_here}개입니다",
+                )
+            )
+        problems += [said(f"group {place}: {line}", f"그룹 {place}: {line}") for line in other_kind(here, there)]
+    return problems or _state_problems(live, groups, state)
+
+
+def optimizer_notes(optimizer: Any, saved: Mapping[str, Any], *, scheduled: bool) -> list[Reason]:
+    """Settings of the program that the checkpoint's replace: a changed learning rate would be lost without a word."""
+    notes: list[Reason] = []
+    for place, (there, here) in enumerate(zip(saved["param_groups"], optimizer.param_groups, strict=True)):
+        moved = _MOVED if scheduled or ("initial_lr" in here and "initial_lr" in there) else ()
+        names = [name for name in here if name not in ("params", *moved)]
+        notes += _kept(names, here, there, f"group {place}")
+    return notes[:_SHOWN]
+
+
+def scheduler_notes(scheduler: Any, saved: Mapping[str, Any], about: str = "") -> list[Reason]:
+    """Settings of the program that the checkpoint's replace, those of the schedulers inside included.
+
+    A setting is what the constructor takes, or makes of it: the rest of a scheduler's state is how far it has come.
+    """
+    here = scheduler.state_dict()
+    taken = _parameters(type(scheduler).__init__) - _NO_SETTINGS
+    names = [name for name in here if name.removeprefix("_") in taken or name in _DERIVED]
+    notes = _kept(names, here, saved, about)
+    inner, there = getattr(scheduler, "_schedulers", ()), saved.get("_schedulers", ())
+    for place, (each, state) in enumerate(zip(inner, there, strict=False)):
+        if isinstance(state, Mapping):
+            notes += scheduler_notes(each, state, f"{about}[{place}]")
+    return notes[:_SHOWN]
+
+
+def other_kind(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+    """Whether two sets of settings belong to different classes.
+
+    Settings missing on one side alone are a newer PyTorch, or a scheduler that leaves its marks in the groups.
+    """
+    absent = sorted(str(key) for key in here if key not in there and not str(key).startswith("_"))
+    foreign = sorted(str(key) for key in there if key not in here and not str(key).startswith("_"))
+    if not absent or not foreign:
+        return []
+    there_only, here_only = ", ".join(foreign[:_SHOWN]), ", ".join(absent[:_SHOWN])
+    return [
+        said(
+            f"of another kind: the checkpoint has {there_only}, not {here_only}",
+            f"종류가 다릅니다(체크포인트에만 있는 설정: {there_only} / 코드에만 있는 설정: {here_only})",
+        )
+    ]
+
+
+def _parameters(function: Any) -> set[str]:
+    try:
+        return set(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # written in C
+        return set()
+
+
+def _kept(names: Iterable[str], here: Mapping[str, Any], there: Mapping[str, Any], about: str) -> list[Reason]:
+    return [
+        Reason("setting_kept", about, {"name": name.removeprefix("_"), "there": shown, "here": _shown(here[name])})
+        for name in names
+        if name in there and _differ(here[name], there[name]) and (shown := _shown(there[name])) != _shown(here[name])
+    ]
+
+
+def _differ(one: Any, other: Any) -> bool:
+    """Whether two settings are known to differ."""
+    if not (isinstance(one, _SETTINGS) and isinstance(other, _SETTINGS)):
+        return False
+    try:
+        return bool(one != other)
+    except (TypeError, ValueError, RuntimeError):  # arrays or tensors in a list
+        return False
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Counter):  # the milestones of MultiStepLR
+        value = list(value.elements())
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:g}"
+    return str(value)[:_SETTING_CHARS]
+
+
+def _are_mappings(*values: object) -> bool:
+    return all(isinstance(each, Mapping) for each in values)
+
+
+def _state_problems(live: Iterable[Any], groups: Iterable[Any], state: Mapping[Any, Any]) -> list[str]:
+    shapes = []
+    for here, there in zip(live, groups, strict=True):
+        for parameter, key in zip(here["params"], there["params"], strict=True):
+            for name in _PER_PARAMETER:
+                value = state.get(key, {}).get(name)
+                if hasattr(value, "shape") and value.shape != parameter.shape:
+                    whose = said(f"{name} of parameter {key}", f"파라미터 {key}의 {name}")
+                    shapes.append(differing(whose, list(value.shape), list(parameter.shape)))
+    return listed(*RESHAPED, shapes)

@@ -20,16 +20,14 @@ import errno
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import count, groupby
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
-from notifybot.checkpoints.durable_io import Files, parse_temporary, temporary_name
+from notifybot.checkpoints.durable_io import Files, Syscall, Temporary, direct, parse_temporary, temporary_name
 from notifybot.checkpoints.errors import Flawed, Unread, reason_of
-from notifybot.checkpoints.hashing import Syscall, direct
 from notifybot.checkpoints.manifest import SUFFIX, Manifest, Part, hash_of_parts, is_plain_name, order
-from notifybot.checkpoints.proof import Proven, below, difference, difference_in_size
-from notifybot.checkpoints.sweeping import finish, is_abandoned
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import CheckpointError, UsageError, said
 from notifybot.store.location import is_remote
@@ -366,3 +364,118 @@ def _variants(wanted: str) -> Iterator[str]:
     yield wanted
     stem, _, suffix = wanted.rpartition(".")
     yield from (f"{stem}-{number}.{suffix}" for number in count(2))
+
+
+# Whether a process of another machine lives cannot be seen from here. What it has not touched for so long is given up;
+# should it live after all, its save fails and is told, and nothing that counted as saved is lost.
+_GIVEN_UP_AFTER = timedelta(hours=1)
+
+
+def is_abandoned(files: Files, temporary: Temporary, now: datetime) -> bool:
+    """True when nobody works on it any more. Raises OSError."""
+    if temporary.of_this_machine:
+        return not temporary.owner_lives
+    return now - _last_touched(files, temporary.name) > _GIVEN_UP_AFTER
+
+
+def finish(files: Files, temporary: Temporary) -> None:
+    """Do what is left of a save or a removal that only wanted its last steps. Raises OSError."""
+    if temporary.purpose == "payload":
+        return
+    try:
+        manifest = Manifest.from_json(files.read(temporary.name))
+    except ValueError:
+        return  # it was cut short before anything was done on the strength of it
+    if files.stat(manifest.file + SUFFIX) is not None:
+        return  # the name belongs to another checkpoint by now
+    if temporary.purpose == "manifest":
+        _finish_save(files, manifest, temporary.name)
+    else:
+        _finish_removal(files, manifest)
+
+
+def _finish_save(files: Files, manifest: Manifest, pending: str) -> None:
+    """The payload is there and whole: a checkpoint. It is empty: only its name had been claimed."""
+    if not difference(files, manifest):
+        files.replace(pending, manifest.file + SUFFIX)
+        files.sync()
+    else:
+        files.remove_if_empty(manifest.file)
+
+
+def _finish_removal(files: Files, manifest: Manifest) -> None:
+    """Remove only what is still the file that was to go; somebody may have put another in its place."""
+    for name, part in manifest.files.items():
+        place = below(manifest.file, name)
+        found = files.stat(place)
+        if found is not None and stat.S_ISREG(found.st_mode) and found.st_size:
+            if files.hash(place) == (part.sha256, part.size_bytes):
+                files.remove(place)
+        else:
+            files.remove_if_empty(place)
+    files.remove_if_empty(manifest.file)
+
+
+def _last_touched(files: Files, name: str) -> datetime:
+    """The newest time in a temporary, which is a file or a folder of files."""
+    found = [files.stat(name), *(files.stat(below(name, each)) for each in files.names_in(name))]
+    return datetime.fromtimestamp(max((each.st_mtime for each in found if each is not None), default=0.0), UTC)
+
+
+def below(file: str, name: str) -> str:
+    """The place of one file of a checkpoint: a part in its folder, or the payload itself where the name is empty."""
+    return f"{file}/{name}" if name else file
+
+
+def difference_in_size(files: Files, manifest: Manifest) -> Reason | None:
+    """Say what a look into the folder shows to differ; None when nothing does. Raises OSError."""
+    if manifest.kind == "sharded":
+        found = files.stat(manifest.file)
+        if found is None or not stat.S_ISDIR(found.st_mode):
+            return Reason("folder_missing" if found is None else "no_folder", manifest.file)
+    for name, part in manifest.files.items():
+        found = files.stat(below(manifest.file, name))
+        if found is None:
+            return _reason("missing", manifest, name)
+        if not stat.S_ISREG(found.st_mode):
+            return _reason("no_file", manifest, name)
+        if found.st_size != part.size_bytes:
+            return _reason("size", manifest, name, found=str(found.st_size), expected=str(part.size_bytes))
+    return None
+
+
+def difference(files: Files, manifest: Manifest) -> Reason | None:
+    """Read every byte and say what differs; None when the checkpoint is whole. Raises OSError."""
+    problem = difference_in_size(files, manifest)
+    if problem:
+        return problem
+    for name, part in manifest.files.items():
+        if files.hash(below(manifest.file, name)) != (part.sha256, part.size_bytes):
+            return _reason("content", manifest, name)
+    return None
+
+
+class Proven:
+    """The checkpoints of a folder that were proven whole, as long as the folder says that nothing has changed since."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._known: dict[str, tuple[str, object]] = {}  # file → hash, and what the folder said of it then
+
+    def add(self, manifest: Manifest) -> None:
+        """Remember one that was proven just now."""
+        with contextlib.suppress(OSError):  # it is proven all the same; next time it will be once more
+            self._known[manifest.file] = (manifest.sha256, self._signature(manifest))
+
+    def holds(self, manifest: Manifest) -> bool:
+        """True when there is no need to read it again. Raises OSError."""
+        return self._known.get(manifest.file) == (manifest.sha256, self._signature(manifest))
+
+    def _signature(self, manifest: Manifest) -> list[tuple[int, int] | None]:
+        """Sizes, and times in milliseconds: Drive keeps no finer ones. FUSE may number its files anew at any time."""
+        found = [self._files.stat(below(manifest.file, name)) for name in manifest.files]
+        return [each and (each.st_size, each.st_mtime_ns // 1_000_000) for each in found]
+
+
+def _reason(code: str, manifest: Manifest, part: str, **values: str) -> Reason:
+    return Reason(code, manifest.file, values | ({"part": part} if part else {}))

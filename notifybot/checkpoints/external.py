@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from notifybot.checkpoints.errors import Flawed, reason_of
-from notifybot.checkpoints.payload import read_payload
+from notifybot.checkpoints.serialization import read_payload
 from notifybot.errors import CheckpointError, said
 from notifybot.types import Reason
 

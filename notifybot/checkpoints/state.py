@@ -13,8 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 from notifybot.checkpoints import compatibility, rng
 from notifybot.checkpoints.buffers import Buffers
-from notifybot.checkpoints.describe import unfit, ways_on
-from notifybot.checkpoints.mismatch import (
+from notifybot.checkpoints.compatibility import (
     Fit,
     note,
     optimizer_notes,
@@ -22,8 +21,8 @@ from notifybot.checkpoints.mismatch import (
     other_kind,
     scheduler_notes,
 )
-from notifybot.checkpoints.payload import check_torch
-from notifybot.checkpoints.serialization import from_plain, to_plain
+from notifybot.checkpoints.describe import unfit, ways_on
+from notifybot.checkpoints.serialization import check_torch, from_plain, to_plain
 from notifybot.checkpoints.validation import check_part
 from notifybot.errors import CheckpointError, UsageError, said
 from notifybot.types import Reason

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notifybot.cli.extras import extra
+from notifybot.cli.options import extra
 from notifybot.config import load
 from notifybot.types import Language
 

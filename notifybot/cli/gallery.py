@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from notifybot.cli.pieces import pieces
+from notifybot.cli.samples import pieces
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import load
 from notifybot.errors import UsageError, said, system_words

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, TextIO
 
@@ -15,6 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from notifybot.errors import UsageError, install, said
 from notifybot.types import Language
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of a table.")]
@@ -83,3 +85,20 @@ def in_json(value: object) -> str:
 def is_utf8(stream: TextIO) -> bool:
     """True for a stream that takes every character."""
     return (getattr(stream, "encoding", None) or "utf-8").lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig")
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """While inside, a missing package becomes a UsageError that names the extra which brings it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in {"notifybot", *sys.stdlib_module_names}:
+            raise  # a part of Python that this system lacks is brought by no extra
+        raise UsageError(
+            said(
+                f"this command needs the package {error.name}; in notifybot's folder run {install(name)}",
+                f"이 명령에는 {error.name} 패키지가 필요합니다. "
+                f"notifybot 폴더에서 다음과 같이 설치하세요: {install(name)}",
+            )
+        ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from notifybot.store.states import State
+from notifybot.store.schema import State
 from notifybot.types import Language
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import sys
 import tomllib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from getpass import GetPassWarning
@@ -16,7 +18,6 @@ import typer
 from pydantic import SecretStr
 from rich.console import Console
 
-from notifybot.cli import settings_text
 from notifybot.cli.doctor import table
 from notifybot.cli.slack_words import PLACES, Words, words_of
 from notifybot.clock import SYSTEM
@@ -25,6 +26,7 @@ from notifybot.config_sources import Origin, spelling
 from notifybot.doctor.findings import Finding, Verdict
 from notifybot.doctor.slack import Bot
 from notifybot.errors import ConfigError, UsageError
+from notifybot.files import OVERWRITE, make_private
 from notifybot.notifiers.slack import manifest as app_manifest
 from notifybot.redaction import register
 from notifybot.types import Language
@@ -126,7 +128,7 @@ def _channel(talk: _Talk, config: Config, token: str) -> str:
 def _keep(talk: _Talk, path: Path, chosen: dict[str, str]) -> None:
     """Offer to write the settings file; else say the lines for everywhere, with the token left out."""
     words = talk.words
-    known = settings_text.read(path)
+    known = read(path)
     there = tomllib.loads(known)
     other = [key for key in chosen if key in there and there[key] != chosen[key]]
     if all(there.get(key) == value for key, value in chosen.items()):
@@ -142,11 +144,11 @@ def _keep(talk: _Talk, path: Path, chosen: dict[str, str]) -> None:
 
 def _written(path: Path, known: str, chosen: dict[str, str], words: Words) -> str:
     """Write the file; why that cannot be done, empty when it was."""
-    text = settings_text.with_values(known, chosen)
+    text = with_values(known, chosen)
     if text is None:
         return words.by_hand.format(path=path)
     try:
-        settings_text.write_private(path, text)
+        write_private(path, text)
     except OSError as error:
         return words.cannot_write.format(path=path, why=error.strerror)
     return ""
@@ -178,3 +180,56 @@ def _close(talk: _Talk, chosen: dict[str, str]) -> int:
 def _plain(value: object) -> object:
     secret = value.get_secret_value() if isinstance(value, SecretStr) else value
     return secret.removeprefix("#") if isinstance(secret, str) else secret
+
+
+_VALUE = r"""("(?:[^"\\\r\n]|\\.)*"|'[^'\r\n]*')(?=[ \t]*(?:#|\r?$))"""
+
+
+def read(path: Path) -> str:
+    """The file's text with its own line ends; empty where there is no file. Raises OSError."""
+    try:
+        return path.read_bytes().decode()
+    except FileNotFoundError:
+        return ""
+
+
+def with_values(text: str, values: Mapping[str, str]) -> str | None:
+    """The text in which each key has its value; None where that cannot be done without touching anything else.
+
+    A key that is there keeps its place and its comment; others stand above all that is there, since what follows a
+    table's heading would belong to the table.
+    """
+    there = tomllib.loads(text)
+    end = "\r\n" if "\r\n" in text else "\n"
+    added = "".join(f"{key} = {_quoted(value)}{end}" for key, value in values.items() if key not in there)
+    edited: str | None = f"{added}{end}{text}" if added and text else added or text
+    for key, value in values.items():
+        edited = _replaced(edited, key, value) if edited is not None and key in there else edited
+    return edited if edited is not None and tomllib.loads(edited) == {**there, **values} else None
+
+
+def _replaced(text: str, key: str, value: str) -> str | None:
+    """The text with the one value replaced that a parser reads for the key: the same words may stand in a string."""
+    before = tomllib.loads(text)
+    for found in re.finditer(rf"^[ \t]*(?:{key}|\"{key}\"|'{key}')[ \t]*=[ \t]*{_VALUE}", text, re.MULTILINE):
+        edited = text[: found.start(1)] + _quoted(value) + text[found.end(1) :]
+        if tomllib.loads(edited) == {**before, key: value}:
+            return edited
+    return None
+
+
+def _quoted(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file, or what a link leads to, in one step; its owner alone can read it. Raises OSError."""
+    path = path.resolve()
+    fresh = path.with_name(f".{path.name}.new")
+    number = os.open(fresh, OVERWRITE, 0o600)
+    with os.fdopen(number, "wb") as file:
+        make_private(number)  # one that an earlier try left may be open to others
+        file.write(text.encode())
+        file.flush()
+        os.fsync(number)
+    fresh.replace(path)

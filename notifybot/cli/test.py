@@ -6,9 +6,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from notifybot.cli.direct_send import Answer, Teller, teller
+from notifybot.cli.direct_send import Answer, Teller, easel, teller, why_none
 from notifybot.cli.explain import nobody_in, show
-from notifybot.cli.pictures import easel, why_none
 from notifybot.cli.samples import NAME, samples
 from notifybot.cli.words import Words, words_of
 from notifybot.clock import SYSTEM

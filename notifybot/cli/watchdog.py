@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from notifybot.cli.database import open_store
-from notifybot.cli.extras import extra
-from notifybot.cli.options import Cell, Listing, in_json
+from notifybot.cli.options import Cell, Listing, extra, in_json
 from notifybot.cli.words import words_of
 from notifybot.config import Config, load
 from notifybot.errors import UsageError, said
@@ -25,7 +24,7 @@ def serve(*, host: str, port: int, db: Path | None, behind_proxy: bool = False) 
     """Serve until Ctrl-C or SIGTERM."""
     config = load()
     with extra("watchdog"):
-        from notifybot.web.service import serve
+        from notifybot.web.server import serve
 
         serve(host, port, _database(config, db), config=config, behind_proxy=behind_proxy)
     return 0

@@ -20,9 +20,8 @@ from notifybot.notifiers.base import Notifier
 from notifybot.redaction import guard_loggers
 from notifybot.rendering import Renderer
 from notifybot.store.database import Store
-from notifybot.store.notifier_state import export_for
+from notifybot.store.notifier_state import export_for, page_of
 from notifybot.store.outbox import Outbox
-from notifybot.store.pages import page_of
 from notifybot.types import RunRef
 
 if TYPE_CHECKING:

@@ -40,8 +40,8 @@ def main() -> int:
 
 def _renderer() -> Callable[[Mapping[str, Any]], bytes]:
     from notifybot.charts.fonts import lettering  # matplotlib: an optional dependency
-    from notifybot.charts.panels import Curve
     from notifybot.charts.png import Caption, Picture, png
+    from notifybot.charts.series import Curve
 
     fonts = lettering()  # before the order comes: it may have to look at every font of the machine
 

@@ -34,8 +34,7 @@ from notifybot.rendering.text import one_line, shorten
 from notifybot.store import held, pruning, runs, told
 from notifybot.store.database import Store
 from notifybot.store.held import Kept
-from notifybot.store.moved import ClockWatch
-from notifybot.store.outbox import Delivery, Outbox
+from notifybot.store.outbox import ClockWatch, Delivery, Outbox
 from notifybot.store.stored_reason import to_text
 from notifybot.types import Fact, Language, Message, Reason, RunRef, Severity, uuid7
 

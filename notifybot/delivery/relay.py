@@ -13,9 +13,8 @@ from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnection
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import StoreError, not_pickled
 from notifybot.events import to_json
-from notifybot.notifiers.base import Envelope
+from notifybot.notifiers.base import Envelope, permanent_error, temporary_error
 from notifybot.notifiers.http import body_of, session_for
-from notifybot.notifiers.refusals import permanent, temporary
 from notifybot.policy import Pace
 from notifybot.redaction import fingerprint, redact, register
 from notifybot.retry import parse_retry_after
@@ -107,9 +106,9 @@ class WatchdogRelay:
                 self._url, data=body.encode(), timeout=self._timeouts_s, allow_redirects=False, stream=True
             )
         except requests.ConnectionError as error:
-            raise temporary(_SERVICE, "no-connection", ambiguous=not _never_sent(error)) from None
+            raise temporary_error(_SERVICE, "no-connection", ambiguous=not _never_sent(error)) from None
         except requests.RequestException as error:
-            raise temporary(_SERVICE, "no-answer", kind=type(error).__name__, ambiguous=True) from None
+            raise temporary_error(_SERVICE, "no-answer", kind=type(error).__name__, ambiguous=True) from None
         said = body_of(answer, clock=self._clock, within_s=self._timeouts_s[1])  # also of a refusal: one connection
         if answer.status_code != requests.codes.ok:
             raise self._refusal(answer, said)
@@ -118,16 +117,16 @@ class WatchdogRelay:
     def _refusal(self, answer: requests.Response, said: bytes | None) -> Exception:
         status = answer.status_code
         if status == requests.codes.unauthorized:
-            return permanent(_SERVICE, "refused", setup=True)
+            return permanent_error(_SERVICE, "refused", setup=True)
         if status in _NOT_PROCESSED or status >= 500:
             after = parse_retry_after(answer.headers.get("Retry-After"), self._clock.now())
             ambiguous = status not in _NOT_PROCESSED
-            return temporary(_SERVICE, "failing", status=str(status), retry_after_s=after, ambiguous=ambiguous)
+            return temporary_error(_SERVICE, "failing", status=str(status), retry_after_s=after, ambiguous=ambiguous)
         if status < 400:  # a log-in page on the way sends everybody elsewhere
-            return temporary(_SERVICE, "log-in", status=str(status), ambiguous=True)
+            return temporary_error(_SERVICE, "log-in", status=str(status), ambiguous=True)
         if status == requests.codes.unprocessable and (why := _reason(said)):
-            return permanent(_SERVICE, "not-taken", why=why)
-        return permanent(_SERVICE, "strange", status=str(status), setup=status in _SETUP)
+            return permanent_error(_SERVICE, "not-taken", why=why)
+        return permanent_error(_SERVICE, "strange", status=str(status), setup=status in _SETUP)
 
     def close(self) -> None:
         """Close the connection. Closing twice is fine."""
@@ -157,5 +156,5 @@ def _read(answer: bytes | None) -> dict[str, Any]:
     except ValueError:
         said = None
     if not isinstance(said, dict) or not isinstance(said.get("accepted"), int):
-        raise temporary(_SERVICE, "foreign", ambiguous=True)
+        raise temporary_error(_SERVICE, "foreign", ambiguous=True)
     return said

@@ -14,13 +14,14 @@ from collections.abc import Callable, Collection
 from notifybot.clock import SYSTEM, Clock
 from notifybot.delivery.chart_renderer import Studio
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
-from notifybot.delivery.housekeeper import Housekeeper
 from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.words import words_in
-from notifybot.errors import StoreError
+from notifybot.errors import StoreError, said
 from notifybot.events import EpochFinished, Event
 from notifybot.files import started
 from notifybot.redaction import redact
+from notifybot.store import pruning
+from notifybot.store.database import Store
 from notifybot.types import RunRef
 
 log = logging.getLogger("notifybot")
@@ -255,3 +256,45 @@ class _LaneThread:
     def join(self, timeout_s: float) -> None:
         if self._started:
             self._thread.join(timeout_s)
+
+
+_LOOK_EVERY_S = 60.0
+_PRUNE_EVERY_S = 3600.0
+
+
+class Housekeeper:
+    """Called by whoever passes by, from any thread; works at most once a minute, and never twice at the same time."""
+
+    def __init__(self, store: Store, *, clock: Clock = SYSTEM) -> None:
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._look_at_s = clock.monotonic()
+        self._prune_at_s = clock.monotonic() + _LOOK_EVERY_S  # not while a run is being started
+        self._warned = False
+
+    def pass_by(self) -> None:
+        """Do what is due. Raises StoreError."""
+        now_s = self._clock.monotonic()
+        if now_s < self._look_at_s or not self._lock.acquire(blocking=False):
+            return
+        try:
+            self._look_at_s = now_s + _LOOK_EVERY_S
+            if pruning.is_narrow(self._store):
+                self.make_room()
+            if now_s >= self._prune_at_s:
+                self._prune_at_s = now_s + _PRUNE_EVERY_S
+                pruning.prune(self._store)
+        finally:
+            self._lock.release()
+
+    def make_room(self) -> bool:
+        """Free a part of the database; True when anything was freed. Raises StoreError."""
+        if not self._warned:
+            self._warned = True
+            text = said(
+                f"the database {self._store.path} is nearly full: the oldest metrics are given up",
+                f"데이터베이스 {self._store.path}이(가) 거의 가득 차서 가장 오래된 지표부터 지웁니다",
+            )
+            log.warning("%s", text)
+        return pruning.make_room(self._store)

@@ -2,14 +2,120 @@
 
 from __future__ import annotations
 
+import html
+import json
 import signal
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
-from notifybot.demo.arrivals import EDITED, KAKAO, SLACK, Arrival
+from sqlalchemy import select
+
 from notifybot.events import EpochFinished, Event, RunEnded, RunLost, RunRecovered, RunStarted
-from notifybot.store.outbox import Counts
+from notifybot.sandbox import Sandbox
+from notifybot.sandbox.kakao import KakaoMessage
+from notifybot.sandbox.slack_state import SlackMessage
+from notifybot.store import runs
+from notifybot.store.database import Store
+from notifybot.store.outbox import Counts, Outbox
+from notifybot.store.schema import deliveries
+from notifybot.trackers.jsonl import FILE_NAME
 from notifybot.types import Status
+
+SLACK, KAKAO = "slack", "kakao"
+POSTED, EDITED, REPLIED, BROADCAST = "posted", "edited", "replied", "broadcast"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One call that a service took. `raw` is all that was sent, `thread` the root message it belongs to."""
+
+    key: str
+    at: datetime
+    service: str
+    how: str
+    text: str
+    raw: str = ""
+    thread: str = ""
+    title: str = ""
+
+    @property
+    def headline(self) -> str:
+        """Its title, or its first line."""
+        return self.title or self.text.strip().partition("\n")[0]
+
+    def tells(self, event: Event) -> bool:
+        """True when it carries the visible mark of this event."""
+        return event.id[-8:] in self.raw
+
+
+def arrivals_of(sandbox: Sandbox) -> list[Arrival]:
+    """Everything that came in so far, oldest first; an edit is an arrival of its own."""
+    slack = [each for message in list(sandbox.slack.messages) for each in _slack(message)]
+    kakao = [_kakao(number, message) for number, message in enumerate(list(sandbox.kakao.messages))]
+    return sorted(slack + kakao, key=lambda each: each.at)
+
+
+def _kakao(number: int, message: KakaoMessage) -> Arrival:
+    return Arrival(
+        key=f"kakao {number}",
+        at=message.at,
+        service=KAKAO,
+        how=POSTED,
+        text=message.text,
+        raw=json.dumps(message.template, ensure_ascii=False),
+        title=str(message.template.get("content", {}).get("title", "")),
+    )
+
+
+def _slack(message: SlackMessage) -> list[Arrival]:
+    posted = POSTED if message.thread_ts is None else BROADCAST if message.broadcast else REPLIED
+    return [
+        Arrival(
+            key=f"slack {message.ts} {number}",
+            at=revision.at,
+            service=SLACK,
+            how=EDITED if number else posted,
+            text=html.unescape(revision.text),
+            raw=json.dumps([revision.text, revision.blocks, revision.attachments], ensure_ascii=False),
+            thread=message.thread_ts or message.ts,
+            title="" if revision.text else _picture(revision.blocks),
+        )
+        for number, revision in enumerate(message.revisions)
+    ]
+
+
+def _picture(blocks: list[dict[str, Any]]) -> str:
+    """What a message without words shows."""
+    titles = [str(block.get("title", {}).get("text", "")) for block in blocks if block.get("type") == "image"]
+    return "".join(f"🖼 {title}" for title in titles[:1])
+
+
+def events_of_run(store: Store, run_id: str, kind: str | None = None) -> list[Event]:
+    """The run's events, oldest first."""
+    return runs.events_of(store, run_id, kinds=None if kind is None else [kind])
+
+
+def is_told(store: Store, event: Event) -> bool:
+    """True when every notifier that was to tell the event has done so, and there is one."""
+    with store.transaction() as connection:
+        states = list(connection.execute(select(deliveries.c.state).where(deliveries.c.event_id == event.id)).scalars())
+    return bool(states) and set(states) == {"sent"}
+
+
+def counts_of(store: Store) -> list[Counts]:
+    """What every notifier of a database was given, and what became of it."""
+    return list(Outbox(store).counts().values())
+
+
+def counts(path: Path) -> list[Counts]:
+    """The same of a database that somebody else keeps."""
+    with Store.open(path, patience_s=5.0) as store:
+        return counts_of(store)
+
 
 _EDITS = 2  # Slack is told of epochs every few seconds, not of each one
 
@@ -111,3 +217,82 @@ def _numbers(seen: Evidence) -> list[Check]:
 def _outbox(seen: Evidence) -> Check:
     ok = bool(seen.counts) and all(each.conserved and not each.dead for each in seen.counts)
     return Check("outbox", ok, ", ".join(f"{each.put} put, {each.sent} sent, {each.dead} dead" for each in seen.counts))
+
+
+# W&B ships no reader for its offline files: protobuf records in LevelDB's log format, which cuts them into blocks.
+# https://github.com/google/leveldb/blob/main/doc/log_format.md
+_WANDB_HEADER = struct.Struct("<4sHB")
+_BLOCK = 32 * 1024
+_PIECE = struct.Struct("<IHB")  # checksum, length, kind
+_FULL, _FIRST, _LAST = 1, 2, 4
+
+
+@dataclass(frozen=True, slots=True)
+class EpochLine:
+    """A finished epoch in the run's JSON lines. A metric that is no number then is its name, such as "NaN"."""
+
+    epoch: int
+    done: int
+    metrics: dict[str, str]
+
+
+def finished_epochs(runs: Path) -> list[EpochLine]:
+    """The epochs in the run's JSON lines, in the order of the file. A line that is being written is left out."""
+    found: list[EpochLine] = []
+    for path in runs.rglob(FILE_NAME):
+        whole = path.read_text("utf-8").rpartition("\n")[0]
+        rows = [json.loads(line) for line in whole.splitlines()]
+        found += [
+            EpochLine(row["epoch"], row["done"], {name: _short(value) for name, value in row["metrics"].items()})
+            for row in rows
+            if row["kind"] == "epoch_finished"
+        ]
+    return found
+
+
+def _short(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.4f}"
+
+
+def tensorboard_steps(runs: Path, tag: str) -> list[int]:
+    """The steps that TensorBoard shows of a curve, read by its own reader from the files of all sessions."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folders = sorted({path.parent for path in runs.rglob("events.out.tfevents.*")})
+    steps: list[int] = []
+    for folder in folders:
+        events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+        events.Reload()
+        if tag in events.Tags()["scalars"]:
+            steps += [each.step for each in events.Scalars(tag)]
+    return steps
+
+
+def wandb_epochs(runs: Path) -> list[int]:
+    """The epochs that `wandb sync` would upload, from the files of all sessions, each once."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    records = [Record.FromString(each) for path in runs.rglob("*.wandb") for each in _records(path.read_bytes())]
+    items = [item for record in records if record.HasField("history") for item in record.history.item]
+    named = [item for item in items if "epoch" in (item.key, *item.nested_key)]
+    return sorted({int(json.loads(item.value_json)) for item in named})
+
+
+def _records(content: bytes) -> Iterator[bytes]:
+    """The whole records of a file, put together from their pieces; a torn end is left out."""
+    offset, parts = _WANDB_HEADER.size, b""
+    if not content.startswith(b":W&B"):
+        return
+    while offset + _PIECE.size <= len(content):
+        left = _BLOCK - offset % _BLOCK
+        if left < _PIECE.size:
+            offset += left
+            continue
+        _, length, kind = _PIECE.unpack_from(content, offset)
+        piece = content[offset + _PIECE.size :][:length]
+        if kind == 0 or len(piece) < length:
+            return
+        parts = piece if kind in (_FULL, _FIRST) else parts + piece
+        if kind in (_FULL, _LAST):
+            yield parts
+        offset += _PIECE.size + length

@@ -4,41 +4,140 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from rich.console import Console
+from rich.text import Text
+
 from notifybot.checkpoints.directory import Shelf
 from notifybot.clock import SYSTEM
 from notifybot.config import load
 from notifybot.delivery.build import people_from
-from notifybot.demo import ledger, numbers
-from notifybot.demo.arrivals import Arrival, arrivals_of
-from notifybot.demo.checks import Evidence, judge
-from notifybot.demo.pages import Page, keep
-from notifybot.demo.places import Places, fresh
+from notifybot.demo.checks import (
+    KAKAO,
+    SLACK,
+    Arrival,
+    Check,
+    EpochLine,
+    Evidence,
+    arrivals_of,
+    counts,
+    counts_of,
+    events_of_run,
+    finished_epochs,
+    is_told,
+    judge,
+    tensorboard_steps,
+    wandb_epochs,
+)
 from notifybot.demo.processes import (
     PROJECT,
     SILENT_S,
     Failed,
+    Places,
+    fresh,
     training,
     training_environment,
     training_log,
     watchdog,
     watchdog_environment,
 )
-from notifybot.demo.report import transcript
-from notifybot.demo.screen import Screen
-from notifybot.demo.words import words_of
+from notifybot.demo.report import Page, keep, transcript
+from notifybot.demo.words import Words, words_of
 from notifybot.errors import UsageError, said
 from notifybot.events import RunEnded, RunLost, RunRecovered, kind_of
+from notifybot.runtime import environment
 from notifybot.sandbox import Sandbox
 from notifybot.store.database import Store
-from notifybot.training.rank import environment
 from notifybot.types import Language, uuid7
 from notifybot.watchdog import logins, tokens
+
+_STYLES = {SLACK: "magenta", KAKAO: "yellow"}
+_INDENT = " " * 10
+
+
+class Screen:
+    """Prints each thing once, with the seconds since the beginning before it."""
+
+    def __init__(self, words: Words, console: Console | None = None) -> None:
+        self.words = words
+        self._console = console or Console(highlight=False)
+        self._began_s = SYSTEM.monotonic()
+        self._shown: set[str] = set()
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds since the beginning."""
+        return SYSTEM.monotonic() - self._began_s
+
+    def intro(self, text: str) -> None:
+        """The headline, and what is going to happen."""
+        self._console.print(Text(self.words.title, style="bold"))
+        self._console.print(Text(text, style="dim"))
+        self._console.print()
+
+    def step(self, text: str, style: str = "bold cyan") -> None:
+        """A new turn of the story."""
+        self._line(Text(text, style=style))
+
+    def news(self, arrivals: Sequence[Arrival]) -> None:
+        """Those messages that were not shown yet."""
+        hows = {name: getattr(self.words, name) for name in ("posted", "edited", "replied", "broadcast")}
+        for each in arrivals:
+            if each.key not in self._shown:
+                self._shown.add(each.key)
+                name = self.words.kakao if each.service == KAKAO else f"Slack · {hows[each.how]}"
+                service = Text(name, style=_STYLES[each.service])
+                self._line(Text.assemble("  ", service, "  ", each.headline))
+
+    def epoch(self, line: EpochLine, total: int) -> None:
+        """A finished epoch, as the training's own file has it."""
+        if f"epoch {line.epoch}" not in self._shown:
+            self._shown.add(f"epoch {line.epoch}")
+            metrics = "  ".join(f"{name} {value}" for name, value in line.metrics.items())
+            said = self.words.epoch.format(epoch=line.epoch, done=line.done, total=total, metrics=metrics)
+            self._line(Text(f"  {said}", style="dim"))
+
+    def log_tail(self, path: Path, lines: int = 15) -> None:
+        """The end of a process's log, for when it went wrong."""
+        self._line(Text(self.words.log_tail.format(name=path.name), style="red"))
+        text = path.read_text("utf-8", errors="replace") if path.exists() else ""
+        for line in text.splitlines()[-lines:]:
+            self._console.print(Text(_INDENT + line, style="dim"))
+
+    def verdict(self, checks: Sequence[Check], logs: Path) -> None:
+        """The check list and its sum."""
+        self._console.print()
+        self._console.print(Text(self.words.checks, style="bold"))
+        for each in checks:
+            mark = Text("  ✓ ", style="green") if each.ok else Text("  ✗ ", style="bold red")
+            found = Text("" if each.ok else f"  ({each.found})", style="red")
+            self._console.print(Text.assemble(mark, self.words.check[each.name], found), soft_wrap=True)
+        failed = sum(not each.ok for each in checks)
+        self._console.print()
+        if failed:
+            text = self.words.failed.format(count=failed, total=len(checks), logs=logs)
+            self._console.print(Text(text, style="bold red"), soft_wrap=True)
+        else:
+            text = self.words.passed.format(count=len(checks), seconds=self.spent_s)
+            self._console.print(Text(text, style="bold green"))
+
+    def openings(self, rows: Sequence[tuple[str, str]]) -> None:
+        """What can be opened, one thing a line, each ready to be copied."""
+        self._console.print()
+        self._console.print(Text(self.words.open, style="bold"))
+        width = max(Text(name).cell_len for name, _ in rows)
+        for name, what in rows:
+            gap = " " * (width - Text(name).cell_len + 2)
+            self._console.print(Text.assemble("  ", (name, "dim"), gap, what), soft_wrap=True)
+
+    def _line(self, text: Text) -> None:
+        self._console.print(Text.assemble((f"{self.spent_s:6.1f} s  ", "dim"), text), soft_wrap=True)
+
 
 FOLDER = Path("demo-output")
 _NEEDED = ("torch", "sklearn", "tensorboard", "wandb", "fastapi", "granian", "apscheduler")
@@ -184,37 +283,37 @@ class Story:
         return is_so
 
     def _show(self) -> None:
-        for each in numbers.finished_epochs(self.places.runs):
+        for each in finished_epochs(self.places.runs):
             self.screen.epoch(each, self.size.epochs)
         self.screen.news(self._arrivals() or [])
 
     def _epochs(self) -> list[int]:
-        return [each.epoch for each in numbers.finished_epochs(self.places.runs)]
+        return [each.epoch for each in finished_epochs(self.places.runs)]
 
     def _arrivals(self) -> list[Arrival] | None:
         return None if self.sandbox is None else arrivals_of(self.sandbox)
 
     def _is_told(self, store: Store, kind: type[RunLost | RunRecovered | RunEnded]) -> bool:
-        return any(ledger.is_told(store, each) for each in ledger.events(store, self.run_id, kind_of(kind)))
+        return any(is_told(store, each) for each in events_of_run(store, self.run_id, kind_of(kind)))
 
     def _evidence(self, store: Store) -> Evidence:
-        events = ledger.events(store, self.run_id)
+        events = events_of_run(store, self.run_id)
         return Evidence(
             epochs=self.size.epochs,
             exit_codes=self.exit_codes,
             events=events,
-            told=frozenset(each.id for each in events if ledger.is_told(store, each)),
+            told=frozenset(each.id for each in events if is_told(store, each)),
             arrivals=self._arrivals(),
             jsonl=self._epochs(),
-            tensorboard=numbers.tensorboard_steps(self.places.runs, _CURVE),
-            wandb=numbers.wandb_epochs(self.places.runs),
-            counts=ledger.counts(self.places.training_db) + ledger.counts_of(store),
+            tensorboard=tensorboard_steps(self.places.runs, _CURVE),
+            wandb=wandb_epochs(self.places.runs),
+            counts=counts(self.places.training_db) + counts_of(store),
         )
 
     def _keep(self, store: Store, url: str) -> None:
         """Write what can be read and opened when nothing runs any more."""
         arrivals = self._arrivals() or []
-        events = ledger.events(store, self.run_id)
+        events = events_of_run(store, self.run_id)
         for language in Language:
             sent = arrivals if language is self.language else []
             path = self.places.folder / f"transcript.{language}.md"

@@ -8,7 +8,7 @@ from pathlib import Path
 from notifybot.config import load
 from notifybot.demo.processes import SILENT_S
 from notifybot.watchdog.rules import Limits
-from notifybot.web.service import serve
+from notifybot.web.server import serve
 
 
 def main() -> None:

@@ -7,13 +7,13 @@ import re
 import shutil
 import sqlite3
 import stat
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from notifybot import __version__
 from notifybot.config import Config, explain
 from notifybot.doctor.findings import Finding, note, ok, wrong
-from notifybot.doctor.places import existing, unusable
 from notifybot.errors import StoreError
 from notifybot.rendering.both import Both
 from notifybot.rendering.format import size
@@ -126,3 +126,18 @@ _OLD_TORCH = Both(
     "torch {version}은 조작된 체크포인트를 열 때 코드가 실행될 수 있습니다(CVE-2025-32434, CVE-2026-24747)",
 )
 _NEWER_TORCH = Both("install torch 2.10 or later", "torch 2.10 이상을 설치하세요")
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the one above it that is there already. Raises OSError where that cannot be seen."""
+    folder = folder.expanduser().absolute()
+    return next((each for each in (folder, *folder.parents) if each.exists()), folder)
+
+
+def unusable(folder: Path) -> str:
+    """Why nothing can be written there, in the system's words; empty where it can be, once the folder is made."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing(folder), prefix=".notifybot-"):
+            return ""
+    except OSError as error:
+        return error.strerror or type(error).__name__

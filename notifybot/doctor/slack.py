@@ -14,8 +14,7 @@ from notifybot.doctor.findings import Finding, note, ok, wrong
 from notifybot.doctor.slack_words import EXPLAINED, UNREACHABLE
 from notifybot.errors import DeliveryError
 from notifybot.notifiers.base import is_loopback
-from notifybot.notifiers.slack.api import WebApi
-from notifybot.notifiers.slack.errors import Refused, header
+from notifybot.notifiers.slack.api import Refused, WebApi, header
 from notifybot.notifiers.slack.manifest import SCOPES
 from notifybot.rendering.both import Both
 from notifybot.rendering.reasons import error_line

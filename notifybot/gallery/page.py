@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from notifybot.clock import Clock
-from notifybot.gallery import deadman
-from notifybot.gallery.pieces import Listed, Piece, Scheduled
-from notifybot.gallery.previews import Exhibit, exhibits
+from notifybot.gallery.previews import Exhibit, Listed, Piece, Scheduled, exhibits, said
 from notifybot.rendering import Renderer
-from notifybot.rendering.sources import built_in_folder
+from notifybot.rendering.renderer import built_in_folder
 from notifybot.types import Language
 
 # A page of the sandbox as tall as its message, and no longer a phone's or a window's shape.
@@ -84,7 +82,7 @@ def _room(languages: Sequence[Language], same: Sequence[Piece], clock: Clock) ->
 
 def _title(piece: Piece, language: Language, clock: Clock) -> str:
     if isinstance(piece, Scheduled):
-        return deadman.said(piece, clock.now().timestamp(), language).plain.text.partition("\n")[0]
+        return said(piece, clock.now().timestamp(), language).plain.text.partition("\n")[0]
     if isinstance(piece, Listed):
         return piece.title
     return Renderer(language).render(piece.event, skipped=piece.skipped).title

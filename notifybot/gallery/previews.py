@@ -12,28 +12,35 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote
 
 from pydantic import SecretStr
 
+from notifybot.charts.series import Curve
 from notifybot.clock import Clock
-from notifybot.gallery import deadman
-from notifybot.gallery.pictures import Artist
-from notifybot.gallery.pieces import Listed, Piece, Scheduled
+from notifybot.delivery.chart_renderer import has_curves, subtitle
+from notifybot.events import EpochFinished, Event
 from notifybot.notifiers import apprise, webhook
 from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.notifiers.kakao import Credentials, KakaoTalk
 from notifybot.notifiers.slack import SlackBot, SlackWebhook
+from notifybot.notifiers.slack.deadman.schedule import Margins
+from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
+from notifybot.notifiers.slack.deadman.text import Said, Speech
+from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.rendering import Renderer
+from notifybot.rendering.alert_text import AlertWords
+from notifybot.sandbox.http import Request
 from notifybot.sandbox.kakao import REFRESH_TOKEN, REST_API_KEY
 from notifybot.sandbox.server import Sandbox
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, WEBHOOK_PATH
-from notifybot.sandbox.wire import Request
 from notifybot.testing import DictMemory, FakeClock
-from notifybot.types import Language
+from notifybot.types import Host, Language, Metric
 
 _LINK = "https://developers.kakao.com"  # the one that the sandbox's app has registered
 _ROOM = 1800  # what Discord takes
@@ -75,7 +82,7 @@ def exhibits(piece: Piece, language: Language, clock: Clock) -> Iterator[Exhibit
 def _posted_by_slack(piece: Scheduled, language: Language, clock: Clock) -> Iterator[Exhibit]:
     moved = FakeClock(clock.now())
     with Sandbox(clock=moved, language=language) as sandbox:
-        deadman.post(piece, sandbox, moved, language, _LINK)
+        post(piece, sandbox, moved, language, _LINK)
         yield from _in_slack(*_pages(sandbox, language))
 
 
@@ -169,3 +176,140 @@ def _kakao(sandbox: Sandbox, folder: Path, language: Language, clock: Clock) -> 
         picture=Artist(language).square,
         clock=clock,
     )
+
+
+_SQUARE_PX = 1080
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A picture that is done already."""
+
+    png: bytes | None
+
+    def wait(self, until: Callable[[], bool]) -> bool:
+        """It is done."""
+        return True
+
+    def cancel(self) -> None:
+        """It is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artist:
+    """Draws what events themselves remember of their curves. Where matplotlib is missing there are no pictures."""
+
+    language: Language
+
+    def warm_up(self) -> None:
+        """Nothing is prepared."""
+
+    def begin(self, event: Event) -> Finished | None:
+        """Draw, as high as need be."""
+        png = self._draw(event, None)
+        return Finished(png) if png else None
+
+    def square(self, event: Event) -> bytes | None:
+        """Draw for a phone."""
+        return self._draw(event, _SQUARE_PX)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _draw(self, event: Event, height_px: int | None) -> bytes | None:
+        if not has_curves(event) or find_spec("matplotlib") is None:
+            return None
+        from notifybot.charts.png import Caption, Picture, png  # matplotlib: an optional dependency
+
+        progress = event.progress
+        last = progress.place
+        return png(
+            Picture(
+                curves=tuple(_curve(name, each, last) for name, each in progress.metrics.items()),
+                captions={each: Caption(event.run.name, subtitle(event, each)) for each in Language},
+                language=self.language,
+                focus=event.new_best if isinstance(event, EpochFinished) else None,
+                height_px=height_px,
+            )
+        )
+
+
+def _curve(name: str, metric: Metric, last: int) -> Curve:
+    values = metric.history or (metric.value,)
+    points = tuple((float(last - len(values) + 1 + number), value) for number, value in enumerate(values))
+    known = metric.best is not None and metric.best_epoch is not None
+    return Curve(name, points, (float(metric.best_epoch or 0), metric.best or 0.0) if known else None)
+
+
+_MARGINS = Margins()
+
+
+def post(piece: Scheduled, sandbox: Sandbox, clock: FakeClock, language: Language, link: str) -> None:
+    """Tell where the run stands, schedule the alarm, let its time come; and take it back where the piece says so."""
+    memory, api_url = DictMemory(), f"{sandbox.url}/api/"
+    renderer = Renderer(language)
+    bot = SlackBot(BOT_TOKEN, CHANNEL, api_url=api_url, clock=clock)
+    bot.send(Envelope(piece.last, renderer.render(piece.last, link=link), memory))
+    place = RunThread.from_value(memory.get(piece.last.run.id))
+    alarms = SlackAlarms(BOT_TOKEN, api_url, clock=clock)
+    if piece.said == "stands":
+        alarms.say(place, said(piece, clock.now().timestamp(), language, link))
+        return
+    now_s = clock.now().timestamp()
+    post_at, speech = int(now_s + _MARGINS.ahead_s), _speech(piece, language, link)
+    alarms.schedule(place, post_at, speech.alarm(piece.last.progress, now_s=now_s, post_at=post_at))
+    clock.advance(_MARGINS.ahead_s)
+    if piece.said == "void":
+        clock.advance(_MARGINS.settle_s)
+        alarms.say(place, said(piece, clock.now().timestamp(), language, link))
+
+
+def said(piece: Scheduled, now_s: float, language: Language, link: str = "") -> Said:
+    """The words alone."""
+    speech, progress = _speech(piece, language, link), piece.last.progress
+    if piece.said == "stands":
+        return speech.stands()
+    if piece.said == "alarm":
+        return speech.alarm(progress, now_s=now_s, post_at=int(now_s + _MARGINS.ahead_s))
+    away_s = _MARGINS.ahead_s + _MARGINS.settle_s
+    return speech.void(progress, now_s=now_s, away_s=away_s, sure=piece.sure)
+
+
+def _speech(piece: Scheduled, language: Language, link: str) -> Speech:
+    return Speech(piece.last.run, piece.host, Renderer(language), link or None)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A message about an event. `skipped` counts the epochs that it stands for as well."""
+
+    label: str
+    event: Event
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """What the dead man's switch says of a run that was last heard of with `last`.
+
+    An "alarm" is frozen when it is scheduled; a "void" one has been posted about a living run, `sure` or perhaps; one
+    that "stands" had been refused before.
+    """
+
+    label: str
+    last: Event
+    host: Host
+    said: Literal["alarm", "void", "stands"] = "alarm"
+    sure: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The title and text of many alerts, by what they are about. Where they are told they look like any alert."""
+
+    label: str
+    title: str
+    alerts: Mapping[str, AlertWords]
+
+
+Piece = Told | Scheduled | Listed

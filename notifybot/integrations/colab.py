@@ -16,12 +16,10 @@ from notifybot.config_sources import Origin, spelling
 from notifybot.delivery.build import people_from
 from notifybot.errors import UsageError, said
 from notifybot.rendering.alert_text import session_near_its_end
-from notifybot.runtime import in_colab, in_notebook
+from notifybot.rendering.text import redacted_line
+from notifybot.runtime import environment, in_colab, in_notebook
 from notifybot.trackers import plan_trackers
-from notifybot.training.lifetime import near_limit_h
-from notifybot.training.rank import environment
-from notifybot.training.run_info import this_host
-from notifybot.training.text import one_line
+from notifybot.training.run_info import near_limit_h, this_host
 from notifybot.types import Language
 
 _WHY_CHARS = 200
@@ -118,7 +116,7 @@ def _place(below: PurePosixPath, mount_point: Path, words: _Words) -> tuple[Path
             why = f"{error.strerror}: {my_drive / below}"
         else:
             return my_drive / below, [words.mounted]
-    return None, [words.not_mounted.format(why=one_line(why, _WHY_CHARS)), words.will_vanish, words.mount_again]
+    return None, [words.not_mounted.format(why=redacted_line(why, _WHY_CHARS)), words.will_vanish, words.mount_again]
 
 
 def _mount(mount_point: Path) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from notifybot.checkpoints.payload import read_payload, write_payload
+from notifybot.checkpoints.serialization import read_payload, write_payload
 from notifybot.errors import CheckpointError, UsageError, said
 from notifybot.models.checksum import verify, written_whole
 from notifybot.models.errors import failing_as

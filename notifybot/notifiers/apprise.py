@@ -6,27 +6,28 @@ tried again a few times.
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from notifybot.config import Config
 from notifybot.errors import ConfigError, DeliveryError, install, not_pickled, said
-from notifybot.notifiers.apprise_log import SERVICE, listening, open_ear, reason
-from notifybot.notifiers.base import Envelope, Notifier
-from notifybot.notifiers.refusals import permanent, temporary
-from notifybot.notifiers.unlinked import unlinked
+from notifybot.notifiers.base import Envelope, Notifier, permanent_error, temporary_error
 from notifybot.policy import Pace
-from notifybot.redaction import fingerprint, register
-from notifybot.rendering.table import row_text
-from notifybot.rendering.text import clean, one_line, shorten
+from notifybot.redaction import fingerprint, guard_loggers, register
+from notifybot.rendering.format import row_text
+from notifybot.rendering.text import clean, one_line, shorten, unlinked
 from notifybot.types import Message, Severity
 
 if TYPE_CHECKING:
     from apprise import Apprise, NotifyBase
+
 
 Picture = Callable[[Envelope], bytes | None]
 """Gives the PNG that belongs to a message, or None."""
@@ -116,9 +117,9 @@ class AppriseNotifier:
     def _unknown(self, event_id: str) -> DeliveryError:
         tries = self._unexplained[event_id] = self._unexplained.get(event_id, 0) + 1
         if tries < UNEXPLAINED_TRIES:
-            return temporary(SERVICE, "unexplained", label=self._label, ambiguous=True)
+            return temporary_error(SERVICE, "unexplained", label=self._label, ambiguous=True)
         del self._unexplained[event_id]
-        return permanent(SERVICE, "given-up", label=self._label, tries=str(tries))
+        return permanent_error(SERVICE, "given-up", label=self._label, tries=str(tries))
 
 
 def told(message: Message, room: int) -> tuple[str, str]:
@@ -211,3 +212,106 @@ def _secrets_in(url: str) -> list[str]:
     password = re.search(r"://[^/@\s]*?:([^/@\s]+)@", url)
     found = [url[host.end() :] if host else url, *keys, *([password[1]] if password else [])]
     return [*found, *map(unquote, found)]
+
+
+SERVICE = "apprise"
+
+Line = tuple[int, str]
+"""A level of `logging`, and what was said."""
+
+_OPENED = 5  # no level of anybody's: whoever sets one later takes the logger back
+_NAME = "apprise"
+
+_STATUS = re.compile(r"\berror=(\d{3})\b")
+_NO_CONNECTION = re.compile(r"connection error", re.IGNORECASE)
+_TRANSPORT = re.compile(r"Socket Exception: (.*)", re.DOTALL)
+_NEVER_SENT = re.compile(
+    r"NewConnectionError|NameResolutionError|ConnectTimeout|Connection refused|unreachable|"
+    r"Name or service not known|name resolution|nodename nor servname"
+)
+_NO_ANSWER = re.compile(r"timed out", re.IGNORECASE)
+_SMTP = re.compile(r"\(([45]\d\d), b['\"]")  # smtplib's exceptions: (535, b'5.7.8 Username and password …')
+_NOT_PROCESSED = (408, 425, 429)
+_SETUP = (401, 403, 404, 405, 410)
+
+
+def reason(label: str, lines: Iterable[Line]) -> DeliveryError | None:
+    """What the lines of a failed send mean; None where they give no reason. No word of theirs is repeated.
+
+    A status counts in a warning only: below it Apprise logs the message itself, in which anything may stand.
+    """
+    heard = list(lines)
+    statuses = [int(each) for level, line in heard if level >= logging.WARNING for each in _STATUS.findall(line)]
+    if statuses:
+        return _status_error(label, statuses)
+    transport = " ".join(found[1] for _, line in heard if (found := _TRANSPORT.match(line)))
+    if refused := _SMTP.search(transport):
+        return _mail_error(label, int(refused[1]))
+    if _NEVER_SENT.search(transport):
+        return temporary_error(SERVICE, "no-connection", label=label)
+    if _NO_ANSWER.search(transport):
+        return temporary_error(SERVICE, "no-answer", label=label, ambiguous=True)
+    if transport or any(_NO_CONNECTION.search(line) for _, line in heard):
+        return temporary_error(SERVICE, "broken", label=label, ambiguous=True)
+    return None
+
+
+def _status_error(label: str, statuses: Iterable[int]) -> DeliveryError:
+    """What HTTP's statuses mean; of several receivers' the one that a later try may mend."""
+    status = min(statuses, key=lambda each: each < 500 and each not in _NOT_PROCESSED)
+    if status in _NOT_PROCESSED or status >= 500:
+        return temporary_error(SERVICE, "failing", label=label, status=str(status), ambiguous=status >= 500)
+    if status < 400:
+        return temporary_error(SERVICE, "foreign", label=label, status=str(status), ambiguous=True)
+    setup = status in _SETUP
+    return permanent_error(SERVICE, "refused" if setup else "failing", label=label, status=str(status), setup=setup)
+
+
+def _mail_error(label: str, code: int) -> DeliveryError:
+    """A mail server's refusal: 4xx for now, 5xx for good (https://www.rfc-editor.org/rfc/rfc5321#section-4.2.1)."""
+    if code < 500:
+        return temporary_error(SERVICE, "mail-later", label=label, status=str(code))
+    return permanent_error(SERVICE, "mail-refused", label=label, status=str(code), setup=True)
+
+
+# ── Listening ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_heard: ContextVar[list[Line] | None] = ContextVar("notifybot_apprise_heard", default=None)
+
+
+@contextmanager
+def listening() -> Iterator[list[Line]]:
+    """Collect what Apprise logs on this thread meanwhile, without secrets; it is logged elsewhere as it always was."""
+    lines: list[Line] = []
+    token = _heard.set(lines)
+    try:
+        yield lines
+    finally:
+        _heard.reset(token)
+
+
+class _Ear(logging.Filter):
+    """Hears every line, and lets through what would be logged without us.
+
+    Nothing below DEBUG: there Apprise lists a URL part by part, those too short to be known by value as well.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        lines = _heard.get()
+        if lines is not None and record.levelno >= logging.DEBUG:
+            lines.append((record.levelno, record.getMessage()))
+        logger = logging.getLogger(_NAME)
+        usual = logging.getLogger().getEffectiveLevel() if logger.level == _OPENED else logger.level
+        return record.levelno >= max(usual, logging.DEBUG)
+
+
+_EAR = _Ear()
+
+
+def open_ear() -> None:
+    """Guard Apprise's logger and listen to it. Its reasons are at DEBUG, so the logger is opened. Idempotent."""
+    guard_loggers()  # first, so that what is heard is redacted
+    logger = logging.getLogger(_NAME)
+    logger.addFilter(_EAR)  # a filter that is there already is not added again
+    if logger.level == logging.NOTSET:
+        logger.setLevel(_OPENED)

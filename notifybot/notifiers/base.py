@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from notifybot.errors import PermanentError, TemporaryError
 from notifybot.events import Event
 from notifybot.policy import Pace
+from notifybot.rendering.delivery_reasons import in_words
 from notifybot.types import Message
 
 
@@ -79,3 +81,18 @@ def is_loopback(url: str) -> bool:
     except ValueError:  # a name, or no address at all
         return False
     return address.is_loopback or address.is_unspecified
+
+
+def temporary_error(
+    service: str, code: str, *, retry_after_s: float | None = None, ambiguous: bool = False, **values: str
+) -> TemporaryError:
+    """A TemporaryError of a service; its text is in the reader's language. `values` fill in the words."""
+    text = in_words(service, code, values)
+    return TemporaryError(
+        text, retry_after_s=retry_after_s, ambiguous=ambiguous, service=service, code=code, values=values
+    )
+
+
+def permanent_error(service: str, code: str, *, setup: bool = False, **values: str) -> PermanentError:
+    """A PermanentError of a service, in the same way."""
+    return PermanentError(in_words(service, code, values), setup=setup, service=service, code=code, values=values)

@@ -21,9 +21,8 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.errors import ConfigError, DeliveryError, not_pickled, said
 from notifybot.events import to_json
-from notifybot.notifiers.base import Envelope, Notifier
+from notifybot.notifiers.base import Envelope, Notifier, permanent_error, temporary_error
 from notifybot.notifiers.http import body_of, session_for
-from notifybot.notifiers.refusals import permanent, temporary
 from notifybot.policy import Pace
 from notifybot.redaction import fingerprint, guard_loggers, register
 from notifybot.retry import parse_retry_after
@@ -93,7 +92,7 @@ class Webhook:
         except requests.RequestException as error:
             failure = _broken(error)
         except ValueError:  # requests lets urllib3 complain about some malformed addresses by itself
-            failure = permanent(_SERVICE, "address", setup=True)
+            failure = permanent_error(_SERVICE, "address", setup=True)
         else:
             body_of(answer, clock=self._clock, most_bytes=LARGEST_BODY_BYTES, within_s=BODY_S)
             if 200 <= answer.status_code < 300:
@@ -122,16 +121,16 @@ class Webhook:
 
     def _refusal(self, status: int, retry_after: str | None) -> DeliveryError:
         if status == _GONE:
-            return permanent(_SERVICE, "gone", setup=True)
+            return permanent_error(_SERVICE, "gone", setup=True)
         if status in _MOVED:
-            return permanent(_SERVICE, "moved", status=str(status), setup=True)
+            return permanent_error(_SERVICE, "moved", status=str(status), setup=True)
         if status in _NOT_PROCESSED or status >= 500:
             wait_s = parse_retry_after(retry_after, self._clock.now())
             ambiguous = status not in _NOT_PROCESSED
-            return temporary(_SERVICE, "failing", status=str(status), retry_after_s=wait_s, ambiguous=ambiguous)
+            return temporary_error(_SERVICE, "failing", status=str(status), retry_after_s=wait_s, ambiguous=ambiguous)
         if status < 400:
-            return temporary(_SERVICE, "log-in", status=str(status), ambiguous=True)
-        return permanent(_SERVICE, "refused", status=str(status), setup=status in _SETUP)
+            return temporary_error(_SERVICE, "log-in", status=str(status), ambiguous=True)
+        return permanent_error(_SERVICE, "refused", status=str(status), setup=status in _SETUP)
 
 
 def payload(envelope: Envelope) -> bytes:
@@ -185,12 +184,12 @@ def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
 def _broken(error: requests.RequestException) -> DeliveryError:
     """Say what a failed connection means, by the kind of failure alone."""
     if isinstance(error, _MALFORMED):
-        return permanent(_SERVICE, "address", setup=True)
+        return permanent_error(_SERVICE, "address", setup=True)
     if isinstance(error, requests.exceptions.SSLError):
-        return temporary(_SERVICE, "certificate")
+        return temporary_error(_SERVICE, "certificate")
     cause = error.args[0] if error.args else None
     if isinstance(cause, MaxRetryError) and isinstance(cause.reason, _NEVER_SENT):
-        return temporary(_SERVICE, "no-connection")
+        return temporary_error(_SERVICE, "no-connection")
     if isinstance(error, requests.Timeout):
-        return temporary(_SERVICE, "no-answer", ambiguous=True)
-    return temporary(_SERVICE, "broken", kind=type(error).__name__, ambiguous=True)
+        return temporary_error(_SERVICE, "no-answer", ambiguous=True)
+    return temporary_error(_SERVICE, "broken", kind=type(error).__name__, ambiguous=True)

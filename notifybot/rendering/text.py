@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from notifybot.redaction import redact
+
 ELLIPSIS = "…"
 
 _ZWJ = "\u200d"
@@ -156,3 +158,49 @@ def _jamo(char: str) -> str:
     if "\u11a8" <= char <= "\u11ff" or "\ud7cb" <= char <= "\ud7fb":
         return "T"
     return ""
+
+
+_SPLIT = "\u200b"  # invisible, and no part of an address to any reader of text
+
+# Within an address: after its scheme, and before each dot of a name or of an IPv4 address.
+_INSIDE = re.compile(r"(?<=:)(?=//)|(?<=[^\s.\u200b])(?=\.[^\W\d_])|(?<=\d)(?=\.\d{1,3}\.\d{1,3}\.\d)")
+_IN_NAME = re.compile(r"[\w.~+=%-]")
+_NAME_CHARS = 255  # of a file, at most
+
+
+def unlinked(text: str) -> str:
+    """Return `text` looking the same, with no address in it that an app would find: neither `http://a` nor `b.example`.
+
+    For where nothing else keeps an app from looking. A person who copies an address out copies the split with it; a
+    name within a path, as in `/drive/a.pt`, is no address to any app and stays whole.
+    """
+    return _INSIDE.sub(lambda place: "" if _in_path(text, place.start()) else _SPLIT, text)
+
+
+def _in_path(text: str, at: int) -> bool:
+    begin = at
+    while begin > max(at - _NAME_CHARS, 0) and _IN_NAME.match(text[begin - 1]):
+        begin -= 1
+    return text.endswith("/", 0, begin) and not text.endswith("//", 0, begin)
+
+
+def redacted(text: str, limit_chars: int) -> str:
+    """Return `text` without secrets and half characters, cut between two characters to `limit_chars`.
+
+    Secrets go first: half a token would no longer be recognised. A lone surrogate has no UTF-8 form.
+    """
+    text = redact(text).encode("utf-8", "replace").decode("utf-8").replace("\x00", "")
+    return shorten(text, limit_chars)
+
+
+def written(value: object) -> str | None:
+    """`str(value)`; None where the value's own code raises, or is nested too deeply. Never raises."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001  a foreign __str__ or __repr__ may raise anything
+        return None
+
+
+def redacted_line(text: str, limit_chars: int) -> str:
+    """`clean`, with every run of white space made one space."""
+    return redacted(" ".join(text.split()), limit_chars)

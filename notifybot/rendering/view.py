@@ -19,19 +19,28 @@ from notifybot.events import (
 from notifybot.policy import severity_of
 from notifybot.redaction import redact
 from notifybot.rendering.alert_text import alert_words
-from notifybot.rendering.format import about, duration, has_end, number, percent, progress_bar, size
-from notifybot.rendering.labels import LABELS, cause, epoch_name, position, status_word
-from notifybot.rendering.lines import (
+from notifybot.rendering.format import (
+    about,
+    best_line,
+    changes_line,
+    duration,
+    has_end,
     lost_work,
     memory_line,
+    metric_rows,
     model_line,
     new_device,
     next_epoch,
+    number,
+    percent,
+    progress_bar,
+    size,
     tier_words,
     uptime_line,
+    values_line,
 )
+from notifybot.rendering.labels import LABELS, cause, epoch_name, position, status_word
 from notifybot.rendering.reasons import reason_line
-from notifybot.rendering.table import best_line, changes_line, metric_rows, values_line
 from notifybot.rendering.text import clean, one_line, shorten, shorten_path
 from notifybot.types import Checkpoint, Fact, Host, Language, MetricRow, Param, Progress, Resumed
 

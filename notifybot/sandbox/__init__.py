@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from notifybot.sandbox.http import Fault
+from notifybot.sandbox.http import Fault, Request, Response, Service, json_response, text_response
 from notifybot.sandbox.server import Sandbox
-from notifybot.sandbox.wire import Request, Response, Service, json_response, text_response
 
 __all__ = ["Fault", "Request", "Response", "Sandbox", "Service", "json_response", "text_response"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from notifybot.clock import Clock
 from notifybot.sandbox import kakao_api, kakao_oauth
-from notifybot.sandbox.kakao_errors import api_failure, login_failure
+from notifybot.sandbox.http import Request, Response
 from notifybot.sandbox.kakao_state import (
     CLIENT_SECRET,
     REDIRECT_URI,
@@ -18,8 +18,9 @@ from notifybot.sandbox.kakao_state import (
     KakaoFault,
     KakaoMessage,
     KakaoWorld,
+    api_failure,
+    login_failure,
 )
-from notifybot.sandbox.wire import Request, Response
 
 __all__ = [
     "CLIENT_SECRET",

@@ -12,12 +12,9 @@ from email.message import EmailMessage
 from email.parser import BytesParser
 from typing import Any
 
-from notifybot.sandbox import kakao_templates
-from notifybot.sandbox.kakao_errors import answer, api_failure
+from notifybot.sandbox.http import Request, Response
 from notifybot.sandbox.kakao_oauth import form_of
-from notifybot.sandbox.kakao_state import Grant, KakaoMessage, KakaoWorld
-from notifybot.sandbox.kakao_templates import Refused, Template
-from notifybot.sandbox.wire import Request, Response
+from notifybot.sandbox.kakao_state import Grant, KakaoMessage, KakaoWorld, answer, api_failure
 
 _SMALLEST_PICTURE_BYTES = 24  # as far as a PNG's size
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
@@ -63,8 +60,8 @@ def _scoped(world: KakaoWorld, request: Request, api: str, *needed: str) -> None
 def _template(world: KakaoWorld, fields: dict[str, str]) -> tuple[Template, bool]:
     """The template of a form, and whether Kakao would show it cut."""
     try:
-        template = kakao_templates.parse(fields.get("template_object"))
-        too_long = len(template.get("text", "")) > kakao_templates.TEXT_LIMIT
+        template = parse(fields.get("template_object"))
+        too_long = len(template.get("text", "")) > TEXT_LIMIT
         if too_long and world.strict_text:
             raise Refused("text over 200")
     except Refused as reason:
@@ -74,10 +71,10 @@ def _template(world: KakaoWorld, fields: dict[str, str]) -> tuple[Template, bool
 
 
 def _message(world: KakaoWorld, template: Template, *, truncated: bool, pushed: bool, receiver: str) -> KakaoMessage:
-    shown = template | ({"text": template["text"][: kakao_templates.TEXT_LIMIT]} if truncated else {})
+    shown = template | ({"text": template["text"][:TEXT_LIMIT]} if truncated else {})
     return KakaoMessage(
         at=world.clock.now(),
-        text=kakao_templates.summary(shown),
+        text=summary(shown),
         template=template,
         pushed=pushed,
         link_dead=world.leads_nowhere(template),
@@ -217,3 +214,128 @@ def unlink(world: KakaoWorld, request: Request) -> Response:
     world.refresh_tokens.clear()
     world.linked = False
     return answer({"id": world.user_id})
+
+
+TEXT_LIMIT = 200
+
+Template = dict[str, Any]
+
+
+class Refused(Exception):
+    """The template is not accepted. Its text is the reason, which the real service does not give so plainly."""
+
+
+def parse(text: str | None) -> Template:
+    """The template that a form field holds. Raises Refused."""
+    if not text:
+        raise Refused("field missing")
+    try:
+        template = json.loads(text)
+    except ValueError:
+        raise Refused("no JSON") from None
+    if not isinstance(template, dict):
+        raise Refused("no object")
+    _CHECKS.get(str(template.get("object_type")), _unknown)(template)
+    if not isinstance(template.get("button_title", ""), str):
+        raise Refused("button_title is no text")
+    return template
+
+
+def _unknown(template: Template) -> None:
+    raise Refused("unknown object_type")
+
+
+def _text(template: Template) -> None:
+    _word(template, "text")
+    _link(template, "link")
+    _buttons(template, 2)
+
+
+def _feed(template: Template) -> None:
+    _content(template.get("content"))
+    _buttons(template, 2)
+    _item_content(template.get("item_content"))
+
+
+def _list(template: Template) -> None:
+    _word(template, "header_title")
+    _link(template, "header_link")
+    contents = template.get("contents")
+    if not isinstance(contents, list) or not 2 <= len(contents) <= 3:
+        raise Refused("a list has 2 or 3 contents")
+    for each in contents:
+        _content(each)
+    _buttons(template, 2)
+
+
+def _commerce(template: Template) -> None:
+    _content(template.get("content"))
+    commerce = template.get("commerce")
+    if not isinstance(commerce, dict) or not isinstance(commerce.get("regular_price"), int):
+        raise Refused("commerce needs regular_price")
+    _buttons(template, 2)
+
+
+def _location(template: Template) -> None:
+    _word(template, "address")
+    _content(template.get("content"))
+    _buttons(template, 1)
+
+
+_CHECKS = {"text": _text, "feed": _feed, "list": _list, "commerce": _commerce, "location": _location}
+
+
+def _word(template: Template, key: str) -> None:
+    if not isinstance(template.get(key), str) or not template[key]:
+        raise Refused(f"{key} missing")
+
+
+def _link(holder: Template, key: str) -> None:
+    link = holder.get(key)
+    if not isinstance(link, dict) or not all(isinstance(value, str) for value in link.values()):
+        raise Refused(f"{key} missing")
+
+
+def _content(content: object) -> None:
+    if not isinstance(content, dict):
+        raise Refused("content missing")
+    _link(content, "link")
+    for key in ("title", "description", "image_url"):
+        if not isinstance(content.get(key, ""), str):
+            raise Refused(f"content.{key} is no text")
+
+
+def _buttons(template: Template, most: int) -> None:
+    buttons = template.get("buttons", [])
+    if not isinstance(buttons, list) or len(buttons) > most:
+        raise Refused(f"at most {most} buttons")
+    for button in buttons:
+        if not isinstance(button, dict):
+            raise Refused("a button is an object")
+        _word(button, "title")
+        _link(button, "link")
+
+
+def _item_content(table: object) -> None:
+    if table is None:
+        return
+    if not isinstance(table, dict):
+        raise Refused("item_content is an object")
+    items = table.get("items", [])
+    if not isinstance(items, list) or len(items) > 5:
+        raise Refused("at most 5 items")
+    for item in items:
+        if not isinstance(item, dict) or not all(isinstance(item.get(key), str) for key in ("item", "item_op")):
+            raise Refused("an item has item and item_op")
+
+
+def summary(template: Template) -> str:
+    """The words of a template, line by line, for reading and for assertions."""
+    content = template.get("content", {})
+    table = template.get("item_content", {})
+    words = [template.get("text"), template.get("header_title"), table.get("profile_text")]
+    words += [content.get("title"), content.get("description")]
+    words += [each.get("title") for each in template.get("contents", [])]
+    words += [f"{each['item']}: {each['item_op']}" for each in table.get("items", [])]
+    words += [f"{table['sum']}: {table.get('sum_op', '')}"] if "sum" in table else []
+    return "\n".join(word for word in words if word)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from urllib.parse import urlencode
 
-from notifybot.sandbox.kakao_errors import answer, login_failure, login_page
-from notifybot.sandbox.kakao_state import Code, KakaoWorld
-from notifybot.sandbox.wire import Request, Response
+from notifybot.sandbox.http import Request, Response
+from notifybot.sandbox.kakao_state import Code, KakaoWorld, answer, login_failure, login_page
 
 FORM = "application/x-www-form-urlencoded"
 

@@ -12,11 +12,11 @@ from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
 from notifybot.clock import Clock
 from notifybot.sandbox import mrkdwn
-from notifybot.sandbox.blockkit_data import drawn
+from notifybot.sandbox.blockkit import drawn
+from notifybot.sandbox.http import Request, Response, text_response
 from notifybot.sandbox.kakao import KakaoService
 from notifybot.sandbox.slack import SlackService
 from notifybot.sandbox.slack_state import SlackMessage
-from notifybot.sandbox.wire import Request, Response, text_response
 from notifybot.sandbox.words import WORDS
 
 _PACKAGE = Path(__file__).resolve().parents[1]

@@ -13,12 +13,11 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.sandbox.http import Fault, FaultList, reset
+from notifybot.sandbox.http import Fault, FaultList, Request, Response, reset, text_response
 from notifybot.sandbox.kakao import REFRESH_TOKEN, REST_API_KEY, KakaoService
 from notifybot.sandbox.pages import Pages
 from notifybot.sandbox.slack_files import FilingSlack
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, WEBHOOK_PATH
-from notifybot.sandbox.wire import Request, Response, text_response
 
 _LARGEST_BODY_BYTES = 32 * 1024 * 1024
 _HEADERS = {

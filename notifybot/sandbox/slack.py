@@ -10,6 +10,7 @@ from typing import Any
 
 from notifybot.clock import Clock
 from notifybot.sandbox import blockkit
+from notifybot.sandbox.http import Request, Response, json_response, text_response
 from notifybot.sandbox.slack_scheduled import Schedule
 from notifybot.sandbox.slack_state import (
     BOT_ID,
@@ -29,7 +30,6 @@ from notifybot.sandbox.slack_state import (
     check_scope,
     with_scopes,
 )
-from notifybot.sandbox.wire import Request, Response, json_response, text_response
 
 
 class SlackService:

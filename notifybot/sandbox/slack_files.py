@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from notifybot.clock import Clock
+from notifybot.sandbox.http import Request, Response, text_response
 from notifybot.sandbox.slack import SlackService
 from notifybot.sandbox.slack_state import SlackError, check_scope
-from notifybot.sandbox.wire import Request, Response, text_response
 
 _ALT_CHARS = 1000
 _UPLOAD, _DOWNLOAD = "/files/upload/", "/files/"

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from notifybot.errors import NotifybotError
-from notifybot.sandbox.wire import Response
+from notifybot.sandbox.http import Response
 
 BOT_TOKEN = "xoxb-canary-not-a-token"  # noqa: S105  a stand-in, worth nothing anywhere
 CHANNEL = "training"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from notifybot.clock import Clock
-from notifybot.sandbox.wire import Request, Response, text_response
+from notifybot.sandbox.http import Request, Response, text_response
 
 PATH = "/webhook"
 SECRET = "whsec_" + base64.b64encode(b"sandbox key, not a secret at all").decode()

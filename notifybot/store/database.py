@@ -10,6 +10,7 @@ The file and its WAL are bounded: together they stay below 64 MiB, but for a few
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 import threading
@@ -18,18 +19,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import StoreError, said, system_words
 from notifybot.files import FileLock
 from notifybot.store.disk_reserve import Room, not_taken
-from notifybot.store.fair import FairLock
 from notifybot.store.location import APPLICATION_ID, make_private, set_aside_if_damaged
-from notifybot.store.migrate import upgrade
 from notifybot.store.schema import memories
 from notifybot.types import run_key
 
@@ -384,3 +383,108 @@ def _reason(error: Exception) -> str:
     if isinstance(raw, OSError):
         return system_words(raw)
     return said(str(raw), _KOREAN.get(getattr(raw, "sqlite_errorcode", 0) & 0xFF, str(raw)))
+
+
+_FOREVER_S = 365 * 86_400.0
+
+
+class FairLock:
+    """Reentrant. At most one thread overtakes those that wait, and only on its way into the turnstile."""
+
+    def __init__(self) -> None:
+        self._turnstile = threading.RLock()
+        self._lock = threading.RLock()
+        self._here = threading.local()  # how often this thread holds the lock
+
+    def acquire(self, *, timeout: float) -> bool:
+        """Take the lock, at most after so many seconds; False when it was not to be had."""
+        if self._depth:
+            return self._taken(timeout)
+        ends_at_s = SYSTEM.monotonic() + timeout
+        if not self._turnstile.acquire(timeout=timeout):
+            return False
+        try:
+            return self._taken(max(ends_at_s - SYSTEM.monotonic(), 0.0))
+        finally:
+            self._turnstile.release()
+
+    def release(self) -> None:
+        """Give it back, once for each time that it was taken."""
+        self._lock.release()  # first: a signal between the two may overtake others, but never waits for what we hold
+        self._here.depth = self._depth - 1
+
+    def __enter__(self) -> None:
+        self.acquire(timeout=_FOREVER_S)
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    @property
+    def is_held_here(self) -> bool:
+        """True in the thread that has it."""
+        return self._depth > 0
+
+    @property
+    def _depth(self) -> int:
+        depth: int = getattr(self._here, "depth", 0)
+        return depth
+
+    def _taken(self, timeout_s: float) -> bool:
+        taken = self._lock.acquire(timeout=timeout_s)
+        if taken:
+            self._here.depth = self._depth + 1
+        return taken
+
+
+HEAD = "0005"
+"""The newest revision under `migrations/versions`; a test holds it to Alembic's own answer."""
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the database to `HEAD`. Cheap when it is there already: Alembic is imported only for work.
+
+    Raises StoreError when the file was written by a newer notifybot.
+    """
+    present = _revision(connection)
+    if present == HEAD:
+        return
+    if present is not None and present > HEAD:
+        raise StoreError(
+            said(
+                f"the database was written by a newer notifybot (schema {present}): "
+                "upgrade notifybot or set another NOTIFYBOT_STATE_DIR",
+                f"더 새로운 버전의 notifybot이 쓴 데이터베이스입니다(스키마 {present}). "
+                "notifybot을 업그레이드하거나 NOTIFYBOT_STATE_DIR을 다른 폴더로 지정하세요",
+            )
+        )
+    with _silence():  # its plugins speak while it is imported
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    connection.commit()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep Alembic's account of its steps out of the log of a program that shows INFO, as Hydra's do."""
+    alembic = logging.getLogger("alembic")
+    before = alembic.level
+    alembic.setLevel(max(alembic.getEffectiveLevel(), logging.WARNING))
+    try:
+        yield
+    finally:
+        alembic.setLevel(before)
+
+
+def _revision(connection: Connection) -> str | None:
+    try:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    except SQLAlchemyError as error:
+        raise StoreError(said("the database cannot be read", "데이터베이스를 읽을 수 없습니다")) from error
+    return str(found) if found is not None else None

@@ -15,8 +15,7 @@ from sqlalchemy import Connection, Select, and_, exists, or_, select, update
 from notifybot.events import Event, from_json
 from notifybot.store.database import Store
 from notifybot.store.outbox_queries import counting, dropped
-from notifybot.store.schema import deliveries, events, tallies
-from notifybot.store.states import State
+from notifybot.store.schema import State, deliveries, events, tallies
 from notifybot.store.stored_reason import from_text
 from notifybot.types import Reason
 
@@ -129,3 +128,23 @@ def _letter(row: Any) -> Letter | None:
         id=row.id, notifier=row.notifier, state=State(row.state), attempts=row.attempts, created_at=row.created_at,
         due_at=row.due_at, done_at=row.done_at, error=row.error, event=event,
     )  # fmt: skip
+
+
+def successor_of(store: Store, key: str, now: Collection[str]) -> str | None:
+    """Of the notifiers there are `now`, the one that stands where `key` stood; None where that is not certain.
+
+    A new token or address makes a new key of the same name. One that got events together with `key` stood beside it,
+    as one of several Apprise URLs does, and takes over nothing; of several new ones none can be told from the others,
+    and a message for one must not go to another. Raises StoreError.
+    """
+    name = key.partition(":")[0]
+    alike = {each for each in now if each.partition(":")[0] == name and each != key}
+    if not alike:
+        return None
+    its_events = select(deliveries.c.event_id).where(deliveries.c.notifier == key)
+    beside = select(deliveries.c.notifier).where(
+        deliveries.c.notifier.in_(sorted(alike)), deliveries.c.event_id.in_(its_events)
+    )
+    with store.transaction() as connection:
+        alike -= set(connection.execute(beside.distinct()).scalars())
+    return alike.pop() if len(alike) == 1 else None

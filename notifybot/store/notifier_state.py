@@ -88,3 +88,17 @@ def _read(kept: Any) -> tuple[str, datetime] | None:
     if not isinstance(kept["value"], dict) or len(value) > LARGEST_VALUE:
         return None
     return value, updated_at if updated_at.tzinfo is not None else updated_at.replace(tzinfo=UTC)
+
+
+_TRACKERS = ("wandb",)
+
+
+def remember(store: Store, run_key: str, tracker: str, url: str) -> None:
+    """Keep the address of a run's page, for messages that any process sends. Raises StoreError."""
+    store.memory(f"tracker:{tracker}").put(run_key, {"url": url})
+
+
+def page_of(store: Store, run_key: str) -> str | None:
+    """The address of a run's page; None while no tracker has told of one. Raises StoreError."""
+    kept = (store.memory(f"tracker:{each}").get(run_key).get("url") for each in _TRACKERS)
+    return next((url for url in kept if isinstance(url, str) and url), None)

@@ -5,14 +5,18 @@ At any moment, for every notifier: put = sent + pending + dead + dropped.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, and_, case, func, select, update
 
 from notifybot.events import EpochFinished, Event, from_json
+from notifybot.files import is_running
 from notifybot.policy import Priority
 from notifybot.store.database import Store
 from notifybot.store.outbox_queries import (
@@ -29,7 +33,6 @@ from notifybot.store.outbox_queries import (
     others_at,
     rounds_after,
 )
-from notifybot.store.owners import lives, process_name
 from notifybot.store.schema import deliveries, events, tallies
 from notifybot.store.stored_reason import LIMIT_CHARS
 
@@ -301,3 +304,70 @@ def _ours(connection: Connection, delivery: Delivery, **values: Any) -> bool:
 
 def _set(delivery_id: int, **values: Any) -> Any:
     return update(deliveries).where(deliveries.c.id == delivery_id).values(**values)
+
+
+_PROGRAM = os.urandom(4).hex()  # a process that becomes another program by `os.execv` keeps number and start time
+
+
+def process_name() -> str:
+    """A name for this process that another one can check: "pid:start time:program" (start time from /proc)."""
+    return f"{os.getpid()}:{_start_of(os.getpid())}:{_PROGRAM}"
+
+
+def _start_of(pid: int) -> str:
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+    except OSError:
+        return ""
+    return after_name.split()[19]  # field 22 of proc(5): ticks since boot
+
+
+def lives(owner: str) -> bool:
+    """True unless the process that gave itself this name is certainly gone: a number alone is used again."""
+    pid, start, program = [*owner.split(":", 2), "", ""][:3]
+    if not pid.isdigit():
+        return True  # not named by us: its lease will run out
+    if not is_running(int(pid)):
+        return False
+    if int(pid) == os.getpid() and program not in ("", _PROGRAM):
+        return False  # we were that one, before `os.execv`
+    now = _start_of(int(pid))
+    return not start or not now or now == start
+
+
+_NOISE_S = 5.0  # the two clocks drift, and NTP turns the one a little
+
+
+class ClockWatch:
+    """Compares the wall clock with the one that never jumps, each time it is asked."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._seen = (store.clock.now(), store.clock.monotonic())
+
+    def look(self) -> None:
+        """Bring forward what waits, by as much as the wall clock was set back. Raises StoreError."""
+        with self._lock:
+            now, now_s = self._store.clock.now(), self._store.clock.monotonic()
+            moved_s = (now - self._seen[0]).total_seconds() - (now_s - self._seen[1])
+            if moved_s < -_NOISE_S:
+                bring_forward(self._store, timedelta(seconds=-moved_s))
+            self._seen = (now, now_s)
+
+
+def bring_forward(store: Store, by: timedelta) -> int:
+    """Make every delivery that is put off due so much earlier; return how many. Raises StoreError.
+
+    A little too early is harmless: whoever sends asks the pace again.
+    """
+    put_off = select(deliveries.c.id, deliveries.c.due_at, deliveries.c.lease_until).where(
+        deliveries.c.state == "pending", deliveries.c.due_at > store.clock.now()
+    )
+    with store.transaction() as connection:
+        rows = list(connection.execute(put_off))
+        for row in rows:
+            lease = None if row.lease_until is None else row.lease_until - by
+            change = update(deliveries).where(deliveries.c.id == row.id)
+            connection.execute(change.values(due_at=row.due_at - by, lease_until=lease))
+    return len(rows)

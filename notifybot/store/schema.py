@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -166,3 +167,12 @@ ticks = Table(
     Column("part", String(32), primary_key=True),  # "scan" or "ingest"
     Column("at", Moment, nullable=False),
 )
+
+
+class State(StrEnum):
+    """Every delivery is in exactly one of these, which is why the ledger adds up."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    DEAD = "dead"
+    DROPPED = "dropped"

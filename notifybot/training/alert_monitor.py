@@ -10,15 +10,14 @@ from os import PathLike, fspath
 from notifybot.alerts import DEFAULT, AlertRule, rules_of
 from notifybot.alerts.base import Mode, Reading, Rule
 from notifybot.alerts.incidents import Incidents, incidents_of
-from notifybot.alerts.resources import OF_THE_MACHINE, LowDisk
-from notifybot.alerts.rules import NonFinite
+from notifybot.alerts.rules import OF_THE_MACHINE, LowDisk, NonFinite
 from notifybot.clock import SYSTEM, Clock
 from notifybot.events import AlertRaised
 from notifybot.metric_names import Direction
 from notifybot.rendering.alarm_words import Told, cleared, raised, unlogged
+from notifybot.rendering.text import redacted, redacted_line
 from notifybot.training.machine_sampler import Lookout, Sampler
 from notifybot.training.progress import Watch
-from notifybot.training.text import clean, one_line
 from notifybot.training.voice import TEXT_CHARS, TITLE_CHARS, Voice
 from notifybot.types import Language, Progress
 
@@ -130,8 +129,8 @@ class Alarms:
         voice.emit(
             AlertRaised(
                 **voice.fact(),
-                title=one_line(str(told.words.title), TITLE_CHARS),
-                text=clean(str(told.words.text), TEXT_CHARS),
+                title=redacted_line(str(told.words.title), TITLE_CHARS),
+                text=redacted(str(told.words.text), TEXT_CHARS),
                 severity=told.severity,
                 progress=voice.progress,
             )
@@ -144,7 +143,7 @@ def _post(rule: AlertRule, watch: Watch) -> Post:
         return None if direction is None else _MODES[direction]
 
     kind = type(rule).__name__ if isinstance(rule, Rule) else getattr(rule, "__name__", type(rule).__name__)
-    return Post(rule, incidents_of(rule, mode_of), f"the alert rule {one_line(str(kind), 80)}")
+    return Post(rule, incidents_of(rule, mode_of), f"the alert rule {redacted_line(str(kind), 80)}")
 
 
 def _sampler(rules: Iterable[AlertRule], folders: Iterable[str | PathLike[str]]) -> Sampler:

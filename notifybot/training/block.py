@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import signal
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import pairwise
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
 from notifybot.alerts import DEFAULT, AlertRule
 from notifybot.config import Config, load
-from notifybot.errors import READER, UsageError
+from notifybot.errors import READER, UsageError, said
 from notifybot.notifiers.base import Notifier
-from notifybot.training.arguments import check_given
-from notifybot.training.hold import Hold
+from notifybot.training.endings import ENDINGS, EXIT_S, Ending, ending_of, is_cancelled, meant
 from notifybot.training.run import Run
+from notifybot.training.run_info import label_of
+from notifybot.training.signals import SIGNALS, number_of
 from notifybot.training.words import no_generator
+from notifybot.types import Status
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -113,3 +117,174 @@ def as_config(config: Config | Mapping[str, object] | None) -> Config:
     settings = config if isinstance(config, Config) else load(config)
     READER.language_of_settings = settings.lang
     return settings
+
+
+_NOTIFIER = ("name", "key", "pace", "send", "close")  # see notifybot.notifiers.base
+_CHECKPOINTS = ("card", "open", "save", "restore")
+
+
+def check_given(
+    *,
+    project: object = None,
+    monitor: object = None,
+    total: object = None,
+    checkpoints: object = None,
+    notifiers: object = None,
+) -> None:
+    """Raise UsageError for an argument of a kind that cannot be meant; None stands for one that was left out."""
+    if not isinstance(project, str | None):
+        raise UsageError(
+            said(
+                f'project= is the name of a project, such as "vision", not {_kind(project)}',
+                f'project=은 "vision" 같은 프로젝트 이름입니다. 받은 값: {_kind(project)}',
+            )
+        )
+    if not isinstance(monitor, str | None):
+        raise UsageError(
+            said(
+                f'monitor= is the name of a metric, such as "val_acc" or "reward:max", not {_kind(monitor)}',
+                f'monitor=은 "val_acc"나 "reward:max" 같은 지표 이름입니다. 받은 값: {_kind(monitor)}',
+            )
+        )
+    if total is not None and (isinstance(total, bool) or not hasattr(total, "__index__")):
+        raise UsageError(
+            said(
+                f"total= is the whole run's number of epochs, such as 30, not {_kind(total)}",
+                f"total=은 30처럼 전체 에포크 수입니다. 받은 값: {_kind(total)}",
+            )
+        )
+    is_class = isinstance(checkpoints, type)
+    if checkpoints is not None and (is_class or not all(hasattr(checkpoints, each) for each in _CHECKPOINTS)):
+        is_folder = isinstance(checkpoints, str)
+        given = said("the class", "클래스") if is_class else _kind(checkpoints)
+        raise UsageError(
+            said(
+                'checkpoints= takes what Checkpoints("folder", model=model) returns, '
+                f"not {given}{'; the folder goes into Checkpoints' if is_folder else ''}",
+                'checkpoints=에는 Checkpoints("folder", model=model)을 넣어야 합니다. '
+                f"받은 값: {given}{'. 폴더는 Checkpoints에 넣으세요' if is_folder else ''}",
+            )
+        )
+    if notifiers is not None:
+        _check_notifiers(notifiers)
+
+
+def check_rising(epochs: object) -> None:
+    """Raise UsageError for labels that do not rise, as far as they can be seen: none could be told to be done."""
+    if isinstance(epochs, range):
+        falls = len(epochs) > 1 and epochs.step < 0
+    else:
+        labels = [label_of(each) for each in epochs] if isinstance(epochs, list | tuple) else []
+        falls = any(one >= other for one, other in pairwise(labels))
+    if falls:
+        raise UsageError(
+            said(
+                f"with checkpoints=, epochs are labelled in rising order, such as range(30), not {epochs!r:.80}: "
+                "those above the last saved one are left to train. Give range(30) and look your own up by it",
+                f"checkpoints=을 쓸 때는 range(30)처럼 에포크 번호가 커져야 합니다. 받은 값: {epochs!r:.80}. "
+                "마지막으로 저장한 번호보다 큰 에포크부터 이어서 학습하기 때문입니다. "
+                "range(30)을 넣고 필요한 값은 그 번호로 찾아 쓰세요",
+            )
+        )
+
+
+def _check_notifiers(notifiers: object) -> None:
+    if isinstance(notifiers, str | bytes) or not isinstance(notifiers, Collection):
+        raise UsageError(
+            said(
+                f"notifiers= takes a list of notifiers, not {_kind(notifiers)}",
+                f"notifiers=에는 알림 수단의 목록을 넣어야 합니다. 받은 값: {_kind(notifiers)}",
+            )
+            + _settings_for(notifiers)
+        )
+    for each in notifiers:
+        if isinstance(each, type):
+            raise UsageError(
+                said(
+                    f"notifiers= holds the class {each.__name__} itself: give what {each.__name__}(…) returns",
+                    f"notifiers=에 클래스 {each.__name__} 자체를 넣었습니다. {each.__name__}(…)로 만든 객체를 넣으세요",
+                )
+            )
+        missing = [name for name in _NOTIFIER if not hasattr(each, name)]
+        if missing:
+            raise UsageError(
+                said(
+                    f"notifiers= takes objects with {', '.join(_NOTIFIER[:-1])} and {_NOTIFIER[-1]}; "
+                    f"{_kind(each)} has no {', '.join(missing)}",
+                    f"notifiers=에 넣는 객체에는 {', '.join(_NOTIFIER)}이(가) 있어야 합니다. "
+                    f"{_kind(each)}에 없는 것: {', '.join(missing)}",
+                )
+                + _settings_for(each)
+            )
+
+
+def _settings_for(value: object) -> str:
+    """Where a text belongs that somebody gave for a notifier: a name, a URL or a token."""
+    if not isinstance(value, str):
+        return ""
+    return said(
+        '. Slack and the others are set up by config={"slack_webhook_url": …}',
+        '. Slack 등은 config={"slack_webhook_url": …}로 설정하세요',
+    )
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+class Hold:
+    """Watches signals from its making to `release`. `put_off` says whether a deadly one may wait for a save."""
+
+    def __init__(self, run: Run, put_off: Callable[[int], bool] = lambda _: False) -> None:
+        self.run = run
+        self._put_off = put_off
+        self._tell = self._on_signal  # one object, so that it can be found again
+        self._warning = number_of(run.config.save_signal)
+        self._waits = self._tells = False
+        if run.active or (run.mute and self._warning is not None):
+            SIGNALS.watch(self._tell, self._warning)
+
+    def ending(self, error: BaseException | None, *, exhausted: bool) -> Ending:
+        """How the block was left."""
+        return ending_of(error, exhausted=exhausted, signal_seen=SIGNALS.seen_by(self._tell))
+
+    def on_purpose(self, error: BaseException | None, exhausted: bool) -> bool:
+        """True when the block was left by its own code before the epochs ran out."""
+        if error is not None and not isinstance(error, SystemExit | GeneratorExit):
+            return False
+        return not exhausted and self.ending(error, exhausted=exhausted).on_purpose
+
+    def release(self, error: BaseException | None, *, exhausted: bool, early: str = "") -> None:
+        """Record how the block was left, `early` where its own code said why. What left it goes on by itself."""
+        seen = SIGNALS.seen_by(self._tell)
+        with self.run.guard("the run's end"):
+            self.run.end(meant(self.ending(error, exhausted=exhausted), early))
+            if is_cancelled(error) and self.run.session is not None:
+                ENDINGS.cancelled(self.run)
+        SIGNALS.unwatch(self._tell)
+        if error is None and seen is None:
+            self.run.linger()  # in no section of ours, in which signals would wait
+
+    def _on_signal(self, number: int) -> bool:
+        if self.run.mute and number == self._warning:  # every rank is warned: none may die before the first has saved
+            return True
+        if self._tells:  # a second one, amid what the first is told with
+            return False
+        hurried = self._waits
+        if not hurried and self._is_put_off(number):
+            return True
+        self._tells = True
+        ends_at_s = self.run.now_s() + EXIT_S
+        self.run.end(Ending(Status.INTERRUPTED, signal.Signals(number).name))  # takes half of it at most
+        if not hurried:  # whoever sends a second one, while a save is waited for, will not wait for messages
+            self.run.flush(max(ends_at_s - self.run.now_s(), 0.0))
+        return False
+
+    def _is_put_off(self, number: int) -> bool:
+        self._waits = True
+        try:
+            with self.run.guard("a signal"):
+                return self._put_off(number)
+        finally:  # a Ctrl-C may end the wait
+            self._waits = False
+        return False

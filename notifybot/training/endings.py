@@ -19,10 +19,10 @@ from typing import Any, Protocol
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.files import at_fork, started
+from notifybot.rendering.text import redacted_line
 from notifybot.runtime import CellEnd
 from notifybot.training.guard import Guard
 from notifybot.training.signals import SIGNALS
-from notifybot.training.text import one_line
 from notifybot.training.tracebacks import describe
 from notifybot.types import Status
 
@@ -48,7 +48,7 @@ def ending_of(error: BaseException | None, *, exhausted: bool, signal_seen: int 
     if error is not None and _kinds(error) & _STOPS:
         return Ending(Status.STOPPED, on_purpose=True)
     if isinstance(error, SystemExit) and error.code is not None and error.code != 0 and not signal_seen:
-        words = f"exit code {error.code}" if isinstance(error.code, int) else one_line(f"exit: {error.code}", 500)
+        words = f"exit code {error.code}" if isinstance(error.code, int) else redacted_line(f"exit: {error.code}", 500)
         return Ending(Status.FAILED, words, describe(error).frames)
     if error is not None and not isinstance(error, GeneratorExit | SystemExit):
         failure = describe(error)

@@ -7,8 +7,10 @@ import logging
 import os
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +19,13 @@ from notifybot.checkpoints.run_file import Card
 from notifybot.config import Config
 from notifybot.errors import UsageError, said
 from notifybot.notifiers.base import Notifier
-from notifybot.training.arguments import check_given, check_rising
-from notifybot.training.bar import Bar
-from notifybot.training.block import as_config
+from notifybot.rendering.text import redacted_line
+from notifybot.training.block import Hold, as_config, check_given, check_rising
 from notifybot.training.endings import ENDINGS, Ending, ending_of, meant
-from notifybot.training.hold import Hold
 from notifybot.training.metrics import Closed
 from notifybot.training.progress import length_of
 from notifybot.training.resume import COMPLETED, Resume
 from notifybot.training.run import Run
-from notifybot.training.text import one_line
 from notifybot.training.voice import TITLE_CHARS
 from notifybot.training.words import complete, finished_early, iterated_already, no_epochs
 from notifybot.types import ModelSize, Status
@@ -34,6 +33,7 @@ from notifybot.types import ModelSize, Status
 if TYPE_CHECKING:
     from notifybot.checkpoints.checkpoints import Checkpoints
     from notifybot.training.checkpointing import Keeper
+
 
 log = logging.getLogger("notifybot")
 
@@ -183,7 +183,7 @@ class EpochLoop:
 
         With checkpoints, the same cell run again trains nothing more; more epochs than now, or `fresh=True`, do.
         """
-        self._early = one_line(str(reason), TITLE_CHARS) or "early stop"
+        self._early = redacted_line(str(reason), TITLE_CHARS) or "early stop"
         if self._keeper is not None:
             self._keeper.final = self._early
 
@@ -389,3 +389,54 @@ def _size_of(model: Any) -> ModelSize | None:
     from notifybot.freezing import model_size
 
     return model_size(model)
+
+
+_SHOWN = 4  # metrics beside the bar
+_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # as ever, with room for the metrics
+
+
+class Bar:
+    """tqdm's bar, quiet where there is neither a terminal nor a notebook's page."""
+
+    def __init__(self, name: str, *, total: int | None, done: int) -> None:
+        self._pid = os.getpid()
+        shown = None if sys.stderr is not None else True  # None: where it is a terminal; pythonw has no stream at all
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tqdm does by itself without ipywidgets, and without a thread of its own
+            from tqdm.auto import tqdm
+
+            with _unlocked_after_a_fault(tqdm):
+                self._bar: Any = tqdm(
+                    total=total, initial=done, desc=name, unit="epoch", disable=shown, dynamic_ncols=True,
+                    bar_format=_FORMAT if total else None,
+                )  # fmt: skip
+
+    def advance(self, metrics: Mapping[str, float]) -> None:
+        """One more epoch, with its first few metrics."""
+        shown = {name: f"{value:.4g}" for name, value in list(metrics.items())[:_SHOWN]}
+        self._leave_to_parent()
+        with _unlocked_after_a_fault(self._bar):
+            self._bar.set_postfix(shown, refresh=False)
+            self._bar.update(1)
+
+    def close(self) -> None:
+        """Leave the bar as it stands. Closing twice is fine."""
+        self._leave_to_parent()
+        with _unlocked_after_a_fault(self._bar):
+            self._bar.close()
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child: draw nothing more, the line in the terminal is the parent's."""
+        if os.getpid() != self._pid:
+            self._bar.disable = True
+
+
+@contextmanager
+def _unlocked_after_a_fault(bar: Any) -> Iterator[None]:
+    """Give back tqdm's lock, which its `refresh` keeps when the stream raises: all bars of all threads wait for it."""
+    try:
+        yield
+    except BaseException:
+        with suppress(AssertionError, RuntimeError, ValueError):  # it was not kept
+            bar.get_lock().release()
+        raise

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from notifybot.alerts.machine import Disk, Gpu, Machine
+from notifybot.alerts.base import Disk, Gpu, Machine
 from notifybot.clock import Clock
 from notifybot.errors import said
 from notifybot.files import started

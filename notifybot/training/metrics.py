@@ -11,7 +11,7 @@ from typing import Any
 
 from notifybot.errors import UsageError, said
 from notifybot.redaction import redact
-from notifybot.training.text import one_line
+from notifybot.rendering.text import redacted_line
 
 log = logging.getLogger("notifybot")
 
@@ -278,16 +278,15 @@ def _skipped(whys: str) -> str:
 
 def _shown(name: object) -> str:
     """A metric's name as it is counted and said: short, and whatever was given for one."""
-    return one_line(name if isinstance(name, str) and name.strip() else repr(name), _SAID_CHARS)
+    return redacted_line(name if isinstance(name, str) and name.strip() else repr(name), _SAID_CHARS)
 
 
 def _checked_name(name: object) -> str:
     if not isinstance(name, str) or not name.strip() or len(name) > _NAME_CHARS:
         raise UsageError(
             said(
-                f"a metric's name is text of 1 to {_NAME_CHARS} characters, not {one_line(repr(name), _SAID_CHARS)}",
-                f"지표 이름은 1자에서 {_NAME_CHARS}자까지의 글자여야 합니다. "
-                f"받은 값: {one_line(repr(name), _SAID_CHARS)}",
+                f"a metric's name is text of 1 to {_NAME_CHARS} characters, not {_repr(name)}",
+                f"지표 이름은 1자에서 {_NAME_CHARS}자까지의 글자여야 합니다. 받은 값: {_repr(name)}",
             )
         )
     return name
@@ -301,8 +300,8 @@ def _checked_weight(n: Any) -> float:
     if not 0.0 <= weight < math.inf:
         raise UsageError(
             said(
-                f"log(n=…) is the number of samples that the values stand for, not {one_line(repr(n), _SAID_CHARS)}",
-                f"log(n=…)은 값이 나타내는 표본 수입니다. 받은 값: {one_line(repr(n), _SAID_CHARS)}",
+                f"log(n=…) is the number of samples that the values stand for, not {_repr(n)}",
+                f"log(n=…)은 값이 나타내는 표본 수입니다. 받은 값: {_repr(n)}",
             )
         )
     return weight
@@ -363,3 +362,8 @@ def _zero(device: Any) -> Any:
             return torch.zeros((), dtype=torch.float64, device=device)
         except (TypeError, RuntimeError):
             return torch.zeros((), dtype=torch.float32, device=device)
+
+
+def _repr(value: object) -> str:
+    """An argument as an error shows it: on one line, without secrets."""
+    return redacted_line(repr(value), _SAID_CHARS)

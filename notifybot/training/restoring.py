@@ -19,11 +19,11 @@ from notifybot.events import from_json
 from notifybot.files import path_text
 from notifybot.freezing import Learning, learning_of, model_size, set_learning
 from notifybot.rendering.reasons import NOTES
+from notifybot.rendering.text import redacted_line
+from notifybot.runtime import in_loader_worker, speaks
 from notifybot.training.progress import length_of
-from notifybot.training.rank import in_loader_worker, speaks
 from notifybot.training.resume import COMPLETED, Resume
 from notifybot.training.run import Run
-from notifybot.training.text import one_line
 from notifybot.training.words import card_rebuilt, folder_again, folder_of_another, goes_on_as, unsaved
 from notifybot.types import Progress, Reason, Resumed, uuid7
 
@@ -248,5 +248,5 @@ def _resumed(run: Run, restored: Restored, card: Card | None) -> Resumed:
 
 def _bounded(note: Reason) -> Reason:
     """As it is stored: short, and without secrets."""
-    values = {name: one_line(value, _NOTE_CHARS) for name, value in note.values.items()}
-    return replace(note, about=one_line(note.about, _NOTE_CHARS), values=values)
+    values = {name: redacted_line(value, _NOTE_CHARS) for name, value in note.values.items()}
+    return replace(note, about=redacted_line(note.about, _NOTE_CHARS), values=values)

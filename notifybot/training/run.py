@@ -20,20 +20,27 @@ from notifybot.events import CheckpointSaved, EpochFinished, RunEnded, RunStarte
 from notifybot.metric_names import meant_by
 from notifybot.notifiers.base import Notifier
 from notifybot.rendering.alert_text import session_near_its_end
-from notifybot.runtime import in_notebook
+from notifybot.rendering.text import redacted, redacted_line
+from notifybot.runtime import first_word, in_loader_worker, in_notebook, is_one_training, leave_word, rank, speaks
 from notifybot.store.location import local_folder
 from notifybot.training.alert_monitor import Alarms
 from notifybot.training.console_thread import LOG_LINES
 from notifybot.training.endings import ENDINGS, Ending
 from notifybot.training.heartbeat import Pulse
-from notifybot.training.lifetime import Lifetime
 from notifybot.training.metrics import Closed, Meter, mute_meter
 from notifybot.training.progress import Course, first_of
-from notifybot.training.rank import first_word, in_loader_worker, is_one_training, leave_word, rank, speaks
 from notifybot.training.resume import Past, Resume
-from notifybot.training.run_info import checked_id, label_of, name_of, params_of, session_after, size_of, this_host
+from notifybot.training.run_info import (
+    Lifetime,
+    checked_id,
+    label_of,
+    name_of,
+    params_of,
+    session_after,
+    size_of,
+    this_host,
+)
 from notifybot.training.session import Session, launched_otherwise, misses_numbers
-from notifybot.training.text import clean, one_line
 from notifybot.training.voice import TEXT_CHARS, TITLE_CHARS, Voice
 from notifybot.training.words import mute, never_logged, nothing_logged, troubles
 from notifybot.types import Checkpoint, Param, Progress, RunRef, Severity, Status, uuid7
@@ -190,7 +197,7 @@ class Run(Voice):
             if not self._finds(path, self.config.lang):
                 return
             checkpoint = Checkpoint(
-                path=clean(os.fspath(path), TEXT_CHARS),
+                path=redacted(os.fspath(path), TEXT_CHARS),
                 epoch=self.progress.epoch if epoch is None else operator.index(epoch),
                 size_bytes=size_of(path),
             )
@@ -481,7 +488,7 @@ def _ref(run_id: str | None, *, name: str | None, project: str, after: str) -> R
     return RunRef(
         id=uuid7() if run_id is None else checked_id(run_id),
         name=name_of(name),
-        project=one_line(project, TITLE_CHARS),
+        project=redacted_line(project, TITLE_CHARS),
         session=session_after(after),
     )
 

@@ -19,8 +19,8 @@ from uuid import UUID
 from notifybot.errors import UsageError, said
 from notifybot.events import LARGEST_INT, MOST_PARAMS
 from notifybot.redaction import MARK, fingerprint, names_secret, strike
-from notifybot.runtime import in_notebook
-from notifybot.training.text import clean, one_line, written
+from notifybot.rendering.text import redacted, redacted_line, written
+from notifybot.runtime import in_colab, in_notebook
 from notifybot.types import Host, Param, uuid7
 
 _NAME_CHARS = 200
@@ -39,11 +39,11 @@ def name_of(name: str | None) -> str:
                     f"name=은 사람이 읽을 실행 이름입니다. 받은 값: {name!r}",
                 )
             )
-        return one_line(str(name), _NAME_CHARS)
+        return redacted_line(str(name), _NAME_CHARS)
     if in_notebook():
         return "notebook"
     script = Path(sys.argv[0]).stem if sys.argv and sys.argv[0] not in ("", "-c", "-m", "-") else ""
-    return one_line(script, _NAME_CHARS) or "python"
+    return redacted_line(script, _NAME_CHARS) or "python"
 
 
 def launch_of(params: Mapping[str, Param]) -> str:
@@ -60,7 +60,7 @@ def checked_id(run_id: str) -> str:
     text = str(run_id)
     fine = text == run_id and 1 <= len(text) <= _NAME_CHARS and text.isprintable() and text.strip() == text
     if not fine or "/" in text or "\\" in text or text in (".", ".."):
-        given = one_line(repr(run_id), 80)
+        given = redacted_line(repr(run_id), 80)
         raise UsageError(
             said(
                 f"run_id= is 1 to {_NAME_CHARS} printable characters without / and \\, not {given}",
@@ -101,7 +101,7 @@ def params_of(params: object) -> dict[str, Param]:
         )
     leaves = [leaf for name, value in children for leaf in _leaves(str(name), value, _DEEPEST)]
     shown = leaves if len(leaves) <= MOST_PARAMS else leaves[: MOST_PARAMS - 1]
-    stored = {one_line(name, _NAME_CHARS): _param(name, value) for name, value in shown}
+    stored = {redacted_line(name, _NAME_CHARS): _param(name, value) for name, value in shown}
     return stored if shown is leaves else stored | {"…": f"+{len(leaves) - len(shown)}"}
 
 
@@ -154,7 +154,7 @@ def _param(name: str, value: object) -> Param:
         return value  # type: ignore[return-value]
     if isinstance(value, float):
         return float(value)
-    return clean(strike(text[: 8 * _PARAM_CHARS]), _PARAM_CHARS)
+    return redacted(strike(text[: 8 * _PARAM_CHARS]), _PARAM_CHARS)
 
 
 def label_of(epoch: object, call: str = "notify_epoch") -> int:
@@ -163,7 +163,7 @@ def label_of(epoch: object, call: str = "notify_epoch") -> int:
         whole = epoch if not isinstance(epoch, str) and hasattr(epoch, "__index__") else _whole(epoch)
         return operator.index(whole)
     except Exception:  # noqa: BLE001  a foreign __index__ may raise anything; whatever it is, this is no label
-        kind = one_line(repr(epoch) if isinstance(epoch, float | str) else type(epoch).__name__, 40)
+        kind = redacted_line(repr(epoch) if isinstance(epoch, float | str) else type(epoch).__name__, 40)
     if call == "notify_epoch":
         text = (
             f"notify_epoch takes the epochs, such as range(30), and its items are whole numbers, not {kind}",
@@ -267,3 +267,31 @@ def _read(path: Path) -> str:
         return path.read_text(errors="replace")
     except OSError:
         return ""
+
+
+_HOUR_S = 3600.0
+_LIMITS_H = (12, 24)  # without and with a paid plan: googlecolab/colabtools#1961 and #3254
+_NEAR_S = 1.5 * _HOUR_S
+
+
+def near_limit_h(up_s: float) -> int | None:
+    """The hours after which a session usually ends, when that is near for a machine that is up so long."""
+    return next((hours for hours in _LIMITS_H if 0 <= hours * _HOUR_S - up_s <= _NEAR_S), None)
+
+
+class Lifetime:
+    """The machine's age beside the usual length of a session. Knows nothing outside Colab."""
+
+    def __init__(self, up_s: float | None, now_s: float) -> None:
+        self._since_s = None if up_s is None or not in_colab() else now_s - up_s
+
+    def near_its_end(self, now_s: float) -> tuple[int, float] | None:
+        """The usual limit in hours and the machine's age in seconds, once, when the one is near the other."""
+        if self._since_s is None:
+            return None
+        up_s = now_s - self._since_s
+        limit_h = near_limit_h(up_s)
+        if limit_h is None:
+            return None
+        self._since_s = None
+        return limit_h, up_s

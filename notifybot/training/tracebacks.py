@@ -14,7 +14,7 @@ from types import CodeType, FrameType, TracebackType
 
 from notifybot.errors import said
 from notifybot.redaction import strike_looks
-from notifybot.training.text import clean, one_line, written
+from notifybot.rendering.text import redacted, redacted_line, written
 
 FRAMES = 5
 _ERROR_CHARS = 500
@@ -77,7 +77,9 @@ def words(error: BaseException, limit_chars: int) -> str:
     name = home + kind.__qualname__
     text = written(error)
     text = (
-        said("(its text cannot be read)", "(오류 내용을 읽을 수 없음)") if text is None else one_line(text, limit_chars)
+        said("(its text cannot be read)", "(오류 내용을 읽을 수 없음)")
+        if text is None
+        else redacted_line(text, limit_chars)
     )
     return f"{name}: {text}" if text else name
 
@@ -119,7 +121,7 @@ def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
 def _line(code: CodeType, number: int | None) -> str:
     source = linecache.getline(code.co_filename, number or 0).strip()
     where = f"{_shown(code.co_filename)}:{number} in {code.co_name}"
-    return clean(f"{where}\n    {source}" if source else where, 2 * _LINE_CHARS)
+    return redacted(f"{where}\n    {source}" if source else where, 2 * _LINE_CHARS)
 
 
 def _shown(filename: str) -> str:

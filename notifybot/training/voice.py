@@ -14,10 +14,10 @@ from notifybot.clock import Clock
 from notifybot.events import AlertRaised, Event
 from notifybot.policy import AlertLimit, Untold
 from notifybot.rendering.alert_text import checkpoint_not_found, notice_words
+from notifybot.rendering.text import redacted, redacted_line
 from notifybot.training.guard import Guard
 from notifybot.training.run_info import is_there
 from notifybot.training.session import Session
-from notifybot.training.text import clean, one_line
 from notifybot.training.words import alert_after_the_end, strange_severity, strange_wait
 from notifybot.types import Language, Notice, Progress, RunRef, Severity, Status, uuid7
 
@@ -99,7 +99,7 @@ class Voice(ABC):
         with self.guard("an alert"):
             self._moves += 1
             meant = self._severity(severity if level is None else level)
-            line, wait_s = one_line(str(title), TITLE_CHARS), self._wait_s(wait_duration)
+            line, wait_s = redacted_line(str(title), TITLE_CHARS), self._wait_s(wait_duration)
             untold = self._limit.admit(line, meant, self.now_s(), wait_s)
             if untold is None and self._ended:
                 self._say_once("after the end", alert_after_the_end(self.name))
@@ -119,7 +119,7 @@ class Voice(ABC):
             return
         with self.guard("an alert"):
             self._moves += 1
-            self._raise(one_line(str(title), TITLE_CHARS), text, severity, about=about, notice=notice)
+            self._raise(redacted_line(str(title), TITLE_CHARS), text, severity, about=about, notice=notice)
 
     def _raise(
         self,
@@ -135,7 +135,7 @@ class Voice(ABC):
             AlertRaised(
                 **self.fact(),
                 title=title,
-                text=clean(str(text), TEXT_CHARS),
+                text=redacted(str(text), TEXT_CHARS),
                 severity=severity,
                 about=about,
                 progress=self.progress,
@@ -169,7 +169,7 @@ class Voice(ABC):
         word = str(given.value if isinstance(given, Enum) else given).strip().casefold()
         meant = _SEVERITIES.get(word)
         if meant is None:
-            self._say_once(f"severity {word}", strange_severity(one_line(word, 80), list(Severity)))
+            self._say_once(f"severity {word}", strange_severity(redacted_line(word, 80), list(Severity)))
         return meant or Severity.WARNING
 
     def _wait_s(self, given: object) -> float | None:
@@ -183,7 +183,7 @@ class Voice(ABC):
             wait_s = math.nan
         if wait_s >= 0:
             return wait_s
-        self._say_once("wait_duration", strange_wait(one_line(f"{given!r:.200}", 80)))
+        self._say_once("wait_duration", strange_wait(redacted_line(f"{given!r:.200}", 80)))
         return None
 
     def _say_once(self, about: str, line: str) -> None:

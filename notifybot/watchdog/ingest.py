@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 from sqlalchemy import Connection
 
 from notifybot.errors import NotifybotError
-from notifybot.events import EpochFinished, Event, RunEnded, RunRecovered, RunStarted
+from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded, RunRecovered, RunStarted
 from notifybot.policy import Priority
 from notifybot.store import heartbeats, notifier_state, pruning, runs
 from notifybot.store.database import Store
 from notifybot.store.heartbeats import Beat
 from notifybot.store.runs import RunRow
 from notifybot.types import Language, Status, run_key, uuid7
-from notifybot.watchdog import rivals, rules, tokens
+from notifybot.watchdog import rules, tokens
 from notifybot.watchdog.rules import Limits
 from notifybot.watchdog.schemas import Batch
+from notifybot.watchdog.words import words_in
 
 Route = Callable[[Event], Sequence[tuple[str, Priority]]]
 """Who is told of an event: notifier keys and how urgent it is to them."""
@@ -82,7 +84,7 @@ class Ingest:
             for event in batch.events:
                 mine = replace(event, run=replace(event.run, project=project))
                 before = runs.get_in(connection, mine.run.key)
-                if before is not None and rivals.is_superseded(before, mine.run.session):
+                if before is not None and is_superseded(before, mine.run.session):
                     superseded[mine.run.session] = mine.run.id
                     new += self._take_late(connection, now, before, mine, direct=batch.direct)
                 else:
@@ -101,8 +103,8 @@ class Ingest:
             now = self._store.clock.now()
             beat = replace(beat, run=replace(beat.run, project=project))
             row, told = runs.get_in(connection, beat.run.key), False
-            if row is not None and rivals.is_superseded(row, beat.run.session):
-                said_at = now if rivals.lives_on(row, now) else None
+            if row is not None and is_superseded(row, beat.run.session):
+                said_at = now if lives_on(row, now) else None
                 return Heard("superseded", self._tell_of_rival(connection, now, row, beat.run.session, said_at))
             if row is None:
                 heartbeats.create(connection, now, beat)
@@ -128,7 +130,7 @@ class Ingest:
         Mail from before the newer process began is told as it would have been; what was made since is not, but
         that there are two.
         """
-        since = rivals.made_since(row, event.at)
+        since = was_made_since(row, event.at)
         told = () if direct or since else self._route(event)
         new = runs.record_in(connection, now, event, told, direct=direct)
         self._tell_of_rival(connection, now, row, event.run.session, event.at if since else None)
@@ -140,7 +142,7 @@ class Ingest:
         """Have people told, once for each older process that goes on; False when there is nothing new to tell."""
         if said_at is None:
             return False
-        alert = rivals.alert(row, session, now, self._language)
+        alert = superseded_alert(row, session, now, self._language)
         return runs.record_in(connection, now, alert, self._route(alert), direct=row.direct)
 
     def _remember(
@@ -221,3 +223,46 @@ def _shows_life(before: RunRow, event: Event) -> bool:
         return True
     made_since = before.told_at is None or event.at > before.told_at
     return made_since and (before.status is Status.LOST or isinstance(event, EpochFinished))
+
+
+_HANDOVER = timedelta(seconds=15)  # a last heartbeat may be on its way while the next process begins
+
+
+def is_superseded(row: RunRow, session: str) -> bool:
+    """True when a newer process speaks for the run."""
+    return session < row.session
+
+
+def was_made_since(row: RunRow, moment: datetime) -> bool:
+    """True when `moment` lies after the beginning of the process that speaks for the run, so that there are two.
+
+    True as well where its session does not tell when it began.
+    """
+    began = _began(row.session)
+    return began is None or moment > began + _HANDOVER
+
+
+def lives_on(row: RunRow, now: datetime) -> bool:
+    """True when a heartbeat that comes in now proves that the older process is still there."""
+    began = _began(row.session)
+    return began is None or abs(now - began) > _HANDOVER  # far ahead of us: a clock that is wrong, not a handover
+
+
+def superseded_alert(row: RunRow, session: str, now: datetime, language: Language) -> AlertRaised:
+    """What people are told of it. Its id is the same for the same older process, so that it is told once.
+
+    It is said in the older session's name: word of it must not pass for a sign of life of the newer one.
+    """
+    words = words_in(language)
+    event_id = str(uuid5(NAMESPACE_OID, f"notifybot:superseded:{row.key}:{session}"))
+    run = replace(row.ref, session=session)
+    return AlertRaised(id=event_id, run=run, at=now, title=words.two_title, text=words.two_text, progress=row.progress)
+
+
+def _began(session: str) -> datetime | None:
+    """When a session began; None where its name does not say."""
+    try:
+        found = UUID(session)
+        return datetime.fromtimestamp((found.int >> 80) / 1000, UTC) if found.version == 7 else None
+    except (ValueError, OverflowError):  # no UUID, or one of a year that Python does not know
+        return None

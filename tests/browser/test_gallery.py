@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from notifybot.cli.gallery import run
-from notifybot.cli.pieces import pieces
-from notifybot.gallery.pieces import Piece, Scheduled, Told
+from notifybot.cli.samples import pieces
+from notifybot.gallery.previews import Piece, Scheduled, Told
 from notifybot.testing import FakeClock
 from notifybot.types import Language
 

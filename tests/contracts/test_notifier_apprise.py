@@ -11,8 +11,7 @@ from notifybot.errors import DeliveryError, PermanentError, TemporaryError
 from notifybot.notifiers.apprise import UNEXPLAINED_TRIES, AppriseNotifier
 from notifybot.notifiers.base import Notifier
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.http import FaultKind
-from notifybot.sandbox.wire import Request, Response
+from notifybot.sandbox.http import FaultKind, Request, Response
 from notifybot.testing import DictMemory
 from tests.slack_messages import envelope, lost
 

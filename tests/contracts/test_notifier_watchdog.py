@@ -22,8 +22,7 @@ from notifybot.errors import DeliveryError, PermanentError, StoreError, Temporar
 from notifybot.events import Event
 from notifybot.notifiers.base import Envelope
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.http import FaultKind
-from notifybot.sandbox.wire import Request, Response, json_response
+from notifybot.sandbox.http import FaultKind, Request, Response, json_response
 from notifybot.store import runs
 from notifybot.store.database import Store
 from notifybot.testing import DictMemory, FakeClock

@@ -12,9 +12,8 @@ from notifybot.errors import DeliveryError, PermanentError, TemporaryError
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.webhook import Webhook
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.http import FaultKind
+from notifybot.sandbox.http import FaultKind, Request, Response
 from notifybot.sandbox.webhook import PATH, SECRET, WebhookService
-from notifybot.sandbox.wire import Request, Response
 from notifybot.testing import DictMemory, FakeClock
 from tests.slack_messages import envelope, lost
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import html
+import secrets
+import threading
 import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretStr
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import UsageError
-from notifybot.notifiers.kakao.listener import Listener
 from notifybot.notifiers.kakao.oauth import Attempt, SignInRefused, code_in
 from notifybot.notifiers.kakao.person import Person
 from notifybot.notifiers.kakao.remedies import explained
@@ -87,3 +91,148 @@ class Browser:
                 if refusal.code not in _ASK_AGAIN:
                     raise
                 self._person.say(explained(refusal.code, self._language))
+
+
+_LOOPBACK = ("localhost", "127.0.0.1")
+_HEADERS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",  # the address of the page holds the code
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Connection": "close",
+}
+_DONE = {
+    Language.EN: ("Done", "Close this window and go back to where you ran notifybot: it says whether all is set."),
+    Language.KO: ("완료", "이 창을 닫고 notifybot을 실행한 화면으로 돌아가 주세요. 결과는 그곳에 표시됩니다."),
+}
+_NOT_OURS = {
+    Language.EN: ("Not this sign-in", "This page belongs to another sign-in. Use the address that notifybot showed."),
+    Language.KO: ("다른 로그인입니다", "이번 로그인의 페이지가 아닙니다. notifybot이 표시한 주소를 사용해 주세요."),
+}
+_PAGE = """<!DOCTYPE html><html lang="{lang}"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>notifybot</title><style>body{{font:18px/1.6 system-ui,sans-serif;max-width:34em;margin:18vh auto;padding:0 1em;
+color:#222;background:#fff;word-break:keep-all}}h1{{font-size:1.5em;margin-bottom:.2em}}section+section{{margin-top:2em;color:#555}}</style>
+{sections}</html>"""
+
+
+def can_listen(redirect_uri: str) -> bool:
+    """True where a redirect URI leads to this machine by plain HTTP."""
+    parts = urlsplit(redirect_uri)
+    return parts.scheme == "http" and parts.hostname in _LOOPBACK
+
+
+class Listener:
+    """Waits on loopback for the answer to one attempt, then stops. Open while it is held with `with`.
+
+    Raises OSError on entering where the port is taken.
+    """
+
+    def __init__(self, redirect_uri: str, state: str, language: Language, clock: Clock = SYSTEM) -> None:
+        parts = urlsplit(redirect_uri)
+        self.path = parts.path or "/"
+        self.state = state
+        self.language = language
+        self.answer: str | None = None
+        self._answered = threading.Event()
+        self._lock = threading.Lock()
+        self._port = parts.port if parts.port is not None else 80
+        self._clock = clock
+        self._server: _Server | None = None
+
+    def __enter__(self) -> Listener:
+        self._server = _Server(("127.0.0.1", self._port), self)
+        threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="notifybot-kakao-login", daemon=True
+        ).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._server:
+            self._server.shutdown()
+            self._server.server_close()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._server.server_port if self._server else self._port
+
+    def wait(self, timeout_s: float) -> str | None:
+        """The address that the browser asked for, or None when the time is over."""
+        self._clock.wait(self._answered, timeout_s)
+        return self.answer
+
+    def takes(self, target: str) -> bool:
+        """Whether a request is the one that is waited for. Only the first one is."""
+        parts = urlsplit(target)
+        state = parse_qs(parts.query).get("state", [""])
+        with self._lock:
+            if self.answer is not None or len(state) != 1:
+                return False
+            if not secrets.compare_digest(state[0].encode(), self.state.encode()):
+                return False
+            self.answer = target
+            return True
+
+    def finish(self) -> None:
+        """The browser has its page: nobody need wait longer."""
+        self._answered.set()
+
+
+class _Server(ThreadingHTTPServer):
+    """Threads, because a browser may open a connection beforehand and say nothing on it."""
+
+    daemon_threads = True
+    block_on_close = False
+    allow_reuse_address = True
+
+    def __init__(self, address: tuple[str, int], listener: Listener) -> None:
+        self.listener = listener
+        super().__init__(address, _Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Silent: a traceback would show the address, and the code in it."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    server_version = "notifybot"
+    sys_version = ""
+    timeout = 10
+
+    def do_GET(self) -> None:
+        listener = self.server.listener
+        host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
+        if host not in _LOOPBACK:  # another name that was made to lead here
+            self.send_error(403)
+        elif urlsplit(self.path).path != listener.path:
+            self.send_error(404)
+        elif listener.takes(self.path):
+            try:
+                self._show(200, _DONE)
+            finally:
+                listener.finish()
+        else:
+            self._show(400, _NOT_OURS)
+
+    def _show(self, status: int, words: dict[Language, tuple[str, str]]) -> None:
+        page = _page(words, first=self.server.listener.language).encode()
+        self.send_response(status)
+        for name, value in _HEADERS.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+        self.wfile.flush()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silent: the request line holds the code."""
+
+
+def _page(words: dict[Language, tuple[str, str]], first: Language) -> str:
+    order = [first, *(each for each in Language if each is not first)]
+    sections = "".join(
+        f'<section lang="{each}"><h1>{html.escape(words[each][0])}</h1><p>{html.escape(words[each][1])}</p></section>'
+        for each in order
+    )
+    return _PAGE.format(lang=first, sections=sections)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from notifybot.errors import DeliveryError, PermanentError, TemporaryError
-from notifybot.notifiers import refusals
+from notifybot.notifiers import base as refusals
 from notifybot.policy import next_midnight
 from notifybot.rendering.delivery_reasons import in_words
 from notifybot.rendering.kakao_reasons import RENEWING, SIGN_IN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import TypeVar
@@ -15,14 +15,10 @@ from notifybot import redaction
 from notifybot.config import Config, has_own_browser, load
 from notifybot.errors import ConfigError, TemporaryError, UsageError, said
 from notifybot.notifiers.kakao import token_file_of
-from notifybot.notifiers.kakao.account import Account, Mode, Receiver
 from notifybot.notifiers.kakao.api import Api
-from notifybot.notifiers.kakao.browser import STOP, Browser, Surroundings
+from notifybot.notifiers.kakao.browser import STOP, Browser, Surroundings, can_listen
 from notifybot.notifiers.kakao.button_domains import button_sites
-from notifybot.notifiers.kakao.codes import temporary
-from notifybot.notifiers.kakao.friends import chosen_by
-from notifybot.notifiers.kakao.http import FormClient
-from notifybot.notifiers.kakao.listener import can_listen
+from notifybot.notifiers.kakao.http import FormClient, temporary
 from notifybot.notifiers.kakao.oauth import (
     REDIRECT_URI,
     App,
@@ -31,9 +27,9 @@ from notifybot.notifiers.kakao.oauth import (
     refusal_ahead,
     tokens_for,
 )
-from notifybot.notifiers.kakao.person import Console, in_notebook
+from notifybot.notifiers.kakao.person import Console, Person, in_notebook
 from notifybot.notifiers.kakao.remedies import explained
-from notifybot.notifiers.kakao.token_store import TokenFile, TokenSet, issued
+from notifybot.notifiers.kakao.token_store import MOST_RECEIVERS, Account, Mode, Receiver, TokenFile, TokenSet, issued
 from notifybot.notifiers.kakao.tokens import Credentials, register
 from notifybot.notifiers.kakao.words import words_in
 from notifybot.rendering.reasons import error_line
@@ -294,3 +290,24 @@ class _Conversation:
         self._person.say(words.renews.format(path=path))
         if not in_notebook():  # whose settings a shell does not have
             self._person.say(words.try_it)
+
+
+def choice_in(answer: str, friends: Sequence[Receiver]) -> tuple[Receiver, ...]:
+    """The friends that an answer such as "1,3" names, in its order, each once; none where it is no such answer."""
+    words = [word for word in re.split(r"[\s,]+", answer) if word]
+    if not all(word.isascii() and word.isdigit() and 1 <= int(word) <= len(friends) for word in words):
+        return ()
+    numbers = list(dict.fromkeys(int(word) for word in words))
+    return tuple(friends[number - 1] for number in numbers) if len(numbers) <= MOST_RECEIVERS else ()
+
+
+def chosen_by(person: Person, friends: Sequence[Receiver], language: Language) -> tuple[Receiver, ...]:
+    """Ask until at least one of the friends is chosen; an only friend is. There must be one."""
+    words = words_in(language)
+    if len(friends) == 1:
+        person.say(words.only_friend.format(nickname=friends[0].nickname))
+        return tuple(friends)
+    person.say("\n".join([words.friends, *(f"  {number}  {each.nickname}" for number, each in enumerate(friends, 1))]))
+    while not (chosen := choice_in(person.ask(words.which_friends), friends)):
+        person.say(words.not_a_choice.format(most=len(friends)))
+    return chosen

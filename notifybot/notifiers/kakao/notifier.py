@@ -12,9 +12,9 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import DeliveryError, TemporaryError, not_pickled, said
 from notifybot.events import Event
 from notifybot.notifiers.base import Envelope
-from notifybot.notifiers.kakao import pictures
+from notifybot.notifiers.kakao import notifier as pictures
 from notifybot.notifiers.kakao.api import Api
-from notifybot.notifiers.kakao.codes import (
+from notifybot.notifiers.kakao.http import (
     AMBIGUOUS,
     BAD_PARAMETER,
     NO_FRIEND,
@@ -23,7 +23,7 @@ from notifybot.notifiers.kakao.codes import (
     friend_error,
     permanent,
 )
-from notifybot.notifiers.kakao.destination import Destination, Failure, destination_of
+from notifybot.notifiers.kakao.notifier import Destination, Failure, destination_of
 from notifybot.notifiers.kakao.http import TIMEOUT_S, Reply
 from notifybot.notifiers.kakao.message import Picture, Template, template_for, text
 from notifybot.notifiers.kakao.pictures_words import NotTaken

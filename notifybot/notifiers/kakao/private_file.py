@@ -13,7 +13,7 @@ from pathlib import Path
 from notifybot.clock import Clock
 from notifybot.errors import said, system_words
 from notifybot.files import FileLock, open_folder, replace
-from notifybot.notifiers.kakao.codes import temporary
+from notifybot.notifiers.kakao.http import temporary
 
 _LOG = logging.getLogger("notifybot")
 _LARGEST_BYTES = 64 * 1024

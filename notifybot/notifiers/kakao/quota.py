@@ -14,7 +14,7 @@ from pathlib import Path
 
 from notifybot.clock import Clock
 from notifybot.errors import said
-from notifybot.notifiers.kakao.codes import temporary
+from notifybot.notifiers.kakao.http import temporary
 from notifybot.notifiers.kakao.private_file import PrivateFile
 from notifybot.policy import day_of, next_midnight
 

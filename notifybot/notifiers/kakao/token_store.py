@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from notifybot.clock import Clock
 from notifybot.errors import not_pickled, said
 from notifybot.notifiers.base import fingerprint
-from notifybot.notifiers.kakao.account import MOST_RECEIVERS, Account, Mode, Receiver
-from notifybot.notifiers.kakao.codes import sign_in_error
+from notifybot.notifiers.kakao.token_store import MOST_RECEIVERS, Account, Mode, Receiver
+from notifybot.notifiers.kakao.http import sign_in_error
 from notifybot.notifiers.kakao.http import Reply
 from notifybot.notifiers.kakao.private_file import PrivateFile
 

@@ -11,14 +11,12 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.slack import blocks, native_charts
-from notifybot.notifiers.slack.api import TIMEOUT_S, Posted, WebApi
-from notifybot.notifiers.slack.errors import Refused
+from notifybot.notifiers.slack.api import TIMEOUT_S, Posted, Refused, WebApi
 from notifybot.notifiers.slack.pictures import Artist, PictureReplies
 from notifybot.notifiers.slack.run_thread import RunThread, Shown
 from notifybot.policy import Pace, Priority, priority_of
 from notifybot.redaction import fingerprint
-from notifybot.rendering.format import number
-from notifybot.rendering.table import is_best
+from notifybot.rendering.format import is_best, number
 
 API_URL = "https://slack.com/api/"
 

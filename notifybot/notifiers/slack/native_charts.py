@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from notifybot.charts.panels import Curve, Panel, panels_of
+from notifybot.charts.series import Curve, Panel, panels_of
 from notifybot.errors import DeliveryError
 from notifybot.events import EpochFinished, Event, RunEnded
 from notifybot.notifiers.base import Memory
+from notifybot.notifiers.slack.api import FAULTS_BEFORE_LESS, is_layout, may_be_layout
 from notifybot.notifiers.slack.blocks import BODY_CHARS, EMPTY, Block, Payload
-from notifybot.notifiers.slack.errors import FAULTS_BEFORE_LESS, is_layout, may_be_layout
 from notifybot.rendering.format import number
 from notifybot.rendering.text import one_line, shorten
 from notifybot.types import Language, Progress

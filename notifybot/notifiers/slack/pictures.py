@@ -20,15 +20,21 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import DeliveryError
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
 from notifybot.notifiers.base import Envelope
-from notifybot.notifiers.slack.api import TIMEOUT_S, WebApi, opener_for
-from notifybot.notifiers.slack.errors import Refused, foreign_answer, permanent, transport_error
+from notifybot.notifiers.slack.api import (
+    TIMEOUT_S,
+    Refused,
+    WebApi,
+    foreign_answer,
+    opener_for,
+    permanent,
+    transport_error,
+)
 from notifybot.notifiers.slack.files_words import no_more, not_taken, remedy_for
 from notifybot.notifiers.slack.mrkdwn import escaped
 from notifybot.notifiers.slack.run_thread import RunThread
-from notifybot.notifiers.unlinked import unlinked
 from notifybot.redaction import redact
 from notifybot.rendering.reasons import error_line
-from notifybot.rendering.text import one_line, shorten
+from notifybot.rendering.text import one_line, shorten, unlinked
 from notifybot.types import Message
 
 log = logging.getLogger("notifybot")

@@ -12,9 +12,9 @@ from notifybot.notifiers.slack import blocks
 from notifybot.notifiers.slack.api import TIMEOUT_S, Hook
 from notifybot.notifiers.slack.native_charts import Layout, tell, untabled
 from notifybot.notifiers.slack.run_thread import RunThread
-from notifybot.notifiers.unlinked import unlinked
 from notifybot.policy import Pace
 from notifybot.redaction import fingerprint
+from notifybot.rendering.text import unlinked
 
 
 class SlackWebhook:

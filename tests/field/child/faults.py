@@ -71,9 +71,9 @@ def late_values_raise() -> None:
 
 def ranks_by_variables() -> None:
     """Every process of `mp.spawn` was the first: the group was not asked."""
-    from notifybot.training import rank
+    from notifybot import runtime
 
-    rank._group_rank = lambda: None
+    runtime._group_rank = lambda: None
 
 
 def pruned_is_failed() -> None:
@@ -112,7 +112,7 @@ def generators_move_on() -> None:
 def database_costs_a_save() -> None:
     """A database that was busy kept a checkpoint from being written."""
     from notifybot.errors import StoreError
-    from notifybot.training.reporter import Reporter
+    from notifybot.training.checkpointing import Reporter
 
     def busy(self: Any) -> NoReturn:
         raise StoreError("the database is busy with another thread")

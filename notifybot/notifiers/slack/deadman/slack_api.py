@@ -9,10 +9,9 @@ from typing import Any, Protocol
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import PermanentError, TemporaryError
-from notifybot.notifiers.slack.api import TIMEOUT_S, WebApi
+from notifybot.notifiers.slack.api import FAULTS_BEFORE_LESS, TIMEOUT_S, Refused, WebApi, header, is_fault
+from notifybot.notifiers.slack.deadman.schedule import Alarm, Denied, Done, Failed, Listed, Outcome, Scheduled
 from notifybot.notifiers.slack.deadman.text import Said, marked_run
-from notifybot.notifiers.slack.deadman_calls import Alarm, Denied, Done, Failed, Listed, Outcome, Scheduled
-from notifybot.notifiers.slack.errors import FAULTS_BEFORE_LESS, Refused, header, is_fault
 from notifybot.notifiers.slack.run_thread import RunThread
 
 _PAGES_MOST = 30
