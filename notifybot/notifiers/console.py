@@ -12,8 +12,8 @@ from typing import Any, TextIO
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, RunEnded, RunLost, RunStalled, RunStarted
 from notifybot.notifiers.base import Envelope
 from notifybot.policy import Pace
-from notifybot.rendering.format import about, duration, has_end, row_text
-from notifybot.rendering.labels import LABELS, epoch_name, position
+from notifybot.rendering.format import about, duration, row_text
+from notifybot.rendering.labels import LABELS, epoch_name, has_end, position
 from notifybot.rendering.text import one_line, shorten, width
 from notifybot.types import Message, Progress, Status, Tier
 

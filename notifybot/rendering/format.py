@@ -20,7 +20,6 @@ GAP = "·"
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 16
 _SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
-_MOST_EPOCHS = 10**9
 _LONGEST_S = 1e12  # thirty thousand years: nobody measured that
 _COUNTS = ("", " k", " M", " B", " T")
 _KOREAN_COUNTS = ((10**12, "조"), (10**8, "억"), (10**4, "만"))
@@ -80,11 +79,6 @@ def duration(seconds: float, language: Language) -> str:
 def about(seconds: float, language: Language) -> str:
     """Return an estimated time span, rounded as an estimate should be: to minutes from one minute on."""
     return duration(round(seconds / 60) * 60 if 60 <= seconds <= _LONGEST_S else seconds, language)
-
-
-def has_end(total: int | None) -> bool:
-    """True for a number of epochs that somebody means to reach: `range(sys.maxsize)` says that there is no end."""
-    return total is not None and 0 < total <= _MOST_EPOCHS
 
 
 def size(count_bytes: int) -> str:

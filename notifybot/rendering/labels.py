@@ -16,7 +16,6 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
-from notifybot.rendering.format import has_end
 from notifybot.types import Language, Progress, Status
 
 
@@ -52,6 +51,7 @@ _STATUSES: dict[Language, dict[str, str]] = {
     },
 }
 _EPOCH = {Language.EN: "epoch", Language.KO: "에포크"}
+_MOST_EPOCHS = 10**9
 _PLACE = re.compile(r" \[epoch ([^\[\]]{1,80})\]$")  # as an ending says it
 
 
@@ -85,6 +85,11 @@ def epoch_name(epoch: int, language: Language) -> str:
 def cause(error: str, language: Language) -> str:
     """Return what ended a run with its place in the reader's words: "ValueError: boom [epoch 3]"."""
     return _PLACE.sub(rf" [{_EPOCH[language]} \1]", error)
+
+
+def has_end(total: int | None) -> bool:
+    """True for a number of epochs that somebody means to reach: `range(sys.maxsize)` says that there is no end."""
+    return total is not None and 0 < total <= _MOST_EPOCHS
 
 
 def position(progress: Progress, language: Language) -> str:

@@ -24,7 +24,6 @@ from notifybot.rendering.format import (
     best_line,
     changes_line,
     duration,
-    has_end,
     lost_work,
     memory_line,
     metric_rows,
@@ -39,7 +38,7 @@ from notifybot.rendering.format import (
     uptime_line,
     values_line,
 )
-from notifybot.rendering.labels import LABELS, cause, epoch_name, position, status_word
+from notifybot.rendering.labels import LABELS, cause, epoch_name, has_end, position, status_word
 from notifybot.rendering.reasons import reason_line
 from notifybot.rendering.text import clean, one_line, shorten, shorten_path
 from notifybot.types import Checkpoint, Fact, Host, Language, MetricRow, Param, Progress, Resumed

@@ -23,7 +23,6 @@ from notifybot.redaction import redact
 from notifybot.rendering.alert_text import alert_words
 from notifybot.rendering.format import (
     about,
-    has_end,
     lost_work,
     memory,
     metric_rows,
@@ -34,7 +33,7 @@ from notifybot.rendering.format import (
     size,
     tier_words,
 )
-from notifybot.rendering.labels import cause
+from notifybot.rendering.labels import cause, has_end
 from notifybot.store.runs import RunRow
 from notifybot.types import Checkpoint, Fact, Host, Language, MetricRow, Param, Progress, Status, Tier
 from notifybot.web.texts import TEXTS, Texts, ago, span
