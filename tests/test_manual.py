@@ -29,11 +29,11 @@ from notifybot.cli.samples import samples
 from notifybot.clock import SYSTEM
 from notifybot.config import Config, load
 from notifybot.events import KINDS
-from notifybot.model import Language, Status
 from notifybot.rendering import Renderer
 from notifybot.rendering.view import View
 from notifybot.store import runs
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
+from notifybot.types import Language, Status
 
 ROOT = Path(__file__).parents[1]
 READMES = {Language.EN: "README.md", Language.KO: "README.ko.md"}
