@@ -16,16 +16,15 @@ from notifybot.cli import app
 from notifybot.config import load
 from notifybot.doctor import kakao as kakao_doctor
 from notifybot.doctor.findings import Finding, Verdict
-from notifybot.types import Language
 from notifybot.notifiers.kakao import Credentials, token_file_of
-from notifybot.notifiers.kakao.token_store import Account, Mode
-from notifybot.notifiers.kakao.quota import Quota
 from notifybot.notifiers.kakao.button_domains import button_sites
-from notifybot.notifiers.kakao.token_store import TokenFile, TokenSet
+from notifybot.notifiers.kakao.quota import Quota
+from notifybot.notifiers.kakao.token_store import Account, Mode, TokenFile, TokenSet
 from notifybot.sandbox import Fault
 from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY, KakaoFault
 from notifybot.sandbox.server import Sandbox
 from notifybot.testing import FakeClock
+from notifybot.types import Language
 
 MEMO = frozenset({"talk_message"})
 runner = CliRunner()

@@ -18,14 +18,14 @@ import pytest
 
 from notifybot.clock import SYSTEM
 from notifybot.errors import PermanentError, TemporaryError
-from notifybot.types import Language
 from notifybot.notifiers.kakao.token_store import TokenFile, TokenSet
 from notifybot.notifiers.kakao.tokens import Tokens
 from notifybot.rendering.reasons import error_line
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY, KakaoFault, KakaoService
 from notifybot.sandbox.http import Request, Response
+from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY, KakaoFault, KakaoService
 from notifybot.testing import FakeClock
+from notifybot.types import Language
 from tests.disk_log import Entry, LoggedDisk, Noted, Written
 from tests.kakao_messages import credentials
 from tests.power_cuts import Platter

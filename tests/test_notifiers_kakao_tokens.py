@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from notifybot.errors import PermanentError, TemporaryError
-from notifybot.types import Language
 from notifybot.notifiers.kakao.token_store import TokenFile
 from notifybot.notifiers.kakao.tokens import Tokens
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, KakaoFault, KakaoService
 from notifybot.sandbox.http import Request, Response
+from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, KakaoFault, KakaoService
 from notifybot.testing import DictMemory, FakeClock
+from notifybot.types import Language
 from tests.kakao_messages import credentials, envelope, memo
 
 _MONTH_S = 31 * 86400.0

@@ -11,21 +11,19 @@ from rich.text import Text
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config, load
 from notifybot.errors import ConfigError, DeliveryError, UsageError
-from notifybot.types import Language
 from notifybot.notifiers.kakao import credentials_from, others_file, token_file_of
-from notifybot.notifiers.kakao.token_store import Account, Mode, Receiver
 from notifybot.notifiers.kakao.api import Api
 from notifybot.notifiers.kakao.browser import Surroundings
+from notifybot.notifiers.kakao.login import Way, choice_in, one_of, sign_in
 from notifybot.notifiers.kakao.notifier import destination_of
-from notifybot.notifiers.kakao.login import choice_in
-from notifybot.notifiers.kakao.login import Way, one_of, sign_in
 from notifybot.notifiers.kakao.person import Console
 from notifybot.notifiers.kakao.quota import Quota
 from notifybot.notifiers.kakao.remedies import explained
-from notifybot.notifiers.kakao.token_store import TokenFile
+from notifybot.notifiers.kakao.token_store import Account, Mode, Receiver, TokenFile
 from notifybot.notifiers.kakao.words import Words, words_in
 from notifybot.policy import day_of
 from notifybot.rendering.reasons import error_line
+from notifybot.types import Language
 
 
 def login(*, mode: str, way: str, redirect_uri: str, language: Language | None) -> int:

@@ -11,14 +11,13 @@ from notifybot.doctor.findings import Finding, Verdict, note, ok, wrong
 from notifybot.doctor.machine import unusable
 from notifybot.errors import ConfigError, DeliveryError
 from notifybot.notifiers.kakao import Credentials, credentials_from, token_file_of
-from notifybot.notifiers.kakao.token_store import Account, Mode
 from notifybot.notifiers.kakao.api import Api
+from notifybot.notifiers.kakao.button_domains import LIVES_AT, button_sites, is_out_of_reach
 from notifybot.notifiers.kakao.http import LOGIN_ENDED, Refused
+from notifybot.notifiers.kakao.message import DEFAULT_LINK
 from notifybot.notifiers.kakao.notifier import destination_of
 from notifybot.notifiers.kakao.quota import PAIR_LIMIT, Quota
-from notifybot.notifiers.kakao.button_domains import LIVES_AT, button_sites, is_out_of_reach
-from notifybot.notifiers.kakao.message import DEFAULT_LINK
-from notifybot.notifiers.kakao.token_store import TokenFile
+from notifybot.notifiers.kakao.token_store import Account, Mode, TokenFile
 from notifybot.notifiers.kakao.tokens import ROTATES_WITHIN
 from notifybot.rendering.both import Both
 

@@ -12,9 +12,8 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.errors import ConfigError, said
 from notifybot.notifiers.base import Notifier
-from notifybot.notifiers.kakao.token_store import Account
 from notifybot.notifiers.kakao.notifier import KakaoTalk, Painter
-from notifybot.notifiers.kakao.token_store import TOKEN_FILE, TokenFile, TokenSet
+from notifybot.notifiers.kakao.token_store import TOKEN_FILE, Account, TokenFile, TokenSet
 from notifybot.notifiers.kakao.tokens import Credentials
 
 __all__ = ["Credentials", "KakaoTalk", "Painter", "credentials_from", "kakao_notifiers", "others_file", "token_file_of"]

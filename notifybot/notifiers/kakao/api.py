@@ -8,10 +8,8 @@ from types import TracebackType
 
 from notifybot.clock import Clock
 from notifybot.errors import DeliveryError, not_pickled
-from notifybot.notifiers.kakao.token_store import Mode, Receiver
-from notifybot.notifiers.kakao.http import TOKEN_REFUSED, api_error
-from notifybot.notifiers.kakao.http import TIMEOUT_S, FormClient, Reply
-from notifybot.notifiers.kakao.token_store import TokenSet
+from notifybot.notifiers.kakao.http import TIMEOUT_S, TOKEN_REFUSED, FormClient, Reply, api_error
+from notifybot.notifiers.kakao.token_store import Mode, Receiver, TokenSet
 from notifybot.notifiers.kakao.tokens import Credentials, Tokens
 
 _PAGE = 100  # friends, the most that one answer holds

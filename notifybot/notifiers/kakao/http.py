@@ -182,7 +182,7 @@ _SIGN_IN_TEMPORARY = frozenset({"KOE003", "KOE237"})  # a fault of the service, 
 
 
 class Refused(PermanentError):
-    """Kakao will not do this as things stand. `code` is the login's ("KOE322"), the API's ("-101") or "ip"."""
+    """Kakao will not do this as things stand. `code` is the login's ("KOE322"), the API's ("-101") or our own."""
 
 
 def temporary(
@@ -206,6 +206,11 @@ def while_renewing(error: TemporaryError) -> TemporaryError:
 def refused_again(error: PermanentError) -> Refused:
     """The same refusal, for another try that was not made."""
     return _refused(error.code, **error.values)
+
+
+def rotation_lost(since: datetime) -> Refused:
+    """KOE322 for a token that a renewal begun at `since` was to replace, and no answer to it was ever stored."""
+    return _refused("rotation-lost", since=f"{since.astimezone():%Y-%m-%d %H:%M}")
 
 
 def _refused(code: str, **values: str) -> Refused:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from notifybot import redaction
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import DeliveryError, TemporaryError, not_pickled, said
 from notifybot.events import Event
 from notifybot.notifiers.base import Envelope
-from notifybot.notifiers.kakao import notifier as pictures
+from notifybot.notifiers.kakao import message as template
 from notifybot.notifiers.kakao.api import Api
 from notifybot.notifiers.kakao.http import (
     AMBIGUOUS,
@@ -20,16 +24,18 @@ from notifybot.notifiers.kakao.http import (
     NO_FRIEND,
     QUOTA,
     TEMPORARY,
+    TIMEOUT_S,
+    Reply,
     friend_error,
     permanent,
 )
-from notifybot.notifiers.kakao.notifier import Destination, Failure, destination_of
-from notifybot.notifiers.kakao.http import TIMEOUT_S, Reply
-from notifybot.notifiers.kakao.message import Picture, Template, template_for, text
-from notifybot.notifiers.kakao.pictures_words import NotTaken
+from notifybot.notifiers.kakao.message import Picture
+from notifybot.notifiers.kakao.pictures_words import TOO_LARGE, NotTaken
 from notifybot.notifiers.kakao.quota import PAIR_LIMIT, Quota
+from notifybot.notifiers.kakao.token_store import Account, Mode
 from notifybot.notifiers.kakao.tokens import Credentials
 from notifybot.policy import Pace, day_of
+from notifybot.rendering.reasons import error_line
 from notifybot.types import Language
 
 _LOG = logging.getLogger("notifybot")
@@ -149,27 +155,27 @@ class KakaoTalk:
     def _answer(self, envelope: Envelope, destination: Destination, note: str) -> Reply:
         picture = self._uploaded(envelope.event)
         message, link = envelope.message, self._link_url
-        whole = template_for(message, link=link, note=note, picture=picture)
+        whole = template.template_for(message, link=link, note=note, picture=picture)
         reply = self._post(destination, whole)
         if reply.code == BAD_PARAMETER and whole["object_type"] == "feed":
             if picture:
                 self.picture_error = NotTaken(reply.code, with_message=True).in_(self._language)
-            return self._post(destination, text(message, link=link, note=note))
+            return self._post(destination, template.text(message, link=link, note=note))
         return reply
 
-    def _uploaded(self, event: Event) -> Picture | None:
+    def _uploaded(self, event: Event) -> template.Picture | None:
         self.picture_error = None
         png = self._picture(event)
         if not png:
             return None
-        uploaded = pictures.upload(self._api, png, self._language)
+        uploaded = upload(self._api, png, self._language)
         if isinstance(uploaded, NotTaken):
             self.picture_error = uploaded.in_(self._language)
             return None
         self.picture_error = ""
         return uploaded
 
-    def _post(self, destination: Destination, body: Template) -> Reply:
+    def _post(self, destination: Destination, body: template.Template) -> Reply:
         return self._api.post(destination.path, destination.fields(body))
 
     def _told_all(self, having: frozenset[str]) -> None:
@@ -232,3 +238,102 @@ class KakaoTalk:
         warning = self.expiring_warning(now)
         told = envelope.memory.get("").get("warned_on") == day_of(now) if warning else True
         return "" if told else warning or ""
+
+
+MEMO_PATH = "/v2/api/talk/memo/default/send"
+FRIENDS_PATH = "/v1/api/talk/friends/message/default/send"
+MYSELF = "me"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Receivers whom a message did not reach, and Kakao's code for why."""
+
+    code: int | None
+    receivers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """The receivers of one message: `MYSELF` for a memo, else the uuids of friends."""
+
+    mode: Mode
+    receivers: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        return MEMO_PATH if self.mode is Mode.MEMO else FRIENDS_PATH
+
+    def fields(self, template: dict[str, Any]) -> dict[str, str]:
+        """The form of a message: JSON inside form fields, as Kakao wants it."""
+        form = {"template_object": json.dumps(template, ensure_ascii=False)}
+        return form if self.mode is Mode.MEMO else form | {"receiver_uuids": json.dumps(list(self.receivers))}
+
+    def failures(self, reply: Reply) -> tuple[Failure, ...] | None:
+        """Whom a message that was taken did not reach; None where it was not taken at all.
+
+        Kakao answers 200 when some friends got it and others did not.
+        """
+        if reply.status != 200:
+            return None
+        if self.mode is Mode.MEMO:
+            return () if reply.number("result_code") == 0 else None
+        reached = reply.body.get("successful_receiver_uuids")
+        if not isinstance(reached, list) or not reached:
+            return None
+        told = [_failure(each) for each in _list(reply.body.get("failure_info"))]
+        return tuple(each for each in told if each.receivers)
+
+
+def destination_of(account: Account | None, *, without: frozenset[str] = frozenset()) -> Destination:
+    """Where a login's messages go, without the receivers who have this one already."""
+    if account is None or account.mode is Mode.MEMO:
+        return Destination(Mode.MEMO, (MYSELF,))
+    return Destination(Mode.FRIEND, tuple(each.uuid for each in account.receivers if each.uuid not in without))
+
+
+def _failure(info: object) -> Failure:
+    fields = info if isinstance(info, dict) else {}
+    code = fields.get("code")
+    uuids = tuple(each for each in _list(fields.get("receiver_uuids")) if isinstance(each, str))
+    return Failure(code if isinstance(code, int) else None, uuids)
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+UPLOAD_PATH = "/v2/api/talk/message/image/upload"
+LARGEST_BYTES = 5 * 1024 * 1024  # what Kakao's storage recommends; its own limit is not documented
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def upload(api: Api, png: bytes, language: Language) -> Picture | NotTaken:
+    """Hand a PNG to Kakao; where that fails in any way, why, logged: the message goes without it."""
+    taken = _upload(api, png, language)
+    if isinstance(taken, NotTaken):
+        _LOG.warning("%s", taken.in_(language))
+    return taken
+
+
+def _upload(api: Api, png: bytes, language: Language) -> Picture | NotTaken:
+    if not png.startswith(_PNG) or not 24 <= len(png) <= LARGEST_BYTES:
+        return NotTaken(TOO_LARGE)
+    code = None
+    try:
+        reply = api.upload(UPLOAD_PATH, "curve.png", png)
+        if reply.status != 200:
+            code = reply.code
+            raise api.error(reply)
+    except DeliveryError as error:
+        return NotTaken(code, error_line(error, language))
+    width, height = struct.unpack(">II", png[16:24])  # the first chunk of a PNG says its size
+    url = _url(reply.body)
+    return Picture(url, width, height) if url else NotTaken()
+
+
+def _url(body: dict[str, object]) -> str:
+    infos = body.get("infos")
+    original = infos.get("original") if isinstance(infos, dict) else None
+    url = original.get("url") if isinstance(original, dict) else None
+    return url if isinstance(url, str) and url.startswith(("https://", "http://")) else ""

@@ -8,6 +8,7 @@ import logging
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,46 @@ from pydantic import SecretStr
 
 from notifybot.clock import Clock
 from notifybot.errors import not_pickled, said
-from notifybot.notifiers.base import fingerprint
-from notifybot.notifiers.kakao.token_store import MOST_RECEIVERS, Account, Mode, Receiver
-from notifybot.notifiers.kakao.http import sign_in_error
-from notifybot.notifiers.kakao.http import Reply
+from notifybot.notifiers.kakao.http import Reply, sign_in_error
 from notifybot.notifiers.kakao.private_file import PrivateFile
+from notifybot.redaction import fingerprint
+
+MOST_RECEIVERS = 5  # of one message, says Kakao
+
+
+class Mode(StrEnum):
+    """Which way messages go: to oneself, which does not ring, or from a spare account to friends."""
+
+    MEMO = "memo"
+    FRIEND = "friend"
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """What the person has to agree to."""
+        return ("talk_message",) if self is Mode.MEMO else ("talk_message", "friends")
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A friend of the sender. `uuid` holds for one app and one sender alone."""
+
+    uuid: str
+    nickname: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A login as it was chosen. `user_id` is Kakao's number of the account that sends, None while unknown."""
+
+    rest_api_key: SecretStr
+    client_secret: SecretStr | None = None
+    mode: Mode = Mode.MEMO
+    receivers: tuple[Receiver, ...] = ()
+    user_id: int | None = None
+
+    def __getstate__(self) -> object:
+        raise not_pickled(self)
+
 
 _LOG = logging.getLogger("notifybot")
 TOKEN_FILE = "kakao-token.json"  # noqa: S105 - a file's name

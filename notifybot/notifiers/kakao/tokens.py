@@ -18,10 +18,11 @@ from pydantic import SecretStr
 from notifybot import redaction
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import DeliveryError, PermanentError, TemporaryError, not_pickled, said
-from notifybot.notifiers.base import fingerprint
-from notifybot.notifiers.kakao.token_store import Account
 from notifybot.notifiers.kakao.http import (
     LOGIN_ENDED,
+    TIMEOUT_S,
+    FormClient,
+    Reply,
     permanent,
     refused_again,
     rotation_lost,
@@ -29,9 +30,9 @@ from notifybot.notifiers.kakao.http import (
     temporary,
     while_renewing,
 )
-from notifybot.notifiers.kakao.http import TIMEOUT_S, FormClient, Reply
 from notifybot.notifiers.kakao.oauth import TOKEN_PATH
-from notifybot.notifiers.kakao.token_store import TokenFile, TokenSet, issued
+from notifybot.notifiers.kakao.token_store import Account, TokenFile, TokenSet, issued
+from notifybot.redaction import fingerprint
 
 _LOG = logging.getLogger("notifybot")
 MARGIN = timedelta(minutes=5)
