@@ -25,10 +25,10 @@ from notifybot.cli.help_words import speak_korean
 from notifybot.cli.samples import endings, samples
 from notifybot.config import Config
 from notifybot.events import EPOCH_FINISHED, EVENT_TYPES, Event, kind_of, to_json
-from notifybot.model import Checkpoint, Host, Language, Metric, ModelSize, Progress, Resumed
 from notifybot.notifiers.kakao.remedies import SETUP_CODES, remedy
 from notifybot.rendering.delivery_reasons import delivery_codes, delivery_line
 from notifybot.rendering.view import View, view_of
+from notifybot.types import Checkpoint, Host, Language, Metric, ModelSize, Progress, Resumed
 
 ROOT = Path(__file__).parents[1]
 NOW = datetime(2026, 3, 14, 9, 26, 53, tzinfo=UTC)
