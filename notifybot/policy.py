@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from enum import IntEnum
+from statistics import median
 from threading import RLock
 
 from notifybot.events import (
+    LONGEST_S,
     AlertRaised,
     CheckpointSaved,
     EpochFinished,
@@ -20,13 +23,14 @@ from notifybot.events import (
     RunStarted,
 )
 from notifybot.preferences import AUTO, UNCHANGED, Every, Preferences, names
-from notifybot.types import Severity, Status
+from notifybot.types import Progress, Severity, Status
 
 KST = timezone(timedelta(hours=9), "KST")
 OTHERS_LIVE_FOR = timedelta(hours=24)  # urgent deliveries have no age limit
 ALERT_WAIT_S = 600.0  # between two alerts of one title, where the call does not say
 ALERTS_AT_ONCE = 5  # of each severity; then one every ALERT_REFILL_S
 ALERT_REFILL_S = 300.0
+STALL_EPOCHS, STALL_FLOOR_S, STALL_FIRST_S = 5.0, 600.0, 3600.0
 _TITLES = 256
 _NUMBER = re.compile(r"[-+]?\d+([.,:]\d+)*(e[-+]?\d+)?", re.IGNORECASE)
 _RESERVED_SHARE = 0.4  # of a day's messages, as KakaoTalk's 8 of 20
@@ -329,6 +333,33 @@ class AlertLimit:
         takes = room >= 1
         self._room[severity] = (room - takes, now_s)
         return takes
+
+
+def stall_limit_s(
+    progress: Progress,
+    epochs_s: Iterable[float] | None = None,
+    *,
+    epochs: float = STALL_EPOCHS,
+    floor_s: float = STALL_FLOOR_S,
+    first_s: float = STALL_FIRST_S,
+) -> float:
+    """How long a run's loop may stand still: so many of its own epochs, at least `floor_s`.
+
+    The longer of the last epoch and the median of the latest ones is typical: one quick epoch accuses nobody. Before a
+    first epoch is done (data is fetched, kernels are compiled) it is `first_s`. `epochs_s` are the durations of the
+    latest epochs of the present session, None where they are unknown: a resumed session fetches its data anew, so its
+    first epoch is waited for as patiently as that of a new run.
+    """
+    known = None if epochs_s is None else [each for each in epochs_s if believable_s(each)]
+    if progress.done == 0 or known == []:
+        return first_s
+    typical_s = max(believable_s(progress.epoch_s), median(known or [0.0]))
+    return max(epochs * typical_s, floor_s) if typical_s else first_s
+
+
+def believable_s(seconds: float | None) -> float:
+    """A duration to reckon with, or 0: what was stored before such were refused at the door may be anything."""
+    return seconds if seconds is not None and 0 <= seconds <= LONGEST_S else 0.0
 
 
 def too_old(priority: Priority, created_at: datetime, now: datetime) -> bool:

@@ -29,7 +29,7 @@ from notifybot.notifiers.slack.deadman.schedule import (
     end,
 )
 from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms, SlackClock
-from notifybot.notifiers.slack.deadman.switch import DeadMan, Look, dead_man, patience_s, wants_dead_man
+from notifybot.notifiers.slack.deadman.switch import DeadMan, Look, dead_man, wants_dead_man
 from notifybot.notifiers.slack.deadman.text import Speech, mark_of
 from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.rendering import Renderer
@@ -288,13 +288,6 @@ def test_a_promise_vouches_for_a_loop_that_stands_still(rig: Rig) -> None:
     rig.run_for(3600)
 
     assert rig.replies == []
-
-
-def test_patience_grows_with_the_epochs() -> None:
-    """An hour before the first epoch is done, then five epochs, at least ten minutes."""
-    assert patience_s(Progress()) == 3600
-    assert patience_s(Progress(done=1, epoch_s=10.0)) == 600
-    assert patience_s(Progress(done=1, epoch_s=1800.0)) == 9000
 
 
 def test_a_full_window_moves_the_alarm_to_the_next(rig: Rig) -> None:

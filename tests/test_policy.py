@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -30,12 +32,13 @@ from notifybot.policy import (
     next_midnight,
     priority_of,
     severity_of,
+    stall_limit_s,
     too_old,
     unwanted,
     wants,
 )
 from notifybot.preferences import Every, Preferences, quiet_from, tables_from
-from notifybot.types import Checkpoint, RunRef, Severity, Status, uuid7
+from notifybot.types import Checkpoint, Progress, RunRef, Severity, Status, uuid7
 from tests.store_events import RUN, alert, ended, epoch, started
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
@@ -334,3 +337,25 @@ def test_an_alert_that_is_held_is_kept_and_told_to_nobody() -> None:
     assert Unwanted.HELD is unwanted(Pace(), held)
     assert wants(Pace(wants_held=True), held)
     assert Priority.NORMAL is priority_of(held), "the ending goes first"
+
+
+@pytest.mark.parametrize(
+    ("progress", "epochs_s", "limit_s"),
+    [
+        pytest.param(Progress(), None, 3600, id="an hour before the first epoch is done"),
+        pytest.param(Progress(done=0, epoch_s=20.0), [20.0], 3600, id="none of this run is done"),
+        pytest.param(Progress(done=3, epoch_s=60.0), None, 600, id="short epochs: the floor"),
+        pytest.param(Progress(done=3, epoch_s=400.0), None, 2000, id="five times the last epoch"),
+        pytest.param(Progress(done=40, epoch_s=1800.0), [400.0, 390.0, 2.0], 9000, id="a last one longer than most"),
+        pytest.param(Progress(done=3, epoch_s=2.0), [400.0, 390.0, 2.0], 1950, id="one quick epoch accuses nobody"),
+        pytest.param(Progress(done=3, epoch_s=400.0), [], 3600, id="resumed: the patience of a new run"),
+        pytest.param(Progress(done=3), None, 3600, id="nothing known"),
+        pytest.param(Progress(done=1, epoch_s=0.0), None, 3600, id="no time at all"),
+        pytest.param(Progress(done=3, epoch_s=math.nan), [math.inf, -1.0], 3600, id="nonsense is not believed"),
+        pytest.param(Progress(done=3, epoch_s=math.inf), None, 3600, id="endless is not believed"),
+    ],
+)
+def test_how_long_a_loop_may_stand_still_adapts_to_its_own_epochs(
+    progress: Progress, epochs_s: Sequence[float] | None, limit_s: float
+) -> None:
+    assert stall_limit_s(progress, epochs_s) == limit_s

@@ -12,7 +12,7 @@ import pytest
 
 from notifybot.config import load
 from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
-from notifybot.notifiers.slack.deadman.switch import DeadMan, patience_s
+from notifybot.notifiers.slack.deadman.switch import DeadMan
 from notifybot.notifiers.slack.deadman.text import Speech, mark_of
 from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.rendering import Renderer
@@ -25,7 +25,7 @@ from notifybot.training.heartbeat import Heartbeat
 from notifybot.training.run import Run
 from notifybot.training.session import close
 from notifybot.types import Host, Language, Progress, RunRef, Status
-from notifybot.watchdog.rules import Limits, Stalled, judge, stall_limit_s
+from notifybot.watchdog.rules import Limits, Stalled, judge
 
 STEP_S = 20.0
 
@@ -145,25 +145,3 @@ def test_a_loop_that_does_not_get_through_its_first_epoch_is_told(
     assert told_s is not None
     assert hangs_s == pytest.approx(3600, abs=2 * STEP_S)
     assert 600 - STEP_S <= told_s - hangs_s <= 900 + 2 * STEP_S
-
-
-@pytest.mark.parametrize(
-    "progress",
-    [
-        Progress(),
-        Progress(total=10),
-        Progress(done=0, epoch_s=20.0),
-        Progress(done=1, epoch_s=None),
-        Progress(done=1, epoch_s=0.0),
-        Progress(done=1, epoch_s=20.0),
-        Progress(done=40, epoch_s=1800.0),
-    ],
-)
-@pytest.mark.parametrize("epochs_s", [(), (400.0, 390.0, 2.0), (2.0, 2.0, 2.0)])
-def test_the_switch_is_as_patient_as_the_watchdog(
-    progress: Progress, epochs_s: tuple[float, ...], clock: FakeClock
-) -> None:
-    """One rule in two places, for Slack's client is not imported where the watchdog runs."""
-    row = row_of(RunRef("r", "resnet", "lab"), progress, now=clock)
-
-    assert patience_s(progress, epochs_s) == stall_limit_s(row, Limits(), epochs_s or None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,7 @@ import pytest
 
 from notifybot.store.runs import RunRow
 from notifybot.types import Host, Progress, Status
-from notifybot.watchdog.rules import Limits, Lost, Stalled, deadline, judge, stall_limit_s
+from notifybot.watchdog.rules import Limits, Lost, Stalled, deadline, judge
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 LIMITS = Limits()
@@ -118,23 +117,24 @@ def test_a_verdict_falls_at_the_deadline_and_not_before(beat_s: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("epoch_s", "epochs_s", "limit_s"),
+    ("limits", "progress", "epochs_s", "limit_s"),
     [
-        pytest.param(60.0, None, 600, id="short epochs: the floor"),
-        pytest.param(400.0, None, 2000, id="five times the last epoch"),
-        pytest.param(2.0, [400.0, 390.0, 2.0], 1950, id="one quick epoch accuses nobody"),
-        pytest.param(400.0, [], 3600, id="resumed: its first epoch gets the patience of a new run"),
-        pytest.param(None, None, 3600, id="nothing known"),
-        pytest.param(math.nan, [math.inf, -1.0], 3600, id="nonsense is not believed"),
-        pytest.param(math.inf, None, 3600, id="endless is not believed"),
+        pytest.param(LIMITS, Progress(done=3, epoch_s=400.0), None, 2000, id="five times the last epoch"),
+        pytest.param(LIMITS, Progress(done=3, epoch_s=2.0), [400.0, 390.0, 2.0], 1950, id="the median of the latest"),
+        pytest.param(LIMITS, Progress(done=3, epoch_s=400.0), [], 3600, id="a resumed run's first epoch"),
+        pytest.param(Limits(stall_epochs=2), Progress(done=3, epoch_s=400.0), None, 800, id="fewer epochs"),
+        pytest.param(Limits(stall_floor_s=100), Progress(done=3, epoch_s=2.0), None, 100, id="another floor"),
+        pytest.param(Limits(stall_first_s=60), Progress(), None, 60, id="another first epoch"),
     ],
 )
-def test_the_stall_limit_adapts_to_the_runs_own_epochs(
-    epoch_s: float | None, epochs_s: Sequence[float] | None, limit_s: float
+def test_a_loop_is_stalled_from_the_limit_on_that_its_own_epochs_give(
+    limits: Limits, progress: Progress, epochs_s: Sequence[float] | None, limit_s: float
 ) -> None:
-    row = replace(RUN, progress=Progress(done=3, epoch_s=epoch_s))
+    due = ago(9000) + timedelta(seconds=limit_s)
+    row = replace(RUN, progress=progress, progress_at=ago(9000), alive_at=due)
 
-    assert stall_limit_s(row, LIMITS, epochs_s) == limit_s
+    assert judge(row, due - timedelta(milliseconds=1), limits, epochs_s=epochs_s) is None
+    assert judge(row, due, limits, epochs_s=epochs_s) == Stalled(limit_s, limit_s)
 
 
 def test_silence_from_before_the_watch_began_is_held_against_nobody() -> None:

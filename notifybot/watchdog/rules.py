@@ -13,9 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from statistics import median
 
-from notifybot.events import LONGEST_S
+from notifybot.policy import STALL_EPOCHS, STALL_FIRST_S, STALL_FLOOR_S, believable_s, stall_limit_s
 from notifybot.store.runs import RunRow
 from notifybot.types import Status
 
@@ -31,9 +30,9 @@ class Limits:
 
     missed_beats: float = 4.0
     silent_floor_s: float = 60.0
-    stall_epochs: float = 5.0
-    stall_floor_s: float = 600.0
-    stall_first_s: float = 3600.0
+    stall_epochs: float = STALL_EPOCHS
+    stall_floor_s: float = STALL_FLOOR_S
+    stall_first_s: float = STALL_FIRST_S
     promise_grace_s: float = 30.0
     promise_max_s: float = 86_400.0
     scan_every_s: float = 1.0
@@ -82,7 +81,7 @@ def judge(
         return Lost(_age_s(row.alive_at, now, watching_since), silent_limit_s(row, limits))
     stalled_at = _stalled_at(row, now, limits, watching_since, epochs_s)
     if stalled_at is not None and now >= stalled_at:
-        return Stalled(_age_s(row.progress_at, now, watching_since), stall_limit_s(row, limits, epochs_s))
+        return Stalled(_age_s(row.progress_at, now, watching_since), _stall_limit_s(row, limits, epochs_s))
     return None
 
 
@@ -101,20 +100,17 @@ def deadline(
 
 def silent_limit_s(row: RunRow, limits: Limits) -> float:
     """How long a run may say nothing."""
-    return max(limits.missed_beats * _sane(row.beat_s), limits.silent_floor_s)
+    return max(limits.missed_beats * believable_s(row.beat_s), limits.silent_floor_s)
 
 
-def stall_limit_s(row: RunRow, limits: Limits, epochs_s: Sequence[float] | None = None) -> float:
-    """How long a run's loop may stand still, measured by its own epochs.
-
-    The longer of the last epoch and the median of the latest ones is typical: one quick epoch accuses nobody.
-    A resumed session fetches its data anew, so its first epoch is waited for as patiently as that of a new run.
-    """
-    known = [each for each in epochs_s or () if _sane(each)]
-    if row.progress.done == 0 or (epochs_s is not None and not known):
-        return limits.stall_first_s
-    typical_s = max(_sane(row.progress.epoch_s), median(known) if known else 0.0)
-    return max(limits.stall_epochs * typical_s, limits.stall_floor_s) if typical_s else limits.stall_first_s
+def _stall_limit_s(row: RunRow, limits: Limits, epochs_s: Sequence[float] | None) -> float:
+    return stall_limit_s(
+        row.progress,
+        epochs_s,
+        epochs=limits.stall_epochs,
+        floor_s=limits.stall_floor_s,
+        first_s=limits.stall_first_s,
+    )
 
 
 def _lost_at(row: RunRow, now: datetime, limits: Limits, since: datetime | None) -> datetime | None:
@@ -134,7 +130,7 @@ def _stalled_at(
     if row.status is not Status.RUNNING or row.stalled or row.beat_s is None:
         return None
     moved_at = _heard(row.progress_at or row.started_at, now, since)
-    due = moved_at + timedelta(seconds=stall_limit_s(row, limits, epochs_s))
+    due = moved_at + timedelta(seconds=_stall_limit_s(row, limits, epochs_s))
     promised = _promise(row, limits)
     due = due if promised is None else max(due, promised)
     heard_after = row.alive_at is not None and row.alive_at >= due
@@ -155,8 +151,3 @@ def _heard(moment: datetime, now: datetime, since: datetime | None) -> datetime:
 def _age_s(moment: datetime | None, now: datetime, since: datetime | None) -> float:
     known = moment if moment is not None and moment <= now else since or now
     return max((now - known).total_seconds(), 0.0)
-
-
-def _sane(seconds: float | None) -> float:
-    """A duration to reckon with, or 0: what was stored before such were refused at the door may be anything."""
-    return seconds if seconds is not None and 0 <= seconds <= LONGEST_S else 0.0

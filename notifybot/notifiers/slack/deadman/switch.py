@@ -8,7 +8,6 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from statistics import median
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config, Switch
@@ -45,7 +44,7 @@ from notifybot.notifiers.slack.deadman.schedule import (
 from notifybot.notifiers.slack.deadman.slack_api import Alarms, SlackAlarms
 from notifybot.notifiers.slack.deadman.text import Speech, mark_of
 from notifybot.notifiers.slack.run_thread import RunThread
-from notifybot.policy import wants
+from notifybot.policy import stall_limit_s, wants
 from notifybot.preferences import NEVER, Preferences, names
 from notifybot.rendering import Renderer
 from notifybot.store import runs
@@ -58,7 +57,7 @@ log = logging.getLogger("notifybot")
 
 _STEP_EVERY_S = 1.0
 _LOOK_EVERY_S = 5.0  # as the heartbeat does
-_STILL_FLOOR_S, _STILL_FIRST_S, _STILL_EPOCHS, _EPOCHS = 600.0, 3600.0, 5.0, 8  # as patient as the watchdog
+_EPOCHS = 8  # whose median is typical, as for the watchdog
 _ROOT_S = 3.0  # the first alarm waits so long for a thread to stand in
 _TELLING_S, _SOON_S = 5.0, 0.05  # for so long after the end nothing else is done, and often looked whether it is told
 _UNTOLD_S = 600.0  # an end that is not told by then is left to the alarm
@@ -72,17 +71,6 @@ Guarded = Callable[[str], AbstractContextManager[object]]
 def unguarded(kind: str) -> AbstractContextManager[object]:
     """A section that lets every exception by."""
     return nullcontext(kind)
-
-
-def patience_s(progress: Progress, epochs_s: Iterable[float] = ()) -> float:
-    """Seconds for which a loop may stand still and is still vouched for. `epochs_s`: how long its latest epochs took.
-
-    The watchdog's rule (`watchdog.rules.stall_limit_s`); a test holds the two together.
-    """
-    typical_s = max(progress.epoch_s or 0.0, median([*epochs_s] or [0.0]))
-    if progress.done == 0 or not typical_s:
-        return _STILL_FIRST_S
-    return max(_STILL_FLOOR_S, _STILL_EPOCHS * typical_s)
 
 
 class DeadMan:
@@ -294,7 +282,7 @@ class DeadMan:
         now_s = self._clock.monotonic()
         if self._told is not None:
             return now_s - self._ended_s <= _UNTOLD_S
-        return now_s < self._promised_s or now_s - self._moved_s <= patience_s(self._progress, self._epochs_s)
+        return now_s < self._promised_s or now_s - self._moved_s <= stall_limit_s(self._progress, self._epochs_s)
 
     def _find_place(self) -> None:
         try:
