@@ -366,6 +366,15 @@ def test_the_reference_is_what_the_code_says() -> None:
     assert [path for path, text in generate.reference().items() if text_of(path) != text] == []
 
 
+def test_every_test_that_a_page_names_is_there() -> None:
+    """The guarantees name the tests that prove them."""
+    named = {word for page in (*ENGLISH, *pages(Language.KO)) for word in re.findall(r"`(test_\w+)`", text_of(page))}
+    there = (re.findall(r"def (test_\w+)", path.read_text("utf-8")) for path in (ROOT / "tests").rglob("test_*.py"))
+
+    assert named
+    assert named - {name for found in there for name in found} == set()
+
+
 # ── Links ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
