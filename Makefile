@@ -7,13 +7,18 @@ WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-busy test-core core check bench field torture clean
+.PHONY: help demo docs test test-busy test-core core check bench field torture clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.run ## a real training that dies, is reported lost, comes back and finishes; no account needed
 	@$(BIN)/notifybot demo $(ARGS)
+
+docs: $(VENV)/.docs ## the manual in both languages, to open as site/index.html
+	@$(BIN)/python docs/generate.py
+	@for language in en ko; do NO_COLOR=1 $(BIN)/zensical build --strict --clean -f zensical.$$language.toml || exit; done
+	@cp docs/index.html site/
 
 test: $(VENV)/.dev ## all tests with branch coverage; ARGS="-k outbox" narrows them
 	@.ci/browser
@@ -48,13 +53,14 @@ torture: $(VENV)/.dev ## long campaigns: a thousand kills, nothing lost
 	@$(BIN)/pytest -m torture $(ARGS)
 
 clean: ## take .venv and everything that was built away
-	@rm -rf $(VENV) .venv-core-* build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache demo-output
+	@rm -rf $(VENV) .venv-core-* build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .cache demo-output site
 
 # One stamp per set of extras, older than what it was made from when it is out of date.
 $(VENV)/.run: EXTRAS := all
 $(VENV)/.dev: EXTRAS := dev
 $(VENV)/.bench: EXTRAS := dev,bench
+$(VENV)/.docs: EXTRAS := docs
 $(VENV)/.dev-core: EXTRAS := dev-core
-$(VENV)/.run $(VENV)/.dev $(VENV)/.dev-core $(VENV)/.bench: pyproject.toml constraints.txt .ci/venv
+$(VENV)/.run $(VENV)/.dev $(VENV)/.dev-core $(VENV)/.bench $(VENV)/.docs: pyproject.toml constraints.txt .ci/venv
 	@.ci/venv "$(PYTHON)" "$(VENV)" "$(EXTRAS)"
 	@touch $@
