@@ -367,6 +367,26 @@ def test_the_reference_is_what_the_code_says() -> None:
     assert stale == [], "python docs/generate.py writes them anew"
 
 
+def test_the_map_is_the_one_that_imports_keep_to() -> None:
+    """Each package with its floor, from the top: the layers of pyproject.toml."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    layers = [layer.split(" | ") for layer in contracts[0]["layers"]]
+    expected = [(name, len(layers) - at) for at, layer in enumerate(layers) for name in layer]
+
+    for language in Language:
+        rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", text_of(f"docs/{language}/architecture.md"), re.MULTILINE)
+        assert [(name, int(floor)) for name, floor in rows] == expected
+
+
+def test_every_module_that_a_page_names_is_there() -> None:
+    named = {
+        path for page in (*ENGLISH, *pages(Language.KO)) for path in re.findall(r"`(\w[\w/]*\.py)`", text_of(page))
+    }
+
+    assert "delivery/dispatcher.py" in named
+    assert {path for path in named if not any((ROOT / top / path).is_file() for top in ("notifybot", ""))} == set()
+
+
 def test_every_test_that_a_page_names_is_there() -> None:
     """The guarantees name the tests that prove them."""
     named = {word for page in (*ENGLISH, *pages(Language.KO)) for word in re.findall(r"`(test_\w+)`", text_of(page))}
