@@ -29,7 +29,7 @@ test-busy: $(VENV)/.dev ## the same beside 20 busy processes: no test may depend
 	trap "kill $$busy" EXIT; $(MAKE) test ARGS="$(ARGS)"
 
 # What a version of Python can break, in about two minutes: all that runs in memory, and programs that fork, crash and end.
-CORE_TESTS := $(wildcard tests/test_*.py) tests/contracts $(addprefix tests/processes/test_,crash.py endings.py fork.py)
+CORE_TESTS := $(filter-out tests/support% tests/field% tests/browser% tests/processes% tests/__pycache__%,$(wildcard tests/test_*.py tests/*/)) $(addprefix tests/processes/test_,crash.py endings.py fork.py)
 
 test-core: ## the tests that need no PyTorch, on another Python: make test-core PYTHON=python3.13
 	@$(MAKE) --no-print-directory core VENV=".venv-core-$$("$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"

@@ -87,7 +87,7 @@ def _read_tensorboard(folder: Path) -> int:
 
 
 def _read_wandb(folder: Path) -> int:
-    from tests import wandb_records
+    from tests.support import wandb_records
 
     return len(wandb_records.history(wandb_records.read(wandb_records.only_file(folder / "wandb"))))
 

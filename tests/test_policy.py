@@ -39,7 +39,7 @@ from notifybot.policy import (
 )
 from notifybot.preferences import Every, Preferences, quiet_from, tables_from
 from notifybot.types import Checkpoint, Progress, RunRef, Severity, Status, uuid7
-from tests.store_events import RUN, alert, ended, epoch, started
+from tests.support.store_events import RUN, alert, ended, epoch, started
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 NIGHT = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)  # 01:00 in Korea

@@ -112,6 +112,28 @@ def test_what_we_log_goes_through_the_one_logger_that_lets_nothing_out(path: Pat
     assert "__name__" not in names
 
 
+_WITHOUT_A_MODULE = {"test_project", "test_manual"}  # about the whole house
+_WHOLE_PROGRAMS = {"browser", "contracts", "field", "processes", "support"}
+
+
+def test_a_test_is_named_after_the_module_it_is_about() -> None:
+    """`tests/store/test_outbox_owners.py` is about `notifybot/store/outbox.py`: one finds either from the other."""
+    modules = {path.relative_to(ROOT / "notifybot").with_suffix("").as_posix() for path in MODULES}
+    tests = [path.relative_to(ROOT / "tests").with_suffix("") for path in (ROOT / "tests").rglob("test_*.py")]
+    about_modules = [
+        each for each in tests if each.parts[0] not in _WHOLE_PROGRAMS and each.name not in _WITHOUT_A_MODULE
+    ]
+
+    assert [each.as_posix() for each in ours if not (set(_subjects(each)) & modules)] == []
+
+
+def _subjects(test: Path) -> Iterator[str]:
+    """The modules that a test's name may mean: its words, and fewer of them, as the last ones may name a topic."""
+    words = test.name.removeprefix("test_").split("_")
+    for count in range(len(words), 0, -1):
+        yield (test.parent / "_".join(words[:count])).as_posix()
+
+
 def catch_alls() -> Iterator[tuple[str, str]]:
     """Every handler that takes anything and keeps it, with its line and its neighbours."""
     for path in MODULES:

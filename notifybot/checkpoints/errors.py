@@ -7,7 +7,7 @@ from dataclasses import replace
 from errno import errorcode
 
 from notifybot.errors import CheckpointError, said
-from notifybot.rendering.reasons import reason_line, unread_words
+from notifybot.rendering.error_text import reason_line, unread_words
 from notifybot.types import Language, Reason
 
 

@@ -17,7 +17,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import machine_is_reset
 from notifybot.errors import CheckpointError, said, system_words
 from notifybot.files import path_text
-from notifybot.rendering.reasons import reason_line
+from notifybot.rendering.error_text import reason_line
 from notifybot.types import Checkpoint, Language, Reason, Tier
 
 log = logging.getLogger("notifybot")

@@ -89,6 +89,6 @@ def _told(error: NotifybotError) -> str:
     if not isinstance(error, DeliveryError):
         return str(error)
     from notifybot.config import load
-    from notifybot.rendering.reasons import error_line
+    from notifybot.rendering.error_text import error_line
 
     return error_line(error, load().lang)

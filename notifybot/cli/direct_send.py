@@ -22,7 +22,7 @@ from notifybot.notifiers.base import Envelope, Memory, Notifier
 from notifybot.policy import wants
 from notifybot.redaction import redact
 from notifybot.rendering import Renderer
-from notifybot.rendering.reasons import error_line
+from notifybot.rendering.error_text import error_line
 from notifybot.store.outbox import Outbox
 from notifybot.types import Language, Message
 

@@ -22,7 +22,7 @@ from notifybot.notifiers.kakao.remedies import explained
 from notifybot.notifiers.kakao.token_store import Account, Mode, Receiver, TokenFile
 from notifybot.notifiers.kakao.words import Words, words_in
 from notifybot.policy import day_of
-from notifybot.rendering.reasons import error_line
+from notifybot.rendering.error_text import error_line
 from notifybot.types import Language
 
 

@@ -24,7 +24,7 @@ from notifybot.delivery.build import notifiers_from, open_delivery
 from notifybot.errors import UsageError
 from notifybot.events import to_json
 from notifybot.rendering import Renderer
-from notifybot.rendering.reasons import reason_line
+from notifybot.rendering.error_text import reason_line
 from notifybot.store import dead_letters
 from notifybot.store.database import Store
 from notifybot.store.dead_letters import Letter, successor_of

@@ -29,7 +29,7 @@ from notifybot.policy import KST, Hold, Priority, Refuse, Told, admit, day_start
 from notifybot.rendering import Renderer
 from notifybot.rendering.alert_text import not_delivered, notice_words
 from notifybot.rendering.delivery_reasons import brief_reason, delivery_reason
-from notifybot.rendering.reasons import reason_line
+from notifybot.rendering.error_text import reason_line
 from notifybot.rendering.text import one_line, shorten
 from notifybot.store import held, pruning, runs, told
 from notifybot.store.database import Store

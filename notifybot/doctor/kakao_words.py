@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from notifybot.errors import DeliveryError
 from notifybot.notifiers.kakao.remedies import remedy
 from notifybot.rendering.both import Both
+from notifybot.rendering.error_text import error_line
 from notifybot.rendering.kakao_reasons import API, filled_in, kakao_line
-from notifybot.rendering.reasons import error_line
 from notifybot.types import Language
 
 SIGN_IN = Both("sign in again: notifybot kakao login", "다시 로그인하세요: notifybot kakao login")

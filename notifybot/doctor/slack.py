@@ -17,7 +17,7 @@ from notifybot.notifiers.base import is_loopback
 from notifybot.notifiers.slack.api import Refused, WebApi, header
 from notifybot.notifiers.slack.manifest import SCOPES
 from notifybot.rendering.both import Both
-from notifybot.rendering.reasons import error_line
+from notifybot.rendering.error_text import error_line
 from notifybot.types import Language
 
 PART = "Slack"

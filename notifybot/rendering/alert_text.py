@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from notifybot.events import AlertRaised
 from notifybot.redaction import redact
+from notifybot.rendering.error_text import reason_line
 from notifybot.rendering.format import duration, size
-from notifybot.rendering.reasons import reason_line
 from notifybot.rendering.text import one_line, shorten
 from notifybot.types import Language, Notice, Reason
 

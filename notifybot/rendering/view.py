@@ -19,6 +19,7 @@ from notifybot.events import (
 from notifybot.policy import severity_of
 from notifybot.redaction import redact
 from notifybot.rendering.alert_text import alert_words
+from notifybot.rendering.error_text import reason_line
 from notifybot.rendering.format import (
     about,
     best_line,
@@ -39,7 +40,6 @@ from notifybot.rendering.format import (
     values_line,
 )
 from notifybot.rendering.labels import LABELS, cause, epoch_name, has_end, position, status_word
-from notifybot.rendering.reasons import reason_line
 from notifybot.rendering.text import clean, one_line, shorten, shorten_path
 from notifybot.types import Checkpoint, Fact, Host, Language, MetricRow, Param, Progress, Resumed
 

@@ -22,7 +22,7 @@ from notifybot.clock import SYSTEM
 from notifybot.errors import CheckpointError, StoreError, said
 from notifybot.files import started
 from notifybot.rendering import alert_text
-from notifybot.rendering.reasons import reason_line
+from notifybot.rendering.error_text import reason_line
 from notifybot.training.restoring import Opening, learning_in, learning_story
 from notifybot.training.run import Run
 from notifybot.training.run_info import launch_of

@@ -18,7 +18,7 @@ from notifybot.errors import UsageError
 from notifybot.events import from_json
 from notifybot.files import path_text
 from notifybot.freezing import Learning, learning_of, model_size, set_learning
-from notifybot.rendering.reasons import NOTES
+from notifybot.rendering.error_text import NOTES
 from notifybot.rendering.text import redacted_line
 from notifybot.runtime import in_loader_worker, speaks
 from notifybot.training.progress import length_of

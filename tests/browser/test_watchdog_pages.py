@@ -17,7 +17,7 @@ from notifybot.store.database import Store
 from notifybot.testing import FakeClock
 from notifybot.types import Checkpoint, Host, ModelSize, Resumed, Tier, uuid7
 from notifybot.watchdog import logins
-from tests.watchdog_story import LONG_NAME, Story, seed
+from tests.support.watchdog_story import LONG_NAME, Story, seed
 
 pytestmark = pytest.mark.browser
 

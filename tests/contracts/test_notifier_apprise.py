@@ -13,7 +13,7 @@ from notifybot.notifiers.base import Notifier
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.http import FaultKind, Request, Response
 from notifybot.testing import DictMemory
-from tests.slack_messages import envelope, lost
+from tests.support.slack_messages import envelope, lost
 
 
 class AnyService(Sandbox):

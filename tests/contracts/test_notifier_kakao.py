@@ -14,7 +14,7 @@ from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.http import FaultKind
 from notifybot.sandbox.kakao import CLIENT_SECRET, KakaoFault
 from notifybot.testing import FakeClock
-from tests.kakao_messages import MEMO_PATH, envelope, memo
+from tests.support.kakao_messages import MEMO_PATH, envelope, memo
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.http import FaultKind
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, WEBHOOK_STATUS
 from notifybot.testing import DictMemory, FakeClock
-from tests.slack_messages import envelope, lost
+from tests.support.slack_messages import envelope, lost
 
 BOTH = pytest.mark.parametrize("notifier", ["bot", "webhook"], indirect=True)
 

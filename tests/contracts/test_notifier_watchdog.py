@@ -27,8 +27,8 @@ from notifybot.store import runs
 from notifybot.store.database import Store
 from notifybot.testing import DictMemory, FakeClock
 from notifybot.watchdog import tokens
-from tests.slack_messages import envelope
-from tests.store_events import RUN, epoch, started
+from tests.support.slack_messages import envelope
+from tests.support.store_events import RUN, epoch, started
 
 ROOT = Path(__file__).parents[2]
 TIMEOUTS_S = (1.0, 1.0)

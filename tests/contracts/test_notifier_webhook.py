@@ -15,7 +15,7 @@ from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.http import FaultKind, Request, Response
 from notifybot.sandbox.webhook import PATH, SECRET, WebhookService
 from notifybot.testing import DictMemory, FakeClock
-from tests.slack_messages import envelope, lost
+from tests.support.slack_messages import envelope, lost
 
 
 class Receiver(Sandbox):

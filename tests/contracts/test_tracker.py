@@ -18,8 +18,8 @@ from notifybot.events import AlertRaised, CheckpointSaved, Event, RunEnded, RunS
 from notifybot.trackers import Tracker, TrackerContext, TrackerThread
 from notifybot.trackers.worker import OPENERS
 from notifybot.types import Checkpoint, Status
-from tests import wandb_records
-from tests.tracker_events import RUN, START, context, epoch, untold
+from tests.support import wandb_records
+from tests.support.tracker_events import RUN, START, context, epoch, untold
 
 Row = tuple[int, Mapping[str, float]]
 

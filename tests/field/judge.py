@@ -269,7 +269,7 @@ def _tracked(field: Field) -> Iterator[str]:
     """TensorBoard and W&B have every epoch of every metric once."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    from tests.wandb_records import history, read
+    from tests.support.wandb_records import history, read
 
     for folder in {path.parent for path in (field.home / "runs").rglob("events.out.tfevents.*")}:
         accumulator = EventAccumulator(str(folder))

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from notifybot.checkpoints.directory import Shelf
-from tests.checkpoint_disks import entries, loads_right
+from tests.support.checkpoint_disks import entries, loads_right
 
 ROOT = Path(__file__).parents[2]
 
 
 def _kill(folder: Path, rounds: int, seed: int) -> None:
     """Each round is judged behind the kill; an AssertionError there is the exit code here."""
-    command = [sys.executable, "-m", "tests.processes.saver_victim", str(folder), str(rounds), str(seed)]
+    command = [sys.executable, "-m", "tests.support.saver_victim", str(folder), str(rounds), str(seed)]
     subprocess.run(command, cwd=ROOT, check=True, timeout=1200)
     acknowledged = (folder / "acknowledged").read_text().splitlines()
 
@@ -38,7 +38,7 @@ def test_five_hundred_kills_never_load_a_wrong_or_an_older_checkpoint(tmp_path: 
 def test_two_processes_with_one_folder_destroy_nothing_of_each_other(tmp_path: Path) -> None:
     """A machine that was thought dead and its successor save the same epochs under the same numbers and names."""
     sessions = ("s1", "s2")
-    code = "import sys; from tests.processes.saver_victim import save_thirty; save_thirty(*sys.argv[1:])"
+    code = "import sys; from tests.support.saver_victim import save_thirty; save_thirty(*sys.argv[1:])"
     started = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), each], cwd=ROOT) for each in sessions]
     codes = [each.wait(timeout=120) for each in started]
 

@@ -32,8 +32,8 @@ from notifybot.clock import SYSTEM
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.kakao import REST_API_KEY
 from notifybot.sandbox.slack_state import SlackMessage
-from tests.kakao_people import visit
-from tests.processes.powered import cut_off
+from tests.support.kakao_people import visit
+from tests.support.powered import cut_off
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = Path(__file__).parent / "colab_stand_in"

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def _kill(folder: Path, rounds: int, seed: int) -> None:
-    command = [sys.executable, "-m", "tests.processes.sender", str(folder), str(rounds), str(seed)]
+    command = [sys.executable, "-m", "tests.support.sender", str(folder), str(rounds), str(seed)]
     subprocess.run(command, cwd=ROOT, check=True, timeout=600)
 
 

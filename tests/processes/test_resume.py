@@ -18,8 +18,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from notifybot.sandbox.server import Sandbox
-from tests.processes.powered import cut_off
-from tests.wandb_records import history, read
+from tests.support.powered import cut_off
+from tests.support.wandb_records import history, read
 
 EPOCHS = 6
 TRAINING = """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from notifybot.store import runs
 from notifybot.store.database import Store
-from tests.store_events import RUN, alert
+from tests.support.store_events import RUN, alert
 
 ROOT = Path(__file__).parents[2]
 KEY = "slack:00000000"
@@ -23,7 +23,7 @@ from notifybot.delivery.dispatcher import Dispatcher
 from notifybot.rendering import Renderer
 from notifybot.store.engine import Store
 from notifybot.store.outbox import Outbox
-from tests.processes.sender import Receiver
+from tests.support.sender import Receiver
 
 folder = Path(sys.argv[1])
 with Store.open(folder / "notifybot.db") as store:

@@ -10,7 +10,7 @@ from typing import Any
 
 from notifybot.sandbox.server import Sandbox
 
-RIG = Path(__file__).with_name("windows_like.py")
+RIG = Path(__file__).parents[1] / "support" / "windows_like.py"
 TRAINING = """
     import sys, torch
     from notifybot import Checkpoints, notify_epoch

@@ -32,7 +32,7 @@ from notifybot.notifiers.kakao.remedies import explained
 from notifybot.notifiers.kakao.token_store import MOST_RECEIVERS, Account, Mode, Receiver, TokenFile, TokenSet, issued
 from notifybot.notifiers.kakao.tokens import Credentials, register
 from notifybot.notifiers.kakao.words import words_in
-from notifybot.rendering.reasons import error_line
+from notifybot.rendering.error_text import error_line
 from notifybot.types import Language
 
 _DRIVE = "MyDrive"  # the folder of Colab's mount that outlives the machine

@@ -35,7 +35,7 @@ from notifybot.notifiers.kakao.quota import PAIR_LIMIT, Quota
 from notifybot.notifiers.kakao.token_store import Account, Mode
 from notifybot.notifiers.kakao.tokens import Credentials
 from notifybot.policy import Pace, day_of
-from notifybot.rendering.reasons import error_line
+from notifybot.rendering.error_text import error_line
 from notifybot.types import Language
 
 _LOG = logging.getLogger("notifybot")

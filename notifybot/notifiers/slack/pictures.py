@@ -33,7 +33,7 @@ from notifybot.notifiers.slack.files_words import no_more, not_taken, remedy_for
 from notifybot.notifiers.slack.mrkdwn import escaped
 from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.redaction import redact
-from notifybot.rendering.reasons import error_line
+from notifybot.rendering.error_text import error_line
 from notifybot.rendering.text import one_line, shorten, unlinked
 from notifybot.types import Message
 

@@ -1,0 +1,126 @@
+"""Why a checkpoint could not be used or saved: each reason in both languages, and nothing of it taken for words."""
+
+from __future__ import annotations
+
+import ast
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+
+from notifybot.checkpoints.errors import Flawed, Late, Unreadable, reason_of
+from notifybot.errors import READER, CheckpointError
+from notifybot.notifiers.base import permanent_error
+from notifybot.rendering import error_text
+from notifybot.rendering.error_text import reason_line
+from notifybot.types import Language, Reason
+
+EN, KO = Language.EN, Language.KO
+PACKAGE = Path(error_text.__file__).parents[1]
+NO_STATE = "a.pt: model_state_dict와 epoch이 들어 있지 않습니다"
+HANGUL = re.compile("[가-힣]")
+
+
+def codes_in_use() -> set[str]:
+    """The first argument of every `Reason(…)` and `_reason(…)` in the package."""
+    found = set()
+    for path in (PACKAGE / "checkpoints").rglob("*.py"), (PACKAGE / "training").rglob("*.py"):
+        for each in path:
+            for node in ast.walk(ast.parse(each.read_text("utf-8"))):
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Reason", "_reason"):
+                    texts = [leaf.value for leaf in ast.walk(node.args[0]) if isinstance(leaf, ast.Constant)]
+                    found |= {text for text in texts if isinstance(text, str)}
+    return found
+
+
+def test_every_reason_that_is_given_has_words_in_both_languages_and_no_other_has() -> None:
+    for language in Language:
+        assert set(error_text._WORDS[language]) == codes_in_use() | error_text.NOTES
+
+
+@pytest.mark.parametrize("code", error_text._WORDS[EN])
+def test_both_languages_use_the_same_values(code: str) -> None:
+    def names(words: str) -> set[str]:
+        return set(re.findall(r"{(\w+)}", words)) - {"which"}
+
+    english, korean = (error_text._WORDS[language][code] for language in (EN, KO))
+
+    assert names(english) == names(korean)
+    assert HANGUL.search(korean) or korean == "{text}"
+    assert not HANGUL.search(english)
+
+
+@pytest.mark.parametrize(
+    ("reason", "english", "korean"),
+    [
+        (Reason("missing", "a.pt"), "a.pt: it is missing", "a.pt: 파일이 없습니다"),
+        (
+            Reason("missing", "a.sharded", {"part": "__0_0.distcp"}),
+            "a.sharded: __0_0.distcp is missing",
+            "a.sharded: __0_0.distcp 파일이 없습니다",
+        ),
+        (
+            Reason("size", "a.pt", {"found": "5", "expected": "77"}),
+            "a.pt: it has 5 bytes instead of 77",
+            "a.pt: 크기가 77바이트가 아니라 5바이트입니다",
+        ),
+        (Reason("still_writing"), "the one before is still being written", "이전 체크포인트를 아직 저장하고 있습니다"),
+    ],
+)
+def test_a_reason_names_the_thing_and_what_is_wrong_with_it(reason: Reason, english: str, korean: str) -> None:
+    assert (reason_line(reason, EN), reason_line(reason, KO)) == (english, korean)
+
+
+@pytest.mark.parametrize(
+    ("error", "english", "korean"),
+    [
+        (OSError(28, "No space left on device", "/somewhere"), "No space left on device", "저장 공간이 부족합니다"),
+        (OSError(22, "not a regular file"), "not a regular file", "일반 파일이 아닙니다"),
+        (OSError(11, "Try again"), "Try again", "Try again"),
+        (TimeoutError("too slow"), "TimeoutError: too slow", "TimeoutError: too slow"),
+        (RuntimeError(), "RuntimeError", "RuntimeError"),
+        (CheckpointError("no group"), "CheckpointError: no group", "CheckpointError: no group"),
+        (Flawed(Reason("no_state", "a.pt"), "more"), "a.pt: it has no model_state_dict and epoch", NO_STATE),
+        (
+            Late(Reason("not_written", values={"seconds": "120"})),
+            "not written after 120 s",
+            "120초가 지나도록 저장이 끝나지 않았습니다",
+        ),
+    ],
+)  # fmt: skip
+def test_an_error_comes_to_a_reason(error: Exception, english: str, korean: str) -> None:
+    """What is not ours stays in its own words: a wrong translation is worse than none."""
+    assert (reason_line(reason_of(error), EN), reason_line(reason_of(error), KO)) == (english, korean)
+
+
+def test_an_error_that_is_read_in_a_terminal_says_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the reader's language, unless there is more to say than the reason."""
+    flawed = Flawed(Reason("changed", "a.pt"))
+
+    assert str(flawed) == "a.pt: it has changed since it was saved"
+    assert str(Flawed(Reason("empty"), "/tmp/a.pt is empty")) == "/tmp/a.pt is empty"
+    assert str(permanent_error("webhook", "gone")).isascii()
+    monkeypatch.setattr(READER, "language_of_settings", "ko")
+    assert str(flawed) == "a.pt: 저장한 뒤에 내용이 바뀌었습니다"
+    assert HANGUL.search(str(permanent_error("webhook", "gone")))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Flawed(Reason("empty"), "/tmp/a.pt is empty"), Late(Reason("still_writing")), Unreadable(Reason("no_json"))],
+)
+def test_an_error_that_crosses_processes_still_says_why(error: Flawed | Late | Unreadable) -> None:
+    """A data loader's worker or a launcher may hand it on."""
+    there = pickle.loads(pickle.dumps(error))
+
+    assert (str(there), there.reason) == (str(error), error.reason)
+
+
+@pytest.mark.parametrize("language", Language)
+def test_a_reason_from_elsewhere_is_told_as_far_as_it_is_known(language: Language) -> None:
+    """A stored one may come from a later version, or through the watchdog from anybody."""
+    assert reason_line(Reason("dreamt"), language) == "dreamt"
+    assert reason_line(Reason("dreamt", "a.pt", {"text": "{0} {x}"}), language) == "a.pt: {0} {x}"
+    assert "?" in reason_line(Reason("size"), language)
+    assert "{text.__class__}" in reason_line(Reason("unreadable", values={"text": "{text.__class__}"}), language)
