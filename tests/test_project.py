@@ -120,9 +120,7 @@ def test_a_test_is_named_after_the_module_it_is_about() -> None:
     """`tests/store/test_outbox_owners.py` is about `notifybot/store/outbox.py`: one finds either from the other."""
     modules = {path.relative_to(ROOT / "notifybot").with_suffix("").as_posix() for path in MODULES}
     tests = [path.relative_to(ROOT / "tests").with_suffix("") for path in (ROOT / "tests").rglob("test_*.py")]
-    about_modules = [
-        each for each in tests if each.parts[0] not in _WHOLE_PROGRAMS and each.name not in _WITHOUT_A_MODULE
-    ]
+    ours = [each for each in tests if each.parts[0] not in _WHOLE_PROGRAMS and each.name not in _WITHOUT_A_MODULE]
 
     assert [each.as_posix() for each in ours if not (set(_subjects(each)) & modules)] == []
 
