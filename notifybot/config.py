@@ -42,6 +42,7 @@ from notifybot.config_sources import (
 )
 from notifybot.errors import READER, ConfigError, said
 from notifybot.files import state_folder, system_language, user_mark
+from notifybot.i18n import OVERRIDES
 from notifybot.preferences import Every, QuietHours, Tables, every_from, quiet_from, tables_from
 from notifybot.types import Language
 
@@ -293,6 +294,7 @@ class Config(BaseSettings):
     def _finish(self, origins: Mapping[str, str]) -> Self:
         """Let secrets be struck out from now on, and check the settings that need each other."""
         self._origins = origins
+        OVERRIDES.use(self.templates_dir)
         redaction.register(each for secret in self._secrets().values() for each in secret.get_secret_value().split())
         redaction.guard_loggers()
         for key, others in _NEEDS:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from errno import errorcode
 
+from notifybot.i18n import text
+
 
 class Reader:
     """The language of whoever reads this process's errors: of the newest settings, else of the environment."""
@@ -23,6 +25,11 @@ class Reader:
 
 
 READER = Reader()
+
+
+def reader_text(key: str, /, **values: object) -> str:
+    """Return a text of the catalog in the language of the reader."""
+    return text(READER.language, key, **values)
 
 
 def said(en: str, ko: str) -> str:

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from notifybot.errors import READER
+from notifybot.i18n import OVERRIDES
 from notifybot.testing import FakeClock
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def reader_of_english(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings that one test made in Korean do not make another test's errors Korean."""
     monkeypatch.setattr(READER, "language_of_settings", None)
+    OVERRIDES.use(None)
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from notifybot.clock import Clock
 from notifybot.gallery.previews import Exhibit, Listed, Piece, Scheduled, exhibits, said
+from notifybot.i18n import built_in_folder
 from notifybot.rendering import Renderer
-from notifybot.rendering.renderer import built_in_folder
 from notifybot.types import Language
 
 # A page of the sandbox as tall as its message, and no longer a phone's or a window's shape.

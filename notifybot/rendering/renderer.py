@@ -14,6 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from notifybot.errors import ConfigError, said, system_words
 from notifybot.events import KINDS, EpochFinished, Event
+from notifybot.i18n import built_in_folder
 from notifybot.policy import severity_of
 from notifybot.rendering.format import HEADINGS, metric_rows, rowless
 from notifybot.rendering.labels import status_word
@@ -242,10 +243,3 @@ class Library:
                 )
             )
         return template
-
-
-def built_in_folder() -> Path:
-    """Where our templates are: inside the installed package, or at the top of the source tree."""
-    package = Path(__file__).parents[1]
-    installed = package / "_templates"
-    return installed if installed.is_dir() else package.parent / "templates"

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from notifybot.alerts import DEFAULT, AlertRule
 from notifybot.config import Config, load
 from notifybot.errors import READER, UsageError, said
+from notifybot.i18n import OVERRIDES
 from notifybot.notifiers.base import Notifier
 from notifybot.training.endings import ENDINGS, EXIT_S, Ending, ending_of, is_cancelled, meant
 from notifybot.training.run import Run
@@ -116,6 +117,7 @@ def as_config(config: Config | Mapping[str, object] | None) -> Config:
     """
     settings = config if isinstance(config, Config) else load(config)
     READER.language_of_settings = settings.lang
+    OVERRIDES.use(settings.templates_dir)
     return settings
 
 

@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from notifybot.rendering.renderer import built_in_folder
+from notifybot.i18n import built_in_folder
 from notifybot.store import runs
 from notifybot.store.runs import Board
 from notifybot.types import Language

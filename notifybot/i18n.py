@@ -1,0 +1,156 @@
+"""Every sentence that a person reads, by key: `templates/<language>/messages.toml`, loaded when the first is asked for.
+
+    text("ko", "doctor.examine.unseen")
+    text(config.lang, "cli.gallery.written", path=path)
+
+The keys of a table are joined by dots. A place in a text is named, `{path}`, and filled as `str.format` does. Nothing
+here raises: a text is often needed where something has already gone wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from string import Formatter
+
+ENGLISH, KOREAN = "en", "ko"
+MESSAGES = "messages.toml"
+
+_log = logging.getLogger("notifybot")
+
+
+class _QuestionMarkMissing(dict[str, object]):
+    """Values for `format_map`; one that is missing is a question mark, as texts may come from an older database."""
+
+    def __missing__(self, name: str) -> str:
+        return "?"
+
+
+class Overrides:
+    """The user's own texts, in a folder as ours are: `<folder>/<language>/messages.toml`. One for the process."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._texts: dict[str, Mapping[str, str]] = {}
+
+    def use(self, folder: Path | None) -> None:
+        """Take the texts of a folder from now on; ours again with None. They are read when they are needed."""
+        if folder != self._folder:
+            self._folder, self._texts = folder, {}
+
+    def texts(self, language: str) -> Mapping[str, str]:
+        """The user's texts of a language: those that have the places of ours and no other. Told once if one has not."""
+        if self._folder is None:
+            return {}
+        if language not in self._texts:
+            self._texts[language] = _fitting(self._folder / language / MESSAGES, language)
+        return self._texts[language]
+
+
+OVERRIDES = Overrides()
+
+
+def text(language: str, key: str, /, **values: object) -> str:
+    """Return the text of a key in a language, "en" or "ko", with its places filled.
+
+    The user's own text comes first. A key that is not known in the language is looked up in English, and one that is
+    known nowhere is returned as it is. Never raises.
+    """
+    own = OVERRIDES.texts(language).get(key)
+    found = own or _catalog(language).get(key) or _catalog(ENGLISH).get(key)
+    return key if found is None else found.format_map(_QuestionMarkMissing(values))
+
+
+def has_text(key: str) -> bool:
+    """True for a key that the catalog knows."""
+    return key in _catalog(ENGLISH)
+
+
+@dataclass(frozen=True, slots=True)
+class Localized:
+    """A text that is not said yet: its key, and what fills its places."""
+
+    key: str
+    values: Mapping[str, object] = field(default_factory=dict)
+
+    def in_(self, language: str) -> str:
+        """The text as a reader of the language gets it. Values that are `Localized` themselves are put in too."""
+        values = {
+            name: value.in_(language) if isinstance(value, Localized) else value for name, value in self.values.items()
+        }
+        return text(language, self.key, **values)
+
+    @property
+    def en(self) -> str:
+        """The text in English."""
+        return self.in_(ENGLISH)
+
+    @property
+    def ko(self) -> str:
+        """The text in Korean."""
+        return self.in_(KOREAN)
+
+
+def localized(key: str, /, **values: object) -> Localized:
+    """Return the text of a key, to be said later in whichever language is asked for."""
+    return Localized(key, values)
+
+
+def places_of(template: str) -> set[str]:
+    """The names of the places in a text. Raises ValueError where its braces do not match."""
+    return {name.partition(".")[0].partition("[")[0] for _, name, _, _ in Formatter().parse(template) if name}
+
+
+def built_in_folder() -> Path:
+    """Where our templates are: inside the installed package, or at the top of the source tree."""
+    package = Path(__file__).parent
+    installed = package / "_templates"
+    return installed if installed.is_dir() else package.parent / "templates"
+
+
+@cache
+def _catalog(language: str) -> Mapping[str, str]:
+    return _read(built_in_folder() / language / MESSAGES)
+
+
+def _read(path: Path) -> dict[str, str]:
+    """The texts of a file by key; none where it cannot be read, as after an upgrade under a running training."""
+    try:
+        return dict(_flat("", tomllib.loads(path.read_text("utf-8"))))
+    except (OSError, ValueError):
+        return {}
+
+
+def _flat(prefix: str, table: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    for name, value in table.items():
+        if isinstance(value, str):
+            yield prefix + name, value
+        elif isinstance(value, Mapping):
+            yield from _flat(f"{prefix}{name}.", value)
+
+
+def _fitting(path: Path, language: str) -> dict[str, str]:
+    """The user's texts that can stand for ours, and a line for each that cannot."""
+    if not path.is_file():
+        return {}
+    ours, own = _catalog(language), _read(path)
+    fitting = {key: template for key, template in own.items() if key in ours and _fits(template, ours[key])}
+    unfit = sorted(own.keys() - fitting.keys())
+    if unfit or not own:
+        _log.warning("%s", _built_in(language, "i18n.unfit", path=path, keys=", ".join(unfit[:10]) or "-"))
+    return fitting
+
+
+def _fits(template: str, ours: str) -> bool:
+    try:
+        return places_of(template) <= places_of(ours)
+    except ValueError:
+        return False
+
+
+def _built_in(language: str, key: str, **values: object) -> str:
+    return _catalog(language).get(key, key).format_map(_QuestionMarkMissing(values))
