@@ -134,6 +134,15 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
+MOST_LINES_OF_A_FRONT_PAGE = 170
+
+
+@pytest.mark.parametrize("readme", READMES.values())
+def test_the_front_page_is_short(readme: str) -> None:
+    """What is longer than a reader's first ten minutes stands in the manual."""
+    assert len(text_of(readme).splitlines()) <= MOST_LINES_OF_A_FRONT_PAGE
+
+
 # ── Both languages ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -190,7 +199,7 @@ def outside_of_blocks(page: str) -> str:
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
 def test_python_blocks_run(code: str, tmp_path: Path) -> None:
     """Each block runs as it stands, given a reader's data and model, and its run ends as finished."""
-    setting = READERS_OWN + (READERS_TORCH if "torch" in code else "")
+    setting = READERS_OWN + (READERS_TORCH if "torch" in code or "optimizer" in code else "")
 
     done = run_python(setting + code, tmp_path)
 
@@ -340,11 +349,11 @@ def test_templates_variables_and_events_are_listed(language: Language) -> None:
 
 @pytest.mark.parametrize("language", Language)
 def test_every_install_command_is_constrained(language: Language) -> None:
-    """The versions of constraints.txt are the ones that the tests ran with."""
+    """The versions of constraints.txt are the tested ones; whoever installs the archive has no such file."""
     installs = [line for page in pages(language) for line in shell_lines(page) if line.startswith("pip install")]
 
     assert installs
-    assert [line for line in installs if "-c constraints.txt" not in line] == []
+    assert [line for line in installs if "-c constraints.txt" not in line and "notifybot-main.zip" not in line] == []
 
 
 def test_scripts_that_are_shown_are_there() -> None:

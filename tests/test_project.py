@@ -218,7 +218,7 @@ def test_korean_has_one_register_and_one_word_for_a_thing() -> None:
 
 
 def test_nobody_is_sent_to_install_the_name_that_is_another_project_on_pypi() -> None:
-    """In a second environment pip would bring that one. `install` in errors says it as the READMEs do."""
+    """In a second environment pip would bring that one. `install` in errors says it as the manual does."""
     by_name = re.compile(r"pip install [^\n\"]*['\"]?\bnotifybot(?:\[|['\"` ]|$)")
     published = [path for path in texts() if path.suffix not in {".md", ".ipynb"} and "tests" not in path.parts]
 

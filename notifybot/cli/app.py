@@ -116,7 +116,7 @@ def drop(ids: _Ids, as_json: AsJson = False) -> None:
 
 app = typer.Typer(
     help="Hear from your training runs in Slack and KakaoTalk, and be told when one dies.",
-    epilog="Settings come from NOTIFYBOT_* variables or notifybot.toml; the README lists them.",
+    epilog="Settings come from NOTIFYBOT_* variables or notifybot.toml; the manual lists them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

@@ -21,7 +21,7 @@ _LANGUAGE = "쓸 언어입니다. 기본값은 설정 `lang`입니다."
 _JSON = "표 대신 프로그램이 읽을 JSON을 출력합니다."
 _DB = "감시 서버의 데이터베이스 파일입니다(기본값: 상태 폴더의 watchdog.db)."
 _IDS = "`outbox list`에 나오는 ID입니다."
-_EPILOG = "설정은 NOTIFYBOT_* 환경 변수나 notifybot.toml에서 읽습니다. 목록은 README에 있습니다."
+_EPILOG = "설정은 NOTIFYBOT_* 환경 변수나 notifybot.toml에서 읽습니다. 목록은 설명서에 있습니다."
 _SHOW_HELP = "도움말을 보여 주고 끝냅니다."
 
 HELP = {

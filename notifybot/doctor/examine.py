@@ -73,8 +73,8 @@ _NOBODY = Both(
     "설정된 알림 수단이 없습니다. 화면에만 출력하고 아무에게도 알리지 않습니다",
 )
 _SET_UP_ONE = Both(
-    "set one up: notifybot slack setup (five minutes), or notifybot kakao login; the README has the others",
-    "하나를 설정하세요: notifybot slack setup(5분) 또는 notifybot kakao login. 그 밖의 수단은 README에 있습니다",
+    "set one up: notifybot slack setup (five minutes), or notifybot kakao login; the manual has the others",
+    "하나를 설정하세요: notifybot slack setup(5분) 또는 notifybot kakao login. 그 밖의 수단은 설명서에 있습니다",
 )
 _STRANGER = Both(
     "[notifiers.{name}]: no notifier is called so here",

@@ -1,4 +1,4 @@
-"""How a run ended, told from what left the loop: the table in the README is this module.
+"""How a run ended, told from what left the loop: the table in docs/en/endings.md is this module.
 
 A `with` block sees why it is left. A bare `for` does not: CPython closes its iterator before anybody hears of the
 exception. Such a run is *stopped* for the time being, and whoever hears of an exception soon after corrects it.

@@ -84,10 +84,10 @@ def test_the_scopes_are_those_of_the_methods_that_the_bot_calls() -> None:
     assert set(SCOPES) == set(SCOPE_OF.values())
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
-def test_the_readme_shows_the_same_manifest(readme: str) -> None:
+@pytest.mark.parametrize("page", ["docs/en/slack.md", "docs/ko/slack.md"])
+def test_the_manual_shows_the_same_manifest(page: str) -> None:
     """Whoever pastes it from there gets the same app."""
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / readme).read_text("utf-8"), re.DOTALL)
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
     shown = [yaml.safe_load(block) for block in blocks if "oauth_config" in block]
 
     assert shown == [manifest()]

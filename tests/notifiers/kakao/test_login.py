@@ -391,9 +391,12 @@ def test_every_remedy_is_there_in_both_languages(code: str) -> None:
     assert any("가" <= letter <= "힣" for letter in korean)
 
 
+PAGES = tuple(f"docs/{language}/{page}.md" for language in Language for page in ("kakaotalk", "reference/errors"))
+
+
 def the_texts_about_consent() -> dict[str, str]:
     """All that names a scope's place or its name on Kakao's site, for either login, in both languages."""
-    pages = {name: (Path(__file__).parents[3] / name).read_text() for name in ("README.md", "README.ko.md")}
+    pages = {name: (Path(__file__).parents[3] / name).read_text() for name in PAGES}
     found = {f"{name}:{at}": line for name, page in pages.items() for at, line in enumerate(page.splitlines(), 1)}
     for language in Language:
         spoken = asdict(words_in(language)).items()
