@@ -93,12 +93,9 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(import_module(_HOMES[name]), name)
     except AttributeError as error:  # Python would say no more than that there is no such name here
-        said = import_module("notifybot.errors").said
+        reader_text = import_module("notifybot.errors").reader_text
         raise ImportError(
-            said(
-                f"notifybot.{name} cannot be used with this Python or system: {error}",
-                f"이 Python이나 운영 체제에서는 notifybot.{name}을(를) 쓸 수 없습니다: {error}",
-            )
+            reader_text("notifybot.notifybot_cannot_be_used_with_this", name=name, error=error)
         ) from error
     globals()[name] = value
     return value

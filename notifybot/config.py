@@ -40,7 +40,7 @@ from notifybot.config_sources import (
     spelling,
     suggestion,
 )
-from notifybot.errors import READER, ConfigError, said
+from notifybot.errors import READER, ConfigError, reader_text, said
 from notifybot.files import state_folder, system_language, user_mark
 from notifybot.i18n import OVERRIDES
 from notifybot.preferences import Every, QuietHours, Tables, every_from, quiet_from, tables_from
@@ -57,23 +57,13 @@ class Switch(StrEnum):
 
 def _url(text: str) -> str:
     if not re.fullmatch(r"https?://[^\s/?#@]+([/?#]\S*)?", text):
-        raise ValueError(
-            said(
-                "must be a URL that starts with https:// or http://",
-                "https://나 http://로 시작하는 URL이어야 합니다",
-            )
-        )
+        raise ValueError(reader_text("config.must_be_a_url_that_starts"))
     return text
 
 
 def _token(secret: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[\x21\x23-\x26\x28-\x7e]+", secret.get_secret_value()):
-        raise ValueError(
-            said(
-                "holds a space, a quotation mark or a character no token has: copy it again, without quotes",
-                "공백이나 따옴표, 토큰에 쓸 수 없는 문자가 들어 있습니다. 따옴표 없이 다시 복사하세요",
-            )
-        )
+        raise ValueError(reader_text("config.holds_a_space_a_quotation_mark"))
     return secret
 
 
@@ -84,12 +74,7 @@ def _secret_url(secret: SecretStr) -> SecretStr:
 
 def _slack_webhook(secret: SecretStr) -> SecretStr:
     if re.match(r"https://hooks\.slack\.com/(triggers|workflows)/", _secret_url(secret).get_secret_value()):
-        raise ValueError(
-            said(
-                "starts a workflow of Slack's, which shows no message of ours: make an incoming webhook instead",
-                "Slack 워크플로를 시작하는 주소라서 메시지를 보낼 수 없습니다. Incoming Webhook을 만들어 쓰세요",
-            )
-        )
+        raise ValueError(reader_text("config.starts_a_workflow_of_slack_which"))
     return secret
 
 
@@ -106,15 +91,7 @@ def _mention(text: str) -> str:
     found = [_MENTION.fullmatch(word) for word in words]
     mentions = list(dict.fromkeys(_marked_up(each) for each in found if each))
     if not all(found) or len(mentions) > _MENTIONS_MOST:
-        raise ValueError(
-            said(
-                "takes the ID of a person (U0123ABCD, in Slack under their profile → ⋮ → Copy member ID), the ID of a "
-                f"user group (S0123ABCD), here or channel, at most {_MENTIONS_MOST}: Slack notifies nobody by a name "
-                "or an e-mail address",
-                "사람의 ID(U0123ABCD: Slack 프로필 → ⋮ → ‘멤버 ID 복사’), 사용자 그룹의 ID(S0123ABCD), here, channel을 "
-                f"{_MENTIONS_MOST}개까지 쓸 수 있습니다. 이름이나 이메일 주소로는 Slack이 아무도 부르지 못합니다",
-            )
-        )
+        raise ValueError(reader_text("config.takes_the_id_of_a_person", mentions_most=_MENTIONS_MOST))
     return " ".join(mentions)
 
 
@@ -144,7 +121,7 @@ def _joined(value: object) -> object:
 
 def _folder(path: Path) -> Path:
     if not path.is_dir():
-        raise ValueError(said("must be a folder that exists", "실제로 있는 폴더여야 합니다"))
+        raise ValueError(reader_text("config.must_be_a_folder_that_exists"))
     return path
 
 
@@ -152,12 +129,7 @@ def _home(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError:
-        raise ValueError(
-            said(
-                "begins with ~, but this user has no home folder: write the whole path",
-                "~로 시작하지만 이 사용자에게는 홈 폴더가 없습니다. 전체 경로를 쓰세요",
-            )
-        ) from None
+        raise ValueError(reader_text("config.begins_with_but_this_user_has")) from None
 
 
 _Url = Annotated[str, AfterValidator(_url)]
@@ -346,24 +318,22 @@ def _problem(loc: tuple[int | str, ...], kind: str, text: str, origins: Mapping[
     origin = origins.get(key, Origin.ARGUMENT)
     if kind == "extra_forbidden":
         return suggestion(key, Config.model_fields, origin)
-    return said(
-        f"{place(key, origin)} {_allowed(key, kind, text)}", f"{place(key, origin)}: {_allowed(key, kind, text)}"
-    )
+    return reader_text("config.text", name=place(key, origin), name2=_allowed(key, kind, text))
 
 
 def _allowed(key: str, kind: str, text: str) -> str:
     if kind == "enum":
         words = [each.value for each in (Language if key == "lang" else Switch)]
         first = ", ".join(words[:-1])
-        return said(f"must be {first} or {words[-1]}", f"{first} 또는 {words[-1]} 중 하나여야 합니다")
+        return reader_text("config.must_be_or", first=first, words=words[-1])
     if key in _CHOICES:
         first, last = _CHOICES[key]
-        return said(f"must be {first} or {last}", f"{first} 또는 {last}여야 합니다")
+        return reader_text("config.must_be_or_2", first=first, last=last)
     if kind == "value_error":
         told = text.removeprefix("Value error, ")
         return told if key != "notifiers" or told.startswith("must") else said(f"is wrong: {told}", told)
     if key == "heartbeat_s":
-        return said("must be a number of seconds above 0 and up to 3600", "0보다 크고 3600 이하인 초여야 합니다")
+        return reader_text("config.must_be_a_number_of_seconds")
     return said(*_FORMS.get(kind, ("must be text", "글자여야 합니다")))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
-from notifybot.errors import ConfigError, said
+from notifybot.errors import ConfigError, reader_text, said
 
 ORIGINS = "__origins__"
 _PREFIX = "notifybot_"
@@ -85,13 +85,13 @@ def place(key: str, origin: str) -> str:
     """A setting's name and where it was found."""
     match origin:
         case Origin.ARGUMENT:
-            return said(f"the argument {key}", f"인자 {key}")
+            return reader_text("config_sources.the_argument", name=key)
         case Origin.ENVIRONMENT:
-            return said(f"{spelling(key, origin)} in the environment", f"환경 변수 {spelling(key, origin)}")
+            return reader_text("config_sources.in_the_environment", name=spelling(key, origin))
         case Origin.COLAB:
-            return said(f"{spelling(key, origin)} in Colab's secrets", f"Colab 보안 비밀 {spelling(key, origin)}")
+            return reader_text("config_sources.in_colab_secrets", name=spelling(key, origin))
         case _:
-            return said(f"{key} in {origin}", f"{origin}의 {key}")
+            return reader_text("config_sources.in", name=key, origin=origin)
 
 
 def suggestion(key: str, known: Iterable[str], origin: str) -> str:
@@ -100,15 +100,9 @@ def suggestion(key: str, known: Iterable[str], origin: str) -> str:
     close = difflib.get_close_matches(key.lower(), known, n=1)
     if close:
         meant = spelling(close[0], origin)
-        return said(
-            f"{where} is not a setting of notifybot: did you mean {meant}?",
-            f"{where}: notifybot에 없는 설정입니다. {meant}을(를) 쓰려던 것인가요?",
-        )
+        return reader_text("config_sources.is_not_a_setting_of_notifybot_2", where=where, meant=meant)
     names = ", ".join(spelling(each, origin) for each in known)
-    return said(
-        f"{where} is not a setting of notifybot. The settings are: {names}",
-        f"{where}: notifybot에 없는 설정입니다. 쓸 수 있는 설정: {names}",
-    )
+    return reader_text("config_sources.is_not_a_setting_of_notifybot", where=where, names=names)
 
 
 class _Source(PydanticBaseSettingsSource):
@@ -193,10 +187,7 @@ class File(_Source):
             if not self.required:
                 return {}
             raise ConfigError(
-                said(
-                    f"NOTIFYBOT_CONFIG names {self.path}, which does not exist",
-                    f"NOTIFYBOT_CONFIG로 지정한 파일 {self.path}이(가) 없습니다",
-                )
+                reader_text("config_sources.notifybot_config_names_which_does_not", path=self.path)
             ) from None
         except OSError as error:
             text = (

@@ -1,6 +1,6 @@
 """Every exception that notifybot raises: one root, one subclass for each way to react.
 
-What a program's author reads is said in the reader's language: `raise UsageError(said("…", "…"))`.
+What a program's author reads is said in the reader's language: `raise UsageError(reader_text("…"))`.
 """
 
 from __future__ import annotations
@@ -83,12 +83,7 @@ def system_words(error: OSError) -> str:
 def not_pickled(what: object) -> TypeError:
     """The error, to be raised, of a client that is about to be pickled: its secrets would stand there in plain text."""
     kind = type(what).__name__
-    return TypeError(
-        said(
-            f"{kind} is not pickled: a pickle would hold its secrets in plain text. Make it anew in the other process",
-            f"{kind} 객체는 비밀 값이 그대로 담기므로 pickle로 저장할 수 없습니다. 다른 프로세스에서 새로 만드세요",
-        )
-    )
+    return TypeError(reader_text("errors.is_not_pickled", kind=kind))
 
 
 class NotifybotError(Exception):

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from notifybot.errors import UsageError, said
+from notifybot.errors import UsageError, reader_text, said
 from notifybot.types import ModelSize
 
 if TYPE_CHECKING:
@@ -158,12 +158,7 @@ def _names_of(model: nn.Module, parts: Parts) -> set[str]:
     """Return the full names that `parts` match. UsageError for a part that holds nothing to freeze."""
     several: Iterable[Any] = [parts] if isinstance(parts, str) or _is_module(parts) else parts
     if not isinstance(several, Iterable):
-        raise UsageError(
-            said(
-                f'the parts are names, patterns or modules, such as ["fc", "*.bias"], not {_kind(several)}',
-                f'["fc", "*.bias"]처럼 이름, 패턴 또는 모듈을 넣어야 합니다. 받은 값: {_kind(several)}',
-            )
-        )
+        raise UsageError(reader_text("freezing.the_parts_are_names_patterns_or", several=_kind(several)))
     holding = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     holding |= {name for name, _ in _batch_norms(model)}
     modules = dict(model.named_modules(remove_duplicate=False))
@@ -180,21 +175,13 @@ def _matches(part: Any, modules: dict[str, nn.Module], holding: set[str]) -> set
     if _is_module(part):
         return {name for name, module in modules.items() if module is part}
     if not isinstance(part, str):
-        raise UsageError(
-            said(
-                f"a part is a name, a pattern or a module, not {_kind(part)}",
-                f"이름, 패턴 또는 모듈을 넣어야 합니다. 받은 값: {_kind(part)}",
-            )
-        )
+        raise UsageError(reader_text("freezing.a_part_is_a_name_a", part=_kind(part)))
     return {name for name in {*modules, *holding} if name and (name == part or fnmatchcase(name, part))}
 
 
 def _nothing_matches(part: Any, names: set[str]) -> str:
     if not isinstance(part, str):
-        return said(
-            f"this {_kind(part)} is no part of the model, or has no parameters",
-            f"이 {_kind(part)}은(는) 모델에 속하지 않거나 파라미터가 없습니다",
-        )
+        return reader_text("freezing.this_is_no_part_of_the", part=_kind(part))
     tail = part.rpartition(".")[2]
     close = [name for name in sorted(names) if name.rpartition(".")[2] == tail and name != part]
     close += [name for name in get_close_matches(part, sorted(names), n=5, cutoff=0.5) if name not in close]
@@ -241,19 +228,9 @@ def _is_module(part: object) -> bool:
 
 def _check(model: object, batch_norm: str = "eval") -> None:
     if not _is_module(model):
-        raise UsageError(
-            said(
-                f"model is a torch.nn.Module, such as torch.nn.Linear(2, 1), not {_kind(model)}",
-                f"model에는 torch.nn.Linear(2, 1) 같은 torch.nn.Module을 넣어야 합니다. 받은 값: {_kind(model)}",
-            )
-        )
+        raise UsageError(reader_text("freezing.model_is_a_torch_nn_module", model=_kind(model)))
     if batch_norm not in ("eval", "train"):
-        raise UsageError(
-            said(
-                f'batch_norm is "eval" or "train", not {batch_norm!r}',
-                f'batch_norm에는 "eval" 또는 "train"을 넣어야 합니다. 받은 값: {batch_norm!r}',
-            )
-        )
+        raise UsageError(reader_text("freezing.batch_norm_is_eval_or_train", batch_norm=f"{batch_norm!r}"))
 
 
 def _kind(value: object) -> str:

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from notifybot.errors import said
+from notifybot.errors import reader_text, said
 from notifybot.events import KINDS, AlertRaised, Event, RunEnded, kind_of
 from notifybot.types import Language, RunRef, Severity, Status
 
@@ -197,27 +197,12 @@ def tables_from(value: object) -> Tables:
         try:
             value = json.loads(value)
         except ValueError:
-            raise ValueError(
-                said(
-                    'must be JSON such as {"slack": {"every": "10 min"}}',
-                    '{"slack": {"every": "10 min"}} 같은 JSON이어야 합니다',
-                )
-            ) from None
+            raise ValueError(reader_text("preferences.must_be_json_such_as_slack")) from None
     if not isinstance(value, Mapping):
-        raise ValueError(
-            said(
-                "must be tables, one for each notifier, such as [notifiers.slack]",
-                "[notifiers.slack]처럼 알림 수단마다 표를 하나씩 써야 합니다",
-            )
-        )
+        raise ValueError(reader_text("preferences.must_be_tables_one_for_each"))
     for name in value:
         if name == "watchdog":
-            raise ValueError(
-                said(
-                    "watchdog takes no settings: the watchdog is told everything",
-                    "watchdog에는 설정이 없습니다. 감시 서버는 모든 소식을 받습니다",
-                )
-            )
+            raise ValueError(reader_text("preferences.watchdog_takes_no_settings"))
     return Tables(tuple((name, _table(name, value[name])) for name in sorted(map(str, value))))
 
 
@@ -232,9 +217,7 @@ def every_from(value: object) -> Every:
         return Every(epochs=int(number))
     if unit in _UNITS and 0 < number * _UNITS[unit] <= _MOST_S:
         return Every(seconds=number * _UNITS[unit])
-    raise ValueError(
-        said('must be like "5 epochs", "10 min" or "auto"', '"5 epochs", "10 min", "auto"처럼 써야 합니다')
-    )
+    raise ValueError(reader_text("preferences.must_be_like_5_epochs_10"))
 
 
 def quiet_from(value: object) -> QuietHours:
@@ -246,28 +229,13 @@ def quiet_from(value: object) -> QuietHours:
         return NEVER
     found = _WINDOW.fullmatch(text)
     if found is None:
-        raise ValueError(
-            said(
-                'must be two times and a time zone, like "23:00-07:00 Asia/Seoul", or "off"',
-                '"23:00-07:00 Asia/Seoul"처럼 두 시각과 시간대를 쓰거나 "off"여야 합니다',
-            )
-        )
+        raise ValueError(reader_text("preferences.must_be_two_times_and_a"))
     try:
         start, end = time(int(found[1]), int(found[2])), time(int(found[3]) % 24, int(found[4]))
     except ValueError:
-        raise ValueError(
-            said(
-                "names a time of day that no clock shows: hours go to 23, minutes to 59",
-                "시계에 없는 시각입니다. 시는 23까지, 분은 59까지 쓸 수 있습니다",
-            )
-        ) from None
+        raise ValueError(reader_text("preferences.names_a_time_of_day_that")) from None
     if start == end or int(found[3]) > 24 or (int(found[3]) == 24 and end.minute):
-        raise ValueError(
-            said(
-                "must leave a part of the day: it begins and ends at the same time, or after 24:00",
-                "하루 중 알림을 받을 시간이 남아야 합니다. 시작과 끝이 같거나 24:00을 넘었습니다",
-            )
-        )
+        raise ValueError(reader_text("preferences.must_leave_a_part_of_the"))
     return QuietHours(start, end, _zone(found[5]))
 
 
@@ -280,12 +248,7 @@ def _zone(name: str) -> ZoneInfo:
     city = [each for each in known if each.rpartition("/")[2].lower() == name.rpartition("/")[2].lower()]
     close = sorted(city) or difflib.get_close_matches(name, known, n=1)
     if not known:
-        raise ValueError(
-            said(
-                "needs the machine's list of time zones, which is not there: pip install tzdata",
-                "이 장비에 시간대 목록이 없습니다. pip install tzdata로 설치하세요",
-            )
-        )
+        raise ValueError(reader_text("preferences.needs_the_machine_list_of_time"))
     meant = close[0] if close else "Asia/Seoul"
     raise ValueError(
         said(
@@ -299,7 +262,7 @@ def _table(name: str, value: object) -> Preferences:
     if isinstance(value, Preferences):
         return value
     if not isinstance(value, Mapping):
-        raise ValueError(said(f"{name} must be a table of settings", f"{name}에는 설정 표를 써야 합니다"))
+        raise ValueError(reader_text("preferences.must_be_a_table_of_settings", name=name))
     parsed: dict[str, Any] = {}
     for key, each in value.items():
         parse = _PARSERS.get(key)
@@ -316,19 +279,14 @@ def _table(name: str, value: object) -> Preferences:
         try:
             parsed[key] = parse(each)
         except ValueError as error:
-            raise ValueError(said(f"{name}.{key} {error}", f"{name}.{key}: {error}")) from None
+            raise ValueError(reader_text("preferences.text", name=name, name2=key, error=error)) from None
     return Preferences(**parsed)
 
 
 def _words(value: object) -> frozenset[str]:
     chosen = (value,) if isinstance(value, str) else value
     if not isinstance(chosen, list | tuple | set | frozenset) or not all(isinstance(each, str) for each in chosen):
-        raise ValueError(
-            said(
-                'must be a list of kinds of events, such as ["run_ended", "run_lost"], or "all"',
-                '["run_ended", "run_lost"] 같은 이벤트 종류의 목록이나 "all"이어야 합니다',
-            )
-        )
+        raise ValueError(reader_text("preferences.must_be_a_list_of_kinds"))
     for word in chosen:
         if word not in _ALL_WORDS:
             close = difflib.get_close_matches(word, _ALL_WORDS, n=1)
@@ -343,12 +301,7 @@ def _words(value: object) -> frozenset[str]:
 def _told(value: object) -> frozenset[str]:
     words = _words(value)
     if not words:
-        raise ValueError(
-            said(
-                "must name a kind of event: a notifier that is to tell nothing is left out of the settings",
-                "이벤트 종류를 하나 이상 써야 합니다. 아무것도 알리지 않을 알림 수단은 설정에서 빼세요",
-            )
-        )
+        raise ValueError(reader_text("preferences.must_name_a_kind_of_event"))
     return words
 
 
@@ -371,21 +324,14 @@ def _one_of(value: object, choices: list[str]) -> str:
 def _daily(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
-    raise ValueError(
-        said("must be a whole number of messages a day, 1 or more", "하루 메시지 수이므로 1 이상의 정수여야 합니다")
-    )
+    raise ValueError(reader_text("preferences.must_be_a_whole_number_of"))
 
 
 def _patterns(value: object) -> tuple[str, ...]:
     patterns = [value] if isinstance(value, str) else value
     if isinstance(patterns, list | tuple) and patterns and all(isinstance(each, str) and each for each in patterns):
         return tuple(patterns)
-    raise ValueError(
-        said(
-            'must be a list of names or patterns, such as ["vision-*"]',
-            '["vision-*"] 같은 이름이나 패턴의 목록이어야 합니다',
-        )
-    )
+    raise ValueError(reader_text("preferences.must_be_a_list_of_names"))
 
 
 _PARSERS: dict[str, Callable[[object], object]] = {

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from notifybot.errors import said
+from notifybot.errors import reader_text
 from notifybot.redaction import fingerprint
 
 _EVENT = "post_run_cell"
@@ -106,10 +106,7 @@ def _number(environment: Mapping[str, str], name: str, default: int = 0) -> int:
         return default
     if text.isdecimal():
         return int(text)
-    told = said(
-        f"{name}={text!r} is no rank: taken as {default}, so this process reports",
-        f"{name}={text!r}은(는) 랭크 번호가 아니어서 {default}으로 봅니다. 이 프로세스가 알림을 보냅니다",
-    )
+    told = reader_text("runtime.is_no_rank", name=name, text=f"{text!r}", default=default)
     log.warning("%s", told)
     return default
 

@@ -30,7 +30,7 @@ from notifybot.alerts.rules import (
     Threshold,
 )
 from notifybot.alerts.validation import count, finite, folder, more_than, not_negative, one_of, share
-from notifybot.errors import UsageError, said
+from notifybot.errors import UsageError, reader_text
 
 __all__ = [
     "DEFAULT",
@@ -126,26 +126,14 @@ _MAKERS = (
 def rules_of(alerts: object) -> tuple[AlertRule, ...]:
     """The rules as they were given to `alerts=`. Raises UsageError for what is none."""
     if isinstance(alerts, str | bytes) or not isinstance(alerts, Iterable):
-        raise UsageError(
-            said(
-                f"alerts= takes a list of rules, such as [alerts.non_finite()], not {alerts!r:.80}",
-                f"alerts=에는 [alerts.non_finite()]처럼 규칙의 목록을 넣어야 합니다. 받은 값: {alerts!r:.80}",
-            )
-        )
+        raise UsageError(reader_text("alerts.alerts_takes_a_list_of_rules", alerts=f"{alerts!r:.80}"))
     return tuple(_checked(rule) for rule in alerts)
 
 
 def _checked(rule: object) -> AlertRule:
     if isinstance(rule, type) or not (isinstance(rule, Rule) or callable(rule)):
-        raise UsageError(
-            said(
-                f"an alert is a rule such as alerts.non_finite(), or a function of yours, not {rule!r:.80}",
-                f"alerts=에는 alerts.non_finite() 같은 규칙이나 직접 만든 함수를 넣어야 합니다. 받은 값: {rule!r:.80}",
-            )
-        )
+        raise UsageError(reader_text("alerts.an_alert_is_a_rule_such", rule=f"{rule!r:.80}"))
     if any(rule is maker for maker in _MAKERS):
         name = getattr(rule, "__name__", "")
-        raise UsageError(
-            said(f"alerts.{name} is to be called: alerts.{name}(…)", f"alerts.{name}(…)처럼 괄호를 붙여 호출하세요")
-        )
+        raise UsageError(reader_text("alerts.alerts_is_to_be_called_alerts", name=name))
     return rule

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from notifybot.alerts.evidence import Evidence
-from notifybot.errors import UsageError, said
+from notifybot.errors import UsageError, reader_text
 from notifybot.types import Progress
 
 
@@ -99,10 +99,7 @@ class Aim:
         if mode is None:
             less, more = repr(self.name + ":min"), repr(self.name + ":max")
             raise UsageError(
-                said(
-                    f"an alert on {self.name!r} cannot tell whether less or more is better: write {less} or {more}",
-                    f"{self.name!r}만으로는 작을수록 좋은지 클수록 좋은지 알 수 없습니다. {less} 또는 {more}로 쓰세요",
-                )
+                reader_text("alerts.base.an_alert_on_cannot_tell_whether", name=f"{self.name!r}", less=less, more=more)
             )
         return mode
 
@@ -119,12 +116,7 @@ def aim_of(metric: object) -> Aim:
 def named(metric: object) -> str:
     """A metric's name as it was given. Raises UsageError."""
     if not isinstance(metric, str) or not metric.strip():
-        raise UsageError(
-            said(
-                f"an alert takes the name of a metric, such as 'val_loss', not {metric!r:.80}",
-                f"경고 규칙에는 'val_loss' 같은 지표 이름을 넣어야 합니다. 받은 값: {metric!r:.80}",
-            )
-        )
+        raise UsageError(reader_text("alerts.base.an_alert_takes_the_name_of", metric=f"{metric!r:.80}"))
     return metric
 
 

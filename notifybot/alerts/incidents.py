@@ -8,7 +8,7 @@ from typing import NamedTuple
 from notifybot.alerts.base import NOTHING, Judge, Mode, ModeOf, Reading, Rule, Verdict, Verdicts
 from notifybot.alerts.evidence import Alert, Evidence
 from notifybot.alerts.rules import Divergence, Plateau, Target, Threshold
-from notifybot.errors import said
+from notifybot.errors import reader_text
 from notifybot.types import Metric, Progress
 
 Custom = Callable[[Progress], Alert | None]
@@ -91,12 +91,7 @@ def custom_judge(rule: Custom) -> Judge:
             return NOTHING
         alert = rule(now.progress)
         if not isinstance(alert, Alert | None):
-            raise TypeError(
-                said(
-                    f"a rule returns an Alert or None, not {type(alert).__name__}",
-                    f"경고 규칙은 Alert나 None을 돌려주어야 합니다. 받은 값: {type(alert).__name__}",
-                )
-            )
+            raise TypeError(reader_text("alerts.incidents.a_rule_returns_an_alert_or", name=type(alert).__name__))
         return {"": Verdict(alert is not None, alert or _OVER)}
 
     return judged

@@ -7,7 +7,7 @@ import operator
 import os
 from typing import SupportsIndex
 
-from notifybot.errors import UsageError, said
+from notifybot.errors import UsageError, reader_text, said
 
 
 def finite(name: str, value: float) -> float:
@@ -17,12 +17,7 @@ def finite(name: str, value: float) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise UsageError(
-            said(
-                f"{name} is a finite number, not {value!r:.80}",
-                f"{name}에는 유한한 숫자를 넣어야 합니다. 받은 값: {value!r:.80}",
-            )
-        )
+        raise UsageError(reader_text("alerts.validation.is_a_finite_number_not", name=name, value=f"{value!r:.80}"))
     return number
 
 
@@ -31,10 +26,7 @@ def more_than(least: float, name: str, value: float) -> float:
     number = finite(name, value)
     if number <= least:
         raise UsageError(
-            said(
-                f"{name} is more than {least:g}, not {number:g}",
-                f"{name}은(는) {least:g}보다 커야 합니다. 받은 값: {number:g}",
-            )
+            reader_text("alerts.validation.is_more_than_not", name=name, least=f"{least:g}", number=f"{number:g}")
         )
     return number
 
@@ -43,9 +35,7 @@ def not_negative(name: str, value: float) -> float:
     """A finite number of at least 0. Raises UsageError."""
     number = finite(name, value)
     if number < 0:
-        raise UsageError(
-            said(f"{name} is at least 0, not {number:g}", f"{name}은(는) 0 이상이어야 합니다. 받은 값: {number:g}")
-        )
+        raise UsageError(reader_text("alerts.validation.is_at_least_0_not", name=name, number=f"{number:g}"))
     return number
 
 
@@ -53,12 +43,7 @@ def share(name: str, value: float) -> float:
     """A percentage between 0 and 100, neither of them. Raises UsageError."""
     number = finite(name, value)
     if not 0 < number < 100:
-        raise UsageError(
-            said(
-                f"{name} is between 0 and 100, not {number:g}",
-                f"{name}은(는) 0과 100 사이여야 합니다. 받은 값: {number:g}",
-            )
-        )
+        raise UsageError(reader_text("alerts.validation.is_between_0_and_100_not", name=name, number=f"{number:g}"))
     return number
 
 
@@ -66,12 +51,7 @@ def count(name: str, value: SupportsIndex) -> int:
     """A whole number of at least 1. Raises UsageError."""
     number = None if isinstance(value, bool) or not hasattr(value, "__index__") else operator.index(value)
     if number is None or number < 1:
-        raise UsageError(
-            said(
-                f"{name} is a whole number of at least 1, not {value!r:.80}",
-                f"{name}은(는) 1 이상의 정수여야 합니다. 받은 값: {value!r:.80}",
-            )
-        )
+        raise UsageError(reader_text("alerts.validation.is_a_whole_number_of_at", name=name, value=f"{value!r:.80}"))
     return number
 
 
@@ -86,10 +66,5 @@ def folder(path: object) -> str:
     """A folder's path as text. Raises UsageError."""
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
     if not isinstance(text, str) or not text.strip():
-        raise UsageError(
-            said(
-                f"low_disk takes the paths of folders, not {path!r:.80}",
-                f"low_disk에는 폴더 경로를 넣어야 합니다. 받은 값: {path!r:.80}",
-            )
-        )
+        raise UsageError(reader_text("alerts.validation.low_disk_takes_the_paths_of", path=f"{path!r:.80}"))
     return text

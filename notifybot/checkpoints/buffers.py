@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from notifybot.errors import UsageError, said
+from notifybot.errors import UsageError, reader_text
 from notifybot.files import started
 
 _PINNED = ("cuda", "xpu")  # these copy into page-locked memory by themselves, while the CPU goes on
@@ -136,37 +136,15 @@ def readable(at: str, tensor: Any) -> Any:
     import torch
 
     if is_lazy(tensor):
-        raise UsageError(
-            said(
-                f"{at} has no content yet; give the model one batch before its state is asked for",
-                f"{at}: 아직 값이 없는 지연 초기화(lazy) 텐서입니다. 먼저 모델에 배치를 한 번 통과시키세요",
-            )
-        )
+        raise UsageError(reader_text("checkpoints.buffers.has_no_content_yet", at=at))
     tensor = tensor.detach()
     if type(tensor) is not torch.Tensor:
         kind = type(tensor).__name__
-        raise UsageError(
-            said(
-                f"{at} is a {kind}, not a plain tensor; save sharded ones by torch.distributed.checkpoint",
-                f"{at}: 일반 텐서가 아니라 {kind}입니다. 여러 장치에 나뉜 텐서는 torch.distributed.checkpoint로 "
-                "저장하세요",
-            )
-        )
+        raise UsageError(reader_text("checkpoints.buffers.is_a_not_a_plain_tensor", at=at, kind=kind))
     if tensor.is_meta:
-        raise UsageError(
-            said(
-                f"{at} is on the meta device and has no content to save; move it to a real device first",
-                f"{at}: meta 장치에 있어 저장할 값이 없습니다. 먼저 실제 장치로 옮기세요",
-            )
-        )
+        raise UsageError(reader_text("checkpoints.buffers.is_on_the_meta_device_and", at=at))
     if tensor.layout != torch.strided or tensor.is_quantized:
-        raise UsageError(
-            said(
-                f"{at} is a sparse or quantised tensor; let state_dict() return its dense parts",
-                f"{at}: 희소 텐서나 양자화된 텐서는 저장할 수 없습니다. state_dict()가 일반(dense) 텐서를 돌려주게 "
-                "하세요",
-            )
-        )
+        raise UsageError(reader_text("checkpoints.buffers.is_a_sparse_or_quantised_tensor", at=at))
     return tensor
 
 

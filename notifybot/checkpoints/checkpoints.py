@@ -30,7 +30,7 @@ from notifybot.checkpoints.types import Moment, Report, Restored
 from notifybot.checkpoints.validation import best_by, check_given, check_resume, check_times
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import load
-from notifybot.errors import UsageError, said
+from notifybot.errors import UsageError, reader_text
 from notifybot.files import path_text
 from notifybot.store.location import is_remote
 from notifybot.types import Checkpoint, Reason
@@ -341,12 +341,7 @@ class Checkpoints:
     @property
     def _opened(self) -> Tiers:
         if self._tiers is None:
-            raise UsageError(
-                said(
-                    "these checkpoints are not in use yet: give them to notify_epoch(…, checkpoints=…)",
-                    "아직 학습에 연결되지 않은 체크포인트입니다. notify_epoch(…, checkpoints=…)로 넣으세요",
-                )
-            )
+            raise UsageError(reader_text("checkpoints.checkpoints.these_checkpoints_are_not_in_use"))
         return self._tiers
 
     def _write(
@@ -440,12 +435,7 @@ class CopiedCheckpoints(Checkpoints):
 
     def open(self, run_id: str, session: str, *, state_dir: Path, saves: bool = True) -> None:
         """Raises UsageError: a training that went on without its state being saved would be found out too late."""
-        raise UsageError(
-            said(
-                "these checkpoints are a copy, without the model: make Checkpoints(…) in the process that trains",
-                "복사된 체크포인트라서 모델이 들어 있지 않습니다. 학습하는 프로세스 안에서 Checkpoints(…)를 만드세요",
-            )
-        )
+        raise UsageError(reader_text("checkpoints.checkpoints.these_checkpoints_are_a_copy_without"))
 
     def restore(self, check: Callable[[Moment], None] = lambda _: None) -> Restored | None:
         """Nothing."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from notifybot.checkpoints.buffers import is_lazy
-from notifybot.errors import said
+from notifybot.errors import reader_text, said
 from notifybot.types import Reason
 
 _COMPILED = "_orig_mod"  # the name under which torch.compile keeps the module that it was given
@@ -45,7 +45,7 @@ def tensors_of(model: Any) -> list[Any]:
 def fit(model: Any, saved: Mapping[str, Any]) -> Fit:
     """The saved weights by the model's own names, checked against the model."""
     if not all(isinstance(key, str) for key in saved):
-        return Fit(saved, [said("the names of its weights are no text", "가중치 이름이 문자열이 아닙니다")])
+        return Fit(saved, [reader_text("checkpoints.compatibility.the_names_of_its_weights_are")])
     inner = unwrapped(model)
     live = inner.state_dict()
     names = {plain_name(key): key for key in live}
@@ -145,33 +145,25 @@ def listed(en: str, ko: str, names: Sequence[str]) -> list[str]:
     if not names:
         return []
     shown, more = ", ".join(names[:_SHOWN]), len(names) - _SHOWN
-    rest = said(f" and {more} more", f" 외 {more}개") if more > 0 else ""
+    rest = reader_text("checkpoints.compatibility.and_more", more=more) if more > 0 else ""
     return [said(f"{len(names)} {en}: {shown}{rest}", f"{ko} {len(names)}개: {shown}{rest}")]
 
 
 def differing(name: str, there: object, here: object) -> str:
     """A thing that is one in the checkpoint and another in the program."""
-    return said(f"{name} ({there} in the checkpoint, {here} here)", f"{name}(체크포인트 {there}, 코드 {here})")
+    return reader_text("checkpoints.compatibility.in_the_checkpoint_here", name=name, there=there, here=here)
 
 
 def optimizer_problems(optimizer: Any, saved: Mapping[str, Any]) -> list[str]:
     """Why an optimizer's saved state would be refused by `load_state_dict`, or would break the step after it."""
     groups, state = saved.get("param_groups"), saved.get("state")
     if not isinstance(groups, list) or not isinstance(state, Mapping) or not _are_mappings(*groups, *state.values()):
-        return [
-            said(
-                "the checkpoint holds no optimizer state there (state and param_groups)",
-                "체크포인트에 옵티마이저 상태(state와 param_groups)가 없습니다",
-            )
-        ]
+        return [reader_text("checkpoints.compatibility.the_checkpoint_holds_no_optimizer_state")]
     live = optimizer.param_groups
     if len(groups) != len(live):
         return [
-            said(
-                f"{len(groups)} parameter groups in the checkpoint, {len(live)} here; where that depends on the epoch, "
-                "ask Checkpoints.saved_epoch(folder) before you build it",
-                f"파라미터 그룹이 체크포인트에는 {len(groups)}개, 코드에는 {len(live)}개입니다. 그룹 수가 "
-                "에포크에 따라 바뀐다면 옵티마이저를 만들기 전에 Checkpoints.saved_epoch(folder)를 확인하세요",
+            reader_text(
+                "checkpoints.compatibility.parameter_groups_in_the_checkpoint_here", groups=len(groups), live=len(live)
             )
         ]
     problems = []
@@ -179,12 +171,16 @@ def optimizer_problems(optimizer: Any, saved: Mapping[str, Any]) -> list[str]:
         count_there, count_here = len(there.get("params", ())), len(here["params"])
         if count_there != count_here:
             problems.append(
-                said(
-                    f"group {place} has {count_there} parameters in the checkpoint, {count_here} here",
-                    f"그룹 {place}의 파라미터가 체크포인트에는 {count_there}개, 코드에는 {count_here}개입니다",
+                reader_text(
+                    "checkpoints.compatibility.group_has_parameters_in_the_checkpoint",
+                    place=place,
+                    count_there=count_there,
+                    count_here=count_here,
                 )
             )
-        problems += [said(f"group {place}: {line}", f"그룹 {place}: {line}") for line in other_kind(here, there)]
+        problems += [
+            reader_text("checkpoints.compatibility.group", place=place, line=line) for line in other_kind(here, there)
+        ]
     return problems or _state_problems(live, groups, state)
 
 
@@ -224,12 +220,7 @@ def other_kind(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
     if not absent or not foreign:
         return []
     there_only, here_only = ", ".join(foreign[:_SHOWN]), ", ".join(absent[:_SHOWN])
-    return [
-        said(
-            f"of another kind: the checkpoint has {there_only}, not {here_only}",
-            f"종류가 다릅니다(체크포인트에만 있는 설정: {there_only} / 코드에만 있는 설정: {here_only})",
-        )
-    ]
+    return [reader_text("checkpoints.compatibility.of_another_kind", there_only=there_only, here_only=here_only)]
 
 
 def _parameters(function: Any) -> set[str]:
@@ -276,6 +267,6 @@ def _state_problems(live: Iterable[Any], groups: Iterable[Any], state: Mapping[A
             for name in _PER_PARAMETER:
                 value = state.get(key, {}).get(name)
                 if hasattr(value, "shape") and value.shape != parameter.shape:
-                    whose = said(f"{name} of parameter {key}", f"파라미터 {key}의 {name}")
+                    whose = reader_text("checkpoints.compatibility.of_parameter", name=name, name2=key)
                     shapes.append(differing(whose, list(value.shape), list(parameter.shape)))
     return listed(*RESHAPED, shapes)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from notifybot.errors import said, system_words
+from notifybot.errors import reader_text, system_words
 
 
 def loss_of(metrics: Mapping[str, float], monitor: str | None, mode: str) -> float | None:
@@ -28,18 +28,12 @@ def loss_of(metrics: Mapping[str, float], monitor: str | None, mode: str) -> flo
 def unfit(problems: Sequence[str]) -> str:
     """Why a checkpoint is not restored, and what to do."""
     listed = "".join(f"\n- {each}" for each in problems)
-    return said(
-        f"the checkpoint does not fit, and nothing was changed:{listed}\n{ways_on()}",
-        f"체크포인트가 지금 코드와 맞지 않아 아무것도 불러오지 않았습니다:{listed}\n{ways_on()}",
-    )
+    return reader_text("checkpoints.describe.the_checkpoint_does_not_fit_and", listed=listed, ways_on=ways_on())
 
 
 def ways_on() -> str:
     """What can be done about a checkpoint that the program cannot take."""
-    return said(
-        "Mend what is named, or begin a new run: Checkpoints(…, fresh=True), or another folder",
-        "위의 항목을 고치거나, Checkpoints(…, fresh=True) 또는 다른 폴더로 처음부터 학습하세요",
-    )
+    return reader_text("checkpoints.describe.mend_what_is_named_or_begin")
 
 
 def is_finite(tensor: Any) -> bool:
@@ -64,9 +58,4 @@ def mark_of(folder: Path) -> str:
 
 def unusable(folder: Path, error: OSError) -> str:
     """Why checkpoints cannot be kept in a folder, and what to do."""
-    return said(
-        f"checkpoints cannot be kept in {folder}: {system_words(error)}; give a folder that can be written, "
-        "and on Colab mount Drive first (drive.mount('/content/drive'))",
-        f"{folder} 폴더에 체크포인트를 저장할 수 없습니다: {system_words(error)}. 쓸 수 있는 폴더를 지정하고, "
-        "Colab에서는 먼저 드라이브를 마운트하세요(drive.mount('/content/drive'))",
-    )
+    return reader_text("checkpoints.describe.checkpoints_cannot_be_kept_in", folder=folder, error=system_words(error))

@@ -29,7 +29,7 @@ from notifybot.checkpoints.durable_io import Files, Syscall, Temporary, direct, 
 from notifybot.checkpoints.errors import Flawed, Unread, reason_of
 from notifybot.checkpoints.manifest import SUFFIX, Manifest, Part, hash_of_parts, is_plain_name, order
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import CheckpointError, UsageError, said
+from notifybot.errors import CheckpointError, UsageError, reader_text
 from notifybot.store.location import is_remote
 from notifybot.types import Reason
 
@@ -121,9 +121,7 @@ class Shelf:
         with self._discarded_on_error(staged.name):
             parts = {name: Part(*inside.hash(name)) for name in inside.names()}
             if not parts:
-                raise CheckpointError(
-                    said(f"{staged}: there are no parts in it", f"{staged}: 저장된 파일이 하나도 없습니다")
-                )
+                raise CheckpointError(reader_text("checkpoints.directory.there_are_no_parts_in_it", staged=staged))
             for name in parts:
                 inside.sync_file(name)
             inside.sync()
@@ -278,10 +276,7 @@ class Shelf:
             manifest = describe(name)
             if manifest.file != name:
                 raise UsageError(
-                    said(
-                        f"the manifest of {name} says that it is one of {manifest.file}",
-                        f"{name}의 매니페스트에 다른 파일 이름이 적혀 있습니다: {manifest.file}",
-                    )
+                    reader_text("checkpoints.directory.the_manifest_of_says_that_it", name=name, file=manifest.file)
                 )
             self._files.write(pending, manifest.to_json().encode())
             claim = self._files.claim_folder if manifest.kind == "sharded" else self._files.claim
@@ -358,9 +353,7 @@ class Shelf:
 def _variants(wanted: str) -> Iterator[str]:
     """A name, then the name with -2, -3, … before its suffix."""
     if not is_plain_name(wanted) or wanted.startswith("."):
-        raise UsageError(
-            said(f"a checkpoint cannot be called {wanted!r}", f"체크포인트 이름으로 쓸 수 없습니다: {wanted!r}")
-        )
+        raise UsageError(reader_text("checkpoints.directory.a_checkpoint_cannot_be_called", wanted=f"{wanted!r}"))
     yield wanted
     stem, _, suffix = wanted.rpartition(".")
     yield from (f"{stem}-{number}.{suffix}" for number in count(2))

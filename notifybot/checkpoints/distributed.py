@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from notifybot.errors import CheckpointError, said
+from notifybot.errors import CheckpointError, reader_text
 
 T = TypeVar("T")
 
@@ -68,6 +68,8 @@ def _unpacked(outcomes: list[_Outcome]) -> list[Any]:
     errors = {rank: outcome.error for rank, outcome in enumerate(outcomes) if outcome.error}
     if errors:
         raise CheckpointError(
-            "; ".join(said(f"rank {rank}: {text}", f"랭크 {rank}: {text}") for rank, text in errors.items())
+            "; ".join(
+                reader_text("checkpoints.distributed.rank", rank=rank, text=text) for rank, text in errors.items()
+            )
         )
     return [outcome.value for outcome in outcomes]

@@ -10,7 +10,7 @@ from typing import Any
 
 from notifybot.checkpoints.errors import Flawed, reason_of
 from notifybot.checkpoints.serialization import read_payload
-from notifybot.errors import CheckpointError, said
+from notifybot.errors import CheckpointError, reader_text
 from notifybot.types import Reason
 
 _PREFIX = "checkpoint_epoch"
@@ -35,10 +35,7 @@ def newest_foreign(folder: Path) -> tuple[Path | None, Mapping[str, Any], tuple[
         except Flawed as error:
             if error.reason.code not in _PASSED_OVER:
                 raise CheckpointError(
-                    said(
-                        f"{error}. Or begin anew: Checkpoints(…, fresh=True), or another folder",
-                        f"{error}. 처음부터 학습하려면 Checkpoints(…, fresh=True)나 다른 폴더를 지정하세요",
-                    )
+                    reader_text("checkpoints.external.or_begin_anew_checkpoints_fresh_true", error=error)
                 ) from None
             passed_over.append(reason_of(error, path.name))
             continue

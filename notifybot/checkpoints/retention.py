@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from notifybot.checkpoints.manifest import Manifest, order
-from notifybot.errors import UsageError, said
+from notifybot.errors import UsageError, reader_text
 
 Mode = Literal["min", "max"]
 
@@ -26,25 +26,20 @@ class Retention:
         for name in ("keep_last", "keep_best"):
             if isinstance(getattr(self, name), bool) or not hasattr(getattr(self, name), "__index__"):
                 raise UsageError(
-                    said(
-                        f"{name}= is a whole number of checkpoints, not {getattr(self, name)!r}",
-                        f"{name}=은 체크포인트 수입니다. 받은 값: {getattr(self, name)!r}",
+                    reader_text(
+                        "checkpoints.retention.is_a_whole_number_of_checkpoints",
+                        name=name,
+                        self_=f"{getattr(self, name)!r}",
                     )
                 )
             if getattr(self, name) < 0:
                 raise UsageError(
-                    said(
-                        f"{name} must not be negative, it is {getattr(self, name)}",
-                        f"{name}은 0 이상이어야 합니다. 받은 값: {getattr(self, name)}",
+                    reader_text(
+                        "checkpoints.retention.must_not_be_negative_it_is", name=name, self_=getattr(self, name)
                     )
                 )
         if self.mode not in ("min", "max"):
-            raise UsageError(
-                said(
-                    f'mode must be "min" or "max", it is {self.mode!r}',
-                    f'mode는 "min" 또는 "max"여야 합니다. 받은 값: {self.mode!r}',
-                )
-            )
+            raise UsageError(reader_text("checkpoints.retention.mode_must_be_min_or_max", mode=f"{self.mode!r}"))
 
     def which(self, manifests: Iterable[Manifest]) -> set[str]:
         """Return the names of the `keep_last` newest and the `keep_best` best checkpoints of one run.

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from notifybot.errors import said
+from notifybot.errors import reader_text
 
 _ACCELERATORS = ("cuda", "xpu")
 
@@ -32,12 +32,7 @@ def capture() -> dict[str, Any]:
 def restore(saved: Mapping[str, Any] | None) -> list[str]:
     """Put the states back; never raises. Returns a line for each that could not be, and the run goes on without it."""
     if not isinstance(saved, Mapping) or not saved:
-        return [
-            said(
-                "the checkpoint holds no random states: shuffling and dropout start anew",
-                "체크포인트에 난수 상태가 없어 데이터 섞기와 드롭아웃이 새 난수로 시작합니다",
-            )
-        ]
+        return [reader_text("checkpoints.rng.the_checkpoint_holds_no_random_states")]
     notes = [_attempt(name, put, saved[name]) for name, put in _PUT.items() if name in saved]
     notes += [_attempt_devices(name, saved.get(name)) for name in (*_ACCELERATORS, "mps")]
     return [note for note in notes if note]
@@ -85,10 +80,7 @@ def _attempt(name: str, put: Any, state: Any) -> str:
     try:
         put(state)
     except Exception as error:  # noqa: BLE001  a state of another version is any error; the weights are worth more
-        return said(
-            f"the random state of {name} could not be put back: {error}",
-            f"{name} 난수 상태를 복원하지 못했습니다: {error}",
-        )
+        return reader_text("checkpoints.rng.the_random_state_of_could_not", name=name, error=error)
     return ""
 
 
@@ -98,10 +90,7 @@ def _attempt_devices(name: str, states: Any) -> str:
     note = _attempt(name, lambda each: _put_devices(name, each), states[:here]) if saved and here else ""
     if note or here == saved or (not saved and not _in_use(name)):
         return note
-    return said(
-        f"the checkpoint holds the random states of {saved} {name} device(s), and {here} are here",
-        f"체크포인트에는 {name} 장치 {saved}개의 난수 상태가 있지만 이 장비에는 {here}개가 있습니다",
-    )
+    return reader_text("checkpoints.rng.the_checkpoint_holds_the_random_states", saved=saved, name=name, here=here)
 
 
 def _device_count(name: str) -> int:

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from notifybot.errors import said, system_words
+from notifybot.errors import reader_text, system_words
 from notifybot.files import OVERWRITE, READ, open_folder, read_at, replace
 
 LIMIT_BYTES = 64 * 1024 * 1024
@@ -73,9 +73,8 @@ class Mirror:
         if name in self._passed_over:
             return ""
         self._passed_over.add(name)
-        return said(
-            f"larger than {self._limit_bytes} bytes ({size_bytes}), not copied any more",
-            f"{self._limit_bytes}바이트보다 커서({size_bytes}바이트) 더 이상 복사하지 않습니다",
+        return reader_text(
+            "checkpoints.run_folder.larger_than_bytes", limit_bytes=self._limit_bytes, size_bytes=size_bytes
         )
 
 

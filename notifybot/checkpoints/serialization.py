@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from notifybot.checkpoints.describe import ways_on
 from notifybot.checkpoints.errors import Flawed, reason_of
-from notifybot.errors import CheckpointError, UsageError, said, system_words
+from notifybot.errors import CheckpointError, UsageError, reader_text, said, system_words
 from notifybot.types import Reason
 
 Keep = Callable[[str, Any], Any]
@@ -45,14 +45,7 @@ def to_plain(value: Any, at: str, keep: Keep, depth: int = 0) -> Any:
     if kind in _ATOMS:
         return value
     if depth > _DEPTH:
-        raise UsageError(
-            said(
-                f"{at} nests more than {_DEPTH} levels deep or holds itself, which a checkpoint cannot hold; "
-                "let state_dict() return something flatter",
-                f"{at}: {_DEPTH}단계보다 깊게 중첩되었거나 자기 자신을 담고 있어 체크포인트에 저장할 수 없습니다. "
-                "state_dict()가 더 단순한 값을 돌려주게 하세요",
-            )
-        )
+        raise UsageError(reader_text("checkpoints.serialization.nests_more_than_levels_deep_or", at=at, depth=_DEPTH))
     if kind in (dict, OrderedDict, Counter):
         return _mapping(value, at, keep, depth)
     if kind in (list, tuple):
@@ -107,10 +100,7 @@ def _key(key: Any, at: str) -> Any:
     if kind.__module__ == "numpy" and hasattr(key, "item") and type(key.item()) in _ATOMS:
         return key.item()  # equal, with an equal hash
     raise UsageError(
-        said(
-            f"{at} has the key {key!r:.80} of type {_type_name(key)}; use a string or a number",
-            f"{at}: 키 {key!r:.80}의 형식이 {_type_name(key)}입니다. 키로는 문자열이나 숫자를 쓰세요",
-        )
+        reader_text("checkpoints.serialization.has_the_key_of_type", at=at, name=f"{key!r:.80}", name2=_type_name(key))
     )
 
 
@@ -136,14 +126,7 @@ def _foreign(value: Any, at: str, keep: Keep, depth: int) -> Any:
             name, inner = encode(value, at)
             return {TAG: name, "value": to_plain(inner, at, keep, depth + 1)}
     kind = _type_name(value)
-    raise UsageError(
-        said(
-            f"{at} holds {kind}, which a checkpoint cannot hold: it would not load with weights_only=True. "
-            "Let its state_dict() return numbers, strings, tensors, lists and dicts",
-            f"{at}: {kind} 형식은 weights_only=True로 다시 불러올 수 없어 체크포인트에 저장할 수 없습니다. "
-            "state_dict()가 숫자, 문자열, 텐서, 리스트, 딕셔너리만 돌려주게 하세요",
-        )
-    )
+    raise UsageError(reader_text("checkpoints.serialization.holds_which_a_checkpoint_cannot_hold", at=at, kind=kind))
 
 
 def _array(value: Any, at: str, keep: Keep) -> Any:
@@ -155,12 +138,7 @@ def _array(value: Any, at: str, keep: Keep) -> Any:
     kind = getattr(getattr(value, "dtype", None), "kind", "")
     if not kind or kind not in _ARRAY_KINDS:
         dtype = getattr(value, "dtype", None)
-        raise UsageError(
-            said(
-                f"{at} holds a NumPy value of dtype {dtype}; use numbers or text",
-                f"{at}: dtype이 {dtype}인 NumPy 값은 저장할 수 없습니다. 숫자나 문자열을 쓰세요",
-            )
-        )
+        raise UsageError(reader_text("checkpoints.serialization.holds_a_numpy_value_of_dtype", at=at, dtype=dtype))
     flat = numpy.ascontiguousarray(value).reshape(-1).view(numpy.uint8)
     if not flat.flags.writeable:
         flat = flat.copy()  # a tensor cannot share what may not be written
@@ -171,13 +149,7 @@ def _defaultdict(value: Any, at: str) -> tuple[str, Any]:
     factory = value.default_factory
     name = getattr(factory, "__name__", "") if factory is not None else ""
     if factory is not _FACTORIES.get(name):
-        raise UsageError(
-            said(
-                f"{at} is a defaultdict whose factory is no built-in type; return dict(…) from state_dict()",
-                f"{at}: defaultdict의 기본값을 만드는 함수가 내장 형식이 아닙니다. state_dict()에서 dict(…)로 바꾸어 "
-                "돌려주세요",
-            )
-        )
+        raise UsageError(reader_text("checkpoints.serialization.is_a_defaultdict_whose_factory_is", at=at))
     return "defaultdict", [name, dict(value)]
 
 
@@ -217,9 +189,11 @@ def _untagged(value: Mapping[str, Any]) -> Any:
         return _DECODERS[name](from_plain(value["value"]))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise CheckpointError(
-            said(
-                f"the checkpoint holds a malformed {name!r:.40}: {error}. {ways_on()}",
-                f"체크포인트에 있는 {name!r:.40} 값의 형식이 잘못되었습니다: {error}. {ways_on()}",
+            reader_text(
+                "checkpoints.serialization.the_checkpoint_holds_a_malformed",
+                name=f"{name!r:.40}",
+                error=error,
+                ways_on=ways_on(),
             )
         ) from error
 
@@ -228,12 +202,7 @@ def _numpy(value: Mapping[str, Any]) -> Any:
     try:
         import numpy
     except ImportError:
-        raise CheckpointError(
-            said(
-                "the checkpoint holds NumPy values; install numpy to restore it",
-                "체크포인트에 NumPy 값이 있습니다. 복원하려면 numpy를 설치하세요",
-            )
-        ) from None
+        raise CheckpointError(reader_text("checkpoints.serialization.the_checkpoint_holds_numpy_values")) from None
     array = numpy.frombuffer(value["value"].numpy().tobytes(), numpy.dtype(value["dtype"])).reshape(value["shape"])
     return array.copy() if value[TAG] == "numpy.array" else array[()]
 
@@ -252,12 +221,7 @@ def check_torch(version: str) -> None:
     if numbers < OLDEST_TORCH:
         raise Flawed(
             Reason("old_torch", values={"version": version}),
-            said(
-                f"PyTorch {version} can be made to run code by a checkpoint even with weights_only=True "
-                "(CVE-2025-32434 before 2.6, CVE-2026-24747 before 2.10). Install torch>=2.10",
-                f"PyTorch {version}에서는 weights_only=True로 읽어도 체크포인트로 악성 코드가 실행될 수 있습니다"
-                "(2.6 미만은 CVE-2025-32434, 2.10 미만은 CVE-2026-24747). torch>=2.10을 설치하세요",
-            ),
+            reader_text("checkpoints.serialization.pytorch_can_be_made_to_run", version=version),
         )
 
 
@@ -293,7 +257,9 @@ def read_payload(path: Path, allowed: Sequence[Any] = ()) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise _refusal(path, str(error)) from error
     except MemoryError as error:
-        raise _unread(path, reason_of(error), said("there is not enough memory", "메모리가 부족합니다")) from error
+        raise _unread(
+            path, reason_of(error), reader_text("checkpoints.serialization.there_is_not_enough_memory")
+        ) from error
     except Exception as error:  # a damaged file makes the reader raise nearly anything, and all of it means this
         why = _first_line(error)
         if "allocate memory" in why:  # how PyTorch's own allocator says it
@@ -339,7 +305,7 @@ def _flawed(path: Path, reason: Reason) -> Flawed:
 
 
 def _unread(path: Path, reason: Reason, why: str) -> Flawed:
-    return Flawed(reason, said(f"{path} cannot be read: {why}", f"{path}: 읽을 수 없습니다({why})"))
+    return Flawed(reason, reader_text("checkpoints.serialization.cannot_be_read", path=path, why=why))
 
 
 def _refusal(path: Path, why: str) -> Flawed:

@@ -26,7 +26,7 @@ from notifybot.checkpoints.distributed import agree, group, together
 from notifybot.checkpoints.durable_io import Files
 from notifybot.checkpoints.manifest import Manifest
 from notifybot.checkpoints.serialization import read_payload, write_payload
-from notifybot.errors import CheckpointError, said
+from notifybot.errors import CheckpointError, reader_text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -90,12 +90,7 @@ def _write(staged: Path, model: nn.Module, optimizer: Optimizer | None, extra: M
 
 def _seal(shelf: Shelf, staged: Path, stem: str, make_manifest: MakeManifest, written: list[set[str]]) -> Manifest:
     if not set.union(*written) <= set(Files(staged).names()):
-        raise CheckpointError(
-            said(
-                f"not all ranks wrote to the same folder: {shelf.folder} must be one that all of them see",
-                f"{shelf.folder} 폴더에 일부 랭크의 파일이 없습니다. 모든 랭크가 함께 쓰는 폴더를 지정하세요",
-            )
-        )
+        raise CheckpointError(reader_text("checkpoints.sharded.not_all_ranks_wrote_to_the", folder=shelf.folder))
     return shelf.seal(staged, stem, make_manifest)
 
 
@@ -111,7 +106,7 @@ def _load(inside: Path, manifest: Manifest, model: nn.Module, optimizer: Optimiz
     except dcp.api.CheckpointException as error:  # one error for every rank; most say the same
         first, _ = next(iter(error.failures.values()))
         raise CheckpointError(
-            said(f"{inside.name} cannot be loaded: {first}", f"{inside.name} 불러오기에 실패했습니다: {first}")
+            reader_text("checkpoints.sharded.cannot_be_loaded", name=inside.name, first=first)
         ) from error
     if optimizer is None:
         set_model_state_dict(model, state["model"])
@@ -175,12 +170,7 @@ class Reader(FileSystemReader):  # type: ignore[misc, unused-ignore]
         foreign = sorted({each.relative_path for each in metadata.storage_data.values()} - set(self._parts))
         if foreign:
             shown = ", ".join(foreign[:3])
-            raise CheckpointError(
-                said(
-                    f"the index names files that are no part of the checkpoint: {shown}",
-                    f"체크포인트의 색인이 체크포인트에 속하지 않은 파일을 가리킵니다: {shown}",
-                )
-            )
+            raise CheckpointError(reader_text("checkpoints.sharded.the_index_names_files_that_are", shown=shown))
         return super().read_metadata(*args, **kwargs)
 
 
@@ -225,8 +215,5 @@ class _Restricted(pickle.Unpickler):
         if is_type or name in _KNOWN.get(module, ()):
             return super().find_class(module, name)
         raise CheckpointError(
-            said(
-                f"the index is refused, and nothing of it was run: it holds {module}.{name}",
-                f"체크포인트의 색인에 허용되지 않는 항목이 있어 실행하지 않고 거부했습니다: {module}.{name}",
-            )
+            reader_text("checkpoints.sharded.the_index_is_refused_and_nothing", module=module, name=name)
         )

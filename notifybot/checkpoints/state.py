@@ -24,7 +24,7 @@ from notifybot.checkpoints.compatibility import (
 from notifybot.checkpoints.describe import unfit, ways_on
 from notifybot.checkpoints.serialization import check_torch, from_plain, to_plain
 from notifybot.checkpoints.validation import check_part
-from notifybot.errors import CheckpointError, UsageError, said
+from notifybot.errors import CheckpointError, UsageError, reader_text
 from notifybot.types import Reason
 
 EXTRA_KEY = "extra_state_dicts"
@@ -205,12 +205,7 @@ class Parts:
         for part in self._parts:
             saved = part.saved_in(payload)
             if saved is _ABSENT:
-                problems.append(
-                    said(
-                        f"{part.name}: the checkpoint holds no {part.at}",
-                        f"{part.name}: 체크포인트에 {part.at} 항목이 없습니다",
-                    )
-                )
+                problems.append(reader_text("checkpoints.state.the_checkpoint_holds_no", name=part.name, at=part.at))
                 continue
             fit = _fit(part, from_plain(saved), scheduled=scheduled)
             problems += [f"{part.name}: {line}" for line in fit.problems]
@@ -304,7 +299,7 @@ def _part(name: str, key: str, value: Any) -> _Part:
 def _fit(part: _Part, saved: Any, *, scheduled: bool) -> Fit:
     if part.key != EXTRA_KEY and not isinstance(saved, Mapping):
         kind = type(saved).__name__
-        text = said(f"{part.at} is a {kind}, not a dict", f"{part.at}의 형식이 dict가 아니라 {kind}입니다")
+        text = reader_text("checkpoints.state.is_a_not_a_dict", at=part.at, kind=kind)
         return Fit(saved, [text])
     if _is_module(part.value):
         return compatibility.fit(part.value, saved)
@@ -315,10 +310,7 @@ def _fit(part: _Part, saved: Any, *, scheduled: bool) -> Fit:
         problems = other_kind(part.value.state_dict(), saved)
         return Fit(saved, problems, notes=[] if problems else scheduler_notes(part.value, saved))
     if _is_scaler(part.value) and part.value.is_enabled() and not saved:
-        text = said(
-            "was off when the checkpoint was written, and starts with its first scale",
-            "체크포인트를 저장할 때 꺼져 있었으므로 처음 배율로 시작합니다",
-        )
+        text = reader_text("checkpoints.state.was_off_when_the_checkpoint_was")
         return Fit(_ABSENT, notes=[note(text)])
     return Fit(saved)
 
@@ -334,12 +326,7 @@ def _unclaimed(parts: list[_Part], payload: Mapping[str, Any]) -> list[Reason]:
     held = [key for key in map(str, payload) if key.endswith("_state_dict")]
     held += [f"{EXTRA_KEY}.{name}" for name in extra] if isinstance(extra, Mapping) else []
     return [
-        note(
-            said(
-                f"the checkpoint also holds {key}, which was not asked for",
-                f"체크포인트에 이번 학습에서 쓰지 않는 항목이 있습니다: {key}",
-            )
-        )
+        note(reader_text("checkpoints.state.the_checkpoint_also_holds_which_was", name=key))
         for key in held
         if key not in claimed
     ]
@@ -360,9 +347,11 @@ def _load(part: _Part, state: Any, undo: ExitStack) -> None:
         target.load_state_dict(state)
     except Exception as error:  # whatever a part's own code raises: its state does not fit
         raise CheckpointError(
-            said(
-                f"{part.name} refused its state from the checkpoint: {error}. {ways_on()}",
-                f"{part.name}: 체크포인트의 상태를 불러오지 못했습니다: {error}. {ways_on()}",
+            reader_text(
+                "checkpoints.state.refused_its_state_from_the_checkpoint",
+                name=part.name,
+                error=error,
+                ways_on=ways_on(),
             )
         ) from error
 

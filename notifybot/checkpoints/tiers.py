@@ -15,7 +15,7 @@ from notifybot.checkpoints.manifest import SUFFIX, Manifest, order
 from notifybot.checkpoints.retention import Retention
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import machine_is_reset
-from notifybot.errors import CheckpointError, said, system_words
+from notifybot.errors import CheckpointError, reader_text, said, system_words
 from notifybot.files import path_text
 from notifybot.rendering.error_text import reason_line
 from notifybot.types import Checkpoint, Language, Reason, Tier
@@ -169,9 +169,8 @@ class Tiers:
         try:
             shelf.prune(self.retention, run_id, since=self.since)
         except OSError as error:
-            text = said(
-                f"old checkpoints in {shelf.folder} could not be removed: {system_words(error)}",
-                f"{shelf.folder} 폴더의 오래된 체크포인트를 지우지 못했습니다: {system_words(error)}",
+            text = reader_text(
+                "checkpoints.tiers.old_checkpoints_in_could_not_be", folder=shelf.folder, error=system_words(error)
             )
             log.warning("%s", text)
             return ()
@@ -229,10 +228,7 @@ def tries(clock: Clock, patience_s: float = _PATIENCE_S) -> Iterator[bool]:
     while (left_s := until_s - clock.monotonic()) > 0:
         yield False
         if pause_s == _FIRST_PAUSE_S:
-            text = said(
-                f"checkpoints could not be read, trying again for {left_s:.0f} s",
-                f"체크포인트를 읽지 못해 {left_s:.0f}초 동안 다시 시도합니다",
-            )
+            text = reader_text("checkpoints.tiers.checkpoints_could_not_be_read_trying", left_s=f"{left_s:.0f}")
             log.warning("%s", text)
         clock.wait(threading.Event(), min(pause_s, left_s))
         pause_s *= 2

@@ -9,7 +9,7 @@ import typer
 
 from notifybot import __version__
 from notifybot.cli.options import AsJson, Tongue
-from notifybot.errors import UsageError, said
+from notifybot.errors import UsageError, reader_text
 from notifybot.store.schema import State
 from notifybot.types import Severity
 
@@ -168,12 +168,7 @@ def demo(
     from notifybot.cli import demo
 
     if real and deadman:
-        raise UsageError(
-            said(
-                "--deadman moves Slack's clock, which only the sandbox allows: leave --real out",
-                "--deadman은 Slack의 시계를 앞당기므로 샌드박스에서만 쓸 수 있습니다. --real을 빼고 실행하세요",
-            )
-        )
+        raise UsageError(reader_text("cli.app.deadman_moves_slack_clock_which_only"))
     raise typer.Exit(demo.run_deadman(language=language) if deadman else demo.run(real=real, language=language))
 
 

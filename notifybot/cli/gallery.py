@@ -9,7 +9,7 @@ from rich.console import Console
 from notifybot.cli.samples import pieces
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import load
-from notifybot.errors import UsageError, said, system_words
+from notifybot.errors import UsageError, reader_text, system_words
 from notifybot.gallery.page import page
 from notifybot.types import Language
 
@@ -27,11 +27,6 @@ def run(*, out: Path, clock: Clock = SYSTEM) -> int:
         path.write_text(page({each: pieces(each, clock.now()) for each in Language}, clock), encoding="utf-8")
     except OSError as error:
         why = system_words(error)
-        raise UsageError(
-            said(
-                f"{path} cannot be written ({why}): choose another folder with --out",
-                f"{path} 파일을 쓸 수 없습니다({why}). --out으로 다른 폴더를 지정하세요",
-            )
-        ) from None
+        raise UsageError(reader_text("cli.gallery.cannot_be_written", path=path, why=why)) from None
     Console().print(_WORDS[load().lang].format(path=path), markup=False, soft_wrap=True, highlight=False)
     return 0

@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from notifybot.errors import UsageError, install, said
+from notifybot.errors import UsageError, install, reader_text
 from notifybot.types import Language
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of a table.")]
@@ -96,9 +96,5 @@ def extra(name: str) -> Iterator[None]:
         if error.name is None or error.name.partition(".")[0] in {"notifybot", *sys.stdlib_module_names}:
             raise  # a part of Python that this system lacks is brought by no extra
         raise UsageError(
-            said(
-                f"this command needs the package {error.name}; in notifybot's folder run {install(name)}",
-                f"이 명령에는 {error.name} 패키지가 필요합니다. "
-                f"notifybot 폴더에서 다음과 같이 설치하세요: {install(name)}",
-            )
+            reader_text("cli.options.this_command_needs_the_package", name=error.name, name2=install(name))
         ) from error

@@ -9,7 +9,7 @@ from rich.console import Console
 from notifybot.cli.words import Words, words_of
 from notifybot.clock import SYSTEM
 from notifybot.config import load
-from notifybot.errors import UsageError, said, system_words
+from notifybot.errors import UsageError, reader_text, system_words
 from notifybot.sandbox.server import Sandbox
 from notifybot.types import Language
 
@@ -22,12 +22,7 @@ def run(*, port: int, language: Language | None) -> int:
         sandbox.open()
     except OSError as error:
         why = system_words(error)
-        raise UsageError(
-            said(
-                f"port {port} cannot be used ({why}): choose another with --port",
-                f"포트 {port}을(를) 쓸 수 없습니다({why}). --port로 다른 포트를 지정하세요",
-            )
-        ) from None
+        raise UsageError(reader_text("cli.sandbox.port_cannot_be_used", port=port, why=why)) from None
     with sandbox:
         try:
             _show(sandbox, words_of(tongue))

@@ -13,7 +13,7 @@ from notifybot.cli.words import Words, words_of
 from notifybot.clock import SYSTEM
 from notifybot.config import load
 from notifybot.delivery.subscription import takes_pictures
-from notifybot.errors import UsageError, said
+from notifybot.errors import UsageError, reader_text
 from notifybot.events import KINDS
 from notifybot.types import Language
 
@@ -28,12 +28,7 @@ def run(*, notifier: str, kind: str, explain: bool = False, project: str = "", n
     words = words_of(config.lang)
     if kind and kind not in KINDS:
         kinds = ", ".join(KINDS)
-        raise UsageError(
-            said(
-                f"there is no message kind {kind!r}; the kinds are: {kinds}",
-                f"{kind!r}라는 알림 종류가 없습니다. 쓸 수 있는 종류: {kinds}",
-            )
-        )
+        raise UsageError(reader_text("cli.test.there_is_no_message_kind", kind=f"{kind!r}", kinds=kinds))
     if explain:
         with teller(config, only=notifier) as everyone:
             _refuse_nobody(everyone, notifier, words)
@@ -57,10 +52,7 @@ def run(*, notifier: str, kind: str, explain: bool = False, project: str = "", n
 
 def _refuse_nobody(everyone: Teller, notifier: str, words: Words) -> None:
     if not everyone.notifiers:
-        named = said(
-            f"no notifier named {notifier!r} is configured: `notifybot doctor` says what is missing",
-            f"{notifier!r} 알림 수단이 설정되지 않았습니다. 무엇이 빠졌는지는 `notifybot doctor`가 알려 줍니다",
-        )
+        named = reader_text("cli.test.no_notifier_named_is_configured", notifier=f"{notifier!r}")
         raise UsageError(named if notifier else words.no_notifier)
 
 

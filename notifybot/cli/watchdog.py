@@ -11,7 +11,7 @@ from notifybot.cli.database import open_store
 from notifybot.cli.options import Cell, Listing, extra, in_json
 from notifybot.cli.words import words_of
 from notifybot.config import Config, load
-from notifybot.errors import UsageError, said
+from notifybot.errors import UsageError, reader_text
 from notifybot.store.location import local_folder
 from notifybot.watchdog import logins, tokens
 
@@ -82,10 +82,5 @@ def revoke_token(token_id: str, *, db: Path | None) -> int:
     """Take a token away. Raises UsageError when there is none of that id."""
     with open_store(_database(load(), db)) as store:
         if not tokens.revoke(store, token_id):
-            raise UsageError(
-                said(
-                    f"there is no token {token_id}: `notifybot watchdog token list` shows them",
-                    f"{token_id} 토큰이 없습니다. `notifybot watchdog token list`로 확인하세요",
-                )
-            )
+            raise UsageError(reader_text("cli.watchdog.there_is_no_token", token_id=token_id))
     return 0

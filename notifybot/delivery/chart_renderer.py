@@ -27,7 +27,7 @@ from typing import Any
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config, Switch
 from notifybot.delivery.chart_process import NO_MATPLOTLIB, READY
-from notifybot.errors import ConfigError, install, said, system_words
+from notifybot.errors import ConfigError, install, reader_text, system_words
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
 from notifybot.redaction import redact
 from notifybot.rendering.alert_text import alert_words
@@ -145,10 +145,7 @@ class Painter:
         try:
             return Drawer()
         except OSError as error:
-            text = said(
-                f"no pictures: a process to draw them cannot be started: {system_words(error)}",
-                f"그림을 그릴 프로세스를 시작하지 못해 그림 없이 알립니다: {system_words(error)}",
-            )
+            text = reader_text("delivery.chart_renderer.no_pictures", error=system_words(error))
             log.warning("%s", text)
             self._off = True
             return None
@@ -164,16 +161,10 @@ class Painter:
         self._failures += 1
         if code == NO_MATPLOTLIB or self._failures >= _FAILURES_MOST:
             self._off = True
-            text = said(
-                f"no more pictures from this process: they cannot be drawn (exit code {code})",
-                f"그림을 그리지 못해 이 프로세스에서는 더 이상 그림을 보내지 않습니다(종료 코드 {code})",
-            )
+            text = reader_text("delivery.chart_renderer.no_more_pictures_from_this_process", code=code)
             log.warning("%s", text)
         elif self._failures == 1:
-            text = said(
-                f"a picture could not be drawn (exit code {code}): its message goes without it",
-                f"그림을 그리지 못해 그림 없이 알립니다(종료 코드 {code})",
-            )
+            text = reader_text("delivery.chart_renderer.a_picture_could_not_be_drawn", code=code)
             log.warning("%s", text)
 
 
@@ -352,12 +343,7 @@ def studio_for(config: Config, database: Path, clock: Clock = SYSTEM) -> Studio 
     there = find_spec("matplotlib") is not None and bool(sys.executable)
     if not there and config.pictures is Switch.ON:
         raise ConfigError(
-            said(
-                "pictures are on (NOTIFYBOT_PICTURES), but matplotlib cannot be imported: "
-                f"in notifybot's folder run {install('pictures')}, or set pictures to auto or off",
-                "그림을 켰지만(NOTIFYBOT_PICTURES) matplotlib을 불러올 수 없습니다. "
-                f"notifybot 폴더에서 {install('pictures')} 명령으로 설치하거나 pictures를 auto 또는 off로 설정하세요",
-            )
+            reader_text("delivery.chart_renderer.pictures_are_on_notifybot_pictures_but", value=install("pictures"))
         )
     return Studio(database, clock=clock) if there else None
 

@@ -12,7 +12,7 @@ from itertools import islice
 from sqlalchemy import Connection
 
 from notifybot.delivery.words import words_in
-from notifybot.errors import StoreError, said
+from notifybot.errors import StoreError, reader_text
 from notifybot.events import EpochFinished, Event, RunEnded
 from notifybot.notifiers.base import Notifier
 from notifybot.policy import Priority, is_news, priority_of, wants
@@ -84,10 +84,7 @@ class Recorder:
         """Tell people nothing more of this session of a run: a newer process does. The watchdog still hears of it."""
         if (run.id, run.session) not in self._hushed:
             self._hushed.add((run.id, run.session))
-            text = said(
-                f"a newer process reports the run {run.name}: this one goes on without telling people",
-                f"더 나중에 시작한 프로세스가 {run.name} 실행을 알리므로 이 프로세스는 알림 없이 계속 학습합니다",
-            )
+            text = reader_text("delivery.recorder.a_newer_process_reports_the_run", name=run.name)
             log.warning("%s", text)
 
     def settle(self, patience_s: float = 0.0) -> bool:

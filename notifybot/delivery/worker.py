@@ -16,7 +16,7 @@ from notifybot.delivery.chart_renderer import Studio
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.words import words_in
-from notifybot.errors import StoreError, said
+from notifybot.errors import StoreError, reader_text
 from notifybot.events import EpochFinished, Event
 from notifybot.files import started
 from notifybot.redaction import redact
@@ -292,9 +292,6 @@ class Housekeeper:
         """Free a part of the database; True when anything was freed. Raises StoreError."""
         if not self._warned:
             self._warned = True
-            text = said(
-                f"the database {self._store.path} is nearly full: the oldest metrics are given up",
-                f"데이터베이스 {self._store.path}이(가) 거의 가득 차서 가장 오래된 지표부터 지웁니다",
-            )
+            text = reader_text("delivery.worker.the_database_is_nearly_full", path=self._store.path)
             log.warning("%s", text)
         return pruning.make_room(self._store)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import notifybot
-from notifybot.errors import NotifybotError, UsageError, said, system_words
+from notifybot.errors import NotifybotError, UsageError, reader_text, system_words
 from notifybot.store.location import is_remote
 from notifybot.types import Language
 
@@ -27,12 +27,7 @@ class Failed(NotifybotError):
     """A process of the demo did not come up. React: read its log."""
 
     def __init__(self, log: Path) -> None:
-        super().__init__(
-            said(
-                f"the demo's {log.stem} did not start; its log is {log}",
-                f"데모의 {log.stem} 프로세스가 시작되지 않았습니다. 로그를 확인하세요: {log}",
-            )
-        )
+        super().__init__(reader_text("demo.processes.the_demo_did_not_start", stem=log.stem, log=log))
         self.log = log
 
 
@@ -177,25 +172,14 @@ class Places:
 def fresh(folder: Path) -> Places:
     """Make the folder, in place of an earlier demo's. Raises UsageError where something else stands there."""
     if folder.is_symlink() or (folder.exists() and not (folder / _MARK).is_file()):
-        raise UsageError(
-            said(
-                f"{folder} is there already and is no earlier demo's: move it away, or run the demo elsewhere",
-                f"{folder}이(가) 이미 있는데 이전 데모의 폴더가 아닙니다. 다른 곳으로 옮기거나 다른 폴더에서 데모를 "
-                "실행하세요",
-            )
-        )
+        raise UsageError(reader_text("demo.processes.is_there_already_and_is_no", folder=folder))
     if folder.exists():
         shutil.rmtree(folder)
     try:
         folder.mkdir(parents=True)
     except OSError as error:
         why = system_words(error)
-        raise UsageError(
-            said(
-                f"cannot make {folder}: {why}. Run the demo in a folder of your own.",
-                f"{folder} 폴더를 만들 수 없습니다: {why}. 쓸 수 있는 폴더에서 데모를 실행하세요.",
-            )
-        ) from error
+        raise UsageError(reader_text("demo.processes.cannot_make", folder=folder, why=why)) from error
     (folder / _MARK).touch()
     state = Path(tempfile.mkdtemp(prefix="notifybot-demo-")) if is_remote(folder) else folder / "state"
     places = Places(folder, state)

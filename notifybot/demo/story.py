@@ -48,7 +48,7 @@ from notifybot.demo.processes import (
 )
 from notifybot.demo.report import Page, keep, transcript
 from notifybot.demo.words import Words, words_of
-from notifybot.errors import UsageError, said
+from notifybot.errors import UsageError, reader_text
 from notifybot.events import RunEnded, RunLost, RunRecovered, kind_of
 from notifybot.runtime import environment
 from notifybot.sandbox import Sandbox
@@ -165,12 +165,7 @@ def main(real: bool, language: Language, *, folder: Path = FOLDER, size: Size | 
         if find_spec(package) is None:
             raise ModuleNotFoundError(f"no module named {package!r}", name=package)
     if real and not people_from(load()):
-        raise UsageError(
-            said(
-                "no account is configured for --real: set up Slack or KakaoTalk, or run the demo without it",
-                "--real에 쓸 계정이 설정되어 있지 않습니다. Slack이나 카카오톡을 설정하거나 --real 없이 실행하세요",
-            )
-        )
+        raise UsageError(reader_text("demo.story.no_account_is_configured_for_real"))
     screen = Screen(words_of(language))
     story = Story(language, fresh(folder.absolute()), screen, size or Size())
     try:

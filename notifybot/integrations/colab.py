@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from notifybot.config import Config, explain, load
 from notifybot.config_sources import Origin, spelling
 from notifybot.delivery.build import people_from
-from notifybot.errors import UsageError, said
+from notifybot.errors import UsageError, reader_text
 from notifybot.rendering.alert_text import session_near_its_end
 from notifybot.rendering.text import redacted_line
 from notifybot.runtime import environment, in_colab, in_notebook
@@ -92,12 +92,7 @@ def hint(up_s: float | None, lang: Language) -> str | None:
 def _below_drive(folder: str) -> PurePosixPath:
     path = PurePosixPath(folder)
     if not path.parts or path.is_absolute() or ".." in path.parts:
-        raise UsageError(
-            said(
-                f"setup takes the name of a folder inside MyDrive, such as 'notifybot', not {folder!r:.80}",
-                f"setup에는 'notifybot'처럼 MyDrive 안의 폴더 이름을 넣어야 합니다. 받은 값: {folder!r:.80}",
-            )
-        )
+        raise UsageError(reader_text("integrations.colab.setup_takes_the_name_of_a", folder=f"{folder!r:.80}"))
     return path
 
 

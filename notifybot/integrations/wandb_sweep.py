@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from notifybot.config import Config, Switch
-from notifybot.errors import UsageError, said
+from notifybot.errors import UsageError, reader_text
 from notifybot.integrations.wandb_sweep_words import summary_of, trial_line
 from notifybot.metric_names import Direction
 from notifybot.notifiers.base import Envelope, Notifier
@@ -116,12 +116,7 @@ class Sweep:
 
         def one_trial() -> None:
             if self.run is None:
-                raise UsageError(
-                    said(
-                        "a sweep's trials run inside its block: with notify_sweep(…) as sweep: …",
-                        "스윕의 실험은 with notify_sweep(…) as sweep: 블록 안에서 실행하세요",
-                    )
-                )
+                raise UsageError(reader_text("integrations.wandb_sweep.a_sweep_trials_run_inside_its"))
             self._one(self.run, function, takes_run)
 
         return one_trial

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from notifybot.checkpoints.durable_io import Files, temporary_name, write_bytes
-from notifybot.errors import CheckpointError, said
+from notifybot.errors import CheckpointError, reader_text
 
 log = logging.getLogger("notifybot")
 
@@ -44,7 +44,7 @@ def verify(path: Path) -> None:
     A file without a proof passes, as nothing can be said about it: one from elsewhere never had any.
     """
     if not path.is_file():
-        raise CheckpointError(said(f"there is no file {path}", f"파일이 없습니다: {path}"))
+        raise CheckpointError(reader_text("models.checksum.there_is_no_file", path=path))
     try:
         expected = _proof_of(path).read_bytes()[:64]
     except FileNotFoundError:
@@ -53,14 +53,7 @@ def verify(path: Path) -> None:
     real = path.resolve()  # a link is followed here, as the user's own
     if Files(real.parent).hash(real.name)[0].encode() != expected:
         proof = _proof_of(path).name
-        raise CheckpointError(
-            said(
-                f"{path} is not what was written: its SHA-256 differs from {proof}. Copy both files again from where "
-                f"they were saved; if you changed the file on purpose, remove {proof}",
-                f"{path} 파일의 내용이 저장한 것과 다릅니다({proof}의 SHA-256과 다름). 저장한 곳에서 두 파일을 다시 "
-                f"복사하세요. 일부러 바꾼 파일이라면 {proof} 파일을 지우세요",
-            )
-        )
+        raise CheckpointError(reader_text("models.checksum.is_not_what_was_written", path=path, proof=proof))
 
 
 def _proof_of(path: Path) -> Path:

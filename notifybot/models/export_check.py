@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
-from notifybot.errors import CheckpointError, said
+from notifybot.errors import CheckpointError, reader_text
 
 _RECORD = re.compile(
     r"data/weights/(weight_\d+|model_weights_config\.json)|data/constants/(tensor_\d+|model_constants_config\.json)|"
@@ -51,14 +51,9 @@ def check_archive(file: IO[bytes]) -> None:
     foreign = [name for name in names if not _RECORD.fullmatch(name)]
     if foreign or len(set(names)) != len(names):
         shown = ", ".join(sorted(foreign)[:3])
-        raise CheckpointError(
-            said(
-                f"it holds more than a model's graph and tensors: {shown}",
-                f"모델의 그래프와 텐서가 아닌 것이 들어 있습니다: {shown}",
-            )
-        )
+        raise CheckpointError(reader_text("models.export_check.it_holds_more_than_a_model", shown=shown))
     if archive.read_bytes("data/sample_inputs/model.pt"):
-        raise CheckpointError(said("it holds pickled sample inputs", "pickle로 저장된 예시 입력이 들어 있습니다"))
+        raise CheckpointError(reader_text("models.export_check.it_holds_pickled_sample_inputs"))
     for name in names:
         if name.endswith(".json"):
             _check_texts(json.loads(archive.read_bytes(name)))
@@ -67,12 +62,11 @@ def check_archive(file: IO[bytes]) -> None:
 def _check_texts(tree: Any) -> None:
     for key, value in _leaves(tree):
         if key == "use_pickle" and value is not False:
-            raise CheckpointError(said("it holds pickled tensors", "pickle로 저장된 텐서가 들어 있습니다"))
+            raise CheckpointError(reader_text("models.export_check.it_holds_pickled_tensors"))
         if isinstance(value, str) and not _allowed(key, value):
             raise CheckpointError(
-                said(
-                    f"its {key or 'graph'} holds a text that could be code: {value[:60]!r}",
-                    f"{key or 'graph'} 항목에 코드일 수 있는 문자열이 들어 있습니다: {value[:60]!r}",
+                reader_text(
+                    "models.export_check.its_holds_a_text_that_could", name=key or "graph", value=f"{value[:60]!r}"
                 )
             )
 

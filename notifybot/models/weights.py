@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from notifybot.checkpoints.serialization import read_payload, write_payload
-from notifybot.errors import CheckpointError, UsageError, said
+from notifybot.errors import CheckpointError, UsageError, reader_text
 from notifybot.models.checksum import verify, written_whole
 from notifybot.models.errors import failing_as
 
@@ -32,9 +32,11 @@ class KeyDifferences:
 
     def __str__(self) -> str:
         kinds = {
-            said("missing in the file", "파일에 없음"): self.missing,
-            said("unknown to the model", "모델에 없음"): self.unexpected,
-            said("of another shape", "shape이 다름"): [f"{key} ({shapes})" for key, shapes in self.shapes.items()],
+            reader_text("models.weights.missing_in_the_file"): self.missing,
+            reader_text("models.weights.unknown_to_the_model"): self.unexpected,
+            reader_text("models.weights.of_another_shape"): [
+                f"{key} ({shapes})" for key, shapes in self.shapes.items()
+            ],
         }
         return "; ".join(f"{kind}: {_some(keys)}" for kind, keys in kinds.items() if keys)
 
@@ -50,10 +52,7 @@ def save_weights(model: nn.Module, path: str | Path, *, metadata: Mapping[str, o
         _save_safetensors(model, path, {str(key): str(value) for key, value in (metadata or {}).items()})
     elif metadata:
         raise UsageError(
-            said(
-                f"{path.name} has no place for metadata: choose the suffix {_SAFETENSORS}",
-                f"{path.name}에는 metadata를 담을 수 없습니다. 확장자를 {_SAFETENSORS}로 하세요",
-            )
+            reader_text("models.weights.has_no_place_for_metadata", name=path.name, safetensors=_SAFETENSORS)
         )
     else:
         _save_state_dict(model, path)
@@ -75,12 +74,9 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     fitting = {key: value for key, value in saved.items() if key in current and key not in differences.shapes}
     if (strict and differences) or not fitting:
         kind = type(model).__name__
-        partly = said("; strict=False loads what fits", ". 맞는 것만 불러오려면 strict=False를 지정하세요")
+        partly = reader_text("models.weights.strict_false_loads_what_fits")
         raise CheckpointError(
-            said(
-                f"{path.name} does not fit {kind}. {differences}",
-                f"{path.name} 파일이 {kind} 모델과 맞지 않습니다. {differences}",
-            )
+            reader_text("models.weights.does_not_fit", name=path.name, kind=kind, differences=differences)
             + (partly if fitting else "")
         )
     model.load_state_dict(fitting, strict=False)
@@ -90,8 +86,8 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
 def _save_safetensors(model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
     safetensors = _safetensors()
     kind = type(model).__name__
-    what = said(f"{kind} does not fit into safetensors", f"{kind} 모델은 safetensors로 저장할 수 없습니다")
-    remedy = said("Choose the suffix .pt", "확장자를 .pt로 하세요")  # for sparse or overlapping tensors
+    what = reader_text("models.weights.does_not_fit_into_safetensors", kind=kind)
+    remedy = reader_text("models.weights.choose_the_suffix_pt")  # for sparse or overlapping tensors
     with failing_as(what, remedy=remedy), written_whole(path) as temporary:
         safetensors.save_model(model, str(temporary), metadata={"format": "pt", **metadata})
 
@@ -104,7 +100,7 @@ def _save_state_dict(model: nn.Module, path: Path) -> None:
 def _read_safetensors(path: Path) -> dict[str, Any]:
     safetensors = _safetensors()
     name = path.name
-    with failing_as(said(f"{name} is no whole safetensors file", f"{name}은(는) 온전한 safetensors 파일이 아닙니다")):
+    with failing_as(reader_text("models.weights.is_no_whole_safetensors_file", name=name)):
         return dict(safetensors.load_file(path))
 
 
@@ -113,12 +109,7 @@ def _read_state_dict(path: Path) -> dict[str, Any]:
     state = payload.get("model_state_dict", payload)
     if not isinstance(state, Mapping):
         kind = type(state).__name__
-        raise CheckpointError(
-            said(
-                f"{path.name}: its model_state_dict is a {kind}, no state dict",
-                f"{path.name}: model_state_dict가 state dict가 아니라 {kind}입니다",
-            )
-        )
+        raise CheckpointError(reader_text("models.weights.its_model_state_dict_is_a", name=path.name, kind=kind))
     return dict(state)
 
 
@@ -126,12 +117,7 @@ def _safetensors() -> Any:
     try:
         import safetensors.torch
     except ImportError:
-        raise UsageError(
-            said(
-                "safetensors is not installed: pip install safetensors, or choose the suffix .pt",
-                "safetensors가 설치되어 있지 않습니다. pip install safetensors로 설치하거나 확장자를 .pt로 하세요",
-            )
-        ) from None
+        raise UsageError(reader_text("models.weights.safetensors_is_not_installed")) from None
     return safetensors.torch
 
 
@@ -141,13 +127,7 @@ def _state_of(model: nn.Module) -> dict[str, Any]:
     state: dict[str, Any] = model.state_dict()
     if any(is_lazy(value) for value in state.values()):
         kind = type(model).__name__
-        raise UsageError(
-            said(
-                f"{kind} has lazy layers: run one batch through it before loading weights",
-                f"{kind} 모델에 아직 초기화되지 않은(lazy) 층이 있습니다. "
-                "가중치를 불러오기 전에 배치를 한 번 통과시키세요",
-            )
-        )
+        raise UsageError(reader_text("models.weights.has_lazy_layers", kind=kind))
     return state
 
 
@@ -158,9 +138,8 @@ def _compare(saved: Mapping[str, Any], current: Mapping[str, Any]) -> KeyDiffere
         missing=tuple(key for key in current if key not in saved and _place(current[key]) not in held),
         unexpected=tuple(key for key in saved if key not in current),
         shapes={
-            key: said(
-                f"{_shape(saved[key])} in the file, {_shape(current[key])} in the model",
-                f"파일 {_shape(saved[key])}, 모델 {_shape(current[key])}",
+            key: reader_text(
+                "models.weights.in_the_file_in_the_model", saved=_shape(saved[key]), current=_shape(current[key])
             )
             for key in current
             if key in common and _shape(saved[key]) != _shape(current[key])
@@ -183,4 +162,4 @@ def _shape(value: Any) -> list[int] | None:
 
 def _some(keys: Sequence[str]) -> str:
     more = len(keys) - _MOST_KEYS
-    return ", ".join(keys[:_MOST_KEYS]) + (said(f" and {more} more", f" 외 {more}개") if more > 0 else "")
+    return ", ".join(keys[:_MOST_KEYS]) + (reader_text("models.weights.and_more", more=more) if more > 0 else "")

@@ -9,7 +9,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from notifybot.errors import CheckpointError, UsageError, said
+from notifybot.errors import CheckpointError, UsageError, reader_text
 from notifybot.models.checksum import verify, written_whole
 from notifybot.models.errors import failing_as
 from notifybot.models.export_check import check_archive
@@ -36,14 +36,7 @@ def save_model(model: nn.Module, path: str | Path, *, example: Any = None) -> Pa
     """
     path = Path(path)
     if (path.suffix == _EXPORTED) != (example is not None):
-        raise UsageError(
-            said(
-                f'{path.name}: an export has the suffix ".pt2" and needs example= (one batch of inputs); '
-                "without an example, choose another suffix such as .pt and the module is pickled",
-                f'{path.name}: 내보내기(export)에는 확장자 ".pt2"와 example=(입력 배치 하나)이 모두 필요합니다. '
-                "example 없이 저장하려면 .pt 같은 다른 확장자를 쓰세요(모듈을 pickle로 저장합니다)",
-            )
-        )
+        raise UsageError(reader_text("models.whole_model.an_export_has_the_suffix_pt2", name=path.name))
     if example is None:
         _pickle(model, path)
     else:
@@ -68,14 +61,7 @@ def load_model(path: str | Path, *, trusted: bool = False) -> nn.Module:
         return _load_export(path, trusted=trusted)
     if trusted:
         return _unpickle(path)
-    raise UsageError(
-        said(
-            f"{path.name} is no export: to load it as a model is to unpickle it, which runs whatever code it contains. "
-            "load_model(path, trusted=True) if it is yours; load_weights(model, path) if it holds weights only",
-            f"{path.name}은(는) 내보낸(export) 모델이 아니므로, 모델로 불러오면 파일 안의 코드가 실행될 수 있습니다. "
-            "직접 만든 파일이면 load_model(path, trusted=True)를, 가중치만 든 파일이면 load_weights를 쓰세요",
-        )
-    )
+    raise UsageError(reader_text("models.whole_model.is_no_export", name=path.name))
 
 
 def _export(model: nn.Module, path: Path, example: Any) -> None:
@@ -88,11 +74,8 @@ def _export(model: nn.Module, path: Path, example: Any) -> None:
         args, named = tuple(map(_on_cpu, args)), {name: _on_cpu(value) for name, value in named.items()}
     sizes = tuple(map(_open_batch, args)) if args else {name: _open_batch(value) for name, value in named.items()}
     kind, other = type(model).__name__, f'save_model(model, "{path.stem}.pt")'
-    remedy = said(
-        f"Pickle it, {other}, or keep its weights with save_weights",
-        f"pickle로 저장하거나({other}) save_weights로 가중치만 저장하세요",
-    )
-    what = said(f"{kind} cannot be exported", f"{kind} 모델을 내보낼(export) 수 없습니다")
+    remedy = reader_text("models.whole_model.pickle_it_or_keep_its_weights", other=other)
+    what = reader_text("models.whole_model.cannot_be_exported", kind=kind)
     with failing_as(what, remedy=remedy), _evaluating(model):
         program = torch.export.export(model, args, named, dynamic_shapes=sizes, strict=False)
     _strip(program)
@@ -107,10 +90,7 @@ def _say_if_it_needs_trust(file: IO[bytes], name: str) -> None:
     try:
         check_archive(file)
     except CheckpointError as error:
-        text = said(
-            f"{name} is saved, but load_model will ask for trusted=True: {error}",
-            f"{name} 파일을 저장했지만, load_model로 불러올 때 trusted=True가 필요합니다: {error}",
-        )
+        text = reader_text("models.whole_model.is_saved_but_load_model_will", name=name, error=error)
         log.warning("%s", text)
 
 
@@ -144,7 +124,7 @@ def _load_export(path: Path, *, trusted: bool) -> nn.Module:
     from torch.export.pt2_archive._package import load_pt2  # not export.load: it retries an older, pickled format
 
     _check_version()
-    what = said(f"{path.name} cannot be loaded as an export", f"{path.name} 모델을 불러올 수 없습니다")
+    what = reader_text("models.whole_model.cannot_be_loaded_as_an_export", name=path.name)
     with path.open("rb") as file, failing_as(what):
         if not trusted:  # and then from the same open file: what was looked through is what is loaded
             _check(file, path.name)
@@ -160,12 +140,7 @@ def _check(file: IO[bytes], name: str) -> None:
         check_archive(file)
     except CheckpointError as error:
         raise CheckpointError(
-            said(
-                f"{name} is more than save_model writes, so loading it may run code: {error}. "
-                "load_model(path, trusted=True) if you trust who made it",
-                f"{name}에는 save_model이 저장하지 않는 내용이 있어 불러오면 코드가 실행될 수 있습니다: {error}. "
-                "만든 사람을 믿을 수 있으면 load_model(path, trusted=True)를 쓰세요",
-            )
+            reader_text("models.whole_model.is_more_than_save_model_writes", name=name, error=error)
         ) from None
     file.seek(0)
 
@@ -174,24 +149,15 @@ def _check_version() -> None:
     import torch
 
     if tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) < _EXPORT_FLOOR:
-        raise UsageError(
-            said(
-                f"exported models need torch>=2.11 (CVE-2026-4538 is about 2.10), this is {torch.__version__}",
-                "내보낸(export) 모델을 쓰려면 torch>=2.11을 설치하세요(2.10에는 CVE-2026-4538 취약점이 있습니다). "
-                f"지금 버전: {torch.__version__}",
-            )
-        )
+        raise UsageError(reader_text("models.whole_model.exported_models_need_torch_2_11", version=torch.__version__))
 
 
 def _pickle(model: nn.Module, path: Path) -> None:
     import torch
 
     kind, other = type(model).__name__, f'save_model(model, "{path.stem}.pt2", example=…)'
-    remedy = said(
-        f"Export it, {other}, or keep its weights with save_weights",
-        f"내보내거나({other}) save_weights로 가중치만 저장하세요",
-    )
-    what = said(f"{kind} cannot be pickled", f"{kind} 모델을 pickle로 저장할 수 없습니다")
+    remedy = reader_text("models.whole_model.export_it_or_keep_its_weights", other=other)
+    what = reader_text("models.whole_model.cannot_be_pickled", kind=kind)
     with failing_as(what, remedy=remedy), written_whole(path) as temporary, temporary.open("wb") as file:
         torch.save(model, file)
 
@@ -200,16 +166,11 @@ def _unpickle(path: Path) -> nn.Module:
     """Unpickle without restriction. **This runs code from the file**; the one place in the package that does."""
     import torch
 
-    with failing_as(said(f"{path.name} cannot be unpickled", f"{path.name} pickle 파일을 읽을 수 없습니다")):
+    with failing_as(reader_text("models.whole_model.cannot_be_unpickled", name=path.name)):
         model = torch.load(path, map_location="cpu", weights_only=False)
     if not isinstance(model, torch.nn.Module):
         kind = type(model).__name__
-        raise CheckpointError(
-            said(
-                f"{path.name} holds a {kind}, no model: try load_weights(model, path)",
-                f"{path.name}에 든 것은 모델이 아니라 {kind}입니다. load_weights(model, path)를 써 보세요",
-            )
-        )
+        raise CheckpointError(reader_text("models.whole_model.holds_a_no_model", name=path.name, kind=kind))
     return model
 
 
@@ -222,12 +183,7 @@ class _InferenceOnly:
 
     def __call__(self, mode: bool = True) -> nn.Module:
         if self.verb == "train" and mode:
-            raise UsageError(
-                said(
-                    "an exported model is for inference: train the model it was made of (load_weights)",
-                    "내보낸(export) 모델은 추론 전용입니다. 학습하려면 원래 모델에 load_weights로 가중치를 불러오세요",
-                )
-            )
+            raise UsageError(reader_text("models.whole_model.an_exported_model_is_for_inference"))
         return self.model
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from notifybot.config import Config
-from notifybot.errors import ConfigError, DeliveryError, install, not_pickled, said
+from notifybot.errors import ConfigError, DeliveryError, install, not_pickled, reader_text
 from notifybot.notifiers.base import Envelope, Notifier, permanent_error, temporary_error
 from notifybot.policy import Pace
 from notifybot.redaction import fingerprint, guard_loggers, register
@@ -158,12 +158,7 @@ def _loaded(url: str, position: int) -> tuple[Apprise, NotifyBase]:
         import apprise
     except ModuleNotFoundError:
         raise ConfigError(
-            said(
-                "NOTIFYBOT_APPRISE_URLS is set, but Apprise is not installed: "
-                f"in notifybot's folder run {install('apprise')}",
-                "NOTIFYBOT_APPRISE_URLS를 설정했지만 Apprise가 없습니다. "
-                f"notifybot 폴더에서 다음과 같이 설치하세요: {install('apprise')}",
-            )
+            reader_text("notifiers.apprise.notifybot_apprise_urls_is_set_but", value=install("apprise"))
         ) from None
     asset = apprise.AppriseAsset(
         app_id="notifybot",
@@ -181,21 +176,8 @@ def _loaded(url: str, position: int) -> tuple[Apprise, NotifyBase]:
     service = apprise.Apprise.instantiate(url, asset=asset)
     if service is None:
         scheme = _SCHEME.match(url)
-        named = (
-            f"{scheme[1].lower()}://…"
-            if scheme
-            else said(
-                "it does not begin with a scheme such as discord://", "discord:// 같은 스킴으로 시작하지 않습니다"
-            )
-        )
-        raise ConfigError(
-            said(
-                f"NOTIFYBOT_APPRISE_URLS: Apprise makes nothing of URL {position} ({named}). "
-                "Its form is in https://appriseit.com/services/; a few services need a package of their own",
-                f"NOTIFYBOT_APPRISE_URLS: {position}번째 URL을 Apprise가 알아보지 못합니다({named}). "
-                "형식은 https://appriseit.com/services/에서 확인하세요. 따로 패키지를 설치해야 하는 서비스도 있습니다",
-            )
-        )
+        named = f"{scheme[1].lower()}://…" if scheme else reader_text("notifiers.apprise.it_does_not_begin_with_a")
+        raise ConfigError(reader_text("notifiers.apprise.notifybot_apprise_urls", position=position, named=named))
     service.retry = 0  # the outbox tries again, and knows when
     service.optional = False  # else a failure would pass for success
     return apprise.Apprise(service), service

@@ -19,7 +19,7 @@ from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnection
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
-from notifybot.errors import ConfigError, DeliveryError, not_pickled, said
+from notifybot.errors import ConfigError, DeliveryError, not_pickled, reader_text
 from notifybot.events import to_json
 from notifybot.notifiers.base import Envelope, Notifier, permanent_error, temporary_error
 from notifybot.notifiers.http import body_of, session_for
@@ -160,11 +160,8 @@ def signing_key(secret: str) -> bytes:
         key = b""
     if len(key) not in KEY_BYTES:
         raise ConfigError(
-            said(
-                f"NOTIFYBOT_WEBHOOK_SECRET is not a key of {KEY_BYTES[0]} to {KEY_BYTES[-1]} bytes in base64: "
-                "copy it again, or make one with `openssl rand -base64 32` and give it to the receiver too",
-                f"NOTIFYBOT_WEBHOOK_SECRET은 base64로 쓴 {KEY_BYTES[0]}~{KEY_BYTES[-1]}바이트의 키여야 합니다. "
-                "다시 복사하거나, `openssl rand -base64 32`로 만들어 받는 쪽에도 등록하세요",
+            reader_text(
+                "notifiers.webhook.notifybot_webhook_secret_is_not_a", key_bytes=KEY_BYTES[0], key_bytes2=KEY_BYTES[-1]
             )
         ) from None
     return key

@@ -12,7 +12,7 @@ from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from notifybot.errors import ConfigError, said, system_words
+from notifybot.errors import ConfigError, reader_text, system_words
 from notifybot.events import KINDS, EpochFinished, Event
 from notifybot.i18n import built_in_folder
 from notifybot.policy import severity_of
@@ -37,12 +37,7 @@ class Renderer:
 
     def __init__(self, language: Language, templates_dir: Path | None = None) -> None:
         if templates_dir is not None and not templates_dir.is_dir():
-            raise ConfigError(
-                said(
-                    f"templates_dir: there is no folder {templates_dir}. Make it, or remove the setting.",
-                    f"templates_dir: {templates_dir} 폴더가 없습니다. 폴더를 만들거나 이 설정을 지우세요.",
-                )
-            )
+            raise ConfigError(reader_text("rendering.renderer.templates_dir", templates_dir=templates_dir))
         self.language = language
         library = Library(language, templates_dir)
         self._words = {kind: library.words(kind) for kind in KINDS}
@@ -69,10 +64,7 @@ class Renderer:
         if kind not in self._complained:
             self._complained.add(kind)
             why = f"{type(error).__name__}: {error}"
-            text = said(
-                f"template for {kind} failed, told in other words: {why}",
-                f"{kind} 템플릿에 오류가 있어 기본 문구로 알립니다: {why}",
-            )
+            text = reader_text("rendering.renderer.template_for_failed_told_in_other", kind=kind, why=why)
             _log.warning("%s", text)
 
 
@@ -80,7 +72,7 @@ def _compose(event: Event, language: Language, words: Words, link: str | None, s
     view = view_of(event, language, skipped)
     title, brief = _line(words.say("title", view)), _lines(words.say("brief", view))
     if not (title and brief):
-        raise ValueError(said("title and brief must not be empty", "title과 brief는 비워 둘 수 없습니다"))
+        raise ValueError(reader_text("rendering.renderer.title_and_brief_must_not_be"))
     return Message(
         event_id=event.id,
         kind=event.kind,
@@ -170,10 +162,7 @@ def _collect(pieces: Iterator[str]) -> str:
         length += len(piece)
         if length > _LIMIT_OUTPUT:
             raise ValueError(
-                said(
-                    f"the template says more than {_LIMIT_OUTPUT} characters",
-                    f"템플릿의 결과가 {_LIMIT_OUTPUT}자를 넘습니다",
-                )
+                reader_text("rendering.renderer.the_template_says_more_than_characters", limit_output=_LIMIT_OUTPUT)
             )
     return "".join(parts)
 
@@ -221,25 +210,17 @@ class Library:
         except TemplateError as error:
             line = getattr(error, "lineno", None) or 1
             raise ConfigError(
-                said(
-                    f"{path}, line {line}: {error.message}. Correct the template or remove it.",
-                    f"{path} {line}번째 줄: {error.message}. 템플릿을 고치거나 지우세요.",
+                reader_text(
+                    "rendering.renderer.line_correct_the_template_or_remove",
+                    path=path,
+                    line=line,
+                    message=error.message,
                 )
             ) from error
         except (OSError, UnicodeDecodeError) as error:
             why = system_words(error) if isinstance(error, OSError) else str(error)
-            raise ConfigError(
-                said(
-                    f"{path} cannot be read as UTF-8 text: {why}. Correct the file or remove it.",
-                    f"{path} 파일을 UTF-8 글자로 읽을 수 없습니다: {why}. 파일을 고치거나 지우세요.",
-                )
-            ) from error
+            raise ConfigError(reader_text("rendering.renderer.cannot_be_read_as_utf_8", path=path, why=why)) from error
         if not template.blocks.keys() & set(BLOCKS):
             names = ", ".join(BLOCKS)
-            raise ConfigError(
-                said(
-                    f"{path} has none of the blocks {names}. Write {{% block title %}} … in it.",
-                    f"{path}에 {names} 블록이 하나도 없습니다. {{% block title %}} …처럼 블록을 쓰세요.",
-                )
-            )
+            raise ConfigError(reader_text("rendering.renderer.has_none_of_the_blocks", path=path, names=names))
         return template

@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import StoreError, said, system_words
+from notifybot.errors import StoreError, reader_text, said, system_words
 from notifybot.files import FileLock
 from notifybot.store.disk_reserve import Room, not_taken
 from notifybot.store.location import APPLICATION_ID, make_private, set_aside_if_damaged
@@ -165,22 +165,15 @@ class Store:
         Who waits for longer than the least patient of us gives the lock back meanwhile: it may be a training's turn.
         """
         if os.getpid() != self._pid:
-            raise StoreError(
-                said(
-                    "a forked child may not use its parent's database connection",
-                    "fork로 만든 자식 프로세스에서는 부모의 데이터베이스 연결을 쓸 수 없습니다",
-                )
-            )
+            raise StoreError(reader_text("store.database.a_forked_child_may_not_use"))
         ends_at_s = SYSTEM.monotonic() + self._wait_s
         while True:
             if not lock.acquire(timeout=max(ends_at_s - SYSTEM.monotonic(), 0.0)):
-                raise StoreError(
-                    said("the database is busy with another thread", "다른 스레드가 데이터베이스를 사용하고 있습니다")
-                )
+                raise StoreError(reader_text("store.database.the_database_is_busy_with_another"))
             has_begun = False
             try:
                 if self._closed:
-                    raise StoreError(said("the database is closed", "데이터베이스가 이미 닫혔습니다"))
+                    raise StoreError(reader_text("store.database.the_database_is_closed"))
                 begun = begin()
                 has_begun = True
                 return begun
@@ -449,14 +442,7 @@ def upgrade(connection: Connection) -> None:
     if present == HEAD:
         return
     if present is not None and present > HEAD:
-        raise StoreError(
-            said(
-                f"the database was written by a newer notifybot (schema {present}): "
-                "upgrade notifybot or set another NOTIFYBOT_STATE_DIR",
-                f"더 새로운 버전의 notifybot이 쓴 데이터베이스입니다(스키마 {present}). "
-                "notifybot을 업그레이드하거나 NOTIFYBOT_STATE_DIR을 다른 폴더로 지정하세요",
-            )
-        )
+        raise StoreError(reader_text("store.database.the_database_was_written_by_a", present=present))
     with _silence():  # its plugins speak while it is imported
         from alembic import command
         from alembic.config import Config
@@ -486,5 +472,5 @@ def _revision(connection: Connection) -> str | None:
             return None
         found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     except SQLAlchemyError as error:
-        raise StoreError(said("the database cannot be read", "데이터베이스를 읽을 수 없습니다")) from error
+        raise StoreError(reader_text("store.database.the_database_cannot_be_read")) from error
     return str(found) if found is not None else None

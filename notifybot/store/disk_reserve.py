@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from notifybot.errors import StoreError, said
+from notifybot.errors import StoreError, reader_text
 from notifybot.files import BINARY, CLOEXEC
 
 TIDY_FROM_BYTES = 4 * 1024 * 1024  # of the WAL: then it is moved into the database file
@@ -31,7 +31,7 @@ class FullError(StoreError):
 
 def not_taken(why: str) -> str:
     """What is said of a record that could not be written."""
-    return said(f"the database did not take a record: {why}", f"데이터베이스에 기록하지 못했습니다: {why}")
+    return reader_text("store.disk_reserve.the_database_did_not_take_a", why=why)
 
 
 class Room:
@@ -74,7 +74,7 @@ class Room:
         if stat is None:
             return
         if stat.st_size > WAL_BYTES:
-            why = said("its WAL cannot be moved", "아직 옮기지 못한 기록(WAL)이 너무 많습니다")
+            why = reader_text("store.disk_reserve.its_wal_cannot_be_moved")
             raise FullError(not_taken(why))
         if self._reserve is not None and stat.st_blocks * _BLOCK_BYTES - stat.st_size < RESERVED_BYTES:
             self._ask(stat.st_size)
@@ -97,7 +97,7 @@ class Room:
             return
         error = self._reserve(self._descriptor, size + RESERVED_BYTES)
         if error in _FULL:
-            raise FullError(not_taken(said("the disk is full", "디스크에 남은 공간이 없습니다")))
+            raise FullError(not_taken(reader_text("store.disk_reserve.the_disk_is_full")))
         if error:
             self._reserve = None  # not on this file system
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from notifybot.errors import StoreError, said
+from notifybot.errors import StoreError, reader_text
 
 MOST_EPOCHS = 10_000
 _PATIENCE_S = 2.0
@@ -82,9 +82,7 @@ def history_of(path: Path, run_key: str, until: datetime) -> History:
             bodies = [body for (body,) in connection.execute(_EPOCHS, (run_key, last, MOST_EPOCHS))]
     except sqlite3.Error as error:
         kind = type(error).__name__
-        raise StoreError(
-            said(f"the history of a run cannot be read: {kind}", f"실행의 지난 기록을 읽을 수 없습니다: {kind}")
-        ) from error
+        raise StoreError(reader_text("store.history.the_history_of_a_run_cannot", kind=kind)) from error
     return _collected(reversed(bodies))
 
 

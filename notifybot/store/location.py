@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 
-from notifybot.errors import said
+from notifybot.errors import reader_text
 from notifybot.files import CLOEXEC, is_mine, open_folder, state_folder, user_mark
 
 log = logging.getLogger("notifybot")
@@ -63,12 +63,7 @@ def local_folder(wanted: Path) -> Path:
         if candidate != wanted and not is_remote(candidate) and _writable(candidate):
             if wanted not in _replaced:
                 _replaced.add(wanted)
-                text = said(
-                    f"state folder {wanted} is on a network mount or not writable: using {candidate} instead; "
-                    "set NOTIFYBOT_STATE_DIR to a folder on a local disk that may be written",
-                    f"상태 폴더 {wanted}이(가) 네트워크 드라이브에 있거나 쓸 수 없는 곳이어서 {candidate}을(를) 대신 "
-                    "사용합니다. NOTIFYBOT_STATE_DIR을 이 장비의 디스크에 있는 쓸 수 있는 폴더로 지정하세요",
-                )
+                text = reader_text("store.location.state_folder_is_on_a_network", wanted=wanted, candidate=candidate)
                 log.warning("%s", text)
             return candidate
     return wanted
@@ -159,10 +154,7 @@ def set_aside_if_damaged(path: Path, now: datetime) -> Path | None:
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))
-    text = said(
-        f"the state file {path} is {why}: kept as {aside.name}, a new one is begun",
-        f"상태 파일 {path}: {why}. {aside.name}(으)로 이름을 바꾸어 두고 새 파일을 시작합니다",
-    )
+    text = reader_text("store.location.the_state_file_is", path=path, why=why, name=aside.name)
     log.warning("%s", text)
     make_private(path)
     return aside
@@ -176,12 +168,12 @@ def _damage(path: Path) -> str | None:
             (mark,) = connection.execute("PRAGMA application_id").fetchone()
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if mark != APPLICATION_ID and tables:
-                return said("not a notifybot database", "notifybot의 데이터베이스가 아닙니다")
+                return reader_text("store.location.not_a_notifybot_database")
             if path.stat().st_size <= _CHECK_UP_TO_BYTES:
                 (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-                return None if verdict == "ok" else said("damaged", "손상되었습니다")
+                return None if verdict == "ok" else reader_text("store.location.damaged")
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode & _PRIMARY not in _DAMAGED:
             return None  # busy, or a full or failing disk: no word about the file
-        return said("not a database, or damaged", "데이터베이스가 아니거나 손상되었습니다")
+        return reader_text("store.location.not_a_database_or_damaged")
     return None

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, not_, select, update
 from sqlalchemy.exc import DBAPIError
 
-from notifybot.errors import StoreError, said
+from notifybot.errors import StoreError, reader_text
 from notifybot.policy import Priority
 from notifybot.store import heartbeats
 from notifybot.store.database import Store
@@ -45,7 +45,7 @@ def keep_reserve(connection: Connection) -> None:
 def keep_reserve_of(driver: sqlite3.Connection) -> None:
     """`keep_reserve` on the driver's own connection."""
     if _free_share(driver) < _RESERVE:
-        raise FullError(not_taken(said("it is full", "데이터베이스가 가득 찼습니다")))
+        raise FullError(not_taken(reader_text("store.pruning.it_is_full")))
 
 
 def is_full(error: StoreError) -> bool:

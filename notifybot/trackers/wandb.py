@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from notifybot.clock import SYSTEM
-from notifybot.errors import said, system_words
+from notifybot.errors import reader_text, system_words
 from notifybot.events import CheckpointSaved, EpochFinished, Event
 from notifybot.files import started
 from notifybot.redaction import redact
@@ -169,10 +169,7 @@ class WandbTracker:
             _continue(self.run, context)
         elif not self._left_out:
             self._left_out = True
-            text = said(
-                f"W&B run {self.run.id} was finished by your code: epochs after that are not in it",
-                f"사용자 코드가 W&B 실행 {self.run.id}을(를) 끝냈으므로 그 뒤의 에포크는 W&B에 기록되지 않습니다",
-            )
+            text = reader_text("trackers.wandb.w_b_run_was_finished_by", id=self.run.id)
             _log.warning("%s", text)
         self._defined.clear()
         return not _finished(self.run)
@@ -219,10 +216,7 @@ def _continue(run: Any, context: TrackerContext) -> Written:
         for aside in mend(folder, run.id, Path(run.settings.sync_dir)):
             _log.info("left aside of a killed W&B session, since `wandb sync` would stop at it: %s", aside)
     except OSError as error:  # a file of the past that cannot be read must not cost the numbers to come
-        text = said(
-            f"earlier W&B files not read, epochs may be recorded twice: {system_words(error)}",
-            f"이전 W&B 파일을 읽지 못해 일부 에포크가 두 번 기록될 수 있습니다: {system_words(error)}",
-        )
+        text = reader_text("trackers.wandb.earlier_w_b_files_not_read", error=system_words(error))
         _log.warning("%s", text)
         return Written()
     if written.step >= 0:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from notifybot.errors import said
+from notifybot.errors import reader_text
 from notifybot.events import CheckpointSaved, EpochFinished
 from notifybot.redaction import redact
 from notifybot.types import Language, Param
@@ -38,9 +38,7 @@ def log_artifact(
         run.log_artifact(artifact, aliases=[_clean(alias) for alias in aliases])
     except (OSError, ValueError, TypeError, RuntimeError, wandb.Error) as error:
         reason = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:200]
-        text = said(
-            f"{path} is no artifact of W&B's now: {reason}", f"{path} 파일을 W&B 아티팩트로 올리지 못했습니다: {reason}"
-        )
+        text = reader_text("trackers.wandb_artifacts.is_no_artifact_of_w_b", path=path, reason=reason)
         _log.warning("%s", text)
         return reason
     return ""

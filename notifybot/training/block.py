@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from notifybot.alerts import DEFAULT, AlertRule
 from notifybot.config import Config, load
-from notifybot.errors import READER, UsageError, said
+from notifybot.errors import READER, UsageError, reader_text, said
 from notifybot.i18n import OVERRIDES
 from notifybot.notifiers.base import Notifier
 from notifybot.training.endings import ENDINGS, EXIT_S, Ending, ending_of, is_cancelled, meant
@@ -135,30 +135,15 @@ def check_given(
 ) -> None:
     """Raise UsageError for an argument of a kind that cannot be meant; None stands for one that was left out."""
     if not isinstance(project, str | None):
-        raise UsageError(
-            said(
-                f'project= is the name of a project, such as "vision", not {_kind(project)}',
-                f'project=은 "vision" 같은 프로젝트 이름입니다. 받은 값: {_kind(project)}',
-            )
-        )
+        raise UsageError(reader_text("training.block.project_is_the_name_of_a", project=_kind(project)))
     if not isinstance(monitor, str | None):
-        raise UsageError(
-            said(
-                f'monitor= is the name of a metric, such as "val_acc" or "reward:max", not {_kind(monitor)}',
-                f'monitor=은 "val_acc"나 "reward:max" 같은 지표 이름입니다. 받은 값: {_kind(monitor)}',
-            )
-        )
+        raise UsageError(reader_text("training.block.monitor_is_the_name_of_a", monitor=_kind(monitor)))
     if total is not None and (isinstance(total, bool) or not hasattr(total, "__index__")):
-        raise UsageError(
-            said(
-                f"total= is the whole run's number of epochs, such as 30, not {_kind(total)}",
-                f"total=은 30처럼 전체 에포크 수입니다. 받은 값: {_kind(total)}",
-            )
-        )
+        raise UsageError(reader_text("training.block.total_is_the_whole_run_number", total=_kind(total)))
     is_class = isinstance(checkpoints, type)
     if checkpoints is not None and (is_class or not all(hasattr(checkpoints, each) for each in _CHECKPOINTS)):
         is_folder = isinstance(checkpoints, str)
-        given = said("the class", "클래스") if is_class else _kind(checkpoints)
+        given = reader_text("training.block.the_class") if is_class else _kind(checkpoints)
         raise UsageError(
             said(
                 'checkpoints= takes what Checkpoints("folder", model=model) returns, '
@@ -180,33 +165,19 @@ def check_rising(epochs: object) -> None:
         falls = any(one >= other for one, other in pairwise(labels))
     if falls:
         raise UsageError(
-            said(
-                f"with checkpoints=, epochs are labelled in rising order, such as range(30), not {epochs!r:.80}: "
-                "those above the last saved one are left to train. Give range(30) and look your own up by it",
-                f"checkpoints=을 쓸 때는 range(30)처럼 에포크 번호가 커져야 합니다. 받은 값: {epochs!r:.80}. "
-                "마지막으로 저장한 번호보다 큰 에포크부터 이어서 학습하기 때문입니다. "
-                "range(30)을 넣고 필요한 값은 그 번호로 찾아 쓰세요",
-            )
+            reader_text("training.block.with_checkpoints_epochs_are_labelled_in", epochs=f"{epochs!r:.80}")
         )
 
 
 def _check_notifiers(notifiers: object) -> None:
     if isinstance(notifiers, str | bytes) or not isinstance(notifiers, Collection):
         raise UsageError(
-            said(
-                f"notifiers= takes a list of notifiers, not {_kind(notifiers)}",
-                f"notifiers=에는 알림 수단의 목록을 넣어야 합니다. 받은 값: {_kind(notifiers)}",
-            )
+            reader_text("training.block.notifiers_takes_a_list_of_notifiers", notifiers=_kind(notifiers))
             + _settings_for(notifiers)
         )
     for each in notifiers:
         if isinstance(each, type):
-            raise UsageError(
-                said(
-                    f"notifiers= holds the class {each.__name__} itself: give what {each.__name__}(…) returns",
-                    f"notifiers=에 클래스 {each.__name__} 자체를 넣었습니다. {each.__name__}(…)로 만든 객체를 넣으세요",
-                )
-            )
+            raise UsageError(reader_text("training.block.notifiers_holds_the_class_itself", name=each.__name__))
         missing = [name for name in _NOTIFIER if not hasattr(each, name)]
         if missing:
             raise UsageError(
@@ -224,10 +195,7 @@ def _settings_for(value: object) -> str:
     """Where a text belongs that somebody gave for a notifier: a name, a URL or a token."""
     if not isinstance(value, str):
         return ""
-    return said(
-        '. Slack and the others are set up by config={"slack_webhook_url": …}',
-        '. Slack 등은 config={"slack_webhook_url": …}로 설정하세요',
-    )
+    return reader_text("training.block.slack_and_the_others_are_set")
 
 
 def _kind(value: object) -> str:

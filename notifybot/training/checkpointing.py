@@ -19,7 +19,7 @@ from notifybot.checkpoints.run_file import RUNS, Card, read_card, write_card
 from notifybot.checkpoints.run_folder import Mirror
 from notifybot.checkpoints.types import Moment
 from notifybot.clock import SYSTEM
-from notifybot.errors import CheckpointError, StoreError, said
+from notifybot.errors import CheckpointError, StoreError, reader_text
 from notifybot.files import started
 from notifybot.rendering import alert_text
 from notifybot.rendering.error_text import reason_line
@@ -424,5 +424,5 @@ class Reporter:
 
 def _copy(mirror: Mirror) -> None:
     for problem in mirror.copy():
-        text = said(f"not copied beside the checkpoints: {problem}", f"체크포인트 옆에 복사하지 못했습니다: {problem}")
+        text = reader_text("training.checkpointing.not_copied_beside_the_checkpoints", problem=problem)
         log.warning("%s", text)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import StoreError, said
+from notifybot.errors import StoreError, reader_text, said
 from notifybot.events import LONGEST_PROMISE_S
 from notifybot.files import started
 from notifybot.redaction import redact
@@ -177,9 +177,7 @@ class Heartbeat:
         if not self._ailing:
             self._ailing = True
             why = redact(said(_why(error, Language.EN), _why(error, Language.KO)))[:200]
-            text = said(
-                f"a heartbeat did not reach the watchdog: {why}", f"감시 서버에 생존 신호를 보내지 못했습니다: {why}"
-            )
+            text = reader_text("training.heartbeat.a_heartbeat_did_not_reach_the", why=why)
             log.warning("%s", text)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from notifybot.alerts import DEFAULT, AlertRule
 from notifybot.checkpoints.run_file import Card
 from notifybot.config import Config
-from notifybot.errors import UsageError, said
+from notifybot.errors import UsageError, reader_text
 from notifybot.notifiers.base import Notifier
 from notifybot.rendering.text import redacted_line
 from notifybot.training.block import Hold, as_config, check_given, check_rising
@@ -152,9 +152,7 @@ class EpochLoop:
     def __len__(self) -> int:
         length = length_of(self._epochs)
         if length is None:
-            raise TypeError(
-                said("the number of epochs is not known beforehand", "전체 에포크 수를 미리 알 수 없습니다")
-            )
+            raise TypeError(reader_text("training.loop.the_number_of_epochs_is_not"))
         return length
 
     def __bool__(self) -> bool:

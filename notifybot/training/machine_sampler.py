@@ -14,7 +14,7 @@ from types import ModuleType
 
 from notifybot.alerts.base import Disk, Gpu, Machine
 from notifybot.clock import Clock
-from notifybot.errors import said
+from notifybot.errors import reader_text
 from notifybot.files import started
 
 log = logging.getLogger("notifybot")
@@ -83,20 +83,13 @@ def nvml() -> ModuleType | None:
     try:
         library = import_module("pynvml")
     except ImportError:
-        text = said(
-            "alerts on GPUs need the package nvidia-ml-py: pip install nvidia-ml-py. Until then they stay silent",
-            "GPU 경고에는 nvidia-ml-py 패키지가 필요합니다. pip install nvidia-ml-py로 설치하세요. "
-            "그 전에는 GPU 경고를 보내지 않습니다",
-        )
+        text = reader_text("training.machine_sampler.alerts_on_gpus_need_the_package")
         log.warning("%s", text)
         return None
     try:
         library.nvmlInit()
     except library.NVMLError as error:
-        text = said(
-            f"alerts on GPUs stay silent, NVIDIA's driver cannot be asked: {error}",
-            f"NVIDIA 드라이버에서 정보를 얻지 못해 GPU 경고를 보내지 않습니다: {error}",
-        )
+        text = reader_text("training.machine_sampler.alerts_on_gpus_stay_silent_nvidia", error=error)
         log.warning("%s", text)
         return None
     return library

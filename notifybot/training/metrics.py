@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from notifybot.errors import UsageError, said
+from notifybot.errors import UsageError, reader_text, said
 from notifybot.redaction import redact
 from notifybot.rendering.text import redacted_line
 
@@ -105,7 +105,7 @@ class Meter:
         for name, cell in cells.items():
             total: object = cell.total + fetched.get(name, 0.0)
             if not isinstance(total, float):  # a complex tensor came after good values
-                self._refuse({name: said("a complex number", "복소수")})
+                self._refuse({name: reader_text("training.metrics.a_complex_number")})
             elif cell.weight:
                 means[redact(name)] = total / cell.weight
         return means
@@ -212,10 +212,11 @@ class Meter:
     def _merged(self, mapping: object, more: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(mapping, Mapping):
             return {**mapping, **more}
-        text = said(
-            f"{self._call}() takes names and numbers, not {_kind(mapping)} alone: write {self._call}({self._example})",
-            f"{self._call}()에는 이름과 숫자를 함께 넣어야 합니다. {_kind(mapping)}만 받았습니다. "
-            f"{self._call}({self._example})처럼 쓰세요",
+        text = reader_text(
+            "training.metrics.takes_names_and_numbers_not_alone",
+            call=self._call,
+            mapping=_kind(mapping),
+            example=self._example,
         )
         if self.loud and self._closed is None:
             raise UsageError(text)
@@ -255,25 +256,12 @@ class Closed(Enum):
     def words(self, names: str) -> str:
         """Say which values are told nowhere, and what to do."""
         if self is Closed.BEFORE:
-            return said(
-                f"{names}: logged before the first epoch, so it belongs to none and was skipped; "
-                "log it in the loop, or give params= what is known before",
-                f"{names}: 첫 에포크가 시작되기 전에 기록해서 어느 에포크의 값도 아니므로 건너뛰었습니다. "
-                "반복문 안에서 기록하세요. 학습 전에 아는 값은 params=에 넣으세요",
-            )
-        return said(
-            f"{names}: logged after the run had ended, so it was skipped; "
-            "log it inside `with notify_epoch(…) as epochs:`, which a run outlasts its loop in",
-            f"{names}: 실행이 끝난 뒤에 기록해서 건너뛰었습니다. "
-            "`with notify_epoch(…) as epochs:` 안에서 기록하면 반복문이 끝난 뒤의 값도 알려 줍니다",
-        )
+            return reader_text("training.metrics.logged_before_the_first_epoch_so", names=names)
+        return reader_text("training.metrics.logged_after_the_run_had_ended", names=names)
 
 
 def _skipped(whys: str) -> str:
-    return said(
-        f"a value was skipped, training goes on. {whys} (further ones of the same name are only counted)",
-        f"값을 건너뛰고 학습을 계속합니다. {whys} (같은 이름의 다음 값부터는 세기만 합니다)",
-    )
+    return reader_text("training.metrics.a_value_was_skipped_training_goes", whys=whys)
 
 
 def _shown(name: object) -> str:
@@ -284,10 +272,7 @@ def _shown(name: object) -> str:
 def _checked_name(name: object) -> str:
     if not isinstance(name, str) or not name.strip() or len(name) > _NAME_CHARS:
         raise UsageError(
-            said(
-                f"a metric's name is text of 1 to {_NAME_CHARS} characters, not {_repr(name)}",
-                f"지표 이름은 1자에서 {_NAME_CHARS}자까지의 글자여야 합니다. 받은 값: {_repr(name)}",
-            )
+            reader_text("training.metrics.a_metric_name_is_text_of", name_chars=_NAME_CHARS, name=_repr(name))
         )
     return name
 
@@ -298,12 +283,7 @@ def _checked_weight(n: Any) -> float:
     except (TypeError, ValueError, RuntimeError):  # None, an array, a tensor of several numbers
         weight = math.nan
     if not 0.0 <= weight < math.inf:
-        raise UsageError(
-            said(
-                f"log(n=…) is the number of samples that the values stand for, not {_repr(n)}",
-                f"log(n=…)은 값이 나타내는 표본 수입니다. 받은 값: {_repr(n)}",
-            )
-        )
+        raise UsageError(reader_text("training.metrics.log_n_is_the_number_of", n=_repr(n)))
     return weight
 
 
@@ -311,10 +291,7 @@ def _advice(name: str, value: Any, call: str) -> str:
     """What was logged that is no number, and what to do with a thing of its kind."""
     name = repr(_shown(name))
     if value is None:
-        return said(
-            f"metric {name} is None: leave it out when there is no value",
-            f"지표 {name}의 값이 None입니다. 값이 없을 때는 빼고 기록하세요",
-        )
+        return reader_text("training.metrics.metric_is_none", name=name)
     if isinstance(value, str | bytes):
         place = "epochs.tensorboard.add_text(…) or epochs.run.alert(…)" if call == "log" else "run.alert(…)"
         return said(
@@ -322,21 +299,10 @@ def _advice(name: str, value: Any, call: str) -> str:
             f"지표 {name}에는 글자가 아니라 숫자를 넣어야 합니다. 글자는 {place.replace(' or ', ' 또는 ')}로 보내세요",
         )
     if isinstance(value, Mapping):
-        return said(
-            f"metric {name} takes one number, not {_kind(value)}: log each of its numbers under a name of its own",
-            f"지표 {name}에는 숫자 하나만 넣을 수 있습니다. {_kind(value)} 안의 숫자를 각각 다른 이름으로 기록하세요",
-        )
+        return reader_text("training.metrics.metric_takes_one_number_not", name=name, value=_kind(value))
     if callable(value):
-        return said(
-            f"metric {name} takes a number, not {_kind(value)}: log what it gives, such as loss.item()",
-            f"지표 {name}에 숫자가 아니라 {_kind(value)}이(가) 들어왔습니다. "
-            "loss.item()이나 metric.compute()처럼 계산한 결과를 넣으세요",
-        )
-    return said(
-        f"metric {name} takes one number at a time, not {_kind(value)}: log its mean, or one name for each number",
-        f"지표 {name}에는 한 번에 숫자 하나만 넣을 수 있습니다. 받은 값: {_kind(value)}. "
-        "평균을 넣거나 숫자마다 다른 이름으로 기록하세요",
-    )
+        return reader_text("training.metrics.metric_takes_a_number_not", name=name, value=_kind(value))
+    return reader_text("training.metrics.metric_takes_one_number_at_a", name=name, value=_kind(value))
 
 
 def _kind(value: object) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from statistics import median
 
-from notifybot.errors import UsageError, said
+from notifybot.errors import UsageError, reader_text
 from notifybot.events import LARGEST_INT
 from notifybot.metric_names import Direction, best_is_told, direction_of, monitored, words_of
 from notifybot.types import Checkpoint, Metric, Progress
@@ -34,10 +34,11 @@ class Watch:
             if self.direction is None:
                 less, more = repr(monitor + ":min"), repr(monitor + ":max")
                 raise UsageError(
-                    said(
-                        f"monitor={monitor!r} does not tell whether less or more is better: write {less} or {more}",
-                        f"monitor={monitor!r}만으로는 작을수록 좋은지 클수록 좋은지 알 수 없습니다. "
-                        f"{less} 또는 {more}로 쓰세요",
+                    reader_text(
+                        "training.progress.monitor_does_not_tell_whether_less",
+                        monitor=f"{monitor!r}",
+                        less=less,
+                        more=more,
                     )
                 )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from notifybot.errors import UsageError, said
+from notifybot.errors import UsageError, reader_text, said
 from notifybot.events import LARGEST_INT, MOST_PARAMS
 from notifybot.redaction import MARK, fingerprint, names_secret, strike
 from notifybot.rendering.text import redacted, redacted_line, written
@@ -33,12 +33,7 @@ def name_of(name: str | None) -> str:
     """The run's name: as given, else the script's, else "notebook"."""
     if name is not None:
         if not str(name).strip():
-            raise UsageError(
-                said(
-                    f"name= is the run's name as people read it, not {name!r}",
-                    f"name=은 사람이 읽을 실행 이름입니다. 받은 값: {name!r}",
-                )
-            )
+            raise UsageError(reader_text("training.run_info.name_is_the_run_name_as", name=f"{name!r}"))
         return redacted_line(str(name), _NAME_CHARS)
     if in_notebook():
         return "notebook"
@@ -61,12 +56,7 @@ def checked_id(run_id: str) -> str:
     fine = text == run_id and 1 <= len(text) <= _NAME_CHARS and text.isprintable() and text.strip() == text
     if not fine or "/" in text or "\\" in text or text in (".", ".."):
         given = redacted_line(repr(run_id), 80)
-        raise UsageError(
-            said(
-                f"run_id= is 1 to {_NAME_CHARS} printable characters without / and \\, not {given}",
-                f"run_id=에는 /와 \\가 없는 1~{_NAME_CHARS}자의 글자를 넣어야 합니다. 받은 값: {given}",
-            )
-        )
+        raise UsageError(reader_text("training.run_info.run_id_is_1_to_printable", name_chars=_NAME_CHARS, given=given))
     return run_id
 
 
@@ -93,12 +83,7 @@ def params_of(params: object) -> dict[str, Param]:
         children = list(vars(params).items())
     if children is None or isinstance(params, list | tuple):
         kind = type(params).__name__
-        raise UsageError(
-            said(
-                f"params= takes names and values, such as a dict or argparse's namespace, not {kind}",
-                f"params=에는 dict나 argparse의 Namespace처럼 이름과 값을 함께 넣어야 합니다. 받은 값: {kind}",
-            )
-        )
+        raise UsageError(reader_text("training.run_info.params_takes_names_and_values_such", kind=kind))
     leaves = [leaf for name, value in children for leaf in _leaves(str(name), value, _DEEPEST)]
     shown = leaves if len(leaves) <= MOST_PARAMS else leaves[: MOST_PARAMS - 1]
     stored = {redacted_line(name, _NAME_CHARS): _param(name, value) for name, value in shown}

@@ -17,7 +17,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.delivery.build import Delivery, open_delivery
 from notifybot.delivery.recorder import RELAY
-from notifybot.errors import StoreError, said
+from notifybot.errors import StoreError, reader_text
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, within_bounds
 from notifybot.files import at_fork
 from notifybot.notifiers.base import Notifier
@@ -96,10 +96,7 @@ def _store(config: Config, clock: Clock) -> Store:
         return Store.open(path, clock=clock)
     except StoreError as error:
         folder = spare_folder()
-        text = said(
-            f"{error}; until the process ends, what is unsent is kept in {folder} only",
-            f"{error}. 보내지 못한 알림은 이 프로세스가 끝날 때까지 {folder}에만 보관합니다",
-        )
+        text = reader_text("training.session.until_the_process_ends_what_is", error=error, folder=folder)
         log.warning("%s", text)
         return Store.open(folder / "notifybot.db", clock=clock)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 
-from notifybot.errors import said
+from notifybot.errors import reader_text
 from notifybot.redaction import strike_looks
 from notifybot.rendering.text import redacted, redacted_line, written
 
@@ -77,9 +77,7 @@ def words(error: BaseException, limit_chars: int) -> str:
     name = home + kind.__qualname__
     text = written(error)
     text = (
-        said("(its text cannot be read)", "(오류 내용을 읽을 수 없음)")
-        if text is None
-        else redacted_line(text, limit_chars)
+        reader_text("training.tracebacks.its_text_cannot_be_read") if text is None else redacted_line(text, limit_chars)
     )
     return f"{name}: {text}" if text else name
 

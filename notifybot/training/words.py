@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
-from notifybot.errors import said
+from notifybot.errors import reader_text, said
 from notifybot.types import Language
 
 _NAMES = 10  # shown of those that were logged
@@ -35,10 +35,7 @@ def still_writing(trackers: Sequence[str], language: Language) -> str:
 
 def waiting_for_last(seconds: float) -> str:
     """The loop is left, and its last state is still being written."""
-    return said(
-        f"waiting for the last checkpoint to be written, at most {seconds:.0f} s",
-        f"마지막 체크포인트 저장이 끝날 때까지 최대 {seconds:.0f}초 기다립니다",
-    )
+    return reader_text("training.words.waiting_for_the_last_checkpoint_to", seconds=f"{seconds:.0f}")
 
 
 _RESTORED = {Language.EN: "restored from {}: {}", Language.KO: "{}에서 복원: {}"}
@@ -51,11 +48,7 @@ def restored_with(file: str, note: str, language: Language) -> str:
 
 def nothing_logged(name: str) -> str:
     """An epoch is over, and nobody said how it went."""
-    return said(
-        f"{name}: nothing was logged in the first epoch; epochs.log(train_loss=loss) in the loop shows how it goes",
-        f"{name}: 첫 에포크에 기록된 값이 없습니다. 반복문 안에서 epochs.log(train_loss=loss)로 기록하면 "
-        "학습이 어떻게 되어 가는지 함께 알려 줍니다",
-    )
+    return reader_text("training.words.nothing_was_logged_in_the_first", name=name)
 
 
 def never_logged(monitor: str, epochs: int, there: Sequence[str], meant: str | None, *, saves: bool) -> str:
@@ -78,61 +71,38 @@ def no_epochs(given: object) -> str:
     """`notify_epoch` got something that cannot be iterated."""
     text = f"{given!r:.80}"
     whole = f"range({given})" if type(given) is int else "range(30)"
-    return said(
-        f"notify_epoch takes the epochs, such as {whole}, not {text}",
-        f"notify_epoch에는 {whole}처럼 에포크를 넣어야 합니다. 받은 값: {text}",
-    )
+    return reader_text("training.words.notify_epoch_takes_the_epochs_such", whole=whole, text=text)
 
 
 def iterated_already() -> str:
     """A loop over a run's epochs was begun a second time."""
-    return said(
-        "these epochs were iterated already: call notify_epoch again for another run",
-        "이 에포크는 이미 반복했습니다. 다시 학습하려면 notify_epoch를 새로 호출하세요",
-    )
+    return reader_text("training.words.these_epochs_were_iterated_already")
 
 
 def no_generator() -> str:
     """`notify_run` was put on a generator."""
-    return said(
-        "notify_run cannot decorate a generator: use `with notify_run(…)` inside it",
-        "notify_run은 제너레이터의 데코레이터로 쓸 수 없습니다. 제너레이터 안에서 `with notify_run(…)`을 쓰세요",
-    )
+    return reader_text("training.words.notify_run_cannot_decorate_a_generator")
 
 
 def strange_severity(given: str, known: Sequence[str]) -> str:
     """An alert's severity is a word that nobody knows."""
     names = ", ".join(known)
-    return said(
-        f"an alert's severity is one of {names}, not {given}: it is a warning now",
-        f"alert의 severity에는 {names} 중 하나를 쓰세요. 받은 값: {given}. warning으로 알립니다",
-    )
+    return reader_text("training.words.an_alert_severity_is_one_of", names=names, given=given)
 
 
 def strange_wait(given: str) -> str:
     """An alert's `wait_duration` is no span of time."""
-    return said(
-        f"an alert's wait_duration takes seconds or a timedelta, not {given}: the default of 10 minutes holds",
-        f"alert의 wait_duration에는 초나 timedelta를 넣으세요. 받은 값: {given}. 기본값 10분을 씁니다",
-    )
+    return reader_text("training.words.an_alert_wait_duration_takes_seconds", given=given)
 
 
 def alert_after_the_end(name: str) -> str:
     """An alert was held when there is no message any more that could count it."""
-    return said(
-        f"{name}: so many alerts after the run's end are recorded, and not told one by one",
-        f"{name}: 실행이 끝난 뒤의 알림이 너무 잦아 일부는 기록만 하고 보내지 않습니다",
-    )
+    return reader_text("training.words.so_many_alerts_after_the_run", name=name)
 
 
 def mute(name: str, rank: int) -> str:
     """Another rank reports, which may not be meant."""
-    return said(
-        f"{name}: this is rank {rank}, and only rank 0 reports. If each of these processes trains a model of its own, "
-        "set NOTIFYBOT_RANKS=each",
-        f"{name}: 이 프로세스는 랭크 {rank}이며 알림은 랭크 0만 보냅니다. 프로세스마다 따로 학습한다면 "
-        "NOTIFYBOT_RANKS=each를 설정하세요",
-    )
+    return reader_text("training.words.this_is_rank_and_only_rank", name=name, rank=rank)
 
 
 _REBUILT = {
@@ -151,32 +121,15 @@ def unsaved(name: str, shapes: Sequence[str]) -> str:
     """The optimizer trains what no checkpoint will hold; without shapes, the model's own state is empty."""
     shown = ", ".join(shapes[:_NAMES]) + (" …" if len(shapes) > _NAMES else "")
     if not shapes:
-        return said(
-            f"{name}: the state_dict() of model= is empty, so the checkpoints hold no weights; "
-            "layers in a plain list belong in a torch.nn.ModuleList",
-            f"{name}: model=의 state_dict()가 비어 있어 체크포인트에 가중치가 저장되지 않습니다. "
-            "리스트에 담은 레이어는 torch.nn.ModuleList에 넣으세요",
-        )
-    return said(
-        f"{name}: {len(shapes)} of the parameters that the optimizer trains (of shape {shown}) are neither in model= "
-        "nor in extra=: no checkpoint holds them, and a run that continues begins with new ones. Is it the optimizer "
-        "of this model? Layers in a plain list belong in a torch.nn.ModuleList, other modules in "
-        'extra={"head": head}, a tensor in extra={"more": torch.nn.ParameterList([tensor])}',
-        f"{name}: 옵티마이저가 학습하는 파라미터 중 {len(shapes)}개(shape {shown})가 model=에도 extra=에도 없습니다. "
-        "체크포인트에 저장되지 않으므로 이어서 학습하면 새 값에서 시작합니다. 이 모델의 옵티마이저가 맞는지 "
-        "확인하세요. 리스트에 담은 레이어는 torch.nn.ModuleList에, 다른 모듈은 "
-        'extra={"head": head}에, 텐서는 extra={"more": torch.nn.ParameterList([tensor])}에 넣으세요',
+        return reader_text("training.words.the_state_dict_of_model_is", name=name)
+    return reader_text(
+        "training.words.of_the_parameters_that_the_optimizer", name=name, shapes=len(shapes), shown=shown
     )
 
 
 def does_not_learn(name: str) -> str:
     """The model in the checkpoints is as it was before the epoch: perhaps another one is trained."""
-    return said(
-        f"{name}: nothing that Checkpoints holds changed in this epoch. Where the model was made anew, make "
-        "Checkpoints(…) anew too: else the old one is saved",
-        f"{name}: 이번 에포크 동안 Checkpoints에 넣은 모델이 전혀 바뀌지 않았습니다. 모델을 새로 만들었다면 "
-        "Checkpoints(…)도 다시 실행하세요. 그러지 않으면 예전 모델이 저장됩니다",
-    )
+    return reader_text("training.words.nothing_that_checkpoints_holds_changed_in", name=name)
 
 
 _SKIPPED = "metric "  # how the faults of values begin
@@ -235,20 +188,15 @@ def troubles(name: str, faults: Mapping[str, int]) -> str:
         if not kind.startswith(_SKIPPED)
     )
     skipped = ", ".join(
-        said(f"{kind.removeprefix(_SKIPPED)} ({count}×)", f"{kind.removeprefix(_SKIPPED)} {count}회")
+        reader_text("training.words.text", skipped=kind.removeprefix(_SKIPPED), count=count)
         for kind, count in faults.items()
         if kind.startswith(_SKIPPED)
     )
     parts = []
     if ours:
-        parts.append(
-            said(
-                f"notifybot had trouble, the training had not: {ours}",
-                f"학습에는 지장이 없었지만 notifybot에서 실패한 작업이 있습니다: {ours}",
-            )
-        )
+        parts.append(reader_text("training.words.notifybot_had_trouble_the_training_had", ours=ours))
     if skipped:
-        parts.append(said(f"values that were skipped: {skipped}", f"건너뛴 값: {skipped}"))
+        parts.append(reader_text("training.words.values_that_were_skipped", skipped=skipped))
     return f"{name}: {'. '.join(parts)}"
 
 
@@ -283,14 +231,8 @@ def finished_early(name: str, note: str, language: Language) -> str:
 
 def folder_of_another(name: str, before: str) -> str:
     """Another run than the folder's, which is complete, is to begin in it: a fold, or a second phase."""
-    return said(
-        f"the folder holds the checkpoints of {before!r}, which is complete, and this run is called {name!r}: it would "
-        "continue that one and train little or nothing. Give each run (a fold, a phase) a folder of its own, such as "
-        f'Checkpoints("exp/{name}"), or Checkpoints(…, fresh=True); to train {before!r} on, give its name',
-        f"이 폴더에는 이미 끝난 {before!r}의 체크포인트가 있는데 이번 실행의 이름은 {name!r}입니다. "
-        "그대로 두면 그 실행에 이어져 거의 학습하지 않습니다. 폴드나 단계마다 "
-        f'Checkpoints("exp/{name}")처럼 폴더를 따로 쓰거나 Checkpoints(…, fresh=True)를 지정하세요. '
-        f"{before!r}를 더 학습하려면 그 이름을 쓰세요",
+    return reader_text(
+        "training.words.the_folder_holds_the_checkpoints_of", before=f"{before!r}", name=f"{name!r}", name2=name
     )
 
 
@@ -311,7 +253,4 @@ def folder_again(name: str, folder: str, epoch: int | None) -> str:
 
 def goes_on_as(name: str, before: str) -> str:
     """An unfinished run is continued under another name."""
-    return said(
-        f"{name} continues the run of {before}, whose checkpoints the folder holds",
-        f"{name} 학습은 폴더에 체크포인트가 있는 {before} 실행에 이어서 진행됩니다",
-    )
+    return reader_text("training.words.continues_the_run_of_whose_checkpoints", name=name, before=before)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from notifybot.errors import said
+from notifybot.errors import reader_text
 from notifybot.events import RunLost, RunStalled
 from notifybot.redaction import redact
 from notifybot.store import heartbeats, runs
@@ -115,10 +115,7 @@ class Checker:
         number = heartbeats.push_deadlines(connection, again_at)
         heartbeats.tick(connection, WATCHING, look.wall)
         if since is not None:
-            text = said(
-                f"the watchdog was away or its clock jumped: {number} runs get one more interval",
-                f"감시 서버가 멈춰 있었거나 시각이 바뀌어 실행 {number}개의 판단을 한 주기 미룹니다",
-            )
+            text = reader_text("watchdog.scan.the_watchdog_was_away_or_its", number=number)
             log.warning("%s", text)
         return look.wall
 
@@ -151,9 +148,8 @@ class Checker:
             self._apart.add(key)
             why = redact(f"{type(error).__name__}: {error}")[:200]
             project, _, run_id = key.partition("\x1f")
-            text = said(
-                f"run {run_id} of {project} cannot be judged ({why}): it is tried again every {_APART}",
-                f"{project}의 실행 {run_id} 상태를 판단할 수 없어 {_APART}마다 다시 시도합니다({why})",
+            text = reader_text(
+                "watchdog.scan.run_of_cannot_be_judged", run_id=run_id, project=project, why=why, apart=_APART
             )
             log.error("%s", text)
 

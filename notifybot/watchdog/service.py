@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol, TypeVar
 
-from notifybot.errors import StoreError, said
+from notifybot.errors import StoreError, reader_text
 from notifybot.events import Event
 from notifybot.notifiers.base import Notifier
 from notifybot.policy import Priority, priority_of, wants
@@ -166,7 +166,7 @@ class Watchdog:
         if self._checker.age_s() is not None:
             faults = set(self.health().faults)
             for fault in faults - self._faults_said:
-                log.error("%s", said(f"watchdog: {fault}", f"감시 서버: {fault}"))
+                log.error("%s", reader_text("watchdog.service.watchdog", fault=fault))
             self._faults_said = faults
 
     def health(self) -> Health:
@@ -179,13 +179,10 @@ class Watchdog:
         late_s = (_LATE_PERIODS + 1) * self.limits.scan_every_s
         faults = [] if self.tells else [NOBODY]
         if scan_age_s is None or scan_age_s > late_s:
-            faults.append(said("runs are not being looked at", "실행 상태를 확인하지 못하고 있습니다"))
+            faults.append(reader_text("watchdog.service.runs_are_not_being_looked_at"))
         if outbox_age_s is not None and outbox_age_s > _STUCK_S:
             faults.append(
-                said(
-                    f"a message has been waiting for {outbox_age_s:.0f} seconds",
-                    f"{outbox_age_s:.0f}초 동안 보내지 못한 알림이 있습니다",
-                )
+                reader_text("watchdog.service.a_message_has_been_waiting_for", outbox_age_s=f"{outbox_age_s:.0f}")
             )
         return Health(tuple(faults), scan_age_s, outbox_age_s, self._checker.set_apart)
 

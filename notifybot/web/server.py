@@ -26,7 +26,7 @@ from notifybot.config import Config
 from notifybot.delivery.build import notifiers_from
 from notifybot.delivery.dispatcher import Dispatcher
 from notifybot.delivery.worker import Worker
-from notifybot.errors import UsageError, said, system_words
+from notifybot.errors import UsageError, reader_text, system_words
 from notifybot.redaction import guard_loggers
 from notifybot.rendering import Renderer
 from notifybot.store.database import Store
@@ -120,14 +120,7 @@ def _reserved(host: str, port: int) -> Iterator[int]:
         held.bind(address)
     except OSError as error:
         why = system_words(error)
-        raise UsageError(
-            said(
-                f"cannot listen on {host} port {port}: {why}. Choose another with --port, or an "
-                "address of this machine with --host.",
-                f"{host} 주소의 포트 {port}을(를) 쓸 수 없습니다: {why}. --port로 다른 포트를 지정하거나 "
-                "--host로 이 장비의 주소를 지정하세요.",
-            )
-        ) from None
+        raise UsageError(reader_text("web.server.cannot_listen_on_port", host=host, port=port, why=why)) from None
     with held:
         yield held.getsockname()[1]
 

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
-from notifybot.errors import ConfigError, said
+from notifybot.errors import ConfigError, reader_text
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.kakao.notifier import KakaoTalk, Painter
 from notifybot.notifiers.kakao.token_store import TOKEN_FILE, Account, TokenFile, TokenSet
@@ -75,14 +75,7 @@ def credentials_from(config: Config, *, clock: Clock = SYSTEM) -> Credentials | 
     if refresh is None and not (stored and credentials.own(stored)):
         if _signs_in_later():
             return None
-        raise ConfigError(
-            said(
-                f"kakao_rest_api_key is set, but {token_file_of(config)} holds no login for it; "
-                "sign in once: notifybot kakao login",
-                f"kakao_rest_api_key를 설정했지만 {token_file_of(config)}에 로그인 정보가 없습니다. "
-                "notifybot kakao login으로 한 번 로그인하세요",
-            )
-        )
+        raise ConfigError(reader_text("notifiers.kakao.kakao_rest_api_key_is_set", config=token_file_of(config)))
     return credentials
 
 
@@ -108,11 +101,7 @@ def _taken_over(config: Config, stored: TokenSet | None) -> SecretStr | None:
     if token is not None and stored is None and path not in _TAKEN_OVER:
         _TAKEN_OVER.add(path)
         ours = token_file_of(config).name
-        text = said(
-            f"{path} is another program's and stays as it is; its Kakao login is taken over into {ours} beside it",
-            f"{path}은(는) 다른 프로그램의 파일이므로 그대로 두고, 그 안의 카카오 로그인을 가져와 같은 폴더의 {ours}에 "
-            "저장합니다",
-        )
+        text = reader_text("notifiers.kakao.is_another_program_and_stays_as", path=path, ours=ours)
         _LOG.warning("%s", text)
     return token
 
@@ -125,14 +114,7 @@ def _refuse_half(config: Config) -> None:
     }
     names = [name for name, value in given.items() if value is not None]
     if names:
-        raise ConfigError(
-            said(
-                f"{names[0]} is set but kakao_rest_api_key is not, and nobody signed in; "
-                "sign in once: notifybot kakao login",
-                f"{names[0]}을(를) 설정했지만 kakao_rest_api_key가 없고 로그인한 적도 없습니다. "
-                "notifybot kakao login으로 한 번 로그인하세요",
-            )
-        )
+        raise ConfigError(reader_text("notifiers.kakao.is_set_but_kakao_rest_api", names=names[0]))
 
 
 def _signs_in_later() -> bool:

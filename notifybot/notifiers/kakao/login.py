@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from notifybot import redaction
 from notifybot.config import Config, has_own_browser, load
-from notifybot.errors import ConfigError, TemporaryError, UsageError, said
+from notifybot.errors import ConfigError, TemporaryError, UsageError, reader_text
 from notifybot.notifiers.kakao import token_file_of
 from notifybot.notifiers.kakao.api import Api
 from notifybot.notifiers.kakao.browser import STOP, Browser, Surroundings, can_listen
@@ -82,10 +82,7 @@ def one_of(words: type[_Word], name: str, given: str) -> _Word:
     except ValueError:
         known = ", ".join(words)
         raise UsageError(
-            said(
-                f"{name} {given}: choose one of {known}",
-                f"{name} {given}: {known} 중 하나를 쓰세요",
-            )
+            reader_text("notifiers.kakao.login.choose_one_of", name=name, given=given, known=known)
         ) from None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from notifybot import redaction
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import DeliveryError, TemporaryError, not_pickled, said
+from notifybot.errors import DeliveryError, TemporaryError, not_pickled, reader_text
 from notifybot.events import Event
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.kakao import message as template
@@ -219,7 +219,7 @@ class KakaoTalk:
                 later.append(failure)
             else:
                 number, why = len(failure.receivers), str(self._api.error(Reply(200, {}), failure.code))
-                _LOG.warning("%s", said(f"{why}. Friends not told: {number}", f"{why}. 받지 못한 친구: {number}명"))
+                _LOG.warning("%s", reader_text("notifiers.kakao.notifier.friends_not_told", why=why, number=number))
         if later:
             waiting = {uuid for failure in later for uuid in failure.receivers}
             self._remember_half_told(envelope, having | (set(destination.receivers) - waiting))

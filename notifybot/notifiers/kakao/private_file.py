@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from notifybot.clock import Clock
-from notifybot.errors import said, system_words
+from notifybot.errors import reader_text, system_words
 from notifybot.files import FileLock, open_folder, replace
 from notifybot.notifiers.kakao.http import temporary
 
@@ -39,7 +39,7 @@ class PrivateFile:
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
                 why = system_words(error)
-                _LOG.warning("%s", said(f"{self} cannot be read ({why})", f"{self} 파일을 읽을 수 없습니다({why})"))
+                _LOG.warning("%s", reader_text("notifiers.kakao.private_file.cannot_be_read", self_=self, why=why))
             return None
 
     def peek(self) -> bytes | None:
@@ -54,7 +54,7 @@ class PrivateFile:
             self.put(text)
         except OSError as error:
             why = system_words(error)
-            _LOG.warning("%s", said(f"{self} cannot be written ({why})", f"{self} 파일에 쓸 수 없습니다({why})"))
+            _LOG.warning("%s", reader_text("notifiers.kakao.private_file.cannot_be_written", self_=self, why=why))
             return False
         return True
 
@@ -72,10 +72,7 @@ class PrivateFile:
         aside = self.path.with_name(f"{self.path.name}.damaged-{self._clock.now():%Y%m%dT%H%M%S}")
         with contextlib.suppress(OSError):
             os.replace(self.path, aside)
-        text = said(
-            f"{self} was damaged; it is set aside as {aside.name}",
-            f"{self} 파일이 손상되어 {aside.name}(으)로 이름을 바꾸어 두었습니다",
-        )
+        text = reader_text("notifiers.kakao.private_file.was_damaged", self_=self, name=aside.name)
         _LOG.warning("%s", text)
 
     @contextlib.contextmanager

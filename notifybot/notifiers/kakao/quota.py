@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from notifybot.clock import Clock
-from notifybot.errors import said
+from notifybot.errors import reader_text
 from notifybot.notifiers.kakao.http import temporary
 from notifybot.notifiers.kakao.private_file import PrivateFile
 from notifybot.policy import day_of, next_midnight
@@ -46,7 +46,7 @@ class Quota:
     def __init__(self, token_file: Path, clock: Clock) -> None:
         self._file = PrivateFile(
             token_file.with_name(f"{token_file.name}.sent"),
-            said("Kakao's count of the day", "카카오 하루 전송량"),
+            reader_text("notifiers.kakao.quota.kakao_count_of_the_day"),
             clock,
         )
         self._clock = clock

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from notifybot.clock import Clock
-from notifybot.errors import not_pickled, said
+from notifybot.errors import not_pickled, reader_text
 from notifybot.notifiers.kakao.http import Reply, sign_in_error
 from notifybot.notifiers.kakao.private_file import PrivateFile
 from notifybot.redaction import fingerprint
@@ -94,7 +94,7 @@ class TokenFile:
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self.path = path
-        self._file = PrivateFile(path, said("the Kakao token file", "카카오 토큰"), clock)
+        self._file = PrivateFile(path, reader_text("notifiers.kakao.token_store.the_kakao_token_file"), clock)
         self._mark = PrivateFile(path.with_name(f"{path.name}.{_MARK}"), "", clock)
 
     def load(self) -> TokenSet | None:
@@ -164,13 +164,10 @@ class TokenFile:
             return
         _NOT_OURS.add(self.path)
         if b"refresh_token" in text:
-            whose = said("a Kakao token kept by another program", "다른 프로그램이 저장한 카카오 토큰")
+            whose = reader_text("notifiers.kakao.token_store.a_kakao_token_kept_by_another")
         else:
-            whose = said("no login of notifybot's", "notifybot의 로그인이 아닌 내용")
-        told = said(
-            f"{self.path} holds {whose} and is left as it is: name another file with NOTIFYBOT_KAKAO_TOKEN_FILE",
-            f"{self.path}에 {whose}이 있어 그대로 두었습니다. NOTIFYBOT_KAKAO_TOKEN_FILE로 다른 파일을 지정하세요",
-        )
+            whose = reader_text("notifiers.kakao.token_store.no_login_of_notifybot")
+        told = reader_text("notifiers.kakao.token_store.holds_and_is_left_as_it", path=self.path, whose=whose)
         _LOG.warning("%s", told)
 
     def remove(self) -> None:

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from notifybot import redaction
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import DeliveryError, PermanentError, TemporaryError, not_pickled, said
+from notifybot.errors import DeliveryError, PermanentError, TemporaryError, not_pickled, reader_text
 from notifybot.notifiers.kakao.http import (
     LOGIN_ENDED,
     TIMEOUT_S,
@@ -162,11 +162,7 @@ class Tokens:
         fresh = self._issued(known, reply)
         register(fresh)
         if not self._file.save(fresh) and fresh.refresh_token != known.refresh_token:
-            text = said(
-                f"the new Kakao refresh token lives in memory alone; make {self._file.path} writable",
-                f"새 카카오 리프레시 토큰을 파일에 저장하지 못해 이 프로세스가 끝나면 사라집니다. "
-                f"{self._file.path}에 쓸 수 있도록 권한을 확인하세요",
-            )
+            text = reader_text("notifiers.kakao.tokens.the_new_kakao_refresh_token_lives", path=self._file.path)
             _LOG.error("%s", text)
         return fresh
 
