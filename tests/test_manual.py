@@ -107,6 +107,8 @@ def commands(of: Iterable[str]) -> list[list[str]]:
 
 ENGLISH = pages(Language.EN)
 PYTHON = all_blocks("python")
+RUN_TWICE = ("run_id=run_id", "torch.load(checkpoints.latest")  # the blocks with these have tests of their own
+RUN_ONCE = [code for code in PYTHON if not any(each in code for each in RUN_TWICE)]
 
 
 def run_python(code: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -130,8 +132,10 @@ def recorded(folder: Path) -> list[runs.RunRow]:
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scripts find the package that is tested, wherever they are run."""
+    """The scripts find the package that is tested, wherever they are run; trackers would take seconds to import."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("NOTIFYBOT_TENSORBOARD", "off")
+    monkeypatch.setenv("NOTIFYBOT_WANDB", "off")
 
 
 MOST_LINES_OF_A_FRONT_PAGE = 170
@@ -196,9 +200,11 @@ def outside_of_blocks(page: str) -> str:
 # ── Code ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
-def test_python_blocks_run(code: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", RUN_ONCE, ids=range(len(RUN_ONCE)))
+def test_python_blocks_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each block runs as it stands, given a reader's data and model, and its run ends as finished."""
+    for tracker in {"tensorboard", "wandb"} & set(re.findall(r"\w+", code)):
+        monkeypatch.delenv(f"NOTIFYBOT_{tracker.upper()}")
     setting = READERS_OWN + (READERS_TORCH if "torch" in code or "optimizer" in code else "")
 
     done = run_python(setting + code, tmp_path)
@@ -223,19 +229,19 @@ def _is_ours(node: ast.ImportFrom) -> bool:
 
 def test_the_block_about_continuing_continues(tmp_path: Path) -> None:
     """Run once more with more epochs, it is still one run, and no epoch is done twice."""
-    (code,) = (text for text in PYTHON if "run_id=run_id" in text)
+    (code,) = (text for text in PYTHON if RUN_TWICE[0] in text)
     first = READERS_OWN + READERS_TORCH + code.replace("range(start, 5)", "range(start, 2)")
 
     assert run_python(first, tmp_path).returncode == 0
     assert run_python(READERS_OWN + READERS_TORCH + code, tmp_path).returncode == 0
 
     (row,) = recorded(tmp_path)
-    assert (row.progress.done, row.progress.total, row.attempt) == (5, 5, 2)
+    assert (row.progress.done, row.progress.total, row.attempt, row.status) == (5, 5, 2, Status.FINISHED)
 
 
 def test_the_block_about_checkpoints_continues(tmp_path: Path) -> None:
     """The same cell run again after it was cut short goes on; after it is complete nothing is left to do."""
-    (code,) = (text for text in PYTHON if "torch.load(checkpoints.latest" in text)
+    (code,) = (text for text in PYTHON if RUN_TWICE[1] in text)
     setting = READERS_OWN + READERS_TORCH
 
     assert run_python(setting + code.replace("range(5)", "range(2)"), tmp_path).returncode == 0
@@ -245,7 +251,7 @@ def test_the_block_about_checkpoints_continues(tmp_path: Path) -> None:
     assert "resumed from epoch 1" in again.stderr
     assert "is complete" in once_more.stderr
     (row,) = recorded(tmp_path)
-    assert (row.progress.done, row.progress.total, row.attempt) == (5, 5, 2)
+    assert (row.progress.done, row.progress.total, row.attempt, row.status) == (5, 5, 2, Status.FINISHED)
 
 
 @pytest.mark.needs("torch", "sklearn")
@@ -305,7 +311,8 @@ def test_every_command_is_listed(language: Language) -> None:
 def test_configuration_files_are_valid(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each loads as it stands, and what it says is what is set."""
     (tmp_path / "notifybot.toml").write_text(text, "utf-8")
-    monkeypatch.delenv("NOTIFYBOT_LANG")
+    for name in ("LANG", "TENSORBOARD", "WANDB"):
+        monkeypatch.delenv(f"NOTIFYBOT_{name}")
     monkeypatch.setenv("NOTIFYBOT_CONFIG", str(tmp_path / "notifybot.toml"))
 
     config = load()
