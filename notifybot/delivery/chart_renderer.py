@@ -356,7 +356,7 @@ import os, sys
 getattr(os, 'nice', int)({_NICE})  # not on Windows
 import json
 sys.path[:] = json.loads(sys.argv[1])
-from notifybot.delivery.drawing import main
+from notifybot.delivery.chart_process import main
 sys.exit(main())
 """
 

@@ -34,7 +34,7 @@ QUIET = [
 SERVER = """
 import sys
 from pathlib import Path
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.watchdog.service import Watchdog
 from notifybot.web.app import create_app
 from notifybot.web.server import run

@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 from notifybot.config import Config
 from notifybot.delivery.build import open_delivery
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 
 with Store.open(Path(sys.argv[1])) as store:
     open_delivery(store, Config(**eval(sys.argv[2])))

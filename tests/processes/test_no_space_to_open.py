@@ -8,7 +8,7 @@ WITHOUT_SPACE = """
 import resource, signal
 from pathlib import Path
 from notifybot.errors import StoreError
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 
 Store.open(Path("state/notifybot.db")).close()
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

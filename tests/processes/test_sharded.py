@@ -37,11 +37,11 @@ import torch, torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from notifybot.checkpoints.agreement import agree, together
+from notifybot.checkpoints.distributed import agree, together
 from notifybot.checkpoints.manifest import Manifest
-from notifybot.checkpoints.payload import read_payload, write_payload
+from notifybot.checkpoints.serialization import read_payload, write_payload
 from notifybot.checkpoints.sharded import load_sharded, save_sharded
-from notifybot.checkpoints.shelf import Shelf
+from notifybot.checkpoints.directory import Shelf
 from notifybot.errors import CheckpointError
 
 torch.set_num_threads(1)

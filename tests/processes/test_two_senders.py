@@ -18,10 +18,10 @@ SENDER = """
 import sys
 from pathlib import Path
 from notifybot.errors import StoreError
-from notifybot.model import Language
+from notifybot.types import Language
 from notifybot.delivery.dispatcher import Dispatcher
 from notifybot.rendering import Renderer
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from tests.support.sender import Receiver
 

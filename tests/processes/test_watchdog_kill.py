@@ -24,9 +24,9 @@ WATCHDOG = """
 import os, signal, sys
 from pathlib import Path
 from notifybot.policy import Priority
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
-from notifybot.watchdog.checker import Checker
+from notifybot.watchdog.scan import Checker
 from notifybot.watchdog.rules import Limits
 
 left = int(sys.argv[3])

@@ -129,7 +129,7 @@ _FIRST_STORE = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, stream=sys.stdout)
 from pathlib import Path
-from notifybot.store.engine import Store
+from notifybot.store.database import Store
 Store.open(Path(sys.argv[1])).close()
 print(logging.getLogger("alembic").level)
 """

@@ -97,7 +97,7 @@ def test_who_waits_too_long_gets_nothing_and_leaves_the_way_free() -> None:
 
 _SIGNALLED = """
 import signal, threading
-from notifybot.store.fair import FairLock
+from notifybot.store.database import FairLock
 
 lock, stop, handled, failed = FairLock(), threading.Event(), [0], [0]
 

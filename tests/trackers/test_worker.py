@@ -376,7 +376,7 @@ def test_what_a_service_did_not_take_goes_there_at_the_next_start(tmp_path: Path
 WAITING = """
 import sys, threading
 from notifybot import notify_epoch
-from notifybot.trackers.thread import OPENERS
+from notifybot.trackers.worker import OPENERS
 OPENERS["wandb"] = lambda context, tell, wake: threading.Event().wait()
 with notify_epoch(range(2), name="r", progress=False) as epochs:
     for epoch in epochs:
@@ -411,7 +411,7 @@ def test_a_signal_ends_the_wait_at_once(number: signal.Signals, tmp_path: Path) 
 LEAVING = """
 import threading
 from notifybot.config import Config
-from notifybot.model import Status
+from notifybot.types import Status
 from notifybot.trackers import TrackerThread
 from pathlib import Path
 import sys
