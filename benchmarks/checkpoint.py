@@ -146,7 +146,7 @@ class _Training:
     def __init__(self, parameters: int) -> None:
         import torch
 
-        from notifybot.checkpoints.directory import Shelf
+        from notifybot.checkpoints.directory import CheckpointDirectory
         from notifybot.checkpoints.state import Parts
 
         width = int((parameters / _LAYERS) ** 0.5)
@@ -157,7 +157,7 @@ class _Training:
         self.batch = torch.randn(1, width)
         self.step()
         self.parts._buffers.start()  # the rest of an epoch: time enough to get the memory ready
-        self.shelf = Shelf(Path("shelf"))
+        self.shelf = CheckpointDirectory(Path("shelf"))
         self.sequence = 0
         self.payload: dict[str, Any] = {}
 

@@ -103,10 +103,10 @@ def _order(stranger: subprocess.Popen[str]) -> None:
 
 def draw_for_nobody() -> None:
     """In another child: draw what is drawn for the training, whenever a line comes in."""
-    from notifybot.delivery.chart_renderer import Painter
+    from notifybot.delivery.chart_renderer import ChartRenderer
     from notifybot.types import Language
 
-    painter = Painter(Path("notifybot.db").absolute(), Language.EN)
+    painter = ChartRenderer(Path("notifybot.db").absolute(), Language.EN)
     painter.warm_up()
     for _ in sys.stdin:
         drawing = painter.begin(_finished(PAST))
@@ -160,7 +160,7 @@ def _network() -> Callable[[], object]:
 
 def _desk(url: str) -> Callable[[str, subprocess.Popen[str]], None]:
     """A bot that tells of the next epoch: "on" with a picture, else without."""
-    from notifybot.delivery.chart_renderer import Painter
+    from notifybot.delivery.chart_renderer import ChartRenderer
     from notifybot.notifiers.base import Envelope
     from notifybot.notifiers.slack import SlackBot
     from notifybot.notifiers.slack import pictures as slack_pictures
@@ -172,7 +172,7 @@ def _desk(url: str) -> Callable[[str, subprocess.Popen[str]], None]:
 
     slack_pictures.GAP_S = 0.0  # else epochs this short would share a picture
     store, renderer = Store.open(Path("notifybot.db")), Renderer(Language.EN)
-    artist = Painter(store.path, Language.EN)
+    artist = ChartRenderer(store.path, Language.EN)
     bots = {
         "on": SlackBot(BOT_TOKEN, CHANNEL, api_url=f"{url}/api/", artist=artist),
         "off": SlackBot(BOT_TOKEN, CHANNEL, api_url=f"{url}/api/"),

@@ -205,7 +205,7 @@ def wants(pace: Pace, event: Event) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class HoldBack:
     """Not now: ask again at `until`. Kept back, it is told in one message with all that is, when that may go."""
 
     until: datetime
@@ -221,7 +221,7 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PaceFacts:
     """What a notifier has told before a delivery is due, as far as its pace depends on it.
 
     `last_news_at`: when it last told news of the same kind of the same run. `last_done`: how many epochs the last one
@@ -236,35 +236,35 @@ class Told:
     kept_back: bool = False
 
 
-NOTHING = Told()
+NOTHING = PaceFacts()
 
 
-def admit(pace: Pace, event: Event, told: Told = NOTHING, *, now: datetime) -> Hold | Refuse | None:
+def admit(pace: Pace, event: Event, told: PaceFacts = NOTHING, *, now: datetime) -> HoldBack | Refuse | None:
     """Decide whether a due delivery may go out now; None means yes."""
     quiet = pace.chosen.quiet
     if quiet is not None and quiet.covers(now) and not names(pace.chosen.quiet_lets, event):
-        return Hold(quiet.over_at(now), "quiet hours", kept_back=True)
+        return HoldBack(quiet.over_at(now), "quiet hours", kept_back=True)
     early = None if told.kept_back else _in_step(pace, event, told, now)
     return early or _within_budget(pace, event, told, now)
 
 
-def _in_step(pace: Pace, event: Event, told: Told, now: datetime) -> Hold | Refuse | None:
+def _in_step(pace: Pace, event: Event, told: PaceFacts, now: datetime) -> HoldBack | Refuse | None:
     step = pace.every(event).epochs or 1
     if step > 1 and event.progress.done // step == told.last_done // step:
         return Refuse(f"told every {step} epochs")
     if told.last_news_at is not None:
         next_at = told.last_news_at + timedelta(seconds=pace.gap_after(event))
         if next_at > now:
-            return Hold(next_at, "one message of this kind per gap")
+            return HoldBack(next_at, "one message of this kind per gap")
     return None
 
 
-def _within_budget(pace: Pace, event: Event, told: Told, now: datetime) -> Hold | None:
+def _within_budget(pace: Pace, event: Event, told: PaceFacts, now: datetime) -> HoldBack | None:
     ours = None if pace.daily_budget is None else pace.daily_budget - told.today
     left = min((each for each in (ours, told.left) if each is not None), default=None)
     if left is None or left > pace.kept_from(event):
         return None
-    return Hold(next_midnight(now), "daily budget", kept_back=True)
+    return HoldBack(next_midnight(now), "daily budget", kept_back=True)
 
 
 @dataclass(frozen=True, slots=True)

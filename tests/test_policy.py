@@ -20,11 +20,11 @@ from notifybot.policy import (
     ALERT_WAIT_S,
     ALERTS_AT_ONCE,
     AlertLimit,
-    Hold,
+    HoldBack,
     Pace,
+    PaceFacts,
     Priority,
     Refuse,
-    Told,
     Untold,
     Unwanted,
     admit,
@@ -72,40 +72,40 @@ def test_endings_and_alerts_are_urgent_and_epochs_are_not(event: Event, priority
 def test_an_epoch_within_the_gap_is_held_until_its_end() -> None:
     last = NOW - timedelta(seconds=10)
 
-    verdict = admit(Pace(progress_gap_s=60), epoch(3), Told(last_news_at=last), now=NOW)
+    verdict = admit(Pace(progress_gap_s=60), epoch(3), PaceFacts(last_news_at=last), now=NOW)
 
-    assert verdict == Hold(NOW + timedelta(seconds=50), "one message of this kind per gap")
+    assert verdict == HoldBack(NOW + timedelta(seconds=50), "one message of this kind per gap")
 
 
 @pytest.mark.parametrize(
     ("event", "sent", "verdict"),
     [
         (epoch(0), 11, type(None)),
-        (epoch(0), 12, Hold),
-        (started(), 12, Hold),
+        (epoch(0), 12, HoldBack),
+        (started(), 12, HoldBack),
         (alert(), 15, type(None)),
-        (alert(), 16, Hold),
+        (alert(), 16, HoldBack),
         (ended(), 19, type(None)),
-        (ended(), 20, Hold),
+        (ended(), 20, HoldBack),
     ],
 )
 def test_a_daily_budget_reserves_a_part_for_what_is_urgent(event: Event, sent: int, verdict: type) -> None:
     """The rest of the day's messages is kept back until midnight, to be told together; alerts leave some to endings."""
-    decided = admit(Pace(daily_budget=20, reserved=8), event, Told(today=sent), now=NOW)
+    decided = admit(Pace(daily_budget=20, reserved=8), event, PaceFacts(today=sent), now=NOW)
 
     assert isinstance(decided, verdict)
-    if isinstance(decided, Hold):
-        assert decided == Hold(next_midnight(NOW), "daily budget", kept_back=True)
+    if isinstance(decided, HoldBack):
+        assert decided == HoldBack(next_midnight(NOW), "daily budget", kept_back=True)
 
 
 def test_what_a_service_still_takes_counts_where_other_jobs_send_too() -> None:
     """The reserve holds for what is left on the shared account as well."""
     pace = Pace(daily_budget=20, reserved=8)
 
-    assert admit(pace, epoch(0), Told(today=0, left=9), now=NOW) is None
-    assert isinstance(admit(pace, epoch(0), Told(today=0, left=8), now=NOW), Hold)
-    assert admit(pace, ended(), Told(today=0, left=1), now=NOW) is None
-    assert isinstance(admit(Pace(), ended(), Told(left=0), now=NOW), Hold)
+    assert admit(pace, epoch(0), PaceFacts(today=0, left=9), now=NOW) is None
+    assert isinstance(admit(pace, epoch(0), PaceFacts(today=0, left=8), now=NOW), HoldBack)
+    assert admit(pace, ended(), PaceFacts(today=0, left=1), now=NOW) is None
+    assert isinstance(admit(Pace(), ended(), PaceFacts(left=0), now=NOW), HoldBack)
 
 
 def test_days_begin_at_midnight_in_korea() -> None:
@@ -160,8 +160,8 @@ def test_patterns_respect_case() -> None:
 def test_quiet_hours_keep_back_all_but_what_they_let_through() -> None:
     pace = Pace().shaped(Preferences(quiet=KOREAN_NIGHT))
 
-    assert admit(pace, epoch(1), now=NIGHT) == Hold(MORNING, "quiet hours", kept_back=True)
-    assert isinstance(admit(pace, alert(), now=NIGHT), Hold)
+    assert admit(pace, epoch(1), now=NIGHT) == HoldBack(MORNING, "quiet hours", kept_back=True)
+    assert isinstance(admit(pace, alert(), now=NIGHT), HoldBack)
     assert admit(pace, ended(), now=NIGHT) is None
     assert admit(pace, ended(status=Status.FAILED), now=NIGHT) is None
     assert admit(pace, epoch(1), now=MORNING) is None
@@ -172,9 +172,9 @@ def test_endings_wait_for_the_morning_where_people_choose_so() -> None:
     failures = Pace().shaped(chosen(quiet="23:00-07:00 Asia/Seoul", quiet_lets=["failures"]))
     pace = Pace().shaped(chosen(quiet="23:00-07:00 Asia/Seoul", quiet_lets=[]))
 
-    assert isinstance(admit(failures, ended(), now=NIGHT), Hold)
+    assert isinstance(admit(failures, ended(), now=NIGHT), HoldBack)
     assert admit(failures, ended(status=Status.FAILED), now=NIGHT) is None
-    assert isinstance(admit(pace, ended(status=Status.FAILED), now=NIGHT), Hold)
+    assert isinstance(admit(pace, ended(status=Status.FAILED), now=NIGHT), HoldBack)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_every_few_epochs_one_is_told(last_done: int, number: int, told: bool) -
     """Every fifth, or the first after it; a run that began anew is told at its first step too."""
     pace = Pace(progress_gap_s=60).shaped(Preferences(every=Every(epochs=5)))
 
-    verdict = admit(pace, epoch(number), Told(last_done=last_done, last_news_at=NOW), now=NOW)
+    verdict = admit(pace, epoch(number), PaceFacts(last_done=last_done, last_news_at=NOW), now=NOW)
 
     assert verdict == (None if told else Refuse("told every 5 epochs"))
 
@@ -194,7 +194,7 @@ def test_what_was_kept_back_is_told_out_of_step() -> None:
     """In the morning the newest epoch is worth telling, whichever it is."""
     pace = Pace(progress_gap_s=60).shaped(Preferences(every=Every(epochs=5)))
 
-    assert admit(pace, epoch(2), Told(last_news_at=NOW, kept_back=True), now=NOW) is None
+    assert admit(pace, epoch(2), PaceFacts(last_news_at=NOW, kept_back=True), now=NOW) is None
 
 
 @pytest.mark.parametrize(

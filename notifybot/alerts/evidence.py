@@ -37,7 +37,7 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class EpochPace:
     """A metric beside its best before it, which stands for `waited` epochs."""
 
     metric: str
@@ -116,4 +116,4 @@ class GpuRoom:
     limit_percent: float
 
 
-Evidence = Alert | Finite | Limit | Pace | Distance | Gap | Reached | Duration | DiskRoom | GpuUse | GpuRoom
+Evidence = Alert | Finite | Limit | EpochPace | Distance | Gap | Reached | Duration | DiskRoom | GpuUse | GpuRoom

@@ -18,7 +18,7 @@ _LONGEST_FILL = 1024  # epochs
 _LONGEST_CALM = 64  # readings
 
 
-class News(NamedTuple):
+class Transition(NamedTuple):
     """What is to be told now."""
 
     raised: tuple[Evidence, ...] = ()
@@ -37,7 +37,7 @@ class Incidents:
         self._calm: dict[str, int] = {}  # of each subject that is open: how often in a row all was well
         self._told: dict[str, int] = {}
 
-    def see(self, now: Reading) -> News:
+    def see(self, now: Reading) -> Transition:
         """Take a reading; return what began and what is over with it."""
         raised: list[Evidence] = []
         cleared: list[Evidence] = []
@@ -49,7 +49,7 @@ class Incidents:
                 self._calm[subject] = 0
             elif subject in self._calm and self._is_over(subject):
                 cleared.append(verdict.evidence)
-        return News(tuple(raised), tuple(cleared)) if raised or cleared else NO_NEWS
+        return Transition(tuple(raised), tuple(cleared)) if raised or cleared else NO_NEWS
 
     def _is_over(self, subject: str) -> bool:
         self._calm[subject] += 1
@@ -64,7 +64,7 @@ class Incidents:
             self.see(reading)
 
 
-NO_NEWS = News()
+NO_NEWS = Transition()
 
 
 def incidents_of(rule: Rule | Custom, mode_of: ModeOf) -> Incidents:

@@ -23,7 +23,18 @@ from notifybot.alerts.base import (
     Verdicts,
     gain,
 )
-from notifybot.alerts.evidence import DiskRoom, Distance, Duration, Finite, Gap, GpuRoom, GpuUse, Limit, Pace, Reached
+from notifybot.alerts.evidence import (
+    DiskRoom,
+    Distance,
+    Duration,
+    EpochPace,
+    Finite,
+    Gap,
+    GpuRoom,
+    GpuUse,
+    Limit,
+    Reached,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +106,13 @@ class Plateau:
             if value is None:
                 return NOTHING
             if best is None or gain(value, best, mode) > self.min_delta:
-                evidence = Pace(name, value, value if best is None else best, waited, self.min_delta)
+                evidence = EpochPace(name, value, value if best is None else best, waited, self.min_delta)
                 best, waited = value, 0
                 return {name: Verdict(False, evidence)}
             waited += 1
             if waited < self.patience:
                 return NOTHING  # a plateau that is open stays so until there is a new best
-            return {name: Verdict(True, Pace(name, value, best, waited, self.min_delta))}
+            return {name: Verdict(True, EpochPace(name, value, best, waited, self.min_delta))}
 
         return judged
 

@@ -24,7 +24,7 @@ _FILES = re.compile(r"nanum|notosans(cjk|kr)|malgun|applesdgothic|pretendard|und
 
 
 @dataclass(frozen=True)
-class Lettering:
+class Fonts:
     """The fonts of a picture: matplotlib takes each character from the first that has it."""
 
     families: tuple[str, ...]
@@ -50,13 +50,13 @@ class Lettering:
         return any(font.get_char_index(ord(character)) for font in _fonts(self.files))
 
 
-def lettering(candidates: Iterable[str] = HANGUL) -> Lettering:
+def lettering(candidates: Iterable[str] = HANGUL) -> Fonts:
     """Choose from the fonts that are installed."""
     file = _found(candidates) or _newly_installed(candidates)
     latin = Path(font_manager.findfont(LATIN))
     if file is None:
-        return Lettering((LATIN,), (latin,))
-    return Lettering((FT2Font(str(file)).family_name, LATIN), (file, latin))
+        return Fonts((LATIN,), (latin,))
+    return Fonts((FT2Font(str(file)).family_name, LATIN), (file, latin))
 
 
 def _found(candidates: Iterable[str]) -> Path | None:

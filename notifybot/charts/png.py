@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from notifybot.charts.fonts import Lettering, lettering
+from notifybot.charts.fonts import Fonts, lettering
 from notifybot.charts.series import Curve, Panel, drawable, gaps_of, last_of, panels_of, pieces_of, thin
 from notifybot.charts.words import WORDS, Words
 from notifybot.types import Language
@@ -64,7 +64,7 @@ class Picture:
     height_px: int | None = None
 
 
-def png(picture: Picture, fonts: Lettering | None = None) -> bytes:
+def png(picture: Picture, fonts: Fonts | None = None) -> bytes:
     """Draw; the bytes of a PNG file. Empty where no curve has a point."""
     curves = tuple(each for each in picture.curves if each.points)
     panels, left_out = panels_of(curves, focus=picture.focus, most=3 if picture.height_px is None else 2)
@@ -83,7 +83,7 @@ def png(picture: Picture, fonts: Lettering | None = None) -> bytes:
 class _Sheet:
     """One picture while it is drawn. Lengths are pixels before all is enlarged, from the top left."""
 
-    def __init__(self, picture: Picture, fonts: Lettering, panels: tuple[Panel, ...]) -> None:
+    def __init__(self, picture: Picture, fonts: Fonts, panels: tuple[Panel, ...]) -> None:
         self._picture = picture
         self._fonts = fonts
         self._language = fonts.language(picture.language)

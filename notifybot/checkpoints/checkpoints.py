@@ -14,19 +14,19 @@ from weakref import WeakValueDictionary
 
 from notifybot.checkpoints.compatibility import plain_name
 from notifybot.checkpoints.describe import is_finite, loss_of, mark_of, unusable, versions
-from notifybot.checkpoints.directory import Shelf
+from notifybot.checkpoints.directory import CheckpointDirectory
 from notifybot.checkpoints.distributed import agree, group
 from notifybot.checkpoints.errors import Late, Unread
 from notifybot.checkpoints.external import foreign_epoch, newest_foreign
 from notifybot.checkpoints.manifest import Manifest, order
 from notifybot.checkpoints.naming import safe_stem
 from notifybot.checkpoints.retention import Retention
-from notifybot.checkpoints.run_file import Card, read_card
+from notifybot.checkpoints.run_file import RunFile, read_card
 from notifybot.checkpoints.saver import Saver
 from notifybot.checkpoints.serialization import read_payload, write_payload
 from notifybot.checkpoints.state import Parts
 from notifybot.checkpoints.tiers import HOPELESS, Found, Saved, Tiers, first_whole, told_of, tries
-from notifybot.checkpoints.types import Moment, Report, Restored
+from notifybot.checkpoints.types import Restored, SaveObserver, SavePoint
 from notifybot.checkpoints.validation import best_by, check_given, check_resume, check_times
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import load
@@ -116,7 +116,7 @@ class Checkpoints:
         """Travel without the state: a dataset's worker or a deep copy of a callback has no use for it."""
         return CopiedCheckpoints, (self.folder, self.monitor, self.mode)
 
-    def card(self) -> Card | None:
+    def card(self) -> RunFile | None:
         """Whose folder this is; None with `fresh`, and where nobody has saved yet. Raises UsageError."""
         if self.fresh:
             return None
@@ -124,15 +124,15 @@ class Checkpoints:
         self.card_is_rebuilt = card is None
         return self._rebuilt_card() if card is None else card
 
-    def _rebuilt_card(self) -> Card | None:
+    def _rebuilt_card(self) -> RunFile | None:
         """The card as the newest checkpoint has it: lost, torn or not copied along, it is no reason to start over."""
         local = None if self._local is None else Path(self._local).expanduser().absolute()
-        shelves = [Shelf(each) for each in (self.folder, local) if each is not None]
+        shelves = [CheckpointDirectory(each) for each in (self.folder, local) if each is not None]
         found = [each for shelf in shelves for each in self._patiently(shelf.folder, shelf.manifests)]
         if not found:
             return None
         newest = max(found, key=order)
-        return Card(newest.run_id, newest.name, newest.project, newest.session)
+        return RunFile(newest.run_id, newest.name, newest.project, newest.session)
 
     def open(self, run_id: str, session: str, *, state_dir: Path, saves: bool = True) -> None:
         """Begin to work for a run; `saves` is for the one rank that does.
@@ -150,8 +150,8 @@ class Checkpoints:
                 raise UsageError(unusable(folder, error)) from None
         if saves:
             self._parts.check()
-        durable = Shelf(self.folder, empty_first=remote)
-        near = Shelf(local) if local else None
+        durable = CheckpointDirectory(self.folder, empty_first=remote)
+        near = CheckpointDirectory(local) if local else None
         self._tiers = Tiers(durable, near, self._retention, remote or near is not None, self._clock)
         self._tiers.since = session if self.fresh else ""
         self._run_id, self._session = run_id, session
@@ -183,7 +183,7 @@ class Checkpoints:
         self._run_id = run_id
         self._opened.since = self._session
 
-    def restore(self, check: Callable[[Moment], None] = lambda _: None) -> Restored | None:
+    def restore(self, check: Callable[[SavePoint], None] = lambda _: None) -> Restored | None:
         """Load the newest checkpoint that is whole into the objects, the same on every rank; None without one.
 
         `check` sees first of what moment it is, and may raise: nothing is loaded then. Raises CheckpointError when it
@@ -224,11 +224,11 @@ class Checkpoints:
         """Wait, with patience, for the save before; the next copy is refused at once where that was in vain."""
         self._stuck = not self._saver.wait(0.0 if self._stuck else self._patience_s)
 
-    def save(self, moment: Moment, report: Report) -> None:
+    def save(self, moment: SavePoint, report: SaveObserver) -> None:
         """Copy the state now and have it written. May raise as `hold`."""
         self.save_held(self.hold(), moment, report)
 
-    def save_held(self, payload: dict[str, Any], moment: Moment, report: Report) -> None:
+    def save_held(self, payload: dict[str, Any], moment: SavePoint, report: SaveObserver) -> None:
         """Have a state written that `hold` has copied."""
         payload |= {
             "epoch": moment.epoch,
@@ -264,7 +264,7 @@ class Checkpoints:
         near = _local_of(durable, local, load().state_dir) if is_remote(durable) or local is not None else None
         try:
             card = read_card(durable)
-            shelves = [Shelf(each) for each in (durable, near) if each is not None]
+            shelves = [CheckpointDirectory(each) for each in (durable, near) if each is not None]
             found = [each for shelf in shelves for each in shelf.manifests(card.run_id if card is not None else None)]
         except OSError as error:
             raise UsageError(unusable(durable, error)) from None
@@ -345,7 +345,13 @@ class Checkpoints:
         return self._tiers
 
     def _write(
-        self, payload: dict[str, Any], moment: Moment, sequence: int, at: datetime, report: Report, learnt: set[str]
+        self,
+        payload: dict[str, Any],
+        moment: SavePoint,
+        sequence: int,
+        at: datetime,
+        report: SaveObserver,
+        learnt: set[str],
     ) -> None:
         finite = all(is_finite(each) for name, each in _states(payload).items() if plain_name(str(name)) in learnt)
 
@@ -375,12 +381,12 @@ class Checkpoints:
         if saved.not_copied is not None:
             report.not_copied(saved.not_copied)
 
-    def _restore_foreign(self, passed_over: tuple[Reason, ...], check: Callable[[Moment], None]) -> Restored | None:
+    def _restore_foreign(self, passed_over: tuple[Reason, ...], check: Callable[[SavePoint], None]) -> Restored | None:
         path, payload, more = agree(lambda: newest_foreign(self.folder))
         passed_over += more
         if path is None:
-            return Restored(self.folder, Moment(None, {}), None, False, passed_over) if passed_over else None
-        moment = Moment(payload["epoch"], {})
+            return Restored(self.folder, SavePoint(None, {}), None, False, passed_over) if passed_over else None
+        moment = SavePoint(payload["epoch"], {})
         check(moment)
         notes = self._parts.restore(payload)
         told = Checkpoint(path_text(path), moment.epoch, path.stat().st_size)
@@ -402,9 +408,9 @@ def _local_of(folder: Path, local: str | Path | None, state_dir: Path) -> Path:
     return state_dir / "checkpoints" / mark_of(folder) if local is None else Path(local).expanduser().absolute()
 
 
-def _moment_of(payload: Mapping[str, Any], manifest: Manifest) -> Moment:
+def _moment_of(payload: Mapping[str, Any], manifest: Manifest) -> SavePoint:
     own = payload.get(_OWN, {})
-    return Moment(
+    return SavePoint(
         manifest.epoch,
         manifest.metrics,
         step=manifest.step,
@@ -429,7 +435,7 @@ class CopiedCheckpoints(Checkpoints):
     def __init__(self, folder: Path, monitor: str | None, mode: Literal["min", "max"]) -> None:
         super().__init__(folder, model=_NoState(), monitor=monitor, mode=mode)
 
-    def card(self) -> Card | None:
+    def card(self) -> RunFile | None:
         """Nobody's."""
         return None
 
@@ -437,11 +443,11 @@ class CopiedCheckpoints(Checkpoints):
         """Raises UsageError: a training that went on without its state being saved would be found out too late."""
         raise UsageError(reader_text("checkpoints.checkpoints.these_checkpoints_are_a_copy_without"))
 
-    def restore(self, check: Callable[[Moment], None] = lambda _: None) -> Restored | None:
+    def restore(self, check: Callable[[SavePoint], None] = lambda _: None) -> Restored | None:
         """Nothing."""
         return None
 
-    def save(self, moment: Moment, report: Report) -> None:
+    def save(self, moment: SavePoint, report: SaveObserver) -> None:
         """Saves nothing."""
 
     def alongside(self, work: Callable[[], None], timeout_s: float) -> None:

@@ -48,13 +48,13 @@ class Spared(NamedTuple):
     size_bytes: int
 
 
-class Rule(Protocol):
+class RetentionRule(Protocol):
     """What `prune` asks: the names to keep of one run's checkpoints."""
 
     def which(self, manifests: Iterable[Manifest]) -> set[str]: ...
 
 
-class Shelf:
+class CheckpointDirectory:
     """The checkpoints in one folder. Every method raises OSError when the folder itself fails.
 
     `empty_first` empties a file before it is removed, for a Drive whose bin counts against the quota. `system` makes
@@ -78,7 +78,7 @@ class Shelf:
         self._files = Files(folder, system)
         self._empty_first = empty_first
         self._clock = clock
-        self._proven = Proven(self._files)
+        self._proven = VerifiedCache(self._files)
         self._is_mount = is_mount
         self._on_mount = is_mount(folder)
 
@@ -186,7 +186,7 @@ class Shelf:
                 return manifest, passed_over
         return None, passed_over
 
-    def prune(self, rule: Rule, run_id: str | None = None, *, since: str = "") -> list[str]:
+    def prune(self, rule: RetentionRule, run_id: str | None = None, *, since: str = "") -> list[str]:
         """Remove what the rule does not keep, the oldest first, each run's by itself; return the names removed.
 
         Two that are verified stay in any case, and all of sessions before `since`. Only what is proven to be as its
@@ -448,7 +448,7 @@ def difference(files: Files, manifest: Manifest) -> Reason | None:
     return None
 
 
-class Proven:
+class VerifiedCache:
     """The checkpoints of a folder that were proven whole, as long as the folder says that nothing has changed since."""
 
     def __init__(self, files: Files) -> None:

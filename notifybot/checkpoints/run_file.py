@@ -16,7 +16,7 @@ _LIMIT_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class RunFile:
     """What a new machine must know besides the checkpoints.
 
     `session` is the process that may save here; a newer one (sessions sort by time) takes over. `memories` hold what
@@ -35,7 +35,7 @@ class Card:
     format: int = 1
 
 
-def read_card(folder: Path) -> Card | None:
+def read_card(folder: Path) -> RunFile | None:
     """Return the folder's card; None where there is none that can be read. Raises OSError when the folder fails."""
     try:
         with (folder / NAME).open("rb") as file:
@@ -44,12 +44,12 @@ def read_card(folder: Path) -> Card | None:
         return None
     if not isinstance(values, dict) or not isinstance(values.get("run_id"), str):
         return None
-    known = {each.name: each.type for each in fields(Card)}
+    known = {each.name: each.type for each in fields(RunFile)}
     kept = {name: value for name, value in values.items() if name in known and _fits(value, known[name])}
-    return Card(**kept)
+    return RunFile(**kept)
 
 
-def write_card(folder: Path, card: Card) -> None:
+def write_card(folder: Path, card: RunFile) -> None:
     """Replace the folder's card in one step, on disk when this returns. Raises OSError."""
     write_bytes(folder / NAME, json.dumps(asdict(card), ensure_ascii=False, indent=1).encode())
 

@@ -21,7 +21,7 @@ from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 
 from notifybot.checkpoints.compatibility import MISSING, RESHAPED, differing, listed
 from notifybot.checkpoints.describe import unfit
-from notifybot.checkpoints.directory import MakeManifest, Shelf
+from notifybot.checkpoints.directory import CheckpointDirectory, MakeManifest
 from notifybot.checkpoints.distributed import agree, group, together
 from notifybot.checkpoints.durable_io import Files
 from notifybot.checkpoints.manifest import Manifest
@@ -38,7 +38,7 @@ _PART = re.compile(r"__(\d+)_\d+\.distcp")
 
 
 def save_sharded(
-    shelf: Shelf,
+    shelf: CheckpointDirectory,
     stem: str,
     make_manifest: MakeManifest,
     *,
@@ -62,7 +62,7 @@ def save_sharded(
 
 
 def load_sharded(
-    shelf: Shelf, manifest: Manifest, *, model: nn.Module, optimizer: Optimizer | None = None
+    shelf: CheckpointDirectory, manifest: Manifest, *, model: nn.Module, optimizer: Optimizer | None = None
 ) -> dict[str, Any]:
     """Verify every part, then load them into the model and the optimizer; return what was saved as `extra`.
 
@@ -88,7 +88,9 @@ def _write(staged: Path, model: nn.Module, optimizer: Optimizer | None, extra: M
     return {name for name in files.names() if (found := _PART.fullmatch(name)) and int(found[1]) == _rank()}
 
 
-def _seal(shelf: Shelf, staged: Path, stem: str, make_manifest: MakeManifest, written: list[set[str]]) -> Manifest:
+def _seal(
+    shelf: CheckpointDirectory, staged: Path, stem: str, make_manifest: MakeManifest, written: list[set[str]]
+) -> Manifest:
     if not set.union(*written) <= set(Files(staged).names()):
         raise CheckpointError(reader_text("checkpoints.sharded.not_all_ranks_wrote_to_the", folder=shelf.folder))
     return shelf.seal(staged, stem, make_manifest)
@@ -99,10 +101,10 @@ def _load(inside: Path, manifest: Manifest, model: nn.Module, optimizer: Optimiz
     from torch.distributed.checkpoint.state_dict import set_model_state_dict, set_state_dict
 
     state = _state(model, optimizer)
-    reader = Reader(inside, manifest.parts)
+    reader = ShardReader(inside, manifest.parts)
     try:
         with _alone_or_not() as alone:
-            dcp.load(state, storage_reader=reader, planner=Planner(), no_dist=alone)
+            dcp.load(state, storage_reader=reader, planner=ShardPlanner(), no_dist=alone)
     except dcp.api.CheckpointException as error:  # one error for every rank; most say the same
         first, _ = next(iter(error.failures.values()))
         raise CheckpointError(
@@ -156,7 +158,7 @@ _KNOWN = {
 }
 
 
-class Reader(FileSystemReader):  # type: ignore[misc, unused-ignore]
+class ShardReader(FileSystemReader):  # type: ignore[misc, unused-ignore]
     """Reads a folder whose index holds descriptions of tensors alone, all in files of this folder."""
 
     def __init__(self, folder: Path, parts: Collection[str]) -> None:
@@ -174,7 +176,7 @@ class Reader(FileSystemReader):  # type: ignore[misc, unused-ignore]
         return super().read_metadata(*args, **kwargs)
 
 
-class Planner(DefaultLoadPlanner):  # type: ignore[misc, unused-ignore]
+class ShardPlanner(DefaultLoadPlanner):  # type: ignore[misc, unused-ignore]
     """Compares what is wanted with what is there before the first tensor is touched."""
 
     def create_local_plan(self) -> Any:

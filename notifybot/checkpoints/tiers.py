@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from notifybot.checkpoints.directory import Shelf, Spared
+from notifybot.checkpoints.directory import CheckpointDirectory, Spared
 from notifybot.checkpoints.errors import reason_of
 from notifybot.checkpoints.manifest import SUFFIX, Manifest, order
 from notifybot.checkpoints.retention import Retention
@@ -34,7 +34,7 @@ MakeManifest = Callable[[str, str, int], Manifest]
 class Copy(NamedTuple):
     """A checkpoint as one shelf has it."""
 
-    shelf: Shelf
+    shelf: CheckpointDirectory
     manifest: Manifest
 
 
@@ -75,15 +75,15 @@ class Saved:
 class Tiers:
     """The shelves of one `Checkpoints`: `local` is None where the durable folder is written to at once."""
 
-    durable: Shelf
-    local: Shelf | None
+    durable: CheckpointDirectory
+    local: CheckpointDirectory | None
     retention: Retention
     durable_is_remote: bool
     clock: Clock = SYSTEM
     since: str = ""  # nothing of sessions before this one is removed
 
     @property
-    def shelves(self) -> list[Shelf]:
+    def shelves(self) -> list[CheckpointDirectory]:
         """The nearest first."""
         return [self.durable] if self.local is None else [self.local, self.durable]
 
@@ -96,7 +96,7 @@ class Tiers:
                 break
         return found
 
-    def copies(self, run_id: str, shelves: Sequence[Shelf] | None = None) -> Copies:
+    def copies(self, run_id: str, shelves: Sequence[CheckpointDirectory] | None = None) -> Copies:
         """Return every checkpoint of a run, the newest first, each with its copies, the nearest first."""
         known: dict[tuple[str, int, str], list[Copy]] = {}
         passed: list[Reason] = []
@@ -116,7 +116,7 @@ class Tiers:
         groups = sorted(known.values(), key=lambda group: order(group[0].manifest), reverse=True)
         return Copies(groups, passed, hidden)
 
-    def _look(self, run_id: str, shelves: Sequence[Shelf]) -> Found:
+    def _look(self, run_id: str, shelves: Sequence[CheckpointDirectory]) -> Found:
         groups, passed, unread = self.copies(run_id, shelves)
         for group in sorted(groups, key=lambda each: not each[0].manifest.finite):  # stable: those only for want of any
             whole, damaged, failed = first_whole(group)
@@ -164,7 +164,7 @@ class Tiers:
         spared += self._prune(self.durable, written.run_id)
         return Saved(written, self.durable.folder / written.file, Tier.REMOTE, spared=spared)
 
-    def _prune(self, shelf: Shelf, run_id: str) -> tuple[Spared, ...]:
+    def _prune(self, shelf: CheckpointDirectory, run_id: str) -> tuple[Spared, ...]:
         """Free space; what cannot be removed now is tried again at the next save. Return what cannot be read."""
         try:
             shelf.prune(self.retention, run_id, since=self.since)
@@ -241,11 +241,11 @@ def told_of(path: Path, manifest: Manifest, tier: Tier) -> Checkpoint:
     return Checkpoint(path_text(path), manifest.epoch, manifest.size_bytes, tier, fleeting)
 
 
-def _within(shelf: Shelf, reasons: Iterable[Reason]) -> list[Reason]:
+def _within(shelf: CheckpointDirectory, reasons: Iterable[Reason]) -> list[Reason]:
     return [replace(each, about=f"{shelf.folder.name}/{each.about}") for each in reasons]
 
 
-def _manifests(shelf: Shelf, run_id: str) -> list[Manifest]:
+def _manifests(shelf: CheckpointDirectory, run_id: str) -> list[Manifest]:
     try:
         return shelf.manifests(run_id)
     except OSError:

@@ -12,7 +12,7 @@ from notifybot.types import Checkpoint, Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class SavePoint:
     """When a state is saved: after `epoch`, and `step` steps into the next one. `label` is the epoch that names it.
 
     `name` and `project` are the run's; `final` says why it is over early with this epoch. `story`, `meter` and
@@ -40,7 +40,7 @@ class Restored:
     """
 
     path: Path
-    moment: Moment
+    moment: SavePoint
     saved_at: datetime | None
     verified: bool
     passed_over: tuple[Reason, ...] = ()
@@ -53,7 +53,7 @@ class Restored:
         return self.moment.epoch is None and not self.moment.step
 
 
-class Report(Protocol):
+class SaveObserver(Protocol):
     """Whom `Checkpoints` tells what it did, from its own thread."""
 
     def before_copy(self) -> None:

@@ -8,13 +8,13 @@ from notifybot.alerts.evidence import (
     DiskRoom,
     Distance,
     Duration,
+    EpochPace,
     Evidence,
     Finite,
     Gap,
     GpuRoom,
     GpuUse,
     Limit,
-    Pace,
     Reached,
 )
 from notifybot.rendering import alert_text
@@ -27,7 +27,7 @@ _GB = 1024**3
 _SEEN: tuple[tuple[Evidence, Evidence], ...] = (  # as it begins, and when it is over
     (Finite("train_loss", math.nan, 0.4213), Finite("train_loss", 0.4187)),
     (Limit("val_acc", 0.31, 0.5, "below"), Limit("val_acc", 0.5312, 0.5, "below")),
-    (Pace("val_loss", 0.4102, 0.3962, waited=10), Pace("val_loss", 0.3841, 0.3962, waited=14)),
+    (EpochPace("val_loss", 0.4102, 0.3962, waited=10), EpochPace("val_loss", 0.3841, 0.3962, waited=14)),
     (Distance("val_loss", 0.9134, 0.3962, 0.7924), Distance("val_loss", 0.4011, 0.3962, 0.7924)),
     (
         Gap("train_loss", "val_loss", 5, (0.4213, 0.3127), (0.4102, 0.5219)),

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from notifybot import __version__
-from notifybot.cli.options import AsJson, Tongue
+from notifybot.cli.options import AsJson, LanguageOption
 from notifybot.errors import UsageError, reader_text
-from notifybot.store.schema import State
+from notifybot.store.schema import DeliveryState
 from notifybot.types import Severity
 
 slack_app = typer.Typer(help="Set up Slack: the app, its token, its channel.", no_args_is_help=True)
@@ -27,7 +27,7 @@ def manifest(
 
 
 @slack_app.command()
-def setup(language: Tongue = None) -> None:
+def setup(language: LanguageOption = None) -> None:
     """Be led through it in five minutes: make the app, give its token, choose the channel, keep both.
 
     Everything is checked with Slack at once. The token is never shown, and nothing is posted.
@@ -63,7 +63,7 @@ def outbox(
 
 @outbox_app.command("list")
 def list_letters(
-    state: Annotated[State, typer.Option(help="Which ones.")] = State.DEAD,
+    state: Annotated[DeliveryState, typer.Option(help="Which ones.")] = DeliveryState.DEAD,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -158,7 +158,7 @@ def demo(
     deadman: Annotated[
         bool, typer.Option("--deadman", help="Watch Slack itself tell a death, without a watchdog. Takes seconds.")
     ] = False,
-    language: Tongue = None,
+    language: LanguageOption = None,
 ) -> None:
     """Watch a small real training die, be reported lost, come back and finish.
 
@@ -223,7 +223,7 @@ def status(
 
 
 @app.command()
-def doctor(language: Tongue = None, as_json: AsJson = False) -> None:
+def doctor(language: LanguageOption = None, as_json: AsJson = False) -> None:
     """Check accounts, services and this machine, and say what to do about what is wrong.
 
     Posts nothing. Exits with 1 when something is wrong, or nothing is set up.
@@ -249,7 +249,7 @@ def gallery(
 @app.command()
 def sandbox(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8766,
-    language: Tongue = None,
+    language: LanguageOption = None,
 ) -> None:
     """Pretend to be Slack and KakaoTalk on this machine, and show what arrives as they would.
 
@@ -334,7 +334,7 @@ def kakao_login(
     redirect_uri: Annotated[
         str, typer.Option(help="As it is registered with the app, letter by letter.")
     ] = "http://localhost:8765/callback",
-    language: Tongue = None,
+    language: LanguageOption = None,
 ) -> None:
     """Sign in, once, led step by step. Each error of Kakao's on the way is explained.
 

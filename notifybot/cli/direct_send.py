@@ -14,7 +14,7 @@ from notifybot.cli.database import database, open_store
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config, Switch
 from notifybot.delivery.build import notifiers_from
-from notifybot.delivery.chart_renderer import Painter, Studio, has_curves, studio_for
+from notifybot.delivery.chart_renderer import ChartRenderer, ChartRenderers, has_curves, studio_for
 from notifybot.delivery.subscription import picture_error, renderer_of, takes_pictures
 from notifybot.errors import DeliveryError, PermanentError, install
 from notifybot.events import Event, RunEnded
@@ -143,7 +143,7 @@ class Easel:
     """Where trial pictures are drawn. No `studio`: none can be, for the reason that `why_none` gives."""
 
     outbox: Outbox
-    studio: Studio | None
+    studio: ChartRenderers | None
 
 
 @contextmanager
@@ -167,14 +167,14 @@ def not_drawn(language: Language) -> str:
     return _NOT_DRAWN[language]
 
 
-class _PatientStudio(Studio):
-    def painter(self, language: Language) -> Painter:
+class _PatientStudio(ChartRenderers):
+    def painter(self, language: Language) -> ChartRenderer:
         return _PatientPainter(self._database, language, clock=self._clock)
 
     phone_painter = painter  # nothing was drawn in advance
 
 
-class _PatientPainter(Painter):
+class _PatientPainter(ChartRenderer):
     """Draws a phone's picture while its text waits, as long as it takes: a person looks on, and no training."""
 
     def square(self, event: Event) -> bytes | None:

@@ -11,10 +11,10 @@ from rich.text import Text
 from notifybot.cli.options import in_json
 from notifybot.config import load
 from notifybot.doctor.examine import examine
-from notifybot.doctor.findings import Finding, Verdict
+from notifybot.doctor.findings import Finding, Level
 from notifybot.types import Language
 
-_MARKS = {Verdict.OK: ("✓", "green"), Verdict.NOTE: ("·", "yellow"), Verdict.WRONG: ("✗", "bold red")}
+_MARKS = {Level.OK: ("✓", "green"), Level.NOTE: ("·", "yellow"), Level.WRONG: ("✗", "bold red")}
 _CLOSING = {
     Language.EN: ("All is well.", "1 to mend.", "{number} to mend."),
     Language.KO: ("모두 정상입니다.", "고칠 점이 하나 있습니다.", "고칠 점이 {number}개 있습니다."),
@@ -29,7 +29,7 @@ def run(*, language: Language | None, as_json: bool) -> int:
     """Print what is found, with what to do; 1 when something is wrong."""
     config = load({"lang": language})
     findings = examine(config)
-    number = sum(each.verdict is Verdict.WRONG for each in findings)
+    number = sum(each.verdict is Level.WRONG for each in findings)
     if as_json:
         print(in_json([_plain(each, config.lang) for each in findings]))
     else:

@@ -19,7 +19,7 @@ from notifybot.config import Config
 from notifybot.delivery.subscription import left_today, strangers
 from notifybot.events import AlertRaised, Event, RunEnded
 from notifybot.notifiers.base import Notifier
-from notifybot.policy import ALERT_WAIT_S, KST, Hold, Pace, Told, Unwanted, admit, day_start, unwanted
+from notifybot.policy import ALERT_WAIT_S, KST, HoldBack, Pace, PaceFacts, Unwanted, admit, day_start, unwanted
 from notifybot.preferences import names
 from notifybot.rendering.format import about
 from notifybot.store.outbox import Outbox
@@ -172,7 +172,7 @@ def examples(config: Config, now: datetime, *, project: str = "", name: str = ""
                 yield event
 
 
-def fate_of(pace: Pace, event: Event, told: Told, now: datetime, language: Language) -> Fate:
+def fate_of(pace: Pace, event: Event, told: PaceFacts, now: datetime, language: Language) -> Fate:
     """What becomes of an event that happens now, and of others of its kind at other times."""
     words = _WORDS[language]
     reason = unwanted(pace, event)
@@ -182,7 +182,7 @@ def fate_of(pace: Pace, event: Event, told: Told, now: datetime, language: Langu
     if reason is not None:
         return Fate("never", words.unwanted[reason])
     verdict = admit(pace, event, replace(told, kept_back=True), now=now)  # whatever was told of other epochs
-    if isinstance(verdict, Hold):
+    if isinstance(verdict, HoldBack):
         zone = pace.chosen.quiet.zone if pace.chosen.quiet else KST
         at = f"{verdict.until.astimezone(zone):%H:%M}"
         return Fate("later", words.until.format(why=_WHY[language][verdict.why], at=at))
@@ -227,7 +227,7 @@ def _named(event: Event) -> str:
             return event.kind
 
 
-def summary(pace: Pace, told: Told, language: Language) -> str:
+def summary(pace: Pace, told: PaceFacts, language: Language) -> str:
     """The settings of a notifier in one line, as they are written, and what is left of its day."""
     chosen, parts = pace.chosen, []
     if chosen.every is not None:
@@ -243,12 +243,12 @@ def summary(pace: Pace, told: Told, language: Language) -> str:
     return " · ".join(parts)
 
 
-def _told(config: Config, notifier: Notifier, now: datetime) -> Told:
+def _told(config: Config, notifier: Notifier, now: datetime) -> PaceFacts:
     left = left_today(notifier)
     if notifier.pace.daily_budget is None or not database(config).exists():
-        return Told(left=left)
+        return PaceFacts(left=left)
     with open_store(database(config)) as store:
-        return Told(today=Outbox(store).sent_since(notifier.key, day_start(now)), left=left)
+        return PaceFacts(today=Outbox(store).sent_since(notifier.key, day_start(now)), left=left)
 
 
 def _table(rows: Iterable[tuple[str, Fate]], words: _Words) -> Table:

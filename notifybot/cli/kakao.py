@@ -13,7 +13,7 @@ from notifybot.config import Config, load
 from notifybot.errors import ConfigError, DeliveryError, UsageError
 from notifybot.notifiers.kakao import credentials_from, others_file, token_file_of
 from notifybot.notifiers.kakao.api import Api
-from notifybot.notifiers.kakao.browser import Surroundings
+from notifybot.notifiers.kakao.browser import LoginEnvironment
 from notifybot.notifiers.kakao.login import Way, choice_in, one_of, sign_in
 from notifybot.notifiers.kakao.notifier import destination_of
 from notifybot.notifiers.kakao.person import Console
@@ -30,7 +30,7 @@ def login(*, mode: str, way: str, redirect_uri: str, language: Language | None) 
     """Lead the person through the login."""
     config = load({"lang": language})
     chosen = one_of(Mode, "--mode", mode) if mode else None
-    surroundings = Surroundings(Console(config.lang))
+    surroundings = LoginEnvironment(Console(config.lang))
     sign_in(config, surroundings, mode=chosen, way=one_of(Way, "--way", way), redirect_uri=redirect_uri)
     return 0
 

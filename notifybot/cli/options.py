@@ -20,7 +20,9 @@ from notifybot.errors import UsageError, install, reader_text
 from notifybot.types import Language
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of a table.")]
-Tongue = Annotated[Language | None, typer.Option("--language", "-l", help="The default is your setting `lang`.")]
+LanguageOption = Annotated[
+    Language | None, typer.Option("--language", "-l", help="The default is your setting `lang`.")
+]
 
 Cell = str | Text | tuple[str, ...]
 """A field of a listing, of one line; a tuple's items may stand in one line or below each other."""

@@ -27,9 +27,9 @@ from notifybot.rendering import Renderer
 from notifybot.rendering.error_text import reason_line
 from notifybot.store import dead_letters
 from notifybot.store.database import Store
-from notifybot.store.dead_letters import Letter, successor_of
+from notifybot.store.dead_letters import DeliveryRecord, successor_of
 from notifybot.store.outbox import Counts, DeadLetter, Outbox
-from notifybot.store.schema import State
+from notifybot.store.schema import DeliveryState
 from notifybot.store.stored_reason import from_text
 from notifybot.types import Language
 
@@ -96,7 +96,7 @@ _GAP_S = 1.5  # from one message to the next: Slack takes one a second
 _UNCHANGED = "unchanged"
 
 
-def show_list(state: State, *, limit: int, as_json: bool) -> int:
+def show_list(state: DeliveryState, *, limit: int, as_json: bool) -> int:
     """Print the messages in a state, the dead ones unless another is asked for."""
     config = load()
     words = words_of(config.lang)
@@ -109,7 +109,7 @@ def show_list(state: State, *, limit: int, as_json: bool) -> int:
         console.print(words.none_in_state.format(state=words.states[state]), markup=False)
     else:
         console.print(_table(found, config, words))
-        if state is State.DEAD:
+        if state is DeliveryState.DEAD:
             console.print(words.how_on, markup=False, soft_wrap=True)
     return 0
 
@@ -142,7 +142,7 @@ def retry(ids: Sequence[int], *, as_json: bool) -> int:
     else:
         for each in ids:
             Console().print(_told(each, after.get(each), config.lang), markup=False, soft_wrap=True, highlight=False)
-    return 0 if all(state in (State.PENDING, State.SENT) for state in results.values()) else 1
+    return 0 if all(state in (DeliveryState.PENDING, DeliveryState.SENT) for state in results.values()) else 1
 
 
 def check_choice(ids: Sequence[int], *, everything: bool) -> None:
@@ -160,7 +160,7 @@ def retry_all(*, notifier: str, run: str, as_json: bool) -> int:
     config = load()
     words, console = words_of(config.lang), Console()
     with _opened(config) as store:
-        dead = dead_letters.letters(store, State.DEAD, limit=None) if store else []
+        dead = dead_letters.letters(store, DeliveryState.DEAD, limit=None) if store else []
         found = [each for each in reversed(dead) if _is_meant(each, notifier, run)]
         if found and not as_json:
             console.print(words.again.format(number=len(found)), markup=False, soft_wrap=True, highlight=False)
@@ -169,13 +169,13 @@ def retry_all(*, notifier: str, run: str, as_json: bool) -> int:
     if as_json:
         print(json.dumps([{"id": each, "state": state} for each, state in results.items()], indent=2))
     elif not found:
-        console.print(words.none_in_state.format(state=words.states[State.DEAD]), markup=False)
+        console.print(words.none_in_state.format(state=words.states[DeliveryState.DEAD]), markup=False)
     else:
         console.print(_numbers(results, words), markup=False, soft_wrap=True, highlight=False)
-    return 0 if set(results.values()) <= {State.PENDING, State.SENT, State.DROPPED} else 1
+    return 0 if set(results.values()) <= {DeliveryState.PENDING, DeliveryState.SENT, DeliveryState.DROPPED} else 1
 
 
-def _is_meant(letter: Letter, notifier: str, run: str) -> bool:
+def _is_meant(letter: DeliveryRecord, notifier: str, run: str) -> bool:
     names = (letter.notifier, letter.notifier.partition(":")[0])
     return (not notifier or notifier.casefold() in names) and (
         not run or run in (letter.event.run.id, letter.event.run.name)
@@ -185,7 +185,7 @@ def _is_meant(letter: Letter, notifier: str, run: str) -> bool:
 def _numbers(results: Mapping[int, str], words: Words) -> str:
     """What became of them: how many of each."""
     counts = Counter(results.values())
-    named = [f"{words.states[state]} {counts[state]}" for state in State if counts[state]]
+    named = [f"{words.states[state]} {counts[state]}" for state in DeliveryState if counts[state]]
     return " · ".join([*named, *([f"{words.left} {counts[_UNCHANGED]}"] if counts[_UNCHANGED] else [])])
 
 
@@ -215,7 +215,7 @@ def _opened(config: Config) -> Iterator[Store | None]:
         yield store
 
 
-def _again(store: Store, found: Sequence[Letter], config: Config) -> dict[int, Letter | None]:
+def _again(store: Store, found: Sequence[DeliveryRecord], config: Config) -> dict[int, DeliveryRecord | None]:
     """Put dead letters back and send what can be sent now; return what became of those that were put back."""
     back = dead_letters.retry(store, [each.id for each in found], _successors(store, found, config))
     if back:
@@ -223,7 +223,7 @@ def _again(store: Store, found: Sequence[Letter], config: Config) -> dict[int, L
     return {each: dead_letters.find(store, each) for each in back}
 
 
-def _successors(store: Store, found: Sequence[Letter], config: Config) -> dict[str, str]:
+def _successors(store: Store, found: Sequence[DeliveryRecord], config: Config) -> dict[str, str]:
     """For the keys that the settings no longer have: the key that took the place of each, where that is certain."""
     built = notifiers_from(config, SYSTEM)
     for each in built:
@@ -242,23 +242,23 @@ def _send(store: Store, config: Config, within_s: float) -> None:
         worker.stop(_SENDING_S)
 
 
-def _outcome(letter: Letter | None) -> str:
+def _outcome(letter: DeliveryRecord | None) -> str:
     return letter.state.value if letter is not None else _UNCHANGED
 
 
-def _told(letter_id: int, letter: Letter | None, language: Language) -> str:
+def _told(letter_id: int, letter: DeliveryRecord | None, language: Language) -> str:
     words = words_of(language)
     if letter is None:
         return words.cannot_retry.format(id=letter_id)
-    if letter.state is State.SENT:
+    if letter.state is DeliveryState.SENT:
         return words.delivered.format(id=letter_id)
-    if letter.state is State.PENDING:
+    if letter.state is DeliveryState.PENDING:
         why = reason_line(letter.reason, language)
         return words.waits.format(id=letter_id, notifier=letter.notifier, error=why).rstrip()
     return f"{letter_id}: {words.states[letter.state]}. {reason_line(letter.reason, language)}".rstrip()
 
 
-def _table(found: list[Letter], config: Config, words: Words) -> Listing:
+def _table(found: list[DeliveryRecord], config: Config, words: Words) -> Listing:
     common, renderer = common_words_of(config.lang), Renderer(config.lang, config.templates_dir)
     rows = [
         [
@@ -274,7 +274,7 @@ def _table(found: list[Letter], config: Config, words: Words) -> Listing:
     return Listing(headings, rows, wraps=True)
 
 
-def _card(letter: Letter, config: Config, words: Words) -> Table:
+def _card(letter: DeliveryRecord, config: Config, words: Words) -> Table:
     common, message = common_words_of(config.lang), Renderer(config.lang, config.templates_dir).render(letter.event)
     table = Table.grid("", Column(overflow="fold"), padding=(0, 2))  # Rich cuts Korean else
     rows = (
@@ -299,7 +299,7 @@ def _moment(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def _plain(letter: Letter, language: Language) -> dict[str, object]:
+def _plain(letter: DeliveryRecord, language: Language) -> dict[str, object]:
     """For a program: `error` to show, and `code` to decide by, which is the same in every language."""
     return {
         "id": letter.id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from notifybot.store.schema import State
+from notifybot.store.schema import DeliveryState
 from notifybot.types import Language
 
 
@@ -14,7 +14,7 @@ class Words:
 
     number: str
     state: str
-    states: dict[State, str]
+    states: dict[DeliveryState, str]
     none_in_state: str
     message: str
     event: str
@@ -38,7 +38,12 @@ class Words:
 _EN = Words(
     number="ID",
     state="State",
-    states={State.PENDING: "pending", State.SENT: "sent", State.DEAD: "dead", State.DROPPED: "dropped"},
+    states={
+        DeliveryState.PENDING: "pending",
+        DeliveryState.SENT: "sent",
+        DeliveryState.DEAD: "dead",
+        DeliveryState.DROPPED: "dropped",
+    },
     none_in_state="No message is {state}.",
     message="Message",
     event="Event",
@@ -64,7 +69,12 @@ _EN = Words(
 _KO = Words(
     number="번호",
     state="상태",
-    states={State.PENDING: "대기", State.SENT: "전송됨", State.DEAD: "포기", State.DROPPED: "생략"},
+    states={
+        DeliveryState.PENDING: "대기",
+        DeliveryState.SENT: "전송됨",
+        DeliveryState.DEAD: "포기",
+        DeliveryState.DROPPED: "생략",
+    },
     none_in_state="‘{state}’ 상태인 메시지가 없습니다.",
     message="내용",
     event="이벤트",

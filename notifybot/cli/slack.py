@@ -23,7 +23,7 @@ from notifybot.cli.slack_words import PLACES, Words, words_of
 from notifybot.clock import SYSTEM
 from notifybot.config import Config, explain, load, settings_file
 from notifybot.config_sources import Origin, spelling
-from notifybot.doctor.findings import Finding, Verdict
+from notifybot.doctor.findings import Finding, Level
 from notifybot.doctor.slack import Bot
 from notifybot.errors import ConfigError, UsageError
 from notifybot.files import OVERWRITE, make_private
@@ -54,7 +54,7 @@ class _Talk:
     def tell(self, findings: list[Finding]) -> bool:
         """Show what was found; True when nothing is wrong."""
         self.console.print(table(findings, self.language))
-        return all(each.verdict is not Verdict.WRONG for each in findings)
+        return all(each.verdict is not Level.WRONG for each in findings)
 
     def ask(self, question: str, *, hidden: bool = False, default: str | None = None) -> str:
         with self._answered(), warnings.catch_warnings():

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
-from notifybot.delivery.chart_renderer import Studio, studio_for
+from notifybot.delivery.chart_renderer import ChartRenderers, studio_for
 from notifybot.delivery.dispatcher import Dispatcher
 from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.subscription import refuse_strangers, shaped, speaking
@@ -33,7 +33,7 @@ _START_S = 5.0  # no epoch waits yet, so a busy database is waited for
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class DeliveryStack:
     """Everything that carries events from one process. `direct`: it tells people itself, the watchdog only listens."""
 
     recorder: Recorder
@@ -43,7 +43,7 @@ class Delivery:
 
 
 def people_from(
-    config: Config, clock: Clock = SYSTEM, *, outbox: Outbox | None = None, studio: Studio | None = None
+    config: Config, clock: Clock = SYSTEM, *, outbox: Outbox | None = None, studio: ChartRenderers | None = None
 ) -> list[Notifier]:
     """The notifiers that reach people. Raises ConfigError when settings are half there.
 
@@ -58,7 +58,7 @@ def people_from(
 
 
 def notifiers_from(
-    config: Config, clock: Clock = SYSTEM, *, outbox: Outbox | None = None, studio: Studio | None = None
+    config: Config, clock: Clock = SYSTEM, *, outbox: Outbox | None = None, studio: ChartRenderers | None = None
 ) -> list[Notifier]:
     """All notifiers that are configured, the webhook and the way to the watchdog included. Raises ConfigError."""
     refuse_strangers(config, (), all_known=False)
@@ -74,7 +74,7 @@ def open_delivery(
     *,
     on_superseded: Callable[[RunRef], None] | None = None,
     all_known: bool = True,
-) -> Delivery:
+) -> DeliveryStack:
     """Put delivery together on an open store; the caller starts the worker.
 
     `notifiers` replace the configured ones. What dead processes of this machine held is free again, and goes out
@@ -104,7 +104,9 @@ def open_delivery(
     recorder = Recorder(store, routes, direct=bool(people), language=config.lang)
     renderer = Renderer(config.lang, config.templates_dir)
     dispatcher = Dispatcher(outbox, routes, renderer, clock=clock, link_of=partial(_page_of, config, store))
-    return Delivery(recorder, Worker(dispatcher, recorder, clock=clock, studio=studio), routes, direct=bool(people))
+    return DeliveryStack(
+        recorder, Worker(dispatcher, recorder, clock=clock, studio=studio), routes, direct=bool(people)
+    )
 
 
 def _waits(outbox: Outbox, key: str) -> bool:
@@ -116,7 +118,7 @@ def _waits(outbox: Outbox, key: str) -> bool:
     return due is not None and due <= outbox.store.clock.now()
 
 
-def _slack(config: Config, studio: Studio | None, outbox: Outbox | None) -> list[Notifier]:
+def _slack(config: Config, studio: ChartRenderers | None, outbox: Outbox | None) -> list[Notifier]:
     if config.slack_bot_token is None and config.slack_webhook_url is None:
         return []
     from notifybot.notifiers.slack import slack_notifiers
@@ -126,7 +128,7 @@ def _slack(config: Config, studio: Studio | None, outbox: Outbox | None) -> list
     return slack_notifiers(config, artist=studio.painter(config.lang), busy=partial(_waits, outbox))
 
 
-def _kakao(config: Config, clock: Clock, studio: Studio | None) -> list[Notifier]:
+def _kakao(config: Config, clock: Clock, studio: ChartRenderers | None) -> list[Notifier]:
     given = (
         config.kakao_rest_api_key, config.kakao_client_secret, config.kakao_refresh_token, config.kakao_token_file,
     )  # fmt: skip
@@ -140,7 +142,7 @@ def _kakao(config: Config, clock: Clock, studio: Studio | None) -> list[Notifier
     return kakao_notifiers(config, clock=clock, picture=studio.phone_painter(config.lang).square)
 
 
-def _apprise(config: Config, studio: Studio | None) -> list[Notifier]:
+def _apprise(config: Config, studio: ChartRenderers | None) -> list[Notifier]:
     if config.apprise_urls is None:
         return []
     from notifybot.notifiers.apprise import apprise_notifiers

@@ -55,7 +55,7 @@ def has_curves(event: Event) -> bool:
     return isinstance(event, EpochFinished | RunEnded) and event.progress.done >= 2
 
 
-class Painter:
+class ChartRenderer:
     """Draws events' curves for one notifier, from what the database at `database` holds, in `language`.
 
     Where no font has that language's letters, labels are English. Callable from any delivery thread.
@@ -75,7 +75,7 @@ class Painter:
         self._after_text_s = after_text_s
         self._advance = advance
         self._clock = clock
-        self._spare: Drawer | None = None
+        self._spare: ChartProcess | None = None
         self._lock = threading.Lock()
         self._failures = 0
         self._off = False
@@ -95,7 +95,7 @@ class Painter:
         png = drawing.png if drawing is not None and drawing.wait() else None
         return png if png or is_news else self._drawn_in_advance(event)
 
-    def begin(self, event: Event) -> Drawing | None:
+    def begin(self, event: Event) -> ChartJob | None:
         """Have a picture drawn, 1080 pixels wide; None where there is nothing to draw, or no way to."""
         return self._begin(event, None, self._after_text_s) if has_curves(event) else None
 
@@ -126,7 +126,7 @@ class Painter:
     def _drawn_in_advance(self, event: Event) -> bytes | None:
         return self._advance.png_of(event.run) if self._advance is not None else None
 
-    def _begin(self, event: Event, height_px: int | None, patience_s: float) -> Drawing | None:
+    def _begin(self, event: Event, height_px: int | None, patience_s: float) -> ChartJob | None:
         self.warm_up()
         with self._lock:
             drawer, self._spare = self._spare, None
@@ -135,15 +135,15 @@ class Painter:
             return None
         order = _ordered(event, self._database, self._language, height_px)
         ends_at_s = self._clock.monotonic() + patience_s
-        return Drawing(drawer, order, ends_at_s, clock=self._clock, report=self._heard)
+        return ChartJob(drawer, order, ends_at_s, clock=self._clock, report=self._heard)
 
     def _prepare_for_more(self, event: Event) -> None:
         if not isinstance(event, RunEnded):
             self.warm_up()
 
-    def _start(self) -> Drawer | None:
+    def _start(self) -> ChartProcess | None:
         try:
-            return Drawer()
+            return ChartProcess()
         except OSError as error:
             text = reader_text("delivery.chart_renderer.no_pictures", error=system_words(error))
             log.warning("%s", text)
@@ -179,7 +179,7 @@ class Advance:
         self._language = language
         self._clock = clock
         self._lock = threading.Lock()
-        self._drawing: tuple[RunRef, Drawing] | None = None
+        self._drawing: tuple[RunRef, ChartJob] | None = None
         self._newest: tuple[RunRef, bytes] | None = None
         self._failures = 0
         self._pid = os.getpid()
@@ -193,14 +193,14 @@ class Advance:
             if os.getpid() != self._pid or self._failures >= _FAILURES_MOST:
                 return
             try:
-                drawer = Drawer()
+                drawer = ChartProcess()
             except OSError:
                 self._failures = _FAILURES_MOST
                 return
             plain = replace(event, new_best=None, progress=replace(event.progress, eta_s=None))  # it is seen later
             order = _ordered(plain, self._database, self._language, _SQUARE)
             ends_at_s = self._clock.monotonic() + _IN_ADVANCE_MOST_S
-            drawing = Drawing(drawer, order, ends_at_s, clock=self._clock, report=self._heard)
+            drawing = ChartJob(drawer, order, ends_at_s, clock=self._clock, report=self._heard)
             drawing.wait(until=lambda: True)
             self._drawing = event.run, drawing
 
@@ -239,7 +239,7 @@ class Advance:
         self._failures = self._failures + 1 if code else 0
 
 
-class Studio:
+class ChartRenderers:
     """Has a painter for each notifier: they draw at the same time, and none waits for another's child."""
 
     def __init__(self, database: Path, *, clock: Clock = SYSTEM) -> None:
@@ -249,14 +249,14 @@ class Studio:
         self._began_s: float | None = None
         self._due_s = 0.0
 
-    def painter(self, language: Language) -> Painter:
+    def painter(self, language: Language) -> ChartRenderer:
         """A painter of its own for a notifier that speaks this language."""
-        return Painter(self._database, language, clock=self._clock)
+        return ChartRenderer(self._database, language, clock=self._clock)
 
-    def phone_painter(self, language: Language) -> Painter:
+    def phone_painter(self, language: Language) -> ChartRenderer:
         """The same, for texts that wait for their picture: all of them share what is drawn in advance."""
         self._advance = self._advance or Advance(self._database, language, clock=self._clock)
-        return Painter(self._database, language, advance=self._advance, clock=self._clock)
+        return ChartRenderer(self._database, language, advance=self._advance, clock=self._clock)
 
     def is_due(self, event: Event) -> bool:
         """True when a picture should be drawn in advance, of this event. Cheap; callable from any thread.
@@ -336,7 +336,7 @@ def subtitle(event: Event, language: Language) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def studio_for(config: Config, database: Path, clock: Clock = SYSTEM) -> Studio | None:
+def studio_for(config: Config, database: Path, clock: Clock = SYSTEM) -> ChartRenderers | None:
     """The studio that the settings ask for. Raises ConfigError where pictures are on and cannot be drawn."""
     if config.pictures is Switch.OFF:
         return None
@@ -345,7 +345,7 @@ def studio_for(config: Config, database: Path, clock: Clock = SYSTEM) -> Studio 
         raise ConfigError(
             reader_text("delivery.chart_renderer.pictures_are_on_notifybot_pictures_but", value=install("pictures"))
         )
-    return Studio(database, clock=clock) if there else None
+    return ChartRenderers(database, clock=clock) if there else None
 
 
 _LOOK_S, _HAND_OVER_S = 0.1, 0.01
@@ -364,7 +364,7 @@ sys.exit(main())
 _dying: list[subprocess.Popen[bytes]] = []  # until they are dead: Python warns of one that is let go of before
 
 
-class Drawer:
+class ChartProcess:
     """A child that waits for its order. Raises OSError when it cannot be started."""
 
     def __init__(self) -> None:
@@ -399,12 +399,12 @@ class Drawer:
                     stream.close()
 
 
-class Drawing:
+class ChartJob:
     """A picture on its way. `report` is told the exit code of the child; None: it was late and had to be ended."""
 
     def __init__(
         self,
-        drawer: Drawer,
+        drawer: ChartProcess,
         order: bytes,
         ends_at_s: float,
         *,

@@ -8,14 +8,14 @@ from notifybot.delivery.words import Words, words_in
 from notifybot.events import KINDS, AlertRaised, Event
 from notifybot.policy import severity_of
 from notifybot.rendering import Renderer
-from notifybot.store.held import Kept
+from notifybot.store.held import HeldBatch
 from notifybot.types import Progress, RunRef, Severity
 
 LIMIT_TEXT = 1400  # characters: an alert's text is cut at 1,500
 _ROOM_FOR_MORE = 30
 
 
-def digest_of(event: Event, kept: Kept, renderer: Renderer, *, now: datetime, zone: tzinfo) -> AlertRaised:
+def digest_of(event: Event, kept: HeldBatch, renderer: Renderer, *, now: datetime, zone: tzinfo) -> AlertRaised:
     """An alert that tells of `event` and all that was kept back with it; moments by the clock of `zone`.
 
     It has the event's id, so that a repeat is known by it. About one run, it comes with that run's newest figures.
@@ -35,7 +35,7 @@ def digest_of(event: Event, kept: Kept, renderer: Renderer, *, now: datetime, zo
     )
 
 
-def _run(event: Event, kept: Kept, words: Words) -> RunRef:
+def _run(event: Event, kept: HeldBatch, words: Words) -> RunRef:
     """The run itself; of several, a name for them all."""
     if len(kept.runs) == 1:
         return event.run
@@ -43,7 +43,7 @@ def _run(event: Event, kept: Kept, words: Words) -> RunRef:
     return RunRef(id=f"digest-{event.id}", name=name, project=event.run.project)
 
 
-def _text(kept: Kept, renderer: Renderer, words: Words, zone: tzinfo) -> str:
+def _text(kept: HeldBatch, renderer: Renderer, words: Words, zone: tzinfo) -> str:
     """The numbers, then the newest epoch, then what was urgent, the latest first; as many as there is room for."""
     counts = [f"{words.kinds[kind]} {kept.counts[kind]}" for kind in KINDS if kind in kept.counts]
     lines = [" · ".join(counts)]

@@ -25,7 +25,7 @@ from notifybot.delivery.words import words_in
 from notifybot.errors import PermanentError, StoreError, TemporaryError
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
 from notifybot.notifiers.base import Envelope, Memory, Notifier
-from notifybot.policy import KST, Hold, Priority, Refuse, Told, admit, day_start, too_old, wants
+from notifybot.policy import KST, HoldBack, PaceFacts, Priority, Refuse, admit, day_start, too_old, wants
 from notifybot.rendering import Renderer
 from notifybot.rendering.alert_text import not_delivered, notice_words
 from notifybot.rendering.delivery_reasons import brief_reason, delivery_reason
@@ -33,7 +33,7 @@ from notifybot.rendering.error_text import reason_line
 from notifybot.rendering.text import one_line, shorten
 from notifybot.store import held, pruning, runs, told
 from notifybot.store.database import Store
-from notifybot.store.held import Kept
+from notifybot.store.held import HeldBatch
 from notifybot.store.outbox import ClockWatch, Delivery, Outbox
 from notifybot.store.stored_reason import to_text
 from notifybot.types import Fact, Language, Message, Reason, RunRef, Severity, uuid7
@@ -80,7 +80,7 @@ class _Lane:
         self.in_vain = False  # looked for a delivery: none that is due was to be had
         self.at_hand: Delivery | None = None
         self.admitted = False
-        self.together: Kept | None = None
+        self.together: HeldBatch | None = None
         self.owed: deque[Callable[[], object]] = deque()
         self.accepted: told.Sent | None = None  # whose mark is owed
         self._notes = told.Notes(store)
@@ -154,7 +154,7 @@ class _GivenUp:
         self._counts: OrderedDict[tuple[str, str, str], _Count] = OrderedDict()
         self._over: deque[tuple[str, str]] = deque(maxlen=_MOST_COUNTED)
 
-    def add(self, event: Event, reason: Reason, together: Kept | None) -> None:
+    def add(self, event: Event, reason: Reason, together: HeldBatch | None) -> None:
         """Count a message, and those that were to be told with it."""
         words, run = words_in(self._language), event.run
         line = reason_line(reason, self._language)  # reasons that read alike are one
@@ -321,10 +321,10 @@ class Dispatcher:
             return Outcome.DROPPED
         verdict = admit(lane.notifier.pace, delivery.event, told, now=self._clock.now())
         match verdict:
-            case Hold(kept_back=True):
+            case HoldBack(kept_back=True):
                 self._done(lane, lambda: held.keep(self.outbox, delivery, verdict.until, verdict.why))
                 return Outcome.HELD
-            case Hold():
+            case HoldBack():
                 if isinstance(delivery.event, EpochFinished):
                     away_s = (verdict.until - self._clock.now()).total_seconds()
                     lane.paced_until_s[delivery.event.run.key] = self._clock.monotonic() + away_s
@@ -340,12 +340,12 @@ class Dispatcher:
             case _:
                 assert_never(verdict)
 
-    def _told(self, lane: _Lane, delivery: Delivery) -> Told:
+    def _told(self, lane: _Lane, delivery: Delivery) -> PaceFacts:
         """What the pace needs to know; a notifier that has no use for a figure is not held up for it."""
         pace, event, key = lane.notifier.pace, delivery.event, delivery.notifier
         left = left_today(lane.notifier)
         counts = pace.every(event).epochs is not None
-        return Told(
+        return PaceFacts(
             last_news_at=self.outbox.last_news_at(key, event) if pace.gap_after(event) else None,
             last_done=held.last_done(self.outbox, key, event.run.key) if counts else 0,
             today=self.outbox.sent_since(key, day_start(self._clock.now())) if pace.daily_budget is not None else 0,
@@ -353,7 +353,7 @@ class Dispatcher:
             kept_back=(pace.may_keep_back or left is not None) and held.is_kept(self.outbox, delivery),
         )
 
-    def _gather(self, lane: _Lane, delivery: Delivery) -> Kept:
+    def _gather(self, lane: _Lane, delivery: Delivery) -> HeldBatch:
         return held.gather(self.outbox, delivery, fold=lane.notifier.pace.folds)
 
     def _send(self, lane: _Lane, delivery: Delivery) -> Outcome:
@@ -376,13 +376,13 @@ class Dispatcher:
             self._show(lane, together)
         return Outcome.SENT
 
-    def _show(self, lane: _Lane, together: Kept) -> None:
+    def _show(self, lane: _Lane, together: HeldBatch) -> None:
         """What a notifier shows of the runs has stood still as long as they were kept back."""
         for event in together.states:
             message = lane.renderer.render(event, link=self._link_of(event.run))
             show_state(lane.notifier, Envelope(event, message, lane.memory_of(event.run.project)))
 
-    def _envelope(self, lane: _Lane, delivery: Delivery, together: Kept | None) -> Envelope:
+    def _envelope(self, lane: _Lane, delivery: Delivery, together: HeldBatch | None) -> Envelope:
         event, skipped = delivery.event, delivery.skipped
         if together and together.ids:
             quiet = lane.notifier.pace.chosen.quiet
@@ -429,7 +429,7 @@ class Dispatcher:
         return self._later(lane, delivery, together, TemporaryError(why.values["text"], ambiguous=True), said=said)
 
     def _later(
-        self, lane: _Lane, delivery: Delivery, together: Kept | None, error: TemporaryError, *, said: str = ""
+        self, lane: _Lane, delivery: Delivery, together: HeldBatch | None, error: TemporaryError, *, said: str = ""
     ) -> Outcome:
         now_s, now = self._clock.monotonic(), self._clock.now()
         reason = delivery_reason(error)
@@ -451,7 +451,7 @@ class Dispatcher:
             self._done(lane, lambda: held.keep(self.outbox, delivery, due_at, why, counted=counted))
         return Outcome.RETRY
 
-    def _never(self, lane: _Lane, delivery: Delivery, together: Kept | None, reason: Reason) -> Outcome:
+    def _never(self, lane: _Lane, delivery: Delivery, together: HeldBatch | None, reason: Reason) -> Outcome:
         why = to_text(reason)
 
         def bury() -> None:

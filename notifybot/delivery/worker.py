@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.delivery.chart_renderer import Studio
+from notifybot.delivery.chart_renderer import ChartRenderers
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.words import words_in
@@ -45,7 +45,7 @@ class Worker:
         recorder: Recorder | None = None,
         *,
         clock: Clock = SYSTEM,
-        studio: Studio | None = None,
+        studio: ChartRenderers | None = None,
     ) -> None:
         self._dispatcher = dispatcher
         self._studio = studio

@@ -35,12 +35,12 @@ def main(language: Language, console: Console | None = None) -> int:
     """Play it and return the exit code: 0 only when Slack told the death, once, and nothing about the living run."""
     clock = FakeClock()
     with Sandbox(clock=clock, language=language) as sandbox:
-        story = Story(language, clock, sandbox, console or Console(highlight=False))
+        story = DeadmanStory(language, clock, sandbox, console or Console(highlight=False))
         return 0 if story.play() else 1
 
 
 @dataclass(slots=True)
-class Story:
+class DeadmanStory:
     """One showing, on a clock that is moved."""
 
     language: Language

@@ -23,7 +23,7 @@ PROJECT = "demo"
 _STOP_S = 10.0
 
 
-class Failed(NotifybotError):
+class ProcessFailed(NotifybotError):
     """A process of the demo did not come up. React: read its log."""
 
     def __init__(self, log: Path) -> None:
@@ -79,7 +79,7 @@ def watchdog(places: Places, environment: Mapping[str, str], folder: Path) -> It
             line = process.stdout.readline().decode() if process.stdout else ""
             address = re.search(r"http://\S+", line)
             if address is None:
-                raise Failed(log)
+                raise ProcessFailed(log)
             yield address[0]
         finally:
             stop(process)

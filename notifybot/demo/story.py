@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from notifybot.checkpoints.directory import Shelf
+from notifybot.checkpoints.directory import CheckpointDirectory
 from notifybot.clock import SYSTEM
 from notifybot.config import load
 from notifybot.delivery.build import people_from
@@ -37,8 +37,8 @@ from notifybot.demo.checks import (
 from notifybot.demo.processes import (
     PROJECT,
     SILENT_S,
-    Failed,
     Places,
+    ProcessFailed,
     fresh,
     training,
     training_environment,
@@ -170,7 +170,7 @@ def main(real: bool, language: Language, *, folder: Path = FOLDER, size: Size | 
     story = Story(language, fresh(folder.absolute()), screen, size or Size())
     try:
         return 0 if story.play(real=real) else 1
-    except Failed as error:
+    except ProcessFailed as error:
         screen.log_tail(error.log)
         raise
 
@@ -234,7 +234,9 @@ class Story:
             self._done, self._done_s = len(epochs), now_s
         if self._done < self.size.kill_after or now_s - self._done_s < self.size.epoch_s / 2:
             return False
-        newest = Shelf(self.places.drive).manifests(self.run_id)[:1]  # on a slow disk it takes nearly an epoch
+        newest = CheckpointDirectory(self.places.drive).manifests(self.run_id)[
+            :1
+        ]  # on a slow disk it takes nearly an epoch
         return bool(newest) and newest[0].epoch == epochs[-1]
 
     def _second_session(self, store: Store, settings: dict[str, str]) -> None:

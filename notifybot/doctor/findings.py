@@ -8,7 +8,7 @@ from enum import StrEnum
 from notifybot.rendering.both import Both
 
 
-class Verdict(StrEnum):
+class Level(StrEnum):
     """How a thing stands. A `NOTE` is worth knowing, and no fault."""
 
     OK = "ok"
@@ -21,21 +21,21 @@ class Finding:
     """How one thing stands, and what to do about it."""
 
     part: str
-    verdict: Verdict
+    verdict: Level
     what: Both
     remedy: Both | None = None
 
 
 def ok(part: str, what: Both) -> Finding:
     """Nothing to do."""
-    return Finding(part, Verdict.OK, what)
+    return Finding(part, Level.OK, what)
 
 
 def note(part: str, what: Both, remedy: Both | None = None) -> Finding:
     """Worth knowing."""
-    return Finding(part, Verdict.NOTE, what, remedy)
+    return Finding(part, Level.NOTE, what, remedy)
 
 
 def wrong(part: str, what: Both, remedy: Both) -> Finding:
     """Something to mend."""
-    return Finding(part, Verdict.WRONG, what, remedy)
+    return Finding(part, Level.WRONG, what, remedy)

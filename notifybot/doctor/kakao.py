@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from notifybot.clock import Clock
 from notifybot.config import Config
 from notifybot.doctor import kakao_words as words
-from notifybot.doctor.findings import Finding, Verdict, note, ok, wrong
+from notifybot.doctor.findings import Finding, Level, note, ok, wrong
 from notifybot.doctor.machine import unusable
 from notifybot.errors import ConfigError, DeliveryError
 from notifybot.notifiers.kakao import Credentials, credentials_from, token_file_of
 from notifybot.notifiers.kakao.api import Api
 from notifybot.notifiers.kakao.button_domains import LIVES_AT, button_sites, is_out_of_reach
-from notifybot.notifiers.kakao.http import LOGIN_ENDED, Refused
+from notifybot.notifiers.kakao.http import LOGIN_ENDED, KakaoRefused
 from notifybot.notifiers.kakao.message import DEFAULT_LINK
 from notifybot.notifiers.kakao.notifier import destination_of
 from notifybot.notifiers.kakao.quota import PAIR_LIMIT, Quota
@@ -41,7 +41,7 @@ def examine(config: Config, clock: Clock) -> list[Finding]:
         return [wrong(PART, _CANNOT_KEEP.filled(path=path, why=why), _CHOOSE_FILE)]
     with Api(credentials, path, api_url=config.kakao_api_url, auth_url=config.kakao_auth_url, clock=clock) as api:
         found = Login(api, config, credentials, clock).findings()
-    return found if any(each.verdict is Verdict.WRONG for each in found) else [*found, *_buttons(config)]
+    return found if any(each.verdict is Level.WRONG for each in found) else [*found, *_buttons(config)]
 
 
 def _half(config: Config) -> Finding:
@@ -136,7 +136,7 @@ class Login:
 
 def explain(error: DeliveryError) -> Finding:
     """What a refusal of Kakao's means to a person, and the way out."""
-    if isinstance(error, Refused):
+    if isinstance(error, KakaoRefused):
         code = error.values.get("named") or _NUMBERS.get(error.code, error.code)
         return wrong(PART, words.REFUSED.filled(code=code), words.remedy_for(error.code, error.values))
     return wrong(PART, words.unreachable(error), words.TRY_AGAIN)

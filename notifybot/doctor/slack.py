@@ -14,7 +14,7 @@ from notifybot.doctor.findings import Finding, note, ok, wrong
 from notifybot.doctor.slack_words import EXPLAINED, UNREACHABLE
 from notifybot.errors import DeliveryError
 from notifybot.notifiers.base import is_loopback
-from notifybot.notifiers.slack.api import Refused, WebApi, header
+from notifybot.notifiers.slack.api import SlackRefused, WebApi, header
 from notifybot.notifiers.slack.manifest import SCOPES
 from notifybot.rendering.both import Both
 from notifybot.rendering.error_text import error_line
@@ -84,7 +84,7 @@ class Bot:
         for _ in range(2):
             try:
                 self._api.call("chat.deleteScheduledMessage", channel=channel, scheduled_message_id=number)
-            except Refused as error:
+            except SlackRefused as error:
                 return error.code == "invalid_scheduled_message_id"  # it was taken back, only the answer got lost
             except DeliveryError:
                 continue
@@ -111,7 +111,7 @@ class _Listener(WebApi):
 def explain(error: DeliveryError, channel: str = "") -> Finding:
     """What an error of Slack's means to a person, and the way out."""
     told = Both(*(error_line(error, each).removeprefix(f"{PART}: ") for each in (Language.EN, Language.KO)))
-    known = EXPLAINED.get(error.code) if isinstance(error, Refused) else UNREACHABLE
+    known = EXPLAINED.get(error.code) if isinstance(error, SlackRefused) else UNREACHABLE
     if known is None:
         return wrong(PART, told, _LOOK_IT_UP)
     name = channel.removeprefix("#")

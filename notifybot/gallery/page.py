@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from notifybot.clock import Clock
-from notifybot.gallery.previews import Exhibit, Listed, Piece, Scheduled, exhibits, said
+from notifybot.gallery.previews import AlarmPreview, AlertListPreview, Exhibit, Piece, exhibits, said
 from notifybot.i18n import built_in_folder
 from notifybot.rendering import Renderer
 from notifybot.types import Language
@@ -36,7 +36,7 @@ _SLACK_ALONE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wall:
+class PreviewColumn:
     """The exhibits of one language, and what there is to say about them."""
 
     language: Language
@@ -45,13 +45,13 @@ class Wall:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class GallerySection:
     """One kind of message."""
 
     anchor: str
     kind: str
     heading: str
-    walls: Sequence[Wall]
+    walls: Sequence[PreviewColumn]
 
 
 def page(pieces: Mapping[Language, Sequence[Piece]], clock: Clock) -> str:
@@ -69,20 +69,20 @@ def bare(exhibit: Exhibit) -> str:
     return exhibit.content.replace("</head>", _FLAT.replace("HIDDEN", exhibit.hides or ""), 1)
 
 
-def _room(languages: Sequence[Language], same: Sequence[Piece], clock: Clock) -> Room:
-    label, alone = same[0].label, isinstance(same[0], Scheduled)
+def _room(languages: Sequence[Language], same: Sequence[Piece], clock: Clock) -> GallerySection:
+    label, alone = same[0].label, isinstance(same[0], AlarmPreview)
     both = list(zip(languages, same, strict=True))
     titles = (_title(piece, language, clock) for language, piece in both)
     walls = [
-        Wall(language, list(exhibits(piece, language, clock)), _SLACK_ALONE[language] if alone else "")
+        PreviewColumn(language, list(exhibits(piece, language, clock)), _SLACK_ALONE[language] if alone else "")
         for language, piece in both
     ]
-    return Room(label.replace(" ", "-"), label, " / ".join(titles), walls)
+    return GallerySection(label.replace(" ", "-"), label, " / ".join(titles), walls)
 
 
 def _title(piece: Piece, language: Language, clock: Clock) -> str:
-    if isinstance(piece, Scheduled):
+    if isinstance(piece, AlarmPreview):
         return said(piece, clock.now().timestamp(), language).plain.text.partition("\n")[0]
-    if isinstance(piece, Listed):
+    if isinstance(piece, AlertListPreview):
         return piece.title
     return Renderer(language).render(piece.event, skipped=piece.skipped).title

@@ -67,10 +67,10 @@ class Exhibit:
 
 def exhibits(piece: Piece, language: Language, clock: Clock) -> Iterator[Exhibit]:
     """A message in every place where it can be read."""
-    if isinstance(piece, Scheduled):
+    if isinstance(piece, AlarmPreview):
         yield from _posted_by_slack(piece, language, clock)
         return
-    if isinstance(piece, Listed):
+    if isinstance(piece, AlertListPreview):
         yield from (Exhibit(name, "\n".join(words).strip()) for name, words in piece.alerts.items())
         return
     message = Renderer(language).render(piece.event, link=_LINK, skipped=piece.skipped)
@@ -79,7 +79,7 @@ def exhibits(piece: Piece, language: Language, clock: Clock) -> Iterator[Exhibit
         yield from show(envelope, language, clock)
 
 
-def _posted_by_slack(piece: Scheduled, language: Language, clock: Clock) -> Iterator[Exhibit]:
+def _posted_by_slack(piece: AlarmPreview, language: Language, clock: Clock) -> Iterator[Exhibit]:
     moved = FakeClock(clock.now())
     with Sandbox(clock=moved, language=language) as sandbox:
         post(piece, sandbox, moved, language, _LINK)
@@ -158,7 +158,7 @@ def _page(sandbox: Sandbox, path: str, query: dict[str, str]) -> str:
 
 
 def _bot(sandbox: Sandbox, folder: Path, language: Language, clock: Clock) -> Notifier:
-    return SlackBot(BOT_TOKEN, CHANNEL, api_url=f"{sandbox.url}/api/", clock=clock, artist=Artist(language))
+    return SlackBot(BOT_TOKEN, CHANNEL, api_url=f"{sandbox.url}/api/", clock=clock, artist=PreviewCharts(language))
 
 
 def _hook(sandbox: Sandbox, folder: Path, language: Language, clock: Clock) -> Notifier:
@@ -173,7 +173,7 @@ def _kakao(sandbox: Sandbox, folder: Path, language: Language, clock: Clock) -> 
         auth_url=f"{sandbox.url}/kakao/auth",
         link_url=_LINK,
         language=language,
-        picture=Artist(language).square,
+        picture=PreviewCharts(language).square,
         clock=clock,
     )
 
@@ -196,7 +196,7 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Artist:
+class PreviewCharts:
     """Draws what events themselves remember of their curves. Where matplotlib is missing there are no pictures."""
 
     language: Language
@@ -244,7 +244,7 @@ def _curve(name: str, metric: Metric, last: int) -> Curve:
 _MARGINS = Margins()
 
 
-def post(piece: Scheduled, sandbox: Sandbox, clock: FakeClock, language: Language, link: str) -> None:
+def post(piece: AlarmPreview, sandbox: Sandbox, clock: FakeClock, language: Language, link: str) -> None:
     """Tell where the run stands, schedule the alarm, let its time come; and take it back where the piece says so."""
     memory, api_url = DictMemory(), f"{sandbox.url}/api/"
     renderer = Renderer(language)
@@ -264,7 +264,7 @@ def post(piece: Scheduled, sandbox: Sandbox, clock: FakeClock, language: Languag
         alarms.say(place, said(piece, clock.now().timestamp(), language, link))
 
 
-def said(piece: Scheduled, now_s: float, language: Language, link: str = "") -> Said:
+def said(piece: AlarmPreview, now_s: float, language: Language, link: str = "") -> Said:
     """The words alone."""
     speech, progress = _speech(piece, language, link), piece.last.progress
     if piece.said == "stands":
@@ -275,12 +275,12 @@ def said(piece: Scheduled, now_s: float, language: Language, link: str = "") -> 
     return speech.void(progress, now_s=now_s, away_s=away_s, sure=piece.sure)
 
 
-def _speech(piece: Scheduled, language: Language, link: str) -> Speech:
+def _speech(piece: AlarmPreview, language: Language, link: str) -> Speech:
     return Speech(piece.last.run, piece.host, Renderer(language), link or None)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class MessagePreview:
     """A message about an event. `skipped` counts the epochs that it stands for as well."""
 
     label: str
@@ -289,7 +289,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Scheduled:
+class AlarmPreview:
     """What the dead man's switch says of a run that was last heard of with `last`.
 
     An "alarm" is frozen when it is scheduled; a "void" one has been posted about a living run, `sure` or perhaps; one
@@ -304,7 +304,7 @@ class Scheduled:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class AlertListPreview:
     """The title and text of many alerts, by what they are about. Where they are told they look like any alert."""
 
     label: str
@@ -312,4 +312,4 @@ class Listed:
     alerts: Mapping[str, AlertWords]
 
 
-Piece = Told | Scheduled | Listed
+Piece = MessagePreview | AlarmPreview | AlertListPreview

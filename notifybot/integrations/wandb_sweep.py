@@ -18,7 +18,7 @@ from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.policy import Pace
 from notifybot.trackers.wandb import page_of
 from notifybot.training.block import RunBlock, as_config, notify_run
-from notifybot.training.progress import Watch
+from notifybot.training.progress import MonitoredMetric
 from notifybot.training.run import Run
 from notifybot.types import Param, Severity
 
@@ -75,7 +75,7 @@ class Sweep:
         config: Config,
         notifiers: Sequence[Notifier] | None,
     ) -> None:
-        watch = Watch(monitor)
+        watch = MonitoredMetric(monitor)
         self.metric = watch.name or monitor
         self.trials: list[Trial] = []
         self.run: Run | None = None  # the sweep's own, once the block is entered

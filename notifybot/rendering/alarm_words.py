@@ -10,13 +10,13 @@ from notifybot.alerts.evidence import (
     DiskRoom,
     Distance,
     Duration,
+    EpochPace,
     Evidence,
     Finite,
     Gap,
     GpuRoom,
     GpuUse,
     Limit,
-    Pace,
     Reached,
 )
 from notifybot.rendering.alert_text import AlertWords
@@ -105,7 +105,7 @@ def _fields(seen: Evidence, language: Language) -> dict[str, str]:
             return _metric(metric, value) | {"before": known}
         case Limit(metric, value, limit, crossed):
             return _metric(metric, value) | {"limit": number(limit), "side": _SIDES[language][crossed]}
-        case Pace(metric, value, best, waited, min_delta):
+        case EpochPace(metric, value, best, waited, min_delta):
             by = _BY[language].format(number(min_delta)) if min_delta else ""
             return _metric(metric, value) | {"best": number(best), "epochs": _epochs(waited, language), "by": by}
         case Distance(metric, value, best, limit):
@@ -168,7 +168,7 @@ _BEGAN: dict[Language, dict[type, _Text]] = {
             "Runs rarely recover: lower the learning rate, or go back to a checkpoint.",
         ),
         Limit: _Text("{metric} is {side} {limit}", "Now {value}, limit {limit}."),
-        Pace: _Text("{metric} has stopped improving", "No better than {best}{by} for {epochs}, now {value}."),
+        EpochPace: _Text("{metric} has stopped improving", "No better than {best}{by} for {epochs}, now {value}."),
         Distance: _Text("{metric} is far from its best", "Now {value}, best {best}, limit {limit}."),
         Gap: _Text(
             "The model seems to overfit",
@@ -191,7 +191,7 @@ _BEGAN: dict[Language, dict[type, _Text]] = {
             "학습은 계속되지만 회복되는 경우는 드뭅니다. 학습률을 낮추거나 이전 체크포인트에서 다시 시작해 보세요.",
         ),
         Limit: _Text("{metric} 값이 {side}", "현재 {value}, 기준 {limit}"),
-        Pace: _Text(
+        EpochPace: _Text(
             "{metric} 값이 더 좋아지지 않습니다",
             "{epochs}째 최고 기록({best})보다{by} 나아지지 않고 있습니다. 현재 {value}",
         ),
@@ -217,7 +217,7 @@ _OVER: dict[Language, dict[type, _Text]] = {
     Language.EN: {
         Finite: _Text("{metric} is finite again", "{metric} = {value}."),
         Limit: _Text("{metric} is within its limit again", "Now {value}, limit {limit}."),
-        Pace: _Text("{metric} improves again", "Now {value}, best before {best}."),
+        EpochPace: _Text("{metric} improves again", "Now {value}, best before {best}."),
         Distance: _Text("{metric} is near its best again", "Now {value}, best {best}."),
         Gap: _Text("{metric} improves again", "{rose}."),
         Duration: _Text("Epochs take as long as usual again", "{took}, usually {usual}."),
@@ -228,7 +228,7 @@ _OVER: dict[Language, dict[type, _Text]] = {
     Language.KO: {
         Finite: _Text("{metric} 값이 정상으로 돌아왔습니다", "{metric} = {value}"),
         Limit: _Text("{metric} 값이 기준 안으로 돌아왔습니다", "현재 {value}, 기준 {limit}"),
-        Pace: _Text("{metric} 값이 다시 좋아지고 있습니다", "현재 {value}, 이전 최고 {best}"),
+        EpochPace: _Text("{metric} 값이 다시 좋아지고 있습니다", "현재 {value}, 이전 최고 {best}"),
         Distance: _Text("{metric} 값이 최고 기록 근처로 돌아왔습니다", "현재 {value}, 최고 {best}"),
         Gap: _Text("{metric} 값이 다시 좋아졌습니다", "{rose}"),
         Duration: _Text("에포크 시간이 평소 수준으로 돌아왔습니다", "{took} 걸림, 평소 {usual}"),

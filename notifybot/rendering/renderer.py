@@ -39,7 +39,7 @@ class Renderer:
         if templates_dir is not None and not templates_dir.is_dir():
             raise ConfigError(reader_text("rendering.renderer.templates_dir", templates_dir=templates_dir))
         self.language = language
-        library = Library(language, templates_dir)
+        library = TemplateSet(language, templates_dir)
         self._words = {kind: library.words(kind) for kind in KINDS}
         self._complained: set[str] = set()
 
@@ -68,7 +68,7 @@ class Renderer:
             _log.warning("%s", text)
 
 
-def _compose(event: Event, language: Language, words: Words, link: str | None, skipped: int) -> Message:
+def _compose(event: Event, language: Language, words: CompiledTemplate, link: str | None, skipped: int) -> Message:
     view = view_of(event, language, skipped)
     title, brief = _line(words.say("title", view)), _lines(words.say("brief", view))
     if not (title and brief):
@@ -136,10 +136,10 @@ _LIMIT_OUTPUT = 20_000
 _Block = Callable[[Context], Iterator[str]]
 
 
-class Words:
+class CompiledTemplate:
     """What one template file says. Blocks it does not have are said by `fallback`."""
 
-    def __init__(self, template: Template, fallback: Words | None = None) -> None:
+    def __init__(self, template: Template, fallback: CompiledTemplate | None = None) -> None:
         self._template_of: dict[str, Template] = fallback._template_of.copy() if fallback else {}
         self._template_of |= dict.fromkeys(set(BLOCKS) & template.blocks.keys(), template)
 
@@ -181,7 +181,7 @@ def _environment(folder: Path) -> ImmutableSandboxedEnvironment:
     return environment
 
 
-class Library:
+class TemplateSet:
     """All templates of one language: ours, and the user's files that stand in front of them."""
 
     def __init__(self, language: Language, user_folder: Path | None = None) -> None:
@@ -189,14 +189,14 @@ class Library:
         self._user_folder = user_folder
         self._environment = _environment(built_in_folder())
 
-    def words(self, kind: str) -> tuple[Words, ...]:
+    def words(self, kind: str) -> tuple[CompiledTemplate, ...]:
         """Return who may tell of a kind of event, in the order to be asked: the user's template, then ours.
 
         Raises ConfigError for a user's file that does not compile or has none of the blocks.
         """
-        ours = Words(self._environment.get_template(f"{self._language}/{kind}.j2"))
+        ours = CompiledTemplate(self._environment.get_template(f"{self._language}/{kind}.j2"))
         path = self._user_file(kind)
-        return (Words(self._compile(path), ours), ours) if path else (ours,)
+        return (CompiledTemplate(self._compile(path), ours), ours) if path else (ours,)
 
     def _user_file(self, kind: str) -> Path | None:
         if self._user_folder is None:

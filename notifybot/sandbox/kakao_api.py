@@ -63,8 +63,8 @@ def _template(world: KakaoWorld, fields: dict[str, str]) -> tuple[Template, bool
         template = parse(fields.get("template_object"))
         too_long = len(template.get("text", "")) > TEXT_LIMIT
         if too_long and world.strict_text:
-            raise Refused("text over 200")
-    except Refused as reason:
+            raise ApiRefusal("text over 200")
+    except ApiRefusal as reason:
         text = f"failed to parse parameter. name=template_object, reason={reason}"
         raise Rejection(api_failure(-2, text)) from None
     return template, too_long
@@ -221,28 +221,28 @@ TEXT_LIMIT = 200
 Template = dict[str, Any]
 
 
-class Refused(Exception):
+class ApiRefusal(Exception):
     """The template is not accepted. Its text is the reason, which the real service does not give so plainly."""
 
 
 def parse(text: str | None) -> Template:
     """The template that a form field holds. Raises Refused."""
     if not text:
-        raise Refused("field missing")
+        raise ApiRefusal("field missing")
     try:
         template = json.loads(text)
     except ValueError:
-        raise Refused("no JSON") from None
+        raise ApiRefusal("no JSON") from None
     if not isinstance(template, dict):
-        raise Refused("no object")
+        raise ApiRefusal("no object")
     _CHECKS.get(str(template.get("object_type")), _unknown)(template)
     if not isinstance(template.get("button_title", ""), str):
-        raise Refused("button_title is no text")
+        raise ApiRefusal("button_title is no text")
     return template
 
 
 def _unknown(template: Template) -> None:
-    raise Refused("unknown object_type")
+    raise ApiRefusal("unknown object_type")
 
 
 def _text(template: Template) -> None:
@@ -262,7 +262,7 @@ def _list(template: Template) -> None:
     _link(template, "header_link")
     contents = template.get("contents")
     if not isinstance(contents, list) or not 2 <= len(contents) <= 3:
-        raise Refused("a list has 2 or 3 contents")
+        raise ApiRefusal("a list has 2 or 3 contents")
     for each in contents:
         _content(each)
     _buttons(template, 2)
@@ -272,7 +272,7 @@ def _commerce(template: Template) -> None:
     _content(template.get("content"))
     commerce = template.get("commerce")
     if not isinstance(commerce, dict) or not isinstance(commerce.get("regular_price"), int):
-        raise Refused("commerce needs regular_price")
+        raise ApiRefusal("commerce needs regular_price")
     _buttons(template, 2)
 
 
@@ -287,31 +287,31 @@ _CHECKS = {"text": _text, "feed": _feed, "list": _list, "commerce": _commerce, "
 
 def _word(template: Template, key: str) -> None:
     if not isinstance(template.get(key), str) or not template[key]:
-        raise Refused(f"{key} missing")
+        raise ApiRefusal(f"{key} missing")
 
 
 def _link(holder: Template, key: str) -> None:
     link = holder.get(key)
     if not isinstance(link, dict) or not all(isinstance(value, str) for value in link.values()):
-        raise Refused(f"{key} missing")
+        raise ApiRefusal(f"{key} missing")
 
 
 def _content(content: object) -> None:
     if not isinstance(content, dict):
-        raise Refused("content missing")
+        raise ApiRefusal("content missing")
     _link(content, "link")
     for key in ("title", "description", "image_url"):
         if not isinstance(content.get(key, ""), str):
-            raise Refused(f"content.{key} is no text")
+            raise ApiRefusal(f"content.{key} is no text")
 
 
 def _buttons(template: Template, most: int) -> None:
     buttons = template.get("buttons", [])
     if not isinstance(buttons, list) or len(buttons) > most:
-        raise Refused(f"at most {most} buttons")
+        raise ApiRefusal(f"at most {most} buttons")
     for button in buttons:
         if not isinstance(button, dict):
-            raise Refused("a button is an object")
+            raise ApiRefusal("a button is an object")
         _word(button, "title")
         _link(button, "link")
 
@@ -320,13 +320,13 @@ def _item_content(table: object) -> None:
     if table is None:
         return
     if not isinstance(table, dict):
-        raise Refused("item_content is an object")
+        raise ApiRefusal("item_content is an object")
     items = table.get("items", [])
     if not isinstance(items, list) or len(items) > 5:
-        raise Refused("at most 5 items")
+        raise ApiRefusal("at most 5 items")
     for item in items:
         if not isinstance(item, dict) or not all(isinstance(item.get(key), str) for key in ("item", "item_op")):
-            raise Refused("an item has item and item_op")
+            raise ApiRefusal("an item has item and item_op")
 
 
 def summary(template: Template) -> str:

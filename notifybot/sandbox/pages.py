@@ -26,7 +26,7 @@ _NEWEST = 200
 
 
 @dataclass(frozen=True)
-class View:
+class PageView:
     """What a reader chose in the address: language, open thread, refresh."""
 
     path: str
@@ -52,7 +52,7 @@ class Note:
     at: datetime
 
 
-class Pages:
+class SandboxPages:
     """Shows what the two services hold. Everything is escaped; nothing on a page changes anything."""
 
     def __init__(self, slack: SlackService, kakao: KakaoService, clock: Clock, language: str) -> None:
@@ -74,11 +74,11 @@ class Pages:
         language = language if language in WORDS else "en"
         thread = request.query.get("thread", "")
         thread = thread if thread.replace(".", "", 1).isdigit() else ""
-        view = View(request.path, language, thread, request.query.get("live") == "1")
+        view = PageView(request.path, language, thread, request.query.get("live") == "1")
         html = self._environment.get_template(name).render(self._context(view))
         return Response(200, html.encode(), {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"})
 
-    def _context(self, view: View) -> dict[str, Any]:
+    def _context(self, view: PageView) -> dict[str, Any]:
         now = self._clock.now().astimezone()
         messages = list(self._slack.messages)[-_NEWEST:]
         return {

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 from notifybot.clock import SYSTEM, Clock
 from notifybot.sandbox.http import Fault, FaultList, Request, Response, reset, text_response
 from notifybot.sandbox.kakao import REFRESH_TOKEN, REST_API_KEY, KakaoService
-from notifybot.sandbox.pages import Pages
+from notifybot.sandbox.pages import SandboxPages
 from notifybot.sandbox.slack_files import FilingSlack
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, WEBHOOK_PATH
 
@@ -45,7 +45,7 @@ class Sandbox:
         self.slack = FilingSlack(clock)
         self.kakao = KakaoService(clock)
         self.closing = threading.Event()
-        self._pages = Pages(self.slack, self.kakao, clock, language)
+        self._pages = SandboxPages(self.slack, self.kakao, clock, language)
         self._port = port
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None

@@ -11,7 +11,7 @@ from typing import Any
 from notifybot.clock import Clock
 from notifybot.sandbox import blockkit
 from notifybot.sandbox.http import Request, Response, json_response, text_response
-from notifybot.sandbox.slack_scheduled import Schedule
+from notifybot.sandbox.slack_scheduled import ScheduledMessages
 from notifybot.sandbox.slack_state import (
     BOT_ID,
     BOT_TOKEN,
@@ -42,7 +42,7 @@ class SlackService:
     """
 
     def __init__(self, clock: Clock) -> None:
-        self.schedule = Schedule(clock)
+        self.schedule = ScheduledMessages(clock)
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.tokens = {BOT_TOKEN}
         self.scopes = set(SCOPE_OF.values())

@@ -23,7 +23,7 @@ PAGE_MOST = 100
 
 
 @dataclass
-class Scheduled:
+class ScheduledMessage:
     """A message that waits. `stands` until it is posted or deleted; a `ghost` is deleted, and posted nevertheless."""
 
     id: str
@@ -36,7 +36,7 @@ class Scheduled:
     posted: bool = False
 
 
-class Schedule:
+class ScheduledMessages:
     """What is scheduled in a workspace. Knobs are plain attributes.
 
     `late_s` is how long after its time Slack posts; `counts_deleted` whether deleted messages count towards the 30 in
@@ -46,7 +46,7 @@ class Schedule:
     """
 
     def __init__(self, clock: Clock) -> None:
-        self.all: list[Scheduled] = []
+        self.all: list[ScheduledMessage] = []
         self.late_s = 0.0
         self.counts_deleted = True
         self.numeric_ids = False
@@ -55,7 +55,7 @@ class Schedule:
         self._clock = clock
 
     @property
-    def pending(self) -> list[Scheduled]:
+    def pending(self) -> list[ScheduledMessage]:
         """What the list shows: neither posted nor deleted, the next one first."""
         return sorted((each for each in self.all if each.stands), key=lambda each: each.post_at)
 
@@ -71,7 +71,7 @@ class Schedule:
         beside = [each for each in self.all if each.channel_id == channel_id and self._counts(each)]
         if sum(each.post_at // WINDOW_S == post_at // WINDOW_S for each in beside) >= WINDOW_MOST:
             raise SlackError("restricted_too_many")
-        made = Scheduled(f"Q{1_000_001 + len(self.all)}", channel_id, post_at, int(now_s), dict(arguments))
+        made = ScheduledMessage(f"Q{1_000_001 + len(self.all)}", channel_id, post_at, int(now_s), dict(arguments))
         self.all.append(made)
         described = {"text": arguments.get("text") or "", "type": "delayed_message", "subtype": "bot_message"}
         return {"channel": channel_id, "scheduled_message_id": made.id, "post_at": post_at, "message": described}
@@ -103,7 +103,7 @@ class Schedule:
         page = [self._described(each) for each in waiting[begin:end]]
         return {"scheduled_messages": page, "response_metadata": {"next_cursor": more}}
 
-    def due(self) -> list[Scheduled]:
+    def due(self) -> list[ScheduledMessage]:
         """What is to be posted by now, oldest first; each is given out once."""
         now_s = self._now_s()
         ready = [each for each in self.all if not each.posted and each.post_at + self.late_s <= now_s]
@@ -112,7 +112,7 @@ class Schedule:
             each.stands, each.posted = False, True
         return sorted(given, key=lambda each: each.post_at)
 
-    def _described(self, each: Scheduled) -> dict[str, Any]:
+    def _described(self, each: ScheduledMessage) -> dict[str, Any]:
         number = int(each.id.removeprefix("Q"))
         return {
             "id": number if self.numeric_ids else each.id,
@@ -122,7 +122,7 @@ class Schedule:
             "text": each.payload.get("text") or "",
         }
 
-    def _counts(self, each: Scheduled) -> bool:
+    def _counts(self, each: ScheduledMessage) -> bool:
         return each.stands or (self.counts_deleted and not each.posted)
 
     def _limit(self, method: str) -> None:

@@ -27,7 +27,7 @@ from sqlalchemy.pool import StaticPool
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import StoreError, reader_text, said, system_words
 from notifybot.files import FileLock
-from notifybot.store.disk_reserve import Room, not_taken
+from notifybot.store.disk_reserve import DiskReserve, not_taken
 from notifybot.store.location import APPLICATION_ID, make_private, set_aside_if_damaged
 from notifybot.store.schema import memories
 from notifybot.types import run_key
@@ -56,7 +56,7 @@ class Store:
         self._patient = threading.local()
         self._pid = os.getpid()
         self._closed = False
-        self.room = Room(_wal_of(path))
+        self.room = DiskReserve(_wal_of(path))
 
     @classmethod
     def open(cls, path: Path, *, clock: Clock = SYSTEM, patience_s: float = 0.04, cap_bytes: int = CAP_BYTES) -> Store:

@@ -15,12 +15,12 @@ from sqlalchemy import Connection, Select, and_, exists, or_, select, update
 from notifybot.events import Event, from_json
 from notifybot.store.database import Store
 from notifybot.store.outbox_queries import counting, dropped
-from notifybot.store.schema import State, deliveries, events, tallies
+from notifybot.store.schema import DeliveryState, deliveries, events, tallies
 from notifybot.store.stored_reason import from_text
 from notifybot.types import Reason
 
 _PUT = counting("put")
-_IS_DEAD = deliveries.c.state == State.DEAD
+_IS_DEAD = deliveries.c.state == DeliveryState.DEAD
 _AT_ONCE = 500  # ids in one statement
 _COLUMNS = (
     deliveries.c.id, deliveries.c.notifier, deliveries.c.state, deliveries.c.attempts, deliveries.c.created_at,
@@ -29,7 +29,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeliveryRecord:
     """One delivery: an event on its way to one notifier, and what became of it.
 
     `attempts` counts how often it was tried, but for tries that found nobody there. `error` is the reason as it is
@@ -38,7 +38,7 @@ class Letter:
 
     id: int
     notifier: str
-    state: State
+    state: DeliveryState
     attempts: int
     created_at: datetime
     due_at: datetime
@@ -51,14 +51,16 @@ class Letter:
         return from_text(self.error)
 
 
-def letters(store: Store, state: State = State.DEAD, *, limit: int | None = 100) -> list[Letter]:
+def letters(
+    store: Store, state: DeliveryState = DeliveryState.DEAD, *, limit: int | None = 100
+) -> list[DeliveryRecord]:
     """The deliveries in a state, newest first, all of them without a limit. Raises StoreError."""
     query = _query().where(deliveries.c.state == state.value).order_by(deliveries.c.id.desc()).limit(limit)
     with store.transaction() as connection:
         return [found for row in connection.execute(query) if (found := _letter(row)) is not None]
 
 
-def find(store: Store, letter_id: int) -> Letter | None:
+def find(store: Store, letter_id: int) -> DeliveryRecord | None:
     """The delivery of this id, in whatever state. Raises StoreError."""
     with store.transaction() as connection:
         row = connection.execute(_query().where(deliveries.c.id == letter_id)).first()
@@ -81,7 +83,9 @@ def drop(store: Store, ids: Collection[int]) -> list[int]:
     """Give up dead letters, and messages that wait, for good; return the ids that were dropped. Raises StoreError."""
     now = store.clock.now()
     idle = or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now)
-    waiting = and_(deliveries.c.state == State.PENDING, idle)  # what is on its way at this moment cannot be held back
+    waiting = and_(
+        deliveries.c.state == DeliveryState.PENDING, idle
+    )  # what is on its way at this moment cannot be held back
     with store.transaction() as connection:
         found = connection.execute(_those(ids, or_(_IS_DEAD, waiting))).scalars().all()
         values = dropped(now, "dropped by hand")
@@ -97,7 +101,14 @@ def _put_back(connection: Connection, now: datetime, row: Any, successors: Mappi
             return False
         connection.execute(update(tallies).where(tallies.c.notifier == row.notifier).values(put=tallies.c.put - 1))
         connection.execute(_PUT, {"key": key, "number": 1})
-    fresh = {"notifier": key, "state": State.PENDING, "attempts": 0, "rounds": 0, "created_at": now, "due_at": now}
+    fresh = {
+        "notifier": key,
+        "state": DeliveryState.PENDING,
+        "attempts": 0,
+        "rounds": 0,
+        "created_at": now,
+        "due_at": now,
+    }
     connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(**fresh, done_at=None, error=""))
     return True
 
@@ -119,14 +130,14 @@ def _query() -> Select[Any]:
     return select(*_COLUMNS).join(events)
 
 
-def _letter(row: Any) -> Letter | None:
+def _letter(row: Any) -> DeliveryRecord | None:
     try:
         event = from_json(row.body)
     except ValueError:  # another version wrote the event: there is nothing to show, and nothing to send again
         return None
-    return Letter(
-        id=row.id, notifier=row.notifier, state=State(row.state), attempts=row.attempts, created_at=row.created_at,
-        due_at=row.due_at, done_at=row.done_at, error=row.error, event=event,
+    return DeliveryRecord(
+        id=row.id, notifier=row.notifier, state=DeliveryState(row.state), attempts=row.attempts,
+        created_at=row.created_at, due_at=row.due_at, done_at=row.done_at, error=row.error, event=event,
     )  # fmt: skip
 
 

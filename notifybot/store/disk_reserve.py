@@ -34,7 +34,7 @@ def not_taken(why: str) -> str:
     return reader_text("store.disk_reserve.the_database_did_not_take_a", why=why)
 
 
-class Room:
+class DiskReserve:
     """The blocks behind the WAL of one open database. Thread-safe."""
 
     def __init__(self, wal: Path) -> None:

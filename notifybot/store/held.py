@@ -26,7 +26,7 @@ _ROW = (deliveries.c.id, deliveries.c.run_id, deliveries.c.priority, events.c.ki
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class HeldBatch:
     """What one message stands for, its own delivery included. `ids` are the others, leased with it.
 
     `counts` holds each kind's number, epochs folded into newer ones among them. `urgent` are the latest endings, alerts
@@ -43,7 +43,7 @@ class Kept:
     states: tuple[Event, ...] = ()
 
 
-NONE = Kept()
+NONE = HeldBatch()
 
 
 def keep(outbox: Outbox, delivery: Delivery, until: datetime, why: str, *, counted: bool = False) -> bool:
@@ -73,7 +73,7 @@ def let_go_of_start(outbox: Outbox, delivery: Delivery) -> bool:
         return over
 
 
-def gather(outbox: Outbox, delivery: Delivery, *, fold: bool) -> Kept:
+def gather(outbox: Outbox, delivery: Delivery, *, fold: bool) -> HeldBatch:
     """Lease all others that were kept back for the same notifier and are due, as long as `delivery` itself.
 
     Raises StoreError.
@@ -90,17 +90,17 @@ def gather(outbox: Outbox, delivery: Delivery, *, fold: bool) -> Kept:
         return _read(connection, delivery, rows, ids, fold=fold)
 
 
-def tell(outbox: Outbox, kept: Kept) -> None:
+def tell(outbox: Outbox, kept: HeldBatch) -> None:
     """The receiver has the message about them: each counts as sent, but not as a message. Raises StoreError."""
     _finish(outbox, kept, "sent", IN_DIGEST)
 
 
-def bury(outbox: Outbox, kept: Kept, why: str) -> None:
+def bury(outbox: Outbox, kept: HeldBatch, why: str) -> None:
     """The receiver will never take the message about them. Raises StoreError."""
     _finish(outbox, kept, "dead", why)
 
 
-def release(outbox: Outbox, kept: Kept) -> None:
+def release(outbox: Outbox, kept: HeldBatch) -> None:
     """Let them wait on: the message about them did not get through. Raises StoreError."""
     with outbox.store.transaction() as connection:
         _change(connection, kept.ids, lease_until=None, lease_owner=None)
@@ -147,7 +147,9 @@ def _due(delivery: Delivery, now: datetime) -> Select[Any]:
     )
 
 
-def _read(connection: Connection, delivery: Delivery, rows: Sequence[Any], ids: tuple[int, ...], *, fold: bool) -> Kept:
+def _read(
+    connection: Connection, delivery: Delivery, rows: Sequence[Any], ids: tuple[int, ...], *, fold: bool
+) -> HeldBatch:
     counts = Counter(row.kind for row in rows)
     epochs = [row for row in rows if row.kind == EPOCH]
     if fold:
@@ -158,7 +160,7 @@ def _read(connection: Connection, delivery: Delivery, rows: Sequence[Any], ids: 
     states = {row.run_id: row for row in rows if row.kind not in (ALERT, CHECKPOINT)}
     bodies = _bodies(connection, {row.id for row in (*urgent, *epochs[-1:], *newest.values(), *states.values())})
     epoch = bodies[epochs[-1].id] if epochs else None
-    return Kept(
+    return HeldBatch(
         ids,
         {kind: number for kind, number in counts.items() if number},
         tuple(bodies[row.id] for row in urgent),
@@ -177,7 +179,7 @@ def _bodies(connection: Connection, ids: set[int]) -> dict[int, Event]:
     return found
 
 
-def _finish(outbox: Outbox, kept: Kept, state: str, why: str) -> None:
+def _finish(outbox: Outbox, kept: HeldBatch, state: str, why: str) -> None:
     end = {"state": state, "done_at": outbox.store.clock.now(), "error": why, "attempts": deliveries.c.attempts + 1}
     with outbox.store.transaction() as connection:
         _change(connection, kept.ids, lease_until=None, lease_owner=None, **end)

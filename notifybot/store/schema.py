@@ -28,7 +28,7 @@ from sqlalchemy import (
 metadata = MetaData()
 
 
-class Moment(TypeDecorator[datetime]):
+class UtcDateTime(TypeDecorator[datetime]):
     """An aware moment in UTC. SQLite keeps no time zone, so it is taken off and put back here."""
 
     impl = DateTime(timezone=True)
@@ -67,15 +67,15 @@ runs = Table(
     Column("direct", Boolean, nullable=False, default=False),  # the process itself tells people its events
     Column("beat_s", Float),  # promised seconds between heartbeats; NULL: none are sent, nobody can be late
     Column("beat_seq", Integer, nullable=False, default=0),
-    Column("started_at", Moment, nullable=False),
-    Column("ended_at", Moment),
-    Column("alive_at", Moment),
-    Column("progress_at", Moment),
-    Column("next_by", Moment),
-    Column("deadline_at", Moment),  # when the scan must look at it; NULL: never
-    Column("told_at", Moment),  # when it was last told lost or stalled
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("alive_at", UtcDateTime),
+    Column("progress_at", UtcDateTime),
+    Column("next_by", UtcDateTime),
+    Column("deadline_at", UtcDateTime),  # when the scan must look at it; NULL: never
+    Column("told_at", UtcDateTime),  # when it was last told lost or stalled
     Column("stack", Text, nullable=False, default=""),
-    Column("last_event_at", Moment),
+    Column("last_event_at", UtcDateTime),
     Column("host", Text, nullable=False, default="{}"),  # JSON of model.Host
     Column("progress", Text, nullable=False, default="{}"),  # JSON of model.Progress, NaN-safe
     Column("params", Text, nullable=False, default="{}"),
@@ -93,7 +93,7 @@ events = Table(
     Column("id", String(64), primary_key=True),  # UUIDv7 made at the source: the idempotency key
     Column("run_id", String(200), ForeignKey("runs.key", ondelete="CASCADE"), nullable=False),  # its key
     Column("kind", String(32), nullable=False),
-    Column("at", Moment, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
     Column("body", Text, nullable=False),  # events.to_json
     Index("events_by_run", "run_id", "at"),
 )
@@ -109,11 +109,11 @@ deliveries = Table(
     Column("state", String(8), nullable=False, default="pending"),  # pending | sent | dead | dropped
     Column("attempts", Integer, nullable=False, default=0),
     Column("rounds", Integer, nullable=False, default=0, server_default="0"),  # of failed attempts: fewer go first
-    Column("created_at", Moment, nullable=False),
-    Column("due_at", Moment, nullable=False),
-    Column("lease_until", Moment),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("lease_until", UtcDateTime),
     Column("lease_owner", String(64)),
-    Column("done_at", Moment),
+    Column("done_at", UtcDateTime),
     Column("error", Text, nullable=False, default=""),
     UniqueConstraint("event_id", "notifier", name="one_delivery_per_event_and_notifier"),
     Index("deliveries_next", "notifier", "state", "priority", "rounds"),  # and id, as every index of SQLite's
@@ -137,7 +137,7 @@ memories = Table(
     Column("owner", String(80), primary_key=True),  # notifier key, or tracker:name
     Column("scope", String(200), primary_key=True),  # a run's key, or a word of the owner's own
     Column("value", Text, nullable=False),
-    Column("updated_at", Moment, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
 )
 
 tokens = Table(
@@ -147,8 +147,8 @@ tokens = Table(
     Column("project", String(200), nullable=False),
     Column("digest", String(64), nullable=False, unique=True),  # SHA-256 of the token; the token itself is shown once
     Column("label", Text, nullable=False, default=""),
-    Column("created_at", Moment, nullable=False),
-    Column("revoked_at", Moment),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
 )
 
 logins = Table(
@@ -157,19 +157,19 @@ logins = Table(
     Column("digest", String(64), primary_key=True),  # SHA-256 of the key or session
     Column("kind", String(8), nullable=False),  # key | session
     Column("token_id", String(64)),  # whose project it sees; NULL: all
-    Column("created_at", Moment, nullable=False),
-    Column("expires_at", Moment, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
 )
 
 ticks = Table(
     "ticks",
     metadata,
     Column("part", String(32), primary_key=True),  # "scan" or "ingest"
-    Column("at", Moment, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
 )
 
 
-class State(StrEnum):
+class DeliveryState(StrEnum):
     """Every delivery is in exactly one of these, which is why the ledger adds up."""
 
     PENDING = "pending"

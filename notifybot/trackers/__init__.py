@@ -7,14 +7,14 @@ from notifybot.trackers.jsonl import JsonlTracker
 from notifybot.trackers.plan import plan_trackers
 from notifybot.trackers.tensorboard import TensorBoardTracker
 from notifybot.trackers.wandb import WandbTracker
-from notifybot.trackers.worker import TrackerThread
+from notifybot.trackers.worker import TrackerWorkers
 
 __all__ = [
     "JsonlTracker",
     "TensorBoardTracker",
     "Tracker",
     "TrackerContext",
-    "TrackerThread",
+    "TrackerWorkers",
     "WandbTracker",
     "plan_trackers",
 ]

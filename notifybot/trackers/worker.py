@@ -36,7 +36,7 @@ OPENERS: dict[str, Opener] = {
 }
 
 
-class TrackerThread:
+class TrackerWorkers:
     """Hands events to trackers without ever raising into, or waiting on, the thread that calls `put`.
 
     `on_trouble(name, text)` is called once per tracker that fails, and once when W&B goes offline, with a text for

@@ -16,8 +16,8 @@ from notifybot.events import AlertRaised
 from notifybot.metric_names import Direction
 from notifybot.rendering.alarm_words import Told, cleared, raised, unlogged
 from notifybot.rendering.text import redacted, redacted_line
-from notifybot.training.machine_sampler import Lookout, Sampler
-from notifybot.training.progress import Watch
+from notifybot.training.machine_sampler import PeriodicSampler, Sampler
+from notifybot.training.progress import MonitoredMetric
 from notifybot.training.voice import TEXT_CHARS, TITLE_CHARS, Voice
 from notifybot.types import Language, Progress
 
@@ -25,7 +25,7 @@ _MODES: dict[Direction, Mode] = {Direction.MIN: "min", Direction.MAX: "max"}
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class RuleState:
     """A rule, what is open under it, and what its faults are counted under."""
 
     rule: AlertRule
@@ -37,7 +37,7 @@ class Post:
         return self.rule.metrics if isinstance(self.rule, Rule) else ()
 
 
-class Alarms:
+class AlertMonitor:
     """The rules of one run. Raises UsageError when made; later nothing: a rule's faults are counted by the run's guard.
 
     Incidents outlive a session as far as the run's progress remembers its metrics: what was open when it ended is not
@@ -53,7 +53,7 @@ class Alarms:
         folders: Iterable[str | PathLike[str]] = (),
         clock: Clock = SYSTEM,
     ) -> None:
-        watch = Watch(monitor)
+        watch = MonitoredMetric(monitor)
         posts = [_post(rule, watch) for rule in rules_of(alerts)]
         self._at_epochs = [post for post in posts if not isinstance(post.rule, OF_THE_MACHINE)]
         self._at_looks = [post for post in posts if isinstance(post.rule, OF_THE_MACHINE)]
@@ -63,7 +63,7 @@ class Alarms:
         self._clock = clock
         self._lock = threading.Lock()  # two threads read the metrics that rules are shown
         self._waiting: set[str] | None = {name for post in posts for name in post.waits_for}
-        self._lookout: Lookout | None = None
+        self._lookout: PeriodicSampler | None = None
         self._voice: Voice | None = None
 
     def begin(self, voice: Voice) -> None:
@@ -77,7 +77,7 @@ class Alarms:
         if self._waiting is not None:
             self._waiting -= progress.metrics.keys()
         if self._at_looks:
-            self._lookout = Lookout(self.look, clock=self._clock)
+            self._lookout = PeriodicSampler(self.look, clock=self._clock)
             self._lookout.start()
 
     def epoch_ended(self, progress: Progress) -> None:
@@ -108,7 +108,7 @@ class Alarms:
         if self._lookout is not None:
             self._lookout.stop()
 
-    def _ask(self, posts: Iterable[Post], reading: Reading) -> None:
+    def _ask(self, posts: Iterable[RuleState], reading: Reading) -> None:
         voice = self._voice
         if voice is None:
             return
@@ -137,13 +137,13 @@ class Alarms:
         )
 
 
-def _post(rule: AlertRule, watch: Watch) -> Post:
+def _post(rule: AlertRule, watch: MonitoredMetric) -> RuleState:
     def mode_of(name: str) -> Mode | None:
         direction = watch.direction_for(name)
         return None if direction is None else _MODES[direction]
 
     kind = type(rule).__name__ if isinstance(rule, Rule) else getattr(rule, "__name__", type(rule).__name__)
-    return Post(rule, incidents_of(rule, mode_of), f"the alert rule {redacted_line(str(kind), 80)}")
+    return RuleState(rule, incidents_of(rule, mode_of), f"the alert rule {redacted_line(str(kind), 80)}")
 
 
 def _sampler(rules: Iterable[AlertRule], folders: Iterable[str | PathLike[str]]) -> Sampler:

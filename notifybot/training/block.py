@@ -67,7 +67,7 @@ class RunBlock:
 
     def __init__(self, new_run: Callable[[], Run]) -> None:
         self._new_run = new_run
-        self._hold: Hold | None = None
+        self._hold: SignalScope | None = None
 
     def __reduce__(self) -> Any:
         """Travel as a mute copy, as within a callback."""
@@ -76,7 +76,7 @@ class RunBlock:
     def __enter__(self) -> Run:
         run = self._new_run()
         run.start()
-        self._hold = Hold(run)
+        self._hold = SignalScope(run)
         return run
 
     def __exit__(
@@ -202,7 +202,7 @@ def _kind(value: object) -> str:
     return type(value).__name__
 
 
-class Hold:
+class SignalScope:
     """Watches signals from its making to `release`. `put_off` says whether a deadly one may wait for a save."""
 
     def __init__(self, run: Run, put_off: Callable[[int], bool] = lambda _: False) -> None:

@@ -15,15 +15,15 @@ from typing import Any
 from notifybot.checkpoints.checkpoints import Checkpoints
 from notifybot.checkpoints.describe import loss_of
 from notifybot.checkpoints.errors import Late, reason_of
-from notifybot.checkpoints.run_file import RUNS, Card, read_card, write_card
+from notifybot.checkpoints.run_file import RUNS, RunFile, read_card, write_card
 from notifybot.checkpoints.run_folder import Mirror
-from notifybot.checkpoints.types import Moment
+from notifybot.checkpoints.types import SavePoint
 from notifybot.clock import SYSTEM
 from notifybot.errors import CheckpointError, StoreError, reader_text
 from notifybot.files import started
 from notifybot.rendering import alert_text
 from notifybot.rendering.error_text import reason_line
-from notifybot.training.restoring import Opening, learning_in, learning_story
+from notifybot.training.restoring import RestorePlan, learning_in, learning_story
 from notifybot.training.run import Run
 from notifybot.training.run_info import launch_of
 from notifybot.training.signals import SIGNALS, number_of
@@ -37,13 +37,13 @@ _POLITE_S = 1.0  # without a word
 _FIRST_MESSAGE_TRIES = 60
 
 
-class Keeper:
+class CheckpointDriver:
     """Saves the state of one started run. Nothing is raised: what goes wrong is told."""
 
-    def __init__(self, run: Run, checkpoints: Checkpoints, opening: Opening) -> None:
+    def __init__(self, run: Run, checkpoints: Checkpoints, opening: RestorePlan) -> None:
         self._run = run
         self._checkpoints = checkpoints
-        self._reporter = Reporter(run, checkpoints)
+        self._reporter = CheckpointReporter(run, checkpoints)
         self.final = ""
         self._held: dict[str, Any] | None = None
         self._unsaved: tuple[int, Mapping[str, float]] | None = None
@@ -104,7 +104,7 @@ class Keeper:
         self._unsaved = None
         held, self._held = self._held, None
         self._save(
-            lambda: Moment(
+            lambda: SavePoint(
                 label, values, label=label, final=self.final, **self._marks(), learning=self._learning_now()
             ),
             held,
@@ -195,7 +195,7 @@ class Keeper:
         """True when `stepped` is to be called at every step."""
         return self._checkpoints.every_s is not None or (self._deadly is not None and self._checkpoints.stateful)
 
-    def _take_up(self, opening: Opening) -> None:
+    def _take_up(self, opening: RestorePlan) -> None:
         """Put the card in place, go on within an epoch, and tell what was passed over."""
         self._put_card()
         if self._run.session is not None and self._run.session.shared.delivery.notifiers:
@@ -238,7 +238,7 @@ class Keeper:
     def _save_step(self) -> None:
         run = self._run
         self._save(
-            lambda: Moment(
+            lambda: SavePoint(
                 run.progress.epoch,
                 {},
                 label=run.open_epoch,
@@ -256,7 +256,7 @@ class Keeper:
         """Whose a checkpoint is, and how far the run had come."""
         return {"name": self._run.name, "project": self._run.project, "story": self._run.story()}
 
-    def _save(self, moment: Callable[[], Moment], held: dict[str, Any] | None = None) -> None:
+    def _save(self, moment: Callable[[], SavePoint], held: dict[str, Any] | None = None) -> None:
         try:
             if held is None:
                 self._checkpoints.await_turn()  # outside of the section below: no signal may wait for a minute
@@ -276,7 +276,7 @@ class Keeper:
         SIGNALS.die(number)
 
 
-def _follow_first_messages(keeper: weakref.ref[Keeper], left: threading.Event) -> None:
+def _follow_first_messages(keeper: weakref.ref[CheckpointDriver], left: threading.Event) -> None:
     """Put each notifier's first message on the card soon, not only with the next checkpoint: that may be hours away.
 
     For the first minute: on Drive a file that is written again and again may never arrive. The keeper is not held
@@ -300,14 +300,14 @@ class Superseded(CheckpointError):
     """A newer session saves in the folder; the text is its host. React: report and save nothing more."""
 
 
-class Reporter:
+class CheckpointReporter:
     """`checkpoints.Report` for one run that has started. An incident is told once, and again when it is over."""
 
     def __init__(self, run: Run, checkpoints: Checkpoints) -> None:
         self._run = run
         self._folder = checkpoints.folder
         self._language = run.config.lang
-        self._card: Card | None = None
+        self._card: RunFile | None = None
         self._launch = launch_of(run.params)
         self._memories: Mapping[str, Mapping[str, Any]] = {}
         self._patient = True
@@ -344,7 +344,7 @@ class Reporter:
             raise Superseded(found.host)
         if found is not None and found.run_id == run.id and not self._memories:
             self._memories = found.memories
-        card = Card(
+        card = RunFile(
             run_id=run.id,
             name=run.name,
             project=run.project,

@@ -23,7 +23,7 @@ _writing = threading.Lock()  # a child forked within a write would inherit tqdm'
 _forking = threading.local()  # whether this thread's fork holds it: several may fork at once
 
 
-class Speaker:
+class ConsoleThread:
     """Says every event on the console from a thread of its own, in order. Only epochs are not waited for."""
 
     def __init__(self, console: ConsoleNotifier, renderer: Renderer, guard: Guard) -> None:

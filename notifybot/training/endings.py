@@ -115,7 +115,7 @@ class Endable(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class Leaving:
+class PendingExit:
     """A bare loop that was left, nobody knows why yet. `code` and `line` are where the loop's own code was then."""
 
     run: Endable
@@ -166,8 +166,8 @@ class Endings:
     def __init__(self, clock: Clock = SYSTEM) -> None:
         self._clock = clock
         self._open: list[Endable] = []
-        self._leaving: list[Leaving] = []
-        self._stopped: list[Leaving] = []  # recorded as stopped; an exception may still explain them
+        self._leaving: list[PendingExit] = []
+        self._stopped: list[PendingExit] = []  # recorded as stopped; an exception may still explain them
         self._cancelled: list[tuple[Endable, float]] = []  # and as interrupted, with the moment
         self._lock = threading.Lock()
         self._cell_end = CellEnd(self.cell_ended)
@@ -196,7 +196,7 @@ class Endings:
     def left(self, run: Endable, frame: FrameType | None) -> None:
         """A bare loop was left early. `frame` is the loop's."""
         code, line = (frame.f_code, frame.f_lineno) if frame else (self.left.__code__, 0)
-        leaving = Leaving(run, code, line, threading.Event())
+        leaving = PendingExit(run, code, line, threading.Event())
         with self._lock:
             self._leaving.append(leaving)
         late = threading.Thread(target=self._settle_late, args=(leaving,), name="notifybot-ending", daemon=True)
@@ -254,11 +254,11 @@ class Endings:
                 with guard("the last delivery"):
                     flush(max(until - self._clock.monotonic(), 0.0))
 
-    def _settle_late(self, leaving: Leaving) -> None:
+    def _settle_late(self, leaving: PendingExit) -> None:
         if not self._clock.wait(leaving.decided, PROVISIONAL_S):
             self._resolve([leaving], None)
 
-    def _resolve(self, undecided: list[Leaving], error: BaseException | None) -> None:
+    def _resolve(self, undecided: list[PendingExit], error: BaseException | None) -> None:
         for leaving in undecided:
             with self._lock:
                 if leaving not in self._leaving:

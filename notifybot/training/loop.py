@@ -15,16 +15,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from notifybot.alerts import DEFAULT, AlertRule
-from notifybot.checkpoints.run_file import Card
+from notifybot.checkpoints.run_file import RunFile
 from notifybot.config import Config
 from notifybot.errors import UsageError, reader_text
 from notifybot.notifiers.base import Notifier
 from notifybot.rendering.text import redacted_line
-from notifybot.training.block import Hold, as_config, check_given, check_rising
+from notifybot.training.block import SignalScope, as_config, check_given, check_rising
 from notifybot.training.endings import ENDINGS, Ending, ending_of, meant
 from notifybot.training.metrics import Closed
 from notifybot.training.progress import length_of
-from notifybot.training.resume import COMPLETED, Resume
+from notifybot.training.resume import COMPLETED, ResumeInfo
 from notifybot.training.run import Run
 from notifybot.training.voice import TITLE_CHARS
 from notifybot.training.words import complete, finished_early, iterated_already, no_epochs
@@ -32,7 +32,7 @@ from notifybot.types import ModelSize, Status
 
 if TYPE_CHECKING:
     from notifybot.checkpoints.checkpoints import Checkpoints
-    from notifybot.training.checkpointing import Keeper
+    from notifybot.training.checkpointing import CheckpointDriver
 
 
 log = logging.getLogger("notifybot")
@@ -103,9 +103,9 @@ class EpochLoop:
         self._shows_bar = progress
         self._model = model
         self._checkpoints = checkpoints
-        self._keeper: Keeper | None = None
+        self._keeper: CheckpointDriver | None = None
         self._bar: Bar | None = None
-        self._hold: Hold | None = None
+        self._hold: SignalScope | None = None
         self._early = ""
         self._begun = self._iterated = self._exhausted = False
         self._driver: weakref.ref[Iterator[int]] | None = None  # weak: `break` lets go of the loop's own, which ends it
@@ -119,7 +119,7 @@ class EpochLoop:
 
     def __enter__(self) -> EpochLoop:
         self._begin()
-        self._hold = Hold(self.run, self._put_off)
+        self._hold = SignalScope(self.run, self._put_off)
         return self
 
     def __exit__(
@@ -204,7 +204,7 @@ class EpochLoop:
             return
         self._begun = True
         if self._checkpoints is None:
-            self.run.start(self._epochs, total=self._total, resume=Resume(model=_size_of(self._model)))
+            self.run.start(self._epochs, total=self._total, resume=ResumeInfo(model=_size_of(self._model)))
         else:
             self._go_on(self._checkpoints)
         if self._shows_bar and self.run.active:
@@ -214,7 +214,7 @@ class EpochLoop:
 
     def _go_on(self, checkpoints: Checkpoints) -> None:
         """Restore what was saved, and leave out the epochs that are done."""
-        from notifybot.training.checkpointing import Keeper
+        from notifybot.training.checkpointing import CheckpointDriver
         from notifybot.training.restoring import open_checkpoints
 
         run = self.run
@@ -233,7 +233,7 @@ class EpochLoop:
             return
         run.start(self._epochs, total=self._total, resume=resume)
         if run.active:
-            self._keeper = Keeper(run, checkpoints, opening)
+            self._keeper = CheckpointDriver(run, checkpoints, opening)
             self._watch_steps()
 
     def _drive(self) -> Iterator[int]:
@@ -365,7 +365,7 @@ def _new_run(
     **given: Any,
 ) -> Run:
     """The run that the checkpoints belong to, or a new one."""
-    card = Card("") if checkpoints is None else checkpoints.card() or Card("")
+    card = RunFile("") if checkpoints is None else checkpoints.card() or RunFile("")
     return Run(
         run_id=run_id if run_id is not None else card.run_id or None,
         monitor=monitor or _monitor_of(checkpoints),

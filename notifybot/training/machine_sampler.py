@@ -22,7 +22,7 @@ log = logging.getLogger("notifybot")
 LOOK_EVERY_S = 15.0
 
 
-class Lookout:
+class PeriodicSampler:
     """Calls `look` at once and every 15 seconds, until stopped. `look` raises nothing."""
 
     def __init__(self, look: Callable[[], None], *, clock: Clock) -> None:

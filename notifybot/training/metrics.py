@@ -21,7 +21,7 @@ _MOST_REFUSED = 50  # names that are counted each; a loop that makes names up wo
 _INFINITY = math.inf
 
 
-class Cell:
+class Accumulator:
     """What was logged under one name: the sum of what was read, sums that lie on devices, the weight of all."""
 
     __slots__ = ("on_devices", "total", "weight")
@@ -45,7 +45,7 @@ class Meter:
         self.loud = True
         self._call = call
         self._closed: Closed | None = None
-        self._cells: dict[str, Cell] = {}
+        self._cells: dict[str, Accumulator] = {}
         self._accepted: set[str] = set()
 
     def __reduce__(self) -> Any:
@@ -123,7 +123,7 @@ class Meter:
     def resume(self, sums: Mapping[str, Sequence[float]]) -> None:
         """Go on from a snapshot."""
         for name, (total, weight) in sums.items():
-            cell = self._cells.setdefault(name, Cell())
+            cell = self._cells.setdefault(name, Accumulator())
             cell.total, cell.weight = float(total), float(weight)
             self._accepted.add(name)
 
@@ -160,7 +160,7 @@ class Meter:
             return
         if _is_tensor(value):
             self._check_tensor(name, value)
-        cell = self._cells.get(name) or Cell()
+        cell = self._cells.get(name) or Accumulator()
         if not _is_tensor(value):
             cell.total += self._number(name, value) * n
         elif value.is_cpu:
@@ -174,7 +174,7 @@ class Meter:
         self._cells[name] = cell
         self._accepted.add(name)
 
-    def _fetch(self, cells: Mapping[str, Cell]) -> dict[str, float]:
+    def _fetch(self, cells: Mapping[str, Accumulator]) -> dict[str, float]:
         """Bring the sums of each device here in one transfer."""
         by_device: dict[Any, list[str]] = {}
         for name, cell in cells.items():

@@ -17,7 +17,7 @@ HISTORY = 32
 _RECENT = 7  # epochs that the ETA looks back on; their median shrugs off a slow first epoch
 
 
-class Watch:
+class MonitoredMetric:
     """Which metrics have a best worth telling, and the one whose new best is news: the user's, or chosen once and kept.
 
     A best is told of the `monitor` and of validation and test metrics only: a training loss falls in any case, and an
@@ -61,12 +61,12 @@ class Watch:
         return self.direction_for(name) if name == self.name or best_is_told(name) else None
 
 
-class Course:
+class ProgressTracker:
     """The progress of a run over all its sessions. Times are seconds of one monotonic clock."""
 
     def __init__(self, *, now_s: float, earlier: Progress | None = None, monitor: str | None = None) -> None:
         self._earlier = earlier or Progress()
-        self._watch = Watch(monitor)
+        self._watch = MonitoredMetric(monitor)
         self._began_s = now_s
         self._epoch_began_s = now_s
         earlier_s = self._earlier.epoch_s

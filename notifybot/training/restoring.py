@@ -12,8 +12,8 @@ from typing import Any
 from notifybot.checkpoints.checkpoints import Checkpoints
 from notifybot.checkpoints.compatibility import plain_name
 from notifybot.checkpoints.distributed import agree
-from notifybot.checkpoints.run_file import RUNS, Card
-from notifybot.checkpoints.types import Moment, Restored
+from notifybot.checkpoints.run_file import RUNS, RunFile
+from notifybot.checkpoints.types import Restored, SavePoint
 from notifybot.errors import UsageError
 from notifybot.events import from_json
 from notifybot.files import path_text
@@ -22,7 +22,7 @@ from notifybot.rendering.error_text import NOTES
 from notifybot.rendering.text import redacted_line
 from notifybot.runtime import in_loader_worker, speaks
 from notifybot.training.progress import length_of
-from notifybot.training.resume import COMPLETED, Resume
+from notifybot.training.resume import COMPLETED, ResumeInfo
 from notifybot.training.run import Run
 from notifybot.training.words import card_rebuilt, folder_again, folder_of_another, goes_on_as, unsaved
 from notifybot.types import Progress, Reason, Resumed, uuid7
@@ -35,10 +35,10 @@ _NOTE_CHARS = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class RestorePlan:
     """What a run goes on from, and which epochs are left."""
 
-    resume: Resume
+    resume: ResumeInfo
     restored: Restored | None = None
     learning: Mapping[str, Learning] = field(default_factory=dict)  # as the program had it, before the restore
 
@@ -51,7 +51,7 @@ class Opening:
             return epochs[_place_after(done, epochs) :]
         return itertools.dropwhile(lambda label: label <= done, epochs)
 
-    def resume_in(self, epochs: Iterable[int]) -> Resume:
+    def resume_in(self, epochs: Iterable[int]) -> ResumeInfo:
         """The same with the number of epochs that are done, where `epochs` have the restored one among them.
 
         What lies between two labels is then known, however uneven they are; and of a foreign file that only names its
@@ -83,7 +83,9 @@ class Opening:
         return "" if self.restored is None else self.restored.moment.final
 
 
-def open_checkpoints(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], *, keeps_id: bool = False) -> Opening:
+def open_checkpoints(
+    run: Run, checkpoints: Checkpoints, epochs: Iterable[int], *, keeps_id: bool = False
+) -> RestorePlan:
     """Load the newest whole checkpoint into the training's objects, on every rank.
 
     A run that must begin anew becomes another one, unless `keeps_id`: its old checkpoints are not its own any more.
@@ -92,7 +94,7 @@ def open_checkpoints(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], 
     does not fit or cannot be read now.
     """
     if in_loader_worker():
-        return Opening(Resume())
+        return RestorePlan(ResumeInfo())
     card = checkpoints.card()
     saves = speaks(run.config.ranks)
     checkpoints.open(run.id, run.ref.session, state_dir=run.config.state_dir, saves=saves)
@@ -101,7 +103,7 @@ def open_checkpoints(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], 
         log.warning("%s", unsaved(run.name, lacking))
     learning = learning_in(checkpoints)
 
-    def check(moment: Moment) -> None:
+    def check(moment: SavePoint) -> None:
         if card is not None and card.run_id == run.id and not keeps_id:
             _check_name(run, card.name, moment)
         if agree(lambda: (checkpoints.folder, run.id) in COMPLETED):
@@ -116,7 +118,7 @@ def open_checkpoints(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], 
         checkpoints.begin_anew(run.id)
     if checkpoints.card_is_rebuilt and restored is not None and card is not None and card.run_id == run.id:
         log.warning("%s", card_rebuilt(card.name or run.name, run.id, run.config.lang))
-    resume = Resume(model=model_size(checkpoints.model), artifacts=checkpoints.wandb_artifacts)
+    resume = ResumeInfo(model=model_size(checkpoints.model), artifacts=checkpoints.wandb_artifacts)
     if card is not None and card.run_id == run.id:
         resume = replace(
             resume,
@@ -127,7 +129,7 @@ def open_checkpoints(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], 
             folder=checkpoints.folder / RUNS,
         )
     if restored is None or restored.is_nothing:
-        return Opening(resume, restored, learning)
+        return RestorePlan(resume, restored, learning)
     resume = replace(
         resume,
         attempt=max(resume.attempt, 1),
@@ -135,14 +137,14 @@ def open_checkpoints(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], 
         resumed=_resumed(run, restored, card),
         saved_at=restored.saved_at,
     )
-    return Opening(resume, restored, learning)
+    return RestorePlan(resume, restored, learning)
 
 
 def _place_after(label: int, epochs: Sequence[int]) -> int:
     return next((place for place, each in enumerate(epochs) if each > label), len(epochs))
 
 
-def _check_name(run: Run, before: str, moment: Moment) -> None:
+def _check_name(run: Run, before: str, moment: SavePoint) -> None:
     """Raise UsageError for another run in the folder of one that is complete: it would train little or nothing."""
     if not run.named or before in ("", run.name):
         return
@@ -152,7 +154,7 @@ def _check_name(run: Run, before: str, moment: Moment) -> None:
     log.warning("%s", goes_on_as(run.name, before))
 
 
-def _check_again(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], moment: Moment, *, same: bool) -> None:
+def _check_again(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], moment: SavePoint, *, same: bool) -> None:
     """Raise UsageError where a run that came to its end a moment ago would leave out any of the epochs.
 
     What bears the `same` name or id by the caller's own word goes on with more epochs than it had. Epochs that are no
@@ -225,14 +227,14 @@ def _progress_of(restored: Restored) -> Progress:
     return replace(_progress_at(restored.moment), checkpoint=restored.checkpoint)  # the story knows the one before
 
 
-def _progress_at(moment: Moment) -> Progress:
+def _progress_at(moment: SavePoint) -> Progress:
     try:
         return from_json(moment.story).progress
     except ValueError:
         return Progress(epoch=moment.epoch, done=0 if moment.epoch is None else moment.epoch + 1)
 
 
-def _resumed(run: Run, restored: Restored, card: Card | None) -> Resumed:
+def _resumed(run: Run, restored: Restored, card: RunFile | None) -> Resumed:
     told = [each for each in restored.notes if each.code in NOTES]
     since_s = 0.0 if restored.saved_at is None else (run.now() - restored.saved_at).total_seconds()
     return Resumed(

@@ -15,7 +15,7 @@ from notifybot.types import ModelSize, Progress, Resumed
 
 
 @dataclass(frozen=True, slots=True)
-class Resume:
+class ResumeInfo:
     """What a checkpoint and the card beside it say of a run. `folder` holds a copy of the run's own folder.
 
     `launch` tells how the program was started that saved last (`describe.launch_of`); empty where that is not known.
@@ -41,7 +41,7 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class RunHistory:
     """What is known of a run's earlier sessions."""
 
     attempt: int = 0
@@ -49,7 +49,7 @@ class Past:
     progress: Progress | None = None
     events: tuple[Event, ...] = ()
 
-    def with_checkpoint(self, resume: Resume) -> Past:
+    def with_checkpoint(self, resume: ResumeInfo) -> RunHistory:
         """The past as the restored state knows it."""
         return replace(
             self,
@@ -71,7 +71,7 @@ class Past:
         assert then is not None
         return replace(then, elapsed_s=self.progress.elapsed_s, checkpoint=self.progress.checkpoint)
 
-    def resumed_by(self, resume: Resume, first: int | None) -> Resumed | None:
+    def resumed_by(self, resume: ResumeInfo, first: int | None) -> Resumed | None:
         """What the session goes on from to the epoch `first`, with the work lost as far as this machine heard of it."""
         resumed = replace(resume.resumed, next_epoch=first) if resume.resumed is not None else None
         if resumed is None or resume.saved_at is None:
@@ -161,7 +161,7 @@ def _beyond(event: Event, epoch: int | None) -> bool:
     )
 
 
-class Marks:
+class ReplayCursors:
     """The id of the last event that each tracker has written, one small file each.
 
     Not forced to disk: a mark has to survive the process, and after a power cut its tracker's files are old as well.

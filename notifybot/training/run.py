@@ -23,15 +23,15 @@ from notifybot.rendering.alert_text import session_near_its_end
 from notifybot.rendering.text import redacted, redacted_line
 from notifybot.runtime import first_word, in_loader_worker, in_notebook, is_one_training, leave_word, rank, speaks
 from notifybot.store.location import local_folder
-from notifybot.training.alert_monitor import Alarms
+from notifybot.training.alert_monitor import AlertMonitor
 from notifybot.training.console_thread import LOG_LINES
 from notifybot.training.endings import ENDINGS, Ending
 from notifybot.training.heartbeat import Pulse
 from notifybot.training.metrics import Closed, Meter, mute_meter
-from notifybot.training.progress import Course, first_of
-from notifybot.training.resume import Past, Resume
+from notifybot.training.progress import ProgressTracker, first_of
+from notifybot.training.resume import ResumeInfo, RunHistory
 from notifybot.training.run_info import (
-    Lifetime,
+    ColabSessionLimit,
     checked_id,
     label_of,
     name_of,
@@ -47,7 +47,7 @@ from notifybot.types import Checkpoint, Param, Progress, RunRef, Severity, Statu
 
 log = logging.getLogger("notifybot")
 
-NOTHING = Resume()
+NOTHING = ResumeInfo()
 _EXPECTED_EPOCHS = 5
 # As gloo and NCCL put it when another process is gone.
 _LOST_PEER = re.compile(r"gloo|NCCL|Dist(Backend|Network)Error|connection (closed|reset) by peer", re.IGNORECASE)
@@ -85,18 +85,18 @@ class Run(Voice):
         self._notifiers = notifiers
         self._monitor = monitor
         places = (config.state_dir, config.runs_dir, *folders)
-        self._alarms = Alarms(alerts, language=config.lang, monitor=monitor, folders=places, clock=clock)
-        self._course = Course(now_s=clock.monotonic(), monitor=monitor)
+        self._alarms = AlertMonitor(alerts, language=config.lang, monitor=monitor, folders=places, clock=clock)
+        self._course = ProgressTracker(now_s=clock.monotonic(), monitor=monitor)
         # The metrics that the best goes by and nobody has logged yet, with whether a checkpoint depends on it.
         self._expected: dict[str, bool] = {} if monitor is None else {self._course.watched or monitor: False}
         self._epochs_here = 0
         self._epoch_meter = Meter("log_epoch")
         self._meters = (self.meter, self._epoch_meter)
-        self._lifetime = Lifetime(None, 0.0)
+        self._lifetime = ColabSessionLimit(None, 0.0)
         self.open_epoch: int | None = None  # the label of the epoch that the loop is in
         self._loops = False
         self._looks = 0
-        self._past = Past()
+        self._past = RunHistory()
         self.mute = False  # another rank reports this run; the ending is heard of all the same
         self._is_copy = False
 
@@ -127,7 +127,7 @@ class Run(Voice):
         """How far the run has come."""
         return self._course.summary(self._clock.monotonic())
 
-    def start(self, epochs: object = None, *, total: int | None = None, resume: Resume = NOTHING) -> None:
+    def start(self, epochs: object = None, *, total: int | None = None, resume: ResumeInfo = NOTHING) -> None:
         """Begin to report, going on from `resume`. Raises ConfigError for settings that cannot work; later nothing."""
         if self._is_copy:
             return
@@ -144,7 +144,7 @@ class Run(Voice):
             with self.guard("starting the run"):
                 self._open(self.session, epochs, total, resume)
 
-    def make_good(self, resume: Resume) -> None:
+    def make_good(self, resume: ResumeInfo) -> None:
         """Give trackers what they missed of this run, which is complete and does not start.
 
         People hear of it where the program was started otherwise than the one that trained.
@@ -182,7 +182,7 @@ class Run(Voice):
         A framework that resumed from an older checkpoint shows it by the first label that it tells; a loop that went
         back, after a NaN or into its next phase, by a label below the last one.
         """
-        past, self._past = self._past, Past()
+        past, self._past = self._past, RunHistory()
         last = None if past.progress is None else past.progress.epoch
         before = past.before(label) if last is not None and label <= last else None
         if self._course.go_back(label, before) and self.session is not None:
@@ -412,7 +412,7 @@ class Run(Voice):
             self.guard.count("an epoch's label", error)
             return 0 if last is None else last + 1
 
-    def _open(self, session: Session, epochs: object, total: int | None, resume: Resume) -> None:
+    def _open(self, session: Session, epochs: object, total: int | None, resume: ResumeInfo) -> None:
         known = session.past(self._ref)
         past = known.with_checkpoint(resume)
         first = first_of(epochs)
@@ -422,7 +422,7 @@ class Run(Voice):
         if past.name and not self._named:
             self._ref = RunRef(self.id, past.name, self.project, self._ref.session)
         now_s = self._clock.monotonic()
-        self._course = Course(now_s=now_s, earlier=past.progress, monitor=self._monitor)
+        self._course = ProgressTracker(now_s=now_s, earlier=past.progress, monitor=self._monitor)
         self._course.begin(epochs, total=total, now_s=now_s, done=resume.done)
         self.attempt = past.attempt + 1
         if past.progress is not None:
@@ -432,7 +432,7 @@ class Run(Voice):
         with self.guard("the trackers"):
             self._track(session, past, resume)
         host = this_host()
-        self._lifetime = Lifetime(host.up_s, now_s)
+        self._lifetime = ColabSessionLimit(host.up_s, now_s)
         self.emit(
             RunStarted(
                 **self.fact(),
@@ -452,7 +452,7 @@ class Run(Voice):
             session.leave_alarm(self._ref, this_host(), lambda: (self.progress, self._pulse()))
         session.beat(self._ref, self._pulse, self.retire)
 
-    def _track(self, session: Session, past: Past, resume: Resume) -> None:
+    def _track(self, session: Session, past: RunHistory, resume: ResumeInfo) -> None:
         first = self._course.first_label
         if first is None and resume.progress is not None and resume.progress.epoch is not None:
             first = resume.progress.epoch + 1
@@ -477,7 +477,7 @@ def _copy_of(ref: RunRef, params: Mapping[str, Param], config: Config, progress:
     """A run that knows how far it was and does nothing: the original is in another process, or beside it."""
     run = Run(name=ref.name, project=ref.project, run_id=ref.id, config=config, alerts=())
     run._ref, run.params, run.status = ref, dict(params), status
-    run._course = Course(now_s=run.now_s(), earlier=progress)
+    run._course = ProgressTracker(now_s=run.now_s(), earlier=progress)
     run.meter, run._epoch_meter = run._meters = mute_meter(), mute_meter()
     run._is_copy = True
     return run

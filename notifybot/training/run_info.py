@@ -264,7 +264,7 @@ def near_limit_h(up_s: float) -> int | None:
     return next((hours for hours in _LIMITS_H if 0 <= hours * _HOUR_S - up_s <= _NEAR_S), None)
 
 
-class Lifetime:
+class ColabSessionLimit:
     """The machine's age beside the usual length of a session. Knows nothing outside Colab."""
 
     def __init__(self, up_s: float | None, now_s: float) -> None:

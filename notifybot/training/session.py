@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from notifybot.checkpoints.run_folder import Mirror, restore
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
-from notifybot.delivery.build import Delivery, open_delivery
+from notifybot.delivery.build import DeliveryStack, open_delivery
 from notifybot.delivery.recorder import RELAY
 from notifybot.errors import StoreError, reader_text
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, within_bounds
@@ -32,12 +32,12 @@ from notifybot.store.notifier_state import export_for, import_for, remember
 from notifybot.trackers import plan_trackers
 from notifybot.trackers.base import Tracker, TrackerContext
 from notifybot.trackers.jsonl import events_in
-from notifybot.trackers.worker import TrackerThread
-from notifybot.training.console_thread import Speaker
+from notifybot.trackers.worker import TrackerWorkers
+from notifybot.training.console_thread import ConsoleThread
 from notifybot.training.endings import ENDINGS, EXIT_S
 from notifybot.training.guard import Guard
 from notifybot.training.heartbeat import Heartbeat, Pulse
-from notifybot.training.resume import Marks, Past, Resume, in_force, last_progress
+from notifybot.training.resume import ReplayCursors, ResumeInfo, RunHistory, in_force, last_progress
 from notifybot.training.run_info import folder_name, launch_of
 from notifybot.training.words import still_writing
 from notifybot.types import Host, Param, Progress, RunRef, Severity, Status, uuid7
@@ -56,7 +56,7 @@ class Shared:
     config: Config
     notifiers: tuple[Notifier, ...] | None
     store: Store
-    delivery: Delivery
+    delivery: DeliveryStack
 
 
 _opened: list[Shared] = []
@@ -144,9 +144,9 @@ class Session:
     shared: Shared
     guard: Guard
     clock: Clock
-    speaker: Speaker
+    speaker: ConsoleThread
     planned: list[str]
-    trackers: TrackerThread | None = None
+    trackers: TrackerWorkers | None = None
     heartbeat: Heartbeat | None = None
     dead_man: DeadMan | None = None
     folder: Path | None = None  # the run's own, with the trackers' files
@@ -156,11 +156,11 @@ class Session:
     def open(cls, config: Config, notifiers: Sequence[Notifier] | None, *, guard: Guard, clock: Clock) -> Session:
         """Open the database and the delivery. Raises ConfigError for settings that cannot work."""
         renderer = Renderer(config.lang, config.templates_dir)
-        speaker = Speaker(ConsoleNotifier(notebook=in_notebook()), renderer, guard)
+        speaker = ConsoleThread(ConsoleNotifier(notebook=in_notebook()), renderer, guard)
         planned = plan_trackers(config, environment())
         return cls(share(config, notifiers, clock), guard, clock, speaker, planned)
 
-    def past(self, run: RunRef) -> Past:
+    def past(self, run: RunRef) -> RunHistory:
         """What earlier sessions of a run left. Nothing where the store cannot be asked."""
         try:
             with self.shared.store.patient(_PAST_S):  # no epoch waits yet
@@ -168,18 +168,18 @@ class Session:
                 events = runs.events_of(self.shared.store, run.id, project=run.project) if row else []
         except StoreError as error:
             self.guard.count("reading the run's past", error)
-            return Past()
-        return Past(row.attempt, row.name, last_progress(events), tuple(events)) if row else Past()
+            return RunHistory()
+        return RunHistory(row.attempt, row.name, last_progress(events), tuple(events)) if row else RunHistory()
 
     def track(
         self,
         run: RunRef,
         params: dict[str, Param],
-        past: Past,
+        past: RunHistory,
         *,
         purge_from: int | None,
         on_trouble: Callable[[str, str], None],
-        resume: Resume,
+        resume: ResumeInfo,
         monitor: str | None = None,
     ) -> None:
         """Start the trackers, on threads of their own, with what a killed session may have kept from them.
@@ -195,7 +195,7 @@ class Session:
                 restore(resume.folder / folder.name, folder)
         told = _told(folder, run, past, resume)
         context = TrackerContext(run, folder, params, purge_from, wandb_artifacts=resume.artifacts, monitor=monitor)
-        marks = Marks(context.folder)
+        marks = ReplayCursors(context.folder)
         missed = {name: marks.missed(name, told) for name in self.planned}
 
         def on_recorded(name: str, event_id: str) -> None:
@@ -206,10 +206,12 @@ class Session:
             with self.guard("a tracker's page"), self.shared.store.patient(_PAST_S):
                 remember(self.shared.store, run.key, name, url)
 
-        self.trackers = TrackerThread(on_trouble=on_trouble, on_recorded=on_recorded, on_page=on_page, clock=self.clock)
+        self.trackers = TrackerWorkers(
+            on_trouble=on_trouble, on_recorded=on_recorded, on_page=on_page, clock=self.clock
+        )
         self.trackers.start(context, self.planned, config, replay=missed)
 
-    def make_good(self, run: RunRef, params: dict[str, Param], past: Past, resume: Resume) -> None:
+    def make_good(self, run: RunRef, params: dict[str, Param], past: RunHistory, resume: ResumeInfo) -> None:
         """Give trackers what they missed of a run that is complete, and close them; nobody is told of that."""
         if launched_otherwise(resume, params):
             with self.guard("an alert"):
@@ -226,7 +228,7 @@ class Session:
             with self.guard("the trackers' files beside the checkpoints"):
                 Mirror(self.folder, resume.folder / self.folder.name).copy()
 
-    def _tell_untrained(self, past: Past) -> None:
+    def _tell_untrained(self, past: RunHistory) -> None:
         """Tell people that a program found its run complete and trained nothing; once a day, as it may be in a loop.
 
         Said in the name of the session that ended: word of it must not pass for a sign of life of the run.
@@ -369,12 +371,12 @@ def folder_of(config: Config, run: RunRef) -> Path:
     return (config.runs_dir / folder_name(run.project, run.name, run.id)).absolute()
 
 
-def launched_otherwise(resume: Resume, params: Mapping[str, Param]) -> bool:
+def launched_otherwise(resume: ResumeInfo, params: Mapping[str, Param]) -> bool:
     """True where the program is started with other arguments than the one that saved last, as far as is known."""
     return resume.launch not in ("", launch_of(params))
 
 
-def misses_numbers(config: Config, run: RunRef, resume: Resume) -> bool:
+def misses_numbers(config: Config, run: RunRef, resume: ResumeInfo) -> bool:
     """True where a tracker may lack numbers of a complete run, as its folder alone tells. Raises OSError.
 
     Nothing is missing where no folder is left: who removes it does not want it again.
@@ -385,25 +387,25 @@ def misses_numbers(config: Config, run: RunRef, resume: Resume) -> bool:
         return folder is not None
     epochs = [each.progress.epoch for each in lines if isinstance(each, EpochFinished)]
     whole = resume.progress is None or resume.progress.epoch in epochs
-    return not whole or bool(_owed(folder, plan_trackers(config, environment()), run, Past(), resume))
+    return not whole or bool(_owed(folder, plan_trackers(config, environment()), run, RunHistory(), resume))
 
 
-def _last_folder(config: Config, run: RunRef, resume: Resume) -> Path | None:
+def _last_folder(config: Config, run: RunRef, resume: ResumeInfo) -> Path | None:
     """The run's own folder, or the copy of it."""
     own = folder_of(config, run)
     copy = own if resume.folder is None else resume.folder / own.name
     return next((each for each in (own, copy) if each.exists()), None)
 
 
-def _owed(folder: Path, planned: Sequence[str], run: RunRef, past: Past, resume: Resume) -> list[str]:
+def _owed(folder: Path, planned: Sequence[str], run: RunRef, past: RunHistory, resume: ResumeInfo) -> list[str]:
     """Name the trackers that miss numbers, or lines."""
-    told, marks = _told(folder, run, past, resume), Marks(folder)
+    told, marks = _told(folder, run, past, resume), ReplayCursors(folder)
     numbers = (EpochFinished, CheckpointSaved) if resume.artifacts else EpochFinished
     missed = {name: marks.missed(name, told) for name in planned}
     return [name for name in planned if any(name == "jsonl" or isinstance(each, numbers) for each in missed[name])]
 
 
-def _told(folder: Path, run: RunRef, past: Past, resume: Resume) -> tuple[Event, ...]:
+def _told(folder: Path, run: RunRef, past: RunHistory, resume: ResumeInfo) -> tuple[Event, ...]:
     """What has happened in the run and is in force, as this machine's store and the run's own folder know it.
 
     With a copy of the folder beside the checkpoints, another machine may have told what is not in this store; what a

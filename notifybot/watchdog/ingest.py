@@ -27,12 +27,12 @@ Route = Callable[[Event], Sequence[tuple[str, Priority]]]
 """Who is told of an event: notifier keys and how urgent it is to them."""
 
 
-class Refused(NotifybotError):
+class AccessDenied(NotifybotError):
     """The token gives no access to this. React: the same answer for every reason, so that it tells nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class Ingested:
     """How many events of a request were new, and how many had been here before.
 
     `superseded` names the sessions among them that a newer process of their run has taken over from.
@@ -72,7 +72,7 @@ class Ingest:
         self._own_keys = frozenset(own_keys)
         self._language = language
 
-    def accept_events(self, token: str | None, batch: Batch) -> Accepted:
+    def accept_events(self, token: str | None, batch: Batch) -> Ingested:
         """Record events and their deliveries: all of them or none. Raises Refused, StoreError.
 
         A token speaks for one project: its events are of that project whatever they say, and so are its runs' ids.
@@ -91,7 +91,7 @@ class Ingest:
                     new += self._take(connection, now, before, mine, direct=batch.direct)
             self._remember(connection, now, project, batch.memories, without=superseded.values())
             pruning.keep_reserve(connection)
-        return Accepted(new, len(batch.events) - new, tuple(superseded))
+        return Ingested(new, len(batch.events) - new, tuple(superseded))
 
     def accept_heartbeat(self, token: str | None, beat: Beat) -> Heard:
         """Record a heartbeat. One of a run never heard of begins it; its start may come later.
@@ -204,7 +204,7 @@ class Ingest:
 def _project_of(connection: Connection, token: str | None) -> str:
     project = tokens.verify_in(connection, token)
     if project is None:
-        raise Refused("this token gives no access")
+        raise AccessDenied("this token gives no access")
     return project
 
 

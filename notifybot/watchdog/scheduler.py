@@ -22,7 +22,7 @@ class Job:
     work: Callable[[], object]
 
 
-class Schedule:
+class JobSchedule:
     """Runs jobs on threads of its own until stopped.
 
     A job that comes due while it still runs is left out, several missed ones are made up for by one, and none is

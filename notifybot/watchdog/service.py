@@ -16,10 +16,10 @@ from notifybot.store import heartbeats, pruning
 from notifybot.store.database import Store
 from notifybot.types import Language
 from notifybot.watchdog import tokens
-from notifybot.watchdog.ingest import Accepted, Ingest, Refused, Route
+from notifybot.watchdog.ingest import AccessDenied, Ingest, Ingested, Route
 from notifybot.watchdog.rules import Limits
 from notifybot.watchdog.scan import Checker
-from notifybot.watchdog.scheduler import Job, Schedule
+from notifybot.watchdog.scheduler import Job, JobSchedule
 from notifybot.watchdog.schemas import parse_beat, parse_events
 
 log = logging.getLogger("notifybot")
@@ -89,7 +89,7 @@ class Watchdog:
         keys = [each.key for each in notifiers]
         self._ingest = Ingest(store, limits=self.limits, route=route, own_keys=keys, language=language)
         self._checker = Checker(store, limits=self.limits, route=route)
-        self._schedule = Schedule(
+        self._schedule = JobSchedule(
             [
                 Job("scan", self.limits.scan_every_s, self.scan),
                 Job("prune", _PRUNE_EVERY_S, self.prune),
@@ -125,7 +125,7 @@ class Watchdog:
         self._admitted[word] = now_s + _ADMITTED_S
         return True
 
-    def accept_events(self, token: str | None, body: bytes) -> Accepted:
+    def accept_events(self, token: str | None, body: bytes) -> Ingested:
         """Take in a request with events. Raises Refused, PayloadError, StoreError."""
         self._admit(token)
         batch = parse_events(body)
@@ -198,7 +198,7 @@ class Watchdog:
     def _admit(self, token: str | None) -> None:
         """Nobody's body is parsed before the token is known. It is verified again where it is used."""
         if not self.admits(token):
-            raise Refused("this token gives no access")
+            raise AccessDenied("this token gives no access")
 
     def _outbox_age_s(self) -> float | None:
         now = self.store.clock.now()

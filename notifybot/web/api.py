@@ -15,7 +15,7 @@ from notifybot.store import runs
 from notifybot.store.runs import RunRow
 from notifybot.types import run_key
 from notifybot.watchdog import tokens
-from notifybot.watchdog.ingest import Refused
+from notifybot.watchdog.ingest import AccessDenied
 from notifybot.watchdog.service import Watchdog
 from notifybot.web.auth import bearer
 from notifybot.web.middleware import NO_ACCESS
@@ -79,7 +79,7 @@ def readings(watchdog: Watchdog) -> APIRouter:
             row = runs.get_in(connection, key)
             latest = runs.events_in(connection, key, limit=_LATEST_EVENTS)
         if row is None:
-            raise Refused("no such run here")
+            raise AccessDenied("no such run here")
         events = ",".join(map(to_json, latest))
         return _json(f'{{"run":{_run_json(row)},"events":[{events}]}}')
 
@@ -107,7 +107,7 @@ def refusal() -> JSONResponse:
 def _project(watchdog: Watchdog, request: Request) -> str:
     project = tokens.verify(watchdog.store, bearer(request.headers))
     if project is None:
-        raise Refused("this token gives no access")
+        raise AccessDenied("this token gives no access")
     return project
 
 

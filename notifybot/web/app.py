@@ -15,11 +15,11 @@ from fastapi.responses import JSONResponse
 from notifybot import __version__
 from notifybot.errors import StoreError
 from notifybot.types import Language
-from notifybot.watchdog.ingest import Refused
+from notifybot.watchdog.ingest import AccessDenied
 from notifybot.watchdog.schemas import PayloadError
 from notifybot.watchdog.service import Watchdog
 from notifybot.web.api import readings, refusal, reports
-from notifybot.web.middleware import DEADLINE_S, Guard
+from notifybot.web.middleware import DEADLINE_S, RequestGuard
 from notifybot.web.pages import Pages
 
 _LISTEN_EVERY_S = 1.0
@@ -55,11 +55,11 @@ def create_app(
     app.include_router(reports(watchdog))
     app.include_router(readings(watchdog))
     app.include_router(Pages(watchdog, language=language, behind_proxy=behind_proxy).router())
-    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(AccessDenied, _refused)
     app.add_exception_handler(PayloadError, _malformed)
     app.add_exception_handler(StoreError, _busy)
     app.openapi = partial(_contract, app.openapi)  # type: ignore[method-assign]
-    app.add_middleware(Guard, admits=watchdog.admits, deadline_s=deadline_s)
+    app.add_middleware(RequestGuard, admits=watchdog.admits, deadline_s=deadline_s)
     return app
 
 

@@ -39,7 +39,7 @@ class _Refusal(Exception):
         self.headers = headers
 
 
-class Guard:
+class RequestGuard:
     """ASGI middleware. A body is read here, whole and in time, before the application sees the request.
 
     Of a report no byte is kept before `admits` knows its token, and all bodies together take a bounded room: how much

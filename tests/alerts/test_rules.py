@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from notifybot import alerts
 from notifybot.alerts import Alert, AlertRule
 from notifybot.alerts.base import Mode, Reading
-from notifybot.alerts.evidence import Distance, Evidence, Finite, Gap, Limit, Pace, Reached
+from notifybot.alerts.evidence import Distance, EpochPace, Evidence, Finite, Gap, Limit, Reached
 from notifybot.alerts.incidents import Incidents, incidents_of
 from notifybot.clock import SYSTEM
 from notifybot.errors import UsageError
 from notifybot.events import EpochFinished, from_json, to_json
-from notifybot.training.progress import Course
+from notifybot.training.progress import ProgressTracker
 from notifybot.types import Metric, Progress, RunRef, uuid7
 
 NAN, INF = math.nan, math.inf
@@ -88,13 +88,16 @@ def test_a_plateau_lasts_until_there_is_a_new_best() -> None:
     """A value that only comes near the best does not end it."""
     told = told_of(alerts.plateau("loss", patience=3), course("loss", [1.0, 0.8, 0.9, 0.8, 0.85, 0.81, 0.7, 0.7]))
 
-    assert told == [(4, "raised", Pace("loss", 0.85, 0.8, 3)), (6, "cleared", Pace("loss", 0.7, 0.8, 4))]
+    assert told == [(4, "raised", EpochPace("loss", 0.85, 0.8, 3)), (6, "cleared", EpochPace("loss", 0.7, 0.8, 4))]
 
 
 def test_a_gain_too_small_to_count_is_no_progress() -> None:
     told = told_of(alerts.plateau("acc", patience=2, min_delta=0.1), course("acc", [0.5, 0.55, 0.6, 0.75]))
 
-    assert told == [(2, "raised", Pace("acc", 0.6, 0.5, 2, 0.1)), (3, "cleared", Pace("acc", 0.75, 0.5, 2, 0.1))]
+    assert told == [
+        (2, "raised", EpochPace("acc", 0.6, 0.5, 2, 0.1)),
+        (3, "cleared", EpochPace("acc", 0.75, 0.5, 2, 0.1)),
+    ]
 
 
 def test_a_name_may_say_which_way_it_is_good() -> None:
@@ -352,7 +355,7 @@ def test_other_metrics_change_nothing(
 
 def progress_after(epochs: Sequence[Mapping[str, float]]) -> Progress:
     """What a run's progress remembers after these epochs."""
-    done = Course(now_s=0.0)
+    done = ProgressTracker(now_s=0.0)
     for epoch, values in enumerate(epochs):
         done.finish_epoch(epoch, values, now_s=float(epoch))
     return done.summary(0.0)
@@ -404,7 +407,7 @@ def test_a_best_older_than_the_memory_is_not_told_again(
     metric = name.partition(":")[0]
     progress = through_json(progress_after(course(metric, past)))
     for session in range(1, sessions):
-        later = Course(now_s=0.0, earlier=progress)
+        later = ProgressTracker(now_s=0.0, earlier=progress)
         later.begin(range(len(past) + session - 1, 200), total=None, now_s=0.0)
         later.finish_epoch(len(past) + session - 1, {metric: 0.5}, now_s=1.0)
         progress = through_json(later.summary(2.0))
@@ -426,7 +429,7 @@ def test_a_record_of_an_older_version_is_read_and_tells_the_best_it_has() -> Non
     progress = through_json(progress_after(course("val_acc", [0.95] + [0.5] * 60)), "lowest", "highest")
     resumed = incidents(alerts.target("val_acc", 0.9))
     resumed.take_up(progress)
-    later = Course(now_s=0.0, earlier=progress)
+    later = ProgressTracker(now_s=0.0, earlier=progress)
     later.begin(range(61, 70), total=None, now_s=0.0)
 
     assert resumed.see(Reading({"val_acc": 0.96})).raised == ()

@@ -10,7 +10,7 @@ from notifybot import alerts
 from notifybot.alerts import AlertRule
 from notifybot.alerts.base import Disk, Gpu, Machine, Reading
 from notifybot.alerts.evidence import DiskRoom, Duration, GpuRoom, GpuUse
-from notifybot.alerts.incidents import Incidents, News, incidents_of
+from notifybot.alerts.incidents import Incidents, Transition, incidents_of
 
 GB = 10**9
 
@@ -67,7 +67,7 @@ def test_a_second_is_not_worth_a_message() -> None:
 
 
 def test_an_epoch_of_unknown_length_is_passed_over() -> None:
-    assert incidents(alerts.slow_epoch()).see(Reading()) == News()
+    assert incidents(alerts.slow_epoch()).see(Reading()) == Transition()
 
 
 # ── Disks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -135,8 +135,8 @@ def test_the_busiest_gpu_counts() -> None:
 def test_a_gpu_that_does_not_tell_is_no_idle_one() -> None:
     open_ones = incidents(alerts.gpu_idle(percent=10, minutes=1))
 
-    assert all(open_ones.see(at(60 * look, gpu(None))) == News() for look in range(5))
-    assert open_ones.see(at(300)) == News()
+    assert all(open_ones.see(at(60 * look, gpu(None))) == Transition() for look in range(5))
+    assert open_ones.see(at(300)) == Transition()
 
 
 def test_each_gpu_with_full_memory_is_told() -> None:
@@ -145,9 +145,9 @@ def test_each_gpu_with_full_memory_is_told() -> None:
     second = open_ones.see(at(15, gpu(1.0, used_gb=8), gpu(1.0, index=1, used_gb=9)))
     third = open_ones.see(at(30, gpu(1.0, used_gb=1), gpu(1.0, index=1, used_gb=9)))
 
-    assert first == News(raised=(GpuRoom("GPU 0 (T4)", 8 * GB, 16 * GB, 50.0),))
-    assert second == News(raised=(GpuRoom("GPU 1 (T4)", 9 * GB, 16 * GB, 50.0),))
-    assert third == News(cleared=(GpuRoom("GPU 0 (T4)", 1 * GB, 16 * GB, 50.0),))
+    assert first == Transition(raised=(GpuRoom("GPU 0 (T4)", 8 * GB, 16 * GB, 50.0),))
+    assert second == Transition(raised=(GpuRoom("GPU 1 (T4)", 9 * GB, 16 * GB, 50.0),))
+    assert third == Transition(cleared=(GpuRoom("GPU 0 (T4)", 1 * GB, 16 * GB, 50.0),))
 
 
 @given(
@@ -183,4 +183,4 @@ def subject(evidence: object) -> str:
 
 @pytest.mark.parametrize("rule", [alerts.low_disk(), alerts.gpu_idle(), alerts.gpu_memory()])
 def test_an_epoch_tells_nothing_of_the_machine(rule: AlertRule) -> None:
-    assert incidents(rule).see(Reading({"loss": float("nan")}, 60.0)) == News()
+    assert incidents(rule).see(Reading({"loss": float("nan")}, 60.0)) == Transition()

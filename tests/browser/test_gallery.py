@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from notifybot.cli.gallery import run
 from notifybot.cli.samples import pieces
-from notifybot.gallery.previews import Piece, Scheduled, Told
+from notifybot.gallery.previews import AlarmPreview, MessagePreview, Piece
 from notifybot.testing import FakeClock
 from notifybot.types import Language
 
@@ -71,7 +71,7 @@ def test_it_fits_and_everything_on_it_can_be_seen(page: Page, address: str) -> N
     frames = page.evaluate(FRAMES)
 
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert len(frames) == 2 * (FRAMES_OF_A_MESSAGE * count(Told) + FRAMES_OF_AN_ALARM * count(Scheduled))
+    assert len(frames) == 2 * (FRAMES_OF_A_MESSAGE * count(MessagePreview) + FRAMES_OF_AN_ALARM * count(AlarmPreview))
     for each in frames:
         assert each["text"] > 10, each
         assert each["broken"] == 0, each

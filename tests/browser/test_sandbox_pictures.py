@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from notifybot.cli.samples import endings, samples
 from notifybot.clock import SYSTEM
-from notifybot.delivery.chart_renderer import Painter
+from notifybot.delivery.chart_renderer import ChartRenderer
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.slack import SlackBot
 from notifybot.rendering import Renderer
@@ -32,7 +32,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-def told(sandbox: Sandbox, language: Language, painter: Painter | None) -> str:
+def told(sandbox: Sandbox, language: Language, painter: ChartRenderer | None) -> str:
     """Send a run's messages; return the address of its thread."""
     bot = SlackBot(BOT_TOKEN, CHANNEL, api_url=f"{sandbox.url}/api/", artist=painter)
     memory, renderer, now = DictMemory(), Renderer(language), SYSTEM.now()
@@ -48,7 +48,7 @@ def test_pictures_are_shown_in_the_thread(browser: Browser, tmp_path: Path, widt
     """The uploaded picture is loaded at its full width of 1080 pixels and fits a phone's screen."""
     with Sandbox(language=language) as sandbox:
         page = browser.new_page(viewport={"width": width, "height": 844})
-        page.goto(told(sandbox, language, Painter(tmp_path / "none.db", language)))
+        page.goto(told(sandbox, language, ChartRenderer(tmp_path / "none.db", language)))
         page.wait_for_load_state("networkidle")
 
         loaded = page.evaluate("[...document.querySelectorAll('.picture img')].map(each => each.naturalWidth)")

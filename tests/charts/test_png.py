@@ -12,17 +12,17 @@ import pytest
 from matplotlib import font_manager
 from PIL import Image
 
-from notifybot.charts.fonts import LATIN, Lettering, lettering
+from notifybot.charts.fonts import LATIN, Fonts, lettering
 from notifybot.charts.png import COLOURS, LOST, Caption, Picture, png
 from notifybot.charts.series import Curve
 from notifybot.types import Language
 
 CAPTIONS = {Language.EN: Caption("resnet", "epoch 3/3"), Language.KO: Caption("감정 분류", "에포크 3/3 · 완료")}
-LATIN_ONLY = Lettering((LATIN,), (Path(font_manager.findfont(LATIN)),))
+LATIN_ONLY = Fonts((LATIN,), (Path(font_manager.findfont(LATIN)),))
 
 
 @pytest.fixture(scope="module")
-def fonts() -> Lettering:
+def fonts() -> Fonts:
     chosen = lettering()
     if not chosen.has_hangul:
         pytest.skip("no font with Hangul on this machine")
@@ -33,7 +33,7 @@ def curve(*values: float, name: str = "loss", best: tuple[float, float] | None =
     return Curve(name, tuple((float(epoch), value) for epoch, value in enumerate(values, 1)), best)
 
 
-def pixels(picture: Picture, fonts: Lettering = LATIN_ONLY) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def pixels(picture: Picture, fonts: Fonts = LATIN_ONLY) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.asarray(Image.open(io.BytesIO(png(picture, fonts))).convert("RGB"))
 
 
@@ -115,7 +115,7 @@ def _ink_rows(image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> int:
     return int((image[180:] == wanted).all(axis=2).any(axis=1).sum())
 
 
-def test_korean_is_written_where_a_font_has_it(fonts: Lettering) -> None:
+def test_korean_is_written_where_a_font_has_it(fonts: Fonts) -> None:
     """With such a font both languages have pictures of their own, and a Korean run keeps its name."""
     picture = Picture((curve(3, 1, 2),), CAPTIONS, language=Language.KO)
 

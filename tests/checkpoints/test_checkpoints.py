@@ -25,7 +25,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from notifybot import CheckpointError, Checkpoints, UsageError, notify_epoch
 from notifybot.checkpoints.describe import loss_of
-from notifybot.checkpoints.run_file import NAME, Card, read_card, write_card
+from notifybot.checkpoints.run_file import NAME, RunFile, read_card, write_card
 from notifybot.clock import SYSTEM
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.rendering import Renderer
@@ -730,7 +730,7 @@ def test_a_newer_session_elsewhere_silences_this_one(tmp_path: Path, settings: d
         if epoch == 2:
             card = read_card(tmp_path / "exp")
             assert card is not None
-            write_card(tmp_path / "exp", Card(card.run_id, session="f" * 36, host="new-vm", attempt=2))
+            write_card(tmp_path / "exp", RunFile(card.run_id, session="f" * 36, host="new-vm", attempt=2))
 
     trained = Training(tmp_path / "exp", settings).train(range(6), at_epoch=at_epoch)
 
@@ -832,7 +832,7 @@ def test_a_folder_that_cannot_be_is_refused_before_the_first_epoch(tmp_path: Pat
 def test_a_card_that_somebody_edited_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     """What has another type is left out; a card without a run's id is none."""
     (tmp_path / NAME).write_text('{"run_id": "r", "attempt": "two", "memories": [], "later": 1}')
-    assert read_card(tmp_path) == Card("r")
+    assert read_card(tmp_path) == RunFile("r")
     (tmp_path / NAME).write_text('{"run_id": 5}')
     assert read_card(tmp_path) is None
     (tmp_path / NAME).write_text("{")

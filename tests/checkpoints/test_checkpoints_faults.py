@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from notifybot.checkpoints.directory import Shelf
+from notifybot.checkpoints.directory import CheckpointDirectory
 from notifybot.checkpoints.durable_io import BUFFER_BYTES, direct
 from notifybot.checkpoints.retention import Retention
 from notifybot.checkpoints.tiers import Tiers
@@ -35,32 +35,32 @@ from tests.support.checkpoint_disks import (
 
 LARGE = BUFFER_BYTES + 4000  # more than one write
 
-Act = Callable[[Shelf, Path], object]
+Act = Callable[[CheckpointDirectory, Path], object]
 
 
-def _write(shelf: Shelf, near: Path) -> object:
+def _write(shelf: CheckpointDirectory, near: Path) -> object:
     return save(shelf, 3, size_bytes=LARGE)
 
 
-def _write_sharded(shelf: Shelf, near: Path) -> object:
+def _write_sharded(shelf: CheckpointDirectory, near: Path) -> object:
     return save_sharded(shelf, 3)
 
 
-def _copy(shelf: Shelf, near: Path) -> object:
-    saved = Shelf(near).manifests()[0]
+def _copy(shelf: CheckpointDirectory, near: Path) -> object:
+    saved = CheckpointDirectory(near).manifests()[0]
     return shelf.copy(near / saved.file, saved)
 
 
-def _copy_sharded(shelf: Shelf, near: Path) -> object:
-    saved = Shelf(near).manifests()[1]
+def _copy_sharded(shelf: CheckpointDirectory, near: Path) -> object:
+    saved = CheckpointDirectory(near).manifests()[1]
     return shelf.copy(near / saved.file, saved)
 
 
-def _prune(shelf: Shelf, near: Path) -> object:
+def _prune(shelf: CheckpointDirectory, near: Path) -> object:
     return shelf.prune(Retention(keep_last=2, keep_best=0))
 
 
-def _sweep(shelf: Shelf, near: Path) -> object:
+def _sweep(shelf: CheckpointDirectory, near: Path) -> object:
     return shelf.sweep()
 
 
@@ -76,9 +76,9 @@ class Scene:
     def build(self) -> None:
         """Make what every copy of the scene begins with."""
         for number in range(3):
-            save(Shelf(self.far), number)
-        save_sharded(Shelf(self.near), 3)
-        save(Shelf(self.near), 4, size_bytes=LARGE)
+            save(CheckpointDirectory(self.far), number)
+        save_sharded(CheckpointDirectory(self.near), 3)
+        save(CheckpointDirectory(self.near), 4, size_bytes=LARGE)
         self._leave_debris()
 
     def copied(self, folder: Path) -> Scene:
@@ -89,7 +89,7 @@ class Scene:
 
     def _leave_debris(self) -> None:
         """A payload half written, and a removal cut short."""
-        shelf = Shelf(self.far)
+        shelf = CheckpointDirectory(self.far)
         save(shelf, 9)
         listing = shelf.stage()
         listing.rmdir()
@@ -100,14 +100,14 @@ class Scene:
     def act(self, act: Act, disk: FailingDisk) -> bool:
         """Do it on that disk; True when it says that it has done it."""
         try:
-            act(Shelf(self.far, empty_first=True, system=disk), self.near)
+            act(CheckpointDirectory(self.far, empty_first=True, system=disk), self.near)
         except (OSError, CheckpointError):
             return False
         return True
 
     def judge(self, act: Act, *, acknowledged: bool) -> None:
         """With the disk well again, and then after the next start: the newest is right, all is accounted for."""
-        shelf = Shelf(self.far)
+        shelf = CheckpointDirectory(self.far)
         least = 2 if act in (_prune, _sweep) or not acknowledged else 3
         for _ in range(2):
             found, passed_over = shelf.newest_verified("run-1")
@@ -122,7 +122,7 @@ class Scene:
         assert entries(self.far) == listed
 
 
-def _right(shelf: Shelf, sequence: int) -> bool:
+def _right(shelf: CheckpointDirectory, sequence: int) -> bool:
     (found,) = (each for each in shelf.manifests() if each.sequence == sequence)
     large = found.kind == "single" and found.sequence > 2
     return loads_right(shelf, found, LARGE) if large else loads_right(shelf, found)
@@ -197,7 +197,7 @@ def test_a_failed_save_clears_up_behind_itself(tmp_path: Path, scene: Scene, act
 
 def test_a_copy_that_reads_back_as_something_else_is_no_copy(tmp_path: Path) -> None:
     """A mount that takes all bytes and returns others, as it may when the network breaks in between."""
-    near = Shelf(tmp_path / "near")
+    near = CheckpointDirectory(tmp_path / "near")
     saved = save(near, 1)
 
     def liar(call: Callable[..., object], /, *args: object, **kwargs: object) -> object:
@@ -207,7 +207,7 @@ def test_a_copy_that_reads_back_as_something_else_is_no_copy(tmp_path: Path) -> 
             buffer[5] ^= 1
         return result
 
-    far = Shelf(tmp_path / "far", system=liar)  # type: ignore[arg-type]
+    far = CheckpointDirectory(tmp_path / "far", system=liar)  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match=r"the copy of epoch1\.pt reads back as something else"):
         far.copy(near.folder / saved.file, saved)
 
@@ -215,7 +215,7 @@ def test_a_copy_that_reads_back_as_something_else_is_no_copy(tmp_path: Path) -> 
 
 
 def test_a_copy_that_comes_back_short_is_no_copy(tmp_path: Path) -> None:
-    near = Shelf(tmp_path / "near")
+    near = CheckpointDirectory(tmp_path / "near")
     saved = save(near, 1)
     reads = count()
 
@@ -226,13 +226,13 @@ def test_a_copy_that_comes_back_short_is_no_copy(tmp_path: Path) -> None:
         return call(*args, **kwargs)
 
     with pytest.raises(CheckpointError, match="reads back as something else"):
-        Shelf(tmp_path / "far", system=short).copy(near.folder / saved.file, saved)  # type: ignore[arg-type]
+        CheckpointDirectory(tmp_path / "far", system=short).copy(near.folder / saved.file, saved)  # type: ignore[arg-type]
 
 
 def test_a_mount_that_is_gone_is_not_replaced_by_a_folder_of_the_same_name(tmp_path: Path) -> None:
     """Unmounted, its path is a bare folder of this machine, or none: saving there would be a claim and no more."""
     mounted = [True]
-    far = Shelf(tmp_path / "drive" / "exp", is_mount=lambda _: mounted[0])
+    far = CheckpointDirectory(tmp_path / "drive" / "exp", is_mount=lambda _: mounted[0])
     save(far, 1)
     (tmp_path / "drive").rename(tmp_path / "unmounted")
     mounted[0] = False
@@ -261,11 +261,13 @@ def _saved_in(folder: Path, layout: tuple[bool, bool]) -> None:
     for name, used in zip(("near", "far"), layout, strict=True):
         (folder / name).mkdir(parents=True)
         for number in (1, 2) if used else ():
-            save(Shelf(folder / name), number, size_bytes=100)
+            save(CheckpointDirectory(folder / name), number, size_bytes=100)
 
 
 def _tiers(folder: Path, disk: FailingDisk | None = None) -> Tiers:
-    near, far = (Shelf(folder / name, empty_first=True, system=disk or direct) for name in ("near", "far"))
+    near, far = (
+        CheckpointDirectory(folder / name, empty_first=True, system=disk or direct) for name in ("near", "far")
+    )
     return Tiers(far, near, Retention(keep_last=1, keep_best=0), durable_is_remote=True, clock=FakeClock())
 
 
@@ -319,7 +321,7 @@ def test_the_other_copy_is_taken_at_once(tmp_path: Path) -> None:
     """The same bytes are proven there: nobody waits, and nothing is passed over."""
     _saved_in(tmp_path, (True, True))
     tiers = _tiers(tmp_path)
-    tiers.local = Shelf(tmp_path / "near", system=RefusingDisk("epoch2.pt", "epoch1.pt.json"))
+    tiers.local = CheckpointDirectory(tmp_path / "near", system=RefusingDisk("epoch2.pt", "epoch1.pt.json"))
     began_s = tiers.clock.monotonic()
 
     found = tiers.newest("run-1")
@@ -332,7 +334,7 @@ def test_what_cannot_be_read_is_named_with_what_can(tmp_path: Path) -> None:
     """After a minute, and no more."""
     _saved_in(tmp_path, (False, True))
     tiers = _tiers(tmp_path)
-    tiers.durable = Shelf(tmp_path / "far", system=RefusingDisk("epoch2.pt"))
+    tiers.durable = CheckpointDirectory(tmp_path / "far", system=RefusingDisk("epoch2.pt"))
     began_s = tiers.clock.monotonic()
 
     found = tiers.newest("run-1")
@@ -346,8 +348,8 @@ def test_what_cannot_be_read_is_named_with_what_can(tmp_path: Path) -> None:
 def test_retention_removes_nothing_that_it_cannot_read(tmp_path: Path, refused: str) -> None:
     """It is counted with its size; what can be read and is ours goes."""
     for number in range(4):
-        save(Shelf(tmp_path), number)
-    shelf = Shelf(tmp_path, empty_first=True, system=RefusingDisk(refused))
+        save(CheckpointDirectory(tmp_path), number)
+    shelf = CheckpointDirectory(tmp_path, empty_first=True, system=RefusingDisk(refused))
 
     removed = shelf.prune(Retention(keep_last=2, keep_best=0))
 
@@ -357,7 +359,7 @@ def test_retention_removes_nothing_that_it_cannot_read(tmp_path: Path, refused: 
 
 
 def test_retention_spares_sessions_before_the_one_that_began_anew(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path)
+    shelf = CheckpointDirectory(tmp_path)
     for number in range(3):
         save(shelf, number, session="s1")
     for number in range(3, 6):
@@ -375,7 +377,7 @@ def _full(size_bytes: int) -> None:
 def test_a_limit_of_the_system_itself_is_an_error_and_no_more(tmp_path: Path, limit: int) -> None:
     """The real thing, no stand-in: the write comes back short, then fails."""
     before, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-    shelf = Shelf(tmp_path)
+    shelf = CheckpointDirectory(tmp_path)
     for number in range(2):
         save(shelf, number)
     there = entries(tmp_path)
@@ -390,5 +392,5 @@ def test_a_limit_of_the_system_itself_is_an_error_and_no_more(tmp_path: Path, li
     assert caught.value.errno == errno.EFBIG
     assert entries(tmp_path) == there
     assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN  # Python's own doing, on which this relies
-    assert Shelf(tmp_path).newest_verified("run-1")[0] == shelf.manifests()[0]
+    assert CheckpointDirectory(tmp_path).newest_verified("run-1")[0] == shelf.manifests()[0]
     assert content(1) == (tmp_path / "epoch1.pt").read_bytes()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from notifybot.checkpoints.directory import Shelf
+from notifybot.checkpoints.directory import CheckpointDirectory
 from notifybot.checkpoints.retention import Retention
 from notifybot.errors import CheckpointError, UsageError
 from notifybot.rendering.error_text import reason_line
@@ -32,14 +32,14 @@ def said(reasons: list[Reason]) -> list[str]:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "shelf")
+def shelf(tmp_path: Path) -> CheckpointDirectory:
+    return CheckpointDirectory(tmp_path / "shelf")
 
 
 # ── Saving ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_saved_checkpoint_is_a_payload_and_its_manifest_and_nothing_else(shelf: Shelf) -> None:
+def test_a_saved_checkpoint_is_a_payload_and_its_manifest_and_nothing_else(shelf: CheckpointDirectory) -> None:
     saved = save(shelf, 1)
 
     assert entries(shelf.folder) == {"epoch1.pt", "epoch1.pt.json"}
@@ -48,7 +48,7 @@ def test_a_saved_checkpoint_is_a_payload_and_its_manifest_and_nothing_else(shelf
     shelf.verify(saved)
 
 
-def test_only_the_owner_can_read_what_is_saved(shelf: Shelf) -> None:
+def test_only_the_owner_can_read_what_is_saved(shelf: CheckpointDirectory) -> None:
     saved = save(shelf, 1)
 
     modes = {oct(path.stat().st_mode & 0o777) for path in (shelf.folder, shelf.folder / saved.file)}
@@ -56,7 +56,7 @@ def test_only_the_owner_can_read_what_is_saved(shelf: Shelf) -> None:
     assert modes == {"0o700", "0o600"}
 
 
-def test_a_name_that_is_taken_gets_a_number(shelf: Shelf) -> None:
+def test_a_name_that_is_taken_gets_a_number(shelf: CheckpointDirectory) -> None:
     """By a checkpoint, by a file of somebody else, or by a manifest alone: nothing is ever written over."""
     shelf.folder.mkdir()
     (shelf.folder / "best.pt").write_text("mine")
@@ -70,7 +70,7 @@ def test_a_name_that_is_taken_gets_a_number(shelf: Shelf) -> None:
     assert all(loads_right(shelf, each) for each in shelf.manifests())
 
 
-def test_nothing_is_left_behind_when_the_filling_fails(shelf: Shelf) -> None:
+def test_nothing_is_left_behind_when_the_filling_fails(shelf: CheckpointDirectory) -> None:
     save(shelf, 1)
 
     def fill(file: object) -> None:
@@ -81,14 +81,14 @@ def test_nothing_is_left_behind_when_the_filling_fails(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("stem", ["../epoch1", "a/b", ".hidden", "", "\0", "x" * 300])
-def test_a_stem_that_is_no_plain_name_is_refused(shelf: Shelf, stem: str) -> None:
+def test_a_stem_that_is_no_plain_name_is_refused(shelf: CheckpointDirectory, stem: str) -> None:
     with pytest.raises(UsageError, match="cannot be called"):
         shelf.write(stem, lambda file: None, lambda *_: manifest(1))
 
     assert entries(shelf.folder) == set()
 
 
-def test_a_manifest_of_another_file_is_refused(shelf: Shelf) -> None:
+def test_a_manifest_of_another_file_is_refused(shelf: CheckpointDirectory) -> None:
     with pytest.raises(UsageError, match="says that it is one of epoch9"):
         shelf.write("epoch1", lambda file: None, lambda *_: manifest(9))
 
@@ -98,7 +98,7 @@ def test_a_manifest_of_another_file_is_refused(shelf: Shelf) -> None:
 # ── Reading the folder ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_folder_that_is_not_there_is_empty(shelf: Shelf) -> None:
+def test_a_folder_that_is_not_there_is_empty(shelf: CheckpointDirectory) -> None:
     """It is how a first start finds it."""
     assert shelf.manifests() == []
     assert shelf.newest_verified("run-1") == (None, [])
@@ -106,7 +106,7 @@ def test_a_folder_that_is_not_there_is_empty(shelf: Shelf) -> None:
     assert shelf.sweep() == []
 
 
-def test_newest_is_decided_by_session_and_sequence_whatever_the_files_say(shelf: Shelf) -> None:
+def test_newest_is_decided_by_session_and_sequence_whatever_the_files_say(shelf: CheckpointDirectory) -> None:
     """A superseded machine may count further than its successor, and times on a mount are anybody's guess."""
     for number, session in ((3, "s1"), (9, "s1"), (4, "s2")):
         saved = save(shelf, number, session=session)
@@ -115,7 +115,7 @@ def test_newest_is_decided_by_session_and_sequence_whatever_the_files_say(shelf:
     assert [each.sequence for each in shelf.manifests()] == [4, 9, 3]
 
 
-def test_runs_share_a_folder_without_seeing_each_other(shelf: Shelf) -> None:
+def test_runs_share_a_folder_without_seeing_each_other(shelf: CheckpointDirectory) -> None:
     save(shelf, 1, run_id="run-1", stem="a")
     save(shelf, 5, run_id="run-2", stem="b")
 
@@ -126,7 +126,7 @@ def test_runs_share_a_folder_without_seeing_each_other(shelf: Shelf) -> None:
     assert shelf.manifests("run-3") == []
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_named(shelf: Shelf) -> None:
+def test_a_damaged_checkpoint_is_passed_over_and_named(shelf: CheckpointDirectory) -> None:
     first, second, third = (save(shelf, number) for number in (1, 2, 3))
     with (shelf.folder / third.file).open("r+b") as file:
         file.write(b"x")
@@ -141,7 +141,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(shelf: Shelf) -> None:
     ]
 
 
-def test_manifests_that_cannot_be_read_are_told_and_passed_over(shelf: Shelf) -> None:
+def test_manifests_that_cannot_be_read_are_told_and_passed_over(shelf: CheckpointDirectory) -> None:
     whole = save(shelf, 1)
     (shelf.folder / "torn.pt.json").write_text('{"file": "torn.pt"')
     (shelf.folder / "other.pt.json").write_text("{}")
@@ -161,7 +161,7 @@ def test_manifests_that_cannot_be_read_are_told_and_passed_over(shelf: Shelf) ->
     ]
 
 
-def test_files_of_others_are_not_looked_at(shelf: Shelf) -> None:
+def test_files_of_others_are_not_looked_at(shelf: CheckpointDirectory) -> None:
     """The run's card, a configuration, a folder of logs: no oddities, as they were never ours."""
     save(shelf, 1)
     (shelf.folder / "notifybot-run.json").write_text("not json")
@@ -173,7 +173,7 @@ def test_files_of_others_are_not_looked_at(shelf: Shelf) -> None:
     assert shelf.oddities == []
 
 
-def test_a_payload_behind_a_link_proves_nothing(shelf: Shelf) -> None:
+def test_a_payload_behind_a_link_proves_nothing(shelf: CheckpointDirectory) -> None:
     saved = save(shelf, 1)
     (shelf.folder / saved.file).rename(shelf.folder / "elsewhere")
     (shelf.folder / saved.file).symlink_to("elsewhere")
@@ -185,9 +185,9 @@ def test_a_payload_behind_a_link_proves_nothing(shelf: Shelf) -> None:
 # ── The second tier ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_copy_is_a_checkpoint_of_its_own(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_copy_is_a_checkpoint_of_its_own(shelf: CheckpointDirectory, tmp_path: Path) -> None:
     saved = save(shelf, 1)
-    far = Shelf(tmp_path / "far")
+    far = CheckpointDirectory(tmp_path / "far")
 
     copied = far.copy(shelf.folder / saved.file, saved)
 
@@ -197,9 +197,11 @@ def test_a_copy_is_a_checkpoint_of_its_own(shelf: Shelf, tmp_path: Path) -> None
     assert loads_right(far, copied)
 
 
-def test_copying_again_changes_nothing_but_a_damaged_copy_is_made_good(shelf: Shelf, tmp_path: Path) -> None:
+def test_copying_again_changes_nothing_but_a_damaged_copy_is_made_good(
+    shelf: CheckpointDirectory, tmp_path: Path
+) -> None:
     saved = save(shelf, 1)
-    far = Shelf(tmp_path / "far")
+    far = CheckpointDirectory(tmp_path / "far")
     far.copy(shelf.folder / saved.file, saved)
     with untouched(far.folder):
         far.copy(shelf.folder / saved.file, saved)
@@ -212,10 +214,10 @@ def test_copying_again_changes_nothing_but_a_damaged_copy_is_made_good(shelf: Sh
     assert loads_right(far, again)
 
 
-def test_a_source_that_has_changed_is_not_copied(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_source_that_has_changed_is_not_copied(shelf: CheckpointDirectory, tmp_path: Path) -> None:
     saved = save(shelf, 1)
     (shelf.folder / saved.file).write_bytes(content(2))
-    far = Shelf(tmp_path / "far")
+    far = CheckpointDirectory(tmp_path / "far")
 
     with pytest.raises(CheckpointError, match="changed since it was saved"):
         far.copy(shelf.folder / saved.file, saved)
@@ -226,7 +228,7 @@ def test_a_source_that_has_changed_is_not_copied(shelf: Shelf, tmp_path: Path) -
 # ── Removing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_pruning_removes_payload_and_manifest_of_what_the_rule_does_not_keep(shelf: Shelf) -> None:
+def test_pruning_removes_payload_and_manifest_of_what_the_rule_does_not_keep(shelf: CheckpointDirectory) -> None:
     for number in range(1, 6):
         save(shelf, number, metrics={"loss": abs(number - 2)})
 
@@ -237,30 +239,30 @@ def test_pruning_removes_payload_and_manifest_of_what_the_rule_does_not_keep(she
     assert len(entries(shelf.folder)) == 6
 
 
-def test_two_that_are_verified_stay_whatever_the_rule_says(shelf: Shelf) -> None:
+def test_two_that_are_verified_stay_whatever_the_rule_says(shelf: CheckpointDirectory) -> None:
     """And so does what is not as it was saved: nobody knows what it is."""
     for number in range(1, 6):
         save(shelf, number)
     for number in (4, 5):
         spoil(shelf.folder / f"epoch{number}.pt")
 
-    removed = Shelf(shelf.folder).prune(Retention(keep_last=1, keep_best=0))
+    removed = CheckpointDirectory(shelf.folder).prune(Retention(keep_last=1, keep_best=0))
 
     assert removed == ["epoch1.pt"]
     assert [each.sequence for each in shelf.manifests()] == [5, 4, 3, 2]
 
 
-def test_nothing_is_removed_while_fewer_than_two_are_verified(shelf: Shelf) -> None:
+def test_nothing_is_removed_while_fewer_than_two_are_verified(shelf: CheckpointDirectory) -> None:
     for number in range(1, 4):
         save(shelf, number)
     for number in (1, 3):
         spoil(shelf.folder / f"epoch{number}.pt")
 
     with untouched(shelf.folder):
-        assert Shelf(shelf.folder).prune(Retention(keep_last=0, keep_best=0)) == []
+        assert CheckpointDirectory(shelf.folder).prune(Retention(keep_last=0, keep_best=0)) == []
 
 
-def test_damage_after_the_proof_is_noticed_before_anything_is_removed(shelf: Shelf) -> None:
+def test_damage_after_the_proof_is_noticed_before_anything_is_removed(shelf: CheckpointDirectory) -> None:
     """What was proven when it was saved is proven again where the folder says that it has changed."""
     for number in range(1, 4):
         save(shelf, number)
@@ -269,7 +271,7 @@ def test_damage_after_the_proof_is_noticed_before_anything_is_removed(shelf: She
     assert shelf.prune(Retention(keep_last=2, keep_best=0)) == []
 
 
-def test_only_what_a_manifest_lists_is_removed(shelf: Shelf, tmp_path: Path) -> None:
+def test_only_what_a_manifest_lists_is_removed(shelf: CheckpointDirectory, tmp_path: Path) -> None:
     """Not a file without a manifest, not one in another's place, not a link and what it points to, no other run's."""
     for number in range(1, 7):
         save(shelf, number)
@@ -287,7 +289,7 @@ def test_only_what_a_manifest_lists_is_removed(shelf: Shelf, tmp_path: Path) -> 
     assert entries(shelf.folder) >= {"epoch0.pt", "epoch1.pt", "epoch2.pt", "theirs.pt", "epoch1.pt.json"}
 
 
-def test_a_manifest_cannot_point_out_of_its_folder(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_manifest_cannot_point_out_of_its_folder(shelf: CheckpointDirectory, tmp_path: Path) -> None:
     """Whoever can write into the folder cannot have files elsewhere removed."""
     victim = tmp_path / "victim.pt"
     victim.write_bytes(b"x")
@@ -304,7 +306,7 @@ def test_a_manifest_cannot_point_out_of_its_folder(shelf: Shelf, tmp_path: Path)
 
 def test_files_are_emptied_before_removal_where_a_bin_would_keep_them(tmp_path: Path) -> None:
     """Seen through a descriptor that was open before; a file with a second name is not emptied, it lives on there."""
-    shelf = Shelf(tmp_path / "drive", empty_first=True)
+    shelf = CheckpointDirectory(tmp_path / "drive", empty_first=True)
     for number in range(1, 5):
         save(shelf, number)
     (tmp_path / "backup.pt").hardlink_to(shelf.folder / "epoch1.pt")
@@ -320,7 +322,7 @@ def test_files_are_emptied_before_removal_where_a_bin_would_keep_them(tmp_path: 
 # ── What was cut short ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _temporary(shelf: Shelf, purpose: str, data: bytes | str) -> Path:
+def _temporary(shelf: CheckpointDirectory, purpose: str, data: bytes | str) -> Path:
     """A temporary of a process that is gone."""
     path = shelf.stage()
     path.rmdir()
@@ -331,7 +333,7 @@ def _temporary(shelf: Shelf, purpose: str, data: bytes | str) -> Path:
     return found
 
 
-def test_a_half_written_payload_is_swept(shelf: Shelf) -> None:
+def test_a_half_written_payload_is_swept(shelf: CheckpointDirectory) -> None:
     save(shelf, 1)
     left = _temporary(shelf, "payload", b"half")
 
@@ -341,7 +343,7 @@ def test_a_half_written_payload_is_swept(shelf: Shelf) -> None:
     assert entries(shelf.folder) == with_it - {left.name}
 
 
-def test_what_a_living_process_works_on_is_not_swept(shelf: Shelf) -> None:
+def test_what_a_living_process_works_on_is_not_swept(shelf: CheckpointDirectory) -> None:
     staged = shelf.stage()
 
     assert shelf.sweep() == []
@@ -351,7 +353,7 @@ def test_what_a_living_process_works_on_is_not_swept(shelf: Shelf) -> None:
 def test_what_another_machine_works_on_is_swept_when_it_is_old(tmp_path: Path) -> None:
     """From here nobody can see whether a process there lives."""
     clock = FakeClock()
-    shelf = Shelf(tmp_path, clock=clock)
+    shelf = CheckpointDirectory(tmp_path, clock=clock)
     foreign = tmp_path / ".notifybot-00000000-1-1-00000000.payload"
     foreign.write_bytes(b"half")
     os.utime(foreign, (clock.now().timestamp(),) * 2)
@@ -363,7 +365,7 @@ def test_what_another_machine_works_on_is_swept_when_it_is_old(tmp_path: Path) -
     assert shelf.sweep() == [foreign.name]
 
 
-def test_a_save_that_only_wanted_its_last_rename_is_finished(shelf: Shelf) -> None:
+def test_a_save_that_only_wanted_its_last_rename_is_finished(shelf: CheckpointDirectory) -> None:
     saved = save(shelf, 1)
     text = (shelf.folder / "epoch1.pt.json").read_bytes()
     (shelf.folder / "epoch1.pt.json").unlink()
@@ -376,7 +378,7 @@ def test_a_save_that_only_wanted_its_last_rename_is_finished(shelf: Shelf) -> No
     assert entries(shelf.folder) == {"epoch1.pt", "epoch1.pt.json"}
 
 
-def test_a_name_that_was_only_claimed_is_free_again(shelf: Shelf) -> None:
+def test_a_name_that_was_only_claimed_is_free_again(shelf: CheckpointDirectory) -> None:
     save(shelf, 1)
     _temporary(shelf, "manifest", manifest(2, size_bytes=5).to_json())
     (shelf.folder / "epoch2.pt").touch()
@@ -387,7 +389,7 @@ def test_a_name_that_was_only_claimed_is_free_again(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("emptied", [False, True], ids=["whole", "emptied"])
-def test_a_removal_that_was_cut_short_is_finished(shelf: Shelf, emptied: bool) -> None:
+def test_a_removal_that_was_cut_short_is_finished(shelf: CheckpointDirectory, emptied: bool) -> None:
     save(shelf, 1)
     listing = (shelf.folder / "epoch1.pt.json").read_bytes()
     (shelf.folder / "epoch1.pt.json").unlink()
@@ -400,7 +402,7 @@ def test_a_removal_that_was_cut_short_is_finished(shelf: Shelf, emptied: bool) -
     assert entries(shelf.folder) == set()
 
 
-def test_finishing_a_removal_spares_what_has_taken_the_name(shelf: Shelf) -> None:
+def test_finishing_a_removal_spares_what_has_taken_the_name(shelf: CheckpointDirectory) -> None:
     """A payload of somebody else, or another checkpoint with a manifest of its own."""
     save(shelf, 1)
     old = (shelf.folder / "epoch1.pt.json").read_bytes()
@@ -413,7 +415,7 @@ def test_finishing_a_removal_spares_what_has_taken_the_name(shelf: Shelf) -> Non
     assert (shelf.folder / "epoch1.pt").read_bytes() == content(77)
 
 
-def test_names_that_only_look_like_ours_are_not_swept(shelf: Shelf) -> None:
+def test_names_that_only_look_like_ours_are_not_swept(shelf: CheckpointDirectory) -> None:
     shelf.folder.mkdir()
     for name in (".notifybot-x.payload", ".notifybot-00000000-1-1-00000000.txt", "epoch1.pt.tmp"):
         (shelf.folder / name).write_text("mine")
@@ -425,7 +427,7 @@ def test_names_that_only_look_like_ours_are_not_swept(shelf: Shelf) -> None:
 # ── Several files ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_sharded_checkpoint_is_a_folder_proven_part_by_part(shelf: Shelf) -> None:
+def test_a_sharded_checkpoint_is_a_folder_proven_part_by_part(shelf: CheckpointDirectory) -> None:
     saved = save_sharded(shelf, 1)
 
     assert (saved.kind, saved.file, len(saved.parts)) == ("sharded", "epoch1.sharded", 3)
@@ -443,7 +445,7 @@ def test_a_sharded_checkpoint_is_a_folder_proven_part_by_part(shelf: Shelf) -> N
     ],
     ids=["missing", "empty", "changed"],
 )
-def test_a_damaged_part_is_named(shelf: Shelf, damage: object, what: str) -> None:
+def test_a_damaged_part_is_named(shelf: CheckpointDirectory, damage: object, what: str) -> None:
     earlier = save(shelf, 1)
     saved = save_sharded(shelf, 2)
     damage(shelf.folder / saved.file / "__1_0.distcp")  # type: ignore[operator]
@@ -455,9 +457,9 @@ def test_a_damaged_part_is_named(shelf: Shelf, damage: object, what: str) -> Non
     assert what in said(passed_over)[0]
 
 
-def test_sharded_checkpoints_are_copied_and_pruned_like_others(shelf: Shelf, tmp_path: Path) -> None:
+def test_sharded_checkpoints_are_copied_and_pruned_like_others(shelf: CheckpointDirectory, tmp_path: Path) -> None:
     """What others have put into the folder stays, and so does the folder then."""
-    far = Shelf(tmp_path / "far", empty_first=True)
+    far = CheckpointDirectory(tmp_path / "far", empty_first=True)
     for number in range(1, 5):
         saved = save_sharded(shelf, number)
         assert far.copy(shelf.folder / saved.file, saved) == saved
@@ -471,7 +473,7 @@ def test_sharded_checkpoints_are_copied_and_pruned_like_others(shelf: Shelf, tmp
     assert all(loads_right(far, each) for each in far.manifests())
 
 
-def test_a_linked_folder_is_neither_proven_nor_removed(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_linked_folder_is_neither_proven_nor_removed(shelf: CheckpointDirectory, tmp_path: Path) -> None:
     for number in range(1, 5):
         save_sharded(shelf, number)
     (shelf.folder / "epoch1.sharded").rename(tmp_path / "kept")
@@ -483,7 +485,7 @@ def test_a_linked_folder_is_neither_proven_nor_removed(shelf: Shelf, tmp_path: P
     assert len(entries(tmp_path / "kept")) == 3
 
 
-def test_a_staged_folder_without_parts_is_no_checkpoint(shelf: Shelf) -> None:
+def test_a_staged_folder_without_parts_is_no_checkpoint(shelf: CheckpointDirectory) -> None:
     with pytest.raises(CheckpointError, match="there are no parts"):
         shelf.seal(shelf.stage(), "epoch1", lambda *_: manifest(1))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from notifybot.checkpoints.directory import Shelf
+from notifybot.checkpoints.directory import CheckpointDirectory
 from notifybot.checkpoints.manifest import Manifest
 from tests.support.checkpoint_disks import SIZE_BYTES, loads_right, save, save_sharded
 
@@ -19,16 +19,18 @@ HOLE_BYTES = 4096
 @pytest.fixture(scope="module", params=["single", "sharded"])
 def original(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """A shelf with three whole checkpoints."""
-    shelf = Shelf(tmp_path_factory.mktemp("original"))
+    shelf = CheckpointDirectory(tmp_path_factory.mktemp("original"))
     for number in range(1, 4):
         (save if request.param == "single" else save_sharded)(shelf, number)
     return shelf.folder
 
 
-def _damaged(original: Path, folder: Path, damage: Callable[[Path], None], *, manifest: bool = False) -> Shelf:
+def _damaged(
+    original: Path, folder: Path, damage: Callable[[Path], None], *, manifest: bool = False
+) -> CheckpointDirectory:
     """A copy of the shelf, the newest checkpoint's payload or manifest damaged."""
     shutil.copytree(original, folder)
-    shelf = Shelf(folder)
+    shelf = CheckpointDirectory(folder)
     newest = shelf.manifests()[0]
     payload = folder / newest.file / next(iter(newest.files))
     damage(folder / f"{newest.file}.json" if manifest else payload)
@@ -62,7 +64,7 @@ def _hole(rng: random.Random) -> Callable[[Path], None]:
     return hole
 
 
-def _steps_back(shelf: Shelf) -> bool:
+def _steps_back(shelf: CheckpointDirectory) -> bool:
     """The one before is used, and there is one line to tell a person."""
     found, passed_over = shelf.newest_verified("run-1")
     return found is not None and found.sequence == 2 and loads_right(shelf, found) and len(passed_over) == 1
@@ -160,7 +162,7 @@ def test_a_stale_manifest_beside_a_newer_payload_proves_nothing(original: Path, 
 
 def test_when_all_are_damaged_there_is_none_and_each_is_named(original: Path, tmp_path: Path) -> None:
     shutil.copytree(original, tmp_path / "shelf")
-    shelf = Shelf(tmp_path / "shelf")
+    shelf = CheckpointDirectory(tmp_path / "shelf")
     for each in shelf.manifests():
         _zeros(shelf.folder / each.file / next(iter(each.files)))
 
@@ -172,7 +174,7 @@ def test_when_all_are_damaged_there_is_none_and_each_is_named(original: Path, tm
 
 def test_the_shelves_here_are_as_large_as_the_damage_needs(original: Path) -> None:
     """A hole must not cover a whole file, or it would be another test."""
-    found: list[Manifest] = Shelf(original).manifests()
+    found: list[Manifest] = CheckpointDirectory(original).manifests()
 
     assert min(part.size_bytes for each in found for part in each.files.values()) > HOLE_BYTES
     assert sum(part.size_bytes for part in found[0].files.values()) == SIZE_BYTES

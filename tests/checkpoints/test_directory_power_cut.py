@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from notifybot.checkpoints.directory import Shelf
+from notifybot.checkpoints.directory import CheckpointDirectory
 from notifybot.checkpoints.retention import Retention
 from tests.support.checkpoint_disks import entries, loads_right, orphan, save
 
@@ -122,7 +122,7 @@ def _train(folder: Path, disk: VolatileDisk) -> int:
     """Save and prune until the power goes; return the number of the last acknowledged checkpoint."""
     acknowledged = 0
     folder.mkdir()
-    shelf = Shelf(folder, empty_first=True, system=disk)
+    shelf = CheckpointDirectory(folder, empty_first=True, system=disk)
     try:
         for number in range(1, SAVES + 1):
             save(shelf, number, size_bytes=SIZE_BYTES)
@@ -142,10 +142,10 @@ def _campaign(folder: Path, rounds: int, seed: int) -> None:
         acknowledged = _train(folder / f"{number}-before", disk)
         in_order = number % 2 == 0
         disk.after_the_cut(folder / f"{number}-after", rng, in_order=in_order)
-        _judge(Shelf(folder / f"{number}-after"), acknowledged, in_order=in_order)
+        _judge(CheckpointDirectory(folder / f"{number}-after"), acknowledged, in_order=in_order)
 
 
-def _judge(shelf: Shelf, acknowledged: int, *, in_order: bool) -> None:
+def _judge(shelf: CheckpointDirectory, acknowledged: int, *, in_order: bool) -> None:
     for _ in range(2):
         found, passed_over = shelf.newest_verified("run-1")
         assert passed_over == []

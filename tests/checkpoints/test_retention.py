@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notifybot.checkpoints.directory import Shelf
+from notifybot.checkpoints.directory import CheckpointDirectory
 from notifybot.checkpoints.manifest import Manifest
 from notifybot.checkpoints.retention import Retention
 from notifybot.errors import UsageError
@@ -110,7 +110,7 @@ def test_pruning_never_leaves_fewer_than_two_that_are_whole(
     tmp_path_factory: pytest.TempPathFactory, damaged: list[bool], known: bool, last: int, best: int
 ) -> None:
     """Whatever is damaged, however little is to be kept, and whether this process saved them or finds them."""
-    shelf = Shelf(tmp_path_factory.mktemp("shelf"))
+    shelf = CheckpointDirectory(tmp_path_factory.mktemp("shelf"))
     for number, _ in enumerate(damaged):
         save(shelf, number, size_bytes=100, metrics={"val_loss": float(number % 3)})
     for number, hit in enumerate(damaged):
@@ -118,9 +118,9 @@ def test_pruning_never_leaves_fewer_than_two_that_are_whole(
             spoil(shelf.folder / f"epoch{number}.pt")
     whole = {number for number, hit in enumerate(damaged) if not hit}
 
-    (shelf if known else Shelf(shelf.folder)).prune(Retention(last, best, "val_loss"))
+    (shelf if known else CheckpointDirectory(shelf.folder)).prune(Retention(last, best, "val_loss"))
 
     left = whole & {each.sequence for each in shelf.manifests()}
     assert len(left) >= min(2, len(whole))
-    found, _ = Shelf(shelf.folder).newest_verified("run-1")
+    found, _ = CheckpointDirectory(shelf.folder).newest_verified("run-1")
     assert (found and found.sequence) == max(left, default=None)

@@ -16,7 +16,7 @@ from notifybot.cli import app
 from notifybot.cli.explain import Fate, examples, fate_of, merged, summary
 from notifybot.config import load
 from notifybot.events import KINDS
-from notifybot.policy import Pace, Told, Unwanted
+from notifybot.policy import Pace, PaceFacts, Unwanted
 from notifybot.preferences import Preferences, tables_from
 from notifybot.sandbox.server import Sandbox
 from notifybot.types import Language, Severity, Status
@@ -101,17 +101,19 @@ def test_one_kind_or_one_notifier_can_be_asked_about(sandbox: Sandbox) -> None:
 def test_an_epoch_fares_as_people_chose(settings: dict[str, object], now: datetime, fate: Fate) -> None:
     pace = Pace(progress_gap_s=60).shaped(chosen(**settings))
 
-    assert fate_of(pace, epoch(2), Told(), now, EN) == fate
+    assert fate_of(pace, epoch(2), PaceFacts(), now, EN) == fate
 
 
 def test_a_spent_day_is_seen() -> None:
     """What is left today decides; urgent messages have a part of their own."""
     pace = Pace(daily_budget=20, reserved=8)
 
-    assert fate_of(pace, started(), Told(today=12), NOON, KO) == Fate("later", "00:00에 모아서 보냄 (오늘 건수 소진)")
-    assert fate_of(pace, ended(), Told(today=12), NOON, KO) == Fate("now", "하루 20건까지")
-    assert summary(pace, Told(today=12, left=5), KO) == "오늘 20건 중 5건 남음"
-    assert summary(pace, Told(today=25), EN) == "0 of 20 left today"
+    assert fate_of(pace, started(), PaceFacts(today=12), NOON, KO) == Fate(
+        "later", "00:00에 모아서 보냄 (오늘 건수 소진)"
+    )
+    assert fate_of(pace, ended(), PaceFacts(today=12), NOON, KO) == Fate("now", "하루 20건까지")
+    assert summary(pace, PaceFacts(today=12, left=5), KO) == "오늘 20건 중 5건 남음"
+    assert summary(pace, PaceFacts(today=25), EN) == "0 of 20 left today"
 
 
 def test_details_that_fare_alike_are_one_row() -> None:
@@ -145,7 +147,7 @@ def test_each_reason_has_words_in_both_languages(reason: Unwanted) -> None:
     (checkpoint,) = [each for each in examples(load(), NOON) if each.kind == "checkpoint_saved"]
     event = replace(alert(), held=True) if reason is Unwanted.HELD else checkpoint
 
-    korean, english = (fate_of(pace, event, Told(), NOON, language) for language in (KO, EN))
+    korean, english = (fate_of(pace, event, PaceFacts(), NOON, language) for language in (KO, EN))
 
     assert korean.when == english.when == "never"
     assert korean.why != english.why
@@ -153,7 +155,7 @@ def test_each_reason_has_words_in_both_languages(reason: Unwanted) -> None:
 
 def test_an_alert_is_said_to_be_told_once_in_ten_minutes() -> None:
     """As the hook does with alerts of one title."""
-    told = {language: fate_of(Pace(), alert(), Told(), NOON, language) for language in (EN, KO)}
+    told = {language: fate_of(Pace(), alert(), PaceFacts(), NOON, language) for language in (EN, KO)}
 
     assert told == {EN: Fate("now", "one title at most every 10 min"), KO: Fate("now", "같은 제목은 최소 10분 간격")}
 

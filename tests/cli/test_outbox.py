@@ -31,7 +31,7 @@ from notifybot.store import dead_letters, runs
 from notifybot.store.database import Store
 from notifybot.store.dead_letters import successor_of
 from notifybot.store.outbox import Outbox
-from notifybot.store.schema import State
+from notifybot.store.schema import DeliveryState
 from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.types import Language
 from tests.support.store_events import RUN, alert, ended, epoch, started
@@ -73,8 +73,8 @@ def test_every_try_is_counted(store: Store, clock: FakeClock) -> None:
         else:
             outbox.mark_sent(delivery)
 
-    assert [each.attempts for each in dead_letters.letters(store, State.DEAD)] == [1]
-    assert [each.attempts for each in dead_letters.letters(store, State.SENT)] == [3]
+    assert [each.attempts for each in dead_letters.letters(store, DeliveryState.DEAD)] == [1]
+    assert [each.attempts for each in dead_letters.letters(store, DeliveryState.SENT)] == [3]
 
 
 def test_what_was_never_tried_has_no_tries(store: Store, clock: FakeClock) -> None:
@@ -87,7 +87,7 @@ def test_what_was_never_tried_has_no_tries(store: Store, clock: FakeClock) -> No
     outbox.mark_retry(delivery, clock.now(), "quiet hours", counted=False)
     dead_letters.drop(store, [delivery.id])
 
-    assert [each.attempts for each in dead_letters.letters(store, State.DROPPED)] == [0, 0]
+    assert [each.attempts for each in dead_letters.letters(store, DeliveryState.DROPPED)] == [0, 0]
 
 
 def test_a_try_that_ends_it_changes_nothing_in_the_order(store: Store, clock: FakeClock) -> None:
@@ -124,16 +124,16 @@ def test_a_dead_letter_put_back_is_due_at_once_with_all_its_tries(store: Store, 
     assert delivery.created_at == clock.now(), "else it would be given up for its age"
 
 
-@pytest.mark.parametrize("state", [State.PENDING, State.SENT, State.DROPPED])
-def test_only_a_dead_letter_is_put_back(store: Store, state: State) -> None:
+@pytest.mark.parametrize("state", [DeliveryState.PENDING, DeliveryState.SENT, DeliveryState.DROPPED])
+def test_only_a_dead_letter_is_put_back(store: Store, state: DeliveryState) -> None:
     """What was sent is never sent again by hand."""
     runs.record(store, alert(), [(KEY, Priority.URGENT)])
     outbox = Outbox(store)
     delivery = outbox.claim(KEY)
     assert delivery is not None
-    if state is State.SENT:
+    if state is DeliveryState.SENT:
         outbox.mark_sent(delivery)
-    elif state is State.DROPPED:
+    elif state is DeliveryState.DROPPED:
         outbox.mark_dropped(delivery, "budget")
     before = outbox.counts()
 
@@ -432,7 +432,7 @@ def test_all_may_be_those_of_a_notifier_or_a_run(local: Store, chosen: tuple[str
     told = plain("retry", "--all", *chosen)
 
     assert told == [{"id": dead[each], "state": "pending"} for each in numbers]
-    assert len(dead_letters.letters(local, State.DEAD)) == 4 - len(numbers)
+    assert len(dead_letters.letters(local, DeliveryState.DEAD)) == 4 - len(numbers)
 
 
 def test_all_of_a_run_that_is_over_are_no_failure_where_its_ending_says_more(local: Store, sandbox: Sandbox) -> None:

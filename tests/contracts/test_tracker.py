@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from notifybot.config import Config
 from notifybot.events import AlertRaised, CheckpointSaved, Event, RunEnded, RunStarted
-from notifybot.trackers import Tracker, TrackerContext, TrackerThread
+from notifybot.trackers import Tracker, TrackerContext, TrackerWorkers
 from notifybot.trackers.worker import OPENERS
 from notifybot.types import Checkpoint, Status
 from tests.support import wandb_records
@@ -73,9 +73,9 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     return found
 
 
-def run(kind: Kind, given: TrackerContext, *events: Event, status: Status = Status.FINISHED) -> TrackerThread:
+def run(kind: Kind, given: TrackerContext, *events: Event, status: Status = Status.FINISHED) -> TrackerWorkers:
     """One session, from start to end."""
-    trackers = TrackerThread()
+    trackers = TrackerWorkers()
     trackers.start(given, [kind.name], Config())
     for event in events:
         trackers.put(event)
@@ -139,7 +139,7 @@ def test_one_that_cannot_start_does_not_stop_the_others(kind: Kind, tmp_path: Pa
     def broken(*_: object) -> Tracker:
         raise OSError("no room")
 
-    trackers = TrackerThread(openers={**OPENERS, "broken": broken}, on_trouble=lambda name, text: told.append(name))
+    trackers = TrackerWorkers(openers={**OPENERS, "broken": broken}, on_trouble=lambda name, text: told.append(name))
     trackers.start(context(tmp_path), ["broken", kind.name], Config())
     trackers.put(epoch(0, loss=1.0))
     assert trackers.close(Status.FINISHED, 30)

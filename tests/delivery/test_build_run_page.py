@@ -18,7 +18,7 @@ from notifybot.store.database import Store
 from notifybot.store.notifier_state import remember
 from notifybot.testing import DictMemory, RecordingNotifier
 from notifybot.trackers.wandb import WandbTracker
-from notifybot.trackers.worker import TrackerThread
+from notifybot.trackers.worker import TrackerWorkers
 from notifybot.training.endings import Ending
 from notifybot.training.run import Run
 from notifybot.training.session import close
@@ -115,7 +115,7 @@ def test_the_trackers_thread_tells_of_a_page_once(tmp_path: Path) -> None:
     """Of a tracker that has one, when it is open."""
     told: list[tuple[str, str]] = []
     tracker = WandbTracker(ActiveRun(WANDB), context(tmp_path), owned=False, tell=lambda notice: None)
-    threads = TrackerThread(
+    threads = TrackerWorkers(
         openers={"wandb": lambda given, tell, wake: tracker}, on_page=lambda *page: told.append(page), clock=SYSTEM
     )
     threads.start(context(tmp_path), ["wandb"], Config())

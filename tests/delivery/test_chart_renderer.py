@@ -22,10 +22,10 @@ from notifybot.delivery.chart_renderer import (
     AFTER_TEXT_S,
     BEFORE_URGENT_S,
     Advance,
-    Drawer,
-    Drawing,
-    Painter,
-    Studio,
+    ChartJob,
+    ChartProcess,
+    ChartRenderer,
+    ChartRenderers,
     has_curves,
     order_for,
     studio_for,
@@ -89,13 +89,13 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def painter(store: Store) -> Iterator[Painter]:
-    painter = Painter(store.path, Language.EN)
+def painter(store: Store) -> Iterator[ChartRenderer]:
+    painter = ChartRenderer(store.path, Language.EN)
     yield painter
     painter.close()
 
 
-def ready(painter: Painter) -> Drawer:
+def ready(painter: ChartRenderer) -> ChartProcess:
     """The child that waits, once it has imported everything."""
     painter.warm_up()
     spare = painter._spare
@@ -106,7 +106,7 @@ def ready(painter: Painter) -> Drawer:
     return spare
 
 
-def begun(painter: Painter, event: Event) -> Drawing:
+def begun(painter: ChartRenderer, event: Event) -> ChartJob:
     drawing = painter.begin(event)
     assert drawing is not None
     return drawing
@@ -117,7 +117,7 @@ def size_of(png: bytes | None) -> tuple[int, ...]:
     return struct.unpack(">II", png[16:24])
 
 
-def test_a_picture_is_drawn_from_the_store(store: Store, painter: Painter) -> None:
+def test_a_picture_is_drawn_from_the_store(store: Store, painter: ChartRenderer) -> None:
     """Wide for Slack, square for KakaoTalk, from epochs that the event itself no longer remembers."""
     for done in range(1, 40):
         runs.record(store, epoch(done))
@@ -132,7 +132,7 @@ def test_a_picture_is_drawn_from_the_store(store: Store, painter: Painter) -> No
 
 def test_an_event_that_no_store_holds_is_drawn_from_itself(tmp_path: Path) -> None:
     """`notifybot test` sends samples that were never recorded."""
-    painter = Painter(tmp_path / "missing.db", Language.KO)
+    painter = ChartRenderer(tmp_path / "missing.db", Language.KO)
 
     drawing = begun(painter, epoch(12))
     assert drawing.wait()
@@ -163,7 +163,7 @@ def test_events_with_curves(event: Event, expected: bool) -> None:
     assert has_curves(event) is expected
 
 
-def test_nothing_is_drawn_of_an_event_without_curves(painter: Painter) -> None:
+def test_nothing_is_drawn_of_an_event_without_curves(painter: ChartRenderer) -> None:
     """But a child is started, for the events to come; not so at an ending."""
     at_the_end = painter.square(ended(1)), painter._spare
     at_the_begin = painter.begin(epoch(1)), painter.square(epoch(1)), painter._spare
@@ -173,7 +173,9 @@ def test_nothing_is_drawn_of_an_event_without_curves(painter: Painter) -> None:
     assert at_the_begin[2] is not None
 
 
-def test_a_text_that_waits_for_its_picture_goes_without_it_where_none_can_be_had_at_once(painter: Painter) -> None:
+def test_a_text_that_waits_for_its_picture_goes_without_it_where_none_can_be_had_at_once(
+    painter: ChartRenderer,
+) -> None:
     """The child is still importing: it goes on for the next message."""
     painter.warm_up()
     spare = painter._spare
@@ -188,7 +190,7 @@ def test_a_text_that_waits_for_its_picture_goes_without_it_where_none_can_be_had
 def test_a_text_waits_a_moment_at_most(store: Store) -> None:
     """An ending a second, an epoch a few: a process that ends has two seconds for all it has to say."""
     clock = FakeClock()
-    painter = Painter(store.path, Language.EN, clock=clock)
+    painter = ChartRenderer(store.path, Language.EN, clock=clock)
     spare = ready(painter)
     os.kill(spare.process.pid, signal.SIGSTOP)
     drawing = painter._begin(ended(), None, BEFORE_URGENT_S)
@@ -201,7 +203,7 @@ def test_a_text_waits_a_moment_at_most(store: Store) -> None:
     painter.close()
 
 
-def test_waiting_gives_way_and_comes_back(painter: Painter) -> None:
+def test_waiting_gives_way_and_comes_back(painter: ChartRenderer) -> None:
     """A text that is due interrupts the wait, not the drawing: the picture is there later."""
     drawing = begun(painter, epoch(5))
 
@@ -211,7 +213,7 @@ def test_waiting_gives_way_and_comes_back(painter: Painter) -> None:
     assert size_of(drawing.png)[0] == 1080
 
 
-def test_one_child_draws_and_the_next_one_waits(painter: Painter) -> None:
+def test_one_child_draws_and_the_next_one_waits(painter: ChartRenderer) -> None:
     """What was warmed up draws; another is started, except after an ending."""
     spare = ready(painter)
     painter.warm_up()
@@ -227,7 +229,7 @@ def test_one_child_draws_and_the_next_one_waits(painter: Painter) -> None:
     assert painter._spare is None
 
 
-def test_children_are_nice_and_deaf_to_ctrl_c(painter: Painter) -> None:
+def test_children_are_nice_and_deaf_to_ctrl_c(painter: ChartRenderer) -> None:
     """A training on the same cores goes first; the terminal's Ctrl-C does not reach the child."""
     pid = ready(painter).process.pid
 
@@ -238,7 +240,7 @@ def test_children_are_nice_and_deaf_to_ctrl_c(painter: Painter) -> None:
 def test_a_child_that_hangs_is_ended(store: Store) -> None:
     """The message goes without its picture after a minute, and the next one is drawn all the same."""
     clock = FakeClock()
-    painter = Painter(store.path, Language.EN, clock=clock)
+    painter = ChartRenderer(store.path, Language.EN, clock=clock)
     drawing = begun(painter, epoch(5))
     os.kill(drawing.drawer.process.pid, signal.SIGSTOP)
     clock.advance(AFTER_TEXT_S)
@@ -253,7 +255,7 @@ def test_a_child_that_hangs_is_ended(store: Store) -> None:
     painter.close()
 
 
-def test_a_child_that_dies_costs_its_picture_alone(painter: Painter, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_child_that_dies_costs_its_picture_alone(painter: ChartRenderer, caplog: pytest.LogCaptureFixture) -> None:
     """Killed for want of memory, at work or while it waits: told once in the log; the next picture is drawn."""
     drawing = begun(painter, epoch(5))
     drawing.drawer.process.kill()
@@ -272,7 +274,7 @@ def test_a_child_that_dies_costs_its_picture_alone(painter: Painter, caplog: pyt
     ]
 
 
-def test_after_three_failures_no_more_are_tried(painter: Painter, caplog: pytest.LogCaptureFixture) -> None:
+def test_after_three_failures_no_more_are_tried(painter: ChartRenderer, caplog: pytest.LogCaptureFixture) -> None:
     """A machine on which nothing can be drawn is not asked for ever."""
     for _ in range(3):
         drawing = begun(painter, ended())
@@ -284,7 +286,7 @@ def test_after_three_failures_no_more_are_tried(painter: Painter, caplog: pytest
 
 
 def test_where_no_process_can_be_started_there_is_no_picture(
-    painter: Painter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    painter: ChartRenderer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
 
@@ -292,7 +294,7 @@ def test_where_no_process_can_be_started_there_is_no_picture(
 
 
 def test_the_child_finds_what_this_process_finds(
-    painter: Painter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    painter: ChartRenderer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Without matplotlib on the path there is no picture, no error, and no second try."""
     folder = tmp_path / "bare"
@@ -307,7 +309,7 @@ def test_the_child_finds_what_this_process_finds(
     assert painter.begin(epoch(6)) is None
 
 
-def test_a_cancelled_drawing_leaves_no_child(painter: Painter) -> None:
+def test_a_cancelled_drawing_leaves_no_child(painter: ChartRenderer) -> None:
     drawing = begun(painter, epoch(5))
 
     drawing.cancel()
@@ -317,7 +319,7 @@ def test_a_cancelled_drawing_leaves_no_child(painter: Painter) -> None:
     assert drawing.drawer.process.wait() == -signal.SIGKILL
 
 
-def test_closing_ends_the_child_that_waits(painter: Painter) -> None:
+def test_closing_ends_the_child_that_waits(painter: ChartRenderer) -> None:
     """Twice is fine; afterwards nothing is drawn."""
     spare = ready(painter)
 
@@ -331,7 +333,7 @@ def test_closing_ends_the_child_that_waits(painter: Painter) -> None:
 def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
     """Killed as it waits, the parent leaves nothing behind: the order can no longer come."""
     code = (
-        "import os, pathlib; from notifybot.delivery.chart_renderer import Drawer; d = Drawer()\n"
+        "import os, pathlib; from notifybot.delivery.chart_renderer import ChartProcess; d = ChartProcess()\n"
         "while not d.is_ready(): pass\n"
         "print(d.process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
@@ -402,7 +404,7 @@ def drawn(advance: Advance, event: EpochFinished) -> None:
         assert SYSTEM.monotonic() < deadline_s
 
 
-def stopped(painter: Painter) -> Drawer:
+def stopped(painter: ChartRenderer) -> ChartProcess:
     """The next child, on cores so busy that it gets nowhere."""
     spare = painter._spare
     assert spare is not None
@@ -420,7 +422,7 @@ class Racing(FakeClock):
 
 def test_an_ending_whose_own_picture_is_late_has_the_one_drawn_in_advance(store: Store, advance: Advance) -> None:
     """Whether its child has not even begun, or does not finish; an epoch's message rather goes without."""
-    painter = Painter(store.path, Language.EN, advance=advance, clock=Racing())
+    painter = ChartRenderer(store.path, Language.EN, advance=advance, clock=Racing())
     drawn(advance, epoch(5))
     painter.warm_up()
     stopped(painter)
@@ -436,7 +438,7 @@ def test_an_ending_whose_own_picture_is_late_has_the_one_drawn_in_advance(store:
 
 def test_what_is_drawn_in_advance_leaves_the_child_that_waits_for_an_ending(store: Store, advance: Advance) -> None:
     """Or a short run on free cores would end with the curve of an earlier epoch."""
-    painter = Painter(store.path, Language.EN, advance=advance, clock=FakeClock())
+    painter = ChartRenderer(store.path, Language.EN, advance=advance, clock=FakeClock())
     spare = ready(painter)
 
     drawn(advance, epoch(5))
@@ -472,7 +474,7 @@ def test_one_at_a_time_is_drawn_in_advance_at_the_lowest_priority(advance: Advan
 def test_how_often_is_drawn_in_advance(store: Store) -> None:
     """From the second epoch on once a minute, in a long training each 20th of its time."""
     clock = FakeClock()
-    studio = Studio(store.path, clock=clock)
+    studio = ChartRenderers(store.path, clock=clock)
     assert not studio.is_due(epoch(2)), "nobody has a text that waits for its picture"
     studio.phone_painter(Language.EN).close()
 
@@ -493,7 +495,7 @@ def test_under_load_no_run_ends_without_its_curve(store: Store) -> None:
 
     made = []
 
-    class Slow(Painter):
+    class Slow(ChartRenderer):
         def square(self, event: Event) -> bytes | None:
             if not isinstance(event, RunEnded):
                 return None
@@ -501,8 +503,8 @@ def test_under_load_no_run_ends_without_its_curve(store: Store) -> None:
             stopped(self)
             return super().square(event)
 
-    class SlowStudio(Studio):
-        def phone_painter(self, language: Language) -> Painter:
+    class SlowStudio(ChartRenderers):
+        def phone_painter(self, language: Language) -> ChartRenderer:
             super().phone_painter(language).close()
             made.append(Slow(store.path, language, advance=self._advance))
             return made[-1]

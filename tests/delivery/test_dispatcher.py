@@ -21,7 +21,7 @@ from notifybot.events import KINDS
 from notifybot.notifiers.kakao.notifier import KakaoTalk
 from notifybot.notifiers.slack import SlackBot, SlackWebhook
 from notifybot.notifiers.webhook import Webhook
-from notifybot.policy import Pace, Told
+from notifybot.policy import Pace, PaceFacts
 from notifybot.preferences import tables_from
 from notifybot.rendering import Renderer
 from notifybot.rendering.delivery_reasons import brief_reason
@@ -442,7 +442,7 @@ def test_as_many_of_forty_epochs_are_told_as_were_chosen_and_the_explanation_say
         clock.advance(30)
 
     assert {each.name: len(each.sent) for each in notifiers} == told
-    explained = {each.name: fate_of(each.pace, epoch(0), Told(), clock.now(), Language.EN) for each in notifiers}
+    explained = {each.name: fate_of(each.pace, epoch(0), PaceFacts(), clock.now(), Language.EN) for each in notifiers}
     assert (explained["slack webhook"].why, explained["kakao"].why) == words
 
 

@@ -22,7 +22,18 @@ from notifybot.delivery.subscription import Shaped
 from notifybot.errors import TemporaryError
 from notifybot.events import Event
 from notifybot.notifiers.base import Envelope
-from notifybot.policy import Hold, Pace, Priority, Told, admit, day_of, day_start, priority_of, severity_of, wants
+from notifybot.policy import (
+    HoldBack,
+    Pace,
+    PaceFacts,
+    Priority,
+    admit,
+    day_of,
+    day_start,
+    priority_of,
+    severity_of,
+    wants,
+)
 from notifybot.preferences import Preferences, names, tables_from
 from notifybot.rendering import Renderer
 from notifybot.store.database import Store
@@ -166,12 +177,12 @@ def test_a_hold_ends_within_two_days(chosen: Preferences, pace: Pace, second: in
     """Whoever is told to ask again later is let through at some time, if nothing else was told meanwhile."""
     shaped, event = pace.shaped(chosen), ended() if urgent else started()
     begin = now = BEGIN + timedelta(seconds=second)
-    verdict: Any = admit(shaped, event, Told(today=today), now=now)
-    while isinstance(verdict, Hold):
+    verdict: Any = admit(shaped, event, PaceFacts(today=today), now=now)
+    while isinstance(verdict, HoldBack):
         assert verdict.until > now
         now = verdict.until
         used = today if day_start(now) == day_start(begin) else 0
-        verdict = admit(shaped, event, Told(today=used, kept_back=True), now=now)
+        verdict = admit(shaped, event, PaceFacts(today=used, kept_back=True), now=now)
 
     assert verdict is None
     assert now - begin <= timedelta(days=2)

@@ -23,7 +23,7 @@ from notifybot.doctor import examine as examination
 from notifybot.doctor import kakao as kakao_doctor
 from notifybot.doctor import slack as slack_doctor
 from notifybot.doctor.examine import APPRISE, examine_apprise
-from notifybot.doctor.findings import Finding, Verdict
+from notifybot.doctor.findings import Finding, Level
 from notifybot.doctor.slack_words import EXPLAINED
 from notifybot.policy import Priority
 from notifybot.rendering.both import Both
@@ -56,7 +56,7 @@ def examined() -> list[Finding]:
 
 
 def wrongs(findings: list[Finding]) -> list[Finding]:
-    return [each for each in findings if each.verdict is Verdict.WRONG]
+    return [each for each in findings if each.verdict is Level.WRONG]
 
 
 # ── Slack ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -195,7 +195,7 @@ def test_an_answer_without_a_usable_date_says_nothing_about_the_clock(sandbox: S
     bot = slack_doctor.Bot(BOT_TOKEN, f"{sandbox.url}/api/", sandbox.clock)
 
     assert bot.time() == []
-    assert bot.scopes().verdict is Verdict.NOTE
+    assert bot.scopes().verdict is Level.NOTE
 
 
 @pytest.mark.parametrize("kind", ["reset_before", "reset_after"])
@@ -214,7 +214,7 @@ def test_a_trial_message_that_stays_is_told(sandbox: Sandbox) -> None:
     """Better to say so than that somebody wonders tomorrow; the message itself says to ignore it."""
     sandbox.faults.append(Fault("reset_before", path="deleteScheduled", times=5))
 
-    notes = [each.what.en for each in examined() if each.verdict is Verdict.NOTE and each.part == slack_doctor.PART]
+    notes = [each.what.en for each in examined() if each.verdict is Level.NOTE and each.part == slack_doctor.PART]
 
     assert len(notes) == 1
     assert "could not be taken back" in notes[0]
@@ -227,7 +227,7 @@ def test_a_webhook_cannot_be_checked_and_says_how_to(monkeypatch: pytest.MonkeyP
 
         assert sandbox.requests == []
     (found,) = [each for each in findings if each.part == slack_doctor.PART]
-    assert found.verdict is Verdict.NOTE
+    assert found.verdict is Level.NOTE
     assert found.remedy is not None
     assert "notifybot test -n slack" in found.remedy.en
 
@@ -342,7 +342,7 @@ def test_dead_letters_are_worth_a_look() -> None:
 
     (found,) = [each for each in examined() if each.part == "outbox"]
 
-    assert found.verdict is Verdict.NOTE
+    assert found.verdict is Level.NOTE
     assert found.what.en == "messages given up: 1"
 
 
@@ -375,7 +375,7 @@ def test_addresses_are_read_as_apprise_reads_them(monkeypatch: pytest.MonkeyPatc
         "address 4 does not begin with a service, such as discord://",
         "the addresses can be read (json://…); whether they work cannot be seen without posting",
     ]
-    assert [each.verdict for each in found] == [Verdict.WRONG] * 3 + [Verdict.NOTE]
+    assert [each.verdict for each in found] == [Level.WRONG] * 3 + [Level.NOTE]
     assert result.exit_code == 1
     assert "canary" not in result.output
 
@@ -392,11 +392,9 @@ def test_addresses_without_apprise_are_told_with_what_to_install(monkeypatch: py
 
 @pytest.mark.parametrize(
     ("name", "verdict", "remedy"),
-    [("slcak", Verdict.WRONG, "did you mean [notifiers.slack]?"), ("teams", Verdict.NOTE, "notifiers=[…]")],
+    [("slcak", Level.WRONG, "did you mean [notifiers.slack]?"), ("teams", Level.NOTE, "notifiers=[…]")],
 )
-def test_settings_for_nobody_are_told(
-    name: str, verdict: Verdict, remedy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_for_nobody_are_told(name: str, verdict: Level, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A misspelt name is a fault; another one may be a notifier that only the training's code knows."""
     monkeypatch.setenv("NOTIFYBOT_NOTIFIERS", json.dumps({name: {"daily": 3}}))
 
@@ -465,7 +463,7 @@ def test_no_letter_is_lost_on_a_narrow_terminal(width: int) -> None:
     text = "developers.kakao.com의 [앱] → [제품 링크 관리] → [웹 도메인]에 등록하세요 " * 3
     console = Console(width=width, file=io.StringIO())
 
-    console.print(table([Finding("KakaoTalk", Verdict.OK, Both(text, text))], Language.KO))
+    console.print(table([Finding("KakaoTalk", Level.OK, Both(text, text))], Language.KO))
 
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "…" not in shown
@@ -515,7 +513,7 @@ def test_the_date_of_an_answer_is_read_as_http_writes_it() -> None:
         bot.token()
 
         assert format_datetime(clock.now(), usegmt=True).endswith("GMT")
-        assert [each.verdict for each in bot.time()] == [Verdict.OK]
+        assert [each.verdict for each in bot.time()] == [Level.OK]
 
 
 def test_the_state_folder_is_not_made_by_looking() -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from notifybot.cli import app
 from notifybot.config import load
 from notifybot.doctor import kakao as kakao_doctor
-from notifybot.doctor.findings import Finding, Verdict
+from notifybot.doctor.findings import Finding, Level
 from notifybot.notifiers.kakao import Credentials, token_file_of
 from notifybot.notifiers.kakao.button_domains import button_sites
 from notifybot.notifiers.kakao.quota import Quota
@@ -46,7 +46,7 @@ def examined(clock: FakeClock) -> list[Finding]:
 
 
 def wrongs(findings: list[Finding]) -> list[Finding]:
-    return [each for each in findings if each.verdict is Verdict.WRONG]
+    return [each for each in findings if each.verdict is Level.WRONG]
 
 
 def signed_in(sandbox: Sandbox, clock: FakeClock, *, days: float = 45, account: Account | None = None) -> TokenSet:
@@ -214,13 +214,13 @@ def test_friends_without_a_receiver_and_a_spent_day_are_told(sandbox: Sandbox, c
 @pytest.mark.parametrize(
     ("days", "verdict", "words"),
     [
-        pytest.param(45, Verdict.OK, "the login holds until", id="fresh"),
-        pytest.param(5, Verdict.NOTE, "the login ends on", id="soon"),
-        pytest.param(-1, Verdict.WRONG, "the login ended on", id="over"),
+        pytest.param(45, Level.OK, "the login holds until", id="fresh"),
+        pytest.param(5, Level.NOTE, "the login ends on", id="soon"),
+        pytest.param(-1, Level.WRONG, "the login ended on", id="over"),
     ],
 )
 def test_the_age_of_the_login_is_told(
-    sandbox: Sandbox, clock: FakeClock, days: int, verdict: Verdict, words: str
+    sandbox: Sandbox, clock: FakeClock, days: int, verdict: Level, words: str
 ) -> None:
     """A refresh token lives about 60 days, and only its last month brings a new one."""
     signed_in(sandbox, clock, days=days)
@@ -228,7 +228,7 @@ def test_the_age_of_the_login_is_told(
     (found,) = [each for each in examined(clock) if words in each.what.en]
 
     assert found.verdict is verdict
-    assert (found.remedy is None) is (verdict is Verdict.OK)
+    assert (found.remedy is None) is (verdict is Level.OK)
 
 
 def test_a_dead_refresh_token_is_seen_while_an_access_token_still_works(sandbox: Sandbox, clock: FakeClock) -> None:
@@ -276,7 +276,7 @@ def test_a_login_that_could_not_be_kept_is_not_renewed(
 
     (found,) = examined(clock)
 
-    assert found.verdict is Verdict.WRONG
+    assert found.verdict is Level.WRONG
     assert "could not be kept" in found.what.en
     assert sandbox.requests == []
 
@@ -296,7 +296,7 @@ def test_half_a_setup_is_told_with_the_way_out(
 
     (found,) = examined(clock)
 
-    assert found.verdict is Verdict.WRONG
+    assert found.verdict is Level.WRONG
     assert found.remedy is not None
     assert told in found.what.ko
     assert "notifybot kakao login" in found.remedy.in_(Language.KO)
@@ -330,7 +330,7 @@ def test_the_site_to_register_is_named(
 
     found = examined(clock)[-1]
 
-    assert found.verdict is Verdict.NOTE
+    assert found.verdict is Level.NOTE
     assert what in found.what.en
     assert found.remedy is not None
     assert remedy in found.remedy.en

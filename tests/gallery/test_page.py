@@ -22,7 +22,7 @@ from notifybot.cli.samples import pieces
 from notifybot.errors import UsageError
 from notifybot.events import KINDS, AlertRaised, RunEnded, RunStarted
 from notifybot.gallery.page import page
-from notifybot.gallery.previews import STANDS, Piece, Scheduled, Told
+from notifybot.gallery.previews import STANDS, AlarmPreview, MessagePreview, Piece
 from notifybot.notifiers.slack.deadman.text import Speech
 from notifybot.rendering import alert_text
 from notifybot.sandbox.server import Sandbox
@@ -142,7 +142,7 @@ def test_every_notifier_has_its_place() -> None:
 def test_every_kind_and_every_ending_is_told_in_the_same_order_in_both_languages() -> None:
     """So that they stand side by side."""
     labels = {language: [each.label for each in shown(language)] for language in Language}
-    told = [each.event for each in shown() if isinstance(each, Told)]
+    told = [each.event for each in shown() if isinstance(each, MessagePreview)]
 
     assert labels[Language.KO] == labels[Language.EN]
     assert len(set(labels[Language.EN])) == len(labels[Language.EN])
@@ -153,7 +153,7 @@ def test_every_kind_and_every_ending_is_told_in_the_same_order_in_both_languages
 
 def test_all_that_the_dead_mans_switch_can_say_is_shown() -> None:
     """Each of its sentences, frozen with and without a checkpoint, on either tier, and after a resume."""
-    scheduled = [each for each in shown() if isinstance(each, Scheduled)]
+    scheduled = [each for each in shown() if isinstance(each, AlarmPreview)]
     alarms = [each for each in scheduled if each.said == "alarm"]
 
     sentences = {name for name, each in vars(Speech).items() if inspect.isfunction(each) and not name.startswith("_")}
@@ -187,7 +187,9 @@ def test_the_words_of_every_alert_are_listed(language: Language) -> None:
 
 
 def test_what_was_held_back_is_shown_for_one_run_and_for_several() -> None:
-    one, several = (each for each in shown(Language.KO) if each.label.startswith("digest") and isinstance(each, Told))
+    one, several = (
+        each for each in shown(Language.KO) if each.label.startswith("digest") and isinstance(each, MessagePreview)
+    )
 
     assert "모아 둔 알림 21건" in getattr(one.event, "title", "")
     assert one.event.progress.metrics

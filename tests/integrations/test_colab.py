@@ -16,7 +16,7 @@ from notifybot import notify_epoch
 from notifybot.config import Config
 from notifybot.errors import ConfigError, UsageError
 from notifybot.integrations.colab import _WORDS, Setup, hint, setup
-from notifybot.notifiers.kakao.browser import Surroundings
+from notifybot.notifiers.kakao.browser import LoginEnvironment
 from notifybot.notifiers.kakao.login import Way, sign_in
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.kakao import REST_API_KEY
@@ -240,7 +240,7 @@ def test_a_login_is_kept_on_drive_and_found_again(colab: FakeColab, printed: Pri
         api = {"kakao_api_url": f"{sandbox.url}/kakao/api", "kakao_auth_url": f"{sandbox.url}/kakao/auth"}
         ready = colab.setup(**api)
         student = Typist(["", REST_API_KEY, sandbox.kakao.client_secret or "", pasted])
-        sign_in(ready.config, Surroundings(student), way=Way.PASTE)
+        sign_in(ready.config, LoginEnvironment(student), way=Way.PASTE)
         again = colab.setup(**api, state_dir=tmp_path / "new machine")
 
     assert ready.config.kakao_token_file == ready.folder / "kakao-token.json"
@@ -256,7 +256,7 @@ def test_a_login_that_a_reset_takes_is_said_before_it_is_asked_for(colab: FakeCo
     student = Typist(["q"])
 
     with pytest.raises(UsageError, match="stopped"):
-        sign_in(Config(state_dir=tmp_path), Surroundings(student), way=Way.PASTE)
+        sign_in(Config(state_dir=tmp_path), LoginEnvironment(student), way=Way.PASTE)
 
     assert "goes away with the session" in student.said[0]
     assert "kakao_login(config=colab.config)" in student.said[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from notifybot.checkpoints.directory import Shelf
+from notifybot.checkpoints.directory import CheckpointDirectory
 from tests.support.checkpoint_disks import entries, loads_right
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ def test_two_processes_with_one_folder_destroy_nothing_of_each_other(tmp_path: P
     started = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), each], cwd=ROOT) for each in sessions]
     codes = [each.wait(timeout=120) for each in started]
 
-    shelf = Shelf(tmp_path)
+    shelf = CheckpointDirectory(tmp_path)
     found = shelf.manifests()
     assert codes == [0, 0]
     assert sorted((each.session, each.sequence) for each in found) == [(s, n) for s in sessions for n in range(30)]

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="Py
 
 from torch import nn  # noqa: E402
 
-from notifybot.checkpoints.directory import Shelf  # noqa: E402
+from notifybot.checkpoints.directory import CheckpointDirectory  # noqa: E402
 from notifybot.checkpoints.durable_io import Files  # noqa: E402
 from notifybot.checkpoints.manifest import Manifest, Part, hash_of_parts  # noqa: E402
 from notifybot.checkpoints.sharded import load_sharded, save_sharded  # noqa: E402
@@ -41,7 +41,7 @@ from notifybot.checkpoints.distributed import agree, together
 from notifybot.checkpoints.manifest import Manifest
 from notifybot.checkpoints.serialization import read_payload, write_payload
 from notifybot.checkpoints.sharded import load_sharded, save_sharded
-from notifybot.checkpoints.directory import Shelf
+from notifybot.checkpoints.directory import CheckpointDirectory
 from notifybot.errors import CheckpointError
 
 torch.set_num_threads(1)
@@ -74,7 +74,7 @@ def train(model, optimizer):
 
 model, optimizer = build()
 train(model, optimizer)
-shelf = Shelf(folder / "shelf")
+shelf = CheckpointDirectory(folder / "shelf")
 extra = {"epoch": 1, "rank": rank}
 save_sharded(shelf, "checkpoint", describe, model=model, optimizer=optimizer, extra=extra)
 expected = train(model, optimizer)
@@ -169,7 +169,7 @@ def test_a_save_that_fails_on_one_rank_fails_on_both(ranks: Ranks) -> None:
 
 def test_another_number_of_ranks_reads_the_shards(ranks: Ranks) -> None:
     """One process alone, and a model that is not sharded at all."""
-    shelf = Shelf(ranks.folder / "shelf")
+    shelf = CheckpointDirectory(ranks.folder / "shelf")
     (manifest,) = shelf.manifests("run")
 
     extra = load_sharded(shelf, manifest, model=nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)))
@@ -195,9 +195,9 @@ def test_an_error_of_one_rank_is_an_error_of_all(ranks: Ranks) -> None:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
+def shelf(tmp_path: Path) -> CheckpointDirectory:
     """A folder with a sharded checkpoint, saved by this one process."""
-    shelf = Shelf(tmp_path / "shelf")
+    shelf = CheckpointDirectory(tmp_path / "shelf")
     save_sharded(shelf, "checkpoint", described, model=nn.Linear(2, 2), extra={"epoch": 1})
     return shelf
 
@@ -214,7 +214,9 @@ def flip(path: Path) -> None:
 
 @pytest.mark.parametrize("name", [".metadata", "__0_0.distcp", "extra.pt"])
 @pytest.mark.parametrize("harm", [flip, Path.unlink], ids=["flipped", "missing"])
-def test_a_damaged_part_is_found_before_loading(shelf: Shelf, name: str, harm: Callable[[Path], None]) -> None:
+def test_a_damaged_part_is_found_before_loading(
+    shelf: CheckpointDirectory, name: str, harm: Callable[[Path], None]
+) -> None:
     """Every part is compared with the manifest first, and the error names it."""
     (manifest,) = shelf.manifests()
     harm(shelf.folder / "checkpoint.sharded" / name)
@@ -233,7 +235,7 @@ class Marker:
         return os.mkdir, (str(self.folder),)
 
 
-def with_true_hashes(shelf: Shelf) -> Manifest:
+def with_true_hashes(shelf: CheckpointDirectory) -> Manifest:
     """The manifest as an attacker would write it: of the parts as they are now."""
     (manifest,) = shelf.manifests()
     inside = Files(shelf.folder / manifest.file)
@@ -242,7 +244,7 @@ def with_true_hashes(shelf: Shelf) -> Manifest:
     return replace(manifest, parts=parts, sha256=hash_of_parts(parts), size_bytes=size)
 
 
-def test_code_in_the_index_does_not_run(shelf: Shelf, tmp_path: Path) -> None:
+def test_code_in_the_index_does_not_run(shelf: CheckpointDirectory, tmp_path: Path) -> None:
     """PyTorch's own reader unpickles it without restriction, whatever hash stands in the manifest."""
     (shelf.folder / "checkpoint.sharded" / ".metadata").write_bytes(pickle.dumps(Marker(tmp_path / "ran")))
 
@@ -252,7 +254,7 @@ def test_code_in_the_index_does_not_run(shelf: Shelf, tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_an_index_names_no_file_elsewhere(shelf: Shelf) -> None:
+def test_an_index_names_no_file_elsewhere(shelf: CheckpointDirectory) -> None:
     """A crafted index must not read this machine's other files into a model."""
     index = shelf.folder / "checkpoint.sharded" / ".metadata"
     metadata = pickle.loads(index.read_bytes())
@@ -264,7 +266,7 @@ def test_an_index_names_no_file_elsewhere(shelf: Shelf) -> None:
         load_sharded(shelf, with_true_hashes(shelf), model=nn.Linear(2, 2))
 
 
-def test_a_model_that_does_not_fit_is_told_which_keys(shelf: Shelf) -> None:
+def test_a_model_that_does_not_fit_is_told_which_keys(shelf: CheckpointDirectory) -> None:
     """Missing, unknown and of another shape, each by name."""
     (manifest,) = shelf.manifests()
     other = nn.Linear(2, 3, bias=False)
@@ -280,7 +282,7 @@ def test_a_model_that_does_not_fit_is_told_which_keys(shelf: Shelf) -> None:
 
 def test_a_model_alone_is_read_from_a_checkpoint_with_its_optimizer(tmp_path: Path) -> None:
     """For evaluation nobody builds an optimizer."""
-    model, other, shelf = nn.Linear(2, 2), nn.Linear(2, 2), Shelf(tmp_path)
+    model, other, shelf = nn.Linear(2, 2), nn.Linear(2, 2), CheckpointDirectory(tmp_path)
     optimizer = torch.optim.Adam(model.parameters())
     manifest = save_sharded(shelf, "checkpoint", described, model=model, optimizer=optimizer)
 
@@ -289,7 +291,7 @@ def test_a_model_alone_is_read_from_a_checkpoint_with_its_optimizer(tmp_path: Pa
     assert torch.equal(other.weight, model.weight)
 
 
-def test_a_save_that_fails_leaves_nothing(shelf: Shelf) -> None:
+def test_a_save_that_fails_leaves_nothing(shelf: CheckpointDirectory) -> None:
     """Such as one with an extra that would not load again."""
     with pytest.raises(UsageError, match="bad"):
         save_sharded(shelf, "second", described, model=nn.Linear(2, 2), extra={"bad": object()})

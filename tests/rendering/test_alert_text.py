@@ -13,13 +13,13 @@ from notifybot.alerts.evidence import (
     DiskRoom,
     Distance,
     Duration,
+    EpochPace,
     Evidence,
     Finite,
     Gap,
     GpuRoom,
     GpuUse,
     Limit,
-    Pace,
     Reached,
 )
 from notifybot.events import AlertRaised
@@ -34,8 +34,8 @@ SEEN: dict[str, Evidence] = {
     "nan": Finite("train_loss", math.nan, 0.412),
     "above": Limit("val_loss", 5.32, 5.0, "above"),
     "below": Limit("val_acc", 0.31, 0.5, "below"),
-    "plateau": Pace("val_loss", 0.431, 0.412, 5),
-    "plateau-by": Pace("val_loss", 0.431, 0.412, 1, 0.01),
+    "plateau": EpochPace("val_loss", 0.431, 0.412, 5),
+    "plateau-by": EpochPace("val_loss", 0.431, 0.412, 1, 0.01),
     "divergence": Distance("train_loss", 3.1, 0.41, 0.82),
     "overfitting": Gap("train_loss", "val_loss", 3, (0.9, 0.5), (0.7, 0.9)),
     "target": Reached("val_acc", 0.953, 0.95),
@@ -214,7 +214,7 @@ def test_a_name_that_nobody_logs_is_told_beside_those_there_are() -> None:
 def test_other_peoples_text_is_data_and_bounded(language: Language, text: str) -> None:
     """Names of metrics, paths and GPUs are shown, never read as a form; a title fits what a message shows of it."""
     everything: list[Evidence] = [
-        Finite(text, math.inf), Limit(text, 1, 0, "above"), Pace(text, 1, 1, 1), Distance(text, 3, 1, 2),
+        Finite(text, math.inf), Limit(text, 1, 0, "above"), EpochPace(text, 1, 1, 1), Distance(text, 3, 1, 2),
         Gap(text, text, 1, (1, 2), (3, 4)), Reached(text, 1, 1), DiskRoom(text, 1, 2, 3), GpuUse(text, 1, 2, 3),
         GpuRoom(text, 1, 2, 3),
     ]  # fmt: skip

@@ -24,7 +24,7 @@ from notifybot.events import (
 )
 from notifybot.redaction import register
 from notifybot.rendering import Renderer
-from notifybot.rendering.renderer import BLOCKS, Library
+from notifybot.rendering.renderer import BLOCKS, TemplateSet
 from notifybot.types import Checkpoint, Fact, Host, Language, Message, Metric, Progress, RunRef, Severity, Status
 
 CHECKPOINT = Checkpoint("/content/drive/MyDrive/checkpoints/resnet/epoch_0016.pt", 16, 44_700_000)
@@ -197,7 +197,7 @@ def test_epochs_that_were_folded_in_are_counted() -> None:
 @pytest.mark.parametrize("language", Language)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_a_template_with_three_blocks(kind: str, language: Language) -> None:
-    (words,) = Library(language).words(kind)
+    (words,) = TemplateSet(language).words(kind)
 
     assert set(BLOCKS) == words.blocks
 

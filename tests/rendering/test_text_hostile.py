@@ -21,7 +21,7 @@ from notifybot.events import AlertRaised, from_json
 from notifybot.notifiers.apprise import AppriseNotifier
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.console import ConsoleNotifier
-from notifybot.notifiers.kakao.message import Picture, feed, template_for
+from notifybot.notifiers.kakao.message import UploadedPicture, feed, template_for
 from notifybot.notifiers.kakao.message import text as text_template
 from notifybot.notifiers.slack import SlackBot, SlackWebhook, blocks, native_charts
 from notifybot.notifiers.slack.deadman.text import Speech
@@ -213,7 +213,7 @@ def by_dead_man(services: Services, envelope: Envelope) -> None:
 
 
 def through_kakao(services: Services, envelope: Envelope) -> None:
-    picture = Picture("https://k.example/p.png", 1080, 1080)
+    picture = UploadedPicture("https://k.example/p.png", 1080, 1080)
     for body in (
         template_for(envelope.message, link=LINK, note=envelope.event.run.name),
         feed(envelope.message, link=LINK, picture=picture),

@@ -26,7 +26,7 @@ from notifybot.policy import Pace
 from notifybot.rendering import Renderer
 from notifybot.store import disk_reserve, runs
 from notifybot.store.database import CAP_BYTES, Store
-from notifybot.store.disk_reserve import TIDY_FROM_BYTES, WAL_BYTES, FullError, Room
+from notifybot.store.disk_reserve import TIDY_FROM_BYTES, WAL_BYTES, DiskReserve, FullError
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.types import Language, Status
@@ -150,7 +150,7 @@ def test_the_room_is_real_blocks_that_the_file_does_not_show(tmp_path: Path) -> 
 
 def test_without_a_wal_there_is_nothing_to_keep(tmp_path: Path) -> None:
     """SQLite falls back to another journal on some file systems."""
-    nowhere = Room(tmp_path / "none-wal")
+    nowhere = DiskReserve(tmp_path / "none-wal")
     nowhere.begin()
     nowhere.keep()
     assert (nowhere.used_bytes, nowhere.is_wide) == (0, False)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
-from notifybot.checkpoints.directory import Shelf
+from notifybot.checkpoints.directory import CheckpointDirectory
 from notifybot.checkpoints.manifest import Manifest
 
 P = ParamSpec("P")
@@ -70,7 +70,9 @@ def manifest(sequence: int, *, run_id: str = "run-1", session: str = "s1", **val
     return Manifest(run_id=run_id, session=session, sequence=sequence, **(filled | values))  # type: ignore[arg-type]
 
 
-def save(shelf: Shelf, sequence: int, *, size_bytes: int = SIZE_BYTES, stem: str = "", **values: object) -> Manifest:
+def save(
+    shelf: CheckpointDirectory, sequence: int, *, size_bytes: int = SIZE_BYTES, stem: str = "", **values: object
+) -> Manifest:
     """Save the checkpoint with this number."""
 
     def fill(file: BinaryIO) -> None:
@@ -82,7 +84,7 @@ def save(shelf: Shelf, sequence: int, *, size_bytes: int = SIZE_BYTES, stem: str
     return shelf.write(stem or f"epoch{sequence}", fill, describe)
 
 
-def save_sharded(shelf: Shelf, sequence: int, parts: int = 3) -> Manifest:
+def save_sharded(shelf: CheckpointDirectory, sequence: int, parts: int = 3) -> Manifest:
     """Save a checkpoint of several files: the content in slices."""
     staged = shelf.stage()
     for number in range(parts):
@@ -94,7 +96,7 @@ def save_sharded(shelf: Shelf, sequence: int, parts: int = 3) -> Manifest:
     )
 
 
-def loads_right(shelf: Shelf, found: Manifest, size_bytes: int = SIZE_BYTES) -> bool:
+def loads_right(shelf: CheckpointDirectory, found: Manifest, size_bytes: int = SIZE_BYTES) -> bool:
     """True when the payload of `found` is what was saved under its number, every byte of it."""
     path = shelf.folder / found.file
     if found.kind == "single":

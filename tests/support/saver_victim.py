@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from notifybot.checkpoints.directory import Shelf
+from notifybot.checkpoints.directory import CheckpointDirectory
 from notifybot.checkpoints.manifest import Manifest
 from notifybot.checkpoints.retention import Retention
 from tests.support.checkpoint_disks import content, manifest, save
@@ -31,7 +31,7 @@ def expected(sequence: int) -> bytes:
     return sequence.to_bytes(8, "big") + _POOL[sequence % 1000 : sequence % 1000 + size_bytes]
 
 
-def _save(shelf: Shelf, sequence: int) -> Manifest:
+def _save(shelf: CheckpointDirectory, sequence: int) -> Manifest:
     data = expected(sequence)
 
     def fill(file: BinaryIO) -> None:
@@ -47,7 +47,7 @@ def _save(shelf: Shelf, sequence: int) -> Manifest:
 
 def work(folder: Path) -> None:
     """Save for ever, as a run does that has just been started again."""
-    near, far = (Shelf(folder / tier, empty_first=tier == "far") for tier in TIERS)
+    near, far = (CheckpointDirectory(folder / tier, empty_first=tier == "far") for tier in TIERS)
     for shelf in (near, far):
         shelf.sweep()
     acknowledged = os.open(folder / "acknowledged", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -70,7 +70,7 @@ def judge(folder: Path) -> None:
         tier, number = line.split()
         last[tier] = int(number)
     for tier in TIERS:
-        shelf = Shelf(folder / tier)
+        shelf = CheckpointDirectory(folder / tier)
         found, passed_over = shelf.newest_verified("run-1")
         assert passed_over == [], passed_over
         assert (found.sequence if found else 0) >= last[tier], (tier, found, last)
@@ -81,7 +81,7 @@ def judge(folder: Path) -> None:
 def judge_the_rest(folder: Path) -> None:
     """After the last start has swept: every checkpoint is whole, and there is nothing else."""
     for tier in TIERS:
-        shelf = Shelf(folder / tier)
+        shelf = CheckpointDirectory(folder / tier)
         shelf.sweep()
         for each in shelf.manifests():
             shelf.verify(each)
@@ -91,7 +91,7 @@ def judge_the_rest(folder: Path) -> None:
 
 def save_thirty(folder: str, session: str) -> None:
     """Save thirty checkpoints, and clear up after each what another process might have left."""
-    shelf = Shelf(Path(folder))
+    shelf = CheckpointDirectory(Path(folder))
     for number in range(30):
         save(shelf, number, session=session)
         shelf.sweep()

@@ -17,7 +17,7 @@ from notifybot.store.runs import RunRow
 from notifybot.testing import FakeClock
 from notifybot.types import Checkpoint, Host, Metric, Progress, RunRef, Status, uuid7
 from notifybot.watchdog import tokens
-from notifybot.watchdog.ingest import Accepted, Ingest
+from notifybot.watchdog.ingest import Ingest, Ingested
 from notifybot.watchdog.rules import Limits
 from notifybot.watchdog.scan import Checker
 from notifybot.watchdog.schemas import Batch, parse_beat
@@ -65,7 +65,7 @@ class Process:
     def ended(self, status: Status = Status.FINISHED) -> RunEnded:
         return RunEnded(**self._stamp(), status=status, progress=self.progress)
 
-    def send(self, *batch: Event, direct: bool = False) -> Accepted:
+    def send(self, *batch: Event, direct: bool = False) -> Ingested:
         return self.watchdog.ingest.accept_events(self.watchdog.token, Batch(batch, direct))
 
     def beat(self, *, age_s: float | None = None, next_in_s: float | None = None, seq: int | None = None) -> str:

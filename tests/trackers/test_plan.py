@@ -130,7 +130,7 @@ def test_planning_imports_nothing_heavy() -> None:
     code = (
         "import sys\n"
         "from notifybot.config import Config\n"
-        "from notifybot.trackers import TrackerThread, plan_trackers\n"
+        "from notifybot.trackers import TrackerWorkers, plan_trackers\n"
         "plan_trackers(Config(), {'WANDB_MODE': 'offline'})\n"
         "print(sorted({'torch', 'tensorboard', 'wandb', 'numpy', 'requests'} & set(sys.modules)))\n"
     )

@@ -14,10 +14,10 @@ import wandb
 
 from notifybot.config import Config
 from notifybot.events import CheckpointSaved, EpochFinished, Event
-from notifybot.trackers import TrackerThread, WandbTracker
+from notifybot.trackers import TrackerWorkers, WandbTracker
 from notifybot.trackers.jsonl import JsonlTracker, events_in
 from notifybot.trackers.wandb_artifacts import CheckpointVersions
-from notifybot.training.progress import Course
+from notifybot.training.progress import ProgressTracker
 from notifybot.types import Checkpoint, Language, Metric, Progress, Status, Tier
 from tests.support import wandb_records
 from tests.support.tracker_events import RUN, START, context, epoch, untold
@@ -60,7 +60,7 @@ def test_nothing_is_logged_unless_asked_for(tmp_path: Path) -> None:
 def test_each_checkpoint_is_a_version_with_moving_aliases(tmp_path: Path) -> None:
     """W&B moves "latest" to every one; "best" stays with the last epoch that was the best."""
     given = replace(context(tmp_path / "run"), wandb_artifacts=True)
-    trackers = TrackerThread()
+    trackers = TrackerWorkers()
     trackers.start(given, ["wandb"], Config())
 
     for event in (best(0), saved(tmp_path / "a.pt", 0, loss=0.5, gap=math.inf), epoch(1), saved(tmp_path / "b.pt", 1)):
@@ -96,7 +96,7 @@ def test_the_best_checkpoint_is_that_of_the_best_epoch_also_of_the_first(
     losses: list[float], best: list[int | None], monitor: str | None, read_back: bool, tmp_path: Path
 ) -> None:
     """The first value of a metric is no news, and epoch 0 and a loss of 0.0 are false to Python."""
-    course, lines = Course(now_s=0.0, monitor=monitor), JsonlTracker.open(context(tmp_path))
+    course, lines = ProgressTracker(now_s=0.0, monitor=monitor), JsonlTracker.open(context(tmp_path))
     told: list[Event] = []
     for number, loss in enumerate(losses):
         progress, new_best = course.finish_epoch(number, {"val_loss": loss, "train_loss": 1.0}, now_s=1.0)

@@ -18,11 +18,11 @@ from notifybot.clock import SYSTEM
 from notifybot.config import Config, load
 from notifybot.events import Event
 from notifybot.testing import FakeClock, RecordingNotifier
-from notifybot.trackers import Tracker, TrackerContext, TrackerThread
+from notifybot.trackers import Tracker, TrackerContext, TrackerWorkers
 from notifybot.trackers.wandb import Tell
 from notifybot.trackers.worker import Opener
-from notifybot.training.block import Hold
-from notifybot.training.resume import Marks
+from notifybot.training.block import SignalScope
+from notifybot.training.resume import ReplayCursors
 from notifybot.training.run import Run
 from notifybot.training.session import close
 from notifybot.types import Language, Status
@@ -62,7 +62,7 @@ class Desk:
         self.recorded: list[tuple[str, str]] = []
         self.names = [f"t{number}" for number, _ in enumerate(trackers)]
         openers = {name: _opener(tracker) for name, tracker in zip(self.names, trackers, strict=True)}
-        self.threads = TrackerThread(
+        self.threads = TrackerWorkers(
             openers=openers,
             on_trouble=lambda *said: self.told.append(said),
             on_recorded=lambda *done: self.recorded.append(done),
@@ -164,7 +164,7 @@ def test_a_tracker_that_never_opens_holds_up_nobody(tmp_path: Path) -> None:
         held.wait()
         return Listing()
 
-    threads = TrackerThread(openers={"stuck": stuck, "sound": _opener(sound)})
+    threads = TrackerWorkers(openers={"stuck": stuck, "sound": _opener(sound)})
     threads.start(context(tmp_path), ["stuck", "sound"], Config())
     threads.put(epoch(0))
 
@@ -184,7 +184,7 @@ def test_closing_ends_a_trackers_own_wait(tmp_path: Path) -> None:
         wake.wait()
         return Listing()
 
-    threads = TrackerThread(openers={"patient": patient})
+    threads = TrackerWorkers(openers={"patient": patient})
     threads.start(context(tmp_path), ["patient"], Config())
 
     assert threads.close(Status.FINISHED, 5)
@@ -305,10 +305,10 @@ def test_only_a_normal_end_waits_for_a_late_tracker(
     run.start(range(3))
     assert run.session is not None
     assert run.session.folder is not None
-    threads = TrackerThread(openers={"wandb": unanswering.open}, clock=clock)
+    threads = TrackerWorkers(openers={"wandb": unanswering.open}, clock=clock)
     threads.start(context(run.session.folder), ["wandb"], config)
     run.session.trackers = threads
-    hold, began_s = Hold(run), clock.monotonic()
+    hold, began_s = SignalScope(run), clock.monotonic()
 
     with caplog.at_level(logging.WARNING, "notifybot"):
         hold.release(error, exhausted=exhausted)
@@ -324,7 +324,7 @@ def test_only_a_normal_end_waits_for_a_late_tracker(
 def test_a_server_is_waited_for_until_the_time_is_nearly_over(tmp_path: Path) -> None:
     """W&B that is about to start on-line is not sent off-line by the end of a short run; then it is hurried."""
     service, clock = Unanswering(gives_in=True), FakeClock()
-    threads = TrackerThread(openers={"wandb": service.open}, clock=clock)
+    threads = TrackerWorkers(openers={"wandb": service.open}, clock=clock)
     threads.start(context(tmp_path), ["wandb"], Config())
 
     assert not threads.finish(Status.FINISHED, 1.0)
@@ -356,9 +356,9 @@ def test_the_mark_stays_before_the_first_event_that_was_not_taken(
 
 def test_what_a_service_did_not_take_goes_there_at_the_next_start(tmp_path: Path, unanswering: Unanswering) -> None:
     """The run's marks say what is missing, and nothing is there twice."""
-    marks, kept = Marks(tmp_path), Listing()
+    marks, kept = ReplayCursors(tmp_path), Listing()
     past = (epoch(0), epoch(1))
-    first = TrackerThread(openers={"wandb": unanswering.open}, on_recorded=marks.put, clock=FakeClock())
+    first = TrackerWorkers(openers={"wandb": unanswering.open}, on_recorded=marks.put, clock=FakeClock())
     first.start(context(tmp_path), ["wandb"], Config(), replay={"wandb": marks.missed("wandb", ())})
     for event in past:
         first.put(event)
@@ -366,7 +366,7 @@ def test_what_a_service_did_not_take_goes_there_at_the_next_start(tmp_path: Path
     first.linger(9.0)
 
     for _ in range(2):
-        again = TrackerThread(openers={"wandb": _opener(kept)}, on_recorded=marks.put)
+        again = TrackerWorkers(openers={"wandb": _opener(kept)}, on_recorded=marks.put)
         again.start(context(tmp_path), ["wandb"], Config(), replay={"wandb": marks.missed("wandb", past)})
         assert again.close(Status.FINISHED, 30)
 
@@ -412,7 +412,7 @@ LEAVING = """
 import threading
 from notifybot.config import Config
 from notifybot.types import Status
-from notifybot.trackers import TrackerThread
+from notifybot.trackers import TrackerWorkers
 from pathlib import Path
 import sys
 sys.path.insert(0, sys.argv[2])
@@ -422,7 +422,7 @@ def late(context, tell, wake):
     threading.main_thread().join()
     threading._register_atexit(print)  # as the first import of TensorBoard does, by way of concurrent.futures
 
-threads = TrackerThread(openers={"late": late}, on_trouble=lambda name, text: print("told", text, flush=True))
+threads = TrackerWorkers(openers={"late": late}, on_trouble=lambda name, text: print("told", text, flush=True))
 threads.start(context(Path(sys.argv[1])), ["late"], Config())
 threads.put(epoch(0))
 threads.finish(Status.FINISHED, 0.0)

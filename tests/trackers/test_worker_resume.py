@@ -25,10 +25,10 @@ from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event,
 from notifybot.store import runs
 from notifybot.store.history import history_of
 from notifybot.testing import RecordingNotifier
-from notifybot.trackers import TensorBoardTracker, TrackerThread, WandbTracker
+from notifybot.trackers import TensorBoardTracker, TrackerWorkers, WandbTracker
 from notifybot.trackers.jsonl import JsonlTracker, events_in
 from notifybot.training.loop import EpochLoop
-from notifybot.training.resume import COMPLETED, Marks, in_force
+from notifybot.training.resume import COMPLETED, ReplayCursors, in_force
 from notifybot.training.session import close
 from notifybot.types import Checkpoint, Severity, Status
 from tests.support import wandb_records
@@ -48,15 +48,15 @@ class Machine:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def begin(self, past: tuple[Event, ...] = (), *, purge_from: int | None = None) -> TrackerThread:
+    def begin(self, past: tuple[Event, ...] = (), *, purge_from: int | None = None) -> TrackerWorkers:
         """Open all trackers, with what a killed session may have kept from them."""
-        marks = Marks(self.folder)
+        marks = ReplayCursors(self.folder)
         missed = {name: marks.missed(name, past) for name in NAMES}
-        trackers = TrackerThread(on_recorded=marks.put)
+        trackers = TrackerWorkers(on_recorded=marks.put)
         trackers.start(context(self.folder, purge_from=purge_from), NAMES, Config(), replay=missed)
         return trackers
 
-    def end(self, trackers: TrackerThread, status: Status = Status.FINISHED) -> None:
+    def end(self, trackers: TrackerWorkers, status: Status = Status.FINISHED) -> None:
         assert trackers.close(status, 30)
         assert trackers.failures == dict.fromkeys(NAMES, 0)
         wandb.teardown()

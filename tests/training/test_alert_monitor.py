@@ -25,10 +25,10 @@ from notifybot.errors import UsageError
 from notifybot.events import AlertRaised
 from notifybot.store import runs
 from notifybot.testing import FakeClock
-from notifybot.training.alert_monitor import Alarms
+from notifybot.training.alert_monitor import AlertMonitor
 from notifybot.training.endings import Ending
-from notifybot.training.machine_sampler import Lookout, Sampler, disk_of, gpus_of_process, nvml
-from notifybot.training.progress import Course
+from notifybot.training.machine_sampler import PeriodicSampler, Sampler, disk_of, gpus_of_process, nvml
+from notifybot.training.progress import ProgressTracker
 from notifybot.training.run import Run
 from notifybot.training.session import close
 from notifybot.types import Language, Progress, Severity, Status
@@ -62,12 +62,12 @@ def run(config: Config) -> Iterator[Run]:
 
 
 @pytest.fixture
-def course() -> Course:
-    return Course(now_s=0.0)
+def course() -> ProgressTracker:
+    return ProgressTracker(now_s=0.0)
 
 
-def alarms_of(*rules: AlertRule, folders: Sequence[Path] = (), language: Language = Language.EN) -> Alarms:
-    return Alarms(rules, language=language, folders=folders, clock=StandingClock())
+def alarms_of(*rules: AlertRule, folders: Sequence[Path] = (), language: Language = Language.EN) -> AlertMonitor:
+    return AlertMonitor(rules, language=language, folders=folders, clock=StandingClock())
 
 
 def told(run: Run) -> list[AlertRaised]:
@@ -79,7 +79,7 @@ def titles(run: Run) -> list[str]:
     return [each.title for each in told(run)]
 
 
-def epoch(alarms: Alarms, course: Course, **values: float) -> None:
+def epoch(alarms: AlertMonitor, course: ProgressTracker, **values: float) -> None:
     label = 0 if course.last.epoch is None else course.last.epoch + 1
     alarms.epoch_ended(course.finish_epoch(label, values, now_s=float(label))[0])
 
@@ -87,7 +87,7 @@ def epoch(alarms: Alarms, course: Course, **values: float) -> None:
 # ── What is told ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_loss_that_is_no_number_is_told_once_and_when_it_is_over(run: Run, course: Course) -> None:
+def test_a_loss_that_is_no_number_is_told_once_and_when_it_is_over(run: Run, course: ProgressTracker) -> None:
     alarms = alarms_of(*alerts.DEFAULT)
     alarms.begin(run)
     for loss in (1.0, NAN, NAN, 0.5):
@@ -99,7 +99,7 @@ def test_a_loss_that_is_no_number_is_told_once_and_when_it_is_over(run: Run, cou
     assert (over.title, over.severity) == ("train_loss is finite again", Severity.SUCCESS)
 
 
-def test_it_is_told_in_the_language_of_the_messages(run: Run, course: Course) -> None:
+def test_it_is_told_in_the_language_of_the_messages(run: Run, course: ProgressTracker) -> None:
     alarms = alarms_of(*alerts.DEFAULT, language=Language.KO)
     alarms.begin(run)
     epoch(alarms, course, train_loss=NAN)
@@ -107,7 +107,7 @@ def test_it_is_told_in_the_language_of_the_messages(run: Run, course: Course) ->
     assert titles(run) == ["train_loss 값이 NaN입니다"]
 
 
-def test_rules_do_not_get_in_each_others_way(run: Run, course: Course) -> None:
+def test_rules_do_not_get_in_each_others_way(run: Run, course: ProgressTracker) -> None:
     alarms = alarms_of(alerts.non_finite(), alerts.target("val_acc", 0.9), alerts.threshold("val_acc", above=0.8))
     alarms.begin(run)
     epoch(alarms, course, train_loss=NAN, val_acc=0.95)
@@ -115,9 +115,9 @@ def test_rules_do_not_get_in_each_others_way(run: Run, course: Course) -> None:
     assert titles(run) == ["train_loss is NaN", "val_acc has reached its target", "val_acc is above 0.8"]
 
 
-def test_the_monitors_word_tells_a_direction(run: Run, course: Course) -> None:
+def test_the_monitors_word_tells_a_direction(run: Run, course: ProgressTracker) -> None:
     """Who said `monitor="reward:max"` need not say it twice."""
-    alarms = Alarms([alerts.target("reward", 10)], language=Language.EN, monitor="reward:max")
+    alarms = AlertMonitor([alerts.target("reward", 10)], language=Language.EN, monitor="reward:max")
     alarms.begin(run)
     epoch(alarms, course, reward=11.0)
 
@@ -128,10 +128,10 @@ def test_what_makes_no_sense_is_refused_before_the_first_epoch() -> None:
     with pytest.raises(UsageError, match="write 'reward:min' or 'reward:max'"):
         alarms_of(alerts.plateau("reward"))
     with pytest.raises(UsageError, match="takes a list of rules"):
-        Alarms("non_finite", language=Language.EN)  # type: ignore[arg-type]
+        AlertMonitor("non_finite", language=Language.EN)  # type: ignore[arg-type]
 
 
-def test_a_metric_that_is_not_logged_is_asked_about_once(run: Run, course: Course) -> None:
+def test_a_metric_that_is_not_logged_is_asked_about_once(run: Run, course: ProgressTracker) -> None:
     alarms = alarms_of(alerts.plateau("val_loss"), alerts.target("val_acc", 0.9), alerts.non_finite())
     alarms.begin(run)
     epoch(alarms, course, val_loss=1.0)
@@ -144,9 +144,11 @@ def test_a_metric_that_is_not_logged_is_asked_about_once(run: Run, course: Cours
 
 def test_a_metric_known_from_before_is_not_asked_about(run: Run) -> None:
     """A resumed run may validate every fifth epoch."""
-    earlier = Course(now_s=0.0)
+    earlier = ProgressTracker(now_s=0.0)
     earlier.finish_epoch(0, {"val_acc": 0.5}, now_s=1.0)
-    run._course = Course(now_s=0.0, earlier=earlier.summary(1.0))  # as `Run.start` does with an earlier session's
+    run._course = ProgressTracker(
+        now_s=0.0, earlier=earlier.summary(1.0)
+    )  # as `Run.start` does with an earlier session's
     alarms = alarms_of(alerts.target("val_acc", 0.9))
     alarms.begin(run)
     epoch(alarms, run._course, loss=1.0)
@@ -157,7 +159,7 @@ def test_a_metric_known_from_before_is_not_asked_about(run: Run) -> None:
 # ── Faults, threads, endings ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_rule_that_raises_is_counted_and_the_others_go_on(run: Run, course: Course) -> None:
+def test_a_rule_that_raises_is_counted_and_the_others_go_on(run: Run, course: ProgressTracker) -> None:
     """Whatever it raises, UsageError included: after the first epoch nothing of ours reaches the training."""
 
     def broken(progress: Progress) -> Alert | None:
@@ -172,7 +174,7 @@ def test_a_rule_that_raises_is_counted_and_the_others_go_on(run: Run, course: Co
     assert run.faults == {"the alert rule broken": 2, "the alert rule <lambda>": 2}
 
 
-def test_a_rule_of_the_users_own_may_say_anything(run: Run, course: Course) -> None:
+def test_a_rule_of_the_users_own_may_say_anything(run: Run, course: ProgressTracker) -> None:
     """Lines in a title and endless text are brought into bounds; a severity may be a word."""
     alarms = alarms_of(lambda progress: Alert("a\nb" * 900, "red" * 9000, "error"))
     alarms.begin(run)
@@ -184,7 +186,7 @@ def test_a_rule_of_the_users_own_may_say_anything(run: Run, course: Course) -> N
     assert (len(event.title), len(event.text)) == (200, 4000)
 
 
-def test_an_alert_is_no_sign_that_the_loop_moves(run: Run, course: Course) -> None:
+def test_an_alert_is_no_sign_that_the_loop_moves(run: Run, course: ProgressTracker) -> None:
     """Or the watchdog would call a run recovered that still hangs."""
     alarms = alarms_of(alerts.non_finite())
     alarms.begin(run)
@@ -195,7 +197,7 @@ def test_an_alert_is_no_sign_that_the_loop_moves(run: Run, course: Course) -> No
     assert run._pulse() == before
 
 
-def test_nothing_is_told_of_a_run_that_is_over(run: Run, course: Course) -> None:
+def test_nothing_is_told_of_a_run_that_is_over(run: Run, course: ProgressTracker) -> None:
     alarms = alarms_of(alerts.non_finite())
     alarms.begin(run)
     run.end(Ending(Status.FINISHED))
@@ -204,7 +206,7 @@ def test_nothing_is_told_of_a_run_that_is_over(run: Run, course: Course) -> None
     assert titles(run) == []
 
 
-def test_nothing_is_asked_of_a_run_that_never_began(course: Course) -> None:
+def test_nothing_is_asked_of_a_run_that_never_began(course: ProgressTracker) -> None:
     """On the other ranks, and in a forked child."""
     alarms = alarms_of(alerts.non_finite(), alerts.low_disk())
     epoch(alarms, course, loss=NAN)
@@ -213,7 +215,7 @@ def test_nothing_is_asked_of_a_run_that_never_began(course: Course) -> None:
 
 
 def test_within_an_epoch_a_sum_that_is_spoilt_is_told_at_once_and_not_again_at_its_end(
-    run: Run, course: Course
+    run: Run, course: ProgressTracker
 ) -> None:
     alarms = alarms_of(alerts.non_finite(), alerts.threshold("loss", above=0))
     alarms.begin(run)
@@ -228,10 +230,12 @@ def test_within_an_epoch_a_sum_that_is_spoilt_is_told_at_once_and_not_again_at_i
 
 
 def test_what_was_open_at_a_kill_is_not_told_again_but_its_end_is(run: Run) -> None:
-    earlier = Course(now_s=0.0)
+    earlier = ProgressTracker(now_s=0.0)
     for label, loss in enumerate([1.0, 1.5, 1.5, NAN]):
         earlier.finish_epoch(label, {"val_loss": loss}, now_s=float(label))
-    run._course = Course(now_s=0.0, earlier=earlier.summary(4.0))  # as `Run.start` does with an earlier session's
+    run._course = ProgressTracker(
+        now_s=0.0, earlier=earlier.summary(4.0)
+    )  # as `Run.start` does with an earlier session's
     alarms = alarms_of(alerts.non_finite(), alerts.plateau("val_loss", patience=2))
     alarms.begin(run)
     for loss in (NAN, 1.5, 0.5, 0.6):
@@ -241,9 +245,9 @@ def test_what_was_open_at_a_kill_is_not_told_again_but_its_end_is(run: Run) -> N
 
 
 def test_a_rule_that_raises_over_the_past_is_counted_too(run: Run) -> None:
-    earlier = Course(now_s=0.0)
+    earlier = ProgressTracker(now_s=0.0)
     earlier.finish_epoch(0, {"loss": 1.0}, now_s=1.0)
-    run._course = Course(now_s=0.0, earlier=earlier.summary(4.0))
+    run._course = ProgressTracker(now_s=0.0, earlier=earlier.summary(4.0))
 
     alarms_of(lambda progress: 1 / 0).begin(run)  # type: ignore[arg-type, return-value]
 
@@ -287,7 +291,7 @@ def names_of_threads() -> set[str]:
 
 def test_the_lookout_looks_at_once_and_until_it_is_stopped() -> None:
     looked = threading.Event()
-    lookout = Lookout(looked.set, clock=SYSTEM)
+    lookout = PeriodicSampler(looked.set, clock=SYSTEM)
     lookout.start()
 
     assert looked.wait(10.0)

@@ -17,7 +17,7 @@ from notifybot import notify_epoch
 from notifybot.events import Event
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.rendering import Renderer
-from notifybot.training.console_thread import Speaker
+from notifybot.training.console_thread import ConsoleThread
 from notifybot.training.guard import Guard
 from notifybot.training.session import close
 from notifybot.types import Language
@@ -36,8 +36,8 @@ class _Stuck(io.StringIO):
         return super().write(text)
 
 
-def _speaker(stream: io.StringIO) -> Speaker:
-    return Speaker(ConsoleNotifier(stream), Renderer(Language.EN), Guard())
+def _speaker(stream: io.StringIO) -> ConsoleThread:
+    return ConsoleThread(ConsoleNotifier(stream), Renderer(Language.EN), Guard())
 
 
 def test_lines_keep_the_order_of_their_events() -> None:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from notifybot.errors import UsageError
 from notifybot.events import EpochFinished, Event, from_json, to_json
 from notifybot.metric_names import Direction, direction_of, meant_by
-from notifybot.training.progress import HISTORY, Course, Watch, first_of
-from notifybot.training.resume import Past, last_progress
+from notifybot.training.progress import HISTORY, MonitoredMetric, ProgressTracker, first_of
+from notifybot.training.resume import RunHistory, last_progress
 from notifybot.types import Checkpoint, Metric, Progress, RunRef, uuid7
 
 LESS, MORE = Direction.MIN, Direction.MAX
@@ -70,14 +70,14 @@ def test_another_spelling_of_a_metric_is_known(name: str, there: str, expected: 
     ],
 )
 def test_the_watched_metric_is_chosen_by_name(epochs: list[str], expected: str | None) -> None:
-    watch = Watch()
+    watch = MonitoredMetric()
     watch.see(epochs)
 
     assert watch.name == expected
 
 
 def test_the_first_validation_metric_is_chosen_for_good() -> None:
-    watch = Watch()
+    watch = MonitoredMetric()
     chosen = []
     for names in (["train_loss"], ["acc"], ["train_loss", "val_acc"], ["val_loss"]):
         watch.see(names)
@@ -87,12 +87,12 @@ def test_the_first_validation_metric_is_chosen_for_good() -> None:
 
 
 def test_a_monitor_may_say_which_way_is_better() -> None:
-    watch = Watch("reward:max")
+    watch = MonitoredMetric("reward:max")
     watch.see(["val_loss"])
 
     assert (watch.name, watch.direction) == ("reward", MORE)
     with pytest.raises(UsageError, match="'reward:max'"):
-        Watch("reward")
+        MonitoredMetric("reward")
 
 
 _TOLD = {
@@ -130,7 +130,7 @@ def test_a_best_is_told_of_validation_metrics_and_else_of_what_is_monitored(
 
 @pytest.mark.parametrize("name", " ".join(_UNTOLD.values()).split())
 def test_an_alert_learns_a_direction_without_a_best(name: str) -> None:
-    watch = Watch()
+    watch = MonitoredMetric()
 
     assert watch.direction_for(name) is direction_of(name)
     assert watch.best_direction_for(name) is None
@@ -155,8 +155,8 @@ def test_a_best_of_an_earlier_session_is_told_only_where_this_one_tells_it() -> 
 
 def course(
     epochs: object = None, *, earlier: Progress | None = None, total: int | None = None, monitor: str | None = None
-) -> Course:
-    made = Course(now_s=100.0, earlier=earlier, monitor=monitor)
+) -> ProgressTracker:
+    made = ProgressTracker(now_s=100.0, earlier=earlier, monitor=monitor)
     made.begin(range(3) if epochs is None else epochs, total=total, now_s=100.0)
     return made
 
@@ -398,8 +398,8 @@ def test_every_value_stands_at_its_epoch_however_often_the_run_died(
         ahead = labels[start:]
         if not ahead:
             break
-        past = Past(1, "r", last_progress(events), tuple(events)) if events else Past()
-        running = Course(now_s=0.0, earlier=past.before(ahead[0]) if first_of(ahead) is not None else None)
+        past = RunHistory(1, "r", last_progress(events), tuple(events)) if events else RunHistory()
+        running = ProgressTracker(now_s=0.0, earlier=past.before(ahead[0]) if first_of(ahead) is not None else None)
         running.begin(ahead, total=None, now_s=0.0, done=start if placed else None)
         told = {name: {at: each for at, each in by.items() if at in labels[:start]} for name, by in told.items()}
         for label in ahead[:lives]:

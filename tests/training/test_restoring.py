@@ -14,7 +14,7 @@ from torch import nn
 
 from notifybot import CheckpointError, Checkpoints, UsageError, freeze, notify_epoch, unfreeze
 from notifybot.checkpoints.run_file import NAME
-from notifybot.checkpoints.types import Moment, Report
+from notifybot.checkpoints.types import SaveObserver, SavePoint
 from notifybot.events import RunStarted
 from notifybot.store import runs
 from notifybot.training.resume import COMPLETED
@@ -194,7 +194,7 @@ def test_a_checkpoint_without_flags_leaves_the_programs(
     """One of an earlier version, or of nobody knows whom, is restored as ever."""
 
     class Older(Checkpoints):
-        def save(self, moment: Moment, report: Report) -> None:
+        def save(self, moment: SavePoint, report: SaveObserver) -> None:
             super().save(replace(moment, learning=learning), report)
 
     first = Tuning(tmp_path / "exp", settings)

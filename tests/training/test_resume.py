@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from notifybot.events import AlertRaised
-from notifybot.training.resume import Marks
+from notifybot.training.resume import ReplayCursors
 from notifybot.types import RunRef
 
 EVENTS = [
@@ -18,7 +18,7 @@ EVENTS = [
 
 @pytest.mark.parametrize(("mark", "missed"), [("a", "bc"), ("c", ""), ("z", ""), (None, "abc")])
 def test_what_lies_behind_the_mark_was_missed(tmp_path: Path, mark: str | None, missed: str) -> None:
-    marks = Marks(tmp_path)
+    marks = ReplayCursors(tmp_path)
     if mark is not None:
         marks.put("jsonl", "a")
         marks.put("jsonl", mark)
@@ -27,7 +27,7 @@ def test_what_lies_behind_the_mark_was_missed(tmp_path: Path, mark: str | None, 
 
 
 def test_trackers_have_their_own_marks(tmp_path: Path) -> None:
-    marks = Marks(tmp_path)
+    marks = ReplayCursors(tmp_path)
     marks.put("jsonl", "b")
 
     assert len(marks.missed("jsonl", EVENTS)) == 1

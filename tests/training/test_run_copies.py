@@ -21,7 +21,7 @@ from notifybot.store import runs
 from notifybot.training.block import RunBlock
 from notifybot.training.endings import Ending
 from notifybot.training.loop import EpochLoop
-from notifybot.training.resume import Resume
+from notifybot.training.resume import ResumeInfo
 from notifybot.training.session import close
 
 Travel = Callable[[Any], Any]
@@ -84,7 +84,7 @@ CALLS: dict[str, Callable[[notifybot.Run], object]] = {
     "linger": lambda run: run.linger(),
     "log_checkpoint": lambda run: run.log_checkpoint("missing.pt"),
     "log_epoch": lambda run: run.log_epoch(3, {"loss": None, "note": "text"}),
-    "make_good": lambda run: run.make_good(Resume()),
+    "make_good": lambda run: run.make_good(ResumeInfo()),
     "now": lambda run: run.now(),
     "now_s": lambda run: run.now_s(),
     "report": lambda run: run.report("title", "text"),

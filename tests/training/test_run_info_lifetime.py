@@ -15,7 +15,7 @@ from notifybot.events import AlertRaised
 from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.training.endings import Ending
 from notifybot.training.run import Run
-from notifybot.training.run_info import Lifetime, near_limit_h
+from notifybot.training.run_info import ColabSessionLimit, near_limit_h
 from notifybot.training.session import close
 from notifybot.types import Severity, Status
 
@@ -57,7 +57,7 @@ def test_a_session_that_outlasted_the_free_limit_is_a_paid_one(up_h: float, limi
 
 @pytest.mark.usefixtures("colab")
 def test_it_is_told_once(clock: FakeClock) -> None:
-    lifetime = Lifetime(9 * HOUR_S, clock.monotonic())
+    lifetime = ColabSessionLimit(9 * HOUR_S, clock.monotonic())
     early = lifetime.near_its_end(clock.monotonic())
     clock.advance(2 * HOUR_S)
 
@@ -69,14 +69,14 @@ def test_it_is_told_once(clock: FakeClock) -> None:
 @pytest.mark.parametrize("up_s", [None, 11 * HOUR_S])
 def test_elsewhere_nothing_is_known(up_s: float | None, clock: FakeClock) -> None:
     """Outside Colab a machine may be up for years."""
-    assert Lifetime(up_s, clock.monotonic()).near_its_end(clock.monotonic()) is None
+    assert ColabSessionLimit(up_s, clock.monotonic()).near_its_end(clock.monotonic()) is None
 
 
 @pytest.mark.usefixtures("colab")
 def test_a_run_tells_it_at_the_end_of_an_epoch(run: Run, clock: FakeClock) -> None:
     """People hear of it while there is still time, and only once."""
     run.start()
-    run._lifetime = Lifetime(11 * HOUR_S, clock.monotonic())
+    run._lifetime = ColabSessionLimit(11 * HOUR_S, clock.monotonic())
     for epoch in range(3):
         run.log_epoch(epoch, {"loss": 0.5})
 

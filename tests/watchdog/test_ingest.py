@@ -15,7 +15,7 @@ from notifybot.store.heartbeats import Beat
 from notifybot.testing import FakeClock
 from notifybot.types import Language, Status, uuid7
 from notifybot.watchdog import tokens
-from notifybot.watchdog.ingest import Accepted, Ingest, Refused
+from notifybot.watchdog.ingest import AccessDenied, Ingest, Ingested
 from notifybot.watchdog.schemas import Batch
 from tests.support.watchdog_runs import PEOPLE, Process, Watchdog, route
 
@@ -38,15 +38,15 @@ def test_an_event_is_recorded_and_told_once_however_often_it_comes(watchdog: Wat
     process = watchdog.process()
     batch = (process.started(), process.epoch())
 
-    assert process.send(*batch) == Accepted(2, 0)
-    assert process.send(*batch) == Accepted(0, 2)
+    assert process.send(*batch) == Ingested(2, 0)
+    assert process.send(*batch) == Ingested(0, 2)
     assert watchdog.deliveries() == [("run_started", PEOPLE), ("epoch_finished", PEOPLE)]
 
 
 def test_what_the_process_tells_itself_is_only_recorded(watchdog: Watchdog) -> None:
     process = watchdog.process()
 
-    assert process.send(process.started(), direct=True) == Accepted(1, 0)
+    assert process.send(process.started(), direct=True) == Ingested(1, 0)
     assert watchdog.deliveries() == []
     assert process.row().direct
 
@@ -85,7 +85,7 @@ def test_two_projects_may_use_one_run_id(watchdog: Watchdog) -> None:
 def test_nobody_reports_without_a_token(watchdog: Watchdog, token: str | None) -> None:
     process = watchdog.process()
 
-    with pytest.raises(Refused):
+    with pytest.raises(AccessDenied):
         watchdog.ingest.accept_events(token, Batch((process.started(),), direct=False))
     assert runs.get(watchdog.store, process.run.id) is None
 
@@ -155,7 +155,7 @@ def test_a_newer_process_speaks_for_the_run_and_an_older_one_no_more(watchdog: W
     new.send(new.started(attempt=2))
     late = old.ended(Status.FAILED)
 
-    assert old.send(late) == Accepted(1, 0, superseded=(old.run.session,))
+    assert old.send(late) == Ingested(1, 0, superseded=(old.run.session,))
     assert old.beat() == "superseded"
     assert (new.row().status, new.row().session) == (Status.RUNNING, new.run.session)
     assert new.beat() == "running"
@@ -355,7 +355,7 @@ def test_mail_from_before_the_loss_is_no_sign_of_life(watchdog: Watchdog) -> Non
     watchdog.watch(180)
     heard_at = process.row().alive_at
 
-    assert process.send(unsent) == Accepted(1, 0)
+    assert process.send(unsent) == Ingested(1, 0)
     assert (process.row().status, process.row().alive_at) == (Status.LOST, heard_at)
     assert watchdog.told() == ["run_lost"]
     assert process.row().progress.done == 1

@@ -8,12 +8,12 @@ from datetime import timedelta
 import pytest
 
 from notifybot.clock import SYSTEM
-from notifybot.watchdog.scheduler import Job, Schedule
+from notifybot.watchdog.scheduler import Job, JobSchedule
 
 
 def test_every_job_runs_at_once_and_again() -> None:
     ran = threading.Semaphore(0)
-    schedule = Schedule([Job("scan", 0.05, ran.release)])
+    schedule = JobSchedule([Job("scan", 0.05, ran.release)])
     schedule.start()
 
     assert all(ran.acquire(timeout=5) for _ in range(3))
@@ -29,7 +29,7 @@ def test_a_job_never_overlaps_itself() -> None:
         go.wait(5)
 
     ticks = threading.Semaphore(0)
-    schedule = Schedule([Job("slow", 0.02, work), Job("quick", 0.02, ticks.release)])
+    schedule = JobSchedule([Job("slow", 0.02, work), Job("quick", 0.02, ticks.release)])
     schedule.start()
     assert all(ticks.acquire(timeout=5) for _ in range(10))
 
@@ -45,7 +45,7 @@ def test_a_job_that_fails_runs_again(caplog: pytest.LogCaptureFixture) -> None:
         ran.release()
         raise RuntimeError("the disk is full")
 
-    schedule = Schedule([Job("scan", 0.05, work)])
+    schedule = JobSchedule([Job("scan", 0.05, work)])
     schedule.start()
 
     assert all(ran.acquire(timeout=5) for _ in range(2))
@@ -56,7 +56,7 @@ def test_a_job_that_fails_runs_again(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_job_that_a_clock_jump_put_off_is_run_at_once() -> None:
     """Set back by an hour, the wall clock shows the next scan an hour ahead."""
     ran = threading.Semaphore(0)
-    schedule = Schedule([Job("scan", 1.0, ran.release)])
+    schedule = JobSchedule([Job("scan", 1.0, ran.release)])
     schedule.start()
     assert ran.acquire(timeout=5)
     schedule.put_off("scan", SYSTEM.now() + timedelta(hours=1))

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from notifybot.web.middleware import Guard
+from notifybot.web.middleware import RequestGuard
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,7 +39,7 @@ def ask(
         answers.append(message)
 
     scope = {"type": "http", "method": "POST", "path": path, "headers": list(headers)}
-    asyncio.run(Guard(echo, admits=lambda token: token == "nb_canary", **limits)(scope, receive, send))
+    asyncio.run(RequestGuard(echo, admits=lambda token: token == "nb_canary", **limits)(scope, receive, send))
     return answers
 
 
@@ -103,7 +103,7 @@ def test_all_bodies_together_have_a_bounded_room_that_is_given_back() -> None:
     done: list[int] = []
 
     async def flood() -> None:
-        guard = Guard(echo, admits=lambda _: True, all_bytes=1500)
+        guard = RequestGuard(echo, admits=lambda _: True, all_bytes=1500)
         held, over = asyncio.Event(), asyncio.Event()
 
         async def report(size: int, ends: asyncio.Event | None) -> None:

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import UsageError
 from notifybot.notifiers.kakao.oauth import Attempt, SignInRefused, code_in
-from notifybot.notifiers.kakao.person import Person
+from notifybot.notifiers.kakao.person import Prompt
 from notifybot.notifiers.kakao.remedies import explained
 from notifybot.notifiers.kakao.words import words_in
 from notifybot.types import Language
@@ -28,10 +28,10 @@ _ASK_AGAIN = ("early", "address", "state")
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class LoginEnvironment:
     """What a sign-in touches outside of Kakao. `listen_s`: how long to wait for the browser, in seconds."""
 
-    person: Person
+    person: Prompt
     clock: Clock = SYSTEM
     open_browser: Callable[[str], object] = webbrowser.open
     listen_s: float = LISTEN_S
@@ -40,7 +40,7 @@ class Surroundings:
 class Browser:
     """Gets the code of an attempt: by listening where `listens`, and where that brings nothing, by asking for it."""
 
-    def __init__(self, auth_url: str, surroundings: Surroundings, language: Language, *, listens: bool) -> None:
+    def __init__(self, auth_url: str, surroundings: LoginEnvironment, language: Language, *, listens: bool) -> None:
         self._auth_url = auth_url
         self._outside = surroundings
         self._person = surroundings.person

@@ -181,7 +181,7 @@ _CONSENT = frozenset({-3, -402})  # off in the app, or not agreed to by the pers
 _SIGN_IN_TEMPORARY = frozenset({"KOE003", "KOE237"})  # a fault of the service, and a limit on its rate
 
 
-class Refused(PermanentError):
+class KakaoRefused(PermanentError):
     """Kakao will not do this as things stand. `code` is the login's ("KOE322"), the API's ("-101") or our own."""
 
 
@@ -203,18 +203,18 @@ def while_renewing(error: TemporaryError) -> TemporaryError:
     return TemporaryError(in_words(SERVICE, code, error.values), service=SERVICE, code=code, values=error.values)
 
 
-def refused_again(error: PermanentError) -> Refused:
+def refused_again(error: PermanentError) -> KakaoRefused:
     """The same refusal, for another try that was not made."""
     return _refused(error.code, **error.values)
 
 
-def rotation_lost(since: datetime) -> Refused:
+def rotation_lost(since: datetime) -> KakaoRefused:
     """KOE322 for a token that a renewal begun at `since` was to replace, and no answer to it was ever stored."""
     return _refused("rotation-lost", since=f"{since.astimezone():%Y-%m-%d %H:%M}")
 
 
-def _refused(code: str, **values: str) -> Refused:
-    return Refused(in_words(SERVICE, code, values), setup=True, service=SERVICE, code=code, values=values)
+def _refused(code: str, **values: str) -> KakaoRefused:
+    return KakaoRefused(in_words(SERVICE, code, values), setup=True, service=SERVICE, code=code, values=values)
 
 
 def api_error(

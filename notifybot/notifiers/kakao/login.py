@@ -16,7 +16,7 @@ from notifybot.config import Config, has_own_browser, load
 from notifybot.errors import ConfigError, TemporaryError, UsageError, reader_text
 from notifybot.notifiers.kakao import token_file_of
 from notifybot.notifiers.kakao.api import Api
-from notifybot.notifiers.kakao.browser import STOP, Browser, Surroundings, can_listen
+from notifybot.notifiers.kakao.browser import STOP, Browser, LoginEnvironment, can_listen
 from notifybot.notifiers.kakao.button_domains import button_sites
 from notifybot.notifiers.kakao.http import FormClient, temporary
 from notifybot.notifiers.kakao.oauth import (
@@ -27,7 +27,7 @@ from notifybot.notifiers.kakao.oauth import (
     refusal_ahead,
     tokens_for,
 )
-from notifybot.notifiers.kakao.person import Console, Person, in_notebook
+from notifybot.notifiers.kakao.person import Console, Prompt, in_notebook
 from notifybot.notifiers.kakao.remedies import explained
 from notifybot.notifiers.kakao.token_store import MOST_RECEIVERS, Account, Mode, Receiver, TokenFile, TokenSet, issued
 from notifybot.notifiers.kakao.tokens import Credentials, register
@@ -68,7 +68,7 @@ def kakao_login(
     settings = config if isinstance(config, Config) else load(config)
     sign_in(
         settings,
-        Surroundings(Console(settings.lang)),
+        LoginEnvironment(Console(settings.lang)),
         mode=one_of(Mode, "mode", mode) if mode else None,
         way=one_of(Way, "way", way),
         redirect_uri=redirect_uri,
@@ -88,7 +88,7 @@ def one_of(words: type[_Word], name: str, given: str) -> _Word:
 
 def sign_in(
     config: Config,
-    surroundings: Surroundings,
+    surroundings: LoginEnvironment,
     *,
     mode: Mode | None = None,
     way: Way = Way.AUTO,
@@ -104,7 +104,7 @@ def sign_in(
 
 
 class _Conversation:
-    def __init__(self, config: Config, surroundings: Surroundings, redirect_uri: str, *, listens: bool) -> None:
+    def __init__(self, config: Config, surroundings: LoginEnvironment, redirect_uri: str, *, listens: bool) -> None:
         redaction.guard_loggers()
         self._config = config
         self._language: Language = config.lang
@@ -298,7 +298,7 @@ def choice_in(answer: str, friends: Sequence[Receiver]) -> tuple[Receiver, ...]:
     return tuple(friends[number - 1] for number in numbers) if len(numbers) <= MOST_RECEIVERS else ()
 
 
-def chosen_by(person: Person, friends: Sequence[Receiver], language: Language) -> tuple[Receiver, ...]:
+def chosen_by(person: Prompt, friends: Sequence[Receiver], language: Language) -> tuple[Receiver, ...]:
     """Ask until at least one of the friends is chosen; an only friend is. There must be one."""
     words = words_in(language)
     if len(friends) == 1:

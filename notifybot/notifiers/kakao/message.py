@@ -30,7 +30,7 @@ Template = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class UploadedPicture:
     """A picture that Kakao holds already, in pixels."""
 
     url: str
@@ -39,7 +39,7 @@ class Picture:
 
 
 def template_for(
-    message: Message, *, link: str | None = None, note: str = "", picture: Picture | None = None
+    message: Message, *, link: str | None = None, note: str = "", picture: UploadedPicture | None = None
 ) -> Template:
     """The best template for a message: a feed where there are metrics to tabulate or a picture, else a text.
 
@@ -60,7 +60,9 @@ def text(message: Message, *, link: str | None = None, note: str = "") -> Templa
     }
 
 
-def feed(message: Message, *, link: str | None = None, note: str = "", picture: Picture | None = None) -> Template:
+def feed(
+    message: Message, *, link: str | None = None, note: str = "", picture: UploadedPicture | None = None
+) -> Template:
     """A feed template: the picture on top, up to five metrics as an item list below."""
     content: Template = {
         "title": cut(unlinked(one_line(message.title)), _TITLE_LIMIT),

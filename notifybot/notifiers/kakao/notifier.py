@@ -29,7 +29,7 @@ from notifybot.notifiers.kakao.http import (
     friend_error,
     permanent,
 )
-from notifybot.notifiers.kakao.message import Picture
+from notifybot.notifiers.kakao.message import UploadedPicture
 from notifybot.notifiers.kakao.pictures_words import TOO_LARGE, NotTaken
 from notifybot.notifiers.kakao.quota import PAIR_LIMIT, Quota
 from notifybot.notifiers.kakao.token_store import Account, Mode
@@ -163,7 +163,7 @@ class KakaoTalk:
             return self._post(destination, template.text(message, link=link, note=note))
         return reply
 
-    def _uploaded(self, event: Event) -> template.Picture | None:
+    def _uploaded(self, event: Event) -> template.UploadedPicture | None:
         self.picture_error = None
         png = self._picture(event)
         if not png:
@@ -206,10 +206,14 @@ class KakaoTalk:
         return error
 
     def _settle(
-        self, envelope: Envelope, destination: Destination, having: frozenset[str], failures: tuple[Failure, ...]
+        self,
+        envelope: Envelope,
+        destination: Destination,
+        having: frozenset[str],
+        failures: tuple[ReceiverFailure, ...],
     ) -> None:
         """See to the friends who did not get what others got: those who may get it later are tried alone then."""
-        later: list[Failure] = []
+        later: list[ReceiverFailure] = []
         for failure in failures:
             if failure.code in QUOTA:
                 self._quota.use_up(self._client, failure.receivers)
@@ -246,7 +250,7 @@ MYSELF = "me"
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ReceiverFailure:
     """Receivers whom a message did not reach, and Kakao's code for why."""
 
     code: int | None
@@ -269,7 +273,7 @@ class Destination:
         form = {"template_object": json.dumps(template, ensure_ascii=False)}
         return form if self.mode is Mode.MEMO else form | {"receiver_uuids": json.dumps(list(self.receivers))}
 
-    def failures(self, reply: Reply) -> tuple[Failure, ...] | None:
+    def failures(self, reply: Reply) -> tuple[ReceiverFailure, ...] | None:
         """Whom a message that was taken did not reach; None where it was not taken at all.
 
         Kakao answers 200 when some friends got it and others did not.
@@ -292,11 +296,11 @@ def destination_of(account: Account | None, *, without: frozenset[str] = frozens
     return Destination(Mode.FRIEND, tuple(each.uuid for each in account.receivers if each.uuid not in without))
 
 
-def _failure(info: object) -> Failure:
+def _failure(info: object) -> ReceiverFailure:
     fields = info if isinstance(info, dict) else {}
     code = fields.get("code")
     uuids = tuple(each for each in _list(fields.get("receiver_uuids")) if isinstance(each, str))
-    return Failure(code if isinstance(code, int) else None, uuids)
+    return ReceiverFailure(code if isinstance(code, int) else None, uuids)
 
 
 def _list(value: object) -> list[Any]:
@@ -308,7 +312,7 @@ LARGEST_BYTES = 5 * 1024 * 1024  # what Kakao's storage recommends; its own limi
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def upload(api: Api, png: bytes, language: Language) -> Picture | NotTaken:
+def upload(api: Api, png: bytes, language: Language) -> UploadedPicture | NotTaken:
     """Hand a PNG to Kakao; where that fails in any way, why, logged: the message goes without it."""
     taken = _upload(api, png, language)
     if isinstance(taken, NotTaken):
@@ -316,7 +320,7 @@ def upload(api: Api, png: bytes, language: Language) -> Picture | NotTaken:
     return taken
 
 
-def _upload(api: Api, png: bytes, language: Language) -> Picture | NotTaken:
+def _upload(api: Api, png: bytes, language: Language) -> UploadedPicture | NotTaken:
     if not png.startswith(_PNG) or not 24 <= len(png) <= LARGEST_BYTES:
         return NotTaken(TOO_LARGE)
     code = None
@@ -329,7 +333,7 @@ def _upload(api: Api, png: bytes, language: Language) -> Picture | NotTaken:
         return NotTaken(code, error_line(error, language))
     width, height = struct.unpack(">II", png[16:24])  # the first chunk of a PNG says its size
     url = _url(reply.body)
-    return Picture(url, width, height) if url else NotTaken()
+    return UploadedPicture(url, width, height) if url else NotTaken()
 
 
 def _url(body: dict[str, object]) -> str:

@@ -11,7 +11,7 @@ from notifybot.notifiers.kakao.words import words_in
 from notifybot.types import Language
 
 
-class Person(Protocol):
+class Prompt(Protocol):
     """Somebody who reads lines and answers questions."""
 
     def say(self, text: str) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from notifybot.config import Config
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.slack.bot import SlackBot
-from notifybot.notifiers.slack.pictures import Artist
+from notifybot.notifiers.slack.pictures import ChartSource
 from notifybot.notifiers.slack.webhook import SlackWebhook
 
 __all__ = ["SlackBot", "SlackWebhook", "slack_notifiers"]
 
 
 def slack_notifiers(
-    config: Config, *, artist: Artist | None = None, busy: Callable[[str], bool] = lambda _: False
+    config: Config, *, artist: ChartSource | None = None, busy: Callable[[str], bool] = lambda _: False
 ) -> list[Notifier]:
     """The Slack notifier that the settings name, if any: the bot where token and channel are set, else the webhook.
 

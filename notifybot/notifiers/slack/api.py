@@ -216,7 +216,7 @@ class Hook:
 SERVICE = "slack"
 
 
-class Refused(PermanentError):
+class SlackRefused(PermanentError):
     """Slack will not do this, and says why in `code`. React: another layout, another root message, or give up."""
 
     @property
@@ -276,7 +276,9 @@ def answer_error(
     if code in _AMBIGUOUS or status >= 500:
         return _temporary(code or "failing", named, retry_after_s=wait_s, ambiguous=True)
     if code:
-        return Refused(in_words(SERVICE, code, named), setup=_is_setup(code), service=SERVICE, code=code, values=named)
+        return SlackRefused(
+            in_words(SERVICE, code, named), setup=_is_setup(code), service=SERVICE, code=code, values=named
+        )
     if 400 <= status < 500:
         return permanent("http", setup=status in (401, 403, 404, 410), **named)
     return _temporary("foreign", named, ambiguous=True)
@@ -284,7 +286,7 @@ def answer_error(
 
 def is_layout(error: DeliveryError) -> bool:
     """True where the same words with fewer blocks may pass."""
-    return isinstance(error, Refused) and error.layout
+    return isinstance(error, SlackRefused) and error.layout
 
 
 def is_fault(error: DeliveryError) -> bool:

@@ -11,8 +11,8 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.slack import blocks, native_charts
-from notifybot.notifiers.slack.api import TIMEOUT_S, Posted, Refused, WebApi
-from notifybot.notifiers.slack.pictures import Artist, PictureReplies
+from notifybot.notifiers.slack.api import TIMEOUT_S, Posted, SlackRefused, WebApi
+from notifybot.notifiers.slack.pictures import ChartSource, PictureReplies
 from notifybot.notifiers.slack.run_thread import RunThread, Shown
 from notifybot.policy import Pace, Priority, priority_of
 from notifybot.redaction import fingerprint
@@ -43,7 +43,7 @@ class SlackBot:
         api_url: str = API_URL,
         timeout_s: int = TIMEOUT_S,
         clock: Clock = SYSTEM,
-        artist: Artist | None = None,
+        artist: ChartSource | None = None,
         busy: Callable[[str], bool] = lambda _: False,
         mention: str = "",
     ) -> None:
@@ -65,7 +65,7 @@ class SlackBot:
         """Bring root and thread to where the event belongs; a root that is gone is posted anew, once."""
         try:
             self._tell(envelope)
-        except Refused as error:
+        except SlackRefused as error:
             thread = _recall(envelope)
             if not (error.root_gone and thread.has_root):
                 raise

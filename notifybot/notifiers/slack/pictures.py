@@ -22,7 +22,7 @@ from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.slack.api import (
     TIMEOUT_S,
-    Refused,
+    SlackRefused,
     WebApi,
     foreign_answer,
     opener_for,
@@ -50,7 +50,7 @@ _ANSWER_BYTES = 1024
 _NAME_CHARS, _NAME_BYTES = 60, 200
 
 
-class Sketch(Protocol):
+class PendingChart(Protocol):
     """A picture that is being drawn."""
 
     @property
@@ -67,14 +67,14 @@ class Sketch(Protocol):
         ...
 
 
-class Artist(Protocol):
+class ChartSource(Protocol):
     """Draws events' learning curves, beside the caller. Nothing of it raises."""
 
     def warm_up(self) -> None:
         """A picture may be wanted soon."""
         ...
 
-    def begin(self, event: Event) -> Sketch | None:
+    def begin(self, event: Event) -> PendingChart | None:
         """Begin to draw; None where there is nothing to draw, or no way to."""
         ...
 
@@ -121,7 +121,7 @@ def is_due(event: Event) -> bool:
 class _Pending:
     """A picture that was begun for an event."""
 
-    sketch: Sketch
+    sketch: PendingChart
     event: Event
     message: Message
 
@@ -140,7 +140,7 @@ class PictureReplies:
     """
 
     def __init__(
-        self, api: WebApi, artist: Artist, *, busy: Callable[[], bool] = lambda: False, clock: Clock = SYSTEM
+        self, api: WebApi, artist: ChartSource, *, busy: Callable[[], bool] = lambda: False, clock: Clock = SYSTEM
     ) -> None:
         self._api = api
         self._artist = artist
@@ -239,7 +239,7 @@ class PictureReplies:
 
     def _failed(self, envelope: Envelope, place: RunThread, error: DeliveryError) -> None:
         self._failures += 1
-        refused = error.code if isinstance(error, Refused) and not error.root_gone else ""
+        refused = error.code if isinstance(error, SlackRefused) and not error.root_gone else ""
         self._off = bool(refused) or self._failures >= _FAILURES_MOST
         language = envelope.message.language
         self.error = remedy_for(refused, language) if refused else error_line(error, language)

@@ -112,25 +112,25 @@ def generators_move_on() -> None:
 def database_costs_a_save() -> None:
     """A database that was busy kept a checkpoint from being written."""
     from notifybot.errors import StoreError
-    from notifybot.training.checkpointing import Reporter
+    from notifybot.training.checkpointing import CheckpointReporter
 
     def busy(self: Any) -> NoReturn:
         raise StoreError("the database is busy with another thread")
 
-    Reporter._remembered = busy  # type: ignore[method-assign]
+    CheckpointReporter._remembered = busy  # type: ignore[method-assign]
 
 
 def epochs_are_counted_by_one() -> None:
     """Labels in steps of a hundred were taken for a hundred epochs each when a run was continued."""
     from notifybot.training import progress
 
-    whole = progress.Course.begin
+    whole = progress.ProgressTracker.begin
 
     def begin(self: Any, epochs: object, **given: Any) -> None:
         whole(self, epochs, **{**given, "done": None})
 
     progress._stride = lambda *given: 1
-    progress.Course.begin = begin  # type: ignore[method-assign]
+    progress.ProgressTracker.begin = begin  # type: ignore[method-assign]
 
 
 def copies_are_not_mute() -> None:

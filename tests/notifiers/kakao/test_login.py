@@ -26,7 +26,7 @@ from notifybot.clock import SYSTEM
 from notifybot.config import Config, has_own_browser
 from notifybot.errors import ConfigError, UsageError
 from notifybot.notifiers.kakao import KakaoTalk, kakao_notifiers
-from notifybot.notifiers.kakao.browser import Surroundings
+from notifybot.notifiers.kakao.browser import LoginEnvironment
 from notifybot.notifiers.kakao.login import Way, kakao_login, sign_in
 from notifybot.notifiers.kakao.oauth import App, Attempt, SignInRefused, code_in
 from notifybot.notifiers.kakao.remedies import SETUP_CODES, remedy
@@ -61,7 +61,7 @@ def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
 
 
 def signed_in(config: Config, typist: Typist, clock: FakeClock, mode: Mode | None = Mode.MEMO) -> TokenSet:
-    return sign_in(config, Surroundings(typist, clock), mode=mode, way=Way.PASTE)
+    return sign_in(config, LoginEnvironment(typist, clock), mode=mode, way=Way.PASTE)
 
 
 def stored(folder: Path) -> dict[str, Any]:
@@ -608,7 +608,7 @@ def test_a_browser_on_this_machine_needs_no_pasting(sandbox: Sandbox, tmp_path: 
     typist = Typist([REST_API_KEY, CLIENT_SECRET])
     sign_in(
         settings(sandbox, tmp_path),
-        Surroundings(typist, SYSTEM, browser, listen_s=20),
+        LoginEnvironment(typist, SYSTEM, browser, listen_s=20),
         mode=Mode.MEMO,
         way=Way.BROWSER,
         redirect_uri=redirect_uri,
@@ -625,7 +625,7 @@ def test_a_browser_that_stays_away_is_waited_for_and_then_pasted(
 
     before = clock.monotonic()
     sign_in(
-        settings(sandbox, tmp_path), Surroundings(typist, clock, lambda _: None), mode=Mode.MEMO, way=Way.BROWSER,
+        settings(sandbox, tmp_path), LoginEnvironment(typist, clock, lambda _: None), mode=Mode.MEMO, way=Way.BROWSER,
         redirect_uri=redirect_uri,
     )  # fmt: skip
 
@@ -642,7 +642,7 @@ def test_ctrl_c_while_waiting_lets_the_person_type_the_code_of_the_page(
     typist = Typist([REST_API_KEY, CLIENT_SECRET, "KOE205", "", pasted])
 
     sign_in(
-        settings(sandbox, tmp_path), Surroundings(typist, clock, interrupted), mode=Mode.MEMO, way=Way.BROWSER,
+        settings(sandbox, tmp_path), LoginEnvironment(typist, clock, interrupted), mode=Mode.MEMO, way=Way.BROWSER,
         redirect_uri=redirect_uri,
     )  # fmt: skip
 
@@ -655,7 +655,7 @@ def test_a_port_that_is_taken_is_no_obstacle(sandbox: Sandbox, tmp_path: Path, c
     typist = Typist([REST_API_KEY, CLIENT_SECRET, pasted])
 
     sign_in(
-        settings(sandbox, tmp_path), Surroundings(typist, clock, visit), mode=Mode.MEMO, way=Way.BROWSER,
+        settings(sandbox, tmp_path), LoginEnvironment(typist, clock, visit), mode=Mode.MEMO, way=Way.BROWSER,
         redirect_uri=taken,
     )  # fmt: skip
 
@@ -666,7 +666,7 @@ def test_a_redirect_uri_elsewhere_is_pasted(sandbox: Sandbox, tmp_path: Path, cl
     typist = Typist([REST_API_KEY, CLIENT_SECRET, pasted])
 
     sign_in(
-        settings(sandbox, tmp_path), Surroundings(typist, clock, visit), mode=Mode.MEMO, way=Way.BROWSER,
+        settings(sandbox, tmp_path), LoginEnvironment(typist, clock, visit), mode=Mode.MEMO, way=Way.BROWSER,
         redirect_uri=REDIRECT_URI,
     )  # fmt: skip
 

@@ -42,16 +42,16 @@ _OFF_S = 60.0  # a new alarm may be so far off its time before it is replaced
 _REMEMBERED = 32
 
 
-def after(state: State, action: Action, outcome: Outcome, now_s: float, margins: Margins) -> State:
+def after(state: AlarmState, action: Action, outcome: Outcome, now_s: float, margins: Margins) -> AlarmState:
     """What is known once a call came to its outcome, at `now_s`."""
     match action:
         case List():
             return _after_list(state, outcome, now_s, margins)
-        case Schedule(post_at):
+        case ScheduleAlarm(post_at):
             return _after_schedule(state, post_at, outcome, now_s, margins)
-        case Delete(alarm):
+        case DeleteAlarm(alarm):
             return _after_delete(state, alarm, outcome, now_s, margins)
-        case Say(voids):
+        case PostAllClear(voids):
             return _after_say(state, voids, outcome, now_s)
         case Assure():
             again = isinstance(outcome, Failed) and not outcome.ambiguous
@@ -59,7 +59,7 @@ def after(state: State, action: Action, outcome: Outcome, now_s: float, margins:
     return state
 
 
-def _after_list(state: State, outcome: Outcome, now_s: float, margins: Margins) -> State:
+def _after_list(state: AlarmState, outcome: Outcome, now_s: float, margins: Margins) -> AlarmState:
     if not isinstance(outcome, Listed):
         least_s = _DENIED_S if isinstance(outcome, Denied) and outcome.setup else 0.0
         return _braked(state, Call.LIST, outcome, now_s, least_s)
@@ -74,13 +74,13 @@ def _after_list(state: State, outcome: Outcome, now_s: float, margins: Margins) 
     return _adopted(state, landed, now_s, margins) if state.goal is Goal.GUARD else state
 
 
-def _known(state: State, listed: Alarm) -> bool:
+def _known(state: AlarmState, listed: Alarm) -> bool:
     """Slack may list as a number what it gave out as "Q" and the number; an own alarm is known by its time as well."""
     ids = {each.id.removeprefix("Q") for each in state.alarms} | {each.removeprefix("Q") for each in state.gone}
     return listed.id.removeprefix("Q") in ids or listed.post_at in {each.post_at for each in state.alarms if each.own}
 
 
-def _adopted(state: State, landed: list[Alarm], now_s: float, margins: Margins) -> State:
+def _adopted(state: AlarmState, landed: list[Alarm], now_s: float, margins: Margins) -> AlarmState:
     """An alarm whose scheduling was in doubt stands after all: it guards, unless a later one does."""
     newest = max(landed, key=lambda each: each.post_at, default=None)
     guard = state.guard
@@ -90,7 +90,7 @@ def _adopted(state: State, landed: list[Alarm], now_s: float, margins: Margins) 
     return replace(state, newest=newest.id, beat_at_s=beat_at_s, looked=False, full=0)
 
 
-def _after_schedule(state: State, post_at: int, outcome: Outcome, now_s: float, margins: Margins) -> State:
+def _after_schedule(state: AlarmState, post_at: int, outcome: Outcome, now_s: float, margins: Margins) -> AlarmState:
     match outcome:
         case Scheduled(alarm):
             off_s = abs(alarm.post_at - margins.post_at(now_s, state.full))
@@ -116,7 +116,7 @@ def _after_schedule(state: State, post_at: int, outcome: Outcome, now_s: float, 
     return _braked(state, Call.SCHEDULE, outcome, now_s)
 
 
-def _after_delete(state: State, alarm: Alarm, outcome: Outcome, now_s: float, margins: Margins) -> State:
+def _after_delete(state: AlarmState, alarm: Alarm, outcome: Outcome, now_s: float, margins: Margins) -> AlarmState:
     left_s = alarm.post_at - now_s
     no_such = isinstance(outcome, Denied) and outcome.code == NO_SUCH
     if not (isinstance(outcome, Done) or no_such):
@@ -130,10 +130,10 @@ def _after_delete(state: State, alarm: Alarm, outcome: Outcome, now_s: float, ma
     if left_s >= margins.cancel_s:
         return state
     sure = no_such and not alarm.tried and left_s <= margins.refused_s
-    return replace(state, voids=(*state.voids, Void(alarm.post_at, sure=sure)))
+    return replace(state, voids=(*state.voids, FalseAlarm(alarm.post_at, sure=sure)))
 
 
-def _after_say(state: State, voids: tuple[Void, ...], outcome: Outcome, now_s: float) -> State:
+def _after_say(state: AlarmState, voids: tuple[FalseAlarm, ...], outcome: Outcome, now_s: float) -> AlarmState:
     again = isinstance(outcome, Failed) and not (outcome.ambiguous and voids[0].told)
     if again:  # a repeat is better than a loss, once
         unsure = isinstance(outcome, Failed) and outcome.ambiguous
@@ -143,7 +143,7 @@ def _after_say(state: State, voids: tuple[Void, ...], outcome: Outcome, now_s: f
     return replace(_freed(state, Call.SAY), voids=left)
 
 
-def _braked(state: State, call: Call, outcome: Outcome, now_s: float, least_s: float = 0.0) -> State:
+def _braked(state: AlarmState, call: Call, outcome: Outcome, now_s: float, least_s: float = 0.0) -> AlarmState:
     """Put the next call of that kind off: 1, 2, 4 … 60 seconds, or as long as Slack says, but `least_s` at least."""
     failures = state.brakes.get(call, Brake()).failures + 1
     wait_s = max(min(_BRAKE_S * 2.0 ** min(failures - 1, 10), _BRAKE_MOST_S), least_s)
@@ -152,7 +152,7 @@ def _braked(state: State, call: Call, outcome: Outcome, now_s: float, least_s: f
     return replace(state, brakes={**state.brakes, call: Brake(now_s, now_s + wait_s, failures)})
 
 
-def _freed(state: State, call: Call) -> State:
+def _freed(state: AlarmState, call: Call) -> AlarmState:
     return replace(state, brakes={each: brake for each, brake in state.brakes.items() if each is not call})
 
 
@@ -175,7 +175,7 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True)
-class Void:
+class FalseAlarm:
     """An alarm about a living run, posted at that time: for `sure`, or perhaps. `told`: perhaps taken back already."""
 
     post_at: int
@@ -198,24 +198,24 @@ class List:
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class ScheduleAlarm:
     """Have an alarm posted at that time."""
 
     post_at: int
 
 
 @dataclass(frozen=True, slots=True)
-class Delete:
+class DeleteAlarm:
     """Take an alarm back."""
 
     alarm: Alarm
 
 
 @dataclass(frozen=True, slots=True)
-class Say:
+class PostAllClear:
     """Tell that these alarms are void."""
 
-    voids: tuple[Void, ...]
+    voids: tuple[FalseAlarm, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +229,11 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
+class Finished:
     """Nothing any more."""
 
 
-Action = List | Schedule | Delete | Say | Assure | Wait | Over
+Action = List | ScheduleAlarm | DeleteAlarm | PostAllClear | Assure | Wait | Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +327,7 @@ class Brake:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class AlarmState:
     """What is known. `alarms` may still be posted; `newest` is the one that guards, the others are to go.
 
     `looked`: the list was read for the beat that is due. `asked`: the times of alarms that may have been scheduled
@@ -344,7 +344,7 @@ class State:
     full: int = 0
     early: bool = False
     gone: tuple[str, ...] = ()
-    voids: tuple[Void, ...] = ()
+    voids: tuple[FalseAlarm, ...] = ()
     goal: Goal = Goal.GUARD
     denied: str = ""
     mended: bool = False
@@ -366,31 +366,31 @@ class State:
         return self.goal is not Goal.GUARD and not _targets(self) and (self.looked or self.goal is Goal.YIELD)
 
 
-def decide(state: State, now_s: float, margins: Margins, *, vouched: bool, sure: bool = True) -> Action:
+def decide(state: AlarmState, now_s: float, margins: Margins, *, vouched: bool, sure: bool = True) -> Action:
     """The one call to make now. `vouched`: the training moves, as far as can be told. `sure`: `now_s` is Slack's."""
     if state.goal is not Goal.GUARD:
         return _decide_end(state, now_s, margins)
     if not sure:  # any answer tells the time
         return List() if state.free(Call.LIST, now_s) else Wait()
     if state.denied and state.alarms and state.free(Call.DELETE, now_s):
-        return Delete(state.alarms[-1])  # it cannot be moved, and would be told about a living run
+        return DeleteAlarm(state.alarms[-1])  # it cannot be moved, and would be told about a living run
     early = state.early and len(state.alarms) == 1  # first things first
     if vouched and (early or is_due(state, now_s, margins)):
         if not state.looked and state.free(Call.LIST, now_s):
             return List()
         if state.free(Call.SCHEDULE, now_s):
-            return Schedule(margins.post_at(now_s, state.full))
+            return ScheduleAlarm(margins.post_at(now_s, state.full))
     if state.asked and state.free(Call.LIST, now_s):
         return List()
     spare = next((each for each in state.alarms if state.newest and each.id != state.newest), None)
     if spare is not None and state.free(Call.DELETE, now_s):
-        return Delete(spare)
+        return DeleteAlarm(spare)
     if state.mended and state.guard is not None and state.free(Call.SAY, now_s):
         return Assure()
     return (_correction(state, now_s, margins) if vouched else None) or Wait()
 
 
-def is_due(state: State, now_s: float, margins: Margins) -> bool:
+def is_due(state: AlarmState, now_s: float, margins: Margins) -> bool:
     """True when the alarm is to be moved."""
     guard = state.guard
     if guard is None or guard.post_at - state.beat_at_s <= margins.ahead_s + WINDOW_S * (WINDOWS_MOST + 1):
@@ -400,47 +400,49 @@ def is_due(state: State, now_s: float, margins: Margins) -> bool:
     return soon or now_s >= state.beat_at_s + margins.quiet_beat_s
 
 
-def hasten(state: State) -> State:
+def hasten(state: AlarmState) -> AlarmState:
     """What the alarm says is out of date: the next one is not to wait for its beat."""
     return replace(state, early=True) if state.guard is not None else state
 
 
-def retried(state: State) -> State:
+def retried(state: AlarmState) -> AlarmState:
     """A message of the run got through: what was refused before may be mended, and is asked for at once."""
     held = {Call.LIST, Call.SCHEDULE}
     kept = {call: brake for call, brake in state.brakes.items() if call not in held}
     return replace(state, brakes=kept) if state.denied else state
 
 
-def _decide_end(state: State, now_s: float, margins: Margins) -> Action:
+def _decide_end(state: AlarmState, now_s: float, margins: Margins) -> Action:
     targets = _targets(state)
     if targets and state.free(Call.DELETE, now_s):
-        return Delete(targets[-1])  # the latest one is the likeliest to be heeded
+        return DeleteAlarm(targets[-1])  # the latest one is the likeliest to be heeded
     if not state.looked and state.goal is Goal.CLEAR and state.free(Call.LIST, now_s):
         return List()
     if state.clear and not state.voids:
-        return Over()
+        return Finished()
     return _correction(state, now_s, margins) or Wait()
 
 
-def _targets(state: State) -> list[Alarm]:
+def _targets(state: AlarmState) -> list[Alarm]:
     return [each for each in state.alarms if each.own or state.goal is Goal.CLEAR]
 
 
-def _correction(state: State, now_s: float, margins: Margins) -> Say | None:
+def _correction(state: AlarmState, now_s: float, margins: Margins) -> PostAllClear | None:
     """One message for all alarms that were posted by now, or may have been. Not before the run is guarded again."""
     due = tuple(each for each in state.voids if each.post_at + margins.settle_s <= now_s)
     well = state.free(Call.SAY, now_s) and Call.SCHEDULE not in state.brakes
-    return Say(due) if due and well else None
+    return PostAllClear(due) if due and well else None
 
 
-def expire(state: State, now_s: float) -> State:
+def expire(state: AlarmState, now_s: float) -> AlarmState:
     """Alarms whose time has come are beyond recall: what is left is to take them back in words."""
     past = [each for each in state.alarms if each.post_at <= now_s]
     lost = [each for each in state.asked if each <= now_s]  # perhaps scheduled, perhaps never
     if not past and not lost:
         return state
-    voids = [Void(each.post_at, sure=not each.tried) for each in past] + [Void(each, sure=False) for each in lost]
+    voids = [FalseAlarm(each.post_at, sure=not each.tried) for each in past] + [
+        FalseAlarm(each, sure=False) for each in lost
+    ]
     alarms = tuple(each for each in state.alarms if each not in past)
     asked = tuple(each for each in state.asked if each not in lost)
     state = replace(state, alarms=alarms, asked=asked, voids=(*state.voids, *voids))
@@ -449,10 +451,12 @@ def expire(state: State, now_s: float) -> State:
     return state
 
 
-def end(state: State, now_s: float, margins: Margins, goal: Goal = Goal.CLEAR) -> State:
+def end(state: AlarmState, now_s: float, margins: Margins, goal: Goal = Goal.CLEAR) -> AlarmState:
     """The run is over, or another session's. Alarms posted until now need no word: the run's end says more."""
     if state.goal is not Goal.GUARD:
         return state
-    coming = tuple(Void(each.post_at, sure=False) for each in state.voids if each.post_at + margins.settle_s > now_s)
+    coming = tuple(
+        FalseAlarm(each.post_at, sure=False) for each in state.voids if each.post_at + margins.settle_s > now_s
+    )
     nothing = bool(state.denied) and not state.alarms and not state.asked  # and Slack would not let us look
     return replace(state, goal=goal, looked=nothing, voids=coming if goal is Goal.CLEAR else (), brakes={})

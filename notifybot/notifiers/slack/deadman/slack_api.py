@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import PermanentError, TemporaryError
-from notifybot.notifiers.slack.api import FAULTS_BEFORE_LESS, TIMEOUT_S, Refused, WebApi, header, is_fault
+from notifybot.notifiers.slack.api import FAULTS_BEFORE_LESS, TIMEOUT_S, SlackRefused, WebApi, header, is_fault
 from notifybot.notifiers.slack.deadman.schedule import Alarm, Denied, Done, Failed, Listed, Outcome, Scheduled
 from notifybot.notifiers.slack.deadman.text import Said, marked_run
 from notifybot.notifiers.slack.run_thread import RunThread
@@ -21,7 +21,7 @@ _AGREE_S = 5.0
 _ID = re.compile(r"[CDG][A-Z0-9]{2,}")  # of a channel, a direct message, a private group; everything else is a name
 
 
-class Alarms(Protocol):
+class ScheduledAlarms(Protocol):
     """What the switch needs of Slack. No method raises; each call moves the clock to Slack's."""
 
     @property
@@ -176,7 +176,7 @@ class SlackAlarms(WebApi):
             except TemporaryError as error:
                 self._faults += is_fault(error)
                 raise
-            except Refused as error:
+            except SlackRefused as error:
                 if error.layout and payload is not said.plain:
                     payload = said.plain
                 elif error.root_gone and thread:
@@ -189,7 +189,7 @@ def _outcome(call: Callable[[], Outcome | dict[str, Any]]) -> Outcome:
     """What came of a call, as a value. An answer that says no more than `ok` is `Done`."""
     try:
         result = call()
-    except Refused as error:
+    except SlackRefused as error:
         return Denied(error.code, error.setup)
     except TemporaryError as error:
         return Failed(error.retry_after_s, error.ambiguous)

@@ -20,19 +20,19 @@ from notifybot.notifiers.slack.deadman.schedule import (
     NO_SUCH,
     Action,
     Alarm,
+    AlarmState,
     Assure,
-    Delete,
+    DeleteAlarm,
     Denied,
     Done,
     Failed,
+    Finished,
     Goal,
     List,
     Margins,
     Outcome,
-    Over,
-    Say,
-    Schedule,
-    State,
+    PostAllClear,
+    ScheduleAlarm,
     Wait,
     after,
     decide,
@@ -41,7 +41,7 @@ from notifybot.notifiers.slack.deadman.schedule import (
     hasten,
     retried,
 )
-from notifybot.notifiers.slack.deadman.slack_api import Alarms, SlackAlarms
+from notifybot.notifiers.slack.deadman.slack_api import ScheduledAlarms, SlackAlarms
 from notifybot.notifiers.slack.deadman.text import Speech, mark_of
 from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.policy import stall_limit_s, wants
@@ -86,7 +86,7 @@ class DeadMan:
 
     def __init__(
         self,
-        alarms: Alarms,
+        alarms: ScheduledAlarms,
         speech: Speech,
         look: Look,
         thread_of: Callable[[], RunThread],
@@ -98,7 +98,7 @@ class DeadMan:
         clock: Clock = SYSTEM,
         guard: Guarded = unguarded,
     ) -> None:
-        self.state = State()
+        self.state = AlarmState()
         self.margins = margins or Margins()
         self.counts: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
@@ -193,7 +193,7 @@ class DeadMan:
         if outcome is not None:
             self._count(action, outcome)
             self._take(action, outcome)
-        self._note(over=isinstance(action, Over))
+        self._note(over=isinstance(action, Finished))
         return outcome is not None
 
     def _clears_up(self) -> bool:
@@ -208,7 +208,7 @@ class DeadMan:
             self._clear_up_at_s = self._clock.monotonic() + _LOOK_EVERY_S
             return False
         del self._alarms.others[alarm]  # the next list shows it again, should it not go now
-        self._count(Delete(alarm), self._alarms.delete(self._place, alarm))
+        self._count(DeleteAlarm(alarm), self._alarms.delete(self._place, alarm))
         return True
 
     def _is_left_over(self, alarm: Alarm, run_id: str) -> bool:
@@ -298,15 +298,15 @@ class DeadMan:
         match action:
             case List():
                 return self._alarms.listed(self._place, self._mark)
-            case Schedule(post_at):
+            case ScheduleAlarm(post_at):
                 self._find_place()  # the root may have been deleted by a person, and posted anew
                 self._look_now()
                 self._said, self._said_at = self._progress, self._place
                 said = self._speech.alarm(self._progress, now_s=now_s, post_at=post_at)
                 return self._alarms.schedule(self._place, post_at, said)
-            case Delete(alarm):
+            case DeleteAlarm(alarm):
                 return self._alarms.delete(self._place, alarm)
-            case Say(voids):
+            case PostAllClear(voids):
                 sure = self._goal is Goal.GUARD and any(each.sure for each in voids)
                 away_s = now_s - voids[0].post_at + self.margins.ahead_s
                 said = self._speech.void(self._progress, now_s=now_s, away_s=away_s, sure=sure)
@@ -317,7 +317,7 @@ class DeadMan:
 
     def _take(self, action: Action, outcome: Outcome) -> None:
         by_name = isinstance(outcome, Denied) and outcome.code == _NO_CHANNEL and not self._place.has_root
-        if by_name and isinstance(action, Schedule):
+        if by_name and isinstance(action, ScheduleAlarm):
             self._place = RunThread()  # the root's answer will tell the channel's id
         else:
             self.state = after(self.state, action, outcome, self._alarms.now_s(), self.margins)

@@ -14,16 +14,16 @@ from notifybot.config import Config
 from notifybot.notifiers.slack.bot import SlackBot
 from notifybot.notifiers.slack.deadman.schedule import (
     Alarm,
-    Delete,
+    AlarmState,
+    DeleteAlarm,
     Done,
     Failed,
     Goal,
     List,
     Listed,
     Margins,
-    Schedule,
+    ScheduleAlarm,
     Scheduled,
-    State,
     after,
     decide,
     end,
@@ -204,15 +204,15 @@ def test_an_alarm_that_lands_late_is_cleared_with_the_next_beat(rig: Rig) -> Non
 
 def test_a_lost_answer_at_the_very_end_is_looked_for_twice() -> None:
     """What is on its way when the run ends may land after the first look."""
-    state = after(State(looked=True), Schedule(900), Failed(ambiguous=True), 0.0, MARGINS)
+    state = after(AlarmState(looked=True), ScheduleAlarm(900), Failed(ambiguous=True), 0.0, MARGINS)
     state = end(state, 1.0, MARGINS)
 
     assert decide(state, 1.0, MARGINS, vouched=True) == List()
     state = after(state, List(), Listed(()), 1.5, MARGINS)
     assert not state.clear
     state = after(state, List(), Listed((Alarm("Q9", 900, own=False),)), 40.0, MARGINS)
-    assert decide(state, 40.0, MARGINS, vouched=True) == Delete(Alarm("Q9", 900, own=True))
-    assert after(state, Delete(Alarm("Q9", 900)), Done(), 41.0, MARGINS).clear
+    assert decide(state, 40.0, MARGINS, vouched=True) == DeleteAlarm(Alarm("Q9", 900, own=True))
+    assert after(state, DeleteAlarm(Alarm("Q9", 900)), Done(), 41.0, MARGINS).clear
 
 
 def test_slacks_wait_is_kept(rig: Rig) -> None:
@@ -383,9 +383,9 @@ def test_a_run_that_slack_refused_does_not_ask_once_more_when_it_ends(rig: Rig) 
 def test_at_the_end_the_latest_alarm_goes_first() -> None:
     """If there is time for one request alone: an earlier one may be too near for Slack to heed it."""
     early, late = Alarm("Q1", post_at=1100), Alarm("Q2", post_at=1900)
-    state = end(State(alarms=(early, late), newest="Q2"), 1000.0, Margins())
+    state = end(AlarmState(alarms=(early, late), newest="Q2"), 1000.0, Margins())
 
-    assert decide(state, 1000.0, Margins(), vouched=True) == Delete(late)
+    assert decide(state, 1000.0, Margins(), vouched=True) == DeleteAlarm(late)
 
 
 def test_an_unknown_refusal_is_tried_some_times(rig: Rig) -> None:
@@ -465,11 +465,11 @@ def test_a_time_on_which_the_clocks_disagree_is_asked_for(clock: FakeClock) -> N
 
 def test_an_alarm_that_misses_its_time_is_replaced_at_once() -> None:
     """The process was stopped between the question and the answer."""
-    late = after(State(looked=True), Schedule(900), Scheduled(Alarm("Q1", 900)), 600.0, MARGINS)
+    late = after(AlarmState(looked=True), ScheduleAlarm(900), Scheduled(Alarm("Q1", 900)), 600.0, MARGINS)
 
     assert decide(late, 602.0, MARGINS, vouched=True) == List()
     looked = after(late, List(), Listed((Alarm("Q1", 900, own=False),)), 603.0, MARGINS)
-    assert decide(looked, 603.0, MARGINS, vouched=True) == Schedule(1503)
+    assert decide(looked, 603.0, MARGINS, vouched=True) == ScheduleAlarm(1503)
 
 
 # ── The thread ───────────────────────────────────────────────────────────────────────────────────────────────────────

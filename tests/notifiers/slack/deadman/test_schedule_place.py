@@ -13,11 +13,11 @@ from notifybot.config import Config
 from notifybot.notifiers.slack.bot import SlackBot
 from notifybot.notifiers.slack.deadman.schedule import (
     Alarm,
+    AlarmState,
     Denied,
     Listed,
     Margins,
-    Schedule,
-    State,
+    ScheduleAlarm,
     Wait,
     after,
     decide,
@@ -223,7 +223,7 @@ def test_a_run_that_lives_through_the_night_is_never_told_lost(sandbox: Sandbox,
 def test_the_margins_hold_in_the_morning_as_well(late_s: int) -> None:
     """However late a beat may be: from ten minutes before its time on the alarm is moved, at six it can be deleted."""
     post_at = 1_000_000
-    state = State(alarms=(Alarm("Q1", post_at),), newest="Q1", beat_at_s=post_at - 2400.0, looked=True)
+    state = AlarmState(alarms=(Alarm("Q1", post_at),), newest="Q1", beat_at_s=post_at - 2400.0, looked=True)
 
     assert not is_due(state, post_at - 601.0, QUIET)
     assert is_due(state, post_at - 600.0 + late_s, QUIET)
@@ -314,28 +314,28 @@ def test_a_run_killed_early_is_told_with_the_epochs_it_had_done(sandbox: Sandbox
     assert rig.calls(SCHEDULE) == [SCHEDULE] * 3
 
 
-def test_without_room_the_alarm_that_stands_is_good_enough(rig_state: State) -> None:
+def test_without_room_the_alarm_that_stands_is_good_enough(rig_state: AlarmState) -> None:
     """Slack takes thirty in five minutes: they are for those who have none yet. It is not asked again."""
     state = hasten(rig_state)
-    assert decide(state, 160.0, Margins(), vouched=True) == Schedule(1060)
+    assert decide(state, 160.0, Margins(), vouched=True) == ScheduleAlarm(1060)
 
-    state = after(state, Schedule(1060), Denied("restricted_too_many"), 160.5, Margins())
+    state = after(state, ScheduleAlarm(1060), Denied("restricted_too_many"), 160.5, Margins())
 
     assert state == rig_state
     assert decide(state, 161.0, Margins(), vouched=True) == Wait()
 
 
-def test_a_loop_that_stands_still_is_not_vouched_for_by_news(rig_state: State) -> None:
+def test_a_loop_that_stands_still_is_not_vouched_for_by_news(rig_state: AlarmState) -> None:
     assert decide(hasten(rig_state), 160.0, Margins(), vouched=False) == Wait()
 
 
 def test_nothing_is_hastened_that_was_never_scheduled() -> None:
     """The first alarm says all that is known anyway."""
-    assert not hasten(State()).early
+    assert not hasten(AlarmState()).early
 
 
 @pytest.fixture
-def rig_state() -> State:
+def rig_state() -> AlarmState:
     """A minute after an alarm was scheduled, at 100 seconds, and the list read."""
-    state = State(alarms=(Alarm("Q1", 1000),), newest="Q1", beat_at_s=100.0)
+    state = AlarmState(alarms=(Alarm("Q1", 1000),), newest="Q1", beat_at_s=100.0)
     return after(state, ReadList(), Listed((Alarm("Q1", 1000, own=False),)), 159.0, Margins())
