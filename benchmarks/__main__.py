@@ -7,7 +7,7 @@ import sys
 import time
 from importlib import import_module
 
-QUESTIONS = ("startup", "step", "epoch_end", "sigkill", "outage", "checkpoint", "pictures", "delivery")
+QUESTIONS = ("startup", "step", "epoch_end", "sigkill", "outage", "checkpoint", "pictures", "delivery", "delivery_path")
 
 
 def main(names: list[str]) -> int:
