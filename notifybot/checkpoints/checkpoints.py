@@ -13,9 +13,9 @@ from typing import Any, BinaryIO, Literal, TypeVar
 from weakref import WeakValueDictionary
 
 from notifybot.checkpoints.compatibility import plain_name
-from notifybot.checkpoints.describe import is_finite, loss_of, mark_of, unusable, versions
+from notifybot.checkpoints.describe import is_finite, loss_of, short_hash, unusable, versions
 from notifybot.checkpoints.directory import CheckpointDirectory
-from notifybot.checkpoints.distributed import agree, group
+from notifybot.checkpoints.distributed import from_rank_zero, group
 from notifybot.checkpoints.errors import Late, Unread
 from notifybot.checkpoints.external import foreign_epoch, newest_foreign
 from notifybot.checkpoints.manifest import Manifest, order
@@ -27,7 +27,7 @@ from notifybot.checkpoints.serialization import read_payload, write_payload
 from notifybot.checkpoints.state import Parts
 from notifybot.checkpoints.tiers import HOPELESS, Found, Saved, Tiers, first_whole, told_of, tries
 from notifybot.checkpoints.types import Restored, SaveObserver, SavePoint
-from notifybot.checkpoints.validation import best_by, check_given, check_resume, check_times
+from notifybot.checkpoints.validation import best_by, check_resume, check_times, validate_arguments
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import load
 from notifybot.errors import UsageError, reader_text
@@ -92,7 +92,7 @@ class Checkpoints:
         wandb_artifacts: bool = False,
         clock: Clock = SYSTEM,
     ) -> None:
-        check_given(folder=folder, local=local, model=model, extra=extra, monitor=monitor, template=template)
+        validate_arguments(folder=folder, local=local, model=model, extra=extra, monitor=monitor, template=template)
         check_resume(resume)
         self.stateful = any(hasattr(each, "__iter__") for each in (extra or {}).values())
         check_times(every=every, every_s=every_s, grace_s=grace_s, patience_s=patience_s, stateful=self.stateful)
@@ -192,7 +192,7 @@ class Checkpoints:
         if self.fresh:
             return None
         several = group() is not None
-        found = agree(lambda: self._newest(durable_only=several))
+        found = from_rank_zero(lambda: self._newest(durable_only=several))
         if found.manifest is None or found.path is None:
             return self._restore_foreign(found.passed_over, check)
         payload = read_payload(found.path)
@@ -382,7 +382,7 @@ class Checkpoints:
             report.not_copied(saved.not_copied)
 
     def _restore_foreign(self, passed_over: tuple[Reason, ...], check: Callable[[SavePoint], None]) -> Restored | None:
-        path, payload, more = agree(lambda: newest_foreign(self.folder))
+        path, payload, more = from_rank_zero(lambda: newest_foreign(self.folder))
         passed_over += more
         if path is None:
             return Restored(self.folder, SavePoint(None, {}), None, False, passed_over) if passed_over else None
@@ -405,7 +405,7 @@ def _states(payload: Mapping[str, Any]) -> Mapping[Any, Any]:
 
 def _local_of(folder: Path, local: str | Path | None, state_dir: Path) -> Path:
     """Where files are written first that go on to a folder on a network mount."""
-    return state_dir / "checkpoints" / mark_of(folder) if local is None else Path(local).expanduser().absolute()
+    return state_dir / "checkpoints" / short_hash(folder) if local is None else Path(local).expanduser().absolute()
 
 
 def _moment_of(payload: Mapping[str, Any], manifest: Manifest) -> SavePoint:

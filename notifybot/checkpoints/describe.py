@@ -51,7 +51,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "torch": str(torch.__version__)}
 
 
-def mark_of(folder: Path) -> str:
+def short_hash(folder: Path) -> str:
     """A short name for a folder, another for each."""
     return f"{folder.name or 'root'}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
 

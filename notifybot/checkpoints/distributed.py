@@ -11,7 +11,7 @@ from notifybot.errors import CheckpointError, reader_text
 T = TypeVar("T")
 
 
-def agree(choose: Callable[[], T]) -> T:
+def from_rank_zero(choose: Callable[[], T]) -> T:
     """Return what `choose` returns on rank 0, on every rank; where torch.distributed is not initialised, just call it.
 
     So all ranks restore the same checkpoint, though a newer one may appear while they look, and only rank 0 reads the
@@ -27,7 +27,7 @@ def agree(choose: Callable[[], T]) -> T:
     return _unpacked(box)[0]  # type: ignore[no-any-return]
 
 
-def together(work: Callable[[], T]) -> list[T]:
+def on_all_ranks(work: Callable[[], T]) -> list[T]:
     """Do `work` on every rank, wait for all, and return all results by rank on each of them.
 
     When it raises anywhere, every rank gets a CheckpointError that names the ranks and the texts; a rank that just

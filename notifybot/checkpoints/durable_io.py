@@ -19,7 +19,7 @@ from threading import Thread
 from typing import Any, BinaryIO, Literal, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
 from notifybot.files import BINARY, CLOEXEC, FOLDER, NEW, NO_LINK, READ, started
-from notifybot.store.outbox import lives, process_name
+from notifybot.store.outbox import owner_is_alive, process_name
 
 BUFFER_BYTES = 1024 * 1024
 _BUFFERS = 8
@@ -219,7 +219,7 @@ def parse_temporary(name: str) -> Temporary | None:
         return None
     machine, pid, start, purpose = found.groups()
     here = machine == _machine()
-    return Temporary(name, purpose, of_this_machine=here, owner_lives=not here or lives(f"{pid}:{start}"))
+    return Temporary(name, purpose, of_this_machine=here, owner_lives=not here or owner_is_alive(f"{pid}:{start}"))
 
 
 @lru_cache(maxsize=1)

@@ -36,7 +36,7 @@ _DEPTH = 64  # no state dict nests deeper, unless it holds itself
 _ARRAY_KINDS = "biufcSUmM"  # NumPy's booleans, numbers, text and moments: bytes that mean the same when read back
 
 
-def to_plain(value: Any, at: str, keep: Keep, depth: int = 0) -> Any:
+def to_safe(value: Any, at: str, keep: Keep, depth: int = 0) -> Any:
     """Copy `value` into types that load with `weights_only=True`; nothing in the copy is shared with the original.
 
     `at` is the key path that an error names. Raises UsageError for what cannot be written so that it comes back.
@@ -74,7 +74,7 @@ def from_plain(value: Any) -> Any:
 
 def require_plain(value: Mapping[str, Any]) -> None:
     """Raise UsageError, naming the key path, unless all of `value` loads with `weights_only=True`."""
-    to_plain(dict(value), "checkpoint", lambda _at, tensor: tensor)
+    to_safe(dict(value), "checkpoint", lambda _at, tensor: tensor)
 
 
 def _are_atoms(values: Any) -> bool:
@@ -86,10 +86,10 @@ def _mapping(value: Any, at: str, keep: Keep, depth: int) -> Any:
     copy: Any = type(value)()
     for key, each in value.items():
         name = _key(key, at)
-        copy[name] = each if type(each) in _ATOMS else to_plain(each, f"{at}.{name}", keep, depth + 1)
+        copy[name] = each if type(each) in _ATOMS else to_safe(each, f"{at}.{name}", keep, depth + 1)
     metadata = getattr(value, "_metadata", None)
     if metadata is not None:  # a module's versions, which decide how old weights are read
-        copy._metadata = to_plain(metadata, f"{at}._metadata", keep, depth + 1)
+        copy._metadata = to_safe(metadata, f"{at}._metadata", keep, depth + 1)
     return copy if TAG not in copy else {TAG: "dict", "value": [list(pair) for pair in copy.items()]}
 
 
@@ -107,7 +107,7 @@ def _key(key: Any, at: str) -> Any:
 def _sequence(value: Any, at: str, keep: Keep, depth: int) -> Any:
     if _are_atoms(value):
         return type(value)(value)
-    return type(value)(to_plain(each, f"{at}[{place}]", keep, depth + 1) for place, each in enumerate(value))
+    return type(value)(to_safe(each, f"{at}[{place}]", keep, depth + 1) for place, each in enumerate(value))
 
 
 def _foreign(value: Any, at: str, keep: Keep, depth: int) -> Any:
@@ -124,7 +124,7 @@ def _foreign(value: Any, at: str, keep: Keep, depth: int) -> Any:
     for kinds, encode in _ENCODERS:
         if isinstance(value, kinds):
             name, inner = encode(value, at)
-            return {TAG: name, "value": to_plain(inner, at, keep, depth + 1)}
+            return {TAG: name, "value": to_safe(inner, at, keep, depth + 1)}
     kind = _type_name(value)
     raise UsageError(reader_text("checkpoints.serialization.holds_which_a_checkpoint_cannot_hold", at=at, kind=kind))
 

@@ -22,7 +22,7 @@ from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from notifybot.checkpoints.compatibility import MISSING, RESHAPED, differing, listed
 from notifybot.checkpoints.describe import unfit
 from notifybot.checkpoints.directory import CheckpointDirectory, MakeManifest
-from notifybot.checkpoints.distributed import agree, group, together
+from notifybot.checkpoints.distributed import from_rank_zero, group, on_all_ranks
 from notifybot.checkpoints.durable_io import Files
 from notifybot.checkpoints.manifest import Manifest
 from notifybot.checkpoints.serialization import read_payload, write_payload
@@ -51,10 +51,10 @@ def save_sharded(
     Every rank calls it. `extra` is what else is to be kept, in plain values; of that and of `make_manifest`, rank 0's
     count. When one rank fails all raise CheckpointError, and nothing is left behind.
     """
-    staged = agree(shelf.stage)
+    staged = from_rank_zero(shelf.stage)
     try:
-        written = together(lambda: _write(staged, model, optimizer, extra or {}))
-        return agree(lambda: _seal(shelf, staged, stem, make_manifest, written))
+        written = on_all_ranks(lambda: _write(staged, model, optimizer, extra or {}))
+        return from_rank_zero(lambda: _seal(shelf, staged, stem, make_manifest, written))
     except BaseException:
         if _rank() == 0:
             Files(staged.parent).discard(staged.name)
@@ -70,9 +70,9 @@ def load_sharded(
     CheckpointError, on all ranks, when a part is damaged or the checkpoint does not fit, before anything is changed.
     """
     inside = shelf.folder / manifest.file
-    agree(lambda: shelf.verify(manifest))
-    extra = together(lambda: read_payload(inside / _EXTRA))
-    together(lambda: _load(inside, manifest, model, optimizer))
+    from_rank_zero(lambda: shelf.verify(manifest))
+    extra = on_all_ranks(lambda: read_payload(inside / _EXTRA))
+    on_all_ranks(lambda: _load(inside, manifest, model, optimizer))
     return extra[_rank()]
 
 

@@ -22,7 +22,7 @@ from notifybot.checkpoints.compatibility import (
     scheduler_notes,
 )
 from notifybot.checkpoints.describe import unfit, ways_on
-from notifybot.checkpoints.serialization import check_torch, from_plain, to_plain
+from notifybot.checkpoints.serialization import check_torch, from_plain, to_safe
 from notifybot.checkpoints.validation import check_part
 from notifybot.errors import CheckpointError, UsageError, reader_text
 from notifybot.types import Reason
@@ -165,13 +165,13 @@ class Parts:
         self._buffers.start()
         payload: dict[str, Any] = {}
         for part in self._parts:
-            state = to_plain(part.state(), part.at, self._buffers.keep)
+            state = to_safe(part.state(), part.at, self._buffers.keep)
             self._buffers.part_done(compatibility.tensors_of(part.value) if _is_module(part.value) else ())
             if part.key == EXTRA_KEY:
                 payload.setdefault(EXTRA_KEY, {})[part.name] = state
             else:
                 payload[part.key] = state
-        payload[RANDOM_KEY] = to_plain(rng.capture(), RANDOM_KEY, lambda _at, tensor: tensor)
+        payload[RANDOM_KEY] = to_safe(rng.capture(), RANDOM_KEY, lambda _at, tensor: tensor)
         self._buffers.finish()
         return payload
 
@@ -224,7 +224,7 @@ class Parts:
             return tensor
 
         for part in parts:
-            to_plain(part.state(), part.at, reserve)
+            to_safe(part.state(), part.at, reserve)
         self._buffers.touch(reserved)
 
 
@@ -374,7 +374,7 @@ def _not_in(part: _Part, parameters: list[Any]) -> list[Any]:
         held.update(id(each) for each in parameters if id(each) not in held and _is_same(each, tensor, copies=copies))
         return tensor
 
-    to_plain(part.state(), part.at, look)
+    to_safe(part.state(), part.at, look)
     return [each for each in parameters if id(each) not in held]
 
 

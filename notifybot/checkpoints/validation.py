@@ -22,7 +22,7 @@ _VERBS = ("state_dict", "load_state_dict")
 _PLACES = ("model", "optimizer", "scheduler", "scaler")
 
 
-def check_given(
+def validate_arguments(
     *, folder: object, local: object, model: object, extra: object, monitor: object, template: object
 ) -> None:
     """Raise UsageError for an argument of a kind that cannot be meant."""

@@ -16,7 +16,7 @@ from notifybot.cli.database import database, open_store
 from notifybot.cli.samples import NAME, endings, samples
 from notifybot.clock import Clock
 from notifybot.config import Config
-from notifybot.delivery.subscription import left_today, strangers
+from notifybot.delivery.subscription import left_today, unknown_notifiers
 from notifybot.events import AlertRaised, Event, RunEnded
 from notifybot.notifiers.base import Notifier
 from notifybot.policy import ALERT_WAIT_S, KST, HoldBack, Pace, PaceFacts, Unwanted, admit, day_start, unwanted
@@ -141,7 +141,7 @@ def show(
         for line in routing(pace, run, config.lang):
             console.print(Text(f"  {line}"), soft_wrap=True)
         console.print(_table(rows, words))
-    for stranger in strangers(config, notifiers):
+    for stranger in unknown_notifiers(config, notifiers):
         console.print(Text(words.stranger.format(name=stranger), style="yellow"), soft_wrap=True)
 
 

@@ -27,7 +27,7 @@ from notifybot.rendering import Renderer
 from notifybot.rendering.error_text import reason_line
 from notifybot.store import dead_letters
 from notifybot.store.database import Store
-from notifybot.store.dead_letters import DeliveryRecord, successor_of
+from notifybot.store.dead_letters import DeliveryRecord, replacement_key
 from notifybot.store.outbox import Counts, DeadLetter, Outbox
 from notifybot.store.schema import DeliveryState
 from notifybot.store.stored_reason import from_text
@@ -230,7 +230,7 @@ def _successors(store: Store, found: Sequence[DeliveryRecord], config: Config) -
         each.close()
     now = {each.key for each in built}
     gone = {each.notifier for each in found} - now
-    return {key: successor for key in gone if (successor := successor_of(store, key, now)) is not None}
+    return {key: successor for key in gone if (successor := replacement_key(store, key, now)) is not None}
 
 
 def _send(store: Store, config: Config, within_s: float) -> None:

@@ -20,12 +20,12 @@ from notifybot.notifiers.base import Notifier
 from notifybot.redaction import guard_loggers
 from notifybot.rendering import Renderer
 from notifybot.store.database import Store
-from notifybot.store.notifier_state import export_for, page_of
+from notifybot.store.notifier_state import export_for, tracker_url
 from notifybot.store.outbox import Outbox
 from notifybot.types import RunRef
 
 if TYPE_CHECKING:
-    from notifybot.delivery.relay import Luggage
+    from notifybot.delivery.relay import NotifierState
 
 _START_S = 5.0  # no epoch waits yet, so a busy database is waited for
 
@@ -84,7 +84,7 @@ def open_delivery(
     """
 
     def superseded(run: RunRef) -> None:
-        recorder.hush(run)
+        recorder.mute_session(run)
         if on_superseded is not None:
             on_superseded(run)
 
@@ -97,7 +97,9 @@ def open_delivery(
     else:
         studio, people, programs = None, shaped(notifiers, config), []
     refuse_strangers(config, people, all_known=all_known)
-    relay = _relay(config, clock, direct=bool(people), luggage=partial(export_for, store), on_superseded=superseded)
+    relay = _relay(
+        config, clock, direct=bool(people), notifier_state=partial(export_for, store), on_superseded=superseded
+    )
     routes = (*people, *programs, *relay)
     with store.patient(_START_S):
         outbox.release_dead()
@@ -167,7 +169,7 @@ def _relay(
     clock: Clock,
     *,
     direct: bool,
-    luggage: Luggage | None = None,
+    notifier_state: NotifierState | None = None,
     on_superseded: Callable[[RunRef], None] | None = None,
 ) -> list[Notifier]:
     if not config.watchdog_url or config.watchdog_token is None:
@@ -177,7 +179,7 @@ def _relay(
     return [
         WatchdogRelay(
             config.watchdog_url, config.watchdog_token,
-            direct=direct, clock=clock, luggage=luggage, on_superseded=on_superseded,
+            direct=direct, clock=clock, notifier_state=notifier_state, on_superseded=on_superseded,
         )
     ]  # fmt: skip
 
@@ -187,6 +189,6 @@ def _page_of(config: Config, store: Store, run: RunRef) -> str | None:
     if config.watchdog_url:
         return f"{config.watchdog_url.rstrip('/')}/runs/{quote(run.id)}"
     try:
-        return page_of(store, run.key) or config.link_url
+        return tracker_url(store, run.key) or config.link_url
     except StoreError:  # a message does not wait for its button
         return config.link_url

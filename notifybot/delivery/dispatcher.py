@@ -316,13 +316,13 @@ class Dispatcher:
 
     def _decide(self, lane: _Lane, delivery: Delivery) -> Outcome:
         told = self._told(lane, delivery)
-        if (told.kept_back or lane.notifier.pace.folds) and held.let_go_of_start(self.outbox, delivery):
+        if (told.kept_back or lane.notifier.pace.folds) and held.drop_obsolete_start(self.outbox, delivery):
             lane.let_go()
             return Outcome.DROPPED
         verdict = admit(lane.notifier.pace, delivery.event, told, now=self._clock.now())
         match verdict:
             case HoldBack(kept_back=True):
-                self._done(lane, lambda: held.keep(self.outbox, delivery, verdict.until, verdict.why))
+                self._done(lane, lambda: held.hold_delivery(self.outbox, delivery, verdict.until, verdict.why))
                 return Outcome.HELD
             case HoldBack():
                 if isinstance(delivery.event, EpochFinished):
@@ -448,7 +448,7 @@ class Dispatcher:
             self._done(lane, lambda: self.outbox.mark_retry(delivery, due_at, why, counted=counted))
         else:
             lane.owe(lambda: held.release(self.outbox, together))
-            self._done(lane, lambda: held.keep(self.outbox, delivery, due_at, why, counted=counted))
+            self._done(lane, lambda: held.hold_delivery(self.outbox, delivery, due_at, why, counted=counted))
         return Outcome.RETRY
 
     def _never(self, lane: _Lane, delivery: Delivery, together: HeldBatch | None, reason: Reason) -> Outcome:
@@ -461,7 +461,7 @@ class Dispatcher:
 
         lane.works(self._clock.monotonic())
         if together:
-            lane.owe(lambda: held.bury(self.outbox, together, why))
+            lane.owe(lambda: held.mark_dead(self.outbox, together, why))
         lane.owe(bury)
         self._record(lane)
         return Outcome.DEAD

@@ -57,7 +57,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._warned = False
         self._full = False  # the disk or the file, when a held event was not taken last
-        self._hushed: set[tuple[str, str]] = set()
+        self._muted: set[tuple[str, str]] = set()
         self._over: dict[tuple[str, str], datetime] = {}  # when sessions ended, which may be told before their epochs
         self._lost = 0
         self.dropped = 0
@@ -80,10 +80,10 @@ class Recorder:
                 return False
             return True
 
-    def hush(self, run: RunRef) -> None:
+    def mute_session(self, run: RunRef) -> None:
         """Tell people nothing more of this session of a run: a newer process does. The watchdog still hears of it."""
-        if (run.id, run.session) not in self._hushed:
-            self._hushed.add((run.id, run.session))
+        if (run.id, run.session) not in self._muted:
+            self._muted.add((run.id, run.session))
             text = reader_text("delivery.recorder.a_newer_process_reports_the_run", name=run.name)
             log.warning("%s", text)
 
@@ -122,19 +122,19 @@ class Recorder:
         with self._store.transaction() as connection:
             for event in batch:
                 runs.record_in(connection, now, event, self._wanted(event), direct=self._direct)
-            self._own_up(connection)
+            self._record_lost_events(connection)
             pruning.keep_reserve(connection)
         self._lost = 0
         self._over |= {(each.run.id, each.run.session): each.at for each in batch if isinstance(each, RunEnded)}
 
     def _wanted(self, event: Event) -> list[tuple[str, Priority]]:
         priority, session = priority_of(event), (event.run.id, event.run.session)
-        routes = [each for each in self._routes if each.name == RELAY] if session in self._hushed else self._routes
+        routes = [each for each in self._routes if each.name == RELAY] if session in self._muted else self._routes
         if is_news(event) and session in self._over and event.at < self._over[session]:
             routes = [each for each in routes if not each.pace.folds]  # as its ending took the place of those that wait
         return [(each.key, priority) for each in routes if wants(each.pace, event)]
 
-    def _own_up(self, connection: Connection) -> None:
+    def _record_lost_events(self, connection: Connection) -> None:
         if self._lost and self._routes:
             count_lost(connection, [each.key for each in self._routes], self._lost)
 

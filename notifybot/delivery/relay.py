@@ -14,7 +14,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import StoreError, not_pickled
 from notifybot.events import to_json
 from notifybot.notifiers.base import Envelope, permanent_error, temporary_error
-from notifybot.notifiers.http import body_of, session_for
+from notifybot.notifiers.http import read_body, session_for
 from notifybot.policy import Pace
 from notifybot.redaction import fingerprint, redact, register
 from notifybot.retry import parse_retry_after
@@ -22,7 +22,7 @@ from notifybot.types import RunRef
 
 TIMEOUTS_S = (3.05, 10.0)
 
-Luggage = Callable[[str], Mapping[str, Any]]
+NotifierState = Callable[[str], Mapping[str, Any]]
 """What this process's own notifiers remember of a run, by its key (`store.memories.export_for`)."""
 
 _SERVICE = "watchdog"
@@ -35,9 +35,9 @@ _SETUP = (403, 404, 405)
 class WatchdogRelay:
     """Hands events to the watchdog. With `direct` this process tells people itself, the watchdog only keeps them.
 
-    `luggage` travels with the events whenever it has changed, so that what the watchdog has to tell of the run later
-    goes into the same thread. `on_superseded` hears of a run that a newer process reports, once for each session, and
-    may not raise.
+    `notifier_state` travels with the events whenever it has changed, so that what the watchdog has to tell of the
+    run later goes into the same thread. `on_superseded` hears of a run that a newer process reports, once for each
+    session, and may not raise.
     """
 
     name = "watchdog"
@@ -51,7 +51,7 @@ class WatchdogRelay:
         direct: bool,
         clock: Clock = SYSTEM,
         timeouts_s: tuple[float, float] = TIMEOUTS_S,
-        luggage: Luggage | None = None,
+        notifier_state: NotifierState | None = None,
         on_superseded: Callable[[RunRef], None] | None = None,
     ) -> None:
         register([token.get_secret_value()])
@@ -59,7 +59,7 @@ class WatchdogRelay:
         self._direct = direct
         self._clock = clock
         self._timeouts_s = timeouts_s
-        self._luggage = luggage
+        self._notifier_state = notifier_state
         self._on_superseded = on_superseded
         self._carried: dict[str, str] = {}
         self._told: set[tuple[str, str]] = set()
@@ -74,14 +74,16 @@ class WatchdogRelay:
     def send(self, envelope: Envelope) -> None:
         """Post one event. Raises TemporaryError or PermanentError."""
         run = envelope.event.run
-        luggage = self._packed(run.key)
+        notifier_state = self._packed(run.key)
         memories = (
-            f',"memories":{{{json.dumps(run.id)}:{luggage}}}' if luggage != self._carried.get(run.key, "") else ""
+            f',"memories":{{{json.dumps(run.id)}:{notifier_state}}}'
+            if notifier_state != self._carried.get(run.key, "")
+            else ""
         )
         direct = "true" if self._direct else "false"
         answer = self._post(f'{{"events":[{to_json(envelope.event)}],"direct":{direct}{memories}}}')
         if memories:
-            self._carried[run.key] = luggage
+            self._carried[run.key] = notifier_state
         self._hear(run, answer.get("superseded"))
 
     def _hear(self, run: RunRef, superseded: object) -> None:
@@ -92,13 +94,13 @@ class WatchdogRelay:
             self._on_superseded(run)
 
     def _packed(self, run_key: str) -> str:
-        if self._luggage is None:
+        if self._notifier_state is None:
             return ""
         try:
-            luggage = self._luggage(run_key)
+            notifier_state = self._notifier_state(run_key)
         except StoreError:
             return self._carried.get(run_key, "")  # it goes with the next event
-        return json.dumps(luggage, sort_keys=True) if luggage else ""
+        return json.dumps(notifier_state, sort_keys=True) if notifier_state else ""
 
     def _post(self, body: str) -> dict[str, Any]:
         try:
@@ -109,7 +111,7 @@ class WatchdogRelay:
             raise temporary_error(_SERVICE, "no-connection", ambiguous=not _never_sent(error)) from None
         except requests.RequestException as error:
             raise temporary_error(_SERVICE, "no-answer", kind=type(error).__name__, ambiguous=True) from None
-        said = body_of(answer, clock=self._clock, within_s=self._timeouts_s[1])  # also of a refusal: one connection
+        said = read_body(answer, clock=self._clock, within_s=self._timeouts_s[1])  # also of a refusal: one connection
         if answer.status_code != requests.codes.ok:
             raise self._refusal(answer, said)
         return _read(said)

@@ -62,7 +62,7 @@ def speaking(config: Config, name: str) -> Config:
     return config.model_copy(update={"lang": lang}) if lang else config
 
 
-def strangers(config: Config, notifiers: Iterable[Notifier] = ()) -> dict[str, str | None]:
+def unknown_notifiers(config: Config, notifiers: Iterable[Notifier] = ()) -> dict[str, str | None]:
     """Names that settings are for and no notifier has, neither one of these nor one of ours; each with the name meant.
 
     None where it is close to no other: a notifier of the user's own, perhaps.
@@ -78,7 +78,7 @@ def refuse_strangers(config: Config, notifiers: Iterable[Notifier], *, all_known
     Without `all_known` the user's code may have more of them: then only a name that is nearly a known one is refused.
     """
     there = list(notifiers)
-    for name, meant in strangers(config, there).items():
+    for name, meant in unknown_notifiers(config, there).items():
         if meant or all_known:
             source = next(origin for key, origin, _ in explain(config) if key == "notifiers")
             table = f"notifiers.{name} ({source})" if source in set(Origin) else f"[notifiers.{name}] in {source}"

@@ -224,13 +224,13 @@ class Worker:
         return self._recorder is None or self._recorder.settle(patience_s)
 
     def _call_keeper(self) -> None:
-        if self._dispatcher.outbox.store.room.is_wide:
+        if self._dispatcher.outbox.store.room.wal_needs_checkpoint:
             self._keeper.woken.set()
 
     def _keep(self) -> None:
         self._dispatcher.outbox.store.tidy()
         try:
-            self._housekeeper.pass_by()
+            self._housekeeper.run_if_due()
         except StoreError as error:
             log.debug("housekeeping was put off: %s", error)
 
@@ -273,7 +273,7 @@ class Housekeeper:
         self._prune_at_s = clock.monotonic() + _LOOK_EVERY_S  # not while a run is being started
         self._warned = False
 
-    def pass_by(self) -> None:
+    def run_if_due(self) -> None:
         """Do what is due. Raises StoreError."""
         now_s = self._clock.monotonic()
         if now_s < self._look_at_s or not self._lock.acquire(blocking=False):

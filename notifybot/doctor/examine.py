@@ -12,7 +12,7 @@ import requests
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.delivery.build import notifiers_from
-from notifybot.delivery.subscription import strangers
+from notifybot.delivery.subscription import unknown_notifiers
 from notifybot.doctor import kakao, machine, slack
 from notifybot.doctor.findings import Finding, note, ok, wrong
 from notifybot.errors import ConfigError, install
@@ -53,7 +53,7 @@ def _nobody(config: Config, clock: Clock) -> list[Finding]:
 
 def _tables(config: Config) -> Iterator[Finding]:
     """Settings for a notifier whose name is not known."""
-    for name, meant in strangers(config).items():
+    for name, meant in unknown_notifiers(config).items():
         if meant:
             yield wrong("settings", _STRANGER.filled(name=name), _MEANT.filled(name=meant))
         else:

@@ -18,7 +18,7 @@ log = logging.getLogger("notifybot")
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write_with_checksum(path: Path) -> Iterator[Path]:
     """Give a temporary path to write; when the block ends well it becomes `path`, durably, with its proof.
 
     A block that raises leaves the former file as it was. The old proof goes before the new file comes and the new

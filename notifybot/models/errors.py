@@ -9,7 +9,7 @@ from notifybot.errors import CheckpointError, NotifybotError
 
 
 @contextmanager
-def failing_as(what: str, *, remedy: str = "") -> Iterator[None]:
+def translating_errors(what: str, *, remedy: str = "") -> Iterator[None]:
     """Turn any error of the block into a CheckpointError: what failed, the cause's first line, what to do."""
     try:
         yield

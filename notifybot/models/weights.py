@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from notifybot.checkpoints.serialization import read_payload, write_payload
 from notifybot.errors import CheckpointError, UsageError, reader_text
-from notifybot.models.checksum import verify, written_whole
-from notifybot.models.errors import failing_as
+from notifybot.models.checksum import atomic_write_with_checksum, verify
+from notifybot.models.errors import translating_errors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,19 +88,19 @@ def _save_safetensors(model: nn.Module, path: Path, metadata: dict[str, str]) ->
     kind = type(model).__name__
     what = reader_text("models.weights.does_not_fit_into_safetensors", kind=kind)
     remedy = reader_text("models.weights.choose_the_suffix_pt")  # for sparse or overlapping tensors
-    with failing_as(what, remedy=remedy), written_whole(path) as temporary:
+    with translating_errors(what, remedy=remedy), atomic_write_with_checksum(path) as temporary:
         safetensors.save_model(model, str(temporary), metadata={"format": "pt", **metadata})
 
 
 def _save_state_dict(model: nn.Module, path: Path) -> None:
-    with written_whole(path) as temporary, temporary.open("wb") as file:
+    with atomic_write_with_checksum(path) as temporary, temporary.open("wb") as file:
         write_payload(model.state_dict(), file)
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
     safetensors = _safetensors()
     name = path.name
-    with failing_as(reader_text("models.weights.is_no_whole_safetensors_file", name=name)):
+    with translating_errors(reader_text("models.weights.is_no_whole_safetensors_file", name=name)):
         return dict(safetensors.load_file(path))
 
 

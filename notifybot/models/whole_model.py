@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from notifybot.errors import CheckpointError, UsageError, reader_text
-from notifybot.models.checksum import verify, written_whole
-from notifybot.models.errors import failing_as
+from notifybot.models.checksum import atomic_write_with_checksum, verify
+from notifybot.models.errors import translating_errors
 from notifybot.models.export_check import check_archive
 
 if TYPE_CHECKING:
@@ -76,10 +76,10 @@ def _export(model: nn.Module, path: Path, example: Any) -> None:
     kind, other = type(model).__name__, f'save_model(model, "{path.stem}.pt")'
     remedy = reader_text("models.whole_model.pickle_it_or_keep_its_weights", other=other)
     what = reader_text("models.whole_model.cannot_be_exported", kind=kind)
-    with failing_as(what, remedy=remedy), _evaluating(model):
+    with translating_errors(what, remedy=remedy), _evaluating(model):
         program = torch.export.export(model, args, named, dynamic_shapes=sizes, strict=False)
     _strip(program)
-    with written_whole(path) as temporary, temporary.open("w+b") as file:
+    with atomic_write_with_checksum(path) as temporary, temporary.open("w+b") as file:
         torch.export.save(program, file)  # a file and not a name, which would be the archive's root folder
         _say_if_it_needs_trust(file, path.name)
 
@@ -125,7 +125,7 @@ def _load_export(path: Path, *, trusted: bool) -> nn.Module:
 
     _check_version()
     what = reader_text("models.whole_model.cannot_be_loaded_as_an_export", name=path.name)
-    with path.open("rb") as file, failing_as(what):
+    with path.open("rb") as file, translating_errors(what):
         if not trusted:  # and then from the same open file: what was looked through is what is loaded
             _check(file, path.name)
         model: Any = load_pt2(file).exported_programs["model"].module()
@@ -158,7 +158,11 @@ def _pickle(model: nn.Module, path: Path) -> None:
     kind, other = type(model).__name__, f'save_model(model, "{path.stem}.pt2", example=…)'
     remedy = reader_text("models.whole_model.export_it_or_keep_its_weights", other=other)
     what = reader_text("models.whole_model.cannot_be_pickled", kind=kind)
-    with failing_as(what, remedy=remedy), written_whole(path) as temporary, temporary.open("wb") as file:
+    with (
+        translating_errors(what, remedy=remedy),
+        atomic_write_with_checksum(path) as temporary,
+        temporary.open("wb") as file,
+    ):
         torch.save(model, file)
 
 
@@ -166,7 +170,7 @@ def _unpickle(path: Path) -> nn.Module:
     """Unpickle without restriction. **This runs code from the file**; the one place in the package that does."""
     import torch
 
-    with failing_as(reader_text("models.whole_model.cannot_be_unpickled", name=path.name)):
+    with translating_errors(reader_text("models.whole_model.cannot_be_unpickled", name=path.name)):
         model = torch.load(path, map_location="cpu", weights_only=False)
     if not isinstance(model, torch.nn.Module):
         kind = type(model).__name__

@@ -22,7 +22,7 @@ from notifybot.notifiers.base import Envelope, Notifier, permanent_error, tempor
 from notifybot.policy import Pace
 from notifybot.redaction import fingerprint, guard_loggers, register
 from notifybot.rendering.format import row_text
-from notifybot.rendering.text import clean, one_line, shorten, unlinked
+from notifybot.rendering.text import clean, defang_links, one_line, shorten
 from notifybot.types import Message, Severity
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def inert(text: str) -> str:
     Apprise escapes a body on its way to HTML or Markdown, but not a title, and not on its way to a service that is
     given plain text and reads markup in it (Discord, Mattermost): so an invisible character keeps the signs apart.
     """
-    return unlinked(_ACTIVE.sub(_SPLIT, text))
+    return defang_links(_ACTIVE.sub(_SPLIT, text))
 
 
 def _loaded(url: str, position: int) -> tuple[Apprise, NotifyBase]:

@@ -27,7 +27,7 @@ def session_for(url: str) -> requests.Session:
     return session
 
 
-def body_of(
+def read_body(
     answer: requests.Response, *, clock: Clock, most_bytes: int = LARGEST_BYTES, within_s: float = WITHIN_S
 ) -> bytes | None:
     """Read the body of a streamed answer and give its connection back for the next request.

@@ -22,7 +22,7 @@ from notifybot.config import Config
 from notifybot.errors import ConfigError, DeliveryError, not_pickled, reader_text
 from notifybot.events import to_json
 from notifybot.notifiers.base import Envelope, Notifier, permanent_error, temporary_error
-from notifybot.notifiers.http import body_of, session_for
+from notifybot.notifiers.http import read_body, session_for
 from notifybot.policy import Pace
 from notifybot.redaction import fingerprint, guard_loggers, register
 from notifybot.retry import parse_retry_after
@@ -94,7 +94,7 @@ class Webhook:
         except ValueError:  # requests lets urllib3 complain about some malformed addresses by itself
             failure = permanent_error(_SERVICE, "address", setup=True)
         else:
-            body_of(answer, clock=self._clock, most_bytes=LARGEST_BODY_BYTES, within_s=BODY_S)
+            read_body(answer, clock=self._clock, most_bytes=LARGEST_BODY_BYTES, within_s=BODY_S)
             if 200 <= answer.status_code < 300:
                 return
             failure = self._refusal(answer.status_code, answer.headers.get("Retry-After"))

@@ -55,7 +55,7 @@ class Renderer:
                 self._complain(event.kind, error)
         return _bare(event, self.language, link)
 
-    def outline(self, event: EpochFinished) -> Message:
+    def render_summary(self, event: EpochFinished) -> Message:
         """Return an epoch's figures without the templates' words, at a third of the cost: for the console's line."""
         rows = metric_rows(event.progress, self.language)
         return replace(_bare(event, self.language, None), headings=HEADINGS[self.language], rows=rows)

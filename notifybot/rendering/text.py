@@ -168,7 +168,7 @@ _IN_NAME = re.compile(r"[\w.~+=%-]")
 _NAME_CHARS = 255  # of a file, at most
 
 
-def unlinked(text: str) -> str:
+def defang_links(text: str) -> str:
     """Return `text` looking the same, with no address in it that an app would find: neither `http://a` nor `b.example`.
 
     For where nothing else keeps an app from looking. A person who copies an address out copies the split with it; a

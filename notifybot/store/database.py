@@ -191,7 +191,7 @@ class Store:
 
     def tidy(self) -> None:
         """Move the WAL into the database file when it has grown. Skipped when another process is doing so."""
-        if os.getpid() != self._pid or self._closed or not self.room.is_wide:
+        if os.getpid() != self._pid or self._closed or not self.room.wal_needs_checkpoint:
             return
         if not self._lock.acquire(timeout=self.patience_s):
             return
@@ -220,7 +220,9 @@ class Store:
             self.room.close()
 
     def rest(self, within_s: float) -> bool:
-        """Before a fork: keep all threads out until `go_on` or `disown`. False where a record takes longer, in seconds.
+        """Before a fork: keep all threads out until `go_on` or `forget_after_fork`.
+
+        False where a record takes longer than `within_s` seconds.
 
         SQLite keeps a process's locks in its memory, of which a child gets a copy: one that is taken then is taken
         there for ever. https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_
@@ -240,7 +242,7 @@ class Store:
         self._reading.release()
         self._lock.release()
 
-    def disown(self) -> None:
+    def forget_after_fork(self) -> None:
         """After a fork, in the child: have SQLite forget the file, so that the child may open it for itself."""
         self._closed = True
         for each in (self._connection, self._reader):

@@ -76,7 +76,7 @@ def retry(store: Store, ids: Collection[int], successors: Mapping[str, str] | No
     """
     with store.transaction() as connection:
         rows = [row for some in _batches(ids) for row in connection.execute(_those(some, _IS_DEAD)).all()]
-        return [row.id for row in rows if _put_back(connection, store.clock.now(), row, successors or {})]
+        return [row.id for row in rows if _requeue(connection, store.clock.now(), row, successors or {})]
 
 
 def drop(store: Store, ids: Collection[int]) -> list[int]:
@@ -93,7 +93,7 @@ def drop(store: Store, ids: Collection[int]) -> list[int]:
     return list(found)
 
 
-def _put_back(connection: Connection, now: datetime, row: Any, successors: Mapping[str, str]) -> bool:
+def _requeue(connection: Connection, now: datetime, row: Any, successors: Mapping[str, str]) -> bool:
     key = successors.get(row.notifier, row.notifier)
     if key != row.notifier:
         has_it = exists().where(deliveries.c.event_id == row.event_id, deliveries.c.notifier == key)
@@ -141,7 +141,7 @@ def _letter(row: Any) -> DeliveryRecord | None:
     )  # fmt: skip
 
 
-def successor_of(store: Store, key: str, now: Collection[str]) -> str | None:
+def replacement_key(store: Store, key: str, now: Collection[str]) -> str | None:
     """Of the notifiers there are `now`, the one that stands where `key` stood; None where that is not certain.
 
     A new token or address makes a new key of the same name. One that got events together with `key` stood beside it,

@@ -51,7 +51,7 @@ class DiskReserve:
         return stat.st_size if stat else 0
 
     @property
-    def is_wide(self) -> bool:
+    def wal_needs_checkpoint(self) -> bool:
         """True when the WAL should be moved into the database file."""
         return self.used_bytes >= TIDY_FROM_BYTES
 

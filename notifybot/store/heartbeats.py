@@ -97,7 +97,7 @@ def set_deadline(connection: Connection, key: str, moment: datetime | None) -> N
     connection.execute(update(runs).where(runs.c.key == key).values(deadline_at=moment))
 
 
-def push_deadlines(connection: Connection, moment: datetime) -> int:
+def postpone_deadlines(connection: Connection, moment: datetime) -> int:
     """Look at every watched run at `moment` instead of when it was planned; return how many there are."""
     watched = runs.c.deadline_at.is_not(None)
     return connection.execute(update(runs).where(watched).values(deadline_at=moment)).rowcount
@@ -108,7 +108,7 @@ def count_incident(connection: Connection, key: str) -> None:
     connection.execute(update(runs).where(runs.c.key == key).values(incident=runs.c.incident + 1))
 
 
-def keep_moments(connection: Connection, row: RunRow) -> None:
+def restore_timestamps(connection: Connection, row: RunRow) -> None:
     """Put `alive_at` and `progress_at` back as `row` has them: mail from before an incident is no sign of life."""
     values = {"alive_at": row.alive_at, "progress_at": row.progress_at}
     connection.execute(update(runs).where(runs.c.key == row.key).values(**values))
@@ -130,7 +130,7 @@ def epochs_s(connection: Connection, key: str, session: str, *, limit: int = 8) 
     ]
 
 
-def tick(connection: Connection, part: str, now: datetime) -> None:
+def stamp(connection: Connection, part: str, now: datetime) -> None:
     """Stamp that a part of the watchdog ("scan", "ingest") was at work."""
     stamped = insert(ticks).values(part=part, at=now)
     connection.execute(stamped.on_conflict_do_update(index_elements=["part"], set_={"at": stamped.excluded.at}))

@@ -14,7 +14,7 @@ from notifybot.events import EpochFinished, Event, RunStarted, from_json
 from notifybot.policy import Priority
 from notifybot.preferences import ALERT
 from notifybot.store.outbox import Delivery, Outbox
-from notifybot.store.outbox_queries import CHECKPOINT, ENDING, EPOCH, dropped, folded_into
+from notifybot.store.outbox_queries import CHECKPOINT, ENDING, EPOCH, collapsed_into, dropped
 from notifybot.store.schema import deliveries, events
 from notifybot.store.stored_reason import KEPT
 from notifybot.types import RunRef
@@ -46,7 +46,7 @@ class HeldBatch:
 NONE = HeldBatch()
 
 
-def keep(outbox: Outbox, delivery: Delivery, until: datetime, why: str, *, counted: bool = False) -> bool:
+def hold_delivery(outbox: Outbox, delivery: Delivery, until: datetime, why: str, *, counted: bool = False) -> bool:
     """Let a delivery wait until a moment, then to be told together with all that are kept. Raises StoreError."""
     return outbox.mark_retry(delivery, until, KEPT + why, counted=counted)
 
@@ -59,7 +59,7 @@ def is_kept(outbox: Outbox, delivery: Delivery) -> bool:
     return (error or "").startswith(KEPT)
 
 
-def let_go_of_start(outbox: Outbox, delivery: Delivery) -> bool:
+def drop_obsolete_start(outbox: Outbox, delivery: Delivery) -> bool:
     """Drop a start of a run whose ending was told meanwhile: that says more. False for anything else.
 
     Raises StoreError.
@@ -95,7 +95,7 @@ def tell(outbox: Outbox, kept: HeldBatch) -> None:
     _finish(outbox, kept, "sent", IN_DIGEST)
 
 
-def bury(outbox: Outbox, kept: HeldBatch, why: str) -> None:
+def mark_dead(outbox: Outbox, kept: HeldBatch, why: str) -> None:
     """The receiver will never take the message about them. Raises StoreError."""
     _finish(outbox, kept, "dead", why)
 
@@ -153,7 +153,7 @@ def _read(
     counts = Counter(row.kind for row in rows)
     epochs = [row for row in rows if row.kind == EPOCH]
     if fold:
-        counts[EPOCH] += sum(folded_into(connection, delivery.notifier, row).number for row in epochs)
+        counts[EPOCH] += sum(collapsed_into(connection, delivery.notifier, row).number for row in epochs)
     all_urgent = [row for row in rows if row.priority == int(Priority.URGENT)]
     urgent = all_urgent[-MOST_URGENT:]
     newest = {row.run_id: row for row in rows}  # any of a run's events names it

@@ -98,7 +98,7 @@ def remember(store: Store, run_key: str, tracker: str, url: str) -> None:
     store.memory(f"tracker:{tracker}").put(run_key, {"url": url})
 
 
-def page_of(store: Store, run_key: str) -> str | None:
+def tracker_url(store: Store, run_key: str) -> str | None:
     """The address of a run's page; None while no tracker has told of one. Raises StoreError."""
     kept = (store.memory(f"tracker:{each}").get(run_key).get("url") for each in _TRACKERS)
     return next((url for url in kept if isinstance(url, str) and url), None)

@@ -23,15 +23,15 @@ from notifybot.store.outbox_queries import (
     CHECKPOINT,
     ENDING,
     EPOCH,
+    collapse_to_newest,
+    collapsed_into,
     counting,
+    drop_superseded_by_ending,
     dropped,
     due,
-    end_news,
-    folded_into,
-    its_start,
-    newest_news,
     others_at,
     rounds_after,
+    start_of_run,
 )
 from notifybot.store.schema import deliveries, events, tallies
 from notifybot.store.stored_reason import LIMIT_CHARS
@@ -138,14 +138,14 @@ class Outbox:
         now, elsewhere = self.store.clock.now(), set[str]()
         with self.store.transaction() as connection:
             while (row := connection.execute(due(notifier, now, elsewhere)).first()) is not None:
-                if any(map(lives, others_at(connection, notifier, row.run_id, self.owner, now))):
+                if any(map(owner_is_alive, others_at(connection, notifier, row.run_id, self.owner, now))):
                     elsewhere.add(row.run_id)
                     continue
-                row = its_start(connection, notifier, row, now) or row
+                row = start_of_run(connection, notifier, row, now) or row
                 if fold and row.kind in (EPOCH, CHECKPOINT):
-                    row = newest_news(connection, notifier, row, now)
+                    row = collapse_to_newest(connection, notifier, row, now)
                 elif fold and row.kind == ENDING:
-                    end_news(connection, notifier, row, now)
+                    drop_superseded_by_ending(connection, notifier, row, now)
                 try:
                     return self._lease(connection, notifier, row, now + timedelta(seconds=lease_s), fold=fold)
                 except ValueError:  # another version wrote the event: it is given up, or nothing after it would go
@@ -157,7 +157,7 @@ class Outbox:
         connection.execute(_set(row.id, lease_until=until, lease_owner=self.owner))
         event, skipped = from_json(row.body), 0
         if fold and isinstance(event, EpochFinished):
-            folded = folded_into(connection, notifier, row)
+            folded = collapsed_into(connection, notifier, row)
             event, skipped = folded.told_by(event), folded.number
         untold = connection.execute(select(tallies.c.dropped_untold).where(tallies.c.notifier == notifier)).scalar()
         return Delivery(
@@ -201,7 +201,7 @@ class Outbox:
             .distinct()
         )
         with self.store.transaction() as connection:
-            gone = [owner for owner in connection.execute(held).scalars() if owner and not lives(owner)]
+            gone = [owner for owner in connection.execute(held).scalars() if owner and not owner_is_alive(owner)]
             if not gone:
                 return 0
             freed = update(deliveries).where(deliveries.c.state == "pending", deliveries.c.lease_owner.in_(gone))
@@ -322,7 +322,7 @@ def _start_of(pid: int) -> str:
     return after_name.split()[19]  # field 22 of proc(5): ticks since boot
 
 
-def lives(owner: str) -> bool:
+def owner_is_alive(owner: str) -> bool:
     """True unless the process that gave itself this name is certainly gone: a number alone is used again."""
     pid, start, program = [*owner.split(":", 2), "", ""][:3]
     if not pid.isdigit():
@@ -352,11 +352,11 @@ class ClockWatch:
             now, now_s = self._store.clock.now(), self._store.clock.monotonic()
             moved_s = (now - self._seen[0]).total_seconds() - (now_s - self._seen[1])
             if moved_s < -_NOISE_S:
-                bring_forward(self._store, timedelta(seconds=-moved_s))
+                reschedule_after_clock_set_back(self._store, timedelta(seconds=-moved_s))
             self._seen = (now, now_s)
 
 
-def bring_forward(store: Store, by: timedelta) -> int:
+def reschedule_after_clock_set_back(store: Store, by: timedelta) -> int:
     """Make every delivery that is put off due so much earlier; return how many. Raises StoreError.
 
     A little too early is harmless: whoever sends asks the pace again.

@@ -64,7 +64,7 @@ def rounds_after(attempts: int) -> int:
     return attempts // _PATIENT_TRIES
 
 
-def its_start(connection: Connection, notifier: str, row: Any, now: datetime) -> Any | None:
+def start_of_run(connection: Connection, notifier: str, row: Any, now: datetime) -> Any | None:
     """The start of the run of an urgent delivery, where it could be told now and first; else None.
 
     One that failed for a while, or has to wait, holds nothing up.
@@ -76,7 +76,7 @@ def its_start(connection: Connection, notifier: str, row: Any, now: datetime) ->
     return connection.execute(select(*CLAIMED).join(events).where(now_and_first).order_by(deliveries.c.id)).first()
 
 
-def newest_news(connection: Connection, notifier: str, row: Any, now: datetime) -> Any:
+def collapse_to_newest(connection: Connection, notifier: str, row: Any, now: datetime) -> Any:
     """Drop the waiting messages of the run that are of this kind but the newest, and return that one."""
     waiting = _waiting_news(notifier, row.run_id, row.kind, now)
     newest = connection.execute(
@@ -86,14 +86,14 @@ def newest_news(connection: Connection, notifier: str, row: Any, now: datetime) 
     return newest
 
 
-def end_news(connection: Connection, notifier: str, row: Any, now: datetime) -> None:
+def drop_superseded_by_ending(connection: Connection, notifier: str, row: Any, now: datetime) -> None:
     """Drop what waits of a run whose ending is told now: that names the last epoch and checkpoint as well."""
     for kind in (EPOCH, CHECKPOINT):
         waiting = _waiting_news(notifier, row.run_id, kind, now)
         _fold_away(connection, and_(waiting, deliveries.c.id < row.id), now)
 
 
-def folded_into(connection: Connection, notifier: str, row: Any) -> Folded:
+def collapsed_into(connection: Connection, notifier: str, row: Any) -> Folded:
     """What was folded since the run's last epoch or ending was told, be it now or in an earlier claim."""
     of_run = and_(deliveries.c.run_id == row.run_id, deliveries.c.notifier == notifier)
     an_epoch = deliveries.c.priority == int(Priority.PROGRESS)

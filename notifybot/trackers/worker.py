@@ -60,7 +60,7 @@ class TrackerWorkers:
         self._on_page = on_page
         self._openers = openers
         self._clock = clock
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, _Worker] = {}
         self._closing = False
         self._pid = os.getpid()
 
@@ -81,7 +81,7 @@ class TrackerWorkers:
             missed = (replay or {}).get(name, context.replay)
             own = replace(context, replay=_valid(missed, context.purge_from))
             told = _Told(name, config.lang, self._on_trouble)
-            lane = _Lane(name, self._openers[name], own, told, self._on_recorded, self._on_page, self._clock)
+            lane = _Worker(name, self._openers[name], own, told, self._on_recorded, self._on_page, self._clock)
             if started(threading.Thread(target=lane.run, name=f"notifybot-trackers-{name}", daemon=True)):
                 self._lanes[name] = lane
             else:  # the run's next start makes it good
@@ -224,7 +224,7 @@ class _Told:
         )
 
 
-class _Lane:
+class _Worker:
     """One tracker, its thread's loop and its queue."""
 
     def __init__(

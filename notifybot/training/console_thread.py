@@ -64,7 +64,9 @@ class ConsoleThread:
                     self._write(line)
 
     def _write(self, event: Event) -> None:
-        message = self._renderer.outline(event) if isinstance(event, EpochFinished) else self._renderer.render(event)
+        message = (
+            self._renderer.render_summary(event) if isinstance(event, EpochFinished) else self._renderer.render(event)
+        )
         self._console.send(Envelope(event, message, _NO_MEMORY))
 
 

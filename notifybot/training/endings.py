@@ -109,7 +109,7 @@ class Endable(Protocol):
         """Record the ending, unless one is recorded; with `instead`, record this one after it."""
         ...
 
-    def disown(self) -> None:
+    def forget_after_fork(self) -> None:
         """Do nothing from now on: this is a forked child."""
         ...
 
@@ -221,22 +221,22 @@ class Endings:
         self._forget_left()
         self._rest()
 
-    def disown(self) -> None:
+    def forget_after_fork(self) -> None:
         """In a forked child: every run that was begun before is the parent's."""
         for run in [*self._open, *(each.run for each in self._leaving)]:
-            run.disown()
+            run.forget_after_fork()
         self._lock = threading.Lock()
         self._open, self._leaving, self._flushes = [], [], []
         self._forget_left()
         self._unlisten()
         SIGNALS.forget()
 
-    def flush_with(self, flush: Callable[[float], object]) -> None:
+    def register_flush(self, flush: Callable[[float], object]) -> None:
         """Call `flush` with the seconds left when the process ends."""
         self._flushes.append(flush)
 
     def flush_no_more(self, flush: Callable[[float], object]) -> None:
-        """Take back `flush_with`."""
+        """Take back `register_flush`."""
         self._flushes.remove(flush)
 
     def at_exit(self) -> None:
@@ -326,4 +326,4 @@ class Endings:
 
 
 ENDINGS = Endings()
-at_fork(after_in_child=ENDINGS.disown)
+at_fork(after_in_child=ENDINGS.forget_after_fork)

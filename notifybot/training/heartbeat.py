@@ -44,7 +44,7 @@ class Pulse:
 class Heartbeat:
     """Beats until stopped. Raises nothing: a failure is counted, the first of a row is logged.
 
-    `luggage` (what the process's notifiers remember of the run) travels along whenever it has changed.
+    `notifier_state` (what the process's notifiers remember of the run) travels along whenever it has changed.
     `on_superseded` is called once, on the heartbeat's thread, when a newer process reports the run; `on_back` when the
     watchdog answers after it did not.
     """
@@ -58,7 +58,7 @@ class Heartbeat:
         *,
         beat_s: float,
         clock: Clock = SYSTEM,
-        luggage: Callable[[], Mapping[str, Any]] | None = None,
+        notifier_state: Callable[[], Mapping[str, Any]] | None = None,
         on_superseded: Callable[[], None] | None = None,
         on_back: Callable[[], None] = lambda: None,
     ) -> None:
@@ -71,7 +71,7 @@ class Heartbeat:
         self._pulse = pulse
         self._beat_s = beat_s
         self._clock = clock
-        self._luggage = luggage
+        self._notifier_state = notifier_state
         self._carried: Mapping[str, Any] = {}
         self._on_superseded = on_superseded
         self._on_back = on_back
@@ -110,8 +110,8 @@ class Heartbeat:
         import requests  # 60 ms, paid by this thread
 
         self.beats += 1
-        luggage = self._packed()
-        body = self._body() | ({"memories": luggage} if luggage != self._carried else {})
+        notifier_state = self._packed()
+        body = self._body() | ({"memories": notifier_state} if notifier_state != self._carried else {})
         try:
             headers = {"Authorization": f"Bearer {self._token.get_secret_value()}"}
             answer = session.post(self._url, json=body, timeout=_TIMEOUTS_S, headers=headers)
@@ -120,7 +120,7 @@ class Heartbeat:
         except (requests.RequestException, ValueError, AttributeError) as error:
             self._fail(error)
         else:
-            was_ailing, self._carried, self._ailing = self._ailing, luggage, False
+            was_ailing, self._carried, self._ailing = self._ailing, notifier_state, False
             if was_ailing:
                 self._on_back()
 
@@ -132,11 +132,11 @@ class Heartbeat:
 
     def _packed(self) -> Mapping[str, Any]:
         try:
-            return self._luggage() if self._luggage is not None else {}
+            return self._notifier_state() if self._notifier_state is not None else {}
         except StoreError:
             return self._carried  # it goes with the next one
 
-    def _has_first_luggage(self) -> bool:
+    def _has_first_notifier_state(self) -> bool:
         """True when the run got its thread since the last beat: should the process die now, the watchdog needs it."""
         return not self._ailing and not self._carried and bool(self._packed())
 
@@ -147,7 +147,7 @@ class Heartbeat:
             due_s = self._clock.monotonic()
             while not self._stopped.is_set():
                 self.look()
-                if self._clock.monotonic() >= due_s or self._has_first_luggage():
+                if self._clock.monotonic() >= due_s or self._has_first_notifier_state():
                     self.beat(session)
                     due_s = self._clock.monotonic() + self._beat_s
                 self._clock.wait(self._stopped, min(_LOOK_EVERY_S, max(due_s - self._clock.monotonic(), 0.0)))

@@ -340,8 +340,8 @@ class _Left:
             self._loop._end_left(ending, instead=instead)
         atexit.unregister(self._wait)
 
-    def disown(self) -> None:
-        self._loop.run.disown()
+    def forget_after_fork(self) -> None:
+        self._loop.run.forget_after_fork()
 
     def _wait(self) -> None:
         if os.getpid() == self._pid:

@@ -115,7 +115,7 @@ class Meter:
         fetched = self._fetch(self._cells)
         return {name: [cell.total + fetched.get(name, 0.0), cell.weight] for name, cell in self._cells.items()}
 
-    def spoilt(self) -> dict[str, float]:
+    def non_finite_sums(self) -> dict[str, float]:
         """The sums that are no longer finite; those on devices are not looked at. May be called from any thread."""
         totals = [(name, cell.total) for name, cell in list(self._cells.items())]
         return {redact(name): total for name, total in totals if type(total) is float and not math.isfinite(total)}

@@ -11,7 +11,7 @@ from typing import Any
 
 from notifybot.checkpoints.checkpoints import Checkpoints
 from notifybot.checkpoints.compatibility import plain_name
-from notifybot.checkpoints.distributed import agree
+from notifybot.checkpoints.distributed import from_rank_zero
 from notifybot.checkpoints.run_file import RUNS, RunFile
 from notifybot.checkpoints.types import Restored, SavePoint
 from notifybot.errors import UsageError
@@ -106,7 +106,7 @@ def open_checkpoints(
     def check(moment: SavePoint) -> None:
         if card is not None and card.run_id == run.id and not keeps_id:
             _check_name(run, card.name, moment)
-        if agree(lambda: (checkpoints.folder, run.id) in COMPLETED):
+        if from_rank_zero(lambda: (checkpoints.folder, run.id) in COMPLETED):
             _check_again(run, checkpoints, epochs, moment, same=keeps_id or run.named)
 
     restored = checkpoints.restore(check)
@@ -114,7 +114,7 @@ def open_checkpoints(
         notes = _learn_as_saved(checkpoints, learning, restored.moment.learning)
         restored = replace(restored, notes=(*notes, *restored.notes))
     if restored is not None and restored.is_nothing:
-        run.renew(run.id if keeps_id else agree(uuid7))
+        run.renew(run.id if keeps_id else from_rank_zero(uuid7))
         checkpoints.begin_anew(run.id)
     if checkpoints.card_is_rebuilt and restored is not None and card is not None and card.run_id == run.id:
         log.warning("%s", card_rebuilt(card.name or run.name, run.id, run.config.lang))

@@ -132,7 +132,7 @@ class Run(Voice):
         if self._is_copy:
             return
         if not speaks(self.config.ranks):
-            self._hush()
+            self._mute_session()
             self._stay_mute()
             return
         self._loops = epochs is not None or total is not None
@@ -275,9 +275,9 @@ class Run(Voice):
                 log.warning("%s", troubles(self.name, self.faults))
         ENDINGS.ended(self, spent_s)
 
-    def disown(self) -> None:
+    def forget_after_fork(self) -> None:
         """In a forked child: the run is the parent's, and nothing is done here."""
-        super().disown()
+        super().forget_after_fork()
         self.mute = False
 
     def linger(self) -> None:
@@ -397,7 +397,7 @@ class Run(Voice):
                     del self._expected[name]
                     log.warning("%s", never_logged(name, self._epochs_here, list(known), meant, saves=saves))
 
-    def _hush(self) -> None:
+    def _mute_session(self) -> None:
         """Let no value be loud from now on."""
         for meter in self._meters:
             meter.loud = False
@@ -426,7 +426,7 @@ class Run(Voice):
         self._course.begin(epochs, total=total, now_s=now_s, done=resume.done)
         self.attempt = past.attempt + 1
         if past.progress is not None:
-            self._hush()
+            self._mute_session()
         with self.guard("what notifiers remember"):
             session.remember(self._ref, resume.memories)
         with self.guard("the trackers"):
@@ -449,7 +449,7 @@ class Run(Voice):
         with self.guard("the alerts"):
             self._alarms.begin(self)
         with self.guard("the dead man's switch"):
-            session.leave_alarm(self._ref, this_host(), lambda: (self.progress, self._pulse()))
+            session.start_dead_man_switch(self._ref, this_host(), lambda: (self.progress, self._pulse()))
         session.beat(self._ref, self._pulse, self.retire)
 
     def _track(self, session: Session, past: RunHistory, resume: ResumeInfo) -> None:
@@ -467,7 +467,7 @@ class Run(Voice):
         )
 
     def _pulse(self) -> Pulse:
-        self._alarms.values_so_far(self.meter.spoilt())  # the heartbeat's thread comes by every five seconds
+        self._alarms.values_so_far(self.meter.non_finite_sums())  # the heartbeat's thread comes by every five seconds
         last = self._course.last
         self._looks += not (self._loops or last.epoch is not None)  # a block without epochs moves as long as it lives
         return Pulse(epoch=last.epoch, done=last.done, steps=self.meter.steps + self._looks, moves=self._moves)

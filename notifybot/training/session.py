@@ -82,7 +82,7 @@ def share(config: Config, notifiers: Sequence[Notifier] | None, clock: Clock) ->
     shared = Shared(config, wanted, store, delivery)
     delivery.worker.start()
     _opened.append(shared)
-    ENDINGS.flush_with(delivery.worker.finish)
+    ENDINGS.register_flush(delivery.worker.finish)
     return shared
 
 
@@ -125,7 +125,7 @@ def _after_fork_in_child() -> None:
     _inherited.extend(_opened)
     _opened.clear()
     for each in getattr(_resting, "stores", ()):
-        each.disown()
+        each.forget_after_fork()
 
 
 at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
@@ -261,13 +261,13 @@ class Session:
         config = self.shared.config
 
         def on_superseded() -> None:
-            self.shared.delivery.recorder.hush(run)
+            self.shared.delivery.recorder.mute_session(run)
             retire()
 
         if config.watchdog_url and config.watchdog_token:
             self.heartbeat = Heartbeat(
                 config.watchdog_url, config.watchdog_token.get_secret_value(), run, pulse,
-                beat_s=config.heartbeat_s, clock=self.clock, luggage=partial(self.memories, run),
+                beat_s=config.heartbeat_s, clock=self.clock, notifier_state=partial(self.memories, run),
                 on_superseded=on_superseded, on_back=self._hasten_relay,
             )  # fmt: skip
             self.heartbeat.start()
@@ -278,7 +278,7 @@ class Session:
         for key in (each.key for each in delivery.notifiers if each.name == RELAY):
             delivery.worker.hasten(key)
 
-    def leave_alarm(self, run: RunRef, host: Host, look: Callable[[], tuple[Progress, Hashable]]) -> None:
+    def start_dead_man_switch(self, run: RunRef, host: Host, look: Callable[[], tuple[Progress, Hashable]]) -> None:
         """Have Slack itself tell when the run falls silent, where its bot is configured and no watchdog."""
         config = self.shared.config
         if all(each.name != "slack" for each in self.shared.delivery.notifiers):
@@ -337,13 +337,13 @@ class Session:
             self.heartbeat.stop()
         if self.dead_man is not None:
             with self.guard("the dead man's switch"):
-                self._stand_down(self.dead_man)
+                self._stop_dead_man_switch(self.dead_man)
         if self.trackers is not None:
             with self.guard("closing the trackers"):
                 normal = status in (Status.FINISHED, Status.STOPPED)
                 close = self.trackers.finish if normal else self.trackers.close
                 if not close(status, _CLOSE_S):  # they go on by themselves, and get the rest at exit
-                    ENDINGS.flush_with(partial(self.trackers.close, status))
+                    ENDINGS.register_flush(partial(self.trackers.close, status))
         return self.clock.monotonic() - began_s
 
     def linger(self) -> None:
@@ -352,7 +352,7 @@ class Session:
             log.warning("%s", still_writing(late, self.shared.config.lang))
             self.trackers.linger(_LINGER_S)
 
-    def _stand_down(self, dead_man: DeadMan) -> None:
+    def _stop_dead_man_switch(self, dead_man: DeadMan) -> None:
         """Take the alarm back when people know of the end: on its own thread, with what is left of the exit's time.
 
         An end that nobody could be told, or that is not even on disk, leaves it for Slack to post; the run's next
@@ -363,7 +363,7 @@ class Session:
         ending, store = self.ending, self.shared.store
         by = teller(self.shared.config, self.shared.delivery.notifiers)
         dead_man.ended(lambda: ending is not None and is_told(ending, by, store))
-        ENDINGS.flush_with(dead_man.flush)
+        ENDINGS.register_flush(dead_man.flush)
 
 
 def folder_of(config: Config, run: RunRef) -> Path:

@@ -208,7 +208,7 @@ class Voice(ABC):
                 if self.session.dead_man is not None:
                     self.session.dead_man.flush(max(until_s - self.now_s(), 0.0))
 
-    def disown(self) -> None:
+    def forget_after_fork(self) -> None:
         """In a forked child: the run is the parent's, and nothing is done here."""
         self.session = None
 

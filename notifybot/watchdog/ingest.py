@@ -166,7 +166,7 @@ class Ingest:
         if _shows_life(before, event):
             self._recover(connection, now, before)
         else:
-            heartbeats.keep_moments(connection, before)
+            heartbeats.restore_timestamps(connection, before)
 
     def _recover_by_beat(self, connection: Connection, now: datetime, before: RunRow) -> bool:
         after = runs.get_in(connection, before.key)

@@ -69,7 +69,7 @@ class Checker:
                 late = heartbeats.due(connection, look.wall, limit=_AT_ONCE) if self._hears(look) else []
                 for key in late:
                     told += self._judge_alone(connection, key, look.wall, since)
-                heartbeats.tick(connection, SCAN, look.wall)
+                heartbeats.stamp(connection, SCAN, look.wall)
             self._looked = look
             if len(late) < _AT_ONCE:
                 return told
@@ -106,14 +106,14 @@ class Checker:
         since = ticks.get(WATCHING)
         with self._lock:
             if self._listened is not None:
-                heartbeats.tick(connection, INGEST, self._listened.wall)
+                heartbeats.stamp(connection, INGEST, self._listened.wall)
             away = self._deaf or since is None or self._was_away(look, ticks)
             self._deaf = False
         if since is not None and not away:
             return since
         again_at = look.wall + timedelta(seconds=self._limits.silent_floor_s)
-        number = heartbeats.push_deadlines(connection, again_at)
-        heartbeats.tick(connection, WATCHING, look.wall)
+        number = heartbeats.postpone_deadlines(connection, again_at)
+        heartbeats.stamp(connection, WATCHING, look.wall)
         if since is not None:
             text = reader_text("watchdog.scan.the_watchdog_was_away_or_its", number=number)
             log.warning("%s", text)

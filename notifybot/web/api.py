@@ -29,7 +29,7 @@ _BODY = {"required": True, "content": {"application/json": {"schema": {"type": "
 _OPENAPI: dict[str, Any] = {"security": [{"bearer": []}]}
 
 
-def reports(watchdog: Watchdog) -> APIRouter:
+def ingest_routes(watchdog: Watchdog) -> APIRouter:
     """The routes that processes report to."""
     router = APIRouter()
 

@@ -18,7 +18,7 @@ from notifybot.types import Language
 from notifybot.watchdog.ingest import AccessDenied
 from notifybot.watchdog.schemas import PayloadError
 from notifybot.watchdog.service import Watchdog
-from notifybot.web.api import readings, refusal, reports
+from notifybot.web.api import ingest_routes, readings, refusal
 from notifybot.web.middleware import DEADLINE_S, RequestGuard
 from notifybot.web.pages import Pages
 
@@ -52,7 +52,7 @@ def create_app(
         openapi_url="/api/v1/openapi.json",
         redirect_slashes=False,
     )
-    app.include_router(reports(watchdog))
+    app.include_router(ingest_routes(watchdog))
     app.include_router(readings(watchdog))
     app.include_router(Pages(watchdog, language=language, behind_proxy=behind_proxy).router())
     app.add_exception_handler(AccessDenied, _refused)

@@ -54,7 +54,7 @@ def is_encrypted(request: Request, *, behind_proxy: bool) -> bool:
     return said == "https" and (near or behind_proxy)
 
 
-def from_here(request: Request) -> bool:
+def is_same_origin(request: Request) -> bool:
     """False when another site's page sent the form.
 
     Browsers say so themselves where the connection is safe; that also holds behind a proxy that changes the host.

@@ -106,7 +106,7 @@ class Pages:
 
     async def log_in(self, request: Request) -> Response:
         """Exchange a token for a session."""
-        if not auth.from_here(request):
+        if not auth.is_same_origin(request):
             return _foreign_form()
         form = parse_qs((await request.body()).decode(errors="replace"), max_num_fields=8)
         token = form.get("token", [""])[0].strip()
@@ -117,7 +117,7 @@ class Pages:
 
     async def log_out(self, request: Request) -> Response:
         """End the session, and take the cookie away."""
-        if not auth.from_here(request):
+        if not auth.is_same_origin(request):
             return _foreign_form()
         session = request.cookies.get(auth.COOKIE, "")
         await run_in_threadpool(logins.leave, self._watchdog.store, session)

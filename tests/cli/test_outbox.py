@@ -29,7 +29,7 @@ from notifybot.sandbox.http import Fault
 from notifybot.sandbox.server import Sandbox
 from notifybot.store import dead_letters, runs
 from notifybot.store.database import Store
-from notifybot.store.dead_letters import successor_of
+from notifybot.store.dead_letters import replacement_key
 from notifybot.store.outbox import Outbox
 from notifybot.store.schema import DeliveryState
 from notifybot.testing import FakeClock, RecordingNotifier
@@ -518,7 +518,7 @@ def test_a_place_is_taken_by_one_of_the_same_name_that_did_not_stand_beside(
     for keys in together:
         tell(store, *keys)
 
-    assert successor_of(store, "apprise:a", now) == successor
+    assert replacement_key(store, "apprise:a", now) == successor
 
 
 def test_a_dead_letter_of_one_is_told_on_the_other_of_the_same_name(store: Store) -> None:

@@ -353,7 +353,7 @@ def test_what_the_own_notifiers_remember_travels_when_it_has_changed(wire: Wire,
     place: dict[str, Any] = {}
     relay = WatchdogRelay(
         wire.url, SecretStr("nb_canary-not-a-token"), direct=True, clock=clock, timeouts_s=TIMEOUTS_S,
-        luggage=lambda _: place,
+        notifier_state=lambda _: place,
     )  # fmt: skip
     relay.send(mail(started()))
     place["slack:00000000"] = {"value": {"root": "1.5"}, "updated_at": "2026-11-23T03:00:00+00:00"}
@@ -375,7 +375,12 @@ def test_a_store_that_is_busy_does_not_keep_an_event_back(wire: Wire, clock: Fak
         raise StoreError("the database is busy")
 
     relay = WatchdogRelay(
-        wire.url, SecretStr("nb_canary-not-a-token"), direct=True, clock=clock, timeouts_s=TIMEOUTS_S, luggage=busy
+        wire.url,
+        SecretStr("nb_canary-not-a-token"),
+        direct=True,
+        clock=clock,
+        timeouts_s=TIMEOUTS_S,
+        notifier_state=busy,
     )
 
     relay.send(mail(started()))

@@ -500,8 +500,8 @@ def test_a_superseded_session_tells_people_nothing_more_but_the_watchdog(store: 
     slack, relay = RecordingNotifier("slack"), RecordingNotifier("watchdog")
     desk = Desk(store, clock, slack, relay)
     desk.recorder.record(started())
-    desk.recorder.hush(RUN)
-    desk.recorder.hush(RUN)
+    desk.recorder.mute_session(RUN)
+    desk.recorder.mute_session(RUN)
     desk.recorder.record(alert())
     desk.recorder.record(alert("mine", replace(RUN, session="s2")))
 

@@ -118,7 +118,7 @@ class Process:
         self.superseded: list[str] = []
         relay = WatchdogRelay(
             world.line.url, SecretStr(world.token), direct=True, clock=world.clock, timeouts_s=(2.0, 5.0),
-            luggage=lambda run_key: export_for(store, run_key),
+            notifier_state=lambda run_key: export_for(store, run_key),
             on_superseded=lambda run: self.superseded.append(run.session),
         )  # fmt: skip
         self._relay, self._bot = relay, bot
@@ -155,7 +155,7 @@ class Process:
     def alert(self, title: str) -> None:
         self._tell(AlertRaised(**self._fact(), title=title))
 
-    def hush(self) -> None:
+    def mute_session(self) -> None:
         """From now on only the watchdog is told."""
         self._recorder = Recorder(self.store, [self._relay], direct=True)
 
@@ -302,7 +302,7 @@ def test_the_place_travels_only_when_it_has_changed(world: World) -> None:
     for done in range(1, 4):
         process.epoch(done)
     process.alert("one")
-    process.hush()
+    process.mute_session()
     process.alert("two")
 
     carried = [b'"memories"' in each.body for each in world.line.requests]

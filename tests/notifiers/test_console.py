@@ -362,7 +362,7 @@ def test_it_is_a_notifier() -> None:
 def test_an_outline_prints_the_same_epoch_line_as_a_whole_message() -> None:
     """The console words an epoch itself, so the cheap rendering must lose nothing there."""
     renderer, event, lines = Renderer(Language.EN), outlined_epoch(), []
-    for message in (renderer.render(event), renderer.outline(event)):
+    for message in (renderer.render(event), renderer.render_summary(event)):
         stream = io.StringIO()
         ConsoleNotifier(stream).send(Envelope(event, message, DictMemory()))
         lines.append(stream.getvalue())

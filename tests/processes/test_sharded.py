@@ -37,7 +37,7 @@ import torch, torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from notifybot.checkpoints.distributed import agree, together
+from notifybot.checkpoints.distributed import from_rank_zero, on_all_ranks
 from notifybot.checkpoints.manifest import Manifest
 from notifybot.checkpoints.serialization import read_payload, write_payload
 from notifybot.checkpoints.sharded import load_sharded, save_sharded
@@ -80,7 +80,7 @@ save_sharded(shelf, "checkpoint", describe, model=model, optimizer=optimizer, ex
 expected = train(model, optimizer)
 
 other, its_optimizer = build()
-manifest, _ = agree(lambda: shelf.newest_verified("run"))
+manifest, _ = from_rank_zero(lambda: shelf.newest_verified("run"))
 found["extra"] = load_sharded(shelf, manifest, model=other, optimizer=its_optimizer)
 found["same"] = train(other, its_optimizer) == expected
 
@@ -102,16 +102,16 @@ dist.barrier()
 if rank == 1:
     (folder / "checkpoint_2.pt").write_bytes(b"half a checkpo")
 
-path = agree(lambda: max(folder.glob("checkpoint_1.pt" if rank == 0 else "checkpoint_*.pt")))
+path = from_rank_zero(lambda: max(folder.glob("checkpoint_1.pt" if rank == 0 else "checkpoint_*.pt")))
 with torch.no_grad():
     model.module.weight.zero_()
 model.module.load_state_dict(read_payload(path)["model_state_dict"])
 
 found["path"] = path.name
 found["weight"] = model.module.weight.tolist()
-found["none"] = error_of(lambda: agree(lambda: max(folder.glob("nothing"))))
-found["one"] = error_of(lambda: together(lambda: 1 / (1 - rank)))
-found["both"] = together(lambda: rank * 10)
+found["none"] = error_of(lambda: from_rank_zero(lambda: max(folder.glob("nothing"))))
+found["one"] = error_of(lambda: on_all_ranks(lambda: 1 / (1 - rank)))
+found["both"] = on_all_ranks(lambda: rank * 10)
 
 (folder / f"found_{rank}.json").write_text(json.dumps(found))
 dist.barrier()

@@ -73,8 +73,8 @@ def _die_silently(store: Store, run_id: str) -> None:
         runs.record_in(connection, heard_at, RunStarted(id=uuid7(), run=run, at=heard_at, beat_s=30.0))
         heartbeats.set_deadline(connection, run.key, heard_at + timedelta(minutes=2))
         for part in ("scan", "ingest"):
-            heartbeats.tick(connection, part, now)
-        heartbeats.tick(connection, "watching", now - timedelta(hours=1))
+            heartbeats.stamp(connection, part, now)
+        heartbeats.stamp(connection, "watching", now - timedelta(hours=1))
 
 
 def _campaign(folder: Path, kills: int, seed: int) -> None:

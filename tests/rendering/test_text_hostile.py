@@ -302,7 +302,7 @@ def test_no_words_make_an_alert_act(name: str, text: str, language: Language) ->
     event = AlertRaised(id=uuid7(), run=run, at=datetime(2026, 11, 23, tzinfo=UTC), title=title, text=words)
     told = renderer(language).render(event, link=LINK)
 
-    check_slack({"parse": "none", **blocks.whole(told).arguments()})
+    check_slack({"parse": "none", **blocks.full_message(told).arguments()})
     check_slack({"parse": "none", **blocks.text_only(told).arguments()})
     check_kakao(template_for(told, link=LINK))
 

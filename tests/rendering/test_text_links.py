@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifybot.rendering.text import unlinked
+from notifybot.rendering.text import defang_links
 from notifybot.sandbox.mrkdwn import bare_addresses
 
 ADDRESSES = (
@@ -18,7 +18,7 @@ ADDRESSES = (
 @given(st.lists(st.sampled_from(ADDRESSES) | st.text(max_size=3), max_size=6).map("".join))
 def test_no_address_is_found_and_every_letter_is_kept(text: str) -> None:
     """Whatever stands around them; without the invisible splits it is the same text."""
-    shown = unlinked(text)
+    shown = defang_links(text)
 
     assert bare_addresses(shown) == []
     assert shown.replace("\u200b", "") == text.replace("\u200b", "")
@@ -37,4 +37,4 @@ def test_no_address_is_found_and_every_letter_is_kept(text: str) -> None:
     ],
 )
 def test_numbers_sentences_and_paths_are_left_as_they_are(text: str) -> None:
-    assert unlinked(text) == text
+    assert defang_links(text) == text

@@ -153,7 +153,7 @@ def test_without_a_wal_there_is_nothing_to_keep(tmp_path: Path) -> None:
     nowhere = DiskReserve(tmp_path / "none-wal")
     nowhere.begin()
     nowhere.keep()
-    assert (nowhere.used_bytes, nowhere.is_wide) == (0, False)
+    assert (nowhere.used_bytes, nowhere.wal_needs_checkpoint) == (0, False)
     nowhere.close()
 
 
@@ -167,7 +167,7 @@ def test_a_disk_that_cannot_be_asked_stops_nobody(store: Store, monkeypatch: pyt
     with monkeypatch.context() as patch:  # pytest itself asks as well, afterwards
         patch.setattr("notifybot.store.disk_reserve.os.fstat", refuse)
         taken = Recorder(store, [], direct=True).record(epoch(0))
-        said = (store.room.used_bytes, store.room.is_wide)
+        said = (store.room.used_bytes, store.room.wal_needs_checkpoint)
 
     assert taken
     assert said == (0, False)

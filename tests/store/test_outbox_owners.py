@@ -12,7 +12,7 @@ import pytest
 from notifybot.policy import Priority
 from notifybot.store import runs
 from notifybot.store.database import Store
-from notifybot.store.outbox import Outbox, lives, process_name
+from notifybot.store.outbox import Outbox, owner_is_alive, process_name
 from tests.support.store_events import started
 
 
@@ -37,7 +37,7 @@ def _gone() -> int:
 )
 def test_an_owner_is_known_by_its_number_and_its_start(owner: str, alive: bool) -> None:
     """Numbers are used again; the start (field 22 of proc_pid_stat(5)) then differs, or the program (execve(2))."""
-    assert lives(owner) is alive
+    assert owner_is_alive(owner) is alive
 
 
 @pytest.mark.parametrize(

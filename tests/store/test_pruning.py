@@ -301,18 +301,18 @@ def test_dead_letters_stay_as_long_as_their_run(roomy: Store, clock: FakeClock) 
 def test_the_housekeeper_prunes_at_most_once_an_hour(roomy: Store, clock: FakeClock) -> None:
     """Passing by is cheap: nothing is looked at within a minute, nothing pruned within an hour."""
     housekeeper = Housekeeper(roomy, clock=clock)
-    housekeeper.pass_by()
+    housekeeper.run_if_due()
     clock.advance(3600)
-    housekeeper.pass_by()
+    housekeeper.run_if_due()
     _tell(roomy, clock, started(at=clock.now() - timedelta(days=100)))
     with roomy.transaction() as connection:
         connection.exec_driver_sql("UPDATE runs SET alive_at = '2020-01-01 00:00:00.000000'")
 
     clock.advance(3500)
-    housekeeper.pass_by()
+    housekeeper.run_if_due()
     assert runs.get(roomy, RUN.id) is not None
     clock.advance(200)
-    housekeeper.pass_by()
+    housekeeper.run_if_due()
     assert runs.get(roomy, RUN.id) is None
 
 
@@ -325,7 +325,7 @@ def test_the_housekeeper_makes_room_before_it_is_needed(
     housekeeper = Housekeeper(store, clock=clock)
 
     clock.advance(60)
-    housekeeper.pass_by()
+    housekeeper.run_if_due()
 
     assert not pruning.is_narrow(store)
     assert [each.message.partition(" ")[0] for each in caplog.records if "nearly full" in each.message] == ["the"]

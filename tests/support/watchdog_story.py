@@ -129,7 +129,7 @@ class Story:
             heartbeats.beat(connection, heard_at, beat)
             row = runs.get_in(connection, self.run.key)
             assert row is not None
-            heartbeats.keep_moments(connection, replace(row, alive_at=heard_at, progress_at=moved_at))
+            heartbeats.restore_timestamps(connection, replace(row, alive_at=heard_at, progress_at=moved_at))
         return self
 
 

@@ -75,7 +75,7 @@ class Told:
     def end(self, ending: Ending, *, instead: bool = False) -> None:
         self.endings.append((ending.status, instead))
 
-    def disown(self) -> None:
+    def forget_after_fork(self) -> None:
         pass
 
 
@@ -130,8 +130,8 @@ def test_a_ctrl_c_at_exit_ends_what_is_waited_for_there() -> None:
     def pressed(_: float) -> None:
         raise KeyboardInterrupt
 
-    endings.flush_with(pressed)
-    endings.flush_with(waited.append)
+    endings.register_flush(pressed)
+    endings.register_flush(waited.append)
 
     endings.at_exit()
 

@@ -239,7 +239,9 @@ def test_what_the_notifiers_remember_travels_when_it_has_changed(
     """And again when the beat that carried it did not arrive."""
     place: dict[str, Any] = {}
     receiver.answers = [(200, b'{"state": "running"}'), (503, b"")]
-    heartbeat = Heartbeat(receiver.url, TOKEN, RUN, Loop(), beat_s=30.0, clock=clock, luggage=lambda: dict(place))
+    heartbeat = Heartbeat(
+        receiver.url, TOKEN, RUN, Loop(), beat_s=30.0, clock=clock, notifier_state=lambda: dict(place)
+    )
     heartbeat.beat(session)
     place["slack:00000000"] = {"value": {"root": "1.5"}, "updated_at": "2026-11-23T03:00:00+00:00"}
     for _ in range(3):

@@ -16,7 +16,7 @@ from requests.auth import AuthBase
 from notifybot.clock import SYSTEM
 from notifybot.errors import DeliveryError, PermanentError, TemporaryError, not_pickled
 from notifybot.notifiers.base import permanent_error, temporary_error
-from notifybot.notifiers.http import body_of, session_for
+from notifybot.notifiers.http import read_body, session_for
 from notifybot.policy import next_midnight
 from notifybot.rendering.delivery_reasons import in_words
 from notifybot.rendering.kakao_reasons import RENEWING, SIGN_IN
@@ -104,7 +104,7 @@ class FormClient:
     def _request(self, method: str, path: str, **parts: Any) -> tuple[requests.Response, bytes]:
         """Ask, and read the whole answer: no longer than for one read, and no more than Kakao ever says."""
         response = self._ask(method, path, **parts)
-        body = body_of(response, clock=SYSTEM, most_bytes=LARGEST_ANSWER_BYTES, within_s=self._timeout_s[1])
+        body = read_body(response, clock=SYSTEM, most_bytes=LARGEST_ANSWER_BYTES, within_s=self._timeout_s[1])
         if body is None:
             raise temporary("no-end", ambiguous=True)
         return response, body

@@ -24,7 +24,7 @@ from notifybot.notifiers.kakao.oauth import (
     App,
     Attempt,
     SignInRefused,
-    refusal_ahead,
+    precheck_error,
     tokens_for,
 )
 from notifybot.notifiers.kakao.person import Console, Prompt, in_notebook
@@ -113,7 +113,7 @@ class _Conversation:
         self._person = surroundings.person
         self._redirect_uri = redirect_uri
         self._auth = FormClient(config.kakao_auth_url)
-        self._foretold: str | None = None
+        self._last_precheck_error: str | None = None
         self._browser = Browser(config.kakao_auth_url, surroundings, self._language, listens=listens)
         self._app = App(SecretStr(""), None, redirect_uri)
 
@@ -268,9 +268,9 @@ class _Conversation:
         return tokens
 
     def _code(self, attempt: Attempt) -> SecretStr:
-        refused = refusal_ahead(self._auth, attempt)
-        if refused and refused != self._foretold:  # the same one twice: let the browser have the last word
-            self._foretold = refused
+        refused = precheck_error(self._auth, attempt)
+        if refused and refused != self._last_precheck_error:  # the same one twice: let the browser have the last word
+            self._last_precheck_error = refused
             raise SignInRefused(refused)
         return self._browser.code(attempt)
 

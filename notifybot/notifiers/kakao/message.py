@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from notifybot.rendering.text import ELLIPSIS, clean, one_line, shorten, unlinked
+from notifybot.rendering.text import ELLIPSIS, clean, defang_links, one_line, shorten
 from notifybot.types import Fact, Language, Message, MetricRow
 
 TEXT_LIMIT = 190  # Kakao says 200 and not what it counts; this leaves room for either answer
@@ -65,7 +65,7 @@ def feed(
 ) -> Template:
     """A feed template: the picture on top, up to five metrics as an item list below."""
     content: Template = {
-        "title": cut(unlinked(one_line(message.title)), _TITLE_LIMIT),
+        "title": cut(defang_links(one_line(message.title)), _TITLE_LIMIT),
         "description": _told(message, message.body, note),
         "link": _link(message, link),
     }
@@ -89,7 +89,7 @@ def _item_content(message: Message) -> Template:
 
 def _heading(message: Message) -> str:
     """The title without the run's name, which stands right above it and would leave room for little else."""
-    title, name = unlinked(one_line(message.title)), unlinked(one_line(message.run.name))
+    title, name = defang_links(one_line(message.title)), defang_links(one_line(message.run.name))
     mark, named, rest = title.partition(f" {name}")
     said = rest.lstrip(" :·")
     return f"{mark} {said}" if named and said and " " not in mark else title
@@ -97,8 +97,8 @@ def _heading(message: Message) -> str:
 
 def _profile(message: Message) -> str:
     """Project and run, or the run alone where both do not fit."""
-    whole = unlinked(one_line(f"{message.run.project}/{message.run.name}"))
-    name = unlinked(one_line(message.run.name)) or message.run.id  # a name may be nothing but invisible characters
+    whole = defang_links(one_line(f"{message.run.project}/{message.run.name}"))
+    name = defang_links(one_line(message.run.name)) or message.run.id  # a name may be nothing but invisible characters
     return whole if units(whole) <= _PROFILE_LIMIT else cut(name, _PROFILE_LIMIT)
 
 
@@ -120,9 +120,9 @@ def _total(facts: tuple[Fact, ...]) -> Fact | None:
 
 def _told(message: Message, body: str, note: str) -> str:
     """The body, then the note and the event's mark: a repeat carries the same one, as Kakao cannot tell repeats."""
-    note, mark = cut(unlinked(one_line(note)), TEXT_LIMIT // 2), f"#{message.short_id}"
+    note, mark = cut(defang_links(one_line(note)), TEXT_LIMIT // 2), f"#{message.short_id}"
     room = TEXT_LIMIT - sum(units(line) + 1 for line in (note, mark) if line)
-    kept = cut(unlinked(clean(body).strip()), room)
+    kept = cut(defang_links(clean(body).strip()), room)
     lines = (kept, note, "" if message.short_id in kept else mark)
     return "\n".join(line for line in lines if line)
 

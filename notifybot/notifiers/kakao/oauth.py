@@ -71,7 +71,7 @@ class Attempt:
         return f"{auth_url.rstrip('/')}{AUTHORIZE_PATH}?{urlencode(self.query)}"
 
 
-def refusal_ahead(auth: FormClient, attempt: Attempt) -> str | None:
+def precheck_error(auth: FormClient, attempt: Attempt) -> str | None:
     """The code of the page that the browser would show instead of the login; None if it would show none.
 
     A look without cookies. What it cannot see (a proxy between, a page in another form) the browser will tell.

@@ -60,7 +60,7 @@ class Payload:
         return replace(self, text=f"{self.text}\n{mention}", blocks=own)
 
 
-def whole(message: Message) -> Payload:
+def full_message(message: Message) -> Payload:
     """Everything in one message: for a webhook, which cannot edit or answer in a thread."""
     card = [*_body(message), *_bar(message), *_table(message), *_facts(message), *_code(message)]
     return _payload(message, _header(message.title), [*card, *_link(message), *_footer(message)])
@@ -73,7 +73,7 @@ def root(message: Message) -> Payload:
     return _payload(message, _header(message.title), card)
 
 
-def headstone(message: Message) -> Payload:
+def placeholder_root(message: Message) -> Payload:
     """A root for a run whose first word to us is no state, such as an alert: its name and where it stands."""
     card = [*_bar(message), *_table(message), *_link(message), *_footer(message)]
     text = escaped(one_line(message.run.name) or "notifybot", TEXT_CHARS)
@@ -87,7 +87,7 @@ def reply(message: Message) -> Payload:
     return _payload(message, _bold(message.title), card)
 
 
-def best(message: Message, metric: str, value: str, *, epoch: int | None = None) -> Payload:
+def new_best_reply(message: Message, metric: str, value: str, *, epoch: int | None = None) -> Payload:
     """A new best value, for the thread: of this epoch, or of the earlier `epoch` that this message stands for."""
     words = words_in(message.language)
     row = next((row for row in message.rows if row.name == metric), None)

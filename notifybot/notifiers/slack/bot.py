@@ -110,7 +110,7 @@ class SlackBot:
         """One message in the channel, the root of nothing: of a run that is not shown here, or of several runs."""
         if envelope.event.id not in thread.answered:
             calls = thread.calls_for(envelope.event)
-            build = partial(self._laid_out, envelope, blocks.whole(envelope.message), calls=calls)
+            build = partial(self._laid_out, envelope, blocks.full_message(envelope.message), calls=calls)
             self._post(envelope, build, channel=self._channel)
             _remember(envelope, thread.answering(envelope.event.id))
 
@@ -125,10 +125,10 @@ class SlackBot:
         event, message = envelope.event, envelope.message
         state = Shown.of(event) if _tells_state(event) else Shown()
         if not thread.has_root:
-            root = blocks.root(message) if _tells_state(event) else blocks.headstone(message)
+            root = blocks.root(message) if _tells_state(event) else blocks.placeholder_root(message)
             sent = self._post(envelope, partial(self._laid_out, envelope, root), channel=self._channel)
             thread = replace(thread, channel_id=sent.channel_id, root_ts=sent.ts, born_of=event.id, shown=state)
-        elif _tells_state(event) and thread.shown.gives_way_to(state):
+        elif _tells_state(event) and thread.shown.is_older_than(state):
             self._update(envelope, blocks.root(message), thread)
             thread = thread.showing(state)
         else:
@@ -150,7 +150,9 @@ class SlackBot:
         if native_charts.Layout.BLOCKS in without:
             payload = blocks.text_only(message)
         elif charts is not None:
-            payload = native_charts.dressed(payload, envelope.event, message.language, charts=charts, without=without)
+            payload = native_charts.with_native_charts(
+                payload, envelope.event, message.language, charts=charts, without=without
+            )
         if native_charts.Layout.TABLE in without:
             payload = native_charts.untabled(payload)
         return payload.calling(self._mention, message) if calls and self._mention else payload
@@ -190,9 +192,9 @@ def _reply(envelope: Envelope) -> blocks.Payload | None:
         return None
     metric = event.progress.metrics.get(event.new_best)
     if metric is None or metric.best is None or is_best(metric, event.progress.epoch):
-        return blocks.best(envelope.message, event.new_best, number(metric.value) if metric else "")
+        return blocks.new_best_reply(envelope.message, event.new_best, number(metric.value) if metric else "")
     # an older epoch was the best, and its message was folded into this one
-    return blocks.best(envelope.message, event.new_best, number(metric.best), epoch=metric.best_epoch)
+    return blocks.new_best_reply(envelope.message, event.new_best, number(metric.best), epoch=metric.best_epoch)
 
 
 def _recall(envelope: Envelope) -> RunThread:

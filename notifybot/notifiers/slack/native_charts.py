@@ -64,7 +64,7 @@ _AFTER_A_FAULT = timedelta(days=1)  # Slack failed: perhaps for another reason
 _NOTHING: frozenset[Layout] = frozenset()
 
 
-def dressed(
+def with_native_charts(
     payload: Payload, event: Event, language: Language, *, charts: bool, without: Set[Layout] = frozenset()
 ) -> Payload:
     """The same with what Slack draws itself: `charts` of a new best or an ending, and an ending's table of epochs."""

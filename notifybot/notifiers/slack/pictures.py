@@ -34,7 +34,7 @@ from notifybot.notifiers.slack.mrkdwn import escaped
 from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.redaction import redact
 from notifybot.rendering.error_text import error_line
-from notifybot.rendering.text import one_line, shorten, unlinked
+from notifybot.rendering.text import defang_links, one_line, shorten
 from notifybot.types import Message
 
 log = logging.getLogger("notifybot")
@@ -231,7 +231,7 @@ class PictureReplies:
         try:
             upload(
                 self._api, png, place, name=file_name(pending.event), title=title, alt=pending.message.brief or title,
-                comment=unlinked(escaped(title, _COMMENT_CHARS)) if silent else "",  # an upload knows no `parse`
+                comment=defang_links(escaped(title, _COMMENT_CHARS)) if silent else "",  # an upload knows no `parse`
             )  # fmt: skip
             self._failures, self.error = 0, ""
         except DeliveryError as error:

@@ -32,7 +32,7 @@ class Shown:
         ended, lost = event.kind == "run_ended", event.kind == "run_lost"
         return cls(event.at, ended, event.progress.done, event.id, lost, event.run.session)
 
-    def gives_way_to(self, other: Shown) -> bool:
+    def is_older_than(self, other: Shown) -> bool:
         """True when `other` is a later state of the run than this one, or shows that this one was a false alarm."""
         return self.is_amended_by(other) or (
             (other.at, other.ended, other.done)

@@ -14,7 +14,7 @@ from notifybot.notifiers.slack.native_charts import Layout, tell, untabled
 from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.policy import Pace
 from notifybot.redaction import fingerprint
-from notifybot.rendering.text import unlinked
+from notifybot.rendering.text import defang_links
 
 
 class SlackWebhook:
@@ -37,7 +37,7 @@ class SlackWebhook:
 
         def build(without: Set[Layout]) -> blocks.Payload:
             plain = Layout.BLOCKS in without
-            payload = _unlinked(blocks.text_only(envelope.message) if plain else blocks.whole(envelope.message))
+            payload = _unlinked(blocks.text_only(envelope.message) if plain else blocks.full_message(envelope.message))
             payload = untabled(payload) if Layout.TABLE in without else payload
             return payload.calling(self._mention, envelope.message) if calls else payload
 
@@ -57,5 +57,5 @@ def _unlinked(payload: blocks.Payload) -> blocks.Payload:
 
     The bot's `parse` is not heeded here: https://gist.github.com/seanmarpo/723e18a4e2353188ea95f679ae30c3be
     """
-    cards = ({**each, "fallback": unlinked(each["fallback"])} for each in payload.attachments)
-    return replace(payload, text=unlinked(payload.text), attachments=tuple(cards))
+    cards = ({**each, "fallback": defang_links(each["fallback"])} for each in payload.attachments)
+    return replace(payload, text=defang_links(payload.text), attachments=tuple(cards))

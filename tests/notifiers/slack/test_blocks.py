@@ -40,8 +40,8 @@ HOSTILE = (
 )
 OURS = re.compile(r"<!date\^\d+\^\{date_short_pretty\} \{time\}\|[-\d: ]+ UTC>|<https?://[^<>|]+\|[^<>|&]+>")
 LAYOUTS: list[Callable[[Message], blocks.Payload]] = [
-    blocks.whole, blocks.root, blocks.headstone, blocks.reply, blocks.text_only,
-    lambda message: blocks.best(message, message.title, message.brief),
+    blocks.full_message, blocks.root, blocks.placeholder_root, blocks.reply, blocks.text_only,
+    lambda message: blocks.new_best_reply(message, message.title, message.brief),
 ]  # fmt: skip
 texts = st.sampled_from(HOSTILE) | st.text(max_size=200) | st.text(alphabet="<>&!@#|^*`_~ \u200d\u202eé", max_size=80)
 rows = st.builds(MetricRow, texts, texts, texts, texts, texts)
@@ -108,7 +108,7 @@ def assert_known_to_slack_sdk(payload: blocks.Payload) -> None:
     "```",
     [MetricRow("<!here>", "<@U1>")] * 25,
     [],
-    blocks.whole,
+    blocks.full_message,
     Language.KO,
 )
 def test_whatever_people_write_is_inert_within_limits_and_valid(
@@ -216,7 +216,7 @@ def test_a_run_without_a_total_has_no_bar() -> None:
 @pytest.mark.parametrize("severity", Severity)
 def test_each_severity_has_a_colour_of_its_own(severity: Severity) -> None:
     """The bar at the left says at a glance how it went."""
-    assert blocks.COLOURS[severity] == blocks.whole(message(ended(), severity=severity)).attachments[0]["color"]
+    assert blocks.COLOURS[severity] == blocks.full_message(message(ended(), severity=severity)).attachments[0]["color"]
     assert len(set(blocks.COLOURS.values())) == len(Severity)
 
 

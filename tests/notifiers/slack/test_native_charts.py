@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from notifybot.events import EpochFinished, Event, RunEnded
 from notifybot.notifiers.slack import SlackBot, blocks
 from notifybot.notifiers.slack.blocks import Payload
-from notifybot.notifiers.slack.native_charts import Layout, dressed
+from notifybot.notifiers.slack.native_charts import Layout, with_native_charts
 from notifybot.sandbox import Sandbox, blockkit
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.testing import DictMemory, FakeClock
@@ -34,7 +34,11 @@ def ending(**histories: tuple[float, ...]) -> RunEnded:
 
 
 def natives(event: Event, *, charts: bool = True) -> list[dict[str, Any]]:
-    return [each for each in dressed(Payload("x"), event, Language.EN, charts=charts).blocks if each["type"] in _NATIVE]
+    return [
+        each
+        for each in with_native_charts(Payload("x"), event, Language.EN, charts=charts).blocks
+        if each["type"] in _NATIVE
+    ]
 
 
 def bot_at(sandbox: Sandbox, clock: FakeClock) -> SlackBot:
@@ -124,9 +128,9 @@ def test_slack_takes_whatever_was_logged(histories: dict[str, tuple[float, ...]]
     best = EpochFinished(id="e", run=ended().run, at=ended().at, progress=after(9, **histories), new_best="x")
 
     for event in (best, replace(ended(), progress=after(9, **histories))):
-        payload = dressed(Payload("x"), event, language, charts=True)
+        payload = with_native_charts(Payload("x"), event, language, charts=True)
         assert blockkit.problems(payload.arguments()) == []
-        assert dressed(Payload("x"), event, language, charts=True, without=frozenset(Layout)).blocks == ()
+        assert with_native_charts(Payload("x"), event, language, charts=True, without=frozenset(Layout)).blocks == ()
 
 
 def test_a_workspace_without_them_gets_the_rest_and_is_not_asked_again(sandbox: Sandbox, clock: FakeClock) -> None:
@@ -182,9 +186,9 @@ def test_each_kind_is_given_up_by_itself_tables_first(
 
 def test_the_footer_of_a_new_best_stands_below_its_chart() -> None:
     best = replace(epoch(5, new_best="val_acc"), progress=after(5, val_acc=(0.1, 0.2)))
-    payload = blocks.best(envelope(best, DictMemory()).message, "val_acc", "0.2")
+    payload = blocks.new_best_reply(envelope(best, DictMemory()).message, "val_acc", "0.2")
 
-    shown = dressed(payload, best, Language.EN, charts=True)
+    shown = with_native_charts(payload, best, Language.EN, charts=True)
 
     assert [each["type"] for each in shown.blocks] == ["rich_text", "data_visualization", "context"]
 

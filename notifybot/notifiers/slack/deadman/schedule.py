@@ -63,7 +63,7 @@ def _after_list(state: AlarmState, outcome: Outcome, now_s: float, margins: Marg
     if not isinstance(outcome, Listed):
         least_s = _DENIED_S if isinstance(outcome, Denied) and outcome.setup else 0.0
         return _braked(state, Call.LIST, outcome, now_s, least_s)
-    state = expire(_freed(state, Call.LIST), now_s)
+    state = drop_posted(_freed(state, Call.LIST), now_s)
     found = [replace(each, own=each.post_at in state.asked) for each in outcome.alarms if not _known(state, each)]
     asked = tuple(each for each in state.asked if each - margins.ahead_s + _LANDED_S > now_s)
     state = replace(state, looked=True, alarms=_ordered((*state.alarms, *found)), asked=asked)
@@ -366,8 +366,11 @@ class AlarmState:
         return self.goal is not Goal.GUARD and not _targets(self) and (self.looked or self.goal is Goal.YIELD)
 
 
-def decide(state: AlarmState, now_s: float, margins: Margins, *, vouched: bool, sure: bool = True) -> Action:
-    """The one call to make now. `vouched`: the training moves, as far as can be told. `sure`: `now_s` is Slack's."""
+def decide(state: AlarmState, now_s: float, margins: Margins, *, is_known_alive: bool, sure: bool = True) -> Action:
+    """The one call to make now.
+
+    `is_known_alive`: the training moves, as far as can be told. `sure`: `now_s` is Slack's.
+    """
     if state.goal is not Goal.GUARD:
         return _decide_end(state, now_s, margins)
     if not sure:  # any answer tells the time
@@ -375,7 +378,7 @@ def decide(state: AlarmState, now_s: float, margins: Margins, *, vouched: bool, 
     if state.denied and state.alarms and state.free(Call.DELETE, now_s):
         return DeleteAlarm(state.alarms[-1])  # it cannot be moved, and would be told about a living run
     early = state.early and len(state.alarms) == 1  # first things first
-    if vouched and (early or is_due(state, now_s, margins)):
+    if is_known_alive and (early or is_due(state, now_s, margins)):
         if not state.looked and state.free(Call.LIST, now_s):
             return List()
         if state.free(Call.SCHEDULE, now_s):
@@ -387,7 +390,7 @@ def decide(state: AlarmState, now_s: float, margins: Margins, *, vouched: bool, 
         return DeleteAlarm(spare)
     if state.mended and state.guard is not None and state.free(Call.SAY, now_s):
         return Assure()
-    return (_correction(state, now_s, margins) if vouched else None) or Wait()
+    return (_correction(state, now_s, margins) if is_known_alive else None) or Wait()
 
 
 def is_due(state: AlarmState, now_s: float, margins: Margins) -> bool:
@@ -400,7 +403,7 @@ def is_due(state: AlarmState, now_s: float, margins: Margins) -> bool:
     return soon or now_s >= state.beat_at_s + margins.quiet_beat_s
 
 
-def hasten(state: AlarmState) -> AlarmState:
+def reschedule_soon(state: AlarmState) -> AlarmState:
     """What the alarm says is out of date: the next one is not to wait for its beat."""
     return replace(state, early=True) if state.guard is not None else state
 
@@ -434,7 +437,7 @@ def _correction(state: AlarmState, now_s: float, margins: Margins) -> PostAllCle
     return PostAllClear(due) if due and well else None
 
 
-def expire(state: AlarmState, now_s: float) -> AlarmState:
+def drop_posted(state: AlarmState, now_s: float) -> AlarmState:
     """Alarms whose time has come are beyond recall: what is left is to take them back in words."""
     past = [each for each in state.alarms if each.post_at <= now_s]
     lost = [each for each in state.asked if each <= now_s]  # perhaps scheduled, perhaps never

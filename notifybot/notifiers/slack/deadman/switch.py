@@ -36,9 +36,9 @@ from notifybot.notifiers.slack.deadman.schedule import (
     Wait,
     after,
     decide,
+    drop_posted,
     end,
-    expire,
-    hasten,
+    reschedule_soon,
     retried,
 )
 from notifybot.notifiers.slack.deadman.slack_api import ScheduledAlarms, SlackAlarms
@@ -100,8 +100,8 @@ class DeadMan:
     ) -> None:
         self.state = AlarmState()
         self.margins = margins or Margins()
-        self.counts: Counter[str] = Counter()
-        self.failures: Counter[str] = Counter()
+        self.counts: Counter[type[Action]] = Counter()
+        self.failures: Counter[type[Action]] = Counter()
         self._alarms = alarms
         self._speech = speech
         self._look = look
@@ -175,7 +175,7 @@ class DeadMan:
         self._look_around()
         now_s = self._alarms.now_s()
         if sure := self._alarms.sure:
-            self.state = expire(self.state, now_s)
+            self.state = drop_posted(self.state, now_s)
         if self._goal is Goal.GUARD and self._is_told():
             self._goal = Goal.CLEAR
         if self._goal is not Goal.GUARD:
@@ -185,8 +185,8 @@ class DeadMan:
         if self._waits:
             return False
         if self._is_outdated:
-            self.state = hasten(self.state)
-        action = decide(self.state, now_s, self.margins, vouched=self._vouched(), sure=sure)
+            self.state = reschedule_soon(self.state)
+        action = decide(self.state, now_s, self.margins, is_known_alive=self._is_alive(), sure=sure)
         if isinstance(action, Wait) and self._goal is Goal.GUARD and self._clears_up():
             return True
         outcome = self._call(action, now_s)
@@ -278,7 +278,7 @@ class DeadMan:
             or (said.checkpoint is None and now.checkpoint is not None)
         )
 
-    def _vouched(self) -> bool:
+    def _is_alive(self) -> bool:
         now_s = self._clock.monotonic()
         if self._told is not None:
             return now_s - self._ended_s <= _UNTOLD_S
@@ -323,13 +323,13 @@ class DeadMan:
             self.state = after(self.state, action, outcome, self._alarms.now_s(), self.margins)
 
     def _count(self, action: Action, outcome: Outcome) -> None:
-        kind = type(action).__name__.lower()
+        kind = type(action)
         why = outcome.code if isinstance(outcome, Denied) else "no answer, or not now"
         if not isinstance(outcome, Failed | Denied) or why == NO_SUCH:  # it is gone, and that was wanted
             self.counts[kind] += 1
             return
         self.failures[kind] += 1
-        log.debug("the dead man's switch at Slack: %s failed (%s)", kind, why)
+        log.debug("the dead man's switch at Slack: %s failed (%s)", kind.__name__, why)
 
     def _note(self, *, over: bool) -> None:
         if self.state.denied and not self._said_denied:

@@ -76,7 +76,7 @@ def test_an_hour_of_beats_keeps_one_alarm_and_posts_none(rig: Rig) -> None:
 
     assert len(rig.pending) == 1
     assert len(rig.sandbox.slack.messages) == 1
-    assert rig.switch.counts["schedule"] == 13
+    assert rig.switch.counts[ScheduleAlarm] == 13
     assert not rig.switch.failures
 
 
@@ -207,11 +207,11 @@ def test_a_lost_answer_at_the_very_end_is_looked_for_twice() -> None:
     state = after(AlarmState(looked=True), ScheduleAlarm(900), Failed(ambiguous=True), 0.0, MARGINS)
     state = end(state, 1.0, MARGINS)
 
-    assert decide(state, 1.0, MARGINS, vouched=True) == List()
+    assert decide(state, 1.0, MARGINS, is_known_alive=True) == List()
     state = after(state, List(), Listed(()), 1.5, MARGINS)
     assert not state.clear
     state = after(state, List(), Listed((Alarm("Q9", 900, own=False),)), 40.0, MARGINS)
-    assert decide(state, 40.0, MARGINS, vouched=True) == DeleteAlarm(Alarm("Q9", 900, own=True))
+    assert decide(state, 40.0, MARGINS, is_known_alive=True) == DeleteAlarm(Alarm("Q9", 900, own=True))
     assert after(state, DeleteAlarm(Alarm("Q9", 900)), Done(), 41.0, MARGINS).clear
 
 
@@ -385,7 +385,7 @@ def test_at_the_end_the_latest_alarm_goes_first() -> None:
     early, late = Alarm("Q1", post_at=1100), Alarm("Q2", post_at=1900)
     state = end(AlarmState(alarms=(early, late), newest="Q2"), 1000.0, Margins())
 
-    assert decide(state, 1000.0, Margins(), vouched=True) == DeleteAlarm(late)
+    assert decide(state, 1000.0, Margins(), is_known_alive=True) == DeleteAlarm(late)
 
 
 def test_an_unknown_refusal_is_tried_some_times(rig: Rig) -> None:
@@ -467,9 +467,9 @@ def test_an_alarm_that_misses_its_time_is_replaced_at_once() -> None:
     """The process was stopped between the question and the answer."""
     late = after(AlarmState(looked=True), ScheduleAlarm(900), Scheduled(Alarm("Q1", 900)), 600.0, MARGINS)
 
-    assert decide(late, 602.0, MARGINS, vouched=True) == List()
+    assert decide(late, 602.0, MARGINS, is_known_alive=True) == List()
     looked = after(late, List(), Listed((Alarm("Q1", 900, own=False),)), 603.0, MARGINS)
-    assert decide(looked, 603.0, MARGINS, vouched=True) == ScheduleAlarm(1503)
+    assert decide(looked, 603.0, MARGINS, is_known_alive=True) == ScheduleAlarm(1503)
 
 
 # ── The thread ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -21,8 +21,8 @@ from notifybot.notifiers.slack.deadman.schedule import (
     Wait,
     after,
     decide,
-    hasten,
     is_due,
+    reschedule_soon,
 )
 from notifybot.notifiers.slack.deadman.schedule import List as ReadList
 from notifybot.notifiers.slack.deadman.switch import DeadMan, dead_man
@@ -316,22 +316,22 @@ def test_a_run_killed_early_is_told_with_the_epochs_it_had_done(sandbox: Sandbox
 
 def test_without_room_the_alarm_that_stands_is_good_enough(rig_state: AlarmState) -> None:
     """Slack takes thirty in five minutes: they are for those who have none yet. It is not asked again."""
-    state = hasten(rig_state)
-    assert decide(state, 160.0, Margins(), vouched=True) == ScheduleAlarm(1060)
+    state = reschedule_soon(rig_state)
+    assert decide(state, 160.0, Margins(), is_known_alive=True) == ScheduleAlarm(1060)
 
     state = after(state, ScheduleAlarm(1060), Denied("restricted_too_many"), 160.5, Margins())
 
     assert state == rig_state
-    assert decide(state, 161.0, Margins(), vouched=True) == Wait()
+    assert decide(state, 161.0, Margins(), is_known_alive=True) == Wait()
 
 
 def test_a_loop_that_stands_still_is_not_vouched_for_by_news(rig_state: AlarmState) -> None:
-    assert decide(hasten(rig_state), 160.0, Margins(), vouched=False) == Wait()
+    assert decide(reschedule_soon(rig_state), 160.0, Margins(), is_known_alive=False) == Wait()
 
 
 def test_nothing_is_hastened_that_was_never_scheduled() -> None:
     """The first alarm says all that is known anyway."""
-    assert not hasten(AlarmState()).early
+    assert not reschedule_soon(AlarmState()).early
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from notifybot.notifiers.slack.api import answer_error, transport_error
-from notifybot.notifiers.slack.deadman.schedule import Margins
+from notifybot.notifiers.slack.deadman.schedule import Margins, PostAllClear
 from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
 from notifybot.notifiers.slack.deadman.switch import DeadMan
 from notifybot.notifiers.slack.deadman.text import Speech, mark_of
@@ -362,7 +362,9 @@ def _calm(world: World, life: Life, seed: int) -> None:
     last = max((float(each.ts) for each in world.alarms(life.armed_s, world.now_s)), default=0.0)
     corrected = [each for each in world.slack.messages if float(each.ts) > last and mark_of(RUN) not in each.text]
     ended = life.switch.state.goal != "guard"
-    lost = life.switch.failures["say"] > 1  # it was said twice, both answers were lost, and perhaps the words too
+    lost = (
+        life.switch.failures[PostAllClear] > 1
+    )  # it was said twice, both answers were lost, and perhaps the words too
     assert not last or corrected or ended or lost, f"seed {seed}: a false alarm stands"
     assert life.armed or ended
 
