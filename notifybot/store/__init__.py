@@ -1,1 +1,1 @@
-"""The store: one database schema for the training process (SQLite) and the watchdog (SQLite or PostgreSQL)."""
+"""The store: one SQLite file, and one schema for the training process and the watchdog."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -31,7 +30,7 @@ metadata = MetaData()
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware moment in UTC. SQLite keeps no time zone, so it is taken off and put back here."""
 
-    impl = DateTime(timezone=True)
+    impl = DateTime
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
@@ -39,17 +38,11 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError(f"a moment without a time zone cannot be stored: {value!r}")
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+        return value.astimezone(UTC).replace(tzinfo=None)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        moment: datetime = value
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
 
-
-RowId = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER counts up by itself in SQLite
 
 _NEED = "CASE WHEN status = 'lost' OR (status = 'running' AND stalled) THEN 2 WHEN status = 'running' THEN 1 ELSE 0 END"
 
@@ -101,7 +94,7 @@ events = Table(
 deliveries = Table(
     "deliveries",
     metadata,
-    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("id", Integer, primary_key=True, autoincrement=True),  # in SQLite no other type counts up by itself
     Column("event_id", String(64), ForeignKey("events.id", ondelete="CASCADE"), nullable=False),
     Column("run_id", String(200), nullable=False),  # the run's key
     Column("notifier", String(80), nullable=False),  # notifier key, name:fingerprint; never a secret

@@ -84,7 +84,7 @@ def upgrade() -> None:
         batch_op.create_index('events_by_run', ['run_id', 'at'], unique=False)
 
     op.create_table('deliveries',
-    sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('id', sa.Integer(), autoincrement=True, nullable=False),
     sa.Column('event_id', sa.String(length=64), nullable=False),
     sa.Column('run_id', sa.String(length=200), nullable=False),
     sa.Column('notifier', sa.String(length=80), nullable=False),
