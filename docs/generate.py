@@ -221,7 +221,7 @@ def typed(hint: Any) -> str:
 
 def _name(hint: Any) -> str:
     if get_origin(hint) in (Union, types.UnionType):
-        return " | ".join(_name(each) for each in get_args(hint))
+        return " or ".join(_name(each) for each in get_args(hint))
     if get_args(hint):
         inner = ", ".join("…" if each is ... else _name(each) for each in get_args(hint))
         kind = "list" if get_origin(hint) is tuple else get_origin(hint).__name__  # JSON has no tuples
