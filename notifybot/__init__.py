@@ -94,9 +94,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(_HOMES[name]), name)
     except AttributeError as error:  # Python would say no more than that there is no such name here
         reader_text = import_module("notifybot.errors").reader_text
-        raise ImportError(
-            reader_text("notifybot.notifybot_cannot_be_used_with_this", name=name, error=error)
-        ) from error
+        raise ImportError(reader_text("notifybot.name_cannot_be_used", name=name, error=error)) from error
     globals()[name] = value
     return value
 

@@ -5,10 +5,10 @@ What a program's author reads is said in the reader's language: `raise UsageErro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from errno import errorcode
 
-from notifybot.i18n import text
+from notifybot.i18n import listed, text
 
 
 class Reader:
@@ -30,6 +30,11 @@ READER = Reader()
 def reader_text(key: str, /, **values: object) -> str:
     """Return a text of the catalog in the language of the reader."""
     return text(READER.language, key, **values)
+
+
+def reader_list(names: Sequence[str], conjunction: str = "and") -> str:
+    """Return names as a list in the language of the reader: "a, b and c"."""
+    return listed(READER.language, names, conjunction)
 
 
 def said(en: str, ko: str) -> str:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -60,9 +61,19 @@ def text(language: str, key: str, /, **values: object) -> str:
     The user's own text comes first. A key that is not known in the language is looked up in English, and one that is
     known nowhere is returned as it is. Never raises.
     """
-    own = OVERRIDES.texts(language).get(key)
-    found = own or _catalog(language).get(key) or _catalog(ENGLISH).get(key)
-    return key if found is None else found.format_map(_QuestionMarkMissing(values))
+    ours = _catalog(language).get(key) or _catalog(ENGLISH).get(key) or key
+    for template in (OVERRIDES.texts(language).get(key), ours):
+        with suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # {count:d} of a text
+            if template:
+                return template.format_map(_QuestionMarkMissing(values))
+    return ours
+
+
+def listed(language: str, names: Sequence[str], conjunction: str = "and") -> str:
+    """Return names as a list that is read: "a, b and c", or "a, b or c"."""
+    if len(names) < 2:
+        return "".join(names)
+    return text(language, f"lists.{conjunction}", others=", ".join(names[:-1]), last=names[-1])
 
 
 def has_text(key: str) -> bool:

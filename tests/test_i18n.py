@@ -55,6 +55,29 @@ def test_every_key_that_is_said_is_in_the_catalog() -> None:
     assert [(where, key) for where, key in said_keys() if key not in _catalog("en")] == []
 
 
+def given_places() -> Iterator[tuple[str, str, set[str]]]:
+    """Where in the code a key is said with its values, the key, and the names of the values."""
+    for path in (ROOT / "notifybot").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or getattr(node.func, "id", getattr(node.func, "attr", "")) not in SAY:
+                continue
+            names = [each.arg for each in node.keywords]
+            keys = [each.value for each in node.args[:2] if isinstance(each, ast.Constant)]
+            if None not in names and keys and isinstance(keys[-1], str) and "." in keys[-1]:
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", keys[-1], {name for name in names if name}
+
+
+def test_every_place_of_a_text_is_given_a_value() -> None:
+    """A value that is not given would be a question mark, and one without a place would be lost."""
+    english = _catalog("en")
+
+    assert [
+        (where, key, places_of(english[key]) ^ names)
+        for where, key, names in given_places()
+        if key in english and names != places_of(english[key])
+    ] == []
+
+
 def test_every_text_is_used() -> None:
     """A key stands in the code as a whole or is put together there from a beginning: f"kakao.error.{code}"."""
     keys, beginnings = written()

@@ -136,15 +136,15 @@ def readable(at: str, tensor: Any) -> Any:
     import torch
 
     if is_lazy(tensor):
-        raise UsageError(reader_text("checkpoints.buffers.has_no_content_yet", at=at))
+        raise UsageError(reader_text("checkpoints.buffers.is_lazy", at=at))
     tensor = tensor.detach()
     if type(tensor) is not torch.Tensor:
         kind = type(tensor).__name__
-        raise UsageError(reader_text("checkpoints.buffers.is_a_not_a_plain_tensor", at=at, kind=kind))
+        raise UsageError(reader_text("checkpoints.buffers.is_no_plain_tensor", at=at, kind=kind))
     if tensor.is_meta:
-        raise UsageError(reader_text("checkpoints.buffers.is_on_the_meta_device_and", at=at))
+        raise UsageError(reader_text("checkpoints.buffers.is_on_meta_device", at=at))
     if tensor.layout != torch.strided or tensor.is_quantized:
-        raise UsageError(reader_text("checkpoints.buffers.is_a_sparse_or_quantised_tensor", at=at))
+        raise UsageError(reader_text("checkpoints.buffers.is_sparse_or_quantised", at=at))
     return tensor
 
 

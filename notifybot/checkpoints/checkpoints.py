@@ -341,7 +341,7 @@ class Checkpoints:
     @property
     def _opened(self) -> Tiers:
         if self._tiers is None:
-            raise UsageError(reader_text("checkpoints.checkpoints.these_checkpoints_are_not_in_use"))
+            raise UsageError(reader_text("checkpoints.checkpoints.not_in_use"))
         return self._tiers
 
     def _write(
@@ -441,7 +441,7 @@ class CopiedCheckpoints(Checkpoints):
 
     def open(self, run_id: str, session: str, *, state_dir: Path, saves: bool = True) -> None:
         """Raises UsageError: a training that went on without its state being saved would be found out too late."""
-        raise UsageError(reader_text("checkpoints.checkpoints.these_checkpoints_are_a_copy_without"))
+        raise UsageError(reader_text("checkpoints.checkpoints.is_a_copy"))
 
     def restore(self, check: Callable[[SavePoint], None] = lambda _: None) -> Restored | None:
         """Nothing."""

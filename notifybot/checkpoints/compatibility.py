@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from notifybot.checkpoints.buffers import is_lazy
-from notifybot.errors import reader_text, said
+from notifybot.errors import reader_text
 from notifybot.types import Reason
 
 _COMPILED = "_orig_mod"  # the name under which torch.compile keeps the module that it was given
@@ -45,7 +45,7 @@ def tensors_of(model: Any) -> list[Any]:
 def fit(model: Any, saved: Mapping[str, Any]) -> Fit:
     """The saved weights by the model's own names, checked against the model."""
     if not all(isinstance(key, str) for key in saved):
-        return Fit(saved, [reader_text("checkpoints.compatibility.the_names_of_its_weights_are")])
+        return Fit(saved, [reader_text("checkpoints.compatibility.names_are_no_text")])
     inner = unwrapped(model)
     live = inner.state_dict()
     names = {plain_name(key): key for key in live}
@@ -88,9 +88,9 @@ def _problems(live: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
         if name in saved and _shape(value) and _shape(saved[name]) != _shape(value)
     ]
     return [
-        *listed(*MISSING, [name for name in live if name not in saved]),
-        *listed("not in the model", "모델에 없는 항목", [name for name in saved if name not in live]),
-        *listed(*RESHAPED, shapes),
+        *listed(MISSING, [name for name in live if name not in saved]),
+        *listed("checkpoints.compatibility.unknown_to_model", [name for name in saved if name not in live]),
+        *listed(RESHAPED, shapes),
     ]
 
 
@@ -100,7 +100,7 @@ def _notes(live: Mapping[str, Any], saved: Mapping[str, Any]) -> list[Reason]:
         for name, value in live.items()
         if hasattr(value, "dtype") and hasattr(saved.get(name), "dtype") and saved[name].dtype != value.dtype
     ]
-    return [note(each) for each in listed("converted to the model's own type", "모델의 dtype으로 바꾼 항목", dtypes)]
+    return [note(each) for each in listed("checkpoints.compatibility.converted", dtypes)]
 
 
 def _shape(value: Any) -> str:
@@ -112,8 +112,8 @@ def _shape(value: Any) -> str:
     return f"[{', '.join(map(str, value.shape))}]"
 
 
-MISSING = ("missing in the checkpoint", "체크포인트에 없는 항목")
-RESHAPED = ("of another shape", "shape이 다른 항목")
+MISSING = "checkpoints.compatibility.missing"
+RESHAPED = "checkpoints.compatibility.of_another_shape"
 
 _SHOWN = 10
 _PER_PARAMETER = ("exp_avg", "exp_avg_sq", "momentum_buffer")  # kept by Adam and SGD in the parameter's own shape
@@ -140,30 +140,30 @@ def note(text: str, about: str = "") -> Reason:
     return Reason("other", about, {"text": text})
 
 
-def listed(en: str, ko: str, names: Sequence[str]) -> list[str]:
-    """One line that names the first ten and counts the rest; no line for none. `en` and `ko` say what they are."""
+def listed(key: str, names: Sequence[str]) -> list[str]:
+    """One line that names the first ten and counts the rest; no line for none. The text says what they are."""
     if not names:
         return []
     shown, more = ", ".join(names[:_SHOWN]), len(names) - _SHOWN
     rest = reader_text("checkpoints.compatibility.and_more", more=more) if more > 0 else ""
-    return [said(f"{len(names)} {en}: {shown}{rest}", f"{ko} {len(names)}개: {shown}{rest}")]
+    return [reader_text(key, count=len(names), names=shown + rest)]
 
 
 def differing(name: str, there: object, here: object) -> str:
     """A thing that is one in the checkpoint and another in the program."""
-    return reader_text("checkpoints.compatibility.in_the_checkpoint_here", name=name, there=there, here=here)
+    return reader_text("checkpoints.compatibility.differs", name=name, there=there, here=here)
 
 
 def optimizer_problems(optimizer: Any, saved: Mapping[str, Any]) -> list[str]:
     """Why an optimizer's saved state would be refused by `load_state_dict`, or would break the step after it."""
     groups, state = saved.get("param_groups"), saved.get("state")
     if not isinstance(groups, list) or not isinstance(state, Mapping) or not _are_mappings(*groups, *state.values()):
-        return [reader_text("checkpoints.compatibility.the_checkpoint_holds_no_optimizer_state")]
+        return [reader_text("checkpoints.compatibility.no_optimizer_state")]
     live = optimizer.param_groups
     if len(groups) != len(live):
         return [
             reader_text(
-                "checkpoints.compatibility.parameter_groups_in_the_checkpoint_here", groups=len(groups), live=len(live)
+                "checkpoints.compatibility.count_of_groups_differs", count_there=len(groups), count_here=len(live)
             )
         ]
     problems = []
@@ -172,14 +172,15 @@ def optimizer_problems(optimizer: Any, saved: Mapping[str, Any]) -> list[str]:
         if count_there != count_here:
             problems.append(
                 reader_text(
-                    "checkpoints.compatibility.group_has_parameters_in_the_checkpoint",
+                    "checkpoints.compatibility.count_of_parameters_differs",
                     place=place,
                     count_there=count_there,
                     count_here=count_here,
                 )
             )
         problems += [
-            reader_text("checkpoints.compatibility.group", place=place, line=line) for line in other_kind(here, there)
+            reader_text("checkpoints.compatibility.in_group", place=place, line=line)
+            for line in other_kind(here, there)
         ]
     return problems or _state_problems(live, groups, state)
 
@@ -220,7 +221,7 @@ def other_kind(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
     if not absent or not foreign:
         return []
     there_only, here_only = ", ".join(foreign[:_SHOWN]), ", ".join(absent[:_SHOWN])
-    return [reader_text("checkpoints.compatibility.of_another_kind", there_only=there_only, here_only=here_only)]
+    return [reader_text("checkpoints.compatibility.other_settings", there_only=there_only, here_only=here_only)]
 
 
 def _parameters(function: Any) -> set[str]:
@@ -267,6 +268,6 @@ def _state_problems(live: Iterable[Any], groups: Iterable[Any], state: Mapping[A
             for name in _PER_PARAMETER:
                 value = state.get(key, {}).get(name)
                 if hasattr(value, "shape") and value.shape != parameter.shape:
-                    whose = reader_text("checkpoints.compatibility.of_parameter", name=name, name2=key)
+                    whose = reader_text("checkpoints.compatibility.value_of_parameter", name=name, parameter=key)
                     shapes.append(differing(whose, list(value.shape), list(parameter.shape)))
-    return listed(*RESHAPED, shapes)
+    return listed(RESHAPED, shapes)

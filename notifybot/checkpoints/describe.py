@@ -28,12 +28,12 @@ def loss_of(metrics: Mapping[str, float], monitor: str | None, mode: str) -> flo
 def unfit(problems: Sequence[str]) -> str:
     """Why a checkpoint is not restored, and what to do."""
     listed = "".join(f"\n- {each}" for each in problems)
-    return reader_text("checkpoints.describe.the_checkpoint_does_not_fit_and", listed=listed, ways_on=ways_on())
+    return reader_text("checkpoints.describe.does_not_fit", problems=listed, ways_on=ways_on())
 
 
 def ways_on() -> str:
     """What can be done about a checkpoint that the program cannot take."""
-    return reader_text("checkpoints.describe.mend_what_is_named_or_begin")
+    return reader_text("checkpoints.describe.ways_on")
 
 
 def is_finite(tensor: Any) -> bool:
@@ -58,4 +58,4 @@ def short_hash(folder: Path) -> str:
 
 def unusable(folder: Path, error: OSError) -> str:
     """Why checkpoints cannot be kept in a folder, and what to do."""
-    return reader_text("checkpoints.describe.checkpoints_cannot_be_kept_in", folder=folder, error=system_words(error))
+    return reader_text("checkpoints.describe.folder_cannot_be_used", folder=folder, error=system_words(error))

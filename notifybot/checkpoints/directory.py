@@ -121,7 +121,7 @@ class CheckpointDirectory:
         with self._discarded_on_error(staged.name):
             parts = {name: Part(*inside.hash(name)) for name in inside.names()}
             if not parts:
-                raise CheckpointError(reader_text("checkpoints.directory.there_are_no_parts_in_it", staged=staged))
+                raise CheckpointError(reader_text("checkpoints.directory.no_parts", staged=staged))
             for name in parts:
                 inside.sync_file(name)
             inside.sync()
@@ -276,7 +276,7 @@ class CheckpointDirectory:
             manifest = describe(name)
             if manifest.file != name:
                 raise UsageError(
-                    reader_text("checkpoints.directory.the_manifest_of_says_that_it", name=name, file=manifest.file)
+                    reader_text("checkpoints.directory.manifest_of_another", name=name, file=manifest.file)
                 )
             self._files.write(pending, manifest.to_json().encode())
             claim = self._files.claim_folder if manifest.kind == "sharded" else self._files.claim
@@ -353,7 +353,7 @@ class CheckpointDirectory:
 def _variants(wanted: str) -> Iterator[str]:
     """A name, then the name with -2, -3, … before its suffix."""
     if not is_plain_name(wanted) or wanted.startswith("."):
-        raise UsageError(reader_text("checkpoints.directory.a_checkpoint_cannot_be_called", wanted=f"{wanted!r}"))
+        raise UsageError(reader_text("checkpoints.directory.bad_name", wanted=f"{wanted!r}"))
     yield wanted
     stem, _, suffix = wanted.rpartition(".")
     yield from (f"{stem}-{number}.{suffix}" for number in count(2))

@@ -69,7 +69,7 @@ def _unpacked(outcomes: list[_Outcome]) -> list[Any]:
     if errors:
         raise CheckpointError(
             "; ".join(
-                reader_text("checkpoints.distributed.rank", rank=rank, text=text) for rank, text in errors.items()
+                reader_text("checkpoints.distributed.of_rank", rank=rank, text=text) for rank, text in errors.items()
             )
         )
     return [outcome.value for outcome in outcomes]

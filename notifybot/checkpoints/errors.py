@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from errno import errorcode
 
-from notifybot.errors import CheckpointError, said
+from notifybot.errors import READER, CheckpointError
 from notifybot.rendering.error_text import reason_line, unread_words
 from notifybot.types import Language, Reason
 
@@ -19,7 +19,7 @@ class Flawed(CheckpointError):
         self.reason, self.text = reason, text
 
     def __str__(self) -> str:
-        return self.text or _in_words(self.reason)
+        return self.text or reader_reason(self.reason)
 
 
 class Unread(CheckpointError):
@@ -37,7 +37,7 @@ class Unread(CheckpointError):
         return unread_words(self.unread, self.used, language)
 
     def __str__(self) -> str:
-        return said(self.words(Language.EN), self.words(Language.KO))
+        return self.words(_reader())
 
 
 class Unreadable(ValueError):
@@ -48,7 +48,7 @@ class Unreadable(ValueError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return _in_words(self.reason)
+        return reader_reason(self.reason)
 
 
 class Late(TimeoutError):
@@ -59,11 +59,16 @@ class Late(TimeoutError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return _in_words(self.reason)
+        return reader_reason(self.reason)
 
 
-def _in_words(reason: Reason) -> str:
-    return said(reason_line(reason, Language.EN), reason_line(reason, Language.KO))
+def reader_reason(reason: Reason) -> str:
+    """Return a reason in words, in the language of the reader."""
+    return reason_line(reason, _reader())
+
+
+def _reader() -> Language:
+    return Language.KO if READER.language == "ko" else Language.EN
 
 
 def reason_of(error: Exception, about: str = "") -> Reason:

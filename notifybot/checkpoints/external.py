@@ -34,9 +34,7 @@ def newest_foreign(folder: Path) -> tuple[Path | None, Mapping[str, Any], tuple[
             payload = read_payload(path, allowed)
         except Flawed as error:
             if error.reason.code not in _PASSED_OVER:
-                raise CheckpointError(
-                    reader_text("checkpoints.external.or_begin_anew_checkpoints_fresh_true", error=error)
-                ) from None
+                raise CheckpointError(reader_text("checkpoints.external.or_begin_anew", error=error)) from None
             passed_over.append(reason_of(error, path.name))
             continue
         if isinstance(payload.get("epoch"), Integral) and "model_state_dict" in payload:

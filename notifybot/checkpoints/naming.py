@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from string import Formatter
 
-from notifybot.errors import UsageError, said
+from notifybot.errors import UsageError, reader_text
 
 LIMIT_BYTES = 120  # a name may have 255 bytes, and suffixes are added; some encrypting file systems take 143
 _NOTHING = "none"
@@ -16,9 +16,6 @@ _SUFFIX = ".pt"
 _PUNCTUATION = frozenset("._-+=,")
 _SPEC = re.compile(r"[<>=^]?[-+ ]?#?0?\d{0,2}[,_]?(\.\d{1,2})?[a-zA-Z%]?")  # two digits: no name a gigabyte wide
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # Drive may be synced to Windows
-
-_FIELDS_EN = "Write a field as {loss} or {loss:.4f}"
-_FIELDS_KO = "항목은 {loss} 또는 {loss:.4f}처럼 쓰세요"
 
 Value = float | str | None
 
@@ -29,19 +26,11 @@ def check_template(template: str) -> None:
         found = list(Formatter().parse(template))
     except ValueError as error:
         raise UsageError(
-            said(
-                f"the checkpoint template {template!r} cannot be read: {error}. {_FIELDS_EN}",
-                f"체크포인트 파일 이름 template={template!r}의 형식이 잘못되었습니다: {error}. {_FIELDS_KO}",
-            )
+            reader_text("checkpoints.naming.template_cannot_be_read", template=f"{template!r}", error=error)
         ) from None
     for _, name, spec, conversion in found:
         if name is not None and (not name or conversion or not _SPEC.fullmatch(spec or "")):
-            raise UsageError(
-                said(
-                    f"the checkpoint template {template!r} has a field that is none. {_FIELDS_EN}",
-                    f"체크포인트 파일 이름 template={template!r}에 쓸 수 없는 항목이 있습니다. {_FIELDS_KO}",
-                )
-            )
+            raise UsageError(reader_text("checkpoints.naming.template_has_no_such_field", template=f"{template!r}"))
 
 
 def safe_stem(template: str, epoch: int | None, loss: float | None, metrics: Mapping[str, float]) -> str:

@@ -27,19 +27,15 @@ class Retention:
             if isinstance(getattr(self, name), bool) or not hasattr(getattr(self, name), "__index__"):
                 raise UsageError(
                     reader_text(
-                        "checkpoints.retention.is_a_whole_number_of_checkpoints",
+                        "checkpoints.retention.no_whole_number",
                         name=name,
-                        self_=f"{getattr(self, name)!r}",
+                        value=f"{getattr(self, name)!r}",
                     )
                 )
             if getattr(self, name) < 0:
-                raise UsageError(
-                    reader_text(
-                        "checkpoints.retention.must_not_be_negative_it_is", name=name, self_=getattr(self, name)
-                    )
-                )
+                raise UsageError(reader_text("checkpoints.retention.negative", name=name, value=getattr(self, name)))
         if self.mode not in ("min", "max"):
-            raise UsageError(reader_text("checkpoints.retention.mode_must_be_min_or_max", mode=f"{self.mode!r}"))
+            raise UsageError(reader_text("checkpoints.retention.bad_mode", mode=f"{self.mode!r}"))
 
     def which(self, manifests: Iterable[Manifest]) -> set[str]:
         """Return the names of the `keep_last` newest and the `keep_best` best checkpoints of one run.

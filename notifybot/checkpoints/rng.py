@@ -32,7 +32,7 @@ def capture() -> dict[str, Any]:
 def restore(saved: Mapping[str, Any] | None) -> list[str]:
     """Put the states back; never raises. Returns a line for each that could not be, and the run goes on without it."""
     if not isinstance(saved, Mapping) or not saved:
-        return [reader_text("checkpoints.rng.the_checkpoint_holds_no_random_states")]
+        return [reader_text("checkpoints.rng.no_states")]
     notes = [_attempt(name, put, saved[name]) for name, put in _PUT.items() if name in saved]
     notes += [_attempt_devices(name, saved.get(name)) for name in (*_ACCELERATORS, "mps")]
     return [note for note in notes if note]
@@ -80,7 +80,7 @@ def _attempt(name: str, put: Any, state: Any) -> str:
     try:
         put(state)
     except Exception as error:  # noqa: BLE001  a state of another version is any error; the weights are worth more
-        return reader_text("checkpoints.rng.the_random_state_of_could_not", name=name, error=error)
+        return reader_text("checkpoints.rng.not_restored", name=name, error=error)
     return ""
 
 
@@ -90,7 +90,7 @@ def _attempt_devices(name: str, states: Any) -> str:
     note = _attempt(name, lambda each: _put_devices(name, each), states[:here]) if saved and here else ""
     if note or here == saved or (not saved and not _in_use(name)):
         return note
-    return reader_text("checkpoints.rng.the_checkpoint_holds_the_random_states", saved=saved, name=name, here=here)
+    return reader_text("checkpoints.rng.other_number_of_devices", saved=saved, name=name, here=here)
 
 
 def _device_count(name: str) -> int:

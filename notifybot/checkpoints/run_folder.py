@@ -74,7 +74,7 @@ class Mirror:
             return ""
         self._passed_over.add(name)
         return reader_text(
-            "checkpoints.run_folder.larger_than_bytes", limit_bytes=self._limit_bytes, size_bytes=size_bytes
+            "checkpoints.run_folder.too_large_to_copy", limit_bytes=self._limit_bytes, size_bytes=size_bytes
         )
 
 

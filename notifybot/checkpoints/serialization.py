@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from notifybot.checkpoints.describe import ways_on
 from notifybot.checkpoints.errors import Flawed, reason_of
-from notifybot.errors import CheckpointError, UsageError, reader_text, said, system_words
+from notifybot.errors import CheckpointError, UsageError, reader_text, system_words
 from notifybot.types import Reason
 
 Keep = Callable[[str, Any], Any]
@@ -45,7 +45,7 @@ def to_safe(value: Any, at: str, keep: Keep, depth: int = 0) -> Any:
     if kind in _ATOMS:
         return value
     if depth > _DEPTH:
-        raise UsageError(reader_text("checkpoints.serialization.nests_more_than_levels_deep_or", at=at, depth=_DEPTH))
+        raise UsageError(reader_text("checkpoints.serialization.nested_too_deep", at=at, depth=_DEPTH))
     if kind in (dict, OrderedDict, Counter):
         return _mapping(value, at, keep, depth)
     if kind in (list, tuple):
@@ -100,7 +100,7 @@ def _key(key: Any, at: str) -> Any:
     if kind.__module__ == "numpy" and hasattr(key, "item") and type(key.item()) in _ATOMS:
         return key.item()  # equal, with an equal hash
     raise UsageError(
-        reader_text("checkpoints.serialization.has_the_key_of_type", at=at, name=f"{key!r:.80}", name2=_type_name(key))
+        reader_text("checkpoints.serialization.key_of_other_type", at=at, given=f"{key!r:.80}", kind=_type_name(key))
     )
 
 
@@ -126,7 +126,7 @@ def _foreign(value: Any, at: str, keep: Keep, depth: int) -> Any:
             name, inner = encode(value, at)
             return {TAG: name, "value": to_safe(inner, at, keep, depth + 1)}
     kind = _type_name(value)
-    raise UsageError(reader_text("checkpoints.serialization.holds_which_a_checkpoint_cannot_hold", at=at, kind=kind))
+    raise UsageError(reader_text("checkpoints.serialization.type_cannot_be_saved", at=at, kind=kind))
 
 
 def _array(value: Any, at: str, keep: Keep) -> Any:
@@ -138,7 +138,7 @@ def _array(value: Any, at: str, keep: Keep) -> Any:
     kind = getattr(getattr(value, "dtype", None), "kind", "")
     if not kind or kind not in _ARRAY_KINDS:
         dtype = getattr(value, "dtype", None)
-        raise UsageError(reader_text("checkpoints.serialization.holds_a_numpy_value_of_dtype", at=at, dtype=dtype))
+        raise UsageError(reader_text("checkpoints.serialization.numpy_dtype_cannot_be_saved", at=at, dtype=dtype))
     flat = numpy.ascontiguousarray(value).reshape(-1).view(numpy.uint8)
     if not flat.flags.writeable:
         flat = flat.copy()  # a tensor cannot share what may not be written
@@ -149,7 +149,7 @@ def _defaultdict(value: Any, at: str) -> tuple[str, Any]:
     factory = value.default_factory
     name = getattr(factory, "__name__", "") if factory is not None else ""
     if factory is not _FACTORIES.get(name):
-        raise UsageError(reader_text("checkpoints.serialization.is_a_defaultdict_whose_factory_is", at=at))
+        raise UsageError(reader_text("checkpoints.serialization.defaultdict_with_factory", at=at))
     return "defaultdict", [name, dict(value)]
 
 
@@ -190,7 +190,7 @@ def _untagged(value: Mapping[str, Any]) -> Any:
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise CheckpointError(
             reader_text(
-                "checkpoints.serialization.the_checkpoint_holds_a_malformed",
+                "checkpoints.serialization.value_is_malformed",
                 name=f"{name!r:.40}",
                 error=error,
                 ways_on=ways_on(),
@@ -202,7 +202,7 @@ def _numpy(value: Mapping[str, Any]) -> Any:
     try:
         import numpy
     except ImportError:
-        raise CheckpointError(reader_text("checkpoints.serialization.the_checkpoint_holds_numpy_values")) from None
+        raise CheckpointError(reader_text("checkpoints.serialization.needs_numpy")) from None
     array = numpy.frombuffer(value["value"].numpy().tobytes(), numpy.dtype(value["dtype"])).reshape(value["shape"])
     return array.copy() if value[TAG] == "numpy.array" else array[()]
 
@@ -221,7 +221,7 @@ def check_torch(version: str) -> None:
     if numbers < OLDEST_TORCH:
         raise Flawed(
             Reason("old_torch", values={"version": version}),
-            reader_text("checkpoints.serialization.pytorch_can_be_made_to_run", version=version),
+            reader_text("checkpoints.serialization.torch_is_unsafe", version=version),
         )
 
 
@@ -257,9 +257,7 @@ def read_payload(path: Path, allowed: Sequence[Any] = ()) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise _refusal(path, str(error)) from error
     except MemoryError as error:
-        raise _unread(
-            path, reason_of(error), reader_text("checkpoints.serialization.there_is_not_enough_memory")
-        ) from error
+        raise _unread(path, reason_of(error), reader_text("checkpoints.serialization.out_of_memory")) from error
     except Exception as error:  # a damaged file makes the reader raise nearly anything, and all of it means this
         why = _first_line(error)
         if "allocate memory" in why:  # how PyTorch's own allocator says it
@@ -313,13 +311,7 @@ def _refusal(path: Path, why: str) -> Flawed:
     what = next((each for each in found.groups() if each), "") if found else ""
     return Flawed(
         Reason("refused", values={"what": what}) if what else Reason("refused_unnamed"),
-        said(
-            f"{path} is refused, and nothing of it was run: it holds "
-            f"{what or 'what'}{', which is' if what else ' is'} not among the types of a checkpoint. "
-            "If you wrote it yourself, write it again with numbers, strings and tensors only",
-            f"{path}: 체크포인트에 쓸 수 없는 형식이 있어 실행하지 않고 거부했습니다{f'({what})' if what else ''}. "
-            "직접 저장한 파일이라면 숫자, 문자열, 텐서만 담아 다시 저장하세요",
-        ),
+        reader_text(f"checkpoints.serialization.{'refused' if what else 'refused_unnamed'}", path=path, what=what),
     )
 
 

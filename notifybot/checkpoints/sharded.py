@@ -92,7 +92,7 @@ def _seal(
     shelf: CheckpointDirectory, staged: Path, stem: str, make_manifest: MakeManifest, written: list[set[str]]
 ) -> Manifest:
     if not set.union(*written) <= set(Files(staged).names()):
-        raise CheckpointError(reader_text("checkpoints.sharded.not_all_ranks_wrote_to_the", folder=shelf.folder))
+        raise CheckpointError(reader_text("checkpoints.sharded.ranks_wrote_elsewhere", folder=shelf.folder))
     return shelf.seal(staged, stem, make_manifest)
 
 
@@ -172,7 +172,7 @@ class ShardReader(FileSystemReader):  # type: ignore[misc, unused-ignore]
         foreign = sorted({each.relative_path for each in metadata.storage_data.values()} - set(self._parts))
         if foreign:
             shown = ", ".join(foreign[:3])
-            raise CheckpointError(reader_text("checkpoints.sharded.the_index_names_files_that_are", shown=shown))
+            raise CheckpointError(reader_text("checkpoints.sharded.index_names_foreign_files", shown=shown))
         return super().read_metadata(*args, **kwargs)
 
 
@@ -188,13 +188,12 @@ class ShardPlanner(DefaultLoadPlanner):  # type: ignore[misc, unused-ignore]
             if isinstance(value, torch.Tensor) and name in saved and list(saved[name].size) != list(value.shape)
         ]
         problems = [
-            *listed(*MISSING, sorted(self.state_dict.keys() - saved.keys())),
+            *listed(MISSING, sorted(self.state_dict.keys() - saved.keys())),
             *listed(
-                "unknown here",
-                "코드에 없는 항목",
+                "checkpoints.compatibility.unknown_here",
                 sorted(name for name in saved.keys() - self.state_dict.keys() if name.partition(".")[0] in asked),
             ),
-            *listed(*RESHAPED, shapes),
+            *listed(RESHAPED, shapes),
         ]
         if problems:
             raise CheckpointError(unfit(problems))
@@ -216,6 +215,4 @@ class _Restricted(pickle.Unpickler):
         is_type = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
         if is_type or name in _KNOWN.get(module, ()):
             return super().find_class(module, name)
-        raise CheckpointError(
-            reader_text("checkpoints.sharded.the_index_is_refused_and_nothing", module=module, name=name)
-        )
+        raise CheckpointError(reader_text("checkpoints.sharded.index_refused", module=module, name=name))

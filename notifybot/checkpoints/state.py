@@ -205,7 +205,7 @@ class Parts:
         for part in self._parts:
             saved = part.saved_in(payload)
             if saved is _ABSENT:
-                problems.append(reader_text("checkpoints.state.the_checkpoint_holds_no", name=part.name, at=part.at))
+                problems.append(reader_text("checkpoints.state.lacks_item", name=part.name, at=part.at))
                 continue
             fit = _fit(part, from_plain(saved), scheduled=scheduled)
             problems += [f"{part.name}: {line}" for line in fit.problems]
@@ -299,7 +299,7 @@ def _part(name: str, key: str, value: Any) -> _Part:
 def _fit(part: _Part, saved: Any, *, scheduled: bool) -> Fit:
     if part.key != EXTRA_KEY and not isinstance(saved, Mapping):
         kind = type(saved).__name__
-        text = reader_text("checkpoints.state.is_a_not_a_dict", at=part.at, kind=kind)
+        text = reader_text("checkpoints.state.is_no_dict", at=part.at, kind=kind)
         return Fit(saved, [text])
     if _is_module(part.value):
         return compatibility.fit(part.value, saved)
@@ -310,7 +310,7 @@ def _fit(part: _Part, saved: Any, *, scheduled: bool) -> Fit:
         problems = other_kind(part.value.state_dict(), saved)
         return Fit(saved, problems, notes=[] if problems else scheduler_notes(part.value, saved))
     if _is_scaler(part.value) and part.value.is_enabled() and not saved:
-        text = reader_text("checkpoints.state.was_off_when_the_checkpoint_was")
+        text = reader_text("checkpoints.state.scaler_was_off")
         return Fit(_ABSENT, notes=[note(text)])
     return Fit(saved)
 
@@ -325,11 +325,7 @@ def _unclaimed(parts: list[_Part], payload: Mapping[str, Any]) -> list[Reason]:
     extra = payload.get(EXTRA_KEY)
     held = [key for key in map(str, payload) if key.endswith("_state_dict")]
     held += [f"{EXTRA_KEY}.{name}" for name in extra] if isinstance(extra, Mapping) else []
-    return [
-        note(reader_text("checkpoints.state.the_checkpoint_also_holds_which_was", name=key))
-        for key in held
-        if key not in claimed
-    ]
+    return [note(reader_text("checkpoints.state.not_asked_for", name=key)) for key in held if key not in claimed]
 
 
 def _turn(value: Any) -> int:
@@ -348,7 +344,7 @@ def _load(part: _Part, state: Any, undo: ExitStack) -> None:
     except Exception as error:  # whatever a part's own code raises: its state does not fit
         raise CheckpointError(
             reader_text(
-                "checkpoints.state.refused_its_state_from_the_checkpoint",
+                "checkpoints.state.state_refused",
                 name=part.name,
                 error=error,
                 ways_on=ways_on(),

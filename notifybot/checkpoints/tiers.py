@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from notifybot.checkpoints.directory import CheckpointDirectory, Spared
-from notifybot.checkpoints.errors import reason_of
+from notifybot.checkpoints.errors import reader_reason, reason_of
 from notifybot.checkpoints.manifest import SUFFIX, Manifest, order
 from notifybot.checkpoints.retention import Retention
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import machine_is_reset
-from notifybot.errors import CheckpointError, reader_text, said, system_words
+from notifybot.errors import CheckpointError, reader_text, system_words
 from notifybot.files import path_text
-from notifybot.rendering.error_text import reason_line
-from notifybot.types import Checkpoint, Language, Reason, Tier
+from notifybot.types import Checkpoint, Reason, Tier
 
 log = logging.getLogger("notifybot")
 
@@ -169,9 +168,7 @@ class Tiers:
         try:
             shelf.prune(self.retention, run_id, since=self.since)
         except OSError as error:
-            text = reader_text(
-                "checkpoints.tiers.old_checkpoints_in_could_not_be", folder=shelf.folder, error=system_words(error)
-            )
+            text = reader_text("checkpoints.tiers.old_ones_not_removed", folder=shelf.folder, error=system_words(error))
             log.warning("%s", text)
             return ()
         return tuple(shelf.spared)
@@ -202,10 +199,8 @@ def first_whole(group: Iterable[Copy]) -> tuple[Copy | None, list[Reason], list[
             unread += _within(copy.shelf, [reason_of(error, copy.manifest.file)])
         else:
             for each in unread:
-                text = said(
-                    f"the other copy in {copy.shelf.folder} was taken: {reason_line(each, Language.EN)}",
-                    f"{copy.shelf.folder} 폴더의 복사본을 대신 사용합니다: {reason_line(each, Language.KO)}",
-                )
+                reason = reader_reason(each)
+                text = reader_text("checkpoints.tiers.other_copy_taken", folder=copy.shelf.folder, reason=reason)
                 log.warning("%s", text)
             return copy, damaged, []
     return None, damaged, unread
@@ -228,7 +223,7 @@ def tries(clock: Clock, patience_s: float = _PATIENCE_S) -> Iterator[bool]:
     while (left_s := until_s - clock.monotonic()) > 0:
         yield False
         if pause_s == _FIRST_PAUSE_S:
-            text = reader_text("checkpoints.tiers.checkpoints_could_not_be_read_trying", left_s=f"{left_s:.0f}")
+            text = reader_text("checkpoints.tiers.trying_again", left_s=f"{left_s:.0f}")
             log.warning("%s", text)
         clock.wait(threading.Event(), min(pause_s, left_s))
         pause_s *= 2

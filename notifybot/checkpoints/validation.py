@@ -11,7 +11,7 @@ from typing import TypeGuard
 
 from notifybot.checkpoints.naming import check_template
 from notifybot.checkpoints.retention import Mode
-from notifybot.errors import UsageError, reader_text, said
+from notifybot.errors import UsageError, reader_list, reader_text
 from notifybot.metric_names import Direction, monitored
 
 _FILES = frozenset({".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors", ".pkl", ".tar", ".zip", ".h5", ".onnx"})
@@ -27,18 +27,18 @@ def validate_arguments(
 ) -> None:
     """Raise UsageError for an argument of a kind that cannot be meant."""
     if not isinstance(folder, str | PathLike):
-        raise UsageError(reader_text("checkpoints.validation.the_folder_is_a_path_such", folder=_kind(folder)))
+        raise UsageError(reader_text("checkpoints.validation.bad_folder", folder=_kind(folder)))
     _check_no_file(Path(folder))
     if not isinstance(local, str | PathLike | None):
-        raise UsageError(reader_text("checkpoints.validation.local_is_a_folder_on_this", local=_kind(local)))
+        raise UsageError(reader_text("checkpoints.validation.bad_local", local=_kind(local)))
     if model is None:
-        raise UsageError(reader_text("checkpoints.validation.model_is_the_torch_nn_module"))
+        raise UsageError(reader_text("checkpoints.validation.model_is_none"))
     if not isinstance(extra, Mapping | None):
-        raise UsageError(reader_text("checkpoints.validation.extra_names_further_objects_such_as", extra=_kind(extra)))
+        raise UsageError(reader_text("checkpoints.validation.bad_extra", extra=_kind(extra)))
     if not isinstance(monitor, str | None):
-        raise UsageError(reader_text("checkpoints.validation.monitor_is_the_name_of_a", monitor=_kind(monitor)))
+        raise UsageError(reader_text("checkpoints.validation.bad_monitor", monitor=_kind(monitor)))
     if not isinstance(template, str):
-        raise UsageError(reader_text("checkpoints.validation.template_is_a_file_name_such", template=_kind(template)))
+        raise UsageError(reader_text("checkpoints.validation.bad_template", template=_kind(template)))
     check_template(template)
 
 
@@ -47,24 +47,21 @@ def check_part(name: str, value: object, *, extra: bool) -> None:
     where = f"extra[{name!r}]" if extra else name
     if isinstance(value, type):
         made = value.__name__
-        raise UsageError(reader_text("checkpoints.validation.is_the_class_itself", where=where, made=made))
+        raise UsageError(reader_text("checkpoints.validation.is_a_class", where=where, made=made))
     lacking = [verb for verb in _VERBS if not callable(getattr(value, verb, None))]
     if lacking:
         raise UsageError(_stateless(where, value, lacking))
     place = "" if extra else _place_of(value)
     if place not in ("", name):
         raise UsageError(
-            reader_text("checkpoints.validation.is_which_goes_into", name=name, value=_kind(value), place=place)
+            reader_text("checkpoints.validation.belongs_elsewhere", name=name, kind=_kind(value), place=place)
         )
 
 
 def _stateless(where: str, value: object, lacking: list[str]) -> str:
-    kind = _kind(value)
-    return said(
-        f"{where} is a {kind} without {' and '.join(lacking)}; a checkpoint needs both",
-        f"{where}({kind})에 {', '.join(lacking)} 메서드가 없습니다. 체크포인트에 저장할 객체에는 state_dict와 "
-        "load_state_dict가 모두 필요합니다",
-    ) + _instead_of(value)
+    missing = reader_list(lacking)
+    line = reader_text("checkpoints.validation.has_no_state", where=where, kind=_kind(value), missing=missing)
+    return line + _instead_of(value)
 
 
 def _instead_of(value: object) -> str:
@@ -77,11 +74,11 @@ def _instead_of(value: object) -> str:
         and several
         and all(callable(getattr(each, _VERBS[0], None)) for each in several)
     ):
-        return reader_text("checkpoints.validation.of_several_give_the_first_here")
+        return reader_text("checkpoints.validation.give_first_of_several")
     if isinstance(value, Mapping):
-        return reader_text("checkpoints.validation.give_the_object_itself_not_its")
+        return reader_text("checkpoints.validation.give_object_not_state")
     if isinstance(value, torch.Tensor):
-        return reader_text("checkpoints.validation.a_tensor_that_learns_goes_into")
+        return reader_text("checkpoints.validation.give_tensor_in_extra")
     return ""
 
 
@@ -101,9 +98,7 @@ def _check_no_file(folder: Path) -> None:
     except (OSError, RuntimeError, ValueError):  # it is told by whoever opens it
         return
     if taken:
-        raise UsageError(
-            reader_text("checkpoints.validation.checkpoints_takes_a_folder_such_as", name=f"{place.name!r}")
-        )
+        raise UsageError(reader_text("checkpoints.validation.folder_is_a_file_name", name=f"{place.name!r}"))
 
 
 def best_by(monitor: str | None, mode: Mode | None) -> tuple[str | None, Mode]:
@@ -117,9 +112,7 @@ def best_by(monitor: str | None, mode: Mode | None) -> tuple[str | None, Mode]:
     if mode is not None:
         return name, mode
     if direction is None:
-        raise UsageError(
-            reader_text("checkpoints.validation.monitor_does_not_tell_whether_less", monitor=f"{monitor!r}")
-        )
+        raise UsageError(reader_text("checkpoints.validation.monitor_without_direction", monitor=f"{monitor!r}"))
     return name, "max" if direction is Direction.MAX else "min"
 
 
@@ -127,24 +120,20 @@ def check_resume(resume: object) -> None:
     """Raise UsageError for what is no way to resume."""
     if resume not in RESUMES:
         known = ", ".join(map(repr, RESUMES))
-        raise UsageError(
-            reader_text("checkpoints.validation.resume_is_one_of_not", known=known, resume=f"{resume!r:.80}")
-        )
+        raise UsageError(reader_text("checkpoints.validation.bad_resume", known=known, resume=f"{resume!r:.80}"))
 
 
 def check_times(*, every: object, every_s: object, grace_s: object, patience_s: object, stateful: bool) -> None:
     """Raise UsageError for a number of epochs or seconds that is none; `stateful`: a loader knows its place."""
     if type(every) is not int or every < 1:
-        raise UsageError(reader_text("checkpoints.validation.every_is_a_whole_number_of", every=f"{every!r}"))
+        raise UsageError(reader_text("checkpoints.validation.bad_every", every=f"{every!r}"))
     if every_s is not None and not (_is_finite(every_s) and every_s > 0):
-        raise UsageError(reader_text("checkpoints.validation.every_s_is_a_number_of", every_s=f"{every_s!r}"))
+        raise UsageError(reader_text("checkpoints.validation.bad_every_s", every_s=f"{every_s!r}"))
     for name, value in (("grace_s", grace_s), ("patience_s", patience_s)):
         if not (_is_finite(value) and value >= 0):
-            raise UsageError(
-                reader_text("checkpoints.validation.is_a_number_of_seconds_from", name=name, value=f"{value!r}")
-            )
+            raise UsageError(reader_text("checkpoints.validation.bad_seconds", name=name, value=f"{value!r}"))
     if every_s is not None and not stateful:
-        raise UsageError(reader_text("checkpoints.validation.every_s_saves_within_an_epoch"))
+        raise UsageError(reader_text("checkpoints.validation.every_s_needs_loader"))
 
 
 def _is_finite(value: object) -> TypeGuard[float]:

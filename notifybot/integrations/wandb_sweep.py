@@ -131,7 +131,7 @@ class Sweep:
                 error = "" if _stopped_early(raised) else type(raised).__name__
                 raise
             finally:
-                with sweep_run.guard("a sweep's trial"):
+                with sweep_run.guard("sweep_trial"):
                     if run.session is not None and run.session.trackers is not None:
                         run.session.trackers.flush(_TRACKERS_S)  # W&B's run ends behind its last epoch
                     value = self._value(run, wandb_run)

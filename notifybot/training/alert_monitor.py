@@ -99,7 +99,7 @@ class AlertMonitor:
         if voice is None or not voice.active:
             self.end()
             return
-        with voice.guard("looking at the machine", loud=()):
+        with voice.guard("machine", loud=()):
             seen = self._sampler.look(self._clock.monotonic())
             self._ask(self._at_looks, Reading(machine=seen))
 
@@ -143,7 +143,7 @@ def _post(rule: AlertRule, watch: MonitoredMetric) -> RuleState:
         return None if direction is None else _MODES[direction]
 
     kind = type(rule).__name__ if isinstance(rule, Rule) else getattr(rule, "__name__", type(rule).__name__)
-    return RuleState(rule, incidents_of(rule, mode_of), f"the alert rule {redacted_line(str(kind), 80)}")
+    return RuleState(rule, incidents_of(rule, mode_of), f"alert_rule {redacted_line(str(kind), 80)}")
 
 
 def _sampler(rules: Iterable[AlertRule], folders: Iterable[str | PathLike[str]]) -> Sampler:

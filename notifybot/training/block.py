@@ -12,14 +12,13 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from notifybot.alerts import DEFAULT, AlertRule
 from notifybot.config import Config, load
-from notifybot.errors import READER, UsageError, reader_text, said
+from notifybot.errors import READER, UsageError, reader_list, reader_text
 from notifybot.i18n import OVERRIDES
 from notifybot.notifiers.base import Notifier
 from notifybot.training.endings import ENDINGS, EXIT_S, Ending, ending_of, is_cancelled, meant
 from notifybot.training.run import Run
 from notifybot.training.run_info import label_of
 from notifybot.training.signals import SIGNALS, number_of
-from notifybot.training.words import no_generator
 from notifybot.types import Status
 
 P = ParamSpec("P")
@@ -87,7 +86,7 @@ class RunBlock:
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise UsageError(no_generator())
+            raise UsageError(reader_text("training.block.no_generator"))
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
@@ -135,23 +134,17 @@ def check_given(
 ) -> None:
     """Raise UsageError for an argument of a kind that cannot be meant; None stands for one that was left out."""
     if not isinstance(project, str | None):
-        raise UsageError(reader_text("training.block.project_is_the_name_of_a", project=_kind(project)))
+        raise UsageError(reader_text("training.block.bad_project", project=_kind(project)))
     if not isinstance(monitor, str | None):
-        raise UsageError(reader_text("training.block.monitor_is_the_name_of_a", monitor=_kind(monitor)))
+        raise UsageError(reader_text("training.block.bad_monitor", monitor=_kind(monitor)))
     if total is not None and (isinstance(total, bool) or not hasattr(total, "__index__")):
-        raise UsageError(reader_text("training.block.total_is_the_whole_run_number", total=_kind(total)))
+        raise UsageError(reader_text("training.block.bad_total", total=_kind(total)))
     is_class = isinstance(checkpoints, type)
     if checkpoints is not None and (is_class or not all(hasattr(checkpoints, each) for each in _CHECKPOINTS)):
+        given = reader_text("training.block.a_class") if is_class else _kind(checkpoints)
         is_folder = isinstance(checkpoints, str)
-        given = reader_text("training.block.the_class") if is_class else _kind(checkpoints)
-        raise UsageError(
-            said(
-                'checkpoints= takes what Checkpoints("folder", model=model) returns, '
-                f"not {given}{'; the folder goes into Checkpoints' if is_folder else ''}",
-                'checkpoints=에는 Checkpoints("folder", model=model)을 넣어야 합니다. '
-                f"받은 값: {given}{'. 폴더는 Checkpoints에 넣으세요' if is_folder else ''}",
-            )
-        )
+        key = "training.block.checkpoints_is_a_folder" if is_folder else "training.block.bad_checkpoints"
+        raise UsageError(reader_text(key, given=given))
     if notifiers is not None:
         _check_notifiers(notifiers)
 
@@ -164,28 +157,25 @@ def check_rising(epochs: object) -> None:
         labels = [label_of(each) for each in epochs] if isinstance(epochs, list | tuple) else []
         falls = any(one >= other for one, other in pairwise(labels))
     if falls:
-        raise UsageError(
-            reader_text("training.block.with_checkpoints_epochs_are_labelled_in", epochs=f"{epochs!r:.80}")
-        )
+        raise UsageError(reader_text("training.block.epochs_do_not_rise", epochs=f"{epochs!r:.80}"))
 
 
 def _check_notifiers(notifiers: object) -> None:
     if isinstance(notifiers, str | bytes) or not isinstance(notifiers, Collection):
         raise UsageError(
-            reader_text("training.block.notifiers_takes_a_list_of_notifiers", notifiers=_kind(notifiers))
-            + _settings_for(notifiers)
+            reader_text("training.block.notifiers_are_no_list", notifiers=_kind(notifiers)) + _settings_for(notifiers)
         )
     for each in notifiers:
         if isinstance(each, type):
-            raise UsageError(reader_text("training.block.notifiers_holds_the_class_itself", name=each.__name__))
+            raise UsageError(reader_text("training.block.notifier_is_a_class", name=each.__name__))
         missing = [name for name in _NOTIFIER if not hasattr(each, name)]
         if missing:
             raise UsageError(
-                said(
-                    f"notifiers= takes objects with {', '.join(_NOTIFIER[:-1])} and {_NOTIFIER[-1]}; "
-                    f"{_kind(each)} has no {', '.join(missing)}",
-                    f"notifiers=에 넣는 객체에는 {', '.join(_NOTIFIER)}이(가) 있어야 합니다. "
-                    f"{_kind(each)}에 없는 것: {', '.join(missing)}",
+                reader_text(
+                    "training.block.bad_notifier",
+                    names=reader_list(_NOTIFIER),
+                    kind=_kind(each),
+                    missing=", ".join(missing),
                 )
                 + _settings_for(each)
             )
@@ -195,7 +185,7 @@ def _settings_for(value: object) -> str:
     """Where a text belongs that somebody gave for a notifier: a name, a URL or a token."""
     if not isinstance(value, str):
         return ""
-    return reader_text("training.block.slack_and_the_others_are_set")
+    return reader_text("training.block.services_are_set_up_by_config")
 
 
 def _kind(value: object) -> str:
@@ -227,7 +217,7 @@ class SignalScope:
     def release(self, error: BaseException | None, *, exhausted: bool, early: str = "") -> None:
         """Record how the block was left, `early` where its own code said why. What left it goes on by itself."""
         seen = SIGNALS.seen_by(self._tell)
-        with self.run.guard("the run's end"):
+        with self.run.guard("run_end"):
             self.run.end(meant(self.ending(error, exhausted=exhausted), early))
             if is_cancelled(error) and self.run.session is not None:
                 ENDINGS.cancelled(self.run)
@@ -253,7 +243,7 @@ class SignalScope:
     def _is_put_off(self, number: int) -> bool:
         self._waits = True
         try:
-            with self.run.guard("a signal"):
+            with self.run.guard("signal"):
                 return self._put_off(number)
         finally:  # a Ctrl-C may end the wait
             self._waits = False

@@ -21,13 +21,13 @@ from notifybot.checkpoints.types import SavePoint
 from notifybot.clock import SYSTEM
 from notifybot.errors import CheckpointError, StoreError, reader_text
 from notifybot.files import started
+from notifybot.i18n import text
 from notifybot.rendering import alert_text
 from notifybot.rendering.error_text import reason_line
 from notifybot.training.restoring import RestorePlan, learning_in, learning_story
 from notifybot.training.run import Run
 from notifybot.training.run_info import launch_of
 from notifybot.training.signals import SIGNALS, number_of
-from notifybot.training.words import does_not_learn, left_spoilt, restored_with, waiting_for_last
 from notifybot.types import Checkpoint, Notice, Reason, Severity
 
 log = logging.getLogger("notifybot")
@@ -82,7 +82,7 @@ class CheckpointDriver:
         """Say after a first epoch that what is saved did not move: a notebook's cell may have made the model anew."""
         sums, self._sums = self._sums, []
         if sums and sums == self._checkpoints.sums_if_used_again():
-            log.warning("%s", does_not_learn(self._run.name))
+            log.warning("%s", reader_text("training.checkpointing.model_did_not_change", name=self._run.name))
 
     def stepped(self) -> None:
         """A step was logged: save within the epoch when it is time, or when a signal waits for that."""
@@ -115,7 +115,7 @@ class CheckpointDriver:
         run = self._run
         logged = run.open_epoch is not None and run.meter.steps > self._steps_before
         if run.active and (logged or self._unsaved is not None):
-            with run.guard("copying the state"):  # if it must be saved, it is tried again, and told then
+            with run.guard("state_copy"):  # if it must be saved, it is tried again, and told then
                 self._held = self._checkpoints.hold()
 
     def left_on_purpose(self) -> None:
@@ -131,7 +131,13 @@ class CheckpointDriver:
             return
         loss = loss_of(self._unsaved[1], self._checkpoints.monitor, self._checkpoints.mode)
         if loss is not None and not math.isfinite(loss):
-            log.warning("%s", left_spoilt(self._run.name, self._unsaved[0], self._run.config.lang))
+            line = text(
+                self._run.config.lang,
+                "training.checkpointing.left_with_bad_loss",
+                name=self._run.name,
+                epoch=self._unsaved[0],
+            )
+            log.warning("%s", line)
             self._unsaved = self._held = None
         self.save_epoch()
 
@@ -147,7 +153,7 @@ class CheckpointDriver:
             self._timer.cancel()
         if not self._run.active or self._checkpoints.settle(_POLITE_S):
             return
-        log.warning("%s", waiting_for_last(_LEAVE_S))
+        log.warning("%s", reader_text("training.checkpointing.waiting_for_last", seconds=f"{_LEAVE_S:.0f}"))
         if not self._checkpoints.settle(_LEAVE_S):
             self._reporter.not_saved(Late(Reason("not_written", values={"seconds": f"{_LEAVE_S:.0f}"})))
 
@@ -158,7 +164,7 @@ class CheckpointDriver:
         guard, copy = self._run.guard, self._reporter.mirror
 
         def copy_last() -> None:
-            with guard("the last copy beside the checkpoints"):
+            with guard("last_copy"):
                 copy()
 
         self._checkpoints.alongside(copy_last, _POLITE_S)
@@ -208,21 +214,22 @@ class CheckpointDriver:
         if restored.passed_over:
             self._reporter.passed_over(restored.passed_over, restored.path.name if opening.resume.resumed else None)
         for note in restored.notes:
-            told = reason_line(note, self._run.config.lang)
-            log.warning("%s", restored_with(restored.path.name, told, self._run.config.lang))
+            lang = self._run.config.lang
+            line = reason_line(note, lang)
+            log.warning("%s", text(lang, "training.checkpointing.restored", file=restored.path.name, note=line))
 
     def _ask_for_messages(self) -> bool:
         """Put on the card what notifiers remember by now, as soon as there is more; False when the run is over."""
         session = self._run.session
         if not self._run.active or session is None:
             return False
-        with self._run.guard("the card beside the checkpoints"), suppress(StoreError):  # busy: asked again
+        with self._run.guard("run_file"), suppress(StoreError):  # busy: asked again
             if not session.memories(self._run.ref).keys() <= self._reporter.on_card:
                 self._checkpoints.alongside(self._put_card, _POLITE_S)
         return True
 
     def _put_card(self) -> None:
-        with self._run.guard("the card beside the checkpoints"):
+        with self._run.guard("run_file"):
             self._reporter.put_card()
 
     def _comes_soon(self, within_s: float) -> bool:
@@ -260,7 +267,7 @@ class CheckpointDriver:
         try:
             if held is None:
                 self._checkpoints.await_turn()  # outside of the section below: no signal may wait for a minute
-            with self._run.guard("a checkpoint", loud=(Exception,)):  # for signals to wait meanwhile
+            with self._run.guard("checkpoint", loud=(Exception,)):  # for signals to wait meanwhile
                 if held is None:
                     self._checkpoints.save(moment(), self._reporter)
                 else:
@@ -322,12 +329,12 @@ class CheckpointReporter:
         They are side matters: without them the checkpoint is saved as well, and the next one brings them along.
         """
         session = self._run.session
-        with self._run.guard("writing the trackers' files"):
+        with self._run.guard("tracker_files"):
             if session is not None and session.trackers is not None:
                 session.trackers.flush(_FLUSH_S)
-        with self._run.guard("the card beside the checkpoints", loud=(Superseded,)):
+        with self._run.guard("run_file", loud=(Superseded,)):
             self.put_card()
-        with self._run.guard("the trackers' files beside the checkpoints"):
+        with self._run.guard("copy_of_tracker_files"):
             self.mirror()
 
     @property
@@ -373,7 +380,7 @@ class CheckpointReporter:
         if session is None:
             return {}
         patient, self._patient = self._patient, False
-        with self._run.guard("what notifiers remember"), suppress(StoreError), ExitStack() as waiting:
+        with self._run.guard("notifier_memory"), suppress(StoreError), ExitStack() as waiting:
             if patient:
                 waiting.enter_context(session.shared.store.patient(_PATIENCE_S))
             self._memories = session.memories(self._run.ref)
@@ -412,7 +419,7 @@ class CheckpointReporter:
         self._alert(alert_text.checkpoint_damaged(damaged, used), Severity.WARNING)
 
     def _trouble(self, notice: Notice, error: Exception) -> None:
-        self._run.guard.count("a checkpoint", error)
+        self._run.guard.count("checkpoint", error)
         if not self._failing:
             self._failing = True
             self._alert(notice, Severity.ERROR)
@@ -424,5 +431,5 @@ class CheckpointReporter:
 
 def _copy(mirror: Mirror) -> None:
     for problem in mirror.copy():
-        text = reader_text("training.checkpointing.not_copied_beside_the_checkpoints", problem=problem)
-        log.warning("%s", text)
+        line = reader_text("training.checkpointing.not_copied", problem=problem)
+        log.warning("%s", line)

@@ -60,7 +60,7 @@ class ConsoleThread:
             if isinstance(line, threading.Event):
                 line.set()
             else:
-                with _writing, self._guard("the console"):
+                with _writing, self._guard("console"):
                     self._write(line)
 
     def _write(self, event: Event) -> None:

@@ -18,6 +18,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any, Protocol
 
 from notifybot.clock import SYSTEM, Clock
+from notifybot.errors import reader_text
 from notifybot.files import at_fork, started
 from notifybot.rendering.text import redacted_line
 from notifybot.runtime import CellEnd
@@ -48,7 +49,7 @@ def ending_of(error: BaseException | None, *, exhausted: bool, signal_seen: int 
     if error is not None and _kinds(error) & _STOPS:
         return Ending(Status.STOPPED, on_purpose=True)
     if isinstance(error, SystemExit) and error.code is not None and error.code != 0 and not signal_seen:
-        words = f"exit code {error.code}" if isinstance(error.code, int) else redacted_line(f"exit: {error.code}", 500)
+        words = _exit_line(error.code)
         return Ending(Status.FAILED, words, describe(error).frames)
     if error is not None and not isinstance(error, GeneratorExit | SystemExit):
         failure = describe(error)
@@ -87,6 +88,12 @@ def _is_interruption(error: BaseException) -> bool:
     if isinstance(error, SystemExit):
         return isinstance(error.__cause__ or error.__context__, KeyboardInterrupt)
     return isinstance(error, BaseExceptionGroup) and all(map(_is_interruption, error.exceptions))
+
+
+def _exit_line(code: object) -> str:
+    if isinstance(code, int):
+        return reader_text("training.endings.exit_code", code=code)
+    return redacted_line(reader_text("training.endings.exit_text", text=code), 500)
 
 
 def _kinds(error: BaseException) -> set[str]:
@@ -251,7 +258,7 @@ class Endings:
             KeyboardInterrupt
         ):  # whoever presses Ctrl-C now will not wait, and there is nobody to raise it to
             for flush in self._flushes:
-                with guard("the last delivery"):
+                with guard("last_delivery"):
                     flush(max(until - self._clock.monotonic(), 0.0))
 
     def _settle_late(self, leaving: PendingExit) -> None:

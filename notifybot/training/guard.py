@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from types import TracebackType
 
-from notifybot.errors import UsageError
+from notifybot.errors import UsageError, reader_text
+from notifybot.i18n import has_text
 from notifybot.training.signals import SIGNALS
 from notifybot.training.tracebacks import words
-from notifybot.training.words import failed
 
 log = logging.getLogger("notifybot")
 
 _ERROR_CHARS = 300
+_SKIPPED = "metric "  # how the faults of values begin
 
 
 class Guard:
-    """Counts the faults of one run by kind, and logs the first of each."""
+    """Counts the faults of one run by kind, and logs the first of each.
+
+    A kind is a key of the catalog, `training.guard.kinds.…`, and after a blank the name of a thing: "tracker wandb".
+    """
 
     def __init__(self) -> None:
         self.faults: dict[str, int] = {}
@@ -29,7 +34,9 @@ class Guard:
         """Take note of a fault; log the first of its kind."""
         self.faults[kind] = self.faults.get(kind, 0) + 1
         if self.faults[kind] == 1:
-            log.warning("%s", failed(kind, words(error, _ERROR_CHARS)))
+            log.warning(
+                "%s", reader_text("training.guard.failed", kind=_in_words(kind), why=words(error, _ERROR_CHARS))
+            )
 
 
 class Section:
@@ -56,3 +63,29 @@ class Section:
             self._guard.count(self._kind, error)
         SIGNALS.leave()
         return swallow
+
+
+def failures_line(name: str, faults: Mapping[str, int]) -> str:
+    """Say what did not go well in a run, apart from the training: our failures, and values that were skipped."""
+    failures = [
+        reader_text("training.guard.counted_failures", kind=_in_words(kind), count=count)
+        for kind, count in faults.items()
+        if not kind.startswith(_SKIPPED)
+    ]
+    skipped = [
+        reader_text("training.guard.counted_values", name=kind.removeprefix(_SKIPPED), count=count)
+        for kind, count in faults.items()
+        if kind.startswith(_SKIPPED)
+    ]
+    parts = []
+    if failures:
+        parts.append(reader_text("training.guard.failures_of_run", failures=", ".join(failures)))
+    if skipped:
+        parts.append(reader_text("training.guard.skipped_values_of_run", skipped=", ".join(skipped)))
+    return f"{name}: {'. '.join(parts)}"
+
+
+def _in_words(kind: str) -> str:
+    code, _, name = kind.partition(" ")
+    key = f"training.guard.kinds.{code}"
+    return reader_text(key, name=name) if has_text(key) else kind

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import StoreError, reader_text, said
+from notifybot.errors import READER, StoreError, reader_text
 from notifybot.events import LONGEST_PROMISE_S
 from notifybot.files import started
 from notifybot.redaction import redact
@@ -176,8 +176,8 @@ class Heartbeat:
         self.failures += 1
         if not self._ailing:
             self._ailing = True
-            why = redact(said(_why(error, Language.EN), _why(error, Language.KO)))[:200]
-            text = reader_text("training.heartbeat.a_heartbeat_did_not_reach_the", why=why)
+            why = redact(_why(error, Language.KO if READER.language == "ko" else Language.EN))[:200]
+            text = reader_text("training.heartbeat.not_delivered", why=why)
             log.warning("%s", text)
 
 

@@ -18,6 +18,7 @@ from notifybot.alerts import DEFAULT, AlertRule
 from notifybot.checkpoints.run_file import RunFile
 from notifybot.config import Config
 from notifybot.errors import UsageError, reader_text
+from notifybot.i18n import text
 from notifybot.notifiers.base import Notifier
 from notifybot.rendering.text import redacted_line
 from notifybot.training.block import SignalScope, as_config, check_given, check_rising
@@ -27,7 +28,6 @@ from notifybot.training.progress import length_of
 from notifybot.training.resume import COMPLETED, ResumeInfo
 from notifybot.training.run import Run
 from notifybot.training.voice import TITLE_CHARS
-from notifybot.training.words import complete, finished_early, iterated_already, no_epochs
 from notifybot.types import ModelSize, Status
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def notify_epoch(
     """
     settings = as_config(config)
     if isinstance(epochs, str | bytes) or not isinstance(epochs, Iterable):
-        raise UsageError(no_epochs(epochs))
+        raise UsageError(_no_epochs(epochs))
     check_given(project=project, monitor=monitor, total=total, checkpoints=checkpoints, notifiers=notifiers)
     if checkpoints is not None:
         check_rising(epochs)
@@ -143,7 +143,7 @@ class EpochLoop:
         if driver is not None and not self._iterated:
             return driver
         if self._iterated:
-            raise UsageError(iterated_already())
+            raise UsageError(reader_text("training.loop.iterated_already"))
         self._begin()
         driver = self._drive()
         self._driver = weakref.ref(driver)
@@ -152,7 +152,7 @@ class EpochLoop:
     def __len__(self) -> int:
         length = length_of(self._epochs)
         if length is None:
-            raise TypeError(reader_text("training.loop.the_number_of_epochs_is_not"))
+            raise TypeError(reader_text("training.loop.length_unknown"))
         return length
 
     def __bool__(self) -> bool:
@@ -208,7 +208,7 @@ class EpochLoop:
         else:
             self._go_on(self._checkpoints)
         if self._shows_bar and self.run.active:
-            with self.run.guard("the progress bar"):
+            with self.run.guard("progress_bar"):
                 now = self.run.progress
                 self._bar = Bar(self.run.name, total=now.total, done=now.done)
 
@@ -223,10 +223,8 @@ class EpochLoop:
         resume = opening.resume_in(self._epochs)
         self._epochs = opening.ahead(self._epochs)
         if opening.complete(self._epochs, total):
-            lang = run.config.lang
-            log.warning(
-                "%s", finished_early(run.name, opening.final, lang) if opening.final else complete(run.name, lang)
-            )
+            key = "training.loop.finished_early" if opening.final else "training.loop.complete"
+            log.warning("%s", text(run.config.lang, key, name=run.name, note=opening.final))
             self._epochs = ()
             run.make_good(opening.resume)
             self._came_to_its_end()
@@ -288,7 +286,7 @@ class EpochLoop:
         if self._keeper is not None and label is not None:
             self._keeper.epoch_ended(label, values)
         if self._bar is not None:
-            with self.run.guard("the progress bar"):
+            with self.run.guard("progress_bar"):
                 self._bar.advance(values)
 
     def _log_and_look(self, mapping: Mapping[str, Any] | None = None, /, *, n: float = 1.0, **more: Any) -> None:
@@ -321,7 +319,7 @@ class EpochLoop:
     def _close_bar(self) -> None:
         bar, self._bar = self._bar, None
         if bar is not None:
-            with self.run.guard("the progress bar"):
+            with self.run.guard("progress_bar"):
                 bar.close()
 
 
@@ -438,3 +436,8 @@ def _unlocked_after_a_fault(bar: Any) -> Iterator[None]:
         with suppress(AssertionError, RuntimeError, ValueError):  # it was not kept
             bar.get_lock().release()
         raise
+
+
+def _no_epochs(given: object) -> str:
+    example = f"range({given})" if type(given) is int else "range(30)"
+    return reader_text("training.loop.no_epochs", example=example, given=f"{given!r:.80}")

@@ -83,13 +83,13 @@ def nvml() -> ModuleType | None:
     try:
         library = import_module("pynvml")
     except ImportError:
-        text = reader_text("training.machine_sampler.alerts_on_gpus_need_the_package")
+        text = reader_text("training.machine_sampler.needs_nvidia_ml_py")
         log.warning("%s", text)
         return None
     try:
         library.nvmlInit()
     except library.NVMLError as error:
-        text = reader_text("training.machine_sampler.alerts_on_gpus_stay_silent_nvidia", error=error)
+        text = reader_text("training.machine_sampler.driver_cannot_be_asked", error=error)
         log.warning("%s", text)
         return None
     return library

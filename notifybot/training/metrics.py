@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from notifybot.errors import UsageError, reader_text, said
+from notifybot.errors import UsageError, reader_text
 from notifybot.redaction import redact
 from notifybot.rendering.text import redacted_line
 
@@ -105,7 +105,7 @@ class Meter:
         for name, cell in cells.items():
             total: object = cell.total + fetched.get(name, 0.0)
             if not isinstance(total, float):  # a complex tensor came after good values
-                self._refuse({name: reader_text("training.metrics.a_complex_number")})
+                self._refuse({name: reader_text("training.metrics.complex_number")})
             elif cell.weight:
                 means[redact(name)] = total / cell.weight
         return means
@@ -213,7 +213,7 @@ class Meter:
         if isinstance(mapping, Mapping):
             return {**mapping, **more}
         text = reader_text(
-            "training.metrics.takes_names_and_numbers_not_alone",
+            "training.metrics.name_is_missing",
             call=self._call,
             mapping=_kind(mapping),
             example=self._example,
@@ -256,12 +256,12 @@ class Closed(Enum):
     def words(self, names: str) -> str:
         """Say which values are told nowhere, and what to do."""
         if self is Closed.BEFORE:
-            return reader_text("training.metrics.logged_before_the_first_epoch_so", names=names)
-        return reader_text("training.metrics.logged_after_the_run_had_ended", names=names)
+            return reader_text("training.metrics.logged_before_first_epoch", names=names)
+        return reader_text("training.metrics.logged_after_end", names=names)
 
 
 def _skipped(whys: str) -> str:
-    return reader_text("training.metrics.a_value_was_skipped_training_goes", whys=whys)
+    return reader_text("training.metrics.value_skipped", whys=whys)
 
 
 def _shown(name: object) -> str:
@@ -271,9 +271,7 @@ def _shown(name: object) -> str:
 
 def _checked_name(name: object) -> str:
     if not isinstance(name, str) or not name.strip() or len(name) > _NAME_CHARS:
-        raise UsageError(
-            reader_text("training.metrics.a_metric_name_is_text_of", name_chars=_NAME_CHARS, name=_repr(name))
-        )
+        raise UsageError(reader_text("training.metrics.bad_name", name_chars=_NAME_CHARS, name=_repr(name)))
     return name
 
 
@@ -283,7 +281,7 @@ def _checked_weight(n: Any) -> float:
     except (TypeError, ValueError, RuntimeError):  # None, an array, a tensor of several numbers
         weight = math.nan
     if not 0.0 <= weight < math.inf:
-        raise UsageError(reader_text("training.metrics.log_n_is_the_number_of", n=_repr(n)))
+        raise UsageError(reader_text("training.metrics.bad_n", n=_repr(n)))
     return weight
 
 
@@ -291,25 +289,25 @@ def _advice(name: str, value: Any, call: str) -> str:
     """What was logged that is no number, and what to do with a thing of its kind."""
     name = repr(_shown(name))
     if value is None:
-        return reader_text("training.metrics.metric_is_none", name=name)
+        return reader_text("training.metrics.is_none", name=name)
     if isinstance(value, str | bytes):
-        place = "epochs.tensorboard.add_text(…) or epochs.run.alert(…)" if call == "log" else "run.alert(…)"
-        return said(
-            f"metric {name} takes a number, not text: text goes to {place}",
-            f"지표 {name}에는 글자가 아니라 숫자를 넣어야 합니다. 글자는 {place.replace(' or ', ' 또는 ')}로 보내세요",
-        )
+        key = "training.metrics.is_text" if call == "log" else "training.metrics.is_text_in_run"
+        return reader_text(key, name=name)
     if isinstance(value, Mapping):
-        return reader_text("training.metrics.metric_takes_one_number_not", name=name, value=_kind(value))
+        return reader_text("training.metrics.is_mapping", name=name, value=_kind(value))
     if callable(value):
-        return reader_text("training.metrics.metric_takes_a_number_not", name=name, value=_kind(value))
-    return reader_text("training.metrics.metric_takes_one_number_at_a", name=name, value=_kind(value))
+        return reader_text("training.metrics.is_callable", name=name, value=_kind(value))
+    return reader_text("training.metrics.several_numbers", name=name, value=_kind(value))
 
 
 def _kind(value: object) -> str:
     shape = getattr(value, "shape", None)
-    dtype = f" of {value.dtype}" if hasattr(value, "dtype") else ""
+    dtype = getattr(value, "dtype", None)
     kind = type(value).__name__
-    return f"{kind} of shape {tuple(shape)}{dtype}" if isinstance(shape, Iterable) else f"{kind}{dtype}"
+    if not isinstance(shape, Iterable):
+        return kind if dtype is None else reader_text("training.metrics.kind_of_dtype", kind=kind, dtype=dtype)
+    key = "training.metrics.kind_of_shape" if dtype is None else "training.metrics.kind_of_shape_and_dtype"
+    return reader_text(key, kind=kind, shape=tuple(shape), dtype=dtype)
 
 
 def _is_tensor(value: object) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from statistics import median
 
 from notifybot.errors import UsageError, reader_text
@@ -14,6 +15,7 @@ from notifybot.metric_names import Direction, best_is_told, direction_of, monito
 from notifybot.types import Checkpoint, Metric, Progress
 
 HISTORY = 32
+_NAMES = 10  # shown of the metrics that were logged
 _RECENT = 7  # epochs that the ETA looks back on; their median shrugs off a slow first epoch
 
 
@@ -35,7 +37,7 @@ class MonitoredMetric:
                 less, more = repr(monitor + ":min"), repr(monitor + ":max")
                 raise UsageError(
                     reader_text(
-                        "training.progress.monitor_does_not_tell_whether_less",
+                        "training.progress.monitor_without_direction",
                         monitor=f"{monitor!r}",
                         less=less,
                         more=more,
@@ -331,3 +333,18 @@ def length_of(epochs: object) -> int | None:
         return len(epochs)  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001  a foreign __len__ may raise anything; then the length is unknown
         return None
+
+
+def never_logged(monitor: str, epochs: int, there: Sequence[str], meant: str | None, *, saves: bool) -> str:
+    """Say that the monitored metric is in no epoch so far; `saves`: the best checkpoint goes by it too."""
+    names = ", ".join(there[:_NAMES]) + (" …" if len(there) > _NAMES else "")
+    close = meant or (get_close_matches(monitor, there, n=1) or [""])[0]
+    when = "training.progress.in_none_of_first_epochs" if epochs > 1 else "training.progress.not_in_first_epoch"
+    return reader_text(
+        "training.progress.monitor_never_logged",
+        monitor=f"{monitor!r}",
+        when=reader_text(when, count=epochs),
+        names=names or reader_text("training.progress.no_metrics"),
+        loss=reader_text("training.progress.no_best_checkpoint" if saves else "training.progress.no_new_best"),
+        suggestion=reader_text("training.progress.did_you_mean", name=f"{close!r}") if close else "",
+    )

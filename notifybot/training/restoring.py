@@ -14,23 +14,24 @@ from notifybot.checkpoints.compatibility import plain_name
 from notifybot.checkpoints.distributed import from_rank_zero
 from notifybot.checkpoints.run_file import RUNS, RunFile
 from notifybot.checkpoints.types import Restored, SavePoint
-from notifybot.errors import UsageError
+from notifybot.errors import UsageError, reader_text
 from notifybot.events import from_json
 from notifybot.files import path_text
 from notifybot.freezing import Learning, learning_of, model_size, set_learning
+from notifybot.i18n import text
 from notifybot.rendering.error_text import NOTES
 from notifybot.rendering.text import redacted_line
 from notifybot.runtime import in_loader_worker, speaks
 from notifybot.training.progress import length_of
 from notifybot.training.resume import COMPLETED, ResumeInfo
 from notifybot.training.run import Run
-from notifybot.training.words import card_rebuilt, folder_again, folder_of_another, goes_on_as, unsaved
 from notifybot.types import Progress, Reason, Resumed, uuid7
 
 log = logging.getLogger("notifybot")
 
 _MOST_NOTES = 5
 _MOST_NAMES = 2
+_MOST_SHAPES = 10
 _NOTE_CHARS = 120
 
 
@@ -100,7 +101,7 @@ def open_checkpoints(
     checkpoints.open(run.id, run.ref.session, state_dir=run.config.state_dir, saves=saves)
     lacking = checkpoints.unsaved() if saves else None
     if lacking is not None:
-        log.warning("%s", unsaved(run.name, lacking))
+        log.warning("%s", _unsaved_line(run.name, lacking))
     learning = learning_in(checkpoints)
 
     def check(moment: SavePoint) -> None:
@@ -117,7 +118,10 @@ def open_checkpoints(
         run.renew(run.id if keeps_id else from_rank_zero(uuid7))
         checkpoints.begin_anew(run.id)
     if checkpoints.card_is_rebuilt and restored is not None and card is not None and card.run_id == run.id:
-        log.warning("%s", card_rebuilt(card.name or run.name, run.id, run.config.lang))
+        line = text(
+            run.config.lang, "training.restoring.run_file_is_missing", name=card.name or run.name, run_id=run.id
+        )
+        log.warning("%s", line)
     resume = ResumeInfo(model=model_size(checkpoints.model), artifacts=checkpoints.wandb_artifacts)
     if card is not None and card.run_id == run.id:
         resume = replace(
@@ -150,8 +154,11 @@ def _check_name(run: Run, before: str, moment: SavePoint) -> None:
         return
     progress = _progress_at(moment)
     if moment.final or (progress.total is not None and progress.done >= progress.total):
-        raise UsageError(folder_of_another(run.name, before))
-    log.warning("%s", goes_on_as(run.name, before))
+        line = reader_text(
+            "training.restoring.folder_of_complete_run", before=f"{before!r}", name=f"{run.name!r}", folder=run.name
+        )
+        raise UsageError(line)
+    log.warning("%s", reader_text("training.restoring.continues_other_name", name=run.name, before=before))
 
 
 def _check_again(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], moment: SavePoint, *, same: bool) -> None:
@@ -167,7 +174,20 @@ def _check_again(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], mome
         more = same and before is not None and len(epochs) > before
         if more or not epochs or epochs[0] > moment.epoch:
             return
-    raise UsageError(folder_again(run.name, checkpoints.folder.name, None if moment.final else moment.epoch))
+    left = f"range({moment.epoch + 1}, …)"
+    go_on = "" if moment.final else reader_text("training.restoring.go_on_with_epochs_left", epochs=left)
+    folder = checkpoints.folder.name
+    raise UsageError(
+        reader_text("training.restoring.run_completed_just_now", name=f"{run.name!r}", folder=folder, go_on=go_on)
+    )
+
+
+def _unsaved_line(name: str, shapes: Sequence[str]) -> str:
+    """Say that the optimizer trains what no checkpoint will hold; without shapes, that the model's state is empty."""
+    if not shapes:
+        return reader_text("training.restoring.model_state_is_empty", name=name)
+    shown = ", ".join(shapes[:_MOST_SHAPES]) + (" …" if len(shapes) > _MOST_SHAPES else "")
+    return reader_text("training.restoring.parameters_in_no_checkpoint", name=name, count=len(shapes), shapes=shown)
 
 
 def learning_in(checkpoints: Checkpoints) -> dict[str, Learning]:

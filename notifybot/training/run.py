@@ -15,7 +15,7 @@ from typing import Any
 from notifybot.alerts import DEFAULT, AlertRule
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
-from notifybot.errors import ConfigError, UsageError
+from notifybot.errors import ConfigError, UsageError, reader_text
 from notifybot.events import CheckpointSaved, EpochFinished, RunEnded, RunStarted, to_json
 from notifybot.metric_names import meant_by
 from notifybot.notifiers.base import Notifier
@@ -26,9 +26,10 @@ from notifybot.store.location import local_folder
 from notifybot.training.alert_monitor import AlertMonitor
 from notifybot.training.console_thread import LOG_LINES
 from notifybot.training.endings import ENDINGS, Ending
+from notifybot.training.guard import failures_line
 from notifybot.training.heartbeat import Pulse
 from notifybot.training.metrics import Closed, Meter, mute_meter
-from notifybot.training.progress import ProgressTracker, first_of
+from notifybot.training.progress import ProgressTracker, first_of, never_logged
 from notifybot.training.resume import ResumeInfo, RunHistory
 from notifybot.training.run_info import (
     ColabSessionLimit,
@@ -42,7 +43,6 @@ from notifybot.training.run_info import (
 )
 from notifybot.training.session import Session, launched_otherwise, misses_numbers
 from notifybot.training.voice import TEXT_CHARS, TITLE_CHARS, Voice
-from notifybot.training.words import mute, never_logged, nothing_logged, troubles
 from notifybot.types import Checkpoint, Param, Progress, RunRef, Severity, Status, uuid7
 
 log = logging.getLogger("notifybot")
@@ -137,11 +137,11 @@ class Run(Voice):
             return
         self._loops = epochs is not None or total is not None
         LOG_LINES.attach()
-        with self.guard("opening the run", loud=(ConfigError,)):
+        with self.guard("opening_run", loud=(ConfigError,)):
             self.session = Session.open(self.config, self._notifiers, guard=self.guard, clock=self._clock)
         if self.session is not None:
             ENDINGS.opened(self)
-            with self.guard("starting the run"):
+            with self.guard("starting_run"):
                 self._open(self.session, epochs, total, resume)
 
     def make_good(self, resume: ResumeInfo) -> None:
@@ -152,7 +152,7 @@ class Run(Voice):
         if self._is_copy or not speaks(self.config.ranks):
             return
         ref = self._ref if self._named else replace(self._ref, name=resume.name or self.name)
-        with self.guard("what trackers missed"):
+        with self.guard("tracker_replay"):
             if launched_otherwise(resume, self.params) or misses_numbers(self.config, ref, resume):
                 session = Session.open(self.config, self._notifiers, guard=self.guard, clock=self._clock)
                 session.make_good(ref, self.params, session.past(ref).with_checkpoint(resume), resume)
@@ -172,7 +172,7 @@ class Run(Voice):
         self._epoch_meter.loud = False
         if not self.active:
             return
-        with self.guard("the end of an epoch"):
+        with self.guard("epoch_end"):
             self._go_back_to(label)
             self._finish_epoch(label, self._epoch_meter.read(), done=self._course.ordinal(label))
 
@@ -192,7 +192,7 @@ class Run(Voice):
         """Report a checkpoint that your code has saved, where there is one. Works after the run's end too."""
         if self.session is None:
             return
-        with self.guard("a checkpoint"):
+        with self.guard("checkpoint"):
             self._moves += 1
             if not self._finds(path, self.config.lang):
                 return
@@ -205,7 +205,7 @@ class Run(Voice):
 
     def saved(self, checkpoint: Checkpoint) -> None:
         """Tell of a checkpoint. Called by the thread that saved it."""
-        with self.guard("a checkpoint"):
+        with self.guard("checkpoint"):
             self._course.saved(checkpoint)
             self.emit(CheckpointSaved(**self.fact(), checkpoint=checkpoint, progress=self.progress))
 
@@ -235,10 +235,10 @@ class Run(Voice):
         label, self.open_epoch = self.open_epoch, None
         values: dict[str, float] = {}
         if self.meter.loud and not self.meter.used and self.active:
-            log.warning("%s", nothing_logged(self.name))
+            log.warning("%s", reader_text("training.run.nothing_logged", name=self.name))
         self.meter.loud = False
         if self.active and label is not None:
-            with self.guard("the end of an epoch"):
+            with self.guard("epoch_end"):
                 values = self.meter.read()
                 self._finish_epoch(label, values)
         return values
@@ -248,7 +248,7 @@ class Run(Voice):
         label = self.open_epoch
         if label is None or not self.active:
             return None
-        with self.guard("the end of an epoch"):
+        with self.guard("epoch_end"):
             if values := self.meter.read():
                 self.open_epoch = None
                 self._finish_epoch(label, values)
@@ -264,15 +264,15 @@ class Run(Voice):
         if self._ended and not instead:
             return
         spent_s = 0.0
-        with self.guard("the run's end"):
+        with self.guard("run_end"):
             self._tell_end(self._with_other_ranks(ending))
         self._ended = True  # not before: whom a Ctrl-C cuts short is told at exit
         self.meter.close(Closed.AFTER)
         self._alarms.end()
-        with self.guard("the run's end"):
+        with self.guard("run_end"):
             spent_s = session.close(ending.status)
             if self.faults:
-                log.warning("%s", troubles(self.name, self.faults))
+                log.warning("%s", failures_line(self.name, self.faults))
         ENDINGS.ended(self, spent_s)
 
     def forget_after_fork(self) -> None:
@@ -293,7 +293,7 @@ class Run(Voice):
             self.report(title, text, about="checkpoint")
         self._ended = True
         self.meter.close(Closed.AFTER)
-        with self.guard("the run's end"):
+        with self.guard("run_end"):
             if self.session.dead_man is not None:
                 self.session.dead_man.hand_over()  # the newer session's alarm stays
             self.session.close(Status.INTERRUPTED)
@@ -306,13 +306,13 @@ class Run(Voice):
         self.mute = True
         ENDINGS.opened(self)
         if not is_one_training():
-            log.warning("%s", mute(self.name, rank()))
+            log.warning("%s", reader_text("training.run.only_rank_0_reports", name=self.name, rank=rank()))
 
     def _end_mute(self, ending: Ending) -> None:
         if not self.mute or self._ended:
             return
         self._ended = True
-        with self.guard("the word to rank 0"):
+        with self.guard("report_to_rank_0"):
             if ending.status is Status.FAILED:
                 error = _placed(ending.error, self.open_epoch)
                 leave_word(local_folder(self.config.state_dir), error, ending.frames, self.now())
@@ -323,7 +323,7 @@ class Run(Voice):
         terminated = ending.status is Status.INTERRUPTED and ending.error == signal.SIGTERM.name
         if not (terminated or (ending.status is Status.FAILED and _LOST_PEER.search(ending.error))):
             return ending
-        with self.guard("the words of other ranks"):
+        with self.guard("reports_of_ranks"):
             word = first_word(local_folder(self.config.state_dir), self.now())
             if word is not None:
                 self.open_epoch = None  # the word says in which epoch that rank was
@@ -385,7 +385,7 @@ class Run(Voice):
         """
         if not self._expected:
             return
-        with self.guard("the monitored metric"):
+        with self.guard("monitor"):
             known = self.progress.metrics
             for name, saves in list(self._expected.items()):
                 if of_checkpoints and not saves:
@@ -409,7 +409,7 @@ class Run(Voice):
             last = self._course.last.epoch if self.open_epoch is None else self.open_epoch
             if (last is None or not self._moves) and not self._is_copy:
                 raise
-            self.guard.count("an epoch's label", error)
+            self.guard.count("epoch_label", error)
             return 0 if last is None else last + 1
 
     def _open(self, session: Session, epochs: object, total: int | None, resume: ResumeInfo) -> None:
@@ -427,9 +427,9 @@ class Run(Voice):
         self.attempt = past.attempt + 1
         if past.progress is not None:
             self._mute_session()
-        with self.guard("what notifiers remember"):
+        with self.guard("notifier_memory"):
             session.remember(self._ref, resume.memories)
-        with self.guard("the trackers"):
+        with self.guard("trackers"):
             self._track(session, past, resume)
         host = this_host()
         self._lifetime = ColabSessionLimit(host.up_s, now_s)
@@ -446,9 +446,9 @@ class Run(Voice):
                 model=resume.model,
             )
         )
-        with self.guard("the alerts"):
+        with self.guard("alert_rules"):
             self._alarms.begin(self)
-        with self.guard("the dead man's switch"):
+        with self.guard("dead_mans_switch"):
             session.start_dead_man_switch(self._ref, this_host(), lambda: (self.progress, self._pulse()))
         session.beat(self._ref, self._pulse, self.retire)
 

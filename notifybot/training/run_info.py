@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from notifybot.errors import UsageError, reader_text, said
+from notifybot.errors import UsageError, reader_text
 from notifybot.events import LARGEST_INT, MOST_PARAMS
 from notifybot.redaction import MARK, fingerprint, names_secret, strike
 from notifybot.rendering.text import redacted, redacted_line, written
@@ -33,7 +33,7 @@ def name_of(name: str | None) -> str:
     """The run's name: as given, else the script's, else "notebook"."""
     if name is not None:
         if not str(name).strip():
-            raise UsageError(reader_text("training.run_info.name_is_the_run_name_as", name=f"{name!r}"))
+            raise UsageError(reader_text("training.run_info.bad_name", name=f"{name!r}"))
         return redacted_line(str(name), _NAME_CHARS)
     if in_notebook():
         return "notebook"
@@ -56,7 +56,7 @@ def checked_id(run_id: str) -> str:
     fine = text == run_id and 1 <= len(text) <= _NAME_CHARS and text.isprintable() and text.strip() == text
     if not fine or "/" in text or "\\" in text or text in (".", ".."):
         given = redacted_line(repr(run_id), 80)
-        raise UsageError(reader_text("training.run_info.run_id_is_1_to_printable", name_chars=_NAME_CHARS, given=given))
+        raise UsageError(reader_text("training.run_info.bad_run_id", name_chars=_NAME_CHARS, given=given))
     return run_id
 
 
@@ -83,7 +83,7 @@ def params_of(params: object) -> dict[str, Param]:
         children = list(vars(params).items())
     if children is None or isinstance(params, list | tuple):
         kind = type(params).__name__
-        raise UsageError(reader_text("training.run_info.params_takes_names_and_values_such", kind=kind))
+        raise UsageError(reader_text("training.run_info.bad_params", kind=kind))
     leaves = [leaf for name, value in children for leaf in _leaves(str(name), value, _DEEPEST)]
     shown = leaves if len(leaves) <= MOST_PARAMS else leaves[: MOST_PARAMS - 1]
     stored = {redacted_line(name, _NAME_CHARS): _param(name, value) for name, value in shown}
@@ -150,16 +150,8 @@ def label_of(epoch: object, call: str = "notify_epoch") -> int:
     except Exception:  # noqa: BLE001  a foreign __index__ may raise anything; whatever it is, this is no label
         kind = redacted_line(repr(epoch) if isinstance(epoch, float | str) else type(epoch).__name__, 40)
     if call == "notify_epoch":
-        text = (
-            f"notify_epoch takes the epochs, such as range(30), and its items are whole numbers, not {kind}",
-            f"notify_epoch에는 range(30)처럼 정수로 된 에포크를 넣어야 합니다. 받은 값: {kind}",
-        )
-    else:
-        text = (
-            f"{call} takes the epoch's number first, a whole one such as 3, not {kind}",
-            f"{call}의 첫 번째 인자는 3처럼 정수로 된 에포크 번호입니다. 받은 값: {kind}",
-        )
-    raise UsageError(said(*text))
+        raise UsageError(reader_text("training.run_info.epochs_are_no_whole_numbers", kind=kind))
+    raise UsageError(reader_text("training.run_info.epoch_is_no_whole_number", call=call, kind=kind))
 
 
 def _whole(number: Any) -> int | None:

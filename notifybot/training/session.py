@@ -20,6 +20,7 @@ from notifybot.delivery.recorder import RELAY
 from notifybot.errors import StoreError, reader_text
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, within_bounds
 from notifybot.files import at_fork
+from notifybot.i18n import text
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.rendering import Renderer
@@ -39,7 +40,6 @@ from notifybot.training.guard import Guard
 from notifybot.training.heartbeat import Heartbeat, Pulse
 from notifybot.training.resume import ReplayCursors, ResumeInfo, RunHistory, in_force, last_progress
 from notifybot.training.run_info import folder_name, launch_of
-from notifybot.training.words import still_writing
 from notifybot.types import Host, Param, Progress, RunRef, Severity, Status, uuid7
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def _store(config: Config, clock: Clock) -> Store:
         return Store.open(path, clock=clock)
     except StoreError as error:
         folder = spare_folder()
-        text = reader_text("training.session.until_the_process_ends_what_is", error=error, folder=folder)
-        log.warning("%s", text)
+        line = reader_text("training.session.unsent_is_kept_in_folder", error=error, folder=folder)
+        log.warning("%s", line)
         return Store.open(folder / "notifybot.db", clock=clock)
 
 
@@ -167,7 +167,7 @@ class Session:
                 row = runs.get(self.shared.store, run.id, project=run.project)
                 events = runs.events_of(self.shared.store, run.id, project=run.project) if row else []
         except StoreError as error:
-            self.guard.count("reading the run's past", error)
+            self.guard.count("past", error)
             return RunHistory()
         return RunHistory(row.attempt, row.name, last_progress(events), tuple(events)) if row else RunHistory()
 
@@ -191,7 +191,7 @@ class Session:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         if resume.folder is not None:
-            with self.guard("bringing back the run's folder"):
+            with self.guard("run_folder"):
                 restore(resume.folder / folder.name, folder)
         told = _told(folder, run, past, resume)
         context = TrackerContext(run, folder, params, purge_from, wandb_artifacts=resume.artifacts, monitor=monitor)
@@ -199,11 +199,11 @@ class Session:
         missed = {name: marks.missed(name, told) for name in self.planned}
 
         def on_recorded(name: str, event_id: str) -> None:
-            with self.guard("a tracker's mark"):
+            with self.guard("tracker_cursor"):
                 marks.put(name, event_id)
 
         def on_page(name: str, url: str) -> None:
-            with self.guard("a tracker's page"), self.shared.store.patient(_PAST_S):
+            with self.guard("tracker_page"), self.shared.store.patient(_PAST_S):
                 remember(self.shared.store, run.key, name, url)
 
         self.trackers = TrackerWorkers(
@@ -214,7 +214,7 @@ class Session:
     def make_good(self, run: RunRef, params: dict[str, Param], past: RunHistory, resume: ResumeInfo) -> None:
         """Give trackers what they missed of a run that is complete, and close them; nobody is told of that."""
         if launched_otherwise(resume, params):
-            with self.guard("an alert"):
+            with self.guard("alert"):
                 self._tell_untrained(past)
         folder = _last_folder(self.shared.config, run, resume)
         self.planned = [] if folder is None else _owed(folder, self.planned, run, past, resume)
@@ -225,7 +225,7 @@ class Session:
         self.close(endings[-1] if endings else Status.FINISHED)
         self.linger()
         if resume.folder is not None and self.folder is not None:
-            with self.guard("the trackers' files beside the checkpoints"):
+            with self.guard("copy_of_tracker_files"):
                 Mirror(self.folder, resume.folder / self.folder.name).copy()
 
     def _tell_untrained(self, past: RunHistory) -> None:
@@ -309,15 +309,15 @@ class Session:
         kept = within_bounds(event)
         if isinstance(kept, RunEnded):
             self.ending = kept
-        with self.guard("recording an event"):
+        with self.guard("event"):
             self.shared.delivery.recorder.record(kept)
-        with self.guard("waking the delivery"):
+        with self.guard("waking_delivery"):
             self.shared.delivery.worker.wake(kept)
         if self.trackers is not None:
-            with self.guard("the trackers"):
+            with self.guard("trackers"):
                 self.trackers.put(event)
         if not (isinstance(kept, AlertRaised) and kept.held):
-            with self.guard("the console"):
+            with self.guard("console"):
                 self.speaker.say(kept)
 
     def go_back(self, first: int) -> None:
@@ -336,10 +336,10 @@ class Session:
         if self.heartbeat is not None:
             self.heartbeat.stop()
         if self.dead_man is not None:
-            with self.guard("the dead man's switch"):
+            with self.guard("dead_mans_switch"):
                 self._stop_dead_man_switch(self.dead_man)
         if self.trackers is not None:
-            with self.guard("closing the trackers"):
+            with self.guard("closing_trackers"):
                 normal = status in (Status.FINISHED, Status.STOPPED)
                 close = self.trackers.finish if normal else self.trackers.close
                 if not close(status, _CLOSE_S):  # they go on by themselves, and get the rest at exit
@@ -349,7 +349,8 @@ class Session:
     def linger(self) -> None:
         """Wait for trackers that opened too late to have the run's numbers by now: a short run, W&B's slow start."""
         if self.trackers is not None and (late := self.trackers.late):
-            log.warning("%s", still_writing(late, self.shared.config.lang))
+            line = text(self.shared.config.lang, "training.session.waiting_for_trackers", trackers=", ".join(late))
+            log.warning("%s", line)
             self.trackers.linger(_LINGER_S)
 
     def _stop_dead_man_switch(self, dead_man: DeadMan) -> None:

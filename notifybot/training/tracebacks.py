@@ -42,7 +42,7 @@ def describe(error: BaseException) -> Failure:
     text = words(error, _ERROR_CHARS)
     root = _root(error)
     if root is not error:
-        text = f"{text} (caused by {words(root, _CAUSE_CHARS)})"
+        text = reader_text("training.tracebacks.caused_by", error=text, cause=words(root, _CAUSE_CHARS))
     frames = _user_frames(error.__traceback__) or _user_frames(root.__traceback__)
     return Failure(error=strike_looks(text), frames=strike_looks("\n".join(frames)))
 
@@ -76,9 +76,7 @@ def words(error: BaseException, limit_chars: int) -> str:
     home = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
     name = home + kind.__qualname__
     text = written(error)
-    text = (
-        reader_text("training.tracebacks.its_text_cannot_be_read") if text is None else redacted_line(text, limit_chars)
-    )
+    text = reader_text("training.tracebacks.unreadable") if text is None else redacted_line(text, limit_chars)
     return f"{name}: {text}" if text else name
 
 

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from notifybot.clock import Clock
+from notifybot.errors import reader_text
 from notifybot.events import AlertRaised, Event
 from notifybot.policy import AlertLimit, Untold
 from notifybot.rendering.alert_text import checkpoint_not_found, notice_words
@@ -18,7 +19,6 @@ from notifybot.rendering.text import redacted, redacted_line
 from notifybot.training.guard import Guard
 from notifybot.training.run_info import is_there
 from notifybot.training.session import Session
-from notifybot.training.words import alert_after_the_end, strange_severity, strange_wait
 from notifybot.types import Language, Notice, Progress, RunRef, Severity, Status, uuid7
 
 log = logging.getLogger("notifybot")
@@ -96,13 +96,14 @@ class Voice(ABC):
         """
         if self.session is None:
             return
-        with self.guard("an alert"):
+        with self.guard("alert"):
             self._moves += 1
             meant = self._severity(severity if level is None else level)
             line, wait_s = redacted_line(str(title), TITLE_CHARS), self._wait_s(wait_duration)
             untold = self._limit.admit(line, meant, self.now_s(), wait_s)
             if untold is None and self._ended:
-                self._say_once("after the end", alert_after_the_end(self.name))
+                too_many = reader_text("training.voice.too_many_alerts_after_end", name=self.name)
+                self._say_once("after_end", too_many)
             self._raise(line, text, meant, untold=untold)
 
     def report(
@@ -117,7 +118,7 @@ class Voice(ABC):
         """Tell people of what we saw ourselves: an incident each, so there is no limit. Works after the end too."""
         if self.session is None:
             return
-        with self.guard("an alert"):
+        with self.guard("alert"):
             self._moves += 1
             self._raise(redacted_line(str(title), TITLE_CHARS), text, severity, about=about, notice=notice)
 
@@ -161,7 +162,7 @@ class Voice(ABC):
         if self.active and self.session is not None:
             for each in (self.session.heartbeat, self.session.dead_man):
                 if each is not None:
-                    with self.guard("a promise"):
+                    with self.guard("promise"):
                         each.promise(float(seconds))
 
     def _severity(self, given: object) -> Severity:
@@ -169,7 +170,10 @@ class Voice(ABC):
         word = str(given.value if isinstance(given, Enum) else given).strip().casefold()
         meant = _SEVERITIES.get(word)
         if meant is None:
-            self._say_once(f"severity {word}", strange_severity(redacted_line(word, 80), list(Severity)))
+            line = reader_text(
+                "training.voice.unknown_severity", names=", ".join(Severity), given=redacted_line(word, 80)
+            )
+            self._say_once(f"severity {word}", line)
         return meant or Severity.WARNING
 
     def _wait_s(self, given: object) -> float | None:
@@ -183,7 +187,8 @@ class Voice(ABC):
             wait_s = math.nan
         if wait_s >= 0:
             return wait_s
-        self._say_once("wait_duration", strange_wait(redacted_line(f"{given!r:.200}", 80)))
+        line = reader_text("training.voice.wait_is_no_time", given=redacted_line(f"{given!r:.200}", 80))
+        self._say_once("wait_duration", line)
         return None
 
     def _say_once(self, about: str, line: str) -> None:
@@ -203,7 +208,7 @@ class Voice(ABC):
         """Wait before the process ends until all is sent, at most so long."""
         if self.session is not None:
             until_s = self.now_s() + timeout_s
-            with self.guard("the last delivery"):
+            with self.guard("last_delivery"):
                 self.session.shared.delivery.worker.finish(timeout_s)
                 if self.session.dead_man is not None:
                     self.session.dead_man.flush(max(until_s - self.now_s(), 0.0))
@@ -216,7 +221,7 @@ class Voice(ABC):
         """The open tracker of that name, or None."""
         if self.session is None:
             return None
-        with self.guard(f"the tracker {name}"):
+        with self.guard(f"tracker_handle {name}"):
             return self.session.tracker(name, timeout_s)
         return None
 

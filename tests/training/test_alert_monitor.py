@@ -171,7 +171,7 @@ def test_a_rule_that_raises_is_counted_and_the_others_go_on(run: Run, course: Pr
     epoch(alarms, course, loss=NAN)
 
     assert titles(run) == ["loss is NaN"]
-    assert run.faults == {"the alert rule broken": 2, "the alert rule <lambda>": 2}
+    assert run.faults == {"alert_rule broken": 2, "alert_rule <lambda>": 2}
 
 
 def test_a_rule_of_the_users_own_may_say_anything(run: Run, course: ProgressTracker) -> None:
@@ -251,7 +251,7 @@ def test_a_rule_that_raises_over_the_past_is_counted_too(run: Run) -> None:
 
     alarms_of(lambda progress: 1 / 0).begin(run)  # type: ignore[arg-type, return-value]
 
-    assert run.faults == {"the alert rule <lambda>": 1}
+    assert run.faults == {"alert_rule <lambda>": 1}
 
 
 # ── The machine ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -77,7 +77,7 @@ def test_a_rule_that_raises_costs_the_training_nothing(settings: dict[str, objec
         seen = list(epochs)
 
     assert seen == [0, 1]
-    assert epochs.run.faults == {"the alert rule broken": 2}
+    assert epochs.run.faults == {"alert_rule broken": 2}
 
 
 def test_a_block_of_other_code_has_alerts_too(settings: dict[str, object]) -> None:

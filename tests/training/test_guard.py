@@ -11,8 +11,7 @@ import pytest
 import notifybot
 from notifybot import redaction
 from notifybot.errors import READER, ConfigError, UsageError
-from notifybot.training.guard import Guard
-from notifybot.training.words import troubles
+from notifybot.training.guard import Guard, failures_line
 
 
 def test_a_fault_is_swallowed_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -20,12 +19,12 @@ def test_a_fault_is_swallowed_counted_and_said_once(caplog: pytest.LogCaptureFix
     guard = Guard()
     with caplog.at_level(logging.WARNING, logger="notifybot"):
         for _ in range(3):
-            with guard("the console"):
+            with guard("console"):
                 raise OSError("canary-not-a-token is wrong")
-        with guard("the trackers"):
+        with guard("trackers"):
             raise ConfigError("late")
 
-    assert guard.faults == {"the console": 3, "the trackers": 1}
+    assert guard.faults == {"console": 3, "trackers": 1}
     assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
         "the console failed, training goes on: OSError: [redacted] is wrong",
         "the trackers failed, training goes on: notifybot.errors.ConfigError: late",
@@ -55,24 +54,25 @@ def test_an_error_whose_text_cannot_be_read_is_counted_too() -> None:
 
 def kinds_of_faults() -> set[str]:
     """What faults are counted under, as the code names it."""
-    found: set[tuple[str, str]] = set()
+    found: set[str] = set()
     for path in Path(notifybot.__file__).parent.rglob("*.py"):
-        found |= set(re.findall(r'guard\("([^"]+)"|guard\.count\("([^"]+)"', path.read_text("utf-8")))
-    return {"".join(each) for each in found}
+        found |= set(re.findall(r'guard(?:\.count)?\(f?"(\w+)', path.read_text("utf-8")))
+    return found | {"tracker", "alert_rule"}
 
 
 def test_every_kind_of_fault_has_korean_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """The closing line is read by whoever trains, who may not read English."""
     monkeypatch.setattr(READER, "language_of_settings", "ko")
 
-    for kind in kinds_of_faults() | {"tracker wandb", "the tracker wandb"}:
-        said = troubles("run", {kind: 2}).removeprefix("run: ")
-        said = re.sub("notifybot|wandb|Slack", "", said)
-        assert re.search(r"[a-z]{3}", said) is None, said
+    assert len(kinds_of_faults()) > 30
+    for kind in kinds_of_faults():
+        line = failures_line("run", {f"{kind} wandb": 2}).removeprefix("run: ")
+        line = re.sub("notifybot|wandb|Slack", "", line)
+        assert re.search(r"[a-z]{3}", line) is None, line
 
 
 def test_the_closing_line_tells_our_faults_from_the_programs_values() -> None:
-    text = troubles("digits", {"a checkpoint": 1, "tracker wandb": 3, "metric 'note'": 2})
+    text = failures_line("digits", {"checkpoint": 1, "tracker wandb": 3, "metric 'note'": 2})
 
     assert text == (
         "digits: notifybot had trouble, the training had not: a checkpoint (1×), tracker wandb (3×). "

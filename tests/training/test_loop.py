@@ -251,7 +251,7 @@ def test_a_later_label_that_is_no_number_does_not_raise(settings: dict[str, obje
         assert list(epochs) == odd
 
     assert [each.progress.epoch for each in recorded(epochs.run) if isinstance(each, EpochFinished)] == [0, 1, 2]
-    assert epochs.run.faults == {"an epoch's label": 2}
+    assert epochs.run.faults == {"epoch_label": 2}
 
 
 def test_epochs_are_iterated_once(settings: dict[str, object]) -> None:
@@ -503,7 +503,7 @@ def test_wrong_calls_later_on_are_counted_and_not_raised(
             epochs.log_checkpoint(wrong)
             epochs.run.alert(Mute())  # type: ignore[arg-type]
 
-    assert epochs.run.faults == {"a checkpoint": 2, "an alert": 1}
+    assert epochs.run.faults == {"checkpoint": 2, "alert": 1}
     assert [record.getMessage().split()[0] for record in caplog.records] == ["a", "an", "calls:"]
     assert caplog.records[-1].getMessage().endswith("the training had not: a checkpoint (2×), an alert (1×)")
     assert epochs.run.status is Status.FINISHED
@@ -546,7 +546,7 @@ def test_a_session_that_cannot_be_opened_lets_the_training_run(
         broken.log(loss=1.0)
         broken.run.alert("nobody hears")
 
-    assert broken.run.faults == {"opening the run": 1}
+    assert broken.run.faults == {"opening_run": 1}
     assert "broken on purpose" in caplog.text
 
 

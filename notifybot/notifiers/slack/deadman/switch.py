@@ -221,7 +221,7 @@ class DeadMan:
     def _live(self) -> None:
         while not self._over.is_set():
             busy = False
-            with self._guard("the dead man's switch"):
+            with self._guard("dead_mans_switch"):
                 busy = self.step()
             if not busy and not self._over.is_set():
                 self._clock.wait(self._wake, _SOON_S if self._is_telling else _STEP_EVERY_S)
@@ -243,7 +243,7 @@ class DeadMan:
 
     def _look_now(self) -> None:
         if self._told is None:  # else the loop is over
-            with self._guard("a sign of life"):
+            with self._guard("heartbeat"):
                 self.touch(*self._look())
 
     @property
