@@ -121,9 +121,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-watchdog_app = typer.Typer(
-    help="Serve the watchdog, which tells you about runs that fall silent.", no_args_is_help=False
-)
+watchdog_app = typer.Typer(no_args_is_help=False)
 token_app = typer.Typer(help="Give and take the tokens with which training processes report.", no_args_is_help=True)
 kakao_app = typer.Typer(help="Sign in to KakaoTalk, and see how that login stands.", no_args_is_help=True)
 app.add_typer(watchdog_app, name="watchdog")
