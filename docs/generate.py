@@ -21,7 +21,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import typer
 
 from notifybot.cli import app
-from notifybot.cli.help_words import speak_korean
+from notifybot.cli.help import dress
 from notifybot.cli.samples import endings, samples
 from notifybot.config import Config
 from notifybot.events import EPOCH_FINISHED, EVENT_TYPES, Event, kind_of, to_json
@@ -97,8 +97,7 @@ def default(key: str, words: Words) -> str:
 def cli_page(language: Language, words: Words) -> Iterator[str]:
     """Each command's help as the program prints it, in its order."""
     command = typer.main.get_command(app)
-    if language is Language.KO:
-        speak_korean(command)
+    dress(command, language)
     yield words["cli"]["intro"].strip()
     for path, each in _commands(command, ()):
         yield f"## notifybot {' '.join(path)}".rstrip()

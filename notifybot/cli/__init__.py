@@ -22,34 +22,45 @@ def main() -> None:
     """Run the command that `sys.argv` names. Our own errors become plain lines on stderr and exit code 2."""
     _speak_any_encoding()
     try:
-        if sys.argv[1:] != ["--version"] and _reader_is_korean():
-            sys.exit(_run_in_korean())
-        app(prog_name="notifybot")
+        if sys.argv[1:] == ["--version"]:
+            app(prog_name="notifybot")  # it need not wait for any text
+        language = _language_of_the_reader()
+        command = _dressed(language)
+        if language == Language.EN:
+            command(prog_name="notifybot")
+        else:
+            sys.exit(_run(command, language))
     except NotifybotError as error:
         _tell(_told(error))
         sys.exit(2)
 
 
-def _reader_is_korean() -> bool:
-    """Whether help is read in Korean: by the environment, as no setting is read for it."""
+def _language_of_the_reader() -> str:
+    """The language of help: by the environment, as no setting is read for it."""
     import_module("notifybot.config")  # it knows the environment; 90 ms, which `--version` need not wait for
-    return READER.language == Language.KO
+    return READER.language
 
 
-def _run_in_korean() -> int:
-    """Run the command; its help and what is wrong with the command line are in Korean. Return the exit code."""
-    from notifybot.cli.help_words import explained, frames_in_korean, speak_korean
+def _dressed(language: str) -> Any:
+    from notifybot.cli.help import dress
 
     command = typer.main.get_command(app)
-    speak_korean(command)
+    dress(command, language)
+    return command
+
+
+def _run(command: Any, language: str) -> int:
+    """Run the command; what is wrong with the command line is told in a language that typer lacks. Return the code."""
+    from notifybot.cli.help import explained, frames_in
+
     try:
-        with frames_in_korean():
+        with frames_in(language):
             code = command.main(prog_name="notifybot", standalone_mode=False)
     except typer.Abort:
         return 1
     except _REFUSED as error:
         if type(error).__name__ != "NoArgsIsHelpError":  # that has shown the help
-            _tell(explained(error))
+            _tell(explained(error, language))
         return int(error.exit_code)
     return code if isinstance(code, int) else 0
 

@@ -13,12 +13,12 @@ from notifybot.errors import UsageError, reader_text
 from notifybot.store.schema import DeliveryState
 from notifybot.types import Severity
 
-slack_app = typer.Typer(help="Set up Slack: the app, its token, its channel.", no_args_is_help=True)
+slack_app = typer.Typer(no_args_is_help=True)
 
 
 @slack_app.command()
 def manifest(
-    as_json: Annotated[bool, typer.Option("--json/--yaml", help="In which form; Slack's page takes both.")] = False,
+    as_json: Annotated[bool, typer.Option("--json/--yaml")] = False,
 ) -> None:
     """Print the manifest of the Slack app, to be pasted at https://api.slack.com/apps."""
     from notifybot.cli import slack
@@ -39,16 +39,14 @@ def setup(language: LanguageOption = None) -> None:
 
 outbox_app = typer.Typer(no_args_is_help=False)
 
-_MaybeIds = Annotated[list[int] | None, typer.Argument(metavar="[ID…]", help="As `outbox list` shows them.")]
-_Ids = Annotated[list[int], typer.Argument(metavar="ID…", help="As `outbox list` shows them.")]
+_MaybeIds = Annotated[list[int] | None, typer.Argument(metavar="[ID…]")]
+_Ids = Annotated[list[int], typer.Argument(metavar="ID…")]
 
 
 @outbox_app.callback(invoke_without_command=True)
 def outbox(
     context: typer.Context,
-    dead: Annotated[
-        bool, typer.Option("--dead", help="List the messages that were given up, with the reason.")
-    ] = False,
+    dead: Annotated[bool, typer.Option("--dead")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what was put into the outbox and what became of it, and check that nothing is missing.
@@ -63,8 +61,8 @@ def outbox(
 
 @outbox_app.command("list")
 def list_letters(
-    state: Annotated[DeliveryState, typer.Option(help="Which ones.")] = DeliveryState.DEAD,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 50,
+    state: DeliveryState = DeliveryState.DEAD,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List the messages that were given up, with the reason and the ID for the other commands."""
@@ -74,9 +72,7 @@ def list_letters(
 
 
 @outbox_app.command()
-def show(
-    letter_id: Annotated[int, typer.Argument(metavar="ID", help="As `outbox list` shows it.")], as_json: AsJson = False
-) -> None:
+def show(letter_id: Annotated[int, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
     """Show one message: what it says, where it was to go, what happened to it."""
     from notifybot.cli import outbox
 
@@ -86,11 +82,9 @@ def show(
 @outbox_app.command()
 def retry(
     ids: _MaybeIds = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every message that was given up, instead of IDs.")] = False,
-    notifier: Annotated[
-        str, typer.Option("--notifier", "-n", help="With --all: only those for this one, such as slack.")
-    ] = "",
-    run: Annotated[str, typer.Option("--run", help="With --all: only those about the run of this name or ID.")] = "",
+    everything: Annotated[bool, typer.Option("--all")] = False,
+    notifier: Annotated[str, typer.Option("--notifier", "-n")] = "",
+    run: Annotated[str, typer.Option("--run")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Send messages again that were given up, with a fresh number of tries.
@@ -115,24 +109,20 @@ def drop(ids: _Ids, as_json: AsJson = False) -> None:
 
 
 app = typer.Typer(
-    help="Hear from your training runs in Slack and KakaoTalk, and be told when one dies.",
-    epilog="Settings come from NOTIFYBOT_* variables or notifybot.toml; the manual lists them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 watchdog_app = typer.Typer(no_args_is_help=False)
-token_app = typer.Typer(help="Give and take the tokens with which training processes report.", no_args_is_help=True)
-kakao_app = typer.Typer(help="Sign in to KakaoTalk, and see how that login stands.", no_args_is_help=True)
+token_app = typer.Typer(no_args_is_help=True)
+kakao_app = typer.Typer(no_args_is_help=True)
 app.add_typer(watchdog_app, name="watchdog")
 app.add_typer(kakao_app, name="kakao")
 app.add_typer(outbox_app, name="outbox")
 app.add_typer(slack_app, name="slack")
 watchdog_app.add_typer(token_app, name="token")
 
-Database = Annotated[
-    Path | None, typer.Option("--db", help="The watchdog's database file (default: watchdog.db in the state folder).")
-]
+Database = Annotated[Path | None, typer.Option("--db")]
 
 
 def _version(asked: bool) -> None:
@@ -143,19 +133,15 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
     """Hear from your training runs in Slack and KakaoTalk, and be told when one dies."""
 
 
 @app.command()
 def demo(
-    real: Annotated[bool, typer.Option("--real", help="Tell your own Slack and KakaoTalk, not the sandbox.")] = False,
-    deadman: Annotated[
-        bool, typer.Option("--deadman", help="Watch Slack itself tell a death, without a watchdog. Takes seconds.")
-    ] = False,
+    real: Annotated[bool, typer.Option("--real")] = False,
+    deadman: Annotated[bool, typer.Option("--deadman")] = False,
     language: LanguageOption = None,
 ) -> None:
     """Watch a small real training die, be reported lost, come back and finish.
@@ -172,11 +158,9 @@ def demo(
 
 @app.command()
 def send(
-    text: Annotated[str, typer.Argument(help="What to say.")],
-    title: Annotated[str, typer.Option("--title", "-t", help="One line above it (default: TEXT itself).")] = "",
-    severity: Annotated[
-        Severity, typer.Option("--severity", "-s", help="How much a person should care.")
-    ] = Severity.INFO,
+    text: str,
+    title: Annotated[str, typer.Option("--title", "-t")] = "",
+    severity: Annotated[Severity, typer.Option("--severity", "-s")] = Severity.INFO,
 ) -> None:
     """Send one alert through every configured notifier, and wait for each answer.
 
@@ -190,13 +174,11 @@ def send(
 
 @app.command("test")
 def samples(
-    notifier: Annotated[str, typer.Option("--notifier", "-n", help="Only this one, such as slack.")] = "",
-    kind: Annotated[str, typer.Option("--kind", "-k", help="Only this kind of message, such as run_lost.")] = "",
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Send nothing: show who is told of what, when, and why.")
-    ] = False,
-    project: Annotated[str, typer.Option(help="As for a run of this project: routes go by it.")] = "",
-    run: Annotated[str, typer.Option(help="As for a run of this name: routes go by it.")] = "",
+    notifier: Annotated[str, typer.Option("--notifier", "-n")] = "",
+    kind: Annotated[str, typer.Option("--kind", "-k")] = "",
+    explain: Annotated[bool, typer.Option("--explain")] = False,
+    project: str = "",
+    run: str = "",
 ) -> None:
     """Send one sample message of each kind through every configured notifier, and say what happened.
 
@@ -210,8 +192,8 @@ def samples(
 
 @app.command()
 def status(
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many runs, newest first.")] = 20,
-    project: Annotated[str, typer.Option(help="Only runs of this project.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    project: str = "",
     as_json: AsJson = False,
 ) -> None:
     """List the runs of this machine: how they stand, how far they are, when they were last heard."""
@@ -233,7 +215,7 @@ def doctor(language: LanguageOption = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def gallery(
-    out: Annotated[Path, typer.Option(help="The folder for the page; made when missing.")] = Path("gallery"),
+    out: Path = Path("gallery"),
 ) -> None:
     """Write one page with every message in both languages, as Slack, a phone and the others show it.
 
@@ -246,7 +228,7 @@ def gallery(
 
 @app.command()
 def sandbox(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8766,
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8766,
     language: LanguageOption = None,
 ) -> None:
     """Pretend to be Slack and KakaoTalk on this machine, and show what arrives as they would.
@@ -261,11 +243,9 @@ def sandbox(
 @watchdog_app.callback(invoke_without_command=True)
 def watchdog(
     context: typer.Context,
-    host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines report.")] = "127.0.0.1",
+    host: str = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8700,
-    behind_proxy: Annotated[
-        bool, typer.Option("--behind-proxy", help="All requests come through a proxy: believe it on HTTPS.")
-    ] = False,
+    behind_proxy: Annotated[bool, typer.Option("--behind-proxy")] = False,
     db: Database = None,
 ) -> None:
     """Serve the watchdog, which tells you about runs that fall silent.
@@ -282,7 +262,7 @@ def watchdog(
 
 @watchdog_app.command("login")
 def watchdog_login(
-    url: Annotated[str, typer.Option(help="Where its pages are reached.")] = "http://127.0.0.1:8700",
+    url: str = "http://127.0.0.1:8700",
     db: Database = None,
 ) -> None:
     """Print a link that opens the watchdog's pages once, within an hour."""
@@ -293,8 +273,8 @@ def watchdog_login(
 
 @token_app.command("new")
 def token_new(
-    project: Annotated[str, typer.Argument(help="The project whose runs may report with it.")],
-    label: Annotated[str, typer.Option(help="For whom it is, for your own memory.")] = "",
+    project: str,
+    label: str = "",
     db: Database = None,
 ) -> None:
     """Make a token and print it, once: only a hash of it is kept."""
@@ -312,9 +292,7 @@ def token_list(db: Database = None, as_json: AsJson = False) -> None:
 
 
 @token_app.command("revoke")
-def token_revoke(
-    token_id: Annotated[str, typer.Argument(metavar="ID", help="As `token list` shows it.")], db: Database = None
-) -> None:
+def token_revoke(token_id: Annotated[str, typer.Argument(metavar="ID")], db: Database = None) -> None:
     """Take a token away: who reports with it is refused from now on."""
     from notifybot.cli import watchdog
 
@@ -323,15 +301,9 @@ def token_revoke(
 
 @kakao_app.command("login")
 def kakao_login(
-    mode: Annotated[
-        str, typer.Option(help="memo: to yourself, silent. friend: from a spare account. Left out, you are asked.")
-    ] = "",
-    way: Annotated[
-        str, typer.Option(help="browser: wait for one on this machine. paste: its address is pasted. auto: decide.")
-    ] = "auto",
-    redirect_uri: Annotated[
-        str, typer.Option(help="As it is registered with the app, letter by letter.")
-    ] = "http://localhost:8765/callback",
+    mode: str = "",
+    way: str = "auto",
+    redirect_uri: str = "http://localhost:8765/callback",
     language: LanguageOption = None,
 ) -> None:
     """Sign in, once, led step by step. Each error of Kakao's on the way is explained.
@@ -356,7 +328,7 @@ def kakao_status() -> None:
 
 @kakao_app.command("friends")
 def kakao_friends(
-    choose: Annotated[str, typer.Option(metavar="NUMBERS", help="Who receives from now on, such as 1,3.")] = "",
+    choose: Annotated[str, typer.Option(metavar="NUMBERS")] = "",
 ) -> None:
     """List the friends who can be written to, by number, and choose among them."""
     from notifybot.cli import kakao
@@ -366,9 +338,7 @@ def kakao_friends(
 
 @kakao_app.command("logout")
 def kakao_logout(
-    disconnect: Annotated[
-        bool, typer.Option("--disconnect", help="Take the app's connection away, with every token of it.")
-    ] = False,
+    disconnect: Annotated[bool, typer.Option("--disconnect")] = False,
 ) -> None:
     """End the login and delete the token file."""
     from notifybot.cli import kakao

@@ -18,6 +18,7 @@ from notifybot.delivery.chart_renderer import ChartRenderer, ChartRenderers, has
 from notifybot.delivery.subscription import picture_error, renderer_of, takes_pictures
 from notifybot.errors import DeliveryError, PermanentError, install
 from notifybot.events import Event, RunEnded
+from notifybot.i18n import text
 from notifybot.notifiers.base import Envelope, Memory, Notifier
 from notifybot.policy import wants
 from notifybot.redaction import redact
@@ -159,12 +160,14 @@ def easel(config: Config, clock: Clock = SYSTEM) -> Iterator[Easel]:
 
 def why_none(config: Config) -> str:
     """Why there is no studio, and what to do."""
-    return _OFF[config.lang] if config.pictures is Switch.OFF else _CANNOT[config.lang]
+    if config.pictures is Switch.OFF:
+        return text(config.lang, "cli.direct_send.pictures_are_off")
+    return text(config.lang, "cli.direct_send.pictures_need_matplotlib", install=install("pictures"))
 
 
 def not_drawn(language: Language) -> str:
     """What to say where a picture was due and none came."""
-    return _NOT_DRAWN[language]
+    return text(language, "cli.direct_send.picture_not_drawn")
 
 
 class _PatientStudio(ChartRenderers):
@@ -180,19 +183,3 @@ class _PatientPainter(ChartRenderer):
     def square(self, event: Event) -> bytes | None:
         drawing = self._begin(event, _SQUARE, self._after_text_s) if has_curves(event) else None
         return drawing.png if drawing is not None and drawing.wait() else None
-
-
-_OFF = {
-    Language.EN: "Pictures were not tried: they are off (NOTIFYBOT_PICTURES).",
-    Language.KO: "그림은 시험하지 않았습니다. NOTIFYBOT_PICTURES 설정이 꺼져 있습니다.",
-}
-_CANNOT = {
-    Language.EN: "Pictures were not tried: matplotlib is not installed. For learning curves run, in "
-    f"notifybot's folder, {install('pictures')}",
-    Language.KO: "그림은 시험하지 않았습니다. matplotlib이 설치되어 있지 않습니다. 학습 곡선을 받으려면 "
-    f"notifybot 폴더에서 다음과 같이 설치하세요: {install('pictures')}",
-}
-_NOT_DRAWN = {
-    Language.EN: "it could not be drawn on this machine; texts are not affected",
-    Language.KO: "이 컴퓨터에서 그림을 그리지 못했습니다. 글은 문제없이 전송됩니다",
-}

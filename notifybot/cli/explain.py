@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -13,11 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from notifybot.cli.database import database, open_store
+from notifybot.cli.options import columns
 from notifybot.cli.samples import NAME, endings, samples
 from notifybot.clock import Clock
 from notifybot.config import Config
 from notifybot.delivery.subscription import left_today, unknown_notifiers
 from notifybot.events import AlertRaised, Event, RunEnded
+from notifybot.i18n import text
 from notifybot.notifiers.base import Notifier
 from notifybot.policy import ALERT_WAIT_S, KST, HoldBack, Pace, PaceFacts, Unwanted, admit, day_start, unwanted
 from notifybot.preferences import names
@@ -25,93 +27,6 @@ from notifybot.rendering.format import about
 from notifybot.store.outbox import Outbox
 from notifybot.types import Language, RunRef, Severity
 
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """What the table says in one language; what holds braces is a format string."""
-
-    headings: tuple[str, str, str]
-    fates: dict[str, str]
-    unwanted: dict[Unwanted, str]
-    route: str
-    about: str
-    fits: str
-    fits_not: str
-    stranger: str
-    until: str
-    each_epoch: str
-    every_epochs: str
-    every_time: str
-    each_title: str
-    not_in_quiet: str
-    also_in_quiet: str
-    budget: str
-    budget_of_epochs: str
-    at_once: str
-    today: str
-    nobody: str
-
-
-_WORDS = {
-    Language.EN: _Words(
-        headings=("Event", "Told", "When and why"),
-        fates={"now": "yes", "later": "later", "never": "no"},
-        unwanted={
-            Unwanted.KIND: "not in its `events`",
-            Unwanted.SEVERITY: "below its `min_severity`",
-            Unwanted.CHECKPOINT: "few messages a day: add it to `events`",
-            Unwanted.HELD: "too many at a time: told as a number",
-        },
-        route="the run is not among its `{}`",
-        about="For a run “{name}” of project “{project}” (others: --project, --run)",
-        fits="`{key}`: “{name}” fits {pattern}",
-        fits_not="`{key}`: “{name}” fits none of {patterns}",
-        stranger="[notifiers.{name}]: no notifier is called so here; right only if your code gives one (notifiers=[…])",
-        until="at {at}, with all that waits ({why})",
-        each_epoch="each epoch",
-        every_epochs="every {} epochs",
-        every_time="at most every {}",
-        each_title="one title at most every {}",
-        not_in_quiet="waits in quiet hours",
-        also_in_quiet="also in quiet hours",
-        budget="up to {} a day",
-        budget_of_epochs="up to {} a day, the rest in one",
-        at_once="at once",
-        today="{} of {} left today",
-        nobody="By the settings nobody is told of this. Why: notifybot test --explain",
-    ),
-    Language.KO: _Words(
-        headings=("이벤트", "알림", "시점과 이유"),
-        fates={"now": "보냄", "later": "나중에", "never": "안 보냄"},
-        unwanted={
-            Unwanted.KIND: "`events`에 없음",
-            Unwanted.SEVERITY: "`min_severity`보다 낮음",
-            Unwanted.CHECKPOINT: "하루 건수가 적음: 받으려면 `events`에 추가",
-            Unwanted.HELD: "한꺼번에 너무 많음: 건수만 알림",
-        },
-        route="`{}`에 해당하지 않는 실행",
-        about="프로젝트 “{project}”의 실행 “{name}” 기준 (바꾸려면 --project, --run)",
-        fits="`{key}`: “{name}”에 맞는 패턴 {pattern}",
-        fits_not="`{key}`: “{name}”에 맞는 패턴 없음 ({patterns})",
-        stranger="[notifiers.{name}]: 그런 이름의 수단이 없습니다. 코드에서 notifiers=[…]로 넘길 때만 맞습니다",
-        until="{at}에 모아서 보냄 ({why})",
-        each_epoch="에포크마다",
-        every_epochs="{}에포크마다",
-        every_time="최소 {} 간격",
-        each_title="같은 제목은 최소 {} 간격",
-        not_in_quiet="방해 금지 시간에는 기다림",
-        also_in_quiet="방해 금지 시간에도 보냄",
-        budget="하루 {}건까지",
-        budget_of_epochs="하루 {}건까지, 나머지는 모아서",
-        at_once="즉시",
-        today="오늘 {1}건 중 {0}건 남음",
-        nobody="설정에 따라 이 알림을 받는 곳이 없습니다. 이유 보기: notifybot test --explain",
-    ),
-}
-_WHY = {
-    Language.EN: {"quiet hours": "quiet hours", "daily budget": "none left today"},
-    Language.KO: {"quiet hours": "방해 금지 시간", "daily budget": "오늘 건수 소진"},
-}
 _STYLES = {"now": "green", "later": "yellow", "never": "dim"}
 
 
@@ -129,35 +44,37 @@ def show(
 
     Nothing is sent; the day's count is read where there is a database.
     """
-    now, console, words = clock.now(), Console(highlight=False), _WORDS[config.lang]
+    now, console, language = clock.now(), Console(highlight=False), config.lang
     events = list(examples(config, now, project=project, name=name))
     run = events[0].run
     if project or name or any(notifier.pace.chosen.routes(run) for notifier in notifiers):
-        console.print(words.about.format(name=run.name, project=run.project), style="dim", markup=False, soft_wrap=True)
+        about_run = text(language, "cli.explain.for_a_run", name=run.name, project=run.project)
+        console.print(about_run, style="dim", markup=False, soft_wrap=True)
     for notifier in notifiers:
         pace, told = notifier.pace, _told(config, notifier, now)
         rows = merged((each, fate_of(pace, each, told, now, config.lang)) for each in events if kind in ("", each.kind))
         console.print(Text(notifier.name, style="bold"), Text(summary(pace, told, config.lang), style="dim"), sep="  ")
         for line in routing(pace, run, config.lang):
             console.print(Text(f"  {line}"), soft_wrap=True)
-        console.print(_table(rows, words))
+        console.print(_table(rows, language))
     for stranger in unknown_notifiers(config, notifiers):
-        console.print(Text(words.stranger.format(name=stranger), style="yellow"), soft_wrap=True)
+        told_of = text(language, "cli.explain.no_such_notifier", name=stranger)
+        console.print(Text(told_of, style="yellow"), soft_wrap=True)
 
 
 def routing(pace: Pace, run: RunRef, language: Language) -> Iterator[str]:
     """Which rule lets a run in, or keeps it out, by the patterns that decided."""
-    words = _WORDS[language]
     for route in pace.chosen.routes(run):
         if route.fitting is not None:
-            yield words.fits.format(key=route.key, name=route.name, pattern=route.fitting)
+            yield text(language, "cli.explain.fits", key=route.key, name=route.name, pattern=route.fitting)
         else:
-            yield words.fits_not.format(key=route.key, name=route.name, patterns=", ".join(route.patterns))
+            patterns = ", ".join(route.patterns)
+            yield text(language, "cli.explain.fits_not", key=route.key, name=route.name, patterns=patterns)
 
 
 def nobody_in(language: Language) -> str:
     """What to say where no notifier is told of an event."""
-    return _WORDS[language].nobody
+    return text(language, "cli.explain.nobody_is_told")
 
 
 def examples(config: Config, now: datetime, *, project: str = "", name: str = "") -> Iterator[Event]:
@@ -174,35 +91,38 @@ def examples(config: Config, now: datetime, *, project: str = "", name: str = ""
 
 def fate_of(pace: Pace, event: Event, told: PaceFacts, now: datetime, language: Language) -> Fate:
     """What becomes of an event that happens now, and of others of its kind at other times."""
-    words = _WORDS[language]
     reason = unwanted(pace, event)
     if reason is Unwanted.ROUTE:
         keys = [route.key for route in pace.chosen.routes(event.run) if route.fitting is None]
-        return Fate("never", words.route.format(keys[0]))
+        return Fate("never", text(language, "cli.explain.not_among_its_routes", key=keys[0]))
     if reason is not None:
-        return Fate("never", words.unwanted[reason])
+        return Fate("never", text(language, f"cli.explain.unwanted.{reason.name.lower()}"))
     verdict = admit(pace, event, replace(told, kept_back=True), now=now)  # whatever was told of other epochs
     if isinstance(verdict, HoldBack):
         zone = pace.chosen.quiet.zone if pace.chosen.quiet else KST
         at = f"{verdict.until.astimezone(zone):%H:%M}"
-        return Fate("later", words.until.format(why=_WHY[language][verdict.why], at=at))
-    return Fate("now", ", ".join(_rules(pace, event, language)) or words.at_once)
+        why = text(language, f"cli.explain.held_for.{verdict.why.replace(' ', '_')}")
+        return Fate("later", text(language, "cli.explain.with_all_that_waits", why=why, at=at))
+    return Fate("now", ", ".join(_rules(pace, event, language)) or text(language, "cli.explain.at_once"))
 
 
 def _rules(pace: Pace, event: Event, language: Language) -> Iterator[str]:
-    words, quiet = _WORDS[language], pace.chosen.quiet
+    quiet = pace.chosen.quiet
     every = pace.every(event)
     if every.epochs is not None:
-        yield words.each_epoch if every.epochs == 1 else words.every_epochs.format(every.epochs)
+        key = "cli.explain.each_epoch" if every.epochs == 1 else "cli.explain.every_epochs"
+        yield text(language, key, number=every.epochs)
     elif every.seconds:
-        yield words.every_time.format(about(every.seconds, language))
+        yield text(language, "cli.explain.every_time", time=about(every.seconds, language))
     if isinstance(event, AlertRaised):
-        yield words.each_title.format(about(ALERT_WAIT_S, language))
+        yield text(language, "cli.explain.each_title", time=about(ALERT_WAIT_S, language))
     if quiet is not None and quiet.start != quiet.end:
-        yield words.also_in_quiet if names(pace.chosen.quiet_lets, event) else words.not_in_quiet
+        lets = names(pace.chosen.quiet_lets, event)
+        yield text(language, "cli.explain.also_in_quiet" if lets else "cli.explain.not_in_quiet")
     if pace.daily_budget is not None:
         counted = every.epochs is not None  # who counts on each is told that a day does not hold all of them
-        yield (words.budget_of_epochs if counted else words.budget).format(pace.daily_budget - pace.kept_from(event))
+        key = "cli.explain.budget_of_epochs" if counted else "cli.explain.budget"
+        yield text(language, key, number=pace.daily_budget - pace.kept_from(event))
 
 
 def merged(rows: Iterable[tuple[Event, Fate]]) -> list[tuple[str, Fate]]:
@@ -239,7 +159,7 @@ def summary(pace: Pace, told: PaceFacts, language: Language) -> str:
     if pace.daily_budget is not None:
         ours = max(pace.daily_budget - told.today, 0)
         left = ours if told.left is None else min(ours, told.left)
-        parts.append(_WORDS[language].today.format(left, pace.daily_budget))
+        parts.append(text(language, "cli.explain.left_today", left=left, total=pace.daily_budget))
     return " · ".join(parts)
 
 
@@ -251,9 +171,10 @@ def _told(config: Config, notifier: Notifier, now: datetime) -> PaceFacts:
         return PaceFacts(today=Outbox(store).sent_since(notifier.key, day_start(now)), left=left)
 
 
-def _table(rows: Iterable[tuple[str, Fate]], words: _Words) -> Table:
-    table = Table(*words.headings, box=SIMPLE_HEAD, pad_edge=False)
+def _table(rows: Iterable[tuple[str, Fate]], language: Language) -> Table:
+    table = Table(*columns(language, "event_kind", "told", "when_and_why"), box=SIMPLE_HEAD, pad_edge=False)
     for name, fate in rows:
         style = _STYLES[fate.when]
-        table.add_row(Text(name), Text(words.fates[fate.when], style=style), Text(fate.why, style=style))
+        told = text(language, f"cli.explain.fate.{fate.when}")
+        table.add_row(Text(name), Text(told, style=style), Text(fate.why, style=style))
     return table

@@ -11,12 +11,8 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import load
 from notifybot.errors import UsageError, reader_text, system_words
 from notifybot.gallery.page import page
+from notifybot.i18n import text
 from notifybot.types import Language
-
-_WORDS = {
-    Language.EN: "The gallery is in {path}: open it in a browser.",
-    Language.KO: "갤러리를 {path}에 만들었습니다. 브라우저로 여세요.",
-}
 
 
 def run(*, out: Path, clock: Clock = SYSTEM) -> int:
@@ -28,5 +24,6 @@ def run(*, out: Path, clock: Clock = SYSTEM) -> int:
     except OSError as error:
         why = system_words(error)
         raise UsageError(reader_text("cli.gallery.cannot_be_written", path=path, why=why)) from None
-    Console().print(_WORDS[load().lang].format(path=path), markup=False, soft_wrap=True, highlight=False)
+    told = text(load().lang, "cli.gallery.is_written", path=path)
+    Console().print(told, markup=False, soft_wrap=True, highlight=False)
     return 0

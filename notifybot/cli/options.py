@@ -17,12 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from notifybot.errors import UsageError, install, reader_text
+from notifybot.i18n import text
 from notifybot.types import Language
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of a table.")]
-LanguageOption = Annotated[
-    Language | None, typer.Option("--language", "-l", help="The default is your setting `lang`.")
-]
+AsJson = Annotated[bool, typer.Option("--json")]
+LanguageOption = Annotated[Language | None, typer.Option("--language", "-l")]
 
 Cell = str | Text | tuple[str, ...]
 """A field of a listing, of one line; a tuple's items may stand in one line or below each other."""
@@ -77,6 +76,11 @@ def _text(cell: Cell, between: str) -> Text:
     if isinstance(cell, Text):
         return cell
     return Text(cell if isinstance(cell, str) else between.join(cell))
+
+
+def columns(language: Language, *names: str) -> tuple[str, ...]:
+    """The headings of these columns."""
+    return tuple(text(language, f"cli.column.{name}") for name in names)
 
 
 def in_json(value: object) -> str:

@@ -14,15 +14,13 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from notifybot.cli.database import database, open_store
-from notifybot.cli.options import Cell, Listing, in_json
-from notifybot.cli.outbox_words import Words, words_of
-from notifybot.cli.words import Words as CommonWords
-from notifybot.cli.words import words_of as common_words_of
+from notifybot.cli.options import Cell, Listing, columns, in_json
 from notifybot.clock import SYSTEM
 from notifybot.config import Config, load
 from notifybot.delivery.build import notifiers_from, open_delivery
 from notifybot.errors import UsageError
 from notifybot.events import to_json
+from notifybot.i18n import text
 from notifybot.rendering import Renderer
 from notifybot.rendering.error_text import reason_line
 from notifybot.store import dead_letters
@@ -37,7 +35,6 @@ from notifybot.types import Language
 def run(*, dead: bool, as_json: bool) -> int:
     """Print the ledger of every notifier, or the dead letters; 1 when a ledger does not add up."""
     config = load()
-    words = common_words_of(config.lang)
     path = database(config)
     ledgers: dict[str, Counts] = {}
     letters: list[DeadLetter] = []
@@ -48,9 +45,9 @@ def run(*, dead: bool, as_json: bool) -> int:
     if as_json:
         print(_json(ledgers, letters if dead else None, config.lang))
     elif dead:
-        Console().print(_letters(letters, config.lang) if letters else words.no_dead)
+        Console().print(_letters(letters, config.lang) if letters else text(config.lang, "cli.outbox.none_given_up"))
     else:
-        Console().print(_ledgers(ledgers, words) if ledgers else words.empty_outbox)
+        Console().print(_ledgers(ledgers, config.lang) if ledgers else text(config.lang, "cli.outbox.empty"))
     return 0 if all(counts.conserved for counts in ledgers.values()) else 1
 
 
@@ -67,24 +64,26 @@ def _json(ledgers: dict[str, Counts], letters: list[DeadLetter] | None, language
     return in_json(shown)
 
 
-def _ledgers(ledgers: dict[str, Counts], words: CommonWords) -> Listing:
-    counted = (words.put, words.sent.capitalize(), words.pending, words.dead, words.dropped)
-    headings = (words.notifier, *counted, words.check)
+_CHECKED = {True: ("cli.outbox.nothing_missing", "green"), False: ("cli.outbox.does_not_add_up", "bold red")}
+
+
+def _ledgers(ledgers: dict[str, Counts], language: Language) -> Listing:
+    headings = columns(language, "notifier", "put", "sent", "pending", "dead", "dropped", "check")
     rows: list[list[Cell]] = []
     for key, counts in sorted(ledgers.items()):
-        check = Text(words.conserved, style="green") if counts.conserved else Text(words.violated, style="bold red")
+        told, style = _CHECKED[counts.conserved]
+        check = Text(text(language, told), style=style)
         numbers = (counts.put, counts.sent, counts.pending, counts.dead, counts.dropped)
         rows.append([key, *(str(number) for number in numbers), check])
     return Listing(headings, rows)
 
 
 def _letters(letters: list[DeadLetter], language: Language) -> Listing:
-    words = common_words_of(language)
     rows: list[list[Cell]] = []
     for letter in letters:
         when = f"{letter.done_at.astimezone():%Y-%m-%d %H:%M}" if letter.done_at else ""
         rows.append([when, letter.notifier, letter.kind, letter.run_id, _why(letter, language)])
-    return Listing((words.at, words.notifier, words.kind, words.run, words.reason), rows, wraps=True)
+    return Listing(columns(language, "at", "notifier", "kind", "run", "reason"), rows, wraps=True)
 
 
 def _why(letter: DeadLetter, language: Language) -> str:
@@ -99,34 +98,32 @@ _UNCHANGED = "unchanged"
 def show_list(state: DeliveryState, *, limit: int, as_json: bool) -> int:
     """Print the messages in a state, the dead ones unless another is asked for."""
     config = load()
-    words = words_of(config.lang)
     with _opened(config) as store:
         found = dead_letters.letters(store, state, limit=limit) if store else []
     console = Console()
     if as_json:
         print(in_json([_plain(each, config.lang) for each in found]))
     elif not found:
-        console.print(words.none_in_state.format(state=words.states[state]), markup=False)
+        console.print(_none_in(state, config.lang), markup=False)
     else:
-        console.print(_table(found, config, words))
+        console.print(_table(found, config))
         if state is DeliveryState.DEAD:
-            console.print(words.how_on, markup=False, soft_wrap=True)
+            console.print(text(config.lang, "cli.outbox.what_to_do"), markup=False, soft_wrap=True)
     return 0
 
 
 def show_one(letter_id: int, *, as_json: bool) -> int:
     """Print everything about one message. Raises UsageError when there is none of that id."""
     config = load()
-    words = words_of(config.lang)
     with _opened(config) as store:
         letter = dead_letters.find(store, letter_id) if store else None
     if letter is None:
-        raise UsageError(words.no_such.format(id=letter_id))
+        raise UsageError(text(config.lang, "cli.outbox.no_such_message", id=letter_id))
     if as_json:
         whole = _plain(letter, config.lang) | {"event": json.loads(to_json(letter.event))}
         print(in_json(whole))
     else:
-        Console().print(_card(letter, config, words))
+        Console().print(_card(letter, config))
     return 0
 
 
@@ -148,8 +145,7 @@ def retry(ids: Sequence[int], *, as_json: bool) -> int:
 def check_choice(ids: Sequence[int], *, everything: bool) -> None:
     """Raise UsageError unless all messages are meant, and no single ones."""
     if ids or not everything:
-        words = words_of(load().lang)
-        raise UsageError(words.ids_or_all if ids else words.which)
+        raise UsageError(text(load().lang, "cli.outbox.ids_or_all" if ids else "cli.outbox.say_which"))
 
 
 def retry_all(*, notifier: str, run: str, as_json: bool) -> int:
@@ -158,20 +154,21 @@ def retry_all(*, notifier: str, run: str, as_json: bool) -> int:
     One that gives way to a newer message was not refused.
     """
     config = load()
-    words, console = words_of(config.lang), Console()
+    console = Console()
     with _opened(config) as store:
         dead = dead_letters.letters(store, DeliveryState.DEAD, limit=None) if store else []
         found = [each for each in reversed(dead) if _is_meant(each, notifier, run)]
         if found and not as_json:
-            console.print(words.again.format(number=len(found)), markup=False, soft_wrap=True, highlight=False)
+            told = text(config.lang, "cli.outbox.to_be_sent_again", number=len(found))
+            console.print(told, markup=False, soft_wrap=True, highlight=False)
         after = _again(store, found, config) if store and found else {}
     results = {each.id: _outcome(after.get(each.id)) for each in found}
     if as_json:
         print(json.dumps([{"id": each, "state": state} for each, state in results.items()], indent=2))
     elif not found:
-        console.print(words.none_in_state.format(state=words.states[DeliveryState.DEAD]), markup=False)
+        console.print(_none_in(DeliveryState.DEAD, config.lang), markup=False)
     else:
-        console.print(_numbers(results, words), markup=False, soft_wrap=True, highlight=False)
+        console.print(_numbers(results, config.lang), markup=False, soft_wrap=True, highlight=False)
     return 0 if set(results.values()) <= {DeliveryState.PENDING, DeliveryState.SENT, DeliveryState.DROPPED} else 1
 
 
@@ -182,25 +179,26 @@ def _is_meant(letter: DeliveryRecord, notifier: str, run: str) -> bool:
     )
 
 
-def _numbers(results: Mapping[int, str], words: Words) -> str:
+def _numbers(results: Mapping[int, str], language: Language) -> str:
     """What became of them: how many of each."""
     counts = Counter(results.values())
-    named = [f"{words.states[state]} {counts[state]}" for state in DeliveryState if counts[state]]
-    return " · ".join([*named, *([f"{words.left} {counts[_UNCHANGED]}"] if counts[_UNCHANGED] else [])])
+    named = [f"{_state_name(state, language)} {counts[state]}" for state in DeliveryState if counts[state]]
+    if counts[_UNCHANGED]:
+        named.append(f"{text(language, 'cli.outbox.not_put_back')} {counts[_UNCHANGED]}")
+    return " · ".join(named)
 
 
 def drop(ids: Sequence[int], *, as_json: bool) -> int:
     """Drop messages for good; 1 when one could not be."""
     config = load()
-    words = words_of(config.lang)
     with _opened(config) as store:
         gone = dead_letters.drop(store, ids) if store else []
     if as_json:
         print(json.dumps([{"id": each, "dropped": each in gone} for each in ids], indent=2))
     else:
         for each in ids:
-            text = words.dropped if each in gone else words.cannot_drop
-            Console().print(text.format(id=each), markup=False, soft_wrap=True, highlight=False)
+            key = "cli.outbox.was_dropped" if each in gone else "cli.outbox.cannot_be_dropped"
+            Console().print(text(config.lang, key, id=each), markup=False, soft_wrap=True, highlight=False)
     return 0 if set(ids) <= set(gone) else 1
 
 
@@ -247,19 +245,26 @@ def _outcome(letter: DeliveryRecord | None) -> str:
 
 
 def _told(letter_id: int, letter: DeliveryRecord | None, language: Language) -> str:
-    words = words_of(language)
     if letter is None:
-        return words.cannot_retry.format(id=letter_id)
+        return text(language, "cli.outbox.cannot_be_put_back", id=letter_id)
     if letter.state is DeliveryState.SENT:
-        return words.delivered.format(id=letter_id)
+        return text(language, "cli.outbox.was_sent", id=letter_id)
     if letter.state is DeliveryState.PENDING:
         why = reason_line(letter.reason, language)
-        return words.waits.format(id=letter_id, notifier=letter.notifier, error=why).rstrip()
-    return f"{letter_id}: {words.states[letter.state]}. {reason_line(letter.reason, language)}".rstrip()
+        return text(language, "cli.outbox.waits", id=letter_id, notifier=letter.notifier, error=why).rstrip()
+    return f"{letter_id}: {_state_name(letter.state, language)}. {reason_line(letter.reason, language)}".rstrip()
 
 
-def _table(found: list[DeliveryRecord], config: Config, words: Words) -> Listing:
-    common, renderer = common_words_of(config.lang), Renderer(config.lang, config.templates_dir)
+def _none_in(state: DeliveryState, language: Language) -> str:
+    return text(language, "cli.outbox.none_in_state", state=_state_name(state, language))
+
+
+def _state_name(state: DeliveryState, language: Language) -> str:
+    return text(language, f"cli.outbox.state.{state}")
+
+
+def _table(found: list[DeliveryRecord], config: Config) -> Listing:
+    renderer = Renderer(config.lang, config.templates_dir)
     rows = [
         [
             str(each.id),
@@ -270,26 +275,30 @@ def _table(found: list[DeliveryRecord], config: Config, words: Words) -> Listing
         ]
         for each in found
     ]
-    headings = (words.number, common.at, common.notifier, words.message, common.reason)
+    headings = columns(config.lang, "id", "at", "notifier", "message", "reason")
     return Listing(headings, rows, wraps=True)
 
 
-def _card(letter: DeliveryRecord, config: Config, words: Words) -> Table:
-    common, message = common_words_of(config.lang), Renderer(config.lang, config.templates_dir).render(letter.event)
+def _card(letter: DeliveryRecord, config: Config) -> Table:
+    message = Renderer(config.lang, config.templates_dir).render(letter.event)
     table = Table.grid("", Column(overflow="fold"), padding=(0, 2))  # Rich cuts Korean else
-    rows = (
-        (words.number, str(letter.id)),
-        (common.notifier, letter.notifier),
-        (words.state, words.states[letter.state]),
-        (common.reason, reason_line(letter.reason, config.lang)),
-        (words.attempts, str(letter.attempts)),
-        (words.created, _moment(letter.created_at)),
-        (words.due if letter.done_at is None else words.done, _moment(letter.done_at or letter.due_at)),
-        (words.event, f"{letter.event.kind} {letter.event.id}"),
-        (common.run, f"{letter.event.run.name} ({letter.event.run.id})"),
-        (words.message, "\n".join(filter(None, (message.title, message.body)))),
+    moment = "due_at" if letter.done_at is None else "done_at"
+    names = columns(
+        config.lang, "id", "notifier", "state", "reason", "attempts", "put_at", moment, "event", "run", "message"
     )
-    for name, value in rows:
+    values = (
+        str(letter.id),
+        letter.notifier,
+        _state_name(letter.state, config.lang),
+        reason_line(letter.reason, config.lang),
+        str(letter.attempts),
+        _moment(letter.created_at),
+        _moment(letter.done_at or letter.due_at),
+        f"{letter.event.kind} {letter.event.id}",
+        f"{letter.event.run.name} ({letter.event.run.id})",
+        "\n".join(filter(None, (message.title, message.body))),
+    )
+    for name, value in zip(names, values, strict=True):
         if value:
             table.add_row(Text(name, style="bold"), Text(value))
     return table

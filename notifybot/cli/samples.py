@@ -1,4 +1,4 @@
-"""One believable event of each kind, so that a person sees what will come before it matters."""
+"""One believable event of each kind, and what every alert says, so that a person sees them before it matters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypedDict
 
-from notifybot.cli.alert_texts import alert_texts
+from notifybot.alerts.evidence import (
+    DiskRoom,
+    Distance,
+    Duration,
+    EpochPace,
+    Evidence,
+    Finite,
+    Gap,
+    GpuRoom,
+    GpuUse,
+    Limit,
+    Reached,
+)
 from notifybot.delivery.digest import digest_of
 from notifybot.events import (
     AlertRaised,
@@ -22,10 +34,18 @@ from notifybot.events import (
     RunStarted,
 )
 from notifybot.gallery.previews import AlarmPreview, AlertListPreview, MessagePreview, Piece
+from notifybot.i18n import text
 from notifybot.metric_names import Direction
 from notifybot.policy import KST
-from notifybot.rendering import Renderer
-from notifybot.rendering.alert_text import checkpoint_damaged, checkpoint_not_copied, not_delivered, notice_words
+from notifybot.rendering import Renderer, alert_text
+from notifybot.rendering.alarm_words import cleared, raised, unlogged
+from notifybot.rendering.alert_text import (
+    AlertWords,
+    checkpoint_damaged,
+    checkpoint_not_copied,
+    not_delivered,
+    notice_words,
+)
 from notifybot.store.held import HeldBatch
 from notifybot.training.progress import MonitoredMetric
 from notifybot.types import (
@@ -45,6 +65,7 @@ from notifybot.types import (
     Tier,
     uuid7,
 )
+from notifybot.watchdog import words as watchdog
 
 NAME = "resnet18-cifar10"
 _EPOCHS = 30
@@ -61,10 +82,6 @@ _HOST = Host(
 )
 _MODEL = ModelSize(total=11_689_512, trainable=2_625_610, frozen=("conv1", "layer1", "layer2", "layer3"))
 _FOLDER = f"/content/drive/MyDrive/{NAME}"
-_ALERTS = {
-    Language.EN: ("GPU memory is nearly full", "14.2 of 14.7 GB are in use: a larger batch will not fit."),
-    Language.KO: ("GPU 메모리가 거의 찼습니다", "14.7GB 중 14.2GB를 사용하고 있어 배치 크기를 더 늘릴 수 없습니다."),
-}
 _FRAMES = """\
   File "train.py", line 48, in main
     loss = step(images.to(device), labels.to(device))
@@ -91,7 +108,6 @@ def samples(language: Language, now: datetime, *, project: str = "default", name
     """Return one event of each kind, in an order that a run could live, all about one new run."""
     run = RunRef(id=uuid7(now.timestamp()), name=name, project=project, session="sample")
     begun = now - timedelta(seconds=_EPOCH_S * _EPOCHS)
-    title, text = _ALERTS[language]
     before, saved = _checkpoint(11), _checkpoint(12)
     eleven, twelve = (replace(progress_at(each.epoch or 0), checkpoint=each) for each in (before, saved))
     resumed = Resumed(11, before.path, since_s=840.0, lost_s=720.0, new_machine=True)
@@ -113,7 +129,13 @@ def samples(language: Language, now: datetime, *, project: str = "default", name
         ),
         EpochFinished(**at(12), progress=progress_at(12), new_best="val_acc"),
         CheckpointSaved(**at(12), checkpoint=saved, progress=twelve),
-        AlertRaised(**at(12.1), title=title, text=text, severity=Severity.WARNING, progress=twelve),
+        AlertRaised(
+            **at(12.1),
+            title=text(language, "cli.samples.alert_title"),
+            text=text(language, "cli.samples.alert_text"),
+            severity=Severity.WARNING,
+            progress=twelve,
+        ),
         RunStalled(**at(17), silent_s=431.0, limit_s=420.0, stack=_STACK, host=_HOST, progress=twelve),
         RunLost(**at(18), silent_s=98.0, limit_s=90.0, host=_HOST, progress=twelve),
         RunRecovered(**at(19), was="lost", away_s=187.0, progress=twelve),
@@ -179,7 +201,6 @@ def _metric(name: str, curve: list[float]) -> Metric:
 
 
 _OLDER = Reason("content", "checkpoint_epoch12_0.3962.pt")
-_LISTED = {Language.EN: "What alerts say", Language.KO: "경고 문구 모음"}
 _OTHER = "vit-tiny-cifar100"
 
 
@@ -193,7 +214,7 @@ def pieces(language: Language, now: datetime) -> list[Piece]:
     running: list[Piece] = [MessagePreview(each.kind, each) for each in events if not isinstance(each, RunEnded)]
     rare = (*_variants(start, epoch, told["run_recovered"], told["checkpoint_saved"]), *_alerts(language, epoch))
     ended = [MessagePreview(f"{each.kind} {each.status}", each) for each in endings(language, now)]
-    listed = AlertListPreview("alert texts", _LISTED[language], alert_texts(language))
+    listed = AlertListPreview("alert texts", text(language, "cli.samples.what_alerts_say"), alert_texts(language))
     return [*running, *ended, *rare, *_digests(language, events, now), *_switch(start, epoch), listed]
 
 
@@ -264,3 +285,58 @@ def _first(start: RunStarted) -> RunStarted:
 
 def _id(event: Event) -> str:
     return uuid7(event.at.timestamp())
+
+
+_GB = 1024**3
+_SEEN: tuple[tuple[Evidence, Evidence], ...] = (  # as it begins, and when it is over
+    (Finite("train_loss", math.nan, 0.4213), Finite("train_loss", 0.4187)),
+    (Limit("val_acc", 0.31, 0.5, "below"), Limit("val_acc", 0.5312, 0.5, "below")),
+    (EpochPace("val_loss", 0.4102, 0.3962, waited=10), EpochPace("val_loss", 0.3841, 0.3962, waited=14)),
+    (Distance("val_loss", 0.9134, 0.3962, 0.7924), Distance("val_loss", 0.4011, 0.3962, 0.7924)),
+    (
+        Gap("train_loss", "val_loss", 5, (0.4213, 0.3127), (0.4102, 0.5219)),
+        Gap("train_loss", "val_loss", 1, (0.3127, 0.3015), (0.5219, 0.4987)),
+    ),
+    (Reached("val_acc", 0.9127, 0.9), Reached("val_acc", 0.9127, 0.9)),
+    (Duration(212.0, 94.0, 2.0), Duration(96.0, 94.0, 2.0)),
+    (
+        DiskRoom("/content/drive/MyDrive", round(1.2 * _GB), 107 * _GB, 5 * _GB),
+        DiskRoom("/content/drive/MyDrive", 31 * _GB, 107 * _GB, 5 * _GB),
+    ),
+    (GpuUse("Tesla T4", 4.0, 10.0, 600.0), GpuUse("Tesla T4", 86.0, 10.0, 600.0)),
+    (
+        GpuRoom("Tesla T4", round(14.2 * _GB), round(14.7 * _GB), 95.0),
+        GpuRoom("Tesla T4", round(9.1 * _GB), round(14.7 * _GB), 95.0),
+    ),
+)
+_EIO = {"name": "EIO", "text": "Input/output error"}
+_FULL = Reason("disk", values={"name": "ENOSPC", "text": "No space left on device"})
+_NOTICES = (
+    alert_text.checkpoint_not_saved(_FULL),
+    alert_text.checkpoint_not_copied(_FULL),
+    alert_text.checkpoint_damaged([Reason("missing", "checkpoint_epoch12_0.3962.pt")], "checkpoint_epoch11_0.4317.pt"),
+    alert_text.checkpoint_damaged([Reason("cut_short", "checkpoint_epoch1_1.7341.pt")], None),
+    alert_text.checkpoint_damaged([Reason("no_state", "weights.pt")], None),
+    alert_text.checkpoint_spared([Reason("disk", "checkpoint_epoch3_0.8126.pt", _EIO)], 44_802_131),
+    alert_text.checkpoint_works_again(),
+    alert_text.checkpoint_not_found("/content/runs/model.pt"),
+    alert_text.nothing_left(),
+    alert_text.not_delivered("slack", Reason("slack.not_in_channel", values={"channel": "training"})),
+)
+
+
+def alert_texts(language: Language) -> dict[str, AlertWords]:
+    """Return the words of every alert, by the kind of its evidence, its notice, or what it tells."""
+    texts = {each.code: notice_words(each, language) for each in _NOTICES}
+    for began, ended in _SEEN:
+        kind = type(began).__name__
+        texts[kind] = raised([began], language).words
+        if over := cleared([ended], language):
+            texts[f"{kind}, over"] = over.words
+    two = watchdog.words_in(language)
+    return texts | {
+        "metrics not logged": unlogged(["val_acc"], ["train_loss", "lr"], language).words,
+        "session superseded": alert_text.session_superseded("colab-t4", language),
+        "session near its end": alert_text.session_near_its_end(12, 11 * 3600.0, language),
+        "two sessions": AlertWords(two.two_title, two.two_text),
+    }

@@ -6,10 +6,10 @@ import threading
 
 from rich.console import Console
 
-from notifybot.cli.words import Words, words_of
 from notifybot.clock import SYSTEM
 from notifybot.config import load
 from notifybot.errors import UsageError, reader_text, system_words
+from notifybot.i18n import text
 from notifybot.sandbox.server import Sandbox
 from notifybot.types import Language
 
@@ -25,16 +25,17 @@ def run(*, port: int, language: Language | None) -> int:
         raise UsageError(reader_text("cli.sandbox.port_cannot_be_used", port=port, why=why)) from None
     with sandbox:
         try:
-            _show(sandbox, words_of(tongue))
+            _show(sandbox, tongue)
             SYSTEM.wait(threading.Event(), None)
         except KeyboardInterrupt:
             print()
     return 0
 
 
-def _show(sandbox: Sandbox, words: Words) -> None:
+def _show(sandbox: Sandbox, language: Language) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{words.sandbox_pages}  {sandbox.url}/\n\n{words.sandbox_export}\n", markup=False)
+    console.print(f"{text(language, 'cli.sandbox.pages')}  {sandbox.url}/\n", markup=False)
+    console.print(f"{text(language, 'cli.sandbox.variables')}\n", markup=False)
     for name, value in sandbox.environment().items():
         console.print(f"export {name}={value}", markup=False)
-    console.print(f"\n{words.sandbox_stop}", markup=False)
+    console.print(f"\n{text(language, 'cli.sandbox.how_to_stop')}", markup=False)

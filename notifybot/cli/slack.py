@@ -19,7 +19,6 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from notifybot.cli.doctor import table
-from notifybot.cli.slack_words import PLACES, Words, words_of
 from notifybot.clock import SYSTEM
 from notifybot.config import Config, explain, load, settings_file
 from notifybot.config_sources import Origin, spelling
@@ -27,6 +26,7 @@ from notifybot.doctor.findings import Finding, Level
 from notifybot.doctor.slack import Bot
 from notifybot.errors import ConfigError, UsageError
 from notifybot.files import OVERWRITE, make_private
+from notifybot.i18n import text
 from notifybot.notifiers.slack import manifest as app_manifest
 from notifybot.redaction import register
 from notifybot.types import Language
@@ -45,7 +45,6 @@ class _Talk:
     """One conversation on the terminal, in one language."""
 
     console: Console
-    words: Words
     language: Language
 
     def say(self, text: str) -> None:
@@ -64,7 +63,7 @@ class _Talk:
     def ask_again(self, question: str, tried: str) -> str:
         """Ask for something else than what was tried; it is no default to offer, Enter alone tries it once more."""
         with self._answered():
-            return str(typer.prompt(question.format(tried=tried), default=tried, show_default=False)).strip()
+            return str(typer.prompt(question, default=tried, show_default=False)).strip()
 
     def agree(self, question: str) -> bool:
         with self._answered():
@@ -78,15 +77,14 @@ class _Talk:
         except typer.Abort:
             if sys.stdin.isatty():
                 raise
-            raise UsageError(self.words.no_answer) from None
+            raise UsageError(text(self.language, "cli.slack.nobody_answered")) from None
 
 
 def setup(*, language: Language | None) -> int:
     """Lead a person from nothing to a token and a channel that Slack has confirmed; 1 when others are still used."""
     config = _settings(language)
-    words = words_of(config.lang)
-    talk = _Talk(Console(), words, config.lang)
-    talk.say(words.make_app.format(address=app_manifest.address()))
+    talk = _Talk(Console(), config.lang)
+    talk.say(text(talk.language, "cli.slack.make_the_app", address=app_manifest.address()))
     token = _token(talk, config)
     channel = _channel(talk, config, token)
     chosen = {"slack_bot_token": token, "slack_channel": channel}
@@ -105,10 +103,10 @@ def _settings(language: Language | None) -> Config:
 def _token(talk: _Talk, config: Config) -> str:
     """Ask until Slack knows the token and it may do everything."""
     while True:
-        token = talk.ask(talk.words.give, hidden=True)
+        token = talk.ask(text(talk.language, "cli.slack.paste_the_token"), hidden=True)
         register([token])
         if not _TOKEN.fullmatch(token):
-            talk.say(talk.words.not_a_bots)
+            talk.say(text(talk.language, "cli.slack.no_bot_token"))
             continue
         bot = Bot(token, config.slack_api_url, SYSTEM)
         if talk.tell(bot.findings(channel=None)):
@@ -117,64 +115,74 @@ def _token(talk: _Talk, config: Config) -> str:
 
 def _channel(talk: _Talk, config: Config, token: str) -> str:
     """Ask until the bot may write into the channel."""
-    talk.say(talk.words.invite)
+    talk.say(text(talk.language, "cli.slack.invite_the_bot"))
     bot = Bot(token, config.slack_api_url, SYSTEM)
-    channel = talk.ask(talk.words.channel, default=config.slack_channel).removeprefix("#")
+    channel = talk.ask(text(talk.language, "cli.slack.which_channel"), default=config.slack_channel).removeprefix("#")
     while not talk.tell([bot.channel(channel)]):
-        channel = talk.ask_again(talk.words.channel_again, channel).removeprefix("#")
+        channel = talk.ask_again(
+            text(talk.language, "cli.slack.which_channel_instead", tried=channel), channel
+        ).removeprefix("#")
     return channel
 
 
 def _keep(talk: _Talk, path: Path, chosen: dict[str, str]) -> None:
     """Offer to write the settings file; else say the lines for everywhere, with the token left out."""
-    words = talk.words
     known = read(path)
     there = tomllib.loads(known)
     other = [key for key in chosen if key in there and there[key] != chosen[key]]
     if all(there.get(key) == value for key, value in chosen.items()):
         return
-    question = words.replace if other else words.write
-    agreed = talk.agree(question.format(path=path, keys=", ".join(other)))
-    refused = _written(path, known, chosen, words) if agreed else ""
+    question = "cli.slack.may_it_be_replaced" if other else "cli.slack.may_it_be_written"
+    agreed = talk.agree(text(talk.language, question, path=path, keys=", ".join(other)))
+    refused = _written(path, known, chosen, talk) if agreed else ""
     if agreed and not refused:
-        talk.say(words.written.format(path=path, name=path.name))
+        talk.say(text(talk.language, "cli.slack.written", path=path, name=path.name))
         return
-    talk.say(f"{refused}{words.elsewhere.format(channel=chosen['slack_channel'])}")
+    where = text(talk.language, "cli.slack.set_it_where_training_runs", channel=chosen["slack_channel"])
+    talk.say(f"{refused}{where}")
 
 
-def _written(path: Path, known: str, chosen: dict[str, str], words: Words) -> str:
+def _written(path: Path, known: str, chosen: dict[str, str], talk: _Talk) -> str:
     """Write the file; why that cannot be done, empty when it was."""
-    text = with_values(known, chosen)
-    if text is None:
-        return words.by_hand.format(path=path)
+    edited = with_values(known, chosen)
+    if edited is None:
+        return text(talk.language, "cli.slack.write_it_yourself", path=path)
     try:
-        write_private(path, text)
+        write_private(path, edited)
     except OSError as error:
-        return words.cannot_write.format(path=path, why=error.strerror)
+        return text(talk.language, "cli.slack.cannot_write", path=path, why=error.strerror)
     return ""
 
 
 def _close(talk: _Talk, chosen: dict[str, str]) -> int:
     """Read the settings as a training will, and say whether these are the ones that it gets."""
-    words = talk.words
     try:
         config = load({"lang": talk.language})
     except ConfigError as error:
-        talk.say(f"{error}\n{words.not_done}")
+        talk.say(f"{error}\n{text(talk.language, 'cli.slack.is_not_set_up')}")
         return 1
     sources = {key: source for key, source, _ in explain(config)}
     other = [key for key, value in chosen.items() if _plain(getattr(config, key)) != value]
     if not other:
-        talk.say(words.done)
+        talk.say(text(talk.language, "cli.slack.is_set_up"))
         return 0
     if all(sources[key] == Origin.DEFAULT for key in other):
-        talk.say(words.not_yet)
+        talk.say(text(talk.language, "cli.slack.works_once_set"))
         return 0
     for key in other:
-        place = PLACES[talk.language].get(sources[key], sources[key])
-        talk.say(words.overridden.format(name=spelling(key, sources[key]), place=place))
-    talk.say(words.not_done)
+        place = _place(sources[key], talk.language)
+        talk.say(text(talk.language, "cli.slack.another_value_is_used", name=spelling(key, sources[key]), place=place))
+    talk.say(text(talk.language, "cli.slack.is_not_set_up"))
     return 1
+
+
+def _place(origin: str, language: Language) -> str:
+    """Where a setting stands; a file by its path."""
+    key = _PLACES.get(origin)
+    return origin if key is None else text(language, key)
+
+
+_PLACES: dict[str, str] = {Origin.ENVIRONMENT: "cli.slack.place.environment", Origin.COLAB: "cli.slack.place.colab"}
 
 
 def _plain(value: object) -> object:

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.text import Text
 
 from notifybot.cli.database import database, open_store
-from notifybot.cli.options import Cell, Listing, in_json
-from notifybot.cli.words import Words, words_of
+from notifybot.cli.options import Cell, Listing, columns, in_json
 from notifybot.clock import SYSTEM
 from notifybot.config import load
+from notifybot.i18n import text
 from notifybot.rendering.format import about, duration, number
 from notifybot.rendering.text import one_line
 from notifybot.store.runs import RunRow, recent
@@ -42,31 +42,30 @@ def run(*, limit: int, project: str, as_json: bool) -> int:
     elif rows:
         Console().print(_listing(rows, config.lang, SYSTEM.now()))
     else:
-        Console().print(words_of(config.lang).no_runs)
+        Console().print(text(config.lang, "cli.status.no_runs"))
     return 0
 
 
 def _listing(rows: list[RunRow], language: Language, now: datetime) -> Listing:
-    words = words_of(language)
-    headings = (words.run, words.status, words.epoch, words.metrics, words.heard, words.eta)
-    return Listing(headings, [_fields(row, words, language, now) for row in rows])
+    headings = columns(language, "run", "status", "epoch", "metrics", "heard", "eta")
+    return Listing(headings, [_fields(row, language, now) for row in rows])
 
 
-def _fields(row: RunRow, words: Words, language: Language, now: datetime) -> list[Cell]:
+def _fields(row: RunRow, language: Language, now: datetime) -> list[Cell]:
     eta = row.progress.eta_s
     return [
         one_line(row.name),
-        _status(row, words),
+        _status(row, language),
         _epochs(row),
         tuple(f"{one_line(name)} {number(metric.value)}" for name, metric in _first_metrics(row)),
-        words.ago.format(duration((now - heard_at(row)).total_seconds(), language)),
+        text(language, "cli.status.ago", time=duration((now - heard_at(row)).total_seconds(), language)),
         about(eta, language) if eta is not None and row.status is Status.RUNNING else "",
     ]
 
 
-def _status(row: RunRow, words: Words) -> Text:
-    text = Text(words.statuses[row.status.value], style=_STYLES[row.status])
-    return text.append(f", {words.stalled}", style="yellow") if row.stalled else text
+def _status(row: RunRow, language: Language) -> Text:
+    status = Text(text(language, f"cli.run_status.{row.status}"), style=_STYLES[row.status])
+    return status.append(f", {text(language, 'cli.status.stalled')}", style="yellow") if row.stalled else status
 
 
 def _epochs(row: RunRow) -> str:

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.text import Text
 
 from notifybot.cli.database import open_store
-from notifybot.cli.options import Cell, Listing, extra, in_json
-from notifybot.cli.words import words_of
+from notifybot.cli.options import Cell, Listing, columns, extra, in_json
 from notifybot.config import Config, load
 from notifybot.errors import UsageError, reader_text
+from notifybot.i18n import text
 from notifybot.store.location import local_folder
 from notifybot.watchdog import logins, tokens
 
@@ -40,20 +40,19 @@ def login(url: str, *, db: Path | None) -> int:
 def new_token(project: str, *, label: str, db: Path | None) -> int:
     """Make a token and print it with the line that uses it."""
     config = load()
-    words = words_of(config.lang)
     with open_store(_database(config, db)) as store:
         token = tokens.create(store, project, label=label)
     console = Console(highlight=False, soft_wrap=True, stderr=True)
-    console.print(words.shown_once, markup=False)
+    console.print(text(config.lang, "cli.watchdog.token_is_shown_once"), markup=False)
     print(token)
-    console.print(f"{words.how_to_use}  export NOTIFYBOT_WATCHDOG_TOKEN=…", markup=False)
+    how = text(config.lang, "cli.watchdog.how_to_use_token")
+    console.print(f"{how}  export NOTIFYBOT_WATCHDOG_TOKEN=…", markup=False)
     return 0
 
 
 def list_tokens(*, db: Path | None, as_json: bool) -> int:
     """Print who may report, without the tokens."""
     config = load()
-    words = words_of(config.lang)
     with open_store(_database(config, db)) as store:
         found = tokens.list_tokens(store)
     if as_json:
@@ -71,10 +70,11 @@ def list_tokens(*, db: Path | None, as_json: bool) -> int:
         return 0
     rows: list[list[Cell]] = []
     for each in found:
-        state = Text(words.revoked, style="dim") if each.revoked_at else Text(words.valid, style="green")
+        key, style = ("cli.watchdog.revoked", "dim") if each.revoked_at else ("cli.watchdog.valid", "green")
+        state = Text(text(config.lang, key), style=style)
         rows.append([each.id, each.project, each.label, f"{each.created_at.astimezone():%Y-%m-%d %H:%M}", state])
-    headings = ("ID", words.project, words.label, words.created, words.status)
-    Console().print(Listing(headings, rows) if found else words.no_tokens)
+    headings = ("ID", *columns(config.lang, "project", "label", "created", "status"))
+    Console().print(Listing(headings, rows) if found else text(config.lang, "cli.watchdog.no_tokens"))
     return 0
 
 

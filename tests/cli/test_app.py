@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,19 +23,19 @@ from typer.testing import CliRunner
 
 from notifybot import __version__
 from notifybot.cli import app, main
-from notifybot.cli.help_words import HELP, places
+from notifybot.cli.help import dress, places
 from notifybot.cli.samples import endings, progress_at, samples
-from notifybot.cli.words import words_of
 from notifybot.config import load
 from notifybot.events import KINDS, EpochFinished, RunEnded, RunStarted, from_json, to_json
-from notifybot.policy import Priority
+from notifybot.i18n import _catalog, text
+from notifybot.policy import Priority, Unwanted
 from notifybot.rendering.labels import status_word
 from notifybot.sandbox.http import Fault
 from notifybot.sandbox.server import Sandbox
 from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.store.runs import record
-from notifybot.store.schema import tallies
+from notifybot.store.schema import DeliveryState, tallies
 from notifybot.types import Language, Metric, Status, uuid7
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
@@ -90,11 +90,15 @@ def test_every_command_explains_itself() -> None:
 
 
 def test_every_command_explains_itself_in_korean() -> None:
-    """No help without its Korean, and none for what is gone."""
-    explained = {place for place, each in places(typer.main.get_command(app)) if each.help}
+    """No command without its text, none in English, and no text for what is gone."""
+    command = typer.main.get_command(app)
+    dress(command, "ko")
+    dressed = dict(places(command))
+    beside = ("cli.help.panel.", "cli.help.epilog", "cli.help.show_help")
+    texts = {key.removeprefix("cli.help") for key in _catalog("ko") if key.startswith("cli.help") and key not in beside}
 
-    assert explained == set(HELP)
-    assert [place for place, text in HELP.items() if not re.search("[가-힣]", text)] == []
+    assert {key for key in texts if not key.startswith(".panel.")} == set(dressed)
+    assert [key for key, each in dressed.items() if not re.search("[가-힣]", each.help)] == []
 
 
 def in_korean(monkeypatch: pytest.MonkeyPatch, *args: str) -> int | str | None:
@@ -283,10 +287,10 @@ def test_a_listing_is_whole_in_a_terminal_of_any_width(
         assert max(map(cell_len, shown.splitlines())) <= columns
     for name in NAMES:
         assert name in runs if cell_len(name) <= columns else without_frames(name) in without_frames(runs)
-    words = words_of(language)
     for status in statuses:
-        assert without_frames(words.statuses[status or "running"]) in without_frames(runs)
-        assert status is None or words.statuses[status] in runs
+        word = text(language, f"cli.run_status.{status or 'running'}")
+        assert without_frames(word) in without_frames(runs)
+        assert status is None or word in runs
     assert runs.count("val_loss 0.") == len(NAMES) + 1
     assert (KEY in others[0]) == (columns >= cell_len(KEY))
     assert without_frames("webhook was deleted by somebody who did not say so") in without_frames(others[1])
@@ -369,7 +373,7 @@ def test_outbox_lists_dead_letters_with_their_reason(store: Store, monkeypatch: 
 def test_an_empty_outbox_says_so_in_korean_too() -> None:
     result = runner.invoke(app, ["outbox"], env={"NOTIFYBOT_LANG": "ko"})
 
-    assert result.output == words_of(Language.KO).empty_outbox + "\n"
+    assert result.output == text("ko", "cli.outbox.empty") + "\n"
     assert runner.invoke(app, ["outbox", "--dead"]).output == "No message was given up.\n"
 
 
@@ -519,27 +523,27 @@ def test_tokens_are_shown_once_listed_and_revoked(tmp_path: Path) -> None:
 
 
 def test_both_languages_say_everything() -> None:
-    """No word is empty or left in English in the Korean set, and every status has one."""
-    english, korean = words_of(Language.EN), words_of(Language.KO)
+    """No text is empty or left in English in the Korean set, and every status has one."""
+    english, korean = _catalog("en"), _catalog("ko")
+    ours = [key for key in english if key.startswith("cli.")]
 
-    for field in fields(english):
-        first, second = getattr(english, field.name), getattr(korean, field.name)
-        assert first, field.name
-        assert second != first, field.name
-    assert set(english.statuses) == set(korean.statuses) == {each.value for each in Status}
+    assert [key for key in ours if not english[key]] == []
+    assert [key for key in ours if not re.search("[가-힣]", korean[key])] == []
+    assert {key.rpartition(".")[2] for key in ours if key.startswith("cli.run_status.")} == set(Status)
+    assert {key.rpartition(".")[2] for key in ours if key.startswith("cli.outbox.state.")} == set(DeliveryState)
+    unwanted = {key.rpartition(".")[2] for key in ours if key.startswith("cli.explain.unwanted.")}
+    assert unwanted == {each.name.lower() for each in Unwanted} - {"route"}
 
 
 @pytest.mark.parametrize("language", Language)
 def test_a_status_has_the_same_word_as_in_messages(language: Language) -> None:
     """One word per thing: the table of runs and the messages about them agree."""
-    words = words_of(language)
-
     for event in endings(language, NOW):
-        assert words.statuses[event.status.value] == status_word(event, language)
+        assert text(language, f"cli.run_status.{event.status}") == status_word(event, language)
     started, *_, stalled, lost, _, _ = samples(language, NOW)
-    assert words.statuses["running"] == status_word(started, language)
-    assert words.stalled == status_word(stalled, language)
-    assert words.statuses["lost"] == status_word(lost, language)
+    assert text(language, "cli.run_status.running") == status_word(started, language)
+    assert text(language, "cli.status.stalled") == status_word(stalled, language)
+    assert text(language, "cli.run_status.lost") == status_word(lost, language)
 
 
 def test_the_last_word_from_a_run_counts(store: Store) -> None:

@@ -8,7 +8,6 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,13 +17,11 @@ from typer.testing import CliRunner, Result
 
 from notifybot.cli import app
 from notifybot.cli.slack import with_values
-from notifybot.cli.slack_words import words_of
 from notifybot.config import load
 from notifybot.errors import UsageError
 from notifybot.notifiers.slack.manifest import SCOPES, address, as_json, as_yaml, manifest
 from notifybot.sandbox.server import Sandbox
 from notifybot.sandbox.slack_state import BOT_TOKEN, SCOPE_OF
-from notifybot.types import Language
 
 ROOT = Path(__file__).parents[2]
 runner = CliRunner()
@@ -332,13 +329,3 @@ def test_a_channel_in_any_letters_is_written_as_toml_reads_it() -> None:
 
     assert text is not None
     assert tomllib.loads(text) == {"slack_channel": "학습-🔥"}
-
-
-def test_both_languages_say_everything() -> None:
-    english, korean = words_of(Language.EN), words_of(Language.KO)
-
-    for field in fields(english):
-        first, second = getattr(english, field.name), getattr(korean, field.name)
-        assert first
-        assert any("가" <= letter <= "힣" for letter in second)
-        assert re.findall(r"{\w+}", first).sort() == re.findall(r"{\w+}", second).sort()
