@@ -47,6 +47,15 @@ class Language(StrEnum):
     EN = "en"
 
 
+class DeliveryState(StrEnum):
+    """Every delivery is in exactly one of these, which is why the ledger adds up."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    DEAD = "dead"
+    DROPPED = "dropped"
+
+
 Param = bool | int | float | str | None
 """A hyper-parameter as it is stored: anything else is turned into text where it enters."""
 

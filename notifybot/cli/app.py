@@ -10,8 +10,7 @@ import typer
 from notifybot import __version__
 from notifybot.cli.options import AsJson, LanguageOption
 from notifybot.errors import UsageError, reader_text
-from notifybot.store.schema import DeliveryState
-from notifybot.types import Severity
+from notifybot.types import DeliveryState, Severity
 
 slack_app = typer.Typer(no_args_is_help=True)
 

@@ -27,9 +27,8 @@ from notifybot.store import dead_letters
 from notifybot.store.database import Store
 from notifybot.store.dead_letters import DeliveryRecord, replacement_key
 from notifybot.store.outbox import Counts, DeadLetter, Outbox
-from notifybot.store.schema import DeliveryState
 from notifybot.store.stored_reason import from_text
-from notifybot.types import Language
+from notifybot.types import DeliveryState, Language
 
 
 def run(*, dead: bool, as_json: bool) -> int:

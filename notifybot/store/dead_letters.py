@@ -15,9 +15,9 @@ from sqlalchemy import Connection, Select, and_, exists, or_, select, update
 from notifybot.events import Event, from_json
 from notifybot.store.database import Store
 from notifybot.store.outbox_queries import counting, dropped
-from notifybot.store.schema import DeliveryState, deliveries, events, tallies
+from notifybot.store.schema import deliveries, events, tallies
 from notifybot.store.stored_reason import from_text
-from notifybot.types import Reason
+from notifybot.types import DeliveryState, Reason
 
 _PUT = counting("put")
 _IS_DEAD = deliveries.c.state == DeliveryState.DEAD

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from enum import StrEnum
 
 from sqlalchemy import (
     BigInteger,
@@ -160,12 +159,3 @@ ticks = Table(
     Column("part", String(32), primary_key=True),  # "scan" or "ingest"
     Column("at", UtcDateTime, nullable=False),
 )
-
-
-class DeliveryState(StrEnum):
-    """Every delivery is in exactly one of these, which is why the ledger adds up."""
-
-    PENDING = "pending"
-    SENT = "sent"
-    DEAD = "dead"
-    DROPPED = "dropped"

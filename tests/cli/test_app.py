@@ -35,8 +35,8 @@ from notifybot.sandbox.server import Sandbox
 from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.store.runs import record
-from notifybot.store.schema import DeliveryState, tallies
-from notifybot.types import Language, Metric, Status, uuid7
+from notifybot.store.schema import tallies
+from notifybot.types import DeliveryState, Language, Metric, Status, uuid7
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 KEY = "slack:00000000"

@@ -31,9 +31,8 @@ from notifybot.store import dead_letters, runs
 from notifybot.store.database import Store
 from notifybot.store.dead_letters import replacement_key
 from notifybot.store.outbox import Outbox
-from notifybot.store.schema import DeliveryState
 from notifybot.testing import FakeClock, RecordingNotifier
-from notifybot.types import Language
+from notifybot.types import DeliveryState, Language
 from tests.support.store_events import RUN, alert, ended, epoch, started
 
 KEY = "slack:00000000"

@@ -17,8 +17,7 @@ from typer.testing import CliRunner
 from notifybot import notifiers
 from notifybot.alerts.evidence import Alert, Evidence
 from notifybot.cli import app
-from notifybot.cli.samples import alert_texts
-from notifybot.cli.samples import pieces
+from notifybot.cli.samples import alert_texts, pieces
 from notifybot.errors import UsageError
 from notifybot.events import KINDS, AlertRaised, RunEnded, RunStarted
 from notifybot.gallery.page import page
