@@ -25,8 +25,8 @@ from notifybot.cli.help import dress
 from notifybot.cli.samples import endings, samples
 from notifybot.config import Config
 from notifybot.events import EPOCH_FINISHED, EVENT_TYPES, Event, kind_of, to_json
-from notifybot.notifiers.kakao.remedies import SETUP_CODES, remedy
-from notifybot.rendering.delivery_reasons import delivery_codes, delivery_line
+from notifybot.notifiers.kakao.oauth import SETUP_CODES, remedy
+from notifybot.rendering.error_text import delivery_codes, delivery_line
 from notifybot.rendering.view import View, view_of
 from notifybot.types import Checkpoint, Host, Language, Metric, ModelSize, Progress, Resumed
 

@@ -114,7 +114,7 @@ class StoreError(NotifybotError):
 class DeliveryError(NotifybotError):
     """A message could not be handed over. Never raised as such: see its two subclasses.
 
-    `service`, `code` and `values` say why in no language: `rendering.delivery_reasons` has words for them in each.
+    `service`, `code` and `values` say why in no language: `rendering.error_text` has words for them in each.
     Without a code the text is all there is.
     """
 

@@ -61,10 +61,12 @@ def text(language: str, key: str, /, **values: object) -> str:
     The user's own text comes first. A key that is not known in the language is looked up in English, and one that is
     known nowhere is returned as it is. Never raises.
     """
-    ours = _catalog(language).get(key) or _catalog(ENGLISH).get(key) or key
+    ours = _catalog(language).get(key)
+    if ours is None:
+        ours = _catalog(ENGLISH).get(key, key)
     for template in (OVERRIDES.texts(language).get(key), ours):
-        with suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # {count:d} of a text
-            if template:
+        if template is not None:
+            with suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # {count:d} of a text
                 return template.format_map(_QuestionMarkMissing(values))
     return ours
 
@@ -79,6 +81,11 @@ def listed(language: str, names: Sequence[str], conjunction: str = "and") -> str
 def has_text(key: str) -> bool:
     """True for a key that the catalog knows."""
     return key in _catalog(ENGLISH)
+
+
+def keys_of(beginning: str) -> tuple[str, ...]:
+    """Return what comes after `beginning` in the keys that have it: of "webhook.error." the codes of the webhook."""
+    return tuple(key.removeprefix(beginning) for key in _catalog(ENGLISH) if key.startswith(beginning))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ def written() -> tuple[set[str], tuple[str, ...]]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 keys.add(node.value)
+                if node.value.endswith("."):
+                    beginnings.add(node.value)
             elif isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
                 beginnings.add(str(node.values[0].value))
     for path in [*(ROOT / "templates").rglob("*.html"), *(ROOT / "templates").rglob("*.j2")]:

@@ -28,8 +28,7 @@ from notifybot.notifiers.base import Envelope, Memory, Notifier
 from notifybot.policy import KST, HoldBack, PaceFacts, Priority, Refuse, admit, day_start, too_old, wants
 from notifybot.rendering import Renderer
 from notifybot.rendering.alert_text import not_delivered, notice_words
-from notifybot.rendering.delivery_reasons import brief_reason, delivery_reason
-from notifybot.rendering.error_text import reason_line
+from notifybot.rendering.error_text import brief_reason, delivery_reason, reason_line
 from notifybot.rendering.text import one_line, shorten
 from notifybot.store import held, pruning, runs, told
 from notifybot.store.database import Store

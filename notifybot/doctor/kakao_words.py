@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from notifybot.errors import DeliveryError
-from notifybot.notifiers.kakao.remedies import remedy
+from notifybot.notifiers.kakao.oauth import remedy
 from notifybot.rendering.both import Both
-from notifybot.rendering.error_text import error_line
-from notifybot.rendering.kakao_reasons import API, filled_in, kakao_line
+from notifybot.rendering.error_text import KAKAO_API, error_line, kakao_error, kakao_line
 from notifybot.types import Language
 
 SIGN_IN = Both("sign in again: notifybot kakao login", "다시 로그인하세요: notifybot kakao login")
@@ -28,9 +27,9 @@ def unreachable(error: DeliveryError) -> Both:
 
 def remedy_for(code: str, values: Mapping[str, str] | None = None, *, scopes: str = "talk_message") -> Both:
     """What to do about a code of the login (KOE…) or the API (-…), or a word of ours for one."""
-    if code in API:
+    if code in KAKAO_API:
         given = {"scopes": scopes, **(values or {})}
-        return Both(*(API[code].told(each, filled_in(given, each)) for each in (Language.EN, Language.KO)))
+        return Both(*(kakao_error(code, given, each) for each in (Language.EN, Language.KO)))
     if code.startswith("KOE") or code == "unticked":
         return Both(remedy(code, Language.EN, scopes=scopes), remedy(code, Language.KO, scopes=scopes))
     return Both(kakao_line(code, values or {}, Language.EN), kakao_line(code, values or {}, Language.KO))

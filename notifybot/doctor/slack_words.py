@@ -1,6 +1,6 @@
 """Slack's words for what is wrong, told as the doctor tells things.
 
-What they mean stands in the table that everything of ours reads: `rendering.slack_reasons`.
+What they mean is told where everything of ours reads it: `rendering.error_text`.
 """
 
 from __future__ import annotations
@@ -8,9 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from notifybot.rendering.both import Both
-from notifybot.rendering.slack_reasons import EXPLAINED as KNOWN
-from notifybot.rendering.slack_reasons import phrases, with_code
-from notifybot.types import Language
+from notifybot.rendering.error_text import SLACK_CODES, explained, slack_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +19,16 @@ class Explained:
     remedy: Both
 
 
-def _told(what: Both, code: str) -> Both:
+def _told(code: str) -> Both:
     """What an error means, with its code; the channel's name is filled in later."""
-    whole = with_code(what, code)
-    return Both(*(whole.told(each, phrases(each, channel="{channel}")) for each in (Language.EN, Language.KO)))
+    meaning = slack_error(code, {"channel": "{channel}"})
+    return Both(meaning.en, meaning.ko)
 
 
 EXPLAINED = {
-    code: Explained(_told(known.what, code), known.remedy)
-    for code, known in KNOWN.items()
-    if known.setup and known.remedy
+    code: Explained(_told(code), Both(known.remedy.en, known.remedy.ko))
+    for code in SLACK_CODES
+    if (known := explained(code)) and known.setup and known.remedy
 }
 
 UNREACHABLE = Explained(

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from notifybot.errors import PermanentError, TemporaryError
 from notifybot.events import Event
 from notifybot.policy import Pace
-from notifybot.rendering.delivery_reasons import in_words
+from notifybot.rendering.error_text import in_words
 from notifybot.types import Message
 
 

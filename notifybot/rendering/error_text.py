@@ -1,130 +1,36 @@
-"""Why a checkpoint or a message could not be handled, in a person's language. Values are data, shown as they are."""
+"""What went wrong with a checkpoint or a message, in the reader's language: the meaning of each code, and the remedy.
+
+A code is one of ours for a checkpoint, such as `cut_short`, or `service.code` for a delivery, such as
+`slack.not_in_channel`; what stands before a slash tells what came of it: `late/slack.no-answer` was given up for its
+age. The texts are the catalog's `[slack.error]`, `[kakao.error]`, `[checkpoint.error]` and so on, by the service's own
+code; some are ours, for what happens on the way to the service. Values are data, shown as they are.
+
+Slack's codes: https://docs.slack.dev/reference/methods/chat.postMessage#errors, and for webhooks
+https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks. Kakao's are numbers of kapi.kakao.com and KOE
+codes of its login, which it shows mostly in the browser, so that a person may have to type them:
+https://developers.kakao.com/docs/ko/rest-api/error-code, https://developers.kakao.com/docs/ko/kakaologin/trouble-shooting.
+The texts name the menus of Kakao's site since December 2025, where the keys hold the redirect URI and the secret.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from notifybot.errors import DeliveryError, system_korean
-from notifybot.rendering.both import Values
-from notifybot.rendering.delivery_reasons import delivery_line, delivery_reason
+from notifybot.errors import READER, DeliveryError, system_korean
+from notifybot.i18n import Localized, has_text, keys_of, localized, text
+from notifybot.redaction import redact
+from notifybot.rendering.text import one_line, shorten
 from notifybot.types import Language, Reason
 
-# `{which}` is the part of a checkpoint that is in several files; without one it is "it", or nothing in Korean.
-_WORDS = {
-    Language.EN: {
-        "missing": "{which}is missing",
-        "folder_missing": "it is missing",
-        "no_folder": "it is not a folder",
-        "no_file": "{which}is not a regular file",
-        "size": "{which}has {found} bytes instead of {expected}",
-        "content": "{which}has another content than was saved (its hash differs)",
-        "no_json": "no readable JSON",
-        "no_manifest": "not a manifest of notifybot",
-        "manifest_damaged": "damaged: it does not match its own hash",
-        "manifest_format": "of format {format}, which this version of notifybot cannot read",
-        "manifest_shape": "incomplete or of another shape: {text}",
-        "manifest_text": "a text is something else",
-        "manifest_count": "a count is no whole number",
-        "manifest_moment": "the epoch or the time of saving is something else",
-        "manifest_outside": "it names a file outside its folder: {file}",
-        "manifest_kind": "its kind and its parts do not agree",
-        "manifest_part_outside": "it names a part outside its folder",
-        "manifest_of_another": "it is the manifest of {file}",
-        "no_state": "it has no model_state_dict and epoch",
-        "not_finite": "its parameters are NaN or infinite",
-        "cut_short": "it is cut short",
-        "empty": "it is empty or cut short",
-        "refused": "it is refused, and nothing of it was run: it holds {what}",
-        "refused_unnamed": "it is refused, and nothing of it was run: it holds what no checkpoint needs",
-        "old_torch": "PyTorch {version} can be made to run code by a checkpoint; install torch>=2.10",
-        "unreadable": "it is damaged or no PyTorch checkpoint: {text}",
-        "no_dict": "it holds {type}, not a dict with model_state_dict",
-        "changed": "it has changed since it was saved",
-        "copy_differs": "the copy of {file} reads back as something else",
-        "still_writing": "the one before is still being written",
-        "not_written": "not written after {seconds} s",
-        "frozen_here": "frozen in the program, learning when the checkpoint was saved: {count} parameters ({names})",
-        "learns_here": "learning in the program, frozen when the checkpoint was saved: {count} parameters ({names})",
-        "held_here": "batch-norm statistics fixed in the program, moving when the checkpoint was saved: {names}",
-        "moves_here": "batch-norm statistics moving in the program, fixed when the checkpoint was saved: {names}",
-        "setting_kept": "{name} is {there} as in the checkpoint, not {here}",
-        "disk": "{text}",
-        "other": "{text}",
-    },
-    Language.KO: {
-        "missing": "{which}파일이 없습니다",
-        "folder_missing": "폴더가 없습니다",
-        "no_folder": "폴더가 아닙니다",
-        "no_file": "{which}항목이 일반 파일이 아닙니다",
-        "size": "{which}크기가 {expected}바이트가 아니라 {found}바이트입니다",
-        "content": "{which}내용이 저장한 것과 다릅니다(해시 불일치)",
-        "no_json": "JSON 형식이 아니어서 읽을 수 없습니다",
-        "no_manifest": "notifybot의 매니페스트가 아닙니다",
-        "manifest_damaged": "손상되어 기록된 해시와 맞지 않습니다",
-        "manifest_format": "이 버전의 notifybot에서는 읽을 수 없는 형식입니다: {format}",
-        "manifest_shape": "빠졌거나 형식이 다른 항목이 있습니다: {text}",
-        "manifest_text": "문자열이어야 할 값이 문자열이 아닙니다",
-        "manifest_count": "정수여야 할 값이 0 이상의 정수가 아닙니다",
-        "manifest_moment": "에포크나 저장 시각이 올바르지 않습니다",
-        "manifest_outside": "폴더 밖의 파일을 가리킵니다: {file}",
-        "manifest_kind": "종류와 구성 파일이 서로 맞지 않습니다",
-        "manifest_part_outside": "폴더 밖의 구성 파일을 가리킵니다",
-        "manifest_of_another": "다른 체크포인트의 매니페스트입니다: {file}",
-        "no_state": "model_state_dict와 epoch이 들어 있지 않습니다",
-        "not_finite": "파라미터에 NaN이나 무한대가 있습니다",
-        "cut_short": "파일이 중간에 잘렸습니다",
-        "empty": "비어 있거나 중간에 잘린 파일입니다",
-        "refused": "체크포인트에 필요 없는 항목이 있어 실행하지 않고 거부했습니다: {what}",
-        "refused_unnamed": "체크포인트에 필요 없는 항목이 있어 실행하지 않고 거부했습니다",
-        "old_torch": "PyTorch {version}에서는 체크포인트로 악성 코드가 실행될 수 있습니다. torch>=2.10을 설치해 주세요",
-        "unreadable": "손상되었거나 PyTorch 체크포인트가 아닙니다: {text}",
-        "no_dict": "model_state_dict가 있는 dict가 아니라 {type} 형식입니다",
-        "changed": "저장한 뒤에 내용이 바뀌었습니다",
-        "copy_differs": "{file}의 복사본을 다시 읽어 보니 원본과 다릅니다",
-        "still_writing": "이전 체크포인트를 아직 저장하고 있습니다",
-        "not_written": "{seconds}초가 지나도록 저장이 끝나지 않았습니다",
-        "frozen_here": "체크포인트를 저장할 때는 학습하던 파라미터 {count}개가 코드에서는 고정되어 있습니다({names})",
-        "learns_here": "체크포인트를 저장할 때는 고정되어 있던 파라미터 {count}개가 코드에서는 학습합니다({names})",
-        "held_here": "체크포인트를 저장할 때와 달리 배치 정규화 통계가 코드에서는 고정되어 있습니다: {names}",
-        "moves_here": "체크포인트를 저장할 때와 달리 배치 정규화 통계가 코드에서는 바뀝니다: {names}",
-        "setting_kept": "{name} = {there}(체크포인트의 값이며, 코드에서는 {here})",
-        "disk": "{text}",
-        "other": "{text}",
-    },
-}
+NOTED = "noted"  # the code of a text that is shown as it stands
 # What a resumed session has otherwise than the program: told when it starts.
 NOTES = frozenset({"setting_kept", "frozen_here", "learns_here", "held_here", "moves_here"})
 
-_PART = {Language.EN: ("{} ", "it "), Language.KO: ("{} ", "")}
-
-_UNREAD = {
-    Language.EN: "checkpoints cannot be read now: {what}. Nothing was changed and no training begun: try later. ",
-    Language.KO: "지금은 체크포인트를 읽을 수 없습니다: {what}. 아무것도 바꾸지 않았고 학습도 시작하지 않았습니다. "
-    "나중에 다시 실행하세요. ",
-}
-_STEP_BACK = {
-    Language.EN: 'Checkpoints(…, resume="newest readable") goes on from {used}, and fresh=True starts over',
-    Language.KO: 'Checkpoints(…, resume="newest readable")를 지정하면 {used}부터 이어서 학습하고, '
-    "fresh=True를 지정하면 처음부터 학습합니다",
-}
-_START_OVER = {
-    Language.EN: "Checkpoints(…, fresh=True) starts over",
-    Language.KO: "Checkpoints(…, fresh=True)를 지정하면 처음부터 학습합니다",
-}
+_LIMIT_VALUE = 200  # characters
 _MOST_UNREAD = 3
-
-
-def unread_words(unread: Sequence[Reason], used: str, language: Language) -> str:
-    """Return why a training does not begin while its checkpoints cannot be read, and the ways on."""
-    lines = [reason_line(each, language) for each in unread[:_MOST_UNREAD]]
-    more = [f"+{len(unread) - _MOST_UNREAD}"] if len(unread) > _MOST_UNREAD else []
-    ways = _STEP_BACK[language].format(used=used) if used else _START_OVER[language]
-    return _UNREAD[language].format(what=", ".join(lines + more)) + ways
-
-
-def error_line(error: DeliveryError, language: Language) -> str:
-    """Return why a message was not delivered, in words and without secrets."""
-    return reason_line(delivery_reason(error), language)
+_CAME_OF_IT = ("late", "kept")
 
 
 def reason_line(reason: Reason, language: Language) -> str:
@@ -132,11 +38,337 @@ def reason_line(reason: Reason, language: Language) -> str:
     delivery = delivery_line(reason.code, reason.values, language)
     if delivery is not None:
         return delivery
-    values = Values(reason.values)
-    with_part, without = _PART[language]
-    values["which"] = with_part.format(values["part"]) if "part" in values else without
+    values = dict(reason.values)
+    values["which"] = f"{values['part']} " if "part" in values else text(language, "checkpoint.phrase.the_whole")
     if reason.code == "disk" and language is Language.KO:
-        values["text"] = system_korean(values["name"], values["text"])
-    words = _WORDS[language].get(reason.code)
-    said = words.format_map(values) if words else reason.values.get("text", reason.code)
-    return f"{reason.about}: {said}" if reason.about else said
+        values["text"] = system_korean(values.get("name", ""), values.get("text", "?"))
+    key = f"checkpoint.error.{reason.code}"
+    line = text(language, key, **values) if has_text(key) else reason.values.get("text", reason.code)
+    return f"{reason.about}: {line}" if reason.about else line
+
+
+def error_line(error: DeliveryError, language: Language) -> str:
+    """Return why a message was not delivered, in words and without secrets."""
+    return reason_line(delivery_reason(error), language)
+
+
+def unread_words(unread: Sequence[Reason], used: str, language: Language) -> str:
+    """Return why a training does not begin while its checkpoints cannot be read, and the ways on."""
+    lines = [reason_line(each, language) for each in unread[:_MOST_UNREAD]]
+    more = [f"+{len(unread) - _MOST_UNREAD}"] if len(unread) > _MOST_UNREAD else []
+    ways_on = text(language, "checkpoint.phrase.step_back" if used else "checkpoint.phrase.start_over", used=used)
+    return text(language, "checkpoint.phrase.unread", what=", ".join(lines + more), ways_on=ways_on)
+
+
+def delivery_reason(error: Exception) -> Reason:
+    """Why a message was not delivered, in no language and without secrets, as it may be stored."""
+    if isinstance(error, DeliveryError) and error.code:
+        values = {name: shorten(one_line(redact(value)), _LIMIT_VALUE) for name, value in error.values.items()}
+        return Reason(f"{error.service}.{error.code}", values=values)
+    told = str(error) if isinstance(error, DeliveryError) else f"{type(error).__name__}: {error}"
+    return Reason(NOTED, values={"text": redact(told)})
+
+
+def delivery_line(code: str, values: Mapping[str, str], language: Language) -> str | None:
+    """Return a reason of a delivery in words; None for one that is about something else."""
+    came_of_it, slash, why = code.partition("/")
+    if slash and came_of_it in _CAME_OF_IT:
+        told = delivery_line(why, values, language) or why
+        return text(language, f"delivery.came_of_it.{came_of_it}", why=told)
+    if code == NOTED:
+        return _noted(values.get("text", ""), language)
+    service, dot, own = code.partition(".")
+    line = _LINES.get(service) if dot else None
+    return line(own, values, language) if line else None
+
+
+def brief_reason(reason: Reason, language: Language) -> str:
+    """Return a reason of a delivery without the remedy, as far as the service's texts tell the two apart."""
+    service, _, own = reason.code.partition(".")
+    if service == "slack":
+        return slack_error(own, reason.values).in_(language)
+    return delivery_line(reason.code, reason.values, language) or reason.code
+
+
+def in_words(service: str, code: str, values: Mapping[str, str]) -> str:
+    """The text of an error that carries these, for whoever reads it in a traceback."""
+    return delivery_line(f"{service}.{code}", values, Language(READER.language)) or code
+
+
+def delivery_codes() -> dict[str, tuple[str, ...]]:
+    """Return the codes that have words, by service: for the manual."""
+    simple = {service: keys_of(f"{service}.error.") for service in ("webhook", "watchdog", "apprise")}
+    return {"slack": SLACK_CODES, "kakao": KAKAO_CODES, **simple}
+
+
+# What the outbox noted in English before its notes had codes: rows of then are still read.
+_ENGLISH_NOTES = {
+    "quiet hours": "quiet_hours",
+    "daily budget": "daily_budget",
+    "one message of this kind per gap": "gap",
+    "folded into a newer one": "folded",
+    "told together with others": "in_digest",
+    "its run has ended": "run_ended",
+    "dropped by hand": "dropped_by_hand",
+}
+_EVERY = re.compile(r"told every (\d+) epochs")
+
+
+def _noted(note: str, language: Language) -> str:
+    if every := _EVERY.fullmatch(note):
+        return text(language, "held.every_epochs", epochs=every[1])
+    return text(language, f"held.{_ENGLISH_NOTES[note]}") if note in _ENGLISH_NOTES else note
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What an error of Slack's means, and what to do, if anything.
+
+    `setup` says that nothing will pass before a person has done that.
+    """
+
+    code: str
+    remedy_key: str | None = None
+    setup: bool = False
+
+    @property
+    def remedy(self) -> Localized | None:
+        """What to do."""
+        return localized(f"slack.remedy.{self.remedy_key}") if self.remedy_key else None
+
+    def meaning(self, values: Mapping[str, str]) -> Localized:
+        """What it means; a channel or a scope that is not known is told without its name."""
+        name, needed = values.get("channel"), values.get("needed")
+        channel = localized("slack.phrase.the_channel", name=name) if name else localized("slack.phrase.some_channel")
+        named = {"channel": channel, "needed": needed or localized("slack.phrase.some_scope")}
+        return localized(f"slack.error.{self.code}", **{**values, **named})
+
+
+# Slack's words that mean the same, of which the first has the text, and their remedy.
+_SLACK: tuple[tuple[str, str | None], ...] = (
+    ("invalid_auth bad_token", "copy_the_token"),
+    ("not_authed", "copy_the_token"),
+    ("not_allowed_token_type is_bot", "copy_the_token"),
+    ("token_revoked", "install_the_app_again"),
+    ("token_expired", "install_the_app_again"),
+    ("account_inactive", "install_the_app_again"),
+    ("missing_scope no_permission", "paste_the_manifest"),
+    ("not_in_channel", "invite_the_bot"),
+    ("channel_not_found", "check_the_channel"),
+    ("is_archived channel_is_archived is_inactive", "unarchive_the_channel"),
+    ("messages_tab_disabled", "turn_on_the_messages_tab"),
+    ("restricted_action", "ask_an_administrator"),
+    ("posting_to_general_channel_denied posting_to_channel_denied", "ask_an_administrator_or_choose_another"),
+    (
+        "access_denied accesslimited ekm_access_denied enterprise_is_restricted team_access_not_granted "
+        "two_factor_setup_required action_prohibited",
+        "ask_an_administrator",
+    ),
+    ("team_disabled team_not_found", "ask_an_administrator"),
+    ("no_service no_service_id no_active_hooks no_team user_not_found", "make_a_webhook"),
+    ("invalid_token", "make_a_webhook"),
+    (
+        "invalid_payload no_text too_many_attachments invalid_attachments attachment_payload_limit_exceeded "
+        "invalid_blocks invalid_blocks_format msg_blocks_too_long msg_too_long only_one_table_allowed "
+        "markdown_text_conflict metadata_too_large invalid_arguments invalid_arg_name invalid_array_arg "
+        "invalid_charset invalid_form_data invalid_post_type missing_post_type invalid_json missing_argument",
+        "report_it",
+    ),
+    (
+        "message_not_found thread_not_found cannot_reply_to_message cant_update_message edit_window_closed "
+        "block_mismatch update_failed",
+        "goes_on_by_itself",
+    ),
+    ("ratelimited rate_limited", None),
+    ("message_limit_exceeded", None),
+    ("team_added_to_org org_login_required", None),
+    ("request_timeout", None),
+    ("internal_error fatal_error service_unavailable rollup_error", None),
+)
+# Ours, for what happens on the way to Slack.
+_ON_THE_WAY: dict[str, str | None] = {
+    "no-connection": "check_the_network",
+    "no-secure-connection": "check_the_network",
+    "no-answer": None,
+    "broken": None,
+    "unreadable": None,
+    "foreign": None,
+    "failing": None,
+    "slow-down": None,
+    "incomplete": None,
+    "http": "check_the_settings",
+}
+_NO_SETUP = (None, "report_it", "goes_on_by_itself")
+_EXPLAINED = {
+    code: Explained(codes.split()[0], remedy, setup=remedy not in _NO_SETUP)
+    for codes, remedy in _SLACK
+    for code in codes.split()
+}
+SLACK_CODES = (*_EXPLAINED, *_ON_THE_WAY)
+PASTE_MANIFEST = localized("slack.remedy.paste_the_manifest")
+
+
+def explained(code: str) -> Explained | None:
+    """The meaning of a word of Slack's; None for one that is unknown. All of restricted_action… mean the same."""
+    return _EXPLAINED.get("restricted_action" if code.startswith("restricted_action") else code)
+
+
+def slack_error(code: str, values: Mapping[str, str]) -> Localized:
+    """What an error means, with Slack's own word for it."""
+    if code in _ON_THE_WAY:
+        return Explained(code).meaning(values)
+    if known := explained(code):
+        return localized("slack.phrase.error_with_code", error=known.meaning(values), code=code)
+    return localized("slack.phrase.unknown_code", code=code, method=values.get("method", "?"))
+
+
+def slack_line(code: str, values: Mapping[str, str], language: Language) -> str:
+    """An error in one line: what it means, with Slack's own word to search for, and the remedy."""
+    known = Explained(code, _ON_THE_WAY[code]) if code in _ON_THE_WAY else explained(code)
+    remedy = known.remedy if known else localized("slack.remedy.look_the_error_up")
+    error = slack_error(code, values).in_(language)
+    if remedy is None:
+        return error
+    return text(language, "slack.phrase.error_and_remedy", error=error, remedy=remedy.in_(language))
+
+
+def _named_slack_line(code: str, values: Mapping[str, str], language: Language) -> str:
+    return f"Slack: {slack_line(code, values, language)}"
+
+
+KAKAO_API = (
+    "-1",
+    "-7",
+    "-603",
+    "-9798",
+    "-10",
+    "-531",
+    "-532",
+    "-533",
+    "-536",
+    "-2",
+    "-6",
+    "-8",
+    "-9",
+    "-3",
+    "-4",
+    "-5",
+    "-11",
+    "-12",
+    "-101",
+    "-103",
+    "-401",
+    "-402",
+    "-405",
+    "-406",
+    "-501",
+    "-502",
+    "-504",
+    "-530",
+    "-602",
+    "-606",
+    "-911",
+    "-903",
+)
+KAKAO_SIGN_IN = (
+    "KOE003",
+    "KOE237",
+    "KOE001",
+    "KOE002",
+    "KOE201",
+    "KOE202",
+    "KOE310",
+    "KOE004",
+    "KOE005",
+    "KOE006",
+    "KOE008",
+    "KOE009",
+    "KOE010",
+    "KOE101",
+    "KOE205",
+    "KOE303",
+    "KOE319",
+    "KOE320",
+    "KOE322",
+)
+_SAME_AT_KAKAO = {**dict.fromkeys(("KOE002", "KOE201", "KOE202", "KOE310"), "KOE001"), "KOE101": "KOE008"}
+_ABOUT_MESSAGES = ("ip", "refused", "no-friend", "day-is-full")
+_NAMING_KAKAO = (
+    "slow-down",
+    "failing",
+    "unknown-answer",
+    "no-connection",
+    "no-answer",
+    "no-secure-connection",
+    "broken",
+    "no-end",
+    "address",
+    "locked",
+)
+_SIGNING_IN = (
+    "sign-in-failing",
+    "sign-in-refused",
+    "sign-in-unknown",
+    "already-expired",
+    "no-token",
+    "no-refresh-token",
+    "rotation-lost",
+)
+KAKAO_CODES = (*KAKAO_API, *KAKAO_SIGN_IN, *_ABOUT_MESSAGES, *_NAMING_KAKAO, *_SIGNING_IN)
+RENEWING = "renewal/"  # before the code of what went wrong while a login was renewed
+
+
+def kakao_values(values: Mapping[str, str], language: Language) -> dict[str, str]:
+    """What the texts name: the redirect URI, and the scopes ("talk_message, friends") with where the console has them.
+
+    https://developers.kakao.com/docs/ko/kakaotalk-message/common
+    """
+    given = {"redirect_uri": text(language, "kakao.phrase.redirect_uri"), "scopes": "talk_message", **values}
+    known = [scope for scope in given["scopes"].split(", ") if has_text(f"kakao.consent.{scope}")]
+    named = [f"{text(language, f'kakao.consent.{scope}')} ({scope})" for scope in known]
+    sections = [text(language, f"kakao.consent_section.{scope}") for scope in known]
+    places = ", ".join(map(" ".join, zip(sections, named, strict=True)))
+    return {"places": places, "named": ", ".join(named), **given}
+
+
+def kakao_error(code: str, values: Mapping[str, str], language: Language) -> str:
+    """What a code of Kakao's or of ours means, and the remedy, without the code."""
+    key = f"kakao.error.{_SAME_AT_KAKAO.get(code, code)}"
+    return text(language, key if has_text(key) else "kakao.phrase.unknown_code", **kakao_values(values, language))
+
+
+def kakao_line(code: str, values: Mapping[str, str], language: Language) -> str:
+    """An error in one line: what it means, the remedy, and Kakao's own code to search for."""
+    if code.startswith(RENEWING):
+        why = kakao_line(code.removeprefix(RENEWING), values, language)
+        return text(language, "kakao.phrase.login_not_renewed", why=why)
+    theirs = code in KAKAO_API or code in KAKAO_SIGN_IN
+    meant = "sign-in-refused" if code.startswith("KOE") and not theirs else code
+    line = kakao_error(meant, values, language)
+    if theirs or meant not in KAKAO_CODES:
+        line = f"{line} ({', '.join(filter(None, (code, values.get('http'))))})"
+    if meant in _NAMING_KAKAO:
+        return line
+    signing_in = code.startswith("KOE") or code in _SIGNING_IN
+    return text(language, f"kakao.phrase.about_{'the_login' if signing_in else 'a_message'}", error=line)
+
+
+def _line_of(beginning: str) -> Callable[[str, Mapping[str, str], Language], str]:
+    """The words of a service whose codes have one text each; of a code that has none, the code."""
+
+    def line(code: str, values: Mapping[str, str], language: Language) -> str:
+        key = f"{beginning}{code}"
+        return text(language, key, **values) if has_text(key) else code
+
+    return line
+
+
+watchdog_line = _line_of("watchdog.error.")
+_LINES: dict[str, Callable[[str, Mapping[str, str], Language], str]] = {
+    "slack": _named_slack_line,
+    "kakao": kakao_line,
+    "webhook": _line_of("webhook.error."),
+    "watchdog": watchdog_line,
+    "apprise": _line_of("apprise.error."),
+    "held": _line_of("held."),
+}

@@ -16,7 +16,7 @@ from notifybot.errors import READER, StoreError, reader_text
 from notifybot.events import LONGEST_PROMISE_S
 from notifybot.files import started
 from notifybot.redaction import redact
-from notifybot.rendering.program_reasons import watchdog_line
+from notifybot.rendering.error_text import watchdog_line
 from notifybot.training.tracebacks import thread_stack
 from notifybot.types import Language, RunRef
 

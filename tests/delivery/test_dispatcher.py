@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from notifybot.rendering.delivery_reasons import brief_reason
 from sqlalchemy import update
 
 from notifybot.cli.explain import fate_of
@@ -24,7 +25,6 @@ from notifybot.notifiers.webhook import Webhook
 from notifybot.policy import Pace, PaceFacts
 from notifybot.preferences import tables_from
 from notifybot.rendering import Renderer
-from notifybot.rendering.delivery_reasons import brief_reason
 from notifybot.rendering.error_text import reason_line
 from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox

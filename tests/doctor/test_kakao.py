@@ -96,9 +96,9 @@ def test_a_login_lost_in_a_renewal_is_told_with_its_reason(sandbox: Sandbox) -> 
 @pytest.mark.parametrize(
     ("name", "value", "code", "en", "ko"),
     [
-        ("REST_API_KEY", "canary-wrong-key", "KOE101", "copy the REST API key", "REST API 키를 복사해 주세요"),
-        ("REFRESH_TOKEN", "canary-dead-token", "KOE322", "sign in again: notifybot kakao login", "다시 로그인해"),
-        ("CLIENT_SECRET", "canary-wrong-secret", "KOE010", "copy 클라이언트 시크릿", "클라이언트 시크릿을 복사해"),
+        ("REST_API_KEY", "canary-wrong-key", "KOE101", "copy the REST API key", "REST API 키를 복사하세요"),
+        ("REFRESH_TOKEN", "canary-dead-token", "KOE322", "sign in again: notifybot kakao login", "다시 로그인하세요"),
+        ("CLIENT_SECRET", "canary-wrong-secret", "KOE010", "copy 클라이언트 시크릿", "클라이언트 시크릿을 복사하세요"),
     ],
 )
 def test_a_login_that_cannot_work_is_told_with_its_code_and_remedy(
@@ -125,7 +125,7 @@ def test_a_login_that_cannot_work_is_told_with_its_code_and_remedy(
     ("spoil", "code", "remedy"),
     [
         pytest.param({"linked": False}, "-101", "연결이 끊겼습니다", id="disconnected"),
-        pytest.param({"ip_allowed": False}, "-401", "호출 허용 IP 주소를 비워", id="address"),
+        pytest.param({"ip_allowed": False}, "-401", "호출 허용 IP 주소를 비우세요", id="address"),
     ],
 )
 def test_each_refusal_of_the_api_has_a_remedy(

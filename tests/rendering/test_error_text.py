@@ -11,6 +11,7 @@ import pytest
 
 from notifybot.checkpoints.errors import Flawed, Late, Unreadable, reason_of
 from notifybot.errors import READER, CheckpointError
+from notifybot.i18n import keys_of, text
 from notifybot.notifiers.base import permanent_error
 from notifybot.rendering import error_text
 from notifybot.rendering.error_text import reason_line
@@ -18,6 +19,7 @@ from notifybot.types import Language, Reason
 
 EN, KO = Language.EN, Language.KO
 PACKAGE = Path(error_text.__file__).parents[1]
+WORDED = keys_of("checkpoint.error.")
 NO_STATE = "a.pt: model_state_dict와 epoch이 들어 있지 않습니다"
 HANGUL = re.compile("[가-힣]")
 
@@ -34,20 +36,15 @@ def codes_in_use() -> set[str]:
     return found
 
 
-def test_every_reason_that_is_given_has_words_in_both_languages_and_no_other_has() -> None:
-    for language in Language:
-        assert set(error_text._WORDS[language]) == codes_in_use() | error_text.NOTES
+def test_every_reason_that_is_given_has_words_and_no_other_has() -> None:
+    assert set(WORDED) == codes_in_use() | error_text.NOTES
 
 
-@pytest.mark.parametrize("code", error_text._WORDS[EN])
-def test_both_languages_use_the_same_values(code: str) -> None:
-    def names(words: str) -> set[str]:
-        return set(re.findall(r"{(\w+)}", words)) - {"which"}
+@pytest.mark.parametrize("code", WORDED)
+def test_each_language_says_it_in_its_own_words(code: str) -> None:
+    english, korean = (text(language, f"checkpoint.error.{code}", text="its own text") for language in (EN, KO))
 
-    english, korean = (error_text._WORDS[language][code] for language in (EN, KO))
-
-    assert names(english) == names(korean)
-    assert HANGUL.search(korean) or korean == "{text}"
+    assert HANGUL.search(korean) or korean == "its own text"
     assert not HANGUL.search(english)
 
 

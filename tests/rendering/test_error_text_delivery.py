@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection
 from functools import reduce
 from pathlib import Path
 
 import pytest
 
 from notifybot.errors import PermanentError, TemporaryError
+from notifybot.i18n import _catalog, keys_of
 from notifybot.notifiers.kakao.http import _MESSAGE, _SETUP, NO_FRIEND, QUOTA, TEMPORARY
 from notifybot.notifiers.slack.api import _AMBIGUOUS, _LAYOUT, _LIMITED, _MUCH_LATER, _ROOT_GONE
 from notifybot.redaction import MARK, register
-from notifybot.rendering import delivery_reasons, kakao_reasons, program_reasons, slack_reasons
-from notifybot.rendering.both import Both
-from notifybot.rendering.delivery_reasons import delivery_reason
-from notifybot.rendering.error_text import error_line, reason_line
+from notifybot.rendering import error_text
+from notifybot.rendering.error_text import (
+    KAKAO_API,
+    KAKAO_CODES,
+    KAKAO_SIGN_IN,
+    SLACK_CODES,
+    delivery_codes,
+    delivery_reason,
+    error_line,
+    explained,
+    reason_line,
+)
 from notifybot.types import Language, Reason
 
 EN, KO = Language.EN, Language.KO
 HANGUL = re.compile("[가-힣]")
-PACKAGE = Path(delivery_reasons.__file__).parents[1]
+PACKAGE = Path(error_text.__file__).parents[1]
 MENUS = (
     "카카오톡 메시지 전송", "카카오 서비스 내 친구목록", "카카오 로그인", "리다이렉트 URI", "클라이언트 시크릿",
     "호출 허용 IP 주소", "동의항목", "접근권한", "개인정보", "사용 설정", "플랫폼 키", "REST API 키", "멤버", "앱",
@@ -42,40 +51,40 @@ LOGIN_AT_KAKAO = """
     KOE001 KOE002 KOE003 KOE004 KOE005 KOE006 KOE008 KOE009 KOE010 KOE101 KOE201 KOE202 KOE205 KOE237 KOE303 KOE310
     KOE319 KOE320 KOE322
 """.split()  # noqa: SIM905
-PROGRAMS = {
-    "webhook": program_reasons.WEBHOOK,
-    "watchdog": program_reasons.WATCHDOG,
-    "apprise": program_reasons.APPRISE,
-}
+PROGRAMS = {name: keys_of(f"{name}.error.") for name in ("webhook", "watchdog", "apprise")}
+TABLES = ("slack.error.", "slack.remedy.", "kakao.error.", *(f"{name}.error." for name in PROGRAMS))
+KAKAO_OURS = set(KAKAO_CODES) - {*KAKAO_API, *KAKAO_SIGN_IN}
+GAP = "같은 종류의 알림은 간격을 두고 보냅니다"
 TEMPORARY_AT_SLACK = _LIMITED | _AMBIGUOUS | _MUCH_LATER | {"request_timeout"}
 REFUSED_AT_SLACK = {*SETUP_AT_SLACK, *_LAYOUT, *_ROOT_GONE}
 API_OF_KAKAO = {str(each) for each in (NO_FRIEND, *TEMPORARY, *QUOTA, *_MESSAGE, *_SETUP)}
 
 
-def tables() -> dict[str, Both]:
-    """Every text of the tables, by what it is for."""
-    known = slack_reasons.EXPLAINED | slack_reasons._ON_THE_WAY
-    found = {f"slack.{code}": each.what for code, each in known.items()}
-    found |= {f"slack.{code}: remedy": each.remedy for code, each in known.items() if each.remedy}
-    theirs = kakao_reasons.API | kakao_reasons.SIGN_IN
-    ours = kakao_reasons._OURS | kakao_reasons._ITSELF | kakao_reasons._OURS_SIGNING_IN
-    found |= {f"kakao.{code}": each for code, each in (theirs | ours).items()}
-    return found | {f"{name}.{code}": each for name, table in PROGRAMS.items() for code, each in table.items()}
-
-
-@pytest.mark.parametrize(("name", "both"), tables().items(), ids=tables().keys())
-def test_both_languages_say_it_with_the_same_values(name: str, both: Both) -> None:
+@pytest.mark.parametrize("key", [key for key in _catalog(EN) if key.startswith(TABLES)])
+def test_both_languages_say_it_with_the_same_values(key: str) -> None:
     """An English text has Hangul in it only where it names what is written so on Kakao's site."""
-    assert HANGUL.search(both.ko)
-    assert not HANGUL.search(reduce(lambda text, menu: text.replace(menu, ""), MENUS, both.en)), name
-    assert sorted(re.findall(r"{(\w+)}", both.en)) == sorted(re.findall(r"{(\w+)}", both.ko))
-    assert not both.en.endswith(".")
-    assert not both.ko.endswith(".")
+    english, korean = _catalog(EN)[key], _catalog(KO)[key]
+
+    assert HANGUL.search(korean)
+    assert not HANGUL.search(reduce(lambda text, menu: text.replace(menu, ""), MENUS, english)), key
+    assert sorted(re.findall(r"{(\w+)}", english)) == sorted(re.findall(r"{(\w+)}", korean))
+    assert not english.endswith(".")
+    assert not korean.endswith(".")
+
+
+@pytest.mark.parametrize("language", Language)
+def test_every_code_that_is_explained_has_its_text(language: Language) -> None:
+    for service, codes in delivery_codes().items():
+        for code in codes:
+            line = reason_line(Reason(f"{service}.{code}"), language)
+            assert line != code
+            assert "error." not in line
+            assert "remedy." not in line
 
 
 @pytest.mark.parametrize("code", sorted(REFUSED_AT_SLACK))
 def test_every_refusal_of_slack_is_explained_with_a_way_out(code: str) -> None:
-    known = slack_reasons.explained(code)
+    known = explained(code)
 
     assert known is not None, f"{code} has no words"
     assert known.remedy is not None, f"{code} has no way out"
@@ -89,7 +98,7 @@ def test_every_refusal_of_slack_is_explained_with_a_way_out(code: str) -> None:
 
 @pytest.mark.parametrize("code", sorted(TEMPORARY_AT_SLACK))
 def test_what_slack_may_take_later_is_explained(code: str) -> None:
-    known = slack_reasons.explained(code)
+    known = explained(code)
 
     assert known is not None
     assert not known.setup
@@ -97,7 +106,7 @@ def test_what_slack_may_take_later_is_explained(code: str) -> None:
 
 @pytest.mark.parametrize("code", sorted(API_OF_KAKAO | set(LOGIN_AT_KAKAO)))
 def test_every_code_of_kakao_has_words(code: str) -> None:
-    assert code in kakao_reasons.API | kakao_reasons.SIGN_IN
+    assert code in (*KAKAO_API, *KAKAO_SIGN_IN)
     english, korean = (reason_line(Reason(f"kakao.{code}"), language) for language in (EN, KO))
 
     assert code in english
@@ -110,15 +119,15 @@ def test_every_code_of_kakao_has_words(code: str) -> None:
 def test_what_a_person_has_to_mend_at_kakao_says_how(code: str) -> None:
     korean = reason_line(Reason(f"kakao.{code}"), KO)
 
-    assert "주세요" in korean or code in ("-405", "-406"), korean
+    assert "하세요" in korean or code in ("ip", "no-friend", "-406", "-504", "-530"), korean
+    assert korean.count("세요") > 0
 
 
 def test_every_code_of_ours_has_words() -> None:
     """The codes that our own modules give by name."""
-    ours = kakao_reasons._OURS | kakao_reasons._ITSELF | kakao_reasons._OURS_SIGNING_IN
-    given: dict[str, tuple[Mapping[str, object], str]] = {
-        "slack": (slack_reasons._ON_THE_WAY, r"(?:_temporary|permanent)\((?:code or )?\"([a-z-]+)\""),
-        "kakao": (ours, r"(?:temporary|permanent|_refused)\((?:error_code if .* else )?\"([a-z-]+)\""),
+    given: dict[str, tuple[Collection[str], str]] = {
+        "slack": (error_text._ON_THE_WAY, r"(?:_temporary|permanent)\((?:code or )?\"([a-z-]+)\""),
+        "kakao": (KAKAO_OURS, r"(?:temporary|permanent|_refused)\((?:error_code if .* else )?\"([a-z-]+)\""),
     }
     for service, (table, pattern) in given.items():
         texts = [path.read_text("utf-8") for path in (PACKAGE / "notifiers" / service).glob("*.py")]
@@ -187,16 +196,25 @@ def test_what_came_of_it_is_told_with_the_reason() -> None:
     assert renewal == "카카오 로그인을 갱신하지 못했습니다: 카카오가 제시간에 응답하지 않았습니다"
 
 
-def test_what_the_outbox_notes_is_said_in_korean_too() -> None:
-    """The notes are constants of the modules that write them."""
-    written = "".join((PACKAGE / name).read_text("utf-8") for name in (
-        "policy.py", "store/outbox_queries.py", "store/held.py", "store/dead_letters.py",
-    ))  # fmt: skip
-    for note, korean in delivery_reasons._IN_KOREAN.items():
-        assert f'"{note}"' in written
-        assert reason_line(Reason("noted", values={"text": note}), KO) == korean
-        assert reason_line(Reason("noted", values={"text": note}), EN) == note
-    assert reason_line(Reason("noted", values={"text": "told every 5 epochs"}), KO) == "5에포크마다 알립니다"
+@pytest.mark.parametrize(
+    ("note", "code", "english", "korean"),
+    [
+        ("quiet hours", "quiet_hours", "quiet hours", "방해 금지 시간"),
+        ("daily budget", "daily_budget", "daily budget", "오늘 건수 소진"),
+        ("one message of this kind per gap", "gap", "one message of this kind per gap", GAP),
+        ("told every 5 epochs", "every_epochs", "told every 5 epochs", "5에포크마다 알립니다"),
+        ("folded into a newer one", "folded", "folded into a newer one", "더 새로운 알림에 합쳤습니다"),
+        ("told together with others", "in_digest", "told together with others", "다른 알림과 함께 보냈습니다"),
+        ("its run has ended", "run_ended", "its run has ended", "실행이 이미 끝났습니다"),
+        ("dropped by hand", "dropped_by_hand", "dropped by hand", "직접 뺐습니다"),
+    ],
+)  # fmt: skip
+def test_what_the_outbox_notes_is_said_in_both_languages(note: str, code: str, english: str, korean: str) -> None:
+    """By its code, and the English sentence that an earlier version noted."""
+    noted, coded = Reason("noted", values={"text": note}), Reason(f"held.{code}", values={"epochs": "5"})
+
+    assert [reason_line(noted, EN), reason_line(coded, EN)] == [english, english]
+    assert [reason_line(noted, KO), reason_line(coded, KO)] == [korean, korean]
 
 
 def test_no_secret_is_in_a_reason_that_is_kept() -> None:
@@ -215,8 +233,8 @@ def test_a_line_that_names_its_service_first_does_not_name_it_twice(language: La
     """As "Slack: Slack does not find #training" did."""
     values = {"channel": "training", "kind": "OSError", "status": "503", "method": "chat.postMessage"}
 
-    for code in (*slack_reasons.EXPLAINED, *slack_reasons._ON_THE_WAY, "a_new_word"):
-        service, _, said = slack_reasons.slack_line(code, values, language).partition(": ")
+    for code in (*SLACK_CODES, "a_new_word"):
+        service, _, said = reason_line(Reason(f"slack.{code}", values=values), language).partition(": ")
         first = re.split("; |[.] ", said)[0]
         assert service == "Slack"
         assert service not in first

@@ -21,8 +21,7 @@ from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.notifiers.base import Notifier
 from notifybot.policy import Priority
 from notifybot.rendering import Renderer
-from notifybot.rendering.kakao_reasons import API, SIGN_IN
-from notifybot.rendering.slack_reasons import EXPLAINED
+from notifybot.rendering.error_text import explained, kakao_error
 from notifybot.sandbox.kakao import KakaoFault
 from notifybot.sandbox.server import Sandbox
 from notifybot.store import runs
@@ -52,16 +51,17 @@ def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Sandbox
 
 
 def remedy_at_slack(code: str, language: Language) -> str:
-    remedy = EXPLAINED[code].remedy
-    assert remedy is not None
-    return remedy.in_(language)
+    known = explained(code)
+    assert known is not None
+    assert known.remedy is not None
+    return known.remedy.in_(language)
 
 
 def remedy_at_kakao(code: str | int, language: Language) -> str:
     """As it reads for a login to one's own chat, which needs one consent."""
-    consent = "카카오톡 메시지 전송 (talk_message)"
-    usual = {"redirect_uri": {"ko": "리다이렉트 URI", "en": "the redirect URI"}[language], "scopes": "talk_message"}
-    return (API | SIGN_IN)[str(code)].told(language, {**usual, "places": f"[접근권한] {consent}", "named": consent})
+    remedy = kakao_error(str(code), {}, language)
+    assert "카카오톡 메시지 전송 (talk_message)" in remedy or code not in (-3, -402, "KOE205")
+    return remedy
 
 
 def buried(name: str, language: Language) -> tuple[int, RecordingNotifier]:

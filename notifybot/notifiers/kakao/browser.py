@@ -16,9 +16,8 @@ from pydantic import SecretStr
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import UsageError
-from notifybot.notifiers.kakao.oauth import Attempt, SignInRefused, code_in
+from notifybot.notifiers.kakao.oauth import Attempt, SignInRefused, code_in, explained
 from notifybot.notifiers.kakao.person import Prompt
-from notifybot.notifiers.kakao.remedies import explained
 from notifybot.notifiers.kakao.words import words_in
 from notifybot.types import Language
 

@@ -18,8 +18,7 @@ from notifybot.errors import DeliveryError, PermanentError, TemporaryError, not_
 from notifybot.notifiers.base import permanent_error, temporary_error
 from notifybot.notifiers.http import read_body, session_for
 from notifybot.policy import next_midnight
-from notifybot.rendering.delivery_reasons import in_words
-from notifybot.rendering.kakao_reasons import RENEWING, SIGN_IN
+from notifybot.rendering.error_text import KAKAO_SIGN_IN, RENEWING, in_words
 
 TIMEOUT_S = (5.0, 10.0)  # to connect, and for each read
 LARGEST_ANSWER_BYTES = 1024 * 1024  # a page of a hundred friends is a tenth of it
@@ -188,12 +187,12 @@ class KakaoRefused(PermanentError):
 def temporary(
     code: str, *, retry_after_s: float | None = None, ambiguous: bool = False, **values: str
 ) -> TemporaryError:
-    """A TemporaryError that says why by a code of `rendering.kakao_reasons`."""
+    """A TemporaryError that says why by a code of `rendering.error_text`."""
     return temporary_error(SERVICE, code, retry_after_s=retry_after_s, ambiguous=ambiguous, **values)
 
 
 def permanent(code: str, *, setup: bool = False, **values: str) -> PermanentError:
-    """A PermanentError that says why by a code of `rendering.kakao_reasons`."""
+    """A PermanentError that says why by a code of `rendering.error_text`."""
     return permanent_error(SERVICE, code, setup=setup, **values)
 
 
@@ -267,7 +266,7 @@ def _by_status(status: int, code: int | None, retry_after_s: float | None) -> De
 def sign_in_error(status: int, error_code: str, *, retry_after_s: float | None) -> DeliveryError:
     """Turn a refusal of kauth.kakao.com into the error to raise. No message was sent, so nothing is ambiguous."""
     named = ", ".join(filter(None, (error_code, f"HTTP {status}")))
-    if error_code in SIGN_IN and error_code not in _SIGN_IN_TEMPORARY:
+    if error_code in KAKAO_SIGN_IN and error_code not in _SIGN_IN_TEMPORARY:
         return _refused(error_code, http=f"HTTP {status}")
     if error_code in _SIGN_IN_TEMPORARY or status >= 500 or status in (408, 425, 429):
         return temporary("sign-in-failing", named=named, retry_after_s=retry_after_s)

@@ -24,11 +24,11 @@ from notifybot.notifiers.kakao.oauth import (
     App,
     Attempt,
     SignInRefused,
+    explained,
     precheck_error,
     tokens_for,
 )
 from notifybot.notifiers.kakao.person import Console, Prompt, in_notebook
-from notifybot.notifiers.kakao.remedies import explained
 from notifybot.notifiers.kakao.token_store import MOST_RECEIVERS, Account, Mode, Receiver, TokenFile, TokenSet, issued
 from notifybot.notifiers.kakao.tokens import Credentials, register
 from notifybot.notifiers.kakao.words import words_in

@@ -14,21 +14,41 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from pydantic import SecretStr
 
 from notifybot.errors import ConfigError, DeliveryError
+from notifybot.i18n import text
 from notifybot.notifiers.kakao.http import FormClient, Reply
+from notifybot.rendering.error_text import KAKAO_SIGN_IN, kakao_error, kakao_values
+from notifybot.types import Language
 
 REDIRECT_URI = "http://localhost:8765/callback"
 AUTHORIZE_PATH = "/oauth/authorize"
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path
 _CODE_OF_KAKAO = re.compile(r"KOE\d{3}")
 _LONGEST_ANSWER = 8192
+_WORDS_OF_OURS = ("access_denied", "state", "address", "early", "unticked", "same_account", "no_friend")
+SETUP_CODES = frozenset({*KAKAO_SIGN_IN, *_WORDS_OF_OURS}) - {"KOE003", "KOE237"}
 
 
 class SignInRefused(ConfigError):
-    """A sign-in did not come about. `code` is Kakao's, such as KOE006, or a word of ours that `remedies` knows."""
+    """A sign-in did not come about. `code` is Kakao's, such as KOE006, or one of ours."""
 
     def __init__(self, code: str) -> None:
         super().__init__(f"the Kakao sign-in was refused ({code})")
         self.code = code
+
+
+def remedy(code: str, language: Language, *, redirect_uri: str = "", scopes: str = "talk_message") -> str:
+    """What to do about a code of Kakao's, or a word of ours, in one or two sentences without a full stop."""
+    values = {"scopes": scopes} | ({"redirect_uri": redirect_uri} if redirect_uri else {})
+    if code in KAKAO_SIGN_IN:
+        return kakao_error(code, values, language)
+    known = code if code in _WORDS_OF_OURS else "unknown"
+    return text(language, f"kakao.sign_in.{known}", **kakao_values(values, language))
+
+
+def explained(code: str, language: Language, *, redirect_uri: str = "", scopes: str = "talk_message") -> str:
+    """The remedy as a line to show, after the code where it is one of Kakao's."""
+    line = remedy(code, language, redirect_uri=redirect_uri, scopes=scopes)
+    return f"{code}: {line}." if code.startswith("KOE") else f"{line[0].upper()}{line[1:]}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import DeliveryError, PermanentError, TemporaryError, not_pickled
 from notifybot.notifiers.base import is_loopback, permanent_error, temporary_error
 from notifybot.redaction import RedactingFilter, guard_loggers, register
-from notifybot.rendering.delivery_reasons import in_words
-from notifybot.rendering.slack_reasons import explained
+from notifybot.rendering.error_text import explained, in_words
 from notifybot.retry import parse_retry_after
 
 TIMEOUT_S = 10
@@ -300,7 +299,7 @@ def may_be_layout(error: DeliveryError, attempts: int) -> bool:
 
 
 def permanent(code: str, *, setup: bool = False, **values: str) -> PermanentError:
-    """A PermanentError that says why by a code of `rendering.slack_reasons`."""
+    """A PermanentError that says why by a code of `rendering.error_text`."""
     return permanent_error(SERVICE, code, setup=setup, **values)
 
 

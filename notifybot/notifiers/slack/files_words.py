@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from notifybot.rendering.both import Both
-from notifybot.rendering.slack_reasons import PASTE_MANIFEST
+from notifybot.rendering.error_text import PASTE_MANIFEST
 from notifybot.types import Language
 
 _SCOPE = ("missing_scope", "no_permission")

@@ -28,11 +28,10 @@ from notifybot.errors import ConfigError, UsageError
 from notifybot.notifiers.kakao import KakaoTalk, kakao_notifiers
 from notifybot.notifiers.kakao.browser import LoginEnvironment
 from notifybot.notifiers.kakao.login import Way, kakao_login, sign_in
-from notifybot.notifiers.kakao.oauth import App, Attempt, SignInRefused, code_in
-from notifybot.notifiers.kakao.remedies import SETUP_CODES, remedy
+from notifybot.notifiers.kakao.oauth import SETUP_CODES, App, Attempt, SignInRefused, code_in, remedy
 from notifybot.notifiers.kakao.token_store import Mode, TokenSet
 from notifybot.notifiers.kakao.words import words_in
-from notifybot.rendering.kakao_reasons import API, kakao_line
+from notifybot.rendering.error_text import KAKAO_API, kakao_line
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.kakao import CLIENT_SECRET, REDIRECT_URI, REFRESH_TOKEN, REST_API_KEY, Friend, KakaoFault
 from notifybot.testing import FakeClock
@@ -405,7 +404,7 @@ def the_texts_about_consent() -> dict[str, str]:
             scopes = ", ".join(mode.scopes)
             refusals = sorted(SETUP_CODES)  # in one order, as workers that share the tests need
             found |= {f"{code} {mode} {language}": remedy(code, language, scopes=scopes) for code in refusals}
-            found |= {f"{code} {mode} {language}": kakao_line(code, {"scopes": scopes}, language) for code in API}
+            found |= {f"{code} {mode} {language}": kakao_line(code, {"scopes": scopes}, language) for code in KAKAO_API}
     return {name: text for name, text in found.items() if any(each in text for each in NAMED)}
 
 

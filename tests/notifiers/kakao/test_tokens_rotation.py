@@ -185,7 +185,7 @@ def test_an_address_that_is_malformed_leaves_no_mark(path: Path, clock: FakeCloc
             Language.KO,
             "{since}에 시작한 갱신이 카카오의 응답을 저장하기 전에 중단되어(프로그램이 강제로 종료되었거나 연결이 "
             "끊겼습니다) 이전 리프레시 토큰을 더 쓸 수 없습니다(KOE322). "
-            "다시 로그인해 주세요: notifybot kakao login",
+            "다시 로그인하세요: notifybot kakao login",
         ),
     ],
 )

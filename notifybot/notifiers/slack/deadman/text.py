@@ -11,7 +11,7 @@ from notifybot.events import RunLost, RunRecovered
 from notifybot.notifiers.slack import blocks
 from notifybot.notifiers.slack.mrkdwn import escape
 from notifybot.rendering import Renderer
-from notifybot.rendering.slack_reasons import slack_line
+from notifybot.rendering.error_text import slack_line
 from notifybot.rendering.text import one_line, shorten
 from notifybot.types import Host, Language, Message, Progress, RunRef, uuid7
 
@@ -111,7 +111,7 @@ class Speech:
     def refused(self, code: str) -> str:
         """For the log: Slack takes no alarm, and why."""
         language = self.renderer.language
-        why = slack_line(code, {"method": "chat.scheduleMessage"}, language).removeprefix("Slack: ")
+        why = slack_line(code, {"method": "chat.scheduleMessage"}, language)
         return _WORDS[language].refused.format(name=shorten(one_line(self.run.name), _NAME_CHARS), why=why)
 
 
