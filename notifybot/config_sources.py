@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -16,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
 from notifybot.errors import ConfigError, reader_text, said
+from notifybot.runtime import in_colab
 
 ORIGINS = "__origins__"
 _PREFIX = "notifybot_"
@@ -146,7 +146,7 @@ class ColabSecrets(_Source):
     origin = Origin.COLAB
 
     def __call__(self) -> dict[str, Any]:
-        if "google.colab" not in sys.modules:
+        if not in_colab():
             return {}
         found: dict[str, Any] = {}
         for key in (key for key in _COLAB_KEYS if key not in self.current_state):

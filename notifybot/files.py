@@ -8,14 +8,16 @@ without which `os.write` turns every newline into two bytes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import locale
 import os
 import sys
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 _LINUX: bool = sys.platform == "linux"
 _fcntl: Any
@@ -33,6 +35,9 @@ FOLDER: int | None = os.O_RDONLY | os.O_DIRECTORY | CLOEXEC if hasattr(os, "O_DI
 READ = os.O_RDONLY | CLOEXEC | BINARY | NO_LINK | _NO_WAIT  # no link is followed, no pipe waited for
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | CLOEXEC | BINARY | NO_LINK
 OVERWRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | CLOEXEC | BINARY | NO_LINK
+
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)  # folders that cannot be synced, or not by us
+TEMPORARY = ".new"  # how the name of a file ends that is to take another one's place
 
 POSIX = hasattr(os, "getuid")
 
@@ -77,6 +82,66 @@ def replace(fresh: Path, place: Path) -> None:
             return
         threading.Event().wait(0.05)
     os.replace(fresh, place)
+
+
+def write_atomically(path: Path, content: bytes, *, private: bool = False, durable: bool = True) -> None:
+    """Put `content` in a file's place in one step: at any moment there is the old content or the new, after a kill too.
+
+    With `durable` a power cut changes nothing about that once this has returned. A `private` file is its owner's alone.
+    Raises OSError; then the old file is as it was.
+    """
+    with replacing(path, private=private, durable=durable) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, private: bool = False, durable: bool = True) -> Iterator[BinaryIO]:
+    """The same for content that is written in pieces, to the file that is given: it takes the place at the end."""
+    fresh, descriptor = _beside(path, private=private)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        replace(fresh, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise
+    if durable:
+        with contextlib.suppress(OSError):  # a mount may refuse
+            sync_names(path.parent)
+
+
+def _beside(path: Path, *, private: bool) -> tuple[Path, int]:
+    """A new hidden file beside another, open for writing. A private one has a name of its own: several jobs write it.
+
+    Any other has the same name each time, so that one that was cut short is not left for ever.
+    """
+    if private:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600
+        return Path(name), descriptor
+    fresh = path.with_name(f".{path.name}{TEMPORARY}")
+    return fresh, os.open(fresh, OVERWRITE, 0o666)
+
+
+def sync_names(folder: Path) -> None:
+    """Let the names in a folder outlast a power cut, where the folder may be read and its disk knows how.
+
+    Raises OSError where the disk fails.
+    """
+    try:
+        descriptor = open_folder(folder)
+        if descriptor is None:
+            return
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 def make_private(descriptor: int) -> None:

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from notifybot.errors import reader_text
+from notifybot.files import write_atomically
 from notifybot.redaction import fingerprint
 
 _EVENT = "post_run_cell"
@@ -36,8 +38,17 @@ def execution() -> object:
 
 
 def in_notebook() -> bool:
-    """True in a kernel, whose output is a page and not a terminal."""
-    return "ipykernel" in sys.modules and shell() is not None
+    """True in a notebook's kernel, whose output is a page. That ipykernel is imported says nothing."""
+    return hasattr(shell(), "kernel")
+
+
+def is_installed(package: str) -> bool:
+    """True for a package that can be imported.
+
+    A bare folder of its name, such as the `wandb` that W&B leaves in the working folder, has no origin and is none.
+    """
+    found = find_spec(package)
+    return found is not None and found.origin is not None
 
 
 def in_colab() -> bool:
@@ -166,9 +177,7 @@ def leave_word(state_dir: Path, error: str, frames: str, now: datetime) -> None:
         if now.timestamp() - old.stat().st_mtime > _KEPT_S:
             old.unlink(missing_ok=True)
     word = LastWord(here, platform.node(), now.isoformat(), error, frames)
-    part = folder / f".{here}-{os.getpid()}"
-    part.write_text(json.dumps(asdict(word)), "utf-8")
-    os.replace(part, folder / f"{here}.json")
+    write_atomically(folder / f"{here}.json", json.dumps(asdict(word)).encode(), private=True, durable=False)
 
 
 def first_word(state_dir: Path, now: datetime) -> LastWord | None:

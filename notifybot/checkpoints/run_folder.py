@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from notifybot.errors import reader_text, system_words
-from notifybot.files import OVERWRITE, READ, open_folder, read_at, replace
+from notifybot.files import READ, TEMPORARY, read_at, replacing
 
 LIMIT_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
-_TEMPORARY = ".mirror-tmp"
+_FORMER_TEMPORARY = ".mirror-tmp"  # of versions before 1.0
 _LEFT_OUT = {"logs", "tmp"}  # W&B's own, rewritten all the time and of no use to another machine
 _AUTHORITATIVE = {".mark", ".jsonl"}
 
@@ -104,7 +103,7 @@ def _files(folder: Path, *, but: Path | None = None) -> Iterator[Path]:
         wandbs = "wandb" in here.relative_to(folder).parts
         folders[:] = [each for each in folders if here / each != but and not (wandbs and each in _LEFT_OUT)]
         for name in names:
-            unfinished = name.startswith(".") and name.endswith((_TEMPORARY, ".new"))
+            unfinished = name.startswith(".") and name.endswith((TEMPORARY, _FORMER_TEMPORARY))
             if not unfinished and (_size(here / name) or 0) >= 0:
                 yield (here / name).relative_to(folder)
 
@@ -165,30 +164,8 @@ def _begins(source: int, other: Path, length: int) -> bool:
 def _write(source: int, size: int, target: Path) -> None:
     """Put the first `size` bytes of `source` in the target's place in one step, on disk when this returns."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_name(f".{target.name}{_TEMPORARY}")  # the next attempt takes the place of one cut short
-    try:
-        with open(os.open(fresh, OVERWRITE, 0o666), "wb") as file:
-            offset = 0
-            while offset < size and (chunk := read_at(source, min(_CHUNK_BYTES, size - offset), offset)):
-                file.write(chunk)
-                offset += len(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        replace(fresh, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
-        raise
-    _sync(target.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Make the replacement itself durable, where the file system can: a FUSE mount may refuse."""
-    with contextlib.suppress(OSError):
-        handle = open_folder(folder)
-        if handle is None:
-            return
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    with replacing(target) as file:
+        offset = 0
+        while offset < size and (chunk := read_at(source, min(_CHUNK_BYTES, size - offset), offset)):
+            file.write(chunk)
+            offset += len(chunk)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 import tomllib
@@ -25,7 +24,7 @@ from notifybot.config_sources import Origin, spelling
 from notifybot.doctor.findings import Finding, Level
 from notifybot.doctor.slack import Bot
 from notifybot.errors import ConfigError, UsageError
-from notifybot.files import OVERWRITE, make_private
+from notifybot.files import write_atomically
 from notifybot.i18n import text
 from notifybot.notifiers.slack import manifest as app_manifest
 from notifybot.redaction import register
@@ -232,12 +231,4 @@ def _quoted(value: str) -> str:
 
 def write_private(path: Path, text: str) -> None:
     """Replace a file, or what a link leads to, in one step; its owner alone can read it. Raises OSError."""
-    path = path.resolve()
-    fresh = path.with_name(f".{path.name}.new")
-    number = os.open(fresh, OVERWRITE, 0o600)
-    with os.fdopen(number, "wb") as file:
-        make_private(number)  # one that an earlier try left may be open to others
-        file.write(text.encode())
-        file.flush()
-        os.fsync(number)
-    fresh.replace(path)
+    write_atomically(path.resolve(), text.encode(), private=True)

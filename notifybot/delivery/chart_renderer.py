@@ -20,7 +20,6 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from notifybot.rendering.alert_text import alert_words
 from notifybot.rendering.format import about, number
 from notifybot.rendering.labels import position, status_word
 from notifybot.rendering.text import one_line
+from notifybot.runtime import is_installed
 from notifybot.types import Language, Metric, RunRef
 
 log = logging.getLogger("notifybot")
@@ -340,7 +340,7 @@ def studio_for(config: Config, database: Path, clock: Clock = SYSTEM) -> ChartRe
     """The studio that the settings ask for. Raises ConfigError where pictures are on and cannot be drawn."""
     if config.pictures is Switch.OFF:
         return None
-    there = find_spec("matplotlib") is not None and bool(sys.executable)
+    there = is_installed("matplotlib") and bool(sys.executable)
     if not there and config.pictures is Switch.ON:
         raise ConfigError(
             reader_text("delivery.chart_renderer.pictures_are_on_notifybot_pictures_but", value=install("pictures"))

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -50,7 +49,7 @@ from notifybot.demo.report import Page, keep, transcript
 from notifybot.demo.words import Words, words_of
 from notifybot.errors import UsageError, reader_text
 from notifybot.events import RunEnded, RunLost, RunRecovered, kind_of
-from notifybot.runtime import environment
+from notifybot.runtime import environment, is_installed
 from notifybot.sandbox import Sandbox
 from notifybot.store.database import Store
 from notifybot.types import Language, uuid7
@@ -162,7 +161,7 @@ def main(real: bool, language: Language, *, folder: Path = FOLDER, size: Size | 
     `real` tells the configured accounts instead of the sandbox. Raises UsageError where that cannot be.
     """
     for package in _NEEDED:
-        if find_spec(package) is None:
+        if not is_installed(package):
             raise ModuleNotFoundError(f"no module named {package!r}", name=package)
     if real and not people_from(load()):
         raise UsageError(reader_text("demo.story.no_account_is_configured_for_real"))

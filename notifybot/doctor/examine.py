@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 import requests
@@ -19,6 +18,7 @@ from notifybot.errors import ConfigError, install
 from notifybot.notifiers.apprise import AppriseNotifier, urls_in
 from notifybot.notifiers.http import session_for
 from notifybot.rendering.both import Both
+from notifybot.runtime import is_installed
 
 
 def examine(config: Config, clock: Clock = SYSTEM) -> list[Finding]:
@@ -98,7 +98,7 @@ def examine_apprise(config: Config) -> list[Finding]:
     urls = urls_in(config.apprise_urls.get_secret_value())
     if not urls:
         return [wrong(APPRISE, _EMPTY, _WRITE_ONE)]
-    if find_spec("apprise") is None:
+    if not is_installed("apprise"):
         return [wrong(APPRISE, _MISSING, _INSTALL)]
     read = {position: _is_read(url, position) for position, url in enumerate(urls, 1)}
     found = [_unread(urls[position - 1], position) for position, fine in read.items() if not fine]

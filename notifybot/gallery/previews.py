@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import Literal
@@ -35,6 +34,7 @@ from notifybot.notifiers.slack.deadman.text import Said, Speech
 from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.rendering import Renderer
 from notifybot.rendering.alert_text import AlertWords
+from notifybot.runtime import is_installed
 from notifybot.sandbox.http import Request
 from notifybot.sandbox.kakao import REFRESH_TOKEN, REST_API_KEY
 from notifybot.sandbox.server import Sandbox
@@ -217,7 +217,7 @@ class PreviewCharts:
         """Nothing is held open."""
 
     def _draw(self, event: Event, height_px: int | None) -> bytes | None:
-        if not has_curves(event) or find_spec("matplotlib") is None:
+        if not has_curves(event) or not is_installed("matplotlib"):
             return None
         from notifybot.charts.png import Caption, Picture, png  # matplotlib: an optional dependency
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sqlite3
@@ -14,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from notifybot.errors import reader_text
-from notifybot.files import CLOEXEC, is_mine, open_folder, state_folder, user_mark
+from notifybot.files import CLOEXEC, is_mine, state_folder, sync_names, user_mark
 
 log = logging.getLogger("notifybot")
 
@@ -22,7 +21,6 @@ APPLICATION_ID = 0x6E746679  # "ntfy" in ASCII: tells our files from other progr
 _CHECK_UP_TO_BYTES = 16 * 1024 * 1024
 _DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 _PRIMARY = 0xFF  # the other bits say more exactly what happened
-_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)  # folders that cannot be synced, or not by us
 
 # File systems on which SQLite's shared memory fails or its locks lie. Colab's Drive is "fuse.drive".
 _REMOTE = {
@@ -118,7 +116,7 @@ def make_private(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | CLOEXEC, 0o600))
     path.chmod(0o600)
     if new:
-        _sync_names(path.parent)
+        sync_names(path.parent)
 
 
 def _make_folder(folder: Path) -> None:
@@ -126,22 +124,7 @@ def _make_folder(folder: Path) -> None:
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for each in missing:
-        _sync_names(each.parent)
-
-
-def _sync_names(folder: Path) -> None:
-    """Let the names in a folder outlast a power cut, where the folder may be read and its disk knows how."""
-    try:
-        descriptor = open_folder(folder)
-        if descriptor is None:
-            return
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_SYNC:
-            raise
+        sync_names(each.parent)
 
 
 def set_aside_if_damaged(path: Path, now: datetime) -> Path | None:

@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, update
 
 from notifybot.errors import StoreError
-from notifybot.files import OVERWRITE, replace
+from notifybot.files import write_atomically
 from notifybot.store.database import Store, StoreMemory
 from notifybot.store.held import IN_DIGEST
 from notifybot.store.notifier_state import put_if_newer
@@ -153,10 +153,7 @@ def note(store: Store, name: str, accepted: Accepted) -> None:
     remembered = {scope: [value, at.isoformat()] for scope, (value, at) in accepted.remembered.items()}
     sent = asdict(accepted.sent) if accepted.sent else None
     content = json.dumps({"owner": accepted.owner, "sent": sent, "remembered": remembered})
-    beside = place.with_name(f"{_UNREADY}{name}")
-    with os.fdopen(os.open(beside, OVERWRITE, 0o600), "w", encoding="utf-8") as file:
-        file.write(content)
-    replace(beside, place)
+    write_atomically(place, content.encode(), private=True, durable=False)
 
 
 def take_up(store: Store) -> int:

@@ -24,7 +24,7 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
-from notifybot.files import replace
+from notifybot.files import write_atomically
 from notifybot.redaction import redact
 from notifybot.trackers.base import TrackerContext
 from notifybot.types import Checkpoint, Metric, Progress, RunRef, Severity, Status
@@ -198,7 +198,7 @@ def _mend(path: Path, purge_from: int | None) -> set[str]:
     valid = [(line, row) for line, row in rows if not _superseded(row, purge_from)]
     kept = b"".join(line for line, _ in valid)
     if kept != present:
-        _replace(path, kept)
+        write_atomically(path, kept)
     return {str(row["id"]) for _, row in valid if "id" in row}
 
 
@@ -207,13 +207,3 @@ def _superseded(row: dict[str, Any], purge_from: int | None) -> bool:
     return (
         purge_from is not None and row.get("kind") == EPOCH_FINISHED and isinstance(epoch, int) and epoch >= purge_from
     )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put `content` in the file's place in one step: after a kill or a power cut there is the old file or the new."""
-    fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    replace(fresh, path)

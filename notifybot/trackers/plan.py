@@ -7,13 +7,13 @@ import logging
 import netrc
 import sys
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from notifybot.config import Config, Switch
 from notifybot.errors import ConfigError, install, said
+from notifybot.runtime import is_installed
 
 _log = logging.getLogger("notifybot")
 
@@ -37,7 +37,7 @@ def plan_trackers(config: Config, environ: Mapping[str, str] = MappingProxyType(
 def _wanted(name: str, switch: Switch, packages: tuple[str, ...]) -> bool:
     if switch is Switch.OFF:
         return False
-    missing = [package for package in packages if not _installed(package)]
+    missing = [package for package in packages if not is_installed(package)]
     if missing and switch is Switch.ON:
         raise ConfigError(
             said(
@@ -48,12 +48,6 @@ def _wanted(name: str, switch: Switch, packages: tuple[str, ...]) -> bool:
             )
         )
     return not missing
-
-
-def _installed(package: str) -> bool:
-    """A bare folder of that name, such as the `wandb` that W&B leaves in the working folder, has no origin."""
-    spec = find_spec(package)
-    return spec is not None and spec.origin is not None
 
 
 def _wandb_set_up(environ: Mapping[str, str]) -> bool:

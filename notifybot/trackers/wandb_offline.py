@@ -7,7 +7,6 @@ of protobuf, cut into pieces at the blocks' ends. A file may end anywhere, which
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from notifybot.clock import SYSTEM
+from notifybot.files import write_atomically
 
 _FILE_HEADER = b":W&B"
 _FILE_HEADER_BYTES = 7
@@ -85,8 +85,8 @@ def mend(folder: Path, run_id: str, own: Path) -> list[Path]:
             aside.append(path.rename(path.with_name(f"{path.name}.empty")))
         elif content[whole:].strip(b"\0") and not _is_synced(path):
             aside.append(path.with_name(f"{path.name}.torn"))
-            _replace(aside[-1], content)
-            _replace(path, content[:whole])
+            write_atomically(aside[-1], content)
+            write_atomically(path, content[:whole])
     return aside
 
 
@@ -116,7 +116,7 @@ def _kept(path: Path, purge_from: int | None) -> list[_Row]:
     valid = [place for place, row in enumerate(rows) if row.epoch is not None and row.epoch < purge_from]
     keep = valid[-1] + 1 if valid else 0
     if keep < len(rows):
-        _replace(path, content[: rows[keep].offset])
+        write_atomically(path, content[: rows[keep].offset])
     return rows[:keep]
 
 
@@ -163,12 +163,3 @@ def _whole(text: str | None) -> int | None:
     except ValueError:
         return None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _replace(path: Path, content: bytes) -> None:
-    fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)

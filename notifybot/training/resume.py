@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from notifybot.events import CheckpointSaved, EpochFinished, Event
-from notifybot.files import replace as replace_file
+from notifybot.files import write_atomically
 from notifybot.runtime import execution
 from notifybot.types import ModelSize, Progress, Resumed
 
@@ -172,10 +172,7 @@ class ReplayCursors:
 
     def put(self, tracker: str, event_id: str) -> None:
         """Move a tracker's mark. Raises OSError."""
-        path = self._path(tracker)
-        beside = path.with_suffix(".new")
-        beside.write_text(event_id, "ascii")
-        replace_file(beside, path)  # a copy for Drive may be reading it
+        write_atomically(self._path(tracker), event_id.encode("ascii"), durable=False)  # a copy for Drive may read it
 
     def missed(self, tracker: str, events: Sequence[Event]) -> tuple[Event, ...]:
         """Return the events behind a tracker's mark: all without a mark, the later ones where its event is unknown."""

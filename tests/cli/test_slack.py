@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import stat
+import tempfile
 import tomllib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -287,7 +290,13 @@ def test_half_a_set_is_what_a_person_comes_to_mend(sandbox: Sandbox) -> None:
     assert load().slack_channel == "training"
 
 
-def test_a_file_that_cannot_be_changed_is_told_with_the_lines(sandbox: Sandbox) -> None:
+def _refuse(number: int, *_: object, **__: object) -> None:
+    raise OSError(number, os.strerror(number))
+
+
+def test_a_file_that_cannot_be_changed_is_told_with_the_lines(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A value in a form that is not read here, and a folder that takes no file: nothing is lost, nothing claimed."""
     spread = 'slack_bot_token = """xoxb-\\\n   canary-spread"""\nslack_channel = "old"\n'
     Path("notifybot.toml").write_text(spread)
@@ -300,10 +309,10 @@ def test_a_file_that_cannot_be_changed_is_told_with_the_lines(sandbox: Sandbox) 
     assert Path("notifybot.toml").read_text() == spread
 
     Path("notifybot.toml").unlink()
-    Path(".notifybot.toml.new").mkdir()
+    monkeypatch.setattr(tempfile, "mkstemp", partial(_refuse, errno.EROFS))
     result = answering(BOT_TOKEN, "training", "y")
     assert result.exit_code == 0
-    assert "notifybot.toml cannot be written: Is a directory" in result.output
+    assert "notifybot.toml cannot be written: Read-only file system" in result.output
     assert "Slack is set up once they stand where your training runs" in result.output
 
 

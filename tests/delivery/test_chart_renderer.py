@@ -379,7 +379,7 @@ def test_the_switch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert studio_for(Config(), database) is not None
     assert studio_for(Config(pictures=False), database) is None
 
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr(module, "is_installed", lambda name: False)
 
     assert studio_for(Config(), database) is None
     with pytest.raises(ConfigError, match=r'pip install .*\[pictures\]"'):

@@ -382,7 +382,7 @@ def test_addresses_are_read_as_apprise_reads_them(monkeypatch: pytest.MonkeyPatc
 
 def test_addresses_without_apprise_are_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFYBOT_APPRISE_URLS", "json://127.0.0.1:9/canary")
-    monkeypatch.setattr(examination, "find_spec", lambda _: None)
+    monkeypatch.setattr(examination, "is_installed", lambda _: False)
 
     (found,) = examine_apprise(load())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -15,6 +14,7 @@ from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.kakao.notifier import KakaoTalk, Painter
 from notifybot.notifiers.kakao.token_store import TOKEN_FILE, Account, TokenFile, TokenSet
 from notifybot.notifiers.kakao.tokens import Credentials
+from notifybot.runtime import in_colab
 
 __all__ = ["Credentials", "KakaoTalk", "Painter", "credentials_from", "kakao_notifiers", "others_file", "token_file_of"]
 
@@ -119,7 +119,7 @@ def _refuse_half(config: Config) -> None:
 
 def _signs_in_later() -> bool:
     """True on Colab, where `setup` names the file, or a secret the key, before anybody can have signed in."""
-    return "google.colab" in sys.modules
+    return in_colab()
 
 
 def _secret_of(account: Account | None, key: str) -> SecretStr | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from notifybot.config import Config, Switch, wandb_site
 from notifybot.notifiers.kakao.message import DEFAULT_LINK
+from notifybot.runtime import is_installed
 
 LIVES_AT = "[앱] → [제품 링크 관리] → [웹 도메인]"
 
@@ -27,8 +27,7 @@ def button_sites(config: Config) -> tuple[str, ...]:
 def _uses_wandb(config: Config) -> bool:
     if config.wandb is not Switch.AUTO:
         return config.wandb is Switch.ON
-    package = find_spec("wandb")
-    return package is not None and package.origin is not None  # a bare folder of that name has no origin
+    return is_installed("wandb")
 
 
 def site_of(url: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -28,11 +27,12 @@ from notifybot.notifiers.kakao.oauth import (
     precheck_error,
     tokens_for,
 )
-from notifybot.notifiers.kakao.person import Console, Prompt, in_notebook
+from notifybot.notifiers.kakao.person import Console, Prompt
 from notifybot.notifiers.kakao.token_store import MOST_RECEIVERS, Account, Mode, Receiver, TokenFile, TokenSet, issued
 from notifybot.notifiers.kakao.tokens import Credentials, register
 from notifybot.notifiers.kakao.words import words_in
 from notifybot.rendering.error_text import error_line
+from notifybot.runtime import in_colab, in_notebook
 from notifybot.types import Language
 
 _DRIVE = "MyDrive"  # the folder of Colab's mount that outlives the machine
@@ -123,7 +123,7 @@ class _Conversation:
     def lead(self, mode: Mode | None) -> TokenSet:
         """The whole conversation, in the order that a person does it."""
         path = token_file_of(self._config)
-        if "google.colab" in sys.modules and _DRIVE not in path.parts:
+        if in_colab() and _DRIVE not in path.parts:
             self._person.say(self._words.lost_with_machine.format(path=path))
         chosen = mode or self._mode()
         self._app = self._first_app()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import getpass
 import sys
-from typing import Any, Protocol
+from typing import Protocol
 
 from notifybot.errors import UsageError
 from notifybot.notifiers.kakao.words import words_in
+from notifybot.runtime import in_notebook
 from notifybot.types import Language
 
 
@@ -50,9 +51,3 @@ class Console:
             return getpass.getpass(prompt).strip()
         except (EOFError, NotImplementedError):
             raise UsageError(self._no_answer) from None
-
-
-def in_notebook() -> bool:
-    """True in a notebook's kernel, whose `getpass` asks in the browser. That ipykernel is imported says nothing."""
-    ipython: Any = sys.modules.get("IPython")
-    return hasattr(ipython.get_ipython() if ipython is not None else None, "kernel")

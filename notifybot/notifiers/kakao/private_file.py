@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from notifybot.clock import Clock
 from notifybot.errors import reader_text, system_words
-from notifybot.files import FileLock, open_folder, replace
+from notifybot.files import FileLock, write_atomically
 from notifybot.notifiers.kakao.http import temporary
 
 _LOG = logging.getLogger("notifybot")
@@ -61,7 +60,7 @@ class PrivateFile:
     def put(self, text: bytes) -> None:
         """The same. Raises OSError where the disk refuses."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._replace(text)
+        write_atomically(self.path, text, private=True)
 
     def remove(self) -> None:
         """Delete it; one that is not there is fine. Raises OSError."""
@@ -91,30 +90,6 @@ class PrivateFile:
     def _bytes(self) -> bytes:
         with self.path.open("rb") as file:
             return file.read(_LARGEST_BYTES + 1)
-
-    def _replace(self, text: bytes) -> None:
-        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}-", dir=self.path.parent)  # mkstemp: mode 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            replace(Path(name), self.path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-            raise
-        self._sync_folder()
-
-    def _sync_folder(self) -> None:
-        folder = open_folder(self.path.parent)
-        if folder is None:
-            return
-        try:
-            with contextlib.suppress(OSError):  # some file systems cannot sync a folder
-                os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def _acquire(self, lock: FileLock) -> None:
         """Take the lock; where the file system has none, or cannot be written, go on without it."""

@@ -96,7 +96,7 @@ def test_a_receiver_who_stays_no_friend_is_given_up(sandbox: Sandbox, tmp_path: 
             friend_mode(sandbox, tmp_path, clock).send(envelope(memory))
         outcomes.append(type(caught.value).__name__)
 
-    assert outcomes == ["TemporaryError"] * 6 + ["Refused"] * 2 + ["TemporaryError"] * 2
+    assert outcomes == ["TemporaryError"] * 6 + ["KakaoRefused"] * 2 + ["TemporaryError"] * 2
     assert isinstance(caught.value, TemporaryError)
 
 
