@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from notifybot.rendering.delivery_reasons import brief_reason
+from notifybot.rendering.error_text import brief_reason
 from sqlalchemy import update
 
 from notifybot.cli.explain import fate_of
