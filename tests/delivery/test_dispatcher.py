@@ -10,7 +10,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from notifybot.rendering.error_text import brief_reason
 from sqlalchemy import update
 
 from notifybot.cli.explain import fate_of
@@ -25,7 +24,7 @@ from notifybot.notifiers.webhook import Webhook
 from notifybot.policy import Pace, PaceFacts
 from notifybot.preferences import tables_from
 from notifybot.rendering import Renderer
-from notifybot.rendering.error_text import reason_line
+from notifybot.rendering.error_text import brief_reason, reason_line
 from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.store.schema import events
