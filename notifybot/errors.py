@@ -5,10 +5,11 @@ What a program's author reads is said in the reader's language: `raise UsageErro
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Mapping, Sequence
-from errno import errorcode
 
-from notifybot.i18n import listed, text
+from notifybot.i18n import has_text, listed, text
 
 
 class Reader:
@@ -47,42 +48,22 @@ def install(extra: str) -> str:
     return f'pip install -c constraints.txt ".[{extra}]"'
 
 
-# What the operating system says, by its code; lines that we say ourselves in its place, by their text.
-_SYSTEM_KO = {
-    "ENOSPC": "저장 공간이 부족합니다",
-    "EDQUOT": "저장 용량 한도를 넘었습니다",
-    "EFBIG": "파일이 너무 큽니다",
-    "EACCES": "접근 권한이 없습니다",
-    "EPERM": "허용되지 않은 작업입니다",
-    "EROFS": "읽기 전용 파일 시스템입니다",
-    "EIO": "디스크 입출력 오류가 발생했습니다",
-    "ENOENT": "파일이나 폴더가 없습니다",
-    "ENOTDIR": "폴더가 아닙니다",
-    "EISDIR": "파일이 아니라 폴더입니다",
-    "EEXIST": "같은 이름의 파일이 이미 있습니다",
-    "ELOOP": "심볼릭 링크라서 열 수 없습니다",
-    "ENAMETOOLONG": "파일 이름이 너무 깁니다",
-    "EMFILE": "열려 있는 파일이 너무 많습니다",
-    "EBUSY": "다른 곳에서 사용하고 있습니다",
-    "ETIMEDOUT": "응답 시간이 초과되었습니다",
-    "ESTALE": "네트워크 파일 시스템과의 연결이 끊겼습니다",
-    "ENODEV": "저장 장치를 찾을 수 없습니다",
-    "ENOTCONN": "마운트가 끊겼습니다",
-    "EADDRINUSE": "다른 프로그램이 이미 사용하고 있습니다",
-    "EADDRNOTAVAIL": "이 장비의 주소가 아닙니다",
-    "not a regular file": "일반 파일이 아닙니다",
-}
+NOT_REGULAR = "not a regular file"  # our own text of an OSError, for a file of another kind
 
 
-def system_korean(code: str, text: str) -> str:
-    """Return in Korean what the operating system says; its own text where we have no words for it."""
-    return _SYSTEM_KO.get(text) or _SYSTEM_KO.get(code) or text
+def system_text(language: str, code: str, words: str) -> str:
+    """Return in a language what the operating system says, by its code such as "ENOSPC"; else its own `words`.
+
+    In English, words that say more than the system's own are kept.
+    """
+    key = f"errors.system.{'no_regular_file' if words == NOT_REGULAR else code}"
+    says_more = language == "en" and words not in (NOT_REGULAR, os.strerror(getattr(errno, code, 0)))
+    return words if says_more or not has_text(key) else text(language, key)
 
 
 def system_words(error: OSError) -> str:
     """Return what the operating system says, in the language of the reader and without the number and the path."""
-    text = error.strerror or str(error)
-    return said(text, system_korean(errorcode.get(error.errno or 0, ""), text))
+    return system_text(READER.language, errno.errorcode.get(error.errno or 0, ""), error.strerror or str(error))
 
 
 def not_pickled(what: object) -> TypeError:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from notifybot.errors import UsageError, reader_text, said
+from notifybot.errors import UsageError, reader_text
 from notifybot.types import ModelSize
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _names_of(model: nn.Module, parts: Parts) -> set[str]:
     """Return the full names that `parts` match. UsageError for a part that holds nothing to freeze."""
     several: Iterable[Any] = [parts] if isinstance(parts, str) or _is_module(parts) else parts
     if not isinstance(several, Iterable):
-        raise UsageError(reader_text("freezing.the_parts_are_names_patterns_or", several=_kind(several)))
+        raise UsageError(reader_text("freezing.bad_parts", given=_kind(several)))
     holding = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     holding |= {name for name, _ in _batch_norms(model)}
     modules = dict(model.named_modules(remove_duplicate=False))
@@ -175,22 +175,19 @@ def _matches(part: Any, modules: dict[str, nn.Module], holding: set[str]) -> set
     if _is_module(part):
         return {name for name, module in modules.items() if module is part}
     if not isinstance(part, str):
-        raise UsageError(reader_text("freezing.a_part_is_a_name_a", part=_kind(part)))
+        raise UsageError(reader_text("freezing.bad_part", kind=_kind(part)))
     return {name for name in {*modules, *holding} if name and (name == part or fnmatchcase(name, part))}
 
 
 def _nothing_matches(part: Any, names: set[str]) -> str:
     if not isinstance(part, str):
-        return reader_text("freezing.this_is_no_part_of_the", part=_kind(part))
+        return reader_text("freezing.not_in_model", kind=_kind(part))
     tail = part.rpartition(".")[2]
     close = [name for name in sorted(names) if name.rpartition(".")[2] == tail and name != part]
     close += [name for name in get_close_matches(part, sorted(names), n=5, cutoff=0.5) if name not in close]
     close = close or sorted(name for name in names if name and "." not in name)
-    shown = ", ".join(close[:5])
-    return said(
-        f"no part of the model with parameters is called {part!r}; close names: {shown or 'none'}",
-        f"모델에 {part!r}라는 이름의 파라미터가 없습니다. 비슷한 이름: {shown or '없음'}",
-    )
+    shown = ", ".join(close[:5]) or reader_text("freezing.no_close_names")
+    return reader_text("freezing.no_such_name", part=f"{part!r}", names=shown)
 
 
 def _parameters_in(model: nn.Module, chosen: set[str]) -> set[int]:
@@ -228,9 +225,9 @@ def _is_module(part: object) -> bool:
 
 def _check(model: object, batch_norm: str = "eval") -> None:
     if not _is_module(model):
-        raise UsageError(reader_text("freezing.model_is_a_torch_nn_module", model=_kind(model)))
+        raise UsageError(reader_text("freezing.bad_model", model=_kind(model)))
     if batch_norm not in ("eval", "train"):
-        raise UsageError(reader_text("freezing.batch_norm_is_eval_or_train", batch_norm=f"{batch_norm!r}"))
+        raise UsageError(reader_text("freezing.bad_batch_norm", batch_norm=f"{batch_norm!r}"))
 
 
 def _kind(value: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import errno
+import os
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from notifybot.errors import READER, said, system_words
+from notifybot.i18n import _catalog
 
 PACKAGE = Path(__file__).parents[1] / "notifybot"
 OURS = frozenset(
@@ -159,6 +161,19 @@ def test_what_the_system_says_is_translated(monkeypatch: pytest.MonkeyPatch) -> 
     assert system_words(full) == "저장 공간이 부족합니다"
     assert system_words(OSError(errno.EXDEV, "Invalid cross-device link")) == "Invalid cross-device link"
     assert system_words(OSError("no errno at all")) == "no errno at all"
+
+
+def test_in_english_the_system_has_its_own_words() -> None:
+    """The catalog's are the same; words that say more than those are kept."""
+    codes = [key.rpartition(".")[2] for key in _catalog("en") if key.startswith("errors.system.E")]
+
+    assert [_catalog("en")[f"errors.system.{code}"] for code in codes] == [
+        os.strerror(getattr(errno, code)) for code in codes
+    ]
+    assert (
+        system_words(OSError(errno.EIO, "of 5 bytes written the disk kept 3")) == "of 5 bytes written the disk kept 3"
+    )
+    assert len(codes) > 20
 
 
 @pytest.mark.parametrize(("language", "text"), [("ko", "예"), ("en", "yes")])

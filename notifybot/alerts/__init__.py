@@ -126,14 +126,14 @@ _MAKERS = (
 def rules_of(alerts: object) -> tuple[AlertRule, ...]:
     """The rules as they were given to `alerts=`. Raises UsageError for what is none."""
     if isinstance(alerts, str | bytes) or not isinstance(alerts, Iterable):
-        raise UsageError(reader_text("alerts.alerts_takes_a_list_of_rules", alerts=f"{alerts!r:.80}"))
+        raise UsageError(reader_text("alerts.no_list_of_rules", alerts=f"{alerts!r:.80}"))
     return tuple(_checked(rule) for rule in alerts)
 
 
 def _checked(rule: object) -> AlertRule:
     if isinstance(rule, type) or not (isinstance(rule, Rule) or callable(rule)):
-        raise UsageError(reader_text("alerts.an_alert_is_a_rule_such", rule=f"{rule!r:.80}"))
+        raise UsageError(reader_text("alerts.no_rule", rule=f"{rule!r:.80}"))
     if any(rule is maker for maker in _MAKERS):
         name = getattr(rule, "__name__", "")
-        raise UsageError(reader_text("alerts.alerts_is_to_be_called_alerts", name=name))
+        raise UsageError(reader_text("alerts.rule_is_not_called", name=name))
     return rule

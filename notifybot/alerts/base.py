@@ -99,7 +99,7 @@ class Aim:
         if mode is None:
             less, more = repr(self.name + ":min"), repr(self.name + ":max")
             raise UsageError(
-                reader_text("alerts.base.an_alert_on_cannot_tell_whether", name=f"{self.name!r}", less=less, more=more)
+                reader_text("alerts.base.metric_without_direction", name=f"{self.name!r}", less=less, more=more)
             )
         return mode
 
@@ -116,7 +116,7 @@ def aim_of(metric: object) -> Aim:
 def named(metric: object) -> str:
     """A metric's name as it was given. Raises UsageError."""
     if not isinstance(metric, str) or not metric.strip():
-        raise UsageError(reader_text("alerts.base.an_alert_takes_the_name_of", metric=f"{metric!r:.80}"))
+        raise UsageError(reader_text("alerts.base.no_metric_name", metric=f"{metric!r:.80}"))
     return metric
 
 

@@ -91,7 +91,7 @@ def custom_judge(rule: Custom) -> Judge:
             return NOTHING
         alert = rule(now.progress)
         if not isinstance(alert, Alert | None):
-            raise TypeError(reader_text("alerts.incidents.a_rule_returns_an_alert_or", name=type(alert).__name__))
+            raise TypeError(reader_text("alerts.incidents.rule_returned_something_else", name=type(alert).__name__))
         return {"": Verdict(alert is not None, alert or _OVER)}
 
     return judged

@@ -7,7 +7,7 @@ import operator
 import os
 from typing import SupportsIndex
 
-from notifybot.errors import UsageError, reader_text, said
+from notifybot.errors import UsageError, reader_list, reader_text
 
 
 def finite(name: str, value: float) -> float:
@@ -17,7 +17,7 @@ def finite(name: str, value: float) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise UsageError(reader_text("alerts.validation.is_a_finite_number_not", name=name, value=f"{value!r:.80}"))
+        raise UsageError(reader_text("alerts.validation.not_finite", name=name, value=f"{value!r:.80}"))
     return number
 
 
@@ -26,7 +26,7 @@ def more_than(least: float, name: str, value: float) -> float:
     number = finite(name, value)
     if number <= least:
         raise UsageError(
-            reader_text("alerts.validation.is_more_than_not", name=name, least=f"{least:g}", number=f"{number:g}")
+            reader_text("alerts.validation.too_small", name=name, least=f"{least:g}", number=f"{number:g}")
         )
     return number
 
@@ -35,7 +35,7 @@ def not_negative(name: str, value: float) -> float:
     """A finite number of at least 0. Raises UsageError."""
     number = finite(name, value)
     if number < 0:
-        raise UsageError(reader_text("alerts.validation.is_at_least_0_not", name=name, number=f"{number:g}"))
+        raise UsageError(reader_text("alerts.validation.negative", name=name, number=f"{number:g}"))
     return number
 
 
@@ -43,7 +43,7 @@ def share(name: str, value: float) -> float:
     """A percentage between 0 and 100, neither of them. Raises UsageError."""
     number = finite(name, value)
     if not 0 < number < 100:
-        raise UsageError(reader_text("alerts.validation.is_between_0_and_100_not", name=name, number=f"{number:g}"))
+        raise UsageError(reader_text("alerts.validation.no_percentage", name=name, number=f"{number:g}"))
     return number
 
 
@@ -51,7 +51,7 @@ def count(name: str, value: SupportsIndex) -> int:
     """A whole number of at least 1. Raises UsageError."""
     number = None if isinstance(value, bool) or not hasattr(value, "__index__") else operator.index(value)
     if number is None or number < 1:
-        raise UsageError(reader_text("alerts.validation.is_a_whole_number_of_at", name=name, value=f"{value!r:.80}"))
+        raise UsageError(reader_text("alerts.validation.no_whole_number", name=name, value=f"{value!r:.80}"))
     return number
 
 
@@ -59,12 +59,12 @@ def one_of(**given: object) -> None:
     """Raise UsageError unless exactly one of the arguments was given."""
     if sum(value is not None for value in given.values()) != 1:
         names = [f"{name}=…" for name in given]
-        raise UsageError(said(f"give one of {' and '.join(names)}", f"{', '.join(names)} 중 하나만 넣어야 합니다"))
+        raise UsageError(reader_text("alerts.validation.give_one_of", names=reader_list(names)))
 
 
 def folder(path: object) -> str:
     """A folder's path as text. Raises UsageError."""
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
     if not isinstance(text, str) or not text.strip():
-        raise UsageError(reader_text("alerts.validation.low_disk_takes_the_paths_of", path=f"{path!r:.80}"))
+        raise UsageError(reader_text("alerts.validation.no_path", path=f"{path!r:.80}"))
     return text

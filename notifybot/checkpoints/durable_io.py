@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, BinaryIO, Literal, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
+from notifybot.errors import NOT_REGULAR
 from notifybot.files import BINARY, CLOEXEC, FOLDER, NEW, NO_LINK, READ, started
 from notifybot.store.outbox import owner_is_alive, process_name
 
@@ -432,4 +433,4 @@ def _suppressed(*numbers: int) -> Iterator[None]:
 
 def _refuse_unless_regular(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file")
+        raise OSError(errno.EINVAL, NOT_REGULAR)

@@ -44,7 +44,7 @@ def verify(path: Path) -> None:
     A file without a proof passes, as nothing can be said about it: one from elsewhere never had any.
     """
     if not path.is_file():
-        raise CheckpointError(reader_text("models.checksum.there_is_no_file", path=path))
+        raise CheckpointError(reader_text("models.checksum.no_file", path=path))
     try:
         expected = _proof_of(path).read_bytes()[:64]
     except FileNotFoundError:
@@ -53,7 +53,7 @@ def verify(path: Path) -> None:
     real = path.resolve()  # a link is followed here, as the user's own
     if Files(real.parent).hash(real.name)[0].encode() != expected:
         proof = _proof_of(path).name
-        raise CheckpointError(reader_text("models.checksum.is_not_what_was_written", path=path, proof=proof))
+        raise CheckpointError(reader_text("models.checksum.changed", path=path, proof=proof))
 
 
 def _proof_of(path: Path) -> Path:

@@ -51,9 +51,9 @@ def check_archive(file: IO[bytes]) -> None:
     foreign = [name for name in names if not _RECORD.fullmatch(name)]
     if foreign or len(set(names)) != len(names):
         shown = ", ".join(sorted(foreign)[:3])
-        raise CheckpointError(reader_text("models.export_check.it_holds_more_than_a_model", shown=shown))
+        raise CheckpointError(reader_text("models.export_check.unknown_content", shown=shown))
     if archive.read_bytes("data/sample_inputs/model.pt"):
-        raise CheckpointError(reader_text("models.export_check.it_holds_pickled_sample_inputs"))
+        raise CheckpointError(reader_text("models.export_check.pickled_sample_inputs"))
     for name in names:
         if name.endswith(".json"):
             _check_texts(json.loads(archive.read_bytes(name)))
@@ -62,12 +62,10 @@ def check_archive(file: IO[bytes]) -> None:
 def _check_texts(tree: Any) -> None:
     for key, value in _leaves(tree):
         if key == "use_pickle" and value is not False:
-            raise CheckpointError(reader_text("models.export_check.it_holds_pickled_tensors"))
+            raise CheckpointError(reader_text("models.export_check.pickled_tensors"))
         if isinstance(value, str) and not _allowed(key, value):
             raise CheckpointError(
-                reader_text(
-                    "models.export_check.its_holds_a_text_that_could", name=key or "graph", value=f"{value[:60]!r}"
-                )
+                reader_text("models.export_check.text_may_be_code", name=key or "graph", value=f"{value[:60]!r}")
             )
 
 

@@ -32,8 +32,8 @@ class KeyDifferences:
 
     def __str__(self) -> str:
         kinds = {
-            reader_text("models.weights.missing_in_the_file"): self.missing,
-            reader_text("models.weights.unknown_to_the_model"): self.unexpected,
+            reader_text("models.weights.missing"): self.missing,
+            reader_text("models.weights.unexpected"): self.unexpected,
             reader_text("models.weights.of_another_shape"): [
                 f"{key} ({shapes})" for key, shapes in self.shapes.items()
             ],
@@ -51,9 +51,7 @@ def save_weights(model: nn.Module, path: str | Path, *, metadata: Mapping[str, o
     if path.suffix == _SAFETENSORS:
         _save_safetensors(model, path, {str(key): str(value) for key, value in (metadata or {}).items()})
     elif metadata:
-        raise UsageError(
-            reader_text("models.weights.has_no_place_for_metadata", name=path.name, safetensors=_SAFETENSORS)
-        )
+        raise UsageError(reader_text("models.weights.no_metadata_there", name=path.name, safetensors=_SAFETENSORS))
     else:
         _save_state_dict(model, path)
     return path
@@ -74,7 +72,7 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     fitting = {key: value for key, value in saved.items() if key in current and key not in differences.shapes}
     if (strict and differences) or not fitting:
         kind = type(model).__name__
-        partly = reader_text("models.weights.strict_false_loads_what_fits")
+        partly = reader_text("models.weights.or_strict_false")
         raise CheckpointError(
             reader_text("models.weights.does_not_fit", name=path.name, kind=kind, differences=differences)
             + (partly if fitting else "")
@@ -86,7 +84,7 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
 def _save_safetensors(model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
     safetensors = _safetensors()
     kind = type(model).__name__
-    what = reader_text("models.weights.does_not_fit_into_safetensors", kind=kind)
+    what = reader_text("models.weights.cannot_be_saved_as_safetensors", kind=kind)
     remedy = reader_text("models.weights.choose_the_suffix_pt")  # for sparse or overlapping tensors
     with translating_errors(what, remedy=remedy), atomic_write_with_checksum(path) as temporary:
         safetensors.save_model(model, str(temporary), metadata={"format": "pt", **metadata})
@@ -100,7 +98,7 @@ def _save_state_dict(model: nn.Module, path: Path) -> None:
 def _read_safetensors(path: Path) -> dict[str, Any]:
     safetensors = _safetensors()
     name = path.name
-    with translating_errors(reader_text("models.weights.is_no_whole_safetensors_file", name=name)):
+    with translating_errors(reader_text("models.weights.damaged_safetensors", name=name)):
         return dict(safetensors.load_file(path))
 
 
@@ -109,7 +107,7 @@ def _read_state_dict(path: Path) -> dict[str, Any]:
     state = payload.get("model_state_dict", payload)
     if not isinstance(state, Mapping):
         kind = type(state).__name__
-        raise CheckpointError(reader_text("models.weights.its_model_state_dict_is_a", name=path.name, kind=kind))
+        raise CheckpointError(reader_text("models.weights.is_no_state_dict", name=path.name, kind=kind))
     return dict(state)
 
 
@@ -117,7 +115,7 @@ def _safetensors() -> Any:
     try:
         import safetensors.torch
     except ImportError:
-        raise UsageError(reader_text("models.weights.safetensors_is_not_installed")) from None
+        raise UsageError(reader_text("models.weights.needs_safetensors")) from None
     return safetensors.torch
 
 
@@ -127,7 +125,7 @@ def _state_of(model: nn.Module) -> dict[str, Any]:
     state: dict[str, Any] = model.state_dict()
     if any(is_lazy(value) for value in state.values()):
         kind = type(model).__name__
-        raise UsageError(reader_text("models.weights.has_lazy_layers", kind=kind))
+        raise UsageError(reader_text("models.weights.is_lazy", kind=kind))
     return state
 
 
@@ -138,9 +136,7 @@ def _compare(saved: Mapping[str, Any], current: Mapping[str, Any]) -> KeyDiffere
         missing=tuple(key for key in current if key not in saved and _place(current[key]) not in held),
         unexpected=tuple(key for key in saved if key not in current),
         shapes={
-            key: reader_text(
-                "models.weights.in_the_file_in_the_model", saved=_shape(saved[key]), current=_shape(current[key])
-            )
+            key: reader_text("models.weights.shapes", saved=_shape(saved[key]), current=_shape(current[key]))
             for key in current
             if key in common and _shape(saved[key]) != _shape(current[key])
         },

@@ -36,7 +36,7 @@ def save_model(model: nn.Module, path: str | Path, *, example: Any = None) -> Pa
     """
     path = Path(path)
     if (path.suffix == _EXPORTED) != (example is not None):
-        raise UsageError(reader_text("models.whole_model.an_export_has_the_suffix_pt2", name=path.name))
+        raise UsageError(reader_text("models.whole_model.suffix_does_not_fit", name=path.name))
     if example is None:
         _pickle(model, path)
     else:
@@ -74,7 +74,7 @@ def _export(model: nn.Module, path: Path, example: Any) -> None:
         args, named = tuple(map(_on_cpu, args)), {name: _on_cpu(value) for name, value in named.items()}
     sizes = tuple(map(_open_batch, args)) if args else {name: _open_batch(value) for name, value in named.items()}
     kind, other = type(model).__name__, f'save_model(model, "{path.stem}.pt")'
-    remedy = reader_text("models.whole_model.pickle_it_or_keep_its_weights", other=other)
+    remedy = reader_text("models.whole_model.ways_to_pickle", other=other)
     what = reader_text("models.whole_model.cannot_be_exported", kind=kind)
     with translating_errors(what, remedy=remedy), _evaluating(model):
         program = torch.export.export(model, args, named, dynamic_shapes=sizes, strict=False)
@@ -90,7 +90,7 @@ def _say_if_it_needs_trust(file: IO[bytes], name: str) -> None:
     try:
         check_archive(file)
     except CheckpointError as error:
-        text = reader_text("models.whole_model.is_saved_but_load_model_will", name=name, error=error)
+        text = reader_text("models.whole_model.saved_but_needs_trust", name=name, error=error)
         log.warning("%s", text)
 
 
@@ -124,7 +124,7 @@ def _load_export(path: Path, *, trusted: bool) -> nn.Module:
     from torch.export.pt2_archive._package import load_pt2  # not export.load: it retries an older, pickled format
 
     _check_version()
-    what = reader_text("models.whole_model.cannot_be_loaded_as_an_export", name=path.name)
+    what = reader_text("models.whole_model.export_cannot_be_loaded", name=path.name)
     with path.open("rb") as file, translating_errors(what):
         if not trusted:  # and then from the same open file: what was looked through is what is loaded
             _check(file, path.name)
@@ -139,9 +139,7 @@ def _check(file: IO[bytes], name: str) -> None:
     try:
         check_archive(file)
     except CheckpointError as error:
-        raise CheckpointError(
-            reader_text("models.whole_model.is_more_than_save_model_writes", name=name, error=error)
-        ) from None
+        raise CheckpointError(reader_text("models.whole_model.may_run_code", name=name, error=error)) from None
     file.seek(0)
 
 
@@ -149,14 +147,14 @@ def _check_version() -> None:
     import torch
 
     if tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) < _EXPORT_FLOOR:
-        raise UsageError(reader_text("models.whole_model.exported_models_need_torch_2_11", version=torch.__version__))
+        raise UsageError(reader_text("models.whole_model.needs_newer_torch", version=torch.__version__))
 
 
 def _pickle(model: nn.Module, path: Path) -> None:
     import torch
 
     kind, other = type(model).__name__, f'save_model(model, "{path.stem}.pt2", example=…)'
-    remedy = reader_text("models.whole_model.export_it_or_keep_its_weights", other=other)
+    remedy = reader_text("models.whole_model.ways_to_export", other=other)
     what = reader_text("models.whole_model.cannot_be_pickled", kind=kind)
     with (
         translating_errors(what, remedy=remedy),
@@ -174,7 +172,7 @@ def _unpickle(path: Path) -> nn.Module:
         model = torch.load(path, map_location="cpu", weights_only=False)
     if not isinstance(model, torch.nn.Module):
         kind = type(model).__name__
-        raise CheckpointError(reader_text("models.whole_model.holds_a_no_model", name=path.name, kind=kind))
+        raise CheckpointError(reader_text("models.whole_model.holds_no_model", name=path.name, kind=kind))
     return model
 
 
@@ -187,7 +185,7 @@ class _InferenceOnly:
 
     def __call__(self, mode: bool = True) -> nn.Module:
         if self.verb == "train" and mode:
-            raise UsageError(reader_text("models.whole_model.an_exported_model_is_for_inference"))
+            raise UsageError(reader_text("models.whole_model.export_does_not_train"))
         return self.model
 
 

@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from notifybot.errors import READER, DeliveryError, system_korean
+from notifybot.errors import READER, DeliveryError, system_text
 from notifybot.i18n import Localized, has_text, keys_of, localized, text
 from notifybot.redaction import redact
 from notifybot.rendering.text import one_line, shorten
@@ -40,8 +40,8 @@ def reason_line(reason: Reason, language: Language) -> str:
         return delivery
     values = dict(reason.values)
     values["which"] = f"{values['part']} " if "part" in values else text(language, "checkpoint.phrase.the_whole")
-    if reason.code == "disk" and language is Language.KO:
-        values["text"] = system_korean(values.get("name", ""), values.get("text", "?"))
+    if reason.code == "disk":
+        values["text"] = system_text(language, values.get("name", ""), values.get("text", "?"))
     key = f"checkpoint.error.{reason.code}"
     line = text(language, key, **values) if has_text(key) else reason.values.get("text", reason.code)
     return f"{reason.about}: {line}" if reason.about else line

@@ -25,8 +25,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import StoreError, reader_text, said, system_words
+from notifybot.errors import StoreError, reader_text, system_words
 from notifybot.files import FileLock
+from notifybot.i18n import has_text
 from notifybot.store.disk_reserve import DiskReserve, not_taken
 from notifybot.store.location import APPLICATION_ID, make_private, set_aside_if_damaged
 from notifybot.store.schema import memories
@@ -79,19 +80,8 @@ class Store:
                 store = cls(engine, path, clock=clock, patience_s=patience_s)
                 undo.pop_all()
         except (OSError, DBAPIError) as error:
-            busy = is_busy(error)
-            raise StoreError(
-                said(
-                    f"no database can be opened at {path}: {_reason(error)}; "
-                    + ("try again" if busy else "set NOTIFYBOT_STATE_DIR to a local folder"),
-                    f"{path} 데이터베이스를 열 수 없습니다: {_reason(error)}. "
-                    + (
-                        "잠시 뒤에 다시 시도하세요"
-                        if busy
-                        else "NOTIFYBOT_STATE_DIR을 이 장비의 디스크에 있는 폴더로 지정하세요"
-                    ),
-                )
-            ) from error
+            key = "store.database.is_busy" if is_busy(error) else "store.database.cannot_be_opened"
+            raise StoreError(reader_text(key, path=path, reason=_reason(error))) from error
         store.set_aside = aside
         return store
 
@@ -165,15 +155,15 @@ class Store:
         Who waits for longer than the least patient of us gives the lock back meanwhile: it may be a training's turn.
         """
         if os.getpid() != self._pid:
-            raise StoreError(reader_text("store.database.a_forked_child_may_not_use"))
+            raise StoreError(reader_text("store.database.forked_child"))
         ends_at_s = SYSTEM.monotonic() + self._wait_s
         while True:
             if not lock.acquire(timeout=max(ends_at_s - SYSTEM.monotonic(), 0.0)):
-                raise StoreError(reader_text("store.database.the_database_is_busy_with_another"))
+                raise StoreError(reader_text("store.database.busy_thread"))
             has_begun = False
             try:
                 if self._closed:
-                    raise StoreError(reader_text("store.database.the_database_is_closed"))
+                    raise StoreError(reader_text("store.database.closed"))
                 begun = begin()
                 has_begun = True
                 return begun
@@ -360,16 +350,13 @@ def is_busy(error: BaseException | None) -> bool:
     return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-_KOREAN = {
-    sqlite3.SQLITE_BUSY: "다른 프로세스가 데이터베이스를 사용하고 있습니다",
-    sqlite3.SQLITE_LOCKED: "다른 프로세스가 데이터베이스를 사용하고 있습니다",
-    sqlite3.SQLITE_FULL: "저장 공간이 부족합니다",
-    sqlite3.SQLITE_READONLY: "데이터베이스에 쓸 수 없습니다(읽기 전용)",
-    sqlite3.SQLITE_IOERR: "디스크 입출력 오류가 발생했습니다",
-    sqlite3.SQLITE_CANTOPEN: "데이터베이스 파일을 열 수 없습니다",
-    sqlite3.SQLITE_CORRUPT: "데이터베이스 파일이 손상되었습니다",
-    sqlite3.SQLITE_NOTADB: "데이터베이스 파일이 손상되었습니다",
-}
+_NAMES = {
+    getattr(sqlite3, name): name
+    for name in (
+        "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_CANTOPEN",
+        "SQLITE_CORRUPT", "SQLITE_NOTADB",
+    )
+}  # fmt: skip
 
 
 def _reason(error: Exception) -> str:
@@ -377,7 +364,8 @@ def _reason(error: Exception) -> str:
     raw = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(raw, OSError):
         return system_words(raw)
-    return said(str(raw), _KOREAN.get(getattr(raw, "sqlite_errorcode", 0) & 0xFF, str(raw)))
+    key = f"store.database.sqlite.{_NAMES.get(getattr(raw, 'sqlite_errorcode', 0) & 0xFF)}"
+    return reader_text(key) if has_text(key) else str(raw)
 
 
 _FOREVER_S = 365 * 86_400.0
@@ -444,7 +432,7 @@ def upgrade(connection: Connection) -> None:
     if present == HEAD:
         return
     if present is not None and present > HEAD:
-        raise StoreError(reader_text("store.database.the_database_was_written_by_a", present=present))
+        raise StoreError(reader_text("store.database.of_newer_version", present=present))
     with _silence():  # its plugins speak while it is imported
         from alembic import command
         from alembic.config import Config
@@ -474,5 +462,5 @@ def _revision(connection: Connection) -> str | None:
             return None
         found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     except SQLAlchemyError as error:
-        raise StoreError(reader_text("store.database.the_database_cannot_be_read")) from error
+        raise StoreError(reader_text("store.database.unreadable")) from error
     return str(found) if found is not None else None

@@ -31,7 +31,7 @@ class FullError(StoreError):
 
 def not_taken(why: str) -> str:
     """What is said of a record that could not be written."""
-    return reader_text("store.disk_reserve.the_database_did_not_take_a", why=why)
+    return reader_text("store.disk_reserve.not_recorded", why=why)
 
 
 class DiskReserve:
@@ -74,7 +74,7 @@ class DiskReserve:
         if stat is None:
             return
         if stat.st_size > WAL_BYTES:
-            why = reader_text("store.disk_reserve.its_wal_cannot_be_moved")
+            why = reader_text("store.disk_reserve.wal_too_large")
             raise FullError(not_taken(why))
         if self._reserve is not None and stat.st_blocks * _BLOCK_BYTES - stat.st_size < RESERVED_BYTES:
             self._ask(stat.st_size)
@@ -97,7 +97,7 @@ class DiskReserve:
             return
         error = self._reserve(self._descriptor, size + RESERVED_BYTES)
         if error in _FULL:
-            raise FullError(not_taken(reader_text("store.disk_reserve.the_disk_is_full")))
+            raise FullError(not_taken(reader_text("store.disk_reserve.disk_is_full")))
         if error:
             self._reserve = None  # not on this file system
 

@@ -82,7 +82,7 @@ def history_of(path: Path, run_key: str, until: datetime) -> History:
             bodies = [body for (body,) in connection.execute(_EPOCHS, (run_key, last, MOST_EPOCHS))]
     except sqlite3.Error as error:
         kind = type(error).__name__
-        raise StoreError(reader_text("store.history.the_history_of_a_run_cannot", kind=kind)) from error
+        raise StoreError(reader_text("store.history.unreadable", kind=kind)) from error
     return _collected(reversed(bodies))
 
 

@@ -61,7 +61,7 @@ def local_folder(wanted: Path) -> Path:
         if candidate != wanted and not is_remote(candidate) and _writable(candidate):
             if wanted not in _replaced:
                 _replaced.add(wanted)
-                text = reader_text("store.location.state_folder_is_on_a_network", wanted=wanted, candidate=candidate)
+                text = reader_text("store.location.other_state_folder_used", wanted=wanted, folder=candidate)
                 log.warning("%s", text)
             return candidate
     return wanted
@@ -137,7 +137,7 @@ def set_aside_if_damaged(path: Path, now: datetime) -> Path | None:
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))
-    text = reader_text("store.location.the_state_file_is", path=path, why=why, name=aside.name)
+    text = reader_text("store.location.set_aside", path=path, why=why, name=aside.name)
     log.warning("%s", text)
     make_private(path)
     return aside
@@ -158,5 +158,5 @@ def _damage(path: Path) -> str | None:
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode & _PRIMARY not in _DAMAGED:
             return None  # busy, or a full or failing disk: no word about the file
-        return reader_text("store.location.not_a_database_or_damaged")
+        return reader_text("store.location.no_database_or_damaged")
     return None

@@ -45,7 +45,7 @@ def keep_reserve(connection: Connection) -> None:
 def keep_reserve_of(driver: sqlite3.Connection) -> None:
     """`keep_reserve` on the driver's own connection."""
     if _free_share(driver) < _RESERVE:
-        raise FullError(not_taken(reader_text("store.pruning.it_is_full")))
+        raise FullError(not_taken(reader_text("store.pruning.database_is_full")))
 
 
 def is_full(error: StoreError) -> bool:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from notifybot.config import Config, Switch
-from notifybot.errors import ConfigError, install, said
+from notifybot.errors import ConfigError, install, reader_list, reader_text
 from notifybot.runtime import is_installed
 
 _log = logging.getLogger("notifybot")
@@ -40,11 +40,12 @@ def _wanted(name: str, switch: Switch, packages: tuple[str, ...]) -> bool:
     missing = [package for package in packages if not is_installed(package)]
     if missing and switch is Switch.ON:
         raise ConfigError(
-            said(
-                f"{name} is on (NOTIFYBOT_{name.upper()}), but {' and '.join(missing)} cannot be imported: "
-                f"in notifybot's folder run {install(name)}, or set {name} to auto or off",
-                f"{name}을(를) 켰지만(NOTIFYBOT_{name.upper()}) {', '.join(missing)}을(를) 불러올 수 없습니다. "
-                f"notifybot 폴더에서 {install(name)} 명령으로 설치하거나 {name}을(를) auto 또는 off로 설정하세요",
+            reader_text(
+                "trackers.plan.cannot_be_imported",
+                name=name,
+                setting=f"NOTIFYBOT_{name.upper()}",
+                packages=reader_list(missing),
+                command=install(name),
             )
         )
     return not missing

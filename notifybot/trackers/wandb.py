@@ -17,16 +17,16 @@ from notifybot.clock import SYSTEM
 from notifybot.errors import reader_text, system_words
 from notifybot.events import CheckpointSaved, EpochFinished, Event
 from notifybot.files import started
+from notifybot.i18n import Localized, localized
 from notifybot.redaction import redact
 from notifybot.trackers.base import TrackerContext
-from notifybot.trackers.wandb_artifacts import CheckpointVersions, log_artifact, metadata_of, unstored
+from notifybot.trackers.wandb_artifacts import CheckpointVersions, log_artifact, metadata_of
 from notifybot.trackers.wandb_offline import Written, earlier, mend
-from notifybot.types import Language, Param, RunRef, Status
+from notifybot.types import Param, RunRef, Status
 
 _log = logging.getLogger("notifybot")
 
-Notice = dict[Language, str]
-Tell = Callable[[Notice], None]
+Tell = Callable[[Localized], None]
 
 START_TIMEOUT_S = 30.0
 FINISH_TIMEOUT_S = 2.0  # W&B's own default is to wait without end, which would hold up the exit of the process
@@ -132,7 +132,7 @@ class WandbTracker:
         reason = log_artifact(self.run, Path(path), name or self._artifact, aliases, metadata)
         if reason and not self._told_unstored:
             self._told_unstored = True
-            self._tell(unstored(reason))
+            self._tell(localized("trackers.wandb_artifacts.not_logged", reason=reason))
         return not reason
 
     def _record_epoch(self, event: EpochFinished) -> None:
@@ -169,7 +169,7 @@ class WandbTracker:
             _continue(self.run, context)
         elif not self._left_out:
             self._left_out = True
-            text = reader_text("trackers.wandb.w_b_run_was_finished_by", id=self.run.id)
+            text = reader_text("trackers.wandb.finished_by_program", id=self.run.id)
             _log.warning("%s", text)
         self._defined.clear()
         return not _finished(self.run)
@@ -186,7 +186,8 @@ class WandbTracker:
         try:
             self.run.finish(exit_code=_EXIT_CODES.get(status, _FAILURE))
         except TimeoutError:
-            self._tell(_unfinished(os.path.dirname(self.run.settings.sync_file)))
+            folder = os.path.dirname(self.run.settings.sync_file)
+            self._tell(localized("trackers.wandb.upload_unfinished", folder=folder))
 
     def _define(self, metrics: dict[str, float]) -> None:
         """Draw a metric over the epochs, unless the name is the user's too: W&B would put our axis into their rows.
@@ -216,7 +217,7 @@ def _continue(run: Any, context: TrackerContext) -> Written:
         for aside in mend(folder, run.id, Path(run.settings.sync_dir)):
             _log.info("left aside of a killed W&B session, since `wandb sync` would stop at it: %s", aside)
     except OSError as error:  # a file of the past that cannot be read must not cost the numbers to come
-        text = reader_text("trackers.wandb.earlier_w_b_files_not_read", error=system_words(error))
+        text = reader_text("trackers.wandb.earlier_files_not_read", error=system_words(error))
         _log.warning("%s", text)
         return Written()
     if written.step >= 0:
@@ -321,16 +322,16 @@ def _start(wandb: Any, context: TrackerContext, tell: Tell, wake: threading.Even
     if settings.mode in ("offline", "dryrun", "disabled"):
         return _init(wandb, settings, context, timeout_s)
     if not (settings.api_key or settings.identity_token_file or get_netrc_auth(settings.base_url)):
-        tell(_KEYLESS)
+        tell(localized("trackers.wandb.no_api_key"))
         return _init(wandb, settings, context, timeout_s, mode="offline")
     deadline = SYSTEM.monotonic() + timeout_s
     if not answers(settings, wake, timeout_s):
-        tell(_unreachable("no answer"))
+        tell(_not_started(localized("trackers.wandb.no_answer")))
         return _init(wandb, settings, context, timeout_s, mode="offline")
     try:
         return _init(wandb, settings, context, max(1.0, deadline - SYSTEM.monotonic()))
     except (wandb.Error, TimeoutError) as error:
-        tell(_unreachable(str(error) or type(error).__name__))
+        tell(_not_started(redact(" ".join((str(error) or type(error).__name__).split()))[:200]))
     with contextlib.suppress(SystemExit):  # teardown leaves the interpreter if W&B's process failed
         wandb.teardown()  # the failed start keeps the run's id in use until W&B's process is gone
     return _init(wandb, _set_up(wandb), context, timeout_s, mode="offline")
@@ -391,31 +392,8 @@ def _clean(name: str) -> str:
     return re.sub(r"[:;,#?/'\\%\s]", "-", name)[:128]
 
 
-_KEYLESS = {
-    Language.EN: "W&B is on but has no API key, so this run is recorded offline. "
-    "Run `wandb login` or set WANDB_API_KEY to go online, and `wandb sync` to upload it later.",
-    Language.KO: "W&B를 쓰도록 설정했지만 API 키가 없어 오프라인으로 기록합니다. "
-    "온라인으로 쓰려면 `wandb login`을 실행하거나 WANDB_API_KEY를 설정해 주세요. "
-    "오프라인 기록은 나중에 `wandb sync`로 올릴 수 있습니다.",
-}
-
-
-def _unreachable(reason: str) -> Notice:
-    cause = redact(" ".join(reason.split()))[:200]
-    return {
-        Language.EN: f"W&B could not be started online, so this run is recorded offline ({cause}). "
-        "Upload it later with `wandb sync`.",
-        Language.KO: f"W&B에 연결하지 못해 오프라인으로 기록합니다({cause}). 나중에 `wandb sync`로 올릴 수 있습니다.",
-    }
-
-
-def _unfinished(folder: str) -> Notice:
-    return {
-        Language.EN: f"W&B had not uploaded everything when the run ended. Finish it with `wandb sync {folder}`; "
-        "WANDB_FINISH_TIMEOUT gives it more seconds.",
-        Language.KO: f"실행이 끝날 때까지 W&B 업로드가 끝나지 않았습니다. `wandb sync {folder}`로 마저 올려 주세요. "
-        "WANDB_FINISH_TIMEOUT으로 기다리는 시간(초)을 늘릴 수 있습니다.",
-    }
+def _not_started(cause: object) -> Localized:
+    return localized("trackers.wandb.not_started_online", cause=cause)
 
 
 def answers(settings: Any, wake: threading.Event, timeout_s: float) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from notifybot.errors import reader_text
 from notifybot.events import CheckpointSaved, EpochFinished
 from notifybot.redaction import redact
-from notifybot.types import Language, Param
+from notifybot.types import Param
 
 _log = logging.getLogger("notifybot")
 
@@ -38,7 +38,7 @@ def log_artifact(
         run.log_artifact(artifact, aliases=[_clean(alias) for alias in aliases])
     except (OSError, ValueError, TypeError, RuntimeError, wandb.Error) as error:
         reason = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:200]
-        text = reader_text("trackers.wandb_artifacts.is_no_artifact_of_w_b", path=path, reason=reason)
+        text = reader_text("trackers.wandb_artifacts.file_not_uploaded", path=path, reason=reason)
         _log.warning("%s", text)
         return reason
     return ""
@@ -87,14 +87,6 @@ def metadata_of(event: CheckpointSaved) -> dict[str, Param]:
     metrics = {name: metric.value for name, metric in event.progress.metrics.items()}
     saved = event.checkpoint
     return {**metrics, "epoch": saved.epoch, "file": Path(saved.path).name, "tier": saved.tier.value}
-
-
-def unstored(reason: str) -> dict[Language, str]:
-    """What people are told, once."""
-    return {
-        Language.EN: f"A checkpoint could not be logged as a W&B artifact; the file itself is unharmed ({reason}).",
-        Language.KO: f"체크포인트를 W&B 아티팩트로 올리지 못했습니다. 파일 자체는 그대로입니다({reason}).",
-    }
 
 
 def _plain(metadata: Mapping[str, Param]) -> dict[str, Param]:

@@ -12,13 +12,15 @@ from dataclasses import dataclass, field, replace
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
+from notifybot.errors import reader_text
 from notifybot.events import EpochFinished, Event
 from notifybot.files import started
+from notifybot.i18n import Localized, localized
 from notifybot.redaction import redact
 from notifybot.trackers.base import Tracker, TrackerContext
 from notifybot.trackers.jsonl import JsonlTracker
 from notifybot.trackers.tensorboard import TensorBoardTracker
-from notifybot.trackers.wandb import Notice, Tell, WandbTracker
+from notifybot.trackers.wandb import Tell, WandbTracker
 from notifybot.types import Language, Status
 
 _log = logging.getLogger("notifybot")
@@ -85,7 +87,7 @@ class TrackerWorkers:
             if started(threading.Thread(target=lane.run, name=f"notifybot-trackers-{name}", daemon=True)):
                 self._lanes[name] = lane
             else:  # the run's next start makes it good
-                told.failure(RuntimeError("no more threads can be started"))
+                told.failure(RuntimeError(reader_text("trackers.worker.no_more_threads")))
 
     @property
     def failures(self) -> dict[str, int]:
@@ -207,21 +209,17 @@ class _Told:
     on_trouble: Callable[[str, str], None]
     failed: bool = False
 
-    def notice(self, notice: Notice) -> None:
-        _log.warning("%s: %s", self.name, notice[self.language])
-        self.on_trouble(self.name, notice[self.language])
+    def notice(self, notice: Localized) -> None:
+        line = notice.in_(self.language)
+        _log.warning("%s: %s", self.name, line)
+        self.on_trouble(self.name, line)
 
     def failure(self, error: Exception) -> None:
         if self.failed:
             return
         self.failed = True
         cause = f"{type(error).__name__}: {redact(' '.join(str(error).split()))[:300]}"
-        self.notice(
-            {
-                Language.EN: f"The tracker {self.name} failed and may miss numbers; training goes on ({cause}).",
-                Language.KO: f"{self.name} 기록에 실패하여 일부 지표가 빠질 수 있습니다. 학습은 계속합니다({cause}).",
-            }
-        )
+        self.notice(localized("trackers.worker.failed", name=self.name, cause=cause))
 
 
 class _Worker:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from notifybot.events import EpochFinished, Event
+from notifybot.i18n import Localized
 from notifybot.trackers.base import TrackerContext
 from notifybot.types import Language, Metric, Param, Progress, RunRef
 
@@ -35,6 +35,6 @@ def context(
     return TrackerContext(RUN, folder, params or {}, purge_from, replay)
 
 
-def untold(notice: Mapping[Language, str]) -> None:
+def untold(notice: Localized) -> None:
     """What to hand a tracker that has nothing to tell."""
     pytest.fail(f"told: {notice[Language.EN]}")

@@ -20,9 +20,10 @@ from hypothesis import given
 from hypothesis.strategies import dictionaries, integers, text
 from torch.utils.tensorboard import SummaryWriter
 
+from notifybot.i18n import Localized
 from notifybot.trackers import TensorBoardTracker, WandbTracker
 from notifybot.trackers.wandb import nested, page_of, run_id
-from notifybot.types import Language, Metric, Param, RunRef, Status
+from notifybot.types import Metric, Param, RunRef, Status
 from tests.support import wandb_records
 from tests.support.tracker_events import context, epoch, untold
 
@@ -42,7 +43,7 @@ def fresh_wandb(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def told() -> list[dict[Language, str]]:
+def told() -> list[Localized]:
     return []
 
 
@@ -404,7 +405,7 @@ def test_disabled_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_without_a_key_it_is_offline_and_nobody_is_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[dict[Language, str]]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[Localized]
 ) -> None:
     """A question in a notebook would hold up the training for ever."""
     monkeypatch.delenv("WANDB_MODE")
@@ -413,7 +414,7 @@ def test_without_a_key_it_is_offline_and_nobody_is_asked(
     tracker.close(Status.FINISHED)
 
     assert tracker.url is None
-    assert ["no API key" in told[0][Language.EN], "API 키가 없어" in told[0][Language.KO]] == [True, True]
+    assert ["no API key" in told[0].en, "API 키가 없어" in told[0].ko] == [True, True]
     assert len(told) == 1
 
 
@@ -421,7 +422,7 @@ def test_without_a_key_it_is_offline_and_nobody_is_asked(
     "server", [silent_server, closed_port, half_dead_server], ids=["never answers", "refuses", "hangs later"]
 )
 def test_a_server_out_of_reach_makes_the_run_offline_told_once(
-    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[dict[Language, str]]
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[Localized]
 ) -> None:
     """Within the given time the run is open and takes numbers."""
     with server() as url:
@@ -435,9 +436,9 @@ def test_a_server_out_of_reach_makes_the_run_offline_told_once(
         wandb.teardown()
 
     assert len(told) == 1
-    assert "offline" in told[0][Language.EN]
-    assert "오프라인" in told[0][Language.KO]
-    assert not any("canary" in text for text in told[0].values())
+    assert "offline" in told[0].en
+    assert "오프라인" in told[0].ko
+    assert not any("canary" in text for text in (told[0].en, told[0].ko))
     (file,) = tmp_path.rglob("offline-run-*/*.wandb")
     assert [row["epoch"] for row in wandb_records.history(wandb_records.read(file))] == [0]
 

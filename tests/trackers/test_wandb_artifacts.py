@@ -14,11 +14,12 @@ import wandb
 
 from notifybot.config import Config
 from notifybot.events import CheckpointSaved, EpochFinished, Event
+from notifybot.i18n import Localized
 from notifybot.trackers import TrackerWorkers, WandbTracker
 from notifybot.trackers.jsonl import JsonlTracker, events_in
 from notifybot.trackers.wandb_artifacts import CheckpointVersions
 from notifybot.training.progress import ProgressTracker
-from notifybot.types import Checkpoint, Language, Metric, Progress, Status, Tier
+from notifybot.types import Checkpoint, Metric, Progress, Status, Tier
 from tests.support import wandb_records
 from tests.support.tracker_events import RUN, START, context, epoch, untold
 
@@ -161,7 +162,7 @@ def test_a_sharded_checkpoint_is_a_folder_of_files(tmp_path: Path) -> None:
 
 def test_a_file_that_is_gone_is_told_once_and_costs_no_number(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Three failures in a row would otherwise end the tracker, and with it the curves."""
-    told: list[dict[Language, str]] = []
+    told: list[Localized] = []
     tracker = WandbTracker.open(replace(context(tmp_path / "run"), wandb_artifacts=True), tell=told.append)
     gone = saved(tmp_path / "a.pt", 0)
     (tmp_path / "a.pt").unlink()
@@ -172,8 +173,8 @@ def test_a_file_that_is_gone_is_told_once_and_costs_no_number(tmp_path: Path, ca
     tracker.record(epoch(1))
     tracker.close(Status.FINISHED)
 
-    ((notice),) = told
-    assert ["artifact" in notice[Language.EN], "아티팩트" in notice[Language.KO]] == [True, True]
+    (notice,) = told
+    assert ["artifact" in notice.en, "아티팩트" in notice.ko] == [True, True]
     assert len([each for each in caplog.records if "is no artifact of W&B's now" in each.message]) == 2
     assert artifacts(tmp_path / "run") == []
     (row,) = wandb_records.history(wandb_records.read(wandb_records.only_file(tmp_path / "run")))
