@@ -10,7 +10,7 @@ import pytest
 from notifybot.events import EpochFinished, Event
 from notifybot.i18n import Localized
 from notifybot.trackers.base import TrackerContext
-from notifybot.types import Language, Metric, Param, Progress, RunRef
+from notifybot.types import Metric, Param, Progress, RunRef
 
 RUN = RunRef(id="run-1", name="digits", project="bootcamp", session="s1")
 START = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
@@ -37,4 +37,4 @@ def context(
 
 def untold(notice: Localized) -> None:
     """What to hand a tracker that has nothing to tell."""
-    pytest.fail(f"told: {notice[Language.EN]}")
+    pytest.fail(f"told: {notice.en}")
