@@ -14,7 +14,7 @@ import pytest
 from notifybot.i18n import MESSAGES, OVERRIDES, _catalog, localized, places_of, text
 
 ROOT = Path(__file__).parents[1]
-SAY = {"text", "reader_text", "localized", "Localized", "t"}  # what takes a key; `t` in pages
+SAY = {"text", "reader_text", "localized", "Localized", "t", "_text"}  # what takes a key; `t` in pages
 
 
 @cache

@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from notifybot.demo.deadman_words import Words, words_of
 from notifybot.events import EpochFinished, Event, RunEnded, RunStarted
+from notifybot.i18n import text
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.slack.bot import SlackBot
 from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
@@ -56,25 +56,23 @@ class DeadmanStory:
 
     def play(self) -> bool:
         """Train, die, be missed, come back, finish; True when everything was as promised."""
-        words = self._words
-        self._say(words.title, "bold")
-        self._say(f"{words.intro}\n", "dim")
+        self._say(self._text("demo.deadman.title"), "bold")
+        self._say(f"{self._text('demo.deadman.intro')}\n", "dim")
         self._train(_KILLED_AFTER, attempt=1)
         died_at = self.clock.now()
-        self._line(words.killed, "bold red")
+        self._line(self._text("demo.deadman.machine_is_lost"), "bold red")
         self._pass_time(_BACK_AFTER_S)
-        self._line(words.again, "bold cyan")
+        self._line(self._text("demo.deadman.started_again"), "bold cyan")
         switch = self._train(_EPOCHS, attempt=2)
         self._tell(RunEnded(**self._fact(), status=Status.FINISHED, progress=self.progress))
         switch.cancel()
         self._keep(switch)
-        self._line(words.finished, "bold cyan")
+        self._line(self._text("demo.deadman.run_has_ended"), "bold cyan")
         self._pass_time(_DAY_S)
         return self._conclude(died_at)
 
-    @property
-    def _words(self) -> Words:
-        return words_of(self.language)
+    def _text(self, key: str, /, **values: object) -> str:
+        return text(self.language, key, **values)
 
     @property
     def _alarms(self) -> list[SlackMessage]:
@@ -130,7 +128,8 @@ class DeadmanStory:
         told = ", ".join(f"{each:%H:%M:%S}" for each in times)
         if told != self.told:
             self.told = told
-            self._line("  " + (self._words.waiting.format(times=told) if told else self._words.none_waiting), "dim")
+            waits = self._text("demo.deadman.alarms_wait" if told else "demo.deadman.no_alarm_waits", times=told)
+            self._line(f"  {waits}", "dim")
 
     def _show_posted(self) -> None:
         messages = self.sandbox.slack.messages
@@ -139,35 +138,36 @@ class DeadmanStory:
             if not alarm and _read(each)[0] == self.headline:  # the thread repeats what the root says
                 continue
             self.headline = _read(each)[0]
-            how = self._words.by_itself if alarm else self._words.by_bot
+            how = self._text("demo.deadman.posted_by_slack" if alarm else "demo.deadman.posted_by_run")
             self._line(f"  Slack · {how}", "bold magenta" if alarm else "magenta")
             for line in _read(each) if alarm else _read(each)[:1]:
                 self._say(f"{'':12}{line}")
         self.shown = len(messages)
 
     def _conclude(self, died_at: datetime) -> bool:
-        words, alarms = self._words, self._alarms
+        alarms = self._alarms
         waited_s = (alarms[0].at - died_at).total_seconds() if alarms else 0.0
+        in_both = all(each.broadcast and each.thread_ts for each in alarms)
         checks = (
-            (len(alarms) == 1, words.once),
-            (bool(alarms) and 0 < waited_s <= 900, words.soon.format(minutes=waited_s / 60)),
-            (all(each.broadcast and each.thread_ts for each in alarms), words.where),
-            (not self.sandbox.slack.schedule.pending, words.cleared),
+            (len(alarms) == 1, self._text("demo.deadman.check.told_once")),
+            (bool(alarms) and 0 < waited_s <= 900, self._text("demo.deadman.check.told_soon", minutes=waited_s / 60)),
+            (in_both, self._text("demo.deadman.check.told_in_thread_and_channel")),
+            (not self.sandbox.slack.schedule.pending, self._text("demo.deadman.check.no_alarm_is_left")),
         )
         self._say("")
-        for ok, text in checks:
-            self._say(f"  {'✓' if ok else '✗'} {text}", "green" if ok else "bold red")
+        for ok, told in checks:
+            self._say(f"  {'✓' if ok else '✗'} {told}", "green" if ok else "bold red")
         return all(ok for ok, _ in checks)
 
     def _fact(self) -> dict[str, Any]:
         now = self.clock.now()
         return {"id": uuid7(now.timestamp()), "run": self.run, "at": now}
 
-    def _line(self, text: str, style: str = "") -> None:
-        self._say(f"{self.clock.now():%H:%M:%S}  {text}", style)
+    def _line(self, words: str, style: str = "") -> None:
+        self._say(f"{self.clock.now():%H:%M:%S}  {words}", style)
 
-    def _say(self, text: str, style: str = "") -> None:
-        self.console.print(Text(text, style=style), soft_wrap=True)
+    def _say(self, words: str, style: str = "") -> None:
+        self.console.print(Text(words, style=style), soft_wrap=True)
 
 
 _HOST = Host(name="colab-runtime", device="Tesla T4")

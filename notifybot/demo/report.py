@@ -15,8 +15,8 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import requests
 
 from notifybot.demo.checks import KAKAO, Arrival
-from notifybot.demo.words import words_of
 from notifybot.events import Event
+from notifybot.i18n import text
 from notifybot.notifiers.http import session_for
 from notifybot.rendering import Renderer
 from notifybot.types import Language, Message
@@ -24,19 +24,25 @@ from notifybot.types import Language, Message
 
 def transcript(language: Language, events: Sequence[Event], arrivals: Sequence[Arrival]) -> str:
     """The demo's story in one language. `arrivals` are given where that language is the one they were sent in."""
-    words, renderer = words_of(language), Renderer(language)
-    parts = [f"# {words.title}"]
+    renderer = Renderer(language)
+    parts = [f"# {text(language, 'demo.title')}"]
     if arrivals:
-        parts += [f"## {words.as_sent}", words.as_sent_note, *(_sent(each, language) for each in arrivals)]
-    parts += [f"## {words.every_event}", words.every_event_note, *(_told(renderer.render(each)) for each in events)]
+        parts += [f"## {text(language, 'demo.as_sent')}", text(language, "demo.as_sent_note")]
+        parts += [_sent(each, language) for each in arrivals]
+    parts += [f"## {text(language, 'demo.every_event')}", text(language, "demo.every_event_note")]
+    parts += [_told(renderer.render(each)) for each in events]
     return "\n\n".join(parts) + "\n"
 
 
 def _sent(arrival: Arrival, language: Language) -> str:
-    words = words_of(language)
-    how = {name: getattr(words, name) for name in ("posted", "edited", "replied", "broadcast")}[arrival.how]
-    where = words.kakao if arrival.service == KAKAO else f"Slack · {how}"
-    return f"**{_clock(arrival.at)} · {where}**\n\n{_fenced(arrival.text)}"
+    return f"**{_clock(arrival.at)} · {sender(arrival, language)}**\n\n{_fenced(arrival.text)}"
+
+
+def sender(arrival: Arrival, language: Language) -> str:
+    """Where a message arrived, and as what."""
+    if arrival.service == KAKAO:
+        return text(language, "demo.kakao")
+    return f"Slack · {text(language, f'demo.how.{arrival.how}')}"
 
 
 def _told(message: Message) -> str:

@@ -45,10 +45,10 @@ from notifybot.demo.processes import (
     watchdog,
     watchdog_environment,
 )
-from notifybot.demo.report import Page, keep, transcript
-from notifybot.demo.words import Words, words_of
+from notifybot.demo.report import Page, keep, sender, transcript
 from notifybot.errors import UsageError, reader_text
 from notifybot.events import RunEnded, RunLost, RunRecovered, kind_of
+from notifybot.i18n import text
 from notifybot.runtime import environment, is_installed
 from notifybot.sandbox import Sandbox
 from notifybot.store.database import Store
@@ -62,8 +62,8 @@ _INDENT = " " * 10
 class Screen:
     """Prints each thing once, with the seconds since the beginning before it."""
 
-    def __init__(self, words: Words, console: Console | None = None) -> None:
-        self.words = words
+    def __init__(self, language: Language, console: Console | None = None) -> None:
+        self._language = language
         self._console = console or Console(highlight=False)
         self._began_s = SYSTEM.monotonic()
         self._shown: set[str] = set()
@@ -73,24 +73,26 @@ class Screen:
         """Seconds since the beginning."""
         return SYSTEM.monotonic() - self._began_s
 
-    def intro(self, text: str) -> None:
+    def text(self, key: str, /, **values: object) -> str:
+        """A text of the catalog in the language of the showing."""
+        return text(self._language, key, **values)
+
+    def intro(self, words: str) -> None:
         """The headline, and what is going to happen."""
-        self._console.print(Text(self.words.title, style="bold"))
-        self._console.print(Text(text, style="dim"))
+        self._console.print(Text(self.text("demo.title"), style="bold"))
+        self._console.print(Text(words, style="dim"))
         self._console.print()
 
-    def step(self, text: str, style: str = "bold cyan") -> None:
+    def step(self, words: str, style: str = "bold cyan") -> None:
         """A new turn of the story."""
-        self._line(Text(text, style=style))
+        self._line(Text(words, style=style))
 
     def news(self, arrivals: Sequence[Arrival]) -> None:
         """Those messages that were not shown yet."""
-        hows = {name: getattr(self.words, name) for name in ("posted", "edited", "replied", "broadcast")}
         for each in arrivals:
             if each.key not in self._shown:
                 self._shown.add(each.key)
-                name = self.words.kakao if each.service == KAKAO else f"Slack · {hows[each.how]}"
-                service = Text(name, style=_STYLES[each.service])
+                service = Text(sender(each, self._language), style=_STYLES[each.service])
                 self._line(Text.assemble("  ", service, "  ", each.headline))
 
     def epoch(self, line: EpochLine, total: int) -> None:
@@ -98,37 +100,37 @@ class Screen:
         if f"epoch {line.epoch}" not in self._shown:
             self._shown.add(f"epoch {line.epoch}")
             metrics = "  ".join(f"{name} {value}" for name, value in line.metrics.items())
-            said = self.words.epoch.format(epoch=line.epoch, done=line.done, total=total, metrics=metrics)
+            said = self.text("demo.epoch_line", epoch=line.epoch, done=line.done, total=total, metrics=metrics)
             self._line(Text(f"  {said}", style="dim"))
 
     def log_tail(self, path: Path, lines: int = 15) -> None:
         """The end of a process's log, for when it went wrong."""
-        self._line(Text(self.words.log_tail.format(name=path.name), style="red"))
-        text = path.read_text("utf-8", errors="replace") if path.exists() else ""
-        for line in text.splitlines()[-lines:]:
+        self._line(Text(self.text("demo.last_lines_of_log", name=path.name), style="red"))
+        log = path.read_text("utf-8", errors="replace") if path.exists() else ""
+        for line in log.splitlines()[-lines:]:
             self._console.print(Text(_INDENT + line, style="dim"))
 
     def verdict(self, checks: Sequence[Check], logs: Path) -> None:
         """The check list and its sum."""
         self._console.print()
-        self._console.print(Text(self.words.checks, style="bold"))
+        self._console.print(Text(self.text("demo.what_was_checked"), style="bold"))
         for each in checks:
             mark = Text("  ✓ ", style="green") if each.ok else Text("  ✗ ", style="bold red")
             found = Text("" if each.ok else f"  ({each.found})", style="red")
-            self._console.print(Text.assemble(mark, self.words.check[each.name], found), soft_wrap=True)
+            self._console.print(Text.assemble(mark, self.text(f"demo.check.{each.name}"), found), soft_wrap=True)
         failed = sum(not each.ok for each in checks)
         self._console.print()
         if failed:
-            text = self.words.failed.format(count=failed, total=len(checks), logs=logs)
-            self._console.print(Text(text, style="bold red"), soft_wrap=True)
+            sum_up = self.text("demo.checks_failed", count=failed, total=len(checks), logs=logs)
+            self._console.print(Text(sum_up, style="bold red"), soft_wrap=True)
         else:
-            text = self.words.passed.format(count=len(checks), seconds=self.spent_s)
-            self._console.print(Text(text, style="bold green"))
+            sum_up = self.text("demo.all_checks_passed", count=len(checks), seconds=self.spent_s)
+            self._console.print(Text(sum_up, style="bold green"))
 
     def openings(self, rows: Sequence[tuple[str, str]]) -> None:
         """What can be opened, one thing a line, each ready to be copied."""
         self._console.print()
-        self._console.print(Text(self.words.open, style="bold"))
+        self._console.print(Text(self.text("demo.what_to_open"), style="bold"))
         width = max(Text(name).cell_len for name, _ in rows)
         for name, what in rows:
             gap = " " * (width - Text(name).cell_len + 2)
@@ -165,7 +167,7 @@ def main(real: bool, language: Language, *, folder: Path = FOLDER, size: Size | 
             raise ModuleNotFoundError(f"no module named {package!r}", name=package)
     if real and not people_from(load()):
         raise UsageError(reader_text("demo.story.no_account_is_configured_for_real"))
-    screen = Screen(words_of(language))
+    screen = Screen(language)
     story = Story(language, fresh(folder.absolute()), screen, size or Size())
     try:
         return 0 if story.play(real=real) else 1
@@ -190,18 +192,17 @@ class Story:
 
     def play(self, *, real: bool) -> bool:
         """Tell the whole story; True when all checks passed."""
-        words = self.screen.words
-        self.screen.intro(words.intro_real if real else words.intro)
+        self.screen.intro(self.screen.text("demo.intro_of_real" if real else "demo.intro"))
         with ExitStack() as stack:
             if not real:
                 self.sandbox = stack.enter_context(Sandbox(language=self.language))
-                self.screen.step(words.sandbox.format(url=self.sandbox.url))
+                self.screen.step(self.screen.text("demo.sandbox_is_at", url=self.sandbox.url))
             store = stack.enter_context(Store.open(self.places.watchdog_db, patience_s=5.0))
             token = tokens.create(store, PROJECT, label="demo")
             sandboxed = None if self.sandbox is None else self.sandbox.environment()
             settings = watchdog_environment(environment(), self.places, self.language, sandboxed)
             url = stack.enter_context(watchdog(self.places, settings, self.places.folder if not real else Path.cwd()))
-            self.screen.step(words.watchdog.format(url=logins.link(store, url)))
+            self.screen.step(self.screen.text("demo.watchdog_is_at", url=logins.link(store, url)))
             given = training_environment(environment(), self.places, self.language, url=url, token=token)
             self._first_session(store, given)
             self._second_session(store, given)
@@ -211,20 +212,21 @@ class Story:
 
     def _first_session(self, store: Store, settings: dict[str, str]) -> None:
         """Train until it is killed, then wait until the loss is told."""
-        words, after = self.screen.words, self.size.kill_after
-        self.screen.step(words.training.format(epochs=self.size.epochs))
+        after = self.size.kill_after
+        self.screen.step(self.screen.text("demo.training_begins", epochs=self.size.epochs))
         with training(self.places, settings, 1, self._arguments()) as process:
             self._until(lambda: self._is_half_way() or process.poll() is not None, _SESSION_S)
             if process.poll() is None:
                 process.kill()
-                self.screen.step(words.kill.format(epoch=max(after, len(self._epochs()))), "bold red")
+                epoch = max(after, len(self._epochs()))
+                self.screen.step(self.screen.text("demo.killed_in_an_epoch", epoch=epoch), "bold red")
             self._ended(process, 1)
         self.places.lose_machine()
-        self.screen.step(words.silence.format(seconds=SILENT_S))
+        self.screen.step(self.screen.text("demo.waiting_for_the_watchdog", seconds=SILENT_S))
         if self._until(lambda: self._is_told(store, RunLost), _TELL_S):
-            self.screen.step(words.lost)
+            self.screen.step(self.screen.text("demo.reported_lost"))
         else:
-            self.screen.step(words.not_seen.format(seconds=_TELL_S), "bold red")
+            self.screen.step(self.screen.text("demo.not_seen", seconds=_TELL_S), "bold red")
 
     def _is_half_way(self) -> bool:
         """Whether an epoch is half over, so many were done before it, and the last of them lies on the drive."""
@@ -240,14 +242,14 @@ class Story:
 
     def _second_session(self, store: Store, settings: dict[str, str]) -> None:
         """Start it again, and wait until it has ended and everything is told."""
-        words = self.screen.words
         newest = max(self.places.drive.glob("*.pt"), key=lambda path: path.stat().st_mtime_ns, default=None)
-        self.screen.step(words.again.format(checkpoint=newest.name if newest else "-"))
+        name = newest.name if newest else "-"
+        self.screen.step(self.screen.text("demo.goes_on_on_an_empty_disk", checkpoint=name))
         with training(self.places, settings, 2, self._arguments()) as process:
             self._until(lambda: process.poll() is not None, _SESSION_S)
             self._ended(process, 2)
         self._until(lambda: self._is_told(store, RunRecovered) and self._is_told(store, RunEnded), _TELL_S)
-        self.screen.step(words.ended)
+        self.screen.step(self.screen.text("demo.training_has_ended"))
 
     def _arguments(self) -> list[str]:
         given = [
@@ -329,15 +331,16 @@ class Story:
         return [*slack, Page(f"{mine}/phone", "phone", language), *pages]
 
     def _conclude(self, evidence: Evidence) -> bool:
-        checks, words = judge(evidence), self.screen.words
+        checks = judge(evidence)
         self.screen.verdict(checks, self.places.logs)
         shown = Path(FOLDER) if self.places.folder == FOLDER.absolute() else self.places.folder
-        rows = [(words.open_curves, f"tensorboard --logdir {shown / 'runs'}")]
+        pages = shown / "pages"
+        rows = {"curves": f"tensorboard --logdir {shown / 'runs'}"}
         if self.sandbox is not None:
-            rows.append((words.open_slack, str(shown / "pages" / f"thread.{self.language}.html")))
-            rows.append((words.open_phone, str(shown / "pages" / f"phone.{self.language}.html")))
-        rows.append((words.open_watchdog, str(shown / "pages" / f"run.{self.language}.html")))
-        rows.append((words.open_transcript, str(shown / f"transcript.{self.language}.md")))
-        rows.append((words.open_folder, f"{shown}/"))
-        self.screen.openings(rows)
+            rows["slack"] = str(pages / f"thread.{self.language}.html")
+            rows["phone"] = str(pages / f"phone.{self.language}.html")
+        rows["watchdog"] = str(pages / f"run.{self.language}.html")
+        rows["transcript"] = str(shown / f"transcript.{self.language}.md")
+        rows["folder"] = f"{shown}/"
+        self.screen.openings([(self.screen.text(f"demo.open.{name}"), what) for name, what in rows.items()])
         return all(each.ok for each in checks)

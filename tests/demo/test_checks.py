@@ -28,9 +28,9 @@ from notifybot.demo.checks import (
 from notifybot.demo.processes import fresh, training_environment, watchdog_environment
 from notifybot.demo.report import Page, keep, still, transcript
 from notifybot.demo.story import main
-from notifybot.demo.words import words_of
 from notifybot.errors import UsageError
 from notifybot.events import EpochFinished, Event, RunEnded, RunLost, RunRecovered, RunStarted
+from notifybot.i18n import _catalog
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.slack import SlackBot
 from notifybot.rendering import Renderer
@@ -164,7 +164,7 @@ def test_every_check_has_a_sentence(language: Language) -> None:
     seen = evidence()
     names = {each.name for each in judge(seen)} | {each.name for each in judge(replace(seen, arrivals=None))}
 
-    assert names == set(words_of(language).check)
+    assert names == {key.removeprefix("demo.check.") for key in _catalog(language) if key.startswith("demo.check.")}
 
 
 # ── What is read and written ─────────────────────────────────────────────────────────────────────────────────────────
