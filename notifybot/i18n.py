@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import logging
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from string import Formatter
 
@@ -76,6 +76,11 @@ def listed(language: str, names: Sequence[str], conjunction: str = "and") -> str
     if len(names) < 2:
         return "".join(names)
     return text(language, f"lists.{conjunction}", others=", ".join(names[:-1]), last=names[-1])
+
+
+def text_in(language: str) -> Callable[..., str]:
+    """Return `text` in a language: what templates call as `t("key", name=value)`."""
+    return partial(text, language)
 
 
 def has_text(key: str) -> bool:

@@ -31,7 +31,7 @@ def written() -> tuple[set[str], tuple[str, ...]]:
             elif isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
                 beginnings.add(str(node.values[0].value))
     for path in [*(ROOT / "templates").rglob("*.html"), *(ROOT / "templates").rglob("*.j2")]:
-        keys |= set(re.findall(r"""\bt\(["']([\w.-]+)["']""", path.read_text("utf-8")))
+        keys |= set(re.findall(r"""\bt\((?:[\w.']+, )?["']([\w.-]+)["']""", path.read_text("utf-8")))
     return keys, tuple(each for each in beginnings if re.fullmatch(r"[a-z_]+\.(?:[\w-]+\.)*[\w-]*", each))
 
 

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from notifybot.clock import Clock
 from notifybot.gallery.previews import AlarmPreview, AlertListPreview, Exhibit, Piece, exhibits, said
-from notifybot.i18n import built_in_folder
+from notifybot.i18n import built_in_folder, has_text, localized, text
 from notifybot.rendering import Renderer
 from notifybot.types import Language
 
@@ -26,13 +26,6 @@ html, body, .workspace, main, .phone, .notes, .chat { display: block !important;
 a { pointer-events: none; }
 HIDDEN { display: none !important; }
 </style></head>"""
-
-
-# Under a message that not all notifiers tell.
-_SLACK_ALONE = {
-    Language.EN: "Slack posts this by itself, which no other service can; there, the watchdog tells a lost run.",
-    Language.KO: "Slack만 스스로 보낼 수 있는 메시지입니다. 다른 서비스에는 감시 서버가 연결 끊김을 알립니다.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +54,8 @@ def page(pieces: Mapping[Language, Sequence[Piece]], clock: Clock) -> str:
         loader=FileSystemLoader(built_in_folder() / "web"), autoescape=True, undefined=StrictUndefined
     )
     environment.filters["bare"] = bare
-    return environment.get_template("gallery.html").render(rooms=rooms)
+    environment.globals["place_of"] = place_of
+    return environment.get_template("gallery.html").render(rooms=rooms, t=text, languages=sorted(pieces))
 
 
 def bare(exhibit: Exhibit) -> str:
@@ -69,12 +63,19 @@ def bare(exhibit: Exhibit) -> str:
     return exhibit.content.replace("</head>", _FLAT.replace("HIDDEN", exhibit.hides or ""), 1)
 
 
+def place_of(exhibit: Exhibit, language: Language) -> str:
+    """Where a message is read, in the language of its column; what has no text is a name of its own."""
+    key = f"gallery.place.{exhibit.place.lower().replace(', ', '_').replace(' ', '_')}"
+    return text(language, key) if has_text(key) else exhibit.place
+
+
 def _room(languages: Sequence[Language], same: Sequence[Piece], clock: Clock) -> GallerySection:
     label, alone = same[0].label, isinstance(same[0], AlarmPreview)
     both = list(zip(languages, same, strict=True))
     titles = (_title(piece, language, clock) for language, piece in both)
+    note = localized("gallery.slack_posts_this_itself")  # under a message that not all notifiers tell
     walls = [
-        PreviewColumn(language, list(exhibits(piece, language, clock)), _SLACK_ALONE[language] if alone else "")
+        PreviewColumn(language, list(exhibits(piece, language, clock)), note.in_(language) if alone else "")
         for language, piece in both
     ]
     return GallerySection(label.replace(" ", "-"), label, " / ".join(titles), walls)

@@ -8,6 +8,8 @@ from datetime import datetime
 
 from markupsafe import Markup, escape
 
+from notifybot.i18n import text
+
 _PARTS = re.compile(
     r"```\n?(?P<fence>.+?)\n?```|`(?P<code>[^`\n]+)`|<(?P<entity>[^<>]+)>"
     r"|(?<![\w*])\*(?P<b>\S(?:[^*\n]*\S)?)\*(?![\w*])"
@@ -16,7 +18,7 @@ _PARTS = re.compile(
     re.DOTALL,
 )
 _DATE = re.compile(r"!date\^(\d+)\^([^|^]+)(?:\^[^|]*)?(?:\|(.*))?", re.DOTALL)
-_WEEKDAYS = {"ko": "월화수목금토일", "en": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")}
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _LINKS = ("https://", "http://", "mailto:")
 _BARE = re.compile(  # a scheme, a name with a dot, an IPv4: more than apps find, which know the domains there are
     "\\b(?:[a-z][a-z0-9+.-]*://|www\\.(?=\\w))[^\\s<>|]+"
@@ -102,20 +104,26 @@ def _entity(inner: str, language: str, now: datetime) -> Markup:
 def formatted(pattern: str, moment: datetime, language: str, now: datetime) -> str:
     """Fill Slack's date tokens, such as `{date_short_pretty} {time}`, the way its clients do.
 
-    Beside Slack's own it knows `{clock}` and `{weekday}`, for a phone's lock screen.
+    Beside Slack's own it knows `{clock}`, for a phone's lock screen.
     """
     days = (now.date() - moment.date()).days
-    korean = language == "ko"
-    date = f"{moment.month}월 {moment.day}일" if korean else f"{moment:%b} {moment.day}"
-    near = {0: "오늘" if korean else "Today", 1: "어제" if korean else "Yesterday"}.get(days, date)
-    hour = moment.hour % 12 or 12
-    half = ("오전", "오후") if korean else ("AM", "PM")
-    part = half[moment.hour >= 12]
-    time = f"{part} {hour}:{moment:%M}" if korean else f"{hour}:{moment:%M} {part}"
+    date = _date(moment, language)
+    near = text(language, "sandbox.yesterday" if days else "sandbox.today") if days in (0, 1) else date
+    half = text(language, "sandbox.pm" if moment.hour >= 12 else "sandbox.am")
+    time = text(language, "sandbox.time", hour=moment.hour % 12 or 12, minute=f"{moment:%M}", half=half)
     for token in ("date_short_pretty", "date_pretty", "date_long_pretty"):
         pattern = pattern.replace(f"{{{token}}}", near)
     for token in ("date_short", "date", "date_long"):
         pattern = pattern.replace(f"{{{token}}}", date)
-    weekday = _WEEKDAYS["ko" if korean else "en"][moment.weekday()] + ("요일" if korean else "")
-    pattern = pattern.replace("{clock}", f"{moment:%H:%M}").replace("{weekday}", weekday)
+    pattern = pattern.replace("{clock}", f"{moment:%H:%M}")
     return pattern.replace("{time_secs}", time).replace("{time}", time)
+
+
+def day_of(moment: datetime, language: str) -> str:
+    """The date with its weekday, as a phone shows it."""
+    weekday = text(language, f"sandbox.weekday.{_WEEKDAYS[moment.weekday()]}")
+    return text(language, "sandbox.day", date=_date(moment, language), weekday=weekday)
+
+
+def _date(moment: datetime, language: str) -> str:
+    return text(language, "sandbox.date", month=text(language, f"sandbox.month.{moment.month}"), day=moment.day)

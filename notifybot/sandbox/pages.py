@@ -11,13 +11,14 @@ from typing import Any
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
 from notifybot.clock import Clock
+from notifybot.i18n import text_in
 from notifybot.sandbox import mrkdwn
 from notifybot.sandbox.blockkit import drawn
 from notifybot.sandbox.http import Request, Response, text_response
 from notifybot.sandbox.kakao import KakaoService
 from notifybot.sandbox.slack import SlackService
 from notifybot.sandbox.slack_state import SlackMessage
-from notifybot.sandbox.words import WORDS
+from notifybot.types import Language
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FOLDERS = [_PACKAGE / "_templates" / "web", _PACKAGE.parent / "templates" / "web"]  # in a wheel, in a checkout
@@ -71,7 +72,7 @@ class SandboxPages:
         if request.method not in ("GET", "HEAD"):
             return text_response("Method not allowed", 405)
         language = request.query.get("lang", self._language)
-        language = language if language in WORDS else "en"
+        language = language if language in tuple(Language) else "en"
         thread = request.query.get("thread", "")
         thread = thread if thread.replace(".", "", 1).isdigit() else ""
         view = PageView(request.path, language, thread, request.query.get("live") == "1")
@@ -83,11 +84,12 @@ class SandboxPages:
         messages = list(self._slack.messages)[-_NEWEST:]
         return {
             "view": view,
-            "words": WORDS[view.language],
+            "t": text_in(view.language),
             "now": now,
             "mrkdwn": partial(mrkdwn.to_html, language=view.language, now=now),
             "plain": mrkdwn.unescape,
             "stamp": partial(_stamp, view.language, now),
+            "day_of": lambda moment: mrkdwn.day_of(moment.astimezone(now.tzinfo), view.language),
             "channels": list(self._slack.channels.values()),
             "channel": next(iter(self._slack.channels.values())),
             "stream": [each for each in messages if each.thread_ts is None or each.broadcast],
