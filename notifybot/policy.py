@@ -23,7 +23,7 @@ from notifybot.events import (
     RunStarted,
 )
 from notifybot.preferences import AUTO, UNCHANGED, Every, Preferences, names
-from notifybot.types import Progress, Severity, Status
+from notifybot.types import Progress, Reason, Severity, Status
 
 KST = timezone(timedelta(hours=9), "KST")
 OTHERS_LIVE_FOR = timedelta(hours=24)  # urgent deliveries have no age limit
@@ -209,7 +209,7 @@ class HoldBack:
     """Not now: ask again at `until`. Kept back, it is told in one message with all that is, when that may go."""
 
     until: datetime
-    why: str
+    why: Reason
     kept_back: bool = False
 
 
@@ -217,7 +217,7 @@ class HoldBack:
 class Refuse:
     """Not at all: count it as dropped."""
 
-    why: str
+    why: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +243,7 @@ def admit(pace: Pace, event: Event, told: PaceFacts = NOTHING, *, now: datetime)
     """Decide whether a due delivery may go out now; None means yes."""
     quiet = pace.chosen.quiet
     if quiet is not None and quiet.covers(now) and not names(pace.chosen.quiet_lets, event):
-        return HoldBack(quiet.over_at(now), "quiet hours", kept_back=True)
+        return HoldBack(quiet.over_at(now), Reason("held.quiet_hours"), kept_back=True)
     early = None if told.kept_back else _in_step(pace, event, told, now)
     return early or _within_budget(pace, event, told, now)
 
@@ -251,11 +251,11 @@ def admit(pace: Pace, event: Event, told: PaceFacts = NOTHING, *, now: datetime)
 def _in_step(pace: Pace, event: Event, told: PaceFacts, now: datetime) -> HoldBack | Refuse | None:
     step = pace.every(event).epochs or 1
     if step > 1 and event.progress.done // step == told.last_done // step:
-        return Refuse(f"told every {step} epochs")
+        return Refuse(Reason("held.every_epochs", values={"epochs": str(step)}))
     if told.last_news_at is not None:
         next_at = told.last_news_at + timedelta(seconds=pace.gap_after(event))
         if next_at > now:
-            return HoldBack(next_at, "one message of this kind per gap")
+            return HoldBack(next_at, Reason("held.gap"))
     return None
 
 
@@ -264,7 +264,7 @@ def _within_budget(pace: Pace, event: Event, told: PaceFacts, now: datetime) -> 
     left = min((each for each in (ours, told.left) if each is not None), default=None)
     if left is None or left > pace.kept_from(event):
         return None
-    return HoldBack(next_midnight(now), "daily budget", kept_back=True)
+    return HoldBack(next_midnight(now), Reason("held.daily_budget"), kept_back=True)
 
 
 @dataclass(frozen=True, slots=True)

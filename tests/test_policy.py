@@ -38,7 +38,7 @@ from notifybot.policy import (
     wants,
 )
 from notifybot.preferences import Every, Preferences, quiet_from, tables_from
-from notifybot.types import Checkpoint, Progress, RunRef, Severity, Status, uuid7
+from notifybot.types import Checkpoint, Progress, Reason, RunRef, Severity, Status, uuid7
 from tests.support.store_events import RUN, alert, ended, epoch, started
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
@@ -74,7 +74,7 @@ def test_an_epoch_within_the_gap_is_held_until_its_end() -> None:
 
     verdict = admit(Pace(progress_gap_s=60), epoch(3), PaceFacts(last_news_at=last), now=NOW)
 
-    assert verdict == HoldBack(NOW + timedelta(seconds=50), "one message of this kind per gap")
+    assert verdict == HoldBack(NOW + timedelta(seconds=50), Reason("held.gap"))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_daily_budget_reserves_a_part_for_what_is_urgent(event: Event, sent: i
 
     assert isinstance(decided, verdict)
     if isinstance(decided, HoldBack):
-        assert decided == HoldBack(next_midnight(NOW), "daily budget", kept_back=True)
+        assert decided == HoldBack(next_midnight(NOW), Reason("held.daily_budget"), kept_back=True)
 
 
 def test_what_a_service_still_takes_counts_where_other_jobs_send_too() -> None:
@@ -160,7 +160,7 @@ def test_patterns_respect_case() -> None:
 def test_quiet_hours_keep_back_all_but_what_they_let_through() -> None:
     pace = Pace().shaped(Preferences(quiet=KOREAN_NIGHT))
 
-    assert admit(pace, epoch(1), now=NIGHT) == HoldBack(MORNING, "quiet hours", kept_back=True)
+    assert admit(pace, epoch(1), now=NIGHT) == HoldBack(MORNING, Reason("held.quiet_hours"), kept_back=True)
     assert isinstance(admit(pace, alert(), now=NIGHT), HoldBack)
     assert admit(pace, ended(), now=NIGHT) is None
     assert admit(pace, ended(status=Status.FAILED), now=NIGHT) is None
@@ -187,7 +187,7 @@ def test_every_few_epochs_one_is_told(last_done: int, number: int, told: bool) -
 
     verdict = admit(pace, epoch(number), PaceFacts(last_done=last_done, last_news_at=NOW), now=NOW)
 
-    assert verdict == (None if told else Refuse("told every 5 epochs"))
+    assert verdict == (None if told else Refuse(Reason("held.every_epochs", values={"epochs": "5"})))
 
 
 def test_what_was_kept_back_is_told_out_of_step() -> None:

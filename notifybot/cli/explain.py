@@ -101,7 +101,7 @@ def fate_of(pace: Pace, event: Event, told: PaceFacts, now: datetime, language: 
     if isinstance(verdict, HoldBack):
         zone = pace.chosen.quiet.zone if pace.chosen.quiet else KST
         at = f"{verdict.until.astimezone(zone):%H:%M}"
-        why = text(language, f"cli.explain.held_for.{verdict.why.replace(' ', '_')}")
+        why = text(language, f"cli.explain.held_for.{verdict.why.code.removeprefix('held.')}")
         return Fate("later", text(language, "cli.explain.with_all_that_waits", why=why, at=at))
     return Fate("now", ", ".join(_rules(pace, event, language)) or text(language, "cli.explain.at_once"))
 

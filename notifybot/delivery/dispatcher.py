@@ -319,18 +319,19 @@ class Dispatcher:
             lane.let_go()
             return Outcome.DROPPED
         verdict = admit(lane.notifier.pace, delivery.event, told, now=self._clock.now())
+        why = to_text(verdict.why) if verdict else ""
         match verdict:
             case HoldBack(kept_back=True):
-                self._done(lane, lambda: held.hold_delivery(self.outbox, delivery, verdict.until, verdict.why))
+                self._done(lane, lambda: held.hold_delivery(self.outbox, delivery, verdict.until, why))
                 return Outcome.HELD
             case HoldBack():
                 if isinstance(delivery.event, EpochFinished):
                     away_s = (verdict.until - self._clock.now()).total_seconds()
                     lane.paced_until_s[delivery.event.run.key] = self._clock.monotonic() + away_s
-                self._done(lane, lambda: self.outbox.mark_retry(delivery, verdict.until, verdict.why, counted=False))
+                self._done(lane, lambda: self.outbox.mark_retry(delivery, verdict.until, why, counted=False))
                 return Outcome.HELD
             case Refuse():
-                self._done(lane, lambda: self.outbox.mark_dropped(delivery, verdict.why))
+                self._done(lane, lambda: self.outbox.mark_dropped(delivery, why))
                 return Outcome.DROPPED
             case None:
                 lane.together = self._gather(lane, delivery) if told.kept_back else None

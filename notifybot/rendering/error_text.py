@@ -15,7 +15,7 @@ The texts name the menus of Kakao's site since December 2025, where the keys hol
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from notifybot.errors import READER, DeliveryError, system_text
@@ -78,8 +78,11 @@ def delivery_line(code: str, values: Mapping[str, str], language: Language) -> s
     if code == NOTED:
         return _noted(values.get("text", ""), language)
     service, dot, own = code.partition(".")
-    line = _LINES.get(service) if dot else None
-    return line(own, values, language) if line else None
+    if service == "slack":
+        return f"Slack: {slack_line(own, values, language)}"
+    if service == "kakao":
+        return kakao_line(own, values, language)
+    return _service_line(service, own, values, language) if dot else None
 
 
 def brief_reason(reason: Reason, language: Language) -> str:
@@ -110,6 +113,8 @@ _ENGLISH_NOTES = {
     "told together with others": "in_digest",
     "its run has ended": "run_ended",
     "dropped by hand": "dropped_by_hand",
+    "its event cannot be read": "unreadable",
+    "no space": "no_space",
 }
 _EVERY = re.compile(r"told every (\d+) epochs")
 
@@ -232,10 +237,6 @@ def slack_line(code: str, values: Mapping[str, str], language: Language) -> str:
     return text(language, "slack.phrase.error_and_remedy", error=error, remedy=remedy.in_(language))
 
 
-def _named_slack_line(code: str, values: Mapping[str, str], language: Language) -> str:
-    return f"Slack: {slack_line(code, values, language)}"
-
-
 KAKAO_API = (
     "-1",
     "-7",
@@ -353,22 +354,12 @@ def kakao_line(code: str, values: Mapping[str, str], language: Language) -> str:
     return text(language, f"kakao.phrase.about_{'the_login' if signing_in else 'a_message'}", error=line)
 
 
-def _line_of(beginning: str) -> Callable[[str, Mapping[str, str], Language], str]:
-    """The words of a service whose codes have one text each; of a code that has none, the code."""
-
-    def line(code: str, values: Mapping[str, str], language: Language) -> str:
-        key = f"{beginning}{code}"
-        return text(language, key, **values) if has_text(key) else code
-
-    return line
+def watchdog_line(code: str, values: Mapping[str, str], language: Language) -> str:
+    """An error on the way to the watchdog in one line."""
+    return _service_line("watchdog", code, values, language) or code
 
 
-watchdog_line = _line_of("watchdog.error.")
-_LINES: dict[str, Callable[[str, Mapping[str, str], Language], str]] = {
-    "slack": _named_slack_line,
-    "kakao": kakao_line,
-    "webhook": _line_of("webhook.error."),
-    "watchdog": watchdog_line,
-    "apprise": _line_of("apprise.error."),
-    "held": _line_of("held."),
-}
+def _service_line(service: str, code: str, values: Mapping[str, str], language: Language) -> str | None:
+    """The words of a service whose codes have one text each; None of a code that has none."""
+    key = f"held.{code}" if service == "held" else f"{service}.error.{code}"
+    return text(language, key, **values) if has_text(key) else None

@@ -16,7 +16,7 @@ from notifybot.events import Event, from_json
 from notifybot.store.database import Store
 from notifybot.store.outbox_queries import counting, dropped
 from notifybot.store.schema import deliveries, events, tallies
-from notifybot.store.stored_reason import from_text
+from notifybot.store.stored_reason import from_text, noted
 from notifybot.types import DeliveryState, Reason
 
 _PUT = counting("put")
@@ -88,7 +88,7 @@ def drop(store: Store, ids: Collection[int]) -> list[int]:
     )  # what is on its way at this moment cannot be held back
     with store.transaction() as connection:
         found = connection.execute(_those(ids, or_(_IS_DEAD, waiting))).scalars().all()
-        values = dropped(now, "dropped by hand")
+        values = dropped(now, noted("dropped_by_hand"))
         connection.execute(update(deliveries).where(deliveries.c.id.in_(found)).values(**values))
     return list(found)
 

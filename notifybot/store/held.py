@@ -16,11 +16,12 @@ from notifybot.preferences import ALERT
 from notifybot.store.outbox import Delivery, Outbox
 from notifybot.store.outbox_queries import CHECKPOINT, ENDING, EPOCH, collapsed_into, dropped
 from notifybot.store.schema import deliveries, events
-from notifybot.store.stored_reason import KEPT
+from notifybot.store.stored_reason import KEPT, noted
 from notifybot.types import RunRef
 
 MOST_URGENT = 50  # are told with their title, the latest
-IN_DIGEST = "told together with others"
+IN_DIGEST = noted("in_digest")
+_RUN_ENDED = noted("run_ended")
 _AT_ONCE = 500  # ids in one statement
 _ROW = (deliveries.c.id, deliveries.c.run_id, deliveries.c.priority, events.c.kind)
 
@@ -69,7 +70,7 @@ def drop_obsolete_start(outbox: Outbox, delivery: Delivery) -> bool:
     with outbox.store.transaction() as connection:
         over = connection.execute(_ending_told_after(delivery)).first() is not None
         if over:
-            _change(connection, (delivery.id,), **dropped(outbox.store.clock.now(), "its run has ended"))
+            _change(connection, (delivery.id,), **dropped(outbox.store.clock.now(), _RUN_ENDED))
         return over
 
 

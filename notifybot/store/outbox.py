@@ -34,7 +34,7 @@ from notifybot.store.outbox_queries import (
     start_of_run,
 )
 from notifybot.store.schema import deliveries, events, tallies
-from notifybot.store.stored_reason import LIMIT_CHARS
+from notifybot.store.stored_reason import LIMIT_CHARS, noted
 
 _ADD = deliveries.insert()
 _PUT = counting("put")
@@ -149,7 +149,7 @@ class Outbox:
                 try:
                     return self._lease(connection, notifier, row, now + timedelta(seconds=lease_s), fold=fold)
                 except ValueError:  # another version wrote the event: it is given up, or nothing after it would go
-                    unread = dropped(now, "its event cannot be read") | {"state": "dead"}
+                    unread = dropped(now, noted("unreadable")) | {"state": "dead"}
                     connection.execute(_set(row.id, **unread))
             return None
 

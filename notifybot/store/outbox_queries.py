@@ -13,6 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 from notifybot.events import CheckpointSaved, EpochFinished, RunEnded, RunStarted, from_json, kind_of
 from notifybot.policy import Priority, carry_best
 from notifybot.store.schema import deliveries, events, tallies
+from notifybot.store.stored_reason import noted
 
 CLAIMED = (
     deliveries.c.id, deliveries.c.priority, deliveries.c.attempts, deliveries.c.created_at, deliveries.c.run_id,
@@ -21,6 +22,7 @@ CLAIMED = (
 START, EPOCH, CHECKPOINT, ENDING = map(kind_of, (RunStarted, EpochFinished, CheckpointSaved, RunEnded))
 _PATIENT_TRIES = 3  # answered failures before the next delivery of the same priority gets its chance
 _PRIORITIES = [int(each) for each in Priority]
+_FOLDED = noted("folded")
 _BEST = '%"new_best":"%'  # in the JSON of an epoch that was one; quotes within a name are escaped there
 
 
@@ -135,11 +137,11 @@ def _of_kind(kind: str) -> ColumnElement[bool]:
 
 
 def _fold_away(connection: Connection, which: ColumnElement[bool], now: datetime) -> None:
-    connection.execute(update(deliveries).where(which).values(**dropped(now, "folded into a newer one")))
+    connection.execute(update(deliveries).where(which).values(**dropped(now, _FOLDED)))
 
 
 def dropped(now: datetime, why: str) -> dict[str, Any]:
-    """The values of a delivery that is given up."""
+    """The values of a delivery that is given up, with its reason as it is stored."""
     return {"state": "dropped", "done_at": now, "lease_until": None, "lease_owner": None, "error": why}
 
 

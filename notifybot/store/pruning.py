@@ -22,6 +22,7 @@ from notifybot.store.database import Store
 from notifybot.store.disk_reserve import FullError, not_taken
 from notifybot.store.outbox_queries import CHECKPOINT, EPOCH, count_pruned, counting, dropped
 from notifybot.store.schema import deliveries, events, runs
+from notifybot.store.stored_reason import noted
 from notifybot.types import Status
 
 KEEP_FOR = timedelta(days=7)
@@ -143,7 +144,7 @@ def _drop_waiting(connection: Connection, now: datetime) -> int:
     rows = connection.execute(oldest).all()
     for notifier in {row.notifier for row in rows}:
         ids = [row.id for row in rows if row.notifier == notifier]
-        given_up = update(deliveries).where(deliveries.c.id.in_(ids)).values(**dropped(now, "no space"))
+        given_up = update(deliveries).where(deliveries.c.id.in_(ids)).values(**dropped(now, noted("no_space")))
         connection.execute(given_up)
         connection.execute(_UNTOLD, {"key": notifier, "number": len(ids)})
     return len(rows)

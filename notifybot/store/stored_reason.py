@@ -1,7 +1,7 @@
 """Why a delivery stands as it does, as the column `deliveries.error` holds it.
 
 A reason is kept in no language, as JSON. Anything else is text, and a reason by itself: what an earlier version noted,
-what the outbox says of its own doing, and the words of a notifier that has no codes.
+and the words of a notifier that has no codes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ def to_text(reason: Reason) -> str:
         limit //= 2
         values = {name: value[:limit] for name, value in values.items()} if limit >= _LEAST_CHARS else {}
     return text
+
+
+def noted(code: str) -> str:
+    """What the outbox notes of its own doing, as it is stored: `held.folded` for "folded"."""
+    return to_text(Reason(f"held.{code}"))
 
 
 def from_text(text: str) -> Reason:

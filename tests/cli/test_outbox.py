@@ -32,7 +32,7 @@ from notifybot.store.database import Store
 from notifybot.store.dead_letters import replacement_key
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock, RecordingNotifier
-from notifybot.types import DeliveryState, Language
+from notifybot.types import DeliveryState, Language, Reason
 from tests.support.store_events import RUN, alert, ended, epoch, started
 
 KEY = "slack:00000000"
@@ -179,7 +179,7 @@ def test_dropped_counts_as_dropped(store: Store) -> None:
     assert (counts.put, counts.dead, counts.dropped) == (1, 0, 1)
     found = dead_letters.find(store, dead)
     assert found is not None
-    assert found.error == "dropped by hand"
+    assert found.reason == Reason("held.dropped_by_hand")
 
 
 def test_what_waits_can_be_dropped_but_not_what_is_being_sent(store: Store, clock: FakeClock) -> None:

@@ -28,6 +28,7 @@ from notifybot.rendering.error_text import brief_reason, reason_line
 from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.store.schema import events
+from notifybot.store.stored_reason import from_text
 from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.types import Language, Reason
 from tests.support.store_events import RUN, alert, ended, epoch, started
@@ -359,7 +360,7 @@ def test_what_cannot_be_read_any_more_is_given_up_and_holds_up_nothing(store: St
 
     assert desk.drain(slack) == [Outcome.SENT, Outcome.IDLE]
     assert [getattr(each.event, "title", "") for each in slack.sent] == ["two"]
-    assert [each.error for each in desk.outbox.dead_letters()] == ["its event cannot be read"]
+    assert [from_text(each.error).code for each in desk.outbox.dead_letters()] == ["held.unreadable"]
     assert desk.outbox.counts()[slack.key].conserved
 
 

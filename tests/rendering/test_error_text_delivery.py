@@ -207,6 +207,8 @@ def test_what_came_of_it_is_told_with_the_reason() -> None:
         ("told together with others", "in_digest", "told together with others", "다른 알림과 함께 보냈습니다"),
         ("its run has ended", "run_ended", "its run has ended", "실행이 이미 끝났습니다"),
         ("dropped by hand", "dropped_by_hand", "dropped by hand", "직접 뺐습니다"),
+        ("its event cannot be read", "unreadable", "its event cannot be read", "이벤트를 읽을 수 없습니다"),
+        ("no space", "no_space", "no space", "저장 공간이 부족합니다"),
     ],
 )  # fmt: skip
 def test_what_the_outbox_notes_is_said_in_both_languages(note: str, code: str, english: str, korean: str) -> None:
