@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,78 @@ def test_what_we_log_goes_through_the_one_logger_that_lets_nothing_out(path: Pat
     names = [getattr(each.args[0], "id", "") for each in loggers]
 
     assert "__name__" not in names
+
+
+# Words that mean something in this house alone: a newcomer cannot look them up.
+_PRIVATE_WORDS = {"given", "keeper", "letters", "luggage", "pieces", "told", "voice", "words"}
+_STILL_PRIVATE = {
+    "cli/words", "delivery/words", "demo/words", "notifiers/kakao/words", "notifiers/slack/words", "training/voice",
+    "training/words", "charts/words", "sandbox/words", "watchdog/words", "notifiers/slack/files_words",
+    "notifiers/kakao/pictures_words", "doctor/slack_words", "doctor/kakao_words",
+}  # fmt: skip  # may only shrink
+_STILL_ALIKE = {"Explained", "Told", "Words", "_Words"}  # may only shrink
+
+
+def test_modules_are_called_by_the_fields_words() -> None:
+    names = {path.relative_to(ROOT / "notifybot").with_suffix("").as_posix() for path in WRITTEN_BY_PEOPLE}
+
+    assert {name for name in names if name.rpartition("/")[2] in _PRIVATE_WORDS} <= _STILL_PRIVATE
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """Whoever reads of a `Schedule` need not ask which."""
+    classes = Counter(
+        node.name for path in MODULES for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)
+    )
+
+    assert {name for name, count in classes.items() if count > 1} <= _STILL_ALIKE
+
+
+# Modules that are small and used by one other, each for its reason.
+_LEAST_LINES = 60
+_SMALL = {
+    "cli.demo": "a command, imported when it is called",
+    "cli.gallery": "a command, imported when it is called",
+    "cli.sandbox": "a command, imported when it is called",
+    "cli.send": "a command, imported when it is called",
+    "checkpoints.saver": "the thread that writes checkpoints, whose module is full",
+    "delivery.digest": "one message of many, whose module is full",
+    "demo.watchdog": "a child process's entry",
+    "store.migrations.env": "Alembic's entry",
+}
+
+
+def _dotted(path: Path) -> str:
+    return path.relative_to(ROOT / "notifybot").with_suffix("").as_posix().replace("/", ".")
+
+
+def importers() -> Mapping[str, set[str]]:
+    """Who imports each module of the package, by dotted names without the package's own."""
+    names = {
+        path.relative_to(ROOT / "notifybot").with_suffix("").as_posix().replace("/", "."): path for path in MODULES
+    }
+    found: dict[str, set[str]] = {name: set() for name in names}
+    for name, path in names.items():
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("notifybot"):
+                base = node.module.removeprefix("notifybot").removeprefix(".")
+                for each in (base, *(f"{base}.{alias.name}".removeprefix(".") for alias in node.names)):
+                    found.get(each, set()).add(name)
+    return found
+
+
+def test_a_module_is_worth_its_file() -> None:
+    """What is short and used by one other module belongs into that one, or is here with its reason."""
+    by = importers()
+    small = {
+        name
+        for path in WRITTEN_BY_PEOPLE
+        if path.name not in ("__init__.py", "__main__.py")
+        if len(path.read_text("utf-8").splitlines()) < _LEAST_LINES
+        if len(by[name := _dotted(path)]) <= 1
+    }
+
+    assert small - _SMALL.keys() - {each.replace("/", ".") for each in _STILL_PRIVATE} == set()
 
 
 _WITHOUT_A_MODULE = {"test_project", "test_manual"}  # about the whole house

@@ -2,7 +2,7 @@
 
 Two things are kept in memory between passes, for as long as the database takes no record: what a notifier remembers,
 and the mark of what was sent. Neither is sent again meanwhile. Where a process ends before, or the wait was in vain,
-they are noted beside the database (`store.told`); only one that is killed just then repeats a message, once.
+they are noted beside the database (`store.accepted`); only one that is killed just then repeats a message, once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from notifybot.rendering import Renderer
 from notifybot.rendering.alert_text import not_delivered, notice_words
 from notifybot.rendering.error_text import brief_reason, delivery_reason, reason_line
 from notifybot.rendering.text import one_line, shorten
-from notifybot.store import held, pruning, runs, told
+from notifybot.store import accepted, held, pruning, runs
 from notifybot.store.database import Store
 from notifybot.store.held import HeldBatch
 from notifybot.store.outbox import ClockWatch, Delivery, Outbox
@@ -70,7 +70,7 @@ class _Lane:
         self.renderer = renderer
         self.given_up = _GivenUp(notifier.name, language)
         self._store = store
-        self._memories: dict[str, told.Remembered] = {}
+        self._memories: dict[str, accepted.Remembered] = {}
         self.failures: list[float] = []
         self.not_before_s = 0.0  # the notifier's own word: its gap, its Retry-After
         self.probe_at_s = 0.0  # ours, after a fault: it may be tried earlier when it is known to be back
@@ -81,8 +81,8 @@ class _Lane:
         self.admitted = False
         self.together: HeldBatch | None = None
         self.owed: deque[Callable[[], object]] = deque()
-        self.accepted: told.Sent | None = None  # whose mark is owed
-        self._notes = told.Notes(store)
+        self.accepted: accepted.Sent | None = None  # whose mark is owed
+        self._notes = accepted.Notes(store)
 
     @property
     def blocked_until_s(self) -> float:
@@ -91,14 +91,14 @@ class _Lane:
     def memory_of(self, project: str) -> Memory:
         """What the notifier remembers of a project's runs."""
         if project not in self._memories:
-            self._memories[project] = told.Remembered(self._store, self.notifier.key, project, self.owe)
+            self._memories[project] = accepted.Remembered(self._store, self.notifier.key, project, self.owe)
         return self._memories[project]
 
     def jot(self) -> None:
         """Note beside the database what it has not taken yet. Never raises; callable from any thread."""
         unwritten = [each.unwritten() for each in self._memories.copy().values()]
         remembered = {scope: value for each in unwritten for scope, value in each.items()}
-        self._notes.write(told.Accepted(self.notifier.key, self.accepted, remembered))
+        self._notes.write(accepted.Accepted(self.notifier.key, self.accepted, remembered))
 
     def recorded(self) -> None:
         """All that was owed stands in the database."""
@@ -304,7 +304,7 @@ class Dispatcher:
             lane.notifier.close()
 
     def _claim(self, lane: _Lane) -> Delivery | None:
-        self._mark(lambda: told.take_up(self.outbox.store))
+        self._mark(lambda: accepted.take_up(self.outbox.store))
         delivery = self.outbox.claim(lane.notifier.key, lease_s=LEASE_S, fold=lane.notifier.pace.folds)
         lane.in_vain = delivery is None
         if delivery is not None:
@@ -366,7 +366,7 @@ class Dispatcher:
         except PermanentError as error:
             return self._never(lane, delivery, together, delivery_reason(error))
         ids = together.ids if together else ()
-        lane.accepted = told.Sent(delivery.id, delivery.event.id, ids, delivery.untold)
+        lane.accepted = accepted.Sent(delivery.id, delivery.event.id, ids, delivery.untold)
         lane.works(began_s)  # the gap is one between messages: what a slow answer took counts, an exit has no time
         if together:
             lane.owe(lambda: held.tell(self.outbox, together))

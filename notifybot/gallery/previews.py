@@ -182,7 +182,7 @@ _SQUARE_PX = 1080
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class FinishedChart:
     """A picture that is done already."""
 
     png: bytes | None
@@ -204,10 +204,10 @@ class PreviewCharts:
     def warm_up(self) -> None:
         """Nothing is prepared."""
 
-    def begin(self, event: Event) -> Finished | None:
+    def begin(self, event: Event) -> FinishedChart | None:
         """Draw, as high as need be."""
         png = self._draw(event, None)
-        return Finished(png) if png else None
+        return FinishedChart(png) if png else None
 
     def square(self, event: Event) -> bytes | None:
         """Draw for a phone."""

@@ -27,7 +27,8 @@ from notifybot.policy import Priority
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
-from notifybot.store import runs, told
+from notifybot.store import runs
+from notifybot.store.accepted import Accepted, Sent, note, take_up
 from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox, count_lost
 from notifybot.testing import FakeClock
@@ -246,21 +247,21 @@ def test_no_second_thread_is_opened_while_another_process_tells_of_the_run(tmp_p
 )
 def test_a_note_that_makes_no_sense_holds_nothing_up(tmp_path: Path, content: str) -> None:
     with Store.open(tmp_path / "a.db") as store:
-        told.note(store, "1", told.Accepted("slack:1"))
+        note(store, "1", Accepted("slack:1"))
         (tmp_path / "a.accepted" / "1").write_text(content)
 
-        assert told.take_up(store) == 1
-        assert told.take_up(store) == 0
+        assert take_up(store) == 1
+        assert take_up(store) == 0
 
 
 def test_a_note_that_cannot_be_read_now_is_left_for_later(tmp_path: Path) -> None:
     with Store.open(tmp_path / "a.db") as store:
-        told.note(store, "1", told.Accepted("slack:1"))
+        note(store, "1", Accepted("slack:1"))
         place = tmp_path / "a.accepted" / "1"
         place.unlink()
         place.mkdir()
 
-        assert told.take_up(store) == 0
+        assert take_up(store) == 0
         assert place.exists()
 
 
@@ -268,14 +269,14 @@ def test_a_note_taken_up_late_changes_nothing_that_was_remembered_since(tmp_path
     """Two that send may read it at once; the slower one comes after the run has gone on."""
     with Store.open(tmp_path / "a.db", clock=clock) as store:
         memory = store.memory("slack:1", "project")
-        note = told.Accepted("slack:1", remembered={memory.own("run"): ({"root": "1"}, clock.now())})
-        told.note(store, "1", note)
-        told.take_up(store)
+        noted = Accepted("slack:1", remembered={memory.own("run"): ({"root": "1"}, clock.now())})
+        note(store, "1", noted)
+        take_up(store)
         clock.advance(1)
         memory.put("run", {"root": "1", "answered": ["2"]})
-        told.note(store, "1", note)
+        note(store, "1", noted)
 
-        assert told.take_up(store) == 1
+        assert take_up(store) == 1
         assert memory.get("run") == {"root": "1", "answered": ["2"]}
 
 
@@ -289,9 +290,9 @@ def test_a_note_of_a_digest_counts_all_that_were_told_and_what_was_owned_up_to(t
         outbox = Outbox(store)
         first = outbox.claim(key)
         assert first is not None
-        sent = told.Sent(first.id, first.event.id, together=(first.id + 1, first.id + 2), untold=first.untold)
-        told.note(store, "1", told.Accepted(key, sent))
-        told.take_up(store)
+        sent = Sent(first.id, first.event.id, together=(first.id + 1, first.id + 2), untold=first.untold)
+        note(store, "1", Accepted(key, sent))
+        take_up(store)
         last = outbox.claim(key)
 
         assert last is not None
@@ -304,9 +305,9 @@ def test_a_note_about_a_database_that_was_begun_anew_since_changes_nothing_there
     key = "slack:1"
     with Store.open(tmp_path / "a.db") as store:
         runs.record(store, alert(), [(key, Priority.URGENT)])
-        told.note(store, "1", told.Accepted(key, told.Sent(1, "of-another-event")))
+        note(store, "1", Accepted(key, Sent(1, "of-another-event")))
 
-        assert told.take_up(store) == 1
+        assert take_up(store) == 1
         assert Outbox(store).claim(key) is not None
 
 
@@ -314,7 +315,7 @@ def test_where_nothing_was_noted_nothing_is_looked_at_or_written(tmp_path: Path)
     with Store.open(tmp_path / "a.db") as store:
         before = sorted(tmp_path.iterdir())
 
-        assert told.take_up(store) == 0
+        assert take_up(store) == 0
         assert sorted(tmp_path.iterdir()) == before
 
 

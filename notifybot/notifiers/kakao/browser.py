@@ -137,10 +137,10 @@ class Listener:
         self._lock = threading.Lock()
         self._port = parts.port if parts.port is not None else 80
         self._clock = clock
-        self._server: _Server | None = None
+        self._server: _LoginServer | None = None
 
     def __enter__(self) -> Listener:
-        self._server = _Server(("127.0.0.1", self._port), self)
+        self._server = _LoginServer(("127.0.0.1", self._port), self)
         threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="notifybot-kakao-login", daemon=True
         ).start()
@@ -178,7 +178,7 @@ class Listener:
         self._answered.set()
 
 
-class _Server(ThreadingHTTPServer):
+class _LoginServer(ThreadingHTTPServer):
     """Threads, because a browser may open a connection beforehand and say nothing on it."""
 
     daemon_threads = True
@@ -187,14 +187,14 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], listener: Listener) -> None:
         self.listener = listener
-        super().__init__(address, _Handler)
+        super().__init__(address, _LoginHandler)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Silent: a traceback would show the address, and the code in it."""
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+class _LoginHandler(BaseHTTPRequestHandler):
+    server: _LoginServer
     server_version = "notifybot"
     sys_version = ""
     timeout = 10

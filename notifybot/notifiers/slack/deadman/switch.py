@@ -48,9 +48,9 @@ from notifybot.policy import stall_limit_s, wants
 from notifybot.preferences import NEVER, Preferences, names
 from notifybot.rendering import Renderer
 from notifybot.store import runs
+from notifybot.store.accepted import was_sent
 from notifybot.store.database import Store
 from notifybot.store.outbox_queries import ENDING
-from notifybot.store.told import was_sent
 from notifybot.types import Host, Progress, RunRef
 
 log = logging.getLogger("notifybot")
