@@ -1,22 +1,6 @@
 """notifybot: wrap a training loop, hear about it on the phone, be told when it dies.
 
-The map, imports pointing down only (checked by import-linter):
-
-    cli                      the command line
-    demo | doctor            the whole story on real data, without an account · is everything set up?
-    integrations             Colab, W&B sweeps
-    web | sandbox | testing  the watchdog's pages and API · Slack and KakaoTalk on loopback · fakes for tests
-    watchdog | training      who is late, and who is told · the hook around the loop
-    models                   whole models in one file
-    delivery                 one pass over the outbox, and the threads that repeat it
-    checkpoints | transfer   states proven whole · which parts of a model learn
-    trackers | notifiers     where numbers go · where people are told
-    store | rendering | charts
-    alerts | policy | retry  pure decisions
-    config, preferences      parse once
-    events                   facts about a run
-    model                    values
-    errors | clock | redaction | quiet | files
+The map of the package is in `docs/en/architecture.md`; imports point down only (checked by import-linter).
 """
 
 from __future__ import annotations

@@ -384,14 +384,16 @@ def test_the_reference_is_what_the_code_says() -> None:
 
 
 def test_the_map_is_the_one_that_imports_keep_to() -> None:
-    """Each package with its floor, from the top: the layers of pyproject.toml."""
+    """Each package with its layer, from the top, as pyproject.toml has them; CONTRIBUTING shows a layer a row."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
     layers = [layer.split(" | ") for layer in contracts[0]["layers"]]
-    expected = [(name, len(layers) - at) for at, layer in enumerate(layers) for name in layer]
 
     for language in Language:
         rows = re.findall(r"^\| `(\w+)` \| .+ \| (\d+) \|$", text_of(f"docs/{language}/architecture.md"), re.MULTILINE)
-        assert [(name, int(floor)) for name, floor in rows] == expected
+        assert [[name for name, at in rows if int(at) == layer] for layer in range(1, len(layers) + 1)] == layers
+    _, _, below = text_of("CONTRIBUTING.md").partition("| Layer | What is there |")
+    shown = re.findall(r"^\| (`.+?) \|", below.partition("\n\n")[0], re.MULTILINE)
+    assert [re.findall(r"`(\w+)`", row) for row in shown] == layers
 
 
 def test_every_module_that_a_page_names_is_there() -> None:
