@@ -38,13 +38,15 @@ from notifybot.i18n import text
 from notifybot.metric_names import Direction
 from notifybot.policy import KST
 from notifybot.rendering import Renderer, alert_text
-from notifybot.rendering.alarm_words import cleared, raised, unlogged
 from notifybot.rendering.alert_text import (
     AlertWords,
     checkpoint_damaged,
     checkpoint_not_copied,
+    cleared,
     not_delivered,
     notice_words,
+    raised,
+    unlogged,
 )
 from notifybot.store.held import HeldBatch
 from notifybot.training.progress import MonitoredMetric

@@ -1,17 +1,32 @@
-"""What people are told about a run, its machine and messages to them, in their language: an alert's title and text."""
+"""An alert's title and text, in the reader's language: about a checkpoint, a message, a session, and what rules saw."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
+from notifybot.alerts.evidence import (
+    Alert,
+    DiskRoom,
+    Distance,
+    Duration,
+    EpochPace,
+    Evidence,
+    Finite,
+    Gap,
+    GpuRoom,
+    GpuUse,
+    Limit,
+    Reached,
+)
 from notifybot.events import AlertRaised
+from notifybot.i18n import has_text, text
 from notifybot.redaction import redact
 from notifybot.rendering.error_text import reason_line
-from notifybot.rendering.format import duration, size
-from notifybot.rendering.text import one_line, shorten
-from notifybot.types import Language, Notice, Reason
+from notifybot.rendering.format import duration, memory, number, size
+from notifybot.rendering.text import one_line, shorten, shorten_path
+from notifybot.types import Language, Notice, Reason, Severity
 
 _LIMIT_LINE = 300
 _LIMIT_LINES = 5
@@ -22,127 +37,6 @@ class AlertWords(NamedTuple):
 
     title: str
     text: str
-
-
-_NOT_SAVED = {
-    Language.EN: AlertWords(
-        "The checkpoint could not be saved",
-        "Training goes on, and the next save tries again. Earlier checkpoints are untouched.",
-    ),
-    Language.KO: AlertWords(
-        "체크포인트를 저장하지 못했습니다",
-        "학습은 계속되며 다음 저장 때 다시 시도합니다. 이전 체크포인트는 그대로 남아 있습니다.",
-    ),
-}
-_NOT_COPIED = {
-    Language.EN: AlertWords(
-        "The checkpoint could not be copied",
-        "It is on the training machine only: a reset takes it along. Training goes on, and the next save tries again.",
-    ),
-    Language.KO: AlertWords(
-        "체크포인트를 복사하지 못했습니다",
-        "학습 장비에만 저장되어 있어 장비가 초기화되면 함께 사라집니다. 학습은 계속되며 다음 저장 때 다시 시도합니다.",
-    ),
-}
-_DAMAGED = {
-    Language.EN: AlertWords("A damaged checkpoint was passed over", "Training goes on from {}, which is whole."),
-    Language.KO: AlertWords("손상된 체크포인트를 건너뛰었습니다", "손상되지 않은 {} 파일부터 이어서 학습합니다."),
-}
-_NONE_LEFT = {
-    Language.EN: AlertWords(
-        "No checkpoint is whole", "Training starts from the beginning, as a new run. Nothing of the old one is removed."
-    ),
-    Language.KO: AlertWords(
-        "온전한 체크포인트가 없습니다",
-        "새로운 실행으로 학습을 처음부터 시작합니다. 이전 실행의 파일은 지우지 않습니다.",
-    ),
-}
-_SPARED = {
-    Language.EN: AlertWords(
-        "Old checkpoints were not removed",
-        "They cannot be read, so they are kept and take {} until you remove them.",
-    ),
-    Language.KO: AlertWords(
-        "이전 체크포인트를 지우지 않았습니다",
-        "읽을 수 없어 그대로 두었습니다. 직접 지우기 전까지 {}를 차지합니다.",
-    ),
-}
-_OF_ANOTHER_KIND = {
-    Language.EN: AlertWords("A file is not one to continue from", "Training starts from the beginning."),
-    Language.KO: AlertWords("이어서 학습할 수 없는 파일이 있습니다", "학습을 처음부터 시작합니다."),
-}
-_WORKS_AGAIN = {
-    Language.EN: AlertWords("Checkpoints are saved again", "The latest one was read back and is whole."),
-    Language.KO: AlertWords(
-        "체크포인트가 다시 저장되고 있습니다", "가장 최근 체크포인트를 다시 읽어 이상이 없음을 확인했습니다."
-    ),
-}
-_NOT_DELIVERED = {
-    Language.EN: AlertWords("{} did not take a message", ""),
-    Language.KO: AlertWords("{}에 알림을 보내지 못했습니다", ""),
-}
-_NOT_FOUND = {
-    Language.EN: AlertWords("A checkpoint was not found", "It was reported as saved, and is not counted as that."),
-    Language.KO: AlertWords(
-        "체크포인트를 찾을 수 없습니다", "코드가 저장했다고 알린 경로에 없어 저장된 것으로 보지 않습니다."
-    ),
-}
-_NOTHING_LEFT = {
-    Language.EN: AlertWords(
-        "Nothing was trained: the folder holds a complete run",
-        "A program that was started with other arguments or parameters went on from these checkpoints and had no epoch "
-        "left to train. "
-        "If it is a run of its own (a fold, another setting), give it a folder of its own, such as "
-        'Checkpoints(f"exp/fold{fold}"), or Checkpoints(…, fresh=True).',
-    ),
-    Language.KO: AlertWords(
-        "학습하지 않았습니다: 폴더에 이미 끝난 실행이 있습니다",
-        "다른 인자나 하이퍼파라미터로 시작한 프로그램이 이 체크포인트에 이어서 시작했지만 남은 에포크가 없습니다. "
-        '별도의 실행(폴드, 다른 설정)이라면 Checkpoints(f"exp/fold{fold}")처럼 폴더를 따로 쓰거나 '
-        "Checkpoints(…, fresh=True)를 지정하세요.",
-    ),
-}
-_SUPERSEDED = {
-    Language.EN: AlertWords(
-        "A newer session took this run over",
-        "The older one reports nothing more. If it still computes, it can be stopped. "
-        "If both are to train (folds, say), give each a folder of its own.",
-    ),
-    Language.KO: AlertWords(
-        "새 세션이 이 실행을 이어받았습니다",
-        "이전 세션은 더 이상 알림을 보내지 않습니다. 아직 실행 중이라면 중단해도 됩니다. "
-        "둘 다 학습하려던 것(폴드 등)이라면 폴더를 따로 쓰세요.",
-    ),
-}
-_NEWER_ON = {Language.EN: "The newer session runs on {}.", Language.KO: "새 세션은 {}에서 실행 중입니다."}
-
-
-_NEAR_ITS_END = {
-    Language.EN: AlertWords(
-        "Colab may end this session soon",
-        "Colab usually ends a session after about {hours} hours; this machine has been up for {up}. That is a rule of "
-        "thumb, no fixed time. If it happens, run the same cells again to go on.",
-    ),
-    Language.KO: AlertWords(
-        "Colab 세션이 곧 끝날 수 있습니다",
-        "Colab 세션은 보통 {hours}시간쯤이면 끝납니다. 이 런타임은 켜진 지 {up} 되었습니다. 정해진 시간은 아니니 "
-        "참고만 하세요. 세션이 끊기면 같은 셀을 다시 실행해 이어서 학습하면 됩니다.",
-    ),
-}
-
-
-_NOTICES = {
-    "checkpoint_not_saved": _NOT_SAVED,
-    "checkpoint_not_copied": _NOT_COPIED,
-    "checkpoint_damaged": _DAMAGED,
-    "no_checkpoint_whole": _NONE_LEFT,
-    "no_checkpoint_of_its_kind": _OF_ANOTHER_KIND,
-    "checkpoint_spared": _SPARED,
-    "checkpoint_works_again": _WORKS_AGAIN,
-    "checkpoint_not_found": _NOT_FOUND,
-    "not_delivered": _NOT_DELIVERED,
-    "nothing_left": _NOTHING_LEFT,
-}
 
 
 def checkpoint_not_saved(reason: Reason) -> Notice:
@@ -191,34 +85,42 @@ def nothing_left() -> Notice:
 
 def notice_words(notice: Notice, language: Language) -> AlertWords:
     """Return what a notice says. Raises KeyError for one of a later version."""
-    words = _NOTICES[notice.code][language]
+    if not _is_known(notice):
+        raise KeyError(notice.code)
+    title = text(language, f"alert.notice.{notice.code}.title", notifier=_line(notice.used))
     lines = [_line(reason_line(each, language)) for each in notice.reasons[:_LIMIT_LINES]]
     if notice.code == "not_delivered":
-        return AlertWords(words.title.format(_line(notice.used)), "\n".join(lines))
+        return AlertWords(title, "\n".join(lines))
+    follows = text(language, f"alert.notice.{notice.code}.text", used=_line(notice.used))
     if notice.code in ("checkpoint_not_saved", "checkpoint_not_copied", "checkpoint_not_found"):
-        return _after("\n".join(map(_sentence, lines)), words)
-    if notice.code == "nothing_left":
-        return words
+        return _after("\n".join(map(_sentence, lines)), title, follows)
     more = [f"… +{notice.more}"] if notice.more > 0 else []
-    return AlertWords(words.title, "\n".join((words.text.format(_line(notice.used)), *lines, *more)))
+    return AlertWords(title, "\n".join((follows, *lines, *more)))
 
 
 def alert_words(alert: AlertRaised, language: Language) -> AlertWords:
     """Return what an alert says: one of ours in the reader's language, any other as it is stored."""
-    if alert.notice is not None and alert.notice.code in _NOTICES:
+    if alert.notice is not None and _is_known(alert.notice):
         return notice_words(alert.notice, language)
     return AlertWords(alert.title, alert.text)
 
 
 def session_superseded(host: str, language: Language) -> AlertWords:
     """A newer session, on `host` where that is known, speaks for the run; the older one falls silent."""
-    return _after(_NEWER_ON[language].format(_line(host)) if host else "", _SUPERSEDED[language])
+    newer_on = text(language, "alert.session_superseded.newer_on", host=_line(host)) if host else ""
+    title, follows = (text(language, f"alert.session_superseded.{each}") for each in ("title", "text"))
+    return _after(newer_on, title, follows)
 
 
 def session_near_its_end(limit_h: int, up_s: float, language: Language) -> AlertWords:
     """A Colab machine has been up for nearly as long as its sessions usually last."""
-    title, text = _NEAR_ITS_END[language]
-    return AlertWords(title, text.format(hours=limit_h, up=duration(up_s, language)))
+    up = duration(up_s, language)
+    title = text(language, "alert.session_near_its_end.title")
+    return AlertWords(title, text(language, "alert.session_near_its_end.text", hours=limit_h, up=up))
+
+
+def _is_known(notice: Notice) -> bool:
+    return has_text(f"alert.notice.{notice.code}.title")
 
 
 def _sentence(reason: str) -> str:
@@ -226,9 +128,9 @@ def _sentence(reason: str) -> str:
     return _line(reason).rstrip(". ") + "." if reason.strip() else ""
 
 
-def _after(happened: str, words: AlertWords) -> AlertWords:
+def _after(happened: str, title: str, follows: str) -> AlertWords:
     """Put what happened, where that is known, before what follows from it."""
-    return AlertWords(words.title, f"{happened}\n{words.text}" if happened else words.text)
+    return AlertWords(title, f"{happened}\n{follows}" if happened else follows)
 
 
 def _bounded(reason: Reason) -> Reason:
@@ -239,3 +141,148 @@ def _bounded(reason: Reason) -> Reason:
 
 def _line(text: str) -> str:
     return shorten(one_line(text), _LIMIT_LINE)
+
+
+_LIMIT_NAME = 40  # leaves a title of 80 characters room for what happened
+_LIMIT_PATH = 60
+_LIMIT_MANY = 5
+
+
+class Told(NamedTuple):
+    """An alert in one language."""
+
+    words: AlertWords
+    severity: Severity
+
+
+_KINDS: dict[type[Evidence], str] = {
+    Finite: "finite",
+    Limit: "limit",
+    EpochPace: "pace",
+    Distance: "distance",
+    Gap: "gap",
+    Reached: "reached",
+    Duration: "duration",
+    DiskRoom: "disk_room",
+    GpuUse: "gpu_use",
+    GpuRoom: "gpu_room",
+}
+
+
+def raised(evidence: Sequence[Evidence], language: Language) -> Told:
+    """What began under one rule: a line for each subject (a metric, a disk, a GPU)."""
+    first = evidence[0]
+    if isinstance(first, Alert):
+        return Told(AlertWords(first.title, first.text), Severity(first.severity))
+    words = _filled(evidence, language, f"alert.began.{_KINDS[type(first)]}")
+    return Told(words, max(map(_severity, evidence), key=lambda severity: severity.rank))
+
+
+def cleared(evidence: Sequence[Evidence], language: Language) -> Told | None:
+    """What is over under one rule; None where there is nothing to say."""
+    first = evidence[0]
+    if isinstance(first, Alert | Reached):
+        return None
+    return Told(_filled(evidence, language, f"alert.over.{_KINDS[type(first)]}"), Severity.SUCCESS)
+
+
+def unlogged(missing: Sequence[str], logged: Sequence[str], language: Language) -> Told:
+    """Metrics that rules wait for were not among those of the first epoch."""
+    known = _names(logged) or text(language, "alert.unlogged.nothing")
+    told = text(language, "alert.unlogged.text", missing=_names(missing), logged=known)
+    return Told(AlertWords(text(language, "alert.unlogged.title"), told), Severity.WARNING)
+
+
+def _severity(seen: Evidence) -> Severity:
+    """A loss that is no number ends what can be learned; another metric may just have nothing to be computed from."""
+    if isinstance(seen, Finite):
+        return Severity.ERROR if _is_loss(seen) else Severity.WARNING
+    return Severity.SUCCESS if isinstance(seen, Reached) else Severity.WARNING
+
+
+def _is_loss(seen: Evidence) -> bool:
+    return isinstance(seen, Finite) and "loss" in seen.metric.casefold()
+
+
+def _filled(evidence: Sequence[Evidence], language: Language, key: str) -> AlertWords:
+    """One message for all that happened at once, of the texts under a key."""
+    fields = [_fields(each, language) for each in evidence[:_LIMIT_MANY]]
+    lines = [text(language, f"{key}.line", **each) for each in fields]
+    if more := len(evidence) - len(fields):
+        lines.append(f"… +{more}")
+    if has_text(f"{key}.advice") and (not isinstance(evidence[0], Finite) or any(map(_is_loss, evidence))):
+        lines.append(text(language, f"{key}.advice"))
+    title = text(language, _title(evidence, key), **fields[0], more=len(evidence) - 1)
+    return AlertWords(title, "\n".join(lines))
+
+
+def _title(evidence: Sequence[Evidence], key: str) -> str:
+    first = evidence[0]
+    if len(evidence) > 1 and isinstance(first, Finite):
+        return f"{key}.title_of_many"
+    if isinstance(first, Limit) and has_text(f"{key}.title_{first.crossed}"):
+        return f"{key}.title_{first.crossed}"
+    return f"{key}.title"
+
+
+def _fields(seen: Evidence, language: Language) -> dict[str, str]:
+    """The evidence as it is shown. Names and paths are other people's text: they are put in, never read as a form."""
+    match seen:
+        case Finite(metric, value, before):
+            known = "" if before is None else text(language, "alert.piece.last_finite_value", value=number(before))
+            return _metric(metric, value) | {"before": known}
+        case Limit(metric, value, limit):
+            return _metric(metric, value) | {"limit": number(limit)}
+        case EpochPace(metric, value, best, waited, min_delta):
+            by = text(language, "alert.piece.by_more_than", min_delta=number(min_delta)) if min_delta else ""
+            return _metric(metric, value) | {"best": number(best), "epochs": _epochs(waited, language), "by": by}
+        case Distance(metric, value, best, limit):
+            return _metric(metric, value) | {"best": number(best), "limit": number(limit)}
+        case Gap(train, val, epochs, train_course, val_course):
+            courses = {"train": _name(train), "fell": _course(train_course), "rose": _course(val_course)}
+            return _metric(val, val_course[1]) | courses | {"epochs": _epochs(epochs, language)}
+        case Reached(metric, value, target):
+            return _metric(metric, value) | {"target": number(target)}
+        case Alert():
+            return {}
+        case _:
+            return _resources(seen, language)
+
+
+def _resources(seen: Duration | DiskRoom | GpuUse | GpuRoom, language: Language) -> dict[str, str]:
+    match seen:
+        case Duration(epoch_s, median_s, factor):
+            times = {"took": duration(epoch_s, language), "usual": duration(median_s, language)}
+            return times | {"factor": number(factor)}
+        case DiskRoom(path, free_bytes, total_bytes, least_bytes):
+            shown = shorten_path(one_line(path), _LIMIT_PATH)
+            return {"path": shown, "free": size(free_bytes), "total": size(total_bytes), "least": size(least_bytes)}
+        case GpuUse(gpu, busy_percent, limit_percent, over_s):
+            busy = {"gpu": _name(gpu), "busy": number(round(busy_percent, 1)), "limit": number(limit_percent)}
+            return busy | {"span": duration(over_s, language)}
+        case GpuRoom(gpu, used_bytes, total_bytes, limit_percent):
+            room = {"used": memory(used_bytes), "total": memory(total_bytes)}
+            return {"gpu": _name(gpu), "limit": number(limit_percent)} | room
+        case _:
+            assert_never(seen)
+
+
+def _metric(name: str, value: float) -> dict[str, str]:
+    return {"metric": _name(name), "value": number(value)}
+
+
+def _name(name: str) -> str:
+    return shorten(one_line(name), _LIMIT_NAME)
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = [_name(name) for name in names[:_LIMIT_MANY]]
+    return ", ".join(shown) + (f" … +{len(names) - _LIMIT_MANY}" if len(names) > _LIMIT_MANY else "")
+
+
+def _course(course: tuple[float, float]) -> str:
+    return " → ".join(map(number, course))
+
+
+def _epochs(many: int, language: Language) -> str:
+    return text(language, "alert.piece.one_epoch" if many == 1 else "alert.piece.many_epochs", count=many)

@@ -14,7 +14,7 @@ from notifybot.alerts.rules import OF_THE_MACHINE, LowDisk, NonFinite
 from notifybot.clock import SYSTEM, Clock
 from notifybot.events import AlertRaised
 from notifybot.metric_names import Direction
-from notifybot.rendering.alarm_words import Told, cleared, raised, unlogged
+from notifybot.rendering.alert_text import Told, cleared, raised, unlogged
 from notifybot.rendering.text import redacted, redacted_line
 from notifybot.training.machine_sampler import PeriodicSampler, Sampler
 from notifybot.training.progress import MonitoredMetric

@@ -22,8 +22,8 @@ from notifybot.errors import UsageError
 from notifybot.events import KINDS, AlertRaised, RunEnded, RunStarted
 from notifybot.gallery.page import page
 from notifybot.gallery.previews import STANDS, AlarmPreview, MessagePreview, Piece
+from notifybot.i18n import keys_of
 from notifybot.notifiers.slack.deadman.text import Speech
-from notifybot.rendering import alert_text
 from notifybot.sandbox.server import Sandbox
 from notifybot.sandbox.slack_state import BOT_TOKEN, WEBHOOK_PATH
 from notifybot.testing import FakeClock
@@ -188,7 +188,7 @@ def test_the_words_of_every_alert_are_listed(language: Language) -> None:
     texts = alert_texts(language)
 
     assert {each.__name__ for each in get_args(Evidence)} - {Alert.__name__} <= set(texts)
-    assert set(alert_text._NOTICES) <= set(texts)
+    assert {key.partition(".")[0] for key in keys_of("alert.notice.")} <= set(texts)
     assert all(title and text for title, text in texts.values())
 
 

@@ -24,7 +24,7 @@ from notifybot.alerts.evidence import (
 )
 from notifybot.events import AlertRaised
 from notifybot.rendering import Renderer
-from notifybot.rendering.alarm_words import Told, cleared, raised, unlogged
+from notifybot.rendering.alert_text import Told, cleared, raised, unlogged
 from notifybot.types import Language, Progress, RunRef, Severity
 
 EN, KO = Language.EN, Language.KO
@@ -51,11 +51,11 @@ BEGAN = {
         "train_loss 값이 NaN입니다",
         "train_loss = NaN (마지막 정상 값 0.412).",
     ),
-    "above": ("val_loss is above 5", "Now 5.32, limit 5.", "val_loss 값이 기준을 넘었습니다", "현재 5.32, 기준 5"),
+    "above": ("val_loss is above 5", "Now 5.32, limit 5.", "val_loss 값이 기준(5)을 넘었습니다", "현재 5.32, 기준 5"),
     "below": (
         "val_acc is below 0.5",
         "Now 0.31, limit 0.5.",
-        "val_acc 값이 기준 아래로 내려갔습니다",
+        "val_acc 값이 기준(0.5) 아래로 내려갔습니다",
         "현재 0.31, 기준 0.5",
     ),
     "plateau": (
