@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from notifybot.charts.fonts import Fonts, lettering
 from notifybot.charts.series import Curve, Panel, drawable, gaps_of, last_of, panels_of, pieces_of, thin
-from notifybot.charts.words import WORDS, Words
+from notifybot.i18n import text
 from notifybot.types import Language
 
 DPI = 100  # of the lengths below, before they are enlarged
@@ -87,7 +87,6 @@ class _Sheet:
         self._picture = picture
         self._fonts = fonts
         self._language = fonts.language(picture.language)
-        self._words: Words = WORDS[self._language]
         self._times = ENLARGED_WIDE if picture.height_px is None else ENLARGED_SQUARE
         self._width, self._height = picture.width_px / self._times, 1.0
         self._figure = Figure(dpi=DPI * self._times, facecolor=PAPER)
@@ -113,16 +112,17 @@ class _Sheet:
         """The run's name and where it stands."""
         caption = self._picture.captions.get(self._language) or Caption("")
         title_chars, subtitle_chars = (int(most / self._times) for most in (_TITLE_CHARS, _SUBTITLE_CHARS))
-        title = self._fonts.readable(caption.title, title_chars) or self._words.run
+        title = self._fonts.readable(caption.title, title_chars) or text(self._language, "charts.run")
         self._text(EDGE, 58, title, TITLE, weight="bold")
         self._text(EDGE, 104, self._fonts.readable(caption.subtitle, subtitle_chars), TEXT, SOFT)
 
     def foot(self, left_out: int) -> None:
         """What the horizontal axis counts, and how many metrics are not shown."""
         y = self._height - 22
-        self._text(self._width - RIGHT, y, self._words.epoch, SMALL, SOFT, align="right")
+        self._text(self._width - RIGHT, y, text(self._language, "charts.epoch"), SMALL, SOFT, align="right")
         if left_out:
-            self._text(EDGE, y, self._words.more.format(count=left_out), SMALL, SOFT)
+            more = text(self._language, "charts.more", count=left_out)
+            self._text(EDGE, y, more, SMALL, SOFT)
 
     def panel(self, panel: Panel) -> None:
         """A legend and the plot below it."""
@@ -144,7 +144,8 @@ class _Sheet:
         begin, end = self._span
         early = 3 * x < begin + 2 * end
         axes.annotate(
-            self._words.resumed, (x, 1.0), xycoords=("data", "axes fraction"), xytext=(8 if early else -8, -4),
+            text(self._language, "charts.resumed"), (x, 1.0),
+            xycoords=("data", "axes fraction"), xytext=(8 if early else -8, -4),
             textcoords="offset points", ha="left" if early else "right", va="top", fontsize=SMALL - 2, color=SOFT,
             zorder=6, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 2, "alpha": 0.85},
         )  # fmt: skip
@@ -179,9 +180,10 @@ class _Sheet:
     def _told(self, panel: Panel, number: int) -> tuple[str, str]:
         """What the legend says of a curve: its name and value, and beside these what is worth less ink."""
         curve = panel.curves[number]
-        name = self._fonts.readable(curve.name, _NAME_CHARS) or self._words.metric.format(number=number + 1)
+        nameless = text(self._language, "charts.metric", number=number + 1)
+        name = self._fonts.readable(curve.name, _NAME_CHARS) or nameless
         best = f"★ {_say(curve.best[1])} ({curve.best[0]:g})" if curve.best is not None else ""
-        scale = self._words.log if panel.logarithmic and number == 0 else ""
+        scale = text(self._language, "charts.logarithmic") if panel.logarithmic and number == 0 else ""
         return f"{name} {_say(last_of(curve))}", " · ".join(each for each in (best, scale) if each)
 
     def _columns_of(self, panel: Panel) -> int:
