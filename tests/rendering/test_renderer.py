@@ -136,7 +136,7 @@ def test_the_title_names_the_run_and_what_happened(event: Event, severity: Sever
         (
             LOST,
             ("Nothing heard for 2 min", "epoch 16 (17/30)", "val_acc 0.871", "Run the same cell again; it can go on"),
-            ("2분 동안 소식이 없습니다.", "에포크 16 (17/30)", "val_acc 0.871", "같은 셀을 다시 실행해 주세요."),
+            ("2분 동안 소식이 없습니다.", "에포크 16 (17/30)", "val_acc 0.871", "같은 셀을 다시 실행하세요."),
         ),
         (
             STALLED,

@@ -259,32 +259,31 @@ def _needing_help(progress: Progress) -> list[Event]:
         pytest.param(
             after(Tier.REMOTE),
             "Run the same cell again; it continues by itself from epoch 17.",
-            "같은 셀을 다시 실행해 주세요. 에포크 17에 이어서 자동으로 학습을 계속합니다.",
+            "같은 셀을 다시 실행하세요. 에포크 17에 이어서 자동으로 학습을 계속합니다.",
             id="copied",
         ),
         pytest.param(
             after(Tier.LOCAL),
             "Run the same cell again; if that machine's disk remains, it continues from epoch 17.",
-            "같은 셀을 다시 실행해 주세요. 학습하던 장비의 디스크가 남아 있을 때만 에포크 17에 이어서 학습합니다.",
+            "같은 셀을 다시 실행하세요. 학습하던 장비의 디스크가 남아 있을 때만 에포크 17에 이어서 학습합니다.",
             id="on the machine",
         ),
         pytest.param(
             after(Tier.UNPROVEN),
             "Run the same cell again; it can go on from the checkpoint of epoch 17 (…point_epoch17_0.4120.pt).",
-            "같은 셀을 다시 실행해 주세요. "
-            "에포크 17 체크포인트(…point_epoch17_0.4120.pt)부터 이어서 학습할 수 있습니다.",
+            "같은 셀을 다시 실행하세요. 에포크 17 체크포인트(…point_epoch17_0.4120.pt)부터 이어서 학습할 수 있습니다.",
             id="the user's own",
         ),
         pytest.param(
             after(Tier.REMOTE, None),
             "Run the same cell again; it continues by itself from the checkpoint.",
-            "같은 셀을 다시 실행해 주세요. 체크포인트에 이어서 자동으로 학습을 계속합니다.",
+            "같은 셀을 다시 실행하세요. 체크포인트에 이어서 자동으로 학습을 계속합니다.",
             id="without an epoch",
         ),
         pytest.param(
             Progress(total=30),
             "Run the same cell again; no checkpoint is known, so it starts from the beginning.",
-            "같은 셀을 다시 실행해 주세요. 확인된 체크포인트가 없어 처음부터 시작합니다.",
+            "같은 셀을 다시 실행하세요. 확인된 체크포인트가 없어 처음부터 시작합니다.",
             id="none",
         ),
     ],

@@ -145,7 +145,7 @@ def test_unknown_paths_are_not_found(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(
     ("language", "words"),
-    [("en", ["No message yet", "Nothing here left"]), ("ko", ["아직 메시지가 없습니다", "이 컴퓨터 밖으로"])],
+    [("en", ["No message yet", "Nothing here left"]), ("ko", ["아직 메시지가 없습니다", "이 장비 밖으로"])],
 )
 @pytest.mark.parametrize("path", ["/", "/slack"])
 def test_an_empty_page_says_so_in_the_readers_language(
