@@ -43,11 +43,7 @@ _Ids = Annotated[list[int], typer.Argument(metavar="ID…")]
 
 
 @outbox_app.callback(invoke_without_command=True)
-def outbox(
-    context: typer.Context,
-    dead: Annotated[bool, typer.Option("--dead")] = False,
-    as_json: AsJson = False,
-) -> None:
+def outbox(context: typer.Context, as_json: AsJson = False) -> None:
     """Show what was put into the outbox and what became of it, and check that nothing is missing.
 
     For each notifier: put = sent + pending + dead + dropped. Exits with 1 when that does not hold.
@@ -55,7 +51,7 @@ def outbox(
     if context.invoked_subcommand is None:
         from notifybot.cli import outbox
 
-        raise typer.Exit(outbox.run(dead=dead, as_json=as_json))
+        raise typer.Exit(outbox.run(as_json=as_json))
 
 
 @outbox_app.command("list")

@@ -26,41 +26,21 @@ from notifybot.rendering.error_text import reason_line
 from notifybot.store import dead_letters
 from notifybot.store.database import Store
 from notifybot.store.dead_letters import DeliveryRecord, replacement_key
-from notifybot.store.outbox import Counts, DeadLetter, Outbox
-from notifybot.store.stored_reason import from_text
+from notifybot.store.outbox import Counts, Outbox
 from notifybot.types import DeliveryState, Language
 
 
-def run(*, dead: bool, as_json: bool) -> int:
-    """Print the ledger of every notifier, or the dead letters; 1 when a ledger does not add up."""
+def run(*, as_json: bool) -> int:
+    """Print the ledger of every notifier; 1 when one does not add up."""
     config = load()
-    path = database(config)
-    ledgers: dict[str, Counts] = {}
-    letters: list[DeadLetter] = []
-    if path.exists():
-        with open_store(path) as store:
-            outbox = Outbox(store)
-            ledgers, letters = outbox.counts(), outbox.dead_letters() if dead else []
+    with _opened(config) as store:
+        ledgers = Outbox(store).counts() if store else {}
     if as_json:
-        print(_json(ledgers, letters if dead else None, config.lang))
-    elif dead:
-        Console().print(_letters(letters, config.lang) if letters else text(config.lang, "cli.outbox.none_given_up"))
+        shown = {key: asdict(counts) | {"conserved": counts.conserved} for key, counts in ledgers.items()}
+        print(in_json({"notifiers": shown}))
     else:
         Console().print(_ledgers(ledgers, config.lang) if ledgers else text(config.lang, "cli.outbox.empty"))
     return 0 if all(counts.conserved for counts in ledgers.values()) else 1
-
-
-def _json(ledgers: dict[str, Counts], letters: list[DeadLetter] | None, language: Language) -> str:
-    shown: dict[str, object] = {
-        "notifiers": {key: asdict(counts) | {"conserved": counts.conserved} for key, counts in ledgers.items()}
-    }
-    if letters is not None:
-        shown["dead_letters"] = [
-            asdict(each)
-            | {"done_at": each.done_at.isoformat() if each.done_at else None, "error": _why(each, language)}
-            for each in letters
-        ]
-    return in_json(shown)
 
 
 _CHECKED = {True: ("cli.outbox.nothing_missing", "green"), False: ("cli.outbox.does_not_add_up", "bold red")}
@@ -75,18 +55,6 @@ def _ledgers(ledgers: dict[str, Counts], language: Language) -> Listing:
         numbers = (counts.put, counts.sent, counts.pending, counts.dead, counts.dropped)
         rows.append([key, *(str(number) for number in numbers), check])
     return Listing(headings, rows)
-
-
-def _letters(letters: list[DeadLetter], language: Language) -> Listing:
-    rows: list[list[Cell]] = []
-    for letter in letters:
-        when = f"{letter.done_at.astimezone():%Y-%m-%d %H:%M}" if letter.done_at else ""
-        rows.append([when, letter.notifier, letter.kind, letter.run_id, _why(letter, language)])
-    return Listing(columns(language, "at", "notifier", "kind", "run", "reason"), rows, wraps=True)
-
-
-def _why(letter: DeadLetter, language: Language) -> str:
-    return reason_line(from_text(letter.error), language)
 
 
 _SENDING_S = 20.0  # as long as one slow answer
@@ -119,7 +87,8 @@ def show_one(letter_id: int, *, as_json: bool) -> int:
     if letter is None:
         raise UsageError(text(config.lang, "cli.outbox.no_such_message", id=letter_id))
     if as_json:
-        whole = _plain(letter, config.lang) | {"event": json.loads(to_json(letter.event))}
+        event = json.loads(to_json(letter.event)) if letter.event else None
+        whole = _plain(letter, config.lang) | {"event": event}
         print(in_json(whole))
     else:
         Console().print(_card(letter, config))
@@ -172,6 +141,9 @@ def retry_all(*, notifier: str, run: str, as_json: bool) -> int:
 
 
 def _is_meant(letter: DeliveryRecord, notifier: str, run: str) -> bool:
+    """True for one of the notifier and run that are named, if its event can be read: else it would be dead again."""
+    if letter.event is None:
+        return False
     names = (letter.notifier, letter.notifier.partition(":")[0])
     return (not notifier or notifier.casefold() in names) and (
         not run or run in (letter.event.run.id, letter.event.run.name)
@@ -269,7 +241,7 @@ def _table(found: list[DeliveryRecord], config: Config) -> Listing:
             str(each.id),
             _moment(each.done_at or each.due_at),
             each.notifier,
-            renderer.render(each.event).title,
+            renderer.render(each.event).title if each.event else each.kind,
             reason_line(each.reason, config.lang),
         ]
         for each in found
@@ -279,7 +251,8 @@ def _table(found: list[DeliveryRecord], config: Config) -> Listing:
 
 
 def _card(letter: DeliveryRecord, config: Config) -> Table:
-    message = Renderer(config.lang, config.templates_dir).render(letter.event)
+    event = letter.event
+    message = Renderer(config.lang, config.templates_dir).render(event) if event else None
     table = Table.grid("", Column(overflow="fold"), padding=(0, 2))  # Rich cuts Korean else
     moment = "due_at" if letter.done_at is None else "done_at"
     names = columns(
@@ -293,9 +266,9 @@ def _card(letter: DeliveryRecord, config: Config) -> Table:
         str(letter.attempts),
         _moment(letter.created_at),
         _moment(letter.done_at or letter.due_at),
-        f"{letter.event.kind} {letter.event.id}",
-        f"{letter.event.run.name} ({letter.event.run.id})",
-        "\n".join(filter(None, (message.title, message.body))),
+        f"{letter.kind} {letter.event_id}",
+        f"{event.run.name} ({event.run.id})" if event else letter.run_key,
+        "\n".join(filter(None, (message.title, message.body))) if message else "",
     )
     for name, value in zip(names, values, strict=True):
         if value:
@@ -313,9 +286,9 @@ def _plain(letter: DeliveryRecord, language: Language) -> dict[str, object]:
         "id": letter.id,
         "notifier": letter.notifier,
         "state": letter.state.value,
-        "kind": letter.event.kind,
-        "event_id": letter.event.id,
-        "run_id": letter.event.run.id,
+        "kind": letter.kind,
+        "event_id": letter.event_id,
+        "run_id": letter.event.run.id if letter.event else letter.run_key,
         "attempts": letter.attempts,
         "created_at": letter.created_at.isoformat(),
         "due_at": letter.due_at.isoformat(),

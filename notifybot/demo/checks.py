@@ -23,7 +23,7 @@ from notifybot.store.database import Store
 from notifybot.store.outbox import Counts, Outbox
 from notifybot.store.schema import deliveries
 from notifybot.trackers.jsonl import FILE_NAME
-from notifybot.types import Status
+from notifybot.types import DeliveryState, Status
 
 SLACK, KAKAO = "slack", "kakao"
 POSTED, EDITED, REPLIED, BROADCAST = "posted", "edited", "replied", "broadcast"
@@ -103,7 +103,7 @@ def is_told(store: Store, event: Event) -> bool:
     """True when every notifier that was to tell the event has done so, and there is one."""
     with store.transaction() as connection:
         states = list(connection.execute(select(deliveries.c.state).where(deliveries.c.event_id == event.id)).scalars())
-    return bool(states) and set(states) == {"sent"}
+    return bool(states) and set(states) == {DeliveryState.SENT}
 
 
 def counts_of(store: Store) -> list[Counts]:

@@ -26,23 +26,23 @@ from notifybot.store.held import IN_DIGEST
 from notifybot.store.notifier_state import put_if_newer
 from notifybot.store.outbox_queries import counting
 from notifybot.store.schema import deliveries
-from notifybot.types import uuid7
+from notifybot.types import DeliveryState, uuid7
 
 _SENT = select(deliveries.c.id).where(
     deliveries.c.event_id == bindparam("event_id"),
     deliveries.c.notifier == bindparam("notifier"),
-    deliveries.c.state == "sent",
+    deliveries.c.state == DeliveryState.SENT,
 )
 _ACCEPTED = (
     update(deliveries)
     .where(
         deliveries.c.id == bindparam("delivery"),
         deliveries.c.notifier == bindparam("owner"),
-        deliveries.c.state == "pending",
+        deliveries.c.state == DeliveryState.PENDING,
     )
     .values(
-        state="sent", done_at=bindparam("at"), attempts=deliveries.c.attempts + 1, lease_until=None, lease_owner=None,
-        error=bindparam("why"),
+        state=DeliveryState.SENT, done_at=bindparam("at"), attempts=deliveries.c.attempts + 1, lease_until=None,
+        lease_owner=None, error=bindparam("why"),
     )
 )  # fmt: skip
 _KNOWN = select(deliveries.c.id).where(

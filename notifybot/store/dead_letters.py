@@ -6,6 +6,7 @@ Each decision keeps the ledger true: put = sent + pending + dead + dropped, for 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,7 +25,8 @@ _IS_DEAD = deliveries.c.state == DeliveryState.DEAD
 _AT_ONCE = 500  # ids in one statement
 _COLUMNS = (
     deliveries.c.id, deliveries.c.notifier, deliveries.c.state, deliveries.c.attempts, deliveries.c.created_at,
-    deliveries.c.due_at, deliveries.c.done_at, deliveries.c.error, events.c.body,
+    deliveries.c.due_at, deliveries.c.done_at, deliveries.c.error, events.c.id.label("event_id"), events.c.kind,
+    events.c.run_id.label("run_key"), events.c.body,
 )  # fmt: skip
 
 
@@ -33,7 +35,8 @@ class DeliveryRecord:
     """One delivery: an event on its way to one notifier, and what became of it.
 
     `attempts` counts how often it was tried, but for tries that found nobody there. `error` is the reason as it is
-    stored, `reason` the same to be put into words.
+    stored, `reason` the same to be put into words. `event` is None where another version of notifybot wrote it, and
+    this one cannot read it; `kind`, `event_id` and `run_key` are known all the same.
     """
 
     id: int
@@ -44,7 +47,10 @@ class DeliveryRecord:
     due_at: datetime
     done_at: datetime | None
     error: str
-    event: Event
+    event_id: str
+    kind: str
+    run_key: str
+    event: Event | None
 
     @property
     def reason(self) -> Reason:
@@ -57,14 +63,14 @@ def letters(
     """The deliveries in a state, newest first, all of them without a limit. Raises StoreError."""
     query = _query().where(deliveries.c.state == state.value).order_by(deliveries.c.id.desc()).limit(limit)
     with store.transaction() as connection:
-        return [found for row in connection.execute(query) if (found := _letter(row)) is not None]
+        return [_record(row) for row in connection.execute(query)]
 
 
 def find(store: Store, letter_id: int) -> DeliveryRecord | None:
     """The delivery of this id, in whatever state. Raises StoreError."""
     with store.transaction() as connection:
         row = connection.execute(_query().where(deliveries.c.id == letter_id)).first()
-    return _letter(row) if row is not None else None
+    return _record(row) if row is not None else None
 
 
 def retry(store: Store, ids: Collection[int], successors: Mapping[str, str] | None = None) -> list[int]:
@@ -130,14 +136,14 @@ def _query() -> Select[Any]:
     return select(*_COLUMNS).join(events)
 
 
-def _letter(row: Any) -> DeliveryRecord | None:
-    try:
+def _record(row: Any) -> DeliveryRecord:
+    event: Event | None = None
+    with suppress(ValueError):  # another version wrote the event
         event = from_json(row.body)
-    except ValueError:  # another version wrote the event: there is nothing to show, and nothing to send again
-        return None
     return DeliveryRecord(
         id=row.id, notifier=row.notifier, state=DeliveryState(row.state), attempts=row.attempts,
-        created_at=row.created_at, due_at=row.due_at, done_at=row.done_at, error=row.error, event=event,
+        created_at=row.created_at, due_at=row.due_at, done_at=row.done_at, error=row.error,
+        event_id=row.event_id, kind=row.kind, run_key=row.run_key, event=event,
     )  # fmt: skip
 
 

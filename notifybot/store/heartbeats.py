@@ -15,7 +15,7 @@ from notifybot.store.outbox_queries import count_pruned
 from notifybot.store.runs import RunRow, readable
 from notifybot.store.schema import deliveries, events, runs, ticks
 from notifybot.store.stored_reason import KEPT
-from notifybot.types import RunRef, Status
+from notifybot.types import DeliveryState, RunRef, Status
 
 _LONGEST_RETRY_S = 300.0
 _ALIVE = (Status.RUNNING.value, Status.LOST.value)
@@ -151,7 +151,7 @@ def oldest_waiting(connection: Connection, now: datetime) -> datetime | None:
     kept = deliveries.c.error.startswith(KEPT, autoescape=True)
     since = case((kept, deliveries.c.due_at), else_=deliveries.c.created_at)
     query = select(func.min(since, type_=deliveries.c.created_at.type)).where(
-        deliveries.c.state == "pending", deliveries.c.due_at <= soon
+        deliveries.c.state == DeliveryState.PENDING, deliveries.c.due_at <= soon
     )
     found: datetime | None = connection.execute(query).scalar()
     return found
@@ -162,7 +162,7 @@ def forget_before(connection: Connection, moment: datetime, *, limit: int = 500)
 
     Runs with a delivery that still waits are kept. What was delivered stays counted in the ledgers.
     """
-    waiting = select(deliveries.c.run_id).where(deliveries.c.state == "pending")
+    waiting = select(deliveries.c.run_id).where(deliveries.c.state == DeliveryState.PENDING)
     old = func.coalesce(runs.c.alive_at, runs.c.started_at) < moment
     query = select(runs.c.key).where(old, runs.c.key.not_in(waiting)).limit(limit)
     gone = list(connection.execute(query).scalars())

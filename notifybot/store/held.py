@@ -17,7 +17,7 @@ from notifybot.store.outbox import Delivery, Outbox
 from notifybot.store.outbox_queries import CHECKPOINT, ENDING, EPOCH, collapsed_into, dropped
 from notifybot.store.schema import deliveries, events
 from notifybot.store.stored_reason import KEPT, noted
-from notifybot.types import RunRef
+from notifybot.types import DeliveryState, RunRef
 
 MOST_URGENT = 50  # are told with their title, the latest
 IN_DIGEST = noted("in_digest")
@@ -93,12 +93,12 @@ def gather(outbox: Outbox, delivery: Delivery, *, fold: bool) -> HeldBatch:
 
 def tell(outbox: Outbox, kept: HeldBatch) -> None:
     """The receiver has the message about them: each counts as sent, but not as a message. Raises StoreError."""
-    _finish(outbox, kept, "sent", IN_DIGEST)
+    _finish(outbox, kept, DeliveryState.SENT, IN_DIGEST)
 
 
 def mark_dead(outbox: Outbox, kept: HeldBatch, why: str) -> None:
     """The receiver will never take the message about them. Raises StoreError."""
-    _finish(outbox, kept, "dead", why)
+    _finish(outbox, kept, DeliveryState.DEAD, why)
 
 
 def release(outbox: Outbox, kept: HeldBatch) -> None:
@@ -117,7 +117,7 @@ def last_done(outbox: Outbox, notifier: str, run_key: str) -> int:
             deliveries.c.run_id == run_key,
             deliveries.c.notifier == notifier,
             deliveries.c.priority == int(Priority.PROGRESS),
-            deliveries.c.state == "sent",
+            deliveries.c.state == DeliveryState.SENT,
         )
         .order_by(deliveries.c.id.desc())
         .limit(1)
@@ -129,7 +129,7 @@ def last_done(outbox: Outbox, notifier: str, run_key: str) -> int:
 
 def _ending_told_after(delivery: Delivery) -> Select[Any]:
     of_run = and_(deliveries.c.run_id == delivery.event.run.key, deliveries.c.notifier == delivery.notifier)
-    told = and_(deliveries.c.state == "sent", deliveries.c.id > delivery.id)
+    told = and_(deliveries.c.state == DeliveryState.SENT, deliveries.c.id > delivery.id)
     return select(deliveries.c.id).join(events).where(of_run, told, events.c.kind == ENDING).limit(1)
 
 
@@ -139,7 +139,7 @@ def _due(delivery: Delivery, now: datetime) -> Select[Any]:
         .join(events)
         .where(
             deliveries.c.notifier == delivery.notifier,
-            deliveries.c.state == "pending",
+            deliveries.c.state == DeliveryState.PENDING,
             deliveries.c.id != delivery.id,
             deliveries.c.due_at <= now,
             or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now),
@@ -180,7 +180,7 @@ def _bodies(connection: Connection, ids: set[int]) -> dict[int, Event]:
     return found
 
 
-def _finish(outbox: Outbox, kept: HeldBatch, state: str, why: str) -> None:
+def _finish(outbox: Outbox, kept: HeldBatch, state: DeliveryState, why: str) -> None:
     end = {"state": state, "done_at": outbox.store.clock.now(), "error": why, "attempts": deliveries.c.attempts + 1}
     with outbox.store.transaction() as connection:
         _change(connection, kept.ids, lease_until=None, lease_owner=None, **end)
@@ -188,7 +188,7 @@ def _finish(outbox: Outbox, kept: HeldBatch, state: str, why: str) -> None:
 
 def _change(connection: Connection, ids: Sequence[int], **values: Any) -> None:
     for some in _batches(ids):
-        pending = (deliveries.c.id.in_(some), deliveries.c.state == "pending")
+        pending = (deliveries.c.id.in_(some), deliveries.c.state == DeliveryState.PENDING)
         connection.execute(update(deliveries).where(*pending).values(**values))
 
 

@@ -35,6 +35,7 @@ from notifybot.store.outbox_queries import (
 )
 from notifybot.store.schema import deliveries, events, tallies
 from notifybot.store.stored_reason import LIMIT_CHARS, noted
+from notifybot.types import DeliveryState
 
 _ADD = deliveries.insert()
 _PUT = counting("put")
@@ -77,19 +78,6 @@ class Counts:
     def conserved(self) -> bool:
         """True when nothing that was put has vanished."""
         return self.put == self.sent + self.pending + self.dead + self.dropped
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A delivery that was given up, and why, as `store.reasons` reads it."""
-
-    id: int
-    notifier: str
-    event_id: str
-    kind: str
-    run_id: str
-    error: str
-    done_at: datetime | None
 
 
 def put(
@@ -149,7 +137,7 @@ class Outbox:
                 try:
                     return self._lease(connection, notifier, row, now + timedelta(seconds=lease_s), fold=fold)
                 except ValueError:  # another version wrote the event: it is given up, or nothing after it would go
-                    unread = dropped(now, noted("unreadable")) | {"state": "dead"}
+                    unread = dropped(now, noted("unreadable")) | {"state": DeliveryState.DEAD}
                     connection.execute(_set(row.id, **unread))
             return None
 
@@ -167,16 +155,16 @@ class Outbox:
 
     def mark_sent(self, delivery: Delivery) -> bool:
         """The receiver has it. False when the lease was lost and somebody else took over."""
-        return self._finish(delivery, "sent", tries=1, untold=-delivery.untold)
+        return self._finish(delivery, DeliveryState.SENT, tries=1, untold=-delivery.untold)
 
     def mark_dead(self, delivery: Delivery, error: str) -> bool:
         """It was tried and will be never again; kept and listed with its reason."""
-        return self._finish(delivery, "dead", tries=1, error=error)
+        return self._finish(delivery, DeliveryState.DEAD, tries=1, error=error)
 
     def mark_dropped(self, delivery: Delivery, why: str) -> bool:
         """Given up on purpose (a budget); counted, and told with the next success."""
         by_the_next_epoch = delivery.priority is Priority.PROGRESS  # that says how many it stands for
-        return self._finish(delivery, "dropped", error=why, untold=0 if by_the_next_epoch else 1)
+        return self._finish(delivery, DeliveryState.DROPPED, error=why, untold=0 if by_the_next_epoch else 1)
 
     def mark_retry(self, delivery: Delivery, due_at: datetime, error: str, *, counted: bool = True) -> bool:
         """Try again at `due_at`. `counted` is False when the fault was not about this message (no connection)."""
@@ -197,14 +185,16 @@ class Outbox:
         """Free what processes of this machine held when they died; return how many."""
         held = (
             select(deliveries.c.lease_owner)
-            .where(deliveries.c.state == "pending", deliveries.c.lease_owner.is_not(None))
+            .where(deliveries.c.state == DeliveryState.PENDING, deliveries.c.lease_owner.is_not(None))
             .distinct()
         )
         with self.store.transaction() as connection:
             gone = [owner for owner in connection.execute(held).scalars() if owner and not owner_is_alive(owner)]
             if not gone:
                 return 0
-            freed = update(deliveries).where(deliveries.c.state == "pending", deliveries.c.lease_owner.in_(gone))
+            freed = update(deliveries).where(
+                deliveries.c.state == DeliveryState.PENDING, deliveries.c.lease_owner.in_(gone)
+            )
             return connection.execute(freed.values(lease_until=None, lease_owner=None)).rowcount
 
     def next_due(self, notifier: str) -> datetime | None:
@@ -217,7 +207,7 @@ class Outbox:
             else_=deliveries.c.due_at,
         )
         query = select(func.min(ready, type_=deliveries.c.due_at.type)).where(
-            deliveries.c.notifier == notifier, deliveries.c.state == "pending"
+            deliveries.c.notifier == notifier, deliveries.c.state == DeliveryState.PENDING
         )
         with self.store.transaction() as connection:
             found: datetime | None = connection.execute(query).scalar()
@@ -234,33 +224,17 @@ class Outbox:
         return {
             row.notifier: Counts(
                 put=row.put,
-                sent=row.pruned_sent + live.get((row.notifier, "sent"), 0),
-                pending=live.get((row.notifier, "pending"), 0),
-                dead=row.pruned_dead + live.get((row.notifier, "dead"), 0),
-                dropped=row.pruned_dropped + live.get((row.notifier, "dropped"), 0),
+                sent=row.pruned_sent + live.get((row.notifier, DeliveryState.SENT), 0),
+                pending=live.get((row.notifier, DeliveryState.PENDING), 0),
+                dead=row.pruned_dead + live.get((row.notifier, DeliveryState.DEAD), 0),
+                dropped=row.pruned_dropped + live.get((row.notifier, DeliveryState.DROPPED), 0),
             )
             for row in ledgers
         }
 
-    def dead_letters(self, *, limit: int = 100) -> list[DeadLetter]:
-        """What was given up, newest first."""
-        columns = (
-            deliveries.c.id,
-            deliveries.c.notifier,
-            deliveries.c.event_id,
-            events.c.kind,
-            deliveries.c.run_id,
-            deliveries.c.error,
-            deliveries.c.done_at,
-        )
-        dead = select(*columns).join(events).where(deliveries.c.state == "dead")
-        query = dead.order_by(deliveries.c.id.desc()).limit(limit)
-        with self.store.transaction() as connection:
-            return [DeadLetter(*row) for row in connection.execute(query)]
-
     def sent_since(self, notifier: str, moment: datetime) -> int:
         """How many messages this notifier delivered since `moment`; what was told within another is none of its own."""
-        sent = and_(deliveries.c.state == "sent", deliveries.c.error == "", deliveries.c.done_at >= moment)
+        sent = and_(deliveries.c.state == DeliveryState.SENT, deliveries.c.error == "", deliveries.c.done_at >= moment)
         query = select(func.count()).where(deliveries.c.notifier == notifier, sent)
         with self.store.transaction() as connection:
             return connection.execute(query).scalar() or 0
@@ -273,7 +247,7 @@ class Outbox:
             .where(
                 deliveries.c.run_id == event.run.key,
                 deliveries.c.notifier == notifier,
-                deliveries.c.state == "sent",
+                deliveries.c.state == DeliveryState.SENT,
                 events.c.kind == event.kind,
             )
             .order_by(deliveries.c.id.desc())
@@ -285,7 +259,9 @@ class Outbox:
             found: datetime | None = connection.execute(query).scalar()
         return found
 
-    def _finish(self, delivery: Delivery, state: str, *, tries: int = 0, error: str = "", untold: int = 0) -> bool:
+    def _finish(
+        self, delivery: Delivery, state: DeliveryState, *, tries: int = 0, error: str = "", untold: int = 0
+    ) -> bool:
         now, values = self.store.clock.now(), {"state": state, "attempts": delivery.attempts + tries}
         with self.store.transaction() as connection:
             done = _ours(connection, delivery, **dropped(now, error[:LIMIT_CHARS]) | values)
@@ -297,7 +273,9 @@ class Outbox:
 def _ours(connection: Connection, delivery: Delivery, **values: Any) -> bool:
     """Change a delivery only while we hold it: a lost lease must not undo what its new owner did."""
     held = and_(
-        deliveries.c.id == delivery.id, deliveries.c.state == "pending", deliveries.c.lease_owner == delivery.owner
+        deliveries.c.id == delivery.id,
+        deliveries.c.state == DeliveryState.PENDING,
+        deliveries.c.lease_owner == delivery.owner,
     )
     return connection.execute(update(deliveries).where(held).values(**values)).rowcount == 1
 
@@ -362,7 +340,7 @@ def reschedule_after_clock_set_back(store: Store, by: timedelta) -> int:
     A little too early is harmless: whoever sends asks the pace again.
     """
     put_off = select(deliveries.c.id, deliveries.c.due_at, deliveries.c.lease_until).where(
-        deliveries.c.state == "pending", deliveries.c.due_at > store.clock.now()
+        deliveries.c.state == DeliveryState.PENDING, deliveries.c.due_at > store.clock.now()
     )
     with store.transaction() as connection:
         rows = list(connection.execute(put_off))

@@ -14,6 +14,7 @@ from notifybot.events import CheckpointSaved, EpochFinished, RunEnded, RunStarte
 from notifybot.policy import Priority, carry_best
 from notifybot.store.schema import deliveries, events, tallies
 from notifybot.store.stored_reason import noted
+from notifybot.types import DeliveryState
 
 CLAIMED = (
     deliveries.c.id, deliveries.c.priority, deliveries.c.attempts, deliveries.c.created_at, deliveries.c.run_id,
@@ -55,7 +56,9 @@ def due(notifier: str, now: datetime, besides: Collection[str] = ()) -> Select[A
 
 def others_at(connection: Connection, notifier: str, run_id: str, owner: str, now: datetime) -> list[str]:
     """The other processes that hold a delivery of a run for a notifier now, by the names they gave themselves."""
-    held = and_(deliveries.c.state == "pending", deliveries.c.lease_until > now, deliveries.c.lease_owner != owner)
+    held = and_(
+        deliveries.c.state == DeliveryState.PENDING, deliveries.c.lease_until > now, deliveries.c.lease_owner != owner
+    )
     of_run = and_(deliveries.c.run_id == run_id, deliveries.c.notifier == notifier)
     by_index = deliveries.c.priority.in_(_PRIORITIES)  # or all that was ever told of the run would be read
     return list(connection.execute(select(deliveries.c.lease_owner).where(of_run, by_index, held)).scalars())
@@ -100,9 +103,11 @@ def collapsed_into(connection: Connection, notifier: str, row: Any) -> Folded:
     of_run = and_(deliveries.c.run_id == row.run_id, deliveries.c.notifier == notifier)
     an_epoch = deliveries.c.priority == int(Priority.PROGRESS)
     tells_all = or_(an_epoch, and_(deliveries.c.priority == int(Priority.URGENT), _of_kind(ENDING)))
-    told = select(func.coalesce(func.max(deliveries.c.id), 0)).where(of_run, deliveries.c.state == "sent", tells_all)
+    told = select(func.coalesce(func.max(deliveries.c.id), 0)).where(
+        of_run, deliveries.c.state == DeliveryState.SENT, tells_all
+    )
     since = connection.execute(told).scalar() or 0
-    folded = and_(of_run, an_epoch, deliveries.c.state == "dropped", deliveries.c.id > since)
+    folded = and_(of_run, an_epoch, deliveries.c.state == DeliveryState.DROPPED, deliveries.c.id > since)
     number = connection.execute(select(func.count()).where(folded, deliveries.c.id < row.id)).scalar() or 0
     if not number:
         return Folded()
@@ -129,7 +134,7 @@ def _waiting_news(notifier: str, run_id: str, kind: str, now: datetime) -> Colum
 
 def _free(now: datetime) -> ColumnElement[bool]:
     unleased = or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now)
-    return and_(deliveries.c.state == "pending", unleased)
+    return and_(deliveries.c.state == DeliveryState.PENDING, unleased)
 
 
 def _of_kind(kind: str) -> ColumnElement[bool]:
@@ -142,7 +147,7 @@ def _fold_away(connection: Connection, which: ColumnElement[bool], now: datetime
 
 def dropped(now: datetime, why: str) -> dict[str, Any]:
     """The values of a delivery that is given up, with its reason as it is stored."""
-    return {"state": "dropped", "done_at": now, "lease_until": None, "lease_owner": None, "error": why}
+    return {"state": DeliveryState.DROPPED, "done_at": now, "lease_until": None, "lease_owner": None, "error": why}
 
 
 def counting(*columns: str) -> Any:

@@ -23,7 +23,7 @@ from notifybot.store.disk_reserve import FullError, not_taken
 from notifybot.store.outbox_queries import CHECKPOINT, EPOCH, count_pruned, counting, dropped
 from notifybot.store.schema import deliveries, events, runs
 from notifybot.store.stored_reason import noted
-from notifybot.types import Status
+from notifybot.types import DeliveryState, Status
 
 KEEP_FOR = timedelta(days=7)
 FORGET_AFTER = timedelta(days=90)
@@ -134,7 +134,7 @@ def _forget_news(connection: Connection, _: datetime, *, keep: int, of_ended: bo
 
 def _drop_waiting(connection: Connection, now: datetime) -> int:
     """Give up the oldest waiting epoch messages, but the newest of each run and notifier."""
-    free = and_(deliveries.c.state == "pending", deliveries.c.priority == int(Priority.PROGRESS))
+    free = and_(deliveries.c.state == DeliveryState.PENDING, deliveries.c.priority == int(Priority.PROGRESS))
     free = and_(free, deliveries.c.lease_until.is_(None) | (deliveries.c.lease_until <= now))
     age = func.row_number().over(
         partition_by=(deliveries.c.run_id, deliveries.c.notifier), order_by=deliveries.c.id.desc()
@@ -154,7 +154,7 @@ def _forget_told(connection: Connection, before: datetime) -> int:
     """Delete deliveries that were told or dropped before a moment. Dead letters stay as long as their run."""
     query = (
         select(deliveries.c.id)
-        .where(deliveries.c.state.in_(("sent", "dropped")), deliveries.c.done_at < before)
+        .where(deliveries.c.state.in_((DeliveryState.SENT, DeliveryState.DROPPED)), deliveries.c.done_at < before)
         .where(deliveries.c.run_id.not_in(_waiting_runs()))
         .limit(_BATCH)
     )
@@ -184,8 +184,8 @@ def _delete(connection: Connection, which: Select[tuple[str]]) -> int:
 
 
 def _is_awaited() -> ColumnElement[bool]:
-    return exists().where(deliveries.c.event_id == events.c.id, deliveries.c.state == "pending")
+    return exists().where(deliveries.c.event_id == events.c.id, deliveries.c.state == DeliveryState.PENDING)
 
 
 def _waiting_runs() -> Select[tuple[str]]:
-    return select(deliveries.c.run_id).where(deliveries.c.state == "pending")
+    return select(deliveries.c.run_id).where(deliveries.c.state == DeliveryState.PENDING)

@@ -23,6 +23,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from notifybot.types import DeliveryState
+
 metadata = MetaData()
 
 
@@ -98,7 +100,7 @@ deliveries = Table(
     Column("run_id", String(200), nullable=False),  # the run's key
     Column("notifier", String(80), nullable=False),  # notifier key, name:fingerprint; never a secret
     Column("priority", Integer, nullable=False),
-    Column("state", String(8), nullable=False, default="pending"),  # pending | sent | dead | dropped
+    Column("state", String(8), nullable=False, default=DeliveryState.PENDING),
     Column("attempts", Integer, nullable=False, default=0),
     Column("rounds", Integer, nullable=False, default=0, server_default="0"),  # of failed attempts: fewer go first
     Column("created_at", UtcDateTime, nullable=False),

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from sqlalchemy import update
 from typer.testing import CliRunner
 
 from notifybot.cli import app
@@ -31,6 +33,7 @@ from notifybot.store import dead_letters, runs
 from notifybot.store.database import Store
 from notifybot.store.dead_letters import replacement_key
 from notifybot.store.outbox import Outbox
+from notifybot.store.schema import events
 from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.types import DeliveryState, Language, Reason
 from tests.support.store_events import RUN, alert, ended, epoch, started
@@ -265,7 +268,7 @@ def local(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
         yield opened
 
 
-def plain(*arguments: str) -> object:
+def plain(*arguments: str) -> Any:
     return json.loads(runner.invoke(app, ["outbox", *arguments, "--json"]).output)
 
 
@@ -294,6 +297,28 @@ def test_the_list_can_show_another_state(local: Store) -> None:
     rows = plain("list", "--state", "pending")
     assert isinstance(rows, list)
     assert [each["kind"] for each in rows] == ["run_started"]
+
+
+def test_a_message_of_another_version_is_shown_as_far_as_it_is_known(
+    local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a step back to an older notifybot, say: it was given up, and nobody is told that it never was there."""
+    monkeypatch.setenv("COLUMNS", "200")
+    runs.record(local, alert(), [(KEY, Priority.URGENT)])
+    with local.transaction() as connection:
+        connection.execute(update(events).values(body='{"kind": "of a later version"}'))
+    assert Outbox(local).claim(KEY) is None
+    [letter] = dead_letters.letters(local)
+
+    shown = [runner.invoke(app, ["outbox", *command]) for command in (["list"], ["show", str(letter.id)])]
+
+    for each in shown:
+        assert each.exit_code == 0
+        assert "alert_raised" in each.output
+        assert "its event cannot be read" in each.output
+    assert [each["event_id"] for each in plain("list")] == [letter.event_id]
+    assert plain("show", str(letter.id))["event"] is None
+    assert runner.invoke(app, ["outbox", "retry", "--all"]).output == "No message is dead.\n"
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from notifybot.preferences import Preferences, tables_from
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
+from notifybot.store import dead_letters
 from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock, RecordingNotifier
@@ -348,7 +349,7 @@ def test_a_refused_digest_is_one_fault_told_once_elsewhere(store: Store) -> None
     desk.until(7)
 
     assert desk.balance == (46, 0, 0, 5, 41)
-    assert {each.error for each in desk.outbox.dead_letters()} == {"no_service"}
+    assert {each.error for each in dead_letters.letters(store)} == {"no_service"}
     assert tries(store)["dead"] == {1}
     while desk.dispatcher.run_once(mail.key) is not Outcome.IDLE:
         desk.clock.advance(1)

@@ -25,10 +25,10 @@ from notifybot.policy import Pace, PaceFacts
 from notifybot.preferences import tables_from
 from notifybot.rendering import Renderer
 from notifybot.rendering.error_text import brief_reason, reason_line
+from notifybot.store import dead_letters
 from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.store.schema import events
-from notifybot.store.stored_reason import from_text
 from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.types import Language, Reason
 from tests.support.store_events import RUN, alert, ended, epoch, started
@@ -321,7 +321,7 @@ def test_a_plugin_that_raises_anything_is_given_up_after_five_tries(store: Store
         clock.advance(60)
 
     assert slack.tries == 5
-    assert "ZeroDivisionError" in desk.outbox.dead_letters()[0].error
+    assert "ZeroDivisionError" in dead_letters.letters(store)[0].error
 
 
 def test_a_mistake_of_ours_gives_no_message_up_and_holds_up_no_other(store: Store, clock: FakeClock) -> None:
@@ -360,7 +360,7 @@ def test_what_cannot_be_read_any_more_is_given_up_and_holds_up_nothing(store: St
 
     assert desk.drain(slack) == [Outcome.SENT, Outcome.IDLE]
     assert [getattr(each.event, "title", "") for each in slack.sent] == ["two"]
-    assert [from_text(each.error).code for each in desk.outbox.dead_letters()] == ["held.unreadable"]
+    assert [each.reason.code for each in dead_letters.letters(store)] == ["held.unreadable"]
     assert desk.outbox.counts()[slack.key].conserved
 
 

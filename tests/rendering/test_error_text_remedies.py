@@ -24,7 +24,7 @@ from notifybot.rendering import Renderer
 from notifybot.rendering.error_text import explained, kakao_error
 from notifybot.sandbox.kakao import KakaoFault
 from notifybot.sandbox.server import Sandbox
-from notifybot.store import runs
+from notifybot.store import dead_letters, runs
 from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import RecordingNotifier
@@ -74,7 +74,7 @@ def buried(name: str, language: Language) -> tuple[int, RecordingNotifier]:
         dispatcher = Dispatcher(Outbox(store), [*everyone, other], Renderer(language), rng=Random(7))
         assert dispatcher.run_once(key) is Outcome.DEAD
         assert dispatcher.run_once(other.key) is Outcome.SENT
-        (letter,) = Outbox(store).dead_letters()
+        (letter,) = dead_letters.letters(store)
         dispatcher.close()
     return letter.id, other
 
@@ -90,7 +90,6 @@ def told_everywhere(name: str, remedy: str, language: Language, caplog: pytest.L
         "the other notifier": other.sent[0].message.body,
         "outbox list": runner.invoke(app, ["outbox", "list"]).output,
         "outbox show": runner.invoke(app, ["outbox", "show", str(letter)]).output,
-        "outbox --dead": runner.invoke(app, ["outbox", "--dead"]).output,
         "outbox list --json": json.loads(runner.invoke(app, ["outbox", "list", "--json"]).output)[0]["error"],
     }
 
@@ -214,7 +213,7 @@ def test_a_remedy_is_whole_on_a_narrow_terminal(
     monkeypatch.setenv("COLUMNS", "78")
     expected = "".join(remedy_at_slack("missing_scope", language).split())
 
-    for arguments in (["list"], ["show", str(letter)], ["--dead"]):
+    for arguments in (["list"], ["show", str(letter)]):
         lines = runner.invoke(app, ["outbox", *arguments]).output.splitlines()
         reasons = [line.rstrip("│ ").rpartition("│")[2] for line in lines]
         assert expected in "".join("".join(reasons).split()), arguments

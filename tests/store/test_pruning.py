@@ -17,7 +17,7 @@ from notifybot.errors import StoreError, TemporaryError
 from notifybot.events import EpochFinished, Event
 from notifybot.policy import Pace, priority_of
 from notifybot.rendering import Renderer
-from notifybot.store import pruning, runs
+from notifybot.store import dead_letters, pruning, runs
 from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock, RecordingNotifier
@@ -290,11 +290,11 @@ def test_dead_letters_stay_as_long_as_their_run(roomy: Store, clock: FakeClock) 
 
     clock.advance(30 * 86_400)
     pruning.prune(roomy)
-    assert len(outbox.dead_letters()) == 1
+    assert len(dead_letters.letters(roomy)) == 1
     clock.advance(70 * 86_400)
     pruning.prune(roomy)
 
-    assert outbox.dead_letters() == []
+    assert dead_letters.letters(roomy) == []
     assert outbox.counts()["slack:1"].conserved
 
 
