@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import Any, TextIO
 
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, RunEnded, RunLost, RunStalled, RunStarted
+from notifybot.i18n import text
 from notifybot.notifiers.base import Envelope
 from notifybot.policy import Pace
 from notifybot.rendering.format import about, duration, row_text
-from notifybot.rendering.labels import LABELS, epoch_name, has_end, position
+from notifybot.rendering.labels import epoch_name, has_end, position
 from notifybot.rendering.text import one_line, shorten, width
 from notifybot.types import Message, Progress, Status, Tier
 
@@ -157,7 +158,7 @@ def _epoch_line(progress: Progress, message: Message, saved: str, dropped: Seque
         parts.append(duration(progress.epoch_s, language))
     eta = about(progress.eta_s, language) if progress.eta_s and has_end(progress.total or 1) else ""
     if eta and "eta" not in dropped:
-        parts.append(f"{LABELS[language].eta} {eta}")
+        parts.append(text(language, "console.eta", time=eta))
     if saved and "saved" not in dropped:
         parts.append(_SAVED if "saved_in" in dropped else saved)
     return " · ".join(part for part in parts if part)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
+from notifybot.i18n import text
 from notifybot.redaction import redact
 from notifybot.rendering.labels import epoch_name
 from notifybot.rendering.text import one_line, shorten
@@ -21,12 +21,8 @@ _BARS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 16
 _SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
 _LONGEST_S = 1e12  # thirty thousand years: nobody measured that
-_COUNTS = ("", " k", " M", " B", " T")
-_KOREAN_COUNTS = ((10**12, "조"), (10**8, "억"), (10**4, "만"))
-_UNITS = {
-    Language.EN: ((86_400, " d"), (3_600, " h"), (60, " min"), (1, " s")),
-    Language.KO: ((86_400, "일"), (3_600, "시간"), (60, "분"), (1, "초")),
-}
+_COUNTS = "unit.counts"  # its units from the smallest: of thousands in English, of ten thousands in Korean
+_SPANS = ((86_400, "unit.days"), (3_600, "unit.hours"), (60, "unit.minutes"), (1, "unit.seconds"))
 
 
 def number(value: float, digits: int = 4) -> str:
@@ -66,12 +62,12 @@ def duration(seconds: float, language: Language) -> str:
     seconds = max(seconds, 0.0)
     if seconds < 9.95:
         shown = f"{seconds:.1f}".removesuffix(".0") if seconds >= 1 or seconds < 0.001 else f"{seconds:.2g}"
-        return shown + _UNITS[language][-1][1]
+        return text(language, "unit.seconds", count=shown)
     whole = round(seconds) if seconds < 600 else round(seconds / 60) * 60  # nobody reads the seconds of an hour
     parts = []
-    for size, unit in _UNITS[language]:
+    for size, key in _SPANS:
         many, whole = divmod(whole, size)
-        parts.append(f"{many}{unit}" if many else "")
+        parts.append(text(language, key, count=many) if many else "")
     first = next(at for at, part in enumerate(parts) if part)
     return " ".join(part for part in parts[first : first + 2] if part)
 
@@ -95,17 +91,22 @@ def memory(count_bytes: int) -> str:
 def count(many: int, language: Language) -> str:
     """Return a large number of things in short: "950", "1.2 k", "11.7 M"; in Korean, by ten thousands, "1,170만 개"."""
     if language is Language.KO:
-        return _korean_count(many)
-    value, unit = _scaled(many, len(_COUNTS))
-    return value + _COUNTS[unit]
+        return _by_ten_thousands(many, language)
+    value, unit = _scaled(many, text(language, _COUNTS).count("|") + 1)
+    return _counted(value, unit, language)
 
 
-def _korean_count(many: int) -> str:
-    for size, unit in _KOREAN_COUNTS:
-        if many >= 0.99995 * size:  # what rounds up to the larger unit is told in it
-            share = many / size
-            return f"{share:,.1f}".removesuffix(".0") + f"{unit} 개" if share < 9.95 else f"{share:,.0f}{unit} 개"
-    return f"{many:,}개"
+def _counted(shown: str, unit: int, language: Language) -> str:
+    return text(language, _COUNTS, number=shown).split("|")[unit]
+
+
+def _by_ten_thousands(many: int, language: Language) -> str:
+    for unit in (3, 2, 1):
+        share = many / 10_000**unit
+        if share >= 0.99995:  # what rounds up to the larger unit is told in it
+            shown = f"{share:,.1f}".removesuffix(".0") if share < 9.95 else f"{share:,.0f}"
+            return _counted(shown, unit, language)
+    return _counted(f"{many:,}", 0, language)
 
 
 def _scaled(many: float, units: int) -> tuple[str, int]:
@@ -165,15 +166,16 @@ def _mean(values: Sequence[float]) -> float:
 
 
 STAR = "★"
-HEADINGS = {
-    Language.EN: ("Metric", "Value", "Change", "Best", "Trend"),
-    Language.KO: ("지표", "값", "변화", "최고", "추세"),
-}
-
 _LIMIT_ROWS = 100  # more is a mistake in the caller's loop, not a table
 _LIMIT_NAME = 40
 _LIMIT_LINE_NAME = 24
 _LIMIT_LINE_ITEMS = 6
+
+
+def headings(language: Language) -> tuple[str, str, str, str, str]:
+    """Return what stands above the columns of the metrics."""
+    metric, value, changed = (text(language, f"heading.{name}") for name in ("metric", "value", "change"))
+    return metric, value, changed, text(language, "heading.best"), text(language, "heading.trend")
 
 
 def metric_rows(progress: Progress, language: Language) -> tuple[MetricRow, ...]:
@@ -260,71 +262,27 @@ _LIMIT_FROZEN = 48
 _MAKERS = re.compile(r"^((NVIDIA|AMD|Intel|Tesla|GeForce|Quadro)(\(R\))?\s+)+(?=\S)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """The parts of the lines in one language; `{}` stands for a value."""
-
-    memory: str
-    uptime: str
-    parameters: str
-    trainable: str
-    frozen: str
-    machine: str
-    first_epoch: str
-    on_disk: str
-    on_machine: str
-    copied: str
-
-
-_WORDS = {
-    Language.EN: _Words(
-        memory="{} RAM",
-        uptime="up {}",
-        parameters="{} parameters",
-        trainable="{} of {} parameters learn",
-        frozen="frozen: {}",
-        machine="machine",
-        first_epoch="the first epoch",
-        on_disk="verified",
-        on_machine="verified, on the training machine only",
-        copied="verified and copied",
-    ),
-    Language.KO: _Words(
-        memory="RAM {}",
-        uptime="켜진 지 {}",
-        parameters="파라미터 {}",
-        trainable="파라미터 {1} 중 {0} 학습",
-        frozen="고정: {}",
-        machine="장비",
-        first_epoch="첫 에포크",
-        on_disk="검증됨",
-        on_machine="검증됨, 학습 장비에만 있음",
-        copied="검증 후 복사됨",
-    ),
-}
-
-
 def memory_line(host: Host, language: Language) -> str:
     """Return the machine's memory: "12.7 GB RAM"."""
-    return _WORDS[language].memory.format(memory(host.memory_bytes)) if host.memory_bytes else ""
+    return text(language, "phrase.memory", memory=memory(host.memory_bytes)) if host.memory_bytes else ""
 
 
 def uptime_line(up_s: float | None, language: Language) -> str:
     """Return how long the machine has been up: "up 3 h"."""
     told = about(up_s, language) if up_s else ""
-    return _WORDS[language].uptime.format(told) if told else ""
+    return text(language, "phrase.uptime", time=told) if told else ""
 
 
 def model_line(model: ModelSize | None, language: Language) -> str:
     """Return how large a model is and how much of it learns: "1.2 M of 11.7 M parameters learn · frozen: backbone"."""
     if model is None:
         return ""
-    words = _WORDS[language]
+    total = count(model.total, language)
     if model.trainable >= model.total:
-        return words.parameters.format(count(model.total, language))
-    learns = words.trainable.format(count(model.trainable, language), count(model.total, language))
+        return text(language, "phrase.parameters", count=total)
+    learns = text(language, "phrase.trainable", trainable=count(model.trainable, language), total=total)
     names = _names(model.frozen)
-    return f"{learns} · {words.frozen.format(names)}" if names else learns
+    return f"{learns} · {text(language, 'phrase.frozen', names=names)}" if names else learns
 
 
 def tier_words(checkpoint: Checkpoint | None, language: Language) -> str:
@@ -332,12 +290,11 @@ def tier_words(checkpoint: Checkpoint | None, language: Language) -> str:
 
     That it lies on the machine alone is told where machines are reset: on one's own it is no news.
     """
-    words = _WORDS[language]
     if checkpoint is None or checkpoint.tier is Tier.UNPROVEN:
         return ""
     if checkpoint.tier is Tier.REMOTE:
-        return words.copied
-    return words.on_machine if checkpoint.fleeting else words.on_disk
+        return text(language, "phrase.copied")
+    return text(language, "phrase.on_machine" if checkpoint.fleeting else "phrase.on_disk")
 
 
 def short_device(name: str) -> str:
@@ -347,7 +304,7 @@ def short_device(name: str) -> str:
 
 def new_device(resumed: Resumed, host: Host, language: Language) -> str:
     """Return what a session was moved to, its accelerator or just a machine; empty where it stayed."""
-    return (short_device(host.device) or _WORDS[language].machine) if resumed.new_machine else ""
+    return (short_device(host.device) or text(language, "phrase.machine")) if resumed.new_machine else ""
 
 
 def lost_work(resumed: Resumed, language: Language) -> str:
@@ -362,7 +319,7 @@ def next_epoch(resumed: Resumed, progress: Progress, language: Language) -> str:
     0 or 1 tell it; a single one does not: `range(0, 30, 5)` begins at 0 as well.
     """
     if resumed.epoch is None:
-        return _WORDS[language].first_epoch
+        return text(language, "phrase.first_epoch")
     if resumed.next_epoch is not None:
         return epoch_name(resumed.next_epoch, language)
     if progress.total and progress.done >= progress.total:

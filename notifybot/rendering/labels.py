@@ -1,9 +1,8 @@
-"""The few words that are no sentence and so not in a template: statuses, labels, and what an epoch is called."""
+"""Where a run stands, in a word or two: its status, and how many epochs it has done."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from notifybot.events import (
     AlertRaised,
@@ -16,41 +15,9 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
+from notifybot.i18n import has_text, text
 from notifybot.types import Language, Progress, Status
 
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """The names of a message's facts in one language."""
-
-    eta: str
-    elapsed: str
-    epoch_time: str
-    machine: str
-    device: str
-    checkpoint: str
-
-
-LABELS = {
-    Language.EN: Labels("ETA", "Elapsed", "Per epoch", "Machine", "Device", "Last checkpoint"),
-    Language.KO: Labels("남은 시간", "경과 시간", "에포크당", "장비", "장치", "마지막 체크포인트"),
-}
-
-_STATUSES: dict[Language, dict[str, str]] = {
-    Language.EN: {str(word): str(word) for word in (*Status, "stalled", "recovered", "alert")},
-    Language.KO: {
-        Status.RUNNING: "진행 중",
-        Status.FINISHED: "완료",
-        Status.STOPPED: "조기 종료",
-        Status.INTERRUPTED: "중단됨",
-        Status.FAILED: "실패",
-        Status.LOST: "연결 끊김",
-        "stalled": "멈춤",
-        "recovered": "복구됨",
-        "alert": "알림",
-    },
-}
-_EPOCH = {Language.EN: "epoch", Language.KO: "에포크"}
 _MOST_EPOCHS = 10**9
 _PLACE = re.compile(r" \[epoch ([^\[\]]{1,80})\]$")  # as an ending says it
 
@@ -58,7 +25,8 @@ _PLACE = re.compile(r" \[epoch ([^\[\]]{1,80})\]$")  # as an ending says it
 def status_word(event: Event, language: Language) -> str:
     """Return where a run stands after `event`, in one word or two."""
     status = _status(event)
-    return _STATUSES[language].get(status, status)
+    key = f"status.{status}"
+    return text(language, key) if has_text(key) else status
 
 
 def _status(event: Event) -> str:
@@ -77,14 +45,14 @@ def _status(event: Event) -> str:
             return Status.RUNNING
 
 
-def epoch_name(epoch: int, language: Language) -> str:
+def epoch_name(epoch: int | str, language: Language) -> str:
     """Return what an epoch is called: "epoch 17"."""
-    return f"{_EPOCH[language]} {epoch}"
+    return text(language, "phrase.epoch", epoch=epoch)
 
 
 def cause(error: str, language: Language) -> str:
     """Return what ended a run with its place in the reader's words: "ValueError: boom [epoch 3]"."""
-    return _PLACE.sub(rf" [{_EPOCH[language]} \1]", error)
+    return _PLACE.sub(lambda place: f" [{epoch_name(place[1], language)}]", error)
 
 
 def has_end(total: int | None) -> bool:
@@ -99,7 +67,7 @@ def position(progress: Progress, language: Language) -> str:
     """
     share = f"{progress.done}/{progress.total}" if has_end(progress.total) else ""
     if progress.epoch is None:
-        return f"{_EPOCH[language]} {share or progress.done}" if progress.done else ""
+        return epoch_name(share or progress.done, language) if progress.done else ""
     if share and progress.epoch == progress.done:
-        return f"{_EPOCH[language]} {share}"
+        return epoch_name(share, language)
     return epoch_name(progress.epoch, language) + (f" ({share})" if share else "")

@@ -16,7 +16,7 @@ from notifybot.errors import ConfigError, reader_text, system_words
 from notifybot.events import KINDS, EpochFinished, Event
 from notifybot.i18n import built_in_folder
 from notifybot.policy import severity_of
-from notifybot.rendering.format import HEADINGS, metric_rows, rowless
+from notifybot.rendering.format import headings, metric_rows, rowless
 from notifybot.rendering.labels import status_word
 from notifybot.rendering.text import shorten
 from notifybot.rendering.view import View, code_of, facts_of, told, view_of
@@ -58,7 +58,7 @@ class Renderer:
     def render_summary(self, event: EpochFinished) -> Message:
         """Return an epoch's figures without the templates' words, at a third of the cost: for the console's line."""
         rows = metric_rows(event.progress, self.language)
-        return replace(_bare(event, self.language, None), headings=HEADINGS[self.language], rows=rows)
+        return replace(_bare(event, self.language, None), headings=headings(self.language), rows=rows)
 
     def _complain(self, kind: str, error: Exception) -> None:
         if kind not in self._complained:
@@ -84,7 +84,7 @@ def _compose(event: Event, language: Language, words: CompiledTemplate, link: st
         body=shorten(_lines(words.say("body", view)), LIMIT_BODY),
         brief=shorten(brief, LIMIT_BRIEF),
         status=view["status"],
-        headings=HEADINGS[language],
+        headings=headings(language),
         rows=view["rows"],
         more=rowless(event.progress),
         facts=facts_of(event, language),

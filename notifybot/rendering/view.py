@@ -16,6 +16,7 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
+from notifybot.i18n import text
 from notifybot.policy import severity_of
 from notifybot.redaction import redact
 from notifybot.rendering.alert_text import alert_words
@@ -39,7 +40,7 @@ from notifybot.rendering.format import (
     uptime_line,
     values_line,
 )
-from notifybot.rendering.labels import LABELS, cause, epoch_name, has_end, position, status_word
+from notifybot.rendering.labels import cause, epoch_name, has_end, position, status_word
 from notifybot.rendering.text import clean, one_line, shorten, shorten_path
 from notifybot.types import Checkpoint, Fact, Host, Language, MetricRow, Param, Progress, Resumed
 
@@ -245,17 +246,17 @@ def facts_of(event: Event, language: Language) -> tuple[Fact, ...]:
     """Return the labelled lines of a message, the most useful first. Of a start, they are its parameters."""
     if isinstance(event, RunStarted):
         return _params(event.params)
-    progress, labels = _progress(event), LABELS[language]
+    progress = _progress(event)
     host, over = _machine(event), isinstance(event, RunEnded | RunLost)
     pairs = (
-        (labels.eta, about(progress.eta_s, language) if progress.eta_s and not over else ""),
-        (labels.elapsed, duration(progress.elapsed_s, language) if progress.elapsed_s else ""),
-        (labels.epoch_time, duration(progress.epoch_s, language) if progress.epoch_s else ""),
-        (labels.machine, told(host.name, 60)),
-        (labels.device, told(host.device, 60)),
-        (labels.checkpoint, _proven(event, language) if not isinstance(event, CheckpointSaved) else ""),
+        ("eta", about(progress.eta_s, language) if progress.eta_s and not over else ""),
+        ("elapsed", duration(progress.elapsed_s, language) if progress.elapsed_s else ""),
+        ("epoch_time", duration(progress.epoch_s, language) if progress.epoch_s else ""),
+        ("machine", told(host.name, 60)),
+        ("device", told(host.device, 60)),
+        ("checkpoint", _proven(event, language) if not isinstance(event, CheckpointSaved) else ""),
     )
-    return tuple(Fact(label, value) for label, value in pairs if value)
+    return tuple(Fact(text(language, f"label.{name}"), value) for name, value in pairs if value)
 
 
 def _machine(event: Event) -> Host:

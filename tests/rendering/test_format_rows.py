@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from notifybot.rendering.format import HEADINGS, best_line, changes_line, metric_rows, values_line
+from notifybot.rendering.format import best_line, changes_line, headings, metric_rows, values_line
 from notifybot.types import Language, Metric, MetricRow, Progress
 
 PROGRESS = Progress(
@@ -26,7 +26,7 @@ def test_rows_stand_in_the_order_of_logging_beside_their_past() -> None:
         MetricRow("lr", "0.0001", "±0", "", ""),
     )
     assert metric_rows(PROGRESS, Language.KO)[1].best == "0.88 (에포크 14)"
-    assert {len(headings) for headings in HEADINGS.values()} == {5}
+    assert headings(Language.EN) == ("Metric", "Value", "Change", "Best", "Trend")
 
 
 def test_nan_and_infinity_pass_as_themselves() -> None:
