@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +22,7 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     ValidationError,
+    create_model,
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -44,6 +45,7 @@ from notifybot.errors import READER, ConfigError, reader_text, said
 from notifybot.files import state_folder, system_language, user_mark
 from notifybot.i18n import OVERRIDES
 from notifybot.preferences import Every, QuietHours, Tables, every_from, quiet_from, tables_from
+from notifybot.services import SERVICES
 from notifybot.types import Language
 
 
@@ -177,11 +179,8 @@ def _language() -> Language:
     return Language.KO if re.match(r"ko([_.@]|$)", first) else Language.EN
 
 
-class Config(BaseSettings):
-    """All settings. `Config(key=value)` lays arguments over every other source; wrong ones raise ConfigError.
-
-    An empty value counts as not set. Printing, pickling or copying to JSON never gives a secret away.
-    """
+class _SpelledOut(BaseSettings):
+    """The settings that are more than an optional secret of a service: see `Config`."""
 
     model_config = SettingsConfigDict(
         env_prefix="NOTIFYBOT_",
@@ -298,6 +297,28 @@ _NEEDS = (  # KakaoTalk's set is checked by its notifier: a file from an earlier
     ("watchdog_token", ("watchdog_url",)),
     ("watchdog_url", ("watchdog_token",)),
 )
+
+_WHAT_IT_IS = """All settings. `Config(key=value)` lays arguments over every other source; wrong ones raise ConfigError.
+
+An empty value counts as not set. Printing, pickling or copying to JSON never gives a secret away.
+"""
+_OF_SERVICES = dict.fromkeys(setting for service in SERVICES for setting in (*service.settings, *service.secrets))
+
+if TYPE_CHECKING:
+
+    class Config(_SpelledOut):
+        """All settings: see `_WHAT_IT_IS`."""
+
+        def __init__(self, **settings: Any) -> None: ...
+else:
+    Config = create_model(
+        "Config",
+        __base__=_SpelledOut,
+        __module__=__name__,
+        __doc__=_WHAT_IT_IS,
+        **{each: (_Token | None, None) for each in _OF_SERVICES if each not in _SpelledOut.model_fields},
+    )
+
 
 _FORMS = {
     "string_too_long": ("must be text of at most 200 characters", "200자 이하의 글자여야 합니다"),

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from notifybot.errors import ConfigError, reader_text, said
 from notifybot.runtime import in_colab
+from notifybot.services import SERVICES
 
 ORIGINS = "__origins__"
 _PREFIX = "notifybot_"
@@ -33,15 +34,7 @@ _LINK_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 
 # What a notebook's user keeps in the secrets panel. Each is a blocking question to the browser: nothing else is asked.
 _COLAB_KEYS = (
-    "slack_webhook_url",
-    "slack_bot_token",
-    "slack_channel",
-    "kakao_rest_api_key",
-    "kakao_client_secret",
-    "kakao_refresh_token",
-    "apprise_urls",
-    "webhook_url",
-    "webhook_secret",
+    *(setting for service in SERVICES for setting in service.secrets),
     "watchdog_url",
     "watchdog_token",
 )

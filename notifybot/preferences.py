@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from notifybot.errors import reader_text, said
 from notifybot.events import KINDS, AlertRaised, Event, RunEnded, kind_of
+from notifybot.services import SERVICES
 from notifybot.types import Language, RunRef, Severity, Status
 
 _DAY = timedelta(days=1)
@@ -84,7 +85,7 @@ AWAITED = FAILURES | {ENDING}  # told at any hour: with its run a process ends, 
 _GROUPS = {"all": frozenset(KINDS), "endings": frozenset({ENDING}), "failures": FAILURES}
 _ALL_WORDS = (*_GROUPS, *KINDS, *(f"{kind}:{detail}" for kind, details in _DETAILS.items() for detail in details))
 
-NOTIFIERS = ("slack", "kakao", "apprise", "webhook")
+NOTIFIERS = tuple(each.name for each in SERVICES)
 _WINDOW = re.compile(r"(\d\d?):(\d\d)\s*[-–~]\s*(\d\d?):(\d\d)\s+(\S+)")
 _EVERY = re.compile(r"(\d+(?:\.\d+)?)\s*([^\W\d_]+)")
 _UNITS = {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -16,9 +17,10 @@ from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.subscription import refuse_strangers, shaped, speaking
 from notifybot.delivery.worker import Worker
 from notifybot.errors import StoreError
-from notifybot.notifiers.base import Notifier
+from notifybot.notifiers.base import Notifier, Surroundings
 from notifybot.redaction import guard_loggers
 from notifybot.rendering import Renderer
+from notifybot.services import SERVICES, Service
 from notifybot.store.database import Store
 from notifybot.store.notifier_state import export_for, tracker_url
 from notifybot.store.outbox import Outbox
@@ -27,6 +29,8 @@ from notifybot.types import RunRef
 if TYPE_CHECKING:
     from notifybot.delivery.relay import NotifierState
 
+_FOR_PEOPLE = tuple(each for each in SERVICES if each.is_for_people)
+_FOR_PROGRAMS = tuple(each for each in SERVICES if not each.is_for_people)
 _START_S = 5.0  # no epoch waits yet, so a busy database is waited for
 
 # The clients of the services are imported when one is configured: together they take longer than the rest of a start.
@@ -50,11 +54,14 @@ def people_from(
     With the `outbox` that they deliver from, their messages have pictures, drawn from the runs beside it, or as the
     `studio` draws them.
     """
-    slack, kakao, apprise = (speaking(config, name) for name in ("slack", "kakao", "apprise"))
     if studio is None and outbox is not None:
         studio = studio_for(config, outbox.store.path, clock)
-    built = [*_slack(slack, studio, outbox), *_kakao(kakao, clock, studio), *_apprise(apprise, studio)]
-    return shaped(built, config)
+    return shaped(_built(_FOR_PEOPLE, config, clock, studio, outbox), config)
+
+
+def programs_from(config: Config, clock: Clock = SYSTEM) -> list[Notifier]:
+    """The notifiers that programs read, which do not count as telling people: the watchdog still does that."""
+    return shaped(_built(_FOR_PROGRAMS, config, clock, None, None), config)
 
 
 def notifiers_from(
@@ -63,7 +70,7 @@ def notifiers_from(
     """All notifiers that are configured, the webhook and the way to the watchdog included. Raises ConfigError."""
     refuse_strangers(config, (), all_known=False)
     people = people_from(config, clock, outbox=outbox, studio=studio)
-    return [*people, *shaped(_webhook(config, clock), config), *_relay(config, clock, direct=bool(people))]
+    return [*people, *programs_from(config, clock), *_relay(config, clock, direct=bool(people))]
 
 
 def open_delivery(
@@ -93,7 +100,7 @@ def open_delivery(
     if notifiers is None:
         studio = studio_for(config, store.path, clock)
         people = people_from(config, clock, outbox=outbox, studio=studio)
-        programs = shaped(_webhook(config, clock), config)
+        programs = programs_from(config, clock)
     else:
         studio, people, programs = None, shaped(notifiers, config), []
     refuse_strangers(config, people, all_known=all_known)
@@ -120,48 +127,18 @@ def _waits(outbox: Outbox, key: str) -> bool:
     return due is not None and due <= outbox.store.clock.now()
 
 
-def _slack(config: Config, studio: ChartRenderers | None, outbox: Outbox | None) -> list[Notifier]:
-    if config.slack_bot_token is None and config.slack_webhook_url is None:
-        return []
-    from notifybot.notifiers.slack import slack_notifiers
-
-    if studio is None or outbox is None:
-        return slack_notifiers(config)
-    return slack_notifiers(config, artist=studio.painter(config.lang), busy=partial(_waits, outbox))
-
-
-def _kakao(config: Config, clock: Clock, studio: ChartRenderers | None) -> list[Notifier]:
-    given = (
-        config.kakao_rest_api_key, config.kakao_client_secret, config.kakao_refresh_token, config.kakao_token_file,
-    )  # fmt: skip
-    signed_in = any(config.state_dir.expanduser().glob("kakao*"))  # a login leaves its file there
-    if not signed_in and all(each is None for each in given):
-        return []
-    from notifybot.notifiers.kakao import kakao_notifiers
-
-    if studio is None:
-        return kakao_notifiers(config, clock=clock)
-    return kakao_notifiers(config, clock=clock, picture=studio.phone_painter(config.lang).square)
-
-
-def _apprise(config: Config, studio: ChartRenderers | None) -> list[Notifier]:
-    if config.apprise_urls is None:
-        return []
-    from notifybot.notifiers.apprise import apprise_notifiers
-
-    if studio is None:
-        return apprise_notifiers(config)
-    square = studio.phone_painter(config.lang).square
-    return apprise_notifiers(config, picture=lambda envelope: square(envelope.event))
-
-
-def _webhook(config: Config, clock: Clock) -> list[Notifier]:
-    """Read by a program, so it does not count as telling people: the watchdog still does that."""
-    if config.webhook_url is None:
-        return []
-    from notifybot.notifiers.webhook import webhook_notifiers
-
-    return webhook_notifiers(config, clock=clock)
+def _built(
+    services: Iterable[Service], config: Config, clock: Clock, charts: ChartRenderers | None, outbox: Outbox | None
+) -> list[Notifier]:
+    """The notifiers of those services that the settings ask for, each in the language that its table has."""
+    is_busy = partial(_waits, outbox) if outbox is not None else (lambda _: False)
+    around = Surroundings(clock, charts if outbox is not None else None, is_busy)
+    built: list[Notifier] = []
+    for service in services:
+        own = speaking(config, service.name)
+        if service.is_asked_for(dict(own), config.state_dir):
+            built += import_module(service.module).from_config(own, around)
+    return built
 
 
 def _relay(

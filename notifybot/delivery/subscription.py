@@ -13,8 +13,10 @@ from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.policy import Pace
 from notifybot.preferences import NOTIFIERS, UNCHANGED, Preferences
 from notifybot.rendering import Renderer
+from notifybot.services import SERVICES
 
-PROGRAMS = ("webhook",)  # read all that comes, at any hour, unless a table of their own says otherwise
+# Programs read all that comes, at any hour, unless a table of their own says otherwise.
+PROGRAMS = tuple(each.name for each in SERVICES if not each.is_for_people)
 
 
 class Shaped:

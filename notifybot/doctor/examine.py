@@ -12,22 +12,20 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.delivery.build import notifiers_from
 from notifybot.delivery.subscription import unknown_notifiers
-from notifybot.doctor import kakao, machine, slack
+from notifybot.doctor import machine
 from notifybot.doctor.findings import Finding, note, ok, wrong
 from notifybot.errors import ConfigError, install
 from notifybot.notifiers.apprise import AppriseNotifier, urls_in
 from notifybot.notifiers.http import session_for
 from notifybot.rendering.both import Both
 from notifybot.runtime import is_installed
+from notifybot.services import SERVICES, function_at
 
 
 def examine(config: Config, clock: Clock = SYSTEM) -> list[Finding]:
     """Everything that the settings rest on. Posts nothing; asks Slack, Kakao and the watchdog, if they are set up."""
     return [
-        *slack.examine(config, clock),
-        *kakao.examine(config, clock),
-        *examine_apprise(config),
-        *_webhook(config),
+        *_services(config, clock),
         *examine_watchdog(config),
         *_nobody(config, clock),
         *_tables(config),
@@ -35,9 +33,13 @@ def examine(config: Config, clock: Clock = SYSTEM) -> list[Finding]:
     ]
 
 
-def _webhook(config: Config) -> list[Finding]:
-    """It cannot be asked anything: one can only post to it."""
-    return [] if config.webhook_url is None else [note("webhook", _UNSEEN, _TRY)]
+def _services(config: Config, clock: Clock) -> Iterator[Finding]:
+    """Each service by its own examination; one without, such as the webhook, can only be posted to."""
+    for service in SERVICES:
+        if service.doctor:
+            yield from function_at(service.doctor)(config, clock)
+        elif service.is_asked_for(dict(config), config.state_dir):
+            yield note(service.name, _UNSEEN, _TRY.filled(name=service.name))
 
 
 def _nobody(config: Config, clock: Clock) -> list[Finding]:
@@ -65,8 +67,8 @@ _UNSEEN = Both(
     "설정되어 있습니다. 실제로 보내 보지 않고는 동작 여부를 확인할 수 없습니다",
 )
 _TRY = Both(
-    "post one message: notifybot test -n webhook -k run_started",
-    "메시지를 하나 보내 보세요: notifybot test -n webhook -k run_started",
+    "post one message: notifybot test -n {name} -k run_started",
+    "메시지를 하나 보내 보세요: notifybot test -n {name} -k run_started",
 )
 _NOBODY = Both(
     "nothing is set up: what happens is printed on the screen, and nobody is told",
@@ -91,7 +93,7 @@ APPRISE = "Apprise"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9]{0,19})://")
 
 
-def examine_apprise(config: Config) -> list[Finding]:
+def examine_apprise(config: Config, clock: Clock = SYSTEM) -> list[Finding]:
     """A finding for each address that Apprise makes nothing of, and one for the others together."""
     if config.apprise_urls is None:
         return []

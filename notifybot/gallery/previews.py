@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Literal
@@ -23,7 +24,7 @@ from notifybot.charts.series import Curve
 from notifybot.clock import Clock
 from notifybot.delivery.chart_renderer import has_curves, subtitle
 from notifybot.events import EpochFinished, Event
-from notifybot.notifiers import apprise, webhook
+from notifybot.notifiers.apprise import told
 from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.notifiers.kakao import Credentials, KakaoTalk
@@ -32,6 +33,7 @@ from notifybot.notifiers.slack.deadman.schedule import Margins
 from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
 from notifybot.notifiers.slack.deadman.text import Said, Speech
 from notifybot.notifiers.slack.run_thread import RunThread
+from notifybot.notifiers.webhook import payload
 from notifybot.rendering import Renderer
 from notifybot.rendering.alert_text import AlertWords
 from notifybot.runtime import is_installed
@@ -39,6 +41,7 @@ from notifybot.sandbox.http import Request
 from notifybot.sandbox.kakao import REFRESH_TOKEN, REST_API_KEY
 from notifybot.sandbox.server import Sandbox
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, WEBHOOK_PATH
+from notifybot.services import SERVICES, Service, function_at
 from notifybot.testing import DictMemory, FakeClock
 from notifybot.types import Host, Language, Metric
 
@@ -75,7 +78,7 @@ def exhibits(piece: Piece, language: Language, clock: Clock) -> Iterator[Exhibit
         return
     message = Renderer(language).render(piece.event, link=_LINK, skipped=piece.skipped)
     envelope = Envelope(piece.event, message, DictMemory(), skipped=piece.skipped)
-    for show in STANDS.values():
+    for show in previewers():
         yield from show(envelope, language, clock)
 
 
@@ -86,21 +89,21 @@ def _posted_by_slack(piece: AlarmPreview, language: Language, clock: Clock) -> I
         yield from _in_slack(*_pages(sandbox, language))
 
 
-def _slack_bot(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+def slack(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+    """The bot's message in its channel and on a locked phone, and the webhook's."""
     yield from _in_slack(*_shown(envelope, language, clock, _bot))
-
-
-def _slack_webhook(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
     yield Exhibit("Slack, webhook", _shown(envelope, language, clock, _hook)[0], _AROUND)
 
 
-def _kakaotalk(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+def kakao(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+    """The message on a phone."""
     phone = _shown(envelope, language, clock, _kakao)[1]
     yield Exhibit("KakaoTalk", phone, f"{_AROUND}, figure:has(.lock)")
 
 
-def _in_apprise(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
-    yield Exhibit("Apprise", "\n".join(filter(None, apprise.told(envelope.message, _ROOM))))
+def apprise(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+    """The message's words, as services with little room take them."""
+    yield Exhibit("Apprise", "\n".join(filter(None, told(envelope.message, _ROOM))))
 
 
 def _console(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
@@ -109,18 +112,26 @@ def _console(envelope: Envelope, language: Language, clock: Clock) -> Iterator[E
     yield Exhibit("console", stream.getvalue())
 
 
-def _json(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
-    yield Exhibit("webhook", json.dumps(json.loads(webhook.payload(envelope)), ensure_ascii=False, indent=1))
+def webhook(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+    """The body of the post."""
+    yield Exhibit("webhook", json.dumps(json.loads(payload(envelope)), ensure_ascii=False, indent=1))
 
 
-STANDS: Mapping[type[Notifier], _Show] = {
-    SlackBot: _slack_bot,
-    SlackWebhook: _slack_webhook,
-    KakaoTalk: _kakaotalk,
-    apprise.AppriseNotifier: _in_apprise,
-    ConsoleNotifier: _console,
-    webhook.Webhook: _json,
-}
+def previewers() -> Iterator[_Show]:
+    """What shows a message in each service: those that reach people, the terminal, and those that programs read."""
+    yield from (_previewer(each) for each in SERVICES if each.is_for_people)
+    yield _console
+    yield from (_previewer(each) for each in SERVICES if not each.is_for_people)
+
+
+def _previewer(service: Service) -> _Show:
+    return function_at(service.preview) if service.preview else partial(_as_text, service)
+
+
+def _as_text(service: Service, envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+    """A service that has no preview of its own: the message's words."""
+    message = envelope.message
+    yield Exhibit(service.name, f"{message.title}\n\n{message.body}".strip())
 
 
 def _in_slack(channel: str, phone: str) -> Iterator[Exhibit]:

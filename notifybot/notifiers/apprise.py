@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from notifybot.config import Config
 from notifybot.errors import ConfigError, DeliveryError, install, not_pickled, reader_text
-from notifybot.notifiers.base import Envelope, Notifier, permanent_error, temporary_error
+from notifybot.notifiers.base import Envelope, Notifier, Surroundings, permanent_error, temporary_error
 from notifybot.policy import Pace
 from notifybot.redaction import fingerprint, guard_loggers, register
 from notifybot.rendering.format import row_text
@@ -53,6 +53,14 @@ _LINK = re.compile(r"https?://[^\s<>\"]{1,300}")
 # Where text becomes a mention, a link or a tag in some service: after @ and <, between ] and its target.
 _ACTIVE = re.compile(r"(?<=[@<])(?=[^\s\u200b])|(?<=\])(?=[(\[:])")
 _SPLIT = "\u200b"  # invisible; the usual way to defuse a Discord mention as well
+
+
+def from_config(config: Config, around: Surroundings) -> list[Notifier]:
+    """One notifier for each Apprise URL of the settings, with pictures where there are charts. Raises ConfigError."""
+    if around.charts is None:
+        return apprise_notifiers(config)
+    square = around.charts.phone_painter(config.lang).square
+    return apprise_notifiers(config, picture=lambda envelope: square(envelope.event))
 
 
 def apprise_notifiers(config: Config, *, picture: Picture | None = None) -> list[Notifier]:

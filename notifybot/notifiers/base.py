@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import PermanentError, TemporaryError
 from notifybot.events import Event
 from notifybot.policy import Pace
 from notifybot.rendering.error_text import in_words
-from notifybot.types import Message
+from notifybot.types import Language, Message
 
 
 class Memory(Protocol):
@@ -38,6 +40,75 @@ class Envelope:
     memory: Memory
     attempts: int = 0
     skipped: int = 0
+
+
+class PendingChart(Protocol):
+    """A picture that is being drawn."""
+
+    @property
+    def png(self) -> bytes | None:
+        """The picture once it is done; None where none came of it."""
+        ...
+
+    def wait(self, until: Callable[[], bool]) -> bool:
+        """Wait for it, or until there is better to do; True when it is done."""
+        ...
+
+    def cancel(self) -> None:
+        """Nobody wants it any more."""
+        ...
+
+
+class ChartSource(Protocol):
+    """Draws events' learning curves, beside the caller. Nothing of it raises."""
+
+    def warm_up(self) -> None:
+        """A picture may be wanted soon."""
+        ...
+
+    def begin(self, event: Event) -> PendingChart | None:
+        """Begin to draw; None where there is nothing to draw, or no way to."""
+        ...
+
+    def close(self) -> None:
+        """Nothing will be drawn any more."""
+        ...
+
+
+class PhoneChartSource(Protocol):
+    """Draws learning curves for texts that wait for them. Nothing of it raises."""
+
+    def square(self, event: Event) -> bytes | None:
+        """The picture for a phone, 1080×1080 PNG; None where it is not to be had at once."""
+        ...
+
+
+class Charts(Protocol):
+    """Where notifiers get their learning curves from."""
+
+    def painter(self, language: Language) -> ChartSource:
+        """A source of its own for a notifier that speaks this language."""
+        ...
+
+    def phone_painter(self, language: Language) -> PhoneChartSource:
+        """The same, for texts that wait for their picture: all of them share what is drawn in advance."""
+        ...
+
+
+def _never_busy(_: str) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a service's notifiers are built with beside the settings.
+
+    Without `charts` there are no pictures. `is_busy` says of a notifier's key that a message waits for it.
+    """
+
+    clock: Clock = SYSTEM
+    charts: Charts | None = None
+    is_busy: Callable[[str], bool] = _never_busy
 
 
 class Notifier(Protocol):

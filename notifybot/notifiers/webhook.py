@@ -21,7 +21,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.errors import ConfigError, DeliveryError, not_pickled, reader_text
 from notifybot.events import to_json
-from notifybot.notifiers.base import Envelope, Notifier, permanent_error, temporary_error
+from notifybot.notifiers.base import Envelope, Notifier, Surroundings, permanent_error, temporary_error
 from notifybot.notifiers.http import read_body, session_for
 from notifybot.policy import Pace
 from notifybot.redaction import fingerprint, guard_loggers, register
@@ -40,6 +40,11 @@ _NOT_PROCESSED = (408, 425, 429)
 _SETUP = (401, 403, 404, 405)
 _MOVED = (301, 308)
 _GONE = 410  # the specification: the receiver wants no more of it, ever
+
+
+def from_config(config: Config, around: Surroundings) -> list[Notifier]:
+    """The webhook that the settings name. Raises ConfigError for a secret that is no key."""
+    return webhook_notifiers(config, clock=around.clock)
 
 
 def webhook_notifiers(config: Config, *, clock: Clock = SYSTEM) -> list[Notifier]:

@@ -22,6 +22,7 @@ from notifybot.errors import READER, DeliveryError, system_text
 from notifybot.i18n import Localized, has_text, keys_of, localized, text
 from notifybot.redaction import redact
 from notifybot.rendering.text import one_line, shorten
+from notifybot.services import SERVICES
 from notifybot.types import Language, Reason
 
 NOTED = "noted"  # the code of a text that is shown as it stands
@@ -98,9 +99,12 @@ def in_words(service: str, code: str, values: Mapping[str, str]) -> str:
     return delivery_line(f"{service}.{code}", values, Language(READER.language)) or code
 
 
+_OTHERS = tuple(each.name for each in SERVICES if each.name not in ("slack", "kakao"))
+
+
 def delivery_codes() -> dict[str, tuple[str, ...]]:
     """Return the codes that have words, by service: for the manual."""
-    simple = {service: keys_of(f"{service}.error.") for service in ("webhook", "watchdog", "apprise")}
+    simple = {service: keys_of(f"{service}.error.") for service in (*_OTHERS, "watchdog")}
     return {"slack": SLACK_CODES, "kakao": KAKAO_CODES, **simple}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notifybot.sandbox.http import Fault, Request, Response, Service, json_response, text_response
+from notifybot.sandbox.http import Fault, PretendedService, Request, Response, json_response, text_response
 from notifybot.sandbox.server import Sandbox
 
-__all__ = ["Fault", "Request", "Response", "Sandbox", "Service", "json_response", "text_response"]
+__all__ = ["Fault", "PretendedService", "Request", "Response", "Sandbox", "json_response", "text_response"]

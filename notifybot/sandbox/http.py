@@ -95,7 +95,7 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Service(Protocol):
+class PretendedService(Protocol):
     """A pretended service: answers requests, or says None for a path that is not its own."""
 
     def handle(self, request: Request) -> Response | None: ...

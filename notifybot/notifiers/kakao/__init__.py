@@ -10,16 +10,32 @@ from pydantic import SecretStr
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.errors import ConfigError, reader_text
-from notifybot.notifiers.base import Notifier
+from notifybot.notifiers.base import Notifier, Surroundings
 from notifybot.notifiers.kakao.notifier import KakaoTalk, Painter
 from notifybot.notifiers.kakao.token_store import TOKEN_FILE, Account, TokenFile, TokenSet
 from notifybot.notifiers.kakao.tokens import Credentials
 from notifybot.runtime import in_colab
 
-__all__ = ["Credentials", "KakaoTalk", "Painter", "credentials_from", "kakao_notifiers", "others_file", "token_file_of"]
+__all__ = [
+    "Credentials",
+    "KakaoTalk",
+    "Painter",
+    "credentials_from",
+    "from_config",
+    "kakao_notifiers",
+    "others_file",
+    "token_file_of",
+]
 
 _LOG = logging.getLogger("notifybot")
 _TAKEN_OVER: set[Path] = set()  # files of which it was said already: the settings are read more than once
+
+
+def from_config(config: Config, around: Surroundings) -> list[Notifier]:
+    """The KakaoTalk notifier that the settings or a login ask for, with pictures where there are charts."""
+    if around.charts is None:
+        return kakao_notifiers(config, clock=around.clock)
+    return kakao_notifiers(config, clock=around.clock, picture=around.charts.phone_painter(config.lang).square)
 
 
 def kakao_notifiers(config: Config, *, clock: Clock = SYSTEM, picture: Painter = lambda _: None) -> list[Notifier]:

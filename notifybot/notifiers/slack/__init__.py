@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from notifybot.config import Config
-from notifybot.notifiers.base import Notifier
+from notifybot.notifiers.base import ChartSource, Notifier, Surroundings
 from notifybot.notifiers.slack.bot import SlackBot
-from notifybot.notifiers.slack.pictures import ChartSource
 from notifybot.notifiers.slack.webhook import SlackWebhook
 
-__all__ = ["SlackBot", "SlackWebhook", "slack_notifiers"]
+__all__ = ["SlackBot", "SlackWebhook", "from_config", "slack_notifiers"]
+
+
+def from_config(config: Config, around: Surroundings) -> list[Notifier]:
+    """The Slack notifier that the settings name, with pictures where there are charts."""
+    if around.charts is None:
+        return slack_notifiers(config)
+    return slack_notifiers(config, artist=around.charts.painter(config.lang), busy=around.is_busy)
 
 
 def slack_notifiers(

@@ -9,10 +9,10 @@ from typing import Any
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event
-from notifybot.notifiers.base import Envelope
+from notifybot.notifiers.base import ChartSource, Envelope
 from notifybot.notifiers.slack import blocks, native_charts
 from notifybot.notifiers.slack.api import TIMEOUT_S, Posted, SlackRefused, WebApi
-from notifybot.notifiers.slack.pictures import ChartSource, PictureReplies
+from notifybot.notifiers.slack.pictures import PictureReplies
 from notifybot.notifiers.slack.run_thread import RunThread, Shown
 from notifybot.policy import Pace, Priority, priority_of
 from notifybot.redaction import fingerprint

@@ -13,13 +13,12 @@ import unicodedata
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 from urllib.error import HTTPError
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import DeliveryError
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
-from notifybot.notifiers.base import Envelope
+from notifybot.notifiers.base import ChartSource, Envelope, PendingChart
 from notifybot.notifiers.slack.api import (
     TIMEOUT_S,
     SlackRefused,
@@ -48,39 +47,6 @@ _FAILURES_MOST = 3
 _WAITING_MOST = 3  # pictures that are drawn at the same time
 _ANSWER_BYTES = 1024
 _NAME_CHARS, _NAME_BYTES = 60, 200
-
-
-class PendingChart(Protocol):
-    """A picture that is being drawn."""
-
-    @property
-    def png(self) -> bytes | None:
-        """The picture once it is done; None where none came of it."""
-        ...
-
-    def wait(self, until: Callable[[], bool]) -> bool:
-        """Wait for it, or until there is better to do; True when it is done."""
-        ...
-
-    def cancel(self) -> None:
-        """Nobody wants it any more."""
-        ...
-
-
-class ChartSource(Protocol):
-    """Draws events' learning curves, beside the caller. Nothing of it raises."""
-
-    def warm_up(self) -> None:
-        """A picture may be wanted soon."""
-        ...
-
-    def begin(self, event: Event) -> PendingChart | None:
-        """Begin to draw; None where there is nothing to draw, or no way to."""
-        ...
-
-    def close(self) -> None:
-        """Nothing will be drawn any more."""
-        ...
 
 
 def upload(api: WebApi, png: bytes, place: RunThread, *, name: str, title: str, alt: str, comment: str = "") -> None:
