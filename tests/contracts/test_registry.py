@@ -1,6 +1,7 @@
 """Every row of the registry is a service that can be set up, built, examined, shown, and explained when it refuses.
 
-And a new one is a folder and a row: a toy is added to a copy of the package in that way, and nothing else is touched.
+And a new one is a folder and a row: the toy of the manual's how-to is added to a copy of the package in that way, and
+nothing else is touched.
 """
 
 from __future__ import annotations
@@ -41,54 +42,14 @@ def test_every_service_keeps_the_notifiers_contract(service: Service) -> None:
     assert (HERE / f"test_notifier_{service.name}.py").is_file()
 
 
-_TOY = '''"""Ntfy, as a toy."""
-
-from __future__ import annotations
-
-import requests
-
-from notifybot.config import Config
-from notifybot.notifiers.base import Envelope, Notifier, Surroundings, permanent_error, temporary_error
-from notifybot.policy import Pace
-from notifybot.redaction import fingerprint
+def _shown(language: str, at: int) -> str:
+    """A block of the how-to for a notifier: its folder's module, its row, the words of its refusals."""
+    page = (ROOT / "docs" / language / "adding.md").read_text("utf-8")
+    mark = "<!-- not run: tests/contracts/test_registry.py adds it to a copy of the package -->\n```"
+    return page.split(mark)[1 + at].partition("\n")[2].partition("```")[0]
 
 
-def from_config(config: Config, around: Surroundings) -> list[Notifier]:
-    return [Ntfy(config.ntfy_url.get_secret_value())]
-
-
-class Ntfy:
-    name = "ntfy"
-    pace = Pace(progress_gap_s=60.0)
-
-    def __init__(self, url: str) -> None:
-        self._url, self.key = url, f"ntfy:{fingerprint(url)}"
-
-    def send(self, envelope: Envelope) -> None:
-        try:
-            answer = requests.post(self._url, envelope.message.title.encode(), timeout=5)
-        except requests.RequestException:
-            raise temporary_error("ntfy", "no-answer", ambiguous=True) from None
-        if answer.status_code >= 400:
-            raise permanent_error("ntfy", "refused", setup=True, status=str(answer.status_code))
-
-    def close(self) -> None:
-        pass
-'''
 _END_OF_ROWS = ")\n\n\ndef function_at"
-_ROW = '    Service("ntfy", "notifybot.notifiers.ntfy", settings=("ntfy_url",), secrets=("ntfy_url",)),\n'
-_WORDS = {
-    "en": """
-[ntfy.error]
-refused = "ntfy refuses it (HTTP {status}): correct NOTIFYBOT_NTFY_URL"
-no-answer = "ntfy did not answer in time"
-""",
-    "ko": """
-[ntfy.error]
-refused = "ntfy가 거절했습니다(HTTP {status}). NOTIFYBOT_NTFY_URL을 확인하세요"
-no-answer = "ntfy가 제시간에 응답하지 않았습니다"
-""",
-}
 
 
 def _with_a_toy(folder: Path) -> None:
@@ -97,13 +58,13 @@ def _with_a_toy(folder: Path) -> None:
     shutil.copytree(ROOT / "templates", folder / "templates")
     toy = folder / "notifybot" / "notifiers" / "ntfy"
     toy.mkdir()
-    (toy / "__init__.py").write_text(_TOY, "utf-8")
+    (toy / "__init__.py").write_text(_shown("en", 0), "utf-8")
     registry = folder / "notifybot" / "services.py"
-    text = registry.read_text("utf-8")
-    registry.write_text(text.replace(_END_OF_ROWS, _ROW + _END_OF_ROWS, 1), "utf-8")
-    for language, words in _WORDS.items():
+    text, row = registry.read_text("utf-8"), _shown("en", 1).strip()
+    registry.write_text(text.replace(_END_OF_ROWS, f"    {row},\n{_END_OF_ROWS}", 1), "utf-8")
+    for language in ("en", "ko"):
         with (folder / "templates" / language / "messages.toml").open("a", encoding="utf-8") as catalog:
-            catalog.write(words)
+            catalog.write(f"\n{_shown(language, 2)}")
 
 
 _PROGRAM = """
@@ -163,7 +124,7 @@ def test_a_new_service_is_one_folder_and_one_row(tmp_path: Path) -> None:
     assert "ntfy" in said["places"]
     assert said["table"]
     assert "ntfy: sent" in said["sent"]
-    assert "ntfy refuses it (HTTP 403): correct NOTIFYBOT_NTFY_URL" in said["refused"]
+    assert "ntfy refuses it (HTTP 403): check its address" in said["refused"]
     assert said["exit"] == 1
     assert "notifybot test -n ntfy" in said["doctor"]
     assert "NOTIFYBOT_NTFY_URL" in said["wrong"]
