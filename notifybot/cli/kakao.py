@@ -11,6 +11,7 @@ from rich.text import Text
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config, load
 from notifybot.errors import ConfigError, DeliveryError, UsageError
+from notifybot.i18n import text
 from notifybot.notifiers.kakao import credentials_from, others_file, token_file_of
 from notifybot.notifiers.kakao.api import Api
 from notifybot.notifiers.kakao.browser import LoginEnvironment
@@ -20,7 +21,6 @@ from notifybot.notifiers.kakao.oauth import explained
 from notifybot.notifiers.kakao.person import Console
 from notifybot.notifiers.kakao.quota import Quota
 from notifybot.notifiers.kakao.token_store import Account, Mode, Receiver, TokenFile
-from notifybot.notifiers.kakao.words import Words, words_in
 from notifybot.policy import day_of
 from notifybot.rendering.error_text import error_line
 from notifybot.types import Language
@@ -38,23 +38,24 @@ def login(*, mode: str, way: str, redirect_uri: str, language: Language | None) 
 def status(*, clock: Clock = SYSTEM) -> int:
     """Show who is signed in and what is left, and ask Kakao whether it still holds; 1 when nobody is."""
     config = load()
-    words = words_in(config.lang)
     api = _opened(config, clock)
     if api is None:
-        print(words.nobody)
+        print(text(config.lang, "kakao.status.nobody"))
         return 1
     with api:
         user_id = api.user_id()  # it may renew the login, so the rest is read after it
         account = api.tokens.account
         quota = Quota(token_file_of(config), clock)
         left = quota.left(api.tokens.client, destination_of(account).receivers) if _can_send(account) else 0
+        mode = "friend" if account and account.mode is Mode.FRIEND else "memo"
+        receivers = ", ".join(each.nickname for each in account.receivers) if account else ""
         rows = {
-            words.account: str(user_id or ""),
-            words.mode: words.mode_friend if account and account.mode is Mode.FRIEND else words.mode_memo,
-            words.receivers: ", ".join(each.nickname for each in account.receivers) if account else "",
-            words.ends: _end(api, words, clock),
-            words.left: str(left),
-            words.kept_in: str(token_file_of(config)),
+            text(config.lang, "kakao.status.account"): str(user_id or ""),
+            text(config.lang, "kakao.status.mode"): text(config.lang, f"kakao.status.mode_{mode}"),
+            text(config.lang, "kakao.status.receivers"): receivers,
+            text(config.lang, "kakao.status.ends"): _end(api, config.lang, clock),
+            text(config.lang, "kakao.status.left"): str(left),
+            text(config.lang, "kakao.status.kept_in"): str(token_file_of(config)),
         }
     table = Table.grid(padding=(0, 2))
     for label, value in rows.items():
@@ -67,16 +68,15 @@ def status(*, clock: Clock = SYSTEM) -> int:
 def friends(*, choose: str, clock: Clock = SYSTEM) -> int:
     """List the friends who can be written to, by number; with `choose`, let these receive from now on."""
     config = load()
-    words = words_in(config.lang)
     api = _opened(config, clock)
     if api is None:
-        print(words.nobody)
+        print(text(config.lang, "kakao.status.nobody"))
         return 1
     with api:
         api.tokens.access_token()
         account = api.tokens.account
         if account is None or account.mode is not Mode.FRIEND:
-            raise UsageError(words.not_friend_mode)
+            raise UsageError(text(config.lang, "kakao.status.not_friend_mode"))
         listed = api.friends()
     if not listed:
         print(explained("no_friend", config.lang))
@@ -85,20 +85,19 @@ def friends(*, choose: str, clock: Clock = SYSTEM) -> int:
     if choose:
         receivers = choice_in(choose, listed)
         if not receivers:
-            raise UsageError(words.not_a_choice.format(most=len(listed)))
+            raise UsageError(text(config.lang, "kakao.login.not_a_choice", most=len(listed)))
         _keep(config, receivers, clock)
-    Screen().print(_listing(listed, receivers, words))
+    Screen().print(_listing(listed, receivers, config.lang))
     return 0
 
 
 def logout(*, disconnect: bool, clock: Clock = SYSTEM) -> int:
     """End the login and delete what was kept of it. Without a network, `disconnect` fails and logging out does not."""
     config = load()
-    words = words_in(config.lang)
     file = TokenFile(token_file_of(config), clock)
     api = _opened(config, clock)
     if api is None:
-        print(words.was_out)
+        print(text(config.lang, "kakao.status.was_out"))
         return 0
     with api:
         try:
@@ -109,14 +108,14 @@ def logout(*, disconnect: bool, clock: Clock = SYSTEM) -> int:
         except DeliveryError as error:
             if disconnect:
                 raise
-            print(words.unreachable.format(why=error_line(error, config.lang)))
+            print(text(config.lang, "kakao.login.unreachable", why=error_line(error, config.lang)))
     with file.locked():
         file.remove()
-    print(words.disconnected if disconnect else words.signed_out)
+    print(text(config.lang, "kakao.status.disconnected" if disconnect else "kakao.status.signed_out"))
     if config.kakao_refresh_token:
-        print(words.still_configured)
+        print(text(config.lang, "kakao.status.still_configured"))
     if others := others_file(config):
-        print(words.still_there.format(path=others))
+        print(text(config.lang, "kakao.status.still_there", path=others))
     return 0
 
 
@@ -133,11 +132,11 @@ def _can_send(account: Account | None) -> bool:
     return account is None or account.mode is Mode.MEMO or bool(account.receivers)
 
 
-def _end(api: Api, words: Words, clock: Clock) -> str:
+def _end(api: Api, language: Language, clock: Clock) -> str:
     ends = api.tokens.refresh_expires_at
     if ends is None:
-        return words.ends_unknown
-    return words.ends_in.format(day=day_of(ends), days=(ends - clock.now()).days)
+        return text(language, "kakao.status.ends_unknown")
+    return text(language, "kakao.status.ends_in", day=day_of(ends), days=(ends - clock.now()).days)
 
 
 def _keep(config: Config, receivers: tuple[Receiver, ...], clock: Clock) -> None:
@@ -148,12 +147,12 @@ def _keep(config: Config, receivers: tuple[Receiver, ...], clock: Clock) -> None
         if stored and stored.account:
             changed = replace(stored, account=replace(stored.account, receivers=receivers))
             if not file.save(changed):
-                raise ConfigError(words_in(config.lang).cannot_store.format(path=path))
+                raise ConfigError(text(config.lang, "kakao.login.cannot_store", path=path))
 
 
-def _listing(listed: list[Receiver], receivers: tuple[Receiver, ...], words: Words) -> Table:
+def _listing(listed: list[Receiver], receivers: tuple[Receiver, ...], language: Language) -> Table:
     chosen = {each.uuid for each in receivers}
-    table = Table("", words.nickname, words.chosen)
+    table = Table("", text(language, "kakao.status.nickname"), text(language, "kakao.status.chosen"))
     for number, each in enumerate(listed, start=1):
         table.add_row(str(number), Text(each.nickname), "✓" if each.uuid in chosen else "")
     return table

@@ -67,7 +67,6 @@ from notifybot.types import (
     Tier,
     uuid7,
 )
-from notifybot.watchdog import words as watchdog
 
 NAME = "resnet18-cifar10"
 _EPOCHS = 30
@@ -335,10 +334,10 @@ def alert_texts(language: Language) -> dict[str, AlertWords]:
         texts[kind] = raised([began], language).words
         if over := cleared([ended], language):
             texts[f"{kind}, over"] = over.words
-    two = watchdog.words_in(language)
+    two = (text(language, f"watchdog.superseded.{each}") for each in ("title", "text"))
     return texts | {
         "metrics not logged": unlogged(["val_acc"], ["train_loss", "lr"], language).words,
         "session superseded": alert_text.session_superseded("colab-t4", language),
         "session near its end": alert_text.session_near_its_end(12, 11 * 3600.0, language),
-        "two sessions": AlertWords(two.two_title, two.two_text),
+        "two sessions": AlertWords(*two),
     }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime, tzinfo
 
-from notifybot.delivery.words import Words, words_in
 from notifybot.events import KINDS, AlertRaised, Event
+from notifybot.i18n import text
 from notifybot.policy import severity_of
 from notifybot.rendering import Renderer
 from notifybot.store.held import HeldBatch
-from notifybot.types import Progress, RunRef, Severity
+from notifybot.types import Language, Progress, RunRef, Severity
 
 LIMIT_TEXT = 1400  # characters: an alert's text is cut at 1,500
 _ROOM_FOR_MORE = 30
@@ -20,32 +20,34 @@ def digest_of(event: Event, kept: HeldBatch, renderer: Renderer, *, now: datetim
 
     It has the event's id, so that a repeat is known by it. About one run, it comes with that run's newest figures.
     """
-    words = words_in(renderer.language)
     total = sum(kept.counts.values())
     severities = [severity_of(each) for each in kept.urgent]
     return AlertRaised(
         id=event.id,
-        run=_run(event, kept, words),
+        run=_run(event, kept, renderer.language),
         at=now,
-        title=words.kept_back.format(number=total),
-        text=_text(kept, renderer, words, zone),
+        title=text(renderer.language, "delivery.digest.title", number=total),
+        text=_text(kept, renderer, zone),
         severity=max(severities, key=lambda each: each.rank, default=Severity.INFO),
         about="delivery",
         progress=kept.epoch.progress if kept.epoch and len(kept.runs) == 1 else Progress(),
     )
 
 
-def _run(event: Event, kept: HeldBatch, words: Words) -> RunRef:
+def _run(event: Event, kept: HeldBatch, language: Language) -> RunRef:
     """The run itself; of several, a name for them all."""
     if len(kept.runs) == 1:
         return event.run
-    name = words.runs.format(number=len(kept.runs))
+    name = text(language, "delivery.digest.runs", number=len(kept.runs))
     return RunRef(id=f"digest-{event.id}", name=name, project=event.run.project)
 
 
-def _text(kept: HeldBatch, renderer: Renderer, words: Words, zone: tzinfo) -> str:
+def _text(kept: HeldBatch, renderer: Renderer, zone: tzinfo) -> str:
     """The numbers, then the newest epoch, then what was urgent, the latest first; as many as there is room for."""
-    counts = [f"{words.kinds[kind]} {kept.counts[kind]}" for kind in KINDS if kind in kept.counts]
+    language = renderer.language
+    counts = [
+        f"{text(language, f'delivery.kinds.{kind}')} {kept.counts[kind]}" for kind in KINDS if kind in kept.counts
+    ]
     lines = [" · ".join(counts)]
     if kept.epoch is not None:
         lines.append(renderer.render(kept.epoch).title)
@@ -57,4 +59,6 @@ def _text(kept: HeldBatch, renderer: Renderer, words: Words, zone: tzinfo) -> st
             break
         lines.append(line)
         untold -= 1
-    return "\n".join((*lines, words.more.format(number=untold)) if untold else lines)
+    if untold:
+        lines.append(text(language, "delivery.digest.more", number=untold))
+    return "\n".join(lines)

@@ -21,9 +21,9 @@ from notifybot import retry
 from notifybot.clock import SYSTEM, Clock
 from notifybot.delivery.digest import digest_of
 from notifybot.delivery.subscription import left_today, renderer_of, show_state
-from notifybot.delivery.words import words_in
 from notifybot.errors import PermanentError, StoreError, TemporaryError
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
+from notifybot.i18n import text
 from notifybot.notifiers.base import Envelope, Memory, Notifier
 from notifybot.policy import KST, HoldBack, PaceFacts, Priority, Refuse, admit, day_start, too_old, wants
 from notifybot.rendering import Renderer
@@ -36,6 +36,8 @@ from notifybot.store.held import HeldBatch
 from notifybot.store.outbox import ClockWatch, Delivery, Outbox
 from notifybot.store.stored_reason import to_text
 from notifybot.types import Fact, Language, Message, Reason, RunRef, Severity, uuid7
+
+_CANNOT_BE_REACHED = "delivery.log.cannot_be_reached"
 
 log = logging.getLogger("notifybot")
 
@@ -155,12 +157,12 @@ class _GivenUp:
 
     def add(self, event: Event, reason: Reason, together: HeldBatch | None) -> None:
         """Count a message, and those that were to be told with it."""
-        words, run = words_in(self._language), event.run
-        line = reason_line(reason, self._language)  # reasons that read alike are one
+        language, run = self._language, event.run
+        line = reason_line(reason, language)  # reasons that read alike are one
         name = shorten(one_line(run.name) or run.id, _NAME_CHARS)
         key = (run.key, run.session, line)
         if together is not None and len(together.runs) > 1:
-            name, key = words.runs.format(number=len(together.runs)), ("", "", line)
+            name, key = text(language, "delivery.digest.runs", number=len(together.runs)), ("", "", line)
         with self._lock:
             is_first = key not in self._counts
             count = self._counts.setdefault(key, _Count(name, reason, told=1))
@@ -170,8 +172,8 @@ class _GivenUp:
         if outdated is not None:
             self._say(outdated)
         if is_first:
-            said = words.given_up.format(name=self._name, run=name, kind=words.one_of[event.kind], why=line)
-            log.error("%s", said)
+            kind = text(language, f"delivery.one_of.{event.kind}")
+            log.error("%s", text(language, "delivery.log.given_up", name=self._name, run=name, kind=kind, why=line))
 
     def over(self, run: RunRef) -> None:
         """After a run's ending little is to come."""
@@ -196,8 +198,9 @@ class _GivenUp:
         with self._lock:
             number, told, count.told = count.number, count.told, count.number
         if number > told:
-            words, why = words_in(self._language), brief_reason(count.why, self._language)
-            log.warning("%s", words.not_sent.format(name=self._name, run=count.run, number=number, why=why))
+            told_of = {"name": self._name, "run": count.run, "number": number}
+            why = brief_reason(count.why, self._language)
+            log.warning("%s", text(self._language, "delivery.log.not_sent", **told_of, why=why))
 
 
 class Dispatcher:
@@ -424,20 +427,25 @@ class Dispatcher:
         log.debug("%s raised while sending", delivery.notifier, exc_info=error)
         if lane.admitted and delivery.attempts + 1 >= _UNEXPECTED_TRIES:
             return self._never(lane, delivery, together, why)
-        words = words_in(self.language)
-        said = words.waits if lane.admitted else words.mistake
+        said = _CANNOT_BE_REACHED if lane.admitted else "delivery.log.mistake_of_ours"
         return self._later(lane, delivery, together, TemporaryError(why.values["text"], ambiguous=True), said=said)
 
     def _later(
-        self, lane: _Lane, delivery: Delivery, together: HeldBatch | None, error: TemporaryError, *, said: str = ""
+        self,
+        lane: _Lane,
+        delivery: Delivery,
+        together: HeldBatch | None,
+        error: TemporaryError,
+        *,
+        said: str = _CANNOT_BE_REACHED,
     ) -> Outcome:
         now_s, now = self._clock.monotonic(), self._clock.now()
         reason = delivery_reason(error)
         if together is None and too_old(delivery.priority, delivery.created_at, now):
             return self._never(lane, delivery, together, replace(reason, code=f"late/{reason.code}"))
         if not lane.failures:
-            waits = said or words_in(self.language).waits
-            log.warning("%s", waits.format(name=lane.notifier.name, why=reason_line(reason, self.language)))
+            line = reason_line(reason, self.language)
+            log.warning("%s", text(self.language, said, name=lane.notifier.name, why=line))
         why, counted = to_text(reason), error.ambiguous
         lane.failures = [*lane.failures[: retry.QUICK_TRIES], now_s]
         lane.probe_at_s = now_s + retry.delay_s(lane.failures, now_s, error, self._rng)
@@ -487,5 +495,5 @@ def _owning_up(message: Message, untold: int) -> Message:
     """The message with what was dropped for want of space, which is told with it."""
     if not untold:
         return message
-    words = words_in(message.language)
-    return replace(message, facts=(*message.facts, Fact(words.left_out, words.count.format(number=untold))))
+    count = text(message.language, "delivery.left_out.count", number=untold)
+    return replace(message, facts=(*message.facts, Fact(text(message.language, "delivery.left_out.label"), count)))

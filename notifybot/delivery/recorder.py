@@ -11,9 +11,9 @@ from itertools import islice
 
 from sqlalchemy import Connection
 
-from notifybot.delivery.words import words_in
 from notifybot.errors import StoreError, reader_text
 from notifybot.events import EpochFinished, Event, RunEnded
+from notifybot.i18n import text
 from notifybot.notifiers.base import Notifier
 from notifybot.policy import Priority, is_news, priority_of, wants
 from notifybot.redaction import redact
@@ -193,4 +193,4 @@ class Recorder:
     def _warn(self, error: StoreError) -> None:
         if not self._warned:
             self._warned = True
-            log.warning("%s", words_in(self._language).in_memory.format(why=redact(str(error))))
+            log.warning("%s", text(self._language, "delivery.log.kept_in_memory", why=redact(str(error))))

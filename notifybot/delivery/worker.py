@@ -15,10 +15,10 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.delivery.chart_renderer import ChartRenderers
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.delivery.recorder import Recorder
-from notifybot.delivery.words import words_in
 from notifybot.errors import StoreError, reader_text
 from notifybot.events import EpochFinished, Event
 from notifybot.files import started
+from notifybot.i18n import text
 from notifybot.redaction import redact
 from notifybot.store import pruning
 from notifybot.store.database import Store
@@ -63,7 +63,7 @@ class Worker:
         """Start the threads. Starting twice is fine. Where no thread is to be had, messages wait for the next start."""
         begun = [lane.start() for lane in self._threads]
         if self._lanes and not all(begun):
-            log.warning("%s", words_in(self._dispatcher.language).no_thread)
+            log.warning("%s", text(self._dispatcher.language, "delivery.log.no_thread"))
 
     def wake(self, event: Event | None = None) -> None:
         """Say that there may be work, as there is with a new `event`. Cheap; callable from any thread."""
@@ -163,22 +163,23 @@ class Worker:
         try:
             pause_s = self._pass(key)
         except StoreError as error:
-            self._count(key, "database", words_in(self._dispatcher.language).database, str(error))
+            self._count(key, "database", "delivery.log.no_database", str(error))
             return _PAUSE_S
         except Exception as error:  # a mistake of ours in one pass must not silence a notifier for good
             lane.faults += 1
             log.debug("a pass for %s failed", key, exc_info=error)
             why = f"{type(error).__name__}: {error}"
-            self._count(key, type(error).__name__, words_in(self._dispatcher.language).mistake, why)
+            self._count(key, type(error).__name__, "delivery.log.mistake_of_ours", why)
             return min(_PAUSE_S * 2.0 ** min(lane.faults - 1, 10), _FAULT_MOST_S)
         lane.faults = 0
         return pause_s
 
-    def _count(self, key: str, kind: str, words: str, why: str) -> None:
+    def _count(self, key: str, kind: str, said: str, why: str) -> None:
         """Count what kept a notifier's messages from being sent here, and say the first of each kind."""
         self.faults[key, kind] += 1
         if self.faults[key, kind] == 1:
-            log.warning("%s", words.format(name=key.partition(":")[0], why=redact(why)))
+            name = key.partition(":")[0]
+            log.warning("%s", text(self._dispatcher.language, said, name=name, why=redact(why)))
 
     def keep_house(self, _: str, keeper: _LaneThread) -> None:
         """The keeper's life: whatever a notifier hangs in, or if there is none, the database does not grow for that."""

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from notifybot.errors import NotifybotError
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded, RunRecovered, RunStarted
+from notifybot.i18n import text
 from notifybot.policy import Priority
 from notifybot.store import heartbeats, notifier_state, pruning, runs
 from notifybot.store.database import Store
@@ -21,7 +22,6 @@ from notifybot.types import Language, Status, run_key, uuid7
 from notifybot.watchdog import rules, tokens
 from notifybot.watchdog.rules import Limits
 from notifybot.watchdog.schemas import Batch
-from notifybot.watchdog.words import words_in
 
 Route = Callable[[Event], Sequence[tuple[str, Priority]]]
 """Who is told of an event: notifier keys and how urgent it is to them."""
@@ -253,10 +253,10 @@ def superseded_alert(row: RunRow, session: str, now: datetime, language: Languag
 
     It is said in the older session's name: word of it must not pass for a sign of life of the newer one.
     """
-    words = words_in(language)
     event_id = str(uuid5(NAMESPACE_OID, f"notifybot:superseded:{row.key}:{session}"))
     run = replace(row.ref, session=session)
-    return AlertRaised(id=event_id, run=run, at=now, title=words.two_title, text=words.two_text, progress=row.progress)
+    title, body = (text(language, f"watchdog.superseded.{each}") for each in ("title", "text"))
+    return AlertRaised(id=event_id, run=run, at=now, title=title, text=body, progress=row.progress)
 
 
 def _began(session: str) -> datetime | None:

@@ -27,6 +27,7 @@ from notifybot.delivery.build import notifiers_from
 from notifybot.delivery.dispatcher import Dispatcher
 from notifybot.delivery.worker import Worker
 from notifybot.errors import UsageError, reader_text, system_words
+from notifybot.i18n import text
 from notifybot.redaction import guard_loggers
 from notifybot.rendering import Renderer
 from notifybot.store.database import Store
@@ -35,7 +36,6 @@ from notifybot.types import Language
 from notifybot.watchdog.logins import link
 from notifybot.watchdog.rules import Limits
 from notifybot.watchdog.service import Watchdog
-from notifybot.watchdog.words import words_in
 from notifybot.web.app import create_app
 
 HEADERS_WITHIN_MS = 5000
@@ -155,17 +155,17 @@ def serve(
         worker = Worker(Dispatcher(outbox, notifiers, Renderer(language, config.templates_dir), clock=store.clock))
         watchdog = Watchdog(store, notifiers=notifiers, courier=worker, limits=limits, language=language)
         app = create_app(watchdog, language=language, behind_proxy=behind_proxy)
-        words = words_in(language)
         if not watchdog.tells:
-            sys.stderr.write(f"{words.nobody_told}\n")
+            sys.stderr.write(f"{text(language, 'watchdog.start.nobody_is_told')}\n")
         run(
             app,
             host,
             port,
-            ready=lambda url: _say(words.listening.format(url), words.open_pages.format(link(store, url))),
+            ready=lambda url: _say(language, url, link(store, url)),
         )
 
 
-def _say(listening: str, more: str) -> None:
-    sys.stdout.write(f"{listening}\n{more}\n")
+def _say(language: Language, url: str, link: str) -> None:
+    listening = text(language, "watchdog.start.listening", url=url)
+    sys.stdout.write(f"{listening}\n{text(language, 'watchdog.start.open_the_pages', link=link)}\n")
     sys.stdout.flush()

@@ -11,7 +11,7 @@ from notifybot.cli import app
 from notifybot.config import load
 from notifybot.delivery.build import notifiers_from
 from notifybot.delivery.subscription import picture_error, takes_pictures
-from notifybot.notifiers.kakao.pictures_words import NotTaken
+from notifybot.notifiers.kakao.notifier import NotTaken
 from notifybot.sandbox.kakao import KakaoFault
 from notifybot.sandbox.server import Sandbox
 from notifybot.types import Language

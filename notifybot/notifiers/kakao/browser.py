@@ -16,9 +16,9 @@ from pydantic import SecretStr
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import UsageError
+from notifybot.i18n import text
 from notifybot.notifiers.kakao.oauth import Attempt, SignInRefused, code_in, explained
 from notifybot.notifiers.kakao.person import Prompt
-from notifybot.notifiers.kakao.words import words_in
 from notifybot.types import Language
 
 LISTEN_S = 300.0
@@ -44,7 +44,6 @@ class Browser:
         self._outside = surroundings
         self._person = surroundings.person
         self._language = language
-        self._words = words_in(language)
         self._listens = listens
 
     def code(self, attempt: Attempt) -> SecretStr:
@@ -53,8 +52,8 @@ class Browser:
         if answer is not None:
             return code_in(answer, attempt)
         if not self._listens:
-            self._show(self._words.open_this, attempt)
-        self._person.say(self._words.paste_how)
+            self._show(text(self._language, "kakao.login.open_this"), attempt)
+        self._person.say(text(self._language, "kakao.login.paste_how"))
         return self._pasted(attempt)
 
     def _show(self, text: str, attempt: Attempt) -> None:
@@ -65,25 +64,25 @@ class Browser:
         redirect_uri = attempt.app.redirect_uri
         try:
             with Listener(redirect_uri, attempt.state, self._language, self._outside.clock) as listener:
-                self._show(self._words.opened, attempt)
-                self._person.say(self._words.waiting.format(minutes=int(self._outside.listen_s // 60)))
+                self._show(text(self._language, "kakao.login.opened"), attempt)
+                self._person.say(text(self._language, "kakao.login.waiting", minutes=int(self._outside.listen_s // 60)))
                 self._outside.open_browser(attempt.address(self._auth_url))
                 answer = listener.wait(self._outside.listen_s)
         except OSError:
-            self._show(self._words.open_this, attempt)
-            self._person.say(self._words.port_taken.format(port=urlsplit(redirect_uri).port))
+            self._show(text(self._language, "kakao.login.open_this"), attempt)
+            self._person.say(text(self._language, "kakao.login.port_taken", port=urlsplit(redirect_uri).port))
             return None
         except KeyboardInterrupt:  # the person has something to type
             return None
         if answer is None:
-            self._person.say(self._words.not_heard)
+            self._person.say(text(self._language, "kakao.login.not_heard"))
         return answer
 
     def _pasted(self, attempt: Attempt) -> SecretStr:
         while True:
-            answer = self._person.ask(self._words.paste)
+            answer = self._person.ask(text(self._language, "kakao.login.paste"))
             if answer.lower() in STOP:
-                raise UsageError(self._words.stopped)
+                raise UsageError(text(self._language, "kakao.login.stopped"))
             try:
                 return code_in(answer, attempt)
             except SignInRefused as refusal:
@@ -100,14 +99,6 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Connection": "close",
-}
-_DONE = {
-    Language.EN: ("Done", "Close this window and go back to where you ran notifybot: it says whether all is set."),
-    Language.KO: ("완료", "이 창을 닫고 notifybot을 실행한 화면으로 돌아가 주세요. 결과는 그곳에 표시됩니다."),
-}
-_NOT_OURS = {
-    Language.EN: ("Not this sign-in", "This page belongs to another sign-in. Use the address that notifybot showed."),
-    Language.KO: ("다른 로그인입니다", "이번 로그인의 페이지가 아닙니다. notifybot이 표시한 주소를 사용해 주세요."),
 }
 _PAGE = """<!DOCTYPE html><html lang="{lang}"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>notifybot</title><style>body{{font:18px/1.6 system-ui,sans-serif;max-width:34em;margin:18vh auto;padding:0 1em;
@@ -208,14 +199,14 @@ class _LoginHandler(BaseHTTPRequestHandler):
             self.send_error(404)
         elif listener.takes(self.path):
             try:
-                self._show(200, _DONE)
+                self._show(200, "done")
             finally:
                 listener.finish()
         else:
-            self._show(400, _NOT_OURS)
+            self._show(400, "not_this")
 
-    def _show(self, status: int, words: dict[Language, tuple[str, str]]) -> None:
-        page = _page(words, first=self.server.listener.language).encode()
+    def _show(self, status: int, said: str) -> None:
+        page = _page(said, first=self.server.listener.language).encode()
         self.send_response(status)
         for name, value in _HEADERS.items():
             self.send_header(name, value)
@@ -228,10 +219,12 @@ class _LoginHandler(BaseHTTPRequestHandler):
         """Silent: the request line holds the code."""
 
 
-def _page(words: dict[Language, tuple[str, str]], first: Language) -> str:
+def _page(said: str, first: Language) -> str:
     order = [first, *(each for each in Language if each is not first)]
-    sections = "".join(
-        f'<section lang="{each}"><h1>{html.escape(words[each][0])}</h1><p>{html.escape(words[each][1])}</p></section>'
-        for each in order
-    )
+    sections = "".join(_section(said, each) for each in order)
     return _PAGE.format(lang=first, sections=sections)
+
+
+def _section(said: str, language: Language) -> str:
+    title, words = (html.escape(text(language, f"kakao.page.{said}_{part}")) for part in ("title", "text"))
+    return f'<section lang="{language}"><h1>{title}</h1><p>{words}</p></section>'

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from notifybot import redaction
 from notifybot.config import Config, has_own_browser, load
 from notifybot.errors import ConfigError, TemporaryError, UsageError, reader_text
+from notifybot.i18n import text
 from notifybot.notifiers.kakao import token_file_of
 from notifybot.notifiers.kakao.api import Api
 from notifybot.notifiers.kakao.browser import STOP, Browser, LoginEnvironment, can_listen
@@ -30,7 +31,6 @@ from notifybot.notifiers.kakao.oauth import (
 from notifybot.notifiers.kakao.person import Console, Prompt
 from notifybot.notifiers.kakao.token_store import MOST_RECEIVERS, Account, Mode, Receiver, TokenFile, TokenSet, issued
 from notifybot.notifiers.kakao.tokens import Credentials, register
-from notifybot.notifiers.kakao.words import words_in
 from notifybot.rendering.error_text import error_line
 from notifybot.runtime import in_colab, in_notebook
 from notifybot.types import Language
@@ -108,7 +108,6 @@ class _Conversation:
         redaction.guard_loggers()
         self._config = config
         self._language: Language = config.lang
-        self._words = words_in(config.lang)
         self._clock = surroundings.clock
         self._person = surroundings.person
         self._redirect_uri = redirect_uri
@@ -124,7 +123,7 @@ class _Conversation:
         """The whole conversation, in the order that a person does it."""
         path = token_file_of(self._config)
         if in_colab() and _DRIVE not in path.parts:
-            self._person.say(self._words.lost_with_machine.format(path=path))
+            self._person.say(text(self._language, "kakao.login.lost_with_machine", path=path))
         chosen = mode or self._mode()
         self._app = self._first_app()
         signed_in = self._to_friends() if chosen is Mode.FRIEND else self._to_oneself()
@@ -134,8 +133,9 @@ class _Conversation:
     # ── what is asked ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _mode(self) -> Mode:
-        self._person.say(self._words.modes)
-        while (answer := self._person.ask(self._words.which_mode)) not in ("", "1", "2", "memo", "friend"):
+        self._person.say(text(self._language, "kakao.login.modes"))
+        which = text(self._language, "kakao.login.which_mode")
+        while (answer := self._person.ask(which)) not in ("", "1", "2", "memo", "friend"):
             self._unless_stopped(answer)
         return Mode.FRIEND if answer in ("2", "friend") else Mode.MEMO
 
@@ -146,33 +146,34 @@ class _Conversation:
             return App(key, secret, self._redirect_uri)  # if the secret is missing, KOE010 will say so
         stored = TokenFile(token_file_of(self._config), self._clock).load()
         if stored and stored.account:
-            self._person.say(self._words.same_app)
+            self._person.say(text(self._language, "kakao.login.same_app"))
             return App(stored.account.rest_api_key, secret or stored.account.client_secret, self._redirect_uri)
         sites = "  ".join(button_sites(self._config))
-        self._person.say(self._words.before.format(redirect_uri=self._redirect_uri, sites=sites))
-        return App(self._typed_key(), secret or self._typed(self._words.which_secret), self._redirect_uri)
+        self._person.say(text(self._language, "kakao.login.before", redirect_uri=self._redirect_uri, sites=sites))
+        key = self._typed_key()
+        return App(key, secret or self._typed(text(self._language, "kakao.login.which_secret")), self._redirect_uri)
 
     def _typed_key(self) -> SecretStr:
-        while (key := self._typed(self._words.which_key)) is None:
-            self._person.say(self._words.not_a_key)
+        while (key := self._typed(text(self._language, "kakao.login.which_key"))) is None:
+            self._person.say(text(self._language, "kakao.login.not_a_key"))
         return key
 
     def _typed(self, prompt: str) -> SecretStr | None:
         """A key or a secret; None where the person just pressed Enter."""
-        while text := self._person.ask_secretly(prompt).strip("\"'"):
-            self._unless_stopped(text)
-            if _KEY.fullmatch(text):
-                redaction.register([text])
-                return SecretStr(text)
-            self._person.say(self._words.not_a_key)
+        while typed := self._person.ask_secretly(prompt).strip("\"'"):
+            self._unless_stopped(typed)
+            if _KEY.fullmatch(typed):
+                redaction.register([typed])
+                return SecretStr(typed)
+            self._person.say(text(self._language, "kakao.login.not_a_key"))
         return None
 
     def _go_on(self) -> None:
-        self._unless_stopped(self._person.ask(self._words.again))
+        self._unless_stopped(self._person.ask(text(self._language, "kakao.login.again")))
 
     def _unless_stopped(self, answer: str) -> None:
         if answer.lower() in STOP:
-            raise UsageError(self._words.stopped)
+            raise UsageError(text(self._language, "kakao.login.stopped"))
 
     def _explain(self, code: str, mode: Mode) -> None:
         scopes = ", ".join(mode.scopes)
@@ -181,17 +182,17 @@ class _Conversation:
     # ── the two modes ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _to_oneself(self) -> TokenSet:
-        self._person.say(self._words.signs_in)
+        self._person.say(text(self._language, "kakao.login.signs_in"))
         tokens = self._signed_in(Mode.MEMO)
         with self._api(tokens) as api:
             user_id = api.user_id()
         return replace(tokens, account=self._account(Mode.MEMO, user_id))
 
     def _to_friends(self) -> TokenSet:
-        self._person.say(self._words.friend_steps)
+        self._person.say(text(self._language, "kakao.login.friend_steps"))
         receiver_id = self._receiver_agrees()
         while True:
-            self._person.say(self._words.sender_signs_in)
+            self._person.say(text(self._language, "kakao.login.sender_signs_in"))
             tokens = self._signed_in(Mode.FRIEND)
             with self._api(tokens) as api:
                 user_id = api.user_id()
@@ -203,9 +204,10 @@ class _Conversation:
 
     def _receiver_agrees(self) -> int | None:
         """Let the receiver agree once, and forget its login; its number, None where it agreed before."""
-        if self._person.ask(self._words.receiver_agreed).lower() in ("y", "yes", "ㅛ", "네", "예"):
+        agreed = self._person.ask(text(self._language, "kakao.login.receiver_agreed"))
+        if agreed.lower() in ("y", "yes", "ㅛ", "네", "예"):
             return None
-        self._person.say(self._words.receiver_signs_in)
+        self._person.say(text(self._language, "kakao.login.receiver_signs_in"))
         with self._api(self._signed_in(Mode.FRIEND)) as api:
             user_id = api.user_id()
             api.sign_out()
@@ -244,7 +246,7 @@ class _Conversation:
                     self._app = replace(self._app, rest_api_key=self._typed_key())
                     continue
             except TemporaryError as error:
-                self._person.say(self._words.unreachable.format(why=error_line(error, self._language)))
+                self._person.say(text(self._language, "kakao.login.unreachable", why=error_line(error, self._language)))
             self._go_on()
 
     def _exchanged(self, attempt: Attempt, code: SecretStr, mode: Mode) -> TokenSet:
@@ -254,7 +256,7 @@ class _Conversation:
             if refusal.code != "KOE010":
                 raise
             self._explain(refusal.code, mode)
-            secret = self._typed(self._words.which_secret_now)
+            secret = self._typed(text(self._language, "kakao.login.which_secret_now"))
             if secret is None:
                 raise
             self._app = replace(self._app, client_secret=secret)
@@ -277,16 +279,17 @@ class _Conversation:
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _keep(self, tokens: TokenSet) -> None:
-        path, words, account = token_file_of(self._config), self._words, tokens.account
+        path, language, account = token_file_of(self._config), self._language, tokens.account
         file = TokenFile(path, self._clock)
         with file.locked():
             if not file.save(tokens):
-                raise ConfigError(words.cannot_store.format(path=path))
+                raise ConfigError(text(language, "kakao.login.cannot_store", path=path))
         names = ", ".join(each.nickname for each in account.receivers) if account else ""
-        self._person.say(words.done_friend.format(receivers=names) if names else words.done_memo)
-        self._person.say(words.renews.format(path=path))
+        done = "kakao.login.done_friend" if names else "kakao.login.done_memo"
+        self._person.say(text(language, done, receivers=names))
+        self._person.say(text(language, "kakao.login.renews", path=path))
         if not in_notebook():  # whose settings a shell does not have
-            self._person.say(words.try_it)
+            self._person.say(text(language, "kakao.login.try_it"))
 
 
 def choice_in(answer: str, friends: Sequence[Receiver]) -> tuple[Receiver, ...]:
@@ -300,11 +303,11 @@ def choice_in(answer: str, friends: Sequence[Receiver]) -> tuple[Receiver, ...]:
 
 def chosen_by(person: Prompt, friends: Sequence[Receiver], language: Language) -> tuple[Receiver, ...]:
     """Ask until at least one of the friends is chosen; an only friend is. There must be one."""
-    words = words_in(language)
     if len(friends) == 1:
-        person.say(words.only_friend.format(nickname=friends[0].nickname))
+        person.say(text(language, "kakao.login.only_friend", nickname=friends[0].nickname))
         return tuple(friends)
-    person.say("\n".join([words.friends, *(f"  {number}  {each.nickname}" for number, each in enumerate(friends, 1))]))
-    while not (chosen := choice_in(person.ask(words.which_friends), friends)):
-        person.say(words.not_a_choice.format(most=len(friends)))
+    lines = [f"  {number}  {each.nickname}" for number, each in enumerate(friends, 1)]
+    person.say("\n".join([text(language, "kakao.login.friends"), *lines]))
+    while not (chosen := choice_in(person.ask(text(language, "kakao.login.which_friends")), friends)):
+        person.say(text(language, "kakao.login.not_a_choice", most=len(friends)))
     return chosen

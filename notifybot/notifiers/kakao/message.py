@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from notifybot import i18n
 from notifybot.rendering.text import ELLIPSIS, clean, defang_links, one_line, shorten
-from notifybot.types import Fact, Language, Message, MetricRow
+from notifybot.types import Fact, Message, MetricRow
 
 TEXT_LIMIT = 190  # Kakao says 200 and not what it counts; this leaves room for either answer
 DEFAULT_LINK = "https://developers.kakao.com"  # a link is mandatory; this one needs no run page
@@ -24,7 +25,6 @@ _ITEMS = 5
 _ITEM_VALUE_LIMIT = 14
 _SUM_LABEL_LIMIT = 6
 _SUM_VALUE_LIMIT = 11
-_BUTTON = {Language.KO: "자세히 보기", Language.EN: "Details"}
 
 Template = dict[str, Any]
 
@@ -56,7 +56,7 @@ def text(message: Message, *, link: str | None = None, note: str = "") -> Templa
         "object_type": "text",
         "text": _told(message, message.brief or message.title, note),
         "link": _link(message, link),
-        "button_title": _BUTTON[message.language],
+        "button_title": _button(message),
     }
 
 
@@ -72,7 +72,16 @@ def feed(
     if picture:
         content |= {"image_url": picture.url, "image_width": picture.width, "image_height": picture.height}
     table = {"item_content": _item_content(message)} if message.rows else {}
-    return {"object_type": "feed", "content": content, **table, "button_title": _BUTTON[message.language]}
+    return {
+        "object_type": "feed",
+        "content": content,
+        **table,
+        "button_title": _button(message),
+    }
+
+
+def _button(message: Message) -> str:
+    return i18n.text(message.language, "kakao.message.button")
 
 
 def _item_content(message: Message) -> Template:

@@ -15,6 +15,7 @@ from notifybot import redaction
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import DeliveryError, TemporaryError, not_pickled, reader_text
 from notifybot.events import Event
+from notifybot.i18n import text
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.kakao import message as template
 from notifybot.notifiers.kakao.api import Api
@@ -30,7 +31,6 @@ from notifybot.notifiers.kakao.http import (
     permanent,
 )
 from notifybot.notifiers.kakao.message import UploadedPicture
-from notifybot.notifiers.kakao.pictures_words import TOO_LARGE, NotTaken
 from notifybot.notifiers.kakao.quota import PAIR_LIMIT, Quota
 from notifybot.notifiers.kakao.token_store import Account, Mode
 from notifybot.notifiers.kakao.tokens import Credentials
@@ -46,21 +46,6 @@ _NO_FRIEND_SINCE = "no_friend_since"  # in the memory: when Kakao first said so,
 
 Painter = Callable[[Event], bytes | None]
 """Draws an event's picture as PNG, 1080×1080 for a phone; None where there is nothing to draw. It must not raise."""
-
-_EXPIRES = {
-    Language.EN: "The Kakao login ends on {day}. Sign in again before then: notifybot kakao login",
-    Language.KO: "카카오 로그인이 {day}에 만료됩니다. 그 전에 다시 로그인해 주세요: notifybot kakao login",
-}
-_OUTDATED = {
-    Language.EN: (
-        "The Kakao refresh token in the settings is used up now: sign in again and set the new one today. "
-        "notifybot kakao login"
-    ),
-    Language.KO: (
-        "설정해 둔 카카오 리프레시 토큰을 이제 다시 쓸 수 없습니다. 오늘 다시 로그인해 새 값으로 바꿔 주세요: "
-        "notifybot kakao login"
-    ),
-}
 
 
 class KakaoTalk:
@@ -118,9 +103,9 @@ class KakaoTalk:
         """
         outdated_at = self._api.tokens.seed_outdated_at
         if self.expires_at and self.expires_at - now <= WARN_BEFORE:
-            return _EXPIRES[self._language].format(day=day_of(self.expires_at))
+            return text(self._language, "kakao.message.login_expires", day=day_of(self.expires_at))
         if outdated_at and now - outdated_at < timedelta(days=1):
-            return _OUTDATED[self._language]
+            return text(self._language, "kakao.message.token_used_up")
         return None
 
     def send(self, envelope: Envelope) -> None:
@@ -341,3 +326,31 @@ def _url(body: dict[str, object]) -> str:
     original = infos.get("original") if isinstance(infos, dict) else None
     url = original.get("url") if isinstance(original, dict) else None
     return url if isinstance(url, str) and url.startswith(("https://", "http://")) else ""
+
+
+TOO_LARGE = -602
+_CONSENT = (-3, -402)
+_SHAPE = (TOO_LARGE, -606, -911)
+
+
+@dataclass(frozen=True, slots=True)
+class NotTaken:
+    """A picture that Kakao did not take: its code, if it gave one, and what that means in the reader's language."""
+
+    code: int | None = None
+    why: str = ""
+    with_message: bool = False  # it was the message that Kakao refused, not the upload
+
+    def in_(self, language: Language) -> str:
+        """What to tell a person."""
+        return text(language, f"kakao.picture.{self._kind}", code=self.code, why=self.why)
+
+    @property
+    def _kind(self) -> str:
+        if self.with_message:
+            return "feed"
+        if self.code in _CONSENT:
+            return "consent"
+        if self.code in _SHAPE:
+            return "shape"
+        return "permission" if self.code == -5 else "other" if self.why else "unknown"

@@ -7,7 +7,7 @@ import sys
 from typing import Protocol
 
 from notifybot.errors import UsageError
-from notifybot.notifiers.kakao.words import words_in
+from notifybot.i18n import text
 from notifybot.runtime import in_notebook
 from notifybot.types import Language
 
@@ -32,7 +32,7 @@ class Console:
     """The person at this process's standard input and output."""
 
     def __init__(self, language: Language) -> None:
-        self._no_answer = words_in(language).no_answer
+        self._no_answer = text(language, "kakao.login.no_answer")
 
     def say(self, text: str) -> None:
         sys.stdout.write(f"{text}\n")

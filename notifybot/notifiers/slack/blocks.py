@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import Any
 
+from notifybot.i18n import text
 from notifybot.notifiers.slack.mrkdwn import escape, escaped, last_lines, safe_url
-from notifybot.notifiers.slack.words import words_in
+from notifybot.rendering.format import headings
+from notifybot.rendering.labels import epoch_name
 from notifybot.rendering.text import clean, one_line, shorten
 from notifybot.types import Fact, Message, Severity
 
@@ -89,13 +91,13 @@ def reply(message: Message) -> Payload:
 
 def new_best_reply(message: Message, metric: str, value: str, *, epoch: int | None = None) -> Payload:
     """A new best value, for the thread: of this epoch, or of the earlier `epoch` that this message stands for."""
-    words = words_in(message.language)
     row = next((row for row in message.rows if row.name == metric), None)
     shown = row.value if row is not None and epoch is None else value
-    line = words.best.format(name=shorten(one_line(metric), NAME_CHARS), value=shown)
+    name = shorten(one_line(metric), NAME_CHARS)
+    line = text(message.language, "slack.message.new_best", name=name, value=shown)
     epoch = message.epoch if epoch is None else epoch
     if epoch is not None:
-        line += f" · {words.epoch.format(epoch=epoch)}"
+        line += f" · {epoch_name(epoch, message.language)}"
     return Payload(escaped(line, TEXT_CHARS), _numbered(message, [_bold(line), *_footer(message)]))
 
 
@@ -172,12 +174,11 @@ def _table(message: Message) -> list[Block]:
     rows = [(row.name, row.value, row.change, row.best, row.spark) for row in message.rows[:ROWS]]
     if not rows:
         return []
-    words = words_in(message.language)
-    headings = [given or own for given, own in zip(message.headings, words.headings, strict=True)]
+    titles = [given or own for given, own in zip(message.headings, headings(message.language), strict=True)]
     shown = [x for x in range(5) if x < 2 or any(row[x] for row in rows)]
-    cells = [[_cell(row[x], NAME_CHARS if x == 0 else CELL_CHARS) for x in shown] for row in [headings, *rows]]
+    cells = [[_cell(row[x], NAME_CHARS if x == 0 else CELL_CHARS) for x in shown] for row in [titles, *rows]]
     if left := len(message.rows) - len(rows) + message.more:
-        more = words.more.format(count=left)
+        more = text(message.language, "slack.message.more", count=left)
         cells.append([_cell(more if x == 0 else "", NAME_CHARS) for x in shown])
     settings = [{"is_wrapped": True} if x == 0 else {"align": "left" if x == 4 else "right"} for x in shown]
     return [{"type": "table", "column_settings": settings, "rows": cells}]
@@ -193,7 +194,8 @@ def _facts(message: Message) -> list[Block]:
         return []
     spans = [span for fact in facts[:-1] for span in _fact(fact, end=GAP)] + _fact(facts[-1])
     if len(message.facts) > FACTS:
-        spans.append(_span(GAP + words_in(message.language).more.format(count=len(message.facts) - FACTS)))
+        more = text(message.language, "slack.message.more", count=len(message.facts) - FACTS)
+        spans.append(_span(GAP + more))
     return [_rich("rich_text_section", *spans)]
 
 
@@ -211,13 +213,12 @@ def _link(message: Message) -> list[Block]:
     url = safe_url(message.link or "")
     if url is None:
         return []
-    return [_section(f"<{escape(url)}|{words_in(message.language).open}>")]
+    return [_section(f"<{escape(url)}|{text(message.language, 'slack.message.open_the_run')}>")]
 
 
 def _footer(message: Message) -> list[Block]:
-    """Which run, when, and the mark by which a person knows a repeated message."""
+    """When, and the mark by which a person knows a repeated message and finds it in the outbox."""
     utc = message.at.astimezone(UTC)
     moment = f"<!date^{int(message.at.timestamp())}^{{date_short_pretty}} {{time}}|{utc:%Y-%m-%d %H:%M} UTC>"
-    event = f"{words_in(message.language).event} {message.short_id}"
-    elements = [_plain(one_line(message.run.id), NAME_CHARS), _mrkdwn(moment), _plain(event, NAME_CHARS)]
+    elements = [_mrkdwn(moment), _plain(f"#{message.short_id}", NAME_CHARS)]
     return [{"type": "context", "elements": elements}]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from notifybot.charts.series import Curve, Panel, panels_of
 from notifybot.errors import DeliveryError
 from notifybot.events import EpochFinished, Event, RunEnded
+from notifybot.i18n import text
 from notifybot.notifiers.base import Memory
 from notifybot.notifiers.slack.api import FAULTS_BEFORE_LESS, is_layout, may_be_layout
 from notifybot.notifiers.slack.blocks import BODY_CHARS, EMPTY, Block, Payload
@@ -29,19 +30,6 @@ _COLUMNS, _ROWS, _CELL_CHARS, _PAGE = 7, 20, 40, 5
 _REFUSED = "layouts_refused_until"  # in the notifier's memory
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    epoch: str
-    last: str
-    table: str
-
-
-_WORDS = {
-    Language.EN: _Words("epoch", "{names}: last {count} epochs", "The last {count} epochs"),
-    Language.KO: _Words("에포크", "{names}: 최근 {count}에포크", "최근 {count}에포크"),
-}
 
 
 class Layout(StrEnum):
@@ -172,14 +160,13 @@ def _chart(panel: Panel, language: Language) -> Block | None:
     whole = [each for each in epochs if all(math.isfinite(points[each]) for points in curves.values())][-_POINTS:]
     if len(whole) < 2:
         return None
-    words = _WORDS[language]
     labels = [f"{each:.0f}" for each in whole]
     series = [
         {"name": name, "data": [{"label": f"{each:.0f}", "value": points[each]} for each in whole]}
         for name, points in curves.items()
     ]
-    axes = {"categories": labels, "x_label": words.epoch}
-    title = words.last.format(names=", ".join(curves), count=len(whole))
+    axes = {"categories": labels, "x_label": text(language, "slack.chart.epoch")}
+    title = text(language, "slack.chart.title", names=", ".join(curves), count=len(whole))
     return {
         "type": "data_visualization",
         "title": shorten(title, _TITLE_CHARS),
@@ -194,10 +181,9 @@ def _table(progress: Progress, language: Language) -> list[Block]:
     epochs = sorted({epoch for points in recent.values() for epoch in points}, reverse=not falling)[:_ROWS]
     if len(epochs) < 2:
         return []
-    words = _WORDS[language]
-    heading = [_text(words.epoch), *(_text(name) for name in recent)]
+    heading = [_text(text(language, "slack.chart.epoch")), *(_text(name) for name in recent)]
     rows = [[_number(epoch), *(_number(points.get(epoch)) for points in recent.values())] for epoch in epochs]
-    caption = words.table.format(count=len(epochs))
+    caption = text(language, "slack.chart.table_caption", count=len(epochs))
     return [{"type": "data_table", "caption": caption, "page_size": _PAGE, "rows": [heading, *rows]}]
 
 
@@ -209,8 +195,8 @@ def _recent(progress: Progress) -> Mapping[str, dict[float, float]]:
     }
 
 
-def _text(text: str) -> Block:
-    return {"type": "raw_text", "text": shorten(one_line(text), _CELL_CHARS) or EMPTY}
+def _text(shown: str) -> Block:
+    return {"type": "raw_text", "text": shorten(one_line(shown), _CELL_CHARS) or EMPTY}
 
 
 def _number(value: float | None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from urllib.error import HTTPError
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import DeliveryError
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
+from notifybot.i18n import text
 from notifybot.notifiers.base import ChartSource, Envelope, PendingChart
 from notifybot.notifiers.slack.api import (
     TIMEOUT_S,
@@ -28,13 +29,12 @@ from notifybot.notifiers.slack.api import (
     permanent,
     transport_error,
 )
-from notifybot.notifiers.slack.files_words import no_more, not_taken, remedy_for
 from notifybot.notifiers.slack.mrkdwn import escaped
 from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.redaction import redact
-from notifybot.rendering.error_text import error_line
+from notifybot.rendering.error_text import PASTE_MANIFEST, error_line
 from notifybot.rendering.text import defang_links, one_line, shorten
-from notifybot.types import Message
+from notifybot.types import Language, Message
 
 log = logging.getLogger("notifybot")
 
@@ -210,9 +210,9 @@ class PictureReplies:
         language = envelope.message.language
         self.error = remedy_for(refused, language) if refused else error_line(error, language)
         if self._failures == 1:
-            log.warning("%s", not_taken(self.error, language))
+            log.warning("%s", text(language, "slack.picture.one_not_taken", why=self.error))
         elif self._off:
-            log.warning("%s", no_more(self._failures, language))
+            log.warning("%s", text(language, "slack.picture.no_more", failures=self._failures))
         if refused:
             self._tell(envelope, place, refused)
 
@@ -242,3 +242,15 @@ def file_name(event: Event) -> str:
     kept = (each if each in "._-" or unicodedata.category(each)[0] in "LMN" else " " for each in composed)
     name = "-".join("".join(kept).split())[:_NAME_CHARS].encode()[:_NAME_BYTES].decode(errors="ignore").strip("-._")
     return f"{name or 'run'}-{event.progress.done}.png"
+
+
+_NO_SCOPE = ("missing_scope", "no_permission")
+_UPLOADS_OFF = ("file_uploads_disabled", "file_uploads_except_images_disabled", "file_type_not_allowed")
+_NO_ROOM = ("storage_limit_reached", "file_upload_size_restricted")
+
+
+def remedy_for(code: str, language: Language) -> str:
+    """What to tell a person about a refused upload. The codes are Slack's."""
+    kinds = {"no_scope": _NO_SCOPE, "uploads_off": _UPLOADS_OFF, "no_room": _NO_ROOM}
+    kind = next((kind for kind, codes in kinds.items() if code in codes), "not_taken")
+    return text(language, f"slack.picture.{kind}", code=code, remedy=PASTE_MANIFEST.in_(language))

@@ -10,7 +10,6 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -25,12 +24,13 @@ from rich.cells import cell_len
 from notifybot.clock import SYSTEM
 from notifybot.config import Config, has_own_browser
 from notifybot.errors import ConfigError, UsageError
+from notifybot.i18n import _catalog
+from notifybot.i18n import text as say
 from notifybot.notifiers.kakao import KakaoTalk, kakao_notifiers
 from notifybot.notifiers.kakao.browser import LoginEnvironment
 from notifybot.notifiers.kakao.login import Way, kakao_login, sign_in
 from notifybot.notifiers.kakao.oauth import SETUP_CODES, App, Attempt, SignInRefused, code_in, remedy
 from notifybot.notifiers.kakao.token_store import Mode, TokenSet
-from notifybot.notifiers.kakao.words import words_in
 from notifybot.rendering.error_text import KAKAO_API, kakao_line
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.kakao import CLIENT_SECRET, REDIRECT_URI, REFRESH_TOKEN, REST_API_KEY, Friend, KakaoFault
@@ -170,7 +170,7 @@ def test_the_next_login_knows_the_app(sandbox: Sandbox, tmp_path: Path, clock: F
 
     signed_in(config, again, clock)
 
-    assert words_in(Language.EN).same_app in again.said
+    assert say(Language.EN, "kakao.login.same_app") in again.said
     assert stored(tmp_path)["refresh_token"] != before["refresh_token"]
     assert stored(tmp_path)["account"] == before["account"]
 
@@ -353,7 +353,7 @@ def test_a_key_with_a_space_is_asked_for_again(sandbox: Sandbox, tmp_path: Path,
 
     signed_in(settings(sandbox, tmp_path), typist, clock)
 
-    assert typist.said.count(words_in(Language.EN).not_a_key) == 2
+    assert typist.said.count(say(Language.EN, "kakao.login.not_a_key")) == 2
 
 
 def test_a_folder_that_cannot_be_written_is_named(sandbox: Sandbox, tmp_path: Path, clock: FakeClock) -> None:
@@ -398,8 +398,8 @@ def the_texts_about_consent() -> dict[str, str]:
     pages = {name: (Path(__file__).parents[3] / name).read_text() for name in PAGES}
     found = {f"{name}:{at}": line for name, page in pages.items() for at, line in enumerate(page.splitlines(), 1)}
     for language in Language:
-        spoken = asdict(words_in(language)).items()
-        found |= {f"words.{name} {language}": text.replace("\n", " ") for name, text in spoken}
+        spoken = [key for key in _catalog(language) if key.startswith(("kakao.login.", "kakao.status."))]
+        found |= {f"{key} {language}": say(language, key).replace("\n", " ") for key in spoken}
         for mode in Mode:
             scopes = ", ".join(mode.scopes)
             refusals = sorted(SETUP_CODES)  # in one order, as workers that share the tests need
@@ -629,7 +629,7 @@ def test_a_browser_that_stays_away_is_waited_for_and_then_pasted(
     )  # fmt: skip
 
     assert clock.monotonic() - before == 300
-    assert words_in(Language.EN).not_heard in typist.said
+    assert say(Language.EN, "kakao.login.not_heard") in typist.said
 
 
 def test_ctrl_c_while_waiting_lets_the_person_type_the_code_of_the_page(
@@ -766,9 +766,11 @@ def test_each_question_can_be_left(sandbox: Sandbox, tmp_path: Path, clock: Fake
 @pytest.mark.parametrize("language", Language)
 def test_the_steps_fit_a_terminal(language: Language) -> None:
     """What is laid out in lines does not break in 80 columns, where a Korean letter takes two."""
-    words = words_in(language)
-    steps = [words.modes, words.before.format(redirect_uri=REDIRECT_URI, sites="https://wandb.ai"), words.friend_steps]
+    filled = {"redirect_uri": REDIRECT_URI, "sites": "https://wandb.ai"}
+    steps = (
+        say(language, f"kakao.login.{name}", **filled) for name in ("modes", "before", "friend_steps", "paste_how")
+    )
 
-    lines = "\n".join([*steps, words.paste_how]).splitlines()
+    lines = "\n".join(steps).splitlines()
 
     assert [line for line in lines if cell_len(line) > 80] == []

@@ -230,7 +230,7 @@ def test_the_root_leaves_parameters_and_tracebacks_to_the_thread() -> None:
     assert "Traceback …" in set(strings(blocks.reply(message(ended(), code="Traceback …")).arguments()))
 
 
-def test_the_footer_names_run_moment_and_event() -> None:
+def test_the_footer_names_the_moment_and_one_short_id() -> None:
     """A repeated message carries the same mark; the time is in the reader's own zone."""
     event = ended()
 
@@ -238,9 +238,8 @@ def test_the_footer_names_run_moment_and_event() -> None:
 
     stamp = int(event.at.timestamp())
     assert [each["text"] for each in footer] == [
-        "resnet-cifar-7f3a",
         f"<!date^{stamp}^{{date_short_pretty}} {{time}}|2026-11-23 03:31 UTC>",
-        f"event {event.id[-8:]}",
+        f"#{event.id[-8:]}",
     ]
 
 

@@ -390,4 +390,4 @@ def test_a_repeat_after_a_lost_answer_carries_the_same_mark(
     hook.send(envelope(event, memory))
 
     marks = [each.blocks[-1]["elements"][-1]["text"] for each in sandbox.slack.messages]
-    assert marks == [f"event {event.id[-8:]}"] * 2
+    assert marks == [f"#{event.id[-8:]}"] * 2

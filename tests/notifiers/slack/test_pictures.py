@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from notifybot.events import Event
 from notifybot.notifiers.slack import SlackBot
-from notifybot.notifiers.slack.files_words import remedy_for
-from notifybot.notifiers.slack.pictures import GAP_S, file_name, is_due
+from notifybot.notifiers.slack.pictures import GAP_S, file_name, is_due, remedy_for
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, SlackMessage
 from notifybot.testing import DictMemory, FakeClock

@@ -8,45 +8,16 @@ from datetime import UTC, datetime
 from html import unescape
 
 from notifybot.events import RunLost, RunRecovered
+from notifybot.i18n import text
 from notifybot.notifiers.slack import blocks
 from notifybot.notifiers.slack.mrkdwn import escape
 from notifybot.rendering import Renderer
 from notifybot.rendering.error_text import slack_line
 from notifybot.rendering.text import one_line, shorten
-from notifybot.types import Host, Language, Message, Progress, RunRef, uuid7
+from notifybot.types import Host, Message, Progress, RunRef, uuid7
 
 _NAME_CHARS = 60
 _MARK = re.compile(r"\[nb:([^\]\s]+)\]")
-
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """One language's words; `{}` stands for a moment or the run's name."""
-
-    posted_by_slack: str
-    void_title: str
-    void_body: str
-    stands: str
-    refused: str
-
-
-_WORDS = {
-    Language.EN: _Words(
-        posted_by_slack="Scheduled with the last sign of life, {}; Slack posted it by itself",
-        void_title="🟢 {} is not lost",
-        void_body="If Slack says above that this run was lost, disregard it: the run has reported since.",
-        stands="From now on Slack itself tells here when this run falls silent; until now it could not.",
-        refused="should the machine of {name} die, Slack cannot tell it until this is mended, "
-        "and is asked again every few minutes: {why}",
-    ),
-    Language.KO: _Words(
-        posted_by_slack="마지막 소식({}) 때 예약해 둔 메시지를 Slack이 보냈습니다",
-        void_title="🟢 {} 연결이 끊기지 않았습니다",
-        void_body="위에 연결이 끊겼다는 알림이 있다면 무시하셔도 됩니다. 그 뒤에 다시 소식이 있었습니다.",
-        stands="이제부터 이 실행의 소식이 끊기면 Slack이 여기에 알립니다. 지금까지는 알릴 수 없었습니다.",
-        refused="{name}의 컴퓨터가 갑자기 꺼지면 Slack이 알릴 수 없습니다. 해결되면 몇 분 안에 다시 켜집니다: {why}",
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +33,9 @@ def mark_of(run: RunRef) -> str:
     return f"[nb:{escape(run.id)}]"
 
 
-def marked_run(text: str) -> str | None:
+def marked_run(said: str) -> str | None:
     """The id of the run that an alarm with this text is about; None for anybody else's message."""
-    found = _MARK.findall(text)
+    found = _MARK.findall(said)
     return unescape(found[-1]) if found else None
 
 
@@ -86,7 +57,7 @@ class Speech:
             silent_s=silent_s, limit_s=silent_s, host=self.host, progress=progress,
         )  # fmt: skip
         message = self.renderer.render(event, link=self.link)
-        note = _WORDS[message.language].posted_by_slack.format(_shown(now_s))
+        note = text(message.language, "slack.deadman.posted_by_slack", moment=_shown(now_s))
         both = _noted(blocks.reply(message), message, note), blocks.text_only(message)
         called = (each.calling(self.mention, message) if self.mention else each for each in both)
         return Said(*(_marked(each, mark_of(self.run)) for each in called))
@@ -98,21 +69,22 @@ class Speech:
         )
         message = self.renderer.render(event, link=self.link)
         if not sure:
-            words, name = _WORDS[message.language], shorten(one_line(self.run.name) or self.run.id, _NAME_CHARS)
-            title = words.void_title.format(name)
-            message = replace(message, title=title, body=words.void_body, brief=f"{title}\n{words.void_body}")
+            name = shorten(one_line(self.run.name) or self.run.id, _NAME_CHARS)
+            title = text(message.language, "slack.deadman.void_title", name=name)
+            body = text(message.language, "slack.deadman.void_body")
+            message = replace(message, title=title, body=body, brief=f"{title}\n{body}")
         return Said(blocks.reply(message), blocks.text_only(message))
 
     def stands(self) -> Said:
         """An alarm stands, which Slack had refused before."""
-        text = blocks.Payload(_WORDS[self.renderer.language].stands)
-        return Said(text, text)
+        payload = blocks.Payload(text(self.renderer.language, "slack.deadman.stands"))
+        return Said(payload, payload)
 
     def refused(self, code: str) -> str:
         """For the log: Slack takes no alarm, and why."""
         language = self.renderer.language
         why = slack_line(code, {"method": "chat.scheduleMessage"}, language)
-        return _WORDS[language].refused.format(name=shorten(one_line(self.run.name), _NAME_CHARS), why=why)
+        return text(language, "slack.deadman.refused", name=shorten(one_line(self.run.name), _NAME_CHARS), why=why)
 
 
 def _moment(at_s: float) -> datetime:
@@ -125,8 +97,8 @@ def _shown(at_s: float) -> str:
 
 
 def _noted(payload: blocks.Payload, message: Message, note: str) -> blocks.Payload:
-    text = {"type": "mrkdwn", "text": note, "verbatim": True}
-    context = {"type": "context", "elements": [text], "block_id": f"{message.event_id}.note"}
+    element = {"type": "mrkdwn", "text": note, "verbatim": True}
+    context = {"type": "context", "elements": [element], "block_id": f"{message.event_id}.note"}
     card, *rest = payload.attachments
     return replace(payload, attachments=({**card, "blocks": [*card["blocks"], context]}, *rest))
 
