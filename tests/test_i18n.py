@@ -1,4 +1,8 @@
-"""The catalog of texts: the same keys and places in both languages, every key used, the user's own texts in front."""
+"""The catalog of texts: the same keys and places in both languages, every key used, the user's own texts in front.
+
+And what follows from it: no sentence that a person reads stands in the code, and Korean has one register and one word
+for each thing.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ import pytest
 from notifybot.i18n import MESSAGES, OVERRIDES, _catalog, localized, places_of, text
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "notifybot"
 SAY = {"text", "reader_text", "localized", "Localized", "t", "_text"}  # what takes a key; `t` in pages
 
 
@@ -150,3 +155,166 @@ def test_the_catalogs_are_toml_with_nothing_but_texts() -> None:
                 assert isinstance(value, str | dict)
                 if isinstance(value, dict):
                     tables.append(value)
+
+
+# ── Nothing of it in the code ────────────────────────────────────────────────────────────────────────────────────────
+
+HANGUL = re.compile("[\uac00-\ud7a3]")
+KOREAN_OF_USE = {  # no text of ours: why it stands in the code
+    "charts/fonts.py": "the letter by which a font is seen to write Korean",
+    "metric_names.py": "words in names of metrics that mean validation",
+    "rendering/format.py": "examples in docstrings",
+    "notifiers/kakao/button_domains.py": "Kakao's own name of the field that its site asks for",
+}
+KOREAN_TO_MOVE = frozenset({  # may only become fewer
+    "cli/doctor.py", "config.py", "config_sources.py", "delivery/chart_renderer.py", "delivery/subscription.py",
+    "delivery/words.py", "doctor/examine.py", "doctor/kakao.py", "doctor/kakao_words.py", "doctor/machine.py",
+    "doctor/slack.py", "doctor/slack_words.py", "integrations/colab.py", "integrations/wandb_sweep_words.py",
+    "notifiers/kakao/browser.py", "notifiers/kakao/login.py", "notifiers/kakao/message.py",
+    "notifiers/kakao/notifier.py", "notifiers/kakao/pictures_words.py", "notifiers/kakao/words.py",
+    "notifiers/slack/deadman/text.py", "notifiers/slack/files_words.py", "notifiers/slack/native_charts.py",
+    "notifiers/slack/words.py", "preferences.py", "watchdog/words.py", "web/texts.py",
+})  # fmt: skip
+
+# Three words of English in a row, in a string that is no docstring, no pattern and no line for the log's debug level.
+PHRASE = re.compile(r"[A-Za-z’']+(?:,? [a-z’']{2,}){2,}")
+UNREAD = {"debug", "info", "compile", "filterwarnings"}  # calls whose strings nobody reads, or who looks into us
+ENGLISH_OF_USE = {  # modules whose English is no text of ours: why
+    "cli/help.py": "the patterns of what click says, to be said in Korean",
+    "cli/samples.py": "a traceback of PyTorch's, an error of the system's, and the keys of samples",
+    "redaction.py": "words in the names of secrets",
+    "rendering/error_text.py": "codes of Slack's, and the notes of older versions in the outbox",
+    "sandbox/blockkit.py": "as Slack answers",
+    "sandbox/kakao_api.py": "as Kakao answers",
+    "sandbox/kakao_oauth.py": "as Kakao answers",
+    "sandbox/kakao_state.py": "as Kakao answers",
+    "sandbox/pages.py": "as HTTP answers",
+    "sandbox/webhook.py": "as a receiver of webhooks answers",
+    "store/migrations/versions/0004_runs_by_project.py": "SQL, and an error for whoever develops us",
+    "watchdog/ingest.py": "the API's answers, which programs get",
+    "watchdog/schemas.py": "the API's answers, which programs get",
+    "web/api.py": "the API's answers, which programs get",
+    "web/middleware.py": "the API's answers, which programs get",
+}
+PHRASES_OF_USE = {  # English that is no text of ours, by its beginning: why
+    "module 'notifybot": "Python's own words for an attribute that is not there",
+    "it is not mounted any": "an error of the system's: Korean has the words of its code",
+    " bytes written the disk": "an error of the system's: Korean has the words of its code",
+    " is no number": "stands beside Python's own words for a damaged manifest",
+    "not a regular file": "an error of the system's, with words of its own in the catalog",
+    " is locked by another": "is caught by whoever waits for the lock",
+    "\nimport os, sys": "a program",
+    ")  # not on Windows": "a program",
+    "no module named": "Python's own words, to be looked for",
+    "default-src 'none'": "the header of a page",
+    "the Kakao sign-in was": "the error's own line in the log of whoever develops us",
+    "a moment without a": "an error for whoever develops us",
+    "no answer, or not now": "a line of the log's debug level",
+    "this token gives no access": "the API's answer, which programs get",
+}
+ENGLISH_TO_MOVE = KOREAN_TO_MOVE | frozenset({  # may only become fewer
+    "delivery/words.py", "demo/story.py", "gallery/previews.py", "notifiers/slack/manifest.py", "watchdog/service.py",
+    "web/pages.py", "notifiers/slack/deadman/switch.py", "notifiers/kakao/token_store.py",
+})  # fmt: skip
+
+
+def modules() -> Iterator[tuple[str, str]]:
+    """Every module of the package by its path in it, and its text."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield path.relative_to(PACKAGE).as_posix(), path.read_text("utf-8")
+
+
+def phrases(source: str) -> Iterator[str]:
+    """The strings of a module that hold a phrase of English which somebody may read."""
+    tree = ast.parse(source)
+    unread: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            unread.add(node.value)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in UNREAD:
+            unread.update(ast.walk(node))
+    for node in ast.walk(tree):
+        text_of = node.value if isinstance(node, ast.Constant) and node not in unread else None
+        if isinstance(text_of, str) and PHRASE.search(re.sub(r"%[-.\d]*[a-z]", "…", text_of)):
+            yield text_of
+
+
+def test_no_korean_stands_in_the_code() -> None:
+    """Nor in a comment: what is said in Korean is the catalog's and the templates'."""
+    found = {module for module, source in modules() if HANGUL.search(source)}
+
+    assert found - KOREAN_OF_USE.keys() - KOREAN_TO_MOVE == set()
+    assert KOREAN_OF_USE.keys() - found == set()
+
+
+def test_no_sentence_stands_in_the_code() -> None:
+    found = [
+        (module, phrase)
+        for module, source in modules()
+        if module not in ENGLISH_OF_USE and module not in ENGLISH_TO_MOVE
+        for phrase in phrases(source)
+        if not phrase.startswith(tuple(PHRASES_OF_USE))
+    ]
+
+    assert found == []
+
+
+def test_what_is_let_stand_in_the_code_is_there() -> None:
+    """A list that names what is gone would let it come back."""
+    found = {module: list(phrases(source)) for module, source in modules()}
+
+    assert [module for module in ENGLISH_OF_USE if not found[module]] == []
+    every = [phrase for each in found.values() for phrase in each]
+    assert [begin for begin in PHRASES_OF_USE if not any(phrase.startswith(begin) for phrase in every)] == []
+
+
+def test_the_search_for_sentences_finds_them() -> None:
+    """In a call, in a table, and inside an f-string; not in a docstring, a pattern or a line for debugging."""
+    assert list(phrases('print("nothing was sent at all")')) == ["nothing was sent at all"]
+    assert list(phrases('X = {"a": f"{n} of them were left out"}')) == [" of them were left out"]
+    assert list(phrases('"""A module that says this."""\nlog.debug("it was sent now")\nre.compile("as it is")')) == []
+
+
+# ── Korean ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# A person is asked in "…하세요" and told in "…습니다"; a question of a prompt ends in "…까요?".
+OTHER_REGISTER = re.compile(
+    "십시" + r"오|[가-힣] 주세요|해주세요|(?:[어아해예여]요|에요|네요|군요|지요|죠|나요|돼요)(?![가-힣])"
+)
+PLAIN_END = re.compile(r"(?:[한된진인른난간온]|이|었|았|였|했|됐|있|없)다(?=[.!]|$)", re.MULTILINE)
+OTHER_WORDS = {  # the words of the glossary, and those that would be second names of the same
+    "감시 서버": ("워치" + "독", "파수", "모니터링 서버"),
+    "보낼 편지함": ("발신" + "함", "아웃박스", "보낼 메시지함"),
+    "하트비트": ("생존 신호", "심박"),
+    "트래커": ("기록 도구", "로거"),
+    "장비": ("컴퓨터", "머신"),
+    "에포크": ("에폭",),
+    "체크포인트": ("첵포인트", "저장점"),
+    "알림 수단": ("알림 채널", "노티파이어"),
+    "웹훅": ("웹 훅",),
+    "매니페스트": ("목록 파일",),
+    "랭크": ("순위 번호",),
+    "하이퍼파라미터": ("초매개변수",),
+}
+
+
+def korean() -> Iterator[tuple[str, str]]:
+    """Every Korean text by its key, and every Korean template by its path."""
+    yield from _catalog("ko").items()
+    for path in sorted((ROOT / "templates" / "ko").rglob("*.j2")):
+        yield path.relative_to(ROOT).as_posix(), path.read_text("utf-8")
+
+
+def test_korean_has_one_register() -> None:
+    """Messages, prompts and remedies speak to the same person."""
+    found = {key: OTHER_REGISTER.findall(each) + PLAIN_END.findall(each) for key, each in korean()}
+
+    assert {key: each for key, each in found.items() if each} == {}
+
+
+def test_korean_has_one_word_for_a_thing() -> None:
+    glossary = (ROOT / "docs" / "glossary.md").read_text("utf-8")
+    others = [other for each in OTHER_WORDS.values() for other in each]
+
+    assert [word for word in OTHER_WORDS if f"| {word} |" not in glossary] == []
+    assert [(key, other) for key, each in korean() for other in others if other in each] == []
