@@ -1,15 +1,16 @@
-"""The page on which the exhibits hang: one file, which needs nothing beside it."""
+"""The pages on which the exhibits hang: one for each message and language, which need nothing from elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from notifybot.clock import Clock
 from notifybot.gallery.previews import AlarmPreview, AlertListPreview, Exhibit, Piece, exhibits, said
-from notifybot.i18n import built_in_folder, has_text, localized, text
+from notifybot.i18n import built_in_folder, has_text, text
 from notifybot.rendering import Renderer
 from notifybot.types import Language
 
@@ -29,33 +30,46 @@ HIDDEN { display: none !important; }
 
 
 @dataclass(frozen=True, slots=True)
-class PreviewColumn:
-    """The exhibits of one language, and what there is to say about them."""
+class GalleryPage:
+    """One message in one language, in every place where it is read. `kind` is its name among all of them."""
 
-    language: Language
-    exhibits: Sequence[Exhibit]
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class GallerySection:
-    """One kind of message."""
-
-    anchor: str
     kind: str
-    heading: str
-    walls: Sequence[PreviewColumn]
+    title: str
+    exhibits: Sequence[Exhibit]
+    note: str
+
+    @property
+    def anchor(self) -> str:
+        """Its file's name, without the ending."""
+        return self.kind.replace(" ", "-")
 
 
-def page(pieces: Mapping[Language, Sequence[Piece]], clock: Clock) -> str:
-    """Render the gallery of these pieces: the same ones in each language, in the same order."""
-    rooms = [_room(list(pieces), same, clock) for same in zip(*pieces.values(), strict=True)]
+def pages(pieces: Mapping[Language, Sequence[Piece]], clock: Clock, reader: Language) -> Iterator[tuple[str, str]]:
+    """The files of the gallery and their HTML: a page for each message and language, and an index of each language.
+
+    The pieces are the same ones in each language, in the same order. `index.html` leads to the reader's own index.
+    """
     environment = Environment(
         loader=FileSystemLoader(built_in_folder() / "web"), autoescape=True, undefined=StrictUndefined
     )
     environment.filters["bare"] = bare
     environment.globals["place_of"] = place_of
-    return environment.get_template("gallery.html").render(rooms=rooms, t=text, languages=sorted(pieces))
+    yield "index.html", f'<!DOCTYPE html><meta http-equiv="refresh" content="0; url={reader}/index.html">\n'
+    for language, own in pieces.items():
+        shared = {
+            "language": language,
+            "t": partial(text, language),
+            "others": [(each, text(each, "gallery.language")) for each in pieces if each is not language],
+        }
+        messages = [_page(piece, language, clock) for piece in own]
+        yield (
+            f"{language}/index.html",
+            environment.get_template("gallery_index.html").render(messages=messages, **shared),
+        )
+        template = environment.get_template("gallery.html")
+        for before, message, after in zip([None, *messages], messages, [*messages[1:], None], strict=False):
+            html = template.render(message=message, before=before, next=after, **shared)
+            yield f"{language}/{message.anchor}.html", html
 
 
 def bare(exhibit: Exhibit) -> str:
@@ -69,16 +83,10 @@ def place_of(exhibit: Exhibit, language: Language) -> str:
     return text(language, key) if has_text(key) else exhibit.place
 
 
-def _room(languages: Sequence[Language], same: Sequence[Piece], clock: Clock) -> GallerySection:
-    label, alone = same[0].label, isinstance(same[0], AlarmPreview)
-    both = list(zip(languages, same, strict=True))
-    titles = (_title(piece, language, clock) for language, piece in both)
-    note = localized("gallery.slack_posts_this_itself")  # under a message that not all notifiers tell
-    walls = [
-        PreviewColumn(language, list(exhibits(piece, language, clock)), note.in_(language) if alone else "")
-        for language, piece in both
-    ]
-    return GallerySection(label.replace(" ", "-"), label, " / ".join(titles), walls)
+def _page(piece: Piece, language: Language, clock: Clock) -> GalleryPage:
+    # under a message that not all notifiers tell
+    note = text(language, "gallery.slack_posts_this_itself") if isinstance(piece, AlarmPreview) else ""
+    return GalleryPage(piece.label, _title(piece, language, clock), list(exhibits(piece, language, clock)), note)
 
 
 def _title(piece: Piece, language: Language, clock: Clock) -> str:

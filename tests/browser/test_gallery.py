@@ -27,19 +27,23 @@ FRAMES_OF_A_MESSAGE = 4  # Slack's bot, its lock screen, its webhook, and KakaoT
 FRAMES_OF_AN_ALARM = 2  # the first two
 
 
-def count(kind: type[Piece]) -> int:
-    return sum(isinstance(each, kind) for each in pieces(Language.EN, FakeClock().now()))
+def frames_of(piece: Piece) -> int:
+    return (
+        FRAMES_OF_A_MESSAGE
+        if isinstance(piece, MessagePreview)
+        else FRAMES_OF_AN_ALARM * isinstance(piece, AlarmPreview)
+    )
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole gallery, made once."""
     folder = tmp_path_factory.mktemp("gallery")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NOTIFYBOT_LANG", "en")
         patch.setenv("NOTIFYBOT_STATE_DIR", str(folder / "state"))
         assert run(out=folder) == 0
-    return (folder / "index.html").as_uri()
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -59,23 +63,35 @@ def page(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
     page.close()
 
 
-def test_it_fits_and_everything_on_it_can_be_seen(page: Page, address: str) -> None:
+def test_every_page_fits_and_everything_on_it_can_be_seen(page: Page, gallery: Path) -> None:
     """No sideways scrolling, no frame that cuts its message, no picture that is missing, no complaint."""
     complaints: list[str] = []
     asked: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
+    expected = {each.label.replace(" ", "-"): frames_of(each) for each in pieces(Language.EN, FakeClock().now())}
 
-    page.goto(address, wait_until="load")
-    frames = page.evaluate(FRAMES)
+    for path in sorted(gallery.rglob("*/*.html")):
+        page.goto(path.as_uri(), wait_until="load")
+        frames = page.evaluate(FRAMES)
 
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert len(frames) == 2 * (FRAMES_OF_A_MESSAGE * count(MessagePreview) + FRAMES_OF_AN_ALARM * count(AlarmPreview))
-    for each in frames:
-        assert each["text"] > 10, each
-        assert each["broken"] == 0, each
-        assert each["hidden"] <= 1, each
-        assert each["wide"] <= 0, each
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        assert len(frames) == expected.get(path.stem, 0), path
+        for each in frames:
+            assert each["text"] > 10, each
+            assert each["broken"] == 0, each
+            assert each["hidden"] <= 1, each
+            assert each["wide"] <= 0, each
     assert complaints == []
     assert [url for url in asked if not url.startswith(("file:", "data:", "about:"))] == []
+
+
+def test_the_gallery_opens_at_the_readers_index(page: Page, gallery: Path) -> None:
+    page.goto((gallery / "index.html").as_uri(), wait_until="load")
+    page.wait_for_url("**/en/index.html")
+
+    page.get_by_role("link", name="run_lost").first.click()
+
+    assert page.url.endswith("/en/run_lost.html")
+    assert page.locator("iframe").count() == FRAMES_OF_A_MESSAGE

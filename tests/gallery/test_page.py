@@ -1,9 +1,10 @@
-"""The gallery: every message, language and notifier on one page, made without reaching anybody."""
+"""The gallery: every message in every language and place, made without reaching anybody."""
 
 from __future__ import annotations
 
 import ast
 import inspect
+import os
 import re
 from html import unescape
 from pathlib import Path
@@ -18,7 +19,7 @@ from notifybot.cli import app
 from notifybot.cli.samples import alert_texts, pieces
 from notifybot.errors import UsageError
 from notifybot.events import KINDS, AlertRaised, RunEnded, RunStarted
-from notifybot.gallery.page import page
+from notifybot.gallery.page import pages
 from notifybot.gallery.previews import AlarmPreview, MessagePreview, Piece, exhibits
 from notifybot.i18n import keys_of
 from notifybot.notifiers.slack.deadman.text import Speech
@@ -57,6 +58,13 @@ def labelled(*labels: str) -> dict[Language, list[Piece]]:
     return {language: [each for each in shown(language) if each.label in labels] for language in Language}
 
 
+def joined(*labels: str) -> str:
+    """The pages of these messages one after the other, a message's languages together."""
+    found = dict(pages(labelled(*labels), FakeClock(), Language.KO))
+    names = dict.fromkeys(name.partition("/")[2] for name in found if not name.endswith("index.html"))
+    return "".join(found[f"{language}/{name}"] for name in names for language in Language)
+
+
 def walls(html: str) -> list[str]:
     return re.split(r'<div class="wall" lang="(?:ko|en)">', html)[1:]
 
@@ -69,23 +77,38 @@ def languages(html: str) -> list[str]:
 @pytest.fixture(scope="module")
 def html() -> str:
     """A gallery of two kinds, which is enough to know how it is made; the whole is opened in tests/browser."""
-    return page(labelled("epoch_finished", "run_ended failed"), FakeClock())
+    return joined("epoch_finished", "run_ended failed")
 
 
 @pytest.fixture(scope="module")
 def posted() -> str:
     """What Slack posts by itself, at three moments of a run."""
-    return page(labelled("dead man first epoch", "dead man checkpoint", "dead man perhaps void"), FakeClock())
+    return joined("dead man first epoch", "dead man checkpoint", "dead man perhaps void")
 
 
 def test_each_message_hangs_in_both_languages_in_every_place(html: str) -> None:
-    assert len(html.split("<section ")) == 1 + 2
     assert len(walls(html)) == 2 * len(Language)
     for language, wall in zip(languages(html), walls(html), strict=True):
         assert set(re.findall(r"<(?:figcaption|summary)>(.*?)</", wall)) == PLACES[language]
         frames = [unescape(each) for each in re.findall(r'srcdoc="(.*?)"></iframe>', wall, re.DOTALL)]
         assert len(frames) == 4
         assert all("resnet18-cifar10" in each for each in frames)
+
+
+def test_an_index_leads_to_every_message_with_its_title_in_the_readers_language() -> None:
+    """And from each message to the next, and to the same one in the other language."""
+    found = dict(pages(labelled("epoch_finished", "run_ended failed"), FakeClock(), Language.KO))
+
+    assert "url=ko/index.html" in found["index.html"]
+    assert set(found) == {"index.html"} | {
+        f"{language}/{name}.html" for language in Language for name in ("index", "epoch_finished", "run_ended-failed")
+    }
+    for name, html in found.items():
+        links = re.findall(r'<a href="([^"]+)"', html)
+        assert {os.path.normpath(os.path.join(os.path.dirname(name), each)) for each in links} <= set(found)
+    assert "resnet18-cifar10 실패" in found["ko/index.html"]
+    assert not re.search("[가-힣]", unescape(found["en/index.html"]).replace("한국어", ""))
+    assert 'rel="next"' in found["ko/epoch_finished.html"]
 
 
 def test_the_page_needs_nothing_beside_it(html: str, posted: str) -> None:
@@ -121,7 +144,7 @@ def test_nobody_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in real.environment().items():
             monkeypatch.setenv(name, value)
 
-        page(labelled("run_started", "dead man checkpoint"), FakeClock())
+        joined("run_started", "dead man checkpoint")
 
         assert real.requests == []
 
