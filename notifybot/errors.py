@@ -58,7 +58,7 @@ def system_text(language: str, code: str, words: str) -> str:
     """
     key = f"errors.system.{'no_regular_file' if words == NOT_REGULAR else code}"
     says_more = language == "en" and words not in (NOT_REGULAR, os.strerror(getattr(errno, code, 0)))
-    return words if says_more or not has_text(key) else text(language, key)
+    return words if says_more or not has_text(key, language) else text(language, key)
 
 
 def system_words(error: OSError) -> str:

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from string import Formatter
 
@@ -83,9 +83,9 @@ def text_in(language: str) -> Callable[..., str]:
     return partial(text, language)
 
 
-def has_text(key: str) -> bool:
-    """True for a key that the catalog knows."""
-    return key in _catalog(ENGLISH)
+def has_text(key: str, language: str = ENGLISH) -> bool:
+    """True for a key that the catalog knows. The one of a `language` that is spoken anyway costs no reading."""
+    return key in (_catalog(language) or _catalog(ENGLISH))
 
 
 def keys_of(beginning: str) -> tuple[str, ...]:
@@ -135,9 +135,14 @@ def built_in_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "templates"
 
 
-@cache
+_CATALOGS: dict[str, Mapping[str, str]] = {}  # by language; no lock, as a forked child might find it held for good
+
+
 def _catalog(language: str) -> Mapping[str, str]:
-    return _read(built_in_folder() / language / MESSAGES)
+    found = _CATALOGS.get(language)
+    if found is None:
+        found = _CATALOGS[str(language)] = _read(built_in_folder() / language / MESSAGES)
+    return found
 
 
 def _read(path: Path) -> dict[str, str]:

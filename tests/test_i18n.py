@@ -7,7 +7,10 @@ for each thing.
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -155,6 +158,37 @@ def test_the_catalogs_are_toml_with_nothing_but_texts() -> None:
                 assert isinstance(value, str | dict)
                 if isinstance(value, dict):
                     tables.append(value)
+
+
+LOOKED_AT = """
+import sys, threading
+opened = []
+def look(event, arguments):
+    if event == "open" and str(arguments[0]).endswith("messages.toml"):
+        opened.append((threading.current_thread() is threading.main_thread(), str(arguments[0]).split("/")[-2]))
+sys.addaudithook(look)
+from notifybot import notify_epoch
+with notify_epoch(range(2), name="digits") as epochs:
+    for epoch in epochs:
+        epochs.log(train_loss=1.0)
+print(opened, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_training_reads_the_catalog_of_its_language_once_and_in_a_thread_of_ours(
+    language: str, tmp_path: Path
+) -> None:
+    """The loop does not wait for it, and nothing is read twice."""
+    own = {"STATE_DIR": str(tmp_path), "RUNS_DIR": str(tmp_path), "TENSORBOARD": "off", "WANDB": "off"}
+    settings = {f"NOTIFYBOT_{name}": value for name, value in {**own, "LANG": language}.items()}
+
+    ended = subprocess.run(
+        [sys.executable, "-c", LOOKED_AT],
+        cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert ended.stderr.splitlines()[-1] == str([(False, language)])
 
 
 # ── Nothing of it in the code ────────────────────────────────────────────────────────────────────────────────────────

@@ -80,7 +80,7 @@ def bare(exhibit: Exhibit) -> str:
 def place_of(exhibit: Exhibit, language: Language) -> str:
     """Where a message is read, in the language of its column; what has no text is a name of its own."""
     key = f"gallery.place.{exhibit.place.lower().replace(', ', '_').replace(' ', '_')}"
-    return text(language, key) if has_text(key) else exhibit.place
+    return text(language, key) if has_text(key, language) else exhibit.place
 
 
 def _page(piece: Piece, language: Language, clock: Clock) -> GalleryPage:

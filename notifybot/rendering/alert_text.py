@@ -210,17 +210,17 @@ def _filled(evidence: Sequence[Evidence], language: Language, key: str) -> Alert
     lines = [text(language, f"{key}.line", **each) for each in fields]
     if more := len(evidence) - len(fields):
         lines.append(f"… +{more}")
-    if has_text(f"{key}.advice") and (not isinstance(evidence[0], Finite) or any(map(_is_loss, evidence))):
+    if has_text(f"{key}.advice", language) and (not isinstance(evidence[0], Finite) or any(map(_is_loss, evidence))):
         lines.append(text(language, f"{key}.advice"))
-    title = text(language, _title(evidence, key), **fields[0], more=len(evidence) - 1)
+    title = text(language, _title(evidence, key, language), **fields[0], more=len(evidence) - 1)
     return AlertWords(title, "\n".join(lines))
 
 
-def _title(evidence: Sequence[Evidence], key: str) -> str:
+def _title(evidence: Sequence[Evidence], key: str, language: Language) -> str:
     first = evidence[0]
     if len(evidence) > 1 and isinstance(first, Finite):
         return f"{key}.title_of_many"
-    if isinstance(first, Limit) and has_text(f"{key}.title_{first.crossed}"):
+    if isinstance(first, Limit) and has_text(f"{key}.title_{first.crossed}", language):
         return f"{key}.title_{first.crossed}"
     return f"{key}.title"
 

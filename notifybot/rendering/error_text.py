@@ -44,7 +44,7 @@ def reason_line(reason: Reason, language: Language) -> str:
     if reason.code == "disk":
         values["text"] = system_text(language, values.get("name", ""), values.get("text", "?"))
     key = f"checkpoint.error.{reason.code}"
-    line = text(language, key, **values) if has_text(key) else reason.values.get("text", reason.code)
+    line = text(language, key, **values) if has_text(key, language) else reason.values.get("text", reason.code)
     return f"{reason.about}: {line}" if reason.about else line
 
 
@@ -339,7 +339,9 @@ def kakao_values(values: Mapping[str, str], language: Language) -> dict[str, str
 def kakao_error(code: str, values: Mapping[str, str], language: Language) -> str:
     """What a code of Kakao's or of ours means, and the remedy, without the code."""
     key = f"kakao.error.{_SAME_AT_KAKAO.get(code, code)}"
-    return text(language, key if has_text(key) else "kakao.phrase.unknown_code", **kakao_values(values, language))
+    return text(
+        language, key if has_text(key, language) else "kakao.phrase.unknown_code", **kakao_values(values, language)
+    )
 
 
 def kakao_line(code: str, values: Mapping[str, str], language: Language) -> str:
@@ -366,4 +368,4 @@ def watchdog_line(code: str, values: Mapping[str, str], language: Language) -> s
 def _service_line(service: str, code: str, values: Mapping[str, str], language: Language) -> str | None:
     """The words of a service whose codes have one text each; None of a code that has none."""
     key = f"held.{code}" if service == "held" else f"{service}.error.{code}"
-    return text(language, key, **values) if has_text(key) else None
+    return text(language, key, **values) if has_text(key, language) else None

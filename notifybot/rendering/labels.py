@@ -26,7 +26,7 @@ def status_word(event: Event, language: Language) -> str:
     """Return where a run stands after `event`, in one word or two."""
     status = _status(event)
     key = f"status.{status}"
-    return text(language, key) if has_text(key) else status
+    return text(language, key) if has_text(key, language) else status
 
 
 def _status(event: Event) -> str:

@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import StoreError, reader_text, system_words
+from notifybot.errors import READER, StoreError, reader_text, system_words
 from notifybot.files import FileLock
 from notifybot.i18n import has_text
 from notifybot.store.disk_reserve import DiskReserve, not_taken
@@ -365,7 +365,7 @@ def _reason(error: Exception) -> str:
     if isinstance(raw, OSError):
         return system_words(raw)
     key = f"store.database.sqlite.{_NAMES.get(getattr(raw, 'sqlite_errorcode', 0) & 0xFF)}"
-    return reader_text(key) if has_text(key) else str(raw)
+    return reader_text(key) if has_text(key, READER.language) else str(raw)
 
 
 _FOREVER_S = 365 * 86_400.0

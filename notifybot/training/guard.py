@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from types import TracebackType
 
-from notifybot.errors import UsageError, reader_text
+from notifybot.errors import READER, UsageError, reader_text
 from notifybot.i18n import has_text
 from notifybot.training.signals import SIGNALS
 from notifybot.training.tracebacks import words
@@ -88,4 +88,4 @@ def failures_line(name: str, faults: Mapping[str, int]) -> str:
 def _in_words(kind: str) -> str:
     code, _, name = kind.partition(" ")
     key = f"training.guard.kinds.{code}"
-    return reader_text(key, name=name) if has_text(key) else kind
+    return reader_text(key, name=name) if has_text(key, READER.language) else kind
