@@ -46,7 +46,7 @@ _MRKDWN = re.compile(f"(?:{_ENTITY}|{_DATE}|<{re.escape(LINK)}\\|[^<>|]*>)*")
 _HREF = re.compile('href="([^"]*)"')
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _ACTIVE = re.compile(r"<[!@#/a-z]|@\w|\][(\[:]|:\\?/\\?/", re.IGNORECASE)  # to some service
-_KAKAO_CHARS = {"text": 200, "description": 200, "profile_text": 16, "title_image_text": 24, "item": 6, "item_op": 14}
+_KAKAO_CHARS = {"text": 200, "description": 200, "profile_text": 16, "title_image_text": 24, "item": 6, "item_op": 25}
 _KAKAO_CHARS |= {"sum": 6, "sum_op": 11}  # https://developers.kakao.com/docs/ko/message-template/default
 _KAKAO_WORDS = {"text", "title", "description", "profile_text", "title_image_text"}  # where an address has room
 _TEXT_CHARS = 4000  # of chat.update: https://docs.slack.dev/reference/methods/chat.update

@@ -7,7 +7,7 @@ https://developers.kakao.com/docs/ko/message-template/default
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,9 @@ _TITLE_LIMIT = 80
 _PROFILE_LIMIT = 16
 _TITLE_IMAGE_LIMIT = 24
 _ITEMS = 5
-_ITEM_VALUE_LIMIT = 14
+_ITEM_LIMIT = 6
+_ITEM_VALUE_LIMIT = 25  # on two lines; the first has room for 14
+_VALUE_LIMIT = 14
 _SUM_LABEL_LIMIT = 6
 _SUM_VALUE_LIMIT = 11
 
@@ -85,12 +87,10 @@ def _button(message: Message) -> str:
 
 
 def _item_content(message: Message) -> Template:
-    rows = message.rows[:_ITEMS]
-    names = short_names([row.name for row in rows])
     table: Template = {
         "profile_text": _profile(message),
         "title_image_text": cut(_heading(message), _TITLE_IMAGE_LIMIT),
-        "items": [{"item": name, "item_op": _value(row)} for name, row in zip(names, rows, strict=True)],
+        "items": [{"item": label, "item_op": cell} for label, cell in table_rows(message.rows[:_ITEMS])],
     }
     fact = _total(message.facts)
     return table | ({"sum": one_line(fact.label), "sum_op": one_line(fact.value)} if fact else {})
@@ -109,13 +109,6 @@ def _profile(message: Message) -> str:
     whole = defang_links(one_line(f"{message.run.project}/{message.run.name}"))
     name = defang_links(one_line(message.run.name)) or message.run.id  # a name may be nothing but invisible characters
     return whole if units(whole) <= _PROFILE_LIMIT else cut(name, _PROFILE_LIMIT)
-
-
-def _value(row: MetricRow) -> str:
-    """Value and change on one line; the value alone where both do not fit. Never empty: that hides the row."""
-    value, change = one_line(row.value), one_line(row.change)
-    both = f"{value} {change}".strip()
-    return (both if units(both) <= _ITEM_VALUE_LIMIT else cut(value, _ITEM_VALUE_LIMIT)) or "-"
 
 
 def _total(facts: tuple[Fact, ...]) -> Fact | None:
@@ -163,74 +156,55 @@ def prefix(text: str, limit_units: int) -> str:
     return cut(text + ELLIPSIS, limit_units + 1).removesuffix(ELLIPSIS)  # one more, so that `cut` always has to cut
 
 
-LIMIT = 6
-
-_PHASES = {"train": "tr", "training": "tr", "val": "v", "valid": "v", "validation": "v", "dev": "dv",
-           "test": "te", "eval": "ev", "evaluation": "ev"}  # fmt: skip
-_WHOLE = {"learning_rate": "lr"}
-_WORDS = {
+_PHASES = {"train", "training", "val", "valid", "validation", "dev", "test", "eval", "evaluation"}
+_USUAL = {"learning_rate": "lr"}
+_USUAL_WORDS = {  # as the field shortens them
     "accuracy": "acc",
     "average": "avg",
-    "balanced": "bal",
     "coefficient": "coef",
-    "cross": "x",
-    "entropy": "ent",
-    "error": "err",
+    "discriminator": "disc",
     "evaluation": "eval",
     "generator": "gen",
-    "discriminator": "disc",
     "gradient": "grad",
-    "macro": "mac",
-    "micro": "mic",
-    "precision": "prec",
     "perplexity": "ppl",
-    "recall": "rec",
-    "reward": "rew",
-    "throughput": "tput",
+    "precision": "prec",
     "training": "train",
     "validation": "val",
 }
 
 
-def short_names(names: Sequence[str]) -> list[str]:
-    """A name of at most six characters for each, in order; no two are the same as long as there are at most 99."""
-    taken: list[str] = []
-    for name in names:
-        taken.append(next(each for each in _candidates(one_line(name)) if each not in taken))
-    return taken
+def table_rows(rows: Sequence[MetricRow]) -> list[tuple[str, str]]:
+    """The two cells of each metric, in order: `val` and `f1_macro 0.871 +0.012`. No two metrics read the same.
+
+    A name that is too long for the first cell goes on before the value: six characters of it would be a riddle.
+    """
+    shown: list[tuple[str, str]] = []
+    taken: set[tuple[str, str]] = set()
+    for row in rows:
+        value, change = cut(one_line(row.value), _VALUE_LIMIT) or "-", one_line(row.change)  # an empty cell hides a row
+        label, rest = _label(one_line(row.name))
+        rest = cut(rest, _ITEM_VALUE_LIMIT - units(value) - 1)
+        numbered = (f"{prefix(label, _ITEM_LIMIT - len(str(number)))}{number}" for number in range(2, 1000))
+        label = next(each for each in (label, *numbered) if (each, rest) not in taken)
+        taken.add((label, rest))
+        cell = f"{rest} {value}".strip()
+        whole = f"{cell} {change}".strip()
+        shown.append((label, whole if units(whole) <= _ITEM_VALUE_LIMIT else cell))
+    return shown
 
 
-def _candidates(name: str) -> Iterator[str]:
-    """From the name itself to ever shorter spellings, then numbered ones without end."""
+def _label(name: str) -> tuple[str, str]:
+    """A name in two: its beginning in at most six characters, the phase first, and what goes on beside it."""
+    if 0 < units(name) <= _ITEM_LIMIT:
+        return name, ""
     words = _words(name)
-    mild = [_WORDS.get(word.lower(), word) for word in words]
-    initials = [_initial(word) for word in words[:-1]]
-    short = [*initials, mild[-1]]
-    if not "".join(words).isascii():
-        yield from _readable(name, words)
-        return
-    usual = _WHOLE.get("_".join(words).lower(), "")
-    spellings = [name, usual, "_".join(mild), _camel(mild), _camel(short), prefix(_camel(short), LIMIT)]
-    if len(short) > 1:  # a shorter last word may be what tells it apart
-        spellings.append(prefix("".join(initials), 2) + prefix(mild[-1].capitalize(), LIMIT - 2))
-    for spelling in spellings:
-        if spelling and units(spelling) <= LIMIT:
-            yield spelling
-    stem = _camel(short)
-    for number in range(2, 1000):
-        yield prefix(stem, LIMIT - len(str(number))) + str(number)
-
-
-def _readable(name: str, words: Sequence[str]) -> Iterator[str]:
-    """Names that are not English, whose initials say nothing: the phase's mark with their beginning, or their end."""
-    mark = "".join(_initial(word) for word in words if word.lower() in _PHASES)
-    rest = [word for word in words if word.lower() not in _PHASES]
-    ends = (mark + " ".join(rest[at:]) for at in range(1, len(rest)))
-    whole = mark + " ".join(rest)
-    spellings = [name, whole, prefix(whole, LIMIT).rstrip(), next((each for each in ends if units(each) <= LIMIT), "")]
-    yield from (each for each in spellings if each and units(each) <= LIMIT)
-    for number in range(2, 1000):
-        yield prefix(whole, LIMIT - len(str(number))).rstrip() + str(number)
+    if usual := _USUAL.get("_".join(words).lower()):
+        return usual, ""
+    first = _USUAL_WORDS.get(words[0].lower(), words[0]) if units(words[0]) > _ITEM_LIMIT else words[0]
+    rest = ("_" if "_" in name else " ").join(words[1:])
+    if units(first) <= _ITEM_LIMIT:
+        return first, rest
+    return cut(first, _ITEM_LIMIT), rest or first
 
 
 def _words(name: str) -> list[str]:
@@ -240,21 +214,3 @@ def _words(name: str) -> list[str]:
     phases = [word for word in words if word.lower() in _PHASES]
     rest = [word for word in words if word.lower() not in _PHASES]
     return [*phases, *rest] or ["?"]
-
-
-def _initial(word: str) -> str:
-    """The phase's usual mark, or the first letter with the digits behind: `top5` is t5."""
-    digits = re.search(r"\d+$", word)
-    first = _first(_WORDS.get(word.lower(), word))
-    known = _PHASES.get(word.lower()) or first + (digits.group() if digits else "")
-    return known.lower()
-
-
-def _first(word: str) -> str:
-    """What a reader takes for its first character, be it several; nothing where that alone is too long."""
-    return next((short for limit in range(1, LIMIT + 1) if (short := prefix(word, limit))), "")
-
-
-def _camel(words: list[str]) -> str:
-    head, *tail = words
-    return head + "".join(word[:1].upper() + word[1:] for word in tail)

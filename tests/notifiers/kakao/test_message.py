@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifybot.notifiers.kakao.message import DEFAULT_LINK, cut, feed, prefix, short_names, template_for, text, units
+from notifybot.notifiers.kakao.message import DEFAULT_LINK, cut, feed, prefix, table_rows, template_for, text, units
 from notifybot.sandbox.kakao_api import parse
 from notifybot.types import Fact, Language, MetricRow
 from tests.support.kakao_messages import RUN, message
@@ -26,9 +26,9 @@ def test_a_message_with_metrics_is_a_feed_with_a_table() -> None:
             "profile_text": "resnet-cifar",
             "title_image_text": "resnet-cifar: epoch…",
             "items": [
-                {"item": "trLoss", "item_op": "0.2154 -0.0312"},
-                {"item": "vLoss", "item_op": "0.3011 +0.0020"},
-                {"item": "valAcc", "item_op": "91.32% +0.41%"},
+                {"item": "train", "item_op": "loss 0.2154 -0.0312"},
+                {"item": "val", "item_op": "loss 0.3011 +0.0020"},
+                {"item": "val", "item_op": "accuracy 91.32% +0.41%"},
             ],
             "sum": "ETA",
             "sum_op": "12 min",
@@ -88,14 +88,14 @@ def test_at_most_five_metrics_are_tabulated_and_no_cell_is_empty() -> None:
 
     items = feed(message(rows=rows))["item_content"]["items"]
 
-    assert 5 == len(items) == len({each["item"] for each in items})
-    assert {"-"} == {each["item_op"] for each in items}
+    assert [each["item"] for each in items] == ["metric"] * 5
+    assert [each["item_op"] for each in items] == ["0 -", "1 -", "2 -", "3 -", "4 -"]
 
 
 def test_a_change_that_does_not_fit_is_left_out_before_the_value() -> None:
-    rows = (MetricRow("loss", "0.123456789", "+0.987654321"),)
+    rows = (MetricRow("val_loss", "0.123456789", "+0.987654321"),)
 
-    assert feed(message(rows=rows))["item_content"]["items"] == [{"item": "loss", "item_op": "0.123456789"}]
+    assert feed(message(rows=rows))["item_content"]["items"] == [{"item": "val", "item_op": "loss 0.123456789"}]
 
 
 def test_a_total_that_does_not_fit_is_left_out() -> None:
@@ -125,33 +125,32 @@ def test_hostile_text_stays_text() -> None:
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (["loss", "acc"], ["loss", "acc"]),
-        (["val_accuracy"], ["valAcc"]),
-        (["train_loss", "val_loss", "test_loss"], ["trLoss", "vLoss", "teLoss"]),
-        (["Loss/train", "Loss/val"], ["trLoss", "vLoss"]),
-        (["train/accuracy", "valid.accuracy"], ["trAcc", "vAcc"]),
-        (["learning_rate"], ["lr"]),
-        (["top1_accuracy", "top5_accuracy"], ["t1Acc", "t5Acc"]),
-        (["perplexity", "gradientNorm"], ["ppl", "gNorm"]),
-        (["loss", "loss"], ["loss", "loss2"]),
-        (["검증손실", "검증 정확도 평균값"], ["검증손실", "검증 정확도"]),
-        (["val/긴 이름의 지표 이름입니다 accuracy top-5"], ["v긴 이름의"]),
-        (["val/긴 이름의 지표 loss", "val/긴 이름의 지표 정확도"], ["v긴 이름의", "v정확도"]),
-        (["train_손실값평균", "val_손실값평균"], ["tr손실값평", "v손실값평균"]),
-        (["실험 결과 가나", "실험 결과 가나", "실험 결과 가나"], ["실험 결과", "결과 가나", "실험 결과2"]),
-        (["", "- -", "?"], ["?", "- -", "?2"]),
+        (["loss", "acc"], ["loss|0.5", "acc|0.5"]),
+        (["val_accuracy"], ["val|accuracy 0.5"]),
+        (["train_loss", "val_loss", "test_loss"], ["train|loss 0.5", "val|loss 0.5", "test|loss 0.5"]),
+        (["Loss/train", "Loss/val"], ["train|Loss 0.5", "val|Loss 0.5"]),
+        (["training/accuracy", "valid.accuracy"], ["train|accuracy 0.5", "valid|accuracy 0.5"]),
+        (["val_f1_macro_avg", "valF1MacroAvg"], ["val|f1_macro_avg 0.5", "val|F1 Macro Avg 0.5"]),
+        (["learning_rate"], ["lr|0.5"]),
+        (["top1_accuracy", "top5_accuracy"], ["top1|accuracy 0.5", "top5|accuracy 0.5"]),
+        (["perplexity", "gradientNorm", "throughput"], ["ppl|0.5", "grad|Norm 0.5", "throu…|throughput 0.5"]),
+        (["loss", "loss"], ["loss|0.5", "loss2|0.5"]),
+        (["검증손실", "검증 정확도 평균값"], ["검증손실|0.5", "검증|정확도 평균값 0.5"]),
+        (["val_" + "x" * 30], ["val|xxxxxxxxxxxxxxxxxxxx… 0.5"]),
+        (["", "- -", "?"], ["?|0.5", "- -|0.5", "?2|0.5"]),
     ],
 )
-def test_metric_names_stay_recognisable_in_six_characters(names: list[str], expected: list[str]) -> None:
-    assert expected == short_names(names)
+def test_a_metrics_name_is_read_without_guessing(names: list[str], expected: list[str]) -> None:
+    """What has no room in the six characters before the value stands beside the value."""
+    assert expected == ["|".join(each) for each in table_rows([MetricRow(name, "0.5", "") for name in names])]
 
 
 @given(st.lists(st.text(max_size=40), max_size=5))
-def test_short_names_fit_and_differ(names: list[str]) -> None:
-    short = short_names(names)
+def test_rows_fit_and_differ(names: list[str]) -> None:
+    rows = table_rows([MetricRow(name, "0.4123", "−0.0211") for name in names])
 
-    assert len(names) == len(short) == len(set(short))
-    assert all(0 < units(each) <= 6 for each in short)
+    assert len(names) == len(rows) == len(set(rows))
+    assert all(0 < units(label) <= 6 and 0 < units(cell) <= 25 for label, cell in rows)
 
 
 @given(st.text(alphabet=st.characters() | st.sampled_from("👩‍👧🇰🇷é각\u1100\u1161\n "), max_size=60), st.integers(0, 40))
