@@ -198,6 +198,7 @@ KOREAN_OF_USE = {  # no text of ours: why it stands in the code
     "charts/fonts.py": "the letter by which a font is seen to write Korean",
     "metric_names.py": "words in names of metrics that mean validation",
     "rendering/format.py": "examples in docstrings",
+    "notifiers/kakao/login.py": "how a person says yes",
     "notifiers/kakao/button_domains.py": "Kakao's own name of the field that its site asks for",
 }
 KOREAN_TO_MOVE = frozenset({  # may only become fewer

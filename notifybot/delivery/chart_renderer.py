@@ -28,6 +28,7 @@ from notifybot.config import Config, Switch
 from notifybot.delivery.chart_process import NO_MATPLOTLIB, READY
 from notifybot.errors import ConfigError, install, reader_text, system_words
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
+from notifybot.i18n import text
 from notifybot.redaction import redact
 from notifybot.rendering.alert_text import alert_words
 from notifybot.rendering.format import about, number
@@ -45,7 +46,6 @@ _IN_ADVANCE_MOST_S = 300.0  # 0.7 s of work, at the lowest priority beside a tra
 _SQUARE = 1080  # pixels
 _MOST_METRICS = 60
 _FAILURES_MOST = 3
-_LEFT = {Language.EN: "{} left", Language.KO: "{} 남음"}
 
 
 def has_curves(event: Event) -> bool:
@@ -329,7 +329,7 @@ def subtitle(event: Event, language: Language) -> str:
         alert = alert_words(event, language) if isinstance(event, AlertRaised) else None
         parts.append(one_line(alert.title) if alert else status_word(event, language))
     elif progress.eta_s and (left := about(progress.eta_s, language)):
-        parts.append(_LEFT[language].format(left))
+        parts.append(text(language, "delivery.chart_renderer.time_left", time=left))
     best = event.new_best if isinstance(event, EpochFinished) else None
     if best in progress.metrics:
         parts.append(f"★ {one_line(best)} {number(progress.metrics[best].value)}")

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from notifybot.config import Config, explain
 from notifybot.config_sources import Origin
-from notifybot.errors import ConfigError, DeliveryError, NotifybotError, said
+from notifybot.errors import ConfigError, DeliveryError, NotifybotError, reader_text
 from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.policy import Pace
 from notifybot.preferences import NOTIFIERS, UNCHANGED, Preferences
@@ -85,14 +85,12 @@ def refuse_strangers(config: Config, notifiers: Iterable[Notifier], *, all_known
             source = next(origin for key, origin, _ in explain(config) if key == "notifiers")
             table = f"notifiers.{name} ({source})" if source in set(Origin) else f"[notifiers.{name}] in {source}"
             known = ", ".join(sorted({*NOTIFIERS, *(each.name for each in there)}))
-            remedy = f"did you mean {meant}?" if meant else f"there are {known}"
-            in_korean = f"{meant}을(를) 쓰려던 것인가요?" if meant else f"쓸 수 있는 이름: {known}"
-            raise ConfigError(
-                said(
-                    f"{table}: no notifier has this name; {remedy}",
-                    f"{table}: 이런 이름의 알림 수단이 없습니다. {in_korean}",
-                )
+            line = (
+                reader_text("delivery.subscription.misspelt_notifier", table=table, meant=meant)
+                if meant
+                else reader_text("delivery.subscription.unknown_notifier", table=table, names=known)
             )
+            raise ConfigError(line)
 
 
 def _shape(notifier: Notifier, config: Config) -> Notifier:

@@ -1,4 +1,4 @@
-"""KakaoTalk as a notifier: to oneself (나에게 보내기, silent), or from a spare account to friends."""
+"""KakaoTalk as a notifier: to oneself (silent), or from a spare account to friends."""
 
 from __future__ import annotations
 
