@@ -147,7 +147,7 @@ def demo(
     from notifybot.cli import demo
 
     if real and deadman:
-        raise UsageError(reader_text("cli.app.deadman_moves_slack_clock_which_only"))
+        raise UsageError(reader_text("cli.app.deadman_is_not_real"))
     raise typer.Exit(demo.run_deadman(language=language) if deadman else demo.run(real=real, language=language))
 
 

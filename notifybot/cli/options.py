@@ -101,6 +101,4 @@ def extra(name: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in {"notifybot", *sys.stdlib_module_names}:
             raise  # a part of Python that this system lacks is brought by no extra
-        raise UsageError(
-            reader_text("cli.options.this_command_needs_the_package", name=error.name, name2=install(name))
-        ) from error
+        raise UsageError(reader_text("cli.options.needs_package", name=error.name, command=install(name))) from error

@@ -28,7 +28,7 @@ def run(*, notifier: str, kind: str, explain: bool = False, project: str = "", n
     config = load()
     if kind and kind not in KINDS:
         kinds = ", ".join(KINDS)
-        raise UsageError(reader_text("cli.test.there_is_no_message_kind", kind=f"{kind!r}", kinds=kinds))
+        raise UsageError(reader_text("cli.test.no_such_kind", kind=f"{kind!r}", kinds=kinds))
     if explain:
         with teller(config, only=notifier) as everyone:
             _refuse_nobody(everyone, notifier, config.lang)
@@ -52,7 +52,7 @@ def run(*, notifier: str, kind: str, explain: bool = False, project: str = "", n
 
 def _refuse_nobody(everyone: Teller, notifier: str, language: Language) -> None:
     if not everyone.notifiers:
-        named = reader_text("cli.test.no_notifier_named_is_configured", notifier=f"{notifier!r}")
+        named = reader_text("cli.test.no_such_notifier", notifier=f"{notifier!r}")
         raise UsageError(named if notifier else text(language, "cli.no_notifier"))
 
 

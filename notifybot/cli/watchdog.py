@@ -82,5 +82,5 @@ def revoke_token(token_id: str, *, db: Path | None) -> int:
     """Take a token away. Raises UsageError when there is none of that id."""
     with open_store(_database(load(), db)) as store:
         if not tokens.revoke(store, token_id):
-            raise UsageError(reader_text("cli.watchdog.there_is_no_token", token_id=token_id))
+            raise UsageError(reader_text("cli.watchdog.no_such_token", token_id=token_id))
     return 0

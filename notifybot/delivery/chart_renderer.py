@@ -145,7 +145,7 @@ class ChartRenderer:
         try:
             return ChartProcess()
         except OSError as error:
-            text = reader_text("delivery.chart_renderer.no_pictures", error=system_words(error))
+            text = reader_text("delivery.chart_renderer.no_process_to_draw", error=system_words(error))
             log.warning("%s", text)
             self._off = True
             return None
@@ -161,10 +161,10 @@ class ChartRenderer:
         self._failures += 1
         if code == NO_MATPLOTLIB or self._failures >= _FAILURES_MOST:
             self._off = True
-            text = reader_text("delivery.chart_renderer.no_more_pictures_from_this_process", code=code)
+            text = reader_text("delivery.chart_renderer.gave_up_drawing", code=code)
             log.warning("%s", text)
         elif self._failures == 1:
-            text = reader_text("delivery.chart_renderer.a_picture_could_not_be_drawn", code=code)
+            text = reader_text("delivery.chart_renderer.not_drawn", code=code)
             log.warning("%s", text)
 
 
@@ -342,9 +342,7 @@ def studio_for(config: Config, database: Path, clock: Clock = SYSTEM) -> ChartRe
         return None
     there = is_installed("matplotlib") and bool(sys.executable)
     if not there and config.pictures is Switch.ON:
-        raise ConfigError(
-            reader_text("delivery.chart_renderer.pictures_are_on_notifybot_pictures_but", value=install("pictures"))
-        )
+        raise ConfigError(reader_text("delivery.chart_renderer.needs_matplotlib", command=install("pictures")))
     return ChartRenderers(database, clock=clock) if there else None
 
 

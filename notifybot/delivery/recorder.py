@@ -84,7 +84,7 @@ class Recorder:
         """Tell people nothing more of this session of a run: a newer process does. The watchdog still hears of it."""
         if (run.id, run.session) not in self._muted:
             self._muted.add((run.id, run.session))
-            text = reader_text("delivery.recorder.a_newer_process_reports_the_run", name=run.name)
+            text = reader_text("delivery.recorder.newer_process_reports", name=run.name)
             log.warning("%s", text)
 
     def settle(self, patience_s: float = 0.0) -> bool:

@@ -293,6 +293,6 @@ class Housekeeper:
         """Free a part of the database; True when anything was freed. Raises StoreError."""
         if not self._warned:
             self._warned = True
-            text = reader_text("delivery.worker.the_database_is_nearly_full", path=self._store.path)
+            text = reader_text("delivery.worker.database_nearly_full", path=self._store.path)
             log.warning("%s", text)
         return pruning.make_room(self._store)

@@ -27,7 +27,7 @@ class ProcessFailed(NotifybotError):
     """A process of the demo did not come up. React: read its log."""
 
     def __init__(self, log: Path) -> None:
-        super().__init__(reader_text("demo.processes.the_demo_did_not_start", stem=log.stem, log=log))
+        super().__init__(reader_text("demo.processes.did_not_start", name=log.stem, log=log))
         self.log = log
 
 
@@ -172,14 +172,14 @@ class Places:
 def fresh(folder: Path) -> Places:
     """Make the folder, in place of an earlier demo's. Raises UsageError where something else stands there."""
     if folder.is_symlink() or (folder.exists() and not (folder / _MARK).is_file()):
-        raise UsageError(reader_text("demo.processes.is_there_already_and_is_no", folder=folder))
+        raise UsageError(reader_text("demo.processes.folder_of_something_else", folder=folder))
     if folder.exists():
         shutil.rmtree(folder)
     try:
         folder.mkdir(parents=True)
     except OSError as error:
         why = system_words(error)
-        raise UsageError(reader_text("demo.processes.cannot_make", folder=folder, why=why)) from error
+        raise UsageError(reader_text("demo.processes.folder_cannot_be_made", folder=folder, why=why)) from error
     (folder / _MARK).touch()
     state = Path(tempfile.mkdtemp(prefix="notifybot-demo-")) if is_remote(folder) else folder / "state"
     places = Places(folder, state)

@@ -166,7 +166,7 @@ def main(real: bool, language: Language, *, folder: Path = FOLDER, size: Size | 
         if not is_installed(package):
             raise ModuleNotFoundError(f"no module named {package!r}", name=package)
     if real and not people_from(load()):
-        raise UsageError(reader_text("demo.story.no_account_is_configured_for_real"))
+        raise UsageError(reader_text("demo.story.no_account_for_real"))
     screen = Screen(language)
     story = Story(language, fresh(folder.absolute()), screen, size or Size())
     try:

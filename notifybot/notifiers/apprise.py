@@ -165,9 +165,7 @@ def _loaded(url: str, position: int) -> tuple[Apprise, NotifyBase]:
     try:
         import apprise
     except ModuleNotFoundError:
-        raise ConfigError(
-            reader_text("notifiers.apprise.notifybot_apprise_urls_is_set_but", value=install("apprise"))
-        ) from None
+        raise ConfigError(reader_text("notifiers.apprise.not_installed", command=install("apprise"))) from None
     asset = apprise.AppriseAsset(
         app_id="notifybot",
         app_desc="notifybot",
@@ -184,8 +182,8 @@ def _loaded(url: str, position: int) -> tuple[Apprise, NotifyBase]:
     service = apprise.Apprise.instantiate(url, asset=asset)
     if service is None:
         scheme = _SCHEME.match(url)
-        named = f"{scheme[1].lower()}://…" if scheme else reader_text("notifiers.apprise.it_does_not_begin_with_a")
-        raise ConfigError(reader_text("notifiers.apprise.notifybot_apprise_urls", position=position, named=named))
+        named = f"{scheme[1].lower()}://…" if scheme else reader_text("notifiers.apprise.no_scheme")
+        raise ConfigError(reader_text("notifiers.apprise.url_not_understood", position=position, named=named))
     service.retry = 0  # the outbox tries again, and knows when
     service.optional = False  # else a failure would pass for success
     return apprise.Apprise(service), service

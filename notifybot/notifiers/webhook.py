@@ -165,9 +165,7 @@ def signing_key(secret: str) -> bytes:
         key = b""
     if len(key) not in KEY_BYTES:
         raise ConfigError(
-            reader_text(
-                "notifiers.webhook.notifybot_webhook_secret_is_not_a", key_bytes=KEY_BYTES[0], key_bytes2=KEY_BYTES[-1]
-            )
+            reader_text("notifiers.webhook.secret_is_no_key", least=KEY_BYTES[0], most=KEY_BYTES[-1])
         ) from None
     return key
 

@@ -37,7 +37,7 @@ class Renderer:
 
     def __init__(self, language: Language, templates_dir: Path | None = None) -> None:
         if templates_dir is not None and not templates_dir.is_dir():
-            raise ConfigError(reader_text("rendering.renderer.templates_dir", templates_dir=templates_dir))
+            raise ConfigError(reader_text("rendering.renderer.templates_dir_is_missing", templates_dir=templates_dir))
         self.language = language
         library = TemplateSet(language, templates_dir)
         self._words = {kind: library.words(kind) for kind in KINDS}
@@ -64,7 +64,7 @@ class Renderer:
         if kind not in self._complained:
             self._complained.add(kind)
             why = f"{type(error).__name__}: {error}"
-            text = reader_text("rendering.renderer.template_for_failed_told_in_other", kind=kind, why=why)
+            text = reader_text("rendering.renderer.template_failed", kind=kind, why=why)
             _log.warning("%s", text)
 
 
@@ -72,7 +72,7 @@ def _compose(event: Event, language: Language, words: CompiledTemplate, link: st
     view = view_of(event, language, skipped)
     title, brief = _line(words.say("title", view)), _lines(words.say("brief", view))
     if not (title and brief):
-        raise ValueError(reader_text("rendering.renderer.title_and_brief_must_not_be"))
+        raise ValueError(reader_text("rendering.renderer.title_or_brief_is_empty"))
     return Message(
         event_id=event.id,
         kind=event.kind,
@@ -161,9 +161,7 @@ def _collect(pieces: Iterator[str]) -> str:
         parts.append(piece)
         length += len(piece)
         if length > _LIMIT_OUTPUT:
-            raise ValueError(
-                reader_text("rendering.renderer.the_template_says_more_than_characters", limit_output=_LIMIT_OUTPUT)
-            )
+            raise ValueError(reader_text("rendering.renderer.output_too_long", limit_output=_LIMIT_OUTPUT))
     return "".join(parts)
 
 
@@ -211,7 +209,7 @@ class TemplateSet:
             line = getattr(error, "lineno", None) or 1
             raise ConfigError(
                 reader_text(
-                    "rendering.renderer.line_correct_the_template_or_remove",
+                    "rendering.renderer.wrong_line",
                     path=path,
                     line=line,
                     message=error.message,
@@ -219,8 +217,8 @@ class TemplateSet:
             ) from error
         except (OSError, UnicodeDecodeError) as error:
             why = system_words(error) if isinstance(error, OSError) else str(error)
-            raise ConfigError(reader_text("rendering.renderer.cannot_be_read_as_utf_8", path=path, why=why)) from error
+            raise ConfigError(reader_text("rendering.renderer.no_utf_8", path=path, why=why)) from error
         if not template.blocks.keys() & set(BLOCKS):
             names = ", ".join(BLOCKS)
-            raise ConfigError(reader_text("rendering.renderer.has_none_of_the_blocks", path=path, names=names))
+            raise ConfigError(reader_text("rendering.renderer.no_blocks", path=path, names=names))
         return template

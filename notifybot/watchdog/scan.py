@@ -115,7 +115,7 @@ class Checker:
         number = heartbeats.postpone_deadlines(connection, again_at)
         heartbeats.stamp(connection, WATCHING, look.wall)
         if since is not None:
-            text = reader_text("watchdog.scan.the_watchdog_was_away_or_its", number=number)
+            text = reader_text("watchdog.scan.was_away", number=number)
             log.warning("%s", text)
         return look.wall
 
@@ -148,9 +148,7 @@ class Checker:
             self._apart.add(key)
             why = redact(f"{type(error).__name__}: {error}")[:200]
             project, _, run_id = key.partition("\x1f")
-            text = reader_text(
-                "watchdog.scan.run_of_cannot_be_judged", run_id=run_id, project=project, why=why, apart=_APART
-            )
+            text = reader_text("watchdog.scan.cannot_judge", run_id=run_id, project=project, why=why, apart=_APART)
             log.error("%s", text)
 
     def _judge(self, connection: Connection, row: RunRow, now: datetime, since: datetime) -> list[RunLost | RunStalled]:

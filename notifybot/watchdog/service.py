@@ -179,11 +179,9 @@ class Watchdog:
         late_s = (_LATE_PERIODS + 1) * self.limits.scan_every_s
         faults = [] if self.tells else [NOBODY]
         if scan_age_s is None or scan_age_s > late_s:
-            faults.append(reader_text("watchdog.service.runs_are_not_being_looked_at"))
+            faults.append(reader_text("watchdog.service.not_looking"))
         if outbox_age_s is not None and outbox_age_s > _STUCK_S:
-            faults.append(
-                reader_text("watchdog.service.a_message_has_been_waiting_for", outbox_age_s=f"{outbox_age_s:.0f}")
-            )
+            faults.append(reader_text("watchdog.service.message_waits", outbox_age_s=f"{outbox_age_s:.0f}"))
         return Health(tuple(faults), scan_age_s, outbox_age_s, self._checker.set_apart)
 
     def _with_room(self, work: Callable[[], Done]) -> Done:

@@ -91,7 +91,7 @@ def credentials_from(config: Config, *, clock: Clock = SYSTEM) -> Credentials | 
     if refresh is None and not (stored and credentials.own(stored)):
         if _signs_in_later():
             return None
-        raise ConfigError(reader_text("notifiers.kakao.kakao_rest_api_key_is_set", config=token_file_of(config)))
+        raise ConfigError(reader_text("notifiers.kakao.key_without_login", config=token_file_of(config)))
     return credentials
 
 
@@ -117,7 +117,7 @@ def _taken_over(config: Config, stored: TokenSet | None) -> SecretStr | None:
     if token is not None and stored is None and path not in _TAKEN_OVER:
         _TAKEN_OVER.add(path)
         ours = token_file_of(config).name
-        text = reader_text("notifiers.kakao.is_another_program_and_stays_as", path=path, ours=ours)
+        text = reader_text("notifiers.kakao.login_taken_over", path=path, ours=ours)
         _LOG.warning("%s", text)
     return token
 
@@ -130,7 +130,7 @@ def _refuse_half(config: Config) -> None:
     }
     names = [name for name, value in given.items() if value is not None]
     if names:
-        raise ConfigError(reader_text("notifiers.kakao.is_set_but_kakao_rest_api", names=names[0]))
+        raise ConfigError(reader_text("notifiers.kakao.login_settings_without_key", names=names[0]))
 
 
 def _signs_in_later() -> bool:

@@ -38,7 +38,7 @@ class PrivateFile:
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
                 why = system_words(error)
-                _LOG.warning("%s", reader_text("notifiers.kakao.private_file.cannot_be_read", self_=self, why=why))
+                _LOG.warning("%s", reader_text("notifiers.kakao.private_file.cannot_be_read", what=self, why=why))
             return None
 
     def peek(self) -> bytes | None:
@@ -53,7 +53,7 @@ class PrivateFile:
             self.put(text)
         except OSError as error:
             why = system_words(error)
-            _LOG.warning("%s", reader_text("notifiers.kakao.private_file.cannot_be_written", self_=self, why=why))
+            _LOG.warning("%s", reader_text("notifiers.kakao.private_file.cannot_be_written", what=self, why=why))
             return False
         return True
 
@@ -71,7 +71,7 @@ class PrivateFile:
         aside = self.path.with_name(f"{self.path.name}.damaged-{self._clock.now():%Y%m%dT%H%M%S}")
         with contextlib.suppress(OSError):
             os.replace(self.path, aside)
-        text = reader_text("notifiers.kakao.private_file.was_damaged", self_=self, name=aside.name)
+        text = reader_text("notifiers.kakao.private_file.damaged", what=self, name=aside.name)
         _LOG.warning("%s", text)
 
     @contextlib.contextmanager

@@ -46,7 +46,7 @@ class Quota:
     def __init__(self, token_file: Path, clock: Clock) -> None:
         self._file = PrivateFile(
             token_file.with_name(f"{token_file.name}.sent"),
-            reader_text("notifiers.kakao.quota.kakao_count_of_the_day"),
+            reader_text("notifiers.kakao.quota.count_of_the_day"),
             clock,
         )
         self._clock = clock

@@ -94,7 +94,7 @@ class TokenFile:
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self.path = path
-        self._file = PrivateFile(path, reader_text("notifiers.kakao.token_store.the_kakao_token_file"), clock)
+        self._file = PrivateFile(path, reader_text("notifiers.kakao.token_store.file"), clock)
         self._mark = PrivateFile(path.with_name(f"{path.name}.{_MARK}"), "", clock)
 
     def load(self) -> TokenSet | None:
@@ -164,10 +164,10 @@ class TokenFile:
             return
         _NOT_OURS.add(self.path)
         if b"refresh_token" in text:
-            whose = reader_text("notifiers.kakao.token_store.a_kakao_token_kept_by_another")
+            whose = reader_text("notifiers.kakao.token_store.token_of_another_program")
         else:
-            whose = reader_text("notifiers.kakao.token_store.no_login_of_notifybot")
-        told = reader_text("notifiers.kakao.token_store.holds_and_is_left_as_it", path=self.path, whose=whose)
+            whose = reader_text("notifiers.kakao.token_store.no_login")
+        told = reader_text("notifiers.kakao.token_store.holds_something_else", path=self.path, whose=whose)
         _LOG.warning("%s", told)
 
     def remove(self) -> None:

@@ -162,7 +162,7 @@ class Tokens:
         fresh = self._issued(known, reply)
         register(fresh)
         if not self._file.save(fresh) and fresh.refresh_token != known.refresh_token:
-            text = reader_text("notifiers.kakao.tokens.the_new_kakao_refresh_token_lives", path=self._file.path)
+            text = reader_text("notifiers.kakao.tokens.refresh_token_in_memory_only", path=self._file.path)
             _LOG.error("%s", text)
         return fresh
 
