@@ -15,6 +15,7 @@ from notifybot.config import Config, explain, load
 from notifybot.config_sources import Origin, spelling
 from notifybot.delivery.build import people_from
 from notifybot.errors import UsageError, reader_text
+from notifybot.i18n import text
 from notifybot.rendering.alert_text import session_near_its_end
 from notifybot.rendering.text import redacted_line
 from notifybot.runtime import environment, in_colab, in_notebook
@@ -68,14 +69,18 @@ def setup(
     config = load({**settings, "lang": lang})
     config = config.model_copy(update={"runs_dir": config.runs_dir.absolute()})  # `%cd` must not part it in two
     _people(config)  # refused before anybody is asked for Drive
-    words = _WORDS[config.lang]
-    place, lines = _place(below, Path(mount_point), words)
+    place, lines = _place(below, Path(mount_point), config.lang)
     secrets = tuple(spelling(key, origin) for key, origin, _ in explain(config) if origin == Origin.COLAB)
     if place is not None and config.kakao_token_file is None:
         config = config.model_copy(update={"kakao_token_file": place / _LOGIN})
     people = _people(config)
     ready = Setup(place or _local_folder(below), place is not None, config, secrets)
-    lines += [f"{words.folder}: {ready.folder}", *_told(ready, people), *_tensorboard(config), *_session(config.lang)]
+    lines += [
+        f"{text(config.lang, 'integrations.colab.folder_for_checkpoints')}: {ready.folder}",
+        *_told(ready, people),
+        *_tensorboard(config),
+        *_session(config.lang),
+    ]
     sys.stdout.write("\n".join(lines) + "\n")
     return ready
 
@@ -96,13 +101,13 @@ def _below_drive(folder: str) -> PurePosixPath:
     return path
 
 
-def _place(below: PurePosixPath, mount_point: Path, words: _Words) -> tuple[Path | None, list[str]]:
+def _place(below: PurePosixPath, mount_point: Path, lang: Language) -> tuple[Path | None, list[str]]:
     """The folder on Drive, or None; and what is to be told about it."""
     my_drive = mount_point / "MyDrive"
     why = None
     if not os.path.isdir(my_drive):  # unlike Path.is_dir, it says no to a mount that died (ENOTCONN)
         if not in_colab():
-            return None, [words.elsewhere]
+            return None, [text(lang, "integrations.colab.is_not_colab")]
         why = _mount(mount_point)
     if why is None:
         try:
@@ -110,8 +115,12 @@ def _place(below: PurePosixPath, mount_point: Path, words: _Words) -> tuple[Path
         except OSError as error:
             why = f"{error.strerror}: {my_drive / below}"
         else:
-            return my_drive / below, [words.mounted]
-    return None, [words.not_mounted.format(why=redacted_line(why, _WHY_CHARS)), words.will_vanish, words.mount_again]
+            return my_drive / below, [text(lang, "integrations.colab.drive_is_mounted")]
+    told = text(lang, "integrations.colab.drive_is_not_mounted", why=redacted_line(why, _WHY_CHARS))
+    return None, [told, *(text(lang, key) for key in _WITHOUT_DRIVE)]
+
+
+_WITHOUT_DRIVE = ("integrations.colab.checkpoints_will_vanish", "integrations.colab.mount_again")
 
 
 def _mount(mount_point: Path) -> str | None:
@@ -147,94 +156,35 @@ def _people(config: Config) -> set[str]:
 
 def _told(ready: Setup, people: set[str]) -> list[str]:
     """Who will be told, and what is missing for those who will not. A watchdog alone tells people in our place."""
-    config, words = ready.config, _WORDS[ready.config.lang]
-    lines = [f"{words.secrets}: {', '.join(ready.secrets)}"] if ready.secrets else []
+    config, lang = ready.config, ready.config.lang
+    lines = (
+        [f"{text(lang, 'integrations.colab.read_from_secrets')}: {', '.join(ready.secrets)}"] if ready.secrets else []
+    )
     if "slack" in people:
-        bot = words.slack_bot.format(channel=config.slack_channel)
-        lines.append(words.slack_webhook if config.slack_bot_token is None else bot)
+        bot = text(lang, "integrations.colab.slack_bot", channel=config.slack_channel)
+        lines.append(text(lang, "integrations.colab.slack_webhook") if config.slack_bot_token is None else bot)
     if "kakao" in people:
-        lines.append(words.kakao)
+        lines.append(text(lang, "integrations.colab.kakao_is_signed_in"))
     if config.watchdog_url is not None:
-        return [*lines, words.watchdog.format(url=config.watchdog_url)]
-    missing = [text for name, text in (("slack", words.no_slack), ("kakao", words.no_kakao)) if name not in people]
-    return [*lines, *missing, words.how] if "slack" not in people and in_colab() else [*lines, *missing]
+        return [*lines, text(lang, "integrations.colab.watchdog", url=config.watchdog_url)]
+    absent = {"slack": "slack_is_not_set_up", "kakao": "kakao_is_not_signed_in"}
+    lines += [text(lang, f"integrations.colab.{key}") for name, key in absent.items() if name not in people]
+    if "slack" not in people and in_colab():
+        lines.append(text(lang, "integrations.colab.how_to_set_slack_up"))
+    return lines
 
 
 def _tensorboard(config: Config) -> list[str]:
     """The two lines of the notebook magic, to be run by whoever wants it."""
     if not (in_colab() or in_notebook()) or "tensorboard" not in plan_trackers(config, environment()):
         return []
-    return [_WORDS[config.lang].tensorboard, "  %load_ext tensorboard", f'  %tensorboard --logdir "{config.runs_dir}"']
+    return [
+        text(config.lang, "integrations.colab.how_to_watch_curves"),
+        "  %load_ext tensorboard",
+        f'  %tensorboard --logdir "{config.runs_dir}"',
+    ]
 
 
 def _session(lang: Language) -> list[str]:
     near = hint(this_host().up_s, lang) if in_colab() else None
     return [near] if near else []
-
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """What `setup` says in one language."""
-
-    elsewhere: str
-    mounted: str
-    not_mounted: str
-    will_vanish: str
-    mount_again: str
-    folder: str
-    secrets: str
-    slack_bot: str
-    slack_webhook: str
-    no_slack: str
-    kakao: str
-    no_kakao: str
-    watchdog: str
-    how: str
-    tensorboard: str
-
-
-_WORDS = {
-    Language.EN: _Words(
-        elsewhere="This is not a Google Colab notebook: Drive is not mounted, and a folder of this machine is used.",
-        mounted="Google Drive is mounted. What is saved there outlives this machine.",
-        not_mounted="Google Drive could not be mounted ({why}).",
-        will_vanish="Checkpoints go to the disk of this machine: WHEN THE RUNTIME IS RESET, THEY ARE LOST.",
-        mount_again="Run this cell again in a browser, and allow the access that Google asks for, with the account "
-        "that you use Colab with. If that does not help, choose Runtime > Restart session first.",
-        folder="Folder for checkpoints",
-        secrets="Read from Colab's secrets",
-        slack_bot="Slack: the bot posts to {channel}.",
-        slack_webhook="Slack: through the webhook.",
-        no_slack="Slack: not set up. It needs NOTIFYBOT_SLACK_WEBHOOK_URL, or NOTIFYBOT_SLACK_BOT_TOKEN and "
-        "NOTIFYBOT_SLACK_CHANNEL.",
-        kakao="KakaoTalk: signed in. A message to your own chat does not ring: let Slack bring what is urgent.",
-        no_kakao="KakaoTalk: nobody is signed in. notifybot.kakao_login(config=colab.config) in a cell does it, step "
-        "by step; it needs no secret.",
-        watchdog="Watchdog: {url}",
-        how="To set Slack up, click the key on the left, add the names above, switch 'Notebook access' on for each, "
-        "and run this cell again.",
-        tensorboard="To watch the curves with TensorBoard, run these two lines in a cell of their own:",
-    ),
-    Language.KO: _Words(
-        elsewhere="Google Colab 노트북이 아니므로 드라이브를 연결하지 않고 이 컴퓨터의 폴더를 사용합니다.",
-        mounted="Google 드라이브를 연결했습니다. 여기에 저장한 파일은 런타임이 초기화되어도 남습니다.",
-        not_mounted="Google 드라이브를 연결하지 못했습니다 ({why}).",
-        will_vanish="체크포인트를 이 런타임의 디스크에 저장합니다. 런타임이 초기화되면 모두 사라집니다!",
-        mount_again="브라우저에서 이 셀을 다시 실행하고, Colab과 같은 Google 계정으로 액세스 권한을 허용하세요. "
-        "그래도 안 되면 [런타임] → [세션 다시 시작]을 누른 뒤 다시 실행하세요.",
-        folder="체크포인트 폴더",
-        secrets="Colab 보안 비밀에서 읽은 설정",
-        slack_bot="Slack: 봇이 {channel} 채널에 알립니다.",
-        slack_webhook="Slack: 웹훅으로 알립니다.",
-        no_slack="Slack: 설정하지 않았습니다. NOTIFYBOT_SLACK_WEBHOOK_URL, 또는 NOTIFYBOT_SLACK_BOT_TOKEN과 "
-        "NOTIFYBOT_SLACK_CHANNEL이 필요합니다.",
-        kakao="카카오톡: 로그인되어 있습니다. ‘나와의 채팅’에 오는 메시지는 소리가 울리지 않으니, 급한 알림은 "
-        "Slack으로 받으세요.",
-        no_kakao="카카오톡: 로그인하지 않았습니다. 셀에서 notifybot.kakao_login(config=colab.config)을 실행하면 "
-        "차례대로 안내합니다. 보안 비밀은 필요 없습니다.",
-        watchdog="감시 서버: {url}",
-        how="Slack을 설정하려면 왼쪽의 열쇠 아이콘을 눌러 위 이름으로 값을 추가하고, ‘노트북 액세스’를 켠 뒤 이 셀을 "
-        "다시 실행하세요.",
-        tensorboard="TensorBoard로 곡선을 보려면 새 셀에서 다음 두 줄을 실행하세요.",
-    ),
-}

@@ -12,15 +12,16 @@ from typing import Any, Literal
 
 from notifybot.config import Config, Switch
 from notifybot.errors import UsageError, reader_text
-from notifybot.integrations.wandb_sweep_words import summary_of, trial_line
+from notifybot.i18n import text
 from notifybot.metric_names import Direction
 from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.policy import Pace
+from notifybot.rendering.format import number as figure
 from notifybot.trackers.wandb import page_of
 from notifybot.training.block import RunBlock, as_config, notify_run
 from notifybot.training.progress import MonitoredMetric
 from notifybot.training.run import Run
-from notifybot.types import Param, Severity
+from notifybot.types import Language, Param, Severity
 
 _TRACKERS_S = 30.0
 
@@ -96,8 +97,8 @@ class Sweep:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self.run is not None:
-            title, text = summary_of(self.trials, self.best, self.metric, self._config.lang)
-            self.run.report(title, text, Severity.WARNING if self.best is None else Severity.SUCCESS)
+            title, words = summary_of(self.trials, self.best, self.metric, self._config.lang)
+            self.run.report(title, words, Severity.WARNING if self.best is None else Severity.SUCCESS)
         self._block.__exit__(kind, error, traceback)
 
     @property
@@ -158,8 +159,8 @@ class Sweep:
         self.trials.append(trial)
         best = self.best
         if self._tell == "all" or trial.error or trial is best:
-            title, text = trial_line(trial, self._count, best, self.metric, self._config.lang)
-            sweep_run.report(title, text, Severity.WARNING if trial.error else Severity.INFO)
+            title, words = trial_line(trial, self._count, best, self.metric, self._config.lang)
+            sweep_run.report(title, words, Severity.WARNING if trial.error else Severity.INFO)
 
 
 def _stopped_early(error: BaseException) -> bool:
@@ -204,3 +205,52 @@ _NOBODY = (_Nobody(),)
 def _without_wandb(config: Config) -> Config:
     """The sweep itself has no numbers, and must not begin a W&B run beside its trials'."""
     return config.model_copy(update={"wandb": Switch.OFF, "tensorboard": Switch.OFF})
+
+
+# ── What people read ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def trial_line(trial: Trial, count: int | None, best: Trial | None, metric: str, language: Language) -> tuple[str, str]:
+    """Return the title and the text for one trial that is over."""
+    which = f"{trial.number}/{count}" if count else str(trial.number)
+    outcome = _outcome(trial, metric, language)
+    if best is trial:
+        outcome = text(language, "integrations.wandb_sweep.best_so_far", outcome=outcome)
+    elif best is not None and best.value is not None:
+        values = {"best": figure(best.value), "number": best.number}
+        outcome = text(language, "integrations.wandb_sweep.best_is_another", outcome=outcome, **values)
+    return text(language, "integrations.wandb_sweep.trial", which=which, outcome=outcome), _lines(trial.params)
+
+
+def summary_of(trials: Sequence[Trial], best: Trial | None, metric: str, language: Language) -> tuple[str, str]:
+    """Return the title and the text for the whole sweep."""
+    failed = sum(bool(each.error) for each in trials)
+    key = "integrations.wandb_sweep.one_trial" if len(trials) == 1 else "integrations.wandb_sweep.trials"
+    counted = text(language, key, number=len(trials))
+    if failed:
+        counted = text(language, "integrations.wandb_sweep.and_failed", trials=counted, failed=failed)
+    if best is None or best.value is None:
+        why = text(language, "integrations.wandb_sweep.no_value", metric=metric)
+        return text(language, "integrations.wandb_sweep.result_without_value", why=why, trials=counted), ""
+    values = {"metric": metric, "best": figure(best.value), "number": best.number, "trials": counted}
+    title = text(language, "integrations.wandb_sweep.result", **values)
+    return title, "\n".join(filter(None, (_lines(best.params), best.url)))
+
+
+def _outcome(trial: Trial, metric: str, language: Language) -> str:
+    value = "" if trial.value is None else f"{metric} = {figure(trial.value)}"
+    if trial.error:
+        failed = text(language, "integrations.wandb_sweep.failed", error=trial.error)
+        return f"{failed}, {value}" if value else failed
+    return value or text(language, "integrations.wandb_sweep.no_value", metric=metric)
+
+
+def _lines(params: Mapping[str, Param]) -> str:
+    """A line for each parameter; W&B's own begin with an underscore."""
+    shown = {name: value for name, value in params.items() if not name.startswith("_")}
+    return "\n".join(f"{name} = {_in_python(value)}" for name, value in shown.items())
+
+
+def _in_python(value: Param) -> str:
+    """As Python would read it: parameters are copied from here into code."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

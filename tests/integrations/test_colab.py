@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from string import Formatter
 from types import ModuleType
 
 import pytest
@@ -15,7 +13,8 @@ import pytest
 from notifybot import notify_epoch
 from notifybot.config import Config
 from notifybot.errors import ConfigError, UsageError
-from notifybot.integrations.colab import _WORDS, Setup, hint, setup
+from notifybot.i18n import text
+from notifybot.integrations.colab import Setup, hint, setup
 from notifybot.notifiers.kakao.browser import LoginEnvironment
 from notifybot.notifiers.kakao.login import Way, sign_in
 from notifybot.sandbox import Sandbox
@@ -150,7 +149,7 @@ def test_outside_colab_a_folder_of_this_machine_is_used(
     said = printed()
     assert (ready.folder, ready.on_drive, ready.secrets) == (tmp_path / "checkpoints" / "digits", False, ())
     assert sentence in said
-    assert _WORDS[Language(lang)].how not in said
+    assert text(lang, "integrations.colab.how_to_set_slack_up") not in said
     assert "%tensorboard" not in said
 
 
@@ -269,7 +268,7 @@ def test_without_secrets_it_says_which_to_add_and_where(colab: FakeColab, printe
     said = printed()
     assert "NOTIFYBOT_SLACK_WEBHOOK_URL" in said
     assert "notifybot.kakao_login(config=colab.config)" in said
-    assert _WORDS[Language(lang)].how in said
+    assert text(lang, "integrations.colab.how_to_set_slack_up") in said
 
 
 def test_where_a_watchdog_tells_people_no_secret_is_missed(colab: FakeColab, printed: Printed) -> None:
@@ -332,13 +331,3 @@ def test_the_hint_says_how_long_the_machine_has_been_up() -> None:
     assert "up for 11 h" in (hint(11 * HOUR_S, Language.EN) or "")
     assert "켜진 지 11시간" in (hint(11 * HOUR_S, Language.KO) or "")
     assert hint(None, Language.KO) is None
-
-
-@pytest.mark.parametrize("sentence", [field.name for field in dataclasses.fields(_WORDS[Language.EN])])
-def test_both_languages_fill_in_the_same(sentence: str) -> None:
-    """A sentence has the same blanks in both languages, and neither is left untranslated."""
-    texts = [str(getattr(_WORDS[language], sentence)) for language in Language]
-
-    blanks = [{name for _, name, _, _ in Formatter().parse(text) if name} for text in texts]
-    assert blanks[0] == blanks[1]
-    assert texts[0] != texts[1]
