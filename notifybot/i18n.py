@@ -101,10 +101,8 @@ class Localized:
     values: Mapping[str, object] = field(default_factory=dict)
 
     def in_(self, language: str) -> str:
-        """The text as a reader of the language gets it. Values that are `Localized` themselves are put in too."""
-        values = {
-            name: value.in_(language) if isinstance(value, Localized) else value for name, value in self.values.items()
-        }
+        """The text as a reader of the language gets it; so are values that are `Localized`, or ask for the language."""
+        values = {name: _in(language, value) for name, value in self.values.items()}
         return text(language, self.key, **values)
 
     @property
@@ -116,6 +114,12 @@ class Localized:
     def ko(self) -> str:
         """The text in Korean."""
         return self.in_(KOREAN)
+
+
+def _in(language: str, value: object) -> object:
+    if isinstance(value, Localized):
+        return value.in_(language)
+    return value(language) if callable(value) else value
 
 
 def localized(key: str, /, **values: object) -> Localized:

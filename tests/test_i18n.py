@@ -22,7 +22,8 @@ from notifybot.i18n import MESSAGES, OVERRIDES, _catalog, localized, places_of, 
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "notifybot"
-SAY = {"text", "reader_text", "localized", "Localized", "t", "_text"}  # what takes a key; `t` in pages
+TAKING_A_KEY = ("text", "reader_text", "localized", "Localized", "_text")  # functions
+SAY = {*TAKING_A_KEY, "t", "ok", "note", "wrong"}  # `t` in pages, the last three in the doctor
 
 
 BY_CODE = re.compile(r"\w+\.error\.")  # the texts of a service's codes; tests/rendering look for each code's
@@ -50,7 +51,7 @@ def said_keys() -> Iterator[tuple[str, str]]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if not isinstance(node, ast.Call) or getattr(node.func, "id", getattr(node.func, "attr", "")) not in SAY:
                 continue
-            for each in node.args[:2]:
+            for each in node.args[:3]:
                 if isinstance(each, ast.Constant) and isinstance(each.value, str) and "." in each.value:
                     yield f"{path.relative_to(ROOT)}:{node.lineno}", each.value
 

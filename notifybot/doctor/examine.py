@@ -15,9 +15,9 @@ from notifybot.delivery.subscription import unknown_notifiers
 from notifybot.doctor import machine
 from notifybot.doctor.findings import Finding, note, ok, wrong
 from notifybot.errors import ConfigError, install
+from notifybot.i18n import Localized, localized
 from notifybot.notifiers.apprise import AppriseNotifier, urls_in
 from notifybot.notifiers.http import session_for
-from notifybot.rendering.both import Both
 from notifybot.runtime import is_installed
 from notifybot.services import SERVICES, function_at
 
@@ -39,7 +39,8 @@ def _services(config: Config, clock: Clock) -> Iterator[Finding]:
         if service.doctor:
             yield from function_at(service.doctor)(config, clock)
         elif service.is_asked_for(dict(config), config.state_dir):
-            yield note(service.name, _UNSEEN, _TRY.filled(name=service.name))
+            how = localized("doctor.services.post_one_message", name=service.name)
+            yield note(service.name, "doctor.services.cannot_be_seen", how)
 
 
 def _nobody(config: Config, clock: Clock) -> list[Finding]:
@@ -50,43 +51,17 @@ def _nobody(config: Config, clock: Clock) -> list[Finding]:
         return []
     for each in built:
         each.close()
-    return [] if built else [wrong("notifiers", _NOBODY, _SET_UP_ONE)]
+    return [] if built else [wrong("notifiers", "doctor.notifiers.nothing_is_set_up", "doctor.notifiers.set_one_up")]
 
 
 def _tables(config: Config) -> Iterator[Finding]:
     """Settings for a notifier whose name is not known."""
     for name, meant in unknown_notifiers(config).items():
+        what = localized("doctor.notifiers.none_is_called_so", name=name)
         if meant:
-            yield wrong("settings", _STRANGER.filled(name=name), _MEANT.filled(name=meant))
+            yield wrong("settings", what, localized("doctor.notifiers.did_you_mean", name=meant))
         else:
-            yield note("settings", _STRANGER.filled(name=name), _GIVEN)
-
-
-_UNSEEN = Both(
-    "it is set; whether it works cannot be seen without posting",
-    "설정되어 있습니다. 실제로 보내 보지 않고는 동작 여부를 확인할 수 없습니다",
-)
-_TRY = Both(
-    "post one message: notifybot test -n {name} -k run_started",
-    "메시지를 하나 보내 보세요: notifybot test -n {name} -k run_started",
-)
-_NOBODY = Both(
-    "nothing is set up: what happens is printed on the screen, and nobody is told",
-    "설정된 알림 수단이 없습니다. 화면에만 출력하고 아무에게도 알리지 않습니다",
-)
-_SET_UP_ONE = Both(
-    "set one up: notifybot slack setup (five minutes), or notifybot kakao login; the manual has the others",
-    "하나를 설정하세요: notifybot slack setup(5분) 또는 notifybot kakao login. 그 밖의 수단은 설명서에 있습니다",
-)
-_STRANGER = Both(
-    "[notifiers.{name}]: no notifier is called so here",
-    "[notifiers.{name}]: 여기에는 그런 이름의 알림 수단이 없습니다",
-)
-_MEANT = Both("did you mean [notifiers.{name}]?", "[notifiers.{name}]를 쓰려던 것입니까?")
-_GIVEN = Both(
-    "it is right only where your code gives one of this name (notifiers=[…]); else training stops before it begins",
-    "코드에서 이 이름의 수단을 notifiers=[…]로 넘길 때만 맞습니다. 아니면 학습이 시작되기 전에 오류가 납니다",
-)
+            yield note("settings", what, "doctor.notifiers.right_where_code_gives_it")
 
 
 APPRISE = "Apprise"
@@ -99,13 +74,22 @@ def examine_apprise(config: Config, clock: Clock = SYSTEM) -> list[Finding]:
         return []
     urls = urls_in(config.apprise_urls.get_secret_value())
     if not urls:
-        return [wrong(APPRISE, _EMPTY, _WRITE_ONE)]
+        return [wrong(APPRISE, "doctor.apprise.holds_no_address", "doctor.apprise.write_one_for_each_service")]
     if not is_installed("apprise"):
-        return [wrong(APPRISE, _MISSING, _INSTALL)]
-    read = {position: _is_read(url, position) for position, url in enumerate(urls, 1)}
-    found = [_unread(urls[position - 1], position) for position, fine in read.items() if not fine]
-    services = ", ".join(_scheme(urls[position - 1]) for position, fine in read.items() if fine)
-    return [*found, note(APPRISE, _READ.filled(services=services), _TRY_APPRISE)] if services else found
+        return [
+            wrong(
+                APPRISE,
+                "doctor.apprise.is_not_installed",
+                localized("doctor.apprise.install_it", install=install("apprise")),
+            )
+        ]
+    fits = {position: _is_read(url, position) for position, url in enumerate(urls, 1)}
+    found = [_unread(urls[position - 1], position) for position, fine in fits.items() if not fine]
+    services = ", ".join(_scheme(urls[position - 1]) for position, fine in fits.items() if fine)
+    if services:
+        read = localized("doctor.apprise.addresses_can_be_read", services=services)
+        found.append(note(APPRISE, read, localized("doctor.services.post_one_message", name="apprise")))
+    return found
 
 
 def _is_read(url: str, position: int) -> bool:
@@ -119,45 +103,21 @@ def _is_read(url: str, position: int) -> bool:
 def _unread(url: str, position: int) -> Finding:
     scheme = _scheme(url)
     if scheme:
-        return wrong(APPRISE, _UNKNOWN.filled(position=position, scheme=scheme), _CORRECT)
-    return wrong(APPRISE, _NO_SCHEME.filled(position=position), _CORRECT)
+        return wrong(
+            APPRISE,
+            localized("doctor.apprise.unknown_address", position=position, scheme=scheme),
+            "doctor.apprise.correct_its_form",
+        )
+    return wrong(
+        APPRISE,
+        localized("doctor.apprise.address_without_service", position=position),
+        "doctor.apprise.correct_its_form",
+    )
 
 
 def _scheme(url: str) -> str:
     found = _SCHEME.match(url)
     return f"{found[1].lower()}://…" if found else ""
-
-
-_EMPTY = Both("NOTIFYBOT_APPRISE_URLS holds no address", "NOTIFYBOT_APPRISE_URLS에 주소가 없습니다")
-_WRITE_ONE = Both(
-    "write one for each service, as in https://appriseit.com/services/, with spaces between",
-    "https://appriseit.com/services/ 의 형식으로 서비스마다 하나씩 적고 공백으로 구분하세요",
-)
-_MISSING = Both("Apprise is not installed", "Apprise가 설치되어 있지 않습니다")
-_INSTALL = Both(
-    f"in notifybot's folder run {install('apprise')}",
-    f"notifybot 폴더에서 다음과 같이 설치하세요: {install('apprise')}",
-)
-_UNKNOWN = Both(
-    "Apprise makes nothing of address {position} ({scheme})",
-    "{position}번째 주소({scheme})를 Apprise가 읽지 못합니다",
-)
-_NO_SCHEME = Both(
-    "address {position} does not begin with a service, such as discord://",
-    "{position}번째 주소가 discord:// 같은 서비스 이름으로 시작하지 않습니다",
-)
-_CORRECT = Both(
-    "its form is in https://appriseit.com/services/; a few services need a package of their own",
-    "https://appriseit.com/services/ 에서 형식을 확인하세요. 별도의 패키지가 필요한 서비스도 있습니다",
-)
-_READ = Both(
-    "the addresses can be read ({services}); whether they work cannot be seen without posting",
-    "주소를 읽을 수 있습니다({services}). 실제로 보내 보지 않고는 동작 여부를 확인할 수 없습니다",
-)
-_TRY_APPRISE = Both(
-    "post one message: notifybot test -n apprise -k run_started",
-    "메시지를 하나 보내 보세요: notifybot test -n apprise -k run_started",
-)
 
 
 TIMEOUTS_S = (3.05, 10.0)
@@ -171,13 +131,21 @@ def examine_watchdog(config: Config) -> list[Finding]:
     url = config.watchdog_url.rstrip("/")
     health = _status(f"{url}/healthz", None)
     if health not in (200, 503):
-        return [wrong(WATCHDOG, _unreachable(health), _CHECK_URL)]
-    found = [ok(WATCHDOG, _WELL) if health == 200 else wrong(WATCHDOG, _UNWELL, _CHECK_SERVICE)]
+        return [wrong(WATCHDOG, _unreachable(health), "doctor.watchdog.check_the_address")]
+    found = [
+        ok(WATCHDOG, "doctor.watchdog.is_well")
+        if health == 200
+        else wrong(WATCHDOG, "doctor.watchdog.is_late", "doctor.watchdog.look_at_its_log")
+    ]
     token = _status(f"{url}/api/v1/runs", config.watchdog_token.get_secret_value())
-    found.append(ok(WATCHDOG, _TOKEN_FITS) if token == 200 else wrong(WATCHDOG, _TOKEN_REFUSED, _NEW_TOKEN))
+    found.append(
+        ok(WATCHDOG, "doctor.watchdog.takes_the_token")
+        if token == 200
+        else wrong(WATCHDOG, "doctor.watchdog.refuses_the_token", "doctor.watchdog.make_a_token")
+    )
     parts = urlsplit(url)
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-        found.append(note(WATCHDOG, _IN_THE_CLEAR, _USE_HTTPS))
+        found.append(note(WATCHDOG, "doctor.watchdog.token_is_unencrypted", "doctor.watchdog.use_https"))
     return found
 
 
@@ -201,31 +169,10 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def _unreachable(status: int | None) -> Both:
-    return _SILENT if status is None else _SOMEBODY_ELSE.filled(status=status)
+def _unreachable(status: int | None) -> Localized:
+    if status is None:
+        return localized("doctor.watchdog.does_not_answer")
+    return localized("doctor.watchdog.not_its_answer", status=status)
 
 
 WATCHDOG = "watchdog"
-_WELL = Both("the watchdog answers and is well", "감시 서버가 정상 동작 중입니다")
-_UNWELL = Both(
-    "the watchdog answers, but says that its scan or its messages are late",
-    "감시 서버가 응답하지만 점검이나 알림 전송이 밀려 있습니다",
-)
-_CHECK_SERVICE = Both("look at its log, or start it again", "감시 서버의 로그를 확인하거나 다시 시작하세요")
-_SILENT = Both("the watchdog does not answer", "감시 서버가 응답하지 않습니다")
-_SOMEBODY_ELSE = Both("not a watchdog's answer: HTTP {status}", "감시 서버의 응답이 아닙니다: HTTP {status}")
-_CHECK_URL = Both(
-    "check NOTIFYBOT_WATCHDOG_URL, that `notifybot watchdog` runs there, and that its port is open",
-    "NOTIFYBOT_WATCHDOG_URL과 `notifybot watchdog` 실행 여부, 포트가 열려 있는지 확인하세요",
-)
-_TOKEN_FITS = Both("the watchdog takes the token", "감시 서버가 토큰을 받아들입니다")
-_TOKEN_REFUSED = Both("the watchdog refuses the token", "감시 서버가 토큰을 거절했습니다")
-_NEW_TOKEN = Both(
-    "make one there with `notifybot watchdog token new PROJECT` and set NOTIFYBOT_WATCHDOG_TOKEN",
-    "감시 서버에서 `notifybot watchdog token new PROJECT`로 토큰을 만들어 NOTIFYBOT_WATCHDOG_TOKEN에 설정하세요",
-)
-_IN_THE_CLEAR = Both(
-    "the token travels unencrypted: NOTIFYBOT_WATCHDOG_URL begins with http://",
-    "토큰이 암호화되지 않은 채 전송됩니다: NOTIFYBOT_WATCHDOG_URL이 http://로 시작합니다",
-)
-_USE_HTTPS = Both("put it behind HTTPS", "HTTPS를 적용하세요")

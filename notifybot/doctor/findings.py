@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from notifybot.rendering.both import Both
+from notifybot.i18n import Localized, localized
 
 
 class Level(StrEnum):
@@ -22,20 +22,24 @@ class Finding:
 
     part: str
     verdict: Level
-    what: Both
-    remedy: Both | None = None
+    what: Localized
+    remedy: Localized | None = None
 
 
-def ok(part: str, what: Both) -> Finding:
-    """Nothing to do."""
-    return Finding(part, Level.OK, what)
+def ok(part: str, what: Localized | str) -> Finding:
+    """Nothing to do. A text without places is given by its key, here and below."""
+    return Finding(part, Level.OK, _text(what))
 
 
-def note(part: str, what: Both, remedy: Both | None = None) -> Finding:
+def note(part: str, what: Localized | str, remedy: Localized | str | None = None) -> Finding:
     """Worth knowing."""
-    return Finding(part, Level.NOTE, what, remedy)
+    return Finding(part, Level.NOTE, _text(what), None if remedy is None else _text(remedy))
 
 
-def wrong(part: str, what: Both, remedy: Both) -> Finding:
+def wrong(part: str, what: Localized | str, remedy: Localized | str) -> Finding:
     """Something to mend."""
-    return Finding(part, Level.WRONG, what, remedy)
+    return Finding(part, Level.WRONG, _text(what), _text(remedy))
+
+
+def _text(what: Localized | str) -> Localized:
+    return localized(what) if isinstance(what, str) else what

@@ -11,19 +11,17 @@ from urllib.parse import urlsplit
 from notifybot.clock import Clock
 from notifybot.config import Config
 from notifybot.doctor.findings import Finding, note, ok, wrong
-from notifybot.doctor.slack_words import EXPLAINED, UNREACHABLE
-from notifybot.errors import DeliveryError
+from notifybot.errors import DeliveryError, reader_text
+from notifybot.i18n import localized
 from notifybot.notifiers.base import is_loopback
 from notifybot.notifiers.slack.api import SlackRefused, WebApi, header
 from notifybot.notifiers.slack.manifest import SCOPES
-from notifybot.rendering.both import Both
-from notifybot.rendering.error_text import error_line
+from notifybot.rendering.error_text import PASTE_MANIFEST, error_line, explained, slack_error
 from notifybot.types import Language
 
 PART = "Slack"
 _LATEST_SKEW_S = 60.0  # scheduled messages and signatures rest on the clock, and both allow about five minutes
 _PROBE_IN = timedelta(hours=26)  # long enough to be taken back for sure
-_PROBE = "notifybot checked that it may write here. This was to be taken back before anybody reads it: ignore it."
 
 
 class Bot:
@@ -46,17 +44,19 @@ class Bot:
             answer = self._api.call("auth.test")
         except DeliveryError as error:
             return explain(error)
-        return ok(PART, _TOKEN_WORKS.filled(bot=answer.get("user", "?"), team=answer.get("team", "?")))
+        return ok(
+            PART, localized("doctor.slack.token_works", bot=answer.get("user", "?"), team=answer.get("team", "?"))
+        )
 
     def scopes(self) -> Finding:
         """Whether the token may do all that the bot does."""
         granted = header(self._api.heard, "X-OAuth-Scopes")
         if granted is None:
-            return note(PART, _SCOPES_UNKNOWN)
+            return note(PART, "doctor.slack.scopes_unknown")
         missing = [scope for scope in SCOPES if scope not in granted.replace(" ", "").split(",")]
         if not missing:
-            return ok(PART, _SCOPES_THERE.filled(scopes=", ".join(SCOPES)))
-        return wrong(PART, _SCOPES_MISSING.filled(scopes=", ".join(missing)), EXPLAINED["missing_scope"].remedy)
+            return ok(PART, localized("doctor.slack.scopes_there", scopes=", ".join(SCOPES)))
+        return wrong(PART, localized("doctor.slack.scopes_missing", scopes=", ".join(missing)), PASTE_MANIFEST)
 
     def time(self) -> list[Finding]:
         """How far this machine's clock is from Slack's."""
@@ -65,20 +65,23 @@ class Bot:
             return []
         skew_s = (self._clock.now() - theirs).total_seconds()
         if abs(skew_s) <= _LATEST_SKEW_S:
-            return [ok("clock", _CLOCK_RIGHT)]
-        return [wrong("clock", (_CLOCK_FAST if skew_s > 0 else _CLOCK_SLOW).filled(s=round(abs(skew_s))), _SET_CLOCK)]
+            return [ok("clock", "doctor.slack.clock_is_right")]
+        key = "doctor.slack.clock_is_fast" if skew_s > 0 else "doctor.slack.clock_is_slow"
+        return [wrong("clock", localized(key, seconds=round(abs(skew_s))), "doctor.slack.set_the_clock")]
 
     def channel(self, channel: str) -> Finding:
         """Whether the bot may write into the channel: a message is scheduled for tomorrow and taken back at once."""
         post_at = int(((self._server_time() or self._clock.now()) + _PROBE_IN).timestamp())
         try:
-            answer = self._api.call("chat.scheduleMessage", channel=channel, post_at=post_at, text=_PROBE)
+            answer = self._api.call(
+                "chat.scheduleMessage", channel=channel, post_at=post_at, text=reader_text("doctor.slack.trial_message")
+            )
         except DeliveryError as error:
             return explain(error, channel)
         place, number = str(answer.get("channel") or channel), str(answer.get("scheduled_message_id"))
         if self._taken_back(place, number):
-            return ok(PART, _MAY_WRITE.filled(channel=channel))
-        return note(PART, _PROBE_LEFT.filled(channel=channel))
+            return ok(PART, localized("doctor.slack.may_write", channel=channel))
+        return note(PART, localized("doctor.slack.probe_left", channel=channel))
 
     def _taken_back(self, channel: str, number: str) -> bool:
         for _ in range(2):
@@ -110,13 +113,17 @@ class _Listener(WebApi):
 
 def explain(error: DeliveryError, channel: str = "") -> Finding:
     """What an error of Slack's means to a person, and the way out."""
-    told = Both(*(error_line(error, each).removeprefix(f"{PART}: ") for each in (Language.EN, Language.KO)))
-    known = EXPLAINED.get(error.code) if isinstance(error, SlackRefused) else UNREACHABLE
-    if known is None:
-        return wrong(PART, told, _LOOK_IT_UP)
-    name = channel.removeprefix("#")
-    what = Both(known.what.en.format(channel=name, error=told.en), known.what.ko.format(channel=name, error=told.ko))
-    return wrong(PART, what, known.remedy)
+
+    def words(language: str) -> str:
+        return error_line(error, Language(language)).removeprefix(f"{PART}: ")
+
+    if not isinstance(error, SlackRefused):
+        what = localized("doctor.slack.could_not_be_asked", error=words)
+        return wrong(PART, what, "doctor.slack.check_the_network")
+    known = explained(error.code)
+    if known is None or known.remedy is None or not known.setup:
+        return wrong(PART, localized("doctor.as_it_is", text=words), "doctor.slack.look_it_up")
+    return wrong(PART, slack_error(error.code, {"channel": channel.removeprefix("#")}), known.remedy)
 
 
 def examine(config: Config, clock: Clock) -> list[Finding]:
@@ -127,8 +134,12 @@ def examine(config: Config, clock: Clock) -> list[Finding]:
         found += bot.findings(config.slack_channel)
     if config.slack_webhook_url is not None:
         url = config.slack_webhook_url.get_secret_value()
-        found += [note(PART, _WEBHOOK_SECOND)] if found else [note(PART, _WEBHOOK, _TRY_WEBHOOK), *like_slack(url)]
-    return found or [note(PART, _NOT_SET_UP, _SET_UP)]
+        found += (
+            [note(PART, "doctor.slack.webhook_is_not_used")]
+            if found
+            else [note(PART, "doctor.slack.webhook_cannot_be_seen", "doctor.slack.post_one_message"), *like_slack(url)]
+        )
+    return found or [note(PART, "doctor.slack.is_not_set_up", "doctor.slack.set_it_up")]
 
 
 def like_slack(url: str) -> list[Finding]:
@@ -138,9 +149,9 @@ def like_slack(url: str) -> list[Finding]:
     if host.removeprefix("hooks.") in _SLACKS or is_loopback(url):
         return []
     if host.endswith(_DISCORDS) and not address.path.rstrip("/").endswith("/slack"):
-        return [wrong(PART, _DISCORD, _DISCORD_SLACK)]
+        return [wrong(PART, "doctor.slack.discord_needs_slack_address", "doctor.slack.add_slack_to_the_address")]
     name = next((name for mark, name in _MARKS if mark.fullmatch(host + address.path)), host)
-    return [note(PART, _LIKE_SLACK.filled(name=name), _OTHER_WAYS)]
+    return [note(PART, localized("doctor.slack.webhook_is_not_slacks", name=name), "doctor.slack.other_ways")]
 
 
 _SLACKS = ("slack.com", "slack-gov.com")
@@ -151,57 +162,4 @@ _MARKS = (  # where each says that its webhooks are; of others the host is named
     (re.compile(r"[^/]+/hooks/[A-Za-z0-9]{17,24}/[A-Za-z0-9]+/?"), "Rocket.Chat"),
     (re.compile(r"[^/]+/hooks/[a-z0-9]{26}/?"), "Mattermost"),
     (re.compile(r"[^/]+/api/v1/external/slack(_incoming)?/?"), "Zulip"),
-)
-_LIKE_SLACK = Both(
-    "the webhook is not Slack's but of {name}: it may show less of a message (no table, no bar), has no thread, "
-    "and nothing there tells of a run that falls silent",
-    "Slack이 아닌 {name}의 웹훅입니다. 표나 진행 막대가 보이지 않을 수 있고, 스레드가 없으며, "
-    "소식이 끊긴 실행을 알려 주지 않습니다",
-)
-_OTHER_WAYS = Both(
-    "look at one message: notifybot test -n slack -k run_ended; Apprise (NOTIFYBOT_APPRISE_URLS) speaks to many such "
-    "servers in their own way, and the watchdog tells of silence",
-    "메시지를 하나 보내 확인하세요: notifybot test -n slack -k run_ended. Apprise(NOTIFYBOT_APPRISE_URLS)는 여러 "
-    "서버에 맞는 형식으로 보내고, 소식이 끊긴 것은 감시 서버가 알립니다",
-)
-_DISCORD = Both(
-    "Discord takes Slack's messages only at an address that ends with /slack",
-    "Discord는 /slack으로 끝나는 주소에서만 Slack 형식의 메시지를 받습니다",
-)
-_DISCORD_SLACK = Both(
-    "add /slack to NOTIFYBOT_SLACK_WEBHOOK_URL, or use Apprise: NOTIFYBOT_APPRISE_URLS=discord://…",
-    "NOTIFYBOT_SLACK_WEBHOOK_URL 끝에 /slack을 붙이거나 Apprise를 쓰세요: NOTIFYBOT_APPRISE_URLS=discord://…",
-)
-_TOKEN_WORKS = Both("the token works: {bot} in {team}", "토큰이 유효합니다: {team} 워크스페이스의 {bot}")
-_SCOPES_THERE = Both("all scopes are there: {scopes}", "필요한 권한이 모두 있습니다: {scopes}")
-_SCOPES_MISSING = Both("scopes are missing: {scopes}", "권한이 부족합니다: {scopes}")
-_SCOPES_UNKNOWN = Both("Slack did not say which scopes the token has", "Slack이 토큰의 권한을 알려 주지 않았습니다")
-_CLOCK_RIGHT = Both("this machine's clock agrees with Slack's", "이 컴퓨터의 시계가 Slack의 시각과 맞습니다")
-_CLOCK_FAST = Both("this machine's clock is {s} seconds fast", "이 컴퓨터의 시계가 {s}초 빠릅니다")
-_CLOCK_SLOW = Both("this machine's clock is {s} seconds slow", "이 컴퓨터의 시계가 {s}초 느립니다")
-_SET_CLOCK = Both(
-    "set it by the network (timedatectl set-ntp true): times in messages and the alarm for a silent run rest on it",
-    "네트워크 시간 동기화를 켜세요(timedatectl set-ntp true). 메시지의 시각과 연결 끊김 알림이 이 시계를 따릅니다",
-)
-_MAY_WRITE = Both("the bot may write into {channel}", "봇이 {channel} 채널에 글을 쓸 수 있습니다")
-_PROBE_LEFT = Both(
-    "the bot may write into {channel}, but a scheduled trial message could not be taken back: ignore it tomorrow",
-    "봇이 {channel} 채널에 글을 쓸 수 있습니다. 예약한 시험 메시지를 취소하지 못했으니 내일 보이면 무시하세요",
-)
-_WEBHOOK = Both(
-    "a webhook is set; whether it works cannot be seen without posting",
-    "웹훅이 설정되어 있습니다. 실제로 보내 보지 않고는 동작 여부를 확인할 수 없습니다",
-)
-_TRY_WEBHOOK = Both(
-    "post one message: notifybot test -n slack -k run_started",
-    "메시지를 하나 보내 보세요: notifybot test -n slack -k run_started",
-)
-_WEBHOOK_SECOND = Both("the webhook is not used: the bot is set up too", "봇이 설정되어 있어 웹훅은 쓰지 않습니다")
-_NOT_SET_UP = Both("Slack is not set up", "Slack이 설정되어 있지 않습니다")
-_SET_UP = Both(
-    "to be told there: notifybot slack setup", "Slack으로 알림을 받으려면 notifybot slack setup을 실행하세요"
-)
-_LOOK_IT_UP = Both(
-    "Slack's list of errors says more: https://docs.slack.dev/reference/methods/chat.postMessage#errors",
-    "Slack의 오류 목록을 확인하세요: https://docs.slack.dev/reference/methods/chat.postMessage#errors",
 )
