@@ -1,4 +1,4 @@
-"""Checkpoints beside a loop that runs: saved at its epochs' ends, waited for when it is left."""
+"""Checkpoint driver and reporter of one run: save at each epoch's end, wait for the last save, report trouble."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from notifybot.types import Checkpoint, Notice, Reason, Severity
 
 log = logging.getLogger("notifybot")
 
-_LEAVE_S = 120.0  # for the last checkpoint, when the loop is left
-_POLITE_S = 1.0  # without a word
+_LEAVE_S = 120.0  # the longest wait for the last checkpoint when the loop is left
+_POLITE_S = 1.0  # a wait so short needs no line in the log
 _FIRST_MESSAGE_TRIES = 60
 
 
 class CheckpointDriver:
-    """Saves the state of one started run. Nothing is raised: what goes wrong is told."""
+    """Saves the state of one started run. Raises nothing: a failure is reported to people instead."""
 
     def __init__(self, run: Run, checkpoints: Checkpoints, opening: RestorePlan) -> None:
         self._run = run
@@ -63,12 +63,12 @@ class CheckpointDriver:
         checkpoints.begin()
 
     def epoch_began(self) -> None:
-        """The loop goes into an epoch."""
+        """Count the steps of a new epoch from here."""
         self._steps_before = self._run.meter.steps - self._steps_restored
         self._steps_restored = 0
 
     def epoch_ended(self, label: int, values: Mapping[str, float]) -> None:
-        """The loop has come round: save when it is time, and leave when a signal waits for that."""
+        """Save if this epoch's end is due for it, or if a signal waits for a save; then act on the signal."""
         if not self._run.active:
             return
         self._look_whether_it_learns()
@@ -85,7 +85,7 @@ class CheckpointDriver:
             log.warning("%s", reader_text("training.checkpointing.model_did_not_change", name=self._run.name))
 
     def stepped(self) -> None:
-        """A step was logged: save within the epoch when it is time, or when a signal waits for that."""
+        """Save within the epoch, after a logged step, if it is due or if a signal waits for a save."""
         if not self._run.active:
             return
         every_s = self._checkpoints.every_s
@@ -111,17 +111,17 @@ class CheckpointDriver:
         )
 
     def left(self) -> None:
-        """The loop is left, by `break` or by an error: copy the state as it is now, before it is known which."""
+        """Copy the state when the loop is left, before it is known whether by `break` or by an error."""
         run = self._run
         logged = run.open_epoch is not None and run.meter.steps > self._steps_before
         if run.active and (logged or self._unsaved is not None):
-            with run.guard("state_copy"):  # if it must be saved, it is tried again, and told then
+            with run.guard("state_copy"):  # a failure is reported when the save tries again
                 self._held = self._checkpoints.hold()
 
     def left_on_purpose(self) -> None:
-        """The loop was left by its own code: save the epoch that this ended, as far as it is told as one.
+        """Save the epoch that ended when the loop's own code left it, if it is reported as an epoch.
 
-        Not after a loss that is NaN or infinite: that is what the loop was left for.
+        Nothing is saved after a loss that is NaN or infinite: that is why the loop was left.
         """
         if not self._is_ours:
             return
@@ -142,12 +142,12 @@ class CheckpointDriver:
         self.save_epoch()
 
     def settle(self) -> None:
-        """The loop is left: wait until all is written, up to a limit."""
+        """Wait until all checkpoints are written, at most two minutes, after the loop was left."""
         if not self._is_ours:
             return
         self._checkpoints.release()
         self._left.set()
-        if self._follower.is_alive():  # what it holds meanwhile is let go of by this thread
+        if self._follower.is_alive():  # or it might drop the last reference to a tensor at the process's end
             self._follower.join(_POLITE_S)
         if self._timer is not None:
             self._timer.cancel()
@@ -158,7 +158,7 @@ class CheckpointDriver:
             self._reporter.not_saved(Late(Reason("not_written", values={"seconds": f"{_LEAVE_S:.0f}"})))
 
     def ended(self) -> None:
-        """The run's end is told and its trackers are closed: bring their last lines along, if that is quick."""
+        """Copy the last lines of the closed trackers after the run's end was reported; wait at most a second."""
         if not self._is_ours:
             return
         guard, copy = self._run.guard, self._reporter.mirror
@@ -184,9 +184,9 @@ class CheckpointDriver:
         if not self._comes_soon(grace_s):
             self._checkpoints.settle(grace_s)
             return False
-        timer = threading.Timer(grace_s, os.kill, (os.getpid(), number))  # the second one is not put off
+        timer = threading.Timer(grace_s, os.kill, (os.getpid(), number))  # a second signal is not put off
         timer.daemon = True
-        if not started(timer):  # nothing would bound the wait
+        if not started(timer):  # without the timer nothing would bound the wait
             return False
         self._timer, self._deadly = timer, number
         return True
@@ -219,11 +219,11 @@ class CheckpointDriver:
             log.warning("%s", text(lang, "training.checkpointing.restored", file=restored.path.name, note=line))
 
     def _ask_for_messages(self) -> bool:
-        """Put on the card what notifiers remember by now, as soon as there is more; False when the run is over."""
+        """Update the card when notifiers have new state, such as the Slack thread; False when the run is over."""
         session = self._run.session
         if not self._run.active or session is None:
             return False
-        with self._run.guard("run_file"), suppress(StoreError):  # busy: asked again
+        with self._run.guard("run_file"), suppress(StoreError):  # a busy database is asked again in a moment
             if not session.memories(self._run.ref).keys() <= self._reporter.on_card:
                 self._checkpoints.alongside(self._put_card, _POLITE_S)
         return True
@@ -260,19 +260,19 @@ class CheckpointDriver:
         return learning_story(self._learning, learning_in(self._checkpoints))
 
     def _marks(self) -> dict[str, Any]:
-        """Whose a checkpoint is, and how far the run had come."""
+        """Fields that identify the run in a checkpoint (name, project) and record its progress."""
         return {"name": self._run.name, "project": self._run.project, "story": self._run.story()}
 
     def _save(self, moment: Callable[[], SavePoint], held: dict[str, Any] | None = None) -> None:
         try:
             if held is None:
-                self._checkpoints.await_turn()  # outside of the section below: no signal may wait for a minute
-            with self._run.guard("checkpoint", loud=(Exception,)):  # for signals to wait meanwhile
+                self._checkpoints.await_turn()  # outside the section below: no signal may wait a minute for this
+            with self._run.guard("checkpoint", loud=(Exception,)):  # signals wait until the save is handed over
                 if held is None:
                     self._checkpoints.save(moment(), self._reporter)
                 else:
                     self._checkpoints.save_held(held, moment(), self._reporter)
-        except Exception as error:  # noqa: BLE001  no memory for the copy, or a state that cannot be copied: told
+        except Exception as error:  # noqa: BLE001  no memory for the copy, or a state that cannot be copied
             self._reporter.not_saved(error)
 
     def _leave(self, number: int) -> None:
@@ -286,9 +286,9 @@ class CheckpointDriver:
 def _follow_first_messages(keeper: weakref.ref[CheckpointDriver], left: threading.Event) -> None:
     """Put each notifier's first message on the card soon, not only with the next checkpoint: that may be hours away.
 
-    For the first minute: on Drive a file that is written again and again may never arrive. The keeper is not held
-    meanwhile, for through it the user's model would be, and PyTorch aborts a process that ends while another thread
-    lets go of a tensor.
+    For the first minute only: Drive may never finish uploading a file that is rewritten all the time. The driver is not
+    held meanwhile, as that would hold the user's model, and PyTorch aborts a process that ends while another thread
+    releases a tensor.
     """
     for _ in range(_FIRST_MESSAGE_TRIES):
         held = keeper()
@@ -300,7 +300,7 @@ def _follow_first_messages(keeper: weakref.ref[CheckpointDriver], left: threadin
 
 
 _FLUSH_S = 5.0
-_PATIENCE_S = 2.0  # for others to let go of the database: no epoch waits for it
+_PATIENCE_S = 2.0  # the saving thread waits so long for a locked database; no epoch does
 
 
 class Superseded(CheckpointError):
@@ -308,7 +308,7 @@ class Superseded(CheckpointError):
 
 
 class CheckpointReporter:
-    """`checkpoints.Report` for one run that has started. An incident is told once, and again when it is over."""
+    """`SaveObserver` of one started run. Reports each incident once, and once more when it is over."""
 
     def __init__(self, run: Run, checkpoints: Checkpoints) -> None:
         self._run = run
@@ -339,12 +339,12 @@ class CheckpointReporter:
 
     @property
     def mirror(self) -> Callable[[], None]:
-        """Brings the trackers' files along, holding nothing of the training's meanwhile. Raises OSError."""
+        """Function that copies the trackers' files and holds nothing of the training. It raises OSError when called."""
         mirror = self._mirror
         return lambda: None if mirror is None else _copy(mirror)
 
     def put_card(self) -> None:
-        """Say beside the checkpoints whose they are. Raises OSError, and Superseded where a newer session says so."""
+        """Write the run's card beside its checkpoints. Raises OSError; Superseded if a newer session saves here."""
         run = self._run
         found = read_card(self._folder)
         if found is not None and found.run_id == run.id and found.session > run.ref.session:
@@ -361,20 +361,20 @@ class CheckpointReporter:
             launch=self._launch,
             memories=self._remembered(),
         )
-        if card != self._card:  # on Drive a file that is written again and again may never arrive
+        if card != self._card:  # Drive may never finish uploading a file that is rewritten all the time
             write_card(self._folder, card)
             self._card = card
 
     @property
     def on_card(self) -> Set[str]:
-        """The notifiers whose memories of the run stand on the card."""
+        """Names of the notifiers that have state of this run on the card."""
         return set() if self._card is None else self._card.memories.keys()
 
     def _remembered(self) -> Mapping[str, Mapping[str, Any]]:
-        """What notifiers know of the run, as far as the database can be asked: else what they knew last.
+        """Return the notifiers' state for this run from the database; if that is busy, the state read last.
 
-        A database that was busy for seconds is not waited for again until it answers, and that costs no word: the next
-        checkpoint asks again.
+        After one wait of two seconds that failed, later calls do not wait until the database answers again; nothing
+        is logged for that, as the next checkpoint asks again.
         """
         session = self._run.session
         if session is None:
@@ -388,34 +388,34 @@ class CheckpointReporter:
         return self._memories
 
     def saved(self, checkpoint: Checkpoint, *, whole: bool) -> None:
-        """Tell of a checkpoint, and that all is well again if it was not."""
+        """Report a checkpoint, and after a failure that saving works again."""
         self._run.saved(checkpoint)
         if self._failing and whole:
             self._failing = False
             self._alert(alert_text.checkpoint_works_again(), Severity.SUCCESS)
 
     def spared(self, reasons: Sequence[Reason], size_bytes: int) -> None:
-        """Tell once that checkpoints stay which cannot be read."""
+        """Report once that unreadable checkpoints are not removed."""
         if not self._spares:
             self._spares = True
             self._alert(alert_text.checkpoint_spared(reasons, size_bytes), Severity.WARNING)
 
     def not_saved(self, error: Exception) -> None:
-        """Tell once an incident that nothing could be saved."""
+        """Report once per incident that nothing could be saved."""
         if isinstance(error, Superseded):
             self._run.retire(*alert_text.session_superseded(str(error), self._language))
         else:
             self._trouble(alert_text.checkpoint_not_saved(reason_of(error)), error)
 
     def not_copied(self, error: Exception) -> None:
-        """Tell once an incident that a checkpoint is on this machine only."""
+        """Report once per incident that a checkpoint is on this machine only."""
         if isinstance(error, Superseded):
             self.not_saved(error)
         else:
             self._trouble(alert_text.checkpoint_not_copied(reason_of(error)), error)
 
     def passed_over(self, damaged: tuple[Reason, ...], used: str | None) -> None:
-        """Tell that newer checkpoints are not whole."""
+        """Report that newer checkpoints are damaged and were passed over."""
         self._alert(alert_text.checkpoint_damaged(damaged, used), Severity.WARNING)
 
     def _trouble(self, notice: Notice, error: Exception) -> None:

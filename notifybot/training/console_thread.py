@@ -1,4 +1,4 @@
-"""The console's lines, written by a thread where they can wait: a full pipe must not hold the loop."""
+"""Console output from a thread of its own, so that a full pipe cannot block the training loop."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from notifybot.training.guard import Guard
 
 log = logging.getLogger("notifybot")
 
-_WAIT_S = 0.5  # for a start, an alert or an end to be said: what the program prints next should come after it
+_WAIT_S = 0.5  # a start, an alert or an end should stand above what the program prints next
 _writing = threading.Lock()  # a child forked within a write would inherit tqdm's lock taken
-_forking = threading.local()  # whether this thread's fork holds it: several may fork at once
+_forking = threading.local()  # `holds`: this thread took `_writing` for its fork; several threads may fork at once
 
 
 class ConsoleThread:
@@ -39,7 +39,7 @@ class ConsoleThread:
         if not self._closed and self._thread is None:
             thread = threading.Thread(target=self._work, name="notifybot-console", daemon=True)
             self._thread = thread if started(thread) else None
-        if self._closed or self._thread is None:  # an alert after the end, or no thread is to be had
+        if self._closed or self._thread is None:  # an alert after the end, or no thread could be started
             self._write(event)
             return
         self._lines.put(event)
@@ -49,7 +49,7 @@ class ConsoleThread:
             said.wait(_WAIT_S)
 
     def close(self) -> None:
-        """Let the thread go, after what it still has to say."""
+        """End the thread after its remaining lines; wait for it at most half a second."""
         self._closed = True
         if self._thread is not None:
             self._lines.put(None)
@@ -116,7 +116,7 @@ _NO_MEMORY = _NoMemory()
 
 
 def _before_fork() -> None:
-    _forking.holds = _writing.acquire(timeout=0.05)  # not for ever: the reader of a full pipe may never come
+    _forking.holds = _writing.acquire(timeout=0.05)  # bounded: a writer on a full pipe may hold it for ever
 
 
 def _after_fork_in_parent() -> None:

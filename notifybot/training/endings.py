@@ -1,7 +1,7 @@
-"""How a run ended, told from what left the loop: the table in docs/en/endings.md is this module.
+"""Rules and hooks that decide how a run ended, from what left its loop; docs/en/endings.md has them as a table.
 
-A `with` block sees why it is left. A bare `for` does not: CPython closes its iterator before anybody hears of the
-exception. Such a run is *stopped* for the time being, and whoever hears of an exception soon after corrects it.
+A `with` block sees why it is left. A bare `for` does not: CPython closes its iterator before any hook sees the
+exception. Such a run is recorded as *stopped*, and corrected if an exception is reported soon after.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from notifybot.training.signals import SIGNALS
 from notifybot.training.tracebacks import describe
 from notifybot.types import Status
 
-EXIT_S = 2.0  # all that we may add to a process's end
+EXIT_S = 2.0  # the most that we may delay the end of a process
 PROVISIONAL_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended, and for a failure what and where."""
+    """Outcome of a run: its status and, for a failure, the error and where it was raised."""
 
     status: Status
     error: str = ""
     frames: str = ""
     note: str = ""  # why it finished early
-    on_purpose: bool = False  # the loop was left by its own code, so what was logged last is an epoch's worth
+    on_purpose: bool = False  # left by the loop's own code: the values logged last count as an epoch
 
 
 def ending_of(error: BaseException | None, *, exhausted: bool, signal_seen: int | None = None) -> Ending:
@@ -64,10 +64,9 @@ def ending_of(error: BaseException | None, *, exhausted: bool, signal_seen: int 
 _CANCELLED = frozenset(
     {"asyncio.exceptions.CancelledError", "concurrent.futures._base.CancelledError", "trio.Cancelled"}
 )
-# How libraries leave a training on purpose, by name, since none of them need be there. A search that prunes bad trials
-# does so with half of them.
+# Exceptions by which libraries stop a training on purpose: not failures. By name, as none of them need be installed.
 _STOPS = frozenset({
-    "TrialPruned",  # Optuna's, and whatever stands for it
+    "TrialPruned",  # Optuna's, and any other class of this name
     "ray.exceptions.TaskCancelledError",
     "lightning.pytorch.utilities.exceptions._TunerExitException",
     "pytorch_lightning.utilities.exceptions._TunerExitException",
@@ -110,7 +109,7 @@ def meant(ending: Ending, note: str) -> Ending:
 
 
 class Endable(Protocol):
-    """What this module needs of a run."""
+    """Interface of a run that this module can end."""
 
     def end(self, ending: Ending, *, instead: bool = False) -> None:
         """Record the ending, unless one is recorded; with `instead`, record this one after it."""
@@ -123,7 +122,7 @@ class Endable(Protocol):
 
 @dataclass(eq=False, slots=True)
 class PendingExit:
-    """A bare loop that was left, nobody knows why yet. `code` and `line` are where the loop's own code was then."""
+    """Bare loop that was left for a reason not known yet. `code` and `line`: where the loop's own code was then."""
 
     run: Endable
     code: CodeType
@@ -140,14 +139,14 @@ class PendingExit:
 
 
 class ExceptHook:
-    """Ours on `sys.excepthook`: hears what ended the program, then lets the hook before it speak.
+    """Hook on `sys.excepthook`: notes the exception that ended the program, then calls the hook that was there before.
 
-    When nobody listens any more it is given back, or, under another library's hook, only passes on.
+    When no run needs it, the hook before it is restored; under another library's hook it only passes calls on.
     """
 
     def __init__(self, hear: Callable[[BaseException, TracebackType | None], None]) -> None:
         before = sys.excepthook
-        while isinstance(before, ExceptHook) and before._hear is None:  # of an earlier run, come to light again
+        while isinstance(before, ExceptHook) and before._hear is None:  # left over from an earlier run
             before = before._previous
         self._previous: Callable[..., object] = before
         self._hear: Callable[[BaseException, TracebackType | None], None] | None = hear
@@ -161,21 +160,21 @@ class ExceptHook:
             self._previous(kind, error, traceback)
 
     def give_back(self) -> None:
-        """Hear no more, and leave where nobody stands above us."""
+        """Stop listening; restore the hook before ours if no other hook was installed over it."""
         self._hear = None
         if sys.excepthook is self:
             sys.excepthook = self._previous
 
 
 class Endings:
-    """The open runs of this process and the places where their endings are heard of. One object per process."""
+    """Registry of the process's open runs, and of the hooks that show how they end. One object per process."""
 
     def __init__(self, clock: Clock = SYSTEM) -> None:
         self._clock = clock
         self._open: list[Endable] = []
         self._leaving: list[PendingExit] = []
         self._stopped: list[PendingExit] = []  # recorded as stopped; an exception may still explain them
-        self._cancelled: list[tuple[Endable, float]] = []  # and as interrupted, with the moment
+        self._cancelled: list[tuple[Endable, float]] = []  # recorded as interrupted, and when (monotonic seconds)
         self._lock = threading.Lock()
         self._cell_end = CellEnd(self.cell_ended)
         self._hook: ExceptHook | None = None
@@ -187,21 +186,21 @@ class Endings:
         self._spent_s = 0.0
 
     def opened(self, run: Endable) -> None:
-        """A run begins: those left before it were left on purpose."""
+        """Register a run that begins: loops that were left before it were left on purpose."""
         self.settle(None)
         self._forget_left()
         self._open.append(run)
         self._listen()
 
     def ended(self, run: Endable, spent_s: float) -> None:
-        """A run recorded its ending, and that took `spent_s` of what may be added to the process's end."""
+        """Remove a run that recorded its ending; that took `spent_s` of the seconds we may delay the process's end."""
         self._spent_s = spent_s
         if run in self._open:
             self._open.remove(run)
         self._rest()
 
     def left(self, run: Endable, frame: FrameType | None) -> None:
-        """A bare loop was left early. `frame` is the loop's."""
+        """Note that a bare loop was left early. `frame` is the loop's."""
         code, line = (frame.f_code, frame.f_lineno) if frame else (self.left.__code__, 0)
         leaving = PendingExit(run, code, line, threading.Event())
         with self._lock:
@@ -211,7 +210,7 @@ class Endings:
             self._resolve([leaving], None)
 
     def cancelled(self, run: Endable) -> None:
-        """A block was left by a cancelled task: what cancelled it may be what the program dies of in a moment."""
+        """Note that a cancelled task left a block: the cause may be the exception that ends the program in a moment."""
         self._cancelled.append((run, self._clock.monotonic()))
         self._listen()
 
@@ -222,14 +221,14 @@ class Endings:
         self._resolve(undecided, error)
 
     def cell_ended(self, error: BaseException | None) -> None:
-        """A notebook's cell is over."""
+        """Decide on everything that was left, at the end of a notebook's cell."""
         self.settle(error)
         self._explain_cancelled(error)
         self._forget_left()
         self._rest()
 
     def forget_after_fork(self) -> None:
-        """In a forked child: every run that was begun before is the parent's."""
+        """Forget every run in a forked child: they are the parent's."""
         for run in [*self._open, *(each.run for each in self._leaving)]:
             run.forget_after_fork()
         self._lock = threading.Lock()
@@ -247,16 +246,14 @@ class Endings:
         self._flushes.remove(flush)
 
     def at_exit(self) -> None:
-        """The process ends: decide on what is open, and give what is unsent at most two seconds in all."""
+        """Decide on open runs at the end of the process, and send what is unsent within two seconds in all."""
         self._exiting = True
         until = self._clock.monotonic() + max(EXIT_S - self._spent_s, 0.0)
         guard = Guard()
         self.settle(self._last_words)
         for run in list(self._open):
             run.end(ending_of(self._last_words, exhausted=False))
-        with suppress(
-            KeyboardInterrupt
-        ):  # whoever presses Ctrl-C now will not wait, and there is nobody to raise it to
+        with suppress(KeyboardInterrupt):  # Ctrl-C now means: do not wait; at exit nothing could catch it
             for flush in self._flushes:
                 with guard("last_delivery"):
                     flush(max(until - self._clock.monotonic(), 0.0))
@@ -285,20 +282,20 @@ class Endings:
         self._explain_cancelled(error)
 
     def _explain_cancelled(self, error: BaseException | None) -> None:
-        """A timeout or another task's failure, and no Ctrl-C, was what cancelled the task of a moment ago."""
+        """Record runs of recently cancelled tasks as failed, if `error` shows a timeout or another task's failure."""
         ending = ending_of(error, exhausted=True)
         for run, at_s in self._cancelled:
             if ending.status is Status.FAILED and self._clock.monotonic() - at_s <= PROVISIONAL_S:
                 run.end(ending, instead=True)
 
     def _forget_left(self) -> None:
-        """From now on nothing explains what was left before."""
+        """Drop the loops that were left: no later exception explains them."""
         self._stopped, self._cancelled = [], []
 
     def _listen(self) -> None:
         self._cell_end.start()
         if not self._cell_end.listening and (self._hook is None or sys.excepthook is not self._hook):
-            self._give_back_hook()  # IPython puts its own around each cell; elsewhere ours is above all others'
+            self._give_back_hook()  # IPython replaces the hook around each cell; elsewhere we install ours on top again
             self._hook = ExceptHook(self._on_exception)
         if not self._registered:
             atexit.register(self.at_exit)
@@ -306,7 +303,7 @@ class Endings:
         self._listen_in_child()
 
     def _listen_in_child(self) -> None:
-        """Hear of the end of a process of `multiprocessing`: by `os._exit`, so that no function at exit is called.
+        """Register for the end of a `multiprocessing` process: it ends by `os._exit`, which skips atexit functions.
 
         Its finalizers run before that (multiprocessing/process.py, `_bootstrap`), the higher priorities first.
         """

@@ -1,4 +1,4 @@
-"""The border between the training and us: nothing of ours is raised across it."""
+"""Guard: keeps notifybot's own errors out of the training; counts them and logs the first of each kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from notifybot.training.tracebacks import words
 log = logging.getLogger("notifybot")
 
 _ERROR_CHARS = 300
-_SKIPPED = "metric "  # how the faults of values begin
+_SKIPPED = "metric "  # the first word of a kind that counts skipped metric values
 
 
 class Guard:

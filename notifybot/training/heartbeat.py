@@ -1,4 +1,4 @@
-"""Signs of life: a thread tells the watchdog every few seconds that the process lives, and whether its loop moves."""
+"""Heartbeat thread: tells the watchdog every few seconds that the process lives, and whether its loop moves."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ log = logging.getLogger("notifybot")
 
 _TIMEOUTS_S = (3.0, 5.0)
 _STACK_AFTER_S = 60.0
-_LOOK_EVERY_S = 5.0  # how exactly the last movement is known
+_LOOK_EVERY_S = 5.0  # so the time of the last movement is known to five seconds
 PATH = "/api/v1/heartbeats"
 
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """What the training thread has come to; equal pulses mean that it has not moved."""
+    """Position of the training thread; two equal pulses mean that it has not moved."""
 
     epoch: int | None
     done: int
@@ -84,9 +84,9 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._live, name="notifybot-heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Begin, with one beat at once. The calling thread is the one whose stack is told when it hangs."""
+        """Start, with one beat at once. If the calling thread hangs later, its stack is reported."""
         self._watched = threading.get_ident()
-        started(self._thread)  # else the watchdog hears of the run by its messages alone
+        started(self._thread)  # without a thread the run has no heartbeats
 
     def stop(self) -> None:
         """Beat no more. Does not wait. Stopping twice is fine."""
@@ -102,12 +102,12 @@ class Heartbeat:
         pulse = self._pulse()
         if pulse != self._last:
             if self._last is not None and (pulse.epoch, pulse.moves) != (self._last.epoch, self._last.moves):
-                self._next_by_s = None  # the promise is kept
+                self._next_by_s = None  # the loop has moved: the announced pause is over
             self._last, self._moved_s = pulse, self._clock.monotonic()
 
     def beat(self, session: requests.Session) -> None:
         """Send one sign of life."""
-        import requests  # 60 ms, paid by this thread
+        import requests  # the import takes 60 ms, here not of the training thread
 
         self.beats += 1
         notifier_state = self._packed()
@@ -134,7 +134,7 @@ class Heartbeat:
         try:
             return self._notifier_state() if self._notifier_state is not None else {}
         except StoreError:
-            return self._carried  # it goes with the next one
+            return self._carried  # the database is busy: the next beat carries it
 
     def _has_first_notifier_state(self) -> bool:
         """True when the run got its thread since the last beat: should the process die now, the watchdog needs it."""
@@ -182,7 +182,7 @@ class Heartbeat:
 
 
 def _why(error: Exception, language: Language) -> str:
-    """Why a sign of life did not arrive, in words and with what to do."""
+    """Return why a heartbeat did not arrive, and the remedy, as a line for people."""
     import requests
 
     answer = error.response if isinstance(error, requests.HTTPError) else None

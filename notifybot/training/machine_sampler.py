@@ -1,4 +1,4 @@
-"""Looking at the machine from a thread of its own: a folder on a network mount may hang, and must not hold the loop."""
+"""Sampler of disks and GPUs, on a thread of its own: a hanging network mount must not block the training loop."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PeriodicSampler:
 
     def start(self) -> None:
         """Begin."""
-        started(self._thread)  # else nobody looks
+        started(self._thread)  # without a thread nothing is sampled
 
     def stop(self) -> None:
         """Look no more. Does not wait. Stopping twice is fine."""
@@ -56,7 +56,7 @@ class Sampler:
         self._asked = False
 
     def look(self, at_s: float) -> Machine:
-        """What there is to be seen now."""
+        """Read disks and GPUs now."""
         places = [(path, True) for path in self._ours] + [(path, False) for path in self._named]
         disks = [disk for path, ours in places if (disk := disk_of(path, ours=ours)) is not None]
         return Machine(at_s, tuple(disks), self._see_gpus() if self._gpus else ())
@@ -70,7 +70,7 @@ class Sampler:
 
 def disk_of(path: str, *, ours: bool = True) -> Disk | None:
     """The disk that holds `path`, or will once the folder is made; None where it cannot be asked."""
-    with suppress(OSError, RuntimeError):  # unmounted, too long for a name; no such home folder
+    with suppress(OSError, RuntimeError):  # OSError: unmounted, or a name too long; RuntimeError: no such home folder
         place = Path(path).expanduser().absolute()
         there = next(folder for folder in (place, *place.parents) if folder.exists())
         usage = shutil.disk_usage(there)
@@ -96,7 +96,7 @@ def nvml() -> ModuleType | None:
 
 
 def gpus_of_process(library: ModuleType, pid: int) -> tuple[Gpu, ...]:
-    """The GPUs that the process computes on; all of them where that cannot be told, as in most containers."""
+    """GPUs that the process computes on; all GPUs if that is unknown, as in most containers."""
     try:
         handles = [library.nvmlDeviceGetHandleByIndex(index) for index in range(library.nvmlDeviceGetCount())]
         mine = [(index, each) for index, each in enumerate(handles) if pid in _pids_on(library, each)]
@@ -128,5 +128,5 @@ def _gpu(library: ModuleType, index: int, handle: object) -> Gpu:
 def _busy(library: ModuleType, handle: object) -> float | None:
     try:
         return float(library.nvmlDeviceGetUtilizationRates(handle).gpu)
-    except library.NVMLError:  # a GPU that is partitioned (MIG) does not tell
+    except library.NVMLError:  # a partitioned GPU (MIG) has no utilisation
         return None

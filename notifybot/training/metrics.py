@@ -1,4 +1,4 @@
-"""Averages within one epoch. `Meter.log` runs at every training step: no lock, no list, no wait for an accelerator."""
+"""Meter: metric averages of one epoch. `Meter.log` runs at every step: no lock, no list, no wait for a device."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ log = logging.getLogger("notifybot")
 
 _NAME_CHARS = 200
 _SAID_CHARS = 40
-_MOST_REFUSED = 50  # names that are counted each; a loop that makes names up would fill the memory and the log
+_MOST_REFUSED = 50  # refused names counted one by one: a loop that generates names must not fill memory and log
 _INFINITY = math.inf
 
 
 class Accumulator:
-    """What was logged under one name: the sum of what was read, sums that lie on devices, the weight of all."""
+    """Running sums of one metric: on the CPU and per device, with the total weight."""
 
     __slots__ = ("on_devices", "total", "weight")
 
@@ -49,18 +49,18 @@ class Meter:
         self._accepted: set[str] = set()
 
     def __reduce__(self) -> Any:
-        """A copy of it takes nothing: what it would be given is told nowhere."""
+        """Make copies and pickles mute: values logged to them would reach nobody."""
         return mute_meter, ()
 
     @property
     def used(self) -> bool:
-        """True when anything was logged, be it of use or not."""
+        """True when anything was logged, valid or not."""
         return bool(self._accepted or self.refused)
 
     def close(self, why: Closed) -> None:
         """Take nothing from now on: what is logged is skipped, counted and said once. What is mute stays so."""
         if self._closed is not Closed.MUTE:
-            self._closed, self._cells = why, {}  # without cells every value goes the careful way
+            self._closed, self._cells = why, {}  # without cells every value takes the slow path
 
     def open(self) -> None:
         """Take what is logged, after `close`."""
@@ -90,11 +90,11 @@ class Meter:
                 else:
                     cell.on_devices[value.device].add_(value.detach(), alpha=n)
                 cell.weight += n
-        except Exception:  # noqa: BLE001  whatever is not a number or tensor as seen before takes the careful way
+        except Exception:  # noqa: BLE001  anything but a number or tensor as seen before takes the slow path
             careful = True
         else:
             careful = False
-        if careful:  # out here, so that no error of ours stands above the one that the author is to read
+        if careful:  # outside the handler, so that the UsageError has no context in its traceback
             self._log_carefully(more, name, n)
 
     def read(self) -> dict[str, float]:
@@ -104,7 +104,7 @@ class Meter:
         means = {}
         for name, cell in cells.items():
             total: object = cell.total + fetched.get(name, 0.0)
-            if not isinstance(total, float):  # a complex tensor came after good values
+            if not isinstance(total, float):  # a complex tensor among real ones
                 self._refuse({name: reader_text("training.metrics.complex_number")})
             elif cell.weight:
                 means[redact(name)] = total / cell.weight
@@ -247,14 +247,14 @@ def mute_meter() -> Meter:
 
 
 class Closed(Enum):
-    """Why no value is taken: it would belong to no epoch, or to the run of another process."""
+    """Reason for taking no values: no epoch is open, or the run belongs to another process."""
 
     MUTE = "mute"
     BEFORE = "before"
     AFTER = "after"
 
     def words(self, names: str) -> str:
-        """Say which values are told nowhere, and what to do."""
+        """Return a line on which values were skipped, and what to do."""
         if self is Closed.BEFORE:
             return reader_text("training.metrics.logged_before_first_epoch", names=names)
         return reader_text("training.metrics.logged_after_end", names=names)
@@ -265,7 +265,7 @@ def _skipped(whys: str) -> str:
 
 
 def _shown(name: object) -> str:
-    """A metric's name as it is counted and said: short, and whatever was given for one."""
+    """Return a metric's name for messages: shortened, without secrets; the `repr` of what is no name."""
     return redacted_line(name if isinstance(name, str) and name.strip() else repr(name), _SAID_CHARS)
 
 
@@ -286,7 +286,7 @@ def _checked_weight(n: Any) -> float:
 
 
 def _advice(name: str, value: Any, call: str) -> str:
-    """What was logged that is no number, and what to do with a thing of its kind."""
+    """Return a line on a logged value that is not a number: its kind, and what to log instead."""
     name = repr(_shown(name))
     if value is None:
         return reader_text("training.metrics.is_none", name=name)

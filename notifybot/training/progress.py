@@ -1,4 +1,4 @@
-"""How far a run has come: counts, durations, the past of each metric, and which of them is watched. Pure."""
+"""Progress of a run: counts, durations, ETA, each metric's history and the monitored metric. Pure."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from notifybot.metric_names import Direction, best_is_told, direction_of, monito
 from notifybot.types import Checkpoint, Metric, Progress
 
 HISTORY = 32
-_NAMES = 10  # shown of the metrics that were logged
-_RECENT = 7  # epochs that the ETA looks back on; their median shrugs off a slow first epoch
+_NAMES = 10  # logged metrics that a warning lists
+_RECENT = 7  # epochs whose median makes the ETA; one slow first epoch does not change it
 
 
 class MonitoredMetric:
-    """Which metrics have a best worth telling, and the one whose new best is news: the user's, or chosen once and kept.
+    """Monitored metric: the one whose new best is reported; the user's `monitor`, or chosen once and kept.
 
-    A best is told of the `monitor` and of validation and test metrics only: a training loss falls in any case, and an
+    Only the `monitor` and validation and test metrics have a best: a training loss falls in any case, and an
     adversarial one is no better for being low. A `monitor` may carry its direction, as in "reward:max". Raises
-    UsageError when nothing tells the direction.
+    UsageError when the direction is unknown.
     """
 
     def __init__(self, monitor: str | None = None) -> None:
@@ -55,11 +55,11 @@ class MonitoredMetric:
             self._settled = True
 
     def direction_for(self, name: str) -> Direction | None:
-        """Which way `name` is good, the user's word first. What an alert goes by, for any metric."""
+        """Direction in which `name` is good, the user's word first. Alert rules use it for any metric."""
         return self.direction if name == self.name else direction_of(name)
 
     def best_direction_for(self, name: str) -> Direction | None:
-        """Which way the best of `name` lies; None where no best of it is told."""
+        """Direction of the best of `name`; None for metrics that have no best."""
         return self.direction_for(name) if name == self.name or best_is_told(name) else None
 
 
@@ -73,11 +73,11 @@ class ProgressTracker:
         self._epoch_began_s = now_s
         earlier_s = self._earlier.epoch_s
         self._durations: deque[float] = deque([] if earlier_s is None else [earlier_s], maxlen=_RECENT)
-        self._checkpoint = self._earlier.checkpoint  # set by another thread, so not a part of what the loop replaces
+        self._checkpoint = self._earlier.checkpoint  # apart from `_last`: the saving thread sets it
         self._metrics = self._past_of(self._earlier)
         self._first: int | None = None
-        self._labels = [] if self._earlier.epoch is None else [self._earlier.epoch]  # told by a loop of the user's own
-        self.first_label: int | None = None  # of this session, where it is known beforehand
+        self._labels = [] if self._earlier.epoch is None else [self._earlier.epoch]  # reported by the user's own loop
+        self.first_label: int | None = None  # this session's first label, if it can be known before the loop begins
         self._last = replace(self._earlier, epoch_s=None, eta_s=None)
 
     def begin(self, epochs: object, *, total: int | None, now_s: float, done: int | None = None) -> None:
@@ -92,7 +92,7 @@ class ProgressTracker:
         if total is None and ahead is not None:
             total = done + ahead
         if total is not None and total > LARGEST_INT:
-            total = None  # range(sys.maxsize) is a way to write "until it is good"
+            total = None  # range(sys.maxsize) means "until it is good enough": no total
         if first is not None:
             self._forget_from(first, _stride(epochs, self._earlier))
         self.first_label = first
@@ -101,7 +101,7 @@ class ProgressTracker:
 
     @property
     def watched(self) -> str | None:
-        """The metric whose new best is told."""
+        """Name of the metric whose new best is reported."""
         return self._watch.name
 
     @property
@@ -152,16 +152,16 @@ class ProgressTracker:
         return median(self._durations) - (now_s - self._epoch_began_s) if self._durations else None
 
     def ordinal(self, epoch: int) -> int:
-        """How many epochs are done when the one labelled `epoch` is, for loops that we do not drive."""
+        """Number of epochs done once the epoch labelled `epoch` is, for loops that notifybot does not drive."""
         if self._first is None:
             self._first = _first_label(self._earlier, 1 if epoch == 1 else 0)
         return max(epoch - self._first + 1, 0)
 
     def _done_until(self, first: int | None, epochs: object) -> int:
-        """How many epochs came before this session's first one.
+        """Number of epochs before this session's first one.
 
-        Known from the run's earlier sessions: labels rise or fall by a stride, and what lies between the last one and
-        this was done elsewhere. Else a range that begins above 1 is taken as continuing from 0.
+        It follows from the run's earlier sessions: labels rise or fall by a stride, and those between the last one and
+        this were done elsewhere. Without any, a range that begins above 1 is taken as continuing from 0.
         """
         if first is None:
             return self._earlier.done
@@ -172,10 +172,10 @@ class ProgressTracker:
         return first if resumed else 0
 
     def go_back(self, label: int, earlier: Progress | None = None) -> bool:
-        """Void what was said of the epochs labelled `label` and above, for loops that we do not drive.
+        """Void the values of the epochs labelled `label` and above, for loops that notifybot does not drive.
 
-        `earlier` is the progress when that epoch was about to begin, where a session that has told none begins so.
-        Else labels must have risen, and this one be below the last; False where nothing is void.
+        `earlier`: the progress before that epoch, for a session that has reported no epoch yet. Without it, labels must
+        have risen and this one must be below the last. Returns False if nothing was voided.
         """
         if earlier is not None:
             self._earlier = replace(self._earlier, epoch=earlier.epoch, done=earlier.done)
@@ -192,14 +192,14 @@ class ProgressTracker:
         return True
 
     def _past_of(self, earlier: Progress) -> dict[str, Metric]:
-        """The metrics as they were, each with an epoch for each value, and a best where it is told now."""
+        """Metrics of `earlier`, with an epoch for each value, and a best where this session keeps one."""
         return {
             name: _judged(_complete(metric, earlier.place), self._watch.best_direction_for(name))
             for name, metric in earlier.metrics.items()
         }
 
     def _forget_from(self, first: int, stride: int) -> None:
-        """Void what an earlier session said of epochs that are run again."""
+        """Void an earlier session's values of epochs that are run again."""
         if self._earlier.epoch is not None and (first - self._earlier.epoch) * stride <= 0:
             self._void_from(first, stride)
 
@@ -215,7 +215,7 @@ class ProgressTracker:
         past = self._metrics.get(name)
         if past is None:
             past = Metric(value=math.nan)
-        elif past.epochs[-1:] == (epoch,):  # told again of the same epoch: the newer value counts
+        elif past.epochs[-1:] == (epoch,):  # the same epoch once more: the newer value counts
             past = replace(past, history=past.history[:-1], epochs=past.epochs[:-1])
         best, best_epoch = past.best, past.best_epoch
         lowest, highest = past.lowest, past.highest
@@ -237,7 +237,7 @@ class ProgressTracker:
         )
 
     def _new_best(self, values: Mapping[str, float], epoch: int, before: Metric | None) -> str | None:
-        """The first value of a metric is no news, although it is its best."""
+        """Name of the monitored metric if this epoch is its new best; a first value is none."""
         name = self._watch.name
         if name is None or name not in values or before is None or before.best is None:
             return None
@@ -265,7 +265,7 @@ def _complete(metric: Metric, last: int) -> Metric:
 
 
 def _judged(metric: Metric, direction: Direction | None) -> Metric:
-    """The same with a best just where one is told now: the session before may have had another `monitor`."""
+    """Metric with its best for `direction` (None: no best): an earlier session may have monitored another metric."""
     if direction is None:
         return replace(metric, best=None, best_epoch=None)
     best_epoch, best = (metric.lowest if direction is Direction.MIN else metric.highest) or (None, None)
@@ -286,7 +286,7 @@ def _until(metric: Metric, first: int, stride: int, direction: Direction | None)
         [point for point in some if point is not None and (point[0] - first) * stride < 0]
         for some in (points, (metric.lowest, metric.highest))
     )
-    known = told or sorted(set(extremes), key=lambda point: point[0] * stride)  # these may be older than the history
+    known = told or sorted(set(extremes), key=lambda point: point[0] * stride)  # may be older than the history
     if not known:
         return None
     epochs, history = zip(*known, strict=True)
@@ -309,7 +309,7 @@ def first_of(epochs: object) -> int | None:
 
 
 def _stride(epochs: object, earlier: Progress) -> int:
-    """By how much the labels rise, or fall: as far as the epochs ahead or those before can tell, else 1."""
+    """Step between two labels, negative if they fall: from the epochs ahead, else from earlier ones, else 1."""
     if isinstance(epochs, range):
         return epochs.step
     labels = list(epochs[:2]) if isinstance(epochs, list | tuple) else []
@@ -318,7 +318,7 @@ def _stride(epochs: object, earlier: Progress) -> int:
     if len(labels) == 2 and all(isinstance(each, int) for each in labels):
         return labels[1] - labels[0] or 1
     if isinstance(epochs, list | tuple) and len(epochs) == 1 and earlier.epoch is not None:
-        return int(epochs[0]) - earlier.epoch or 1  # the last one, and nothing says that any lie between
+        return int(epochs[0]) - earlier.epoch or 1  # one epoch left; nothing says that others lie before it
     return 1
 
 

@@ -1,4 +1,4 @@
-"""Before the first epoch: what the checkpoints hold, loaded, and what that means for the run."""
+"""Restores the newest whole checkpoint before the first epoch and works out which epochs remain."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _NOTE_CHARS = 120
 
 @dataclass(frozen=True, slots=True)
 class RestorePlan:
-    """What a run goes on from, and which epochs are left."""
+    """Restored checkpoint of a run, and the epochs that are left after it."""
 
     resume: ResumeInfo
     restored: Restored | None = None
-    learning: Mapping[str, Learning] = field(default_factory=dict)  # as the program had it, before the restore
+    learning: Mapping[str, Learning] = field(default_factory=dict)  # as the program set it before the restore
 
     def ahead(self, epochs: Iterable[int]) -> Iterable[int]:
         """The epochs that are left: those labelled above the restored one."""
@@ -80,7 +80,7 @@ class RestorePlan:
 
     @property
     def final(self) -> str:
-        """Why the run was stopped for good; empty where it was not."""
+        """Reason why the run was stopped for good; empty if it was not."""
         return "" if self.restored is None else self.restored.moment.final
 
 
@@ -243,8 +243,8 @@ def _learning_from(story: Any, name: str, when: str) -> Learning | None:
 
 
 def _progress_of(restored: Restored) -> Progress:
-    """How far the run had come, as the checkpoint tells it; from a foreign file only the epoch is known."""
-    return replace(_progress_at(restored.moment), checkpoint=restored.checkpoint)  # the story knows the one before
+    """Progress of the run in the checkpoint; a foreign file gives the epoch only."""
+    return replace(_progress_at(restored.moment), checkpoint=restored.checkpoint)  # the story names the one before
 
 
 def _progress_at(moment: SavePoint) -> Progress:
@@ -269,6 +269,6 @@ def _resumed(run: Run, restored: Restored, card: RunFile | None) -> Resumed:
 
 
 def _bounded(note: Reason) -> Reason:
-    """As it is stored: short, and without secrets."""
+    """Return a note cut to the stored length, without secrets."""
     values = {name: redacted_line(value, _NOTE_CHARS) for name, value in note.values.items()}
     return replace(note, about=redacted_line(note.about, _NOTE_CHARS), values=values)

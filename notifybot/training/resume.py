@@ -1,4 +1,4 @@
-"""What a session begins with: what the store knows of the run's earlier ones, and what a checkpoint brought along."""
+"""Resume data: a run's earlier sessions by store and checkpoint, its past epochs, and the trackers' replay cursors."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from notifybot.types import ModelSize, Progress, Resumed
 
 @dataclass(frozen=True, slots=True)
 class ResumeInfo:
-    """What a checkpoint and the card beside it say of a run. `folder` holds a copy of the run's own folder.
+    """Facts about a run from its checkpoint and the card beside it. `folder` holds a copy of the run's own folder.
 
-    `launch` tells how the program was started that saved last (`describe.launch_of`); empty where that is not known.
+    `launch`: fingerprint of how the program that saved last was started (`run_info.launch_of`); empty if unknown.
     """
 
     progress: Progress | None = None
@@ -31,10 +31,10 @@ class ResumeInfo:
     folder: Path | None = None
     model: ModelSize | None = None
     artifacts: bool = False
-    done: int | None = None  # epochs before those ahead, where their places among all of the run's tell it
+    done: int | None = None  # epochs done, if their places among all epochs show it
 
     def kept(self, events: Sequence[Event]) -> tuple[Event, ...]:
-        """Those events that the restored state knows of: epochs that are run again have not happened."""
+        """Events that count after the restore: all but the epochs that are run again."""
         if self.progress is None:
             return tuple(events)
         return tuple(each for each in events if not _beyond(each, self.progress.epoch))
@@ -42,7 +42,7 @@ class ResumeInfo:
 
 @dataclass(frozen=True, slots=True)
 class RunHistory:
-    """What is known of a run's earlier sessions."""
+    """History of a run's earlier sessions."""
 
     attempt: int = 0
     name: str = ""
@@ -50,7 +50,7 @@ class RunHistory:
     events: tuple[Event, ...] = ()
 
     def with_checkpoint(self, resume: ResumeInfo) -> RunHistory:
-        """The past as the restored state knows it."""
+        """History without the epochs that the restored state has not seen."""
         return replace(
             self,
             attempt=max(self.attempt, resume.attempt),
@@ -72,7 +72,7 @@ class RunHistory:
         return replace(then, elapsed_s=self.progress.elapsed_s, checkpoint=self.progress.checkpoint)
 
     def resumed_by(self, resume: ResumeInfo, first: int | None) -> Resumed | None:
-        """What the session goes on from to the epoch `first`, with the work lost as far as this machine heard of it."""
+        """Describe the resume at the epoch `first`, with the work lost in seconds as far as this machine knows."""
         resumed = replace(resume.resumed, next_epoch=first) if resume.resumed is not None else None
         if resumed is None or resume.saved_at is None:
             return resumed
@@ -82,24 +82,24 @@ class RunHistory:
 
 
 class Completed:
-    """Which runs came to their end in this execution of the script or cell, by their folder of checkpoints and id.
+    """Set of runs completed in this execution of the script or cell, by their folder of checkpoints and id.
 
-    The same folder given once more is then a mistake: a fold or a phase that would train little or nothing. A cell that
-    is run again, like a process that begins, knows of none.
+    The same folder given once more is then a mistake: a fold or a phase that would train little or nothing. The set is
+    empty again in a new process and when a cell is run again.
     """
 
     def __init__(self) -> None:
         self._marks: dict[tuple[Path, str], object] = {}
 
     def add(self, folder: Path, run_id: str) -> None:
-        """A run came to its end."""
+        """Add a run that was completed."""
         self._marks[folder, run_id] = execution()
 
     def __contains__(self, run: tuple[Path, str]) -> bool:
         return run in self._marks and self._marks[run] == execution()
 
     def clear(self) -> None:
-        """As in a new process."""
+        """Empty the set, as in a new process."""
         self._marks.clear()
 
 
@@ -124,9 +124,9 @@ def last_progress(events: Sequence[Event]) -> Progress | None:
 
 
 def in_force(events: Sequence[Event]) -> list[EpochFinished]:
-    """The epochs that count: a session that began further back did those after it once more.
+    """Epochs that count: without those that a later session, resumed from an earlier epoch, has run again.
 
-    So did one whose loop, one that we do not drive, went back: only there the number of finished epochs falls.
+    A loop that notifybot does not drive may go back within a session: only then the number of finished epochs falls.
     """
     kept: list[EpochFinished] = []
     for event in events:
@@ -147,7 +147,7 @@ def _went_back(epochs: list[EpochFinished], now: Progress) -> bool:
 
 
 def _before(epochs: list[EpochFinished], first: int) -> list[EpochFinished]:
-    """Those that came before the one labelled `first`. Labels may fall, as in `range(10, 0, -1)`."""
+    """Epochs before the one labelled `first`. Labels may fall, as in `range(10, 0, -1)`."""
     falls = len(epochs) > 1 and epochs[-1].progress.place < epochs[-2].progress.place
     return [each for each in epochs if (each.progress.place > first if falls else each.progress.place < first)]
 
@@ -162,27 +162,27 @@ def _beyond(event: Event, epoch: int | None) -> bool:
 
 
 class ReplayCursors:
-    """The id of the last event that each tracker has written, one small file each.
+    """Replay cursors: the id of the last event that each tracker has written, one small file per tracker.
 
-    Not forced to disk: a mark has to survive the process, and after a power cut its tracker's files are old as well.
+    Not forced to disk: a cursor has to survive the process; after a power cut the tracker's files are old as well.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def put(self, tracker: str, event_id: str) -> None:
-        """Move a tracker's mark. Raises OSError."""
-        write_atomically(self._path(tracker), event_id.encode("ascii"), durable=False)  # a copy for Drive may read it
+        """Move a tracker's cursor. Raises OSError."""
+        write_atomically(self._path(tracker), event_id.encode("ascii"), durable=False)  # a copier may read it meanwhile
 
     def missed(self, tracker: str, events: Sequence[Event]) -> tuple[Event, ...]:
-        """Return the events behind a tracker's mark: all without a mark, the later ones where its event is unknown."""
+        """Return the events after a tracker's cursor: all without a cursor, later ids if its event is unknown."""
         try:
             mark = self._path(tracker).read_text("ascii").strip()
         except (OSError, UnicodeDecodeError):
             return tuple(events)
         places = [place for place, event in enumerate(events) if event.id == mark]
         if not places:
-            return tuple(event for event in events if event.id > mark)  # ids are in order of time
+            return tuple(event for event in events if event.id > mark)  # ids sort by time
         return tuple(events[places[-1] + 1 :])
 
     def _path(self, tracker: str) -> Path:

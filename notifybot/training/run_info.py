@@ -1,4 +1,4 @@
-"""What a run is called, where it runs, with which hyper-parameters, and what its epochs and files are."""
+"""Facts about a run: name, id, session, hyper-parameters, epoch labels, file sizes, host and Colab's session limit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from notifybot.types import Host, Param, uuid7
 
 _NAME_CHARS = 200
 _PARAM_CHARS = 500
-_DEEPEST = 8  # nested levels of parameters; a circle ends there
+_DEEPEST = 8  # nested levels of parameters; also ends a reference cycle
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -42,9 +42,9 @@ def name_of(name: str | None) -> str:
 
 
 def launch_of(params: Mapping[str, Param]) -> str:
-    """Tell how the program was started, by its arguments and the run's hyper-parameters, without giving them away.
+    """Return a fingerprint of the program's arguments and the run's hyper-parameters; they cannot be read from it.
 
-    A notebook's arguments name its kernel, which is another one after each restart.
+    A notebook's arguments are left out: they name its kernel, which changes with each restart.
     """
     arguments = () if in_notebook() else sys.argv[1:]
     return fingerprint(*arguments, *(f"{name}={value!r}" for name, value in sorted(params.items())))
@@ -61,7 +61,7 @@ def checked_id(run_id: str) -> str:
 
 
 def session_after(earlier: str) -> str:
-    """Return a new session's id, later than `earlier` even where this machine's clock is behind."""
+    """Return a new session's id that sorts after `earlier`, even if this machine's clock is slow."""
     fresh = uuid7()
     try:
         millis = UUID(earlier).int >> 80 if earlier >= fresh else 0
@@ -120,7 +120,7 @@ def _plain(value: object) -> object:
         return value
     try:
         plain: object = module.OmegaConf.to_container(value, resolve=True)
-    except module.errors.OmegaConfBaseException:  # a value that is missing, or refers to what is not there
+    except module.errors.OmegaConfBaseException:  # a missing value, or a reference that does not resolve
         plain = module.OmegaConf.to_container(value, resolve=False)
     return plain
 
@@ -147,7 +147,7 @@ def label_of(epoch: object, call: str = "notify_epoch") -> int:
     try:
         whole = epoch if not isinstance(epoch, str) and hasattr(epoch, "__index__") else _whole(epoch)
         return operator.index(whole)
-    except Exception:  # noqa: BLE001  a foreign __index__ may raise anything; whatever it is, this is no label
+    except Exception:  # noqa: BLE001  a foreign __index__ may raise anything: then it is no label
         kind = redacted_line(repr(epoch) if isinstance(epoch, float | str) else type(epoch).__name__, 40)
     if call == "notify_epoch":
         raise UsageError(reader_text("training.run_info.epochs_are_no_whole_numbers", kind=kind))
@@ -214,13 +214,13 @@ def _device_in_use() -> str:
     """The accelerator that the process has opened already."""
     torch: Any = sys.modules.get("torch")
     cuda: Any = getattr(torch, "cuda", None)
-    with suppress(RuntimeError):  # a driver that has died since
+    with suppress(RuntimeError):  # the driver has failed since
         return str(cuda.get_device_name()) if getattr(cuda, "_initialized", False) else ""
     return ""
 
 
 def _device_in(proc: Path) -> str:
-    """The first accelerator that a driver tells of."""
+    """First accelerator that a driver lists under /proc."""
     try:
         found = sorted((proc / "driver/nvidia/gpus").glob("*/information"))
     except OSError:
@@ -252,18 +252,18 @@ _NEAR_S = 1.5 * _HOUR_S
 
 
 def near_limit_h(up_s: float) -> int | None:
-    """The hours after which a session usually ends, when that is near for a machine that is up so long."""
+    """The usual session limit in hours if an uptime of `up_s` seconds is at most 1.5 hours short of it, else None."""
     return next((hours for hours in _LIMITS_H if 0 <= hours * _HOUR_S - up_s <= _NEAR_S), None)
 
 
 class ColabSessionLimit:
-    """The machine's age beside the usual length of a session. Knows nothing outside Colab."""
+    """Compares the machine's uptime with the usual length of a Colab session. Silent outside Colab."""
 
     def __init__(self, up_s: float | None, now_s: float) -> None:
         self._since_s = None if up_s is None or not in_colab() else now_s - up_s
 
     def near_its_end(self, now_s: float) -> tuple[int, float] | None:
-        """The usual limit in hours and the machine's age in seconds, once, when the one is near the other."""
+        """The usual limit in hours and the uptime in seconds, once, when the limit is near."""
         if self._since_s is None:
             return None
         up_s = now_s - self._since_s

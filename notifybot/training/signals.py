@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP, told before the process dies of them, and given back afterwards.
+"""Handlers for SIGTERM and SIGHUP: report the ending before the process dies of the signal; restored afterwards.
 
 Never SIGINT: Python makes it a KeyboardInterrupt, and ipykernel sets its own handler for every cell. SIGUSR1 or
 SIGUSR2, by which SLURM warns of a job's end, only where a setting asks for it and nobody else has a handler there.
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 
 Handler = Callable[[int, FrameType | None], object]
-WATCHED = tuple(getattr(signal, each) for each in ("SIGTERM", "SIGHUP") if hasattr(signal, each))  # on Windows one
+WATCHED = tuple(getattr(signal, each) for each in ("SIGTERM", "SIGHUP") if hasattr(signal, each))  # Windows: no SIGHUP
 
 
 class Ours:
@@ -21,7 +21,7 @@ class Ours:
 
     def __init__(self, number: int, act: Callable[[Ours, int, FrameType | None], None]) -> None:
         before = signal.getsignal(number)
-        while isinstance(before, Ours) and before._act is None:  # of an earlier run, come to light again
+        while isinstance(before, Ours) and before._act is None:  # left over from an earlier run: nobody listens to it
             before = before.previous
         self.previous: Handler | int = signal.SIG_DFL if before is None else before
         self._number = number
@@ -33,7 +33,7 @@ class Ours:
             self._act(self, number, frame)
         elif callable(self.previous):
             self.previous(number, frame)
-        elif self.previous is signal.SIG_DFL and self.is_above:  # left behind by a thread that may not set handlers
+        elif self.previous is signal.SIG_DFL and self.is_above:  # retired in a thread, where it cannot be removed
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
@@ -54,9 +54,9 @@ class Ours:
 
 
 class Signals:
-    """Our handlers while at least one `with` block is open. One object per process.
+    """Signal handlers that are installed while at least one `with` block is open. One object per process.
 
-    A handler runs on the main thread between any two bytecodes, so also in the middle of a transaction of ours. There
+    A handler runs on the main thread between any two bytecodes, so also within a database transaction. Inside a section
     it only notes the signal; `leave` acts on it when the outermost section ends.
 
     A library that puts its handler over ours and calls ours from it, as Lightning does, decides what the signal comes
@@ -80,7 +80,7 @@ class Signals:
             return
         self._tellers.append(tell)
         if len(self._tellers) == 1:
-            self.seen, self._depth = None, 0  # a Ctrl-C at the edge of a section may have left it uncounted
+            self.seen, self._depth = None, 0  # a Ctrl-C between two bytecodes of `enter` or `leave` may have miscounted
             self._install(WATCHED)
         if also is not None and signal.getsignal(also) is signal.SIG_DFL:
             self._install((also,))
@@ -98,12 +98,12 @@ class Signals:
         return self.seen if tell in self._tellers else None
 
     def enter(self) -> None:
-        """A section of ours begins: signals wait."""
+        """Begin a section in which signals wait."""
         if _on_main_thread():
             self._depth += 1
 
     def leave(self) -> None:
-        """A section of ours ends: a signal that waited is acted on now."""
+        """End a section: a signal that waited is acted on when it was the outermost."""
         if not _on_main_thread():
             return
         self._depth -= 1
@@ -136,17 +136,17 @@ class Signals:
 
     def _on_signal(self, ours: Ours, number: int, frame: FrameType | None) -> None:
         previous = ours.previous
-        if not ours.is_above:  # we are called by whoever put a handler over ours
+        if not ours.is_above:  # a handler installed over ours called us
             self.seen = number
             if callable(previous):
                 previous(number, frame)
-        elif self._acting and not callable(previous):  # a second one, while people are told of the first
-            if not self._hurrying:  # or are not yet, as a save is waited for
+        elif self._acting and not callable(previous):  # a second signal while the first is being reported
+            if not self._hurrying:  # or not yet reported, as a save is waited for
                 self._hurrying = True
                 for tell in list(self._tellers):
                     tell(number)
             self._die(number)
-        elif self._depth and self._waiting is None:  # whoever sends a second one will not wait
+        elif self._depth and self._waiting is None:  # a second signal means: do not wait
             self._waiting = (number, frame, previous)
         else:
             self._act(number, frame, previous)
@@ -158,7 +158,7 @@ class Signals:
             return
         self._acting = True
         try:
-            answers = [tell(number) for tell in list(self._tellers)]  # each of them is told
+            answers = [tell(number) for tell in list(self._tellers)]  # a list, so that each is called
         finally:
             self._acting = self._hurrying = False
         if not any(answers):
@@ -167,7 +167,7 @@ class Signals:
     def _die(self, number: int) -> None:
         self.restore()
         signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)  # so that whoever waits for us sees the signal as the cause
+        os.kill(os.getpid(), number)  # the parent process sees the signal as the cause of death
 
 
 def number_of(name: str) -> int | None:

@@ -1,4 +1,4 @@
-"""What went wrong, as far as a person can act on it: the exception, the last lines of their own code, never locals."""
+"""Exceptions and thread stacks in words: the error and the last frames of user code, never local variables."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FRAMES = 5
 _ERROR_CHARS = 500
 _CAUSE_CHARS = 200
 _LINE_CHARS = 160
-_DEEPEST_CAUSE = 20  # a chain may be a circle
+_DEEPEST_CAUSE = 20  # a chain of causes may be circular
 
-# What a cell's code is called: by IPython in a terminal and Colab until 2025, by Colab since (beside it in one session:
-# "ipython-input-3-4282502808.py"), by ipykernel on each platform, by Databricks before its ipykernel.
+# File names of a notebook cell's code: by IPython in a terminal and Colab until 2025, by Colab since (beside the former
+# in one session: "ipython-input-3-4282502808.py"), by ipykernel on each platform, by Databricks before its ipykernel.
 _CELL = re.compile(
     r"<(ipython-input|command)-[^>]*>|(.*[/\\])?(ipython-input-[\d-]+\.py|ipykernel_\d+[/\\]\d+\.py|command-\d+(-\d+)?)"
 )
@@ -48,7 +48,7 @@ def describe(error: BaseException) -> Failure:
 
 
 def thread_stack(thread_id: int | None) -> str:
-    """Where a thread is now: its frames of user code, then the library function that they wait in."""
+    """Current stack of a thread: its frames of user code, then the library function that they wait in."""
     frame = sys._current_frames().get(thread_id or -1)
     if frame is None:
         return ""
