@@ -20,12 +20,16 @@ _MOST = 1.1  # of the other tree's median: within ten per cent
 
 @dataclass(frozen=True)
 class _Question:
-    """A child to run, what to read of it, and the child whose figure is its floor, where it has not both itself."""
+    """A child to run, what to read of it, and the child whose figure is its floor, where it has not both itself.
+
+    `of_floor` reads that figure, where it is another one than the child's own.
+    """
 
     words: str
     child: tuple[str, ...]
     value: Callable[[Outcome], float]
     floor: tuple[str, ...] = ()
+    of_floor: Callable[[Outcome], float] | None = None
 
 
 def main(other: Path, runs: int = RUNS) -> list[str]:
@@ -57,7 +61,9 @@ def main(other: Path, runs: int = RUNS) -> list[str]:
 
 def _ask(question: _Question, tree: Path, place: Path) -> float:
     value = question.value(_child(question.child, tree, place))
-    return value / question.value(_child(question.floor, tree, place / "floor")) if question.floor else value
+    if not question.floor:
+        return value
+    return value / (question.of_floor or question.value)(_child(question.floor, tree, place / "floor"))
 
 
 def _child(arguments: tuple[str, ...], tree: Path, place: Path) -> Outcome:
@@ -85,7 +91,33 @@ def _seconds(outcome: Outcome) -> float:
     return float(outcome.stdout.splitlines()[-1])
 
 
+# A small part of what `benchmarks.delivery` asks: 600 events to a plain webhook that answers at once.
+_DELIVER = (
+    "import benchmarks.delivery as of\n"
+    "of.EVENTS, of.OF_RUNS, of.PART, of.POSTS = 600, 2, 150, 200\n"
+    "of._fast()"
+)  # fmt: skip
+_POST = "requests.Session.post"
+
+
+def _delivered_s(outcome: Outcome) -> float:
+    return 1 / float(outcome.result["ways"]["plain webhook, at once"]["messages_s"])
+
+
+def _cpu_ratio(outcome: Outcome) -> float:
+    costs = outcome.result["cpu_ms"]
+    return float(middle(costs["notifybot, plain webhook"]) / middle(costs[_POST]))
+
+
 _QUESTIONS = (
+    _Question("CPU of a delivered message ÷ a post in a loop", ("-c", _DELIVER), _cpu_ratio),
+    _Question(
+        "time of a delivered message ÷ fsynced row",
+        ("-c", _DELIVER),
+        _delivered_s,
+        ("-m", "benchmarks.epoch_end", "floor"),
+        lambda outcome: quantile(outcome.result, 0.5),
+    ),
     _Question(
         "end of an epoch, p50 ÷ fsynced row",
         ("-m", "benchmarks.epoch_end", "ours"),
