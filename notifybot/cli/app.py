@@ -212,7 +212,7 @@ def doctor(language: LanguageOption = None, as_json: AsJson = False) -> None:
 def gallery(
     out: Path = Path("gallery"),
 ) -> None:
-    """Write one page with every message in both languages, as Slack, a phone and the others show it.
+    """Write a page for each message, in both languages, as Slack, a phone and the others show it.
 
     Nothing is sent anywhere but to a sandbox on this machine.
     """

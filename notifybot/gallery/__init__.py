@@ -1,1 +1,1 @@
-"""The gallery: every kind of message in both languages, as each notifier's readers see it, on one page to look at."""
+"""The gallery: every kind of message in both languages, as each notifier's readers see it, on pages to look at."""
