@@ -203,13 +203,7 @@ KOREAN_OF_USE = {  # no text of ours: why it stands in the code
     "notifiers/kakao/button_domains.py": "Kakao's own name of the field that its site asks for",
 }
 KOREAN_TO_MOVE = frozenset({  # may only become fewer
-    "cli/doctor.py", "config.py", "config_sources.py", "delivery/chart_renderer.py", "delivery/subscription.py",
-    "delivery/words.py", "doctor/examine.py", "doctor/kakao.py", "doctor/kakao_words.py", "doctor/machine.py",
-    "doctor/slack.py", "doctor/slack_words.py", "integrations/colab.py", "integrations/wandb_sweep_words.py",
-    "notifiers/kakao/browser.py", "notifiers/kakao/login.py", "notifiers/kakao/message.py",
-    "notifiers/kakao/notifier.py", "notifiers/kakao/pictures_words.py", "notifiers/kakao/words.py",
-    "notifiers/slack/deadman/text.py", "notifiers/slack/files_words.py", "notifiers/slack/native_charts.py",
-    "notifiers/slack/words.py", "preferences.py", "watchdog/words.py", "web/texts.py",
+    "config.py", "config_sources.py", "preferences.py",
 })  # fmt: skip
 
 # Three words of English in a row, in a string that is no docstring, no pattern and no line for the log's debug level.
@@ -249,7 +243,7 @@ PHRASES_OF_USE = {  # English that is no text of ours, by its beginning: why
     "this token gives no access": "the API's answer, which programs get",
 }
 ENGLISH_TO_MOVE = KOREAN_TO_MOVE | frozenset({  # may only become fewer
-    "delivery/words.py", "demo/story.py", "gallery/previews.py", "notifiers/slack/manifest.py", "watchdog/service.py",
+    "demo/story.py", "gallery/previews.py", "notifiers/slack/manifest.py", "watchdog/service.py",
     "web/pages.py", "notifiers/slack/deadman/switch.py", "notifiers/kakao/token_store.py",
 })  # fmt: skip
 

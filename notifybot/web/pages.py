@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode
 
@@ -14,7 +15,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from notifybot.i18n import built_in_folder
+from notifybot.i18n import built_in_folder, text
 from notifybot.store import runs
 from notifybot.store.runs import Board
 from notifybot.types import Language
@@ -22,7 +23,6 @@ from notifybot.watchdog import logins
 from notifybot.watchdog.logins import Visitor
 from notifybot.watchdog.service import Watchdog
 from notifybot.web import auth, views
-from notifybot.web.texts import TEXTS
 
 A_PAGE = 100
 _MARK = (
@@ -101,7 +101,7 @@ class Pages:
             return self._page("login.html", request, None, wrong="")
         session = logins.enter_by_key(self._watchdog.store, key)
         if session is None:
-            return self._page("login.html", request, None, status=401, wrong=TEXTS[self.language_of(request)].old_link)
+            return self._page("login.html", request, None, status=401, wrong=self._said(request, "web.old_link"))
         return self._let_in(request, session, "/")
 
     async def log_in(self, request: Request) -> Response:
@@ -112,7 +112,7 @@ class Pages:
         token = form.get("token", [""])[0].strip()
         session = await run_in_threadpool(logins.enter_by_token, self._watchdog.store, token)
         if session is None:
-            return self._page("login.html", request, None, status=401, wrong=TEXTS[self.language_of(request)].wrong_key)
+            return self._page("login.html", request, None, status=401, wrong=self._said(request, "web.wrong_key"))
         return self._let_in(request, session, _own_path(form.get("next", ["/"])[0]))
 
     async def log_out(self, request: Request) -> Response:
@@ -136,6 +136,9 @@ class Pages:
         asked += [part.split(";")[0].strip()[:2] for part in request.headers.get("accept-language", "").split(",")]
         return next((Language(each) for each in asked if each in list(Language)), self._language)
 
+    def _said(self, request: Request, key: str) -> str:
+        return text(self.language_of(request), key)
+
     def _seen(self, page: Callable[[Request, Visitor], Response]) -> Callable[[Request], Response]:
         """The page for those who may see it, the login form for others."""
 
@@ -157,7 +160,7 @@ class Pages:
         said = {"lang": language.value} if "lang" in asked else {}
         html = self._templates.get_template(template).render(
             values,
-            texts=TEXTS[language],
+            t=partial(text, language),
             language=language,
             other=other,
             query=_query(said),

@@ -19,10 +19,12 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
+from notifybot.i18n import text
 from notifybot.redaction import redact
 from notifybot.rendering.alert_text import alert_words
 from notifybot.rendering.format import (
     about,
+    duration,
     lost_work,
     memory,
     metric_rows,
@@ -33,10 +35,9 @@ from notifybot.rendering.format import (
     size,
     tier_words,
 )
-from notifybot.rendering.labels import cause, has_end
+from notifybot.rendering.labels import cause, epoch_name, has_end
 from notifybot.store.runs import RunRow
 from notifybot.types import Checkpoint, Fact, Host, Language, MetricRow, Param, Progress, Status, Tier
-from notifybot.web.texts import TEXTS, Texts, ago, span
 
 _MOST_CHARTS = 24
 _LATEST_EVENTS = 60
@@ -93,18 +94,20 @@ def state_of(row: RunRow) -> str:
 
 def card_of(row: RunRow, now: datetime, language: Language) -> RunCard:
     """Put a run into the words of the list."""
-    texts, state, progress = TEXTS[language], state_of(row), row.progress
+    state, progress = state_of(row), row.progress
     at_work, total = state == "running", progress.total if has_end(progress.total) else None
     return RunCard(
         id=row.id,
         name=redact(row.name) or row.id,
         project=row.project,
         state=state,
-        word=texts.statuses[state],
-        position=_position(progress, texts),
+        word=text(language, f"status.{state}"),
+        position=_position(progress, language),
         done=progress.done,
         total=total or 0,
-        eta=texts.eta.format(about(progress.eta_s, language)) if progress.eta_s and total and at_work else "",
+        eta=text(language, "web.eta", time=about(progress.eta_s, language))
+        if progress.eta_s and total and at_work
+        else "",
         heard=ago(_last_at(row), now, language),
         metrics=metric_rows(progress, language),
     )
@@ -112,14 +115,13 @@ def card_of(row: RunRow, now: datetime, language: Language) -> RunCard:
 
 def view_of_run(row: RunRow, events: Sequence[Event], now: datetime, language: Language) -> RunView:
     """Put a run and its history into the words of its page."""
-    texts = TEXTS[language]
     checkpoint = row.progress.checkpoint
     notice = _notice(row, now, language)
     return RunView(
         card=card_of(row, now, language),
         notice=notice,
         error=_error(row, events, language),
-        go_on=_go_on(row, texts) if notice else "",
+        go_on=_go_on(row, language) if notice else "",
         checkpoint=redact(checkpoint.path) if checkpoint else "",
         stack=redact(row.stack) if state_of(row) == "stalled" else "",
         charts=tuple(charts_of(histories(events))[:_MOST_CHARTS]),
@@ -140,23 +142,24 @@ def histories(events: Sequence[Event]) -> dict[str, list[Point]]:
     return {name: sorted(points.items()) for name, points in found.items()}
 
 
-def _position(progress: Progress, texts: Texts) -> str:
+def _position(progress: Progress, language: Language) -> str:
     if not progress.done:
-        return texts.no_epoch
-    return f"{texts.epoch} {progress.done}" + (f" / {progress.total}" if has_end(progress.total) else "")
+        return text(language, "web.no_epoch")
+    return f"{text(language, 'web.epoch')} {progress.done}" + (
+        f" / {progress.total}" if has_end(progress.total) else ""
+    )
 
 
 def _notice(row: RunRow, now: datetime, language: Language) -> str:
-    texts = TEXTS[language]
     match state_of(row):
         case "lost":
-            return texts.lost.format(span(_since_s(row.alive_at, now), language))
+            return text(language, "web.lost", time=span(_since_s(row.alive_at, now), language))
         case "stalled":
-            return texts.stalled.format(span(_since_s(row.progress_at, now), language))
+            return text(language, "web.stalled", time=span(_since_s(row.progress_at, now), language))
         case "failed":
-            return texts.failed
+            return text(language, "web.failed")
         case "interrupted":
-            return texts.interrupted
+            return text(language, "web.interrupted")
     return ""
 
 
@@ -175,25 +178,25 @@ def _error(row: RunRow, events: Sequence[Event], language: Language) -> str:
     return redact(cause(ended.error, language)) if ended is not None and row.status is Status.FAILED else ""
 
 
-def _go_on(row: RunRow, texts: Texts) -> str:
-    what = texts.command if row.host.notebook is False else texts.cell
-    again = _again(row.progress.checkpoint, what, texts)
-    return f"{texts.interrupt} {again}" if state_of(row) == "stalled" else again
+def _go_on(row: RunRow, language: Language) -> str:
+    what = text(language, "web.command") if row.host.notebook is False else text(language, "web.cell")
+    again = _again(row.progress.checkpoint, what, language)
+    return f"{text(language, 'web.interrupt')} {again}" if state_of(row) == "stalled" else again
 
 
-def _again(checkpoint: Checkpoint | None, what: str, texts: Texts) -> str:
+def _again(checkpoint: Checkpoint | None, what: str, language: Language) -> str:
     """What running the same thing again leads to: more is promised only of a checkpoint that was proven whole."""
     if checkpoint is None:
-        return texts.go_on_anew.format(again=what)
-    epoch = texts.last_one if checkpoint.epoch is None else texts.at_epoch.format(checkpoint.epoch)
+        return text(language, "web.go_on_anew", again=what)
+    epoch = text(language, "web.last_one") if checkpoint.epoch is None else epoch_name(checkpoint.epoch, language)
     match checkpoint.tier:
         case Tier.REMOTE:
-            return texts.go_on_itself.format(epoch, again=what)
+            return text(language, "web.go_on_itself", epoch=epoch, again=what)
         case Tier.LOCAL:
-            return texts.go_on_with_disk.format(epoch, again=what)
+            return text(language, "web.go_on_with_disk", epoch=epoch, again=what)
         case Tier.UNPROVEN:
-            words = texts.go_on_from_file if checkpoint.epoch is None else texts.go_on_from
-            return words.format(checkpoint.epoch, again=what)
+            known = "web.go_on_from_file" if checkpoint.epoch is None else "web.go_on_from"
+            return text(language, known, epoch=checkpoint.epoch, again=what)
 
 
 def _entries(events: Sequence[Event], language: Language) -> list[Entry]:
@@ -204,62 +207,61 @@ def _entries(events: Sequence[Event], language: Language) -> list[Entry]:
 
 
 def _entry(event: Event, language: Language) -> Entry:
-    texts = TEXTS[language]
-    word = texts.kinds[event.kind]
+    word = text(language, f"web.kinds.{event.kind}")
     match event:
         case RunStarted():
             again = event.attempt > 1 or event.resumed is not None
             parts = (redact(event.host.name), redact(event.host.device), resumed_text(event, language))
-            text = " · ".join(part for part in parts if part)
-            return Entry(event.at, "running", texts.kinds["run_resumed"] if again else word, text)
+            shown = " · ".join(part for part in parts if part)
+            return Entry(event.at, "running", text(language, "web.kinds.run_resumed") if again else word, shown)
         case EpochFinished():
-            return Entry(event.at, "finished" if event.new_best else "", word, _epoch_text(event, texts))
+            return Entry(event.at, "finished" if event.new_best else "", word, _epoch_text(event, language))
         case CheckpointSaved():
             return Entry(event.at, "", word, saved_text(event.checkpoint, language))
         case AlertRaised():
-            text = " — ".join(part for part in alert_words(event, language) if part)
-            return Entry(event.at, "stalled", word, redact(text))
+            shown = " — ".join(part for part in alert_words(event, language) if part)
+            return Entry(event.at, "stalled", word, redact(shown))
         case RunEnded():
             return Entry(
                 event.at,
                 event.status,
-                texts.statuses[event.status],
+                text(language, f"status.{event.status}"),
                 redact(cause(event.error, language)),
                 redact(event.frames),
             )
         case RunStalled():
-            still = texts.stood_still.format(span(event.silent_s, language))
+            still = text(language, "web.stood_still", time=span(event.silent_s, language))
             return Entry(event.at, "stalled", word, still, redact(event.stack))
         case RunLost():
-            return Entry(event.at, "lost", word, texts.was_silent.format(span(event.silent_s, language)))
+            return Entry(event.at, "lost", word, text(language, "web.was_silent", time=span(event.silent_s, language)))
         case RunRecovered():
-            return Entry(event.at, "running", word, texts.was_away.format(span(event.away_s, language)))
+            return Entry(event.at, "running", word, text(language, "web.was_away", time=span(event.away_s, language)))
 
 
-def _epoch_text(event: EpochFinished, texts: Texts) -> str:
+def _epoch_text(event: EpochFinished, language: Language) -> str:
     progress = event.progress
     epoch = progress.done if progress.epoch is None else progress.epoch
     values = [f"{name} {number(metric.value)}" for name, metric in list(progress.metrics.items())[:4]]
     best = progress.metrics.get(event.new_best or "")
     if best is not None and not math.isnan(best.value):
         values = [f"★ {event.new_best} {number(best.value)}"]
-    return " · ".join([texts.at_epoch.format(epoch), *values])
+    return " · ".join([epoch_name(epoch, language), *values])
 
 
 def facts_of(row: RunRow, events: Sequence[Event], now: datetime, language: Language) -> tuple[Fact, ...]:
     """Return what is known of a run beside its curves, the most useful first."""
-    texts, start = TEXTS[language], latest_start(events)
+    start = latest_start(events)
     pairs = (
-        *_course(row, now, language, texts),
-        (texts.resumed, resumed_text(start, language) if start else ""),
-        (texts.model, model_line(start.model, language) if start else ""),
-        (texts.machine, redact(row.host.name)),
-        (texts.device, redact(row.host.device)),
-        (texts.memory, memory(row.host.memory_bytes) if row.host.memory_bytes else ""),
-        (texts.uptime, _uptime(row, start, now, language)),
-        (texts.process, _process(row.host)),
-        (texts.attempt, str(row.attempt) if row.attempt > 1 else ""),
-        (texts.project, row.project),
+        *_course(row, now, language),
+        (text(language, "web.resumed"), resumed_text(start, language) if start else ""),
+        (text(language, "web.model"), model_line(start.model, language) if start else ""),
+        (text(language, "web.machine"), redact(row.host.name)),
+        (text(language, "web.device"), redact(row.host.device)),
+        (text(language, "web.memory"), memory(row.host.memory_bytes) if row.host.memory_bytes else ""),
+        (text(language, "web.uptime"), _uptime(row, start, now, language)),
+        (text(language, "web.process"), _process(row.host)),
+        (text(language, "web.attempt"), str(row.attempt) if row.attempt > 1 else ""),
+        (text(language, "web.project"), row.project),
         ("ID", row.id),
     )
     return tuple(Fact(label, value) for label, value in pairs if value)
@@ -285,27 +287,43 @@ def saved_text(checkpoint: Checkpoint | None, language: Language) -> str:
 
 def resumed_text(start: RunStarted, language: Language) -> str:
     """Return what a session went on from; empty where it began anew."""
-    resumed, texts = start.resumed, TEXTS[language]
+    resumed = start.resumed
     if resumed is None:
         return ""
     if resumed.step:
-        origin = texts.from_step.format(next_epoch(resumed, start.progress, language) or texts.epoch, resumed.step)
+        origin = text(
+            language,
+            "web.from_step",
+            epoch=next_epoch(resumed, start.progress, language) or text(language, "web.epoch"),
+            step=resumed.step,
+        )
     else:
-        origin = texts.last_one if resumed.epoch is None else texts.at_epoch.format(resumed.epoch)
-        origin = texts.from_there.format(origin)
+        origin = text(language, "web.last_one") if resumed.epoch is None else epoch_name(resumed.epoch, language)
+        origin = text(language, "web.from_there", origin=origin)
     moved, lost = new_device(resumed, start.host, language), lost_work(resumed, language)
-    past = texts.redone.format(lost) if lost else texts.saved_before.format(about(resumed.since_s, language))
-    return _joined(origin, texts.moved_to.format(moved) if moved else "", past)
+    past = (
+        text(language, "web.redone", lost=lost)
+        if lost
+        else text(language, "web.saved_before", time=about(resumed.since_s, language))
+    )
+    return _joined(origin, text(language, "web.moved_to", device=moved) if moved else "", past)
 
 
-def _course(row: RunRow, now: datetime, language: Language, texts: Texts) -> Iterator[tuple[str, str]]:
+def _course(row: RunRow, now: datetime, language: Language) -> Iterator[tuple[str, str]]:
     progress, over = row.progress, row.status.ended
-    heard = texts.no_beats if row.beat_s is None and not over else ago(row.ended_at or row.alive_at, now, language)
-    yield texts.checkpoint, saved_text(progress.checkpoint, language) or texts.no_checkpoint
-    yield texts.heard.capitalize(), heard
-    yield texts.moved.capitalize(), "" if over else ago(row.progress_at, now, language)
-    yield texts.took, span(progress.elapsed_s or None, language)
-    yield texts.per_epoch, span(progress.epoch_s or None, language)
+    heard = (
+        text(language, "web.no_beats")
+        if row.beat_s is None and not over
+        else ago(row.ended_at or row.alive_at, now, language)
+    )
+    yield (
+        text(language, "web.checkpoint"),
+        saved_text(progress.checkpoint, language) or text(language, "web.no_checkpoint"),
+    )
+    yield text(language, "web.heard").capitalize(), heard
+    yield text(language, "web.moved").capitalize(), "" if over else ago(row.progress_at, now, language)
+    yield text(language, "web.took"), span(progress.elapsed_s or None, language)
+    yield text(language, "web.per_epoch"), span(progress.epoch_s or None, language)
 
 
 def _uptime(row: RunRow, start: RunStarted | None, now: datetime, language: Language) -> str:
@@ -325,3 +343,18 @@ def _param(value: Param) -> str:
 
 def _joined(*parts: str) -> str:
     return " · ".join(part for part in parts if part)
+
+
+def span(seconds: float | None, language: Language) -> str:
+    """A time span in whole seconds, in words; empty where it is not known."""
+    if seconds is None:
+        return ""
+    return duration(float(round(seconds)) if seconds >= 1 else seconds, language)
+
+
+def ago(moment: datetime | None, now: datetime, language: Language) -> str:
+    """How long ago something was: "12 s ago"."""
+    if moment is None:
+        return ""
+    seconds = (now - moment).total_seconds()
+    return text(language, "web.just_now") if seconds < 1 else text(language, "web.ago", time=span(seconds, language))
