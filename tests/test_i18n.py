@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from notifybot.i18n import MESSAGES, OVERRIDES, _catalog, localized, places_of, text
+from notifybot.i18n import MESSAGES, OVERRIDES, _catalog, listed, localized, places_of, text
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "notifybot"
@@ -159,6 +159,22 @@ def test_the_catalogs_are_toml_with_nothing_but_texts() -> None:
                 assert isinstance(value, str | dict)
                 if isinstance(value, dict):
                     tables.append(value)
+
+
+@pytest.mark.parametrize("own", ["{path:d}", "{path.missing}", "{path[x]}", "{}"])
+def test_a_users_text_that_its_values_do_not_fit_is_ours(own: str, own_texts: Path) -> None:
+    """A place is one of ours, and yet cannot be filled as it is written."""
+    own_texts.write_text(f'[i18n]\nunfit = "{own}"\n', "utf-8")
+
+    assert text("ko", "i18n.unfit", path="a", keys="b").startswith("a: 모르는 키")
+
+
+@pytest.mark.parametrize(
+    ("language", "names", "text_of"),
+    [("en", ["a"], "a"), ("en", ["a", "b", "c"], "a, b or c"), ("ko", ["a", "b", "c"], "a, b, c"), ("en", [], "")],
+)
+def test_names_are_listed_as_they_are_read(language: str, names: list[str], text_of: str) -> None:
+    assert listed(language, names, "or") == text_of
 
 
 LOOKED_AT = """

@@ -356,7 +356,7 @@ def test_a_lock_that_is_never_given_back_is_not_waited_for_without_end(path: Pat
     ("language", "warning"),
     [
         (Language.EN, "The Kakao login ends on 2026-12-24. Sign in again before then: notifybot kakao login"),
-        (Language.KO, "카카오 로그인이 2026-12-24에 만료됩니다. 그 전에 다시 로그인해 주세요: notifybot kakao login"),
+        (Language.KO, "카카오 로그인이 2026-12-24에 만료됩니다. 그 전에 다시 로그인하세요: notifybot kakao login"),
     ],
 )
 def test_the_person_is_warned_once_a_day_in_the_last_fortnight(
