@@ -1,1 +1,1 @@
-"""Checkpoints that are proven whole: written durably, verified before they are loaded."""
+"""Checkpoints: written durably, and verified by hash before they are loaded."""

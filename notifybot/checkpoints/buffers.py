@@ -1,4 +1,4 @@
-"""Memory on the CPU that a state is copied into, kept from one save to the next."""
+"""Copy buffers: CPU memory that a state is copied into, kept from one save to the next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from notifybot.errors import UsageError, reader_text
 from notifybot.files import started
 
-_PINNED = ("cuda", "xpu")  # these copy into page-locked memory by themselves, while the CPU goes on
+_PINNED = ("cuda", "xpu")  # devices that copy to page-locked memory without the CPU
 
 
 class Buffers:
@@ -25,7 +25,7 @@ class Buffers:
     def __init__(self) -> None:
         self._kept: dict[str, Any] = {}
         self._used: dict[str, Any] = {}
-        self._seen: dict[object, tuple[Any, Any]] = {}  # a buffer, and the tensor itself, whose memory is taken so
+        self._seen: dict[object, tuple[Any, Any]] = {}  # the buffer, and the tensor to keep its memory
         self._busy: set[Any] = set()
         self._toucher: threading.Thread | None = None
 
@@ -57,13 +57,13 @@ class Buffers:
         return buffer
 
     def part_done(self, lasting: Iterable[Any] = ()) -> None:
-        """An object's state is copied: what it made for the purpose may be gone, or hold other values, from here on.
+        """Mark the end of one object's state: tensors made for it may be freed or overwritten from here on.
 
         Only the tensors in `lasting`, a module's own, are recognised in another object's state too.
         """
         stays = set()
         for tensor in lasting:
-            with contextlib.suppress(RuntimeError):  # sparse, or not yet there: nothing was copied from its memory
+            with contextlib.suppress(RuntimeError):  # sparse or lazy: it has no memory that was copied
                 stays.add(tensor.data_ptr())
         self._seen = {view: held for view, held in self._seen.items() if held[1].data_ptr() in stays}
 
@@ -90,11 +90,11 @@ class Buffers:
         def work() -> None:
             if earlier is not None:
                 earlier.join()
-            for buffer in buffers:  # not by PyTorch, which would take as many cores as the training
+            for buffer in buffers:  # not by PyTorch, which would use as many cores as the training
                 ctypes.memset(buffer.data_ptr(), 0, buffer.nbytes)
 
         thread = threading.Thread(target=work, name="notifybot-buffers", daemon=True)
-        if started(thread):  # else the first copy is slower
+        if started(thread):  # without a thread the first copy is slower
             self._toucher = thread
 
     def forget(self) -> None:
@@ -102,7 +102,7 @@ class Buffers:
         self._kept = {}
 
     def _buffer(self, at: str, tensor: Any) -> Any:
-        buffer = self._kept.pop(at, None)  # once: two names may make one path, as 1 and "1", or "a.b" and b in a
+        buffer = self._kept.pop(at, None)  # `pop`, as two names may make one path: 1 and "1", or "a.b" and b in a
         if buffer is not None and buffer.dtype == tensor.dtype and buffer.shape == tensor.shape:
             return buffer
         return _fresh(tensor)
@@ -111,21 +111,21 @@ class Buffers:
 def _view_of(tensor: Any) -> object:
     """The key for which two tensors that are both alive have the same content."""
     place = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-    return (*place, tensor.is_conj(), tensor.is_neg())  # lazily computed from the same memory
+    return (*place, tensor.is_conj(), tensor.is_neg())  # lazy views of the same memory
 
 
 def _lies_alike(tensor: Any, buffer: Any) -> bool:
-    """Whether a copy of the bytes is a copy of the values.
+    """True when a copy of the bytes is a copy of the values.
 
-    Such a copy is done on one core. PyTorch would take all of them and wait for the last one, which is as fast on an
+    Such a copy runs on one core. PyTorch would take all of them and wait for the last one, which is as fast on an
     idle machine, and takes many times as long where loaders keep the others busy.
     """
-    alike = tensor.stride() == buffer.stride() and tensor.device.type == "cpu"  # a buffer has no gaps
+    alike = tensor.stride() == buffer.stride() and tensor.device.type == "cpu"  # buffers have no gaps
     return alike and not tensor.is_conj() and not tensor.is_neg()
 
 
 def is_lazy(tensor: Any) -> bool:
-    """Whether it belongs to a lazy module that has not seen a batch."""
+    """True for a parameter of a lazy module that has not seen a batch."""
     import torch
 
     return isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin)
@@ -155,6 +155,6 @@ def _fresh(tensor: Any) -> Any:
     if tensor.device.type in _PINNED:
         try:
             return torch.empty_like(tensor, device="cpu", pin_memory=True)
-        except RuntimeError:  # the system's bound on locked memory: the copy is slower, and as right
+        except RuntimeError:  # the system's limit on locked memory is reached: the copy is slower
             pass
     return torch.empty_like(tensor, device="cpu")

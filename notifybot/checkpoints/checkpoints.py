@@ -1,4 +1,4 @@
-"""`Checkpoints`: what a run saves at the end of its epochs, and goes on from on its next start."""
+"""`Checkpoints`: saves a training's state at the end of its epochs, and restores it on the next start."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ log = logging.getLogger("notifybot")
 
 T = TypeVar("T")
 
-_OWN = "notifybot"  # the part of a payload that is ours
-_savers: WeakValueDictionary[Path, Saver] = WeakValueDictionary()  # a cell run again must not write beside the last one
+_OWN = "notifybot"  # the payload's part for notifybot's own data
+_savers: WeakValueDictionary[Path, Saver] = WeakValueDictionary()  # a cell run again waits for its last save
 
 
 class Checkpoints:
@@ -57,12 +57,12 @@ class Checkpoints:
     `extra` names further objects with `state_dict` and `load_state_dict`, such as torchdata's StatefulDataLoader; with
     one that knows its place, `every_s` also saves within an epoch, at the next `log` after so many seconds.
     `grace_s` is how long a SIGTERM may be put off to save first, and `patience_s` how long an epoch waits for the save
-    before it. `fresh` begins a new run and deletes nothing. Where the newest cannot be read, the training does not
+    before it. `fresh` begins a new run and deletes nothing. If the newest cannot be read, the training does not
     begin; `resume="newest readable"` steps back to the newest that can.
     Raises UsageError for what cannot work.
     """
 
-    _tiers: Tiers | None = None  # from `open` on
+    _tiers: Tiers | None = None  # set by `open`
     _run_id = _session = _parent = ""
     _sequence = _uses = 0
     _stuck = False
@@ -113,11 +113,11 @@ class Checkpoints:
         self._patience_s = patience_s
 
     def __reduce__(self) -> Any:
-        """Travel without the state: a dataset's worker or a deep copy of a callback has no use for it."""
+        """Pickle without the state: a data loader's worker or a deep copy of a callback has no use for it."""
         return CopiedCheckpoints, (self.folder, self.monitor, self.mode)
 
     def card(self) -> RunFile | None:
-        """Whose folder this is; None with `fresh`, and where nobody has saved yet. Raises UsageError."""
+        """Card of the run that saves in this folder; None with `fresh` and before a first save. Raises UsageError."""
         if self.fresh:
             return None
         card = self._patiently(self.folder, lambda: read_card(self.folder))
@@ -125,7 +125,7 @@ class Checkpoints:
         return self._rebuilt_card() if card is None else card
 
     def _rebuilt_card(self) -> RunFile | None:
-        """The card as the newest checkpoint has it: lost, torn or not copied along, it is no reason to start over."""
+        """Card rebuilt from the newest checkpoint: a lost, torn or uncopied card is no reason to start over."""
         local = None if self._local is None else Path(self._local).expanduser().absolute()
         shelves = [CheckpointDirectory(each) for each in (self.folder, local) if each is not None]
         found = [each for shelf in shelves for each in self._patiently(shelf.folder, shelf.manifests)]
@@ -160,26 +160,26 @@ class Checkpoints:
             self._patiently(shelf.folder, shelf.sweep)
 
     def unsaved(self) -> list[str] | None:
-        """The shapes of parameters that are trained and that no checkpoint will hold; None where there is no such.
+        """Shapes of trained parameters that no checkpoint will hold; None if there are none.
 
-        They are none, and yet lacking, where the model's state is empty.
+        An empty list means that the model's own state is empty.
         """
-        with contextlib.suppress(Exception):  # an optimizer or a module in name only: a save tells what is wrong
+        with contextlib.suppress(Exception):  # an optimizer or a module in name only: the save reports it
             shapes = [str(list(each.shape)) for each in self._parts.unsaved()]
             return shapes if shapes or self._parts.is_empty else None
         return None
 
     def sums_if_used_again(self) -> list[float]:
-        """Sums that tell whether anything learns; none at the first use, when it is sure to be what is trained.
+        """Sum of each parameter that learns, to see whether any moves; empty at the first use, which needs no check.
 
-        None among several processes either: a sum over a sharded parameter waits for the others.
+        Empty among several processes too: a sum over a sharded parameter waits for the others.
         """
-        with contextlib.suppress(Exception):  # sparse, lazy or on no device: they are not looked at
+        with contextlib.suppress(Exception):  # sparse, lazy or on the meta device: not checked
             return self._parts.sums() if self._uses > 1 and group() is None else []
         return []
 
     def begin_anew(self, run_id: str) -> None:
-        """Go on as this run, from the beginning: nothing that is in the folder is used, and nothing of it removed."""
+        """Start this run from the beginning: nothing in the folder is used or removed."""
         self._run_id = run_id
         self._opened.since = self._session
 
@@ -251,13 +251,13 @@ class Checkpoints:
 
     @staticmethod
     def saved_epoch(folder: str | Path, *, local: str | Path | None = None) -> int | None:
-        """The last finished epoch of the checkpoint that the next start goes on from; None where there is none.
+        """Return the last finished epoch of the checkpoint that the next start resumes from; None if there is none.
 
             if (Checkpoints.saved_epoch("exp_1") or 0) >= 5:
                 optimizer.add_param_group({"params": unfreeze(model, "backbone")})
 
-        For a program whose objects depend on it: their state must have the same parts when it is restored. No
-        checkpoint is read or proven whole, only what stands beside it. Give `local` as to `Checkpoints`. Raises
+        For a program whose objects depend on it: their state must have the same parts when it is restored. Reads
+        manifests only; no checkpoint is read or verified. Give `local` as to `Checkpoints`. Raises
         UsageError for a folder that cannot be read.
         """
         durable = Path(folder).expanduser().absolute()
@@ -272,15 +272,15 @@ class Checkpoints:
 
     @property
     def modules(self) -> Mapping[str, Any]:
-        """The model, and the modules in `extra`, by name and without what they are wrapped in."""
+        """The model and the modules in `extra` by name, without their wrappers."""
         return self._parts.modules
 
     def begin(self) -> None:
-        """The run has begun: what makes the first save faster may look at the training's objects until `release`."""
+        """Watch the optimizers' first steps until `release`, to prepare memory for the first save."""
         self._parts.watch_first_steps()
 
     def release(self) -> None:
-        """The loop is left: nothing of ours stays in the training's objects. Calling it again does nothing."""
+        """Remove our hooks from the training's objects after the loop. Calling it again does nothing."""
         self._parts.release()
 
     def settle(self, timeout_s: float | None = None) -> bool:
@@ -288,7 +288,7 @@ class Checkpoints:
         return self._saver.wait(timeout_s)
 
     def alongside(self, work: Callable[[], None], timeout_s: float) -> None:
-        """Have work of the caller's done by the saving thread, which may hang with the folder; wait a little for it."""
+        """Run `work` on the saving thread, which may hang with the folder; wait `timeout_s`. Not while a save runs."""
         if self._saver.wait(0.0):
             self._saver.submit(work)
             self._saver.wait(timeout_s)
@@ -336,7 +336,7 @@ class Checkpoints:
             except OSError as error:
                 if last or errno.errorcode.get(error.errno or 0) in HOPELESS:
                     raise UsageError(unusable(folder, error)) from None
-        raise AssertionError  # the last try returns or raises
+        raise AssertionError  # unreachable: the last try returns or raises
 
     @property
     def _opened(self) -> Tiers:
@@ -394,7 +394,7 @@ class Checkpoints:
 
 
 def _learnt(model: Any) -> set[str]:
-    """The names of what learns: buffers may hold infinity on purpose, as masks do."""
+    """Names of the parameters. Buffers are left out: they may hold infinity on purpose, as masks do."""
     return {plain_name(name) for name, _ in getattr(model, "named_parameters", lambda: ())()}
 
 
@@ -404,7 +404,7 @@ def _states(payload: Mapping[str, Any]) -> Mapping[Any, Any]:
 
 
 def _local_of(folder: Path, local: str | Path | None, state_dir: Path) -> Path:
-    """Where files are written first that go on to a folder on a network mount."""
+    """Local folder for files that are then copied to a network mount."""
     return state_dir / "checkpoints" / short_hash(folder) if local is None else Path(local).expanduser().absolute()
 
 
@@ -430,13 +430,13 @@ class _NoState:
 
 
 class CopiedCheckpoints(Checkpoints):
-    """What `Checkpoints` become when they are pickled or copied: they hold nothing, save nothing and find nothing."""
+    """Empty `Checkpoints`, the result of pickling or copying one: holds, saves and finds nothing."""
 
     def __init__(self, folder: Path, monitor: str | None, mode: Literal["min", "max"]) -> None:
         super().__init__(folder, model=_NoState(), monitor=monitor, mode=mode)
 
     def card(self) -> RunFile | None:
-        """Nobody's."""
+        """Return None: a copy has no card."""
         return None
 
     def open(self, run_id: str, session: str, *, state_dir: Path, saves: bool = True) -> None:

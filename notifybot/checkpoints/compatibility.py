@@ -1,4 +1,4 @@
-"""A module's weights under its own names, whatever it is wrapped in."""
+"""Compatibility of saved states with live objects: weights under any wrapper, optimizers and schedulers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def unwrapped(model: Any) -> Any:
 
 
 def state_of(model: Any) -> Any:
-    """Its state dict, by names that do not tell which parts of it are compiled."""
+    """Return the model's state dict with names that do not show which parts are compiled."""
     state = unwrapped(model).state_dict()
     if not any(_COMPILED in key for key in state):
         return state
@@ -38,12 +38,12 @@ def state_of(model: Any) -> Any:
 
 
 def tensors_of(model: Any) -> list[Any]:
-    """Its own parameters and buffers, which stay where they are while a state is copied."""
+    """Return the model's parameters and buffers, whose memory stays in place while a state is copied."""
     return [*model.parameters(), *model.buffers()]
 
 
 def fit(model: Any, saved: Mapping[str, Any]) -> Fit:
-    """The saved weights by the model's own names, checked against the model."""
+    """Rename saved weights to the model's own names and check them against the model."""
     if not all(isinstance(key, str) for key in saved):
         return Fit(saved, [reader_text("checkpoints.compatibility.names_are_no_text")])
     inner = unwrapped(model)
@@ -60,12 +60,12 @@ def fit(model: Any, saved: Mapping[str, Any]) -> Fit:
 
 
 def plain_name(name: str) -> str:
-    """A name that does not tell which parts of the model are compiled."""
+    """Return the name without the parts that torch.compile adds."""
     return ".".join(part for part in name.split(".") if part != _COMPILED)
 
 
 def _shift(live: set[str], saved: set[str]) -> Callable[[str], str]:
-    """How a saved name becomes a live one when one side alone was saved from inside a parallel wrapper."""
+    """Return a function from saved to live names, if only one side has the prefix of a parallel wrapper."""
     if saved and all(key.startswith(_PARALLEL) for key in saved) and not saved & live:
         return lambda name: name.removeprefix(_PARALLEL)
     if live and all(key.startswith(_PARALLEL) for key in live) and not saved & live:
@@ -116,19 +116,19 @@ MISSING = "checkpoints.compatibility.missing"
 RESHAPED = "checkpoints.compatibility.of_another_shape"
 
 _SHOWN = 10
-_PER_PARAMETER = ("exp_avg", "exp_avg_sq", "momentum_buffer")  # kept by Adam and SGD in the parameter's own shape
+_PER_PARAMETER = ("exp_avg", "exp_avg_sq", "momentum_buffer")  # state of Adam and SGD, of the parameter's shape
 
 _SETTING_CHARS = 60
 _SETTINGS = (bool, int, float, str, tuple, list, Counter)
 _NO_SETTINGS = {"self", "optimizer", "schedulers", "last_epoch", "verbose"}
-_DERIVED = {"min_lrs", "max_lrs", "total_size", "step_ratio"}  # of ReduceLROnPlateau and CyclicLR
+_DERIVED = {"min_lrs", "max_lrs", "total_size", "step_ratio"}  # settings that ReduceLROnPlateau and CyclicLR compute
 
-_MOVED = ("lr", "momentum", "betas")  # by a scheduler, so that they say nothing about the program
+_MOVED = ("lr", "momentum", "betas")  # schedulers change these, so a difference says nothing about the program
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A saved state as the object is to load it, what speaks against that, and what is merely different."""
+    """Saved state in the form to load, with the problems that forbid it and notes on harmless differences."""
 
     state: Any
     problems: list[str] = field(default_factory=list)
@@ -136,7 +136,7 @@ class Fit:
 
 
 def note(text: str, about: str = "") -> Reason:
-    """Something that is merely different, for the log."""
+    """Return a note on a harmless difference, for the log."""
     return Reason("other", about, {"text": text})
 
 
@@ -150,12 +150,12 @@ def listed(key: str, names: Sequence[str]) -> list[str]:
 
 
 def differing(name: str, there: object, here: object) -> str:
-    """A thing that is one in the checkpoint and another in the program."""
+    """Return a line on a value that differs between checkpoint and program."""
     return reader_text("checkpoints.compatibility.differs", name=name, there=there, here=here)
 
 
 def optimizer_problems(optimizer: Any, saved: Mapping[str, Any]) -> list[str]:
-    """Why an optimizer's saved state would be refused by `load_state_dict`, or would break the step after it."""
+    """Return the reasons why `load_state_dict` would refuse an optimizer's saved state, or the next step would fail."""
     groups, state = saved.get("param_groups"), saved.get("state")
     if not isinstance(groups, list) or not isinstance(state, Mapping) or not _are_mappings(*groups, *state.values()):
         return [reader_text("checkpoints.compatibility.no_optimizer_state")]
@@ -186,7 +186,7 @@ def optimizer_problems(optimizer: Any, saved: Mapping[str, Any]) -> list[str]:
 
 
 def optimizer_notes(optimizer: Any, saved: Mapping[str, Any], *, scheduled: bool) -> list[Reason]:
-    """Settings of the program that the checkpoint's replace: a changed learning rate would be lost without a word."""
+    """Return the program's settings that the checkpoint replaces: a changed learning rate would be lost silently."""
     notes: list[Reason] = []
     for place, (there, here) in enumerate(zip(saved["param_groups"], optimizer.param_groups, strict=True)):
         moved = _MOVED if scheduled or ("initial_lr" in here and "initial_lr" in there) else ()
@@ -196,9 +196,9 @@ def optimizer_notes(optimizer: Any, saved: Mapping[str, Any], *, scheduled: bool
 
 
 def scheduler_notes(scheduler: Any, saved: Mapping[str, Any], about: str = "") -> list[Reason]:
-    """Settings of the program that the checkpoint's replace, those of the schedulers inside included.
+    """Return the program's settings that the checkpoint replaces, those of nested schedulers included.
 
-    A setting is what the constructor takes, or makes of it: the rest of a scheduler's state is how far it has come.
+    A setting is an argument of the constructor or derived from one; the rest of a scheduler's state is its position.
     """
     here = scheduler.state_dict()
     taken = _parameters(type(scheduler).__init__) - _NO_SETTINGS
@@ -212,9 +212,9 @@ def scheduler_notes(scheduler: Any, saved: Mapping[str, Any], about: str = "") -
 
 
 def other_kind(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    """Whether two sets of settings belong to different classes.
+    """Return a line if two sets of settings belong to different classes, else nothing.
 
-    Settings missing on one side alone are a newer PyTorch, or a scheduler that leaves its marks in the groups.
+    Settings missing on one side only mean a newer PyTorch, or a scheduler that adds its own keys to the groups.
     """
     absent = sorted(str(key) for key in here if key not in there and not str(key).startswith("_"))
     foreign = sorted(str(key) for key in there if key not in here and not str(key).startswith("_"))
@@ -227,7 +227,7 @@ def other_kind(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
 def _parameters(function: Any) -> set[str]:
     try:
         return set(inspect.signature(function).parameters)
-    except (TypeError, ValueError):  # written in C
+    except (TypeError, ValueError):  # a function written in C
         return set()
 
 
@@ -240,7 +240,7 @@ def _kept(names: Iterable[str], here: Mapping[str, Any], there: Mapping[str, Any
 
 
 def _differ(one: Any, other: Any) -> bool:
-    """Whether two settings are known to differ."""
+    """True when two settings are known to differ."""
     if not (isinstance(one, _SETTINGS) and isinstance(other, _SETTINGS)):
         return False
     try:

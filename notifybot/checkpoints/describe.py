@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: the number in its name, the versions that wrote it, and where its folder is."""
+"""Descriptions of a checkpoint: its loss, the versions that wrote it, its folder's short name, and error texts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from notifybot.errors import reader_text, system_words
 
 
 def loss_of(metrics: Mapping[str, float], monitor: str | None, mode: str) -> float | None:
-    """The loss that stands in a checkpoint and its name: the watched one, else one of validation, else another.
+    """Return the loss for a checkpoint and its name: the monitored one, else one of validation, else another.
 
-    Where nothing is called a loss, it is the watched metric if less of it is better.
+    If no metric is called a loss, it is the monitored metric, if less of it is better.
     """
     losses = [name for name in metrics if "loss" in name.lower()]
     validation = [name for name in losses if any(word in name.lower() for word in ("val", "test", "eval", "dev"))]
@@ -26,13 +26,13 @@ def loss_of(metrics: Mapping[str, float], monitor: str | None, mode: str) -> flo
 
 
 def unfit(problems: Sequence[str]) -> str:
-    """Why a checkpoint is not restored, and what to do."""
+    """Return the error text for a checkpoint that does not fit, with its problems and the ways on."""
     listed = "".join(f"\n- {each}" for each in problems)
     return reader_text("checkpoints.describe.does_not_fit", problems=listed, ways_on=ways_on())
 
 
 def ways_on() -> str:
-    """What can be done about a checkpoint that the program cannot take."""
+    """Return the text on what to do about a checkpoint that does not fit."""
     return reader_text("checkpoints.describe.ways_on")
 
 
@@ -45,17 +45,17 @@ def is_finite(tensor: Any) -> bool:
 
 
 def versions() -> dict[str, str]:
-    """What wrote a checkpoint."""
+    """Return the versions of Python and PyTorch, for the manifest."""
     import torch
 
     return {"python": platform.python_version(), "torch": str(torch.__version__)}
 
 
 def short_hash(folder: Path) -> str:
-    """A short name for a folder, another for each."""
+    """Return a short unique name for a folder: its name and a hash of its path."""
     return f"{folder.name or 'root'}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
 
 
 def unusable(folder: Path, error: OSError) -> str:
-    """Why checkpoints cannot be kept in a folder, and what to do."""
+    """Return the error text for a folder that cannot hold checkpoints, with the remedy."""
     return reader_text("checkpoints.describe.folder_cannot_be_used", folder=folder, error=system_words(error))

@@ -1,6 +1,6 @@
-"""A folder of checkpoints, each a payload and beside it the manifest that proves it whole.
+"""Checkpoint directory: a folder of payloads, each with a manifest beside it that proves it whole.
 
-What is in the folder at any moment, after a kill or a power cut too, is one of these:
+At any moment, also after a kill or a power cut, the folder holds only these:
 
 - a payload and its manifest: a checkpoint;
 - hidden temporaries that name their process, and perhaps a payload that such a temporary lists: a save or a removal
@@ -9,8 +9,8 @@ What is in the folder at any moment, after a kill or a power cut too, is one of 
 
 The rename of its manifest is the moment at which a checkpoint begins, and ceases, to be. To save: payload under a
 hidden name, manifest under a hidden name, payload renamed, manifest renamed. To remove: manifest renamed to a hidden
-name, payload removed, hidden name removed. So a manifest in plain sight never speaks of a payload that is not there
-yet, or not there any more; and a payload without one is listed by a hidden one, so that it can be cleared.
+name, payload removed, hidden name removed. So a visible manifest never names a payload that is not there yet, or no
+longer there; and a payload without one is listed by a hidden one, so that it can be cleared.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _LEAST_VERIFIED = 2
 
 
 class Spared(NamedTuple):
-    """A checkpoint that was to go, or that nobody knows, and stays because it cannot be read."""
+    """Checkpoint that `prune` left alone because it cannot be read."""
 
     reason: Reason
     size_bytes: int
 
 
 class RetentionRule(Protocol):
-    """What `prune` asks: the names to keep of one run's checkpoints."""
+    """Rule that `prune` asks which of one run's checkpoints to keep; `which` returns their names."""
 
     def which(self, manifests: Iterable[Manifest]) -> set[str]: ...
 
@@ -58,8 +58,8 @@ class CheckpointDirectory:
     """The checkpoints in one folder. Every method raises OSError when the folder itself fails.
 
     `empty_first` empties a file before it is removed, for a Drive whose bin counts against the quota. `system` makes
-    the calls into the operating system, `is_mount` says whether a folder lies on a network mount; one that did and does
-    not any more is no empty folder but an error. Several processes may work on one folder, in each one thread at once.
+    the calls into the operating system, `is_mount` says whether a folder lies on a network mount; a mount that is gone
+    is an error, not an empty folder. Several processes may work on one folder, in each one thread at once.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class CheckpointDirectory:
     def manifests(self, run_id: str | None = None) -> list[Manifest]:
         """Return the manifests of one run, or of all, the newest first. No payload is looked at.
 
-        `oddities` says which are no manifests, and why; `unread` which could not be read, so that nobody can say.
+        `oddities` lists files that are no manifests, with reasons; `unread` those that could not be read.
         """
         self._require_mount()
         self.oddities, self.unread = [], []
@@ -96,8 +96,8 @@ class CheckpointDirectory:
     def write(self, stem: str, fill: Fill, make_manifest: MakeManifest) -> Manifest:
         """Save what `fill` writes as `stem` + ".pt", or "-2" and so on where that name is taken; durable on return.
 
-        `make_manifest` is given name, hash and size, perhaps more than once. When anything raises, what was there
-        before is untouched and nothing is left behind that the disk lets us remove.
+        `make_manifest` is given name, hash and size, perhaps more than once. When anything raises, earlier files
+        are untouched and no new ones stay, as far as the disk lets us remove them.
         """
         temporary = temporary_name("payload")
         with self._discarded_on_error(temporary):
@@ -159,7 +159,7 @@ class CheckpointDirectory:
         self._proven.add(manifest)
 
     def seems_whole(self, manifest: Manifest) -> bool:
-        """Whether the folder says that it is there, with the right size. No payload is read."""
+        """True when all files are there with the right sizes. No payload is read."""
         try:
             return difference_in_size(self._files, manifest) is None
         except OSError as error:
@@ -189,31 +189,31 @@ class CheckpointDirectory:
     def prune(self, rule: RetentionRule, run_id: str | None = None, *, since: str = "") -> list[str]:
         """Remove what the rule does not keep, the oldest first, each run's by itself; return the names removed.
 
-        Two that are verified stay in any case, and all of sessions before `since`. Only what is proven to be as its
-        manifest has it is removed. What differs is left as it is: somebody may have put something of theirs in its
-        place. What cannot be read is left as well, and told by `spared`.
+        Two verified ones stay in any case, and all of sessions before `since`. Only files proven to match their
+        manifest are removed. A file that differs stays: somebody may have put something of theirs in its place.
+        Unreadable ones stay too, and are listed in `spared`.
         """
         removed = []
         manifests = [each for each in self.manifests(run_id) if each.session >= since]
         self.spared = [self._spared(each.about.removesuffix(SUFFIX), each) for each in self.unread]
-        by_run = sorted(manifests, key=lambda each: each.run_id)  # stable: the newest first in each
+        by_run = sorted(manifests, key=lambda each: each.run_id)  # stable sort: newest first within each run
         for _, group in groupby(by_run, key=lambda each: each.run_id):
             there = [each for each in group if self.seems_whole(each)]
             kept = self._with_two_verified(there, rule.which(there))
             for manifest in reversed([each for each in there if each.file not in kept]):
                 if not self._may_go(manifest):
                     continue
-                with contextlib.suppress(FileNotFoundError):  # another process was faster
+                with contextlib.suppress(FileNotFoundError):  # another process removed it first
                     self._remove(manifest)
                     removed.append(manifest.file)
         return removed
 
     def sweep(self) -> list[str]:
-        """Finish what processes that are gone left undone, and clear away the rest of it; return the names cleared."""
+        """Finish the saves and removals of dead processes and clear their temporaries; return the names cleared."""
         cleared = []
         for name in self._files.names():
             temporary = parse_temporary(name)
-            with contextlib.suppress(OSError):  # what the disk does not give up is there for the next time
+            with contextlib.suppress(OSError):  # an entry that cannot be removed is tried again at the next sweep
                 if temporary is not None and is_abandoned(self._files, temporary, self._clock.now()):
                     finish(self._files, temporary)
                     self._files.discard(name)
@@ -235,7 +235,7 @@ class CheckpointDirectory:
         return manifest
 
     def _is_no_file(self, name: str) -> bool:
-        """Whether the entry is a folder, a link or the like, which nobody will ever read as a manifest."""
+        """True for a folder, a link or the like, which can never be a manifest."""
         try:
             found = self._files.stat(name)
         except OSError:
@@ -243,7 +243,7 @@ class CheckpointDirectory:
         return found is not None and not stat.S_ISREG(found.st_mode)
 
     def _read_if_same(self, manifest: Manifest) -> Manifest | None:
-        """The same checkpoint under the same name, if it is here and whole."""
+        """Return the manifest if the same checkpoint is here under the same name and whole, else None."""
         if self._files.stat(manifest.file + SUFFIX) is None or self._read(manifest.file + SUFFIX) != manifest:
             return None
         return None if difference(self._files, manifest) else manifest
@@ -269,7 +269,7 @@ class CheckpointDirectory:
         return manifest
 
     def _claim(self, wanted: str, pending: str, describe: Callable[[str], Manifest]) -> Manifest:
-        """Take the first free name, listed before it is taken so that a kill leaves nothing unaccounted for."""
+        """Claim the first free name; it is in a hidden manifest first, so that `sweep` can clear it after a kill."""
         for name in _variants(wanted):
             if self._files.stat(name) is not None or self._files.stat(name + SUFFIX) is not None:
                 continue
@@ -283,7 +283,7 @@ class CheckpointDirectory:
             if claim(name):
                 return manifest
             self._files.remove(pending)
-        raise AssertionError  # names do not run out
+        raise AssertionError  # unreachable: names do not run out
 
     def _remove(self, manifest: Manifest) -> None:
         listing = temporary_name("removed")
@@ -298,13 +298,13 @@ class CheckpointDirectory:
 
     def _with_two_verified(self, newest_first: list[Manifest], kept: set[str]) -> set[str]:
         verified: list[str] = []
-        for manifest in sorted(newest_first, key=lambda each: each.file not in kept):  # stable: kept ones, newest first
+        for manifest in sorted(newest_first, key=lambda each: each.file not in kept):  # stable: kept first
             if len(verified) < _LEAST_VERIFIED and manifest.finite and self._is_whole(manifest):
                 verified.append(manifest.file)
         return kept | set(verified) if len(verified) == _LEAST_VERIFIED else {each.file for each in newest_first}
 
     def _is_whole(self, manifest: Manifest) -> bool:
-        """Whether it was proven before and nothing has changed since, or is proven now."""
+        """True when the checkpoint was verified before and has not changed, or is verified now."""
         try:
             if not self._proven.holds(manifest):
                 self.verify(manifest)
@@ -313,7 +313,7 @@ class CheckpointDirectory:
         return True
 
     def _may_go(self, manifest: Manifest) -> bool:
-        """Whether it is proven that what would be removed is what we have saved."""
+        """True when the files to remove are proven to be the ones that notifybot saved."""
         try:
             if not self._proven.holds(manifest):
                 self.verify(manifest)
@@ -325,7 +325,7 @@ class CheckpointDirectory:
         return True
 
     def _spared(self, file: str, why: Reason, size_bytes: int | None = None) -> Spared:
-        """What is left alone because it cannot be read; its size as far as the folder tells it."""
+        """Return the entry for an unreadable checkpoint, with its size if the folder shows it."""
         if size_bytes is None:
             with contextlib.suppress(OSError):
                 found = self._files.stat(file)
@@ -333,7 +333,7 @@ class CheckpointDirectory:
         return Spared(why, size_bytes or 0)
 
     def _require_mount(self) -> None:
-        """In the bare place where a mount has been, nothing is found and nothing would outlive the machine."""
+        """Raise OSError if a network mount is gone: its bare folder looks empty and does not outlive the machine."""
         if self._on_mount and not self._is_mount(self.folder):
             raise OSError(errno.ENOTCONN, "it is not mounted any more", str(self.folder))
 
@@ -359,28 +359,28 @@ def _variants(wanted: str) -> Iterator[str]:
     yield from (f"{stem}-{number}.{suffix}" for number in count(2))
 
 
-# Whether a process of another machine lives cannot be seen from here. What it has not touched for so long is given up;
-# should it live after all, its save fails and is told, and nothing that counted as saved is lost.
+# From here nobody can see whether a process of another machine lives. Its temporary counts as abandoned when untouched
+# for so long; if it lives after all, its save fails and is reported, and no saved checkpoint is lost.
 _GIVEN_UP_AFTER = timedelta(hours=1)
 
 
 def is_abandoned(files: Files, temporary: Temporary, now: datetime) -> bool:
-    """True when nobody works on it any more. Raises OSError."""
+    """True when no process works on this temporary any more. Raises OSError."""
     if temporary.of_this_machine:
         return not temporary.owner_lives
     return now - _last_touched(files, temporary.name) > _GIVEN_UP_AFTER
 
 
 def finish(files: Files, temporary: Temporary) -> None:
-    """Do what is left of a save or a removal that only wanted its last steps. Raises OSError."""
+    """Finish a save or a removal that lacks only its last steps. Raises OSError."""
     if temporary.purpose == "payload":
         return
     try:
         manifest = Manifest.from_json(files.read(temporary.name))
     except ValueError:
-        return  # it was cut short before anything was done on the strength of it
+        return  # a torn manifest: nothing had been done after it
     if files.stat(manifest.file + SUFFIX) is not None:
-        return  # the name belongs to another checkpoint by now
+        return  # another checkpoint has taken the name
     if temporary.purpose == "manifest":
         _finish_save(files, manifest, temporary.name)
     else:
@@ -388,7 +388,7 @@ def finish(files: Files, temporary: Temporary) -> None:
 
 
 def _finish_save(files: Files, manifest: Manifest, pending: str) -> None:
-    """The payload is there and whole: a checkpoint. It is empty: only its name had been claimed."""
+    """Publish the manifest if its payload is whole; else remove the payload if it is an empty claim of its name."""
     if not difference(files, manifest):
         files.replace(pending, manifest.file + SUFFIX)
         files.sync()
@@ -397,7 +397,7 @@ def _finish_save(files: Files, manifest: Manifest, pending: str) -> None:
 
 
 def _finish_removal(files: Files, manifest: Manifest) -> None:
-    """Remove only what is still the file that was to go; somebody may have put another in its place."""
+    """Remove the files whose content still matches; somebody may have put others in their place."""
     for name, part in manifest.files.items():
         place = below(manifest.file, name)
         found = files.stat(place)
@@ -410,18 +410,18 @@ def _finish_removal(files: Files, manifest: Manifest) -> None:
 
 
 def _last_touched(files: Files, name: str) -> datetime:
-    """The newest time in a temporary, which is a file or a folder of files."""
+    """Newest modification time of a temporary, which is a file or a folder of files."""
     found = [files.stat(name), *(files.stat(below(name, each)) for each in files.names_in(name))]
     return datetime.fromtimestamp(max((each.st_mtime for each in found if each is not None), default=0.0), UTC)
 
 
 def below(file: str, name: str) -> str:
-    """The place of one file of a checkpoint: a part in its folder, or the payload itself where the name is empty."""
+    """Path of one file of a checkpoint: a part in its folder, or the payload itself if the name is empty."""
     return f"{file}/{name}" if name else file
 
 
 def difference_in_size(files: Files, manifest: Manifest) -> Reason | None:
-    """Say what a look into the folder shows to differ; None when nothing does. Raises OSError."""
+    """Return the first difference in kind or size, without reading content; None if there is none. Raises OSError."""
     if manifest.kind == "sharded":
         found = files.stat(manifest.file)
         if found is None or not stat.S_ISDIR(found.st_mode):
@@ -438,7 +438,7 @@ def difference_in_size(files: Files, manifest: Manifest) -> Reason | None:
 
 
 def difference(files: Files, manifest: Manifest) -> Reason | None:
-    """Read every byte and say what differs; None when the checkpoint is whole. Raises OSError."""
+    """Return the first difference after reading every byte; None if the checkpoint is whole. Raises OSError."""
     problem = difference_in_size(files, manifest)
     if problem:
         return problem
@@ -449,19 +449,19 @@ def difference(files: Files, manifest: Manifest) -> Reason | None:
 
 
 class VerifiedCache:
-    """The checkpoints of a folder that were proven whole, as long as the folder says that nothing has changed since."""
+    """Cache of verified checkpoints; an entry holds as long as sizes and modification times have not changed."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._known: dict[str, tuple[str, object]] = {}  # file → hash, and what the folder said of it then
+        self._known: dict[str, tuple[str, object]] = {}  # file → hash, and its sizes and times then
 
     def add(self, manifest: Manifest) -> None:
-        """Remember one that was proven just now."""
-        with contextlib.suppress(OSError):  # it is proven all the same; next time it will be once more
+        """Remember a checkpoint that was just verified."""
+        with contextlib.suppress(OSError):  # not remembered: it will be verified once more
             self._known[manifest.file] = (manifest.sha256, self._signature(manifest))
 
     def holds(self, manifest: Manifest) -> bool:
-        """True when there is no need to read it again. Raises OSError."""
+        """True when the checkpoint need not be read again. Raises OSError."""
         return self._known.get(manifest.file) == (manifest.sha256, self._signature(manifest))
 
     def _signature(self, manifest: Manifest) -> list[tuple[int, int] | None]:

@@ -1,4 +1,4 @@
-"""Processes that train together decide together: one choice for all ranks, and an error of one is an error of all."""
+"""Decisions shared by all ranks of one training: rank 0 chooses, and an error on one rank is raised on all."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def group() -> Any:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What one rank's work came to, in a form that travels."""
+    """Result or error of one rank's work, picklable."""
 
     value: Any = None
     error: str = ""
@@ -60,7 +60,7 @@ class _Outcome:
 def _outcome(work: Callable[[], Any]) -> _Outcome:
     try:
         return _Outcome(work())
-    except Exception as error:  # noqa: BLE001  whatever it is, the other ranks wait for this one: they are told, and all raise
+    except Exception as error:  # noqa: BLE001  the other ranks wait for this one: they get the error, and all raise
         return _Outcome(error=str(error) or type(error).__name__)
 
 

@@ -1,4 +1,4 @@
-"""What an error means for a checkpoint, in no language; and errors that carry it."""
+"""Checkpoint errors that carry a language-neutral `Reason`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Flawed(CheckpointError):
     """A CheckpointError with its reason. Its text is the reason in words, unless there is more to say."""
 
     def __init__(self, reason: Reason, text: str = "") -> None:
-        super().__init__(reason, text)  # as they were given, so that it can be pickled
+        super().__init__(reason, text)  # unpickling calls __init__ with these
         self.reason, self.text = reason, text
 
     def __str__(self) -> str:
@@ -29,11 +29,11 @@ class Unread(CheckpointError):
     """
 
     def __init__(self, unread: Sequence[Reason], used: str = "") -> None:
-        super().__init__(unread, used)  # as they were given, so that it can be pickled
+        super().__init__(unread, used)  # unpickling calls __init__ with these
         self.unread, self.used = tuple(unread), used
 
     def words(self, language: Language) -> str:
-        """What cannot be read and what can be done, in a person's language."""
+        """Return a text on which checkpoints cannot be read and what to do."""
         return unread_words(self.unread, self.used, language)
 
     def __str__(self) -> str:
@@ -41,7 +41,7 @@ class Unread(CheckpointError):
 
 
 class Unreadable(ValueError):
-    """A text that is no manifest, and why."""
+    """A text is no manifest, for a reason."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
@@ -52,7 +52,7 @@ class Unreadable(ValueError):
 
 
 class Late(TimeoutError):
-    """A save takes too long, and which."""
+    """A save takes too long; the reason says which."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
@@ -72,7 +72,7 @@ def _reader() -> Language:
 
 
 def reason_of(error: Exception, about: str = "") -> Reason:
-    """Return why, without what a person cannot use: an OSError's number and path. Other errors come with their type."""
+    """Return an error's reason, without the number and path of an OSError; other errors come with their type."""
     if isinstance(error, Flawed | Unreadable | Late):
         return replace(error.reason, about=about or error.reason.about)
     if isinstance(error, OSError) and error.strerror:

@@ -1,4 +1,4 @@
-"""Checkpoints that the user's own code saved with `torch.save`: gone on from where there are none of ours."""
+"""Checkpoints that the user's own code saved with `torch.save`: resumed from if notifybot has saved none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from notifybot.types import Reason
 
 _PREFIX = "checkpoint_epoch"
 _PASSED_OVER = frozenset({"cut_short", "empty", "unreadable", "no_dict"})
-_SCALAR = "multiarray.scalar"  # makes a NumPy number from its type and bytes
+_SCALAR = "multiarray.scalar"  # NumPy's function that makes a number from its type and bytes
 _NUMBERS = "?bhilqBHILQefdgFDG"  # NumPy's types of booleans and numbers
 
 
@@ -44,19 +44,19 @@ def newest_foreign(folder: Path) -> tuple[Path | None, Mapping[str, Any], tuple[
 
 
 def _allowed() -> list[Any]:
-    """Types of which an instance runs nothing, whatever the file says is in it."""
+    """Return types that are safe to unpickle: making an instance runs no code, whatever its content."""
     try:
         import numpy
     except ImportError:
         return [argparse.Namespace]
     scalar = numpy.float64(0).__reduce__()[0]
-    names = [(scalar, f"numpy.{package}.{_SCALAR}") for package in ("core", "_core")]  # before NumPy 2, and since
+    names = [(scalar, f"numpy.{package}.{_SCALAR}") for package in ("core", "_core")]  # before and since NumPy 2
     kinds = {type(numpy.dtype(each)) for each in _NUMBERS}
     return [argparse.Namespace, *names, numpy.dtype, *kinds]
 
 
 def foreign_epoch(folder: Path) -> int | None:
-    """Return the highest epoch in the names of such files; what they hold is not looked at."""
+    """Return the highest epoch in the names of such files, without reading them."""
     return next(map(_epoch, _by_epoch(folder)), None)
 
 

@@ -1,4 +1,4 @@
-"""The manifest beside a checkpoint: what it holds, whose it is, and the hashes that prove it whole."""
+"""Manifest beside a checkpoint: its content, its run, and the hashes that prove it whole."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _number(value: object) -> float:
 
 
 def _problem(manifest: Manifest) -> Reason | None:
-    """What is wrong with a manifest that says what it may not; None when nothing is."""
+    """Return the first invalid value of a manifest as a reason; None if all are valid."""
     texts = (
         manifest.sha256,
         manifest.run_id,

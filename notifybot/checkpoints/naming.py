@@ -1,4 +1,4 @@
-"""File names for checkpoints, from a template and whatever an epoch has brought."""
+"""File names for checkpoints, from a template and the epoch's metrics."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ LIMIT_BYTES = 120  # a name may have 255 bytes, and suffixes are added; some enc
 _NOTHING = "none"
 _SUFFIX = ".pt"
 _PUNCTUATION = frozenset("._-+=,")
-_SPEC = re.compile(r"[<>=^]?[-+ ]?#?0?\d{0,2}[,_]?(\.\d{1,2})?[a-zA-Z%]?")  # two digits: no name a gigabyte wide
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # Drive may be synced to Windows
+_SPEC = re.compile(r"[<>=^]?[-+ ]?#?0?\d{0,2}[,_]?(\.\d{1,2})?[a-zA-Z%]?")  # widths < 100: no name a gigabyte long
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # on Windows, where Drive may sync
 
 Value = float | str | None
 

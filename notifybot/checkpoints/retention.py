@@ -1,4 +1,4 @@
-"""Which checkpoints are worth their space: the last ones, and the best ones."""
+"""Retention rule: keep a run's last and best checkpoints."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Retention:
     def which(self, manifests: Iterable[Manifest]) -> set[str]:
         """Return the names of the `keep_last` newest and the `keep_best` best checkpoints of one run.
 
-        Those that are not finite take nobody's place; the newest of them stays to be looked at.
+        Checkpoints that are not finite count for neither; the newest of them stays for inspection.
         """
         newest = sorted(manifests, key=order, reverse=True)
         usable = [each for each in newest if each.finite] or newest
@@ -55,7 +55,7 @@ class Retention:
         sign = 1 if self.mode == "min" else -1
         rated = [(sign * value, each) for each in manifests if math.isfinite(value := self._value(each))]
         newest = sorted(rated, key=lambda pair: order(pair[1]), reverse=True)
-        return [each for _, each in sorted(newest, key=lambda pair: pair[0])]  # stable, so the newer of equals leads
+        return [each for _, each in sorted(newest, key=lambda pair: pair[0])]  # stable: the newer of equals first
 
     def _value(self, manifest: Manifest) -> float:
         return manifest.metrics.get(self.monitor, math.nan) if self.monitor is not None else math.nan

@@ -1,4 +1,4 @@
-"""The states of the random generators, and how they are put back on another machine."""
+"""States of the random generators: captured for a checkpoint, restored on this machine or another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def capture() -> dict[str, Any]:
         states["numpy"] = _lists(numpy.random.get_state(legacy=False))
     for name in _ACCELERATORS:
         module = getattr(torch, name)
-        if module.is_initialized():  # asking one for its state would initialise it, in a forked child fatally
+        if module.is_initialized():  # asking would initialise it, which is fatal in a forked child
             states[name] = module.get_rng_state_all()
     if torch.backends.mps.is_available():
         states["mps"] = [torch.mps.get_rng_state()]
@@ -46,7 +46,7 @@ class GeneratorState:
 
     @staticmethod
     def fits(value: object) -> bool:
-        """Whether it is a generator of PyTorch, NumPy or Python."""
+        """True for a generator of PyTorch, NumPy or Python."""
         import torch
 
         numpy = sys.modules.get("numpy")
@@ -79,13 +79,13 @@ def _lists(value: Any) -> Any:
 def _attempt(name: str, put: Any, state: Any) -> str:
     try:
         put(state)
-    except Exception as error:  # noqa: BLE001  a state of another version is any error; the weights are worth more
+    except Exception as error:  # noqa: BLE001  another version's state may raise anything; the weights are restored anyway
         return reader_text("checkpoints.rng.not_restored", name=name, error=error)
     return ""
 
 
 def _attempt_devices(name: str, states: Any) -> str:
-    """As many of an accelerator's states as there are devices here, and a note when the numbers differ."""
+    """Restore the states of as many devices as there are here; return a note if the numbers differ."""
     here, saved = _device_count(name), len(states) if isinstance(states, list) else 0
     note = _attempt(name, lambda each: _put_devices(name, each), states[:here]) if saved and here else ""
     if note or here == saved or (not saved and not _in_use(name)):

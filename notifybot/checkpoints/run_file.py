@@ -1,4 +1,4 @@
-"""Whose folder this is: the run that saves here, so that another machine goes on as the same run."""
+"""Run card: identity of the run that saves in a folder, so that another machine resumes as the same run."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 from notifybot.checkpoints.durable_io import write_bytes
 
 NAME = "notifybot-run.json"
-RUNS = "runs"  # the folder beside it, with a copy of the run's own folder
+RUNS = "runs"  # folder beside the card, with a copy of the run's own folder
 _LIMIT_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class RunFile:
-    """What a new machine must know besides the checkpoints.
+    """Card of a run, all that a new machine needs besides the checkpoints.
 
-    `session` is the process that may save here; a newer one (sessions sort by time) takes over. `memories` hold what
-    notifiers remember of the run, such as its thread in Slack; never a secret. `launch` tells programs apart that were
-    started with other arguments; it is empty where nobody noted them.
+    `session` is the process that may save here; a newer one (sessions sort by time) takes over. `memories` holds the
+    notifiers' state of the run, such as its thread in Slack; never a secret. `launch` is a fingerprint of the program's
+    arguments and hyper-parameters; empty if unknown.
     """
 
     run_id: str

@@ -1,4 +1,4 @@
-"""A copy of a run's own folder where the machine's end does not reach: numbers continue on the next one."""
+"""Mirror of a run's own folder in a durable one, so that trackers continue on the next machine."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from notifybot.files import READ, TEMPORARY, read_at, replacing
 
 LIMIT_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
-_FORMER_TEMPORARY = ".mirror-tmp"  # of versions before 1.0
-_LEFT_OUT = {"logs", "tmp"}  # W&B's own, rewritten all the time and of no use to another machine
+_FORMER_TEMPORARY = ".mirror-tmp"  # suffix of versions before 1.0
+_LEFT_OUT = {"logs", "tmp"}  # W&B's own folders, rewritten all the time and useless on another machine
 _AUTHORITATIVE = {".mark", ".jsonl"}
 
 _Signature = tuple[int, int]
 
 
 class Mirror:
-    """Copies what has changed in a run's folder into a durable one, each file in one step.
+    """Copies changed files of a run's folder into a durable one, each file atomically.
 
     Call `copy` once per checkpoint: Drive uploads a file whole for every change, and one that is rewritten often may
     never arrive. Do it after the trackers are flushed and before the checkpoint counts as saved, so that the copy is
-    never behind the checkpoint. Nothing is ever removed from the copy, and no link is followed.
+    never older than the checkpoint. Nothing is ever removed from the copy, and no link is followed.
     Not for two threads at once.
     """
 
@@ -32,15 +32,14 @@ class Mirror:
         self._from = run_folder
         self._into = into
         self._limit_bytes = limit_bytes
-        self._copied: dict[Path, _Signature] = {}  # as a file was when it was read, not as its copy says it is
+        self._copied: dict[Path, _Signature] = {}  # size and time of each source file when it was read
         self._passed_over: set[Path] = set()
 
     def copy(self) -> list[str]:
-        """Copy what has changed since the last call; return in words what could not be, each large file once.
+        """Copy files changed since the last call; return a line on each that could not be copied, each large file once.
 
-        The trackers may write meanwhile: a file is copied as long as it is when it is opened, its tail perhaps torn,
-        which every reader of these files passes over. Raises OSError when the durable folder fails; the copies made
-        before are whole.
+        The trackers may write meanwhile: a file is copied at its length when opened, with a last line that may be torn;
+        every reader of these files skips it. Raises OSError when the durable folder fails; earlier copies stay whole.
         """
         problems: list[str] = []
         for name in sorted(_files(self._from, but=self._into), key=_rank):
@@ -78,11 +77,11 @@ class Mirror:
 
 
 def restore(from_: Path, run_folder: Path) -> list[str]:
-    """Copy back what is missing in a run's folder, or is there only in part; return the names of what was copied.
+    """Copy back files that are missing or incomplete in a run's folder; return the names of the copied ones.
 
-    A file that is here and longer is kept where it begins with all of the copy: this machine has written it since.
-    Where the two differ, marks and JSON lines are taken from the copy: the run has meanwhile gone on elsewhere. Others
-    keep their content. Raises OSError.
+    A longer file here is kept if it begins with the whole copy: this machine has written more since. If the two differ,
+    replay cursors (.mark) and JSON lines are taken from the copy, as the run has gone on elsewhere; other files are
+    kept. Raises OSError.
     """
     names = []
     for name in sorted(_files(from_), key=_rank):
@@ -114,9 +113,9 @@ def _unless_missing(error: OSError) -> None:
 
 
 def _rank(name: Path) -> tuple[int, str]:
-    """Marks say how far a tracker has come, so they must not be younger than its files.
+    """Order of copying: a tracker's cursor first, as it must not be newer than the tracker's files.
 
-    The JSON lines come last: from them the trackers that have less are made good.
+    The JSON lines come last: events that other trackers lack are replayed from them.
     """
     return (0 if name.suffix == ".mark" else 2 if name.suffix == ".jsonl" else 1, name.as_posix())
 
@@ -132,7 +131,7 @@ def _same(source: int, other: Path) -> bool:
 
 
 def _is_ahead(source: int, here: Path, *, wins: bool) -> bool:
-    """True when the copy is to take the place of what is here."""
+    """True when the copy should replace the file here."""
     size, copied = _size(here), os.fstat(source).st_size
     if size is None:
         return True

@@ -1,4 +1,4 @@
-"""The thread that writes checkpoints: one job at a time, the next one waits for it, none is dropped."""
+"""Saver: a thread that writes checkpoints, one job at a time; the next one waits, none is dropped."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Saver:
         """Start a job, after the one that still runs. A job handles its own errors. Any thread may call it."""
         with self._starting:
             self.wait()
-            # A daemon: a mount that hangs must not keep the process for ever. Whoever leaves the loop waits a while.
+            # A daemon: a hanging mount must not keep the process for ever. The end of the loop waits up to a limit.
             thread = threading.Thread(target=job, name="notifybot-checkpoint", daemon=True)
             if started(thread):
                 self._thread = thread

@@ -1,7 +1,7 @@
-"""State dicts in types that a weights-only load accepts, and back.
+"""Serialization of state dicts: types that a weights-only load accepts and back, and payload files.
 
 PyTorch's safe unpickler knows tensors, numbers, strings and the usual containers. Schedulers, samplers and loaders keep
-more than that: NumPy numbers, paths, moments. Those are written as a small dict that names what it was.
+more: NumPy numbers, paths, dates and times. Those are written as a small dict that names the original type.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ TAG = "__notifybot__"
 
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
 _FACTORIES: dict[str, Any] = {each.__name__: each for each in (dict, list, set, int, float, str)}
-_READ_ELSEWHERE = ("optimizer_state_dict", "scheduler_state_dict")  # by PyTorch alone: there a NumPy float is a float
-_DEPTH = 64  # no state dict nests deeper, unless it holds itself
-_ARRAY_KINDS = "biufcSUmM"  # NumPy's booleans, numbers, text and moments: bytes that mean the same when read back
+_READ_ELSEWHERE = ("optimizer_state_dict", "scheduler_state_dict")  # only PyTorch reads these; a NumPy float will do
+_DEPTH = 64  # a state dict that nests deeper contains itself
+_ARRAY_KINDS = "biufcSUmM"  # NumPy kinds whose bytes can be read back: booleans, numbers, text, dates
 
 
 def to_safe(value: Any, at: str, keep: Keep, depth: int = 0) -> Any:
@@ -78,7 +78,7 @@ def require_plain(value: Mapping[str, Any]) -> None:
 
 
 def _are_atoms(values: Any) -> bool:
-    """Whether a copy of the container is a deep copy: asked of long lists, so in one pass that runs in C."""
+    """True when all values are atoms, so that a copy is deep; one pass in C, as lists may be long."""
     return set(map(type, values)) <= _ATOMS
 
 
@@ -88,7 +88,7 @@ def _mapping(value: Any, at: str, keep: Keep, depth: int) -> Any:
         name = _key(key, at)
         copy[name] = each if type(each) in _ATOMS else to_safe(each, f"{at}.{name}", keep, depth + 1)
     metadata = getattr(value, "_metadata", None)
-    if metadata is not None:  # a module's versions, which decide how old weights are read
+    if metadata is not None:  # the modules' versions, by which PyTorch reads old weights
         copy._metadata = to_safe(metadata, f"{at}._metadata", keep, depth + 1)
     return copy if TAG not in copy else {TAG: "dict", "value": [list(pair) for pair in copy.items()]}
 
@@ -98,7 +98,7 @@ def _key(key: Any, at: str) -> Any:
     if kind in _ATOMS or (kind is tuple and _are_atoms(key)):
         return key
     if kind.__module__ == "numpy" and hasattr(key, "item") and type(key.item()) in _ATOMS:
-        return key.item()  # equal, with an equal hash
+        return key.item()  # the Python number is equal and hashes alike
     raise UsageError(
         reader_text("checkpoints.serialization.key_of_other_type", at=at, given=f"{key!r:.80}", kind=_type_name(key))
     )
@@ -141,7 +141,7 @@ def _array(value: Any, at: str, keep: Keep) -> Any:
         raise UsageError(reader_text("checkpoints.serialization.numpy_dtype_cannot_be_saved", at=at, dtype=dtype))
     flat = numpy.ascontiguousarray(value).reshape(-1).view(numpy.uint8)
     if not flat.flags.writeable:
-        flat = flat.copy()  # a tensor cannot share what may not be written
+        flat = flat.copy()  # a tensor cannot share read-only memory
     return {TAG: name, "dtype": value.dtype.str, "shape": list(value.shape), "value": keep(at, torch.from_numpy(flat))}
 
 
@@ -167,7 +167,7 @@ _ENCODERS: list[tuple[Any, Callable[[Any, str], tuple[str, Any]]]] = [
 ]
 
 _DECODERS: dict[str, Callable[[Any], Any]] = {
-    "dict": dict,  # one that happens to have our tag among its keys
+    "dict": dict,  # a dict that happens to have our tag among its keys
     "defaultdict": lambda value: defaultdict(_FACTORIES.get(value[0]), value[1]),
     "deque": lambda value: deque(value[1], value[0]),
     "frozenset": frozenset,
@@ -245,11 +245,11 @@ def read_payload(path: Path, allowed: Sequence[Any] = ()) -> dict[str, Any]:
 
     check_torch(torch.__version__)
     try:
-        known = torch.serialization.get_safe_globals()  # the user's own stay: the context takes away what it is given
+        known = torch.serialization.get_safe_globals()  # the user's: the context would remove those it shares
         with torch.serialization.safe_globals([each for each in allowed if each not in known]):
             payload = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        if error.errno == errno.EINVAL:  # the reader was sent beyond the file's end
+        if error.errno == errno.EINVAL:  # an offset beyond the end of the file
             raise _flawed(path, Reason("cut_short")) from error
         raise _unread(path, reason_of(error), system_words(error)) from error
     except EOFError as error:
@@ -258,9 +258,9 @@ def read_payload(path: Path, allowed: Sequence[Any] = ()) -> dict[str, Any]:
         raise _refusal(path, str(error)) from error
     except MemoryError as error:
         raise _unread(path, reason_of(error), reader_text("checkpoints.serialization.out_of_memory")) from error
-    except Exception as error:  # a damaged file makes the reader raise nearly anything, and all of it means this
+    except Exception as error:  # a damaged file makes the reader raise nearly anything
         why = _first_line(error)
-        if "allocate memory" in why:  # how PyTorch's own allocator says it
+        if "allocate memory" in why:  # words of PyTorch's allocator
             raise _unread(path, reason_of(error), why) from error
         raise _flawed(path, Reason("unreadable", values={"text": why})) from error
     if not isinstance(payload, dict):
@@ -318,4 +318,4 @@ def _refusal(path: Path, why: str) -> Flawed:
 def _first_line(error: Exception) -> str:
     first = (str(error).strip().splitlines() or [""])[0]
     name = type(error).__name__
-    return (first if " " in first else f"{name}: {first}" if first else name)[:200]  # KeyError says "101", and no more
+    return (first if " " in first else f"{name}: {first}" if first else name)[:200]  # KeyError says "101" only

@@ -1,4 +1,4 @@
-"""Checkpoints of models that no single process holds: every rank writes its part into one folder.
+"""Sharded checkpoints, for models that no single process holds: every rank writes its part into one folder.
 
 torch.distributed.checkpoint moves the tensors, also to another number of ranks. The folder counts as a checkpoint when
 its manifest is there, which rank 0 writes last: it lists the hash of every part, and all are compared before a load.
@@ -48,8 +48,8 @@ def save_sharded(
 ) -> Manifest:
     """Save a model's shards as `stem` + ".sharded" on a shelf that all ranks see; return the checkpoint's manifest.
 
-    Every rank calls it. `extra` is what else is to be kept, in plain values; of that and of `make_manifest`, rank 0's
-    count. When one rank fails all raise CheckpointError, and nothing is left behind.
+    Every rank calls it. `extra` holds further plain values to keep; rank 0's `extra` and `make_manifest` are
+    used. If one rank fails, all raise CheckpointError and the folder is removed.
     """
     staged = from_rank_zero(shelf.stage)
     try:
@@ -105,7 +105,7 @@ def _load(inside: Path, manifest: Manifest, model: nn.Module, optimizer: Optimiz
     try:
         with _alone_or_not() as alone:
             dcp.load(state, storage_reader=reader, planner=ShardPlanner(), no_dist=alone)
-    except dcp.api.CheckpointException as error:  # one error for every rank; most say the same
+    except dcp.api.CheckpointException as error:  # it holds one error per rank; most are the same
         first, _ = next(iter(error.failures.values()))
         raise CheckpointError(
             reader_text("checkpoints.sharded.cannot_be_loaded", name=inside.name, first=first)
@@ -141,7 +141,7 @@ def _rank() -> int:
 _KNOWN = {
     "collections": {"OrderedDict"},
     "pathlib": {"Path", "PosixPath", "WindowsPath"},
-    "pathlib._local": {"Path", "PosixPath", "WindowsPath"},  # where Python 3.13 has them
+    "pathlib._local": {"Path", "PosixPath", "WindowsPath"},  # their module in Python 3.13
     "torch": {"Size"},
     "torch.serialization": {"_get_layout"},
     "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
@@ -200,7 +200,7 @@ class ShardPlanner(DefaultLoadPlanner):  # type: ignore[misc, unused-ignore]
         return super().create_local_plan()
 
     def load_bytes(self, read_item: Any, value: BytesIO) -> None:
-        torch.load(value, weights_only=True)  # refuses whatever could run; the parent's load would not
+        torch.load(value, weights_only=True)  # refuses code, which the parent class's load does not
         value.seek(0)
         super().load_bytes(read_item, value)
 

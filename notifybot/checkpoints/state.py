@@ -1,4 +1,4 @@
-"""What a training consists of: copied cheaply for a checkpoint, put back whole or not at all."""
+"""State of a training's objects: captured cheaply for a checkpoint, restored completely or not at all."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ABSENT = object()
 
 
 class Stateful(Protocol):
-    """What a part must be able to do, as PyTorch's own objects do."""
+    """Interface of a part: `state_dict` and `load_state_dict`, as PyTorch's own objects have them."""
 
     def state_dict(self) -> Any: ...
 
@@ -43,7 +43,7 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class _Part:
-    """One object of the training, and the place of its state in a checkpoint."""
+    """Object of the training, with the key of its state in a checkpoint."""
 
     name: str
     key: str
@@ -61,7 +61,7 @@ class _Part:
         return compatibility.state_of(self.value) if _is_module(self.value) else self.value.state_dict()
 
     def saved_in(self, payload: Mapping[str, Any]) -> Any:
-        """Its state in a checkpoint; `_ABSENT` when that has none."""
+        """Return the part's state in a checkpoint; `_ABSENT` if it has none."""
         if self.key != EXTRA_KEY:
             return payload.get(self.key, _ABSENT)
         extra = payload.get(EXTRA_KEY)
@@ -69,10 +69,10 @@ class _Part:
 
 
 class Parts:
-    """The objects whose state makes a training go on: model, optimizer, scheduler, scaler, and any `extra` ones.
+    """Objects whose state a training resumes from: model, optimizer, scheduler, scaler, and any `extra` ones.
 
     Each has `state_dict` and `load_state_dict`; a generator of PyTorch, NumPy or Python may stand in `extra` as well.
-    Raises UsageError naming the object that has neither, and CheckpointError for a PyTorch before 2.10.
+    Raises UsageError naming an object that has neither, and CheckpointError for a PyTorch before 2.10.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class Parts:
 
     @property
     def modules(self) -> dict[str, Any]:
-        """The model and the modules among the rest, without what they are wrapped in."""
+        """The model and the other modules by label, without their wrappers."""
         return {part.label: compatibility.unwrapped(part.value) for part in self._parts if _is_module(part.value)}
 
     def check(self) -> None:
-        """Raise UsageError, naming the key path, for what could not be saved; and get the memory for a save ready.
+        """Raise UsageError, naming the key path, for a state that cannot be saved; reserve the memory for a save.
 
         A loader is not asked, because its `state_dict` starts its workers.
         """
@@ -110,10 +110,10 @@ class Parts:
         self._reserve([part for part in self._parts if not _is_loader(part.value)])
 
     def unsaved(self) -> list[Any]:
-        """The parameters that an optimizer trains and no other part holds: no checkpoint will have their values.
+        """Parameters that an optimizer trains and no other part holds: no checkpoint will have their values.
 
-        The states are looked through only where the modules leave any over: tensors are known by their memory, and by
-        their values in the state of what is no module, which may be made of copies.
+        States are searched only for parameters that are in no module: tensors are compared by memory, and by value in
+        the state of parts that are no modules, as those may hold copies.
         """
         left = [each for part in self._parts if _is_optimizer(part.value) for each in _trained(part.value)]
         own = {id(each) for module in self.modules.values() for each in module.parameters()}
@@ -124,7 +124,7 @@ class Parts:
         return left
 
     def sums(self) -> list[float]:
-        """A sum over each parameter that learns, by which it can be seen whether any of them moved."""
+        """Sum of each parameter that learns, to see later whether any has changed."""
         import torch
 
         learning = [each for module in self.modules.values() for each in module.parameters() if each.requires_grad]
@@ -133,11 +133,11 @@ class Parts:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the model's own state holds nothing at all, as that of layers in a plain list."""
+        """True when the model's own state is empty, as with layers in a plain list."""
         return any(part.name == "model" and not part.state() for part in self._parts if _is_module(part.value))
 
     def watch_first_steps(self) -> None:
-        """Make an optimizer's memory ready after its first step, before which it has no state. `release` ends it.
+        """Reserve an optimizer's memory after its first step, as it has no state before. `release` stops watching.
 
         Never raises: it only makes the first save faster.
         """
@@ -147,7 +147,7 @@ class Parts:
                     self._hooks.append(_FirstStep.on(part.value, self))
 
     def release(self) -> None:
-        """Leave nothing of ours in the training's objects. May be called at any time, and again."""
+        """Remove our hooks from the training's objects. May be called at any time, and again."""
         hooks, self._hooks = self._hooks, []
         for hook in hooks:
             hook.leave(self)
@@ -176,30 +176,30 @@ class Parts:
         return payload
 
     def restore(self, payload: Mapping[str, Any]) -> list[Reason]:
-        """Put a checkpoint's state back; return notes on what is another than it was, and no reason to stop.
+        """Restore a checkpoint's state; return notes on differences that are no reason to stop.
 
         Raises CheckpointError that lists all that does not fit, before anything is changed.
         """
         loads, notes = self._fitted(payload)
-        self._buffers.forget()  # an optimizer on the CPU takes the payload's tensors as its own
+        self._buffers.forget()  # an optimizer on the CPU adopts the payload's tensors
         with ExitStack() as undo:
             for part, state in loads:
                 _load(part, state, undo)
             undo.pop_all()
         for part, _ in loads:
             if _is_loader(part.value):
-                part.value.state_dict()  # makes its iterator, which draws seeds and an order: now, and not afterwards
+                part.value.state_dict()  # makes its iterator, which draws seeds: before the generators are restored
         for part, state in loads:
             if isinstance(part.value, rng.GeneratorState):
                 part.value.load_state_dict(state)
         notes += map(note, rng.restore(from_plain(payload.get(RANDOM_KEY))))
-        with contextlib.suppress(UsageError):  # the next save tells it
+        with contextlib.suppress(UsageError):  # the next save reports it
             if self._saves:
                 self.check()
         return notes
 
     def _fitted(self, payload: Mapping[str, Any]) -> tuple[list[tuple[_Part, Any]], list[Reason]]:
-        """Each part with the state to load, in the order of loading, and notes."""
+        """Return each part with the state to load, in loading order, and notes. Raises CheckpointError."""
         loads, problems, notes = [], [], _unclaimed(self._parts, payload)
         scheduled = any(part.name == "scheduler" or _is_scheduler(part.value) for part in self._parts)
         for part in self._parts:
@@ -229,22 +229,22 @@ class Parts:
 
 
 class _FirstStep:
-    """A hook on one optimizer, of which there is one at most: it has memory made ready after the next step, once.
+    """Step hook on an optimizer, at most one per optimizer: reserves its memory after the next step, once.
 
-    PyTorch goes through an optimizer's hooks while it calls them and breaks when one is removed meanwhile, so the hook
-    stays, with nothing to do, until the run ends. It keeps nobody alive, and a copy of it does nothing.
+    PyTorch iterates over an optimizer's hooks while it calls them and breaks when one is removed meanwhile, so the hook
+    stays, idle, until the run ends. It holds weak references only, and a copy of it does nothing.
     """
 
     _on: ClassVar[weakref.WeakKeyDictionary[Any, _FirstStep]] = weakref.WeakKeyDictionary()
 
     def __init__(self) -> None:
-        self._owner: Any = None  # a weak reference to the `Parts` that waits for the step
+        self._owner: Any = None  # weak reference to the `Parts` that waits for the step
         self._waits = False
         self._handle: Any = None
 
     @classmethod
     def on(cls, optimizer: Any, owner: Parts) -> _FirstStep:
-        """The optimizer's hook, which now works for `owner`."""
+        """Return the optimizer's hook, made if missing, now working for `owner`."""
         hook = cls._on.get(optimizer)
         if hook is None:
             hook = cls()
@@ -256,11 +256,11 @@ class _FirstStep:
     def __call__(self, optimizer: Any, *_: object) -> None:
         import torch
 
-        if torch.compiler.is_compiling() or not self._waits:  # a step that is traced has no state to look at
+        if torch.compiler.is_compiling() or not self._waits:  # a traced step has no state
             return
         self._waits = False
         owner = self._owner()
-        with contextlib.suppress(Exception):  # the first save tells what is wrong
+        with contextlib.suppress(Exception):  # the first save reports a problem
             if owner is not None:
                 owner.stepped(optimizer)
 
@@ -268,7 +268,7 @@ class _FirstStep:
         return (_FirstStep, ())
 
     def leave(self, owner: Parts) -> None:
-        """Do nothing more for `owner`, and go, unless somebody else waits or a step is under way on this thread."""
+        """Stop working for `owner`; remove the hook unless another owner uses it or a step runs on this thread."""
         if self._owner is None or self._owner() is not owner:
             return
         self._waits = False
@@ -280,7 +280,7 @@ class _FirstStep:
 
 
 def _in_a_step() -> bool:
-    """Whether an optimizer's `step` called us: the garbage collector may end a forgotten loop anywhere."""
+    """True when an optimizer's `step` is on our stack: the garbage collector may end a forgotten loop anywhere."""
     frame = sys._getframe()
     while frame.f_back is not None:
         frame = frame.f_back
@@ -341,7 +341,7 @@ def _load(part: _Part, state: Any, undo: ExitStack) -> None:
     target = compatibility.unwrapped(part.value) if _is_module(part.value) else part.value
     try:
         target.load_state_dict(state)
-    except Exception as error:  # whatever a part's own code raises: its state does not fit
+    except Exception as error:  # a part's own code may raise anything: its state does not fit
         raise CheckpointError(
             reader_text(
                 "checkpoints.state.state_refused",
@@ -353,7 +353,7 @@ def _load(part: _Part, state: Any, undo: ExitStack) -> None:
 
 
 def _go_back(value: Any, before: Any) -> None:
-    with contextlib.suppress(Exception):  # a part that refuses its own state must not hide why it is asked to
+    with contextlib.suppress(Exception):  # a part that refuses its own state must not hide the first error
         value.load_state_dict(before)
 
 
@@ -362,7 +362,7 @@ def _trained(optimizer: Any) -> list[Any]:
 
 
 def _not_in(part: _Part, parameters: list[Any]) -> list[Any]:
-    """Those that are not among the tensors of a part's state."""
+    """Return the parameters that are not among the tensors of a part's state."""
     held: set[int] = set()
     copies = not _is_module(part.value)
 
@@ -375,10 +375,10 @@ def _not_in(part: _Part, parameters: list[Any]) -> list[Any]:
 
 
 def _is_same(parameter: Any, tensor: Any, *, copies: bool) -> bool:
-    """Whether a tensor is the parameter, or, among `copies`, has its values, in another type perhaps."""
+    """True when a tensor shares the parameter's memory or, with `copies`, has its values in any dtype."""
     import torch
 
-    with contextlib.suppress(RuntimeError, NotImplementedError):  # sparse, lazy, or on no device
+    with contextlib.suppress(RuntimeError, NotImplementedError):  # sparse, lazy or on the meta device
         if tensor.data_ptr() == parameter.data_ptr():
             return True
         return copies and tensor.shape == parameter.shape and torch.equal(parameter.detach().to(tensor), tensor)

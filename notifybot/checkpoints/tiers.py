@@ -1,4 +1,4 @@
-"""Two places for one run's checkpoints: this machine's disk first, then the folder that outlives the machine."""
+"""Storage tiers of a run's checkpoints: this machine's disk first, then the folder that outlives the machine."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ MakeManifest = Callable[[str, str, int], Manifest]
 
 
 class Copy(NamedTuple):
-    """A checkpoint as one shelf has it."""
+    """Copy of a checkpoint on one shelf."""
 
     shelf: CheckpointDirectory
     manifest: Manifest
 
 
 class Copies(NamedTuple):
-    """The checkpoints of a run. Of `unread` nobody can say what they are."""
+    """A run's checkpoints, grouped by their copies. `unread`: manifests that could not be read."""
 
     groups: list[list[Copy]]
     passed_over: list[Reason]
@@ -49,7 +49,7 @@ class Copies(NamedTuple):
 class Found:
     """The newest checkpoint that is whole, and why damaged ones were passed over.
 
-    `unread` says what could not be read and may be newer. `checkpoint` is the copy that outlives the longest.
+    `unread` lists what could not be read and may be newer. `checkpoint` is the copy that lasts the longest.
     """
 
     manifest: Manifest | None = None
@@ -61,7 +61,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """Where a new checkpoint is proven whole, and why no further."""
+    """New checkpoint with the tier in which it is proven whole; `not_copied` is the error of the copy to the next."""
 
     manifest: Manifest
     path: Path
@@ -79,11 +79,11 @@ class Tiers:
     retention: Retention
     durable_is_remote: bool
     clock: Clock = SYSTEM
-    since: str = ""  # nothing of sessions before this one is removed
+    since: str = ""  # sessions before this one keep all their checkpoints
 
     @property
     def shelves(self) -> list[CheckpointDirectory]:
-        """The nearest first."""
+        """Shelves, the nearest first."""
         return [self.durable] if self.local is None else [self.local, self.durable]
 
     def newest(self, run_id: str, *, durable_only: bool = False) -> Found:
@@ -111,13 +111,13 @@ class Tiers:
             for each in manifests:
                 known.setdefault((each.session, each.sequence, each.sha256), []).append(Copy(shelf, each))
         files = {copy.manifest.file + SUFFIX for group in known.values() for copy in group}
-        hidden = [each for each in unread if each.about.rpartition("/")[2] not in files]  # else its twin is known
+        hidden = [each for each in unread if each.about.rpartition("/")[2] not in files]  # else another copy is known
         groups = sorted(known.values(), key=lambda group: order(group[0].manifest), reverse=True)
         return Copies(groups, passed, hidden)
 
     def _look(self, run_id: str, shelves: Sequence[CheckpointDirectory]) -> Found:
         groups, passed, unread = self.copies(run_id, shelves)
-        for group in sorted(groups, key=lambda each: not each[0].manifest.finite):  # stable: those only for want of any
+        for group in sorted(groups, key=lambda each: not each[0].manifest.finite):  # those not finite come last
             whole, damaged, failed = first_whole(group)
             passed += damaged
             if whole is not None:
@@ -128,7 +128,7 @@ class Tiers:
         return Found(passed_over=tuple(passed), unread=tuple(unread))
 
     def _told(self, whole: Copy, group: list[Copy]) -> Checkpoint:
-        """A checkpoint as people are told of it: that there is a copy of it in the folder that stays, too."""
+        """Return a whole checkpoint as reported to people: as its durable copy if there is one."""
         far = next((each for each in group if each.shelf is self.durable), None)
         lasts = far is not None and self.durable_is_remote and (far is whole or far.shelf.seems_whole(far.manifest))
         shown = far if far is not None and lasts else whole
@@ -164,7 +164,7 @@ class Tiers:
         return Saved(written, self.durable.folder / written.file, Tier.REMOTE, spared=spared)
 
     def _prune(self, shelf: CheckpointDirectory, run_id: str) -> tuple[Spared, ...]:
-        """Free space; what cannot be removed now is tried again at the next save. Return what cannot be read."""
+        """Remove checkpoints by the rule, a failure is tried again at the next save; return the unreadable ones."""
         try:
             shelf.prune(self.retention, run_id, since=self.since)
         except OSError as error:
@@ -207,7 +207,7 @@ def first_whole(group: Iterable[Copy]) -> tuple[Copy | None, list[Reason], list[
 
 
 def _spoilt_after(group: list[Copy], used: Manifest) -> list[Reason]:
-    """Why a newer checkpoint was passed over that is whole, and of no use."""
+    """Return the reason for passing over a newer checkpoint that is whole but not finite."""
     shelf, manifest = group[0]
     if manifest.finite or order(manifest) <= order(used):
         return []
@@ -217,7 +217,7 @@ def _spoilt_after(group: list[Copy], used: Manifest) -> list[Reason]:
 def tries(clock: Clock, patience_s: float = _PATIENCE_S) -> Iterator[bool]:
     """Yield before each try of reading, at once and then after pauses that double; True before the last.
 
-    Drive has minutes in which it refuses, and a mount may be coming back.
+    Drive refuses for minutes at times, and a mount may come back.
     """
     until_s, pause_s = clock.monotonic() + patience_s, _FIRST_PAUSE_S
     while (left_s := until_s - clock.monotonic()) > 0:
@@ -231,7 +231,7 @@ def tries(clock: Clock, patience_s: float = _PATIENCE_S) -> Iterator[bool]:
 
 
 def told_of(path: Path, manifest: Manifest, tier: Tier) -> Checkpoint:
-    """Return a proven checkpoint as people are told of it."""
+    """Return a verified checkpoint in the form that is reported to people."""
     fleeting = tier is Tier.LOCAL and machine_is_reset()
     return Checkpoint(path_text(path), manifest.epoch, manifest.size_bytes, tier, fleeting)
 

@@ -1,4 +1,4 @@
-"""When a state was saved, what a run goes on from, and whom the saving thread tells."""
+"""Checkpoint types: the point of a save, the restored state, and the observer of saves."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from notifybot.types import Checkpoint, Reason
 
 @dataclass(frozen=True, slots=True)
 class SavePoint:
-    """When a state is saved: after `epoch`, and `step` steps into the next one. `label` is the epoch that names it.
+    """Point of a save: after `epoch`, and `step` steps into the next one. `label` is the epoch that names it.
 
-    `name` and `project` are the run's; `final` says why it is over early with this epoch. `story`, `meter` and
-    `learning` are the hook's own: how far the run has come, the open epoch's sums, and which parameters learnt when the
-    run began and when this was saved.
+    `name` and `project` are the run's; `final` says why it ends early with this epoch. `story`, `meter` and `learning`
+    are the hook's own: the progress, the open epoch's sums, and which parameters learnt at the run's start and at this
+    save.
     """
 
     epoch: int | None
@@ -34,9 +34,9 @@ class SavePoint:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a run goes on from. `verified` is False for a file that was not saved by us.
+    """State that a run resumes from. `verified` is False for a file that notifybot did not save.
 
-    `checkpoint` is the same as people are told of it: the copy that stays the longest.
+    `checkpoint` is the form reported to people: the copy that lasts the longest.
     """
 
     path: Path
@@ -49,29 +49,29 @@ class Restored:
 
     @property
     def is_nothing(self) -> bool:
-        """True when all that was found was passed over, so that there is nothing to go on from."""
+        """True when everything found was passed over, so that there is nothing to resume from."""
         return self.moment.epoch is None and not self.moment.step
 
 
 class SaveObserver(Protocol):
-    """Whom `Checkpoints` tells what it did, from its own thread."""
+    """Observer of saves: `Checkpoints` calls it from its own thread."""
 
     def before_copy(self) -> None:
-        """Make durable what must be, before the checkpoint counts as saved. May raise OSError."""
+        """Make the run's other files durable, before the checkpoint counts as saved. May raise OSError."""
         ...
 
     def saved(self, checkpoint: Checkpoint, *, whole: bool) -> None:
-        """A checkpoint is proven whole in the tier that it names; `whole`: in every one that it should be in."""
+        """Report a checkpoint that is proven whole in its tier; `whole`: in every tier that it should be in."""
         ...
 
     def spared(self, reasons: Sequence[Reason], size_bytes: int) -> None:
-        """These would have been removed, or are of nobody knows whom, and stay because they cannot be read."""
+        """Report checkpoints that were not removed because they, or their manifests, cannot be read."""
         ...
 
     def not_saved(self, error: Exception) -> None:
-        """Nothing was saved; the last good one is untouched."""
+        """Report that nothing was saved; the last good checkpoint is untouched."""
         ...
 
     def not_copied(self, error: Exception) -> None:
-        """It is on this machine only."""
+        """Report that the checkpoint is on this machine only."""
         ...

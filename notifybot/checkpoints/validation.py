@@ -1,4 +1,4 @@
-"""What `Checkpoints` is given, looked at before anything is opened: a wrong one is named, with what belongs there."""
+"""Validation of the arguments of `Checkpoints`, before anything is opened: errors name what belongs there."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def validate_arguments(
 
 
 def check_part(name: str, value: object, *, extra: bool) -> None:
-    """Raise UsageError for what has no state, and for what has one and belongs in another place."""
+    """Raise UsageError for an object without a state, and for one that belongs in another argument."""
     where = f"extra[{name!r}]" if extra else name
     if isinstance(value, type):
         made = value.__name__
@@ -65,7 +65,7 @@ def _stateless(where: str, value: object, lacking: list[str]) -> str:
 
 
 def _instead_of(value: object) -> str:
-    """What to give, where that can be told: several objects, a state in its object's place, a single tensor."""
+    """Return advice for several objects, a state instead of its object, or a single tensor; else nothing."""
     import torch
 
     several = list(value.values()) if isinstance(value, Mapping) else value
@@ -95,16 +95,16 @@ def _check_no_file(folder: Path) -> None:
     try:
         place = folder.expanduser()
         taken = place.is_file() or (place.suffix.lower() in _FILES and not place.is_dir())
-    except (OSError, RuntimeError, ValueError):  # it is told by whoever opens it
+    except (OSError, RuntimeError, ValueError):  # opening it reports the error
         return
     if taken:
         raise UsageError(reader_text("checkpoints.validation.folder_is_a_file_name", name=f"{place.name!r}"))
 
 
 def best_by(monitor: str | None, mode: Mode | None) -> tuple[str | None, Mode]:
-    """The metric that the best checkpoint goes by, and which way it is good: `mode`, else what its name tells.
+    """Return the metric of the best checkpoint and its direction: `mode`, else as the name shows.
 
-    Raises UsageError when nothing tells: the worst would be kept as the best.
+    Raises UsageError if the direction is unknown: the worst would be kept as the best.
     """
     if monitor is None:
         return None, mode or "min"
@@ -117,14 +117,14 @@ def best_by(monitor: str | None, mode: Mode | None) -> tuple[str | None, Mode]:
 
 
 def check_resume(resume: object) -> None:
-    """Raise UsageError for what is no way to resume."""
+    """Raise UsageError for an unknown value of `resume`."""
     if resume not in RESUMES:
         known = ", ".join(map(repr, RESUMES))
         raise UsageError(reader_text("checkpoints.validation.bad_resume", known=known, resume=f"{resume!r:.80}"))
 
 
 def check_times(*, every: object, every_s: object, grace_s: object, patience_s: object, stateful: bool) -> None:
-    """Raise UsageError for a number of epochs or seconds that is none; `stateful`: a loader knows its place."""
+    """Raise UsageError for an invalid number of epochs or seconds; `stateful`: a loader knows its position."""
     if type(every) is not int or every < 1:
         raise UsageError(reader_text("checkpoints.validation.bad_every", every=f"{every!r}"))
     if every_s is not None and not (_is_finite(every_s) and every_s > 0):
