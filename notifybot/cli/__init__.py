@@ -1,4 +1,4 @@
-"""The command line. `main` is the console script `notifybot`."""
+"""Command line: start-up, encoding of the terminal, and plain-line errors. `main` is the console script `notifybot`."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ _MARKS = str.maketrans(  # what signs mean where they cannot be shown; anything 
 
 
 def _speak_any_encoding() -> None:
-    """Let no character that a terminal or a pipe lacks (cp949, Latin-1, ASCII) end a command in the middle."""
+    """Keep a character that a terminal or a pipe lacks (cp949, Latin-1, ASCII) from ending a command in the middle."""
     codecs.register_error("notifybot-marks", _marks)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and not is_utf8(stream):
@@ -96,7 +96,7 @@ def _marks(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def _told(error: NotifybotError) -> str:
-    """What a service did not take, and what to do, in the reader's language; other errors in their own words."""
+    """Return an error as text: a failed delivery with its remedy in the reader's language, else its own message."""
     if not isinstance(error, DeliveryError):
         return str(error)
     from notifybot.config import load

@@ -1,4 +1,4 @@
-"""Every command with its arguments and help. What a command does is in a module of its own, imported when it runs."""
+"""Typer app: every command with its arguments and help. The work of each is in a module imported when it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local database as the commands open it."""
+"""Local database of the commands: its path, and opening it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PATIENCE_S = 5.0  # a person waits longer for a busy database than a training l
 
 
 def database(config: Config) -> Path:
-    """Where the training processes of this machine keep their events."""
+    """Path of the database in which the training processes of this machine keep their events."""
     return local_folder(config.state_dir) / "notifybot.db"
 
 

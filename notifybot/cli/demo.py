@@ -1,4 +1,4 @@
-"""`notifybot demo`"""
+"""`notifybot demo`: the story of a training that dies, or of the dead man's switch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handing single events to notifiers from the command line: at once, without the outbox, with the answer."""
+"""Direct sends of the commands: single events to notifiers at once, without the outbox, with each answer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from notifybot.types import Language, Message
 
 @dataclass
 class _Memory:
-    """What a notifier knows of itself (a day's count) is kept for good; what it knows of our short-lived run is not."""
+    """State for sample sends: notifier-wide values (a day's count) persist, values of the sample run are discarded."""
 
     lasting: Memory
     passing: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -47,14 +47,14 @@ class _Memory:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one notifier answered to one event: an empty error is a success. `tried` is False when it was spared."""
+    """One notifier's answer to one event: an empty error is a success. `tried` is False when nothing was sent."""
 
     notifier: str
     event: Event
     error: str = ""
     tried: bool = True
     picture: str | None = None
-    """What became of its picture: empty where it arrived, else why not; None where none was due."""
+    """Result of its picture: empty where it arrived, else why not; None where none was due."""
 
     @property
     def ok(self) -> bool:
@@ -110,7 +110,7 @@ class Teller:
                     yield Answer(notifier.name, event, picture=picture)
 
     def _picture(self, notifier: Notifier, event: Event, *, missed: bool) -> str | None:
-        """What became of an event's picture; at an ending, the last chance for one, also that it was `missed`."""
+        """Return the result of an event's picture: why it did not arrive, empty or None (see `Answer.picture`)."""
         if not (self._draws and takes_pictures(notifier)):
             return None
         error = picture_error(notifier)
@@ -141,7 +141,7 @@ _SQUARE = 1080
 
 @dataclass(frozen=True, slots=True)
 class Easel:
-    """Where trial pictures are drawn. No `studio`: none can be, for the reason that `why_none` gives."""
+    """Chart renderers for trial pictures. Without a `studio` none can be drawn; `why_none` gives the reason."""
 
     outbox: Outbox
     studio: ChartRenderers | None
@@ -159,14 +159,14 @@ def easel(config: Config, clock: Clock = SYSTEM) -> Iterator[Easel]:
 
 
 def why_none(config: Config) -> str:
-    """Why there is no studio, and what to do."""
+    """Return why there is no studio, and what to do."""
     if config.pictures is Switch.OFF:
         return text(config.lang, "cli.direct_send.pictures_are_off")
     return text(config.lang, "cli.direct_send.pictures_need_matplotlib", install=install("pictures"))
 
 
 def not_drawn(language: Language) -> str:
-    """What to say where a picture was due and none came."""
+    """Return the line for a picture that was due and did not come."""
     return text(language, "cli.direct_send.picture_not_drawn")
 
 

@@ -1,4 +1,4 @@
-"""`notifybot doctor`"""
+"""`notifybot doctor`: prints the findings of the examination."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def table(findings: Sequence[Finding], language: Language) -> Table:
     """The findings, each with its mark, and below it what to do."""
     shown = Table.grid(padding=(0, 1))
     for _ in range(3):
-        shown.add_column(overflow="fold")  # else Rich cuts a line of Korean by the letter that stands over its end
+        shown.add_column(overflow="fold")  # without it, Rich drops the overflowing Korean character
     for each in findings:
         mark, style = _MARKS[each.verdict]
         part = _part(each.part, language)

@@ -1,4 +1,4 @@
-"""`notifybot test --explain`: for each kind of event, who is told of it now, who later, who never, and why."""
+"""`notifybot test --explain`: for each kind of event, which notifiers send it now, later or never, and why."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STYLES = {"now": "green", "later": "yellow", "never": "dim"}
 
 
 class Fate(NamedTuple):
-    """What becomes of an event at one notifier: "now", "later" or "never", and why, in words."""
+    """Fate of an event at one notifier: sent "now", "later" or "never", and why, in words."""
 
     when: str
     why: str
@@ -63,7 +63,7 @@ def show(
 
 
 def routing(pace: Pace, run: RunRef, language: Language) -> Iterator[str]:
-    """Which rule lets a run in, or keeps it out, by the patterns that decided."""
+    """Yield a line for each routing rule: whether it lets the run in, and the patterns that decided."""
     for route in pace.chosen.routes(run):
         if route.fitting is not None:
             yield text(language, "cli.explain.fits", key=route.key, name=route.name, pattern=route.fitting)
@@ -73,7 +73,7 @@ def routing(pace: Pace, run: RunRef, language: Language) -> Iterator[str]:
 
 
 def nobody_in(language: Language) -> str:
-    """What to say where no notifier is told of an event."""
+    """Return the line for an event that no notifier sends."""
     return text(language, "cli.explain.nobody_is_told")
 
 
@@ -90,14 +90,14 @@ def examples(config: Config, now: datetime, *, project: str = "", name: str = ""
 
 
 def fate_of(pace: Pace, event: Event, told: PaceFacts, now: datetime, language: Language) -> Fate:
-    """What becomes of an event that happens now, and of others of its kind at other times."""
+    """Return the fate of an event that happens now; the reason covers others of its kind at other times."""
     reason = unwanted(pace, event)
     if reason is Unwanted.ROUTE:
         keys = [route.key for route in pace.chosen.routes(event.run) if route.fitting is None]
         return Fate("never", text(language, "cli.explain.not_among_its_routes", key=keys[0]))
     if reason is not None:
         return Fate("never", text(language, f"cli.explain.unwanted.{reason.name.lower()}"))
-    verdict = admit(pace, event, replace(told, kept_back=True), now=now)  # whatever was told of other epochs
+    verdict = admit(pace, event, replace(told, kept_back=True), now=now)  # as if no other epoch had been sent
     if isinstance(verdict, HoldBack):
         zone = pace.chosen.quiet.zone if pace.chosen.quiet else KST
         at = f"{verdict.until.astimezone(zone):%H:%M}"
@@ -120,7 +120,7 @@ def _rules(pace: Pace, event: Event, language: Language) -> Iterator[str]:
         lets = names(pace.chosen.quiet_lets, event)
         yield text(language, "cli.explain.also_in_quiet" if lets else "cli.explain.not_in_quiet")
     if pace.daily_budget is not None:
-        counted = every.epochs is not None  # who counts on each is told that a day does not hold all of them
+        counted = every.epochs is not None  # asked for each epoch: say that a day does not hold all of them
         key = "cli.explain.budget_of_epochs" if counted else "cli.explain.budget"
         yield text(language, key, number=pace.daily_budget - pace.kept_from(event))
 

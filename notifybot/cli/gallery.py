@@ -1,4 +1,4 @@
-"""`notifybot gallery`"""
+"""`notifybot gallery`: writes the pages with every message."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def places(command: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _key(path: str, param: Any) -> str:
-    """Where the text of an option or argument stands: with its command, or with what several share. Empty: nowhere."""
+    """Return the catalog key of an option's or argument's text: its command's own, or the shared one; else empty."""
     name = _spelt(param).removeprefix("--").replace("-", "_")
     return next((key for key in (f"{path}.{name}", f".shared.{name}") if has_text(f"cli.help{key}")), "")
 
@@ -78,7 +78,7 @@ def frames_in(language: str) -> Iterator[None]:
             setattr(rich_utils, name, value)
 
 
-_WHYS = (  # the parser's own words for a value, and for what else has no class of its own
+_WHYS = (  # messages of the parser whose error has no class of its own, such as a wrong value
     (r"valid integer", "cli.usage.give_a_whole_number"),
     (r"is not one of (?P<choices>.+?)\.?$", "cli.usage.give_one_of"),
     (r"greater than or equal to (?P<least>\d+)", "cli.usage.give_at_least"),
@@ -115,7 +115,7 @@ def _what(error: Any, language: str) -> str:
 
 
 def _why(message: str, language: str) -> str:
-    """The parser's words in our own; as they are where a newer parser has others."""
+    """Translate the parser's message; unchanged where a newer parser words it in another way."""
     for pattern, key in _WHYS:
         if (found := re.search(pattern, message)) is not None:
             return text(language, key, **found.groupdict())
@@ -123,5 +123,5 @@ def _why(message: str, language: str) -> str:
 
 
 def _spelt(param: Any) -> str:
-    """An option as it is typed, an argument by its name."""
+    """Return an option's name with its dashes ("--limit"), or an argument's name."""
     return str(next((each for each in param.opts if each.startswith("--")), param.name))

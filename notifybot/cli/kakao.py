@@ -1,4 +1,4 @@
-"""`notifybot kakao login | status | friends | logout`"""
+"""`notifybot kakao login | status | friends | logout`: the login to KakaoTalk and its receivers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def status(*, clock: Clock = SYSTEM) -> int:
         print(text(config.lang, "kakao.status.nobody"))
         return 1
     with api:
-        user_id = api.user_id()  # it may renew the login, so the rest is read after it
+        user_id = api.user_id()  # may renew the login: read the rest after it
         account = api.tokens.account
         quota = Quota(token_file_of(config), clock)
         left = quota.left(api.tokens.client, destination_of(account).receivers) if _can_send(account) else 0

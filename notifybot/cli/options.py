@@ -1,4 +1,4 @@
-"""What several commands share, so that they read and write the same everywhere: options, listings, and JSON."""
+"""Shared parts of the commands, so that all read and write alike: options, listings, JSON, and missing extras."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`notifybot outbox`"""
+"""`notifybot outbox`: the ledger, and single deliveries listed, shown, sent again or dropped."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _is_meant(letter: DeliveryRecord, notifier: str, run: str) -> bool:
 
 
 def _numbers(results: Mapping[int, str], language: Language) -> str:
-    """What became of them: how many of each."""
+    """Return how many deliveries ended in each state, in one line."""
     counts = Counter(results.values())
     named = [f"{_state_name(state, language)} {counts[state]}" for state in DeliveryState if counts[state]]
     if counts[_UNCHANGED]:

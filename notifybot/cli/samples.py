@@ -1,4 +1,4 @@
-"""One believable event of each kind, and what every alert says, so that a person sees them before it matters."""
+"""Sample events: a believable one of each kind, and the text of every alert, to be seen before they matter."""
 
 from __future__ import annotations
 
@@ -162,13 +162,13 @@ def _ending(common: _Common, status: Status) -> RunEnded:
 
 
 def _checkpoint(epoch: int) -> Checkpoint:
-    """What ours look like once they are on Drive."""
+    """Return a checkpoint with the path and size of a real one on Drive."""
     loss = progress_at(epoch).metrics["val_loss"].value
     return Checkpoint(f"{_FOLDER}/checkpoint_epoch{epoch}_{loss:.4f}.pt", epoch, 44_802_131, Tier.REMOTE)
 
 
 def progress_at(done: int) -> Progress:
-    """How the sample run stands after `done` of its epochs."""
+    """Return the progress of the sample run after `done` of its epochs."""
     curves = {
         "train_loss": [2.1 * math.exp(-0.17 * epoch) + 0.05 for epoch in range(1, done + 1)],
         "val_loss": [
@@ -220,7 +220,7 @@ def pieces(language: Language, now: datetime) -> list[Piece]:
 
 
 def _variants(start: RunStarted, epoch: EpochFinished, recovered: Event, saved: Event) -> Iterator[MessagePreview]:
-    """The same kinds, told otherwise."""
+    """Yield other wordings of the same kinds."""
     yield MessagePreview("run_started first", _first(start))
     yield MessagePreview("epoch_finished folded", replace(epoch, id=_id(epoch), new_best=None), skipped=3)
     if isinstance(saved, CheckpointSaved):
@@ -232,7 +232,7 @@ def _variants(start: RunStarted, epoch: EpochFinished, recovered: Event, saved: 
 
 
 def _alerts(language: Language, epoch: EpochFinished) -> Iterator[MessagePreview]:
-    """What is told about ourselves."""
+    """Yield the alerts about notifybot's own work: checkpoints and deliveries that failed."""
     damaged = checkpoint_damaged((_OLDER, replace(_OLDER, code="missing")), "checkpoint_epoch11_0.4317.pt")
     full = checkpoint_not_copied(Reason("disk", values={"name": "ENOSPC", "text": "No space left on device"}))
     yield MessagePreview("checkpoint damaged", _noticed(damaged, Severity.WARNING, language, epoch))
@@ -250,7 +250,7 @@ def _noticed(notice: Notice, severity: Severity, language: Language, epoch: Epoc
 
 
 def _digests(language: Language, events: Iterable[Event], now: datetime) -> Iterator[MessagePreview]:
-    """What was held back, of one run and of two."""
+    """Yield the digests of deliveries that were held back: of one run, and of two."""
     told = {each.kind: each for each in events}
     epoch, urgent = told["epoch_finished"], tuple(told[kind] for kind in ("alert_raised", "run_lost", "run_recovered"))
     assert isinstance(epoch, EpochFinished)
@@ -265,7 +265,7 @@ def _digests(language: Language, events: Iterable[Event], now: datetime) -> Iter
 
 
 def _switch(start: RunStarted, epoch: EpochFinished) -> Iterator[AlarmPreview]:
-    """What Slack posts by itself, frozen at different moments of a run; and how that is taken back."""
+    """Yield the dead man's alarms that Slack posts, scheduled at different moments of a run, and their corrections."""
     host = start.host
     saved = replace(epoch, progress=replace(epoch.progress, checkpoint=start.progress.checkpoint))
     nearby = Checkpoint("/content/checkpoints/checkpoint_epoch12_0.3962.pt", 12, 44_802_131, Tier.LOCAL, fleeting=True)
@@ -289,7 +289,7 @@ def _id(event: Event) -> str:
 
 
 _GB = 1024**3
-_SEEN: tuple[tuple[Evidence, Evidence], ...] = (  # as it begins, and when it is over
+_SEEN: tuple[tuple[Evidence, Evidence], ...] = (  # evidence when it begins, and when it is over
     (Finite("train_loss", math.nan, 0.4213), Finite("train_loss", 0.4187)),
     (Limit("val_acc", 0.31, 0.5, "below"), Limit("val_acc", 0.5312, 0.5, "below")),
     (EpochPace("val_loss", 0.4102, 0.3962, waited=10), EpochPace("val_loss", 0.3841, 0.3962, waited=14)),

@@ -1,4 +1,4 @@
-"""`notifybot sandbox`"""
+"""`notifybot sandbox`: a stand-in for Slack and KakaoTalk on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`notifybot send`"""
+"""`notifybot send`: one alert through every notifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`notifybot slack manifest | setup`"""
+"""`notifybot slack manifest | setup`: the Slack app's manifest, and the interactive set-up of token and channel."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def setup(*, language: Language | None) -> int:
 
 
 def _settings(language: Language | None) -> Config:
-    """The settings as they are; without those of Slack's bot where these are what keeps them from being read."""
+    """Load the settings; without those of Slack's bot if they are the ones that cannot be read."""
     try:
         return load({"lang": language})
     except ConfigError:
@@ -176,7 +176,7 @@ def _close(talk: _Talk, chosen: dict[str, str]) -> int:
 
 
 def _place(origin: str, language: Language) -> str:
-    """Where a setting stands; a file by its path."""
+    """Return the place of a setting in words; a file by its path."""
     key = _PLACES.get(origin)
     return origin if key is None else text(language, key)
 

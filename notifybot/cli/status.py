@@ -1,4 +1,4 @@
-"""`notifybot status`"""
+"""`notifybot status`: lists the runs of this machine."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _first_metrics(row: RunRow) -> list[tuple[str, Metric]]:
 
 
 def heard_at(row: RunRow) -> datetime:
-    """When a run was last heard: its event, its heartbeat, or its start."""
+    """Return the moment of a run's last sign of life: its event, its heartbeat, or its start."""
     return max(each for each in (row.started_at, row.alive_at, row.last_event_at) if each is not None)
 
 
@@ -101,7 +101,7 @@ def _plain(row: RunRow) -> dict[str, object]:
 
 
 def _finite(value: float) -> float | str:
-    """JSON has no NaN: the words of the event codec stand for it."""
+    """Replace NaN and infinity, which JSON lacks, by the names that the event codec uses."""
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,4 +1,4 @@
-"""`notifybot test`: samples sent, or told what would become of them."""
+"""`notifybot test`: sends the samples, or explains what would be sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`notifybot watchdog` and its tokens"""
+"""`notifybot watchdog`: serves the watchdog, and manages its tokens and login links."""
 
 from __future__ import annotations
 
