@@ -1283,6 +1283,7 @@ class Shell:
 
     def __init__(self) -> None:
         self.execution_count = 1
+        self.kernel = SimpleNamespace()
         self.events = SimpleNamespace(
             callbacks={"post_run_cell": []}, register=lambda *_: None, unregister=lambda *_: None
         )

@@ -313,4 +313,5 @@ def test_the_page_makes_links_where_slack_does_so_by_itself(text: str, href: str
 def test_dates_are_said_in_korean_too() -> None:
     """The same tokens, read in Korean."""
     assert mrkdwn.formatted("{date_short_pretty} {time}", NOW, "ko", NOW) == "오늘 오후 3:31"
-    assert mrkdwn.formatted("{date} {weekday} {clock}", NOW, "ko", NOW) == "11월 23일 월요일 15:31"
+    assert mrkdwn.formatted("{date} {clock}", NOW, "ko", NOW) == "11월 23일 15:31"
+    assert mrkdwn.day_of(NOW, "ko") == "11월 23일 월요일"

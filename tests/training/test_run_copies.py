@@ -72,7 +72,7 @@ CALLS: dict[str, Callable[[notifybot.Run], object]] = {
     "alert": lambda run: run.alert("look"),
     "begin_epoch": lambda run: run.begin_epoch(7),
     "close_epoch": lambda run: run.close_epoch(),
-    "disown": lambda run: run.forget_after_fork(),
+    "forget_after_fork": lambda run: run.forget_after_fork(),
     "emit": lambda run: run.emit(None),  # type: ignore[arg-type]
     "end": lambda run: run.end(Ending(notifybot.Status.FAILED)),
     "epoch_left_s": lambda run: run.epoch_left_s(),

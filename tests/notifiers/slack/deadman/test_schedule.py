@@ -525,7 +525,7 @@ def test_a_fault_of_ours_is_counted_and_the_thread_goes_on() -> None:
 
         assert switch.flush(10)
         assert sandbox.slack.schedule.pending == []
-        assert guard.faults["a sign of life"] > 0
+        assert guard.faults["heartbeat"] > 0
 
 
 def test_a_forked_child_leaves_the_alarms_alone(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
