@@ -41,7 +41,7 @@ from notifybot.config_sources import (
     spelling,
     suggestion,
 )
-from notifybot.errors import READER, ConfigError, reader_text, said
+from notifybot.errors import READER, ConfigError, reader_text
 from notifybot.files import state_folder, system_language, user_mark
 from notifybot.i18n import OVERRIDES
 from notifybot.preferences import Every, QuietHours, Tables, every_from, quiet_from, tables_from
@@ -59,13 +59,13 @@ class Switch(StrEnum):
 
 def _url(text: str) -> str:
     if not re.fullmatch(r"https?://[^\s/?#@]+([/?#]\S*)?", text):
-        raise ValueError(reader_text("config.must_be_a_url_that_starts"))
+        raise ValueError(reader_text("config.must_be_a_url"))
     return text
 
 
 def _token(secret: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[\x21\x23-\x26\x28-\x7e]+", secret.get_secret_value()):
-        raise ValueError(reader_text("config.holds_a_space_a_quotation_mark"))
+        raise ValueError(reader_text("config.holds_what_no_token_has"))
     return secret
 
 
@@ -76,7 +76,7 @@ def _secret_url(secret: SecretStr) -> SecretStr:
 
 def _slack_webhook(secret: SecretStr) -> SecretStr:
     if re.match(r"https://hooks\.slack\.com/(triggers|workflows)/", _secret_url(secret).get_secret_value()):
-        raise ValueError(reader_text("config.starts_a_workflow_of_slack_which"))
+        raise ValueError(reader_text("config.starts_a_workflow_of_slack"))
     return secret
 
 
@@ -93,7 +93,7 @@ def _mention(text: str) -> str:
     found = [_MENTION.fullmatch(word) for word in words]
     mentions = list(dict.fromkeys(_marked_up(each) for each in found if each))
     if not all(found) or len(mentions) > _MENTIONS_MOST:
-        raise ValueError(reader_text("config.takes_the_id_of_a_person", mentions_most=_MENTIONS_MOST))
+        raise ValueError(reader_text("config.takes_ids_of_slack", most=_MENTIONS_MOST))
     return " ".join(mentions)
 
 
@@ -131,7 +131,7 @@ def _home(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError:
-        raise ValueError(reader_text("config.begins_with_but_this_user_has")) from None
+        raise ValueError(reader_text("config.user_has_no_home_folder")) from None
 
 
 _Url = Annotated[str, AfterValidator(_url)]
@@ -272,12 +272,7 @@ class _SpelledOut(BaseSettings):
             if getattr(self, key) is not None and all(getattr(self, other) is None for other in others):
                 origin = origins.get(key, Origin.ARGUMENT)
                 names = [spelling(other, origin) for other in others]
-                raise ConfigError(
-                    said(
-                        f"{place(key, origin)} is set, but needs {' or '.join(names)} beside it: set that too",
-                        f"{place(key, origin)}: {' 또는 '.join(names)} 없이는 쓸 수 없습니다. 함께 설정하세요",
-                    )
-                )
+                raise ConfigError(_needs(place(key, origin), *names))
         return self
 
     def _secrets(self) -> dict[str, SecretStr]:
@@ -320,10 +315,7 @@ else:
     )
 
 
-_FORMS = {
-    "string_too_long": ("must be text of at most 200 characters", "200자 이하의 글자여야 합니다"),
-    "string_pattern_mismatch": ("must be one line of plain text", "한 줄로 된 글자여야 합니다"),
-}
+_FORMS = {"string_too_long": "config.must_be_short_text", "string_pattern_mismatch": "config.must_be_one_line"}
 _CHOICES = {"ranks": ("first", "each"), "save_signal": ("USR1", "USR2")}
 
 
@@ -333,29 +325,36 @@ def _language_in(given: Mapping[str, Any]) -> str | None:
     return chosen if chosen in tuple(Language) else None
 
 
+def _needs(setting: str, first: str, second: str = "") -> str:
+    if second:
+        return reader_text("config.needs_one_of_two", setting=setting, first=first, second=second)
+    return reader_text("config.needs_another", setting=setting, other=first)
+
+
 def _problem(loc: tuple[int | str, ...], kind: str, text: str, origins: Mapping[str, str]) -> str:
     """One sentence on a wrong setting. Its value is not in it: it may be a secret in the wrong place."""
     key = str(loc[0]) if loc else "configuration"
     origin = origins.get(key, Origin.ARGUMENT)
     if kind == "extra_forbidden":
         return suggestion(key, Config.model_fields, origin)
-    return reader_text("config.text", name=place(key, origin), name2=_allowed(key, kind, text))
+    return reader_text("config.setting_and_problem", setting=place(key, origin), problem=_allowed(key, kind, text))
 
 
 def _allowed(key: str, kind: str, text: str) -> str:
     if kind == "enum":
         words = [each.value for each in (Language if key == "lang" else Switch)]
         first = ", ".join(words[:-1])
-        return reader_text("config.must_be_or", first=first, words=words[-1])
+        return reader_text("config.must_be_one_of", others=first, last=words[-1])
     if key in _CHOICES:
         first, last = _CHOICES[key]
-        return reader_text("config.must_be_or_2", first=first, last=last)
+        return reader_text("config.must_be_either", first=first, last=last)
     if kind == "value_error":
         told = text.removeprefix("Value error, ")
-        return told if key != "notifiers" or told.startswith("must") else said(f"is wrong: {told}", told)
+        is_whole = key != "notifiers" or told.startswith("must")
+        return told if is_whole else reader_text("config.is_wrong", problem=told)
     if key == "heartbeat_s":
         return reader_text("config.must_be_a_number_of_seconds")
-    return said(*_FORMS.get(kind, ("must be text", "글자여야 합니다")))
+    return reader_text(_FORMS.get(kind, "config.must_be_text"))
 
 
 def load(overrides: Mapping[str, object] | None = None) -> Config:

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
-from notifybot.errors import ConfigError, reader_text, said
+from notifybot.errors import ConfigError, reader_text, system_words
 from notifybot.runtime import in_colab
 from notifybot.services import SERVICES
 
@@ -55,18 +55,11 @@ def arguments_of(given: object) -> Mapping[str, object]:
         return {}
     if isinstance(given, Mapping) and all(isinstance(key, str) for key in given):
         return given
-    is_mapping, is_path = isinstance(given, Mapping), isinstance(given, str | os.PathLike)
-    kind = type(given).__name__
-    raise ConfigError(
-        said(
-            f'config= takes settings such as {{"lang": "ko"}}, or a Config, '
-            f"not {'a dict whose keys are no text' if is_mapping else kind}"
-            f"{'; a file is named by NOTIFYBOT_CONFIG' if is_path else ''}",
-            f'config=에는 {{"lang": "ko"}} 같은 설정이나 Config를 넣어야 합니다. '
-            f"받은 값: {'키가 글자가 아닌 dict' if is_mapping else kind}"
-            f"{'. 설정 파일은 NOTIFYBOT_CONFIG로 지정하세요' if is_path else ''}",
-        )
-    )
+    is_mapping = isinstance(given, Mapping)
+    what = reader_text("config_sources.dict_with_other_keys") if is_mapping else type(given).__name__
+    if isinstance(given, str | os.PathLike):
+        raise ConfigError(reader_text("config_sources.config_takes_no_path", given=what))
+    raise ConfigError(reader_text("config_sources.config_takes_settings", given=what))
 
 
 def spelling(key: str, origin: str) -> str:
@@ -84,7 +77,7 @@ def place(key: str, origin: str) -> str:
         case Origin.COLAB:
             return reader_text("config_sources.in_colab_secrets", name=spelling(key, origin))
         case _:
-            return reader_text("config_sources.in", name=key, origin=origin)
+            return reader_text("config_sources.in_a_file", name=key, origin=origin)
 
 
 def suggestion(key: str, known: Iterable[str], origin: str) -> str:
@@ -93,9 +86,9 @@ def suggestion(key: str, known: Iterable[str], origin: str) -> str:
     close = difflib.get_close_matches(key.lower(), known, n=1)
     if close:
         meant = spelling(close[0], origin)
-        return reader_text("config_sources.is_not_a_setting_of_notifybot_2", where=where, meant=meant)
+        return reader_text("config_sources.is_no_setting_but_another", where=where, meant=meant)
     names = ", ".join(spelling(each, origin) for each in known)
-    return reader_text("config_sources.is_not_a_setting_of_notifybot", where=where, names=names)
+    return reader_text("config_sources.is_no_setting", where=where, names=names)
 
 
 class _Source(PydanticBaseSettingsSource):
@@ -179,21 +172,14 @@ class File(_Source):
         except FileNotFoundError:
             if not self.required:
                 return {}
-            raise ConfigError(
-                reader_text("config_sources.notifybot_config_names_which_does_not", path=self.path)
-            ) from None
+            raise ConfigError(reader_text("config_sources.named_file_does_not_exist", path=self.path)) from None
         except OSError as error:
-            text = (
-                f"{self.path} cannot be read: {error.strerror}",
-                f"{self.path} 파일을 읽을 수 없습니다: {error.strerror}",
-            )
-            raise ConfigError(said(*text)) from None
+            why = system_words(error)
+            raise ConfigError(reader_text("config_sources.file_cannot_be_read", path=self.path, why=why)) from None
         except UnicodeDecodeError:
-            text = f"{self.path} is no UTF-8 text: save it as UTF-8", f"{self.path} 파일을 UTF-8로 저장하세요"
-            raise ConfigError(said(*text)) from None
+            raise ConfigError(reader_text("config_sources.file_is_not_utf_8", path=self.path)) from None
         except tomllib.TOMLDecodeError as error:
-            text = f"{self.path} is not valid TOML: {error}", f"{self.path} 파일의 TOML 문법이 잘못되었습니다: {error}"
-            raise ConfigError(said(*text)) from None
+            raise ConfigError(reader_text("config_sources.file_is_not_toml", path=self.path, error=error)) from None
 
 
 def language_in(path: Path) -> str:

@@ -38,11 +38,6 @@ def reader_list(names: Sequence[str], conjunction: str = "and") -> str:
     return listed(READER.language, names, conjunction)
 
 
-def said(en: str, ko: str) -> str:
-    """Return the text in the language of the reader."""
-    return ko if READER.language == "ko" else en
-
-
 def install(extra: str) -> str:
     """The command that installs an extra, in notifybot's folder: the name `notifybot` on PyPI is another project's."""
     return f'pip install -c constraints.txt ".[{extra}]"'

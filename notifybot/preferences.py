@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from notifybot.errors import reader_text, said
+from notifybot.errors import reader_text
 from notifybot.events import KINDS, AlertRaised, Event, RunEnded, kind_of
 from notifybot.services import SERVICES
 from notifybot.types import Language, RunRef, Severity, Status
@@ -198,9 +198,9 @@ def tables_from(value: object) -> Tables:
         try:
             value = json.loads(value)
         except ValueError:
-            raise ValueError(reader_text("preferences.must_be_json_such_as_slack")) from None
+            raise ValueError(reader_text("preferences.must_be_json")) from None
     if not isinstance(value, Mapping):
-        raise ValueError(reader_text("preferences.must_be_tables_one_for_each"))
+        raise ValueError(reader_text("preferences.must_be_tables"))
     for name in value:
         if name == "watchdog":
             raise ValueError(reader_text("preferences.watchdog_takes_no_settings"))
@@ -218,7 +218,7 @@ def every_from(value: object) -> Every:
         return Every(epochs=int(number))
     if unit in _UNITS and 0 < number * _UNITS[unit] <= _MOST_S:
         return Every(seconds=number * _UNITS[unit])
-    raise ValueError(reader_text("preferences.must_be_like_5_epochs_10"))
+    raise ValueError(reader_text("preferences.must_be_how_often"))
 
 
 def quiet_from(value: object) -> QuietHours:
@@ -230,13 +230,13 @@ def quiet_from(value: object) -> QuietHours:
         return NEVER
     found = _WINDOW.fullmatch(text)
     if found is None:
-        raise ValueError(reader_text("preferences.must_be_two_times_and_a"))
+        raise ValueError(reader_text("preferences.must_be_quiet_hours"))
     try:
         start, end = time(int(found[1]), int(found[2])), time(int(found[3]) % 24, int(found[4]))
     except ValueError:
-        raise ValueError(reader_text("preferences.names_a_time_of_day_that")) from None
+        raise ValueError(reader_text("preferences.no_clock_shows_that_time")) from None
     if start == end or int(found[3]) > 24 or (int(found[3]) == 24 and end.minute):
-        raise ValueError(reader_text("preferences.must_leave_a_part_of_the"))
+        raise ValueError(reader_text("preferences.must_leave_a_part_of_the_day"))
     return QuietHours(start, end, _zone(found[5]))
 
 
@@ -249,14 +249,10 @@ def _zone(name: str) -> ZoneInfo:
     city = [each for each in known if each.rpartition("/")[2].lower() == name.rpartition("/")[2].lower()]
     close = sorted(city) or difflib.get_close_matches(name, known, n=1)
     if not known:
-        raise ValueError(reader_text("preferences.needs_the_machine_list_of_time"))
-    meant = close[0] if close else "Asia/Seoul"
-    raise ValueError(
-        said(
-            f"names an unknown time zone: {'did you mean ' + meant if close else 'write Asia/Seoul, say'}",
-            f"알 수 없는 시간대입니다. {meant}처럼 쓰세요",
-        )
-    )
+        raise ValueError(reader_text("preferences.needs_a_list_of_time_zones"))
+    if close:
+        raise ValueError(reader_text("preferences.unknown_time_zone_but_another", meant=close[0]))
+    raise ValueError(reader_text("preferences.unknown_time_zone"))
 
 
 def _table(name: str, value: object) -> Preferences:
@@ -268,34 +264,34 @@ def _table(name: str, value: object) -> Preferences:
     for key, each in value.items():
         parse = _PARSERS.get(key)
         if parse is None:
-            close = difflib.get_close_matches(key, _PARSERS, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(_PARSERS)}"
-            known = f"{close[0]}을(를) 쓰려던 것인가요?" if close else f"쓸 수 있는 설정: {', '.join(_PARSERS)}"
-            raise ValueError(
-                said(
-                    f"{name}.{key} is not a setting of a notifier: {hint}",
-                    f"{name}.{key}: 알림 수단에 없는 설정입니다. {known}",
-                )
-            )
+            raise ValueError(_unknown_setting(name, key))
         try:
             parsed[key] = parse(each)
         except ValueError as error:
-            raise ValueError(reader_text("preferences.text", name=name, name2=key, error=error)) from None
+            raise ValueError(
+                reader_text("preferences.setting_and_problem", notifier=name, setting=key, problem=error)
+            ) from None
     return Preferences(**parsed)
+
+
+def _unknown_setting(notifier: str, setting: object) -> str:
+    close = difflib.get_close_matches(str(setting), _PARSERS, n=1)
+    given = {"notifier": notifier, "setting": setting}
+    if close:
+        return reader_text("preferences.is_no_setting_but_another", **given, meant=close[0])
+    return reader_text("preferences.is_no_setting", **given, names=", ".join(_PARSERS))
 
 
 def _words(value: object) -> frozenset[str]:
     chosen = (value,) if isinstance(value, str) else value
     if not isinstance(chosen, list | tuple | set | frozenset) or not all(isinstance(each, str) for each in chosen):
-        raise ValueError(reader_text("preferences.must_be_a_list_of_kinds"))
+        raise ValueError(reader_text("preferences.must_be_kinds_of_events"))
     for word in chosen:
         if word not in _ALL_WORDS:
             close = difflib.get_close_matches(word, _ALL_WORDS, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"the words are {', '.join((*_GROUPS, *KINDS))}"
-            known = f"{close[0]}을(를) 쓰려던 것인가요?" if close else f"쓸 수 있는 말: {', '.join((*_GROUPS, *KINDS))}"
-            raise ValueError(
-                said(f"holds a word that is no kind of event: {hint}", f"이벤트 종류가 아닌 말이 있습니다. {known}")
-            )
+            if close:
+                raise ValueError(reader_text("preferences.is_no_kind_but_another", meant=close[0]))
+            raise ValueError(reader_text("preferences.is_no_kind", names=", ".join((*_GROUPS, *KINDS))))
     return frozenset().union(*(_GROUPS.get(word, {word}) for word in chosen))
 
 
@@ -317,22 +313,20 @@ def _language(value: object) -> Language:
 def _one_of(value: object, choices: list[str]) -> str:
     if isinstance(value, str) and value in choices:
         return value
-    raise ValueError(
-        said(f"must be {', '.join(choices[:-1])} or {choices[-1]}", f"{', '.join(choices)} 중 하나여야 합니다")
-    )
+    raise ValueError(reader_text("preferences.must_be_one_of", others=", ".join(choices[:-1]), last=choices[-1]))
 
 
 def _daily(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
-    raise ValueError(reader_text("preferences.must_be_a_whole_number_of"))
+    raise ValueError(reader_text("preferences.must_be_a_number_of_messages"))
 
 
 def _patterns(value: object) -> tuple[str, ...]:
     patterns = [value] if isinstance(value, str) else value
     if isinstance(patterns, list | tuple) and patterns and all(isinstance(each, str) and each for each in patterns):
         return tuple(patterns)
-    raise ValueError(reader_text("preferences.must_be_a_list_of_names"))
+    raise ValueError(reader_text("preferences.must_be_names_or_patterns"))
 
 
 _PARSERS: dict[str, Callable[[object], object]] = {

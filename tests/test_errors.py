@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from notifybot.errors import READER, said, system_words
+from notifybot.errors import READER, reader_text, system_words
 from notifybot.i18n import _catalog
 
 PACKAGE = Path(__file__).parents[1] / "notifybot"
@@ -67,7 +67,7 @@ def english(node: ast.AST, inside: ast.AST, seen: frozenset[str] = frozenset()) 
                 yield from english(each.value, inside, seen | {node.id})
     elif isinstance(node, ast.Call):
         texts = [each.value for arg in node.args for each in ast.walk(arg) if isinstance(each, ast.Constant)]
-        if name_of(node.func) in ("said", "reader_text") or any(re.search("[가-힣]", str(text)) for text in texts):
+        if name_of(node.func) == "reader_text" or any(re.search("[가-힣]", str(text)) for text in texts):
             return
         for argument in [*node.args, *[each.value for each in node.keywords]]:
             yield from english(argument, inside, seen)
@@ -129,7 +129,7 @@ def test_the_search_finds_what_it_is_for() -> None:
     ((call, function),) = spoken("given.py", tree)
 
     assert list(english(call.args[0], function)) == [" is no number"]
-    assert list(english(ast.parse('said("is no number", "숫자가 아닙니다")'), function)) == []
+    assert list(english(ast.parse('reader_text("is no number")'), function)) == []
     assert len(all_spoken()) > 200
 
 
@@ -176,9 +176,9 @@ def test_in_english_the_system_has_its_own_words() -> None:
     assert len(codes) > 20
 
 
-@pytest.mark.parametrize(("language", "text"), [("ko", "예"), ("en", "yes")])
+@pytest.mark.parametrize(("language", "text"), [("ko", "글자여야 합니다"), ("en", "must be text")])
 def test_a_text_is_in_the_readers_language(language: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the settings have it at the moment when it is said."""
     monkeypatch.setattr(READER, "language_of_settings", language)
 
-    assert text == said("yes", "예")
+    assert text == reader_text("config.must_be_text")

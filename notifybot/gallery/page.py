@@ -79,7 +79,7 @@ def bare(exhibit: Exhibit) -> str:
 
 def place_of(exhibit: Exhibit, language: Language) -> str:
     """Where a message is read, in the language of its column; what has no text is a name of its own."""
-    key = f"gallery.place.{exhibit.place.lower().replace(', ', '_').replace(' ', '_')}"
+    key = f"gallery.place.{exhibit.place}"
     return text(language, key) if has_text(key, language) else exhibit.place
 
 

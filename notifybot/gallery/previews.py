@@ -92,13 +92,13 @@ def _posted_by_slack(piece: AlarmPreview, language: Language, clock: Clock) -> I
 def slack(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
     """The bot's message in its channel and on a locked phone, and the webhook's."""
     yield from _in_slack(*_shown(envelope, language, clock, _bot))
-    yield Exhibit("Slack, webhook", _shown(envelope, language, clock, _hook)[0], _AROUND)
+    yield Exhibit("slack_webhook", _shown(envelope, language, clock, _hook)[0], _AROUND)
 
 
 def kakao(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
     """The message on a phone."""
     phone = _shown(envelope, language, clock, _kakao)[1]
-    yield Exhibit("KakaoTalk", phone, f"{_AROUND}, figure:has(.lock)")
+    yield Exhibit("kakaotalk", phone, f"{_AROUND}, figure:has(.lock)")
 
 
 def apprise(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
@@ -135,8 +135,8 @@ def _as_text(service: Service, envelope: Envelope, language: Language, clock: Cl
 
 
 def _in_slack(channel: str, phone: str) -> Iterator[Exhibit]:
-    yield Exhibit("Slack, bot", channel, _AROUND)
-    yield Exhibit("Slack, lock screen", phone, f"{_AROUND}, figure:has(.talk)")
+    yield Exhibit("slack_bot", channel, _AROUND)
+    yield Exhibit("slack_lock_screen", phone, f"{_AROUND}, figure:has(.talk)")
 
 
 def _shown(envelope: Envelope, language: Language, clock: Clock, make: _Make) -> tuple[str, str]:

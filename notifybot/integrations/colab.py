@@ -97,7 +97,7 @@ def hint(up_s: float | None, lang: Language) -> str | None:
 def _below_drive(folder: str) -> PurePosixPath:
     path = PurePosixPath(folder)
     if not path.parts or path.is_absolute() or ".." in path.parts:
-        raise UsageError(reader_text("integrations.colab.setup_takes_the_name_of_a", folder=f"{folder!r:.80}"))
+        raise UsageError(reader_text("integrations.colab.setup_takes_a_folder_name", folder=f"{folder!r:.80}"))
     return path
 
 

@@ -117,7 +117,7 @@ class Sweep:
 
         def one_trial() -> None:
             if self.run is None:
-                raise UsageError(reader_text("integrations.wandb_sweep.a_sweep_trials_run_inside_its"))
+                raise UsageError(reader_text("integrations.wandb_sweep.trials_run_inside_the_block"))
             self._one(self.run, function, takes_run)
 
         return one_trial
