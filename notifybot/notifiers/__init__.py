@@ -1,1 +1,1 @@
-"""Notifiers: where people are told."""
+"""Notifiers: the services that carry messages to people."""

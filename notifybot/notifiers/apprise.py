@@ -190,9 +190,9 @@ def _loaded(url: str, position: int) -> tuple[Apprise, NotifyBase]:
 
 
 def _secrets_in(url: str) -> list[str]:
-    """What of a URL gives access, and what of that may turn up alone: Apprise logs URLs that it makes of the parts.
+    """Return the secret parts of a URL, whole and one by one: Apprise logs URLs that it builds from the parts.
 
-    A host is public: struck out, it would be missing everywhere.
+    The host is public and not among them: redacting it would remove it from every log line.
     """
     host = _HOST.match(url)
     parts = re.split(r"[:/@?&=#,]+", url.partition("://")[2])
@@ -207,7 +207,7 @@ SERVICE = "apprise"
 Line = tuple[int, str]
 """A level of `logging`, and what was said."""
 
-_OPENED = 5  # no level of anybody's: whoever sets one later takes the logger back
+_OPENED = 5  # a level nobody uses: if it has changed, somebody set the level after us
 _NAME = "apprise"
 
 _STATUS = re.compile(r"\berror=(\d{3})\b")
@@ -224,9 +224,9 @@ _SETUP = (401, 403, 404, 405, 410)
 
 
 def reason(label: str, lines: Iterable[Line]) -> DeliveryError | None:
-    """What the lines of a failed send mean; None where they give no reason. No word of theirs is repeated.
+    """Return the error that a failed send's log lines describe; None if they give no reason. Quotes none of them.
 
-    A status counts in a warning only: below it Apprise logs the message itself, in which anything may stand.
+    A status counts in warnings only: below that level Apprise logs the message itself, which may contain any number.
     """
     heard = list(lines)
     statuses = [int(each) for level, line in heard if level >= logging.WARNING for each in _STATUS.findall(line)]
@@ -245,7 +245,7 @@ def reason(label: str, lines: Iterable[Line]) -> DeliveryError | None:
 
 
 def _status_error(label: str, statuses: Iterable[int]) -> DeliveryError:
-    """What HTTP's statuses mean; of several receivers' the one that a later try may mend."""
+    """Return the error for HTTP statuses; with several receivers, for the one that a later try may mend."""
     status = min(statuses, key=lambda each: each < 500 and each not in _NOT_PROCESSED)
     if status in _NOT_PROCESSED or status >= 500:
         return temporary_error(SERVICE, "failing", label=label, status=str(status), ambiguous=status >= 500)
@@ -279,7 +279,7 @@ def listening() -> Iterator[list[Line]]:
 
 
 class _Ear(logging.Filter):
-    """Hears every line, and lets through what would be logged without us.
+    """Log filter that collects every line and passes on what would be logged without us.
 
     Nothing below DEBUG: there Apprise lists a URL part by part, those too short to be known by value as well.
     """
@@ -297,7 +297,7 @@ _EAR = _Ear()
 
 
 def open_ear() -> None:
-    """Guard Apprise's logger and listen to it. Its reasons are at DEBUG, so the logger is opened. Idempotent."""
+    """Guard Apprise's logger, open it to DEBUG (where Apprise logs its reasons) and listen to it. Idempotent."""
     guard_loggers()  # first, so that what is heard is redacted
     logger = logging.getLogger(_NAME)
     logger.addFilter(_EAR)  # a filter that is there already is not added again

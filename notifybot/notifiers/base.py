@@ -1,4 +1,4 @@
-"""What a notifier is: one verb. What it needs for it: an envelope with the message and a durable memory."""
+"""The Notifier protocol: one verb, `send`, which takes an envelope with the message and a durable memory."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class PhoneChartSource(Protocol):
 
 
 class Charts(Protocol):
-    """Where notifiers get their learning curves from."""
+    """Source of the notifiers' learning curves."""
 
     def painter(self, language: Language) -> ChartSource:
         """A source of its own for a notifier that speaks this language."""
@@ -101,7 +101,7 @@ def _never_busy(_: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a service's notifiers are built with beside the settings.
+    """Dependencies of a service's notifiers other than the settings.
 
     Without `charts` there are no pictures. `is_busy` says of a notifier's key that a message waits for it.
     """
@@ -126,7 +126,7 @@ class Notifier(Protocol):
 
     @property
     def pace(self) -> Pace:
-        """How often it may speak."""
+        """Limit on how often it sends, and whether epoch messages may be folded into one."""
         ...
 
     def send(self, envelope: Envelope) -> None:

@@ -45,10 +45,10 @@ class ConsoleNotifier:
         self._stream = stream
         self._notebook = notebook
         self.lost = 0
-        self._tiers: set[Tier | None] = set()  # of which a checkpoint was told in full
+        self._tiers: set[Tier | None] = set()  # tiers whose first checkpoint had its full line already
         self._saved = ""  # the newest checkpoint that no line has named yet
         self._columns: int | None = None
-        self._dropped = 0  # at this width: the lines below each other say the same things
+        self._dropped = 0  # fields dropped at this width, so that consecutive lines show the same ones
 
     def send(self, envelope: Envelope) -> None:
         """Print the message. Never raises."""

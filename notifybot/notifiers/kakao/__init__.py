@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger("notifybot")
-_TAKEN_OVER: set[Path] = set()  # files of which it was said already: the settings are read more than once
+_TAKEN_OVER: set[Path] = set()  # files already logged as taken over: the settings are read more than once
 
 
 def from_config(config: Config, around: Surroundings) -> list[Notifier]:
@@ -60,9 +60,9 @@ def kakao_notifiers(config: Config, *, clock: Clock = SYSTEM, picture: Painter =
 
 
 def token_file_of(config: Config) -> Path:
-    """Where the login of these settings is kept.
+    """Return the path of the token file for these settings.
 
-    A login to one app is never written over by tokens of another one, such as the sandbox's: those have their own file.
+    A login to one app is never overwritten by tokens of another one, such as the sandbox's: those have their own file.
     Nor is a token answer that another program keeps under that name.
     """
     path, key = _named_file(config), config.kakao_rest_api_key

@@ -75,7 +75,7 @@ class Api:
         self._checked(self.post("/v1/user/unlink", {}))
 
     def error(self, reply: Reply, code: int | None = None) -> DeliveryError:
-        """What a refusal means; `code` where it is not the reply's own."""
+        """Return the error for a refusal. `code` replaces the reply's own."""
         code = code or (TOKEN_REFUSED if _refuses_token(reply) else reply.code)
         return api_error(
             reply.status, code, text=reply.text("msg"), now=self._clock.now(), retry_after_s=reply.retry_after_s,

@@ -28,7 +28,7 @@ _ASK_AGAIN = ("early", "address", "state")
 
 @dataclass(frozen=True, slots=True)
 class LoginEnvironment:
-    """What a sign-in touches outside of Kakao. `listen_s`: how long to wait for the browser, in seconds."""
+    """Dependencies of a sign-in other than Kakao. `listen_s`: how long to wait for the browser, in seconds."""
 
     person: Prompt
     clock: Clock = SYSTEM
@@ -60,7 +60,7 @@ class Browser:
         self._person.say(f"{text}\n\n{attempt.address(self._auth_url)}\n")
 
     def _heard(self, attempt: Attempt) -> str | None:
-        """What the browser brought to this machine; None where it brought nothing in time."""
+        """Return the address that the browser requested from this machine; None if it requested none in time."""
         redirect_uri = attempt.app.redirect_uri
         try:
             with Listener(redirect_uri, attempt.state, self._language, self._outside.clock) as listener:
@@ -144,7 +144,7 @@ class Listener:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port it listens on."""
         return self._server.server_port if self._server else self._port
 
     def wait(self, timeout_s: float) -> str | None:
@@ -193,7 +193,7 @@ class _LoginHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         listener = self.server.listener
         host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
-        if host not in _LOOPBACK:  # another name that was made to lead here
+        if host not in _LOOPBACK:  # DNS rebinding: a foreign name that resolves to loopback
             self.send_error(403)
         elif urlsplit(self.path).path != listener.path:
             self.send_error(404)

@@ -31,7 +31,7 @@ class Reply:
     """A parsed answer. `body` is empty where the answer is no JSON object (maintenance pages are HTML)."""
 
     status: int
-    body: dict[str, Any] = field(repr=False)  # the login's answers are tokens
+    body: dict[str, Any] = field(repr=False)  # answers to a login contain tokens
     retry_after_s: float | None = None
 
     @property

@@ -44,7 +44,7 @@ _Word = TypeVar("_Word", bound=StrEnum)
 
 
 class Way(StrEnum):
-    """How the browser's answer comes back. `AUTO` listens where this machine has a browser of its own."""
+    """Channel by which the browser's answer comes back. `AUTO` listens where this machine has its own browser."""
 
     AUTO = "auto"
     BROWSER = "browser"

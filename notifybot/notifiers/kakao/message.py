@@ -158,7 +158,7 @@ def prefix(text: str, limit_units: int) -> str:
 
 _PHASES = {"train", "training", "val", "valid", "validation", "dev", "test", "eval", "evaluation"}
 _USUAL = {"learning_rate": "lr"}
-_USUAL_WORDS = {  # as the field shortens them
+_USUAL_WORDS = {  # the usual abbreviations of the field
     "accuracy": "acc",
     "average": "avg",
     "coefficient": "coef",

@@ -40,9 +40,9 @@ from notifybot.types import Language
 
 _LOG = logging.getLogger("notifybot")
 WARN_BEFORE = timedelta(days=14)
-_HALF_TOLD = "half_told"  # in the memory: event id to the receivers who have it, where others are still to get it
+_HALF_TOLD = "half_told"  # memory key: event id -> receivers who have the message, while others still wait for it
 _MOST_HALF_TOLD = 20
-_NO_FRIEND_SINCE = "no_friend_since"  # in the memory: when Kakao first said so, in UTC
+_NO_FRIEND_SINCE = "no_friend_since"  # memory key: when Kakao first said that a receiver is no friend, in UTC
 
 Painter = Callable[[Event], bytes | None]
 """Draws an event's picture as PNG, 1080×1080 for a phone; None where there is nothing to draw. It must not raise."""
@@ -76,21 +76,21 @@ class KakaoTalk:
         self._link_url = link_url
         self._language = language
         self._picture = picture
-        self.picture_error: str | None = None  # why the latest message has none; empty where it has, None: none was due
+        self.picture_error: str | None = None  # why the latest message has none: "" if it has one, None if none was due
         self._clock = clock
         self._quota = Quota(token_file, clock)
         self._api = Api(credentials, token_file, api_url=api_url, auth_url=auth_url, timeout_s=timeout_s, clock=clock)
 
     @property
     def expires_at(self) -> datetime | None:
-        """When the refresh token dies, in UTC; None while that is unknown."""
+        """Expiry of the refresh token, in UTC; None while unknown."""
         return self._api.tokens.refresh_expires_at
 
     @property
     def left_today(self) -> int | None:
-        """How many more messages may go today, in Korea's day, counting all jobs that share the token file.
+        """Messages left today (the day in Korea), counting all jobs that share the token file.
 
-        None while no receiver is chosen: sending tells so.
+        None while no receiver is chosen; sending then raises.
         """
         receivers = destination_of(self._api.tokens.account).receivers
         return self._quota.left(self._client, receivers) if receivers else None
@@ -110,7 +110,7 @@ class KakaoTalk:
 
     def send(self, envelope: Envelope) -> None:
         """Send as a feed with the picture and a table, and as plain text where Kakao refuses the feed."""
-        self._api.tokens.access_token()  # first of all: it tells when the login ends, and where to
+        self._api.tokens.access_token()  # first: this also loads the login's expiry and its receivers
         having = frozenset(envelope.memory.get("").get(_HALF_TOLD, {}).get(envelope.event.id, ()))
         destination = destination_of(self._api.tokens.account, without=having)
         if not destination.receivers:
@@ -185,7 +185,7 @@ class KakaoTalk:
         return friend_error(waited.total_seconds())
 
     def _uncounted(self, error: DeliveryError, destination: Destination) -> DeliveryError:
-        """What surely did not arrive costs nothing; what may have arrived stays counted."""
+        """Return the error. A message that surely did not arrive is uncounted; one that may have arrived is not."""
         if not (isinstance(error, TemporaryError) and error.ambiguous):
             self._quota.give_back(self._client, destination.receivers)
         return error
@@ -259,7 +259,7 @@ class Destination:
         return form if self.mode is Mode.MEMO else form | {"receiver_uuids": json.dumps(list(self.receivers))}
 
     def failures(self, reply: Reply) -> tuple[ReceiverFailure, ...] | None:
-        """Whom a message that was taken did not reach; None where it was not taken at all.
+        """Return the receivers that an accepted message did not reach; None if Kakao did not accept it at all.
 
         Kakao answers 200 when some friends got it and others did not.
         """
@@ -275,7 +275,7 @@ class Destination:
 
 
 def destination_of(account: Account | None, *, without: frozenset[str] = frozenset()) -> Destination:
-    """Where a login's messages go, without the receivers who have this one already."""
+    """Return the destination of a login's messages, less the receivers who already have this one."""
     if account is None or account.mode is Mode.MEMO:
         return Destination(Mode.MEMO, (MYSELF,))
     return Destination(Mode.FRIEND, tuple(each.uuid for each in account.receivers if each.uuid not in without))
@@ -339,10 +339,10 @@ class NotTaken:
 
     code: int | None = None
     why: str = ""
-    with_message: bool = False  # it was the message that Kakao refused, not the upload
+    with_message: bool = False  # Kakao refused the message with the picture, not the upload
 
     def in_(self, language: Language) -> str:
-        """What to tell a person."""
+        """Return the sentence for a person."""
         return text(language, f"kakao.picture.{self._kind}", code=self.code, why=self.why)
 
     @property

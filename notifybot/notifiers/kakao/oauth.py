@@ -29,7 +29,7 @@ SETUP_CODES = frozenset({*KAKAO_SIGN_IN, *_WORDS_OF_OURS}) - {"KOE003", "KOE237"
 
 
 class SignInRefused(ConfigError):
-    """A sign-in did not come about. `code` is Kakao's, such as KOE006, or one of ours."""
+    """A sign-in failed. `code` is Kakao's, such as KOE006, or our own word for it."""
 
     def __init__(self, code: str) -> None:
         super().__init__(f"the Kakao sign-in was refused ({code})")
@@ -37,7 +37,7 @@ class SignInRefused(ConfigError):
 
 
 def remedy(code: str, language: Language, *, redirect_uri: str = "", scopes: str = "talk_message") -> str:
-    """What to do about a code of Kakao's, or a word of ours, in one or two sentences without a full stop."""
+    """Return the remedy for Kakao's or our own code: one or two sentences without a final full stop."""
     values = {"scopes": scopes} | ({"redirect_uri": redirect_uri} if redirect_uri else {})
     if code in KAKAO_SIGN_IN:
         return kakao_error(code, values, language)
@@ -71,12 +71,12 @@ class Attempt:
 
     @classmethod
     def begin(cls, app: App, scopes: tuple[str, ...], *, fresh: bool = False) -> Attempt:
-        """An attempt that nobody can guess."""
+        """Start an attempt with an unguessable `state`."""
         return cls(app, scopes, secrets.token_urlsafe(24), fresh)
 
     @property
     def query(self) -> dict[str, str]:
-        """What the browser asks Kakao with."""
+        """Query parameters of the authorization request."""
         asked = {
             "client_id": self.app.rest_api_key.get_secret_value(),
             "redirect_uri": self.app.redirect_uri,

@@ -1,4 +1,4 @@
-"""Whoever answers our questions: in a terminal, or in a notebook's input box."""
+"""Prompts for the person at a terminal or at a notebook's input box."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Console:
 
     def ask_secretly(self, prompt: str) -> str:
         if not in_notebook() and not sys.stdin.isatty():
-            return self.ask(prompt)  # getpass would go round a pipe, to the terminal
+            return self.ask(prompt)  # getpass would bypass a pipe and read from the terminal
         try:
             return getpass.getpass(prompt).strip()
         except (EOFError, NotImplementedError):

@@ -16,7 +16,7 @@ from notifybot.notifiers.kakao.http import temporary
 
 _LOG = logging.getLogger("notifybot")
 _LARGEST_BYTES = 64 * 1024
-_LOCK_WAIT_S = 20.0  # one refresh by somebody else takes at most the two timeouts of http.py
+_LOCK_WAIT_S = 20.0  # another job's refresh takes at most the two timeouts of http.py
 _LOCK_POLL_S = 0.1
 
 
@@ -32,7 +32,7 @@ class PrivateFile:
         return f"{self._what} {self.path}"
 
     def read(self) -> bytes | None:
-        """What was stored last; None where there is no file, or none that can be read."""
+        """Return the last stored bytes; None, logged, if the file cannot be read, and None if there is none."""
         try:
             return self._bytes()
         except OSError as error:
@@ -42,7 +42,7 @@ class PrivateFile:
             return None
 
     def peek(self) -> bytes | None:
-        """The same, without a word where it cannot be read."""
+        """Read like `read`, but log nothing if the file cannot be read."""
         with contextlib.suppress(OSError):
             return self._bytes()
         return None
@@ -58,7 +58,7 @@ class PrivateFile:
         return True
 
     def put(self, text: bytes) -> None:
-        """The same. Raises OSError where the disk refuses."""
+        """Write like `write`, but raise OSError if the disk refuses."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(self.path, text, private=True)
 
@@ -76,7 +76,7 @@ class PrivateFile:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep every other job out while inside. Where the file system knows no locks, it is not kept out.
+        """Keep every other job out while inside. On a file system without locks, nobody is kept out.
 
         Raises TemporaryError when another job holds the lock for longer than a refresh takes.
         """

@@ -1,4 +1,4 @@
-"""How many messages went out today, counted beside the token file by all jobs of one account.
+"""The day's count of messages sent, kept beside the token file and shared by all jobs of one account.
 
 Kakao allows 20 messages a day from one sender to one receiver and 100 from one sender; whether a memo to oneself
 counts as such a pair it does not say, so here it does. An app's 30,000 are out of one account's reach.
@@ -24,13 +24,13 @@ SENDER_LIMIT = 100
 
 @dataclass(slots=True)
 class _Day:
-    """What one app's account sent on a day in Korea, by receiver."""
+    """Messages that one app's account sent on one day in Korea, by receiver."""
 
     day: str
     sent: dict[str, int] = field(default_factory=dict)
 
     def left(self, receivers: Sequence[str]) -> int:
-        """How many more messages every one of the receivers may get."""
+        """Return how many more messages each of the receivers may get."""
         pair = min(PAIR_LIMIT - self.sent.get(each, 0) for each in receivers)
         sender = (SENDER_LIMIT - sum(self.sent.values())) // len(receivers)
         return max(0, min(pair, sender))
@@ -50,10 +50,10 @@ class Quota:
             clock,
         )
         self._clock = clock
-        self._unsaved: dict[str, _Day] = {}  # what the disk would not take
+        self._unsaved: dict[str, _Day] = {}  # counts that could not be written to disk
 
     def left(self, client: str, receivers: Sequence[str]) -> int:
-        """How many more messages today; an estimate, as other jobs may be sending."""
+        """Return how many more messages may go today; an estimate, as other jobs may be sending."""
         return self._load(client).left(receivers)
 
     def take(self, client: str, receivers: Sequence[str]) -> None:
@@ -68,7 +68,7 @@ class Quota:
             self._save(client, today)
 
     def give_back(self, client: str, receivers: Sequence[str]) -> None:
-        """Take back a count: the message surely did not arrive."""
+        """Uncount a message that certainly did not arrive."""
         with self._file.locked():
             today = self._load(client)
             today.add(receivers, -1)

@@ -24,14 +24,14 @@ MOST_RECEIVERS = 5  # of one message, says Kakao
 
 
 class Mode(StrEnum):
-    """Which way messages go: to oneself, which does not ring, or from a spare account to friends."""
+    """Route of messages: to oneself, which does not ring, or from a spare account to friends."""
 
     MEMO = "memo"
     FRIEND = "friend"
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """What the person has to agree to."""
+        """OAuth scopes that the person has to agree to."""
         return ("talk_message",) if self is Mode.MEMO else ("talk_message", "friends")
 
 
@@ -66,7 +66,7 @@ _MARK = "rotating"  # the ending of the mark's name
 class TokenSet:
     """Tokens as issued. `seed` and `client` are fingerprints of the configured refresh token and of the REST key
     they came from; `refresh_expires_at` is None while Kakao has not told it. `account` is None where the tokens come
-    from the settings and not from a login of ours.
+    from the settings and not from a login through notifybot.
     """
 
     client: str
@@ -81,7 +81,7 @@ class TokenSet:
         raise not_pickled(self)
 
 
-_NOT_OURS: set[Path] = set()  # files of which it was said already: each read would say it again
+_NOT_OURS: set[Path] = set()  # files already logged as another program's: each read would log it again
 
 
 class TokenFile:
@@ -98,7 +98,7 @@ class TokenFile:
         self._mark = PrivateFile(path.with_name(f"{path.name}.{_MARK}"), "", clock)
 
     def load(self) -> TokenSet | None:
-        """What was stored last; None where there is no file, or none of ours that can be read."""
+        """Return the last stored tokens; None if there is no file, or none that notifybot wrote and can read."""
         text = self._file.read()
         if text is None:
             return None
@@ -146,7 +146,7 @@ class TokenFile:
             self._mark.put(json.dumps(fields).encode())
 
     def rotating_since(self, tokens: TokenSet) -> datetime | None:
-        """When a renewal of `tokens` began of which nothing was stored; None where there is no such mark."""
+        """Return when a renewal of `tokens` began whose outcome was never stored; None if there is no such mark."""
         text = self._mark.peek()
         try:
             fields = json.loads(text or b"")
@@ -155,7 +155,7 @@ class TokenFile:
             return None
 
     def end_rotation(self) -> None:
-        """Take the mark away; none there is fine."""
+        """Delete the mark. A missing mark is fine."""
         with contextlib.suppress(OSError):
             self._mark.remove()
 
@@ -171,7 +171,7 @@ class TokenFile:
         _LOG.warning("%s", told)
 
     def remove(self) -> None:
-        """Delete the tokens; none there is fine. Raises OSError."""
+        """Delete the tokens. A missing file is fine. Raises OSError."""
         self._file.remove()
         self._mark.remove()
 
@@ -181,7 +181,7 @@ class TokenFile:
 
 
 def _mark_of(tokens: TokenSet) -> str:
-    """The tokens as they are now, without giving them away: each renewal brings another access token at least."""
+    """Fingerprint of the current tokens: changes with each renewal, which brings at least a new access token."""
     return fingerprint(tokens.refresh_token.get_secret_value(), _plain(tokens.access_token) or "")
 
 
@@ -276,7 +276,7 @@ def _secret(value: object) -> SecretStr | None:
 
 def _word(value: object) -> str:
     if not isinstance(value, str) or not value.isascii() or not value.isprintable():
-        raise ValueError("not a token")  # a header could not carry it
+        raise ValueError("not a token")  # HTTP headers cannot carry it
     return value
 
 

@@ -41,7 +41,7 @@ ROTATES_WITHIN = timedelta(days=32)  # "less than a month left", says Kakao
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the settings say. `refresh_token` may be left out where a token file has one."""
+    """Kakao credentials from the settings. `refresh_token` may be left out if a token file has one."""
 
     rest_api_key: SecretStr
     client_secret: SecretStr | None = None
@@ -49,12 +49,12 @@ class Credentials:
 
     @property
     def client(self) -> str:
-        """The app, without giving its key away."""
+        """Fingerprint of the app's key."""
         return fingerprint("kakao", self.rest_api_key.get_secret_value())
 
     @property
     def seed(self) -> str:
-        """The configured refresh token, without giving it away; empty where none is configured."""
+        """Fingerprint of the configured refresh token; empty if none is configured."""
         return fingerprint("kakao", self.refresh_token.get_secret_value()) if self.refresh_token else ""
 
     def __getstate__(self) -> object:
@@ -87,24 +87,24 @@ class Tokens:
         self._clock = clock
         self._current = start
         self._refused: tuple[SecretStr, PermanentError] | None = None
-        self.seed_outdated_at: datetime | None = None  # when this process swapped the configured token for a new one
+        self.seed_outdated_at: datetime | None = None  # when this process exchanged the configured token for a new one
         secrets = (credentials.rest_api_key, credentials.client_secret, credentials.refresh_token)
         redaction.register(each.get_secret_value() for each in secrets if each)
 
     @property
     def refresh_expires_at(self) -> datetime | None:
-        """When the refresh token dies, in UTC; None while that is unknown."""
+        """Expiry of the refresh token, in UTC; None while unknown."""
         known = self._current or self._newest()
         return known.refresh_expires_at if known else None
 
     @property
     def client(self) -> str:
-        """The app, without giving its key away."""
+        """Fingerprint of the app's key."""
         return self._credentials.client
 
     @property
     def account(self) -> Account | None:
-        """What the login chose that the current tokens come from; None where they come from the settings."""
+        """Account and receivers of the login that gave the current tokens; None if they come from the settings."""
         known = self._current or self._newest()
         return known.account if known else None
 
@@ -150,11 +150,11 @@ class Tokens:
     def _newest(self) -> TokenSet | None:
         """The file's tokens or ours, whichever are newer."""
         ours = [each for each in (self._file.load(), self._current) if each and self._credentials.own(each)]
-        return max(ours, key=_issued_order, default=None)  # a full disk can leave the file behind what we hold
+        return max(ours, key=_issued_order, default=None)  # on a full disk the file may be older than our copy
 
     def _refreshed(self, known: TokenSet) -> TokenSet:
         if self._refused and self._refused[0] == known.refresh_token:
-            raise refused_again(self._refused[1])  # asking again would only ask again
+            raise refused_again(self._refused[1])  # the answer would be the same
         cut_off = self._file.rotating_since(known)
         reply = self._asked(known, cut_off)
         if reply.status != 200:
@@ -167,7 +167,7 @@ class Tokens:
         return fresh
 
     def _asked(self, known: TokenSet, cut_off: datetime | None) -> Reply:
-        """Ask Kakao, with the mark on disk. `cut_off` is when an earlier renewal began that left it there."""
+        """Ask Kakao, with the mark on disk. `cut_off`: start of an earlier renewal that left its mark there."""
         if cut_off is None and self._may_rotate(known):
             self._file.begin_rotation(known, self._clock.now())
         try:

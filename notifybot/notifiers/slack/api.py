@@ -48,7 +48,7 @@ def _quiet_logger() -> logging.Logger:
 
 
 def _scopes(needed: object) -> str:
-    """What Slack says is missing, where that is a list of scopes; else nothing."""
+    """Return the missing scopes that Slack names; empty if its answer is no list of scopes."""
     return needed if isinstance(needed, str) and _SCOPES.fullmatch(needed) else ""
 
 
@@ -90,7 +90,7 @@ class _DirectHook(WebhookClient):
 
 
 class Posted(NamedTuple):
-    """Where a message is. `strayed`: not in the thread that it was meant for, as its root was deleted.
+    """Place of a posted message. `strayed`: outside the thread it was meant for, because its root was deleted.
 
     Slack does not refuse that: https://github.com/slack-go/slack/issues/1571
     """
@@ -127,7 +127,7 @@ class WebApi:
         return Posted(str(answer.get("channel") or channel), str(answer.get("ts") or ""), strayed)
 
     def update(self, channel_id: str, ts: str, **arguments: Any) -> None:
-        """Edit a message of ours. Raises as `post` does."""
+        """Edit a message that the bot posted. Raises as `post` does."""
         self._call("chat.update", channel=channel_id, ts=ts, **arguments)
 
     def form(self, method: str, **arguments: Any) -> dict[str, Any]:
@@ -163,7 +163,7 @@ class WebApi:
         return answer_error(code, status, header(headers, "Retry-After"), self._clock.now(), method, **values)
 
     def _heard(self, headers: Mapping[str, object]) -> None:
-        """An answer came. Nothing is done with its headers here."""
+        """Hook for the headers of each answer; does nothing here."""
 
 
 def _is_taken(status: int, body: str) -> bool:

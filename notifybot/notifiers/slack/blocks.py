@@ -41,7 +41,7 @@ GAP = "\u00a0\u00a0·  "  # the dot stays with the fact before it when the line 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What is posted: `text` for notifications and screen readers, and the layout."""
+    """Body of a Slack post: `text` for notifications and screen readers, and the layout."""
 
     text: str
     blocks: tuple[Block, ...] = ()
@@ -70,7 +70,7 @@ def full_message(message: Message) -> Payload:
 
 def root(message: Message) -> Payload:
     """The one message of a run that is edited: where it stands now. Details are in the thread."""
-    facts = [] if message.kind == "run_started" else _facts(message)  # there they are parameters: for the thread
+    facts = [] if message.kind == "run_started" else _facts(message)  # a start's facts are parameters, for the thread
     card = [*_body(message), *_bar(message), *_table(message), *facts, *_link(message), *_footer(message)]
     return _payload(message, _header(message.title), card)
 
@@ -165,7 +165,7 @@ def _bar(message: Message) -> list[Block]:
     if not message.total or message.total < 0:
         return []
     share = min(max(message.done / message.total, 0.0), 1.0)
-    filled = int(share * BAR_STEPS)  # full only when all is done
+    filled = int(share * BAR_STEPS)  # rounded down: the bar is full only at the end
     bar = "▰" * filled + "▱" * (BAR_STEPS - filled)
     return [_section(f"{bar}  *{int(share * 100)}%*  ·  {message.done}/{message.total}")]
 
@@ -217,7 +217,7 @@ def _link(message: Message) -> list[Block]:
 
 
 def _footer(message: Message) -> list[Block]:
-    """When, and the mark by which a person knows a repeated message and finds it in the outbox."""
+    """Return the footer: time and short id, by which a person recognizes a repeat and finds it in the outbox."""
     utc = message.at.astimezone(UTC)
     moment = f"<!date^{int(message.at.timestamp())}^{{date_short_pretty}} {{time}}|{utc:%Y-%m-%d %H:%M} UTC>"
     elements = [_mrkdwn(moment), _plain(f"#{message.short_id}", NAME_CHARS)]

@@ -47,7 +47,7 @@ class SlackBot:
         busy: Callable[[str], bool] = lambda _: False,
         mention: str = "",
     ) -> None:
-        self.key = f"{self.name}:{fingerprint('bot', token, channel.removeprefix('#'))}"  # either way of writing it
+        self.key = f"{self.name}:{fingerprint('bot', token, channel.removeprefix('#'))}"  # "#ch" and "ch" are the same
         self._channel = channel
         self._mention = mention
         self._clock = clock
@@ -103,7 +103,7 @@ class SlackBot:
         if sent.strayed and thread.may_move:
             thread = thread.moving()
         _remember(envelope, thread)
-        if not thread.has_root:  # what was said stands alone; what follows is in one place again
+        if not thread.has_root:  # the stray reply stands alone; later ones share the new thread
             self._show(envelope, thread)
 
     def _tell_alone(self, envelope: Envelope, thread: RunThread) -> None:
@@ -115,7 +115,7 @@ class SlackBot:
             _remember(envelope, thread.answering(envelope.event.id))
 
     def show_state(self, envelope: Envelope) -> None:
-        """Bring the root message of a run to where the event belongs, if there is one. Nobody is told."""
+        """Update a run's root message to the event's state, if there is one. Sends no notification."""
         thread = _recall(envelope)
         if thread.has_root:
             self._show(envelope, thread)
@@ -179,12 +179,12 @@ def _tells_state(event: Event) -> bool:
 
 
 def _is_of_ourselves(event: Event) -> bool:
-    """True for what is told about delivery: a digest, a message that another notifier did not take."""
+    """True for messages about delivery itself: a digest, or a message that another notifier failed to send."""
     return isinstance(event, AlertRaised) and event.about == "delivery"
 
 
 def _reply(envelope: Envelope) -> blocks.Payload | None:
-    """What the thread gets. An epoch is the root's business, unless it is the best so far."""
+    """Return the reply for the thread; None for an epoch that is not the best so far, which only the root shows."""
     event = envelope.event
     if not isinstance(event, EpochFinished):
         return blocks.reply(envelope.message)

@@ -1,4 +1,4 @@
-"""The Slack app that the bot is: pasted once into Slack's page, it gives a token with just the scopes we use."""
+"""Manifest of the bot's Slack app: pasted once into Slack's page, it gives a token with just the scopes we use."""
 
 from __future__ import annotations
 

@@ -27,13 +27,13 @@ from notifybot.types import Language, Progress
 
 _CHARTS, _SERIES, _POINTS, _NAME_CHARS, _TITLE_CHARS = 2, 4, 20, 20, 50
 _COLUMNS, _ROWS, _CELL_CHARS, _PAGE = 7, 20, 40, 5
-_REFUSED = "layouts_refused_until"  # in the notifier's memory
+_REFUSED = "layouts_refused_until"  # memory key
 
 T = TypeVar("T")
 
 
 class Layout(StrEnum):
-    """What a workspace may not take, in the order in which a message does without it. Values name block types."""
+    """Parts of a message that a workspace may not take, in the order of leaving them out. Values name block types."""
 
     DATA_TABLE = "data_table"
     CHART = "data_visualization"
@@ -43,19 +43,19 @@ class Layout(StrEnum):
 
 _TABLES = frozenset({Layout.DATA_TABLE, Layout.TABLE})
 _ASK_AGAIN = {
-    Layout.DATA_TABLE: timedelta(days=30),  # it may have them by then
+    Layout.DATA_TABLE: timedelta(days=30),  # the workspace may have got them by then
     Layout.CHART: timedelta(days=30),
     Layout.TABLE: timedelta(days=1),  # every workspace has had it since 2025: this one may have been at fault
     Layout.BLOCKS: timedelta(hours=1),
 }
-_AFTER_A_FAULT = timedelta(days=1)  # Slack failed: perhaps for another reason
+_AFTER_A_FAULT = timedelta(days=1)  # Slack's fault may have had another cause
 _NOTHING: frozenset[Layout] = frozenset()
 
 
 def with_native_charts(
     payload: Payload, event: Event, language: Language, *, charts: bool, without: Set[Layout] = frozenset()
 ) -> Payload:
-    """The same with what Slack draws itself: `charts` of a new best or an ending, and an ending's table of epochs."""
+    """Return the payload with Slack's own `charts` of a new best or an ending, and an ending's table of epochs."""
     charts = charts and Layout.CHART not in without
     more: list[Block] = []
     if charts and isinstance(event, EpochFinished) and event.new_best:
@@ -113,7 +113,7 @@ def tell(
                 raise
             without, payload, fault = without | missing, less, faulty
         else:
-            if missing and (fault or Layout.BLOCKS not in missing):  # plain words alone passed: for whatever reason
+            if missing and (fault or Layout.BLOCKS not in missing):  # all blocks refused: cause unknown
                 _refuse(memory, now, missing, _AFTER_A_FAULT if fault else max(_ASK_AGAIN.values()))
             return sent
 
@@ -125,7 +125,7 @@ def _steps_after_fault(attempts: int) -> tuple[frozenset[Layout], ...]:
 
 
 def _refused(memory: Memory, now: datetime) -> frozenset[Layout]:
-    """What this workspace did not take lately."""
+    """Return the layouts that this workspace refused lately."""
     until = memory.get("").get(_REFUSED)
     return frozenset(each for each in Layout if isinstance(until, dict) and _is_later(until.get(each), now))
 

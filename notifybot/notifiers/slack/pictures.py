@@ -42,7 +42,7 @@ GAP_S = 60.0  # least seconds between two pictures of a run's epochs
 _PICTURES_A_RUN = 10  # besides new bests
 _EVERY = 10  # epochs, where nobody knows how many there will be
 _TITLE_CHARS, _COMMENT_CHARS, _ALT_CHARS = 120, 1000, 900
-_TOLD = "pictures_told"  # in the notifier's memory: the refusal that was told, so that it is told once
+_TOLD = "pictures_told"  # memory key: the refusal that was reported, so that it is reported once
 _FAILURES_MOST = 3
 _WAITING_MOST = 3  # pictures that are drawn at the same time
 _ANSWER_BYTES = 1024
@@ -93,7 +93,7 @@ class _Pending:
 
     @property
     def mark(self) -> str:
-        """What the run's memory keeps of it."""
+        """Mark of the picture in the run's memory."""
         return f"{self.event.id}/picture"
 
 
@@ -173,7 +173,7 @@ class PictureReplies:
         event = envelope.event
         if not is_due(event) or f"{event.id}/picture" in _thread_of(envelope, event.run.id).answered:
             return False
-        if any(each.event.id == event.id for each in self._pending):  # its text is told once more
+        if any(each.event.id == event.id for each in self._pending):  # the text of this event is being sent again
             return False
         last_s = self._begun_s.get(event.run.id)
         return not isinstance(event, EpochFinished) or last_s is None or self._clock.monotonic() - last_s >= GAP_S
@@ -250,7 +250,7 @@ _NO_ROOM = ("storage_limit_reached", "file_upload_size_restricted")
 
 
 def remedy_for(code: str, language: Language) -> str:
-    """What to tell a person about a refused upload. The codes are Slack's."""
+    """Return the remedy for a refused upload, for a person. The codes are Slack's."""
     kinds = {"no_scope": _NO_SCOPE, "uploads_off": _UPLOADS_OFF, "no_room": _NO_ROOM}
     kind = next((kind for kind, codes in kinds.items() if code in codes), "not_taken")
     return text(language, f"slack.picture.{kind}", code=code, remedy=PASTE_MANIFEST.in_(language))

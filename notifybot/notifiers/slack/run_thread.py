@@ -1,4 +1,4 @@
-"""What a bot remembers of a run: its root message, the state shown there, and who was answered already."""
+"""The bot's memory of a run: its root message, the state shown there, and the events already replied to."""
 
 from __future__ import annotations
 

@@ -1,24 +1,24 @@
-"""When an alarm is scheduled, moved and taken back. Pure: what is known and the time in, one call to make out.
+"""Dead man's switch: a pure state machine. Given state and time, it returns the next Slack call.
 
-Slack itself posts "this run stopped reporting" at a time that every beat moves ahead: the next alarm is scheduled
-before the last one is deleted, so a death between the two calls leaves two alarms and never none. All moments are
-Slack's own, in Unix seconds.
+Slack itself posts the alarm "this run stopped reporting" at a time that every beat moves ahead. The next alarm is
+scheduled before the last one is deleted, so a death between the two calls leaves two alarms and never none. All times
+are Slack's own, in Unix seconds.
 
-What holds, with the default `Margins`:
+Guarantees, with the default `Margins`:
 
-* A run that dies is told 10 to 15 minutes later, or up to 15 more where its channel has no room (30 alarms in five
-  minutes); in quiet hours, where people want to hear of no loss then, at their end. Nobody is told of a run that dies
-  before its first alarm stands, some seconds after its start.
-* A run that reaches Slack within 4 minutes after a beat was due is never told dead. When it cannot for longer, the
-  alarm is deleted too late for Slack to heed it, or not at all; it is posted, and taken back in the same thread.
-* Where Slack refuses an alarm (the bot is not in the channel, a scope is missing), it is asked again every five
-  minutes, and at once when the run's first message got through; the thread hears when an alarm stands after all.
-* A loop that stands still is vouched for as long as the watchdog would wait; then it is told as a death is.
-* A run that has ended takes its alarm back once people know how. It stays where they do not: the message about the
-  end did not get through before the process was gone, or Slack did not answer in time.
+* The alarm about a dead run is posted 10 to 15 minutes after the death, or up to 15 minutes later if its channel has
+  no room (30 alarms in five minutes). In quiet hours in which people want to hear of no loss, it is posted at their
+  end. No message is sent about a run that dies before its first alarm stands, some seconds after its start.
+* A run that reaches Slack within 4 minutes after a beat was due is never reported dead. If it takes longer, Slack
+  ignores the delete or never gets it; the alarm is posted, and corrected in the same thread.
+* If Slack refuses an alarm (the bot is not in the channel, a scope is missing), the switch asks again every five
+  minutes, and at once after the run's first message got through. Once an alarm stands, the thread gets a message.
+* A loop that stands still counts as alive for as long as the watchdog would wait; after that its alarm is posted.
+* A run that has ended cancels its alarm once people know how it ended. The alarm stays if they do not: the message
+  about the end did not get through before the process was gone, or Slack did not answer in time.
 
-Facts: https://docs.slack.dev/reference/methods/chat.deleteScheduledMessage refuses within 60 s of the time, and until
-5 minutes before it answers `ok` to no effect (https://github.com/slackapi/bolt-js/issues/1857). Hence `cancel_s`.
+Facts: https://docs.slack.dev/reference/methods/chat.deleteScheduledMessage refuses within 60 s of the time; from 5
+minutes before it, it answers `ok` to no effect (https://github.com/slackapi/bolt-js/issues/1857). Hence `cancel_s`.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _NO_ROOM = "restricted_too_many"
 _MOMENTS = {"time_in_past", "time_too_far", "invalid_time"}
 _REFUSALS_MOST = 5
 _BRAKE_S, _BRAKE_MOST_S = 1.0, 60.0
-_DENIED_S = 300.0  # until a refusal is mended, perhaps
-_LANDED_S = 30.0  # a call whose answer is lost has happened by then, or never does
-_OFF_S = 60.0  # a new alarm may be so far off its time before it is replaced
+_DENIED_S = 300.0  # wait before asking again after a refusal
+_LANDED_S = 30.0  # a call whose answer was lost has taken effect by then, or never will
+_OFF_S = 60.0  # a new alarm further off its intended time is replaced
 _REMEMBERED = 32
 
 
 def after(state: AlarmState, action: Action, outcome: Outcome, now_s: float, margins: Margins) -> AlarmState:
-    """What is known once a call came to its outcome, at `now_s`."""
+    """Return the state after a call had this outcome at `now_s`."""
     match action:
         case List():
             return _after_list(state, outcome, now_s, margins)
@@ -67,7 +67,7 @@ def _after_list(state: AlarmState, outcome: Outcome, now_s: float, margins: Marg
     found = [replace(each, own=each.post_at in state.asked) for each in outcome.alarms if not _known(state, each)]
     asked = tuple(each for each in state.asked if each - margins.ahead_s + _LANDED_S > now_s)
     state = replace(state, looked=True, alarms=_ordered((*state.alarms, *found)), asked=asked)
-    if asked:  # what is on its way may land after this look
+    if asked:  # a call on its way may take effect after this list was read
         brakes = {**state.brakes, Call.LIST: Brake(now_s, now_s + _LANDED_S)}
         state = replace(state, brakes=brakes, looked=state.goal is Goal.GUARD)
     landed = [each for each in found if each.own]
@@ -102,7 +102,7 @@ def _after_schedule(state: AlarmState, post_at: int, outcome: Outcome, now_s: fl
                 return _braked(replace(state, beat_at_s=-math.inf), Call.SCHEDULE, Failed(), now_s)
             return replace(_freed(state, Call.SCHEDULE), beat_at_s=now_s)
         case Denied(code) if code == _NO_ROOM and state.early and not is_due(state, now_s, margins):
-            return replace(state, early=False)  # the room is for those who have no alarm yet
+            return replace(state, early=False)  # leave the room to runs without an alarm
         case Denied(code) if code == _NO_ROOM and state.full < WINDOWS_MOST:
             return replace(state, full=state.full + 1)
         case Denied(code, setup):
@@ -176,7 +176,7 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class FalseAlarm:
-    """An alarm about a living run, posted at that time: for `sure`, or perhaps. `told`: perhaps taken back already."""
+    """An alarm about a living run, posted at `post_at`: certainly if `sure`. `told`: its correction may be posted."""
 
     post_at: int
     sure: bool
@@ -206,7 +206,7 @@ class ScheduleAlarm:
 
 @dataclass(frozen=True, slots=True)
 class DeleteAlarm:
-    """Take an alarm back."""
+    """Delete a scheduled alarm."""
 
     alarm: Alarm
 
@@ -274,17 +274,17 @@ class Denied:
 Outcome = Listed | Scheduled | Done | Failed | Denied
 
 
-WINDOW_S = 300  # Slack takes 30 alarms of a channel in each
+WINDOW_S = 300  # Slack takes 30 scheduled messages of a channel per window
 WINDOWS_MOST = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Margins:
-    """Seconds: from beat to beat, from a beat to its alarm, the least to an alarm that can be taken back for sure,
-    the least at which Slack takes a delete at all, and after an alarm's time until it has certainly been posted.
+    """Seconds: from beat to beat, from a beat to its alarm, the least before an alarm at which a delete surely works,
+    the least at which Slack accepts a delete at all, and after an alarm's time until it has certainly been posted.
 
-    An alarm that would come in the `quiet` hours comes at their end, and is moved but every `quiet_beat_s` until then:
-    it keeps its time, and all that was ever scheduled for it may count among the 30.
+    An alarm due in the `quiet` hours is posted at their end, and until then moved only every `quiet_beat_s`: its time
+    stays the same, and all alarms ever scheduled for that time may count among the 30.
     """
 
     beat_s: float = 300.0
@@ -297,11 +297,11 @@ class Margins:
 
     @property
     def late_s(self) -> float:
-        """How late a beat may be without harm."""
+        """Seconds that a beat may be late without harm."""
         return self.ahead_s - self.beat_s - self.cancel_s
 
     def post_at(self, now_s: float, windows: int = 0) -> int:
-        """When an alarm scheduled now is to be posted; so many `windows` later, the earlier ones being full."""
+        """Return the posting time of an alarm scheduled now, so many `windows` later because earlier ones are full."""
         return self._awake(self._awake(math.ceil(now_s + self.ahead_s)) + WINDOW_S * windows)
 
     def _awake(self, post_at: int) -> int:
@@ -310,11 +310,11 @@ class Margins:
 
 
 class Goal(StrEnum):
-    """What the alarms are for now."""
+    """Current purpose of the alarms."""
 
     GUARD = "guard"
     CLEAR = "clear"  # the run has ended: none may be left
-    YIELD = "yield"  # another session speaks for the run: none of this session's may be left
+    YIELD = "yield"  # another session has taken over the run: none of this session's may be left
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,12 +328,12 @@ class Brake:
 
 @dataclass(frozen=True, slots=True)
 class AlarmState:
-    """What is known. `alarms` may still be posted; `newest` is the one that guards, the others are to go.
+    """Knowledge about a run's alarms. `alarms` may still be posted; `newest` guards the run, the others are to go.
 
     `looked`: the list was read for the beat that is due. `asked`: the times of alarms that may have been scheduled
     although the answer was lost. `full`: how many windows had no room. `early`: the next alarm is not to wait for its
-    beat. `denied`: why Slack takes no alarm now, and is asked again every few minutes. `mended`: it takes them again,
-    and nobody was told yet.
+    beat. `denied`: why Slack takes no alarm now; it is asked again every few minutes. `mended`: Slack takes alarms
+    again, and the message about it is still to be sent.
     """
 
     alarms: tuple[Alarm, ...] = ()
@@ -373,11 +373,11 @@ def decide(state: AlarmState, now_s: float, margins: Margins, *, is_known_alive:
     """
     if state.goal is not Goal.GUARD:
         return _decide_end(state, now_s, margins)
-    if not sure:  # any answer tells the time
+    if not sure:  # any answer carries Slack's time
         return List() if state.free(Call.LIST, now_s) else Wait()
     if state.denied and state.alarms and state.free(Call.DELETE, now_s):
-        return DeleteAlarm(state.alarms[-1])  # it cannot be moved, and would be told about a living run
-    early = state.early and len(state.alarms) == 1  # first things first
+        return DeleteAlarm(state.alarms[-1])  # it cannot be moved, and would be posted about a living run
+    early = state.early and len(state.alarms) == 1  # older alarms are deleted first
     if is_known_alive and (early or is_due(state, now_s, margins)):
         if not state.looked and state.free(Call.LIST, now_s):
             return List()
@@ -404,7 +404,7 @@ def is_due(state: AlarmState, now_s: float, margins: Margins) -> bool:
 
 
 def reschedule_soon(state: AlarmState) -> AlarmState:
-    """What the alarm says is out of date: the next one is not to wait for its beat."""
+    """Schedule the next alarm before its beat, because the text of the current one is out of date."""
     return replace(state, early=True) if state.guard is not None else state
 
 
@@ -438,7 +438,7 @@ def _correction(state: AlarmState, now_s: float, margins: Margins) -> PostAllCle
 
 
 def drop_posted(state: AlarmState, now_s: float) -> AlarmState:
-    """Alarms whose time has come are beyond recall: what is left is to take them back in words."""
+    """Drop alarms whose time has come: they can no longer be deleted, only corrected by a message."""
     past = [each for each in state.alarms if each.post_at <= now_s]
     lost = [each for each in state.asked if each <= now_s]  # perhaps scheduled, perhaps never
     if not past and not lost:

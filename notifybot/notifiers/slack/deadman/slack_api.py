@@ -22,7 +22,7 @@ _ID = re.compile(r"[CDG][A-Z0-9]{2,}")  # of a channel, a direct message, a priv
 
 
 class ScheduledAlarms(Protocol):
-    """What the switch needs of Slack. No method raises; each call moves the clock to Slack's."""
+    """Slack calls that the switch needs. No method raises; each call sets the clock to Slack's time."""
 
     @property
     def sure(self) -> bool: ...
@@ -84,9 +84,9 @@ class SlackAlarms(WebApi):
     def __init__(self, token: str, url: str, *, timeout_s: int = TIMEOUT_S, clock: Clock = SYSTEM) -> None:
         super().__init__(token, url, timeout_s=timeout_s, clock=clock)
         self._slack_clock = SlackClock(clock)
-        self._faults = 0  # Slack's own, at messages: it fails at layouts that it cannot show
-        self._ids: dict[str, str] = {}  # of channels, by the names that Slack was given
-        self.others: dict[Alarm, str] = {}  # that the latest list showed about other runs, and the runs' ids
+        self._faults = 0  # consecutive faults of Slack at messages: it fails at layouts that it cannot show
+        self._ids: dict[str, str] = {}  # channel name -> id
+        self.others: dict[Alarm, str] = {}  # other runs' alarms in the latest list -> run id
 
     def now_s(self) -> float:
         """The time at Slack, in Unix seconds."""
@@ -116,7 +116,7 @@ class SlackAlarms(WebApi):
         return _outcome(scheduled)
 
     def delete(self, place: RunThread, alarm: Alarm) -> Outcome:
-        """Take an alarm back. Slack's own example lists as a number what is elsewhere "Q" and the number."""
+        """Delete an alarm. Slack's own example lists as a number what is elsewhere "Q" and the number."""
         where = alarm.channel_id or self._id_of(place.channel_id)
         outcome = self._delete(where, alarm.id)
         if outcome == Denied("invalid_scheduled_message_id") and alarm.id.isdigit():
@@ -186,7 +186,7 @@ class SlackAlarms(WebApi):
 
 
 def _outcome(call: Callable[[], Outcome | dict[str, Any]]) -> Outcome:
-    """What came of a call, as a value. An answer that says no more than `ok` is `Done`."""
+    """Make a call and return its outcome as a value. An answer that says no more than `ok` is `Done`."""
     try:
         result = call()
     except SlackRefused as error:

@@ -1,4 +1,4 @@
-"""The dead man's switch of one run: a thread that keeps an alarm ahead of the run, and takes it back at the end."""
+"""The dead man's switch of one run: a thread that keeps an alarm ahead of the run and deletes it at the end."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ log = logging.getLogger("notifybot")
 
 _STEP_EVERY_S = 1.0
 _LOOK_EVERY_S = 5.0  # as the heartbeat does
-_EPOCHS = 8  # whose median is typical, as for the watchdog
-_ROOT_S = 3.0  # the first alarm waits so long for a thread to stand in
-_TELLING_S, _SOON_S = 5.0, 0.05  # for so long after the end nothing else is done, and often looked whether it is told
-_UNTOLD_S = 600.0  # an end that is not told by then is left to the alarm
+_EPOCHS = 8  # their median is the typical duration, as for the watchdog
+_ROOT_S = 3.0  # how long the first alarm waits for the run's thread
+_TELLING_S, _SOON_S = 5.0, 0.05  # after the end: how long to poll whether it was delivered, and how often
+_UNTOLD_S = 600.0  # an end not delivered by then is left to the alarm
 _NO_CHANNEL = "channel_not_found"
 
 # Asked for the run's progress, and for anything that is equal while its loop has not moved.
@@ -74,14 +74,14 @@ def unguarded(kind: str) -> AbstractContextManager[object]:
 
 
 class DeadMan:
-    """Keeps an alarm at Slack ahead of a run, from its start on. Raises nothing but what `guard` lets by.
+    """Keeps an alarm at Slack ahead of a run, from its start on. Raises only what `guard` lets through.
 
     `look` is asked for a sign of life every five seconds at least, on this object's own thread; `thread_of` for the
-    run's place in Slack. While it has no root message there, alarms wait for the `channel` itself; without that, for a
-    root. `over_at` says when another run ended, in Unix seconds, once people know that: the alarm that its process had
-    no time to take back is taken back here. `has_said` knows by Slack's own word what the log tells of
-    the run's messages already: an alarm that is refused for the same is not told as well.
-    `counts` are the calls that went well, `failures` the others, by kind.
+    run's place in Slack. While it has no root message there, alarms are scheduled in the `channel` itself; without a
+    channel, they wait for a root. `over_at` returns when another run ended, in Unix seconds, once people know: an alarm
+    that its process had no time to delete is deleted here. `has_said` is true for a code of Slack's that the log
+    already names about the run's messages: an alarm refused for the same reason is not logged again.
+    `counts` are the successful calls, `failures` the others, by kind.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class DeadMan:
 
     def start(self) -> None:
         """Begin. The first alarm is scheduled as soon as the run has its root message, or seconds later without."""
-        started(self._thread)  # else no alarm is left
+        started(self._thread)  # else the process would end before its alarms are deleted
 
     def touch(self, progress: Progress, moves: Hashable) -> None:
         """Take note of a sign of life."""
@@ -142,7 +142,7 @@ class DeadMan:
         self._promised_s = self._clock.monotonic() + seconds
 
     def ended(self, told: Callable[[], bool]) -> None:
-        """The run has ended: take every alarm about it back once it is `told`, or need not be. Does not wait.
+        """The run has ended: delete every alarm about it once the end is `told`, or need not be. Does not wait.
 
         Until then the alarm stays, and is moved on for ten minutes at most: when the message about the end does not
         get through, Slack at least says that the run is lost. `told` is asked on any thread, and may raise StoreError.
@@ -152,17 +152,17 @@ class DeadMan:
             self._wake.set()
 
     def cancel(self) -> None:
-        """The run has ended, and people know: take every alarm about it back. Cancelling twice is fine."""
+        """The run has ended, and people know: delete every alarm about it. Cancelling twice is fine."""
         self._finish(Goal.CLEAR)
 
     def hand_over(self) -> None:
-        """Another session speaks for the run: take back this session's alarms alone. Does not wait."""
+        """Another session has taken over the run: delete this session's alarms only. Does not wait."""
         self._finish(Goal.YIELD)
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait, at most so long, until every alarm is taken back; True when it is so. In a forked child: True.
+        """Wait at most `timeout_s` until every alarm is deleted; return True if it is. In a forked child: True.
 
-        An end that is not told when the deliveries were waited for keeps its alarm, and is not waited for again.
+        An end still not delivered after the wait for deliveries keeps its alarm, and is not waited for again.
         """
         if os.getpid() != self._pid or not self._thread.is_alive():
             return True
@@ -197,7 +197,7 @@ class DeadMan:
         return outcome is not None
 
     def _clears_up(self) -> bool:
-        """Take back one alarm of a run that has ended, where an earlier process of this user had no time for that.
+        """Delete one alarm of a run that has ended, left by an earlier process of this user that had no time for it.
 
         What was scheduled after the end is left alone: the same run may go on elsewhere.
         """
@@ -207,7 +207,7 @@ class DeadMan:
         if alarm is None:
             self._clear_up_at_s = self._clock.monotonic() + _LOOK_EVERY_S
             return False
-        del self._alarms.others[alarm]  # the next list shows it again, should it not go now
+        del self._alarms.others[alarm]  # if this delete fails, the next list shows it again
         self._count(DeleteAlarm(alarm), self._alarms.delete(self._place, alarm))
         return True
 
@@ -237,7 +237,7 @@ class DeadMan:
         if not self._place.has_root and (due or self.state.guard is None):
             self._find_place()
         if due:
-            wait_s = _STEP_EVERY_S if self._said.epoch is None else _LOOK_EVERY_S  # what the alarm lacks is soon there
+            wait_s = _STEP_EVERY_S if self._said.epoch is None else _LOOK_EVERY_S  # its missing details arrive soon
             self._look_at_s = self._clock.monotonic() + wait_s
             self._look_now()
 
@@ -265,7 +265,7 @@ class DeadMan:
     def _is_told(self) -> bool:
         try:
             return self._told is not None and self._told()
-        except StoreError:  # nobody knows: then the alarm stays
+        except StoreError:  # unknown whether people know: the alarm stays
             return False
 
     @property
@@ -387,7 +387,7 @@ def dead_man(
 
 
 def told_over_at(run_id: str, by: Notifier | None, store: Store) -> float | None:
-    """When a run ended, in Unix seconds, if people know that by the bot; None for one that goes on or fell silent.
+    """Return when a run ended, in Unix seconds, if the bot has told people; None if it goes on or fell silent.
 
     Where several projects have a run of this id, all of them have to be over. Raises StoreError.
     """
@@ -400,7 +400,7 @@ def told_over_at(run_id: str, by: Notifier | None, store: Store) -> float | None
 
 
 def teller(config: Config, notifiers: Iterable[Notifier]) -> Notifier | None:
-    """The one of the notifiers in use that tells people what the switch speaks of: the bot. None where it is not."""
+    """Return the notifier in use that also sends these messages: the bot. None if it is not in use."""
     key = _key_of(config)
     return next((each for each in notifiers if each.key == key), None)
 

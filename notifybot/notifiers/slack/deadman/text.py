@@ -1,4 +1,4 @@
-"""What the dead man's switch has Slack say: an alarm, frozen when it is scheduled, and the word that it is void."""
+"""Texts of the dead man's switch: the alarm, frozen when it is scheduled, and the correction of a false one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Said:
 
 
 def mark_of(run: RunRef) -> str:
-    """By what an alarm is known to be about a run: a listed alarm shows its text, and nothing else that is ours."""
+    """Return the mark of a run in its alarms' text: of our data, a listed alarm shows only the text."""
     return f"[nb:{escape(run.id)}]"
 
 
