@@ -102,7 +102,7 @@ def test_the_title_names_the_run_and_what_happened(event: Event, severity: Sever
     ("event", "english", "korean"),
     [
         (START, ("30 epochs", "colab-1 (Tesla T4)"), ("총 30에포크", "colab-1 (Tesla T4)")),
-        (RESUME, ("epoch 16 (17/30)", "session 2"), ("에포크 16 (17/30)", "2번째 실행")),
+        (RESUME, ("epoch 16 (17/30)", "session 2"), ("에포크 16 (17/30)", "2번째 세션")),
         (EPOCH, ("56% done", "1 min 12 s per epoch", "ETA 16 min"), ("56% 완료", "에포크당 1분 12초", "약 16분")),
         (SAVED, ("epoch_0016.pt (44.7 MB)",), ("epoch_0016.pt (44.7 MB)",)),
         (ALERT, ("Lower the learning rate.", "At epoch 16"), ("Lower the learning rate.", "현재 에포크 16")),
