@@ -26,7 +26,6 @@ log = logging.getLogger("notifybot")
 Done = TypeVar("Done")
 
 KEEP_DAYS = 90
-NOBODY = "no notifier is configured: lost runs are noticed, and nobody is told"
 _SELF_CHECK_EVERY_S = 30.0
 _PRUNE_EVERY_S = 3600.0
 _LATE_PERIODS = 3
@@ -177,7 +176,7 @@ class Watchdog:
         except StoreError as error:
             return Health((str(error),), scan_age_s, None)
         late_s = (_LATE_PERIODS + 1) * self.limits.scan_every_s
-        faults = [] if self.tells else [NOBODY]
+        faults = [] if self.tells else [reader_text("watchdog.service.no_notifier")]
         if scan_age_s is None or scan_age_s > late_s:
             faults.append(reader_text("watchdog.service.not_looking"))
         if outbox_age_s is not None and outbox_age_s > _STUCK_S:

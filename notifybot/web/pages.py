@@ -107,7 +107,7 @@ class Pages:
     async def log_in(self, request: Request) -> Response:
         """Exchange a token for a session."""
         if not auth.is_same_origin(request):
-            return _foreign_form()
+            return _foreign_form(self.language_of(request))
         form = parse_qs((await request.body()).decode(errors="replace"), max_num_fields=8)
         token = form.get("token", [""])[0].strip()
         session = await run_in_threadpool(logins.enter_by_token, self._watchdog.store, token)
@@ -118,7 +118,7 @@ class Pages:
     async def log_out(self, request: Request) -> Response:
         """End the session, and take the cookie away."""
         if not auth.is_same_origin(request):
-            return _foreign_form()
+            return _foreign_form(self.language_of(request))
         session = request.cookies.get(auth.COOKIE, "")
         await run_in_threadpool(logins.leave, self._watchdog.store, session)
         response = RedirectResponse("/", 303)
@@ -175,9 +175,8 @@ class Pages:
         return HTMLResponse(html, status, headers={"content-security-policy": policy(nonce)})
 
 
-def _foreign_form() -> Response:
-    text = "this form came from another site, or a proxy does not hand on the Host header (nginx: proxy_set_header)\n"
-    return Response(text, 403, media_type="text/plain")
+def _foreign_form(language: Language) -> Response:
+    return Response(text(language, "web.pages.foreign_form") + "\n", 403, media_type="text/plain")
 
 
 def favicon() -> Response:
