@@ -1,4 +1,4 @@
-"""Alerts without code: what to look for in a run. Each rule is told once per incident, and once more when it is over.
+"""Alert rules for a run, without code of your own. Each reports an incident once, and once more when it is over.
 
     from notifybot import alerts, notify_epoch
 

@@ -1,4 +1,4 @@
-"""What a rule is: it reads an epoch or a look at the machine, and says whether something holds, with the evidence."""
+"""Alert rule protocol: a rule reads an epoch or a look at the machine and returns verdicts with their evidence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from notifybot.types import Progress
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The file system that holds `path`. `device` tells two of them apart; `ours` is False where a rule names it."""
+    """File system that holds `path`. `device` identifies it; `ours` is False for a disk that a rule names."""
 
     path: str
     device: int
@@ -24,7 +24,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """An accelerator. `busy_percent` is None where its driver does not tell."""
+    """An accelerator. `busy_percent` is None if its driver does not report it."""
 
     index: int
     name: str
@@ -35,7 +35,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What was seen at `at_s`, in seconds of a clock that never jumps."""
+    """State of the machine at `at_s`, in seconds of a clock that never jumps."""
 
     at_s: float
     disks: tuple[Disk, ...] = ()
@@ -44,12 +44,12 @@ class Machine:
 
 Mode = Literal["min", "max"]
 ModeOf = Callable[[str], Mode | None]
-"""Tells from a metric's name which way it is good; None where the name does not say."""
+"""Returns the direction in which a metric is good, by its name; None if the name does not show it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a rule is shown. `values` are the means of one epoch, or of what was logged of it so far."""
+    """Input of a rule. `values` are the means of one epoch, or of the values logged in it so far."""
 
     values: Mapping[str, float] = field(default_factory=dict)
     epoch_s: float | None = None
@@ -58,23 +58,23 @@ class Reading:
 
 
 class Verdict(NamedTuple):
-    """Whether what a rule looks for holds now, and what that is read from."""
+    """Answer of a rule: whether its condition holds now, with the evidence."""
 
     holds: bool
     evidence: Evidence
 
 
 Verdicts = Mapping[str, Verdict]
-"""A verdict for each subject (a metric, a disk, a GPU). What is not named is not known now, and stays as it was."""
+"""A verdict for each subject (a metric, a disk, a GPU). A subject without one stays as it was."""
 
 Judge = Callable[[Reading], Verdicts]
 
 
 @runtime_checkable
 class Rule(Protocol):
-    """What to look for. `judge` begins anew: what it returns remembers what it is shown, in order.
+    """Alert rule. `judge` returns a new function that takes the readings in order and remembers them.
 
-    `metrics` are the names it waits for. `judge` raises UsageError where nothing tells which way a metric is good.
+    `metrics` are the names it needs. `judge` raises UsageError if the direction of a metric is unknown.
     """
 
     @property
@@ -88,13 +88,13 @@ NOTHING: Verdicts = {}
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A metric, and which way it is good where the user said so, as in "reward:max"."""
+    """Metric, with its direction if the user gave one, as in "reward:max"."""
 
     name: str
     mode: Mode | None = None
 
     def mode_by(self, mode_of: ModeOf) -> Mode:
-        """The user's word, else what the name tells. Raises UsageError when neither does."""
+        """Return the user's direction, else the name's. Raises UsageError if neither is known."""
         mode = self.mode or mode_of(self.name)
         if mode is None:
             less, more = repr(self.name + ":min"), repr(self.name + ":max")
@@ -114,12 +114,12 @@ def aim_of(metric: object) -> Aim:
 
 
 def named(metric: object) -> str:
-    """A metric's name as it was given. Raises UsageError."""
+    """Return a metric's name unchanged. Raises UsageError for anything else."""
     if not isinstance(metric, str) or not metric.strip():
         raise UsageError(reader_text("alerts.base.no_metric_name", metric=f"{metric!r:.80}"))
     return metric
 
 
 def gain(value: float, best: float, mode: Mode) -> float:
-    """By how much `value` is better than `best`; negative where it is worse."""
+    """Return by how much `value` is better than `best`; negative if it is worse."""
     return best - value if mode == "min" else value - best

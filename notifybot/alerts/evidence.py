@@ -1,4 +1,4 @@
-"""What an alert rests on: the numbers that a person needs to judge it, without a word of any language."""
+"""Evidence of an alert: the numbers that a person needs to judge it, in no language."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from notifybot.types import Severity
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What a rule of your own says: a title of one line, a few lines of text, and how much a person should care."""
+    """Alert of a rule of your own: a title of one line, a few lines of text, and the severity."""
 
     title: str
     text: str = ""
@@ -79,7 +79,7 @@ class Reached:
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """How long an epoch took beside the median of those before it, in seconds."""
+    """Duration of an epoch and the median of those before it, in seconds."""
 
     epoch_s: float
     median_s: float
@@ -88,7 +88,7 @@ class Duration:
 
 @dataclass(frozen=True, slots=True)
 class DiskRoom:
-    """What is free on the disk that holds `path`, beside the least that should be."""
+    """Free space on the disk that holds `path`, and the least that should be free."""
 
     path: str
     free_bytes: int
@@ -98,7 +98,7 @@ class DiskRoom:
 
 @dataclass(frozen=True, slots=True)
 class GpuUse:
-    """How busy the busiest GPU of the run was over `over_s` seconds, in percent of the time."""
+    """Utilisation of the run's busiest GPU over `over_s` seconds, in percent of the time."""
 
     gpu: str
     busy_percent: float
@@ -108,7 +108,7 @@ class GpuUse:
 
 @dataclass(frozen=True, slots=True)
 class GpuRoom:
-    """How much of a GPU's memory is in use, by whomever."""
+    """Memory of a GPU in use by any process, and the limit."""
 
     gpu: str
     used_bytes: int

@@ -1,4 +1,4 @@
-"""Incidents: what holds is told when it begins, and again when it is over. Nothing is told twice."""
+"""Incidents: a condition is reported when it begins and once more when it is over, never twice."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from notifybot.errors import reader_text
 from notifybot.types import Metric, Progress
 
 Custom = Callable[[Progress], Alert | None]
-"""A rule of your own: called at the end of each epoch; what it returns is told once, until it returns None again."""
+"""A rule of your own, called at the end of each epoch. Its alert is reported once, until it returns None again."""
 
 _LONGEST_FILL = 1024  # epochs
 _LONGEST_CALM = 64  # readings
 
 
 class Transition(NamedTuple):
-    """What is to be told now."""
+    """Evidence to report now: of incidents that began, and of those that are over."""
 
     raised: tuple[Evidence, ...] = ()
     cleared: tuple[Evidence, ...] = ()
 
 
 class Incidents:
-    """What is open under one rule. Of what comes and goes, each end has to last twice as long as the one before.
+    """Open incidents of one rule. Each time one comes back, it must be over for twice as long before it counts as over.
 
-    So a metric that swings about its limit for a thousand epochs is told a few times, not a thousand.
+    So a metric that swings about its limit for a thousand epochs is reported a few times, not a thousand.
     """
 
     def __init__(self, judge: Judge, modes: Mapping[str, Mode] | None = None) -> None:
         self._judge = judge
-        self._modes = modes or {}  # which way the rule looks at each of its metrics
-        self._calm: dict[str, int] = {}  # of each subject that is open: how often in a row all was well
+        self._modes = modes or {}  # the direction in which the rule reads each of its metrics
+        self._calm: dict[str, int] = {}  # open subjects, with the number of good readings in a row
         self._told: dict[str, int] = {}
 
     def see(self, now: Reading) -> Transition:
-        """Take a reading; return what began and what is over with it."""
+        """Take a reading; return the incidents that begin or are over with it."""
         raised: list[Evidence] = []
         cleared: list[Evidence] = []
         for subject, verdict in self._judge(now).items():
@@ -59,7 +59,7 @@ class Incidents:
         return True
 
     def take_up(self, progress: Progress) -> None:
-        """Go on from the epochs that `progress` remembers: what they opened was told before."""
+        """Replay the epochs that `progress` remembers: their incidents were reported by an earlier session."""
         for reading in remembered(progress, self._modes):
             self.see(reading)
 
@@ -68,7 +68,7 @@ NO_NEWS = Transition()
 
 
 def incidents_of(rule: Rule | Custom, mode_of: ModeOf) -> Incidents:
-    """What is open under a rule: nothing yet. Raises UsageError where a metric's direction is not known."""
+    """Return the incidents of a rule, none open yet. Raises UsageError if a metric's direction is unknown."""
     if not isinstance(rule, Rule):
         return Incidents(custom_judge(rule))
     return Incidents(rule.judge(mode_of), _modes(rule, mode_of))
@@ -84,7 +84,7 @@ def _modes(rule: Rule, mode_of: ModeOf) -> dict[str, Mode]:
 
 
 def custom_judge(rule: Custom) -> Judge:
-    """Let a rule of the user's own be judged as ours are. Raises TypeError for an answer that is no Alert."""
+    """Make a judge of the user's own rule. The judge raises TypeError for an answer that is no Alert."""
 
     def judged(now: Reading) -> Verdicts:
         if now.progress is None:
@@ -103,8 +103,7 @@ _OVER = Alert("")
 def remembered(progress: Progress, modes: Mapping[str, Mode]) -> list[Reading]:
     """The epochs that a run's progress remembers, oldest first.
 
-    That is up to 32 of each metric, and of those in `modes` the best before them where that is older, each at its own
-    epoch.
+    Up to 32 values of each metric, and for those in `modes` an older best, each at its own epoch.
     """
     columns = {name: _column(metric, progress.place, modes.get(name)) for name, metric in progress.metrics.items()}
     falling = any(list(column) != sorted(column) for column in columns.values())
@@ -116,7 +115,7 @@ def remembered(progress: Progress, modes: Mapping[str, Mode]) -> list[Reading]:
 
 
 def _column(metric: Metric, last: int, mode: Mode | None) -> dict[int, float]:
-    """A metric's past by epoch. A best that it no longer holds comes first, repeated for what is forgotten since."""
+    """A metric's history by epoch. A best older than that comes first, repeated for the forgotten epochs since."""
     column = dict(metric.points(last))
     best = metric.lowest if mode == "min" else metric.highest
     if best is None and metric.best is not None and metric.best_epoch is not None:

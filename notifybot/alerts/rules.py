@@ -1,4 +1,4 @@
-"""Rules about metrics. A value that is missing or not finite tells nothing, except to the rule that looks for it."""
+"""Alert rules on metrics, epoch times, disks and GPUs. Only `NonFinite` reads values that are not finite."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Plateau:
                 return {name: Verdict(False, evidence)}
             waited += 1
             if waited < self.patience:
-                return NOTHING  # a plateau that is open stays so until there is a new best
+                return NOTHING  # an open plateau stays open until there is a new best
             return {name: Verdict(True, EpochPace(name, value, best, waited, self.min_delta))}
 
         return judged
@@ -121,7 +121,7 @@ class Plateau:
 class Divergence:
     """Looks for a metric that is `ratio` times worse than its best, or worse by more than `by`.
 
-    A ratio says nothing about a best that is not positive.
+    With a `ratio`, a best that is not positive gives no verdict.
     """
 
     aim: Aim
@@ -176,8 +176,8 @@ class Overfitting:
     def judge(self, mode_of: ModeOf) -> Judge:
         train_mode, val_mode = self.train.mode_by(mode_of), self.val.mode_by(mode_of)
         before: tuple[float, float] | None = None
-        turn: tuple[float, float] | None = None  # where the two began to part
-        told: tuple[float, float] | None = None  # the turn of the gap that is open
+        turn: tuple[float, float] | None = None  # both values at the last epoch before the gap
+        told: tuple[float, float] | None = None  # the turn of the reported gap, while it is open
         parted = 0
 
         def judged(now: Reading) -> Verdicts:
@@ -230,10 +230,10 @@ def _known(values: Mapping[str, float], name: str) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-_EPOCHS = 31  # that the median looks back on
+_EPOCHS = 31  # epochs that make the median
 _FEWEST_EPOCHS = 3
 _WORTH_TELLING_S = 1.0
-_ROOM_AGAIN = 1.2  # times the limit: a disk at its limit is not told over and over
+_ROOM_AGAIN = 1.2  # over only above 1.2 times the limit, so that a disk at its limit is not reported again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +338,7 @@ class GpuIdle:
 
 @dataclass(frozen=True, slots=True)
 class GpuMemory:
-    """Looks for a GPU whose memory is in use to `percent` or more, by whomever."""
+    """Looks for a GPU of whose memory `percent` or more is in use, by any process."""
 
     percent: float
 

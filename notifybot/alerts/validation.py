@@ -1,4 +1,4 @@
-"""Numbers that rules are made with, checked where they are given."""
+"""Validation of the arguments of alert rules."""
 
 from __future__ import annotations
 

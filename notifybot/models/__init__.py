@@ -1,4 +1,4 @@
-"""Models in files: whole ones that run without their code, and weights alone. Written whole, verified on loading."""
+"""Model files: whole models that run without their code, and weights alone. Atomic writes, verified on loading."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A file that is there whole or not at all, and beside it the hash that proves it: `model.pt2`, `model.pt2.sha256`.
+"""Atomic model files with a checksum file beside them: `model.pt2`, `model.pt2.sha256`.
 
-The proof is a line as `sha256sum --check` reads it, and not a checkpoint's manifest: what those list is pruned, and a
-model that somebody put beside their checkpoints is theirs to remove.
+The checksum is a line that `sha256sum --check` reads, not a checkpoint's manifest: files with a manifest are pruned,
+and a model that somebody put beside their checkpoints is theirs to remove.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ log = logging.getLogger("notifybot")
 
 @contextmanager
 def atomic_write_with_checksum(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write; when the block ends well it becomes `path`, durably, with its proof.
+    """Yield a temporary path to write; when the block ends well it becomes `path`, durably, with a checksum.
 
-    A block that raises leaves the former file as it was. The old proof goes before the new file comes and the new
-    one follows: a kill in between leaves a file without proof, never one that its proof denies.
+    A block that raises leaves the former file unchanged. The old checksum is removed before the new file is put in
+    place, and the new one written after: a kill in between leaves a file without a checksum, never with a wrong one.
     """
     files, temporary = Files(path.parent), temporary_name("payload")
     files.make()
@@ -39,9 +39,9 @@ def atomic_write_with_checksum(path: Path) -> Iterator[Path]:
 
 
 def verify(path: Path) -> None:
-    """Compare a file with its proof. CheckpointError when it is missing or not what was written.
+    """Compare a file with its checksum. Raises CheckpointError when the file is missing or differs.
 
-    A file without a proof passes, as nothing can be said about it: one from elsewhere never had any.
+    A file without a checksum passes: one from elsewhere never had any.
     """
     if not path.is_file():
         raise CheckpointError(reader_text("models.checksum.no_file", path=path))
@@ -50,7 +50,7 @@ def verify(path: Path) -> None:
     except FileNotFoundError:
         log.info("model file without a proof path=%s", path)
         return
-    real = path.resolve()  # a link is followed here, as the user's own
+    real = path.resolve()  # unlike `Files`, follow a link: the user made it
     if Files(real.parent).hash(real.name)[0].encode() != expected:
         proof = _proof_of(path).name
         raise CheckpointError(reader_text("models.checksum.changed", path=path, proof=proof))

@@ -1,4 +1,4 @@
-"""Where a model's own code, a file's content or another library fails: their errors in our words."""
+"""Translation of errors of model code, files and other libraries into CheckpointError."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What an archive of `torch.export` holds, read before PyTorch loads it: arithmetic on tensors, or more than that.
+"""Check of a `torch.export` archive before PyTorch loads it: it may hold tensors and arithmetic only.
 
-`torch.export.load` runs what an archive tells it to: it unpickles weights, constants and sample inputs, evaluates
+`torch.export.load` runs code that an archive names: it unpickles weights, constants and sample inputs, evaluates
 expressions of sizes with sympy, builds guards with `exec` and imports enums by name. CVE-2026-4538 names the loader up
 to PyTorch 2.10.0; 2.13.0 still does all of this (tests/models/test_whole_model.py proves three). So a newer PyTorch
 is no answer by itself. An archive passes here only if it holds nothing but what `save_model` writes, and every text in
@@ -22,7 +22,7 @@ _RECORD = re.compile(
     r"\.data/serialization_id"
 )
 _NAME = re.compile(r"[\w.\-]*")
-_TEXT = re.compile(r"[\w.,:+<>\- ]*")  # an operator's argument, such as an einsum's equation; no quote, no bracket
+_TEXT = re.compile(r"[\w.,:+<>\- ]*")  # an operator's text argument, as an einsum's equation: no quote, no bracket
 _ARITHMETIC = r"\d+(\.\d+)?|[<>=!]=|[-+*/%(), <>]"
 _FUNCTION = (
     r"(Symbol|Integer|Float|Rational|Add|Mul|Pow|Mod|PythonMod|FloorDiv|CleanDiv|CeilDiv|IntTrueDiv|FloatTrueDiv|"
@@ -46,7 +46,7 @@ def check_archive(file: IO[bytes]) -> None:
     """Raise CheckpointError unless the archive holds tensors and arithmetic alone, in the form we write."""
     from torch.export.pt2_archive import PT2ArchiveReader
 
-    archive = PT2ArchiveReader(file)  # the reader that PyTorch loads with: another may see another content
+    archive = PT2ArchiveReader(file)  # PyTorch's own reader: another might see other content
     names = archive.get_file_names()
     foreign = [name for name in names if not _RECORD.fullmatch(name)]
     if foreign or len(set(names)) != len(names):
@@ -114,7 +114,7 @@ def _is_container(key: str, value: Any) -> bool:
     if key == "type":
         return value is None or _CONTAINER.fullmatch(str(value)) is not None
     if key == "context" and isinstance(value, str):
-        keys = json.loads(value)  # of a dict's entries; a mapping in here makes PyTorch import what it names
+        keys = json.loads(value)  # a dict's keys; a mapping among them would make PyTorch import the name in it
         return keys is None or (isinstance(keys, list) and all(_is_key(key) for key in keys))
     return _is_key(value)
 

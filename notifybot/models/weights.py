@@ -1,4 +1,4 @@
-"""Weights alone: a state dict in a file that cannot hold code."""
+"""Weight files: a state dict in a file that cannot hold code."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 _SAFETENSORS = ".safetensors"
-_MOST_KEYS = 8  # that an error lists of each kind
+_MOST_KEYS = 8  # keys of each kind that an error lists
 
 
 @dataclass(frozen=True, slots=True)
 class KeyDifferences:
-    """How a file's weights differ from a model's: keys that only one of them has, and keys of another shape."""
+    """Differences between a file's weights and a model's: keys that only one of them has, and keys of another shape."""
 
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()

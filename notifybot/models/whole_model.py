@@ -69,7 +69,7 @@ def _export(model: nn.Module, path: Path, example: Any) -> None:
 
     _check_version()
     args, named = _arguments(example)
-    if any(parameter.device.type != "cpu" for parameter in model.parameters()):  # a graph names its devices for good
+    if any(parameter.device.type != "cpu" for parameter in model.parameters()):  # an exported graph keeps its devices
         model = deepcopy(model).cpu()
         args, named = tuple(map(_on_cpu, args)), {name: _on_cpu(value) for name, value in named.items()}
     sizes = tuple(map(_open_batch, args)) if args else {name: _open_batch(value) for name, value in named.items()}
@@ -80,12 +80,12 @@ def _export(model: nn.Module, path: Path, example: Any) -> None:
         program = torch.export.export(model, args, named, dynamic_shapes=sizes, strict=False)
     _strip(program)
     with atomic_write_with_checksum(path) as temporary, temporary.open("w+b") as file:
-        torch.export.save(program, file)  # a file and not a name, which would be the archive's root folder
+        torch.export.save(program, file)  # a file: a name would become the archive's root folder
         _say_if_it_needs_trust(file, path.name)
 
 
 def _say_if_it_needs_trust(file: IO[bytes], name: str) -> None:
-    """A model with operators of other libraries is better known for one now than on the day it is loaded."""
+    """Warn on saving, not only on loading, that a model with other libraries' operators needs `trusted=True`."""
     file.seek(0)
     try:
         check_archive(file)
@@ -105,14 +105,14 @@ def _on_cpu(value: Any) -> Any:
 
 
 def _open_batch(value: Any) -> Any:
-    """Leave a tensor's first dimension open where the model allows it."""
+    """Return the dynamic shape of a tensor whose first dimension is free if the model allows it; None for others."""
     import torch
 
     return {0: torch.export.Dim.AUTO} if isinstance(value, torch.Tensor) and value.dim() else None
 
 
 def _strip(program: Any) -> None:
-    """Take out what is no business of who gets the file: the example, source lines, folders of this machine."""
+    """Remove what the file's receiver should not see: the example, source lines, folders of this machine."""
     program.example_inputs = None
     for module in program.graph_module.modules():
         for node in module.graph.nodes:
@@ -126,10 +126,10 @@ def _load_export(path: Path, *, trusted: bool) -> nn.Module:
     _check_version()
     what = reader_text("models.whole_model.export_cannot_be_loaded", name=path.name)
     with path.open("rb") as file, translating_errors(what):
-        if not trusted:  # and then from the same open file: what was looked through is what is loaded
+        if not trusted:  # check and load one open file, so that it cannot be exchanged in between
             _check(file, path.name)
         model: Any = load_pt2(file).exported_programs["model"].module()
-    # PyTorch's own raise NotImplementedError, in a model around this one too.
+    # PyTorch's own `eval` and `train` raise NotImplementedError, also when called on a model around this one.
     model.eval = _InferenceOnly(model, "eval")
     model.train = _InferenceOnly(model, "train")
     return cast("nn.Module", model)
