@@ -76,7 +76,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'notifybot' has no attribute {name!r}")
     try:
         value = getattr(import_module(_HOMES[name]), name)
-    except AttributeError as error:  # Python would say no more than that there is no such name here
+    except AttributeError as error:  # Python would report only a missing name
         reader_text = import_module("notifybot.errors").reader_text
         raise ImportError(reader_text("notifybot.name_cannot_be_used", name=name, error=error)) from error
     globals()[name] = value

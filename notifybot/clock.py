@@ -1,4 +1,4 @@
-"""Time, in one place, so that tests can move it."""
+"""Clock protocol and the system's clock: the only source of time, so that tests can move it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the package may ask about time."""
+    """Source of time for the whole package."""
 
     def now(self) -> datetime:
         """The wall clock as an aware moment in UTC, for records and deadlines that outlive the process."""

@@ -50,7 +50,7 @@ from notifybot.types import Language
 
 
 class Switch(StrEnum):
-    """Whether an optional part is used. `AUTO` uses it where it is installed and set up."""
+    """Use of an optional part. `AUTO` uses it if it is installed and set up."""
 
     ON = "on"
     OFF = "off"
@@ -104,7 +104,7 @@ def _marked_up(found: re.Match[str]) -> str:
 
 
 def _switch(value: object) -> object:
-    if isinstance(value, bool):  # TOML has a natural word for it
+    if isinstance(value, bool):  # TOML's true and false mean on and off
         return Switch.ON if value else Switch.OFF
     return value.lower() if isinstance(value, str) else value
 
@@ -118,7 +118,7 @@ def _signal_name(value: object) -> object:
 
 
 def _joined(value: object) -> object:
-    return "\n".join(map(str, value)) if isinstance(value, list) else value  # TOML has lists
+    return "\n".join(map(str, value)) if isinstance(value, list) else value  # TOML has lists, the environment has lines
 
 
 def _folder(path: Path) -> Path:
@@ -156,7 +156,7 @@ _SaveSignal = Annotated[Literal["", "USR1", "USR2"], BeforeValidator(_signal_nam
 def _state_dir() -> Path:
     """The user's own folder for state that survives a restart; it must be on a local disk, unlike `runs_dir`."""
     xdg = Path(os.environ.get("XDG_STATE_HOME", ""))
-    if xdg.is_absolute():  # the specification says: a relative path is to be ignored
+    if xdg.is_absolute():  # the XDG specification says to ignore a relative path
         return xdg / "notifybot"
     try:
         return state_folder()
@@ -256,7 +256,7 @@ class _SpelledOut(BaseSettings):
         READER.language_of_settings = _language_in(given)
         try:
             config = handler(given)
-        except ValidationError as error:  # it holds the values, so ConfigError is raised outside, without it as context
+        except ValidationError as error:  # its text has secrets: ConfigError is raised outside, without this as context
             problems = [_problem(each["loc"], each["type"], each["msg"], origins) for each in error.errors()]
         else:
             return config._finish({key: origin for key, origin in origins.items() if key in given})
@@ -279,7 +279,7 @@ class _SpelledOut(BaseSettings):
         return {key: value for key, value in self if isinstance(value, SecretStr)}
 
     def __getstate__(self) -> dict[Any, Any]:
-        """A pickle travels to other processes and disks, so secrets stay behind."""
+        """Pickle without the secrets: a pickle goes to other processes and disks."""
         state = super().__getstate__()
         return {**state, "__dict__": {**state["__dict__"], **dict.fromkeys(self._secrets())}}
 
@@ -368,13 +368,13 @@ def settings_file() -> Path:
 
 
 def wandb_site() -> str:
-    """Where W&B shows its runs: the server that `WANDB_BASE_URL` names, else W&B's own."""
+    """Return the address at which W&B shows its runs: the server in `WANDB_BASE_URL`, else W&B's own."""
     server = os.environ.get("WANDB_BASE_URL", "").strip().rstrip("/")
     return "https://wandb.ai" if server in ("", "https://api.wandb.ai") else server
 
 
 def has_own_browser() -> bool:
-    """True where a browser opened by this process is before the person's eyes: not over SSH, in Colab or screenless."""
+    """True if the person can see a browser that this process opens: not over SSH, in Colab or without a screen."""
     away = ("SSH_CONNECTION", "SSH_TTY", "COLAB_RELEASE_TAG")
     if any(os.environ.get(name) for name in away):
         return False
@@ -382,7 +382,7 @@ def has_own_browser() -> bool:
 
 
 def machine_is_reset() -> bool:
-    """True on a machine that its service takes back soon, with its disk: a session of Colab, Kaggle or Binder."""
+    """True on a machine that its service resets with its disk: a session of Colab, Kaggle or Binder."""
     return any(os.environ.get(name) for name in ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE", "BINDER_SERVICE_HOST"))
 
 

@@ -1,4 +1,4 @@
-"""Where settings come from beside arguments: the environment, Colab's secrets, notifybot.toml."""
+"""Sources of settings beside arguments: the environment, Colab's secrets, notifybot.toml."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from notifybot.services import SERVICES
 
 ORIGINS = "__origins__"
 _PREFIX = "notifybot_"
-_NO_SETTINGS = {"config"}  # names the file itself
+_NO_SETTINGS = {"config"}  # NOTIFYBOT_CONFIG names the settings file
 
 # What Kubernetes puts into every container of a namespace that has a service named notifybot or notifybot-watchdog
 # (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables), and Docker for a link so
-# named (https://docs.docker.com/engine/network/links/). None of it is meant for us, and nobody can take it away.
+# named (https://docs.docker.com/engine/network/links/). They are no settings, and users cannot remove them.
 _OF_THE_PLATFORM = re.compile(
     r"notifybot_(\w+_)?"
     r"(service_(host|port(_\w+)?)|port(_\d+_(tcp|udp|sctp)(_(addr|port|proto))?(_start|_end)?)?|env_\w+)"
@@ -32,7 +32,7 @@ _OF_THE_PLATFORM = re.compile(
 _LINK_NAME = re.compile(r"notifybot_(\w+_)?name")
 _LINK_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 
-# What a notebook's user keeps in the secrets panel. Each is a blocking question to the browser: nothing else is asked.
+# Settings looked up in Colab's secrets panel. Each is a blocking question to the browser, so only these are asked.
 _COLAB_KEYS = (
     *(setting for service in SERVICES for setting in service.secrets),
     "watchdog_url",
@@ -41,7 +41,7 @@ _COLAB_KEYS = (
 
 
 class Origin(StrEnum):
-    """Where a setting was found. A file is named by its path instead."""
+    """Source of a setting. A file is named by its path instead."""
 
     ARGUMENT = "argument"
     ENVIRONMENT = "environment"
@@ -50,7 +50,7 @@ class Origin(StrEnum):
 
 
 def arguments_of(given: object) -> Mapping[str, object]:
-    """Settings that a caller gave; None stands for none. Raises ConfigError for what holds no settings."""
+    """Return the settings in a `config=` argument; none for None. Raises ConfigError for anything but a mapping."""
     if given is None:
         return {}
     if isinstance(given, Mapping) and all(isinstance(key, str) for key in given):
@@ -81,7 +81,7 @@ def place(key: str, origin: str) -> str:
 
 
 def suggestion(key: str, known: Iterable[str], origin: str) -> str:
-    """Say that a key is unknown, and what was probably meant by it."""
+    """Return a line on an unknown key, with the setting that was probably meant."""
     where = place(key, origin)
     close = difflib.get_close_matches(key.lower(), known, n=1)
     if close:
@@ -101,7 +101,7 @@ class _Source(PydanticBaseSettingsSource):
 class Environment(EnvSettingsSource):
     """`NOTIFYBOT_*` variables. An unknown one is kept, so that it is refused by name rather than ignored.
 
-    Those that a platform makes for a service of our name are passed over.
+    Variables that a platform sets for a service named notifybot are skipped.
     """
 
     origin = Origin.ENVIRONMENT
@@ -183,7 +183,7 @@ class File(_Source):
 
 
 def language_in(path: Path) -> str:
-    """The `lang` of a settings file as it stands there; empty where none can be read."""
+    """Return the `lang` of a settings file, not validated; empty if it cannot be read."""
     try:
         return str(tomllib.loads(path.read_text("utf-8")).get("lang", "")).strip()
     except (OSError, ValueError):

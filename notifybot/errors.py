@@ -1,6 +1,6 @@
 """Every exception that notifybot raises: one root, one subclass for each way to react.
 
-What a program's author reads is said in the reader's language: `raise UsageError(reader_text("…"))`.
+Texts of errors are in the reader's language: `raise UsageError(reader_text("…"))`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from notifybot.i18n import has_text, listed, text
 
 
 class Reader:
-    """The language of whoever reads this process's errors: of the newest settings, else of the environment."""
+    """Language of this process's errors: that of the newest settings, else of the environment."""
 
     def __init__(self) -> None:
         self.language_of_settings: str | None = None
@@ -43,7 +43,7 @@ def install(extra: str) -> str:
     return f'pip install -c constraints.txt ".[{extra}]"'
 
 
-NOT_REGULAR = "not a regular file"  # our own text of an OSError, for a file of another kind
+NOT_REGULAR = "not a regular file"  # text of our own OSError for anything but a regular file
 
 
 def system_text(language: str, code: str, words: str) -> str:
@@ -62,7 +62,7 @@ def system_words(error: OSError) -> str:
 
 
 def not_pickled(what: object) -> TypeError:
-    """The error, to be raised, of a client that is about to be pickled: its secrets would stand there in plain text."""
+    """Return the error to raise when a client is about to be pickled: a pickle would hold its secrets in plain text."""
     kind = type(what).__name__
     return TypeError(reader_text("errors.is_not_pickled", kind=kind))
 
@@ -80,7 +80,7 @@ class UsageError(NotifybotError):
 
 
 class CheckpointError(NotifybotError):
-    """A checkpoint is not whole, or does not fit the model. React: go on from another one, or mend what is named."""
+    """A checkpoint is damaged or does not fit the model. React: resume from another one, or fix what the text names."""
 
 
 class StoreError(NotifybotError):
@@ -90,8 +90,8 @@ class StoreError(NotifybotError):
 class DeliveryError(NotifybotError):
     """A message could not be handed over. Never raised as such: see its two subclasses.
 
-    `service`, `code` and `values` say why in no language: `rendering.error_text` has words for them in each.
-    Without a code the text is all there is.
+    `service`, `code` and `values` give the reason in no language: `rendering.error_text` has its words.
+    Without a code only the text is known.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class TemporaryError(DeliveryError):
 
 
 class PermanentError(DeliveryError):
-    """The receiver will never take this message as it is. React: dead letter at once, told elsewhere.
+    """The receiver will never accept this message. React: dead letter at once, reported through other notifiers.
 
     `setup` says that the whole notifier is misconfigured (revoked token, deleted webhook), not just this message.
     """

@@ -23,22 +23,22 @@ from notifybot.types import (
     Status,
 )
 
-# What an event may hold. The hook keeps within these (`within_bounds`), and the watchdog refuses what does not.
-LARGEST_INT = 2**53  # above it a whole number is another one in JavaScript, and in most readers of JSON
+# Limits of an event. The hook keeps within them (`within_bounds`); the watchdog refuses an event that does not.
+LARGEST_INT = 2**53  # larger integers are rounded in JavaScript and by most readers of JSON
 MOST_METRICS = 500
-MOST_POINTS = 6_000  # of all metrics' pasts together: with them an event stays well below a megabyte
+MOST_POINTS = 6_000  # history values of all metrics together: an event stays well below a megabyte
 MOST_PARAMS = 200
-MOST_ITEMS = 2_000  # in any list or mapping; a mapping's keys count as well
+MOST_ITEMS = 2_000  # of any list or mapping; a mapping's keys count too
 LONGEST_TEXT = 65_536  # characters
 LONGEST_BEAT_S = 86_400.0
-LONGEST_S = 10 * 365 * 86_400.0  # any span of time: every number of an event whose name ends in `_s`
+LONGEST_S = 10 * 365 * 86_400.0  # of every duration in an event, named `…_s`
 LONGEST_PROMISE_S = LONGEST_S
-WIDTHS = {"id": 200, "project": 200, "session": 64, "name": 500}  # of a run's words, in characters
+WIDTHS = {"id": 200, "project": 200, "session": 64, "name": 500}  # of a run's texts, in characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fact:
-    """What every event carries. `id` is a UUIDv7 made at the source and the idempotency key everywhere."""
+    """Base of all events. `id` is a UUIDv7 made at the source and the idempotency key everywhere."""
 
     id: str
     run: RunRef
@@ -85,9 +85,9 @@ class CheckpointSaved(_Fact):
 class AlertRaised(_Fact):
     """Somebody should look: raised by the user's code, or by us about our delivery or a checkpoint.
 
-    With a `notice`, title and text are its words in the run's language, for whoever does not know its code.
-    `held`: beyond the limit of a run's alerts, so it is kept and nobody is told. `same` and `others` count what was
-    held since the last one told: alerts of this title, and of titles that nobody was told of.
+    With a `notice`, title and text are its words in the run's language, for readers that do not know its code.
+    `held`: beyond the limit of a run's alerts, so it is recorded and no message is sent. `same` and `others` count the
+    alerts held since the last one sent: of this title, and of titles never sent.
     """
 
     kind: Literal["alert_raised"] = "alert_raised"
@@ -104,9 +104,9 @@ class AlertRaised(_Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(_Fact):
-    """The process said how its run ended. `error` is "Type: text"; `frames` the last lines of user code, no locals.
+    """The process reported how its run ended. `error` is "Type: text"; `frames` the last lines of user code, no locals.
 
-    `note` says why it finished early, on purpose. `untold` counts alerts that nobody was told of.
+    `note` says why it finished early, on purpose. `untold` counts alerts for which no message was sent.
     """
 
     kind: Literal["run_ended"] = "run_ended"
@@ -144,7 +144,7 @@ class RunLost(_Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecovered(_Fact):
-    """A run told lost or stalled reports again, after `away_s` seconds. `was` is "lost" or "stalled"."""
+    """A run that was reported lost or stalled is back after `away_s` seconds. `was` is "lost" or "stalled"."""
 
     kind: Literal["run_recovered"] = "run_recovered"
     was: Literal["lost", "stalled"]
@@ -257,7 +257,7 @@ def _is_text(text: str) -> bool:
 
 
 def _text(text: str) -> str:
-    return text.replace("\x00", "�")[:LONGEST_TEXT]  # many a database takes no NUL
+    return text.replace("\x00", "�")[:LONGEST_TEXT]  # many databases refuse NUL
 
 
 def _is_span(seconds: float | None) -> bool:
@@ -279,7 +279,7 @@ EPOCH_FINISHED = kind_of(EpochFinished)
 
 @cache
 def _adapter() -> Any:
-    from pydantic import ConfigDict, Field, TypeAdapter  # 30 ms that `import notifybot` need not pay
+    from pydantic import ConfigDict, Field, TypeAdapter  # takes 30 ms, not on `import notifybot`
 
     tagged = Annotated[Event, Field(discriminator="kind")]
     return TypeAdapter(tagged, config=ConfigDict(ser_json_inf_nan="strings"))

@@ -1,8 +1,8 @@
-"""Files, locks and processes where operating systems differ: Linux and macOS by POSIX, Windows by what it has.
+"""Files, locks, processes and threads across operating systems: atomic writes, private files, file locks.
 
-A flag that a system lacks is 0 here: Windows opens a file for the process alone unless told otherwise (so no
-O_CLOEXEC), and knows no pipe or link among ordinary files that would have to be shunned. What it needs is O_BINARY,
-without which `os.write` turns every newline into two bytes.
+A flag that a system lacks is 0 here: Windows does not let child processes inherit a file by default (so no O_CLOEXEC),
+and has no pipes or links among ordinary files to refuse. It needs O_BINARY, without which `os.write` turns every
+newline into two bytes.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT: int = getattr(os, "O_NONBLOCK", 0)
 FOLDER: int | None = os.O_RDONLY | os.O_DIRECTORY | CLOEXEC if hasattr(os, "O_DIRECTORY") else None
 
-READ = os.O_RDONLY | CLOEXEC | BINARY | NO_LINK | _NO_WAIT  # no link is followed, no pipe waited for
+READ = os.O_RDONLY | CLOEXEC | BINARY | NO_LINK | _NO_WAIT  # refuses links, does not wait for pipes
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | CLOEXEC | BINARY | NO_LINK
 OVERWRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | CLOEXEC | BINARY | NO_LINK
 
-_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)  # folders that cannot be synced, or not by us
-TEMPORARY = ".new"  # how the name of a file ends that is to take another one's place
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)  # the folder cannot be synced, or not by this user
+TEMPORARY = ".new"  # suffix of a file that will replace another
 
 POSIX = hasattr(os, "getuid")
 
 
 def state_folder() -> Path:
-    """The folder of this user's programs for state that survives a restart. Raises RuntimeError without a home."""
+    """Return the user's folder for state that survives a restart. Raises RuntimeError without a home folder."""
     if _LINUX:
         return Path.home() / ".local" / "state" / "notifybot"
     import platformdirs
@@ -52,17 +52,17 @@ def state_folder() -> Path:
 
 
 def system_language() -> str:
-    """The language that a system speaks which has no LANG, such as "Korean_Korea" on Windows; else nothing."""
+    """Return the language of a system without LANG, as "Korean_Korea" of Windows; empty on Linux."""
     return "" if _LINUX else (locale.getlocale()[0] or "").replace("Korean", "ko")
 
 
 def user_mark() -> str:
-    """A short name for this user that can stand in a file's name, for folders that all users share."""
+    """Return a short name of this user for file names in folders that all users share."""
     return str(os.getuid()) if POSIX else "".join(filter(str.isalnum, Path.home().name)) or "user"
 
 
 def is_mine(found: os.stat_result) -> bool:
-    """Whether a file belongs to this user; True where a system has no such numbers."""
+    """True when a file belongs to this user, and on systems without user ids."""
     return not POSIX or found.st_uid == os.getuid()
 
 
@@ -72,9 +72,9 @@ def open_folder(folder: Path) -> int | None:
 
 
 def replace(fresh: Path, place: Path) -> None:
-    """Put a file in another one's place in one step. Raises OSError.
+    """Replace a file with another atomically. Raises OSError.
 
-    Windows refuses while anybody has one of them open, a virus scanner too, so there it is tried for two seconds.
+    Windows refuses while any process has one of them open, even a virus scanner, so there it is tried for two seconds.
     """
     for _ in range(0 if POSIX else 40):
         with contextlib.suppress(PermissionError):
@@ -85,10 +85,10 @@ def replace(fresh: Path, place: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes, *, private: bool = False, durable: bool = True) -> None:
-    """Put `content` in a file's place in one step: at any moment there is the old content or the new, after a kill too.
+    """Replace a file's content atomically: at any moment it is the old or the new content, also after a kill.
 
-    With `durable` a power cut changes nothing about that once this has returned. A `private` file is its owner's alone.
-    Raises OSError; then the old file is as it was.
+    With `durable` the new content survives a power cut once this has returned. A `private` file is readable by its
+    owner only. Raises OSError; then the old file is unchanged.
     """
     with replacing(path, private=private, durable=durable) as file:
         file.write(content)
@@ -96,7 +96,7 @@ def write_atomically(path: Path, content: bytes, *, private: bool = False, durab
 
 @contextlib.contextmanager
 def replacing(path: Path, *, private: bool = False, durable: bool = True) -> Iterator[BinaryIO]:
-    """The same for content that is written in pieces, to the file that is given: it takes the place at the end."""
+    """Yield a file to write in pieces; it replaces `path` atomically at the end. As `write_atomically` otherwise."""
     fresh, descriptor = _beside(path, private=private)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -110,14 +110,14 @@ def replacing(path: Path, *, private: bool = False, durable: bool = True) -> Ite
             fresh.unlink()
         raise
     if durable:
-        with contextlib.suppress(OSError):  # a mount may refuse
+        with contextlib.suppress(OSError):  # some mounts cannot sync a folder
             sync_names(path.parent)
 
 
 def _beside(path: Path, *, private: bool) -> tuple[Path, int]:
-    """A new hidden file beside another, open for writing. A private one has a name of its own: several jobs write it.
+    """Open a new hidden file beside another. A private one gets a unique name, as several processes write it at once.
 
-    Any other has the same name each time, so that one that was cut short is not left for ever.
+    Any other has the same name each time, so that an interrupted write leaves no growing litter.
     """
     if private:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600
@@ -127,9 +127,9 @@ def _beside(path: Path, *, private: bool) -> tuple[Path, int]:
 
 
 def sync_names(folder: Path) -> None:
-    """Let the names in a folder outlast a power cut, where the folder may be read and its disk knows how.
+    """Make the names in a folder survive a power cut, if its file system can do so and we may read it.
 
-    Raises OSError where the disk fails.
+    Raises OSError when the disk fails.
     """
     try:
         descriptor = open_folder(folder)
@@ -145,7 +145,7 @@ def sync_names(folder: Path) -> None:
 
 
 def make_private(descriptor: int) -> None:
-    """Let nobody but the owner read an open file. On Windows the user's own folders see to that."""
+    """Make an open file readable by its owner only. On Windows the user's own folders are private already."""
     if hasattr(os, "fchmod"):
         os.fchmod(descriptor, 0o600)
 
@@ -159,10 +159,9 @@ def read_at(descriptor: int, size: int, offset: int) -> bytes:
 
 
 class FileLock:
-    """A lock beside a file, which keeps every other process out, and ends with this one.
+    """Lock file that excludes other processes and is released when this process ends.
 
-    On Windows it is `filelock`'s. Elsewhere it is our own call of `flock`, because Linux's paths and modes stay as they
-    were.
+    Uses `filelock` on Windows, and `flock` directly elsewhere, so that paths and modes on Linux stay the same.
     """
 
     def __init__(self, path: Path) -> None:
@@ -171,7 +170,7 @@ class FileLock:
         self._other: Any = None
 
     def acquire(self, *, wait: bool = True) -> None:
-        """Take it. Raises BlockingIOError with `wait=False` when another one has it, else OSError as the disk does."""
+        """Take the lock. Raises BlockingIOError with `wait=False` if another process has it; OSError of the disk."""
         if _fcntl is None:
             self._acquire_other(wait=wait)
             return
@@ -180,12 +179,12 @@ class FileLock:
         _fcntl.flock(self._descriptor, _fcntl.LOCK_EX | (0 if wait else _fcntl.LOCK_NB))
 
     def release(self) -> None:
-        """Let others in. Releasing twice is fine."""
+        """Release the lock. Releasing twice is fine."""
         if self._other is not None:
             self._other.release()
         if _fcntl is not None and self._descriptor is not None:
             with contextlib.suppress(OSError):
-                _fcntl.flock(self._descriptor, _fcntl.LOCK_UN)  # a child forked meanwhile holds the file too
+                _fcntl.flock(self._descriptor, _fcntl.LOCK_UN)  # a forked child has the file open too
             os.close(self._descriptor)
             self._descriptor = None
 
@@ -200,7 +199,7 @@ class FileLock:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process of this machine is there; one that may not be asked is."""
+    """True when a process of this machine is running, also one of another user."""
     if not POSIX:
         import psutil  # type: ignore[import-untyped]  # os.kill(pid, 0) would be a Ctrl-C there
 
@@ -215,10 +214,10 @@ def is_running(pid: int) -> bool:
 
 
 def started(thread: threading.Thread) -> bool:
-    """Start a thread of ours; False where no more are to be had, and the caller does without.
+    """Start a thread; False if none can be started, and the caller does without it.
 
-    So it is under a limit on processes, and while Python ends: 3.12.1 allows none as soon as the main thread is over,
-    though another one may train on (https://github.com/python/cpython/issues/113964).
+    That happens under a limit on processes, and while Python ends: 3.12.1 allows none once the main thread is over,
+    though another thread may still train (https://github.com/python/cpython/issues/113964).
     """
     try:
         thread.start()
@@ -228,7 +227,7 @@ def started(thread: threading.Thread) -> bool:
 
 
 def path_text(path: str | os.PathLike[str]) -> str:
-    """A path as text that can be stored and sent: what is no UTF-8 in a name, as in old archives, becomes "?"."""
+    """Return a path as text that can be stored and sent: bytes that are no UTF-8, as from old archives, become "?"."""
     return os.fspath(path).encode("utf-8", "replace").decode("utf-8")
 
 
@@ -238,7 +237,7 @@ def at_fork(
     after_in_parent: Callable[[], object] | None = None,
     after_in_child: Callable[[], object] | None = None,
 ) -> None:
-    """Have functions called around a fork, where there are forks."""
+    """Register functions to call around a fork, on systems that have forks."""
     if not hasattr(os, "register_at_fork"):
         return
     given = {"before": before, "after_in_parent": after_in_parent, "after_in_child": after_in_child}

@@ -1,4 +1,4 @@
-"""Transfer learning: which parts of a model learn, and whether frozen batch-norm layers keep counting."""
+"""Freezing for transfer learning: sets which parts of a model learn and which batch-norm statistics move."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Parts: TypeAlias = "str | nn.Module | Iterable[str | nn.Module]"
 BatchNorm: TypeAlias = Literal["eval", "train"]
 
-_MOST_FROZEN_NAMES = 20  # what a message has room for
+_MOST_FROZEN_NAMES = 20  # names for which a message has room
 
 
 def freeze(model: nn.Module, except_: Parts = (), *, batch_norm: BatchNorm = "eval") -> ModelSize:
@@ -84,14 +84,14 @@ def model_size(model: nn.Module) -> ModelSize:
 
 @dataclass(frozen=True, slots=True)
 class Learning:
-    """Which parameters of a model do not learn, and which layers `freeze` holds still, by name."""
+    """Learning flags of a model: names of frozen parameters and of the layers that `freeze` holds in eval mode."""
 
     frozen: frozenset[str]
     held: frozenset[str]
 
 
 def learning_of(model: nn.Module, naming: Callable[[str], str] = str) -> Learning:
-    """Look at a model's flags; `naming` makes the names what they are to be compared by."""
+    """Return a model's flags; `naming` maps names to the form in which they are compared."""
     frozen = {name for name, one in model.named_parameters(remove_duplicate=False) if not one.requires_grad}
     held = {name for name, layer in _batch_norms(model) if _is_held(layer)}
     return Learning(frozenset(map(naming, frozen)), frozenset(map(naming, held)))
@@ -111,10 +111,10 @@ def set_learning(model: nn.Module, learning: Learning, naming: Callable[[str], s
 
 
 class _HeldInEval:
-    """Stands in for one module's `train`, so that `model.train()` passes it by.
+    """Replacement for one module's `train` method, so that `model.train()` leaves it in eval mode.
 
-    An attribute of the module, not a hook: `training` tells the truth at any time, the state dict stays as it was,
-    a copy or a pickle of the model holds its own layers, and compiled code never meets it.
+    An attribute of the module, not a hook: `training` is correct at any time, the state dict does not change, a copy
+    or a pickle of the model holds its own layers, and compiled code never calls it.
     """
 
     def __init__(self, layer: nn.Module) -> None:
@@ -141,14 +141,14 @@ def _let_go(layer: Any, model: nn.Module) -> None:
 
 
 def _set_learning(parameter: nn.Parameter, learns: bool) -> None:
-    learns = learns and (parameter.is_floating_point() or parameter.is_complex())  # quantised weights never can
+    learns = learns and (parameter.is_floating_point() or parameter.is_complex())  # quantised weights cannot learn
     parameter.requires_grad_(learns)
     if not learns:
         parameter.grad = None
 
 
 def _batch_norms(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the layers that keep running statistics: known by them, as every library subclasses its own."""
+    """Yield the layers with running statistics, found by that, as every library has batch-norm classes of its own."""
     for name, module in model.named_modules():
         if getattr(module, "running_mean", None) is not None:
             yield name, module
@@ -215,7 +215,7 @@ def _frozen_parts(module: nn.Module, prefix: str = "") -> Iterator[str]:
 def _elements(parameter: nn.Parameter) -> int:
     try:
         return int(parameter.numel())
-    except ValueError:  # a lazy module's, which has no shape before the first batch
+    except ValueError:  # a lazy module's parameter has no shape before the first batch
         return 0
 
 

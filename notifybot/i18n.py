@@ -1,4 +1,4 @@
-"""Every sentence that a person reads, by key: `templates/<language>/messages.toml`, loaded when the first is asked for.
+"""Catalog of every sentence that a person reads, by key: `templates/<language>/messages.toml`, loaded on first use.
 
     text("ko", "doctor.examine.unseen")
     text(config.lang, "cli.gallery.written", path=path)
@@ -25,26 +25,26 @@ _log = logging.getLogger("notifybot")
 
 
 class _QuestionMarkMissing(dict[str, object]):
-    """Values for `format_map`; one that is missing is a question mark, as texts may come from an older database."""
+    """Mapping for `format_map`: a missing value becomes "?", as values may come from an older database."""
 
     def __missing__(self, name: str) -> str:
         return "?"
 
 
 class Overrides:
-    """The user's own texts, in a folder as ours are: `<folder>/<language>/messages.toml`. One for the process."""
+    """The user's own texts, in `<folder>/<language>/messages.toml`. One object for the process."""
 
     def __init__(self) -> None:
         self._folder: Path | None = None
         self._texts: dict[str, Mapping[str, str]] = {}
 
     def use(self, folder: Path | None) -> None:
-        """Take the texts of a folder from now on; ours again with None. They are read when they are needed."""
+        """Use the texts of a folder from now on; the built-in ones again with None. They are read when needed."""
         if folder != self._folder:
             self._folder, self._texts = folder, {}
 
     def texts(self, language: str) -> Mapping[str, str]:
-        """The user's texts of a language: those that have the places of ours and no other. Told once if one has not."""
+        """Return the user's valid texts of a language: those with no other places than ours. Logs the others once."""
         if self._folder is None:
             return {}
         if language not in self._texts:
@@ -58,8 +58,8 @@ OVERRIDES = Overrides()
 def text(language: str, key: str, /, **values: object) -> str:
     """Return the text of a key in a language, "en" or "ko", with its places filled.
 
-    The user's own text comes first. A key that is not known in the language is looked up in English, and one that is
-    known nowhere is returned as it is. Never raises.
+    The user's own text comes first. A key that the language lacks is looked up in English; an unknown key is
+    returned unchanged. Never raises.
     """
     ours = _catalog(language).get(key)
     if ours is None:
@@ -84,24 +84,24 @@ def text_in(language: str) -> Callable[..., str]:
 
 
 def has_text(key: str, language: str = ENGLISH) -> bool:
-    """True for a key that the catalog knows. The one of a `language` that is spoken anyway costs no reading."""
+    """True for a key of the catalog. Give a `language` in use, so that no other catalog is read."""
     return key in (_catalog(language) or _catalog(ENGLISH))
 
 
 def keys_of(beginning: str) -> tuple[str, ...]:
-    """Return what comes after `beginning` in the keys that have it: of "webhook.error." the codes of the webhook."""
+    """Return the rest of each key that starts with `beginning`: for "webhook.error." the webhook's codes."""
     return tuple(key.removeprefix(beginning) for key in _catalog(ENGLISH) if key.startswith(beginning))
 
 
 @dataclass(frozen=True, slots=True)
 class Localized:
-    """A text that is not said yet: its key, and what fills its places."""
+    """Text to be rendered later in any language: its key and the values for its places."""
 
     key: str
     values: Mapping[str, object] = field(default_factory=dict)
 
     def in_(self, language: str) -> str:
-        """The text as a reader of the language gets it; so are values that are `Localized`, or ask for the language."""
+        """Return the text in a language; values that are `Localized` or take a language are rendered in it too."""
         values = {name: _in(language, value) for name, value in self.values.items()}
         return text(language, self.key, **values)
 
@@ -123,7 +123,7 @@ def _in(language: str, value: object) -> object:
 
 
 def localized(key: str, /, **values: object) -> Localized:
-    """Return the text of a key, to be said later in whichever language is asked for."""
+    """Return the text of a key, to be rendered later in any language."""
     return Localized(key, values)
 
 
@@ -133,13 +133,13 @@ def places_of(template: str) -> set[str]:
 
 
 def built_in_folder() -> Path:
-    """Where our templates are: inside the installed package, or at the top of the source tree."""
+    """Return the folder of the built-in templates: in the installed package, or at the top of the source tree."""
     package = Path(__file__).parent
     installed = package / "_templates"
     return installed if installed.is_dir() else package.parent / "templates"
 
 
-_CATALOGS: dict[str, Mapping[str, str]] = {}  # by language; no lock, as a forked child might find it held for good
+_CATALOGS: dict[str, Mapping[str, str]] = {}  # by language; no lock: a forked child could inherit it locked for ever
 
 
 def _catalog(language: str) -> Mapping[str, str]:
@@ -150,7 +150,7 @@ def _catalog(language: str) -> Mapping[str, str]:
 
 
 def _read(path: Path) -> dict[str, str]:
-    """The texts of a file by key; none where it cannot be read, as after an upgrade under a running training."""
+    """Return the texts of a file by key; none if it cannot be read, as after an upgrade during a training."""
     try:
         return dict(_flat("", tomllib.loads(path.read_text("utf-8"))))
     except (OSError, ValueError):
@@ -166,7 +166,7 @@ def _flat(prefix: str, table: Mapping[str, object]) -> Iterator[tuple[str, str]]
 
 
 def _fitting(path: Path, language: str) -> dict[str, str]:
-    """The user's texts that can stand for ours, and a line for each that cannot."""
+    """Return the user's texts that can replace built-in ones; log one line that names the others."""
     if not path.is_file():
         return {}
     ours, own = _catalog(language), _read(path)

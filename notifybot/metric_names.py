@@ -1,4 +1,4 @@
-"""Names of metrics: which way one is good, what it is measured on, and what a misspelt one means. Pure."""
+"""Metric names: the direction in which a metric is good, its data, and the one a misspelt name means. Pure."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _MORE = {
 }  # fmt: skip
 _VALIDATION = {"val", "valid", "validation", "eval", "test", "dev", "holdout", "heldout"}
 _VALIDATION_KO = ("검증", "테스트", "평가")
-_TRAINING = {"train", "training"}  # "eval/train_loss" looks at what was learned from
+_TRAINING = {"train", "training"}  # "eval/train_loss" is measured on training data
 _ADVERSARIAL = {
     "d", "g", "netd", "netg", "gen", "disc", "generator", "discriminator", "critic", "adv", "adversarial", "gan",
 }  # fmt: skip
-_SHORTEST = 3  # letters of a word that stand for a longer one: "acc", "val"
-_DIMENSION = re.compile(r"\d[DdGg](?![A-Za-z])")  # "iou_3d" is no discriminator's
+_SHORTEST = 3  # letters of an abbreviation: "acc", "val"
+_DIMENSION = re.compile(r"\d[DdGg](?![A-Za-z])")  # in "iou_3d" the d is no discriminator
 
 
 class Direction(Enum):
-    """Which way a metric is good."""
+    """Direction in which a metric is good."""
 
     MIN = "min"
     MAX = "max"
 
 
 def direction_of(name: str) -> Direction | None:
-    """Tell from a metric's name whether less or more is better; None where the name does not say."""
+    """Return the direction that a metric's name shows; None if it shows none."""
     words = words_of(name)
     if words & _LESS:  # "dice_loss" is a loss
         return Direction.MIN
@@ -38,7 +38,7 @@ def direction_of(name: str) -> Direction | None:
 
 
 def monitored(monitor: str) -> tuple[str, Direction | None]:
-    """A monitored metric's name and which way it is good: as "reward:max" says, else as the name itself tells."""
+    """Return a monitored metric's name and direction: from a suffix as in "reward:max", else from the name."""
     name, _, word = monitor.rpartition(":")
     if name and word in {each.value for each in Direction}:
         return name, Direction(word)
@@ -54,27 +54,27 @@ def best_is_told(name: str) -> bool:
 
 
 def meant_by(name: str, there: Iterable[str]) -> str | None:
-    """The metric that a name means in another spelling: "val_acc" by "validation_accuracy", "loss" by "los"."""
+    """Return the metric that a name means in another spelling: "val_acc" for "validation_accuracy"; None for none."""
     return next((each for each in there if _same(_spelt(name), _spelt(each))), None)
 
 
 def _spelt(name: str) -> list[str]:
-    """The words of a name in a fixed order, with one word for all data that is not learned from."""
+    """Return the words of a name, sorted, with "val" for all words for validation data."""
     parts = re.findall(r"[a-z]+|\d+|[^\W\d_a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
     return sorted("val" if each in _VALIDATION - {"test"} else each for each in parts)
 
 
 def _same(one: list[str], other: list[str]) -> bool:
-    """True for words of which each is the other's or its beginning."""
+    """True when each word equals the other's, or one is an abbreviation of the other."""
     return len(one) == len(other) and all(
         each == its or (min(len(each), len(its)) >= _SHORTEST and (each.startswith(its) or its.startswith(each)))
         for each, its in zip(one, other, strict=True)
     )
 
 
-@lru_cache(maxsize=4096)  # the same names at the end of each epoch
+@lru_cache(maxsize=4096)  # the same names come at the end of each epoch
 def words_of(name: str) -> frozenset[str]:
-    """The words in a metric's name, in small letters, as they are and without a number at the end."""
+    """Return the words of a metric's name in lower case, each also without its trailing number."""
     name = name.replace("IoU", "Iou")  # the one common spelling with a capital at the end
     parts = re.split(r"[^A-Za-z0-9]+", name)
     parts += re.findall(r"[A-Z]?[a-z]+\d*|[A-Z]+(?![a-z])\d*", name)  # trainLoss, meanIoU

@@ -1,4 +1,4 @@
-"""Who is told what, how often, and in what order. Pure: no clock, no disk, no network."""
+"""Delivery policy: which notifier gets which event, how often and in what order. Pure: no clock, disk or network."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from notifybot.types import Progress, Reason, Severity, Status
 
 KST = timezone(timedelta(hours=9), "KST")
 OTHERS_LIVE_FOR = timedelta(hours=24)  # urgent deliveries have no age limit
-ALERT_WAIT_S = 600.0  # between two alerts of one title, where the call does not say
+ALERT_WAIT_S = 600.0  # between two alerts of one title, unless the call gives another wait
 ALERTS_AT_ONCE = 5  # of each severity; then one every ALERT_REFILL_S
 ALERT_REFILL_S = 300.0
 STALL_EPOCHS, STALL_FLOOR_S, STALL_FIRST_S = 5.0, 600.0, 3600.0
 _TITLES = 256
 _NUMBER = re.compile(r"[-+]?\d+([.,:]\d+)*(e[-+]?\d+)?", re.IGNORECASE)
-_RESERVED_SHARE = 0.4  # of a day's messages, as KakaoTalk's 8 of 20
+_RESERVED_SHARE = 0.4  # share of a day's messages, as KakaoTalk's 8 of 20
 _ENDINGS = {
     Status.FINISHED: Severity.SUCCESS,
     Status.INTERRUPTED: Severity.WARNING,
@@ -52,14 +52,14 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often a notifier may speak, and of what.
+    """Pace of a notifier: its limits on frequency, number and kinds of messages.
 
     `gap_s`: least seconds between any two sends. `progress_gap_s`: least seconds between two epoch messages of one
     run, and between two of its checkpoints. `folds`: waiting epoch messages collapse into the newest, and so do
     waiting checkpoints. `daily_budget`: messages a day (None: no limit), of which `reserved` are kept for urgent ones,
     half of these for endings and the like alone; days begin at midnight KST, where KakaoTalk counts (facts: quota).
     `wants_checkpoints`: a checkpoint is worth a message of its own. `wants_held`: alerts beyond the limit too, as the
-    watchdog keeps what nobody is told. `chosen` is what people want of it beside that.
+    watchdog records alerts for which no message is sent. `chosen` are the user's preferences for this notifier.
     """
 
     gap_s: float = 0.0
@@ -72,7 +72,7 @@ class Pace:
     chosen: Preferences = UNCHANGED
 
     def shaped(self, chosen: Preferences) -> Pace:
-        """This pace as people want it: news more or less often, but never more messages a day than it allows."""
+        """Return this pace with the user's preferences: other gaps for news, no more messages a day than it allows."""
         every = chosen.every or AUTO
         gap_s = self.progress_gap_s if every.seconds is None else every.seconds
         if chosen.daily is None:
@@ -87,9 +87,9 @@ class Pace:
         return self.chosen.quiet is not None or self.daily_budget is not None
 
     def every(self, event: Event) -> Every:
-        """How often events of this kind are told of one run: by epochs where people count these, else by time.
+        """Return the interval between messages of this kind about one run: in epochs if chosen so, else in seconds.
 
-        AUTO: each, as it comes. A pass over the outbox and `notifybot test --explain` both go by this.
+        AUTO: every event, as it comes. A pass over the outbox and `notifybot test --explain` both go by this.
         """
         epochs = (self.chosen.every or AUTO).epochs
         if isinstance(event, EpochFinished) and epochs is not None:
@@ -97,13 +97,13 @@ class Pace:
         return Every(seconds=self.progress_gap_s) if is_news(event) and self.progress_gap_s else AUTO
 
     def gap_after(self, event: Event) -> float:
-        """Seconds to the next message of this kind about the same run; who counts epochs waits for no time."""
+        """Seconds to the next message of this kind about the same run; 0 if the interval is in epochs."""
         return self.every(event).seconds or 0.0
 
     def kept_from(self, event: Event) -> int:
-        """How many of a day's messages such an event leaves to what matters more.
+        """Return how many of a day's messages such an event must leave to more urgent ones.
 
-        Alerts leave half of what news do: a loop of them must not cost people the message that the run has ended.
+        Alerts leave half as many as news: a loop of them must not use up the message that the run has ended.
         """
         if isinstance(event, AlertRaised):
             return (self.reserved + 1) // 2
@@ -111,7 +111,7 @@ class Pace:
 
 
 def priority_of(event: Event) -> Priority:
-    """How urgent an event is to a person."""
+    """Return the priority of an event."""
     match event:
         case AlertRaised(held=True):
             return Priority.NORMAL
@@ -124,7 +124,7 @@ def priority_of(event: Event) -> Priority:
 
 
 def severity_of(event: Event) -> Severity:
-    """How much a person should care about an event."""
+    """Return the severity of an event."""
     match event:
         case AlertRaised():
             return event.severity
@@ -143,8 +143,8 @@ def severity_of(event: Event) -> Severity:
 
 
 def calls_people(event: Event) -> bool:
-    """True when somebody is to be called, where the settings name them: a run failed, hangs or is lost, an alert says
-    error, or a digest holds one of these. Never for what is told about delivery itself.
+    """True when a message should mention the people named in the settings: a run failed, hangs or is lost, or an alert
+    is an error. Never for a notice about delivery itself.
     """
     match event:
         case AlertRaised():
@@ -155,12 +155,12 @@ def calls_people(event: Event) -> bool:
 
 
 def is_news(event: Event) -> bool:
-    """True when the event tells how a run comes along: the next one of its kind says all that it says."""
+    """True for an event that the next one of its kind makes superfluous: epochs and checkpoints."""
     return isinstance(event, EpochFinished | CheckpointSaved)
 
 
 def carry_best(newest: EpochFinished, folded: EpochFinished) -> EpochFinished:
-    """The newest epoch as it is told in place of an older one that was a new best: nobody misses the best."""
+    """Return the newest epoch for a message that also replaces `folded`, keeping the new best that one had."""
     name = folded.new_best
     if name is None or newest.new_best is not None:
         return newest
@@ -170,19 +170,19 @@ def carry_best(newest: EpochFinished, folded: EpochFinished) -> EpochFinished:
 
 
 class Unwanted(IntEnum):
-    """Why a notifier is not told of an event at all."""
+    """Reason why an event is not sent to a notifier at all."""
 
     ROUTE = 1  # the run is not one of its projects or runs
-    KIND = 2  # people chose other kinds
+    KIND = 2  # the user chose other kinds
     SEVERITY = 3  # it is not severe enough
-    CHECKPOINT = 4  # not worth one of the notifier's few messages, unless people choose it
+    CHECKPOINT = 4  # not worth one of the notifier's few messages, unless the user chose it
     HELD = 5  # an alert beyond the limit: counted in the next one that is told, or in the ending
 
 
 def unwanted(pace: Pace, event: Event) -> Unwanted | None:
-    """Why a notifier of this pace is not to be told of the event; None when it is.
+    """Return the reason why an event is not sent to a notifier of this pace; None if it is.
 
-    How a run ends, falls silent or comes back is severe enough for everybody: only a list of kinds leaves that out.
+    A run's ending, loss, stall or recovery passes every `min_severity`: only a list of kinds can exclude it.
     """
     chosen = pace.chosen
     if not chosen.concerns(event.run):
@@ -200,13 +200,13 @@ def unwanted(pace: Pace, event: Event) -> Unwanted | None:
 
 
 def wants(pace: Pace, event: Event) -> bool:
-    """True when a notifier of this pace is to be told of the event at all."""
+    """True when the event is sent to a notifier of this pace."""
     return unwanted(pace, event) is None
 
 
 @dataclass(frozen=True, slots=True)
 class HoldBack:
-    """Not now: ask again at `until`. Kept back, it is told in one message with all that is, when that may go."""
+    """Not now: ask again at `until`. With `kept_back` it then goes in one digest with all others kept back."""
 
     until: datetime
     why: Reason
@@ -222,11 +222,11 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class PaceFacts:
-    """What a notifier has told before a delivery is due, as far as its pace depends on it.
+    """Facts about a notifier's earlier messages on which its pace depends.
 
-    `last_news_at`: when it last told news of the same kind of the same run. `last_done`: how many epochs the last one
-    of the run that it told had finished. `today`: its messages since midnight KST. `left`: how many more the service
-    takes today, where it can say. `kept_back`: the delivery has waited for that.
+    `last_news_at`: time of its last message of the same kind about the same run. `last_done`: finished epochs in its
+    last epoch message about the run. `today`: its messages since midnight KST. `left`: messages that the service still
+    takes today, if known. `kept_back`: the delivery was kept back before.
     """
 
     last_news_at: datetime | None = None
@@ -269,7 +269,7 @@ def _within_budget(pace: Pace, event: Event, told: PaceFacts, now: datetime) -> 
 
 @dataclass(frozen=True, slots=True)
 class Untold:
-    """Alerts held since the last one that was told: `same` of its title, and `others` of titles never told."""
+    """Numbers of alerts held since the last one sent: `same` of its title, `others` of titles never sent."""
 
     same: int = 0
     others: int = 0
@@ -282,11 +282,12 @@ class _Title:
 
 
 class AlertLimit:
-    """Which of the alerts that one run's code raises people are told of, be they raised in a loop. Bounded itself.
+    """Rate limit for the alerts of one run's code, which may raise them in a loop. Its memory is bounded.
 
-    A title is told once in a while (digits aside: "loss 0.31" and "loss 0.29" are one), and of each severity only so
-    many at a time, whatever their titles, so that a flood of warnings leaves errors their room. What is held is counted
-    until it is told as a number. From any thread, a signal's handler within a call of its own thread included.
+    A title passes once in `ALERT_WAIT_S` seconds (numbers aside: "loss 0.31" and "loss 0.29" are one title), and of
+    each severity `ALERTS_AT_ONCE` pass at once, then one per `ALERT_REFILL_S` seconds: a flood of warnings leaves room
+    for errors. Held alerts are counted until a message gives their number. Callable from any thread and, as its lock is
+    reentrant, from a signal handler.
     """
 
     def __init__(self) -> None:
@@ -297,14 +298,14 @@ class AlertLimit:
 
     @property
     def held(self) -> int:
-        """How many alerts nobody was told of, not even as a number."""
+        """Number of held alerts that no message has counted yet."""
         with self._lock:
             return self._others + sum(each.held for each in self._titles.values())
 
     def admit(self, title: str, severity: Severity, now_s: float, wait_s: float | None = None) -> Untold | None:
-        """Return what was held since the last one where this alert is to be told; None where it is held.
+        """Return the numbers held since the last alert if this one is to be sent; None if it is held.
 
-        `wait_s`: the least seconds between two of exactly this title. 0: each, as far as its severity has room.
+        `wait_s`: the least seconds between two of exactly this title. 0: every one, as far as its severity has room.
         """
         key = _NUMBER.sub("0", title) if wait_s is None else title
         with self._lock:
@@ -316,7 +317,7 @@ class AlertLimit:
             untold = Untold(known.held if known else 0, self._others)
             self._others = 0
             self._titles.pop(key, None)
-            self._titles[key] = _Title(now_s)  # at the end: the first is the one that was told longest ago
+            self._titles[key] = _Title(now_s)  # reinserted last: the first entry is the oldest
             if len(self._titles) > _TITLES:
                 self._others += self._titles.pop(next(iter(self._titles))).held
             return untold
@@ -343,12 +344,12 @@ def stall_limit_s(
     floor_s: float = STALL_FLOOR_S,
     first_s: float = STALL_FIRST_S,
 ) -> float:
-    """How long a run's loop may stand still: so many of its own epochs, at least `floor_s`.
+    """Return the seconds that a run's loop may stand still: `epochs` typical epochs, at least `floor_s`.
 
-    The longer of the last epoch and the median of the latest ones is typical: one quick epoch accuses nobody. Before a
-    first epoch is done (data is fetched, kernels are compiled) it is `first_s`. `epochs_s` are the durations of the
-    latest epochs of the present session, None where they are unknown: a resumed session fetches its data anew, so its
-    first epoch is waited for as patiently as that of a new run.
+    Typical is the longer of the last epoch and the median of the latest ones, so that one quick epoch causes no alarm.
+    Before a first epoch is done (data is fetched, kernels are compiled) it is `first_s`. `epochs_s`: durations of the
+    latest epochs of the present session, None if unknown. A resumed session fetches its data again, so its first epoch
+    gets as much time as that of a new run.
     """
     known = None if epochs_s is None else [each for each in epochs_s if believable_s(each)]
     if progress.done == 0 or known == []:
@@ -358,7 +359,7 @@ def stall_limit_s(
 
 
 def believable_s(seconds: float | None) -> float:
-    """A duration to reckon with, or 0: what was stored before such were refused at the door may be anything."""
+    """Return a valid duration, or 0 for any other: older versions stored durations without checking them."""
     return seconds if seconds is not None and 0 <= seconds <= LONGEST_S else 0.0
 
 

@@ -1,4 +1,4 @@
-"""What people chose for one notifier: what it tells, how often, when not, and in which language. Parsed once."""
+"""Preferences for each notifier, parsed once: kinds of events, frequency, quiet hours, language, routing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class QuietHours:
     def over_at(self, moment: datetime) -> datetime:
         """The first moment after `moment` outside the quiet hours, in UTC. `moment` itself must be within."""
         today = moment.astimezone(self.zone).date()
-        days = (today + _DAY * number for number in range(4))  # the one open hour of a day may be one that clocks skip
+        days = (today + _DAY * number for number in range(4))  # four days: clocks may skip a day's only open hour
         ends = (each for day in days for each in self._ends_on(day))
         return min(each for each in ends if each > moment and not self.covers(each))
 
@@ -51,13 +51,13 @@ class QuietHours:
         return f"{self.start:%H:%M}-{self.end:%H:%M} {self.zone}" if self.start != self.end else "off"
 
     def _ends_on(self, day: date) -> Iterator[datetime]:
-        """Every moment of a day at which the clock shows the end, springs over it, or is set back before the start."""
+        """Yield each moment of a day at which the clock shows the end, skips it, or is set back to before the start."""
         begin, over = (datetime.combine(each, time(), self.zone).astimezone(UTC) for each in (day, day + _DAY))
         if self._offset(begin) != self._offset(over):
             yield self._leap(begin, over)
         shown = datetime.combine(day, self.end, self.zone)
         first, second = shown.astimezone(UTC), shown.replace(fold=1).astimezone(UTC)
-        if second < first:  # no clock shows it: it springs ahead in between
+        if second < first:  # clocks skip this time: they spring ahead over it
             yield self._leap(second, first)
         else:
             yield from (first, second)
@@ -81,7 +81,7 @@ _DETAILS = {ENDING: [each.value for each in Status if each.ended], ALERT: [each.
 FAILURES = frozenset(
     (f"{ENDING}:{Status.FAILED}", f"{ENDING}:{Status.INTERRUPTED}", "run_lost", "run_stalled", f"{ALERT}:error")
 )
-AWAITED = FAILURES | {ENDING}  # told at any hour: with its run a process ends, and may not be there in the morning
+AWAITED = FAILURES | {ENDING}  # sent in quiet hours too: the process may be gone by morning
 _GROUPS = {"all": frozenset(KINDS), "endings": frozenset({ENDING}), "failures": FAILURES}
 _ALL_WORDS = (*_GROUPS, *KINDS, *(f"{kind}:{detail}" for kind, details in _DETAILS.items() for detail in details))
 
@@ -99,7 +99,7 @@ _MOST_S = 7 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """How often epochs are told: after so many epochs, or so many seconds. Neither: as the notifier does by itself."""
+    """Interval of epoch messages: in epochs or in seconds. Neither: the notifier's own."""
 
     epochs: int | None = None
     seconds: float | None = None
@@ -115,7 +115,7 @@ AUTO = Every()
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One rule on which runs a notifier is told of: the patterns under `key`, and the run's name that has to fit."""
+    """Routing rule of a notifier for one run: the patterns under `key`, and the name that must match one of them."""
 
     key: str
     patterns: tuple[str, ...]
@@ -123,13 +123,13 @@ class Route:
 
     @property
     def fitting(self) -> str | None:
-        """The first pattern that lets the run in."""
+        """First pattern that matches the run; None if none does."""
         return next((each for each in self.patterns if fnmatchcase(self.name, each)), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """One notifier's settings; as made here, they change nothing.
+    """Preferences of one notifier; the defaults change nothing.
 
     `events` and `quiet_lets` hold kinds, some with a detail: "run_ended:failed". `events` is None where the notifier's
     own choice stands, `every` and `quiet` where the settings for all notifiers do. `daily` counts messages from
@@ -151,12 +151,12 @@ class Preferences:
         return all(route.fitting is not None for route in self.routes(run))
 
     def routes(self, run: RunRef) -> list[Route]:
-        """What decides whether the run is routed to the notifier, in the order of the settings; nothing lets all in."""
+        """Return the rules that decide whether the run is routed to the notifier, in the order of the settings."""
         asked = (("projects", self.projects, run.project), ("runs", self.runs, run.name))
         return [Route(key, patterns, name) for key, patterns, name in asked if patterns]
 
     def or_else(self, every: Every | None, quiet: QuietHours | None) -> Preferences:
-        """These, with what is not chosen for this notifier taken from the settings for all."""
+        """Return these, with `every` and `quiet` from the settings for all if this notifier has none of its own."""
         return replace(self, every=self.every or every, quiet=self.quiet or quiet)
 
 
@@ -165,12 +165,12 @@ UNCHANGED = Preferences()
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What was chosen for each notifier by its name, sorted by it."""
+    """Preferences of each notifier, by name and sorted by it."""
 
     chosen: tuple[tuple[str, Preferences], ...] = ()
 
     def of(self, name: str) -> Preferences:
-        """What was chosen for a notifier; nothing where its name is not here."""
+        """Return a notifier's preferences; `UNCHANGED` for a name without any."""
         return dict(self.chosen).get(name, UNCHANGED)
 
     @property

@@ -1,6 +1,6 @@
-"""Secret values never leave: they are known here by value, and struck out of any text on its way out.
+"""Redaction: secrets are registered by value and replaced by a mark in every text that leaves the process.
 
-A secret is recognised as it stands, URL-encoded, escaped for JSON or HTML, within base64 at any of its three
+A secret is recognised unchanged, URL-encoded, escaped for JSON or HTML, within base64 at any of its three
 alignments, and when only its beginning is left because somebody cut the text.
 """
 
@@ -18,12 +18,12 @@ from urllib.parse import quote, quote_plus, unquote
 
 MARK = "[redacted]"
 _SHORTEST = 8  # shorter values would strike out ordinary words
-_WORD = re.compile(r"[a-z]{8,}")  # a secret that begins with a word is known by more than that word
+_WORD = re.compile(r"[a-z]{8,}")  # a secret that begins with a word is recognised by more than that word
 _WORD_SHORTEST = 12
-_PART = 16  # parts of a URL that are this long are credentials by themselves
+_PART = 16  # URL parts of this length count as credentials
 
 _lock = threading.Lock()
-_forms: dict[str, str] = {}  # each spelling, and the beginning of it that gives it away
+_forms: dict[str, str] = {}  # each spelling, with the shortest beginning that is redacted
 
 
 def register(secrets: Iterable[str | None]) -> None:
@@ -52,7 +52,7 @@ def redact(text: str) -> str:
 
 
 def _spans(text: str, form: str, beginning: str) -> Iterator[tuple[int, int]]:
-    """Where `text` holds `form`, as much of it as is there."""
+    """Yield the spans of `text` that hold `form` or, from `beginning` on, the start of it."""
     start = text.find(beginning)
     while start >= 0:
         end = start + len(beginning)
@@ -86,10 +86,10 @@ _HOST_NAME = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*\.[a-z]{2,}", re.IGNORECASE)
 
 
 def _cores(secret: str) -> Iterator[tuple[str, int]]:
-    """The values that give access, each with how many of its characters give it away.
+    """Yield the values that give access, each with the number of leading characters that identify it.
 
-    Of a URL these are the whole, its path (which HTTP libraries log alone), and each long part. Its host and the words
-    that lead its path are public, and so do not count: else every mention of the service would be struck out.
+    For a URL: the whole, its path (which HTTP libraries log alone), and each long part. Its host and the words that
+    lead its path are public and do not count: otherwise every mention of the service would be struck out.
     """
     match = _HTTP.match(secret) or _OTHER.match(secret)
     if match is None:
@@ -98,11 +98,11 @@ def _cores(secret: str) -> Iterator[tuple[str, int]]:
     public = match.end()
     private = secret[public:]
     if len(private) < _SHORTEST or (len(private) < _PART and _PLAIN_WORDS.fullmatch(private)):
-        yield secret, len(secret)  # nothing in it is secret but that it is this one
+        yield secret, len(secret)  # short or plain words: only the whole address is secret
     else:
         yield secret, public + _head(private)
         yield private, _head(private)
-        if match.lastindex:  # http: the path begins with what is public of it
+        if match.lastindex:  # http: the path starts with its public part
             path = public - len(match[2])
             yield secret[path:], public - path + _head(private)
     for part in _parts(secret.partition("://")[2]):
@@ -110,7 +110,7 @@ def _cores(secret: str) -> Iterator[tuple[str, int]]:
 
 
 def _parts(address: str) -> set[str]:
-    """The parts of an address that are credentials: what is long and no host's name, and a password of any length."""
+    """Return the parts of an address that are credentials: long ones but for host names, and a password."""
     parts = {each for each in re.split(r"[/:@?&=#]", address) if len(each) >= _PART and not _HOST_NAME.fullmatch(each)}
     user, at, _ = re.split(r"[/?#]", address, maxsplit=1)[0].rpartition("@")
     password = user.partition(":")[2]
@@ -172,7 +172,7 @@ _ANYWHERE = _words(
 )
 _LAST = _words("token key pw auth authorization bearer jwt cookie cookies")
 _SUFFIXES = _words("id value b64 base64 hex")
-# A word of a vocabulary, and the place of something in a mapping, are no secrets.
+# Words before "token" and "key" that mean a word of a vocabulary or a key of a mapping: no secrets.
 _PLAIN_TOKENS = _words(
     "pad eos bos unk mask sep cls special image img audio video start end stop begin first last next word prefix "
     "suffix prompt sos modality fill trigger placeholder"
@@ -236,7 +236,7 @@ def strike_looks(text: str) -> str:
 
 
 def strike(text: str) -> str:
-    """The same, and without what is given to a name that holds a secret: `api_key=…`, `{'token': …}`."""
+    """Return `text` as `strike_looks` does, and without values of secret names: `api_key=…`, `{'token': …}`."""
 
     def assigned(match: re.Match[str]) -> str:
         return f"{match[1]}{match[2]}{match[3]}{MARK}" if names_secret(match[1]) else match[0]
@@ -254,7 +254,7 @@ class RedactingFilter(logging.Filter):
         self._clean_message(record)
         if record.exc_info and record.exc_info[1] is not None:
             text = _PLAIN.formatException(record.exc_info)
-            if redact(text) != text:  # a handler would format the exception anew: only the clean text is left to it
+            if redact(text) != text:  # a handler would format the exception again: leave it the clean text only
                 record.exc_info, record.exc_text = None, redact(text)
         if record.exc_text:
             record.exc_text = redact(record.exc_text)
@@ -265,7 +265,7 @@ class RedactingFilter(logging.Filter):
     def _clean_message(self, record: logging.LogRecord) -> None:
         try:
             message = record.getMessage()
-        except (TypeError, ValueError, KeyError):  # a wrong call: the handler would report it with its raw arguments
+        except (TypeError, ValueError, KeyError):  # a wrong log call: the handler would print its raw arguments
             message, record.args = str(record.msg), ()
         clean = redact(message)
         if clean != message:

@@ -1,4 +1,4 @@
-"""When to try again. Pure: asked with the facts, answers with a number of seconds."""
+"""Retry policy: seconds until the next try, from the failures so far and Retry-After. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from random import Random
 from notifybot.errors import TemporaryError
 
 BASE_S = 1.0
-QUICK_TRIES = 6  # with waits of up to 1, 2, 4 … 32 s: half a minute on average
-QUICK_S = 60.0  # of an outage; then it is no hiccup
+QUICK_TRIES = 6  # tries with waits of up to 1, 2, 4 … 32 s: half a minute on average
+QUICK_S = 60.0  # the length of a short outage; after it, one probe a minute
 PROBE_S = 60.0
 RETRY_AFTER_CAP_S = 3600.0
 

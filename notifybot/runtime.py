@@ -1,4 +1,4 @@
-"""What a notebook can tell that a script cannot: when a cell ends, and with which exception."""
+"""Runtime environment of the process: notebook, Colab, installed packages, rank in a distributed training."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def shell() -> Any:
 
 
 def execution() -> object:
-    """What tells one execution of the program from the next: equal within a script, and within a notebook's cell.
+    """Return a mark of the current execution: equal within a script, and within one run of a notebook's cell.
 
-    At Python's own prompt nothing tells: there every call's is another.
+    At Python's own prompt executions cannot be told apart, so each call returns a new mark.
     """
     if (found := shell()) is not None:
         return found.execution_count
@@ -38,7 +38,7 @@ def execution() -> object:
 
 
 def in_notebook() -> bool:
-    """True in a notebook's kernel, whose output is a page. That ipykernel is imported says nothing."""
+    """True in a notebook's kernel, whose output is a page; an imported ipykernel alone does not count."""
     return hasattr(shell(), "kernel")
 
 
@@ -57,7 +57,7 @@ def in_colab() -> bool:
 
 
 class CellEnd:
-    """Calls `then` with the exception of each cell that ends, or None. Takes itself off with `stop`."""
+    """Callback at the end of each notebook cell: calls `then` with the cell's exception or None, until `stop`."""
 
     def __init__(self, then: Callable[[BaseException | None], None]) -> None:
         self._then = then
@@ -93,9 +93,9 @@ _KEPT_S = 86_400.0
 
 
 def rank(environment: Mapping[str, str] | None = None) -> int:
-    """Return the rank of this process; 0 where nobody set one, or set something that is no number.
+    """Return the rank of this process; 0 if none is set or it is no number.
 
-    The process group is asked where no `environment` is given.
+    Without an `environment`, an initialised process group comes first.
     """
     if environment is None:
         group = _group_rank()
@@ -105,7 +105,7 @@ def rank(environment: Mapping[str, str] | None = None) -> int:
     for name in VARIABLES:
         if environment.get(name, "").strip():
             return _number(environment, name)
-    if _number(environment, "WORLD_SIZE", 1) <= 1:  # LOCAL_RANK is 0 once on every machine, and says nothing alone
+    if _number(environment, "WORLD_SIZE", 1) <= 1:  # alone, LOCAL_RANK is 0 once on every machine
         return 0
     node = next((_number(environment, name) for name in _NODES if environment.get(name, "").strip()), 0)
     return node * _number(environment, "LOCAL_WORLD_SIZE", 1) + _number(environment, "LOCAL_RANK")
@@ -125,7 +125,7 @@ def _number(environment: Mapping[str, str], name: str, default: int = 0) -> int:
 def _group_rank() -> int | None:
     """The rank in the initialised process group; None without one. Imports nothing."""
     module: Any = sys.modules.get("torch.distributed")
-    ready = getattr(module, "is_initialized", None)  # absent where torch was built without it
+    ready = getattr(module, "is_initialized", None)  # absent from a torch built without it
     return int(module.get_rank()) if ready is not None and ready() else None
 
 
@@ -156,7 +156,7 @@ def speaks(ranks: str = "first") -> bool:
 
 @dataclass(frozen=True, slots=True)
 class LastWord:
-    """How a rank failed: `error` and `frames` as an ending has them, secrets struck out already."""
+    """Failure of a rank: `error` and `frames` as in an ending, secrets struck out already."""
 
     rank: int
     host: str
@@ -166,7 +166,7 @@ class LastWord:
 
 
 def leave_word(state_dir: Path, error: str, frames: str, now: datetime) -> None:
-    """Write down that this rank failed, for rank 0 on the same machine, which is about to be terminated for it.
+    """Record this rank's failure in a file for rank 0 on the same machine, which is terminated because of it.
 
     Raises OSError.
     """
@@ -181,7 +181,7 @@ def leave_word(state_dir: Path, error: str, frames: str, now: datetime) -> None:
 
 
 def first_word(state_dir: Path, now: datetime) -> LastWord | None:
-    """The failure that began it: the first that another rank of this training wrote down in the last minute."""
+    """Return the first failure that a rank of this training recorded in the last minute, or None."""
     words = [word for path in _folder(state_dir).glob("*.json") if (word := _read(path)) is not None]
     fresh = [word for word in words if abs(now - datetime.fromisoformat(word.at)) < _FAILED_WITHIN]
     return min(fresh, key=lambda word: word.at, default=None)
@@ -197,7 +197,7 @@ def _read(path: Path) -> LastWord | None:
 
 
 def _folder(state_dir: Path) -> Path:
-    """Where the ranks of one start of one training meet: by the launcher's id, else by its address and process."""
+    """Folder shared by the ranks of one start of a training: by the launcher's id, else its address and process."""
     values = os.environ
     launch = values.get("TORCHELASTIC_RUN_ID", "").strip()
     if launch in ("", "none"):

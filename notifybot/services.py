@@ -1,7 +1,7 @@
-"""The registry of services that can be told: a new one is a folder under `notifiers/` and a row here.
+"""Registry of notification services: a new one is a folder under `notifiers/` and a row here.
 
-Settings, construction, errors, the doctor and the gallery go over these rows. A row is plain data: a service's module,
-with the client that it needs, is imported when the service is configured, and not before.
+Settings, construction, errors, the doctor and the gallery iterate over these rows. A row is plain data: a service's
+module, with the client that it needs, is imported only when the service is configured.
 """
 
 from __future__ import annotations

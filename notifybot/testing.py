@@ -1,4 +1,4 @@
-"""Fakes at the boundary, shipped for our tests and yours: a clock that is moved, a notifier that remembers."""
+"""Fakes for our tests and yours: a clock that tests move, a notifier that records, a memory in a dict."""
 
 from __future__ import annotations
 

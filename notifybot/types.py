@@ -1,4 +1,4 @@
-"""The values that every layer shares. Frozen data, no behaviour beyond reading themselves."""
+"""Value types that every layer shares: frozen data with derived properties only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from notifybot.clock import SYSTEM
 
 
 class Status(StrEnum):
-    """Where a run stands. `LOST` is never final: a run that reports again is running again."""
+    """Status of a run. `LOST` is never final: a run that reports again is running again."""
 
     RUNNING = "running"
     FINISHED = "finished"
@@ -28,7 +28,7 @@ class Status(StrEnum):
 
 
 class Severity(StrEnum):
-    """How much a person should care, lowest first."""
+    """Severity of an event for a person, lowest first."""
 
     INFO = "info"
     SUCCESS = "success"
@@ -41,14 +41,14 @@ class Severity(StrEnum):
 
 
 class Language(StrEnum):
-    """The languages people are told in."""
+    """Language of messages."""
 
     KO = "ko"
     EN = "en"
 
 
 class DeliveryState(StrEnum):
-    """Every delivery is in exactly one of these, which is why the ledger adds up."""
+    """State of a delivery. Every delivery is in exactly one, so that the counts add up."""
 
     PENDING = "pending"
     SENT = "sent"
@@ -61,13 +61,13 @@ Param = bool | int | float | str | None
 
 
 def run_key(project: str, run_id: str) -> str:
-    """The one word for a run: ids are its project's own. An id is printable, so that it never holds the separator."""
+    """Return a run's key: ids are unique within a project only. An id is printable, so it never holds the separator."""
     return f"{project}\x1f{run_id}"
 
 
 @dataclass(frozen=True, slots=True)
 class RunRef:
-    """Which run an event is about. `session` names one process of it; a resumed run has several."""
+    """Reference to a run. `session` names one process of it; a resumed run has several."""
 
     id: str
     name: str
@@ -81,31 +81,31 @@ class RunRef:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The machine a session runs on, as far as it is worth telling a person."""
+    """Machine on which a session runs, in the facts that messages show."""
 
     name: str = ""
     platform: str = ""
     python: str = ""
     device: str = ""
     pid: int = 0
-    memory_bytes: int | None = None  # of the machine, not of its accelerator
-    up_s: float | None = None  # how long the machine has been up
-    notebook: bool | None = None  # whether it is a notebook's cell that trains; None: an older version did not say
+    memory_bytes: int | None = None  # the machine's memory, not the accelerator's
+    up_s: float | None = None  # uptime of the machine
+    notebook: bool | None = None  # True in a notebook's kernel; None in events of older versions
 
 
 class Tier(StrEnum):
-    """Where a checkpoint is proven whole, by a hash of every byte."""
+    """Tier in which a checkpoint is proven whole, by a hash of every byte."""
 
-    UNPROVEN = ""  # told by the user's code; nobody looked into it
+    UNPROVEN = ""  # reported by the user's code, not verified
     LOCAL = "local"  # written and synced on this machine's disk, which may go with the machine
     REMOTE = "remote"  # also in the folder that outlives the machine, such as Drive, and read back there
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A saved training state: ours, proven whole where `tier` says, or one that the user's code told us of.
+    """Saved training state: one of notifybot's, proven whole in `tier`, or one that the user's code reported.
 
-    `fleeting`: on a machine alone that its service resets, as Colab does, with all that its disk holds.
+    `fleeting`: only on the disk of a machine that its service resets, as Colab does.
     """
 
     path: str
@@ -117,12 +117,12 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """What a session goes on from: the checkpoint of `epoch` (the last finished one), saved `since_s` seconds ago.
+    """Checkpoint from which a session resumes: of `epoch` (the last finished one), saved `since_s` seconds ago.
 
-    `lost_s` is the work that is done again, from the checkpoint to the last sign of life, in seconds; None where
-    nobody knows when that was. `step` counts the steps already done of the epoch after it. `notes` say what is another
-    than the program has it, at most five; `more_notes` counts the rest. `next_epoch` is the label of the first epoch
-    ahead, where it can be seen beforehand.
+    `lost_s` is the work that is done again, from the checkpoint to the last sign of life, in seconds; None if that time
+    is unknown. `step` counts the steps already done of the epoch after it. `notes` are at most five differences between
+    checkpoint and program; `more_notes` counts the rest. `next_epoch` is the label of the first epoch ahead, if it is
+    known beforehand.
     """
 
     epoch: int | None
@@ -138,7 +138,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """How many parameters a model has, how many of them learn, and which parts are frozen (at most 20 names)."""
+    """Size of a model: its parameters, those that learn, and the names of its frozen parts (at most 20)."""
 
     total: int
     trainable: int
@@ -147,10 +147,10 @@ class ModelSize:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One number of an epoch beside its past.
+    """Metric of an epoch: its value with its history.
 
-    `best` and `best_epoch` are None where no best is told: of a metric that is neither monitored nor a validation or
-    test metric whose name tells whether less or more is better.
+    `best` and `best_epoch` are None for metrics without a best: those that are neither monitored nor a validation or
+    test metric whose name shows its direction.
     `history` holds the latest values, oldest first, this epoch's last (at most 32), and `epochs` the label of each; it
     is empty in events that versions before it wrote.
     `lowest` and `highest` are the epoch and the value of the least and the greatest finite one of the whole run: either
@@ -175,10 +175,10 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come. `epoch` is the user's own label, `done` and `total` count epochs.
+    """Progress of a run. `epoch` is the user's own label, `done` and `total` count epochs.
 
-    Durations are seconds. `eta_s` is None while nothing is known (no total, or no finished epoch). `more` counts
-    metrics beyond those that are here.
+    Durations are seconds. `eta_s` is None while it is unknown (no total, or no finished epoch). `more` counts metrics
+    that were left out here.
     """
 
     epoch: int | None = None
@@ -193,15 +193,15 @@ class Progress:
 
     @property
     def place(self) -> int:
-        """Where the run is on an axis of epochs: the label, else the count."""
+        """Position of the run on an axis of epochs: the label, else the count."""
         return self.done if self.epoch is None else self.epoch
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a checkpoint or a message could not be handled, in no language: `rendering.reasons` has words for its `code`.
+    """Reason why a checkpoint or a message failed, in no language: `rendering.error_text` has words for its `code`.
 
-    `about` names the thing, such as the checkpoint's file. `values` fill in the words.
+    `about` names the thing, such as the checkpoint's file. `values` fill the places of its text.
     """
 
     code: str
@@ -211,10 +211,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What an alert of ours says, in no language: `rendering.alerts` has words for its `code`.
+    """Content of notifybot's own alerts, in no language: `rendering.alert_text` has words for its `code`.
 
-    `used` names the checkpoint that is gone on from, or the notifier that did not take a message. `more` counts
-    reasons beyond those that are listed.
+    `used` names the checkpoint resumed from, or the notifier that did not take a message. `more` counts reasons that
+    are not listed.
     """
 
     code: str
@@ -244,7 +244,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What one notifier is to say about one event: plain text, nothing escaped, no markup, nothing cut for a service.
+    """Message of one notifier about one event: plain text, not escaped, no markup, not cut for any service.
 
     `title` is one line. `body` is a few lines. `brief` says it all in at most 200 characters (KakaoTalk's text).
     `headings` are the column names of `rows` in the message's language: name, value, change, best, trend. `more`
