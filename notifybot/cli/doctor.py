@@ -47,7 +47,7 @@ def table(findings: Sequence[Finding], language: Language) -> Table:
 
 
 def _part(name: str, language: Language) -> str:
-    """A part as it is called in the language; a name of its own, such as Slack's, stays as it is."""
+    """Return the name of a part in the language; a product's name, such as Slack, is not translated."""
     key = f"cli.doctor.part.{name.lower()}"
     return text(language, key) if has_text(key) else name
 

@@ -1,4 +1,4 @@
-"""The whole story in about a minute, on real data, without an account: a training dies, is missed, and comes back."""
+"""Demo of about a minute on real data, without an account: a training dies, is reported lost, and comes back."""
 
 from notifybot.demo.story import main
 

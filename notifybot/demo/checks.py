@@ -1,4 +1,4 @@
-"""What must have been observed for the demo to have succeeded. Pure: evidence in, a list of verdicts out."""
+"""Checks of the demo: evidence in, a verdict on each thing that was to happen out; and readers of that evidence."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _slack(message: SlackMessage) -> list[Arrival]:
 
 
 def _picture(blocks: list[dict[str, Any]]) -> str:
-    """What a message without words shows."""
+    """Return the title of the image of a message without text; empty without one."""
     titles = [str(block.get("title", {}).get("text", "")) for block in blocks if block.get("type") == "image"]
     return "".join(f"🖼 {title}" for title in titles[:1])
 
@@ -107,17 +107,17 @@ def is_told(store: Store, event: Event) -> bool:
 
 
 def counts_of(store: Store) -> list[Counts]:
-    """What every notifier of a database was given, and what became of it."""
+    """Return the counts of deliveries by state, for every notifier of a database."""
     return list(Outbox(store).counts().values())
 
 
 def counts(path: Path) -> list[Counts]:
-    """The same of a database that somebody else keeps."""
+    """Return the counts of a database that another process may have open."""
     with Store.open(path, patience_s=5.0) as store:
         return counts_of(store)
 
 
-_EDITS = 2  # Slack is told of epochs every few seconds, not of each one
+_EDITS = 2  # Slack is sent epochs every few seconds, not each one
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ class Check:
 
 
 def judge(seen: Evidence) -> list[Check]:
-    """Say of each thing that was to happen whether it did."""
+    """Return a verdict on each thing that was to happen."""
     people = [_told(seen)] if seen.arrivals is None else _in_sandbox(seen, seen.arrivals)
     return [_killed(seen), _resumed(seen), *people, *_numbers(seen), _outbox(seen)]
 

@@ -1,4 +1,4 @@
-"""The dead man's switch in a few seconds: Slack's clock is moved, a run dies, and Slack tells it by itself."""
+"""Demo of the dead man's switch in a few seconds: Slack's clock is moved, a run dies, and Slack posts the alarm."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def main(language: Language, console: Console | None = None) -> int:
 
 @dataclass(slots=True)
 class DeadmanStory:
-    """One showing, on a clock that is moved."""
+    """One play of the demo, on a clock that is moved."""
 
     language: Language
     clock: FakeClock
@@ -103,7 +103,7 @@ class DeadmanStory:
             self._show_waiting()
 
     def _tell(self, event: Event) -> None:
-        """As the delivery does: the bot edits the root message and answers in its thread."""
+        """Send an event as delivery does: the bot edits the root message and answers in its thread."""
         bot = SlackBot(BOT_TOKEN, CHANNEL, api_url=f"{self.sandbox.url}/api/", clock=self.clock)
         bot.send(Envelope(event, Renderer(self.language).render(event), self.memory))
         self._show_posted()
@@ -122,7 +122,7 @@ class DeadmanStory:
         self.told = ""
 
     def _show_waiting(self) -> None:
-        """The alarms that wait at Slack, whenever they are others than before."""
+        """Print the alarms scheduled at Slack, whenever they have changed."""
         waiting = self.sandbox.slack.schedule.pending
         times = [datetime.fromtimestamp(each.post_at, self.clock.now().tzinfo) for each in waiting]
         told = ", ".join(f"{each:%H:%M:%S}" for each in times)
@@ -187,7 +187,7 @@ def _after(epoch: int, before: Progress) -> Progress:
 
 
 def _read(message: SlackMessage) -> list[str]:
-    """What a person reads of a message: the headline and the lines below it."""
+    """Return the text that a person reads in a message: the headline and the lines below it."""
     cards = [each for each in message.now.attachments if each.get("fallback")]
     lines = [str(each["fallback"]) for each in cards] or message.text.splitlines()[:1]
     for block in message.blocks:

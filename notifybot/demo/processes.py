@@ -1,4 +1,4 @@
-"""The demo's other processes: the watchdog and the training, each with its environment and its log."""
+"""Processes of the demo: the watchdog and the training, each with its environment and log, and their folders."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ProcessFailed(NotifybotError):
 
 
 def bare(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without anybody's settings for us or W&B, in which this very package is found."""
+    """Return an environment without any settings of notifybot or W&B, in which this very package is importable."""
     ours = ("NOTIFYBOT_", "WANDB_", "RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PYTHONPATH")
     kept = {name: value for name, value in environment.items() if not name.startswith(ours)}
     return kept | _python(environment)
@@ -41,7 +41,7 @@ def bare(environment: Mapping[str, str]) -> dict[str, str]:
 def watchdog_environment(
     environment: Mapping[str, str], places: Places, language: Language, sandbox: Mapping[str, str] | None
 ) -> dict[str, str]:
-    """What the watchdog gets: the sandbox's addresses, or with None the user's own settings."""
+    """Return the watchdog's environment: the sandbox's addresses, or with None the user's own settings."""
     said = {"NOTIFYBOT_LANG": language.value}
     if sandbox is None:
         return {**environment, **_python(environment), **said}
@@ -51,7 +51,7 @@ def watchdog_environment(
 def training_environment(
     environment: Mapping[str, str], places: Places, language: Language, *, url: str, token: str
 ) -> dict[str, str]:
-    """What the training gets: no account at all, but the way to the watchdog, which tells people for it."""
+    """Return the training's environment: no account, only the watchdog's address and token, as that sends for it."""
     return bare(environment) | {
         "NOTIFYBOT_LANG": language.value,
         "NOTIFYBOT_PROJECT": PROJECT,
@@ -102,7 +102,7 @@ def training(
 
 
 def training_log(places: Places, number: int) -> Path:
-    """Where the training's session of that number prints to."""
+    """Return the path of the log of the training's session of that number."""
     return places.logs / f"training-{number}.log"
 
 
@@ -139,12 +139,12 @@ class Places:
 
     @property
     def drive(self) -> Path:
-        """What outlives the machine that trains."""
+        """Folder that outlives the machine that trains."""
         return self.folder / "drive"
 
     @property
     def machine(self) -> Path:
-        """The state of the machine that trains, which goes away with it."""
+        """Folder for the state of the machine that trains, which is lost with it."""
         return self.state / "machine"
 
     @property

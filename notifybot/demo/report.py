@@ -1,4 +1,4 @@
-"""Every message as it was sent, and every event in both languages, as Markdown. Pure."""
+"""Report of the demo: every message as Markdown, in one language, and copies of the pages with their pictures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _sent(arrival: Arrival, language: Language) -> str:
 
 
 def sender(arrival: Arrival, language: Language) -> str:
-    """Where a message arrived, and as what."""
+    """Return the service that a message arrived at, and for Slack the kind of call."""
     if arrival.service == KAKAO:
         return text(language, "demo.kakao")
     return f"Slack · {text(language, f'demo.how.{arrival.how}')}"
@@ -62,7 +62,7 @@ def _table(message: Message) -> str:
 
 
 def _fenced(text: str) -> str:
-    """Text as it stands; the fence is longer than any run of backticks in it."""
+    """Return the text in a code fence, which is longer than any run of backticks in it."""
     longest = max((len(run) for run in text.replace("\n", " ").split() if set(run) == {"`"}), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text.strip()}\n{fence}"

@@ -1,4 +1,4 @@
-"""The demo from beginning to end: start everything, kill the training, wait to be told, start it again, look."""
+"""Story of the demo: start all processes, kill the training, wait for the loss message, start it again, check."""
 
 from __future__ import annotations
 
@@ -74,21 +74,21 @@ class Screen:
         return SYSTEM.monotonic() - self._began_s
 
     def text(self, key: str, /, **values: object) -> str:
-        """A text of the catalog in the language of the showing."""
+        """Return a text of the catalog in the language of the demo."""
         return text(self._language, key, **values)
 
     def intro(self, words: str) -> None:
-        """The headline, and what is going to happen."""
+        """Print the headline, and what is going to happen."""
         self._console.print(Text(self.text("demo.title"), style="bold"))
         self._console.print(Text(words, style="dim"))
         self._console.print()
 
     def step(self, words: str, style: str = "bold cyan") -> None:
-        """A new turn of the story."""
+        """Print a new step of the story."""
         self._line(Text(words, style=style))
 
     def news(self, arrivals: Sequence[Arrival]) -> None:
-        """Those messages that were not shown yet."""
+        """Print the messages that were not shown yet."""
         for each in arrivals:
             if each.key not in self._shown:
                 self._shown.add(each.key)
@@ -96,7 +96,7 @@ class Screen:
                 self._line(Text.assemble("  ", service, "  ", each.headline))
 
     def epoch(self, line: EpochLine, total: int) -> None:
-        """A finished epoch, as the training's own file has it."""
+        """Print a finished epoch, as recorded in the training's own file."""
         if f"epoch {line.epoch}" not in self._shown:
             self._shown.add(f"epoch {line.epoch}")
             metrics = "  ".join(f"{name} {value}" for name, value in line.metrics.items())
@@ -104,14 +104,14 @@ class Screen:
             self._line(Text(f"  {said}", style="dim"))
 
     def log_tail(self, path: Path, lines: int = 15) -> None:
-        """The end of a process's log, for when it went wrong."""
+        """Print the end of a process's log, for a process that failed."""
         self._line(Text(self.text("demo.last_lines_of_log", name=path.name), style="red"))
         log = path.read_text("utf-8", errors="replace") if path.exists() else ""
         for line in log.splitlines()[-lines:]:
             self._console.print(Text(_INDENT + line, style="dim"))
 
     def verdict(self, checks: Sequence[Check], logs: Path) -> None:
-        """The check list and its sum."""
+        """Print the check list and its sum."""
         self._console.print()
         self._console.print(Text(self.text("demo.what_was_checked"), style="bold"))
         for each in checks:
@@ -128,7 +128,7 @@ class Screen:
             self._console.print(Text(sum_up, style="bold green"))
 
     def openings(self, rows: Sequence[tuple[str, str]]) -> None:
-        """What can be opened, one thing a line, each ready to be copied."""
+        """Print the files and pages to open, one a line, each ready to be copied."""
         self._console.print()
         self._console.print(Text(self.text("demo.what_to_open"), style="bold"))
         width = max(Text(name).cell_len for name, _ in rows)
@@ -150,7 +150,7 @@ _CURVE = "val_acc"
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How long the story is. The training is killed within the epoch after `kill_after` whole ones."""
+    """Length of the story. The training is killed within the epoch after `kill_after` whole ones."""
 
     epochs: int = 12
     kill_after: int = 5
@@ -178,7 +178,7 @@ def main(real: bool, language: Language, *, folder: Path = FOLDER, size: Size | 
 
 @dataclass(slots=True)
 class Story:
-    """One showing of the demo."""
+    """One play of the demo."""
 
     language: Language
     places: Places
@@ -229,7 +229,7 @@ class Story:
             self.screen.step(self.screen.text("demo.not_seen", seconds=_TELL_S), "bold red")
 
     def _is_half_way(self) -> bool:
-        """Whether an epoch is half over, so many were done before it, and the last of them lies on the drive."""
+        """True when `kill_after` epochs are done, the last one is saved on the drive, and the next is half over."""
         epochs, now_s = self._epochs(), SYSTEM.monotonic()
         if len(epochs) != self._done:
             self._done, self._done_s = len(epochs), now_s

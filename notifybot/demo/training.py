@@ -1,7 +1,7 @@
 """The training that the demo watches: a small convolutional network learns to read handwritten digits, on one CPU core.
 
 It is what a person's own script looks like with notifybot in it: the loop is wrapped, values are logged, and a second
-start, on another machine too, goes on from the newest checkpoint.
+start, on another machine too, resumes from the newest checkpoint.
 """
 
 from __future__ import annotations

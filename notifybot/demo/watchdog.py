@@ -1,4 +1,4 @@
-"""The demo's watchdog: the real service, but so impatient that nobody has to wait a minute for it."""
+"""Watchdog of the demo: the real service, with limits of seconds, so that the demo need not wait a minute."""
 
 from __future__ import annotations
 

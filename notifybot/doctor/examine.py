@@ -1,4 +1,4 @@
-"""The whole examination, in the order in which a person would set things up."""
+"""Examination of all settings, services and this machine, in the order of a set-up; with Apprise and the watchdog."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from notifybot.services import SERVICES, function_at
 
 
 def examine(config: Config, clock: Clock = SYSTEM) -> list[Finding]:
-    """Everything that the settings rest on. Posts nothing; asks Slack, Kakao and the watchdog, if they are set up."""
+    """Return all findings. Posts nothing; asks Slack, Kakao and the watchdog, if they are set up."""
     return [
         *_services(config, clock),
         *examine_watchdog(config),
@@ -34,7 +34,7 @@ def examine(config: Config, clock: Clock = SYSTEM) -> list[Finding]:
 
 
 def _services(config: Config, clock: Clock) -> Iterator[Finding]:
-    """Each service by its own examination; one without, such as the webhook, can only be posted to."""
+    """Yield the findings of each service with an examination. The webhook has none: it can only be posted to."""
     for service in SERVICES:
         if service.doctor:
             yield from function_at(service.doctor)(config, clock)
@@ -44,10 +44,10 @@ def _services(config: Config, clock: Clock) -> Iterator[Finding]:
 
 
 def _nobody(config: Config, clock: Clock) -> list[Finding]:
-    """Whether anybody is told at all."""
+    """Return a finding when no notifier is configured, so that no message is sent at all."""
     try:
         built = notifiers_from(config, clock)
-    except ConfigError:  # half a set-up, or a wrong one: told where it belongs
+    except ConfigError:  # incomplete or wrong settings: reported by their own service
         return []
     for each in built:
         each.close()
@@ -55,7 +55,7 @@ def _nobody(config: Config, clock: Clock) -> list[Finding]:
 
 
 def _tables(config: Config) -> Iterator[Finding]:
-    """Settings for a notifier whose name is not known."""
+    """Yield a finding for settings of a notifier whose name is not known."""
     for name, meant in unknown_notifiers(config).items():
         what = localized("doctor.notifiers.none_is_called_so", name=name)
         if meant:
@@ -125,7 +125,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def examine_watchdog(config: Config) -> list[Finding]:
-    """How the watchdog of these settings stands; nothing where none is set."""
+    """Return the findings on the configured watchdog: health, token, encryption; none without one."""
     if not config.watchdog_url or config.watchdog_token is None:
         return []
     url = config.watchdog_url.rstrip("/")
@@ -165,7 +165,7 @@ def _status(url: str, token: str | None) -> int | None:
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Adds nothing. Without it requests would put what ~/.netrc holds for the host in the token's place."""
+    """Auth that leaves a request unchanged; without it, requests replaces the token by the host's ~/.netrc entry."""
     return request
 
 

@@ -1,4 +1,4 @@
-"""What the doctor finds: one sentence on how a thing stands, and one on what to do, in both languages."""
+"""Findings of the doctor: a sentence on the state of one thing, and one on what to do, in both languages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from notifybot.i18n import Localized, localized
 
 
 class Level(StrEnum):
-    """How a thing stands. A `NOTE` is worth knowing, and no fault."""
+    """State of a thing. A `NOTE` is worth knowing, and no fault."""
 
     OK = "ok"
     NOTE = "note"
@@ -18,7 +18,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """How one thing stands, and what to do about it."""
+    """State of one thing, and what to do about it."""
 
     part: str
     verdict: Level
@@ -27,17 +27,17 @@ class Finding:
 
 
 def ok(part: str, what: Localized | str) -> Finding:
-    """Nothing to do. A text without places is given by its key, here and below."""
+    """Return a finding without anything to do. Here and below, a text without values may be given by its key."""
     return Finding(part, Level.OK, _text(what))
 
 
 def note(part: str, what: Localized | str, remedy: Localized | str | None = None) -> Finding:
-    """Worth knowing."""
+    """Return a finding that is worth knowing."""
     return Finding(part, Level.NOTE, _text(what), None if remedy is None else _text(remedy))
 
 
 def wrong(part: str, what: Localized | str, remedy: Localized | str) -> Finding:
-    """Something to mend."""
+    """Return a fault with its remedy."""
     return Finding(part, Level.WRONG, _text(what), _text(remedy))
 
 

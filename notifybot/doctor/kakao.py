@@ -1,4 +1,4 @@
-"""KakaoTalk's login, asked of Kakao without a message: who it is, what it may do, how long it holds."""
+"""Examination of the KakaoTalk login without sending a message: account, consents, expiry, receivers, button links."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from notifybot.types import Language
 PART = "KakaoTalk"
 _SOON = timedelta(days=14)
 _SCOPES_PATH = "/v2/user/scopes"
-_NUMBERS = {"ip": "-401", "rotation-lost": LOGIN_ENDED}  # as Kakao numbers what has a word of ours
+_NUMBERS = {"ip": "-401", "rotation-lost": LOGIN_ENDED}  # our codes, by Kakao's numbers for them
 
 
 def examine(config: Config, clock: Clock) -> list[Finding]:
-    """How the login stands: a refresh token lives about 60 days, and is renewed by runs in its last month."""
+    """Return the findings on the login: a refresh token lives about 60 days, and runs renew it in its last month."""
     try:
         credentials = credentials_from(config, clock=clock)
     except ConfigError:
@@ -40,7 +40,7 @@ def examine(config: Config, clock: Clock) -> list[Finding]:
         return [note(PART, "doctor.kakao.not_set_up", "doctor.kakao.set_it_up")]
     path = token_file_of(config)
     why = unusable(path.parent)
-    if why:  # what Kakao may issue now could not be kept, and nobody else has it
+    if why:  # a token that Kakao issued now could not be stored, and would be lost
         return [
             wrong(
                 PART,
@@ -54,7 +54,7 @@ def examine(config: Config, clock: Clock) -> list[Finding]:
 
 
 def _half(config: Config) -> Finding:
-    """What is missing of settings that mean nothing alone."""
+    """Return a finding that names the setting missing beside those that are given."""
     if config.kakao_rest_api_key is not None:
         return wrong(
             PART, localized("doctor.kakao.never_signed_in", path=token_file_of(config)), "doctor.kakao.sign_in_once"
@@ -119,7 +119,7 @@ class Login:
         return ok(PART, localized("doctor.kakao.login_holds", until=_day(ends)))
 
     def _missing_scopes(self) -> list[Finding]:
-        """What the login may not do. Nothing is said where Kakao's answer is none of the known form."""
+        """Return a finding for each missing consent; none where Kakao's answer has an unknown form."""
         reply = self._api.get(_SCOPES_PATH)
         listed = reply.body.get("scopes") if reply.status == 200 else None
         if not isinstance(listed, list):
@@ -140,7 +140,7 @@ class Login:
         ]
 
     def _receivers(self) -> list[Finding]:
-        """Where messages go, and whether any may go today."""
+        """Return a finding when there is no receiver, or when today's quota is used up."""
         account: Account | None = self._api.tokens.account
         receivers = destination_of(account).receivers
         if not receivers:
@@ -151,7 +151,7 @@ class Login:
 
 
 def explain(error: DeliveryError) -> Finding:
-    """What a refusal of Kakao's means to a person, and the way out."""
+    """Return a finding on a refusal of Kakao's: its meaning and the remedy."""
     if isinstance(error, KakaoRefused):
         code = error.values.get("named") or _NUMBERS.get(error.code, error.code)
         return wrong(PART, localized("doctor.kakao.login_is_refused", code=code), remedy_for(error.code, error.values))
@@ -160,7 +160,7 @@ def explain(error: DeliveryError) -> Finding:
 
 
 def remedy_for(code: str, values: Mapping[str, str] | None = None, *, scopes: str = "talk_message") -> Localized:
-    """What to do about a code of the login (KOE…) or the API (-…), or a word of ours for one."""
+    """Return the remedy for a code of the login (KOE…) or the API (-…), or for one of notifybot's own codes."""
 
     def words(spoken: str) -> str:
         language = Language(spoken)
@@ -174,7 +174,7 @@ def remedy_for(code: str, values: Mapping[str, str] | None = None, *, scopes: st
 
 
 def _buttons(config: Config) -> list[Finding]:
-    """Where a tap leads. Whether that site is registered with the app, Kakao tells nobody."""
+    """Return a finding on the site that a button opens. No call of Kakao's says which sites its app has registered."""
     sites = button_sites(config)
     shown = ", ".join(sites)
     if is_out_of_reach(sites[0]):

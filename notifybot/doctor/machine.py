@@ -1,4 +1,4 @@
-"""This machine: room and kind of the state folder's disk, who may read the settings, what waits, which versions."""
+"""Examination of this machine: the state folder's disk, access to the settings files, dead letters, versions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _READABLE = stat.S_IRGRP | stat.S_IROTH
 
 
 def examine(config: Config) -> list[Finding]:
-    """Everything about this machine that delivery rests on."""
+    """Return the findings on all of this machine that delivery rests on."""
     found = [_disk("state_dir", config.state_dir), _disk("runs_dir", config.runs_dir)]
     return [*found, *_mount(config.state_dir), *_open_files(config), *_letters(config), *versions()]
 
@@ -54,7 +54,7 @@ def _disk(key: str, folder: Path) -> Finding:
 
 def _mount(folder: Path) -> list[Finding]:
     if unusable(folder):
-        return []  # told already
+        return []  # already reported by the disk finding
     if not is_remote(existing(folder)):
         return [ok("disk", "doctor.machine.state_folder_is_local")]
     return [
@@ -101,7 +101,7 @@ def _letters(config: Config) -> list[Finding]:
 
 
 def versions() -> list[Finding]:
-    """What runs here, and what is too old to be safe."""
+    """Return the installed versions, and a finding for a torch that is too old to be safe."""
     there = {name: found for name in _OPTIONAL if (found := _version(name))}
     shown = {"notifybot": __version__, "Python": platform.python_version(), "SQLite": sqlite3.sqlite_version, **there}
     line = "  ".join(f"{name} {found}" for name, found in shown.items())
@@ -132,7 +132,7 @@ def existing(folder: Path) -> Path:
 
 
 def unusable(folder: Path) -> str:
-    """Why nothing can be written there, in the system's words; empty where it can be, once the folder is made."""
+    """Return the system's reason why nothing can be written there; empty if it can, once the folder is made."""
     try:
         with tempfile.NamedTemporaryFile(dir=existing(folder), prefix=".notifybot-"):
             return ""

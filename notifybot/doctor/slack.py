@@ -1,4 +1,4 @@
-"""Slack, asked without a trace in the channel: who the token is, what it may do, whether it may write there."""
+"""Examination of Slack without a trace in the channel: token, scopes, clock, channel, and the kind of webhook."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from notifybot.types import Language
 
 PART = "Slack"
 _LATEST_SKEW_S = 60.0  # scheduled messages and signatures rest on the clock, and both allow about five minutes
-_PROBE_IN = timedelta(hours=26)  # long enough to be taken back for sure
+_PROBE_IN = timedelta(hours=26)  # far enough ahead to be cancelled for sure
 
 
 class Bot:
@@ -39,7 +39,7 @@ class Bot:
         return [token, self.scopes(), *self.time(), *([self.channel(channel)] if channel else [])]
 
     def token(self) -> Finding:
-        """Whether Slack knows the token, and who it is there."""
+        """Return a finding on the token: the bot and workspace that Slack knows it as, or Slack's error."""
         try:
             answer = self._api.call("auth.test")
         except DeliveryError as error:
@@ -49,7 +49,7 @@ class Bot:
         )
 
     def scopes(self) -> Finding:
-        """Whether the token may do all that the bot does."""
+        """Return a finding on the scopes: those that the bot needs and the token lacks."""
         granted = header(self._api.heard, "X-OAuth-Scopes")
         if granted is None:
             return note(PART, "doctor.slack.scopes_unknown")
@@ -59,7 +59,7 @@ class Bot:
         return wrong(PART, localized("doctor.slack.scopes_missing", scopes=", ".join(missing)), PASTE_MANIFEST)
 
     def time(self) -> list[Finding]:
-        """How far this machine's clock is from Slack's."""
+        """Return a finding on the difference between this machine's clock and Slack's; none if Slack gave no time."""
         theirs = self._server_time()
         if theirs is None:
             return []
@@ -70,7 +70,7 @@ class Bot:
         return [wrong("clock", localized(key, seconds=round(abs(skew_s))), "doctor.slack.set_the_clock")]
 
     def channel(self, channel: str) -> Finding:
-        """Whether the bot may write into the channel: a message is scheduled for tomorrow and taken back at once."""
+        """Return a finding on write access to the channel: schedules a message for tomorrow and cancels it at once."""
         post_at = int(((self._server_time() or self._clock.now()) + _PROBE_IN).timestamp())
         try:
             answer = self._api.call(
@@ -88,7 +88,7 @@ class Bot:
             try:
                 self._api.call("chat.deleteScheduledMessage", channel=channel, scheduled_message_id=number)
             except SlackRefused as error:
-                return error.code == "invalid_scheduled_message_id"  # it was taken back, only the answer got lost
+                return error.code == "invalid_scheduled_message_id"  # already cancelled: only the first answer was lost
             except DeliveryError:
                 continue
             return True
@@ -112,7 +112,7 @@ class _Listener(WebApi):
 
 
 def explain(error: DeliveryError, channel: str = "") -> Finding:
-    """What an error of Slack's means to a person, and the way out."""
+    """Return a finding on an error of Slack's: its meaning and the remedy."""
 
     def words(language: str) -> str:
         return error_line(error, Language(language)).removeprefix(f"{PART}: ")
@@ -127,7 +127,7 @@ def explain(error: DeliveryError, channel: str = "") -> Finding:
 
 
 def examine(config: Config, clock: Clock) -> list[Finding]:
-    """Everything about Slack as it is configured."""
+    """Return the findings on all of Slack that is configured."""
     found: list[Finding] = []
     if config.slack_bot_token is not None:
         bot = Bot(config.slack_bot_token.get_secret_value(), config.slack_api_url, clock)
@@ -143,7 +143,7 @@ def examine(config: Config, clock: Clock) -> list[Finding]:
 
 
 def like_slack(url: str) -> list[Finding]:
-    """What a server that takes Slack's messages cannot do, by its address; nothing of Slack's own and this machine."""
+    """Return a finding on the limits of a webhook that is not Slack's, by its address; none for Slack or loopback."""
     address = urlsplit(url)
     host = (address.hostname or "").lower()
     if host.removeprefix("hooks.") in _SLACKS or is_loopback(url):
@@ -156,7 +156,7 @@ def like_slack(url: str) -> list[Finding]:
 
 _SLACKS = ("slack.com", "slack-gov.com")
 _DISCORDS = ("discord.com", "discordapp.com")
-_MARKS = (  # where each says that its webhooks are; of others the host is named
+_MARKS = (  # documented paths of their webhooks; of others the host is named
     (re.compile(r"(.*\.)?discord(app)?\.com/.*"), "Discord"),
     (re.compile(r"[^/]*(mattermost|chat)[^/]*/hooks/[a-z0-9]{26}/?"), "Mattermost"),
     (re.compile(r"[^/]+/hooks/[A-Za-z0-9]{17,24}/[A-Za-z0-9]+/?"), "Rocket.Chat"),

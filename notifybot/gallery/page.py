@@ -1,4 +1,4 @@
-"""The pages on which the exhibits hang: one for each message and language, which need nothing from elsewhere."""
+"""Pages of the gallery: a self-contained one for each message and language, and an index of each language."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from notifybot.i18n import built_in_folder, has_text, text
 from notifybot.rendering import Renderer
 from notifybot.types import Language
 
-# A page of the sandbox as tall as its message, and no longer a phone's or a window's shape.
+# A page of the sandbox becomes as tall as its message, without the shape of a phone or a window.
 _FLAT = """<style>
 html, body, .workspace, main, .phone, .notes, .chat { display: block !important; height: auto !important;
   min-height: 0 !important; overflow: visible !important; }
@@ -78,7 +78,7 @@ def bare(exhibit: Exhibit) -> str:
 
 
 def place_of(exhibit: Exhibit, language: Language) -> str:
-    """Where a message is read, in the language of its column; what has no text is a name of its own."""
+    """Return the place where a message is read, in the column's language; a product's name is not translated."""
     key = f"gallery.place.{exhibit.place}"
     return text(language, key) if has_text(key, language) else exhibit.place
 

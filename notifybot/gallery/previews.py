@@ -1,4 +1,4 @@
-"""One message as each notifier tells it: sent for real, to a sandbox of its own, and shown by that sandbox's pages.
+"""Previews of one message by each notifier: really sent, to a sandbox of its own, and shown by that sandbox's pages.
 
 The notifiers are made here and not from settings: a gallery must not reach anybody's Slack or phone.
 """
@@ -49,7 +49,7 @@ _LINK = "https://developers.kakao.com"  # the one that the sandbox's app has reg
 _ROOM = 1800  # what Discord takes
 _AROUND = (
     "nav.top, aside.rooms, .bar-title, .input, .hint, .day, .status, .clock, .room, figcaption, "
-    ".workspace.threaded main"  # the thread shows its message too
+    ".workspace.threaded main"  # the thread repeats the channel's message
 )
 
 _Make = Callable[[Sandbox, Path, Language, Clock], Notifier]
@@ -69,7 +69,7 @@ class Exhibit:
 
 
 def exhibits(piece: Piece, language: Language, clock: Clock) -> Iterator[Exhibit]:
-    """A message in every place where it can be read."""
+    """Yield the previews of a message in every place where it can be read."""
     if isinstance(piece, AlarmPreview):
         yield from _posted_by_slack(piece, language, clock)
         return
@@ -118,7 +118,7 @@ def webhook(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Ex
 
 
 def previewers() -> Iterator[_Show]:
-    """What shows a message in each service: those that reach people, the terminal, and those that programs read."""
+    """Yield the previewer of each service: those that reach people, the terminal, and those that programs read."""
     yield from (_previewer(each) for each in SERVICES if each.is_for_people)
     yield _console
     yield from (_previewer(each) for each in SERVICES if not each.is_for_people)
@@ -194,7 +194,7 @@ _SQUARE_PX = 1080
 
 @dataclass(frozen=True, slots=True)
 class FinishedChart:
-    """A picture that is done already."""
+    """Picture that is drawn already."""
 
     png: bytes | None
 
@@ -208,12 +208,12 @@ class FinishedChart:
 
 @dataclass(frozen=True, slots=True)
 class PreviewCharts:
-    """Draws what events themselves remember of their curves. Where matplotlib is missing there are no pictures."""
+    """Chart renderers that draw the curves that events carry. Without matplotlib there are no pictures."""
 
     language: Language
 
     def warm_up(self) -> None:
-        """Nothing is prepared."""
+        """Do nothing: no process is started ahead."""
 
     def begin(self, event: Event) -> FinishedChart | None:
         """Draw, as high as need be."""
@@ -225,7 +225,7 @@ class PreviewCharts:
         return self._draw(event, _SQUARE_PX)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no process is open."""
 
     def _draw(self, event: Event, height_px: int | None) -> bytes | None:
         if not has_curves(event) or not is_installed("matplotlib"):
@@ -256,7 +256,7 @@ _MARGINS = Margins()
 
 
 def post(piece: AlarmPreview, sandbox: Sandbox, clock: FakeClock, language: Language, link: str) -> None:
-    """Tell where the run stands, schedule the alarm, let its time come; and take it back where the piece says so."""
+    """Send the state of the run, schedule the alarm, let its time come; correct it if the preview says so."""
     memory, api_url = DictMemory(), f"{sandbox.url}/api/"
     renderer = Renderer(language)
     bot = SlackBot(BOT_TOKEN, CHANNEL, api_url=api_url, clock=clock)
@@ -301,10 +301,10 @@ class MessagePreview:
 
 @dataclass(frozen=True, slots=True)
 class AlarmPreview:
-    """What the dead man's switch says of a run that was last heard of with `last`.
+    """Message of the dead man's switch about a run whose last event is `last`.
 
-    An "alarm" is frozen when it is scheduled; a "void" one has been posted about a living run, `sure` or perhaps; one
-    that "stands" had been refused before.
+    An "alarm" has its text from when it was scheduled; a "void" one was posted about a run that lives, `sure` or
+    perhaps; one that "stands" is scheduled now, after Slack had refused it before.
     """
 
     label: str
@@ -316,7 +316,7 @@ class AlarmPreview:
 
 @dataclass(frozen=True, slots=True)
 class AlertListPreview:
-    """The title and text of many alerts, by what they are about. Where they are told they look like any alert."""
+    """Titles and texts of many alerts, by what they are about. In the services they look like any other alert."""
 
     label: str
     title: str

@@ -1,1 +1,1 @@
-"""Ready-made connections to the places and frameworks that people train in."""
+"""Integrations with the places and frameworks that people train in: Google Colab and W&B sweeps."""

@@ -1,4 +1,4 @@
-"""Google Colab: the Drive folder, the secrets and the words for a notebook whose machine may vanish.
+"""Google Colab: Drive folder, secrets and messages for a notebook whose machine may vanish.
 
 A secret goes from Colab's panel into `Setup.config` and nowhere else: never into an environment variable, a file or
 the output.
@@ -30,7 +30,7 @@ _LOGIN = "kakao-token.json"
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What `setup` made ready: `folder` is for `Checkpoints`, `config` for `notify_epoch(config=…)`.
+    """Result of `setup`: `folder` is for `Checkpoints`, `config` for `notify_epoch(config=…)`.
 
     `on_drive` tells whether `folder` outlives this machine. `secrets` names the settings that came from Colab's
     secrets; their values are in `config` alone.
@@ -67,8 +67,8 @@ def setup(
     """
     below = _below_drive(folder)
     config = load({**settings, "lang": lang})
-    config = config.model_copy(update={"runs_dir": config.runs_dir.absolute()})  # `%cd` must not part it in two
-    _people(config)  # refused before anybody is asked for Drive
+    config = config.model_copy(update={"runs_dir": config.runs_dir.absolute()})  # else `%cd` would split it in two
+    _people(config)  # raises before anybody is asked for Drive
     place, lines = _place(below, Path(mount_point), config.lang)
     secrets = tuple(spelling(key, origin) for key, origin, _ in explain(config) if origin == Origin.COLAB)
     if place is not None and config.kakao_token_file is None:
@@ -155,7 +155,7 @@ def _people(config: Config) -> set[str]:
 
 
 def _told(ready: Setup, people: set[str]) -> list[str]:
-    """Who will be told, and what is missing for those who will not. A watchdog alone tells people in our place."""
+    """Return a line for each service that will be sent to, or that lacks a setting. A watchdog sends in our place."""
     config, lang = ready.config, ready.config.lang
     lines = (
         [f"{text(lang, 'integrations.colab.read_from_secrets')}: {', '.join(ready.secrets)}"] if ready.secrets else []

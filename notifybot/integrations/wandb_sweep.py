@@ -1,4 +1,4 @@
-"""A W&B sweep told to people: a line for each trial, and one summary with the best one's parameters."""
+"""Reporting of a W&B sweep: a line for each trial, and one summary with the best trial's parameters."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Sweep:
             finally:
                 with sweep_run.guard("sweep_trial"):
                     if run.session is not None and run.session.trackers is not None:
-                        run.session.trackers.flush(_TRACKERS_S)  # W&B's run ends behind its last epoch
+                        run.session.trackers.flush(_TRACKERS_S)  # W&B's run ends after its last epoch
                     value = self._value(run, wandb_run)
                     self._told(sweep_run, Trial(number, run.params, value, error, page_of(wandb_run) or ""))
 
@@ -152,7 +152,7 @@ class Sweep:
         metric = run.progress.metrics.get(self.metric)
         if metric is not None:
             return metric.value if metric.best is None else metric.best
-        logged = wandb_run.summary.get(self.metric)  # by wandb.log alone: the last value, as W&B's own table has it
+        logged = wandb_run.summary.get(self.metric)  # logged by wandb.log alone: the last value, as in W&B's own table
         return float(logged) if isinstance(logged, int | float) else None
 
     def _told(self, sweep_run: Run, trial: Trial) -> None:
@@ -170,7 +170,7 @@ def _stopped_early(error: BaseException) -> bool:
 
 @contextmanager
 def _active_run() -> Iterator[Any]:
-    """The W&B run of a trial: the one that the caller has begun, or one of our own that ends with the trial."""
+    """Yield the W&B run of a trial: the caller's active one, or a new one that ends with the trial."""
     import wandb
 
     if wandb.run is not None:
@@ -186,7 +186,7 @@ def _active_run() -> Iterator[Any]:
 
 
 class _Nobody:
-    """Takes the trials' own messages: with it, nobody else is told of them, neither here nor by the watchdog."""
+    """Notifier that swallows the trials' own messages, so that none is sent, neither from here nor by the watchdog."""
 
     name = "nobody"
     key = "nobody:00000000"
@@ -203,7 +203,7 @@ _NOBODY = (_Nobody(),)
 
 
 def _without_wandb(config: Config) -> Config:
-    """The sweep itself has no numbers, and must not begin a W&B run beside its trials'."""
+    """Return the config without trackers, for the sweep itself: it has no numbers, and must not begin a W&B run."""
     return config.model_copy(update={"wandb": Switch.OFF, "tensorboard": Switch.OFF})
 
 

@@ -1,4 +1,4 @@
-"""Events become words: text, numbers, tables, and the templates that hold them together."""
+"""Rendering: turns events into text by templates; formats of numbers and times; texts of alerts and errors."""
 
 from __future__ import annotations
 

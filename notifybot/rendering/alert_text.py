@@ -1,4 +1,4 @@
-"""An alert's title and text, in the reader's language: about a checkpoint, a message, a session, and what rules saw."""
+"""Alerts in the reader's language: title and text about a checkpoint, a message, a session, or a rule's evidence."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ def checkpoint_not_found(path: str) -> Notice:
 
 
 def checkpoint_damaged(damaged: Sequence[Reason], used: str | None) -> Notice:
-    """Checkpoints that are not whole were passed over for `used`, or there is none to go on from; five are told."""
+    """Damaged checkpoints were skipped for `used`, or there is none to resume from; at most five are named."""
     told = tuple(_bounded(each) for each in damaged[:_LIMIT_LINES])
-    strange = all(each.code in ("no_state", "no_dict") for each in damaged)  # whole, for all that anybody knows
+    strange = all(each.code in ("no_state", "no_dict") for each in damaged)  # the files may well be whole
     code = "checkpoint_damaged" if used else "no_checkpoint_of_its_kind" if strange else "no_checkpoint_whole"
     return Notice(code, _line(redact(used or "")), told, max(len(damaged) - _LIMIT_LINES, 0))
 
 
 def checkpoint_spared(spared: Sequence[Reason], size_bytes: int) -> Notice:
-    """Checkpoints stay beyond their time because they cannot be read; five are told."""
+    """Old checkpoints are not deleted because they cannot be read; at most five are named."""
     told = tuple(_bounded(each) for each in spared[:_LIMIT_LINES])
     return Notice("checkpoint_spared", size(size_bytes), told, max(len(spared) - _LIMIT_LINES, 0))
 
@@ -74,7 +74,7 @@ def checkpoint_works_again() -> Notice:
 
 
 def not_delivered(notifier: str, reason: Reason) -> Notice:
-    """A notifier will never take a message: told on the others."""
+    """A notifier will never take a message: the others send this notice."""
     return Notice("not_delivered", notifier, (_bounded(reason),))
 
 
@@ -99,14 +99,14 @@ def notice_words(notice: Notice, language: Language) -> AlertWords:
 
 
 def alert_words(alert: AlertRaised, language: Language) -> AlertWords:
-    """Return what an alert says: one of ours in the reader's language, any other as it is stored."""
+    """Return an alert's words: a notice in the reader's language, any other alert with its stored title and text."""
     if alert.notice is not None and _is_known(alert.notice):
         return notice_words(alert.notice, language)
     return AlertWords(alert.title, alert.text)
 
 
 def session_superseded(host: str, language: Language) -> AlertWords:
-    """A newer session, on `host` where that is known, speaks for the run; the older one falls silent."""
+    """A newer session, on `host` where that is known, reports the run; the older one sends nothing more."""
     newer_on = text(language, "alert.session_superseded.newer_on", host=_line(host)) if host else ""
     title, follows = (text(language, f"alert.session_superseded.{each}") for each in ("title", "text"))
     return _after(newer_on, title, follows)
@@ -134,7 +134,7 @@ def _after(happened: str, title: str, follows: str) -> AlertWords:
 
 
 def _bounded(reason: Reason) -> Reason:
-    """As it is stored: without secrets and half characters, as an exception's text or a file's name may have them."""
+    """Return the reason fit to be stored: no secret and no half character, as errors and file names may hold."""
     values = {name: _line(redact(value)) for name, value in reason.values.items()}
     return replace(reason, about=_line(redact(reason.about)), values=values)
 
@@ -170,7 +170,7 @@ _KINDS: dict[type[Evidence], str] = {
 
 
 def raised(evidence: Sequence[Evidence], language: Language) -> Told:
-    """What began under one rule: a line for each subject (a metric, a disk, a GPU)."""
+    """Return the alert that one rule raises: a line for each subject (a metric, a disk, a GPU)."""
     first = evidence[0]
     if isinstance(first, Alert):
         return Told(AlertWords(first.title, first.text), Severity(first.severity))
@@ -179,7 +179,7 @@ def raised(evidence: Sequence[Evidence], language: Language) -> Told:
 
 
 def cleared(evidence: Sequence[Evidence], language: Language) -> Told | None:
-    """What is over under one rule; None where there is nothing to say."""
+    """Return the message that one rule's alert is over; None where there is nothing to say."""
     first = evidence[0]
     if isinstance(first, Alert | Reached):
         return None
@@ -205,7 +205,7 @@ def _is_loss(seen: Evidence) -> bool:
 
 
 def _filled(evidence: Sequence[Evidence], language: Language, key: str) -> AlertWords:
-    """One message for all that happened at once, of the texts under a key."""
+    """Return one title and text for all evidence of a moment, from the texts under a key."""
     fields = [_fields(each, language) for each in evidence[:_LIMIT_MANY]]
     lines = [text(language, f"{key}.line", **each) for each in fields]
     if more := len(evidence) - len(fields):
@@ -226,7 +226,7 @@ def _title(evidence: Sequence[Evidence], key: str, language: Language) -> str:
 
 
 def _fields(seen: Evidence, language: Language) -> dict[str, str]:
-    """The evidence as it is shown. Names and paths are other people's text: they are put in, never read as a form."""
+    """Return the evidence's values as text. Names and paths are other people's: inserted, never read as a format."""
     match seen:
         case Finite(metric, value, before):
             known = "" if before is None else text(language, "alert.piece.last_finite_value", value=number(before))

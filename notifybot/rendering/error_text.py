@@ -1,7 +1,7 @@
-"""What went wrong with a checkpoint or a message, in the reader's language: the meaning of each code, and the remedy.
+"""Errors of a checkpoint or a message in the reader's language: the meaning of each code, and the remedy.
 
-A code is one of ours for a checkpoint, such as `cut_short`, or `service.code` for a delivery, such as
-`slack.not_in_channel`; what stands before a slash tells what came of it: `late/slack.no-answer` was given up for its
+A code is notifybot's own for a checkpoint, such as `cut_short`, or `service.code` for a delivery, such as
+`slack.not_in_channel`; a prefix with a slash is the outcome: `late/slack.no-answer` was given up for its
 age. The texts are the catalog's `[slack.error]`, `[kakao.error]`, `[checkpoint.error]` and so on, by the service's own
 code; some are ours, for what happens on the way to the service. Values are data, shown as they are.
 
@@ -25,8 +25,8 @@ from notifybot.rendering.text import one_line, shorten
 from notifybot.services import SERVICES
 from notifybot.types import Language, Reason
 
-NOTED = "noted"  # the code of a text that is shown as it stands
-# What a resumed session has otherwise than the program: told when it starts.
+NOTED = "noted"  # the code of a text that is shown unchanged
+# Differences between a resumed session and the program, reported when it starts.
 NOTES = frozenset({"setting_kept", "frozen_here", "learns_here", "held_here", "moves_here"})
 
 _LIMIT_VALUE = 200  # characters
@@ -62,7 +62,7 @@ def unread_words(unread: Sequence[Reason], used: str, language: Language) -> str
 
 
 def delivery_reason(error: Exception) -> Reason:
-    """Why a message was not delivered, in no language and without secrets, as it may be stored."""
+    """Return the reason that a message was not delivered, as it may be stored: in no language, without secrets."""
     if isinstance(error, DeliveryError) and error.code:
         values = {name: shorten(one_line(redact(value)), _LIMIT_VALUE) for name, value in error.values.items()}
         return Reason(f"{error.service}.{error.code}", values=values)
@@ -108,7 +108,7 @@ def delivery_codes() -> dict[str, tuple[str, ...]]:
     return {"slack": SLACK_CODES, "kakao": KAKAO_CODES, **simple}
 
 
-# What the outbox noted in English before its notes had codes: rows of then are still read.
+# English notes of the outbox from before they had codes: rows of old databases are still read.
 _ENGLISH_NOTES = {
     "quiet hours": "quiet_hours",
     "daily budget": "daily_budget",
@@ -131,9 +131,9 @@ def _noted(note: str, language: Language) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """What an error of Slack's means, and what to do, if anything.
+    """Meaning of an error of Slack's, and the remedy, if there is one.
 
-    `setup` says that nothing will pass before a person has done that.
+    `setup` says that no message will pass before a person has applied it.
     """
 
     code: str
@@ -142,18 +142,18 @@ class Explained:
 
     @property
     def remedy(self) -> Localized | None:
-        """What to do."""
+        """Remedy of the error; None without one."""
         return localized(f"slack.remedy.{self.remedy_key}") if self.remedy_key else None
 
     def meaning(self, values: Mapping[str, str]) -> Localized:
-        """What it means; a channel or a scope that is not known is told without its name."""
+        """Return the meaning; a channel or a scope that is not known is mentioned without its name."""
         name, needed = values.get("channel"), values.get("needed")
         channel = localized("slack.phrase.the_channel", name=name) if name else localized("slack.phrase.some_channel")
         named = {"channel": channel, "needed": needed or localized("slack.phrase.some_scope")}
         return localized(f"slack.error.{self.code}", **{**values, **named})
 
 
-# Slack's words that mean the same, of which the first has the text, and their remedy.
+# Slack's codes of one meaning, the first of which has the text, and their remedy.
 _SLACK: tuple[tuple[str, str | None], ...] = (
     ("invalid_auth bad_token", "copy_the_token"),
     ("not_authed", "copy_the_token"),
@@ -194,7 +194,7 @@ _SLACK: tuple[tuple[str, str | None], ...] = (
     ("request_timeout", None),
     ("internal_error fatal_error service_unavailable rollup_error", None),
 )
-# Ours, for what happens on the way to Slack.
+# notifybot's own codes, for failures on the way to Slack.
 _ON_THE_WAY: dict[str, str | None] = {
     "no-connection": "check_the_network",
     "no-secure-connection": "check_the_network",
@@ -218,12 +218,12 @@ PASTE_MANIFEST = localized("slack.remedy.paste_the_manifest")
 
 
 def explained(code: str) -> Explained | None:
-    """The meaning of a word of Slack's; None for one that is unknown. All of restricted_action… mean the same."""
+    """Return the meaning of a code of Slack's; None for an unknown one. All of restricted_action… mean the same."""
     return _EXPLAINED.get("restricted_action" if code.startswith("restricted_action") else code)
 
 
 def slack_error(code: str, values: Mapping[str, str]) -> Localized:
-    """What an error means, with Slack's own word for it."""
+    """Return the meaning of an error, with Slack's own code."""
     if code in _ON_THE_WAY:
         return Explained(code).meaning(values)
     if known := explained(code):
@@ -232,7 +232,7 @@ def slack_error(code: str, values: Mapping[str, str]) -> Localized:
 
 
 def slack_line(code: str, values: Mapping[str, str], language: Language) -> str:
-    """An error in one line: what it means, with Slack's own word to search for, and the remedy."""
+    """Return an error in one line: its meaning, Slack's own code to search for, and the remedy."""
     known = Explained(code, _ON_THE_WAY[code]) if code in _ON_THE_WAY else explained(code)
     remedy = known.remedy if known else localized("slack.remedy.look_the_error_up")
     error = slack_error(code, values).in_(language)
@@ -324,7 +324,7 @@ RENEWING = "renewal/"  # before the code of what went wrong while a login was re
 
 
 def kakao_values(values: Mapping[str, str], language: Language) -> dict[str, str]:
-    """What the texts name: the redirect URI, and the scopes ("talk_message, friends") with where the console has them.
+    """Return the values of the texts: the redirect URI, and the scopes ("talk_message, friends") with their menus.
 
     https://developers.kakao.com/docs/ko/kakaotalk-message/common
     """
@@ -337,7 +337,7 @@ def kakao_values(values: Mapping[str, str], language: Language) -> dict[str, str
 
 
 def kakao_error(code: str, values: Mapping[str, str], language: Language) -> str:
-    """What a code of Kakao's or of ours means, and the remedy, without the code."""
+    """Return the meaning of a code of Kakao's or notifybot's own, and the remedy, without the code."""
     key = f"kakao.error.{_SAME_AT_KAKAO.get(code, code)}"
     return text(
         language, key if has_text(key, language) else "kakao.phrase.unknown_code", **kakao_values(values, language)
@@ -345,7 +345,7 @@ def kakao_error(code: str, values: Mapping[str, str], language: Language) -> str
 
 
 def kakao_line(code: str, values: Mapping[str, str], language: Language) -> str:
-    """An error in one line: what it means, the remedy, and Kakao's own code to search for."""
+    """Return an error in one line: its meaning, the remedy, and Kakao's own code to search for."""
     if code.startswith(RENEWING):
         why = kakao_line(code.removeprefix(RENEWING), values, language)
         return text(language, "kakao.phrase.login_not_renewed", why=why)

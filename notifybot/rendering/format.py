@@ -20,7 +20,7 @@ GAP = "·"
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 16
 _SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
-_LONGEST_S = 1e12  # thirty thousand years: nobody measured that
+_LONGEST_S = 1e12  # 30,000 years: no real measurement
 _COUNTS = "unit.counts"  # its units from the smallest: of thousands in English, of ten thousands in Korean
 _SPANS = ((86_400, "unit.days"), (3_600, "unit.hours"), (60, "unit.minutes"), (1, "unit.seconds"))
 
@@ -63,7 +63,7 @@ def duration(seconds: float, language: Language) -> str:
     if seconds < 9.95:
         shown = f"{seconds:.1f}".removesuffix(".0") if seconds >= 1 or seconds < 0.001 else f"{seconds:.2g}"
         return text(language, "unit.seconds", count=shown)
-    whole = round(seconds) if seconds < 600 else round(seconds / 60) * 60  # nobody reads the seconds of an hour
+    whole = round(seconds) if seconds < 600 else round(seconds / 60) * 60  # seconds are noise beyond ten minutes
     parts = []
     for size, key in _SPANS:
         many, whole = divmod(whole, size)
@@ -103,7 +103,7 @@ def _counted(shown: str, unit: int, language: Language) -> str:
 def _by_ten_thousands(many: int, language: Language) -> str:
     for unit in (3, 2, 1):
         share = many / 10_000**unit
-        if share >= 0.99995:  # what rounds up to the larger unit is told in it
+        if share >= 0.99995:  # a value that rounds up to the larger unit is shown in it
             shown = f"{share:,.1f}".removesuffix(".0") if share < 9.95 else f"{share:,.0f}"
             return _counted(shown, unit, language)
     return _counted(f"{many:,}", 0, language)

@@ -1,4 +1,4 @@
-"""Where a run stands, in a word or two: its status, and how many epochs it has done."""
+"""Labels of a run: its status in a word or two, its position ("epoch 3/30"), and the cause of its end."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from notifybot.i18n import has_text, text
 from notifybot.types import Language, Progress, Status
 
 _MOST_EPOCHS = 10**9
-_PLACE = re.compile(r" \[epoch ([^\[\]]{1,80})\]$")  # as an ending says it
+_PLACE = re.compile(r" \[epoch ([^\[\]]{1,80})\]$")  # the end of an error text
 
 
 def status_word(event: Event, language: Language) -> str:
-    """Return where a run stands after `event`, in one word or two."""
+    """Return the status of a run after `event`, in one word or two."""
     status = _status(event)
     key = f"status.{status}"
     return text(language, key) if has_text(key, language) else status

@@ -1,4 +1,4 @@
-"""The renderer: an event in, a message out, whatever happens."""
+"""Renderer: turns an event into a message and never raises; templates of one language, the user's before ours."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _bare(event: Event, language: Language, link: str | None) -> Message:
 
 
 def _said(event: Event) -> str:
-    """What the user's code said in its own words: an error or an alert."""
+    """Return the texts that come from the user's code: an error's or an alert's."""
     texts = (getattr(event, name, "") for name in ("title", "text", "error"))
     return "\n".join(told(str(text), 400) for text in texts if text)
 
@@ -137,7 +137,7 @@ _Block = Callable[[Context], Iterator[str]]
 
 
 class CompiledTemplate:
-    """What one template file says. Blocks it does not have are said by `fallback`."""
+    """Compiled template file. `fallback` renders the blocks that it does not have."""
 
     def __init__(self, template: Template, fallback: CompiledTemplate | None = None) -> None:
         self._template_of: dict[str, Template] = fallback._template_of.copy() if fallback else {}

@@ -57,7 +57,7 @@ def shorten(text: str, limit: int) -> str:
     room = limit - len(ELLIPSIS)
     while room > 0 and not _may_cut(text, room):
         room -= 1
-    return text[: _word_end(text, room)].rstrip().rstrip("·").rstrip() + ELLIPSIS  # no separator before nothing
+    return text[: _word_end(text, room)].rstrip().rstrip("·").rstrip() + ELLIPSIS  # no separator before the ellipsis
 
 
 def width(text: str) -> int:
@@ -69,7 +69,7 @@ def width(text: str) -> int:
         return len(text)
     columns = last = 0
     for char in text:
-        if char == _EMOJI_STYLE:  # what it follows is drawn as an emoji: "⚠" with it is one
+        if char == _EMOJI_STYLE:  # the character before it is drawn as an emoji, such as "⚠"
             columns, last = columns + (last == 1), 0
         elif not (_extends(char) or _jamo(char) in ("V", "T")):
             last = 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
@@ -160,7 +160,7 @@ def _jamo(char: str) -> str:
     return ""
 
 
-_SPLIT = "\u200b"  # invisible, and no part of an address to any reader of text
+_SPLIT = "\u200b"  # invisible, and ends an address for every app
 
 # Within an address: after its scheme, and before each dot of a name or of an IPv4 address.
 _INSIDE = re.compile(r"(?<=:)(?=//)|(?<=[^\s.\u200b])(?=\.[^\W\d_])|(?<=\d)(?=\.\d{1,3}\.\d{1,3}\.\d)")

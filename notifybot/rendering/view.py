@@ -1,4 +1,4 @@
-"""What a template may name: an event in ready-made words, each of bounded length. One set of names for all kinds."""
+"""Variables of the templates: an event in ready-made words of bounded length, with one set of names for all kinds."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class View(TypedDict):
     checkpoint_epoch: str  # "epoch 3"
     checkpoint_tier: str  # "local" or "remote" where it was proven whole
     checkpoint_proof: str  # the same in words
-    checkpoint_fleeting: bool  # on a machine alone that is reset
+    checkpoint_fleeting: bool  # only on a machine that is reset
     host: str
     notebook: bool | None  # whether a notebook's cell trains; None where nobody said
     memory: str  # "12.7 GB RAM"
@@ -93,21 +93,21 @@ class View(TypedDict):
     model: str  # "1.2 M of 11.7 M parameters learn"
     params: tuple[Fact, ...]
     attempt: int
-    resumed: bool  # from a checkpoint of ours; it has the next six
+    resumed: bool  # from a checkpoint of notifybot; the next six belong to it
     resumed_epoch: str  # the last finished one: "epoch 17"
     resumed_step: int  # steps done of the epoch after it
     next_epoch: str
     new_device: str  # "T4" or "machine"; empty on the same machine
     saved_ago: str
     lost: str  # work that is done again
-    notes: tuple[str, ...]  # what is another than the program has it
+    notes: tuple[str, ...]  # differences from the program
     new_best: str
     new_best_value: str
     alert_title: str
     alert_text: str
-    alerts_same: int  # alerts of this title since the last one that was told
-    alerts_others: int  # of titles that were never told
-    alerts_untold: int  # at the end: not even told as a number
+    alerts_same: int  # alerts of this title since the last one that was sent
+    alerts_others: int  # of titles of which no message was sent
+    alerts_untold: int  # at the end: not even counted in a message
     ended: str  # how a run ended: one of the statuses, in English
     error: str
     note: str  # why a run finished early
@@ -146,7 +146,7 @@ def view_of(event: Event, language: Language, skipped: int = 0) -> View:
 
 
 def _course(progress: Progress, language: Language) -> dict[str, Any]:
-    """How far the run has come, and how fast."""
+    """Return the variables of progress and speed."""
     return {
         "epoch": progress.epoch,
         "done": progress.done,
@@ -161,7 +161,7 @@ def _course(progress: Progress, language: Language) -> dict[str, Any]:
 
 
 def _saved(checkpoint: Checkpoint | None, language: Language) -> dict[str, Any]:
-    """The last checkpoint, for a narrow line and a wide one."""
+    """Return the variables of the last checkpoint, for a narrow line and a wide one."""
     saved_in = checkpoint.epoch if checkpoint else None
     return {
         "checkpoint": _path(checkpoint, 60),
@@ -175,7 +175,7 @@ def _saved(checkpoint: Checkpoint | None, language: Language) -> dict[str, Any]:
 
 
 def _start(event: Event, language: Language) -> dict[str, Any]:
-    """What a session runs on, and what it goes on from."""
+    """Return the variables of a start: the machine, the model, and the checkpoint that it resumed from."""
     start = event if isinstance(event, RunStarted) else None
     host = start.host if start else Host()
     resumed = start.resumed if start else None
@@ -196,14 +196,14 @@ def _start(event: Event, language: Language) -> dict[str, Any]:
 
 
 def _notes(resumed: Resumed, language: Language) -> tuple[str, ...]:
-    """What people should know of the restored state, a line each."""
+    """Return the notes on the restored state, a line each."""
     lines = [told(reason_line(each, language), _LIMIT_NOTE) for each in resumed.notes[:_LIMIT_NOTES]]
     more = len(resumed.notes) - len(lines) + resumed.more_notes
     return (*lines, f"… +{more}") if more > 0 else tuple(lines)
 
 
 def _own(event: Event, language: Language) -> dict[str, Any]:
-    """What only some kinds of event have; empty in the others."""
+    """Return the variables that only some kinds of event have; empty in the others."""
     start = event if isinstance(event, RunStarted) else None
     alert = alert_words(event, language) if isinstance(event, AlertRaised) else None
     end = event if isinstance(event, RunEnded) else None
