@@ -31,6 +31,9 @@ class _QuestionMarkMissing(dict[str, object]):
         return "?"
 
 
+_NONE: Mapping[str, str] = {}
+
+
 class Overrides:
     """The user's own texts, in `<folder>/<language>/messages.toml`. One object for the process."""
 
@@ -46,13 +49,14 @@ class Overrides:
     def texts(self, language: str) -> Mapping[str, str]:
         """Return the user's valid texts of a language: those with no other places than ours. Logs the others once."""
         if self._folder is None:
-            return {}
+            return _NONE
         if language not in self._texts:
             self._texts[language] = _fitting(self._folder / language / MESSAGES, language)
         return self._texts[language]
 
 
 OVERRIDES = Overrides()
+_UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # {count:d} of a text, say
 
 
 def text(language: str, key: str, /, **values: object) -> str:
@@ -61,12 +65,18 @@ def text(language: str, key: str, /, **values: object) -> str:
     The user's own text comes first. A key that the language lacks is looked up in English; an unknown key is
     returned unchanged. Never raises.
     """
+    own = OVERRIDES.texts(language).get(key)
     ours = _catalog(language).get(key)
-    if ours is None:
-        ours = _catalog(ENGLISH).get(key, key)
-    for template in (OVERRIDES.texts(language).get(key), ours):
+    try:  # a message takes twenty texts: the usual way is short
+        return (ours if own is None else own).format_map(values)  # type: ignore[union-attr]  # None has none
+    except _UNFIT:
+        return _as_far_as_it_goes(own, _catalog(ENGLISH).get(key, key) if ours is None else ours, values)
+
+
+def _as_far_as_it_goes(own: str | None, ours: str, values: Mapping[str, object]) -> str:
+    for template in (own, ours):
         if template is not None:
-            with suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # {count:d} of a text
+            with suppress(*_UNFIT):
                 return template.format_map(_QuestionMarkMissing(values))
     return ours
 

@@ -15,7 +15,7 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
-from notifybot.i18n import has_text, text
+from notifybot.i18n import text
 from notifybot.types import Language, Progress, Status
 
 _MOST_EPOCHS = 10**9
@@ -25,8 +25,7 @@ _PLACE = re.compile(r" \[epoch ([^\[\]]{1,80})\]$")  # the end of an error text
 def status_word(event: Event, language: Language) -> str:
     """Return the status of a run after `event`, in one word or two."""
     status = _status(event)
-    key = f"status.{status}"
-    return text(language, key) if has_text(key, language) else status
+    return text(language, f"status.{status}").removeprefix("status.")  # as it is, where a later version has more
 
 
 def _status(event: Event) -> str:

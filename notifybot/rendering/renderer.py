@@ -39,6 +39,7 @@ class Renderer:
         if templates_dir is not None and not templates_dir.is_dir():
             raise ConfigError(reader_text("rendering.renderer.templates_dir_is_missing", templates_dir=templates_dir))
         self.language = language
+        self._headings = headings(language)
         library = TemplateSet(language, templates_dir)
         self._words = {kind: library.words(kind) for kind in KINDS}
         self._complained: set[str] = set()
@@ -50,7 +51,7 @@ class Renderer:
         """
         for words in self._words.get(event.kind, ()):
             try:
-                return _compose(event, self.language, words, link, skipped)
+                return self._compose(event, words, link, skipped)
             except Exception as error:  # noqa: BLE001 - a template is code that users write: better plain than silent
                 self._complain(event.kind, error)
         return _bare(event, self.language, link)
@@ -58,7 +59,35 @@ class Renderer:
     def render_summary(self, event: EpochFinished) -> Message:
         """Return an epoch's figures without the templates' words, at a third of the cost: for the console's line."""
         rows = metric_rows(event.progress, self.language)
-        return replace(_bare(event, self.language, None), headings=headings(self.language), rows=rows)
+        return replace(_bare(event, self.language, None), headings=self._headings, rows=rows)
+
+    def _compose(self, event: Event, words: CompiledTemplate, link: str | None, skipped: int) -> Message:
+        language = self.language
+        view = view_of(event, language, skipped)
+        title, brief = _line(words.say("title", view)), _lines(words.say("brief", view))
+        if not (title and brief):
+            raise ValueError(reader_text("rendering.renderer.title_or_brief_is_empty"))
+        return Message(
+            event_id=event.id,
+            kind=event.kind,
+            run=event.run,
+            at=event.at,
+            language=language,
+            severity=severity_of(event),
+            title=shorten(title, LIMIT_TITLE),
+            body=shorten(_lines(words.say("body", view)), LIMIT_BODY),
+            brief=shorten(brief, LIMIT_BRIEF),
+            status=view["status"],
+            headings=self._headings,
+            rows=view["rows"],
+            more=rowless(event.progress),
+            facts=facts_of(event, language),
+            code=code_of(event),
+            link=link,
+            epoch=view["epoch"],
+            done=view["done"],
+            total=view["total"],
+        )
 
     def _complain(self, kind: str, error: Exception) -> None:
         if kind not in self._complained:
@@ -66,34 +95,6 @@ class Renderer:
             why = f"{type(error).__name__}: {error}"
             text = reader_text("rendering.renderer.template_failed", kind=kind, why=why)
             _log.warning("%s", text)
-
-
-def _compose(event: Event, language: Language, words: CompiledTemplate, link: str | None, skipped: int) -> Message:
-    view = view_of(event, language, skipped)
-    title, brief = _line(words.say("title", view)), _lines(words.say("brief", view))
-    if not (title and brief):
-        raise ValueError(reader_text("rendering.renderer.title_or_brief_is_empty"))
-    return Message(
-        event_id=event.id,
-        kind=event.kind,
-        run=event.run,
-        at=event.at,
-        language=language,
-        severity=severity_of(event),
-        title=shorten(title, LIMIT_TITLE),
-        body=shorten(_lines(words.say("body", view)), LIMIT_BODY),
-        brief=shorten(brief, LIMIT_BRIEF),
-        status=view["status"],
-        headings=headings(language),
-        rows=view["rows"],
-        more=rowless(event.progress),
-        facts=facts_of(event, language),
-        code=code_of(event),
-        link=link,
-        epoch=view["epoch"],
-        done=view["done"],
-        total=view["total"],
-    )
 
 
 def _line(text: str) -> str:
