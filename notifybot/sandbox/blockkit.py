@@ -1,4 +1,4 @@
-"""What Slack refuses in a message's blocks and attachments, as data and as the words of its error answers.
+"""Slack's rules for a message's blocks and attachments: each fault as data and in the words of its error answers.
 
 Limits: https://docs.slack.dev/reference/block-kit/blocks
 """
@@ -21,7 +21,7 @@ KEYS: dict[str, set[str]] = {
 _CHARTS_A_MESSAGE, _SERIES, _POINTS, _TITLE, _NAME, _AXIS = 2, 6, 20, 50, 20, 50
 _ROWS, _COLUMNS, _CHARS = 201, 20, 20_000
 
-Fault = tuple[str, str]  # where, and what is wrong
+Fault = tuple[str, str]  # place in the block, what is wrong there
 
 
 def too_many(blocks: list[Mapping[str, Any]]) -> bool:
@@ -100,7 +100,7 @@ MARKDOWN_CHARS = 12_000
 
 @dataclass(frozen=True)
 class Problem:
-    """Why one place of a payload is refused. `error` is the Web API's word when it is not `invalid_blocks`."""
+    """Reason why one place of a payload is refused. `error` is the Web API's word when it is not `invalid_blocks`."""
 
     pointer: str
     text: str

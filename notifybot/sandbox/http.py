@@ -1,4 +1,4 @@
-"""Faults to order: what goes wrong between a client and a service, done on the raw socket."""
+"""Faults between a client and a service, made to order on the raw socket."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HTML = b"<!DOCTYPE html><html><body><h1>Bad gateway</h1></body></html>"
 
 @dataclass
 class Fault:
-    """What happens to the next `times` requests whose path contains `path`.
+    """A fault for the next `times` requests whose path contains `path`.
 
     hang: no answer (until `seconds`, or the end when 0), then the connection drops · reset_before: RST, nothing was
     processed · reset_after: processed, then RST instead of the answer · status: answered with `status`, `body`,
@@ -96,7 +96,7 @@ class Response:
 
 
 class PretendedService(Protocol):
-    """A pretended service: answers requests, or says None for a path that is not its own."""
+    """A pretended service: answers requests, or returns None for a path that is not its own."""
 
     def handle(self, request: Request) -> Response | None: ...
 

@@ -58,7 +58,7 @@ class KakaoService(KakaoWorld):
         self._lock = threading.RLock()
 
     def handle(self, request: Request) -> Response | None:
-        """Answer a request, or say None for a path that Kakao does not have."""
+        """Answer a request, or return None for a path that Kakao does not have."""
         with self._lock:
             image = _IMAGE.fullmatch(request.path)
             if request.method == "GET" and image:

@@ -16,7 +16,7 @@ from notifybot.sandbox.http import Request, Response
 from notifybot.sandbox.kakao_oauth import form_of
 from notifybot.sandbox.kakao_state import Grant, KakaoMessage, KakaoWorld, answer, api_failure
 
-_SMALLEST_PICTURE_BYTES = 24  # as far as a PNG's size
+_SMALLEST_PICTURE_BYTES = 24  # a PNG's header up to its width and height
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
 
 
@@ -84,7 +84,7 @@ def _message(world: KakaoWorld, template: Template, *, truncated: bool, pushed: 
 
 
 def send_memo(world: KakaoWorld, request: Request) -> Response:
-    """To oneself: no phone rings for it."""
+    """Send a message to oneself: no phone rings for it."""
     _scoped(world, request, "TALK_MEMO_DEFAULT_SEND", "talk_message")
     template, truncated = _template(world, form_of(request))
     spent = world.used_up("me", pair=world.memo_counts_as_pair)
@@ -122,7 +122,7 @@ def _number(request: Request, name: str, otherwise: int) -> int:
 
 
 def send_to_friends(world: KakaoWorld, request: Request) -> Response:
-    """To friends: their phones ring. A partial failure is a success with a list of failures."""
+    """Send a message to friends: their phones ring. A partial failure is a success with a list of failures."""
     _scoped(world, request, "TALK_MESSAGE_DEFAULT_SEND", "friends", "talk_message")
     fields = form_of(request)
     uuids = _uuids(fields)
@@ -184,14 +184,14 @@ def _files(request: Request) -> list[bytes]:
 
 
 def access_token_info(world: KakaoWorld, request: Request) -> Response:
-    """How long the token is still good."""
+    """Return the seconds for which the token is still valid, with its account and app."""
     held = _granted(world, request)
     left_s = int((held.expires_at - world.clock.now()).total_seconds())
     return answer({"id": world.number_of(held.account), "expires_in": left_s, "app_id": world.app_id})
 
 
 def scopes(world: KakaoWorld, request: Request) -> Response:
-    """What the person agreed to."""
+    """Return the scopes that the person agreed to."""
     held = _granted(world, request)
     listed = [
         {"id": each, "display_name": each, "type": "SERVICE", "using": True, "agreed": each in held.scopes}

@@ -1,4 +1,4 @@
-"""What the pretended Kakao knows: one app, one account, its tokens, what it was sent, and what was counted.
+"""State of the pretended Kakao: one app, one account, its tokens, the messages it was sent, and the counts.
 
 Shapes and texts follow the test fixtures of Kakao's own SDK (github.com/kakao/kakao_flutter_sdk, test_resources) and
 developers.kakao.com/docs. The attributes are the knobs: set them at any time.
@@ -17,7 +17,7 @@ from notifybot.clock import Clock
 from notifybot.sandbox.http import Response
 
 REST_API_KEY = "kakao-canary-rest-api-key"
-CLIENT_SECRET = "kakao-canary-client-secret"  # noqa: S105 - nothing here is a secret, that is the point
+CLIENT_SECRET = "kakao-canary-client-secret"  # noqa: S105 - a canary: tests search for it in logs
 REFRESH_TOKEN = "kakao-canary-refresh-token"  # noqa: S105
 REDIRECT_URI = "https://localhost"
 MYSELF = "me"
@@ -40,7 +40,7 @@ class KakaoMessage:
 
 @dataclass
 class KakaoFault:
-    """What the next `times` requests to a path with `path` in it get instead of their answer.
+    """Wrong answer for the next `times` requests to a path with `path` in it.
 
     `code` is a number of the API (-1, -7, -10, -9798, …) or a word of the login ("KOE003"); -603 comes after the
     message was delivered. Without a code, `status` and `body` are sent as they stand: an empty 502, a 200 with HTML.
@@ -89,8 +89,8 @@ class KakaoWorld:
     clock: Clock
     # the app, as its console pages would show it
     rest_api_key: str = REST_API_KEY
-    client_secret: str | None = None  # set: required, as for keys made since December 2025
-    client_secret_status: int = 401  # some saw 400
+    client_secret: str | None = None  # if set, it is required, as for keys made since December 2025
+    client_secret_status: int = 401  # some people report 400
     redirect_uris: set[str] = field(default_factory=lambda: {REDIRECT_URI, "http://localhost:8765/callback"})
     domains: set[str] = field(default_factory=lambda: {"https://developers.kakao.com"})
     login_on: bool = True
@@ -101,10 +101,10 @@ class KakaoWorld:
     app_id: int = 1043126
     linked: bool = True
     denies: bool = False
-    unticked: set[str] = field(default_factory=set)  # scopes that the person does not agree to, and goes on
+    unticked: set[str] = field(default_factory=set)  # scopes that the person leaves unticked while agreeing to the rest
     browser_account: str = MYSELF  # who is signed in to Kakao in the browser: this account, or a friend by uuid
     friends: list[Friend] = field(default_factory=list)
-    old_refresh_token_survives: bool = False  # a refresh that brings a new one ends it
+    old_refresh_token_survives: bool = False  # False: a refresh that brings a new token ends the old one
     # how Kakao behaves where its documents leave it open
     strict_text: bool = True  # False: a text over 200 is accepted and cut
     memo_counts_as_pair: bool = True
@@ -126,7 +126,7 @@ class KakaoWorld:
     refresh_tokens: dict[str, Grant] = field(default_factory=dict)
     codes: dict[str, Code] = field(default_factory=dict)
     refreshes: int = 0
-    sent_by_day: Counter[tuple[str, str]] = field(default_factory=Counter)  # (day, what is counted)
+    sent_by_day: Counter[tuple[str, str]] = field(default_factory=Counter)  # (day, name of the count)
     _issued: int = 0
 
     def __post_init__(self) -> None:

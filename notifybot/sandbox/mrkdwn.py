@@ -20,7 +20,7 @@ _PARTS = re.compile(
 _DATE = re.compile(r"!date\^(\d+)\^([^|^]+)(?:\^[^|]*)?(?:\|(.*))?", re.DOTALL)
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _LINKS = ("https://", "http://", "mailto:")
-_BARE = re.compile(  # a scheme, a name with a dot, an IPv4: more than apps find, which know the domains there are
+_BARE = re.compile(  # a scheme, a name with a dot, an IPv4: more than apps find, since they know the existing domains
     "\\b(?:[a-z][a-z0-9+.-]*://|www\\.(?=\\w))[^\\s<>|]+"
     "|(?:[^\\s<>|/@.\u200b]{1,63}\\.)+[^\\W\\d_][\\w-]+[^\\s<>|]*"
     "|\\b\\d{1,3}(?:\\.\\d{1,3}){3}",
@@ -48,7 +48,7 @@ def bare_addresses(text: str) -> list[str]:
 
 
 def _addresses(text: str) -> Iterator[re.Match[str]]:
-    """Where an app may see an address: not within a path, such as "/drive/a.pt", which begins at no boundary."""
+    """Yield the addresses that an app may see in a text; none within a path, such as "/drive/a.pt"."""
     at = 0
     while found := _BARE.search(text, at):
         inside = _PATH.search(text, 0, found.start())
@@ -88,7 +88,7 @@ def _part(part: re.Match[str], language: str, now: datetime, verbatim: bool) -> 
 
 
 def _entity(inner: str, language: str, now: datetime) -> Markup:
-    """What stands between `<` and `>`: a date, a mention, or a link."""
+    """Return the HTML for the text between `<` and `>`: a date, a mention, or a link."""
     if date := _DATE.fullmatch(inner):
         moment = datetime.fromtimestamp(int(date[1]), now.tzinfo)
         return Markup('<span class="date">{}</span>').format(formatted(date[2], moment, language, now))

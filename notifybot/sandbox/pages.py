@@ -28,7 +28,7 @@ _NEWEST = 200
 
 @dataclass(frozen=True)
 class PageView:
-    """What a reader chose in the address: language, open thread, refresh."""
+    """The reader's choices in the address: language, open thread, refresh."""
 
     path: str
     language: str
@@ -101,7 +101,7 @@ class SandboxPages:
         }
 
     def _notes(self, messages: list[SlackMessage]) -> list[Note]:
-        """What a locked phone shows, newest first: edits and replies that stay in a thread do not ring."""
+        """Return a locked phone's notifications, newest first: edits and replies that stay in a thread do not ring."""
         name = next(iter(self._slack.channels.values())).name
         notes = [
             Note("slack", f"#{name} · notifybot", mrkdwn.unescape(each.revisions[0].text), each.at)

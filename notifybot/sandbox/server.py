@@ -92,7 +92,7 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """Where it listens, such as `http://127.0.0.1:8123`, without a slash at the end."""
+        """The address it listens on, such as `http://127.0.0.1:8123`, without a slash at the end."""
         return f"http://127.0.0.1:{self._port}"
 
     def environment(self) -> dict[str, str]:
@@ -109,7 +109,7 @@ class Sandbox:
         }
 
     def answer(self, request: Request) -> Response:
-        """Hand a request to whom it belongs."""
+        """Hand a request to the service that its path belongs to."""
         if request.path.startswith("/kakao/"):
             stripped = Request(
                 request.method, request.path.removeprefix("/kakao"), request.query, request.headers, request.body
@@ -132,7 +132,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        self.sandbox.connections += 1  # on the one thread that accepts
+        self.sandbox.connections += 1  # no lock: only the accepting thread counts
         if self.sandbox.faults.take("", "refuse") is None:
             return True
         reset(request)
@@ -148,7 +148,7 @@ class _Server(ThreadingHTTPServer):
                 self._live.pop(threading.current_thread(), None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is not worth a traceback; a mistake of ours is."""
+        """Print a traceback for a bug of the sandbox, and nothing for a client that hangs up."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reset(self) -> None:
         self.close_connection = True
-        self.rfile.close()  # the socket closes for real only when its file objects did
+        self.rfile.close()  # a socket closes only after its file objects
         reset(self.connection)
 
     def _read(self) -> Request:

@@ -85,7 +85,7 @@ class SlackService:
     def handle(self, request: Request) -> Response | None:
         """Answer a request under `/api/` or `/services/`; None for any other path."""
         with self._lock:
-            _ = self.messages  # what is due comes before this request
+            _ = self.messages  # posts the scheduled messages that are due before this request
             if request.path.startswith("/services/"):
                 return self._webhook(request)
             if request.path.startswith("/api/"):
@@ -176,7 +176,7 @@ class SlackService:
             raise SlackError("msg_too_long")
         self._validate(arguments)
         now = message.now
-        says_text = arguments.get("text") is not None  # text without blocks takes the blocks away
+        says_text = arguments.get("text") is not None  # an update with text and no blocks removes the blocks
         blocks = arguments.get("blocks", [] if says_text else now.blocks)
         attachments = arguments.get("attachments", [] if says_text else now.attachments)
         message.revisions.append(SlackRevision(self._clock.now(), arguments.get("text") or "", blocks, attachments))
@@ -236,7 +236,7 @@ class SlackService:
             raise SlackError("cannot_reply_to_message")
 
     def _keep(self, payload: Mapping[str, Any], channel_id: str, via: str, at_s: float) -> SlackMessage:
-        text = (payload.get("text") or "")[:TEXT_CHARS]  # Slack cuts longer text without a word
+        text = (payload.get("text") or "")[:TEXT_CHARS]  # Slack silently cuts longer text
         at = datetime.fromtimestamp(at_s, UTC)
         revision = SlackRevision(at, text, payload.get("blocks") or [], payload.get("attachments") or [])
         root = self._root_of(payload, channel_id)

@@ -33,7 +33,7 @@ class SlackFile:
 
     @property
     def path(self) -> str:
-        """Where the sandbox's own pages find it."""
+        """Path of the file for the sandbox's own pages."""
         return f"{_DOWNLOAD}{self.id}"
 
 

@@ -16,8 +16,8 @@ from notifybot.clock import Clock
 from notifybot.sandbox.slack_state import SlackError
 
 AHEAD_MOST_S = 120 * 86_400
-REFUSED_S = 60  # from so long before its time on, a delete is refused
-GHOST_S = 300  # from so long before its time on, a delete is ineffective
+REFUSED_S = 60  # seconds before its time from which a delete is refused
+GHOST_S = 300  # seconds before its time from which a delete has no effect
 WINDOW_S, WINDOW_MOST = 300, 30
 PAGE_MOST = 100
 
@@ -37,12 +37,11 @@ class ScheduledMessage:
 
 
 class ScheduledMessages:
-    """What is scheduled in a workspace. Knobs are plain attributes.
+    """Scheduled messages of a workspace. Knobs are plain attributes.
 
     `late_s` is how long after its time Slack posts; `counts_deleted` whether deleted messages count towards the 30 in
-    one window (nobody says); `numeric_ids` lists ids as numbers, as in Slack's
-    own example, which its delete does not take; `per_minute` is how many
-    calls of each method one minute allows (None: any).
+    one window (undocumented); `numeric_ids` lists ids as numbers, as in Slack's own example, which its delete does not
+    take; `per_minute` is how many calls of each method one minute allows (None: any).
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -56,7 +55,7 @@ class ScheduledMessages:
 
     @property
     def pending(self) -> list[ScheduledMessage]:
-        """What the list shows: neither posted nor deleted, the next one first."""
+        """Messages that are neither posted nor deleted, the next one first, as Slack lists them."""
         return sorted((each for each in self.all if each.stands), key=lambda each: each.post_at)
 
     def add(self, channel_id: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,7 +103,7 @@ class ScheduledMessages:
         return {"scheduled_messages": page, "response_metadata": {"next_cursor": more}}
 
     def due(self) -> list[ScheduledMessage]:
-        """What is to be posted by now, oldest first; each is given out once."""
+        """Return the messages to be posted by now, oldest first; each is returned once."""
         now_s = self._now_s()
         ready = [each for each in self.all if not each.posted and each.post_at + self.late_s <= now_s]
         given = [each for each in ready if (each.stands or each.ghost) and not each.payload.get("metadata")]

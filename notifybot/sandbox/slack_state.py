@@ -1,4 +1,4 @@
-"""What the pretended Slack workspace holds: channels, messages with their revisions, and its words for errors."""
+"""State of the pretended Slack workspace: channels, messages with their revisions, and its words for errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from notifybot.errors import NotifybotError
 from notifybot.sandbox.http import Response
 
-BOT_TOKEN = "xoxb-canary-not-a-token"  # noqa: S105  a stand-in, worth nothing anywhere
+BOT_TOKEN = "xoxb-canary-not-a-token"  # noqa: S105  a stand-in, valid nowhere
 CHANNEL = "training"
 WEBHOOK_PATH = "/services/T0SANDBOX/B0SANDBOX/canary-not-a-webhook-secret"
 TEAM, BOT_USER, BOT_ID = "T0SANDBOX", "U0NOTIFYBOT", "B0NOTIFYBOT"
@@ -56,7 +56,7 @@ class SlackChannel:
 
 @dataclass(frozen=True)
 class SlackRevision:
-    """What a message said at a time."""
+    """Content of a message from a moment on."""
 
     at: datetime
     text: str
@@ -77,7 +77,7 @@ class SlackMessage:
 
     @property
     def now(self) -> SlackRevision:
-        """What it says at present."""
+        """The present revision."""
         return self.revisions[-1]
 
     @property
@@ -96,7 +96,7 @@ class SlackMessage:
 
     @property
     def at(self) -> datetime:
-        """When it was posted."""
+        """Time of the first post."""
         return self.revisions[0].at
 
 

@@ -16,7 +16,7 @@ from notifybot.sandbox.http import Request, Response, text_response
 
 PATH = "/webhook"
 SECRET = "whsec_" + base64.b64encode(b"sandbox key, not a secret at all").decode()
-TOLERANCE_S = 300.0  # "webhook-timestamp": what is older may be a replay
+TOLERANCE_S = 300.0  # "webhook-timestamp": an older post may be a replay
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class WebhookService:
         if not timestamp.isdecimal() or abs(self._clock.now().timestamp() - int(timestamp)) > TOLERANCE_S:
             return "too old, or from the future"
         expected = self._signed(f"{message_id}.{timestamp}.", request.body)
-        given = (each.partition(",") for each in signatures.split(" "))  # several while a key is being replaced
+        given = (each.partition(",") for each in signatures.split(" "))  # several during a key's replacement
         right = (version == "v1" and hmac.compare_digest(expected, value) for version, _, value in given)
         return "" if any(right) else "no signature fits"
 
