@@ -1,1 +1,1 @@
-"""The watchdog: who is late, who may say so, and who is told."""
+"""The watchdog: takes in what runs report, finds late runs, and has people told."""

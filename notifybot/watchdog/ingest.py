@@ -33,9 +33,9 @@ class AccessDenied(NotifybotError):
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """How many events of a request were new, and how many had been here before.
+    """Counts of a request's new events and of those recorded before.
 
-    `superseded` names the sessions among them that a newer process of their run has taken over from.
+    `superseded` names the sessions among them whose run a newer process has taken over.
     """
 
     accepted: int
@@ -45,16 +45,19 @@ class Ingested:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A run's state after a heartbeat: a status, "stalled", or "superseded" by a newer process. `told`: people too."""
+    """A run's state after a heartbeat: a status, "stalled", or "superseded" by a newer process.
+
+    `told`: a message about it was sent.
+    """
 
     state: str
     told: bool = False
 
 
 class Ingest:
-    """The watchdog's ear. `route` says who is told of an event that its process does not tell itself.
+    """Records what processes report. `route` names the notifiers for an event that its process does not send itself.
 
-    `own_keys` are the watchdog's own notifiers: of what a process's notifiers remember, theirs is of use here.
+    `own_keys` are the watchdog's own notifiers: only their memories are taken over from a process's notifiers.
     """
 
     def __init__(
@@ -75,7 +78,7 @@ class Ingest:
     def accept_events(self, token: str | None, batch: Batch) -> Ingested:
         """Record events and their deliveries: all of them or none. Raises Refused, StoreError.
 
-        A token speaks for one project: its events are of that project whatever they say, and so are its runs' ids.
+        A token belongs to one project: its events and its runs' ids count for that project, whatever they say.
         """
         new, superseded = 0, dict[str, str]()
         with self._store.transaction() as connection:
@@ -125,10 +128,10 @@ class Ingest:
         return True
 
     def _take_late(self, connection: Connection, now: datetime, row: RunRow, event: Event, *, direct: bool) -> bool:
-        """Keep the word of a process that is superseded: history, never the run's state.
+        """Record an event of a superseded process in the history, without changing the run's state.
 
-        Mail from before the newer process began is told as it would have been; what was made since is not, but
-        that there are two.
+        An event from before the newer process began is sent as usual. A later one is not; instead people are told
+        that two processes report the same run.
         """
         since = was_made_since(row, event.at)
         told = () if direct or since else self._route(event)
@@ -139,7 +142,7 @@ class Ingest:
     def _tell_of_rival(
         self, connection: Connection, now: datetime, row: RunRow, session: str, said_at: datetime | None
     ) -> bool:
-        """Have people told, once for each older process that goes on; False when there is nothing new to tell."""
+        """Send an alert, once for each older process that goes on; return False when it was sent before."""
         if said_at is None:
             return False
         alert = superseded_alert(row, session, now, self._language)
@@ -160,9 +163,9 @@ class Ingest:
                 notifier_state.import_in(connection, now, key, values, owners=self._own_keys)
 
     def _after_incident(self, connection: Connection, now: datetime, before: RunRow, event: Event) -> None:
-        """A run that was told lost or stalled is heard of: is it back, over, or is this mail from before?"""
+        """Handle an event of a run reported lost or stalled: it is back or over, or the event predates the report."""
         if event.run.session < before.session or isinstance(event, RunEnded):
-            return  # an ending says by itself that the run is no longer lost, and `_amends` has it told
+            return  # an ending itself says that the run is no longer lost, and `_amends` has it sent
         if _shows_life(before, event):
             self._recover(connection, now, before)
         else:
@@ -193,7 +196,7 @@ class Ingest:
         runs.record_in(connection, now, event, self._route(event), direct=after.direct)
 
     def _plan(self, connection: Connection, now: datetime, key: str) -> str:
-        """Set when the scan must look at the run, and name its state."""
+        """Set the run's next deadline for the scan, and return the run's state."""
         row = runs.get_in(connection, key)
         if row is None:
             return ""
@@ -213,30 +216,30 @@ def _is_down(row: RunRow) -> bool:
 
 
 def _amends(before: RunRow | None, event: Event) -> bool:
-    """Whether an ending comes late, of a run that people were told is lost: whoever told that has to correct it."""
+    """True for the late ending of a run that was reported lost: whoever reported that has to correct it."""
     return before is not None and before.status is Status.LOST and isinstance(event, RunEnded)
 
 
 def _shows_life(before: RunRow, event: Event) -> bool:
-    """Whether an event was made after the incident was told. Older ones may lie in an outbox until the next start."""
+    """True for an event made after the incident was reported. Older ones may wait in an outbox until the next start."""
     if isinstance(event, RunStarted) and event.run.session > before.session:
         return True
     made_since = before.told_at is None or event.at > before.told_at
     return made_since and (before.status is Status.LOST or isinstance(event, EpochFinished))
 
 
-_HANDOVER = timedelta(seconds=15)  # a last heartbeat may be on its way while the next process begins
+_HANDOVER = timedelta(seconds=15)  # the old process's last heartbeat may arrive after the next process began
 
 
 def is_superseded(row: RunRow, session: str) -> bool:
-    """True when a newer process speaks for the run."""
+    """True when a newer process has taken over the run."""
     return session < row.session
 
 
 def was_made_since(row: RunRow, moment: datetime) -> bool:
-    """True when `moment` lies after the beginning of the process that speaks for the run, so that there are two.
+    """True when `moment` lies after the start of the run's current process, so that two processes report.
 
-    True as well where its session does not tell when it began.
+    Also True if its session does not tell when it began.
     """
     began = _began(row.session)
     return began is None or moment > began + _HANDOVER
@@ -245,13 +248,13 @@ def was_made_since(row: RunRow, moment: datetime) -> bool:
 def lives_on(row: RunRow, now: datetime) -> bool:
     """True when a heartbeat that comes in now proves that the older process is still there."""
     began = _began(row.session)
-    return began is None or abs(now - began) > _HANDOVER  # far ahead of us: a clock that is wrong, not a handover
+    return began is None or abs(now - began) > _HANDOVER  # far in the future: a wrong clock, not a handover
 
 
 def superseded_alert(row: RunRow, session: str, now: datetime, language: Language) -> AlertRaised:
-    """What people are told of it. Its id is the same for the same older process, so that it is told once.
+    """Return the alert about a superseded process. Its id is fixed for each older process, so that it is sent once.
 
-    It is said in the older session's name: word of it must not pass for a sign of life of the newer one.
+    It carries the older session: it must not count as a sign of life of the newer one.
     """
     event_id = str(uuid5(NAMESPACE_OID, f"notifybot:superseded:{row.key}:{session}"))
     run = replace(row.ref, session=session)
@@ -260,9 +263,9 @@ def superseded_alert(row: RunRow, session: str, now: datetime, language: Languag
 
 
 def _began(session: str) -> datetime | None:
-    """When a session began; None where its name does not say."""
+    """Return when a session began, read from its UUIDv7; None for any other name."""
     try:
         found = UUID(session)
         return datetime.fromtimestamp((found.int >> 80) / 1000, UTC) if found.version == 7 else None
-    except (ValueError, OverflowError):  # no UUID, or one of a year that Python does not know
+    except (ValueError, OverflowError):  # no UUID, or one with a year beyond Python's range
         return None

@@ -1,8 +1,8 @@
-"""Logins: how a person gets to see the pages. Links that open them once, and the sessions of browsers.
+"""Logins to the pages: links that open them once, and sessions of browsers.
 
-Whoever can read the server's output, or its database, may see every project: to them a link with a key is given. A
-project's token opens its own pages. Either is exchanged for a session, a word of its own kind that reports nothing
-and ends by itself. All of them have 256 random bits and are kept as digests only.
+Whoever can read the server's output, or its database, may see every project: they get a link with a key. A project's
+token opens its own pages. Either is exchanged for a session, a separate secret that cannot report events and expires.
+All of them have 256 random bits and are stored as digests only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _KEY, _SESSION = "key", "session"
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody who is logged in. `project`: whose runs they see; None: those of all."""
+    """Somebody who is logged in. `project`: the one whose runs they see; None: those of all projects."""
 
     project: str | None
 

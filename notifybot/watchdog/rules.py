@@ -1,8 +1,8 @@
-"""When a run is lost or stalled. Pure: moments in, a verdict out.
+"""Rules that judge a run lost or stalled. Pure: times in, a verdict out.
 
-Two timers that know nothing of each other. *Silence*: no heartbeat for several promised beats, so the process, its
-machine or its network is gone. *Standstill*: the loop does not move, and a heartbeat after the limit proves that the
-process still lives, so it hangs.
+Two independent timers. *Silence*: no heartbeat for several promised beats, so the process, its machine or its network
+is gone. *Standstill*: the loop does not move, and a heartbeat after the limit proves that the process still lives, so
+it hangs.
 
 A promise (`next_by`: "you will hear from me by then") excuses a standstill until it is due. It excuses silence too,
 but only when the latest heartbeat carried it: a process that is about to be suspended says so last.
@@ -21,7 +21,7 @@ from notifybot.types import Status
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How patient the watchdog is. Durations are seconds.
+    """Time limits of the watchdog. Durations are seconds.
 
     Silence is `missed_beats` promised beats, at least `silent_floor_s`. A standstill is `stall_epochs` typical epochs
     of the same run, at least `stall_floor_s`; before its first epoch is done (data is fetched, kernels are compiled)
@@ -40,7 +40,7 @@ class Limits:
 
     @property
     def outage_s(self) -> float:
-        """A pause between two looks from which on the watchdog counts itself as having been away."""
+        """Shortest pause between two looks that counts as an absence of the watchdog itself."""
         return max(3 * self.scan_every_s, self.outage_floor_s)
 
 
@@ -93,13 +93,13 @@ def deadline(
     watching_since: datetime | None = None,
     epochs_s: Sequence[float] | None = None,
 ) -> datetime | None:
-    """When the run must be looked at next; None: not before it is heard of again."""
+    """Return when the run must be looked at next; None: not before its next report."""
     moments = (_lost_at(row, now, limits, watching_since), _stalled_at(row, now, limits, watching_since, epochs_s))
     return min((moment for moment in moments if moment is not None), default=None)
 
 
 def silent_limit_s(row: RunRow, limits: Limits) -> float:
-    """How long a run may say nothing."""
+    """Return the seconds of silence that a run is allowed."""
     return max(limits.missed_beats * believable_s(row.beat_s), limits.silent_floor_s)
 
 
@@ -118,7 +118,7 @@ def _lost_at(row: RunRow, now: datetime, limits: Limits, since: datetime | None)
         return None
     promised = _promise(row, limits)
     if row.beat_s is None and promised is None:
-        return None  # it sends no heartbeats, so only its own word could make it late
+        return None  # it promised neither heartbeats nor a moment, so silence cannot make it late
     heard_at = _heard(row.alive_at or row.started_at, now, since)
     silent_at = heard_at + timedelta(seconds=silent_limit_s(row, limits))
     return silent_at if promised is None else max(silent_at, promised)

@@ -1,4 +1,4 @@
-"""The scan: find who is late, record it with its deliveries, and never accuse for an absence of our own."""
+"""The scan: find late runs and record them with their deliveries, never blaming them for the watchdog's own absence."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Checker:
         self._apart: set[str] = set()
 
     def listening(self) -> None:
-        """The part that takes heartbeats in is at work. After a pause, silence counts from now."""
+        """Note that heartbeats can be received now. After a pause, silence counts from now."""
         with self._lock:
             look = self._now()
             self._deaf = self._deaf or self._pause_s(self._listened, look) > self._limits.outage_s
@@ -76,11 +76,11 @@ class Checker:
 
     @property
     def set_apart(self) -> int:
-        """How many runs could not be judged when it was their turn last."""
+        """Number of runs that could not be judged at their last turn."""
         return len(self._apart)
 
     def age_s(self) -> float | None:
-        """How long ago the last scan ended well; None before the first one."""
+        """Seconds since the last successful scan; None before the first one."""
         looked = self._looked
         return None if looked is None else self._store.clock.monotonic() - looked.monotonic_s
 
@@ -88,12 +88,12 @@ class Checker:
         return _Look(self._store.clock.now(), self._store.clock.monotonic())
 
     def _hears(self, look: _Look) -> bool:
-        """False while heartbeats cannot come in: their absence is then our fault."""
+        """False while heartbeats cannot come in: their absence is then the watchdog's fault."""
         with self._lock:
             return self._pause_s(self._listened, look) <= self._limits.outage_s
 
     def _pause_s(self, last: _Look | None, look: _Look) -> float:
-        """How long we were away, or by how much the wall clock jumped, whichever is more."""
+        """Return the seconds since the last look, or by which the wall clock jumped, whichever is more."""
         if last is None:
             return 0.0
         passed_s = look.monotonic_s - last.monotonic_s
@@ -101,7 +101,7 @@ class Checker:
         return max(passed_s, abs(jumped_s))
 
     def _watching_since(self, connection: Connection, look: _Look) -> datetime:
-        """From which moment on silence counts; begins anew after an outage or a jump of the clock."""
+        """Return the moment from which silence counts; it is reset after an outage or a jump of the clock."""
         ticks = heartbeats.last_ticks(connection)
         since = ticks.get(WATCHING)
         with self._lock:
@@ -128,13 +128,13 @@ class Checker:
     def _judge_alone(
         self, connection: Connection, key: str, now: datetime, since: datetime
     ) -> list[RunLost | RunStalled]:
-        """Judge one run so that a fault of its own stays its own: its changes are undone, the others are told."""
+        """Judge one run in isolation: if that fails, its changes are undone and the other runs are still judged."""
         try:
             with connection.begin_nested():
                 row = runs.get_in(connection, key)
                 told = [] if row is None else self._judge(connection, row, now, since)
         except OperationalError:
-            raise  # busy or full: no run's fault
+            raise  # the database is busy or full, which is no run's fault
         except Exception as error:  # noqa: BLE001 - whatever one run's row holds, 499 others are waiting
             self._set_apart(connection, key, now, error)
             return []

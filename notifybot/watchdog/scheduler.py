@@ -1,4 +1,4 @@
-"""Periodic jobs. The scheduler decides only when to look, never what is due: that is in the database."""
+"""Periodic jobs. The scheduler decides only when to look; the database holds what is due."""
 
 from __future__ import annotations
 

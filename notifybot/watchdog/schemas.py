@@ -1,4 +1,4 @@
-"""What may come in: JSON turned into events and heartbeats, or one sentence on why it may not."""
+"""Parsing of reports: JSON to events and heartbeats, or one sentence on why it is refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from notifybot.types import Progress, RunRef
 
 MOST_EVENTS = 500
 
-_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)  # a board without a battery
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)  # boards without a battery
 _LARGEST_SEQ = 10**9  # three heartbeats a second for ten years
 
 
@@ -135,7 +135,7 @@ def _trimmed(ending: RunEnded) -> RunEnded:
     try:
         _check_values("", progress)
     except PayloadError:
-        progress = Progress()  # how far it came is known from its epochs
+        progress = Progress()  # the run's progress is known from its epochs
     return replace(ending, error=error[:LONGEST_TEXT], frames=frames[-LONGEST_TEXT:], progress=progress)
 
 

@@ -36,12 +36,12 @@ _MOST_ADMITTED = 1000
 
 
 class Courier(Protocol):
-    """Whoever carries deliveries to people, on threads of its own."""
+    """Carries deliveries to people, on threads of its own."""
 
     def start(self) -> None: ...
 
     def wake(self) -> None:
-        """There is something new in the outbox."""
+        """Look into the outbox: there is something new."""
         ...
 
     def stop(self, timeout_s: float) -> object: ...
@@ -54,7 +54,7 @@ class Health:
     faults: tuple[str, ...]
     scan_age_s: float | None
     outbox_age_s: float | None
-    set_apart: int = 0  # runs that could not be judged; the others are
+    set_apart: int = 0  # runs that could not be judged at their last turn
 
     @property
     def ok(self) -> bool:

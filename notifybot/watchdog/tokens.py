@@ -1,7 +1,7 @@
-"""Tokens: who may speak for a project. Shown once, kept as a digest.
+"""Tokens: the right to report for a project. Shown once, stored as a digest.
 
-A token has 256 random bits, so there is nothing to guess and a plain SHA-256 is enough at rest: slow hashes protect
-words that people choose. Finding it by its digest takes the same time for every wrong one.
+A token has 256 random bits, so it cannot be guessed and a plain SHA-256 is enough at rest: slow hashes protect
+passwords that people choose. Looking it up by its digest takes the same time for every wrong one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """What is kept of a token: enough to recognise and revoke it, nothing to use it with."""
+    """Stored record of a token: enough to recognise and revoke it, not enough to use it."""
 
     id: str
     project: str
@@ -49,13 +49,13 @@ def create(store: Store, project: str, *, label: str = "") -> str:
 
 
 def verify(store: Store, token: str | None) -> str | None:
-    """Return the project a token speaks for; None when it is absent, wrong or revoked. Raises StoreError."""
+    """Return a token's project; None when the token is absent, wrong or revoked. Raises StoreError."""
     with store.reading() as connection:
         return verify_in(connection, token)
 
 
 def verify_in(connection: Connection, token: str | None) -> str | None:
-    """`verify` inside a transaction of yours."""
+    """`verify` inside the caller's transaction."""
     digest = digest_of(token or "")
     query = select(tokens.c.project).where(tokens.c.digest == digest, tokens.c.revoked_at.is_(None))
     project: str | None = connection.execute(query).scalar()
@@ -78,5 +78,5 @@ def revoke(store: Store, token_id: str) -> bool:
 
 
 def digest_of(token: str) -> str:
-    """What is kept of a token, or of another word of as many random bits."""
+    """Return the digest to store for a token, or for another secret of 256 random bits."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
