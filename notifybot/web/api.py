@@ -55,7 +55,7 @@ def ingest_routes(watchdog: Watchdog) -> APIRouter:
 
 
 def readings(watchdog: Watchdog) -> APIRouter:
-    """The routes that tell of runs, and of the watchdog itself."""
+    """The routes that return runs, and the watchdog's own health."""
     router = APIRouter()
 
     @router.get("/api/v1/runs", openapi_extra=_OPENAPI)

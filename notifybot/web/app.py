@@ -71,7 +71,7 @@ def _contract(made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 async def _listen(watchdog: Watchdog) -> None:
-    """Stamp that requests are being served: while this loop stands, heartbeats cannot come in."""
+    """Stamp regularly that requests are served: while this event loop is blocked, heartbeats cannot come in."""
     while True:
         await run_in_threadpool(watchdog.listening)
         await asyncio.sleep(_LISTEN_EVERY_S)

@@ -1,4 +1,4 @@
-"""Who may see the pages: nobody without a login, wherever they come from.
+"""Access to the pages: only with a login, whatever address the request comes from.
 
 A loopback address proves nothing: behind a proxy every visitor has it, and on a shared machine every user. A browser
 shows a key or a token once and keeps a session in a cookie that scripts cannot read and other sites cannot send.
@@ -21,7 +21,7 @@ COOKIE = "notifybot_session"
 
 
 def visitor_of(request: Request, store: Store) -> Visitor | None:
-    """Return who asks; None before a login. Raises StoreError."""
+    """Return the logged-in visitor; None before a login. Raises StoreError."""
     session = request.cookies.get(COOKIE)
     return None if session is None else logins.visitor(store, session)
 
@@ -33,12 +33,12 @@ def bearer(headers: Headers) -> str | None:
 
 
 def remember(response: Response, session: str, *, secure: bool) -> None:
-    """Keep the session in the browser until it is closed. Lax, so that a message's button finds it."""
+    """Set the session cookie, until the browser is closed. SameSite=Lax, so that a message's button brings it along."""
     response.set_cookie(COOKIE, session, httponly=True, samesite="lax", secure=secure, path="/")
 
 
 def forget(response: Response) -> None:
-    """Take the session from the browser."""
+    """Delete the session cookie."""
     response.delete_cookie(COOKIE, httponly=True, samesite="lax", path="/")
 
 

@@ -1,4 +1,4 @@
-"""What every request passes first: its token, a limit on its body, a deadline for it, and headers on every answer."""
+"""Checks before every request: token, size limit and deadline of the body; security headers on every answer."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from notifybot.errors import StoreError
 from notifybot.web.auth import bearer
 
 MOST_BYTES = 1024 * 1024
-FORM_BYTES = 8 * 1024  # of whoever has shown no token yet
+FORM_BYTES = 8 * 1024  # largest body of a request without a token
 ALL_BODIES_BYTES = 24 * 1024 * 1024
 DEADLINE_S = 10.0
-_DRAINED_BYTES = 64 * 1024  # of a refused body: a client that is cut off while it sends may miss the answer
+_DRAINED_BYTES = 64 * 1024  # read of a refused body: a client cut off while sending may miss the answer
 _REPORTS = "/api/"
 
 _HEADERS = {
@@ -42,8 +42,8 @@ class _Refusal(Exception):
 class RequestGuard:
     """ASGI middleware. A body is read here, whole and in time, before the application sees the request.
 
-    Of a report no byte is kept before `admits` knows its token, and all bodies together take a bounded room: how much
-    memory a stranger can have is what a few forms take.
+    No byte of a report is kept before `admits` accepts its token, and all bodies together have a size limit: strangers
+    can take up no more memory than a few forms need.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class RequestGuard:
                 return True
 
     async def _check(self, headers: Headers, receive: Receive) -> None:
-        """Raises _Refusal for whoever has no token; what they send is thrown away."""
+        """Raise _Refusal for a request without a valid token; its body is discarded."""
         try:
             if await run_in_threadpool(self._admits, bearer(headers)):
                 return
@@ -130,7 +130,7 @@ class _Body:
         self._parts.append(part)
 
     def take(self) -> bytes:
-        """All of it, once."""
+        """Return the whole body and release it."""
         whole = b"".join(self._parts)
         self._parts.clear()
         return whole

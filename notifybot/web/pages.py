@@ -116,7 +116,7 @@ class Pages:
         return self._let_in(request, session, _own_path(form.get("next", ["/"])[0]))
 
     async def log_out(self, request: Request) -> Response:
-        """End the session, and take the cookie away."""
+        """End the session and delete its cookie."""
         if not auth.is_same_origin(request):
             return _foreign_form(self.language_of(request))
         session = request.cookies.get(auth.COOKIE, "")
@@ -140,7 +140,7 @@ class Pages:
         return text(self.language_of(request), key)
 
     def _seen(self, page: Callable[[Request, Visitor], Response]) -> Callable[[Request], Response]:
-        """The page for those who may see it, the login form for others."""
+        """Return the page for a visitor who may see it, the login form for others."""
 
         def seen(request: Request) -> Response:
             visitor = auth.visitor_of(request, self._watchdog.store)
@@ -207,6 +207,6 @@ def _own_path(path: str) -> str:
 
 
 def _commands(text: str) -> Markup:
-    """A sentence of ours, with what stands between backticks as code."""
+    """Return one of our sentences as markup, with the text between backticks as code."""
     escaped = str(escape(text))
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escaped))  # noqa: S704 escaped above

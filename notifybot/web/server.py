@@ -91,7 +91,7 @@ async def _announce(host: str, port: int, ready: Callable[[str], None]) -> None:
 
 
 def _threads() -> int:
-    """How many the process has, those included that Python knows nothing of; 0 where that cannot be asked."""
+    """Return the number of the process's threads, foreign ones included; 0 where the system does not tell."""
     with contextlib.suppress(OSError):
         return len(os.listdir("/proc/self/task"))
     return 0

@@ -1,4 +1,4 @@
-"""What the pages show: rows and events put into words, ready for a template. Pure."""
+"""View models of the pages: rows and events put into words, ready for a template. Pure."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def _notice(row: RunRow, now: datetime, language: Language) -> str:
 
 
 def _last_at(row: RunRow) -> datetime | None:
-    """When the run last said something; of one that is over, when it ended."""
+    """Return the time of the run's last report; for a run that is over, of its end."""
     return row.ended_at or row.alive_at
 
 
@@ -173,7 +173,7 @@ def _since_s(moment: datetime | None, now: datetime) -> float:
 
 
 def _error(row: RunRow, events: Sequence[Event], language: Language) -> str:
-    """What the failed run died of, in its own words."""
+    """Return the failed run's error; empty for any other run."""
     ended = next((event for event in reversed(events) if isinstance(event, RunEnded)), None)
     return redact(cause(ended.error, language)) if ended is not None and row.status is Status.FAILED else ""
 
@@ -185,7 +185,7 @@ def _go_on(row: RunRow, language: Language) -> str:
 
 
 def _again(checkpoint: Checkpoint | None, what: str, language: Language) -> str:
-    """What running the same thing again leads to: more is promised only of a checkpoint that was proven whole."""
+    """Say where a repeated run continues. Only a checkpoint proven whole is promised to work."""
     if checkpoint is None:
         return text(language, "web.go_on_anew", again=what)
     epoch = text(language, "web.last_one") if checkpoint.epoch is None else epoch_name(checkpoint.epoch, language)
@@ -327,7 +327,7 @@ def _course(row: RunRow, now: datetime, language: Language) -> Iterator[tuple[st
 
 
 def _uptime(row: RunRow, start: RunStarted | None, now: datetime, language: Language) -> str:
-    """How long the machine has been up by now, as long as it can be taken to be there."""
+    """Return the machine's uptime by now; empty if it is unknown or the run no longer runs."""
     if start is None or start.host.up_s is None or row.status is not Status.RUNNING:
         return ""
     return about(start.host.up_s + max((now - start.at).total_seconds(), 0.0), language)
@@ -353,7 +353,7 @@ def span(seconds: float | None, language: Language) -> str:
 
 
 def ago(moment: datetime | None, now: datetime, language: Language) -> str:
-    """How long ago something was: "12 s ago"."""
+    """Return the time since a moment in words, such as "12 s ago"; empty for None."""
     if moment is None:
         return ""
     seconds = (now - moment).total_seconds()
