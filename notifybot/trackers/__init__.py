@@ -1,4 +1,4 @@
-"""Trackers: where numbers go."""
+"""Trackers: files and services that record a run's metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tracker is: it takes events, and is closed with the run's last status."""
+"""The Tracker protocol: it records events, and is closed with the run's last status."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from notifybot.types import Param, RunRef, Status
 
 @dataclass(frozen=True, slots=True)
 class TrackerContext:
-    """What every tracker is opened with. `folder` is the run's own folder, already made.
+    """Arguments for opening a tracker. `folder` is the run's own folder, already made.
 
-    `purge_from` is the first epoch of a resumed session: what an earlier session wrote from there on is void.
+    `purge_from` is the first epoch of a resumed session: values that an earlier session wrote from there on are void.
     `replay` are this run's earlier events that the tracker may have missed when its process was killed.
     `wandb_artifacts` also sends every checkpoint to W&B, which reads, copies and uploads all of it each time.
     `monitor` is the metric that the best checkpoint goes by, where the user named one.
@@ -30,7 +30,7 @@ class TrackerContext:
 
 
 class Tracker(Protocol):
-    """Somebody who keeps numbers. May raise anything: the caller guards it, counts, and says so once."""
+    """Records a run's metrics. May raise anything: the caller catches and counts it, and reports it once."""
 
     @property
     def name(self) -> str:
@@ -42,7 +42,7 @@ class Tracker(Protocol):
         ...
 
     def go_back(self, first: int) -> None:
-        """Void the epochs labelled `first` and above, as far as that can be: they are told once more."""
+        """Void the epochs labelled `first` and above, as far as possible: they will be recorded once more."""
         ...
 
     def close(self, status: Status) -> None:

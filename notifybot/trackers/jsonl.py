@@ -141,7 +141,7 @@ _READERS: dict[str, Callable[[dict[str, Any], dict[str, Any]], Event]] = {
 
 
 def _fields(event: Event) -> dict[str, Any] | None:
-    """What a line says beside its kind, id and time; None for what the watchdog says about a run."""
+    """Return a line's fields other than kind, id and time; None for an event that the watchdog makes about a run."""
     match event:
         case RunStarted():
             names = {"run": event.run.id, "name": event.run.name, "project": event.run.project}
@@ -186,7 +186,7 @@ def _plain(value: Any) -> Any:
 def _read(line: bytes) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError:  # somebody else wrote into the file: not ours to remove
+    except ValueError:  # a line of another program, which stays
         return {}
     return row if isinstance(row, dict) else {}
 

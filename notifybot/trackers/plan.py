@@ -1,4 +1,4 @@
-"""Which trackers a run uses. Nothing is imported to find out, and nobody is asked."""
+"""Choice of a run's trackers, made without importing them and without a question to the user."""
 
 from __future__ import annotations
 
@@ -81,7 +81,10 @@ def _in_netrc(host: str, environ: Mapping[str, str]) -> bool:
 
 
 def _stored_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """What `wandb login`, `wandb offline` and `wandb init` left behind: the working folder's file over the user's."""
+    """Return the settings stored by `wandb login`, `wandb offline` and `wandb init`.
+
+    The working folder's file takes precedence over the user's.
+    """
     folder = Path(environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb")
     parser = configparser.ConfigParser(interpolation=None)
     try:

@@ -35,7 +35,7 @@ class TensorBoardTracker:
 
     @classmethod
     def open(cls, context: TrackerContext) -> TensorBoardTracker:
-        """Start an event file in the run's folder, behind those that are there."""
+        """Start an event file in the run's folder that TensorBoard reads after the existing ones."""
         _make_way(context.folder)
         return cls(_writer_class()(str(context.folder), purge_step=_purge_step(context)), context.params)
 
@@ -53,8 +53,8 @@ class TensorBoardTracker:
         self.writer.flush()
 
     def go_back(self, first: int) -> None:
-        """Mark in the files that are open that what they hold from there on is hidden, as a resumed run does."""
-        self._session_end = None  # the hyper-parameters stand at step 0, which may be hidden as well
+        """Write a mark into the open files that hides their steps from `first` on, as a resumed run does."""
+        self._session_end = None  # the hyper-parameters are at step 0, which may now be hidden
         self.writer.go_back(first)
 
     def close(self, status: Status) -> None:
@@ -81,7 +81,7 @@ class TensorBoardTracker:
         from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE
         from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-        if status not in (Status.FINISHED, Status.STOPPED):  # torch knows no other ending than success
+        if status not in (Status.FINISHED, Status.STOPPED):  # torch only writes endings that are a success
             plugin = self._session_end.value[0].metadata.plugin_data
             content = HParamsPluginData.FromString(plugin.content)
             content.session_end_info.status = STATUS_FAILURE

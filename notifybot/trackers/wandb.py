@@ -40,17 +40,17 @@ _FAILURE = 1
 class WandbTracker:
     """Logs each epoch's metrics with the epoch as their x-axis, into a W&B run that others may log to as well.
 
-    Online, offline or disabled is what W&B's own variables and settings files say. It never asks for a key.
-    W&B's step only ever goes up and drops what goes back, so the epoch is a metric of its own (`define_metric`) and no
-    step is ever given: a resumed run goes on behind its first part, on-line and off-line, also when epochs are done
-    once more. In a run that the user's own code logs to, each epoch is a whole row beside the row that is being filled
-    (`_add_row`): neither side's numbers are dropped, whatever steps the user gives.
-    Offline, all lies in the run's folder (unless WANDB_DIR says otherwise), each session in a sub-folder, and together
-    they hold each epoch once: what is void is cut off an earlier session's file, unless it was synced. From its server
-    W&B cannot take numbers back: there epochs done again, or replayed after a kill, stand beside the first ones.
-    A run that the user has active in this process is used as it is, and never finished here. Where the user's code
-    finishes the run we write to, the epochs to come go to the run that is active then, else to ours, begun again; a
-    run of the user's is not begun again, and nobody is alarmed.
+    W&B's own variables and settings files choose between online, offline and disabled. It never asks for a key.
+    W&B's step only goes up, and W&B drops rows with an earlier step. So the epoch is a separate metric
+    (`define_metric`) and no step is ever given: a resumed run continues after its first part, online and offline, also
+    when epochs are done again. In a run that the user's own code logs to, each epoch is a whole row beside the row that
+    is being filled (`_add_row`): neither side's numbers are dropped, whatever steps the user gives.
+    Offline, all files are in the run's folder (unless WANDB_DIR says otherwise), each session in a sub-folder, and
+    together they hold each epoch once: void rows are cut off an earlier session's file, unless it was synced. W&B never
+    deletes numbers from its server: there, epochs done again or replayed after a kill stand beside the first ones.
+    A run that the user has active in this process is used, and never finished here. If the user's code finishes the run
+    we write to, later epochs go to the run that is active then, else to our own run, started again. A user's run is not
+    started again, and only the log tells of it.
     """
 
     name = "wandb"
@@ -68,7 +68,7 @@ class WandbTracker:
     ) -> None:
         self.run = run  #: the raw wandb.Run, for images, histograms, artifacts
         self._owned = owned
-        self._again = again  # begins a run of ours once more
+        self._again = again  # starts our own run again
         self._context = context
         self._tell = tell
         self._left_out = False
@@ -156,7 +156,7 @@ class WandbTracker:
             self.run.summary.update(best)
 
     def _open_run(self) -> bool:
-        """See to it that the run takes rows, for the user's code may have finished it; False where none does."""
+        """Make sure that a run takes rows, since the user's code may have finished ours; False if none does."""
         if not _finished(self.run):
             return True
         import wandb
@@ -164,7 +164,7 @@ class WandbTracker:
         if wandb.run is not None:
             self.run, self._owned = _joined(wandb.run, self._context.params), False
         elif self._owned and self._again is not None:
-            context = replace(self._context, purge_from=None)  # what this session has written is not void
+            context = replace(self._context, purge_from=None)  # rows of this session are not void
             self.run = self._again(context)
             _continue(self.run, context)
         elif not self._left_out:
@@ -175,7 +175,7 @@ class WandbTracker:
         return not _finished(self.run)
 
     def go_back(self, first: int) -> None:
-        """Nothing: W&B takes no number back, and what is logged later of an epoch is the run's last word on it."""
+        """Do nothing: W&B cannot delete numbers, and shows the value that was logged last for an epoch."""
 
     def close(self, status: Status) -> None:
         if self._closed:
@@ -208,7 +208,7 @@ class WandbTracker:
 
 
 def _continue(run: Any, context: TrackerContext) -> Written:
-    """Look what earlier sessions left offline, and go on behind their last step, which only W&B's server would know."""
+    """Read earlier sessions' offline files and continue after their last step, known otherwise only to W&B's server."""
     if not run.offline:
         return Written()
     try:
@@ -270,14 +270,14 @@ def _add_row(run: Any, row: dict[str, Any]) -> bool:
 
 
 def _joined(run: Any, params: Mapping[str, Param]) -> Any:
-    """A run of the user's with our parameters in its config; what the user has set there stays."""
+    """Return a run of the user's with our parameters added to its config; values that the user has set there stay."""
     if params:
         run.config.update(_unset(nested(params), dict(run.config)), allow_val_change=True)
     return run
 
 
 def _unset(given: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `given` a config lacks, with all of each mapping it is to replace."""
+    """Return the part of `given` that a config lacks; a mapping to be replaced is returned whole."""
     fresh: dict[str, Any] = {}
     for name, value in given.items():
         there = present.get(name)
@@ -402,7 +402,7 @@ def answers(settings: Any, wake: threading.Event, timeout_s: float) -> bool:
     Asked before `wandb.init`: W&B's own process would hold up the exit of ours for as long as it waits for a server.
     """
     if settings.http_proxy or settings.https_proxy:
-        return True  # W&B's own way out, which we do not know how to take
+        return True  # only W&B itself knows how to use its proxy settings
     probe = _Probe(settings.base_url, wake, timeout_s)
     if not started(threading.Thread(target=probe.run, name="notifybot-trackers-wandb-probe", daemon=True)):
         return False
@@ -432,7 +432,7 @@ class _Probe:
         try:
             requests.get(self._url, timeout=left_s, allow_redirects=False, stream=True).close()
         except requests.exceptions.SSLError:
-            return True  # it is there; whether its certificate will do is for W&B to say
+            return True  # the server is there; W&B itself judges its certificate
         except requests.RequestException:
             return False
         return True

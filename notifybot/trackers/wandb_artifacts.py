@@ -67,7 +67,7 @@ class CheckpointVersions:
             self._best_epoch = epoch
 
     def is_new(self, event: CheckpointSaved) -> bool:
-        """False for a checkpoint that was told before, as when it has reached the second of two folders."""
+        """False for a checkpoint that was logged before, as when it has reached the second of two folders."""
         saved = event.checkpoint
         key = (Path(saved.path).name, saved.epoch, saved.size_bytes)
         fresh = key not in self._seen
@@ -83,7 +83,7 @@ class CheckpointVersions:
 
 
 def metadata_of(event: CheckpointSaved) -> dict[str, Param]:
-    """What to keep beside a checkpoint: where it came from, and its epoch's metrics."""
+    """Return the metadata of a checkpoint: its origin and its epoch's metrics."""
     metrics = {name: metric.value for name, metric in event.progress.metrics.items()}
     saved = event.checkpoint
     return {**metrics, "epoch": saved.epoch, "file": Path(saved.path).name, "tier": saved.tier.value}

@@ -1,4 +1,4 @@
-"""The offline files that earlier sessions of a W&B run left: what they hold, and taking back what is void.
+"""Offline files of a W&B run's earlier sessions: reads them, and removes their void rows.
 
 W&B ships no reader in Python. Its file is LevelDB's log format: a header of 7 bytes, then blocks of 32 KiB with records
 of protobuf, cut into pieces at the blocks' ends. A file may end anywhere, which is how a kill leaves it.
@@ -27,7 +27,7 @@ _WRITTEN_BY_S = 60.0  # W&B writes its file after 15 s at the latest
 
 @dataclass(slots=True)
 class Written:
-    """What the earlier files hold: the names logged with each epoch, and the last step (-1: none)."""
+    """Contents of the earlier files: the names logged with each epoch, and the last step (-1: none)."""
 
     names: dict[int, set[str]] = field(default_factory=dict)
     step: int = -1

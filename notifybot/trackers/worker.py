@@ -43,9 +43,9 @@ class TrackerWorkers:
 
     `on_trouble(name, text)` is called once per tracker that fails, and once when W&B goes offline, with a text for
     people in the configured language. `on_recorded(name, event_id)` is called for each event, in order, once it and
-    all before it would survive a kill of this process: the last one is the mark behind which `start` is to replay.
-    `on_page(name, url)` is called once for a tracker whose numbers people can look at, with where (its `url`). All
-    three come from the trackers' threads. In a forked child every method does nothing.
+    all before it would survive a kill of this process: `start` is to replay the events after the last one.
+    `on_page(name, url)` is called once for a tracker with a web page, with its address. All three are called on the
+    trackers' threads. In a forked child every method does nothing.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class TrackerWorkers:
             lane = _Worker(name, self._openers[name], own, told, self._on_recorded, self._on_page, self._clock)
             if started(threading.Thread(target=lane.run, name=f"notifybot-trackers-{name}", daemon=True)):
                 self._lanes[name] = lane
-            else:  # the run's next start makes it good
+            else:  # the run's next start replays the events
                 told.failure(RuntimeError(reader_text("trackers.worker.no_more_threads")))
 
     @property
     def failures(self) -> dict[str, int]:
-        """How many events each tracker did not take, its start and end counted as one each."""
+        """Number of events that each tracker failed to take, its start and end counted as one each."""
         return {name: lane.failures for name, lane in self._lanes.items()}
 
     def put(self, event: Event) -> None:
@@ -129,7 +129,7 @@ class TrackerWorkers:
         return [name for name, lane in self._lanes.items() if self._closing and not lane.ended.is_set()]
 
     def close(self, status: Status, timeout_s: float) -> bool:
-        """Close the trackers behind what was put; False when some had not ended after `timeout_s`.
+        """Close the trackers after the events put so far; False when some had not ended after `timeout_s`.
 
         Those are left to their daemon threads. Closing again only waits again.
         """
@@ -188,21 +188,21 @@ def _void(event: Event, purge_from: int | None) -> bool:
 
 @dataclass(frozen=True)
 class _Mark:
-    """Travels the queue behind the events it is to prove taken."""
+    """Queue entry after the events that it is to prove taken."""
 
     passed: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True)
 class _Back:
-    """Travels the queue before the epochs that are told once more."""
+    """Queue entry before the epochs that are put once more."""
 
     first: int
 
 
 @dataclass
 class _Told:
-    """Tells people of one tracker's troubles, the failure once however often it fails."""
+    """Reports one tracker's troubles to people; its failure only once, however often it fails."""
 
     name: str
     language: Language
@@ -243,7 +243,7 @@ class _Worker:
         self.ended = threading.Event()
         self.failures = 0
         self._in_a_row = 0
-        self._misses = False  # the mark stays before what was not taken, so that it is replayed
+        self._misses = False  # the mark stays before an event that was not taken, so that it is replayed
         self._opener = opener
         self._context = context
         self._told = told
@@ -325,7 +325,7 @@ class _Worker:
             self._in_a_row += 1
             if threading.main_thread().is_alive():
                 self._told.failure(error)
-            else:  # the interpreter is leaving, and imports and threads fail; what is missing is replayed next time
+            else:  # at interpreter exit, imports and threads fail; missing events are replayed next time
                 _log.info("tracker %s did not get ready before the process ended: %s", self.name, error)
             return False
         self._in_a_row = 0
