@@ -21,7 +21,7 @@ from notifybot.charts.series import Curve, Panel, drawable, gaps_of, last_of, pa
 from notifybot.i18n import text
 from notifybot.types import Language
 
-DPI = 100  # of the lengths below, before they are enlarged
+DPI = 100  # resolution for the lengths below, before enlarging
 ENLARGED_WIDE, ENLARGED_SQUARE = 1.15, 1.3  # Slack shows a picture in the width of a phone, KakaoTalk in a bubble
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#AA4499")  # Okabe and Ito's, the last one darker for a thin line
 DASHES: tuple[Literal["-"] | tuple[float, tuple[float, ...]], ...] = (
@@ -41,7 +41,7 @@ _TITLE_CHARS, _SUBTITLE_CHARS, _NAME_CHARS = 38, 66, 20
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """What stands above the curves, in one language."""
+    """Text above the curves, in one language."""
 
     title: str
     subtitle: str = ""
@@ -49,7 +49,7 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What to draw. `resumed` are the epochs that a later session began with.
+    """Contents of a picture. `resumed` are the epochs that a later session began with.
 
     Without a height it is as high as need be. Labels are in `language` where a font has its letters, else in English,
     so `captions` has both.
@@ -117,7 +117,7 @@ class _Sheet:
         self._text(EDGE, 104, self._fonts.readable(caption.subtitle, subtitle_chars), TEXT, SOFT)
 
     def foot(self, left_out: int) -> None:
-        """What the horizontal axis counts, and how many metrics are not shown."""
+        """Write the horizontal axis' unit, and how many metrics are not shown."""
         y = self._height - 22
         self._text(self._width - RIGHT, y, text(self._language, "charts.epoch"), SMALL, SOFT, align="right")
         if left_out:
@@ -140,7 +140,7 @@ class _Sheet:
         self._top += self._plot_px + BELOW + BETWEEN
 
     def _mark_resumed(self, axes: Axes, x: float) -> None:
-        """Say what the dashed line is, on paper of its own so that a curve may pass behind the word."""
+        """Label the dashed line, on an opaque background so that the word stays legible over a curve."""
         begin, end = self._span
         early = 3 * x < begin + 2 * end
         axes.annotate(
@@ -178,7 +178,7 @@ class _Sheet:
             self._text(told.get_window_extent().x1 / self._times + 10, y, best, SMALL - 2, SOFT)
 
     def _told(self, panel: Panel, number: int) -> tuple[str, str]:
-        """What the legend says of a curve: its name and value, and beside these what is worth less ink."""
+        """Return a curve's legend: its name and value, and the lesser details to print in a lighter colour."""
         curve = panel.curves[number]
         nameless = text(self._language, "charts.metric", number=number + 1)
         name = self._fonts.readable(curve.name, _NAME_CHARS) or nameless

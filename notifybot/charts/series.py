@@ -67,7 +67,7 @@ class Curve:
 
     @property
     def values(self) -> list[float]:
-        """What can be drawn of it."""
+        """The values that can be drawn."""
         return [value for _, value in self.points if drawable(value)]
 
 
@@ -108,7 +108,7 @@ def panels_of(curves: Sequence[Curve], *, focus: str | None, most: int) -> tuple
         for key, panels in families.items()
         for at, panel in enumerate(panels)
     ]
-    chosen = sorted(ranked, key=lambda each: each[:3])[:most]  # the second panel of a family waits for others' first
+    chosen = sorted(ranked, key=lambda each: each[:3])[:most]  # each family's first panel before any second one
     shown = tuple(_in_order(panel, curves) for _, _, _, panel in sorted(chosen, key=lambda each: (each[2], each[1])))
     return shown, len(curves) - sum(len(panel.curves) for panel in shown)
 

@@ -26,7 +26,7 @@ class Chart:
 
     @property
     def svg(self) -> str:
-        """The picture, safe to put into a page as it is."""
+        """Return the picture, safe to put into a page unescaped."""
         return curve_svg(self.series, title=self.title)
 
 
@@ -59,7 +59,7 @@ def curve_svg(series: Sequence[Series], *, title: str, number: str = "{:.4g}") -
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """Where values lie in the picture."""
+    """Mapping from epochs and values to places in the picture."""
 
     x0: float
     x1: float
@@ -80,7 +80,7 @@ class _Frame:
 
     def y(self, value: float) -> float:
         low, high = self.ticks[0], self.ticks[-1]
-        share = (value / 2 - low / 2) / (high / 2 - low / 2)  # halved: the whole may be more than a float holds
+        share = (value / 2 - low / 2) / (high / 2 - low / 2)  # halved, as the full span may overflow a float
         return round(HEIGHT - _BOTTOM - min(max(share, 0.0), 1.0) * (HEIGHT - _TOP - _BOTTOM), 1)
 
 
