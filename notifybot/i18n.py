@@ -153,9 +153,12 @@ _CATALOGS: dict[str, Mapping[str, str]] = {}  # by language; no lock: a forked c
 
 
 def _catalog(language: str) -> Mapping[str, str]:
+    """The texts of a language. What could not be read, as with no descriptor left, is read again the next time."""
     found = _CATALOGS.get(language)
     if found is None:
-        found = _CATALOGS[str(language)] = _read(built_in_folder() / language / MESSAGES)
+        found = _read(built_in_folder() / language / MESSAGES)
+        if found:
+            _CATALOGS[str(language)] = found
     return found
 
 

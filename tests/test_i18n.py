@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from notifybot.i18n import MESSAGES, OVERRIDES, _catalog, listed, localized, places_of, text
+from notifybot.i18n import _CATALOGS, MESSAGES, OVERRIDES, _catalog, listed, localized, places_of, text
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "notifybot"
@@ -110,6 +110,14 @@ def test_what_is_missing_costs_no_message() -> None:
     assert text("ko", "i18n.unfit", path="a.toml").endswith(": ?")
     assert text("en", "no.such_key") == "no.such_key"
     assert text("fr", "i18n.unfit", path="a.toml") == text("en", "i18n.unfit", path="a.toml")
+
+
+def test_a_catalog_that_cannot_be_read_is_read_again_the_next_time() -> None:
+    """No descriptor may have been left; a training would show keys to people until its end."""
+    assert _catalog("fr") == {}
+
+    assert "fr" not in _CATALOGS
+    assert _CATALOGS["en"] is _catalog("en")
 
 
 def test_a_text_that_is_said_later_takes_others_into_its_places() -> None:
