@@ -102,6 +102,20 @@ def test_every_module_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(module) or not module.body, "a module begins with a docstring"
 
 
+_PROSE_TO_DO = {"charts", "delivery", "sandbox", "store", "trackers", "training", "watchdog", "web"}  # it only shrinks
+_WITHOUT_A_NOUN = re.compile(r"(What|Whose|Where|How|Who|Whom|When)\b")
+
+
+@pytest.mark.parametrize("path", WRITTEN_BY_PEOPLE, ids=name_of)
+def test_a_docstring_names_its_noun(path: Path) -> None:
+    """It begins with a subject or an imperative verb: "Path of the database", not "Where events are kept"."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = [ast.get_docstring(node) or "" for node in ast.walk(parsed(path)) if isinstance(node, documented)]
+
+    if path.relative_to(ROOT / "notifybot").parts[0] not in _PROSE_TO_DO:
+        assert [each for each in docstrings if _WITHOUT_A_NOUN.match(each)] == []
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_what_we_log_goes_through_the_one_logger_that_lets_nothing_out(path: Path) -> None:
     """What a handler of the program's raises is kept from its loop and from deliveries there; a child's is not."""
