@@ -75,6 +75,19 @@ def test_version_is_the_packages() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"notifybot {__version__}\n", "")
 
 
+def test_the_version_reads_no_texts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A shell's prompt may ask for it: the catalog is for those who read more."""
+    read: dict[str, object] = {}
+    monkeypatch.setattr("notifybot.i18n._CATALOGS", read)
+    monkeypatch.setattr(sys, "argv", ["notifybot", "--version"])
+
+    with pytest.raises(SystemExit):
+        main()
+
+    assert capsys.readouterr().out == f"notifybot {__version__}\n"
+    assert read == {}
+
+
 def test_every_command_explains_itself() -> None:
     """Each command of the map answers --help with more than its usage line."""
     overview = runner.invoke(app, ["--help"]).output
