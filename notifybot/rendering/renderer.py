@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError
@@ -39,7 +39,6 @@ class Renderer:
         if templates_dir is not None and not templates_dir.is_dir():
             raise ConfigError(reader_text("rendering.renderer.templates_dir_is_missing", templates_dir=templates_dir))
         self.language = language
-        self._headings = headings(language)
         library = TemplateSet(language, templates_dir)
         self._words = {kind: library.words(kind) for kind in KINDS}
         self._complained: set[str] = set()
@@ -88,6 +87,10 @@ class Renderer:
             done=view["done"],
             total=view["total"],
         )
+
+    @cached_property
+    def _headings(self) -> tuple[str, str, str, str, str]:
+        return headings(self.language)  # not before a message is to be told: the catalog is read for it
 
     def _complain(self, kind: str, error: Exception) -> None:
         if kind not in self._complained:
