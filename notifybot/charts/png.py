@@ -1,4 +1,4 @@
-"""Learning curves as PNG, drawn with matplotlib: legible on a phone, and for those who do not tell red from green."""
+"""Learning curves as PNG, drawn with matplotlib: legible on a phone, and for the red-green colour-blind."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class _Sheet:
         return file.getvalue()
 
     def head(self) -> None:
-        """The run's name and where it stands."""
+        """Write the run's name and its state."""
         caption = self._picture.captions.get(self._language) or Caption("")
         title_chars, subtitle_chars = (int(most / self._times) for most in (_TITLE_CHARS, _SUBTITLE_CHARS))
         title = self._fonts.readable(caption.title, title_chars) or text(self._language, "charts.run")

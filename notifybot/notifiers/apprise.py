@@ -1,7 +1,7 @@
-"""Everybody else: Discord, Telegram, e-mail, ntfy, Teams and a hundred more, each by an Apprise URL.
+"""All other services by Apprise URL: Discord, Telegram, e-mail, ntfy, Teams and a hundred more.
 
-Apprise answers yes or no. What a no means is read from what it logs beside it (`apprise_log`); a no without a reason is
-tried again a few times.
+Apprise answers yes or no. The reason for a no is read from Apprise's log lines; a no without a reason is tried again a
+few times.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class AppriseNotifier:
             self._send(envelope, str(path))
 
     def close(self) -> None:
-        """Nothing is held open between two messages."""
+        """Do nothing: no connection is held open between two messages."""
 
     def __getstate__(self) -> object:
         raise not_pickled(self)
@@ -205,7 +205,7 @@ def _secrets_in(url: str) -> list[str]:
 SERVICE = "apprise"
 
 Line = tuple[int, str]
-"""A level of `logging`, and what was said."""
+"""A level of `logging`, and the line."""
 
 _OPENED = 5  # a level nobody uses: if it has changed, somebody set the level after us
 _NAME = "apprise"

@@ -24,7 +24,7 @@ class Memory(Protocol):
         ...
 
     def put(self, scope: str, value: dict[str, Any]) -> None:
-        """Replace what stands under `scope`; durable when it returns."""
+        """Replace the values under `scope`; durable when it returns."""
         ...
 
 
@@ -47,39 +47,39 @@ class PendingChart(Protocol):
 
     @property
     def png(self) -> bytes | None:
-        """The picture once it is done; None where none came of it."""
+        """The picture once it is done; None if drawing failed."""
         ...
 
     def wait(self, until: Callable[[], bool]) -> bool:
-        """Wait for it, or until there is better to do; True when it is done."""
+        """Wait for the picture, or until `until` is true; return True when the picture is done."""
         ...
 
     def cancel(self) -> None:
-        """Nobody wants it any more."""
+        """Give up the picture: it is no longer wanted."""
         ...
 
 
 class ChartSource(Protocol):
-    """Draws events' learning curves, beside the caller. Nothing of it raises."""
+    """Draws events' learning curves without blocking the caller. No method raises."""
 
     def warm_up(self) -> None:
-        """A picture may be wanted soon."""
+        """Prepare for a picture that may be wanted soon."""
         ...
 
     def begin(self, event: Event) -> PendingChart | None:
-        """Begin to draw; None where there is nothing to draw, or no way to."""
+        """Begin to draw; None if there is nothing to draw, or no means of drawing."""
         ...
 
     def close(self) -> None:
-        """Nothing will be drawn any more."""
+        """Stop drawing for good."""
         ...
 
 
 class PhoneChartSource(Protocol):
-    """Draws learning curves for texts that wait for them. Nothing of it raises."""
+    """Draws learning curves for texts that wait for them. No method raises."""
 
     def square(self, event: Event) -> bytes | None:
-        """The picture for a phone, 1080×1080 PNG; None where it is not to be had at once."""
+        """Return the picture for a phone, 1080×1080 PNG; None if it cannot be had at once."""
         ...
 
 
@@ -87,11 +87,11 @@ class Charts(Protocol):
     """Source of the notifiers' learning curves."""
 
     def painter(self, language: Language) -> ChartSource:
-        """A source of its own for a notifier that speaks this language."""
+        """Return a new source for one notifier, with labels in this language."""
         ...
 
     def phone_painter(self, language: Language) -> PhoneChartSource:
-        """The same, for texts that wait for their picture: all of them share what is drawn in advance."""
+        """Return a source for texts that wait for their picture. All sources share the pictures drawn in advance."""
         ...
 
 
@@ -112,11 +112,11 @@ class Surroundings:
 
 
 class Notifier(Protocol):
-    """Somebody who tells people. A plugin is an object with these attributes and this verb."""
+    """Sends messages to people. A plugin is an object with these attributes and methods."""
 
     @property
     def name(self) -> str:
-        """The word for it in tables and messages, such as "slack"."""
+        """The notifier's name in tables and messages, such as "slack"."""
         ...
 
     @property

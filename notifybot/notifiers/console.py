@@ -21,7 +21,7 @@ from notifybot.types import Message, Progress, Status, Tier
 _LIMIT_NAME = 40
 _LIMIT_METRICS = 8
 _SAVED = "💾"
-_DROPPED = ("saved_in", "epoch_s", "changes", "name", "saved", "eta")  # where a line is too wide, from the first on
+_DROPPED = ("saved_in", "epoch_s", "changes", "name", "saved", "eta")  # dropped in this order from too wide a line
 _PLAIN = str.maketrans(  # for terminals that speak CP949 or ASCII: what our own marks mean, rather than "?"
     {"−": "-", "±": "+/-", "…": "...", "★": "*", "·": "|", "∞": "inf"}
     | dict.fromkeys("🚀📈🏆💾✅⏹✋❌🔴🟠🟢⚠🔔🏁\ufe0f", "")
@@ -104,7 +104,7 @@ class ConsoleNotifier:
         return lines[self._dropped]
 
     def close(self) -> None:
-        """Nothing to give back: the stream is not ours."""
+        """Do nothing: the stream belongs to somebody else."""
 
 
 def print_between_bars(text: str, stream: TextIO) -> None:
@@ -129,7 +129,7 @@ def _put(text: str, stream: TextIO) -> None:
         if flush is not None:
             flush()
         return
-    stream.flush()  # what the program wrote stands above
+    stream.flush()  # so that the program's earlier output stands above
     left = f"{text}\n".encode(stream.encoding, stream.errors or "strict")
     while left:
         left = left[os.write(stream.fileno(), left) :]

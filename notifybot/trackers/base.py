@@ -34,7 +34,7 @@ class Tracker(Protocol):
 
     @property
     def name(self) -> str:
-        """The word for it, such as "tensorboard"."""
+        """The tracker's name, such as "tensorboard"."""
         ...
 
     def record(self, event: Event) -> None:

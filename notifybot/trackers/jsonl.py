@@ -120,7 +120,7 @@ def _epoch(fact: dict[str, Any], row: dict[str, Any]) -> EpochFinished:
 
 
 def _best(row: dict[str, Any], name: str) -> dict[str, Any]:
-    """A metric's best by then, where one was told; files of older versions do not say."""
+    """Return a metric's best value and its epoch as fields; empty if the line has none, as in older versions' files."""
     best = row.get("best", {}).get(name)
     return {} if best is None else {"best": float(best["value"]), "best_epoch": best["epoch"]}
 
@@ -192,7 +192,7 @@ def _read(line: bytes) -> dict[str, Any]:
 
 
 def _mend(path: Path, purge_from: int | None) -> set[str]:
-    """Take out of a file what is void or torn, and return the ids that are left."""
+    """Remove void and torn lines from a file, and return the ids that are left."""
     present = path.read_bytes() if path.exists() else b""
     rows = [(line, _read(line)) for line in present.splitlines(keepends=True) if line.endswith(b"\n")]
     valid = [(line, row) for line, row in rows if not _superseded(row, purge_from)]

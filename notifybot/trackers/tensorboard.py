@@ -90,7 +90,7 @@ class TensorBoardTracker:
 
 
 def _shown(value: object) -> Param:
-    """A hyper-parameter as TensorBoard's table takes it, whose numbers are doubles: what they cannot hold is text."""
+    """Return a hyper-parameter for TensorBoard's table; a number that a double cannot hold becomes text."""
     if isinstance(value, int) and abs(value) > 2**53:
         return str(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
@@ -106,7 +106,7 @@ def _writer_class() -> Any:
     from torch.utils.tensorboard import SummaryWriter, writer
 
     class PlainFileWriter(writer.FileWriter):  # type: ignore[misc]
-        """Writes through TensorBoard's own class, also where W&B has put one of its own in the place."""
+        """Writes through TensorBoard's own class, even if W&B has patched it."""
 
         def __init__(self, log_dir: str, *options: Any) -> None:
             plain = getattr(writer, "orig_EventFileWriter", writer.EventFileWriter)

@@ -46,8 +46,8 @@ class WandbTracker:
     when epochs are done again. In a run that the user's own code logs to, each epoch is a whole row beside the row that
     is being filled (`_add_row`): neither side's numbers are dropped, whatever steps the user gives.
     Offline, all files are in the run's folder (unless WANDB_DIR says otherwise), each session in a sub-folder, and
-    together they hold each epoch once: void rows are cut off an earlier session's file, unless it was synced. W&B never
-    deletes numbers from its server: there, epochs done again or replayed after a kill stand beside the first ones.
+    together they hold each epoch once: void rows are cut off an earlier session's file, unless synced. W&B cannot
+    delete numbers from its server: there, epochs done again or replayed after a kill stand beside the first ones.
     A run that the user has active in this process is used, and never finished here. If the user's code finishes the run
     we write to, later epochs go to the run that is active then, else to our own run, started again. A user's run is not
     started again, and only the log tells of it.
@@ -55,7 +55,7 @@ class WandbTracker:
 
     name = "wandb"
     settle_s = 20.0
-    """W&B writes its file in blocks of 32 KiB or every 15 s: what is younger may die with the process."""
+    """W&B writes its file in blocks of 32 KiB or every 15 s: younger rows may be lost with the process."""
 
     def __init__(
         self,
@@ -242,7 +242,7 @@ def _syncs_tensorboard(run: Any) -> bool:
 
 
 def _finished(run: Any) -> bool:
-    return bool(getattr(run, "_is_finished", False))  # W&B has no public word for it
+    return bool(getattr(run, "_is_finished", False))  # W&B has no public name for it
 
 
 def _gives_steps(run: Any, *, forget: bool = False) -> bool:

@@ -26,7 +26,7 @@ from notifybot.types import Language, Status
 _log = logging.getLogger("notifybot")
 
 Opener = Callable[[TrackerContext, Tell, threading.Event], Tracker]
-"""Opens a tracker. The event ends any wait of its own: it is set when the run is about to end."""
+"""Opens a tracker. The threading.Event ends any wait of the tracker's: it is set when the run is about to end."""
 
 GIVE_UP_AFTER = 3
 

@@ -24,11 +24,11 @@ from notifybot.watchdog.rules import Limits
 from notifybot.watchdog.schemas import Batch
 
 Route = Callable[[Event], Sequence[tuple[str, Priority]]]
-"""Who is told of an event: notifier keys and how urgent it is to them."""
+"""Returns the receivers of an event: notifier keys, with the event's priority for each."""
 
 
 class AccessDenied(NotifybotError):
-    """The token gives no access to this. React: the same answer for every reason, so that it tells nothing."""
+    """The token gives no access to this. React: the same answer for every reason, so that it reveals nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def enter_by_token(store: Store, token: str) -> str | None:
 
 
 def visitor(store: Store, session: str) -> Visitor | None:
-    """Return whose session it is; None where it has ended. Raises StoreError."""
+    """Return a session's visitor; None if the session has ended. Raises StoreError."""
     query = (
         select(logins.c.token_id, tokens.c.project)
         .join_from(logins, tokens, tokens.c.id == logins.c.token_id, isouter=True)

@@ -71,7 +71,7 @@ def judge(
     watching_since: datetime | None = None,
     epochs_s: Sequence[float] | None = None,
 ) -> Verdict:
-    """Say whether a run must be told lost or stalled now; None: leave it alone.
+    """Return whether a run must be reported lost or stalled now; None: leave it alone.
 
     Silence from before `watching_since` is not held against a run: nobody was there to hear it. `epochs_s` are the
     durations of the latest epochs of its present session; None where they were not looked up.
@@ -134,7 +134,7 @@ def _stalled_at(
     promised = _promise(row, limits)
     due = due if promised is None else max(due, promised)
     heard_after = row.alive_at is not None and row.alive_at >= due
-    return due if heard_after else None  # a process that fell silent as well is lost, not stalled
+    return due if heard_after else None  # a process that is also silent is lost, not stalled
 
 
 def _promise(row: RunRow, limits: Limits) -> datetime | None:

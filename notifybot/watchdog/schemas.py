@@ -98,7 +98,7 @@ def parse_events(body: bytes) -> Batch:
 
 
 def parse_beat(body: bytes, now: datetime, promise_max_s: float) -> Beat:
-    """Read a heartbeat and place what it tells on our clock. Raises PayloadError."""
+    """Read a heartbeat and convert its times to the watchdog's clock. Raises PayloadError."""
     sent = _read(_BEAT, body)
     _check_run(sent.run)
     _check_values("heartbeat", sent.stack)

@@ -98,7 +98,7 @@ class Watchdog:
         )
 
     def start(self) -> None:
-        """Begin to look and to tell."""
+        """Start the scan and the deliveries."""
         if self._courier is not None:
             self._courier.start()
         self._schedule.start()
@@ -142,7 +142,7 @@ class Watchdog:
         return heard.state
 
     def scan(self) -> None:
-        """Look for late runs and have them told."""
+        """Look for late runs and have people told."""
         if self._with_room(self._checker.scan):
             self._wake()
 
@@ -184,7 +184,7 @@ class Watchdog:
         return Health(tuple(faults), scan_age_s, outbox_age_s, self._checker.set_apart)
 
     def _with_room(self, work: Callable[[], Done]) -> Done:
-        """Do what writes; where the database is full, once more after the oldest metrics made room."""
+        """Run an action that writes; if the database is full, prune the oldest metrics and run it once more."""
         try:
             return work()
         except StoreError as error:
@@ -193,7 +193,7 @@ class Watchdog:
             return work()
 
     def _admit(self, token: str | None) -> None:
-        """Nobody's body is parsed before the token is known. It is verified again where it is used."""
+        """Check the token before its body is parsed. It is verified again where it is used."""
         if not self.admits(token):
             raise AccessDenied("this token gives no access")
 

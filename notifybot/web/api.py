@@ -1,4 +1,4 @@
-"""The API: events and heartbeats in, runs out. Every refusal reads the same, so that it tells nothing."""
+"""The API: events and heartbeats in, runs out. Every refusal reads the same, so that it reveals nothing."""
 
 from __future__ import annotations
 

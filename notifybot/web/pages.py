@@ -79,7 +79,7 @@ class Pages:
         )  # fmt: skip
 
     def one_run(self, request: Request, visitor: Visitor) -> Response:
-        """One run: where it stands, how to go on, its curves and what happened.
+        """Show one run: its state, how to continue it, its curves and its history.
 
         Where two projects have a run of that id and the address does not say which is meant, all of them are listed.
         """

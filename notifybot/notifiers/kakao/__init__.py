@@ -96,7 +96,7 @@ def credentials_from(config: Config, *, clock: Clock = SYSTEM) -> Credentials | 
 
 
 def others_file(config: Config) -> Path | None:
-    """The file of another program's whose token serves where nobody signed in with us; None where there is none."""
+    """Return another program's token file, used if nobody signed in with notifybot; None if there is none."""
     path = _named_file(config)
     return path if TokenFile(path, SYSTEM).others_token() is not None else None
 

@@ -165,7 +165,7 @@ class Listener:
             return True
 
     def finish(self) -> None:
-        """The browser has its page: nobody need wait longer."""
+        """End the wait: the browser has its page."""
         self._answered.set()
 
 

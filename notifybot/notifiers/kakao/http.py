@@ -181,7 +181,7 @@ _SIGN_IN_TEMPORARY = frozenset({"KOE003", "KOE237"})  # a fault of the service, 
 
 
 class KakaoRefused(PermanentError):
-    """Kakao will not do this as things stand. `code` is the login's ("KOE322"), the API's ("-101") or our own."""
+    """Kakao refuses the request. `code` is the login's ("KOE322"), the API's ("-101") or our own."""
 
 
 def temporary(

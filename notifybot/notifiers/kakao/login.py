@@ -143,7 +143,7 @@ class _Conversation:
         """The app of the settings, else of the login before, else the one that the person names."""
         key, secret = self._config.kakao_rest_api_key, self._config.kakao_client_secret
         if key is not None:
-            return App(key, secret, self._redirect_uri)  # if the secret is missing, KOE010 will say so
+            return App(key, secret, self._redirect_uri)  # Kakao answers KOE010 if a secret is missing
         stored = TokenFile(token_file_of(self._config), self._clock).load()
         if stored and stored.account:
             self._person.say(text(self._language, "kakao.login.same_app"))
@@ -271,7 +271,7 @@ class _Conversation:
 
     def _code(self, attempt: Attempt) -> SecretStr:
         refused = precheck_error(self._auth, attempt)
-        if refused and refused != self._last_precheck_error:  # the same one twice: let the browser have the last word
+        if refused and refused != self._last_precheck_error:  # the same error twice: let the browser decide
             self._last_precheck_error = refused
             raise SignInRefused(refused)
         return self._browser.code(attempt)
@@ -288,7 +288,7 @@ class _Conversation:
         done = "kakao.login.done_friend" if names else "kakao.login.done_memo"
         self._person.say(text(language, done, receivers=names))
         self._person.say(text(language, "kakao.login.renews", path=path))
-        if not in_notebook():  # whose settings a shell does not have
+        if not in_notebook():  # a shell lacks the notebook's settings
             self._person.say(text(language, "kakao.login.try_it"))
 
 

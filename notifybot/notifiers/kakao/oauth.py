@@ -1,4 +1,4 @@
-"""The steps of Kakao's login, each by itself: the address to open, the answer that comes back, the tokens for it.
+"""The steps of Kakao's login, one by one: the address to open, the answer that comes back, the tokens for it.
 
 There is no device flow, so the answer comes to a redirect URI on the person's own machine: to a listener there, or
 into an address bar to copy from. https://developers.kakao.com/docs/ko/kakaologin/rest-api

@@ -140,7 +140,7 @@ class TokenFile:
         return stored
 
     def begin_rotation(self, tokens: TokenSet, since: datetime) -> None:
-        """Mark durably that `tokens` are being renewed. A disk that refuses is passed over: saving will tell of it."""
+        """Mark durably that `tokens` are being renewed. A write error is ignored here: `save` will report it."""
         fields = {"version": 1, "of": _mark_of(tokens), "since": _stamp(since)}
         with contextlib.suppress(OSError):
             self._mark.put(json.dumps(fields).encode())

@@ -1,4 +1,4 @@
-"""slack_sdk held the way we need it: one request a call, bounded in time, silent about secrets, our errors."""
+"""A wrapper of slack_sdk: one request a call, bounded in time, no secrets in logs, our own errors."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ _MUCH_LATER_S = 900.0
 def answer_error(
     code: str, status: int, retry_after: str | None, now: datetime, method: str, **values: str
 ) -> DeliveryError:
-    """Say what an answer to `method` means that is no success. `code` is Slack's word, or empty where there was none.
+    """Return the error for a failed answer to `method`. `code` is Slack's word, or empty if there was none.
 
     `values` are what the words for it may name besides: the channel, the scope that is needed.
     """
@@ -304,12 +304,12 @@ def permanent(code: str, *, setup: bool = False, **values: str) -> PermanentErro
 
 
 def foreign_answer() -> TemporaryError:
-    """An answer that is of another shape than Slack's."""
+    """Return the error for an answer of another shape than Slack's."""
     return _temporary("foreign", {}, ambiguous=False)
 
 
 def _is_setup(code: str) -> bool:
-    """True for what a person has to mend before any message can pass."""
+    """True for a fault that a person has to mend before any message can pass."""
     known = explained(code)
     return known is not None and known.setup
 

@@ -69,14 +69,14 @@ def full_message(message: Message) -> Payload:
 
 
 def root(message: Message) -> Payload:
-    """The one message of a run that is edited: where it stands now. Details are in the thread."""
+    """Return a run's root message, which is edited to show the present state. Details are in the thread."""
     facts = [] if message.kind == "run_started" else _facts(message)  # a start's facts are parameters, for the thread
     card = [*_body(message), *_bar(message), *_table(message), *facts, *_link(message), *_footer(message)]
     return _payload(message, _header(message.title), card)
 
 
 def placeholder_root(message: Message) -> Payload:
-    """A root for a run whose first word to us is no state, such as an alert: its name and where it stands."""
+    """Return a root for a run whose first event is no state, such as an alert: its name and progress."""
     card = [*_bar(message), *_table(message), *_link(message), *_footer(message)]
     text = escaped(one_line(message.run.name) or "notifybot", TEXT_CHARS)
     return Payload(text, _numbered(message, [_header(message.run.name)]), _attachment(message, card, Severity.INFO))

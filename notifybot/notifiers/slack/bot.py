@@ -62,7 +62,7 @@ class SlackBot:
         return self._pictures.error if self._pictures else None
 
     def send(self, envelope: Envelope) -> None:
-        """Bring root and thread to where the event belongs; a root that is gone is posted anew, once."""
+        """Update root and thread to the event's state. A root that is gone is posted again, once."""
         try:
             self._tell(envelope)
         except SlackRefused as error:
@@ -91,7 +91,7 @@ class SlackBot:
         if reply is None or event.id in thread.answered:
             return
         drawn = self._pictures is not None and self._pictures.will_show(event)
-        alone = thread.born_of == event.id and _tells_state(event)  # the new root itself stands in the channel
+        alone = thread.born_of == event.id and _tells_state(event)  # the new root itself is in the channel
         sent = self._post(
             envelope,
             partial(self._laid_out, envelope, reply, charts=not drawn, calls=thread.calls_for(event)),
@@ -107,7 +107,7 @@ class SlackBot:
             self._show(envelope, thread)
 
     def _tell_alone(self, envelope: Envelope, thread: RunThread) -> None:
-        """One message in the channel, the root of nothing: of a run that is not shown here, or of several runs."""
+        """Post one message in the channel without a thread: about a run that is not shown here, or several runs."""
         if envelope.event.id not in thread.answered:
             calls = thread.calls_for(envelope.event)
             build = partial(self._laid_out, envelope, blocks.full_message(envelope.message), calls=calls)
@@ -174,7 +174,7 @@ class SlackBot:
 
 
 def _tells_state(event: Event) -> bool:
-    """True when the event says where the run stands; an alert or a checkpoint happens beside that."""
+    """True when the event is a state of the run; an alert or a checkpoint is none."""
     return not isinstance(event, AlertRaised | CheckpointSaved)
 
 

@@ -28,7 +28,7 @@ class Shown:
 
     @classmethod
     def of(cls, event: Event) -> Shown:
-        """The state that an event tells."""
+        """Return the state that an event reports."""
         ended, lost = event.kind == "run_ended", event.kind == "run_lost"
         return cls(event.at, ended, event.progress.done, event.id, lost, event.run.session)
 
@@ -45,7 +45,7 @@ class Shown:
         )
 
     def is_amended_by(self, other: Shown) -> bool:
-        """True for an ending that comes late, of a run that was meanwhile told lost: it had ended before."""
+        """True for the late ending of a run that was meanwhile reported lost: it had ended before."""
         return self.lost and other.ended and other.session >= self.session
 
 
@@ -91,7 +91,7 @@ class RunThread:
         return replace(self.without_root(), moves=self.moves + 1)
 
     def calls_for(self, event: Event) -> bool:
-        """True when people are to be called for an event: once, should a run that hangs be lost, then told failed."""
+        """True when people are to be called for an event: only once if a run hangs, is lost, then reported failed."""
         return calls_people(event) and (isinstance(event, AlertRaised) or self.called != _incident(event))
 
     def having_called(self, event: Event) -> RunThread:

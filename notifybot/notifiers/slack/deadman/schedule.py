@@ -213,24 +213,24 @@ class DeleteAlarm:
 
 @dataclass(frozen=True, slots=True)
 class PostAllClear:
-    """Tell that these alarms are void."""
+    """Report that these alarms were false."""
 
     voids: tuple[FalseAlarm, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Assure:
-    """Tell that the alarm stands, after Slack had refused it."""
+    """Report that the alarm stands, after Slack had refused it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing for now."""
+    """Make no call for now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Nothing any more."""
+    """Make no more calls."""
 
 
 Action = List | ScheduleAlarm | DeleteAlarm | PostAllClear | Assure | Wait | Finished
@@ -252,12 +252,12 @@ class Scheduled:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Deleted, or said."""
+    """The alarm was deleted, or the message posted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It may work later. `ambiguous`: it may have worked, and only the answer was lost."""
+    """The call failed and may work later. `ambiguous`: it may have worked, and only the answer was lost."""
 
     retry_after_s: float | None = None
     ambiguous: bool = False
@@ -265,7 +265,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """Slack says no, and why. `setup`: it will say so always."""
+    """Slack refuses, with its reason. `setup`: it will refuse until a person changes the setup."""
 
     code: str
     setup: bool = False
@@ -357,19 +357,19 @@ class AlarmState:
 
     @property
     def guard(self) -> Alarm | None:
-        """The alarm that guards."""
+        """The alarm that guards the run."""
         return next((each for each in self.alarms if each.id == self.newest), None)
 
     @property
     def clear(self) -> bool:
-        """True when none is left that should not be."""
+        """True when no alarm is left that should be gone."""
         return self.goal is not Goal.GUARD and not _targets(self) and (self.looked or self.goal is Goal.YIELD)
 
 
 def decide(state: AlarmState, now_s: float, margins: Margins, *, is_known_alive: bool, sure: bool = True) -> Action:
-    """The one call to make now.
+    """Return the one call to make now.
 
-    `is_known_alive`: the training moves, as far as can be told. `sure`: `now_s` is Slack's.
+    `is_known_alive`: the training moves, as far as is known. `sure`: `now_s` is Slack's.
     """
     if state.goal is not Goal.GUARD:
         return _decide_end(state, now_s, margins)
@@ -409,7 +409,7 @@ def reschedule_soon(state: AlarmState) -> AlarmState:
 
 
 def retried(state: AlarmState) -> AlarmState:
-    """A message of the run got through: what was refused before may be mended, and is asked for at once."""
+    """Ask again at once for a refused alarm: a message of the run got through, so the cause may be mended."""
     held = {Call.LIST, Call.SCHEDULE}
     kept = {call: brake for call, brake in state.brakes.items() if call not in held}
     return replace(state, brakes=kept) if state.denied else state

@@ -1,4 +1,4 @@
-"""The four calls of the dead man's switch, and Slack's clock as its answers tell it."""
+"""The dead man's switch's calls to Slack, and Slack's clock, read from its answers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SlackClock:
         self._slack_s = self._wall_s
 
     def heard(self, date: str | None) -> None:
-        """An answer came with this Date header. Without one that can be read, this machine's clock is believed."""
+        """Set the clock by an answer's Date header. Without a readable one, this machine's clock is believed."""
         self._heard = True
         self._wall_s, self._monotonic_s = self._clock.now().timestamp(), self._clock.monotonic()
         try:
@@ -128,7 +128,7 @@ class SlackAlarms(WebApi):
         return _outcome(lambda: self._sent("chat.postMessage", place, said))
 
     def note(self, place: RunThread, said: Said) -> Outcome:
-        """Post in the run's thread alone: worth knowing, and no news to the channel."""
+        """Post in the run's thread only, not in the channel."""
         return _outcome(lambda: self._sent("chat.postMessage", place, said, reply_broadcast=False))
 
     def _delete(self, channel_id: str, id: str) -> Outcome:

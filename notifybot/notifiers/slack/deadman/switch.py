@@ -69,7 +69,7 @@ Guarded = Callable[[str], AbstractContextManager[object]]
 
 
 def unguarded(kind: str) -> AbstractContextManager[object]:
-    """A section that lets every exception by."""
+    """Context manager that lets every exception through."""
     return nullcontext(kind)
 
 
@@ -126,7 +126,7 @@ class DeadMan:
         self._thread = threading.Thread(target=self._live, name="notifybot-deadman", daemon=True)
 
     def start(self) -> None:
-        """Begin. The first alarm is scheduled as soon as the run has its root message, or seconds later without."""
+        """Start the thread. The first alarm is scheduled once the run has a root message, or seconds later without."""
         started(self._thread)  # else the process would end before its alarms are deleted
 
     def touch(self, progress: Progress, moves: Hashable) -> None:
@@ -138,7 +138,7 @@ class DeadMan:
             self._moves, self._moved_s = moves, self._clock.monotonic()
 
     def promise(self, seconds: float) -> None:
-        """Vouch for a loop that stands still, for so long from now on."""
+        """Count a loop that stands still as alive, for so long from now on."""
         self._promised_s = self._clock.monotonic() + seconds
 
     def ended(self, told: Callable[[], bool]) -> None:
@@ -318,7 +318,7 @@ class DeadMan:
     def _take(self, action: Action, outcome: Outcome) -> None:
         by_name = isinstance(outcome, Denied) and outcome.code == _NO_CHANNEL and not self._place.has_root
         if by_name and isinstance(action, ScheduleAlarm):
-            self._place = RunThread()  # the root's answer will tell the channel's id
+            self._place = RunThread()  # the answer to the root's post will have the channel's id
         else:
             self.state = after(self.state, action, outcome, self._alarms.now_s(), self.margins)
 

@@ -76,7 +76,7 @@ class Speech:
         return Said(blocks.reply(message), blocks.text_only(message))
 
     def stands(self) -> Said:
-        """An alarm stands, which Slack had refused before."""
+        """Message that an alarm stands, after Slack had refused it."""
         payload = blocks.Payload(text(self.renderer.language, "slack.deadman.stands"))
         return Said(payload, payload)
 
