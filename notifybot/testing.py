@@ -51,6 +51,9 @@ class DictMemory:
     def put(self, scope: str, value: dict[str, Any]) -> None:
         self.values[scope] = dict(value)
 
+    def put_with_mark(self, scope: str, value: dict[str, Any]) -> None:
+        self.put(scope, value)
+
 
 class RecordingNotifier:
     """Remembers the envelopes it was handed. `failures` are raised first, one a call."""

@@ -44,6 +44,9 @@ class _Memory:
         else:
             self.lasting.put(scope, value)
 
+    def put_with_mark(self, scope: str, value: dict[str, Any]) -> None:
+        self.put(scope, value)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -22,7 +22,7 @@ from notifybot.redaction import guard_loggers
 from notifybot.rendering import Renderer
 from notifybot.services import SERVICES, Service
 from notifybot.store.database import Store
-from notifybot.store.notifier_state import export_for, tracker_url
+from notifybot.store.notifier_state import export_for
 from notifybot.store.outbox import Outbox
 from notifybot.types import RunRef
 
@@ -112,7 +112,7 @@ def open_delivery(
         outbox.release_dead()
     recorder = Recorder(store, routes, direct=bool(people), language=config.lang)
     renderer = Renderer(config.lang, config.templates_dir)
-    dispatcher = Dispatcher(outbox, routes, renderer, clock=clock, link_of=partial(_page_of, config, store))
+    dispatcher = Dispatcher(outbox, routes, renderer, clock=clock, link_of=partial(_link_of, config))
     return DeliveryStack(
         recorder, Worker(dispatcher, recorder, clock=clock, studio=studio), routes, direct=bool(people)
     )
@@ -161,11 +161,8 @@ def _relay(
     ]  # fmt: skip
 
 
-def _page_of(config: Config, store: Store, run: RunRef) -> str | None:
-    """Where a message's button leads: the run's page at the watchdog, else its page at W&B, else what was set."""
+def _link_of(config: Config, run: RunRef, page: str | None) -> str | None:
+    """Where a message's button leads: the run's page at the watchdog, else its `page` at W&B, else what was set."""
     if config.watchdog_url:
         return f"{config.watchdog_url.rstrip('/')}/runs/{quote(run.id)}"
-    try:
-        return tracker_url(store, run.key) or config.link_url
-    except StoreError:  # a message does not wait for its button
-        return config.link_url
+    return page or config.link_url

@@ -8,31 +8,33 @@ they are noted beside the database (`store.accepted`); only one that is killed j
 from __future__ import annotations
 
 import logging
-import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum
 from random import Random
 from typing import assert_never
 
+from sqlalchemy import Connection
+
 from notifybot import retry
 from notifybot.clock import SYSTEM, Clock
 from notifybot.delivery.digest import digest_of
+from notifybot.delivery.given_up import GivenUp
 from notifybot.delivery.subscription import left_today, renderer_of, show_state
 from notifybot.errors import PermanentError, StoreError, TemporaryError
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
 from notifybot.i18n import text
-from notifybot.notifiers.base import Envelope, Memory, Notifier
-from notifybot.policy import KST, HoldBack, PaceFacts, Priority, Refuse, admit, day_start, too_old, wants
+from notifybot.notifiers.base import Envelope, Notifier
+from notifybot.policy import KST, HoldBack, PaceFacts, Priority, Refuse, admit, too_old, wants
 from notifybot.rendering import Renderer
 from notifybot.rendering.alert_text import not_delivered, notice_words
-from notifybot.rendering.error_text import brief_reason, delivery_reason, reason_line
-from notifybot.rendering.text import one_line, shorten
+from notifybot.rendering.error_text import delivery_reason, reason_line
 from notifybot.store import accepted, held, pruning, runs
 from notifybot.store.database import Store
 from notifybot.store.held import HeldBatch
+from notifybot.store.notifier_state import tracker_url
 from notifybot.store.outbox import ClockWatch, Delivery, Outbox
 from notifybot.store.stored_reason import to_text
 from notifybot.types import Fact, Language, Message, Reason, RunRef, Severity, uuid7
@@ -45,8 +47,6 @@ LEASE_S = 120.0  # longer than the slowest send: KakaoTalk may refresh, resend a
 _UNEXPECTED_TRIES = 5
 _ELSEWHERE_S = 0.25  # until the next look, where another process tells of the run for which something is due
 _NO_TIME_S = 1e-6  # what is left of a wait by the rounding of floats
-_MOST_COUNTED = 256  # runs and reasons that a notifier's refusals are counted for: a standing service sees thousands
-_NAME_CHARS = 60
 
 
 class Outcome(Enum):
@@ -70,7 +70,7 @@ class _Lane:
     def __init__(self, notifier: Notifier, renderer: Renderer, store: Store, language: Language) -> None:
         self.notifier = notifier
         self.renderer = renderer
-        self.given_up = _GivenUp(notifier.name, language)
+        self.given_up = GivenUp(notifier.name, language)
         self._store = store
         self._memories: dict[str, accepted.Remembered] = {}
         self.failures: list[float] = []
@@ -90,7 +90,7 @@ class _Lane:
     def blocked_until_s(self) -> float:
         return max(self.not_before_s, self.probe_at_s)
 
-    def memory_of(self, project: str) -> Memory:
+    def memory_of(self, project: str) -> accepted.Remembered:
         """What the notifier remembers of a project's runs."""
         if project not in self._memories:
             self._memories[project] = accepted.Remembered(self._store, self.notifier.key, project, self.owe)
@@ -105,7 +105,23 @@ class _Lane:
     def recorded(self) -> None:
         """All that was owed stands in the database."""
         self.accepted = None
-        self._notes.forget()
+        if not any(each.unwritten() for each in self._memories.values()):
+            self._notes.forget()
+
+    def mark_sent(self, outbox: Outbox, delivery: Delivery) -> None:
+        """Mark a delivery, in one transaction with what the notifier put off to then. Raises StoreError."""
+        outbox.mark_sent(delivery, also=self._write_in)
+        for each in self._memories.values():
+            each.written()
+
+    def _write_in(self, connection: Connection) -> None:
+        for each in self._memories.values():
+            each.write_in(connection)
+
+    def remember(self) -> None:
+        """Write what the notifier put off to a mark that is not to come, or not yet. Raises StoreError."""
+        for each in self._memories.values():
+            each.write()
 
     def owe(self, record: Callable[[], object]) -> None:
         """Note a record that has to stand before anything else is sent. It raises StoreError until it does."""
@@ -120,6 +136,9 @@ class _Lane:
     def take(self, delivery: Delivery) -> None:
         """Hold a delivery until it is known what came of it."""
         self.at_hand, self.admitted, self.together = delivery, False, None
+        for each in self._memories.values():
+            each.begin({})
+        self.memory_of(delivery.event.run.project).begin(delivery.memories)
 
     def let_go(self) -> None:
         """Hold nothing any more."""
@@ -130,77 +149,6 @@ class _Lane:
         if self.at_hand is not None and now >= self.at_hand.lease_until:
             self.let_go()
         return self.at_hand
-
-
-@dataclass(slots=True)
-class _Count:
-    """How many messages of a run were given up for a reason, and how many of them are told."""
-
-    run: str
-    why: Reason
-    number: int = 0
-    told: int = 0
-
-
-class _GivenUp:
-    """Says on the log what a notifier gave up: the first of each run and reason in full, the others as a number.
-
-    The number is said when nothing more of a run that has ended is to be sent, and by `sum_up`. Any thread may call.
-    """
-
-    def __init__(self, name: str, language: Language) -> None:
-        self._name = name
-        self._language = language
-        self._lock = threading.Lock()
-        self._counts: OrderedDict[tuple[str, str, str], _Count] = OrderedDict()
-        self._over: deque[tuple[str, str]] = deque(maxlen=_MOST_COUNTED)
-
-    def add(self, event: Event, reason: Reason, together: HeldBatch | None) -> None:
-        """Count a message, and those that were to be told with it."""
-        language, run = self._language, event.run
-        line = reason_line(reason, language)  # reasons that read alike are one
-        name = shorten(one_line(run.name) or run.id, _NAME_CHARS)
-        key = (run.key, run.session, line)
-        if together is not None and len(together.runs) > 1:
-            name, key = text(language, "delivery.digest.runs", number=len(together.runs)), ("", "", line)
-        with self._lock:
-            is_first = key not in self._counts
-            count = self._counts.setdefault(key, _Count(name, reason, told=1))
-            self._counts.move_to_end(key)
-            count.number += 1 + (len(together.ids) if together is not None else 0)
-            outdated = self._counts.popitem(last=False)[1] if len(self._counts) > _MOST_COUNTED else None
-        if outdated is not None:
-            self._say(outdated)
-        if is_first:
-            kind = text(language, f"delivery.one_of.{event.kind}")
-            log.error("%s", text(language, "delivery.log.given_up", name=self._name, run=name, kind=kind, why=line))
-
-    def over(self, run: RunRef) -> None:
-        """After a run's ending little is to come."""
-        with self._lock:
-            self._over.append((run.key, run.session))
-
-    def has(self, run: RunRef, code: str) -> bool:
-        """True when a message of this session was given up for a reason of that code, and this was said."""
-        with self._lock:
-            return any(
-                key[:2] == (run.key, run.session) and each.why.code == code for key, each in self._counts.items()
-            )
-
-    def sum_up(self, *, ended: bool = False) -> None:
-        """Say the numbers that are not said yet; only of runs that have `ended`, if so asked."""
-        with self._lock:
-            found = [each for key, each in self._counts.items() if not ended or key[:2] in self._over]
-        for each in found:
-            self._say(each)
-
-    def _say(self, count: _Count) -> None:
-        with self._lock:
-            number, told, count.told = count.number, count.told, count.number
-        if number > told:
-            told_of = {"name": self._name, "run": count.run, "number": number}
-            why = brief_reason(count.why, self._language)
-            log.warning("%s", text(self._language, "delivery.log.not_sent", **told_of, why=why))
 
 
 class Dispatcher:
@@ -214,7 +162,7 @@ class Dispatcher:
         *,
         clock: Clock = SYSTEM,
         rng: Random | None = None,
-        link_of: Callable[[RunRef], str | None] = lambda _: None,
+        link_of: Callable[[RunRef, str | None], str | None] = lambda *_: None,
     ) -> None:
         self.outbox = outbox
         self.language = renderer.language
@@ -308,7 +256,7 @@ class Dispatcher:
 
     def _claim(self, lane: _Lane) -> Delivery | None:
         self._mark(lambda: accepted.take_up(self.outbox.store))
-        delivery = self.outbox.claim(lane.notifier.key, lease_s=LEASE_S, fold=lane.notifier.pace.folds)
+        delivery = self.outbox.claim(lane.notifier.key, lease_s=LEASE_S, pace=lane.notifier.pace)
         lane.in_vain = delivery is None
         if delivery is not None:
             lane.take(delivery)
@@ -317,11 +265,8 @@ class Dispatcher:
         return delivery
 
     def _decide(self, lane: _Lane, delivery: Delivery) -> Outcome:
-        told = self._told(lane, delivery)
-        if (told.kept_back or lane.notifier.pace.folds) and held.drop_obsolete_start(self.outbox, delivery):
-            lane.let_go()
-            return Outcome.DROPPED
-        verdict = admit(lane.notifier.pace, delivery.event, told, now=self._clock.now())
+        facts = _facts(lane, delivery)
+        verdict = admit(lane.notifier.pace, delivery.event, facts, now=self._clock.now())
         why = to_text(verdict.why) if verdict else ""
         match verdict:
             case HoldBack(kept_back=True):
@@ -337,24 +282,11 @@ class Dispatcher:
                 self._done(lane, lambda: self.outbox.mark_dropped(delivery, why))
                 return Outcome.DROPPED
             case None:
-                lane.together = self._gather(lane, delivery) if told.kept_back else None
+                lane.together = self._gather(lane, delivery) if facts.kept_back else None
                 lane.admitted = True
                 return self._send(lane, delivery)
             case _:
                 assert_never(verdict)
-
-    def _told(self, lane: _Lane, delivery: Delivery) -> PaceFacts:
-        """What the pace needs to know; a notifier that has no use for a figure is not held up for it."""
-        pace, event, key = lane.notifier.pace, delivery.event, delivery.notifier
-        left = left_today(lane.notifier)
-        counts = pace.every(event).epochs is not None
-        return PaceFacts(
-            last_news_at=self.outbox.last_news_at(key, event) if pace.gap_after(event) else None,
-            last_done=held.last_done(self.outbox, key, event.run.key) if counts else 0,
-            today=self.outbox.sent_since(key, day_start(self._clock.now())) if pace.daily_budget is not None else 0,
-            left=left,
-            kept_back=(pace.may_keep_back or left is not None) and held.is_kept(self.outbox, delivery),
-        )
 
     def _gather(self, lane: _Lane, delivery: Delivery) -> HeldBatch:
         return held.gather(self.outbox, delivery, fold=lane.notifier.pace.folds)
@@ -373,7 +305,7 @@ class Dispatcher:
         lane.works(began_s)  # the gap is one between messages: what a slow answer took counts, an exit has no time
         if together:
             lane.owe(lambda: held.tell(self.outbox, together))
-        lane.owe(lambda: self.outbox.mark_sent(delivery))
+        lane.owe(lambda: lane.mark_sent(self.outbox, delivery))
         self._record(lane)
         if together and together.ids:
             self._show(lane, together)
@@ -382,8 +314,16 @@ class Dispatcher:
     def _show(self, lane: _Lane, together: HeldBatch) -> None:
         """What a notifier shows of the runs has stood still as long as they were kept back."""
         for event in together.states:
-            message = lane.renderer.render(event, link=self._link_of(event.run))
+            message = lane.renderer.render(event, link=self._link_of(event.run, self._tracker_url(event.run)))
             show_state(lane.notifier, Envelope(event, message, lane.memory_of(event.run.project)))
+        lane.owe(lane.remember)
+        self._record(lane)
+
+    def _tracker_url(self, run: RunRef) -> str | None:
+        try:
+            return tracker_url(self.outbox.store, run.key)
+        except StoreError:  # a message does not wait for its button
+            return None
 
     def _envelope(self, lane: _Lane, delivery: Delivery, together: HeldBatch | None) -> Envelope:
         event, skipped = delivery.event, delivery.skipped
@@ -391,7 +331,7 @@ class Dispatcher:
             quiet = lane.notifier.pace.chosen.quiet
             zone, now = quiet.zone if quiet else KST, self._clock.now()
             event, skipped = digest_of(event, together, lane.renderer, now=now, zone=zone), 0
-        link = self._link_of(delivery.event.run)  # of a digest, the page of one of its runs
+        link = self._link_of(delivery.event.run, delivery.page)  # of a digest, the page of one of its runs
         message = lane.renderer.render(event, link=link, skipped=skipped)
         memory = lane.memory_of(event.run.project)
         return Envelope(event, _owning_up(message, delivery.untold), memory, delivery.attempts, skipped)
@@ -399,6 +339,7 @@ class Dispatcher:
     def _done(self, lane: _Lane, mark: Callable[[], object]) -> None:
         """A delivery is decided on for now: what came of it is all that is left to be recorded."""
         lane.let_go()
+        lane.owe(lane.remember)
         lane.owe(mark)
         self._record(lane)
 
@@ -470,6 +411,7 @@ class Dispatcher:
         lane.works(self._clock.monotonic())
         if together:
             lane.owe(lambda: held.mark_dead(self.outbox, together, why))
+        lane.owe(lane.remember)
         lane.owe(bury)
         self._record(lane)
         return Outcome.DEAD
@@ -489,6 +431,13 @@ class Dispatcher:
         )  # fmt: skip
         routes = [(each.notifier.key, Priority.URGENT) for each in others if wants(each.notifier.pace, alert)]
         lane.owe(lambda: runs.record(self.outbox.store, alert, routes))
+
+
+def _facts(lane: _Lane, delivery: Delivery) -> PaceFacts:
+    """What the pace needs to know: what came with the claim, and what the service itself says."""
+    left = left_today(lane.notifier)
+    may_wait = lane.notifier.pace.may_keep_back or left is not None
+    return replace(delivery.facts, left=left, kept_back=delivery.facts.kept_back and may_wait)
 
 
 def _owning_up(message: Message, untold: int) -> Message:

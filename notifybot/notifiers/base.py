@@ -27,6 +27,14 @@ class Memory(Protocol):
         """Replace the values under `scope`; durable when it returns."""
         ...
 
+    def put_with_mark(self, scope: str, value: dict[str, Any]) -> None:
+        """Replace what stands under `scope`; durable together with the mark of what came of the message.
+
+        For what a crash may undo: that after the last call of a message, which the crash repeats anyway, and what is
+        done once more without harm. A place that the next call depends on is `put`.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Envelope:

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from notifybot.errors import StoreError
 from notifybot.files import write_atomically
-from notifybot.store.database import Store, StoreMemory
+from notifybot.store.database import Store, StoreMemory, as_value
 from notifybot.store.held import IN_DIGEST
 from notifybot.store.notifier_state import put_if_newer
 from notifybot.store.outbox_queries import counting
@@ -78,28 +78,57 @@ class Accepted:
 
 
 class Remembered:
-    """A notifier's memory that never fails to remember: what the database does not take at once is written later."""
+    """A notifier's memory that never fails to remember: what the database does not take at once is written later.
+
+    What a claim has brought along is not asked for again.
+    """
 
     def __init__(self, store: Store, owner: str, project: str, owe: Callable[[Callable[[], object]], None]) -> None:
         self._memory: StoreMemory = store.memory(owner, project)
         self._clock = store.clock
         self._owe = owe
         self._unwritten: dict[str, tuple[dict[str, Any], datetime]] = {}
+        self._known: dict[str, str] = {}  # as JSON, by scope as it is stored
+
+    def begin(self, known: Mapping[str, str]) -> None:
+        """Go by what a claim has found; by nothing where there is none: another process may have told since."""
+        self._known = dict(known)
 
     def unwritten(self) -> dict[str, tuple[dict[str, Any], datetime]]:
         """What is not in the database, by scope as it is stored there, with the moment it is from."""
         return {self._memory.own(scope): value for scope, value in self._unwritten.copy().items()}
 
     def get(self, scope: str) -> dict[str, Any]:
-        """Raises StoreError, but for what was put by this process and is not written yet."""
-        return dict(self._unwritten[scope][0]) if scope in self._unwritten else self._memory.get(scope)
+        """Raises StoreError, but for what the claim brought, or this process put and has not written yet."""
+        if scope in self._unwritten:
+            return dict(self._unwritten[scope][0])
+        known = self._known.get(self._memory.own(scope))
+        return self._memory.get(scope) if known is None else as_value(known)
 
     def put(self, scope: str, value: dict[str, Any]) -> None:
-        self._unwritten[scope] = value, self._clock.now()
+        self.put_with_mark(scope, value)
         try:
             self._write(scope)
         except StoreError:
             self._owe(partial(self._write, scope))
+
+    def put_with_mark(self, scope: str, value: dict[str, Any]) -> None:
+        self._unwritten[scope] = value, self._clock.now()
+        self._known[self._memory.own(scope)] = json.dumps(value)
+
+    def write_in(self, connection: Connection) -> None:
+        """Write, inside a transaction of yours, what is not written yet; `written` says that it was committed."""
+        for scope, (value, _) in self._unwritten.items():
+            self._memory.put_in(connection, scope, value)
+
+    def written(self) -> None:
+        """All that was put stands in the database."""
+        self._unwritten.clear()
+
+    def write(self) -> None:
+        """Write what is not written yet. Raises StoreError."""
+        for scope in list(self._unwritten):
+            self._write(scope)
 
     def _write(self, scope: str) -> None:
         if scope in self._unwritten:
@@ -109,7 +138,7 @@ class Remembered:
 
 def was_sent(store: Store, event_id: str, notifier: str) -> bool:
     """True when the receiver has the message about the event, be it within a digest. Raises StoreError."""
-    with store.transaction() as connection:
+    with store.snapshot() as connection:
         return connection.execute(_SENT, {"event_id": event_id, "notifier": notifier}).first() is not None
 
 

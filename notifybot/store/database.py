@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select
+from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event, inspect, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
@@ -36,6 +36,7 @@ from notifybot.types import run_key
 Begun = TypeVar("Begun")
 
 PAGE_BYTES = 4096
+_BEGIN, _WRITING = "notifybot_begin", "BEGIN IMMEDIATE"
 OPEN_S = 5.0  # no epoch waits yet
 _AGAIN_S = 0.005  # until a patient thread asks again, where SQLite itself did not wait
 CAP_BYTES = 48 * 1024 * 1024  # of the file; `room.WAL_BYTES` and a long transaction's worth are the WAL's
@@ -94,6 +95,19 @@ class Store:
         """
         with self._begun(self._connection.begin) as begun, begun:
             yield self._connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Read what stands there at one moment: the write lock is left to other processes. Raises StoreError."""
+        with self._begun(self._begin_snapshot) as begun, begun:
+            yield self._connection
+
+    def _begin_snapshot(self) -> RootTransaction:
+        self._connection.execution_options(**{_BEGIN: "BEGIN"})
+        try:
+            return self._connection.begin()
+        finally:
+            self._connection.execution_options(**{_BEGIN: _WRITING})
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -258,13 +272,17 @@ class StoreMemory:
         """Return what was last put under `scope`, or an empty dict."""
         own = self.own(scope)
         query = select(memories.c.value).where(memories.c.owner == self._owner, memories.c.scope == own)
-        with self._store.transaction() as connection:
+        with self._store.snapshot() as connection:
             text = connection.execute(query).scalar()
-        value: dict[str, Any] = json.loads(text) if text else {}
-        return value
+        return as_value(text)
 
     def put(self, scope: str, value: dict[str, Any]) -> None:
         """Replace what stands under `scope`; durable when it returns."""
+        with self._store.transaction() as connection:
+            self.put_in(connection, scope, value)
+
+    def put_in(self, connection: Connection, scope: str, value: dict[str, Any]) -> None:
+        """`put` inside a transaction of yours."""
         row = {
             "owner": self._owner,
             "scope": self.own(scope),
@@ -272,17 +290,26 @@ class StoreMemory:
             "updated_at": self._store.clock.now(),
         }
         statement = insert(memories).values(row)
-        with self._store.transaction() as connection:
-            connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["owner", "scope"],
-                    set_={"value": statement.excluded.value, "updated_at": statement.excluded.updated_at},
-                )
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["owner", "scope"],
+                set_={"value": statement.excluded.value, "updated_at": statement.excluded.updated_at},
             )
+        )
+
+    def put_with_mark(self, scope: str, value: dict[str, Any]) -> None:
+        """`put`: nothing is marked here."""
+        self.put(scope, value)
 
     def own(self, scope: str) -> str:
         """The scope as it is stored. What a notifier keeps of itself has no scope, and is no run's."""
         return run_key(self._project, scope) if scope and self._project is not None else scope
+
+
+def as_value(text: str | None) -> dict[str, Any]:
+    """A stored value; an empty dict where nothing is stored."""
+    value: dict[str, Any] = json.loads(text) if text else {}
+    return value
 
 
 def _wal_of(path: Path) -> Path:
@@ -311,7 +338,7 @@ def _engine(path: Path, patience_s: float, cap_bytes: int) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, _WRITING))
 
     return engine
 

@@ -8,20 +8,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, or_, select, update
+from sqlalchemy import Connection, Select, or_, select, update
 
-from notifybot.events import EpochFinished, Event, RunStarted, from_json
+from notifybot.events import EpochFinished, Event, from_json
 from notifybot.policy import Priority
 from notifybot.preferences import ALERT
 from notifybot.store.outbox import Delivery, Outbox
-from notifybot.store.outbox_queries import CHECKPOINT, ENDING, EPOCH, collapsed_into, dropped
+from notifybot.store.outbox_queries import CHECKPOINT, EPOCH, collapsed_into
 from notifybot.store.schema import deliveries, events
 from notifybot.store.stored_reason import KEPT, noted
 from notifybot.types import DeliveryState, RunRef
 
 MOST_URGENT = 50  # are told with their title, the latest
 IN_DIGEST = noted("in_digest")
-_RUN_ENDED = noted("run_ended")
 _AT_ONCE = 500  # ids in one statement
 _ROW = (deliveries.c.id, deliveries.c.run_id, deliveries.c.priority, events.c.kind)
 
@@ -50,28 +49,6 @@ NONE = HeldBatch()
 def hold_delivery(outbox: Outbox, delivery: Delivery, until: datetime, why: str, *, counted: bool = False) -> bool:
     """Let a delivery wait until a moment, then to be told together with all that are kept. Raises StoreError."""
     return outbox.mark_retry(delivery, until, KEPT + why, counted=counted)
-
-
-def is_kept(outbox: Outbox, delivery: Delivery) -> bool:
-    """True when a claimed delivery has been kept back before. Raises StoreError."""
-    query = select(deliveries.c.error).where(deliveries.c.id == delivery.id)
-    with outbox.store.transaction() as connection:
-        error: str | None = connection.execute(query).scalar()
-    return (error or "").startswith(KEPT)
-
-
-def drop_obsolete_start(outbox: Outbox, delivery: Delivery) -> bool:
-    """Drop a start of a run whose ending was told meanwhile: that says more. False for anything else.
-
-    Raises StoreError.
-    """
-    if not isinstance(delivery.event, RunStarted):
-        return False
-    with outbox.store.transaction() as connection:
-        over = connection.execute(_ending_told_after(delivery)).first() is not None
-        if over:
-            _change(connection, (delivery.id,), **dropped(outbox.store.clock.now(), _RUN_ENDED))
-        return over
 
 
 def gather(outbox: Outbox, delivery: Delivery, *, fold: bool) -> HeldBatch:
@@ -105,32 +82,6 @@ def release(outbox: Outbox, kept: HeldBatch) -> None:
     """Let them wait on: the message about them did not get through. Raises StoreError."""
     with outbox.store.transaction() as connection:
         _change(connection, kept.ids, lease_until=None, lease_owner=None)
-
-
-def last_done(outbox: Outbox, notifier: str, run_key: str) -> int:
-    """How many epochs the last one of a run that a notifier told had finished; 0 for none. Raises StoreError."""
-    query = (
-        select(events.c.body)
-        .select_from(deliveries)
-        .join(events)
-        .where(
-            deliveries.c.run_id == run_key,
-            deliveries.c.notifier == notifier,
-            deliveries.c.priority == int(Priority.PROGRESS),
-            deliveries.c.state == DeliveryState.SENT,
-        )
-        .order_by(deliveries.c.id.desc())
-        .limit(1)
-    )
-    with outbox.store.transaction() as connection:
-        body: str | None = connection.execute(query).scalar()
-    return from_json(body).progress.done if body else 0
-
-
-def _ending_told_after(delivery: Delivery) -> Select[Any]:
-    of_run = and_(deliveries.c.run_id == delivery.event.run.key, deliveries.c.notifier == delivery.notifier)
-    told = and_(deliveries.c.state == DeliveryState.SENT, deliveries.c.id > delivery.id)
-    return select(deliveries.c.id).join(events).where(of_run, told, events.c.kind == ENDING).limit(1)
 
 
 def _due(delivery: Delivery, now: datetime) -> Select[Any]:

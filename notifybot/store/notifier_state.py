@@ -10,10 +10,10 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
-from notifybot.store.database import Store
+from notifybot.store.database import Store, as_value
 from notifybot.store.schema import memories
 
 MOST_OWNERS = 16
@@ -31,7 +31,7 @@ def export_for(store: Store, run_key: str) -> dict[str, dict[str, Any]]:
         .where(memories.c.scope == run_key)
         .order_by(memories.c.owner)
     )
-    with store.transaction() as connection:
+    with store.snapshot() as connection:
         rows = list(connection.execute(query))
     kept = [row for row in rows if not row.owner.startswith(_STAY) and len(row.value) <= LARGEST_VALUE]
     return {
@@ -90,7 +90,7 @@ def _read(kept: Any) -> tuple[str, datetime] | None:
     return value, updated_at if updated_at.tzinfo is not None else updated_at.replace(tzinfo=UTC)
 
 
-_TRACKERS = ("wandb",)
+_PAGES = ("tracker:wandb",)  # whose trackers know a page of the run
 
 
 def remember(store: Store, run_key: str, tracker: str, url: str) -> None:
@@ -100,5 +100,18 @@ def remember(store: Store, run_key: str, tracker: str, url: str) -> None:
 
 def tracker_url(store: Store, run_key: str) -> str | None:
     """The address of a run's page; None while no tracker has told of one. Raises StoreError."""
-    kept = (store.memory(f"tracker:{each}").get(run_key).get("url") for each in _TRACKERS)
-    return next((url for url in kept if isinstance(url, str) and url), None)
+    with store.snapshot() as connection:
+        return known_in(connection, "", run_key)[1]
+
+
+def known_in(connection: Connection, owner: str, run_key: str) -> tuple[dict[str, str], str | None]:
+    """What a notifier remembers of itself (scope "") and of a run, as JSON, and the address of the run's page."""
+    own = and_(memories.c.owner == owner, memories.c.scope.in_(("", run_key)))
+    pages = and_(memories.c.owner.in_(_PAGES), memories.c.scope == run_key)
+    values, urls = {"": "", run_key: ""}, dict[str, object]()
+    for row in connection.execute(select(memories.c.owner, memories.c.scope, memories.c.value).where(or_(own, pages))):
+        if row.owner == owner:
+            values[row.scope] = row.value
+        else:
+            urls[row.owner] = as_value(row.value).get("url")
+    return values, next((url for each in _PAGES if isinstance(url := urls.get(each), str) and url), None)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,26 +17,26 @@ from sqlalchemy import Connection, and_, case, func, select, update
 
 from notifybot.events import EpochFinished, Event, from_json
 from notifybot.files import is_running
-from notifybot.policy import Priority
+from notifybot.policy import NOTHING, Pace, PaceFacts, Priority
 from notifybot.store.database import Store
+from notifybot.store.notifier_state import known_in
 from notifybot.store.outbox_queries import (
-    CHECKPOINT,
-    ENDING,
-    EPOCH,
-    collapse_to_newest,
+    collapse,
     collapsed_into,
     counting,
-    drop_superseded_by_ending,
     dropped,
     due,
+    facts_of,
     others_at,
     rounds_after,
+    sent_since,
     start_of_run,
 )
-from notifybot.store.schema import deliveries, events, tallies
+from notifybot.store.schema import deliveries, tallies
 from notifybot.store.stored_reason import LIMIT_CHARS, noted
 from notifybot.types import DeliveryState
 
+_FOLDING = Pace()
 _ADD = deliveries.insert()
 _PUT = counting("put")
 _UNTOLD = counting("dropped_untold")
@@ -49,7 +49,9 @@ class Delivery:
 
     `attempts` counts the tries that failed and may have been its own fault, not those that found nobody there.
     `skipped` counts the older epochs of the run that it stands for. `untold` counts what was dropped for want of space
-    or budget, of whatever run, and not told yet.
+    or budget, of whatever run, and not told yet. What its sending asks of the database comes with it: the `facts` that
+    the pace goes by, the `memories` of the notifier (of itself, scope "", and of the run, as JSON), and the run's
+    `page`, where a tracker knows one.
     """
 
     id: int
@@ -62,6 +64,9 @@ class Delivery:
     owner: str
     skipped: int = 0
     untold: int = 0
+    facts: PaceFacts = NOTHING
+    memories: Mapping[str, str] = field(default_factory=dict)
+    page: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +120,14 @@ class Outbox:
         self.store = store
         self.owner = owner or process_name()
 
-    def claim(self, notifier: str, *, lease_s: float = 60.0, fold: bool = True) -> Delivery | None:
+    def claim(self, notifier: str, *, lease_s: float = 60.0, pace: Pace = _FOLDING) -> Delivery | None:
         """Take the most urgent due delivery of a notifier for `lease_s` seconds; None when there is none.
 
-        With `fold`, older epoch messages of the same run that still wait are dropped in favour of the newest, which
-        is told as a new best when one of them was; so are older checkpoints. An ending takes the place of both. What is
-        urgent goes first, but for the start of its own run: nobody hears of the end of what they never heard begin.
-        Nor is anything told of a run while another living process tells of it: each would open the run's thread.
+        Where the `pace` folds, messages collapse: older epochs of the same run that still wait are dropped in favour of
+        the newest, which is told as a new best when one of them was; so are older checkpoints. An ending takes the
+        place of both, and told before its run's start, of that too. What is urgent goes first, but for the start of its
+        own run: nobody hears of the end of what they never heard begin. Nor is anything told of a run while another
+        living process tells of it: each would open the run's thread.
         """
         now, elsewhere = self.store.clock.now(), set[str]()
         with self.store.transaction() as connection:
@@ -129,33 +135,41 @@ class Outbox:
                 if any(map(owner_is_alive, others_at(connection, notifier, row.run_id, self.owner, now))):
                     elsewhere.add(row.run_id)
                     continue
-                row = start_of_run(connection, notifier, row, now) or row
-                if fold and row.kind in (EPOCH, CHECKPOINT):
-                    row = collapse_to_newest(connection, notifier, row, now)
-                elif fold and row.kind == ENDING:
-                    drop_superseded_by_ending(connection, notifier, row, now)
+                due_first = start_of_run(connection, notifier, row, now) or row
+                if (row := collapse(connection, notifier, due_first, pace, now)) is None:
+                    continue
                 try:
-                    return self._lease(connection, notifier, row, now + timedelta(seconds=lease_s), fold=fold)
+                    event = from_json(row.body)
                 except ValueError:  # another version wrote the event: it is given up, or nothing after it would go
                     unread = dropped(now, noted("unreadable")) | {"state": DeliveryState.DEAD}
                     connection.execute(_set(row.id, **unread))
+                    continue
+                return self._lease(connection, notifier, row, event, pace, now, lease_s)
             return None
 
-    def _lease(self, connection: Connection, notifier: str, row: Any, until: datetime, *, fold: bool) -> Delivery:
+    def _lease(
+        self, connection: Connection, notifier: str, row: Any, event: Event, pace: Pace, now: datetime, lease_s: float
+    ) -> Delivery:
+        skipped, until = 0, now + timedelta(seconds=lease_s)
         connection.execute(_set(row.id, lease_until=until, lease_owner=self.owner))
-        event, skipped = from_json(row.body), 0
-        if fold and isinstance(event, EpochFinished):
+        if pace.folds and isinstance(event, EpochFinished):
             folded = collapsed_into(connection, notifier, row)
             event, skipped = folded.told_by(event), folded.number
         untold = connection.execute(select(tallies.c.dropped_untold).where(tallies.c.notifier == notifier)).scalar()
+        facts = facts_of(connection, notifier, row, event, pace, now)
+        known, page = known_in(connection, notifier, row.run_id)
         return Delivery(
             id=row.id, event=event, notifier=notifier, priority=Priority(row.priority), attempts=row.attempts,
             created_at=row.created_at, lease_until=until, owner=self.owner, skipped=skipped, untold=untold or 0,
+            facts=facts, memories=known, page=page,
         )  # fmt: skip
 
-    def mark_sent(self, delivery: Delivery) -> bool:
-        """The receiver has it. False when the lease was lost and somebody else took over."""
-        return self._finish(delivery, DeliveryState.SENT, tries=1, untold=-delivery.untold)
+    def mark_sent(self, delivery: Delivery, also: Callable[[Connection], object] = lambda _: None) -> bool:
+        """The receiver has it. False when the lease was lost and somebody else took over.
+
+        `also` writes what is to stand in the database with it, whoever has the lease.
+        """
+        return self._finish(delivery, DeliveryState.SENT, tries=1, untold=-delivery.untold, also=also)
 
     def mark_dead(self, delivery: Delivery, error: str) -> bool:
         """It was tried and will be never again; kept and listed with its reason."""
@@ -209,7 +223,7 @@ class Outbox:
         query = select(func.min(ready, type_=deliveries.c.due_at.type)).where(
             deliveries.c.notifier == notifier, deliveries.c.state == DeliveryState.PENDING
         )
-        with self.store.transaction() as connection:
+        with self.store.snapshot() as connection:
             found: datetime | None = connection.execute(query).scalar()
         return found
 
@@ -218,7 +232,7 @@ class Outbox:
         by_state = select(deliveries.c.notifier, deliveries.c.state, func.count()).group_by(
             deliveries.c.notifier, deliveries.c.state
         )
-        with self.store.transaction() as connection:
+        with self.store.snapshot() as connection:
             live = {(key, state): number for key, state, number in connection.execute(by_state)}
             ledgers = connection.execute(select(tallies)).all()
         return {
@@ -234,36 +248,22 @@ class Outbox:
 
     def sent_since(self, notifier: str, moment: datetime) -> int:
         """How many messages this notifier delivered since `moment`; what was told within another is none of its own."""
-        sent = and_(deliveries.c.state == DeliveryState.SENT, deliveries.c.error == "", deliveries.c.done_at >= moment)
-        query = select(func.count()).where(deliveries.c.notifier == notifier, sent)
-        with self.store.transaction() as connection:
-            return connection.execute(query).scalar() or 0
-
-    def last_news_at(self, notifier: str, event: Event) -> datetime | None:
-        """When this notifier last told news of the run of `event` that are of its kind."""
-        query = (
-            select(deliveries.c.done_at)
-            .join(events)
-            .where(
-                deliveries.c.run_id == event.run.key,
-                deliveries.c.notifier == notifier,
-                deliveries.c.state == DeliveryState.SENT,
-                events.c.kind == event.kind,
-            )
-            .order_by(deliveries.c.id.desc())
-            .limit(1)
-        )
-        if event.kind == EPOCH:
-            query = query.where(deliveries.c.priority == int(Priority.PROGRESS))
-        with self.store.transaction() as connection:
-            found: datetime | None = connection.execute(query).scalar()
-        return found
+        with self.store.snapshot() as connection:
+            return sent_since(connection, notifier, moment)
 
     def _finish(
-        self, delivery: Delivery, state: DeliveryState, *, tries: int = 0, error: str = "", untold: int = 0
+        self,
+        delivery: Delivery,
+        state: DeliveryState,
+        *,
+        tries: int = 0,
+        error: str = "",
+        untold: int = 0,
+        also: Callable[[Connection], object] = lambda _: None,
     ) -> bool:
         now, values = self.store.clock.now(), {"state": state, "attempts": delivery.attempts + tries}
         with self.store.transaction() as connection:
+            also(connection)
             done = _ours(connection, delivery, **dropped(now, error[:LIMIT_CHARS]) | values)
             if done and untold:
                 connection.execute(_UNTOLD, {"key": delivery.notifier, "number": untold})

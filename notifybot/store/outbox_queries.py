@@ -10,20 +10,21 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from notifybot.events import CheckpointSaved, EpochFinished, RunEnded, RunStarted, from_json, kind_of
-from notifybot.policy import Priority, carry_best
+from notifybot.events import CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted, from_json, kind_of
+from notifybot.policy import Pace, PaceFacts, Priority, carry_best, day_start
 from notifybot.store.schema import deliveries, events, tallies
-from notifybot.store.stored_reason import noted
+from notifybot.store.stored_reason import KEPT, noted
 from notifybot.types import DeliveryState
 
 CLAIMED = (
     deliveries.c.id, deliveries.c.priority, deliveries.c.attempts, deliveries.c.created_at, deliveries.c.run_id,
-    events.c.kind, events.c.body,
+    deliveries.c.error, events.c.kind, events.c.body,
 )  # fmt: skip
 START, EPOCH, CHECKPOINT, ENDING = map(kind_of, (RunStarted, EpochFinished, CheckpointSaved, RunEnded))
 _PATIENT_TRIES = 3  # answered failures before the next delivery of the same priority gets its chance
 _PRIORITIES = [int(each) for each in Priority]
 _FOLDED = noted("folded")
+_RUN_ENDED = noted("run_ended")
 _BEST = '%"new_best":"%'  # in the JSON of an epoch that was one; quotes within a name are escaped there
 
 
@@ -81,6 +82,18 @@ def start_of_run(connection: Connection, notifier: str, row: Any, now: datetime)
     return connection.execute(select(*CLAIMED).join(events).where(now_and_first).order_by(deliveries.c.id)).first()
 
 
+def collapse(connection: Connection, notifier: str, row: Any, pace: Pace, now: datetime) -> Any | None:
+    """Return what is told in the place of a due delivery; None, where its run's end was told, and it was dropped."""
+    if (pace.folds or row.error.startswith(KEPT)) and start_is_obsolete(connection, notifier, row):
+        _fold_away(connection, deliveries.c.id == row.id, now, _RUN_ENDED)
+        return None
+    if pace.folds and row.kind in (EPOCH, CHECKPOINT):
+        return collapse_to_newest(connection, notifier, row, now)
+    if pace.folds and row.kind == ENDING:
+        drop_superseded_by_ending(connection, notifier, row, now)
+    return row
+
+
 def collapse_to_newest(connection: Connection, notifier: str, row: Any, now: datetime) -> Any:
     """Drop the waiting messages of the run that are of this kind but the newest, and return that one."""
     waiting = _waiting_news(notifier, row.run_id, row.kind, now)
@@ -96,6 +109,15 @@ def drop_superseded_by_ending(connection: Connection, notifier: str, row: Any, n
     for kind in (EPOCH, CHECKPOINT):
         waiting = _waiting_news(notifier, row.run_id, kind, now)
         _fold_away(connection, and_(waiting, deliveries.c.id < row.id), now)
+
+
+def start_is_obsolete(connection: Connection, notifier: str, row: Any) -> bool:
+    """True for the start of a run whose ending was told meanwhile: that says more."""
+    if row.kind != START:
+        return False
+    of_run = and_(deliveries.c.run_id == row.run_id, deliveries.c.notifier == notifier)
+    told = and_(of_run, deliveries.c.state == DeliveryState.SENT, deliveries.c.id > row.id, events.c.kind == ENDING)
+    return connection.execute(select(deliveries.c.id).join(events).where(told).limit(1)).first() is not None
 
 
 def collapsed_into(connection: Connection, notifier: str, row: Any) -> Folded:
@@ -141,8 +163,48 @@ def _of_kind(kind: str) -> ColumnElement[bool]:
     return exists().where(events.c.id == deliveries.c.event_id, events.c.kind == kind).correlate(deliveries)
 
 
-def _fold_away(connection: Connection, which: ColumnElement[bool], now: datetime) -> None:
-    connection.execute(update(deliveries).where(which).values(**dropped(now, _FOLDED)))
+def _fold_away(connection: Connection, which: ColumnElement[bool], now: datetime, why: str = _FOLDED) -> None:
+    connection.execute(update(deliveries).where(which).values(**dropped(now, why)))
+
+
+def facts_of(connection: Connection, notifier: str, row: Any, event: Event, pace: Pace, now: datetime) -> PaceFacts:
+    """What the pace asks about a claimed delivery; a figure that it has no use for is not looked up."""
+    counts = pace.every(event).epochs is not None
+    return PaceFacts(
+        last_news_at=_last_news_at(connection, notifier, event) if pace.gap_after(event) else None,
+        last_done=_last_done(connection, notifier, event.run.key) if counts else 0,
+        today=sent_since(connection, notifier, day_start(now)) if pace.daily_budget is not None else 0,
+        kept_back=row.error.startswith(KEPT),
+    )
+
+
+def _last_news_at(connection: Connection, notifier: str, event: Event) -> datetime | None:
+    """When a notifier last told news of the run of `event` that are of its kind."""
+    of_run = and_(deliveries.c.run_id == event.run.key, deliveries.c.notifier == notifier)
+    news = and_(of_run, deliveries.c.state == DeliveryState.SENT, events.c.kind == event.kind)
+    query = select(deliveries.c.done_at).join(events).where(news).order_by(deliveries.c.id.desc()).limit(1)
+    if event.kind == EPOCH:
+        query = query.where(deliveries.c.priority == int(Priority.PROGRESS))
+    found: datetime | None = connection.execute(query).scalar()
+    return found
+
+
+def _last_done(connection: Connection, notifier: str, run_key: str) -> int:
+    """How many epochs the last one of a run that a notifier told had finished; 0 for none."""
+    of_run = and_(deliveries.c.run_id == run_key, deliveries.c.notifier == notifier)
+    epochs = and_(of_run, deliveries.c.priority == int(Priority.PROGRESS), deliveries.c.state == DeliveryState.SENT)
+    query = select(events.c.body).select_from(deliveries).join(events).where(epochs)
+    body: str | None = connection.execute(query.order_by(deliveries.c.id.desc()).limit(1)).scalar()
+    try:
+        return from_json(body).progress.done if body else 0
+    except ValueError:  # another version wrote it
+        return 0
+
+
+def sent_since(connection: Connection, notifier: str, moment: datetime) -> int:
+    """How many messages a notifier delivered since `moment`; what was told within another is none of its own."""
+    sent = and_(deliveries.c.state == DeliveryState.SENT, deliveries.c.error == "", deliveries.c.done_at >= moment)
+    return connection.execute(select(func.count()).where(deliveries.c.notifier == notifier, sent)).scalar() or 0
 
 
 def dropped(now: datetime, why: str) -> dict[str, Any]:

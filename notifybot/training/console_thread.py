@@ -111,6 +111,9 @@ class _NoMemory:
     def put(self, scope: str, value: dict[str, Any]) -> None:
         return
 
+    def put_with_mark(self, scope: str, value: dict[str, Any]) -> None:
+        return
+
 
 _NO_MEMORY = _NoMemory()
 

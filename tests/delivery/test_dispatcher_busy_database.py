@@ -47,11 +47,20 @@ class Contended(Store):
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:
+        self._ask()
+        with super().transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Any]:
+        self._ask()
+        with super().snapshot() as connection:
+            yield connection
+
+    def _ask(self) -> None:
         self.asked += 1
         if self.busy_from <= self.asked < self.busy_from + self.busy_times:
             raise StoreError("the database did not take a record: database is locked")
-        with super().transaction() as connection:
-            yield connection
 
 
 @contextmanager

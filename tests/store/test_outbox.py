@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from sqlalchemy.event import listen
 
-from notifybot.policy import Priority, priority_of
+from notifybot.policy import Pace, Priority, priority_of
 from notifybot.store import dead_letters, runs
 from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
@@ -114,7 +114,7 @@ def test_without_folding_every_epoch_is_kept(store: Store) -> None:
     _put(store, epoch(0), epoch(1))
     outbox = Outbox(store)
 
-    first = outbox.claim(KEY, fold=False)
+    first = outbox.claim(KEY, pace=Pace(folds=False))
 
     assert first is not None
     assert first.event.progress.epoch == 0

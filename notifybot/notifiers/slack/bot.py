@@ -27,7 +27,8 @@ class SlackBot:
     """Keeps the root message of each run at its latest state and tells milestones in its thread.
 
     Endings, alerts, and lost, stalled or recovered runs are also broadcast to the channel; a digest is one message
-    there. What was done is remembered after each call, so a crash between two calls repeats neither. Learning curves
+    there. Where a root stands is remembered before anything is posted below it, so a crash between two calls repeats
+    no message; what the last call did is remembered with the mark that the message was sent. Learning curves
     follow as replies, where there is an `artist`; `busy` says of a notifier's key that a message waits for it.
     `mention`, in Slack's markup, calls people where `policy.calls_people` says so, once an incident.
     """
@@ -102,8 +103,10 @@ class SlackBot:
         thread = thread.answering(event.id).having_called(event)
         if sent.strayed and thread.may_move:
             thread = thread.moving()
-        _remember(envelope, thread)
-        if not thread.has_root:  # the stray reply stands alone; later ones share the new thread
+        if thread.has_root:
+            self._remember_with_mark(envelope, thread)
+        else:  # the stray reply stands alone; later ones share the new thread
+            _remember(envelope, thread)
             self._show(envelope, thread)
 
     def _tell_alone(self, envelope: Envelope, thread: RunThread) -> None:
@@ -112,7 +115,7 @@ class SlackBot:
             calls = thread.calls_for(envelope.event)
             build = partial(self._laid_out, envelope, blocks.full_message(envelope.message), calls=calls)
             self._post(envelope, build, channel=self._channel)
-            _remember(envelope, thread.answering(envelope.event.id))
+            self._remember_with_mark(envelope, thread.answering(envelope.event.id))
 
     def show_state(self, envelope: Envelope) -> None:
         """Update a run's root message to the event's state, if there is one. Sends no notification."""
@@ -128,13 +131,22 @@ class SlackBot:
             root = blocks.root(message) if _tells_state(event) else blocks.placeholder_root(message)
             sent = self._post(envelope, partial(self._laid_out, envelope, root), channel=self._channel)
             thread = replace(thread, channel_id=sent.channel_id, root_ts=sent.ts, born_of=event.id, shown=state)
+            _remember(envelope, thread)  # now: a reply that lands while its root is not known would have a second one
         elif _tells_state(event) and thread.shown.is_older_than(state):
             self._update(envelope, blocks.root(message), thread)
             thread = thread.showing(state)
-        else:
-            return thread
-        _remember(envelope, thread)
+            envelope.memory.put_with_mark(event.run.id, thread.to_value())  # one edit twice is one to whoever reads it
         return thread
+
+    def _remember_with_mark(self, envelope: Envelope, thread: RunThread) -> None:
+        """Remember a message's last call. A crash right after it repeats that, be it written with the mark or before.
+
+        Where a picture is looked for meanwhile, that takes too long.
+        """
+        if self._pictures is None:
+            envelope.memory.put_with_mark(envelope.event.run.id, thread.to_value())
+        else:
+            _remember(envelope, thread)
 
     def _laid_out(
         self,
