@@ -191,7 +191,9 @@ def test_what_came_of_it_is_told_with_the_reason() -> None:
 
     assert reason_line(late, EN) == "not delivered within a day: Slack: no answer in time"
     assert reason_line(late, KO) == "하루 안에 전달하지 못했습니다: Slack: 제시간에 응답이 오지 않았습니다"
-    assert reason_line(Reason("kept/noted", values={"text": "quiet hours"}), KO) == "모아 두었습니다: 방해 금지 시간"
+    for kept in (Reason("kept/held.quiet_hours"), Reason("kept/noted", values={"text": "quiet hours"})):
+        assert reason_line(kept, EN) == "kept back: quiet hours"
+        assert reason_line(kept, KO) == "모아 두었습니다: 방해 금지 시간"
     renewal = reason_line(Reason("kakao.renewal/no-answer"), KO)
     assert renewal == "카카오 로그인을 갱신하지 못했습니다: 카카오가 제시간에 응답하지 않았습니다"
 

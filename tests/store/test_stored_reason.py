@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifybot.store.stored_reason import KEPT, LIMIT_CHARS, from_text, to_text
+from notifybot.store.stored_reason import KEPT, LIMIT_CHARS, from_text, noted, to_text
 from notifybot.types import Reason
 
 CODES = st.from_regex(r"(late/)?(slack|kakao)\.[a-z_-]{1,60}", fullmatch=True)
@@ -51,4 +51,6 @@ def test_what_only_looks_like_a_reason_is_shown_as_it_is() -> None:
 
 
 def test_what_was_kept_back_says_so() -> None:
+    """By the code of today, and by the sentence that an earlier version noted."""
+    assert from_text(f"{KEPT}{noted('quiet_hours')}") == Reason("kept/held.quiet_hours")
     assert from_text(f"{KEPT}quiet hours") == Reason("kept/noted", values={"text": "quiet hours"})
