@@ -88,7 +88,7 @@ _MENTIONS_MOST = 5
 
 
 def _mention(text: str) -> str:
-    """As Slack's markup has it: `<@U0123ABCD>`, `<!subteam^S0123ABCD>`, `<!here>`; several with spaces between."""
+    """Convert mentions to Slack's markup: `<@U0123ABCD>`, `<!subteam^S0123ABCD>`, `<!here>`, separated by spaces."""
     words = re.split(r"[\s,]+(?![^<]*>)", text.strip(" \t\n,"))
     found = [_MENTION.fullmatch(word) for word in words]
     mentions = list(dict.fromkeys(_marked_up(each) for each in found if each))
@@ -248,7 +248,7 @@ class _SpelledOut(BaseSettings):
     @model_validator(mode="wrap")
     @classmethod
     def _parse(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Validate, and say what is wrong in the reader's terms: which key, from where, what would be right."""
+        """Validate. Raises ConfigError that names each wrong key, its source, and a right value."""
         origins: dict[str, str] = data.pop(ORIGINS, {})
         stripped = {key: value.strip() if isinstance(value, str) else value for key, value in data.items()}
         unset = {key for key, value in stripped.items() if value in ("", None) and key in cls.model_fields}
@@ -320,7 +320,7 @@ _CHOICES = {"ranks": ("first", "each"), "save_signal": ("USR1", "USR2")}
 
 
 def _language_in(given: Mapping[str, Any]) -> str | None:
-    """The language that is set, be the other settings right or wrong; None where the environment decides."""
+    """Return the language that is set, even if other settings are wrong; None if the environment decides."""
     chosen = str(given.get("lang") or "")
     return chosen if chosen in tuple(Language) else None
 

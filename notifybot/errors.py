@@ -47,7 +47,7 @@ NOT_REGULAR = "not a regular file"  # text of our own OSError for anything but a
 
 
 def system_text(language: str, code: str, words: str) -> str:
-    """Return in a language what the operating system says, by its code such as "ENOSPC"; else its own `words`.
+    """Return an operating system error in a language, by its code such as "ENOSPC"; unknown ones as their own `words`.
 
     In English, words that say more than the system's own are kept.
     """
@@ -57,7 +57,7 @@ def system_text(language: str, code: str, words: str) -> str:
 
 
 def system_words(error: OSError) -> str:
-    """Return what the operating system says, in the language of the reader and without the number and the path."""
+    """Return an operating system error in the language of the reader, without number and path."""
     return system_text(READER.language, errno.errorcode.get(error.errno or 0, ""), error.strerror or str(error))
 
 

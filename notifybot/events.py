@@ -162,7 +162,7 @@ def kind_of(event_type: type[Event]) -> str:
 
 
 def within_bounds(event: Event) -> Event:
-    """Return the event as the watchdog takes it; the very same object where nothing is beyond the bounds.
+    """Return the event cut to the limits of the watchdog; the same object if it is within them.
 
     A label that is too large is left out: the epochs' count stands for it, as it does for loops without labels.
     """
@@ -189,7 +189,7 @@ def within_bounds(event: Event) -> Event:
 
 
 def _bounded_resumed(resumed: Resumed) -> Resumed:
-    """A clock that was set back makes a checkpoint one of the future."""
+    """Bound a resume's numbers. By a clock that was set back, a checkpoint may be of the future: 0 seconds then."""
     return replace(
         resumed,
         epoch=resumed.epoch if _fits(resumed.epoch) else None,
@@ -219,7 +219,7 @@ def _bounded_progress(progress: Progress) -> Progress:
 
 
 def _bounded_metrics(metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
-    """The first metrics, each with as much of its past as there is room for."""
+    """Return the first metrics, each with as much history as there is room for."""
     longest = MOST_POINTS // max(min(len(metrics), MOST_METRICS), 1)
     fine = len(metrics) <= MOST_METRICS and all(
         len(each.history) <= longest

@@ -29,9 +29,9 @@ def freeze(model: nn.Module, except_: Parts = (), *, batch_norm: BatchNorm = "ev
     A weight that two layers share learns when one of them is excepted.
 
     `batch_norm` says what becomes of the frozen layers' running statistics, which no gradient moves: "eval" keeps
-    them as they are, whatever `model.train()` says later; "train" lets them follow the new data.
+    them unchanged, even after `model.train()`; "train" lets them follow the new data.
     Gradients left on frozen parameters are dropped, because an optimizer would go on applying them.
-    Freeze after whatever puts other modules in the place of these, such as `convert_sync_batchnorm`.
+    Freeze after any call that replaces modules, such as `convert_sync_batchnorm`.
     """
     _check(model, batch_norm)
     chosen = _names_of(model, except_)

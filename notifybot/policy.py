@@ -57,7 +57,7 @@ class Pace:
     `gap_s`: least seconds between any two sends. `progress_gap_s`: least seconds between two epoch messages of one
     run, and between two of its checkpoints. `folds`: waiting epoch messages collapse into the newest, and so do
     waiting checkpoints. `daily_budget`: messages a day (None: no limit), of which `reserved` are kept for urgent ones,
-    half of these for endings and the like alone; days begin at midnight KST, where KakaoTalk counts (facts: quota).
+    half of these for endings and the like alone; days begin at midnight KST, as KakaoTalk counts them.
     `wants_checkpoints`: a checkpoint is worth a message of its own. `wants_held`: alerts beyond the limit too, as the
     watchdog records alerts for which no message is sent. `chosen` are the user's preferences for this notifier.
     """
@@ -206,7 +206,7 @@ def wants(pace: Pace, event: Event) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class HoldBack:
-    """Not now: ask again at `until`. With `kept_back` it then goes in one digest with all others kept back."""
+    """Held back: ask again at `until`. With `kept_back` it then goes in one digest with all others kept back."""
 
     until: datetime
     why: Reason
@@ -215,7 +215,7 @@ class HoldBack:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Not at all: count it as dropped."""
+    """Refused for good: count the delivery as dropped."""
 
     why: Reason
 

@@ -23,10 +23,10 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class QuietHours:
-    """From `start` to before `end` by the clock on the wall in `zone`, over midnight where `end` is the earlier one.
+    """Quiet hours from `start` to before `end` of local time in `zone`, over midnight if `end` is earlier.
 
-    Equal ends make no quiet hours at all. What counts is what the clock shows: an hour that a change of clocks
-    repeats is quiet twice, one that it skips is not missed.
+    Equal times mean no quiet hours. Only the shown time counts: an hour that a clock change repeats is quiet
+    twice, one that it skips is simply absent.
     """
 
     start: time
@@ -131,9 +131,9 @@ class Route:
 class Preferences:
     """Preferences of one notifier; the defaults change nothing.
 
-    `events` and `quiet_lets` hold kinds, some with a detail: "run_ended:failed". `events` is None where the notifier's
-    own choice stands, `every` and `quiet` where the settings for all notifiers do. `daily` counts messages from
-    midnight in Korea. `projects` and `runs` are patterns such as "vision-*" of which one must fit; none fit all.
+    `events` and `quiet_lets` hold kinds, some with a detail: "run_ended:failed". `events` is None for the notifier's
+    own choice, `every` and `quiet` for the settings of all notifiers. `daily` counts messages from midnight in Korea.
+    `projects` and `runs` are patterns such as "vision-*" of which one must match; without any, all runs match.
     """
 
     events: frozenset[str] | None = None

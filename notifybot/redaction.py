@@ -125,7 +125,7 @@ def _head(text: str) -> int:
 
 
 def _spellings(text: str, head: int) -> Iterator[tuple[str, int]]:
-    """Every way to write `text`, with the length that its first `head` characters have then."""
+    """Yield every spelling of `text`, with the length that its first `head` characters have then."""
     whole, first = _written(text), _written(text[:head])
     yield from ((form, len(part)) for form, part in zip(whole, first, strict=True))
 
@@ -150,7 +150,7 @@ def _lower_escapes(encoded: str) -> str:
 
 
 def _in_base64(value: bytes, before: int) -> str:
-    """The characters that stand for `value` in base64 when `before` other bytes (modulo 3) precede it.
+    """Return the base64 characters of `value` when `before` other bytes (modulo 3) precede it.
 
     Characters that hold bits of neighbours are left out, so "user:secret" is found by its secret as well.
     """
@@ -226,7 +226,7 @@ _ASSIGNED = re.compile(r"""([\w.-]{2,60})(['"]?\s*[=:]\s*)(['"]?)([^\s'",;&)}\]]
 
 
 def strike_looks(text: str) -> str:
-    """Return `text` without what looks like somebody's secret: an address's password, a bearer's token, …"""
+    """Return `text` without strings that look like secrets: an address's password, a bearer's token, …"""
 
     def looked(match: re.Match[str]) -> str:
         kept = match["url"] or match["slack"] or match["scheme"] or ""

@@ -19,9 +19,9 @@ RETRY_AFTER_CAP_S = 3600.0
 def delay_s(failures: Sequence[float], now_s: float, error: TemporaryError, rng: Random) -> float:
     """Seconds to wait after the latest of `failures` (their monotonic moments in seconds, oldest first).
 
-    Exponential with full jitter within an outage's first minute, then one probe a minute: whoever is back is noticed
-    within 60 s, and sees at most 67 tries of a process in an hour. The first minute's jitter has spread the processes
-    that probe. The receiver's own Retry-After is a lower bound (at most an hour of it is believed).
+    Exponential with full jitter within an outage's first minute, then one probe a minute: a receiver that is back is
+    noticed within 60 s and sees at most 67 tries of a process in an hour. The first minute's jitter has spread the
+    processes that probe. The receiver's own Retry-After is a lower bound (at most an hour of it is believed).
     """
     is_new = len(failures) <= QUICK_TRIES and now_s - failures[0] < QUICK_S
     wait = rng.uniform(0.0, BASE_S * 2.0 ** (len(failures) - 1)) if is_new else PROBE_S

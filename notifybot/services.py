@@ -17,10 +17,10 @@ from typing import Any
 class Service:
     """One service. `module` has `from_config(config, surroundings)`, which returns its notifiers.
 
-    `settings` are those that a service is configured by: any of them that is set asks for it. `secrets` are what a
-    notebook's user may keep in Colab's panel for it. Settings of either that `Config` does not spell out by itself are
-    added to it as optional secrets. A login leaves files in the state folder that match `login_files`. `is_for_people`
-    is False where a program reads the messages: the watchdog still tells people then.
+    `settings` configure a service: it is used if any of them is set. `secrets` are its settings that a notebook's user
+    may keep in Colab's panel. Settings of either that `Config` does not define are added to it as optional secrets. A
+    login leaves files in the state folder that match `login_files`. `is_for_people` is False if a program reads the
+    messages: then the watchdog still sends messages to people.
     `doctor` and `preview` are functions, "module:name", as `doctor.examine` and `gallery.previews` call them; without
     them the doctor says how to try the service, and the gallery shows the message as text.
     """

@@ -5,7 +5,7 @@
     with notify_epoch(range(30), alerts=[alerts.non_finite(), alerts.target("val_acc", 0.95)]) as epochs:
         ...
 
-A metric's name may say which way it is good, as in "reward:max"; names such as "val_loss" say it by themselves.
+A metric's name may give its direction, as in "reward:max"; names such as "val_loss" show it without a suffix.
 A rule of your own is any function that takes the run's `Progress` and returns an `Alert` or None.
 Pure: no clock, no disk, no network.
 """
@@ -53,12 +53,12 @@ AlertRule = Rule | Custom
 
 
 def non_finite(*metrics: str) -> AlertRule:
-    """Tell when a metric is NaN or infinite: any of those named, or any at all. On by default."""
+    """Alert when a metric is NaN or infinite: any of those named, or any at all. On by default."""
     return NonFinite(tuple(named(metric) for metric in metrics))
 
 
 def threshold(metric: str, *, above: float | None = None, below: float | None = None) -> AlertRule:
-    """Tell when a metric is above, or below, a limit."""
+    """Alert when a metric is above, or below, a limit."""
     one_of(above=above, below=below)
     if above is not None:
         return Threshold(named(metric), finite("above", above), "above")
@@ -66,12 +66,12 @@ def threshold(metric: str, *, above: float | None = None, below: float | None = 
 
 
 def plateau(metric: str, *, patience: int = 10, min_delta: float = 0.0) -> AlertRule:
-    """Tell when a metric has not become better, by more than `min_delta`, for `patience` epochs that logged it."""
+    """Alert when a metric has not become better, by more than `min_delta`, for `patience` epochs that logged it."""
     return Plateau(aim_of(metric), count("patience", patience), not_negative("min_delta", min_delta))
 
 
 def divergence(metric: str, *, ratio: float | None = None, by: float | None = None) -> AlertRule:
-    """Tell when a metric is more than `ratio` times worse than its best so far (2 by default), or worse by `by`."""
+    """Alert when a metric is more than `ratio` times worse than its best so far (2 by default), or worse by `by`."""
     if by is not None:
         one_of(ratio=ratio, by=by)
         return Divergence(aim_of(metric), by=more_than(0, "by", by))
@@ -79,17 +79,17 @@ def divergence(metric: str, *, ratio: float | None = None, by: float | None = No
 
 
 def overfitting(train: str = "train_loss", val: str = "val_loss", *, epochs: int = 3) -> AlertRule:
-    """Tell when training becomes better while validation becomes worse, so many epochs in a row."""
+    """Alert when training becomes better while validation becomes worse, so many epochs in a row."""
     return Overfitting(aim_of(train), aim_of(val), count("epochs", epochs))
 
 
 def slow_epoch(factor: float = 2.0) -> AlertRule:
-    """Tell when an epoch takes `factor` times the median of those before it."""
+    """Alert when an epoch takes `factor` times the median of those before it."""
     return SlowEpoch(more_than(1, "factor", factor))
 
 
 def low_disk(*paths: str, percent: float | None = None, free_bytes: int | None = None) -> AlertRule:
-    """Tell when a disk has less than `percent` of its room left, or less than `free_bytes`. 5 percent by default.
+    """Alert when a disk has less than `percent` of its room left, or less than `free_bytes`. 5 percent by default.
 
     Looks at the disks of the state folder, the runs folder and the checkpoints where no path is given.
     """
@@ -101,17 +101,17 @@ def low_disk(*paths: str, percent: float | None = None, free_bytes: int | None =
 
 
 def gpu_idle(*, percent: float = 10.0, minutes: float = 10.0) -> AlertRule:
-    """Tell when the run's busiest GPU was busy less than `percent` of so many minutes. Needs `nvidia-ml-py`."""
+    """Alert when the run's busiest GPU was busy less than `percent` of so many minutes. Needs `nvidia-ml-py`."""
     return GpuIdle(share("percent", percent), more_than(0, "minutes", minutes))
 
 
 def gpu_memory(*, percent: float = 95.0) -> AlertRule:
-    """Tell when a GPU's memory is in use to `percent` or more, by whomever. Needs `nvidia-ml-py`."""
+    """Alert when a GPU's memory is in use to `percent` or more, by any process. Needs `nvidia-ml-py`."""
     return GpuMemory(share("percent", percent))
 
 
 def target(metric: str, value: float) -> AlertRule:
-    """Tell when a metric is as good as `value`, or better: once in a run's life."""
+    """Alert when a metric is as good as `value`, or better: once in a run's life."""
     return Target(aim_of(metric), finite("value", value))
 
 
@@ -124,7 +124,7 @@ _MAKERS = (
 
 
 def rules_of(alerts: object) -> tuple[AlertRule, ...]:
-    """The rules as they were given to `alerts=`. Raises UsageError for what is none."""
+    """Return the rules given to `alerts=`. Raises UsageError for anything else."""
     if isinstance(alerts, str | bytes) or not isinstance(alerts, Iterable):
         raise UsageError(reader_text("alerts.no_list_of_rules", alerts=f"{alerts!r:.80}"))
     return tuple(_checked(rule) for rule in alerts)

@@ -28,7 +28,7 @@ class Finite:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A metric beside the limit that it should stay above or below. `crossed` is the forbidden side."""
+    """A metric's value and the limit that it should stay above or below. `crossed` is the forbidden side."""
 
     metric: str
     value: float
@@ -38,7 +38,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class EpochPace:
-    """A metric beside its best before it, which stands for `waited` epochs."""
+    """A metric's value and its best before, which is `waited` epochs old."""
 
     metric: str
     value: float
@@ -49,7 +49,7 @@ class EpochPace:
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """A metric beside its best, and the value beyond which it is too far from that."""
+    """A metric's value and its best, with the limit of the distance between them."""
 
     metric: str
     value: float
@@ -70,7 +70,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A metric that is as good as was hoped for."""
+    """A metric that has reached its target."""
 
     metric: str
     value: float

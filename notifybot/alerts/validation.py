@@ -11,7 +11,7 @@ from notifybot.errors import UsageError, reader_list, reader_text
 
 
 def finite(name: str, value: float) -> float:
-    """A finite number. Raises UsageError."""
+    """Return a finite number. Raises UsageError."""
     try:
         number = math.nan if isinstance(value, bool | str) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -22,7 +22,7 @@ def finite(name: str, value: float) -> float:
 
 
 def more_than(least: float, name: str, value: float) -> float:
-    """A finite number above `least`. Raises UsageError."""
+    """Return a finite number above `least`. Raises UsageError."""
     number = finite(name, value)
     if number <= least:
         raise UsageError(
@@ -32,7 +32,7 @@ def more_than(least: float, name: str, value: float) -> float:
 
 
 def not_negative(name: str, value: float) -> float:
-    """A finite number of at least 0. Raises UsageError."""
+    """Return a finite number of at least 0. Raises UsageError."""
     number = finite(name, value)
     if number < 0:
         raise UsageError(reader_text("alerts.validation.negative", name=name, number=f"{number:g}"))
@@ -40,7 +40,7 @@ def not_negative(name: str, value: float) -> float:
 
 
 def share(name: str, value: float) -> float:
-    """A percentage between 0 and 100, neither of them. Raises UsageError."""
+    """Return a percentage above 0 and below 100. Raises UsageError."""
     number = finite(name, value)
     if not 0 < number < 100:
         raise UsageError(reader_text("alerts.validation.no_percentage", name=name, number=f"{number:g}"))
@@ -48,7 +48,7 @@ def share(name: str, value: float) -> float:
 
 
 def count(name: str, value: SupportsIndex) -> int:
-    """A whole number of at least 1. Raises UsageError."""
+    """Return a whole number of at least 1. Raises UsageError."""
     number = None if isinstance(value, bool) or not hasattr(value, "__index__") else operator.index(value)
     if number is None or number < 1:
         raise UsageError(reader_text("alerts.validation.no_whole_number", name=name, value=f"{value!r:.80}"))
@@ -63,7 +63,7 @@ def one_of(**given: object) -> None:
 
 
 def folder(path: object) -> str:
-    """A folder's path as text. Raises UsageError."""
+    """Return a folder's path as text. Raises UsageError."""
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
     if not isinstance(text, str) or not text.strip():
         raise UsageError(reader_text("alerts.validation.no_path", path=f"{path!r:.80}"))

@@ -51,11 +51,11 @@ class Checkpoints:
 
     Every `every` epochs the state is copied on your thread; another one writes, hashes and syncs the file. Each is
     readable with plain `torch.load(weights_only=True)`. The last `keep_last` and the best `keep_best` by `monitor`
-    stay, never fewer than two; nothing else in the folder is ever removed. The name tells which way `monitor` is good
+    stay, never fewer than two; nothing else in the folder is ever removed. The name shows the direction of `monitor`
     ("val_acc": more), else `mode` does. A folder on a network mount such as Drive gets its files by way of `local`, a
     folder on this machine's disk, and they are read back before they count.
     `extra` names further objects with `state_dict` and `load_state_dict`, such as torchdata's StatefulDataLoader; with
-    one that knows its place, `every_s` also saves within an epoch, at the next `log` after so many seconds.
+    one that saves its position, `every_s` also saves within an epoch, at the next `log` after so many seconds.
     `grace_s` is how long a SIGTERM may be put off to save first, and `patience_s` how long an epoch waits for the save
     before it. `fresh` begins a new run and deletes nothing. If the newest cannot be read, the training does not
     begin; `resume="newest readable"` steps back to the newest that can.
@@ -186,8 +186,8 @@ class Checkpoints:
     def restore(self, check: Callable[[SavePoint], None] = lambda _: None) -> Restored | None:
         """Load the newest checkpoint that is whole into the objects, the same on every rank; None without one.
 
-        `check` sees first of what moment it is, and may raise: nothing is loaded then. Raises CheckpointError when it
-        does not fit the objects, and when it cannot be read now.
+        `check` gets its `SavePoint` first and may raise; then nothing is loaded. Raises CheckpointError if the
+        checkpoint does not fit the objects or cannot be read now.
         """
         if self.fresh:
             return None
@@ -320,7 +320,7 @@ class Checkpoints:
         return None
 
     def _newest(self, *, durable_only: bool = False) -> Found:
-        """The newest that is whole; stepping back, where that is asked for, what cannot be read is passed over too."""
+        """Return the newest whole checkpoint; with `resume="newest readable"`, unreadable ones are passed over too."""
         found = self._opened.newest(self._run_id, durable_only=durable_only)
         if not found.unread:
             return found
@@ -444,7 +444,7 @@ class CopiedCheckpoints(Checkpoints):
         raise UsageError(reader_text("checkpoints.checkpoints.is_a_copy"))
 
     def restore(self, check: Callable[[SavePoint], None] = lambda _: None) -> Restored | None:
-        """Nothing."""
+        """Return None: a copy restores nothing."""
         return None
 
     def save(self, moment: SavePoint, report: SaveObserver) -> None:

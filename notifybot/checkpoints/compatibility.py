@@ -17,7 +17,7 @@ _PARALLEL = "module."  # the prefix under which DistributedDataParallel and Data
 
 
 def unwrapped(model: Any) -> Any:
-    """The module inside DistributedDataParallel, DataParallel and torch.compile, in whatever order they were put on."""
+    """Return the module inside DistributedDataParallel, DataParallel and torch.compile, nested in any order."""
     from torch.nn.parallel import DataParallel, DistributedDataParallel
 
     while True:
@@ -141,7 +141,7 @@ def note(text: str, about: str = "") -> Reason:
 
 
 def listed(key: str, names: Sequence[str]) -> list[str]:
-    """One line that names the first ten and counts the rest; no line for none. The text says what they are."""
+    """Return one line, of the text `key`, with the first ten names and the number of the rest; none without names."""
     if not names:
         return []
     shown, more = ", ".join(names[:_SHOWN]), len(names) - _SHOWN

@@ -55,7 +55,7 @@ class RetentionRule(Protocol):
 
 
 class CheckpointDirectory:
-    """The checkpoints in one folder. Every method raises OSError when the folder itself fails.
+    """Checkpoints in one folder. Every method raises OSError when the folder itself fails.
 
     `empty_first` empties a file before it is removed, for a Drive whose bin counts against the quota. `system` makes
     the calls into the operating system, `is_mount` says whether a folder lies on a network mount; a mount that is gone
@@ -113,7 +113,7 @@ class CheckpointDirectory:
         return self.folder / name
 
     def seal(self, staged: Path, stem: str, make_manifest: MakeManifest) -> Manifest:
-        """Save the parts in a folder that `stage` gave as `stem` + ".sharded", once all of them are written.
+        """Publish a folder from `stage` as `stem` + ".sharded", once all its parts are written.
 
         `make_manifest` is given name, hash and size; kind and parts are put in here. On errors as `write`.
         """

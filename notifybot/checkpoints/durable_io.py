@@ -92,7 +92,7 @@ class Hasher:
 
 
 class HashingWriter(io.RawIOBase):
-    """A binary file for writing in sequence: what is written is hashed, counted, and sent to the disk in large pieces.
+    """Binary file for sequential writing: data is hashed, counted, and sent to the disk in large pieces.
 
     The first error of the disk is kept in `error` and raised again by every later call: libraries in between may turn
     it into one of their own, as torch does for a full disk.
@@ -260,14 +260,14 @@ class Files:
         return Files(folder, self._system)
 
     def names(self) -> list[str]:
-        """Every entry; none where there is no folder."""
+        """Names of all entries; none without a folder."""
         try:
             return sorted(self._system(os.listdir, self.folder))
         except FileNotFoundError:
             return []
 
     def names_in(self, name: str) -> list[str]:
-        """Every entry of a folder in the folder; none where it is something else."""
+        """Names of all entries of a folder in this one; none if it is no folder."""
         found = self.stat(name)
         return self.at(self.folder / name).names() if found is not None and stat.S_ISDIR(found.st_mode) else []
 
@@ -299,7 +299,7 @@ class Files:
     def fill(self, name: str, fill: Callable[[BinaryIO], object]) -> tuple[str, int]:
         """Make a new file of what `fill` writes, durable when this returns; return its hash and size.
 
-        An error of the disk is raised as such, whatever `fill` made of it.
+        An error of the disk is raised unchanged, even if `fill` turned it into another.
         """
         with self._opened(name, NEW) as descriptor, HashingWriter(descriptor, self._system) as writer:
             try:
@@ -334,7 +334,7 @@ class Files:
                 into.write(piece)
 
     def hash(self, name: str) -> tuple[str, int]:
-        """Return the hash and the size of a regular file, as whoever reads it now would find it."""
+        """Return the hash and the size of a regular file, read now."""
         with self._opened(name, READ) as descriptor:
             _refuse_unless_regular(self._system(os.fstat, descriptor))
             return hash_descriptor(descriptor, self._system)
@@ -346,11 +346,11 @@ class Files:
             return hash_descriptor(descriptor, self._system)
 
     def replace(self, name: str, by: str) -> None:
-        """Give an entry another name in one step, in the place of whatever has it."""
+        """Rename an entry atomically, replacing an entry of the new name."""
         self._system(os.replace, self.folder / name, self.folder / by)
 
     def sync(self, folder: Path | None = None) -> None:
-        """Make names durable. Where the file system does not know how, it is taken at its word."""
+        """Make names durable. A file system that cannot sync folders counts as durable."""
         if FOLDER is None:
             return
         descriptor = self._system(os.open, folder or self.folder, FOLDER)
@@ -388,7 +388,7 @@ class Files:
                 self.remove(name)
 
     def discard(self, name: str) -> None:
-        """Remove what we have made under this name, folders with the files in them, as far as the disk lets us."""
+        """Remove an entry of ours, a folder with its files too, as far as the disk allows. Never raises OSError."""
         with contextlib.suppress(OSError):
             for each in self.names_in(name):
                 self.remove(f"{name}/{each}")

@@ -12,7 +12,7 @@ from notifybot.types import Language, Reason
 
 
 class Flawed(CheckpointError):
-    """A CheckpointError with its reason. Its text is the reason in words, unless there is more to say."""
+    """A CheckpointError with its reason. Its text is the reason in words, unless another is given."""
 
     def __init__(self, reason: Reason, text: str = "") -> None:
         super().__init__(reason, text)  # unpickling calls __init__ with these
@@ -41,7 +41,7 @@ class Unread(CheckpointError):
 
 
 class Unreadable(ValueError):
-    """A text is no manifest, for a reason."""
+    """A file's text is no manifest; the reason says why."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)

@@ -20,12 +20,11 @@ _NUMBERS = "?bhilqBHILQefdgFDG"  # NumPy's types of booleans and numbers
 
 
 def newest_foreign(folder: Path) -> tuple[Path | None, Mapping[str, Any], tuple[Reason, ...]]:
-    """Return the file called as the common recipe calls it, `checkpoint_epoch17_0.25.pt`, with the highest epoch.
+    """Return the file of the highest epoch, named as by the common recipe `checkpoint_epoch17_0.25.pt`.
 
-    With it come its content, and why others were passed over. Nothing vouches for such a file but
-    that PyTorch can read it, and that it has `model_state_dict` and `epoch`. It may hold NumPy's numbers and the
-    arguments of argparse too. Raises CheckpointError for one that holds anything else, or cannot be read now: to begin
-    anew beside it is not ours to decide.
+    Also its content, and the reasons why others were passed over. Such a file is only checked to be readable by PyTorch
+    and to have `model_state_dict` and `epoch`. It may hold NumPy's numbers and argparse's arguments too. Raises
+    CheckpointError if it holds anything else or cannot be read now: the user decides whether to start over.
     """
     allowed = _allowed()
     passed_over = []

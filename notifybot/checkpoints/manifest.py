@@ -22,7 +22,7 @@ _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file of a checkpoint: what must be read back from it."""
+    """File of a checkpoint: its expected hash and size."""
 
     sha256: str
     size_bytes: int
@@ -30,13 +30,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A checkpoint as it was when it was saved.
+    """Manifest of a checkpoint, written when it is saved.
 
     `sequence` grows by one with every save of a run. What is newest is decided by the session and this number, see
     `order`: the times of files on a network mount cannot be relied on. `epoch` is the last finished one, `step` counts
     the steps done of the next (0 between epochs). `parent` is the hash of the run's previous checkpoint.
     `name` and `project` are the run's, for a folder whose card is lost. `final` says why the run was over early with
-    it. One that is not `finite` has parameters that are NaN or infinite. A "sharded"
+    it. One that is not `finite` has NaN or infinity in its parameters. A "sharded"
     checkpoint is a folder: `parts` names its files, and `sha256` is the hash of that list.
     """
 
@@ -62,7 +62,7 @@ class Manifest:
 
     @property
     def files(self) -> dict[str, Part]:
-        """Every file of the checkpoint by its name below `file`; the name is empty where `file` itself is the one."""
+        """Every file of the checkpoint by its name below `file`; the name is empty if `file` itself is the only one."""
         return dict(self.parts) if self.kind == "sharded" else {"": Part(self.sha256, self.size_bytes)}
 
     def to_json(self) -> str:
@@ -88,7 +88,7 @@ class Manifest:
 
 
 def order(manifest: Manifest) -> tuple[str, int, datetime, str]:
-    """The key that sorts the checkpoints of a run from the oldest to the newest, the same on every machine.
+    """Return the key that sorts a run's checkpoints from oldest to newest, the same on every machine.
 
     Sessions sort by time, so what a superseded machine still saves never counts as newer than its successor's.
     """
@@ -96,7 +96,7 @@ def order(manifest: Manifest) -> tuple[str, int, datetime, str]:
 
 
 def hash_of_parts(parts: Mapping[str, Part]) -> str:
-    """The one hash that stands for a sharded checkpoint."""
+    """Return the hash of a sharded checkpoint, made of its parts' hashes."""
     return _hash({name: asdict(part) for name, part in parts.items()})
 
 
@@ -108,7 +108,7 @@ def is_plain_name(name: str) -> bool:
 
 
 def _hash(values: Mapping[str, Any]) -> str:
-    """Of the values, not of the text: whoever formats the file anew has not damaged it."""
+    """Hash the values, not the text: reformatting the file does not damage it."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -118,7 +118,7 @@ def _plain(value: float) -> float | str:
 
 
 def _decode(values: dict[str, Any]) -> Manifest:
-    """The hash held, so the values are as they were written; by whom is another question, so they are checked."""
+    """Decode a manifest whose hash was right, and check its values, as another program may have written it."""
     known = {name: value for name, value in values.items() if name in {each.name for each in fields(Manifest)}}
     try:
         known["saved_at"] = datetime.fromisoformat(known["saved_at"])

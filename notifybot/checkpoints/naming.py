@@ -51,7 +51,7 @@ def safe_stem(template: str, epoch: int | None, loss: float | None, metrics: Map
 
 
 def _filled(template: str, values: Mapping[str, Value]) -> str:
-    """The template with its fields replaced: looked up whole, so that no text reaches into an object."""
+    """Fill the template's fields. A name is looked up whole, so that no template reaches into an object."""
     try:
         found = list(Formatter().parse(template))
     except ValueError:

@@ -15,7 +15,7 @@ Mode = Literal["min", "max"]
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """A rule for a run's checkpoints: the names to keep. Raises UsageError for a rule that has no meaning."""
+    """Retention rule for a run's checkpoints. Raises UsageError for a rule that has no meaning."""
 
     keep_last: int = 3
     keep_best: int = 1

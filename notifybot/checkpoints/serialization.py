@@ -56,7 +56,7 @@ def to_safe(value: Any, at: str, keep: Keep, depth: int = 0) -> Any:
 
 
 def from_plain(value: Any) -> Any:
-    """Undo `to_plain`: containers are new, tensors are the same objects. Raises CheckpointError for a malformed tag."""
+    """Undo `to_safe`: containers are new, tensors are the same objects. Raises CheckpointError for a malformed tag."""
     kind = type(value)
     if kind in (dict, OrderedDict, Counter):
         if TAG in value:
@@ -237,7 +237,7 @@ def write_payload(payload: Mapping[str, Any], file: BinaryIO) -> None:
 
 
 def read_payload(path: Path, allowed: Sequence[Any] = ()) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU, running nothing of it. Raises CheckpointError for whatever is not one.
+    """Read a checkpoint onto the CPU, running nothing of it. Raises CheckpointError for any other file.
 
     `allowed` are types that it may hold beside PyTorch's own, as `torch.serialization.safe_globals` takes them.
     """
@@ -269,10 +269,10 @@ def read_payload(path: Path, allowed: Sequence[Any] = ()) -> dict[str, Any]:
 
 
 class _Steady:
-    """The file as PyTorch's writer sees it: it takes all, and keeps the first error for later.
+    """File for PyTorch's writer that accepts all data and keeps the first error for later.
 
-    An OSError raised through the C++ writer comes out as a RuntimeError that says nothing of the full disk. A raw
-    file may also take a part of what it is given, which that writer does not look at.
+    An OSError raised through the C++ writer becomes a RuntimeError without a word on the full disk. A raw file may also
+    write only a part of the data, which that writer does not check.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -298,7 +298,7 @@ class _Steady:
 
 
 def _flawed(path: Path, reason: Reason) -> Flawed:
-    """The reason's own words, with the file that it is about."""
+    """Return the error for a reason, with the file's path in its text."""
     return Flawed(reason, str(Flawed(replace(reason, about=str(path)))))
 
 

@@ -66,7 +66,7 @@ def load_sharded(
 ) -> dict[str, Any]:
     """Verify every part, then load them into the model and the optimizer; return what was saved as `extra`.
 
-    Every rank calls it with the same manifest, such as `agree(lambda: shelf.newest_verified(run_id))` gives.
+    Every rank calls it with the same manifest, as from `from_rank_zero(lambda: shelf.newest_verified(run_id))`.
     CheckpointError, on all ranks, when a part is damaged or the checkpoint does not fit, before anything is changed.
     """
     inside = shelf.folder / manifest.file
@@ -127,7 +127,7 @@ def _state(model: nn.Module, optimizer: Optimizer | None) -> dict[str, Any]:
 
 @contextmanager
 def _alone_or_not() -> Iterator[bool]:
-    """Say whether this process is the only one, without the warning that PyTorch has for that."""
+    """Yield True if this process is the only one, and silence PyTorch's warning about that."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
         yield group() is None

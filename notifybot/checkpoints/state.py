@@ -320,7 +320,7 @@ def _joined(name: str, about: str) -> str:
 
 
 def _unclaimed(parts: list[_Part], payload: Mapping[str, Any]) -> list[Reason]:
-    """A note for each state that the checkpoint holds and nobody asked for."""
+    """Return a note for each state in the checkpoint that no part claims."""
     claimed = {part.at for part in parts}
     extra = payload.get(EXTRA_KEY)
     held = [key for key in map(str, payload) if key.endswith("_state_dict")]

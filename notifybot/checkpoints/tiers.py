@@ -72,7 +72,7 @@ class Saved:
 
 @dataclass(slots=True)
 class Tiers:
-    """The shelves of one `Checkpoints`: `local` is None where the durable folder is written to at once."""
+    """Shelves of one `Checkpoints`. `local` is None if files are written to the durable folder directly."""
 
     durable: CheckpointDirectory
     local: CheckpointDirectory | None
@@ -142,7 +142,7 @@ class Tiers:
         return max(known, default=0)
 
     def save(self, stem: str, fill: Fill, manifest: MakeManifest, before_copy: Callable[[], None]) -> Saved:
-        """Write, then copy, then prune; `before_copy` does what must be durable before the checkpoint is.
+        """Write, then copy, then prune; `before_copy` makes durable what must be so before the checkpoint.
 
         Raises OSError and whatever `fill` raises when nothing was saved at all: what was there before is untouched.
         """

@@ -83,7 +83,7 @@ def _instead_of(value: object) -> str:
 
 
 def _place_of(value: object) -> str:
-    """The argument that PyTorch's own kinds of object belong in; empty for all others."""
+    """Return the argument for an object of PyTorch's own kinds; empty for all others."""
     import torch
 
     kinds = (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler, torch.amp.GradScaler)

@@ -144,7 +144,7 @@ def _compare(saved: Mapping[str, Any], current: Mapping[str, Any]) -> KeyDiffere
 
 
 def _place(value: Any) -> tuple[Any, ...] | None:
-    """Return where a tensor lies, the same for weights that are shared; None for what lies nowhere."""
+    """Return a tensor's memory location, equal for shared weights; None for a tensor without memory."""
     import torch
 
     if not isinstance(value, torch.Tensor) or not value.data_ptr():

@@ -52,7 +52,7 @@ def load_model(path: str | Path, *, trusted: bool = False) -> nn.Module:
 
     **`trusted=True` RUNS WHATEVER CODE THE FILE CONTAINS, with all your rights.** It is needed for a pickled module,
     and for an export that others wrote. Say it for a file that you made yourself or whose author you would let run
-    programs on your machine; the hash beside it proves that it is whole, not that it means well.
+    programs on your machine; the hash beside it proves that it is whole, not that it is harmless.
     For anybody else's weights use `load_weights` on a `.safetensors` file: it cannot hold code.
     """
     path = Path(path)

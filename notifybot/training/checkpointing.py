@@ -79,7 +79,7 @@ class CheckpointDriver:
             self._leave(self._deadly)
 
     def _look_whether_it_learns(self) -> None:
-        """Say after a first epoch that what is saved did not move: a notebook's cell may have made the model anew."""
+        """Warn after a first epoch if the saved model did not change: a notebook's cell may have made a new one."""
         sums, self._sums = self._sums, []
         if sums and sums == self._checkpoints.sums_if_used_again():
             log.warning("%s", reader_text("training.checkpointing.model_did_not_change", name=self._run.name))
@@ -172,8 +172,8 @@ class CheckpointDriver:
     def put_off(self, number: int) -> bool:
         """True when a deadly signal may wait until a state is saved; `grace_s` bounds that.
 
-        A warning waits for the next moment at which the state is whole, however long that takes: whoever sent it, such
-        as SLURM, ends the process in time.
+        A warning signal waits for the next moment at which the state is whole, however long that takes: its sender,
+        such as SLURM, ends the process in time.
         """
         grace_s = self._checkpoints.grace_s
         if number == number_of(self._run.config.save_signal) and self._run.open_epoch is not None:
@@ -202,7 +202,7 @@ class CheckpointDriver:
         return self._checkpoints.every_s is not None or (self._deadly is not None and self._checkpoints.stateful)
 
     def _take_up(self, opening: RestorePlan) -> None:
-        """Put the card in place, go on within an epoch, and tell what was passed over."""
+        """Write the card, resume within an epoch if saved so, and report what was passed over."""
         self._put_card()
         if self._run.session is not None and self._run.session.shared.delivery.notifiers:
             started(self._follower)
@@ -324,9 +324,9 @@ class CheckpointReporter:
         self._mirror = None if own is None else Mirror(own, self._folder / RUNS / own.name)
 
     def before_copy(self) -> None:
-        """Bring the trackers' files and the card along, as far as can be. Raises Superseded and nothing else.
+        """Copy the trackers' files and write the card. Raises Superseded and nothing else.
 
-        They are side matters: without them the checkpoint is saved as well, and the next one brings them along.
+        Other failures are only logged: the checkpoint is saved without them, and the next save tries again.
         """
         session = self._run.session
         with self._run.guard("tracker_files"):

@@ -24,7 +24,7 @@ _forking = threading.local()  # `holds`: this thread took `_writing` for its for
 
 
 class ConsoleThread:
-    """Says every event on the console from a thread of its own, in order. Only epochs are not waited for."""
+    """Prints every event on the console in order, from a thread of its own. Waits for all events but epochs."""
 
     def __init__(self, console: ConsoleNotifier, renderer: Renderer, guard: Guard) -> None:
         self._console = console
@@ -35,7 +35,7 @@ class ConsoleThread:
         self._closed = False
 
     def say(self, event: Event) -> None:
-        """Say an event; return when it is said, or without waiting for an epoch."""
+        """Print an event; return when it is printed, after half a second at most, and at once for an epoch."""
         if not self._closed and self._thread is None:
             thread = threading.Thread(target=self._work, name="notifybot-console", daemon=True)
             self._thread = thread if started(thread) else None

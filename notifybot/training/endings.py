@@ -102,7 +102,7 @@ def _kinds(error: BaseException) -> set[str]:
 
 
 def meant(ending: Ending, note: str) -> Ending:
-    """Return the ending as the loop's own code meant it, where it said why it stops."""
+    """Return a finished ending if the loop's own code stopped with a note, else the ending unchanged."""
     if note and (ending.status is Status.FINISHED or (ending.on_purpose and not ending.error)):
         return replace(ending, status=Status.FINISHED, note=note)
     return ending
@@ -242,7 +242,7 @@ class Endings:
         self._flushes.append(flush)
 
     def flush_no_more(self, flush: Callable[[float], object]) -> None:
-        """Take back `register_flush`."""
+        """Undo `register_flush`."""
         self._flushes.remove(flush)
 
     def at_exit(self) -> None:
@@ -315,7 +315,7 @@ class Endings:
         util.Finalize(None, self.at_exit, exitpriority=10)
 
     def _rest(self) -> None:
-        """Give the hooks back when nobody needs them."""
+        """Remove the hooks when no run needs them."""
         if not (self._open or self._leaving or self._stopped or self._cancelled):
             self._unlisten()
 

@@ -27,7 +27,7 @@ class Guard:
         self.faults: dict[str, int] = {}
 
     def __call__(self, kind: str, *, loud: tuple[type[Exception], ...] = (UsageError,)) -> Section:
-        """A block of our own work, named for the log. Errors of the `loud` types pass."""
+        """Return a guarded `with` block for our own work, named for the log. Errors of the `loud` types pass."""
         return Section(self, kind, loud)
 
     def count(self, kind: str, error: BaseException) -> None:
@@ -66,7 +66,7 @@ class Section:
 
 
 def failures_line(name: str, faults: Mapping[str, int]) -> str:
-    """Say what did not go well in a run, apart from the training: our failures, and values that were skipped."""
+    """Return a line on notifybot's own failures in a run, and on skipped metric values."""
     failures = [
         reader_text("training.guard.counted_failures", kind=_in_words(kind), count=count)
         for kind, count in faults.items()

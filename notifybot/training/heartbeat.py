@@ -93,7 +93,7 @@ class Heartbeat:
         self._stopped.set()
 
     def promise(self, seconds: float) -> None:
-        """Tell the watchdog to expect nothing new of the loop for so long, counted from now."""
+        """Tell the watchdog that the loop may stand still for so many seconds from now."""
         if not math.isnan(seconds):
             self._next_by_s = self._clock.monotonic() + min(seconds, LONGEST_PROMISE_S)  # JSON has no infinity
 
@@ -137,7 +137,7 @@ class Heartbeat:
             return self._carried  # the database is busy: the next beat carries it
 
     def _has_first_notifier_state(self) -> bool:
-        """True when the run got its thread since the last beat: should the process die now, the watchdog needs it."""
+        """True when notifiers have their first state, such as a thread: the watchdog needs it if the run dies."""
         return not self._ailing and not self._carried and bool(self._packed())
 
     def _live(self) -> None:

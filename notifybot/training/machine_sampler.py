@@ -69,7 +69,7 @@ class Sampler:
 
 
 def disk_of(path: str, *, ours: bool = True) -> Disk | None:
-    """The disk that holds `path`, or will once the folder is made; None where it cannot be asked."""
+    """Return the disk that holds `path`, or will once the folder is made; None if it cannot be read."""
     with suppress(OSError, RuntimeError):  # OSError: unmounted, or a name too long; RuntimeError: no such home folder
         place = Path(path).expanduser().absolute()
         there = next(folder for folder in (place, *place.parents) if folder.exists())
@@ -79,7 +79,7 @@ def disk_of(path: str, *, ours: bool = True) -> Disk | None:
 
 
 def nvml() -> ModuleType | None:
-    """NVIDIA's library, ready to be asked; None, and one line in the log, where it is not there."""
+    """Return NVIDIA's library, initialised; None and a line in the log if it is missing."""
     try:
         library = import_module("pynvml")
     except ImportError:

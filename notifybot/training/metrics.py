@@ -58,7 +58,7 @@ class Meter:
         return bool(self._accepted or self.refused)
 
     def close(self, why: Closed) -> None:
-        """Take nothing from now on: what is logged is skipped, counted and said once. What is mute stays so."""
+        """Take no values from now on: they are skipped, counted and warned of once. A mute meter stays mute."""
         if self._closed is not Closed.MUTE:
             self._closed, self._cells = why, {}  # without cells every value takes the slow path
 
@@ -194,7 +194,7 @@ class Meter:
         return fetched
 
     def _refuse(self, refused: Mapping[str, str]) -> None:
-        """Count values that were skipped, by name and with the reason; say the names that are new."""
+        """Count skipped values by name; log new names with the reason."""
         if self._closed is Closed.MUTE:
             return
         fresh: dict[str, str] = {}
@@ -240,7 +240,7 @@ class Meter:
 
 
 def mute_meter() -> Meter:
-    """The meter of a run that does nothing: takes nothing, and says nothing about it."""
+    """Return the meter of a run that does nothing: it takes no values and logs no warning."""
     meter = Meter()
     meter.close(Closed.MUTE)
     return meter
@@ -311,12 +311,12 @@ def _kind(value: object) -> str:
 
 
 def _is_tensor(value: object) -> bool:
-    """By its attributes, not its class: another thread may be in the middle of importing torch."""
+    """True for a tensor, by its attributes and not its class: another thread may be importing torch just now."""
     return hasattr(value, "is_cpu") and hasattr(value, "detach")
 
 
 def _zero(device: Any) -> Any:
-    """A float64 sum on a device; float32 where it knows no float64 (Apple's MPS).
+    """A float64 sum on a device; float32 on devices without float64 (Apple's MPS).
 
     Made outside inference mode: a tensor made inside could not be added to outside.
     """

@@ -81,9 +81,9 @@ class ProgressTracker:
         self._last = replace(self._earlier, epoch_s=None, eta_s=None)
 
     def begin(self, epochs: object, *, total: int | None, now_s: float, done: int | None = None) -> None:
-        """Learn what is to come: the epochs as the user gave them, and how many the whole run has if they said so.
+        """Set the epochs ahead, as the user gave them, and the run's total if given.
 
-        `done` of the run's epochs came before them, where that is known; else their labels must tell.
+        `done`: epochs of the run before them, if known; otherwise it follows from their labels.
         """
         first = first_of(epochs)
         if done is None:
@@ -110,7 +110,7 @@ class ProgressTracker:
         return self._last
 
     def begin_epoch(self, now_s: float) -> None:
-        """An epoch begins now; what passed since the last one is not its time."""
+        """Begin an epoch now; the time since the last one does not count for it."""
         self._epoch_began_s = now_s
 
     def finish_epoch(
@@ -255,7 +255,7 @@ def is_better(value: float, best: float, direction: Direction) -> bool:
 
 
 def _complete(metric: Metric, last: int) -> Metric:
-    """The same with an epoch for each value and with extremes, as far as they can be seen: older versions had none."""
+    """Metric with an epoch for each value, and its extremes in that history: older versions stored neither."""
     points = metric.points(last)
     lowest, highest = metric.lowest, metric.highest
     if lowest is None or highest is None:
@@ -280,7 +280,7 @@ def _extreme(points: Iterable[tuple[int, float]], direction: Direction) -> tuple
 
 
 def _until(metric: Metric, first: int, stride: int, direction: Direction | None) -> Metric | None:
-    """The same as it was before the epoch labelled `first`; None where it was not logged before."""
+    """Metric as it was before the epoch labelled `first`; None if it was not logged before."""
     points = zip(metric.epochs, metric.history, strict=True)
     told, extremes = (
         [point for point in some if point is not None and (point[0] - first) * stride < 0]
@@ -303,7 +303,7 @@ def _until(metric: Metric, first: int, stride: int, direction: Direction | None)
 
 
 def first_of(epochs: object) -> int | None:
-    """The first label ahead, where it can be seen beforehand."""
+    """First label ahead; None if it is unknown before the loop begins."""
     first = epochs[0] if isinstance(epochs, range | list | tuple) and epochs else None
     return first if isinstance(first, int) else None
 
@@ -328,7 +328,7 @@ def _first_label(earlier: Progress, default: int) -> int:
 
 
 def length_of(epochs: object) -> int | None:
-    """The number of epochs ahead, where it can be asked."""
+    """Number of epochs ahead; None if it is unknown."""
     try:
         return len(epochs)  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001  a foreign __len__ may raise anything; then the length is unknown
@@ -336,7 +336,7 @@ def length_of(epochs: object) -> int | None:
 
 
 def never_logged(monitor: str, epochs: int, there: Sequence[str], meant: str | None, *, saves: bool) -> str:
-    """Say that the monitored metric is in no epoch so far; `saves`: the best checkpoint goes by it too."""
+    """Return a warning that no epoch has the monitored metric; `saves`: it also selects the best checkpoint."""
     names = ", ".join(there[:_NAMES]) + (" …" if len(there) > _NAMES else "")
     close = meant or (get_close_matches(monitor, there, n=1) or [""])[0]
     when = "training.progress.in_none_of_first_epochs" if epochs > 1 else "training.progress.not_in_first_epoch"

@@ -44,7 +44,7 @@ class RestorePlan:
     learning: Mapping[str, Learning] = field(default_factory=dict)  # as the program set it before the restore
 
     def ahead(self, epochs: Iterable[int]) -> Iterable[int]:
-        """The epochs that are left: those labelled above the restored one."""
+        """Return the epochs that are left: those labelled above the restored one."""
         done = None if self.restored is None else self.restored.moment.epoch
         if done is None:
             return epochs
@@ -53,10 +53,9 @@ class RestorePlan:
         return itertools.dropwhile(lambda label: label <= done, epochs)
 
     def resume_in(self, epochs: Iterable[int]) -> ResumeInfo:
-        """The same with the number of epochs that are done, where `epochs` have the restored one among them.
+        """Return `resume` with the number of done epochs, if the restored one is among `epochs`.
 
-        What lies between two labels is then known, however uneven they are; and of a foreign file that only names its
-        epoch, how many came before it.
+        That is right for uneven labels too, and for a foreign file, which only gives its epoch.
         """
         label = None if self.restored is None else self.restored.moment.epoch
         if self.restored is None or label is None or not isinstance(epochs, range | list | tuple):
@@ -68,9 +67,9 @@ class RestorePlan:
         return replace(self.resume, done=progress.done if progress is not None and self.restored.verified else place)
 
     def complete(self, ahead: Iterable[int], total: int | None) -> bool:
-        """True when a restored run has nothing left to do: `total` epochs are to be done, and `ahead` are left.
+        """True when a restored run has nothing left to do: no epoch is `ahead`, or it was stopped for good.
 
-        One that was stopped for good goes on when it is given more epochs than it had then.
+        A run that was stopped for good continues if `total` is more than it had then.
         """
         if self.restored is None or self.restored.moment.epoch is None:
             return False
@@ -162,10 +161,10 @@ def _check_name(run: Run, before: str, moment: SavePoint) -> None:
 
 
 def _check_again(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], moment: SavePoint, *, same: bool) -> None:
-    """Raise UsageError where a run that came to its end a moment ago would leave out any of the epochs.
+    """Raise UsageError if the folder's run was just completed, so that some of these epochs would be skipped.
 
-    What bears the `same` name or id by the caller's own word goes on with more epochs than it had. Epochs that are no
-    list are taken for the same again: they can be looked at only once.
+    With the `same` name or id, given by the caller, the run may continue with more epochs than it had. Epochs that are
+    no list count as the same again: they can be iterated only once.
     """
     if moment.epoch is None:
         return
@@ -183,7 +182,7 @@ def _check_again(run: Run, checkpoints: Checkpoints, epochs: Iterable[int], mome
 
 
 def _unsaved_line(name: str, shapes: Sequence[str]) -> str:
-    """Say that the optimizer trains what no checkpoint will hold; without shapes, that the model's state is empty."""
+    """Return a warning on trained parameters that no checkpoint will hold; without shapes, on an empty model state."""
     if not shapes:
         return reader_text("training.restoring.model_state_is_empty", name=name)
     shown = ", ".join(shapes[:_MOST_SHAPES]) + (" …" if len(shapes) > _MOST_SHAPES else "")
@@ -191,20 +190,20 @@ def _unsaved_line(name: str, shapes: Sequence[str]) -> str:
 
 
 def learning_in(checkpoints: Checkpoints) -> dict[str, Learning]:
-    """Which parameters learn now, by the module's name."""
+    """Return the learning flags of each module, by its name."""
     return {name: learning_of(module, plain_name) for name, module in checkpoints.modules.items()}
 
 
 def learning_story(began: Mapping[str, Learning], now: Mapping[str, Learning]) -> dict[str, Any]:
-    """Which parameters learnt as the program began and learn now, as it travels in a checkpoint."""
+    """Return the learning flags at the program's start and now, in the form stored in a checkpoint."""
     return {name: {"start": _plain(began[name]), "saved": _plain(now[name])} for name in now if name in began}
 
 
 def _learn_as_saved(checkpoints: Checkpoints, began: Mapping[str, Learning], story: object) -> Iterator[Reason]:
-    """Let those parameters learn that did when the state was saved, where the program begins as it did then.
+    """Restore the saved learning flags if the program's flags at its start are the same as then.
 
-    A program that begins otherwise was changed on purpose, or has done it itself: it keeps its flags, and what
-    differs is noted.
+    Other flags at the start were changed on purpose, or set as saved by the program itself: they are kept, and
+    differences are noted.
     """
     for name, module in checkpoints.modules.items():
         start, saved = _learning_from(story, name, "start"), _learning_from(story, name, "saved")
@@ -234,7 +233,7 @@ def _plain(learning: Learning) -> dict[str, list[str]]:
 
 
 def _learning_from(story: Any, name: str, when: str) -> Learning | None:
-    """None for what a checkpoint of another version, or another program, has there."""
+    """Return learning flags from a checkpoint; None if another version or program wrote something else."""
     try:
         there = story[name][when]
         return Learning(frozenset(there["frozen"]), frozenset(there["held"]))

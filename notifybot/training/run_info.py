@@ -161,7 +161,7 @@ def _whole(number: Any) -> int | None:
 
 
 def is_there(path: str | os.PathLike[str]) -> bool:
-    """False where a path leads to nothing. What cannot be looked at, such as a URL, is believed."""
+    """False if nothing is at a path. A path that cannot be checked, such as a URL, counts as there."""
     if _URL.match(os.fspath(path)):
         return True
     try:
@@ -184,7 +184,7 @@ def size_of(path: str | os.PathLike[str]) -> int | None:
 
 
 def folder_name(project: str, name: str, run_id: str) -> Path:
-    """The run's own folder below the runs folder: the same for the same run, safe on any file system."""
+    """Return the run's folder below the runs folder: the same for the same run, safe on any file system."""
     return Path(_safe(project)) / f"{_safe(name)}-{fingerprint(run_id)}"
 
 
@@ -194,9 +194,9 @@ def _safe(text: str) -> str:
 
 
 def this_host(proc: Path = Path("/proc")) -> Host:
-    """This machine, without waking an accelerator's driver: that would make later forks fail. Never raises.
+    """Describe this machine without initialising an accelerator's driver, which would break later forks. Never raises.
 
-    `proc` is where Linux tells of itself; elsewhere memory, uptime and most accelerators stay unknown.
+    `proc` is Linux's /proc; elsewhere memory, uptime and most accelerators stay unknown.
     """
     return Host(
         name=platform.node(),
@@ -211,7 +211,7 @@ def this_host(proc: Path = Path("/proc")) -> Host:
 
 
 def _device_in_use() -> str:
-    """The accelerator that the process has opened already."""
+    """Name of the accelerator that the process already uses, or empty."""
     torch: Any = sys.modules.get("torch")
     cuda: Any = getattr(torch, "cuda", None)
     with suppress(RuntimeError):  # the driver has failed since

@@ -1,7 +1,7 @@
 """Handlers for SIGTERM and SIGHUP: report the ending before the process dies of the signal; restored afterwards.
 
 Never SIGINT: Python makes it a KeyboardInterrupt, and ipykernel sets its own handler for every cell. SIGUSR1 or
-SIGUSR2, by which SLURM warns of a job's end, only where a setting asks for it and nobody else has a handler there.
+SIGUSR2, by which SLURM warns of a job's end, only if a setting asks for it and no other handler is installed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ WATCHED = tuple(getattr(signal, each) for each in ("SIGTERM", "SIGHUP") if hasat
 
 
 class Ours:
-    """Our handler for one signal, above the one it found. Under another's, once nobody watches, it only passes on."""
+    """Handler for one signal, installed over an earlier one. Retired under a later one, it only passes signals on."""
 
     def __init__(self, number: int, act: Callable[[Ours, int, FrameType | None], None]) -> None:
         before = signal.getsignal(number)
@@ -39,15 +39,15 @@ class Ours:
 
     @property
     def is_above(self) -> bool:
-        """True when nobody has put a handler over it."""
+        """True when no other handler was installed over it."""
         return signal.getsignal(self._number) is self
 
     def retire(self) -> None:
-        """Act no more: in a fork's child from any thread."""
+        """Do nothing on signals from now on; works on any thread."""
         self._act = None
 
     def give_back(self) -> None:
-        """Act no more, and leave where nobody stands above us."""
+        """Retire, and restore the earlier handler if no other was installed over ours."""
         self.retire()
         if self.is_above:
             signal.signal(self._number, self.previous)
@@ -59,8 +59,8 @@ class Signals:
     A handler runs on the main thread between any two bytecodes, so also within a database transaction. Inside a section
     it only notes the signal; `leave` acts on it when the outermost section ends.
 
-    A library that puts its handler over ours and calls ours from it, as Lightning does, decides what the signal comes
-    to: there we note it and do nothing else, so that it can save and leave in its own way.
+    A library that installs its handler over ours and calls ours from it, as Lightning does, decides about the signal:
+    then ours only notes it, so that the library can save and exit in its own way.
     """
 
     def __init__(self) -> None:
@@ -72,9 +72,9 @@ class Signals:
         self._waiting: tuple[int, FrameType | None, Handler | int] | None = None
 
     def watch(self, tell: Callable[[int], bool], also: int | None = None) -> None:
-        """Call `tell` before the process dies of a signal; it lives on when that returns True, for `die` or the next.
+        """Call `tell` before the process dies of a signal; if it returns True, it lives until `die` or the next one.
 
-        `also` is watched where nobody has a handler for it. Outside the main thread this does nothing.
+        `also` is watched if it has no handler. Outside the main thread this does nothing.
         """
         if not _on_main_thread():
             return
@@ -86,7 +86,7 @@ class Signals:
             self._install((also,))
 
     def unwatch(self, tell: Callable[[int], bool]) -> None:
-        """Stop calling `tell`; the last one gives the handlers back, where they are still ours."""
+        """Stop calling `tell`; after the last one, restore the earlier handlers where ours are still installed."""
         if tell not in self._tellers:
             return
         self._tellers.remove(tell)
@@ -112,17 +112,17 @@ class Signals:
             self._act(*waited)
 
     def die(self, number: int) -> None:
-        """Act on a signal that was put off: the process dies of it, whatever handler was put over ours meanwhile."""
+        """Act on a signal that was put off: the process dies of it, even if another handler was installed meanwhile."""
         self._act(number, None, self._ours[number].previous if number in self._ours else signal.SIG_DFL)
 
     def restore(self) -> None:
-        """Give the handlers back, where they are still ours."""
+        """Restore the earlier handlers where ours are still installed."""
         ours, self._ours = self._ours, {}
         for each in ours.values():
             each.give_back() if _on_main_thread() else each.retire()
 
     def forget(self) -> None:
-        """In a forked child: be as if never used. A child that is terminated dies as it would without us."""
+        """Reset in a forked child, which then dies of a signal as it would without notifybot."""
         self.restore()
         self._tellers.clear()
         self._depth, self._waiting, self.seen = 0, None, None

@@ -121,7 +121,7 @@ def _line(code: CodeType, number: int | None) -> str:
 
 
 def _shown(filename: str) -> str:
-    """The name as its owner knows it: relative inside the working directory, else without the folders above it."""
+    """Return a short file name: relative inside the working directory, else without its folders."""
     if _CELL.fullmatch(filename):
         return "notebook cell"
     if filename.startswith("<"):
