@@ -47,7 +47,7 @@ class Ingested:
 class Heard:
     """A run's state after a heartbeat: a status, "stalled", or "superseded" by a newer process.
 
-    `told`: a message about it was sent.
+    `told`: a message about it was recorded for sending.
     """
 
     state: str

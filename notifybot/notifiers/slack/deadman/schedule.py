@@ -176,7 +176,10 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class FalseAlarm:
-    """An alarm about a living run, posted at `post_at`: certainly if `sure`. `told`: its correction may be posted."""
+    """An alarm about a living run, posted at `post_at`: certainly if `sure`, else perhaps.
+
+    `told`: its correction may have been posted already.
+    """
 
     post_at: int
     sure: bool
@@ -319,7 +322,7 @@ class Goal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Brake:
-    """A kind of call waits from and until then, after so many failures in a row."""
+    """Pause of a kind of call, from and until a time in Unix seconds, after so many failures in a row."""
 
     from_s: float = -math.inf
     until_s: float = -math.inf
