@@ -59,7 +59,7 @@ class RunStarted(_Fact):
     host: Host = field(default_factory=Host)
     progress: Progress = field(default_factory=Progress)
     beat_s: float | None = None
-    resumed: Resumed | None = None  # restored from a checkpoint of ours
+    resumed: Resumed | None = None  # the checkpoint, if restored from one of notifybot's
     model: ModelSize | None = None
 
 

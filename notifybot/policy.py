@@ -176,7 +176,7 @@ class Unwanted(IntEnum):
     KIND = 2  # the user chose other kinds
     SEVERITY = 3  # it is not severe enough
     CHECKPOINT = 4  # not worth one of the notifier's few messages, unless the user chose it
-    HELD = 5  # an alert beyond the limit: counted in the next one that is told, or in the ending
+    HELD = 5  # an alert beyond the limit: counted in the next one that is sent, or in the ending
 
 
 def unwanted(pace: Pace, event: Event) -> Unwanted | None:

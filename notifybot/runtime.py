@@ -151,7 +151,7 @@ def speaks(ranks: str = "first") -> bool:
     return not in_loader_worker() and (ranks == "each" or rank() == 0)
 
 
-# ── What other ranks leave behind when they fail ─────────────────────────────────────────────────────────────────────
+# ── Failures that other ranks record ─────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class DeliveryState(StrEnum):
 
 
 Param = bool | int | float | str | None
-"""A hyper-parameter as it is stored: anything else is turned into text where it enters."""
+"""Stored hyper-parameter; a value of any other type is turned into text before."""
 
 
 def run_key(project: str, run_id: str) -> str:

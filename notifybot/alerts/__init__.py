@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 AlertRule = Rule | Custom
-"""A rule of ours, or a function of yours."""
+"""A built-in rule, or a function of your own."""
 
 
 def non_finite(*metrics: str) -> AlertRule:

@@ -388,7 +388,7 @@ class Files:
                 self.remove(name)
 
     def discard(self, name: str) -> None:
-        """Remove an entry of ours, a folder with its files too, as far as the disk allows. Never raises OSError."""
+        """Remove an entry we made, a folder with its files too, as far as the disk allows. Never raises OSError."""
         with contextlib.suppress(OSError):
             for each in self.names_in(name):
                 self.remove(f"{name}/{each}")

@@ -121,7 +121,7 @@ class Meter:
         return {redact(name): total for name, total in totals if type(total) is float and not math.isfinite(total)}
 
     def resume(self, sums: Mapping[str, Sequence[float]]) -> None:
-        """Go on from a snapshot."""
+        """Restore the sums of a snapshot."""
         for name, (total, weight) in sums.items():
             cell = self._cells.setdefault(name, Accumulator())
             cell.total, cell.weight = float(total), float(weight)

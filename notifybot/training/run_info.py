@@ -30,7 +30,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def name_of(name: str | None) -> str:
-    """The run's name: as given, else the script's, else "notebook"."""
+    """Return the run's name: the given one, else the script's, else "notebook"."""
     if name is not None:
         if not str(name).strip():
             raise UsageError(reader_text("training.run_info.bad_name", name=f"{name!r}"))
@@ -71,7 +71,7 @@ def session_after(earlier: str) -> str:
 
 
 def params_of(params: object) -> dict[str, Param]:
-    """Hyper-parameters as they are stored, nested ones by dotted names: `{"opt": {"lr": 0.1}}` is `opt.lr`.
+    """Return hyper-parameters in stored form, nested ones by dotted names: `{"opt": {"lr": 0.1}}` is `opt.lr`.
 
     Takes a mapping (OmegaConf's too), a dataclass or a namespace; at most 200, the rest are counted. Secrets are struck
     out. Raises UsageError.
