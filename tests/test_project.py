@@ -129,12 +129,7 @@ def test_what_we_log_goes_through_the_one_logger_that_lets_nothing_out(path: Pat
 
 # Words that mean something in this house alone: a newcomer cannot look them up.
 _PRIVATE_WORDS = {"given", "keeper", "letters", "luggage", "pieces", "told", "voice", "words"}
-_STILL_PRIVATE = {
-    "cli/words", "demo/words", "training/voice",
-    "training/words", "charts/words", "sandbox/words",
-    "doctor/slack_words", "doctor/kakao_words",
-}  # fmt: skip  # may only shrink
-_STILL_ALIKE = {"Explained", "Told", "Words", "_Words"}  # may only shrink
+_STILL_PRIVATE = {"training/voice"}  # may only shrink
 
 
 def test_modules_are_called_by_the_fields_words() -> None:
@@ -149,7 +144,7 @@ def test_no_two_classes_have_one_name() -> None:
         node.name for path in MODULES for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)
     )
 
-    assert {name for name, count in classes.items() if count > 1} <= _STILL_ALIKE
+    assert {name for name, count in classes.items() if count > 1} == set()
 
 
 # Modules that are small and used by one other, each for its reason.
