@@ -129,6 +129,14 @@ def test_a_text_that_is_said_later_takes_others_into_its_places() -> None:
     assert outer.en.endswith(inner.en)
 
 
+def test_a_place_may_be_filled_by_what_asks_for_the_language() -> None:
+    """As for an error, whose words somebody else puts into the language."""
+    told = localized("i18n.unfit", path="a.toml", keys=lambda language: f"in {language}")
+
+    assert told.ko.endswith(": in ko")
+    assert told.en.endswith(": in en")
+
+
 @pytest.fixture
 def own_texts(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "ko").mkdir()
