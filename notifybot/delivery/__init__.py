@@ -1,1 +1,1 @@
-"""Delivery: from a recorded event to a receiver that has it."""
+"""Delivery: records events, and sends them to the notifiers and the watchdog; pictures, digests, subscriptions."""

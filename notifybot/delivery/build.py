@@ -1,4 +1,4 @@
-"""From configuration to notifiers, and from these to everything that delivers."""
+"""Construction of delivery from the settings: the notifiers, and the recorder, dispatcher and worker around them."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 _FOR_PEOPLE = tuple(each for each in SERVICES if each.is_for_people)
 _FOR_PROGRAMS = tuple(each for each in SERVICES if not each.is_for_people)
-_START_S = 5.0  # no epoch waits yet, so a busy database is waited for
+_START_S = 5.0  # seconds for a busy database: no epoch waits yet
 
 # The clients of the services are imported when one is configured: together they take longer than the rest of a start.
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryStack:
-    """Everything that carries events from one process. `direct`: it tells people itself, the watchdog only listens."""
+    """Delivery of one process. `direct`: the process itself sends to people, the watchdog only keeps its events."""
 
     recorder: Recorder
     worker: Worker
@@ -49,7 +49,7 @@ class DeliveryStack:
 def people_from(
     config: Config, clock: Clock = SYSTEM, *, outbox: Outbox | None = None, studio: ChartRenderers | None = None
 ) -> list[Notifier]:
-    """The notifiers that reach people. Raises ConfigError when settings are half there.
+    """Return the notifiers that reach people. Raises ConfigError when settings are half there.
 
     With the `outbox` that they deliver from, their messages have pictures, drawn from the runs beside it, or as the
     `studio` draws them.
@@ -60,14 +60,14 @@ def people_from(
 
 
 def programs_from(config: Config, clock: Clock = SYSTEM) -> list[Notifier]:
-    """The notifiers that programs read, which do not count as telling people: the watchdog still does that."""
+    """Return the notifiers that programs read. With these alone, the watchdog still sends to people."""
     return shaped(_built(_FOR_PROGRAMS, config, clock, None, None), config)
 
 
 def notifiers_from(
     config: Config, clock: Clock = SYSTEM, *, outbox: Outbox | None = None, studio: ChartRenderers | None = None
 ) -> list[Notifier]:
-    """All notifiers that are configured, the webhook and the way to the watchdog included. Raises ConfigError."""
+    """Return all configured notifiers, with the webhook and the relay to the watchdog. Raises ConfigError."""
     refuse_strangers(config, (), all_known=False)
     people = people_from(config, clock, outbox=outbox, studio=studio)
     return [*people, *programs_from(config, clock), *_relay(config, clock, direct=bool(people))]
@@ -162,7 +162,7 @@ def _relay(
 
 
 def _link_of(config: Config, run: RunRef, page: str | None) -> str | None:
-    """Where a message's button leads: the run's page at the watchdog, else its `page` at W&B, else what was set."""
+    """Return a message's button address: the run's page at the watchdog, else its `page` at W&B, else `link_url`."""
     if config.watchdog_url:
         return f"{config.watchdog_url.rstrip('/')}/runs/{quote(run.id)}"
     return page or config.link_url

@@ -1,4 +1,4 @@
-"""The process that draws one picture: an order as a line of JSON on stdin, a PNG on stdout, and it is over.
+"""Child process that draws one picture: an order as a line of JSON on stdin, a PNG on stdout, then exit.
 
 It is started before it is needed, says when it has imported everything, and waits for its order.
 """
@@ -19,7 +19,7 @@ from notifybot.types import Language
 
 NO_MATPLOTLIB = 3  # exit code
 READY = b"+"  # before the picture: everything is imported
-_MOST_S = 90  # seconds of work, whatever became of the process that ordered it
+_MOST_S = 90  # seconds of work at most, even if the parent is gone
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def main() -> int:
         return NO_MATPLOTLIB
     _write(sys.stdout.buffer, READY)
     order = sys.stdin.buffer.readline()  # not up to the end: a forked data loader may hold the pipe open
-    if not order:  # nobody needs it any more
+    if not order:  # the parent gave it up
         return 0
     signal.alarm(_MOST_S)
     _write(sys.stdout.buffer, render(json.loads(order)))
@@ -64,7 +64,7 @@ def _renderer() -> Callable[[Mapping[str, Any]], bytes]:
 
 
 def _history(order: Mapping[str, Any]) -> History:
-    """What the database holds of the run; what the event itself remembers, where it holds nothing."""
+    """Return the run's history from the database; the event's own latest values if the database has none."""
     try:
         found = history_of(Path(order["database"]), order["run_key"], datetime.fromisoformat(order["until"]))
     except StoreError:

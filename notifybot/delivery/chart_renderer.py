@@ -1,8 +1,8 @@
-"""Learning curves for messages, drawn in a child process: the interpreter that trains is not held up by it.
+"""Charts of learning curves for messages, drawn in child processes, so that the training is not delayed.
 
 One child draws one picture, and the next one is started ahead: the picture of an ending needs a fraction of a second.
-Where the cores are busy it has not even that: so, now and then, a run's picture is drawn in advance, and an ending
-whose own is late goes with the newest of those. It says which epoch it shows.
+On busy cores even that is too long: so a run's picture is drawn in advance from time to time, and an ending
+whose own is late is sent with the newest of those, which names the epoch that it shows.
 Nothing here raises: a message goes without its picture.
 """
 
@@ -39,7 +39,7 @@ from notifybot.types import Language, Metric, RunRef
 
 log = logging.getLogger("notifybot")
 
-AFTER_TEXT_S = 60.0  # nobody waits for it; where all cores are busy, the lowest priority is a hundredth of one
+AFTER_TEXT_S = 60.0  # nothing waits for it; with all cores busy, the lowest priority gets a hundredth of one
 BEFORE_NEWS_S, BEFORE_URGENT_S = 5.0, 1.0  # a text waits for its picture: a process that ends has two seconds for both
 IN_ADVANCE_S, IN_ADVANCE_SHARE = 60.0, 0.05  # how often: each minute, and in a long training each 20th of its time
 _IN_ADVANCE_MOST_S = 300.0  # 0.7 s of work, at the lowest priority beside a training on all cores
@@ -49,7 +49,7 @@ _FAILURES_MOST = 3
 
 
 def has_curves(event: Event) -> bool:
-    """True when there is something to see: an epoch, an ending or an alert after two epochs or more."""
+    """True when there is a curve to draw: an epoch, an ending or an alert after two epochs or more."""
     if isinstance(event, AlertRaised):
         return event.about == "" and event.progress.done >= 2
     return isinstance(event, EpochFinished | RunEnded) and event.progress.done >= 2
@@ -96,7 +96,7 @@ class ChartRenderer:
         return png if png or is_news else self._drawn_in_advance(event)
 
     def begin(self, event: Event) -> ChartJob | None:
-        """Have a picture drawn, 1080 pixels wide; None where there is nothing to draw, or no way to."""
+        """Have a picture drawn, 1080 pixels wide; None if there is nothing to draw, or it cannot be drawn."""
         return self._begin(event, None, self._after_text_s) if has_curves(event) else None
 
     def warm_up(self) -> None:
@@ -169,7 +169,7 @@ class ChartRenderer:
 
 
 class Advance:
-    """Draws a run's curve for a phone before anybody needs it, one at a time, and keeps the newest.
+    """Draws a run's curve for a phone in advance, one at a time, and keeps the newest.
 
     By a child of its own: the one that waits is for the next message. Its faults are told where a message misses it.
     """
@@ -186,7 +186,7 @@ class Advance:
         atexit.register(self.close)
 
     def draw(self, event: EpochFinished) -> None:
-        """Have it drawn as it is at the end of this epoch. Does not wait; nothing, while another one is on its way."""
+        """Have the picture of this epoch drawn. Does not wait; does nothing while another one is being drawn."""
         if self.collect():
             return
         with self._lock:
@@ -205,7 +205,7 @@ class Advance:
             self._drawing = event.run, drawing
 
     def collect(self) -> bool:
-        """Take what was drawn: no child can hand over what nobody takes. True while it is on its way."""
+        """Read a picture that is done: a child blocks until it is read. True while one is being drawn."""
         with self._lock:
             if self._drawing is None or os.getpid() != self._pid:
                 return False
@@ -218,13 +218,13 @@ class Advance:
             return False
 
     def png_of(self, run: RunRef) -> bytes | None:
-        """The newest picture, where it is of this run."""
+        """Return the newest picture, if it is of this run."""
         self.collect()
         drawn, png = self._newest or (None, None)
         return png if drawn is not None and drawn.key == run.key else None
 
     def close(self) -> None:
-        """End what is on its way; nothing is drawn any more. Closing twice is fine."""
+        """End the drawing; nothing is drawn any more. Closing twice is fine."""
         atexit.unregister(self.close)
         if os.getpid() != self._pid:
             return
@@ -240,7 +240,7 @@ class Advance:
 
 
 class ChartRenderers:
-    """Has a painter for each notifier: they draw at the same time, and none waits for another's child."""
+    """Chart renderers, one for each notifier: they draw at the same time, and none waits for another's child."""
 
     def __init__(self, database: Path, *, clock: Clock = SYSTEM) -> None:
         self._database = database
@@ -250,11 +250,11 @@ class ChartRenderers:
         self._due_s = 0.0
 
     def painter(self, language: Language) -> ChartRenderer:
-        """A painter of its own for a notifier that speaks this language."""
+        """Return a new renderer for a notifier of this language."""
         return ChartRenderer(self._database, language, clock=self._clock)
 
     def phone_painter(self, language: Language) -> ChartRenderer:
-        """The same, for texts that wait for their picture: all of them share what is drawn in advance."""
+        """Return a renderer for texts that wait for their picture; all of them share the pictures drawn in advance."""
         self._advance = self._advance or Advance(self._database, language, clock=self._clock)
         return ChartRenderer(self._database, language, advance=self._advance, clock=self._clock)
 
@@ -273,7 +273,7 @@ class ChartRenderers:
         return True
 
     def draw_in_advance(self, event: EpochFinished | None) -> bool:
-        """Have an event drawn, where there is one, and take what was drawn before; True while it is on its way."""
+        """Have an event drawn, if given, and read the picture drawn before; True while one is being drawn."""
         if self._advance is None:
             return False
         if event is not None:
@@ -291,7 +291,7 @@ def _ordered(event: Event, database: Path, language: Language, height_px: int | 
 
 
 def order_for(event: Event, database: Path, language: Language, *, height_px: int | None) -> dict[str, Any]:
-    """What the child is to draw, as JSON. Without a height the picture is as high as its curves need."""
+    """Return the child's order, as JSON. Without a height the picture is as high as its curves need."""
     progress = event.progress
     metrics = dict(list(progress.metrics.items())[:_MOST_METRICS])
     return {
@@ -322,7 +322,7 @@ def _course(metric: Metric) -> dict[str, Any]:
 
 
 def subtitle(event: Event, language: Language) -> str:
-    """Where the run stands, in one line: "epoch 17/30 · 12 min left", "epoch 30/30 · finished"."""
+    """Return the state of the run in one line: "epoch 17/30 · 12 min left", "epoch 30/30 · finished"."""
     progress = event.progress
     parts = [position(progress, language)]
     if not isinstance(event, EpochFinished):
@@ -337,7 +337,7 @@ def subtitle(event: Event, language: Language) -> str:
 
 
 def studio_for(config: Config, database: Path, clock: Clock = SYSTEM) -> ChartRenderers | None:
-    """The studio that the settings ask for. Raises ConfigError where pictures are on and cannot be drawn."""
+    """Return the chart renderers for the settings. Raises ConfigError if pictures are on and cannot be drawn."""
     if config.pictures is Switch.OFF:
         return None
     there = is_installed("matplotlib") and bool(sys.executable)
@@ -359,7 +359,7 @@ sys.exit(main())
 """
 
 
-_dying: list[subprocess.Popen[bytes]] = []  # until they are dead: Python warns of one that is let go of before
+_dying: list[subprocess.Popen[bytes]] = []  # until they are dead: Python warns about one collected before
 
 
 class ChartProcess:
@@ -398,7 +398,7 @@ class ChartProcess:
 
 
 class ChartJob:
-    """A picture on its way. `report` is told the exit code of the child; None: it was late and had to be ended."""
+    """Picture being drawn. `report` is called with the exit code of the child; None: it was late and was ended."""
 
     def __init__(
         self,
@@ -428,7 +428,7 @@ class ChartJob:
         return self._done
 
     def cancel(self) -> None:
-        """Nobody wants it any more."""
+        """End the child: the picture is not needed any more."""
         if not self._done:
             self._done = True
             self.drawer.end()

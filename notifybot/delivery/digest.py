@@ -1,4 +1,4 @@
-"""One message for all that was kept back: how many of each kind, what was urgent, and the newest epoch. Pure."""
+"""Digest of held deliveries: one message with the count of each kind, the urgent ones, and the newest epoch. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ROOM_FOR_MORE = 30
 
 
 def digest_of(event: Event, kept: HeldBatch, renderer: Renderer, *, now: datetime, zone: tzinfo) -> AlertRaised:
-    """An alert that tells of `event` and all that was kept back with it; moments by the clock of `zone`.
+    """Return an alert about `event` and all that was held back with it; moments are shown in the time zone `zone`.
 
     It has the event's id, so that a repeat is known by it. About one run, it comes with that run's newest figures.
     """
@@ -35,7 +35,7 @@ def digest_of(event: Event, kept: HeldBatch, renderer: Renderer, *, now: datetim
 
 
 def _run(event: Event, kept: HeldBatch, language: Language) -> RunRef:
-    """The run itself; of several, a name for them all."""
+    """Return the run itself; for several, a run with a common name."""
     if len(kept.runs) == 1:
         return event.run
     name = text(language, "delivery.digest.runs", number=len(kept.runs))
@@ -43,7 +43,7 @@ def _run(event: Event, kept: HeldBatch, language: Language) -> RunRef:
 
 
 def _text(kept: HeldBatch, renderer: Renderer, zone: tzinfo) -> str:
-    """The numbers, then the newest epoch, then what was urgent, the latest first; as many as there is room for."""
+    """Return the counts, the newest epoch, and as many urgent events as there is room for, the latest first."""
     language = renderer.language
     counts = [
         f"{text(language, f'delivery.kinds.{kind}')} {kept.counts[kind]}" for kind in KINDS if kind in kept.counts

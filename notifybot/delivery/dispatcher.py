@@ -1,8 +1,8 @@
-"""One pass over one notifier's deliveries: claim, render, send, mark. No thread, and no loop.
+"""Dispatcher: one pass over one notifier's deliveries: claim, render, send, mark. No thread, and no loop.
 
-Two things are kept in memory between passes, for as long as the database takes no record: what a notifier remembers,
-and the mark of what was sent. Neither is sent again meanwhile. Where a process ends before, or the wait was in vain,
-they are noted beside the database (`store.accepted`); only one that is killed just then repeats a message, once.
+While the database takes no record, two things stay in memory between passes: the notifier's memory, and the mark that
+a message was sent, which keeps it from being sent again. A process that ends before they are recorded, or gives up
+waiting, notes them beside the database (`store.accepted`); only one killed just then repeats a message, once.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ log = logging.getLogger("notifybot")
 
 LEASE_S = 120.0  # longer than the slowest send: KakaoTalk may refresh, resend and fall back, 15 s each
 _UNEXPECTED_TRIES = 5
-_ELSEWHERE_S = 0.25  # until the next look, where another process tells of the run for which something is due
+_ELSEWHERE_S = 0.25  # seconds until the next look, while another process sends about the run
 _NO_TIME_S = 1e-6  # what is left of a wait by the rounding of floats
 
 
 class Outcome(Enum):
-    """What one pass did."""
+    """Result of one pass."""
 
     IDLE = "idle"
     SENT = "sent"
@@ -61,10 +61,10 @@ class Outcome(Enum):
 
 
 class _Lane:
-    """What a process keeps of one notifier between passes: when it may be tried again, and what is yet to be recorded.
+    """State of one notifier between passes, in one process: when it may be tried again, and the records still to write.
 
-    `failures` are the moments of an outage's tries. `at_hand` is a claimed delivery of which nothing has come yet, as
-    the database could not be read: `admitted`, it may go out now, with what was gathered to be told `together` with it.
+    `failures` are the moments of an outage's tries. `at_hand` is a claimed delivery without a result yet, as the
+    database could not be read: once `admitted` it may be sent, with the deliveries gathered `together` with it.
     """
 
     def __init__(self, notifier: Notifier, renderer: Renderer, store: Store, language: Language) -> None:
@@ -74,16 +74,16 @@ class _Lane:
         self._store = store
         self._memories: dict[str, accepted.Remembered] = {}
         self.failures: list[float] = []
-        self.not_before_s = 0.0  # the notifier's own word: its gap, its Retry-After
-        self.probe_at_s = 0.0  # ours, after a fault: it may be tried earlier when it is known to be back
+        self.not_before_s = 0.0  # set by the notifier: its gap, its Retry-After
+        self.probe_at_s = 0.0  # set by us after a fault: earlier once the service is known to be back
         self.told: set[str] = set()
-        self.paced_until_s: dict[str, float] = {}  # of a run whose epoch waits for its turn
-        self.in_vain = False  # looked for a delivery: none that is due was to be had
+        self.paced_until_s: dict[str, float] = {}  # by run: until when its epochs wait
+        self.in_vain = False  # a claim found no due delivery to take
         self.at_hand: Delivery | None = None
         self.admitted = False
         self.together: HeldBatch | None = None
         self.owed: deque[Callable[[], object]] = deque()
-        self.accepted: accepted.Sent | None = None  # whose mark is owed
+        self.accepted: accepted.Sent | None = None  # sent, and not marked yet
         self._notes = accepted.Notes(store)
 
     @property
@@ -91,25 +91,25 @@ class _Lane:
         return max(self.not_before_s, self.probe_at_s)
 
     def memory_of(self, project: str) -> accepted.Remembered:
-        """What the notifier remembers of a project's runs."""
+        """Return the notifier's memory of a project's runs."""
         if project not in self._memories:
             self._memories[project] = accepted.Remembered(self._store, self.notifier.key, project, self.owe)
         return self._memories[project]
 
     def jot(self) -> None:
-        """Note beside the database what it has not taken yet. Never raises; callable from any thread."""
+        """Note beside the database the records that it has not taken yet. Never raises; callable from any thread."""
         unwritten = [each.unwritten() for each in self._memories.copy().values()]
         remembered = {scope: value for each in unwritten for scope, value in each.items()}
         self._notes.write(accepted.Accepted(self.notifier.key, self.accepted, remembered))
 
     def recorded(self) -> None:
-        """All that was owed stands in the database."""
+        """Forget the records: the database has taken them all."""
         self.accepted = None
         if not any(each.unwritten() for each in self._memories.values()):
             self._notes.forget()
 
     def mark_sent(self, outbox: Outbox, delivery: Delivery) -> None:
-        """Mark a delivery, in one transaction with what the notifier put off to then. Raises StoreError."""
+        """Mark a delivery, in one transaction with the memory values put off until then. Raises StoreError."""
         outbox.mark_sent(delivery, also=self._write_in)
         for each in self._memories.values():
             each.written()
@@ -124,35 +124,35 @@ class _Lane:
             each.write()
 
     def owe(self, record: Callable[[], object]) -> None:
-        """Note a record that has to stand before anything else is sent. It raises StoreError until it does."""
+        """Add a record to be written before anything else is sent. The record raises StoreError until it is written."""
         self.owed.append(record)
 
     def works(self, now_s: float) -> None:
-        """The notifier gave an answer: it is there, and has had its message."""
+        """Reset the fault state: the notifier answered, and has had its message."""
         self.failures.clear()
         self.not_before_s, self.probe_at_s = now_s + self.notifier.pace.gap_s, 0.0
         self.let_go()
 
     def take(self, delivery: Delivery) -> None:
-        """Hold a delivery until it is known what came of it."""
+        """Hold a claimed delivery until its result is known."""
         self.at_hand, self.admitted, self.together = delivery, False, None
         for each in self._memories.values():
             each.begin({})
         self.memory_of(delivery.event.run.project).begin(delivery.memories)
 
     def let_go(self) -> None:
-        """Hold nothing any more."""
+        """Let go of the held delivery."""
         self.at_hand, self.admitted, self.together = None, False, None
 
     def holds(self, now: datetime) -> Delivery | None:
-        """The delivery at hand, while it is ours."""
+        """Return the delivery at hand, while its lease is ours."""
         if self.at_hand is not None and now >= self.at_hand.lease_until:
             self.let_go()
         return self.at_hand
 
 
 class Dispatcher:
-    """Sends what the outbox holds, for the notifiers it is given. Several processes may do so on one outbox."""
+    """Sends the deliveries of the outbox for the given notifiers. Several processes may do so on one outbox."""
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class Dispatcher:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The notifiers served."""
+        """Keys of the notifiers served."""
         return tuple(self._lanes)
 
     def run_once(self, key: str) -> Outcome:
@@ -193,7 +193,7 @@ class Dispatcher:
             raise
 
     def jot(self) -> None:
-        """Before the process ends: note beside the database what has been sent, and is not recorded yet."""
+        """Note beside the database the messages sent and not recorded yet, before the process ends."""
         for lane in self._lanes.values():
             lane.jot()
 
@@ -208,7 +208,7 @@ class Dispatcher:
             return Outcome.IDLE
         try:
             return self._send(lane, delivery) if lane.admitted else self._decide(lane, delivery)
-        except StoreError:  # ours, and not the service's: the next pass goes on, under the same claim
+        except StoreError:  # our own database fails, not the service: the next pass continues with the same claim
             raise
         except Exception as error:  # noqa: BLE001  a plugin may raise anything; its lane must go on
             return self._stumble(lane, delivery, error)
@@ -224,7 +224,7 @@ class Dispatcher:
         return max(due_s, lane.blocked_until_s - self._clock.monotonic(), least_s)
 
     def stuck(self, key: str) -> bool:
-        """True while a fault keeps this notifier from being tried: waiting for it is no use now."""
+        """True while a fault keeps this notifier from being tried: waiting for it is useless now."""
         return bool(self._lanes[key].failures)
 
     def hasten(self, key: str) -> None:
@@ -237,15 +237,15 @@ class Dispatcher:
         return isinstance(event, EpochFinished) and self._clock.monotonic() < until_s
 
     def has_said(self, run: RunRef, code: str) -> bool:
-        """True when it stands on the log that a message of the run was given up for a reason of that code."""
+        """True when the log says that a message of the run was given up for a reason of that code."""
         return any(lane.given_up.has(run, code) for lane in self._lanes.values())
 
     def rest(self, key: str) -> None:
-        """Nothing waits for a notifier: of runs that have ended, say how many messages were given up."""
+        """Log how many messages of ended runs were given up, as nothing waits for the notifier."""
         self._lanes[key].given_up.sum_up(ended=True)
 
     def sum_up(self) -> None:
-        """Say how many messages were given up, where that is not said yet. Callable from any thread."""
+        """Log the numbers of given-up messages that are not logged yet. Callable from any thread."""
         for lane in self._lanes.values():
             lane.given_up.sum_up()
 
@@ -292,7 +292,7 @@ class Dispatcher:
         return held.gather(self.outbox, delivery, fold=lane.notifier.pace.folds)
 
     def _send(self, lane: _Lane, delivery: Delivery) -> Outcome:
-        """Send a delivery; together with others where it was kept back, be it alone in that."""
+        """Send a delivery; if it was held back, as one message with the others that were, even if there are none."""
         together, began_s = lane.together, self._clock.monotonic()
         try:
             lane.notifier.send(self._envelope(lane, delivery, together))
@@ -312,7 +312,7 @@ class Dispatcher:
         return Outcome.SENT
 
     def _show(self, lane: _Lane, together: HeldBatch) -> None:
-        """What a notifier shows of the runs has stood still as long as they were kept back."""
+        """Update the state that a notifier shows of the runs: it did not change while they were held back."""
         for event in together.states:
             message = lane.renderer.render(event, link=self._link_of(event.run, self._tracker_url(event.run)))
             show_state(lane.notifier, Envelope(event, message, lane.memory_of(event.run.project)))
@@ -337,14 +337,14 @@ class Dispatcher:
         return Envelope(event, _owning_up(message, delivery.untold), memory, delivery.attempts, skipped)
 
     def _done(self, lane: _Lane, mark: Callable[[], object]) -> None:
-        """A delivery is decided on for now: what came of it is all that is left to be recorded."""
+        """Finish a delivery for now: only its result is left to be recorded."""
         lane.let_go()
         lane.owe(lane.remember)
         lane.owe(mark)
         self._record(lane)
 
     def _record(self, lane: _Lane) -> None:
-        """Write what is yet to be recorded, in order. Raises StoreError where the database does not take it."""
+        """Write the pending records, in order. Raises StoreError if the database does not take one."""
         while lane.owed:
             self._mark(lane.owed[0])
             lane.owed.popleft()
@@ -360,9 +360,9 @@ class Dispatcher:
             mark()
 
     def _stumble(self, lane: _Lane, delivery: Delivery, error: Exception) -> Outcome:
-        """Put off what made a plugin, or us, raise what nobody expects; where the plugin goes on to, give it up.
+        """Postpone a delivery after an unexpected exception; give it up if the plugin keeps raising.
 
-        A fault of ours is none of the message's: it waits, and others get their turn in between.
+        After a fault of notifybot's own the message waits, and others get their turn in between.
         """
         why, together = delivery_reason(error), lane.together
         log.debug("%s raised while sending", delivery.notifier, exc_info=error)
@@ -391,7 +391,7 @@ class Dispatcher:
         lane.failures = [*lane.failures[: retry.QUICK_TRIES], now_s]
         lane.probe_at_s = now_s + retry.delay_s(lane.failures, now_s, error, self._rng)
         lane.not_before_s = now_s + retry.bound_s(error)
-        # Due at once but for the receiver's own word: the lane waits in memory, and goes on in order when it is open.
+        # Due at once, unless the receiver named a moment: the lane waits in memory, and keeps the order.
         due_at = now + timedelta(seconds=retry.bound_s(error))
         if together is None:
             self._done(lane, lambda: self.outbox.mark_retry(delivery, due_at, why, counted=counted))
@@ -417,7 +417,7 @@ class Dispatcher:
         return Outcome.DEAD
 
     def _tell_elsewhere(self, lane: _Lane, event: Event, reason: Reason) -> None:
-        """A dead letter is told on the other notifiers, once per reason; never a dead letter about a dead letter."""
+        """Report a dead letter through the other notifiers, once per reason; never one about a dead letter."""
         others = [each for key, each in self._lanes.items() if key != lane.notifier.key]
         about_delivery = isinstance(event, AlertRaised) and event.about == "delivery"
         if not others or about_delivery or (why := to_text(reason)) in lane.told:
@@ -434,14 +434,14 @@ class Dispatcher:
 
 
 def _facts(lane: _Lane, delivery: Delivery) -> PaceFacts:
-    """What the pace needs to know: what came with the claim, and what the service itself says."""
+    """Return the facts for the pace: those that came with the claim, and the service's own count."""
     left = left_today(lane.notifier)
     may_wait = lane.notifier.pace.may_keep_back or left is not None
     return replace(delivery.facts, left=left, kept_back=delivery.facts.kept_back and may_wait)
 
 
 def _owning_up(message: Message, untold: int) -> Message:
-    """The message with what was dropped for want of space, which is told with it."""
+    """Return the message with the number of events that were dropped for want of space."""
     if not untold:
         return message
     count = text(message.language, "delivery.left_out.count", number=untold)

@@ -1,4 +1,4 @@
-"""What a notifier gave up, as the log says it: the first of each run and reason in full, the others as a number."""
+"""Log of the messages that a notifier gave up: the first of each run and reason in full, the others as a number."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAME_CHARS = 60
 
 @dataclass(slots=True)
 class _Count:
-    """How many messages of a run were given up for a reason, and how many of them are told."""
+    """Count of the messages of a run given up for one reason, and how many of them were reported."""
 
     run: str
     why: Reason
@@ -31,9 +31,9 @@ class _Count:
 
 
 class GivenUp:
-    """Says on the log what a notifier gave up: the first of each run and reason in full, the others as a number.
+    """Logs the messages that a notifier gave up: the first of each run and reason in full, the others as a number.
 
-    The number is said when nothing more of a run that has ended is to be sent, and by `sum_up`. Any thread may call.
+    The number is logged when nothing more is to be sent about an ended run, and by `sum_up`. Any thread may call.
     """
 
     def __init__(self, name: str, language: Language) -> None:
@@ -44,7 +44,7 @@ class GivenUp:
         self._over: deque[tuple[str, str]] = deque(maxlen=_MOST_COUNTED)
 
     def add(self, event: Event, reason: Reason, together: HeldBatch | None) -> None:
-        """Count a message, and those that were to be told with it."""
+        """Count a message, and those that were to be sent with it."""
         language, run = self._language, event.run
         line = reason_line(reason, language)  # reasons that read alike are one
         name = shorten(one_line(run.name) or run.id, _NAME_CHARS)
@@ -64,19 +64,19 @@ class GivenUp:
             log.error("%s", text(language, "delivery.log.given_up", name=self._name, run=name, kind=kind, why=line))
 
     def over(self, run: RunRef) -> None:
-        """After a run's ending little is to come."""
+        """Note that a run has ended: few messages will follow."""
         with self._lock:
             self._over.append((run.key, run.session))
 
     def has(self, run: RunRef, code: str) -> bool:
-        """True when a message of this session was given up for a reason of that code, and this was said."""
+        """True when a message of this session was given up for a reason of that code, and this was logged."""
         with self._lock:
             return any(
                 key[:2] == (run.key, run.session) and each.why.code == code for key, each in self._counts.items()
             )
 
     def sum_up(self, *, ended: bool = False) -> None:
-        """Say the numbers that are not said yet; only of runs that have `ended`, if so asked."""
+        """Log the numbers that are not logged yet; with `ended`, only those of runs that have ended."""
         with self._lock:
             found = [each for key, each in self._counts.items() if not ended or key[:2] in self._over]
         for each in found:

@@ -1,4 +1,4 @@
-"""Recording an event and its deliveries without ever raising into the caller."""
+"""Recorder of events and their deliveries, which never raises into the caller."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ log = logging.getLogger("notifybot")
 HELD_LIMIT = 10_000
 RELAY = "watchdog"  # the name of `relay.WatchdogRelay`, whose client is imported only where it is configured
 _AT_ONCE = 100  # held events in one transaction: one fsync for all of them
-_IN_PASSING = 10  # on the caller's thread, which has better things to do
+_IN_PASSING = 10  # fewer on the caller's thread, which trains
 
 
 class Recorder:
     """Writes events to the store; what it cannot take now is held in memory, in order, and written later.
 
-    At most `held_limit` events are held. Then epochs give way, the oldest first, and after them checkpoints; what
-    was lost is counted, and told with the next success. On a full disk, what is urgent overtakes the news: there is
-    room left for it (see `store.room`).
+    At most `held_limit` events are held. Then epochs are dropped, the oldest first, and after them checkpoints; the
+    number lost is reported with the next success. On a full disk, urgent events overtake the news: room is
+    reserved for them (see `store.disk_reserve`).
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Recorder:
             return True
 
     def mute_session(self, run: RunRef) -> None:
-        """Tell people nothing more of this session of a run: a newer process does. The watchdog still hears of it."""
+        """Send people nothing more about this session of a run: a newer process does. The watchdog still gets it."""
         if (run.id, run.session) not in self._muted:
             self._muted.add((run.id, run.session))
             text = reader_text("delivery.recorder.newer_process_reports", name=run.name)
@@ -131,7 +131,7 @@ class Recorder:
         priority, session = priority_of(event), (event.run.id, event.run.session)
         routes = [each for each in self._routes if each.name == RELAY] if session in self._muted else self._routes
         if is_news(event) and session in self._over and event.at < self._over[session]:
-            routes = [each for each in routes if not each.pace.folds]  # as its ending took the place of those that wait
+            routes = [each for each in routes if not each.pace.folds]  # its ending has replaced those that wait
         return [(each.key, priority) for each in routes if wants(each.pace, event)]
 
     def _record_lost_events(self, connection: Connection) -> None:
@@ -155,7 +155,7 @@ class Recorder:
         return True
 
     def _write_urgent(self) -> None:
-        """Where the disk is full, write what is urgent before the news that are held."""
+        """Write the held urgent events before the held news, if the disk is full."""
         if not self._full:
             return
         for event in [each for each in self._held if not is_news(each)]:
@@ -182,7 +182,7 @@ class Recorder:
         self._held.append(event)
 
     def _give_way(self) -> None:
-        """Metrics go first, then checkpoints; starts, endings and alerts only when there is nothing else."""
+        """Drop a held event: epochs first, then checkpoints; starts, endings and alerts if nothing else is left."""
         for which in (lambda each: isinstance(each, EpochFinished), is_news):
             oldest = next((number for number, each in enumerate(self._held) if which(each)), None)
             if oldest is not None:

@@ -1,4 +1,4 @@
-"""The way to the watchdog: raw events, not messages. The watchdog ignores an event id that it knows."""
+"""Relay to the watchdog: raw events, not messages. The watchdog ignores an event id that it knows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from notifybot.types import RunRef
 TIMEOUTS_S = (3.05, 10.0)
 
 NotifierState = Callable[[str], Mapping[str, Any]]
-"""What this process's own notifiers remember of a run, by its key (`store.memories.export_for`)."""
+"""Memories of this process's own notifiers about a run, by its key (`store.memories.export_for`)."""
 
 _SERVICE = "watchdog"
 _NEVER_SENT = (NewConnectionError, ConnectTimeoutError, SSLError)
@@ -33,7 +33,7 @@ _SETUP = (403, 404, 405)
 
 
 class WatchdogRelay:
-    """Hands events to the watchdog. With `direct` this process tells people itself, the watchdog only keeps them.
+    """Posts events to the watchdog. With `direct` this process sends to people, the watchdog only keeps the events.
 
     `notifier_state` travels with the events whenever it has changed, so that what the watchdog has to tell of the
     run later goes into the same thread. `on_superseded` hears of a run that a newer process reports, once for each
@@ -124,7 +124,7 @@ class WatchdogRelay:
             after = parse_retry_after(answer.headers.get("Retry-After"), self._clock.now())
             ambiguous = status not in _NOT_PROCESSED
             return temporary_error(_SERVICE, "failing", status=str(status), retry_after_s=after, ambiguous=ambiguous)
-        if status < 400:  # a log-in page on the way sends everybody elsewhere
+        if status < 400:  # a redirect to a login page
             return temporary_error(_SERVICE, "log-in", status=str(status), ambiguous=True)
         if status == requests.codes.unprocessable and (why := _reason(said)):
             return permanent_error(_SERVICE, "not-taken", why=why)
@@ -142,7 +142,7 @@ def _never_sent(error: requests.ConnectionError) -> bool:
 
 
 def _reason(said: bytes | None) -> str:
-    """Why the watchdog does not take an event, in its own words; empty where somebody else answered."""
+    """Return the watchdog's own reason for refusing an event; empty if another server answered."""
     try:
         answer = json.loads(said or b"")
     except ValueError:
@@ -152,7 +152,7 @@ def _reason(said: bytes | None) -> str:
 
 
 def _read(answer: bytes | None) -> dict[str, Any]:
-    """The watchdog's own words. Something in between that answers 200 to everything took no event."""
+    """Return the watchdog's answer. A proxy that answers 200 to everything took no event."""
     try:
         said = json.loads(answer or b"")
     except ValueError:

@@ -1,4 +1,4 @@
-"""A notifier as people want it: its own pace bent by what they chose, and its messages in their language."""
+"""Subscriptions: the user's preferences (frequency, quiet hours, language) applied to a notifier."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROGRAMS = tuple(each.name for each in SERVICES if not each.is_for_people)
 
 
 class Shaped:
-    """Stands for a notifier wherever events are routed and sent. `renderer` speaks the language chosen for it."""
+    """Notifier with the user's preferences, a proxy for the original. `renderer` has the language chosen for it."""
 
     def __init__(self, notifier: Notifier, chosen: Preferences, renderer: Renderer | None = None) -> None:
         self._notifier = notifier
@@ -54,20 +54,20 @@ class Shaped:
 
 
 def shaped(notifiers: Iterable[Notifier], config: Config) -> list[Notifier]:
-    """The notifiers as the settings want them; what nothing was chosen for comes back as it is."""
+    """Return the notifiers with their preferences applied; one without any is returned unchanged."""
     return [_shape(each, config) for each in notifiers]
 
 
 def speaking(config: Config, name: str) -> Config:
-    """The settings for one notifier: in the language chosen for it."""
+    """Return the settings of one notifier, in the language chosen for it."""
     lang = config.notifiers.of(name).lang
     return config.model_copy(update={"lang": lang}) if lang else config
 
 
 def unknown_notifiers(config: Config, notifiers: Iterable[Notifier] = ()) -> dict[str, str | None]:
-    """Names that settings are for and no notifier has, neither one of these nor one of ours; each with the name meant.
+    """Return the names in the settings that no notifier has, given or built-in; each with the name probably meant.
 
-    None where it is close to no other: a notifier of the user's own, perhaps.
+    None if no name is close: perhaps a notifier of the user's own.
     """
     known = {*NOTIFIERS, *(each.name for each in notifiers)}
     found = [name for name in config.notifiers.names if name not in known]
@@ -75,7 +75,7 @@ def unknown_notifiers(config: Config, notifiers: Iterable[Notifier] = ()) -> dic
 
 
 def refuse_strangers(config: Config, notifiers: Iterable[Notifier], *, all_known: bool = True) -> None:
-    """Raise ConfigError for settings of a notifier that is neither there nor one of ours.
+    """Raise ConfigError for settings of a notifier that is neither given nor built-in.
 
     Without `all_known` the user's code may have more of them: then only a name that is nearly a known one is refused.
     """
@@ -103,9 +103,9 @@ def _shape(notifier: Notifier, config: Config) -> Notifier:
 
 
 def left_today(notifier: Notifier) -> int | None:
-    """How many more messages a notifier's service takes today; None where it cannot say.
+    """Return the number of messages that a notifier's service still takes today; None if it is not known.
 
-    It says so by an attribute of this name, as KakaoTalk does: other jobs send from the same account.
+    A notifier has an attribute of this name, as KakaoTalk does: other jobs send from the same account.
     """
     try:
         left: int | None = getattr(notifier, "left_today", None)
@@ -115,14 +115,14 @@ def left_today(notifier: Notifier) -> int | None:
 
 
 def takes_pictures(notifier: Notifier) -> bool:
-    """True for a notifier that says of a picture what became of it (`picture_error`)."""
+    """True for a notifier that reports the result of a picture (`picture_error`)."""
     return hasattr(_inner(notifier), "picture_error")
 
 
 def picture_error(notifier: Notifier) -> str | None:
-    """Why the picture of the latest message did not arrive, for a person; empty where it did, None without one.
+    """Return why the picture of the latest message did not arrive, for a person; empty if it did, None without one.
 
-    A notifier says so by an attribute of this name, as Slack's bot and KakaoTalk do: a message never fails for it.
+    A notifier has an attribute of this name, as Slack's bot and KakaoTalk do: a message never fails for it.
     """
     error: str | None = getattr(_inner(notifier), "picture_error", None)
     return error
@@ -133,10 +133,10 @@ def _inner(notifier: Notifier) -> Notifier:
 
 
 def show_state(notifier: Notifier, envelope: Envelope) -> None:
-    """Bring what a notifier shows of a run to where the event belongs, without telling anybody.
+    """Update the state that a notifier shows of a run, to that of the event, without a new message.
 
-    It can by a method of this name, as Slack's bot does with the root message of a run; others show nothing.
-    A fault is let be: the next event of the run shows as much.
+    A notifier may have a method of this name, as Slack's bot has for the root message of a run; others show nothing.
+    Errors are ignored: the next event of the run shows as much.
     """
     show: Callable[[Envelope], object] | None = getattr(notifier, "show_state", None)
     if show is not None:
@@ -145,5 +145,5 @@ def show_state(notifier: Notifier, envelope: Envelope) -> None:
 
 
 def renderer_of(notifier: Notifier, others: Renderer) -> Renderer:
-    """The renderer that speaks a notifier's language; `others` where none was chosen."""
+    """Return the renderer of a notifier's language; `others` if none was chosen."""
     return notifier.renderer or others if isinstance(notifier, Shaped) else others

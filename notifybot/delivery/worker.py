@@ -1,4 +1,4 @@
-"""The threads that repeat the dispatcher's pass: one for each notifier, so that a slow one holds up nobody else.
+"""Threads that repeat the dispatcher's pass: one for each notifier, so that a slow one delays no other.
 
 One more keeps the database small, whatever the others wait for, and has pictures drawn in advance.
 """
@@ -29,9 +29,9 @@ log = logging.getLogger("notifybot")
 _IDLE_S = 30.0
 _DRAWING_S = 1.0  # between looks at a picture that is drawn in advance: its child cannot hand it over otherwise
 _PAUSE_S = 0.5  # after the database was busy
-_PATIENCE_S = 5.0  # for others to let go of the database: nobody's epoch waits here
-_FAULT_MOST_S = 60.0  # between two passes that both failed for a reason nobody thought of
-_HOPELESS_S = 120.0  # nobody waits that long for what quiet hours or a spent day keep back
+_PATIENCE_S = 5.0  # for a busy database: no epoch waits on these threads
+_FAULT_MOST_S = 60.0  # between two passes that failed with an unexpected error
+_HOPELESS_S = 120.0  # a wait longer than this is one for quiet hours or a spent daily budget
 _HELD_S = 5.0  # between looks at what the database did not take
 _STUCK_S = 5.0  # between looks at what the recorder holds, while a notifier cannot be reached
 
@@ -93,7 +93,7 @@ class Worker:
             self.hasten(key)
         try:
             sent = self._flush(timeout_s, list(self._lanes))
-        finally:  # be it by a Ctrl-C
+        finally:  # also after a Ctrl-C
             self._jot()
         if os.getpid() == self._pid:
             self._dispatcher.sum_up()
@@ -108,7 +108,7 @@ class Worker:
         return self._dispatcher.has_said(run, code)
 
     def hasten(self, key: str) -> None:
-        """Try a notifier again that could not be reached, now. Cheap; callable from any thread."""
+        """Retry now a notifier that could not be reached. Cheap; callable from any thread."""
         if (lane := self._lanes.get(key)) is not None and self._dispatcher.stuck(key):
             self._dispatcher.hasten(key)
             lane.hurried.set()
@@ -145,14 +145,14 @@ class Worker:
             self._dispatcher.close()
 
     def work(self, key: str, lane: _LaneThread) -> None:
-        """One lane's life. Whatever goes wrong in a pass, there is a next one."""
+        """Run one notifier's thread: pass after pass, also after one that failed."""
         with self._dispatcher.outbox.store.patient(_PATIENCE_S):
             while not self._stopping.is_set():
                 lane.woken.clear()
                 lane.hurried.clear()
                 pause_s = self._passed(key, lane)
                 if pause_s is None or pause_s > _HOPELESS_S or self._dispatcher.stuck(key):
-                    lane.idle.set()  # nothing can be sent now, whoever waits
+                    lane.idle.set()  # nothing can be sent now, also for those who wait
                 if pause_s is None:
                     self._clock.wait(lane.woken, _IDLE_S)
                 elif pause_s > 0:
@@ -182,7 +182,7 @@ class Worker:
             log.warning("%s", text(self._dispatcher.language, said, name=name, why=redact(why)))
 
     def keep_house(self, _: str, keeper: _LaneThread) -> None:
-        """The keeper's life: whatever a notifier hangs in, or if there is none, the database does not grow for that."""
+        """Run the housekeeping thread, so that the database does not grow while notifiers hang, or if there is none."""
         while not self._stopping.is_set():
             keeper.woken.clear()
             if not self._lanes:
@@ -202,7 +202,7 @@ class Worker:
         return [*self._lanes.values(), self._keeper]
 
     def _rest(self, key: str, lane: _LaneThread, pause_s: float) -> None:
-        """Within a gap between two messages, or between two tries, only the end wakes: new work has to wait as well."""
+        """Wait for the next pass. Within a short gap between messages or tries only the end wakes it, not new work."""
         if self._dispatcher.stuck(key):
             self._clock.wait(lane.hurried, min(pause_s, _STUCK_S))
         else:
@@ -241,7 +241,7 @@ class _LaneThread:
         self.woken = threading.Event()
         self.hurried = threading.Event()  # even where it cannot be reached
         self.idle = threading.Event()
-        self.faults = 0  # passes in a row that failed for a reason nobody thought of
+        self.faults = 0  # passes in a row that failed with an unexpected error
         name = f"notifybot-{key.partition(':')[0]}"
         self._thread = threading.Thread(target=live, args=(key, self), name=name, daemon=True)
         self._started = False

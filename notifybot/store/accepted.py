@@ -1,7 +1,7 @@
-"""Whether a notifier has told of an event, and what it has told that a busy database does not know of yet.
+"""Accepted deliveries that a busy database has not recorded yet: notes beside it, and a memory that cannot fail.
 
-A note lies in a folder beside the database, written when a process ends, or gives up a try, before the record of what
-a receiver has accepted could be made. Whoever sends next takes it up first: nothing accepted is sent again.
+A note lies in a folder beside the database. A process writes it when it ends, or gives up a try, before it could
+record what a receiver has accepted. The next sender records it first: nothing accepted is sent again.
 """
 
 from __future__ import annotations
@@ -49,24 +49,24 @@ _KNOWN = select(deliveries.c.id).where(
     deliveries.c.id == bindparam("delivery"), deliveries.c.event_id == bindparam("event_id")
 )
 _UNTOLD = counting("dropped_untold")
-_UNREADY = "."  # a note that is being written has it before its name
+_UNREADY = "."  # prefix of a note that is being written
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A delivery that went out, with the `together` that its message told as well, and how many dropped ones."""
+    """Delivery that was sent, with the ids `together` that its message included, and the number of dropped ones."""
 
     delivery: int
-    event_id: str  # a number alone is used again where a damaged database is begun anew
+    event_id: str  # the numbers begin anew with a new database, after a damaged one
     together: tuple[int, ...] = ()
     untold: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What the receiver of `owner`, a notifier, has accepted.
+    """Record of what the receiver of `owner`, a notifier, has accepted.
 
-    `remembered` holds what the notifier wants to be remembered, by scope, each with its moment.
+    `remembered` holds the notifier's values to be stored, by scope, each with its moment.
     """
 
     owner: str
@@ -78,7 +78,7 @@ class Accepted:
 
 
 class Remembered:
-    """A notifier's memory that never fails to remember: what the database does not take at once is written later.
+    """Notifier's memory whose `put` never fails: a value that the database does not take at once is written later.
 
     What a claim has brought along is not asked for again.
     """
@@ -91,11 +91,11 @@ class Remembered:
         self._known: dict[str, str] = {}  # as JSON, by scope as it is stored
 
     def begin(self, known: Mapping[str, str]) -> None:
-        """Go by what a claim has found; by nothing where there is none: another process may have told since."""
+        """Use the values that a claim has read; none without a claim: another process may have sent since."""
         self._known = dict(known)
 
     def unwritten(self) -> dict[str, tuple[dict[str, Any], datetime]]:
-        """What is not in the database, by scope as it is stored there, with the moment it is from."""
+        """Values not in the database yet, by the scope that it stores them under, each with its moment."""
         return {self._memory.own(scope): value for scope, value in self._unwritten.copy().items()}
 
     def get(self, scope: str) -> dict[str, Any]:
@@ -117,16 +117,16 @@ class Remembered:
         self._known[self._memory.own(scope)] = json.dumps(value)
 
     def write_in(self, connection: Connection) -> None:
-        """Write, inside a transaction of yours, what is not written yet; `written` says that it was committed."""
+        """Write the unwritten values inside the caller's transaction; call `written` after its commit."""
         for scope, (value, _) in self._unwritten.items():
             self._memory.put_in(connection, scope, value)
 
     def written(self) -> None:
-        """All that was put stands in the database."""
+        """Forget the unwritten values: the database has them."""
         self._unwritten.clear()
 
     def write(self) -> None:
-        """Write what is not written yet. Raises StoreError."""
+        """Write the unwritten values. Raises StoreError."""
         for scope in list(self._unwritten):
             self._write(scope)
 
@@ -137,42 +137,42 @@ class Remembered:
 
 
 def was_sent(store: Store, event_id: str, notifier: str) -> bool:
-    """True when the receiver has the message about the event, be it within a digest. Raises StoreError."""
+    """True when the receiver has the message about the event, also as part of a digest. Raises StoreError."""
     with store.snapshot() as connection:
         return connection.execute(_SENT, {"event_id": event_id, "notifier": notifier}).first() is not None
 
 
 class Notes:
-    """What one sender has noted and not taken back. Neither raises; callable from any thread."""
+    """Notes of one sender that it has not deleted. No method raises; callable from any thread."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._lock = threading.RLock()  # a signal's handler notes as well, wherever its thread is
+        self._lock = threading.RLock()  # re-entrant: a signal's handler writes notes too, at any point of its thread
         self._last: Accepted | None = None
         self._names: list[str] = []
 
     def write(self, accepted: Accepted) -> None:
-        """Note it, where there is anything and it is not noted yet."""
-        with self._lock, suppress(OSError):  # the database is in the same folder, and is tried on
+        """Write a note, if there is anything to note and it differs from the last note."""
+        with self._lock, suppress(OSError):  # the same folder holds the database, which is retried
             if accepted and accepted != self._last:
-                name = uuid7()  # of its own: whoever takes up an earlier one removes that alone
+                name = uuid7()  # a new name: a process that records an earlier note removes only that
                 note(self._store, name, accepted)
                 self._last = accepted
                 self._names.append(name)
 
     def forget(self) -> None:
-        """Take all back: it stands in the database."""
+        """Delete the notes: the database has recorded all of it."""
         if self._last is None:
             return
         with self._lock:
             for name in self._names:
-                with suppress(OSError):  # taken up, perhaps; where it stays it changes nothing
+                with suppress(OSError):  # another process may have recorded it; one that stays does no harm
                     (_folder(self._store) / name).unlink()
             self._last, self._names = None, []
 
 
 def note(store: Store, name: str, accepted: Accepted) -> None:
-    """Write down, under a name of its own, what the database does not take. Raises OSError.
+    """Write a note of its own name about what the database does not take. Raises OSError.
 
     It outlives the process, and is not synced: an exit has no time for a slow disk. Where the machine goes down within
     seconds, a message is sent again, as after a kill.
@@ -186,7 +186,7 @@ def note(store: Store, name: str, accepted: Accepted) -> None:
 
 
 def take_up(store: Store) -> int:
-    """Bring into the database what others noted beside it; return how many notes. Raises StoreError.
+    """Record in the database the notes of other processes; return how many notes. Raises StoreError.
 
     Taken up twice, a note changes nothing more: what was remembered later stays, and so does what was sent. One that
     cannot be read now is left for later, and one that makes no sense is removed.
@@ -198,7 +198,7 @@ def take_up(store: Store) -> int:
                 _bring_in(store, _read(path.read_bytes()))
             path.unlink()
             taken += 1
-        except OSError:  # somebody else was quicker, or the disk fails
+        except OSError:  # another process was quicker, or the disk fails
             continue
     return taken
 

@@ -1,4 +1,4 @@
-"""Opening the database, and the one way to write to it.
+"""Database of the store: opening it, transactions, checkpoints of the WAL, and a memory of notifiers in it.
 
 One connection per process, opened after any fork and guarded by a lock: two connections that write and checkpoint
 at the same moment can corrupt a WAL file in SQLite before 3.51.3 (https://sqlite.org/wal.html#walresetbug).
@@ -37,9 +37,9 @@ Begun = TypeVar("Begun")
 
 PAGE_BYTES = 4096
 _BEGIN, _WRITING = "notifybot_begin", "BEGIN IMMEDIATE"
-OPEN_S = 5.0  # no epoch waits yet
-_AGAIN_S = 0.005  # until a patient thread asks again, where SQLite itself did not wait
-CAP_BYTES = 48 * 1024 * 1024  # of the file; `room.WAL_BYTES` and a long transaction's worth are the WAL's
+OPEN_S = 5.0  # seconds; no epoch waits yet
+_AGAIN_S = 0.005  # seconds before a patient thread retries, where SQLite itself did not wait
+CAP_BYTES = 48 * 1024 * 1024  # of the file; the WAL may have `disk_reserve.WAL_BYTES` and a long transaction more
 
 
 class Store:
@@ -137,7 +137,7 @@ class Store:
 
     @contextmanager
     def patient(self, patience_s: float) -> Iterator[None]:
-        """Within the block, this thread waits so long for others, be it their threads or processes."""
+        """Within the block, let this thread wait so many seconds for other threads and processes."""
         before = self._wait_s
         self._patient.wait_s = patience_s
         try:
@@ -205,7 +205,7 @@ class Store:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
                 self.room.renew()
                 connection.exec_driver_sql("BEGIN")
-        except (OSError, DBAPIError):  # another process is at it, or the disk is full: what is in the WAL stays there
+        except (OSError, DBAPIError):  # another process does it, or the disk is full: the WAL keeps its content
             return
         finally:
             self._lock.release()
@@ -302,7 +302,7 @@ class StoreMemory:
         self.put(scope, value)
 
     def own(self, scope: str) -> str:
-        """The scope as it is stored. What a notifier keeps of itself has no scope, and is no run's."""
+        """Return the stored form of a scope: the run's key. Values of the notifier itself have an empty scope."""
         return run_key(self._project, scope) if scope and self._project is not None else scope
 
 
@@ -331,7 +331,7 @@ def _engine(path: Path, patience_s: float, cap_bytes: int) -> Engine:
             "wal_autocheckpoint=0",
             "foreign_keys=ON",
             f"application_id={APPLICATION_ID}",
-            # on a full disk even DELETE fails; under a cap of ours it works
+            # on a full disk even DELETE fails; below a cap of our own it works
             f"max_page_count={max(cap_bytes // PAGE_BYTES, 64)}",
         ):
             connection.execute(f"PRAGMA {pragma}")
@@ -387,7 +387,7 @@ _NAMES = {
 
 
 def _reason(error: Exception) -> str:
-    """What SQLite or the operating system says, in the reader's language."""
+    """Return the message of SQLite or the operating system in the reader's language."""
     raw = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(raw, OSError):
         return system_words(raw)
@@ -460,7 +460,7 @@ def upgrade(connection: Connection) -> None:
         return
     if present is not None and present > HEAD:
         raise StoreError(reader_text("store.database.of_newer_version", present=present))
-    with _silence():  # its plugins speak while it is imported
+    with _silence():  # its plugins log while it is imported
         from alembic import command
         from alembic.config import Config
 

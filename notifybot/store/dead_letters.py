@@ -1,4 +1,4 @@
-"""Single deliveries, for a person to look at and decide about: what was given up is sent anew, or dropped for good.
+"""Dead letters: lists single deliveries for a person, and sends given-up ones again or drops them for good.
 
 Each decision keeps the ledger true: put = sent + pending + dead + dropped, for every notifier, before and after.
 """
@@ -32,10 +32,10 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
-    """One delivery: an event on its way to one notifier, and what became of it.
+    """Delivery of an event to one notifier, and its result.
 
-    `attempts` counts how often it was tried, but for tries that found nobody there. `error` is the reason as it is
-    stored, `reason` the same to be put into words. `event` is None where another version of notifybot wrote it, and
+    `attempts` counts the tries, except those that found no connection. `error` is the stored form of the reason,
+    `reason` the same to be put into words. `event` is None where another version of notifybot wrote it, and
     this one cannot read it; `kind`, `event_id` and `run_key` are known all the same.
     """
 
@@ -91,7 +91,7 @@ def drop(store: Store, ids: Collection[int]) -> list[int]:
     idle = or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now)
     waiting = and_(
         deliveries.c.state == DeliveryState.PENDING, idle
-    )  # what is on its way at this moment cannot be held back
+    )  # a message being sent at this moment cannot be stopped
     with store.transaction() as connection:
         found = connection.execute(_those(ids, or_(_IS_DEAD, waiting))).scalars().all()
         values = dropped(now, noted("dropped_by_hand"))

@@ -1,4 +1,4 @@
-"""Room on the disk that only what is urgent may use, so that a training that dies of a full disk can still say so.
+"""Reserve on the disk for urgent records only, so that a training that dies of a full disk can still report it.
 
 SQLite appends every commit to the WAL. Blocks beyond its end are therefore asked of the file system in advance
 (fallocate with FALLOC_FL_KEEP_SIZE), and news are refused when they would use the last of them. Measured on tmpfs and
@@ -30,12 +30,12 @@ class FullError(StoreError):
 
 
 def not_taken(why: str) -> str:
-    """What is said of a record that could not be written."""
+    """Return the sentence for a record that could not be written."""
     return reader_text("store.disk_reserve.not_recorded", why=why)
 
 
 class DiskReserve:
-    """The blocks behind the WAL of one open database. Thread-safe."""
+    """Blocks reserved after the end of the WAL of one open database. Thread-safe."""
 
     def __init__(self, wal: Path) -> None:
         self._descriptor: int | None = None
@@ -46,7 +46,7 @@ class DiskReserve:
 
     @property
     def used_bytes(self) -> int:
-        """How long the WAL is; 0 where nobody can say."""
+        """Length of the WAL in bytes; 0 where it cannot be read."""
         stat = self._stat()
         return stat.st_size if stat else 0
 
@@ -105,11 +105,11 @@ class DiskReserve:
 def _fallocate() -> Callable[[int, int], int] | None:
     """The call that gives a file blocks up to a size, and leaves its own size alone; it returns errno or 0."""
     try:
-        import ctypes  # 5 ms, of nobody's but who records
+        import ctypes  # 5 ms to import; only recording processes pay
 
         library = ctypes.CDLL(None, use_errno=True)
         call = getattr(library, "fallocate64", None) or library.fallocate
     except (ImportError, OSError, AttributeError, TypeError):
-        return None  # no Linux, or a Python without it
+        return None  # not Linux, or a Python without ctypes
     call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
     return lambda file, size: 0 if call(file, _KEEP_SIZE, 0, size) == 0 else ctypes.get_errno()

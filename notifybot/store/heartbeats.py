@@ -1,4 +1,4 @@
-"""Heartbeats, deadlines and the watchdog's own pulse: the SQL of liveness, always inside a transaction of yours."""
+"""Heartbeats, deadlines and the watchdog's own ticks: SQL that runs inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Beat:
 
 
 def beat(connection: Connection, now: datetime, beat: Beat) -> bool:
-    """Write a heartbeat to its run; False when it came too late to say anything.
+    """Write a heartbeat to its run; False when it came too late to count.
 
     Too late: an older process of the run, a number not above the last one, or a process that said it was over.
-    A newer process may be heard of before its start is; it then speaks for the run, counting from its own numbers.
+    A heartbeat of a newer process may come before its start: that process then reports the run, by its own numbers.
     """
     run = beat.run
     newer = runs.c.session < run.session
@@ -93,7 +93,7 @@ def due(connection: Connection, now: datetime, *, limit: int = 500) -> list[str]
 
 
 def set_deadline(connection: Connection, key: str, moment: datetime | None) -> None:
-    """Say when the run must be looked at next; None: not before it is heard of again."""
+    """Set the moment of the next look at the run; None: not before it reports again."""
     connection.execute(update(runs).where(runs.c.key == key).values(deadline_at=moment))
 
 
@@ -104,18 +104,18 @@ def postpone_deadlines(connection: Connection, moment: datetime) -> int:
 
 
 def count_incident(connection: Connection, key: str) -> None:
-    """Count that the run was told lost or stalled."""
+    """Count a message that the run is lost or stalled."""
     connection.execute(update(runs).where(runs.c.key == key).values(incident=runs.c.incident + 1))
 
 
 def restore_timestamps(connection: Connection, row: RunRow) -> None:
-    """Put `alive_at` and `progress_at` back as `row` has them: mail from before an incident is no sign of life."""
+    """Restore `alive_at` and `progress_at` from `row`: a late event from before an incident is no sign of life."""
     values = {"alive_at": row.alive_at, "progress_at": row.progress_at}
     connection.execute(update(runs).where(runs.c.key == row.key).values(**values))
 
 
 def epochs_s(connection: Connection, key: str, session: str, *, limit: int = 8) -> list[float]:
-    """The durations of the latest epochs of one session, newest first."""
+    """Return the durations in seconds of the latest epochs of one session, newest first."""
     query = (
         select(events.c.body)
         .where(events.c.run_id == key, events.c.kind == EPOCH_FINISHED)
@@ -137,12 +137,12 @@ def stamp(connection: Connection, part: str, now: datetime) -> None:
 
 
 def last_ticks(connection: Connection) -> dict[str, datetime]:
-    """When each part of the watchdog was last at work."""
+    """Return the moment at which each part of the watchdog was last at work."""
     return {row.part: row.at for row in connection.execute(select(ticks))}
 
 
 def oldest_waiting(connection: Connection, now: datetime) -> datetime | None:
-    """When the delivery that has waited longest was put; None when nothing waits.
+    """Return the moment since which the oldest delivery has waited; None when nothing waits.
 
     One that is put off for longer than any retry is held by its notifier's budget, not stuck, and does not count; one
     that was kept back has waited from the moment on at which it may be told.

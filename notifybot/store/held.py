@@ -1,4 +1,4 @@
-"""Deliveries kept back on purpose, for quiet hours or a spent day, and taken out together to be told in one message."""
+"""Deliveries held back for quiet hours or a spent daily budget, and claimed together to be sent as one message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from notifybot.store.schema import deliveries, events
 from notifybot.store.stored_reason import KEPT, noted
 from notifybot.types import DeliveryState, RunRef
 
-MOST_URGENT = 50  # are told with their title, the latest
+MOST_URGENT = 50  # the latest are listed with their title
 IN_DIGEST = noted("in_digest")
 _AT_ONCE = 500  # ids in one statement
 _ROW = (deliveries.c.id, deliveries.c.run_id, deliveries.c.priority, events.c.kind)
@@ -27,7 +27,7 @@ _ROW = (deliveries.c.id, deliveries.c.run_id, deliveries.c.priority, events.c.ki
 
 @dataclass(frozen=True, slots=True)
 class HeldBatch:
-    """What one message stands for, its own delivery included. `ids` are the others, leased with it.
+    """Deliveries that one message covers, its own included. `ids` are the others, leased with it.
 
     `counts` holds each kind's number, epochs folded into newer ones among them. `urgent` are the latest endings, alerts
     and the like, oldest first, and `more_urgent` counts those before; `epoch` is the newest epoch, `runs` are all that
@@ -47,12 +47,12 @@ NONE = HeldBatch()
 
 
 def hold_delivery(outbox: Outbox, delivery: Delivery, until: datetime, why: str, *, counted: bool = False) -> bool:
-    """Let a delivery wait until a moment, then to be told together with all that are kept. Raises StoreError."""
+    """Hold a delivery until a moment, to be sent then together with all others that are held. Raises StoreError."""
     return outbox.mark_retry(delivery, until, KEPT + why, counted=counted)
 
 
 def gather(outbox: Outbox, delivery: Delivery, *, fold: bool) -> HeldBatch:
-    """Lease all others that were kept back for the same notifier and are due, as long as `delivery` itself.
+    """Lease all other held deliveries of the notifier that are due, for as long as `delivery` itself.
 
     Raises StoreError.
     """
@@ -69,17 +69,17 @@ def gather(outbox: Outbox, delivery: Delivery, *, fold: bool) -> HeldBatch:
 
 
 def tell(outbox: Outbox, kept: HeldBatch) -> None:
-    """The receiver has the message about them: each counts as sent, but not as a message. Raises StoreError."""
+    """Mark them sent: the receiver has their message. Each counts as sent, but not as a message. Raises StoreError."""
     _finish(outbox, kept, DeliveryState.SENT, IN_DIGEST)
 
 
 def mark_dead(outbox: Outbox, kept: HeldBatch, why: str) -> None:
-    """The receiver will never take the message about them. Raises StoreError."""
+    """Mark them dead: the receiver will never take their message. Raises StoreError."""
     _finish(outbox, kept, DeliveryState.DEAD, why)
 
 
 def release(outbox: Outbox, kept: HeldBatch) -> None:
-    """Let them wait on: the message about them did not get through. Raises StoreError."""
+    """Release their leases: they wait on, as their message did not get through. Raises StoreError."""
     with outbox.store.transaction() as connection:
         _change(connection, kept.ids, lease_until=None, lease_owner=None)
 

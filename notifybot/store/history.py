@@ -1,4 +1,4 @@
-"""A run's curves, read from the database file by another process: read-only, with the standard library alone.
+"""History of a run's metrics, read from the database file by another process: read-only, standard library only.
 
 A reader of a WAL database holds nobody up, and its file locks are its own process's. Nothing else of the store is
 imported: the process that asks is started for one picture.
@@ -76,7 +76,7 @@ class History:
 
 def history_of(path: Path, run_key: str, until: datetime) -> History:
     """Read a run's epochs up to a moment. Raises StoreError where the file cannot be read."""
-    last = until.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")  # as SQLite keeps it, without a time zone
+    last = until.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")  # the stored form, without a time zone
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_S)) as connection:
             bodies = [body for (body,) in connection.execute(_EPOCHS, (run_key, last, MOST_EPOCHS))]
@@ -89,6 +89,6 @@ def history_of(path: Path, run_key: str, until: datetime) -> History:
 def _collected(bodies: Iterable[str]) -> History:
     history = History()
     for body in bodies:
-        event = json.loads(body)  # numbers that are none stand there as words, which float() reads
+        event = json.loads(body)  # NaN and infinity are stored as words that float() reads
         history.add(event["run"]["session"], event["progress"])
     return history

@@ -1,4 +1,4 @@
-"""Where the database file may stand, and what happens to one that is not ours or not whole."""
+"""Location of the database file: local folders with a fallback, private modes, damaged files set aside."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger("notifybot")
 APPLICATION_ID = 0x6E746679  # "ntfy" in ASCII: tells our files from other programs' in SQLite's header
 _CHECK_UP_TO_BYTES = 16 * 1024 * 1024
 _DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
-_PRIMARY = 0xFF  # the other bits say more exactly what happened
+_PRIMARY = 0xFF  # the other bits are the extended code
 
 # File systems on which SQLite's shared memory fails or its locks lie. Colab's Drive is "fuse.drive".
 _REMOTE = {
@@ -35,7 +35,7 @@ def is_remote(path: Path, mounts: str | None = None) -> bool:
         try:
             mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
         except OSError:
-            return False  # no Linux: nothing is known, so nothing is claimed
+            return False  # not Linux: mounts are not known
     real = os.path.realpath(path)
     best, kind = "", ""
     for line in mounts.splitlines():
@@ -98,7 +98,7 @@ _replaced: set[Path] = set()
 
 
 def _writable(folder: Path) -> bool:
-    """True for a folder, made if need be, of our own: one that somebody laid for us under /tmp is not."""
+    """True for a folder, made if need be, that this user owns: one that somebody else planted under /tmp is not."""
     try:
         _make_folder(folder)
         if not is_mine(folder.lstat()) and folder.parent.stat().st_mode & stat.S_ISVTX:
@@ -128,7 +128,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def set_aside_if_damaged(path: Path, now: datetime) -> Path | None:
-    """Rename a file that is no database of ours, or a broken one, with its WAL; return its new name."""
+    """Rename a damaged or foreign database file, with its WAL; return its new name, None if the file is fine."""
     why = _damage(path)
     if why is None:
         return None
@@ -157,6 +157,6 @@ def _damage(path: Path) -> str | None:
                 return None if verdict == "ok" else reader_text("store.location.damaged")
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode & _PRIMARY not in _DAMAGED:
-            return None  # busy, or a full or failing disk: no word about the file
+            return None  # busy, or a full or failing disk: says nothing about the file
         return reader_text("store.location.no_database_or_damaged")
     return None

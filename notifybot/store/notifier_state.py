@@ -1,4 +1,4 @@
-"""What notifiers remember of a run, taken along: to a new machine, or to the watchdog that tells in the same thread.
+"""Notifiers' memories of a run, exported to a new machine, or to the watchdog that posts in the same thread.
 
 Only places and marks are in it (a channel's id, a message's number, event ids), never a token.
 """
@@ -18,11 +18,11 @@ from notifybot.store.schema import memories
 
 MOST_OWNERS = 16
 LARGEST_VALUE = 16_384  # characters of JSON
-_STAY = ("tracker:", "watchdog:")  # of no use elsewhere
+_STAY = ("tracker:", "watchdog:")  # owners whose memory is of no use on another machine
 
 
 def export_for(store: Store, run_key: str) -> dict[str, dict[str, Any]]:
-    """Return what each notifier remembers of a run: its key to `{"value": …, "updated_at": …}`, plain JSON.
+    """Return the memory of each notifier about a run: its key to `{"value": …, "updated_at": …}`, plain JSON.
 
     Raises StoreError.
     """
@@ -41,7 +41,7 @@ def export_for(store: Store, run_key: str) -> dict[str, dict[str, Any]]:
 
 
 def import_for(store: Store, run_key: str, values: Mapping[str, Any]) -> int:
-    """Take in what `export_for` gave on another machine; return how many values were taken. Raises StoreError.
+    """Import the memories that `export_for` gave elsewhere; return how many values were taken. Raises StoreError.
 
     A value that stands here already and is as new or newer stays. What is malformed is left out.
     """
@@ -57,7 +57,7 @@ def import_in(
     *,
     owners: Collection[str] | None = None,
 ) -> int:
-    """`import_for` inside a transaction of yours; with `owners`, of these notifiers only."""
+    """`import_for` inside the caller's transaction; with `owners`, of these notifiers only."""
     taken = 0
     for owner, kept in list(values.items())[:MOST_OWNERS]:
         found = _read(kept)
@@ -69,7 +69,7 @@ def import_in(
 
 
 def put_if_newer(connection: Connection, owner: str, scope: str, value: str, updated_at: datetime) -> int:
-    """Put a value, as JSON, unless one stands there that is as new; return how many were put, 0 or 1."""
+    """Put a value, as JSON, unless the stored one is as new; return how many were put, 0 or 1."""
     added = insert(memories).values({"owner": owner, "scope": scope, "value": value, "updated_at": updated_at})
     newer = added.on_conflict_do_update(
         index_elements=["owner", "scope"],
@@ -99,13 +99,13 @@ def remember(store: Store, run_key: str, tracker: str, url: str) -> None:
 
 
 def tracker_url(store: Store, run_key: str) -> str | None:
-    """The address of a run's page; None while no tracker has told of one. Raises StoreError."""
+    """Return the address of a run's page; None while no tracker has reported one. Raises StoreError."""
     with store.snapshot() as connection:
         return known_in(connection, "", run_key)[1]
 
 
 def known_in(connection: Connection, owner: str, run_key: str) -> tuple[dict[str, str], str | None]:
-    """What a notifier remembers of itself (scope "") and of a run, as JSON, and the address of the run's page."""
+    """Return a notifier's memories, of itself (scope "") and of a run, as JSON, and the address of the run's page."""
     own = and_(memories.c.owner == owner, memories.c.scope.in_(("", run_key)))
     pages = and_(memories.c.owner.in_(_PAGES), memories.c.scope == run_key)
     values, urls = {"": "", run_key: ""}, dict[str, object]()

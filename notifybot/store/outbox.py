@@ -1,4 +1,4 @@
-"""The outbox: a durable table of deliveries. Work is claimed under a lease, never deleted before it is done.
+"""Outbox: a durable table of deliveries. Work is claimed under a lease, never deleted before it is done.
 
 At any moment, for every notifier: put = sent + pending + dead + dropped.
 """
@@ -45,9 +45,9 @@ _NEVER_PUT = counting("put", "pruned_dropped", "dropped_untold")
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event on its way to one notifier, claimed by us until `lease_until`.
+    """Event on its way to one notifier, claimed by this process until `lease_until`.
 
-    `attempts` counts the tries that failed and may have been its own fault, not those that found nobody there.
+    `attempts` counts the tries that failed and may have been its own fault, not those without a connection.
     `skipped` counts the older epochs of the run that it stands for. `untold` counts what was dropped for want of space
     or budget, of whatever run, and not told yet. What its sending asks of the database comes with it: the `facts` that
     the pace goes by, the `memories` of the notifier (of itself, scope "", and of the run, as JSON), and the run's
@@ -71,7 +71,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The ledger of one notifier."""
+    """Ledger of one notifier: its deliveries by state."""
 
     put: int
     sent: int
@@ -109,12 +109,12 @@ def put(
 
 
 def count_lost(connection: Connection, notifiers: Sequence[str], number: int) -> None:
-    """Count events that there was no room for, not even in memory, as put and dropped; told with the next success."""
+    """Count events that had no room, not even in memory, as put and dropped; reported with the next success."""
     connection.execute(_NEVER_PUT, [{"key": key, "number": number} for key in notifiers])
 
 
 class Outbox:
-    """The deliveries of one store, claimed in the name of one process."""
+    """Deliveries of one store, claimed in the name of one process."""
 
     def __init__(self, store: Store, owner: str | None = None) -> None:
         self.store = store
@@ -165,18 +165,18 @@ class Outbox:
         )  # fmt: skip
 
     def mark_sent(self, delivery: Delivery, also: Callable[[Connection], object] = lambda _: None) -> bool:
-        """The receiver has it. False when the lease was lost and somebody else took over.
+        """Mark it sent: the receiver has it. False when the lease was lost and another process took over.
 
         `also` writes what is to stand in the database with it, whoever has the lease.
         """
         return self._finish(delivery, DeliveryState.SENT, tries=1, untold=-delivery.untold, also=also)
 
     def mark_dead(self, delivery: Delivery, error: str) -> bool:
-        """It was tried and will be never again; kept and listed with its reason."""
+        """Mark it dead: it failed and will not be tried again; kept and listed with its reason."""
         return self._finish(delivery, DeliveryState.DEAD, tries=1, error=error)
 
     def mark_dropped(self, delivery: Delivery, why: str) -> bool:
-        """Given up on purpose (a budget); counted, and told with the next success."""
+        """Mark it dropped on purpose (a budget); counted, and reported with the next success."""
         by_the_next_epoch = delivery.priority is Priority.PROGRESS  # that says how many it stands for
         return self._finish(delivery, DeliveryState.DROPPED, error=why, untold=0 if by_the_next_epoch else 1)
 
@@ -196,7 +196,7 @@ class Outbox:
             )
 
     def release_dead(self) -> int:
-        """Free what processes of this machine held when they died; return how many."""
+        """Release the leases of dead processes of this machine; return how many."""
         held = (
             select(deliveries.c.lease_owner)
             .where(deliveries.c.state == DeliveryState.PENDING, deliveries.c.lease_owner.is_not(None))
@@ -212,7 +212,7 @@ class Outbox:
             return connection.execute(freed.values(lease_until=None, lease_owner=None)).rowcount
 
     def next_due(self, notifier: str) -> datetime | None:
-        """When this notifier has work again; None when nothing waits."""
+        """Return the moment when this notifier has work again; None when nothing waits."""
         ready = case(
             (
                 and_(deliveries.c.lease_until.is_not(None), deliveries.c.lease_until > deliveries.c.due_at),
@@ -228,7 +228,7 @@ class Outbox:
         return found
 
     def counts(self) -> dict[str, Counts]:
-        """The ledger of every notifier, read in one transaction."""
+        """Return the ledger of every notifier, read in one transaction."""
         by_state = select(deliveries.c.notifier, deliveries.c.state, func.count()).group_by(
             deliveries.c.notifier, deliveries.c.state
         )
@@ -247,7 +247,7 @@ class Outbox:
         }
 
     def sent_since(self, notifier: str, moment: datetime) -> int:
-        """How many messages this notifier delivered since `moment`; what was told within another is none of its own."""
+        """Return the number of messages sent by a notifier since `moment`; events within another do not count."""
         with self.store.snapshot() as connection:
             return sent_since(connection, notifier, moment)
 
@@ -288,7 +288,7 @@ _PROGRAM = os.urandom(4).hex()  # a process that becomes another program by `os.
 
 
 def process_name() -> str:
-    """A name for this process that another one can check: "pid:start time:program" (start time from /proc)."""
+    """Return a name for this process that another one can check: "pid:start time:program" (start time from /proc)."""
     return f"{os.getpid()}:{_start_of(os.getpid())}:{_PROGRAM}"
 
 
@@ -317,7 +317,7 @@ _NOISE_S = 5.0  # the two clocks drift, and NTP turns the one a little
 
 
 class ClockWatch:
-    """Compares the wall clock with the one that never jumps, each time it is asked."""
+    """Compares the wall clock with the monotonic clock, at each look."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -325,7 +325,7 @@ class ClockWatch:
         self._seen = (store.clock.now(), store.clock.monotonic())
 
     def look(self) -> None:
-        """Bring forward what waits, by as much as the wall clock was set back. Raises StoreError."""
+        """Make waiting deliveries due earlier, by as much as the wall clock was set back. Raises StoreError."""
         with self._lock:
             now, now_s = self._store.clock.now(), self._store.clock.monotonic()
             moved_s = (now - self._seen[0]).total_seconds() - (now_s - self._seen[1])

@@ -1,4 +1,4 @@
-"""The SQL behind the outbox: which delivery is next, and which are folded away."""
+"""SQL of the outbox: the next delivery, deliveries folded into newer ones, the facts for the pace, the ledger."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ _BEST = '%"new_best":"%'  # in the JSON of an epoch that was one; quotes within 
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What a message stands for beside its own event: how many older ones, and the latest best among them."""
+    """Older events that a message stands for beside its own: their number, and the latest best among them."""
 
     number: int = 0
     best: EpochFinished | None = None
 
     def told_by(self, newest: EpochFinished) -> EpochFinished:
-        """The newest epoch as it is to be told."""
+        """Return the newest epoch to be sent, with the new best of a folded one."""
         return newest if self.best is None else carry_best(newest, self.best)
 
 
 def due(notifier: str, now: datetime, besides: Collection[str] = ()) -> Select[Any]:
-    """The delivery whose turn it is: the most urgent, of those the one that failed least often, of those the oldest.
+    """Query the next delivery: the most urgent, of those the one with the fewest failures, of those the oldest.
 
-    None of the runs `besides`.
+    Deliveries of the runs `besides` are left out.
     """
     others = [deliveries.c.run_id.not_in(besides)] if besides else []
     first = (  # without the events, or a backlog's worth of bodies would be sorted for each claim
@@ -56,24 +56,24 @@ def due(notifier: str, now: datetime, besides: Collection[str] = ()) -> Select[A
 
 
 def others_at(connection: Connection, notifier: str, run_id: str, owner: str, now: datetime) -> list[str]:
-    """The other processes that hold a delivery of a run for a notifier now, by the names they gave themselves."""
+    """Return the names of the other processes that hold a delivery of a run for a notifier now."""
     held = and_(
         deliveries.c.state == DeliveryState.PENDING, deliveries.c.lease_until > now, deliveries.c.lease_owner != owner
     )
     of_run = and_(deliveries.c.run_id == run_id, deliveries.c.notifier == notifier)
-    by_index = deliveries.c.priority.in_(_PRIORITIES)  # or all that was ever told of the run would be read
+    by_index = deliveries.c.priority.in_(_PRIORITIES)  # else all that was ever sent about the run would be read
     return list(connection.execute(select(deliveries.c.lease_owner).where(of_run, by_index, held)).scalars())
 
 
 def rounds_after(attempts: int) -> int:
-    """How often a delivery had its chance and failed, as far as the order goes: others come in between."""
+    """Return the round of a delivery for the order: after a few failed tries, others of its priority come first."""
     return attempts // _PATIENT_TRIES
 
 
 def start_of_run(connection: Connection, notifier: str, row: Any, now: datetime) -> Any | None:
-    """The start of the run of an urgent delivery, where it could be told now and first; else None.
+    """Return the start of the run of an urgent delivery if it can be sent now, before that; else None.
 
-    One that failed for a while, or has to wait, holds nothing up.
+    A start that has failed for a while, or has to wait, delays nothing.
     """
     if row.priority != int(Priority.URGENT):
         return None
@@ -83,7 +83,7 @@ def start_of_run(connection: Connection, notifier: str, row: Any, now: datetime)
 
 
 def collapse(connection: Connection, notifier: str, row: Any, pace: Pace, now: datetime) -> Any | None:
-    """Return what is told in the place of a due delivery; None, where its run's end was told, and it was dropped."""
+    """Return the delivery to send in the place of a due one; None if its run's end was sent, and it was dropped."""
     if (pace.folds or row.error.startswith(KEPT)) and start_is_obsolete(connection, notifier, row):
         _fold_away(connection, deliveries.c.id == row.id, now, _RUN_ENDED)
         return None
@@ -105,14 +105,14 @@ def collapse_to_newest(connection: Connection, notifier: str, row: Any, now: dat
 
 
 def drop_superseded_by_ending(connection: Connection, notifier: str, row: Any, now: datetime) -> None:
-    """Drop what waits of a run whose ending is told now: that names the last epoch and checkpoint as well."""
+    """Drop the waiting news of a run whose ending is sent now: that names the last epoch and checkpoint as well."""
     for kind in (EPOCH, CHECKPOINT):
         waiting = _waiting_news(notifier, row.run_id, kind, now)
         _fold_away(connection, and_(waiting, deliveries.c.id < row.id), now)
 
 
 def start_is_obsolete(connection: Connection, notifier: str, row: Any) -> bool:
-    """True for the start of a run whose ending was told meanwhile: that says more."""
+    """True for the start of a run whose ending was sent meanwhile, which says more."""
     if row.kind != START:
         return False
     of_run = and_(deliveries.c.run_id == row.run_id, deliveries.c.notifier == notifier)
@@ -121,7 +121,7 @@ def start_is_obsolete(connection: Connection, notifier: str, row: Any) -> bool:
 
 
 def collapsed_into(connection: Connection, notifier: str, row: Any) -> Folded:
-    """What was folded since the run's last epoch or ending was told, be it now or in an earlier claim."""
+    """Return the epochs folded since the run's last epoch or ending was sent, in this claim or in an earlier one."""
     of_run = and_(deliveries.c.run_id == row.run_id, deliveries.c.notifier == notifier)
     an_epoch = deliveries.c.priority == int(Priority.PROGRESS)
     tells_all = or_(an_epoch, and_(deliveries.c.priority == int(Priority.URGENT), _of_kind(ENDING)))
@@ -168,7 +168,7 @@ def _fold_away(connection: Connection, which: ColumnElement[bool], now: datetime
 
 
 def facts_of(connection: Connection, notifier: str, row: Any, event: Event, pace: Pace, now: datetime) -> PaceFacts:
-    """What the pace asks about a claimed delivery; a figure that it has no use for is not looked up."""
+    """Return the facts that the pace needs about a claimed delivery; a figure that it does not use is not looked up."""
     counts = pace.every(event).epochs is not None
     return PaceFacts(
         last_news_at=_last_news_at(connection, notifier, event) if pace.gap_after(event) else None,
@@ -179,7 +179,7 @@ def facts_of(connection: Connection, notifier: str, row: Any, event: Event, pace
 
 
 def _last_news_at(connection: Connection, notifier: str, event: Event) -> datetime | None:
-    """When a notifier last told news of the run of `event` that are of its kind."""
+    """Return the moment when a notifier last sent an event of this kind and run; None if never."""
     of_run = and_(deliveries.c.run_id == event.run.key, deliveries.c.notifier == notifier)
     news = and_(of_run, deliveries.c.state == DeliveryState.SENT, events.c.kind == event.kind)
     query = select(deliveries.c.done_at).join(events).where(news).order_by(deliveries.c.id.desc()).limit(1)
@@ -190,7 +190,7 @@ def _last_news_at(connection: Connection, notifier: str, event: Event) -> dateti
 
 
 def _last_done(connection: Connection, notifier: str, run_key: str) -> int:
-    """How many epochs the last one of a run that a notifier told had finished; 0 for none."""
+    """Return the number of finished epochs in the last one of a run that a notifier sent; 0 if none."""
     of_run = and_(deliveries.c.run_id == run_key, deliveries.c.notifier == notifier)
     epochs = and_(of_run, deliveries.c.priority == int(Priority.PROGRESS), deliveries.c.state == DeliveryState.SENT)
     query = select(events.c.body).select_from(deliveries).join(events).where(epochs)
@@ -202,18 +202,18 @@ def _last_done(connection: Connection, notifier: str, run_key: str) -> int:
 
 
 def sent_since(connection: Connection, notifier: str, moment: datetime) -> int:
-    """How many messages a notifier delivered since `moment`; what was told within another is none of its own."""
+    """Return the number of messages sent by a notifier since `moment`; events within another do not count."""
     sent = and_(deliveries.c.state == DeliveryState.SENT, deliveries.c.error == "", deliveries.c.done_at >= moment)
     return connection.execute(select(func.count()).where(deliveries.c.notifier == notifier, sent)).scalar() or 0
 
 
 def dropped(now: datetime, why: str) -> dict[str, Any]:
-    """The values of a delivery that is given up, with its reason as it is stored."""
+    """Return the values of a dropped delivery; `why` is the stored form of the reason."""
     return {"state": DeliveryState.DROPPED, "done_at": now, "lease_until": None, "lease_owner": None, "error": why}
 
 
 def counting(*columns: str) -> Any:
-    """The statement that adds `number` to columns of notifier `key`'s ledger; made once, run often."""
+    """Return the statement that adds `number` to columns of notifier `key`'s ledger; made once, run often."""
     counted = insert(tallies).values({"notifier": bindparam("key"), **dict.fromkeys(columns, bindparam("number"))})
     bump = {column: tallies.c[column] + counted.excluded[column] for column in columns}
     return counted.on_conflict_do_update(index_elements=["notifier"], set_=bump)

@@ -1,4 +1,4 @@
-"""Keeping the database small: what is old goes in good time, and when there is no room, metrics go first.
+"""Pruning of the database: old rows are deleted in time, and without room, metrics are given up first.
 
 A start, an ending, an alert, a loss or a stall is never given up for space. Whatever is taken away stays counted in
 its notifier's ledger, so that put = sent + pending + dead + dropped holds for ever.
@@ -30,9 +30,9 @@ FORGET_AFTER = timedelta(days=90)
 KEEP_EVENTS = 1000
 _BATCH = 500  # rows a transaction: short, since an epoch's end may be waiting for the lock
 _ROOM = 1 / 16  # of the file's cap: free after making room
-_NARROW = 1 / 32  # less is free: room is made before it is needed
-_RESERVE = 1 / 64  # is left by records: a lease and a mark may need a page too, else nothing could be sent any more
-_RESUME_FROM = 100  # latest epochs of a run, from which a resumed process learns how far it came
+_NARROW = 1 / 32  # below this share, room is made before it is needed
+_RESERVE = 1 / 64  # records leave this share free: leases and marks need pages too, else nothing could be sent any more
+_RESUME_FROM = 100  # latest epochs of a run: a resumed process reads its progress from them
 _ENDED = [status.value for status in Status if status.ended]
 _NEWS = (EPOCH, CHECKPOINT)
 _UNTOLD = counting("dropped_untold")
@@ -94,7 +94,7 @@ def make_room(store: Store, *, batches: int = 100) -> bool:
 
 
 def prune(store: Store) -> int:
-    """Forget what is old; return how many rows went. Raises StoreError.
+    """Delete old rows; return how many. Raises StoreError.
 
     Kept are 7 days of deliveries, the last 1,000 events of a run and all younger than 7 days, and every run that was
     heard of within 90 days. A run of which a delivery still waits is not touched.
@@ -116,14 +116,14 @@ def _driver(connection: Connection) -> sqlite3.Connection:
 
 
 def _free_share(driver: sqlite3.Connection) -> float:
-    """How much of the cap can still be written."""
+    """Return the share of the cap that is still free, 0 to 1."""
     names = ("max_page_count", "page_count", "freelist_count")
     cap, pages, unused = (int(driver.execute(f"PRAGMA {name}").fetchone()[0]) for name in names)
     return (cap - pages + unused) / max(cap, 1)
 
 
 def _forget_news(connection: Connection, _: datetime, *, keep: int, of_ended: bool = False) -> int:
-    """Delete the oldest epochs and checkpoints that nobody waits for, but the latest `keep` of each run and kind."""
+    """Delete the oldest epochs and checkpoints that no delivery needs, but the latest `keep` of each run and kind."""
     age = func.row_number().over(partition_by=(events.c.run_id, events.c.kind), order_by=events.c.at.desc())
     ranked = select(events.c.id, events.c.at, age.label("age")).where(events.c.kind.in_(_NEWS), not_(_is_awaited()))
     if of_ended:
@@ -151,7 +151,7 @@ def _drop_waiting(connection: Connection, now: datetime) -> int:
 
 
 def _forget_told(connection: Connection, before: datetime) -> int:
-    """Delete deliveries that were told or dropped before a moment. Dead letters stay as long as their run."""
+    """Delete deliveries that were sent or dropped before a moment. Dead letters stay as long as their run."""
     query = (
         select(deliveries.c.id)
         .where(deliveries.c.state.in_((DeliveryState.SENT, DeliveryState.DROPPED)), deliveries.c.done_at < before)

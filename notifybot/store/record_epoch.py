@@ -1,4 +1,4 @@
-"""The end of an epoch in as little time as SQLite allows: the one record that a training waits for.
+"""Fast path that records the end of an epoch, the one record that a training waits for.
 
 The same rows as `runs.record_in` writes, by statements that are compiled once and run by the driver itself: with
 SQLAlchemy's own execution around them they cost more than the disk.
@@ -48,9 +48,9 @@ _CHANGE = Prepared(runs.CHANGE_IF_NEWS, ["session", "alive_at", "last_event_at",
 
 
 def record_epoch(store: Store, event: EpochFinished, routes: Sequence[tuple[str, Priority]]) -> bool:
-    """Write an epoch, what it says about its run, and its deliveries; on disk when this returns True.
+    """Write an epoch, the new state of its run, and its deliveries; on disk when this returns True.
 
-    False, and nothing written, unless it is a new event of the session that speaks for the run: then `runs.record_in`
+    False, and nothing written, unless it is a new event of the session that reports the run: then `runs.record_in`
     has to look closer. Raises StoreError.
     """
     now = store.clock.now()

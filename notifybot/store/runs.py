@@ -1,4 +1,4 @@
-"""Runs and their events: the one place that turns an event into rows."""
+"""Runs and their events: turns events into rows, and reads runs and events back."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ CHANGE_IF_NEWS = _CHANGE.where(
     not_(exists().where(events.c.id == bindparam("event_id"))),
 )
 _ADD_EVENT = events.insert()
-_COLUMNS = [each for each in runs.c if each.name not in ("key", "need")]  # those two follow from others
+_COLUMNS = [each for each in runs.c if each.name not in ("key", "need")]  # computed from other columns
 
 
 _AHEAD = timedelta(days=1)
 IN_NEED, AT_WORK = 2, 1  # of the column `need`
-_UNKNOWN = Progress()  # of an event that does not say how far the run has come
+_UNKNOWN = Progress()  # of an event without progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def record_in(
 
 
 def _go_on(connection: Connection, now: datetime, event: Event) -> bool:
-    """The usual case in one statement: a new event of the session that speaks for the run. False: look closer."""
+    """Record the usual case in one statement: a new event of the session that reports the run. False: look closer."""
     if not isinstance(event, EpochFinished | CheckpointSaved | AlertRaised):
         return False
     changed: int = connection.execute(CHANGE_IF_NEWS, guards_of(event) | values_of(event, now)).rowcount
@@ -142,7 +142,7 @@ def _touch_run(connection: Connection, now: datetime, event: Event, *, direct: b
         connection.execute(runs.insert(), {**_blank(event, now), **values, "direct": direct})
         return
     if event.run.session < row.session or _is_stale(event, row):
-        return  # an older process's word, or an older one of this process: kept as an event, no longer the state
+        return  # from an older process, or older than the row: kept as an event, but not as the state
     if isinstance(event, RunStarted):
         values |= {"direct": direct}
     connection.execute(_CHANGE, {"run_key": event.run.key, **values})
@@ -172,7 +172,7 @@ def _blank(event: Event, now: datetime) -> dict[str, Any]:
 
 
 def values_of(event: Event, now: datetime) -> dict[str, Any]:
-    """What an event says about its run's row."""
+    """Return the values that an event sets in its run's row."""
     told: dict[str, Any] = {} if event.progress == _UNKNOWN else {"progress": _progress_json(event.progress)}
     heard = told | {"session": event.run.session, "alive_at": now, "last_event_at": _plausible(event.at, now)}
     match event:
@@ -199,7 +199,7 @@ def values_of(event: Event, now: datetime) -> dict[str, Any]:
 
 
 def _plausible(at: datetime, now: datetime) -> datetime:
-    """A moment to put others in order by: one of a clock that is years ahead would stay the latest for as long."""
+    """Return a moment to sort by, now for one too far ahead: with a clock years ahead it would stay the latest."""
     return at if at <= now + _AHEAD else now
 
 

@@ -53,12 +53,12 @@ runs = Table(
     Column("key", String(200), primary_key=True),  # model.run_key: the id of its project's run
     Column("name", Text, nullable=False),
     Column("project", String(200), nullable=False),
-    Column("session", String(64), nullable=False, default=""),  # the process that may speak for the run
+    Column("session", String(64), nullable=False, default=""),  # the process that reports the run
     Column("status", String(16), nullable=False),
     Column("stalled", Boolean, nullable=False, default=False),
     Column("attempt", Integer, nullable=False, default=1),
-    Column("incident", Integer, nullable=False, default=0),  # how often it was told lost or stalled
-    Column("direct", Boolean, nullable=False, default=False),  # the process itself tells people its events
+    Column("incident", Integer, nullable=False, default=0),  # messages that it is lost or stalled
+    Column("direct", Boolean, nullable=False, default=False),  # the process itself sends its messages
     Column("beat_s", Float),  # promised seconds between heartbeats; NULL: none are sent, nobody can be late
     Column("beat_seq", Integer, nullable=False, default=0),
     Column("started_at", UtcDateTime, nullable=False),
@@ -67,7 +67,7 @@ runs = Table(
     Column("progress_at", UtcDateTime),
     Column("next_by", UtcDateTime),
     Column("deadline_at", UtcDateTime),  # when the scan must look at it; NULL: never
-    Column("told_at", UtcDateTime),  # when it was last told lost or stalled
+    Column("told_at", UtcDateTime),  # when the last message said lost or stalled
     Column("stack", Text, nullable=False, default=""),
     Column("last_event_at", UtcDateTime),
     Column("host", Text, nullable=False, default="{}"),  # JSON of model.Host
@@ -110,7 +110,7 @@ deliveries = Table(
     Column("done_at", UtcDateTime),
     Column("error", Text, nullable=False, default=""),
     UniqueConstraint("event_id", "notifier", name="one_delivery_per_event_and_notifier"),
-    Index("deliveries_next", "notifier", "state", "priority", "rounds"),  # and id, as every index of SQLite's
+    Index("deliveries_next", "notifier", "state", "priority", "rounds"),  # SQLite appends the rowid: in id order
     Index("deliveries_by_run", "run_id", "notifier", "priority", "state"),
 )
 
@@ -150,7 +150,7 @@ logins = Table(
     metadata,
     Column("digest", String(64), primary_key=True),  # SHA-256 of the key or session
     Column("kind", String(8), nullable=False),  # key | session
-    Column("token_id", String(64)),  # whose project it sees; NULL: all
+    Column("token_id", String(64)),  # the token whose project it may see; NULL: all
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
 )

@@ -1,7 +1,7 @@
-"""Why a delivery stands as it does, as the column `deliveries.error` holds it.
+"""Reason for the state of a delivery: its form in the column `deliveries.error`, written and read.
 
-A reason is kept in no language, as JSON. Anything else is text, and a reason by itself: what an earlier version noted,
-and the words of a notifier that has no codes.
+A reason is stored without a language, as JSON. Anything else is text, and is its own reason: notes of an earlier
+version, and the words of a notifier that has no codes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 
 from notifybot.types import Reason
 
-KEPT = "kept back: "  # begins the reason of a delivery that waits to be told together with others
+KEPT = "kept back: "  # prefix of the reason of a delivery that is held to be sent together with others
 LIMIT_CHARS = 500
 _TEXT = "noted"
 _ROOM = LIMIT_CHARS - len(KEPT)
@@ -18,7 +18,7 @@ _CODE_CHARS, _LEAST_CHARS = 120, 8
 
 
 def to_text(reason: Reason) -> str:
-    """A reason as it is stored, within the column's limit."""
+    """Return the stored form of a reason, within the column's limit."""
     if reason.code == _TEXT:
         return reason.values.get("text", "")[:LIMIT_CHARS]
     code, values, limit = reason.code[:_CODE_CHARS], dict(reason.values), LIMIT_CHARS
@@ -29,12 +29,12 @@ def to_text(reason: Reason) -> str:
 
 
 def noted(code: str) -> str:
-    """What the outbox notes of its own doing, as it is stored: `held.folded` for "folded"."""
+    """Return the stored form of the outbox's own reasons: `held.folded` for "folded"."""
     return to_text(Reason(f"held.{code}"))
 
 
 def from_text(text: str) -> Reason:
-    """The reason that a delivery was stored with."""
+    """Return the reason that a stored text holds."""
     if text.startswith(KEPT):
         why = from_text(text.removeprefix(KEPT))
         return Reason(f"kept/{why.code}", values=why.values)

@@ -1,4 +1,4 @@
-"""How people get to the watchdog's pages: links that open them once, and the sessions of browsers."""
+"""Logins to the watchdog's pages: links that open them once, and the sessions of browsers."""
 
 from alembic import op
 import sqlalchemy as sa
