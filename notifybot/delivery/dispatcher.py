@@ -119,7 +119,7 @@ class _Lane:
             each.write_in(connection)
 
     def remember(self) -> None:
-        """Write what the notifier put off to a mark that is not to come, or not yet. Raises StoreError."""
+        """Write the memory values put off until a mark, if that will not follow or not yet. Raises StoreError."""
         for each in self._memories.values():
             each.write()
 

@@ -99,7 +99,7 @@ class Remembered:
         return {self._memory.own(scope): value for scope, value in self._unwritten.copy().items()}
 
     def get(self, scope: str) -> dict[str, Any]:
-        """Raises StoreError, but for what the claim brought, or this process put and has not written yet."""
+        """Return the value of a scope. Raises StoreError, except for one from the claim, or put and not yet written."""
         if scope in self._unwritten:
             return dict(self._unwritten[scope][0])
         known = self._known.get(self._memory.own(scope))
