@@ -50,7 +50,7 @@ def _dressed(language: str) -> Any:
 
 
 def _run(command: Any, language: str) -> int:
-    """Run the command; what is wrong with the command line is told in a language that typer lacks. Return the code."""
+    """Run the command and return the exit code; errors of the command line are shown in the reader's language."""
     from notifybot.cli.help import explained, frames_in
 
     try:

@@ -89,7 +89,7 @@ class Teller:
         return renderer_of(notifier, self._renderer).render(event, link=self._link)
 
     def tell(self, events: Sequence[Event]) -> Iterator[Answer]:
-        """Tell every event to every notifier that wants it, no faster than its pace; answers come as they are known.
+        """Send every event to every notifier that wants it, no faster than its pace; yield each answer as it comes.
 
         A notifier that turns out not to be set up is not asked again.
         """

@@ -16,7 +16,7 @@ from notifybot.types import Language
 
 
 def run(*, out: Path, clock: Clock = SYSTEM) -> int:
-    """Write the pages, and say where they begin. Raises UsageError when the folder cannot be written."""
+    """Write the pages, and print the path of their index. Raises UsageError when the folder cannot be written."""
     reader = load().lang
     path = out / "index.html"
     try:

@@ -145,7 +145,7 @@ def samples(language: Language, now: datetime, *, project: str = "default", name
 
 
 def endings(language: Language, now: datetime, *, project: str = "default") -> list[RunEnded]:
-    """Return the four ways in which a run itself says that it is over, each about a new run."""
+    """Return the four endings that a run itself reports, each about a new run."""
     run = RunRef(id="", name=NAME, project=project, session="sample")
     statuses = (Status.FINISHED, Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
     return [
@@ -327,7 +327,7 @@ _NOTICES = (
 
 
 def alert_texts(language: Language) -> dict[str, AlertWords]:
-    """Return the words of every alert, by the kind of its evidence, its notice, or what it tells."""
+    """Return the words of every alert, by the kind of its evidence, its notice, or its subject."""
     texts = {each.code: notice_words(each, language) for each in _NOTICES}
     for began, ended in _SEEN:
         kind = type(began).__name__

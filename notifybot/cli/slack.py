@@ -60,7 +60,7 @@ class _Talk:
             return str(typer.prompt(question, hide_input=hidden, default=default)).strip()
 
     def ask_again(self, question: str, tried: str) -> str:
-        """Ask for something else than what was tried; it is no default to offer, Enter alone tries it once more."""
+        """Ask for another value than the one tried, which is not offered as the default; Enter alone retries it."""
         with self._answered():
             return str(typer.prompt(question, default=tried, show_default=False)).strip()
 
@@ -70,7 +70,7 @@ class _Talk:
 
     @contextmanager
     def _answered(self) -> Iterator[None]:
-        """Say why there is no answer where nobody could give one. Raises UsageError; at a terminal Ctrl-C is Ctrl-C."""
+        """Raise UsageError where no terminal can give an answer; at a terminal Ctrl-C stays Ctrl-C."""
         try:
             yield
         except typer.Abort:
@@ -80,7 +80,7 @@ class _Talk:
 
 
 def setup(*, language: Language | None) -> int:
-    """Lead a person from nothing to a token and a channel that Slack has confirmed; 1 when others are still used."""
+    """Ask for a token and a channel until Slack has confirmed them; 1 when other ones are still in use."""
     config = _settings(language)
     talk = _Talk(Console(), config.lang)
     talk.say(text(talk.language, "cli.slack.make_the_app", address=app_manifest.address()))
@@ -125,7 +125,7 @@ def _channel(talk: _Talk, config: Config, token: str) -> str:
 
 
 def _keep(talk: _Talk, path: Path, chosen: dict[str, str]) -> None:
-    """Offer to write the settings file; else say the lines for everywhere, with the token left out."""
+    """Offer to write the settings file; else print the lines for it, and for other places, without the token."""
     known = read(path)
     there = tomllib.loads(known)
     other = [key for key in chosen if key in there and there[key] != chosen[key]]

@@ -22,7 +22,7 @@ from notifybot.types import Language
 def run(*, notifier: str, kind: str, explain: bool = False, project: str = "", name: str = "") -> int:
     """Send the samples, with pictures where they can be drawn, and print a table; 1 when anything was refused.
 
-    With `explain` nothing is sent: print who would be told of what, and why. Both are as for a run of that `project`
+    With `explain` nothing is sent: print where each event would go, and why. Both are as for a run of that `project`
     and `name`.
     """
     config = load()

@@ -1,6 +1,6 @@
 """Child process that draws one picture: an order as a line of JSON on stdin, a PNG on stdout, then exit.
 
-It is started before it is needed, says when it has imported everything, and waits for its order.
+It is started before it is needed, writes a byte when it has imported everything, and waits for its order.
 """
 
 from __future__ import annotations

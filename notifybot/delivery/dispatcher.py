@@ -182,7 +182,7 @@ class Dispatcher:
     def run_once(self, key: str) -> Outcome:
         """Handle at most one delivery of a notifier. Raises StoreError when the outbox cannot be read or marked.
 
-        After that the next pass goes on where this one was: what was sent is marked, and not sent again. A temporary
+        After that the next pass continues this one: a sent message is marked, and not sent again. A temporary
         fault blocks the whole notifier until its next try, so that its messages keep their order.
         """
         lane = self._lanes[key]

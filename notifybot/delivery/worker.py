@@ -1,6 +1,6 @@
 """Threads that repeat the dispatcher's pass: one for each notifier, so that a slow one delays no other.
 
-One more keeps the database small, whatever the others wait for, and has pictures drawn in advance.
+One more prunes the database, whatever the others wait for, and has pictures drawn in advance.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Worker:
     def finish(self, timeout_s: float) -> bool:
         """`flush` before the process ends: what could not be reached is tried once more, as it may be back by now.
 
-        How many messages were given up is said after that.
+        The number of given-up messages is logged after that.
         """
         for key in self._lanes:
             self.hasten(key)
@@ -104,7 +104,7 @@ class Worker:
             self._dispatcher.jot()
 
     def has_said(self, run: RunRef, code: str) -> bool:
-        """True when it stands on the log that a message of the run was given up for a reason of that code."""
+        """True when the log says that a message of the run was given up for a reason of that code."""
         return self._dispatcher.has_said(run, code)
 
     def hasten(self, key: str) -> None:
@@ -175,7 +175,7 @@ class Worker:
         return pause_s
 
     def _count(self, key: str, kind: str, said: str, why: str) -> None:
-        """Count what kept a notifier's messages from being sent here, and say the first of each kind."""
+        """Count a fault of this process that kept a notifier from sending, and log the first of each kind."""
         self.faults[key, kind] += 1
         if self.faults[key, kind] == 1:
             name = key.partition(":")[0]

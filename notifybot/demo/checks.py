@@ -100,7 +100,7 @@ def events_of_run(store: Store, run_id: str, kind: str | None = None) -> list[Ev
 
 
 def is_told(store: Store, event: Event) -> bool:
-    """True when every notifier that was to tell the event has done so, and there is one."""
+    """True when every notifier that was to send the event has done so, and there is one."""
     with store.transaction() as connection:
         states = list(connection.execute(select(deliveries.c.state).where(deliveries.c.event_id == event.id)).scalars())
     return bool(states) and set(states) == {DeliveryState.SENT}
@@ -171,7 +171,7 @@ def _in_sandbox(seen: Evidence, arrivals: Sequence[Arrival]) -> list[Check]:
 
 
 def _heard(name: str, events: Sequence[Event], arrivals: Sequence[Arrival]) -> Check:
-    """One such event, told by both services."""
+    """Check that there was one such event, and that both services were sent it."""
     if len(events) != 1:
         return Check(name, False, f"{len(events)} events")
     services = {each.service for each in arrivals if each.tells(events[0])}

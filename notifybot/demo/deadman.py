@@ -55,7 +55,7 @@ class DeadmanStory:
     told: str = ""  # the alarms that wait, as last shown
 
     def play(self) -> bool:
-        """Train, die, be missed, come back, finish; True when everything was as promised."""
+        """Train, die, be reported, come back, finish; True when everything was as promised."""
         self._say(self._text("demo.deadman.title"), "bold")
         self._say(f"{self._text('demo.deadman.intro')}\n", "dim")
         self._train(_KILLED_AFTER, attempt=1)

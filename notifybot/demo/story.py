@@ -160,7 +160,7 @@ class Size:
 def main(real: bool, language: Language, *, folder: Path = FOLDER, size: Size | None = None) -> int:
     """Play the demo and return its exit code: 0 only when every part of the story was observed.
 
-    `real` tells the configured accounts instead of the sandbox. Raises UsageError where that cannot be.
+    `real` sends to the configured accounts instead of the sandbox. Raises UsageError where that cannot be.
     """
     for package in _NEEDED:
         if not is_installed(package):
@@ -211,7 +211,7 @@ class Story:
         return self._conclude(evidence)
 
     def _first_session(self, store: Store, settings: dict[str, str]) -> None:
-        """Train until it is killed, then wait until the loss is told."""
+        """Train until it is killed, then wait for the message that it is lost."""
         after = self.size.kill_after
         self.screen.step(self.screen.text("demo.training_begins", epochs=self.size.epochs))
         with training(self.places, settings, 1, self._arguments()) as process:
@@ -241,7 +241,7 @@ class Story:
         return bool(newest) and newest[0].epoch == epochs[-1]
 
     def _second_session(self, store: Store, settings: dict[str, str]) -> None:
-        """Start it again, and wait until it has ended and everything is told."""
+        """Start it again, and wait until it has ended and all messages are sent."""
         newest = max(self.places.drive.glob("*.pt"), key=lambda path: path.stat().st_mtime_ns, default=None)
         name = newest.name if newest else "-"
         self.screen.step(self.screen.text("demo.goes_on_on_an_empty_disk", checkpoint=name))

@@ -1,4 +1,4 @@
-"""The doctor: looks at settings, accounts, services and this machine, and says what to do about what is wrong.
+"""Doctor: examines settings, accounts, services and this machine, and gives a remedy for each fault.
 
-Nothing that it does can be seen by other people: no message is posted.
+Other people see nothing of it: no message is posted.
 """

@@ -67,7 +67,7 @@ def _half(config: Config) -> Finding:
 
 
 class Login:
-    """One login, as Kakao tells of it."""
+    """Examination of one login by questions to Kakao."""
 
     def __init__(self, api: Api, config: Config, credentials: Credentials, clock: Clock) -> None:
         self._api = api
@@ -77,7 +77,7 @@ class Login:
         self._stored = stored if stored and credentials.own(stored) else None
 
     def findings(self) -> list[Finding]:
-        """Everything that can be known of the login; what depends on a fault is left out."""
+        """Return all findings on the login; those that depend on a fault are left out."""
         ended = self._ended()
         if ended is not None:
             return [ended]
@@ -91,7 +91,7 @@ class Login:
         return [works, self._age(), *missing, *self._receivers()]
 
     def _prove(self) -> None:
-        """Have a refresh token show that it is good. An access token proves nothing of it, and lives for hours.
+        """Use the refresh token to prove it valid. An access token proves nothing about it, and lives for hours.
 
         Not in the last month: each use brings a new one then, so as long as an access token holds, that has to do.
         """
@@ -104,7 +104,7 @@ class Login:
             self._api.tokens.renewed(token)
 
     def _ended(self) -> Finding | None:
-        """The end of a login that needs no question. Kakao said it when the login began."""
+        """Return a finding on the end of the login, which is known: Kakao gave it when the login began."""
         ends = self._stored.refresh_expires_at if self._stored else None
         if ends is None or ends > self._clock.now():
             return None

@@ -25,14 +25,14 @@ _PROBE_IN = timedelta(hours=26)  # far enough ahead to be cancelled for sure
 
 
 class Bot:
-    """A bot token, and what Slack's answers to it say beside what was asked: scopes and the time."""
+    """Examination of a bot token; scopes and server time come from the headers of Slack's answers."""
 
     def __init__(self, token: str, url: str, clock: Clock) -> None:
         self._api = _Listener(token, url, clock=clock)
         self._clock = clock
 
     def findings(self, channel: str | None) -> list[Finding]:
-        """Everything that can be known of the bot, worst obstacles first; what depends on them is left out."""
+        """Return all findings on the bot, worst obstacles first; those that depend on a fault are left out."""
         token = self.token()
         if token.remedy is not None:
             return [token]

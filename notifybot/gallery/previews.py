@@ -129,7 +129,7 @@ def _previewer(service: Service) -> _Show:
 
 
 def _as_text(service: Service, envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
-    """A service that has no preview of its own: the message's words."""
+    """Yield the plain text of the message, for a service without a preview of its own."""
     message = envelope.message
     yield Exhibit(service.name, f"{message.title}\n\n{message.body}".strip())
 
@@ -157,7 +157,7 @@ def _pages(sandbox: Sandbox, language: Language) -> tuple[str, str]:
 
 
 def _page(sandbox: Sandbox, path: str, query: dict[str, str]) -> str:
-    """A page with its pictures in it, since the sandbox is gone when somebody looks."""
+    """Return a page with its pictures embedded, since the sandbox is gone when it is read."""
     html = sandbox.answer(Request("GET", path, query)).body.decode()
 
     def inlined(match: re.Match[str]) -> str:
@@ -276,7 +276,7 @@ def post(piece: AlarmPreview, sandbox: Sandbox, clock: FakeClock, language: Lang
 
 
 def said(piece: AlarmPreview, now_s: float, language: Language, link: str = "") -> Said:
-    """The words alone."""
+    """Return the text of the alarm or its correction, without sending it."""
     speech, progress = _speech(piece, language, link), piece.last.progress
     if piece.said == "stands":
         return speech.stands()

@@ -102,7 +102,7 @@ def _below_drive(folder: str) -> PurePosixPath:
 
 
 def _place(below: PurePosixPath, mount_point: Path, lang: Language) -> tuple[Path | None, list[str]]:
-    """The folder on Drive, or None; and what is to be told about it."""
+    """Return the folder on Drive, or None; and the line to print about it."""
     my_drive = mount_point / "MyDrive"
     why = None
     if not os.path.isdir(my_drive):  # unlike Path.is_dir, it says no to a mount that died (ENOTCONN)
@@ -124,7 +124,7 @@ _WITHOUT_DRIVE = ("integrations.colab.checkpoints_will_vanish", "integrations.co
 
 
 def _mount(mount_point: Path) -> str | None:
-    """Ask Colab for Drive: None when it is there, else why not. It needs the browser, and the account Colab runs under.
+    """Ask Colab to mount Drive; return None or the reason why not. Needs the browser, and Colab's own account.
 
     https://github.com/googlecolab/colabtools/issues/2497
     """
@@ -175,7 +175,7 @@ def _told(ready: Setup, people: set[str]) -> list[str]:
 
 
 def _tensorboard(config: Config) -> list[str]:
-    """The two lines of the notebook magic, to be run by whoever wants it."""
+    """Return the two lines of TensorBoard's notebook magic, for people to run."""
     if not (in_colab() or in_notebook()) or "tensorboard" not in plan_trackers(config, environment()):
         return []
     return [

@@ -111,7 +111,7 @@ class Sweep:
         """Wrap the function that trains once. It is handed the trial's Run, if it takes an argument.
 
         W&B's run is active when it is called, `wandb.config` holding the trial's parameters: it need not call
-        `wandb.init`. The trial's numbers go to all trackers; of people, only the sweep speaks. What it raises goes on.
+        `wandb.init`. The trial's numbers go to all trackers; people hear of the sweep only. What it raises is raised.
         """
         takes_run = bool(inspect.signature(function).parameters)
 

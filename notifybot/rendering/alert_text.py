@@ -84,7 +84,7 @@ def nothing_left() -> Notice:
 
 
 def notice_words(notice: Notice, language: Language) -> AlertWords:
-    """Return what a notice says. Raises KeyError for one of a later version."""
+    """Return the words of a notice. Raises KeyError for one of a later version."""
     if not _is_known(notice):
         raise KeyError(notice.code)
     title = text(language, f"alert.notice.{notice.code}.title", notifier=_line(notice.used))

@@ -95,7 +95,7 @@ def brief_reason(reason: Reason, language: Language) -> str:
 
 
 def in_words(service: str, code: str, values: Mapping[str, str]) -> str:
-    """The text of an error that carries these, for whoever reads it in a traceback."""
+    """Return the text of an error with these values, as a traceback shows it."""
     return delivery_line(f"{service}.{code}", values, Language(READER.language)) or code
 
 

@@ -133,7 +133,7 @@ def progress_bar(done: int, total: int, width: int = 10) -> str:
 def sparkline(history: Sequence[float]) -> str:
     """Return the course of a metric as at most 16 bars, the latest last: "█▆▄▂▁".
 
-    NaN is a gap, infinity stands at the edge; a course that does not move lies in the middle.
+    NaN is a gap, infinity is at the edge; a constant course is in the middle.
     """
     points = _downsample(history)
     finite = [each for each in points if math.isfinite(each)]
@@ -173,7 +173,7 @@ _LIMIT_LINE_ITEMS = 6
 
 
 def headings(language: Language) -> tuple[str, str, str, str, str]:
-    """Return what stands above the columns of the metrics."""
+    """Return the headings of the columns of the metrics."""
     metric, value, changed = (text(language, f"heading.{name}") for name in ("metric", "value", "change"))
     return metric, value, changed, text(language, "heading.best"), text(language, "heading.trend")
 
@@ -286,9 +286,9 @@ def model_line(model: ModelSize | None, language: Language) -> str:
 
 
 def tier_words(checkpoint: Checkpoint | None, language: Language) -> str:
-    """Return how safe a checkpoint is, in a few words; empty where nobody looked into it.
+    """Return how safe a checkpoint is, in a few words; empty if it was not checked.
 
-    That it lies on the machine alone is told where machines are reset: on one's own it is no news.
+    "Only on this machine" is said where machines are reset: on a person's own it is no news.
     """
     if checkpoint is None or checkpoint.tier is Tier.UNPROVEN:
         return ""
@@ -308,7 +308,7 @@ def new_device(resumed: Resumed, host: Host, language: Language) -> str:
 
 
 def lost_work(resumed: Resumed, language: Language) -> str:
-    """Return how much work is done again: "12 min". Empty where there is none, or nobody knows."""
+    """Return how much work is done again: "12 min". Empty where there is none, or it is not known."""
     return about(resumed.lost_s, language) if resumed.lost_s is not None and resumed.lost_s >= 1 else ""
 
 

@@ -55,7 +55,7 @@ def cause(error: str, language: Language) -> str:
 
 
 def has_end(total: int | None) -> bool:
-    """True for a number of epochs that somebody means to reach: `range(sys.maxsize)` says that there is no end."""
+    """True for a number of epochs that is meant to be reached: `range(sys.maxsize)` says that there is no end."""
     return total is not None and 0 < total <= _MOST_EPOCHS
 
 

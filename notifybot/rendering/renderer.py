@@ -109,7 +109,7 @@ def _lines(text: str) -> str:
 
 
 def _bare(event: Event, language: Language, link: str | None) -> Message:
-    """The last resort: nothing but what every event has, so that nothing can fail."""
+    """Return the last-resort message: only fields that every event has, so that nothing can fail."""
     status = status_word(event, language)
     title = f"{told(str(event.run.name), 60) or event.run.id} · {status}"
     words = "\n".join(text for text in (title, _said(event)) if text)
@@ -149,7 +149,7 @@ class CompiledTemplate:
 
     @property
     def blocks(self) -> frozenset[str]:
-        """The blocks that can be said."""
+        """Names of the blocks that can be rendered."""
         return frozenset(self._template_of)
 
     def say(self, block: str, view: View) -> str:
@@ -192,7 +192,7 @@ class TemplateSet:
         self._environment = _environment(built_in_folder())
 
     def words(self, kind: str) -> tuple[CompiledTemplate, ...]:
-        """Return who may tell of a kind of event, in the order to be asked: the user's template, then ours.
+        """Return the templates for a kind of event, in the order to be tried: the user's, then ours.
 
         Raises ConfigError for a user's file that does not compile or has none of the blocks.
         """

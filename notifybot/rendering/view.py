@@ -54,7 +54,7 @@ _LIMIT_NOTES = 5
 
 
 class View(TypedDict):
-    """The variables of a template. Empty text, 0 or None where an event has nothing to say.
+    """Variables of a template. Empty text, 0 or None where an event has no such value.
 
     Other people's text (`name`, `error`, `alert_text`, …) is data: it is never read as a template.
     """
@@ -117,7 +117,7 @@ class View(TypedDict):
 
 
 def view_of(event: Event, language: Language, skipped: int = 0) -> View:
-    """Return what a template needs to tell of `event`."""
+    """Return the variables of a template for `event`."""
     progress = _progress(event)
     rows = metric_rows(progress, language)
     new_best = event.new_best if isinstance(event, EpochFinished) and event.new_best else ""

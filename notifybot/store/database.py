@@ -98,7 +98,7 @@ class Store:
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
-        """Read what stands there at one moment: the write lock is left to other processes. Raises StoreError."""
+        """Read a snapshot: the write lock is left to other processes. Raises StoreError."""
         with self._begun(self._begin_snapshot) as begun, begun:
             yield self._connection
 
@@ -111,7 +111,7 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Read what stands there at one moment, on a connection of its own: no record waits for it, nor it for one.
+        """Read a snapshot on a connection of its own: no record waits for it, and it waits for none.
 
         For a process that answers many readers; the connection is opened with the first. Raises StoreError.
         """
@@ -277,7 +277,7 @@ class StoreMemory:
         return as_value(text)
 
     def put(self, scope: str, value: dict[str, Any]) -> None:
-        """Replace what stands under `scope`; durable when it returns."""
+        """Replace the value of `scope`; durable when it returns."""
         with self._store.transaction() as connection:
             self.put_in(connection, scope, value)
 

@@ -145,7 +145,7 @@ def oldest_waiting(connection: Connection, now: datetime) -> datetime | None:
     """Return the moment since which the oldest delivery has waited; None when nothing waits.
 
     One that is put off for longer than any retry is held by its notifier's budget, not stuck, and does not count; one
-    that was kept back has waited from the moment on at which it may be told.
+    that was held back has waited since the moment from which it may be sent.
     """
     soon = now + timedelta(seconds=_LONGEST_RETRY_S)
     kept = deliveries.c.error.startswith(KEPT, autoescape=True)

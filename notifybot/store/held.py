@@ -31,7 +31,7 @@ class HeldBatch:
 
     `counts` holds each kind's number, epochs folded into newer ones among them. `urgent` are the latest endings, alerts
     and the like, oldest first, and `more_urgent` counts those before; `epoch` is the newest epoch, `runs` are all that
-    it is about, and `states` holds for each run the newest event that tells where it stands.
+    it is about, and `states` holds for each run the newest event with its state.
     """
 
     ids: tuple[int, ...] = ()

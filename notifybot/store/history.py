@@ -39,7 +39,7 @@ class History:
     _done: int = 0
 
     def add(self, session: str, progress: Mapping[str, Any]) -> None:
-        """Take in an epoch as an event's JSON tells it.
+        """Add an epoch from an event's JSON.
 
         The first of a session also tells what was before it: its epochs may lie in another machine's store.
         """

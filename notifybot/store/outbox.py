@@ -48,10 +48,10 @@ class Delivery:
     """Event on its way to one notifier, claimed by this process until `lease_until`.
 
     `attempts` counts the tries that failed and may have been its own fault, not those without a connection.
-    `skipped` counts the older epochs of the run that it stands for. `untold` counts what was dropped for want of space
-    or budget, of whatever run, and not told yet. What its sending asks of the database comes with it: the `facts` that
-    the pace goes by, the `memories` of the notifier (of itself, scope "", and of the run, as JSON), and the run's
-    `page`, where a tracker knows one.
+    `skipped` counts the older epochs of the run that it stands for. `untold` counts the events of all runs that were
+    dropped for want of space or budget and not reported yet. All that sending it needs from the database comes with
+    it: the `facts` for the pace, the `memories` of the notifier (of itself, scope "", and of the run, as JSON), and
+    the run's `page`, where a tracker knows one.
     """
 
     id: int
@@ -124,10 +124,10 @@ class Outbox:
         """Take the most urgent due delivery of a notifier for `lease_s` seconds; None when there is none.
 
         Where the `pace` folds, messages collapse: older epochs of the same run that still wait are dropped in favour of
-        the newest, which is told as a new best when one of them was; so are older checkpoints. An ending takes the
-        place of both, and told before its run's start, of that too. What is urgent goes first, but for the start of its
-        own run: nobody hears of the end of what they never heard begin. Nor is anything told of a run while another
-        living process tells of it: each would open the run's thread.
+        the newest, which is sent as a new best when one of them was; so are older checkpoints. An ending replaces both,
+        and also the start of its run if it is sent before that. Urgent events go first, but the start of the run goes
+        before them: no end is sent of a run whose start was not. Nothing is sent about a run while another living
+        process sends about it: each would open the run's thread.
         """
         now, elsewhere = self.store.clock.now(), set[str]()
         with self.store.transaction() as connection:
@@ -167,7 +167,7 @@ class Outbox:
     def mark_sent(self, delivery: Delivery, also: Callable[[Connection], object] = lambda _: None) -> bool:
         """Mark it sent: the receiver has it. False when the lease was lost and another process took over.
 
-        `also` writes what is to stand in the database with it, whoever has the lease.
+        `also` writes what is to be committed with it, whoever has the lease.
         """
         return self._finish(delivery, DeliveryState.SENT, tries=1, untold=-delivery.untold, also=also)
 

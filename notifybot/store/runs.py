@@ -317,7 +317,7 @@ def readable(bodies: Iterable[str]) -> list[Event]:
 
 
 def row_to_run(row: Row[Any]) -> RunRow:
-    """Turn a row of the table into values. What cannot be read is empty: that a run is silent must be told anyway."""
+    """Turn a row of the table into values. Unreadable fields are empty: a silent run must be reported anyway."""
     fields = dict(row._mapping)
     fields["status"] = Status(fields["status"])
     for name, kind in (("host", Host), ("progress", Progress), ("params", dict)):
