@@ -264,7 +264,7 @@ _PRUNE_EVERY_S = 3600.0
 
 
 class Housekeeper:
-    """Called by whoever passes by, from any thread; works at most once a minute, and never twice at the same time."""
+    """Prunes the database. Callable often, from any thread: it works once a minute at most, and never in parallel."""
 
     def __init__(self, store: Store, *, clock: Clock = SYSTEM) -> None:
         self._store = store

@@ -32,7 +32,7 @@ _DAY_S = 86_400.0
 
 
 def main(language: Language, console: Console | None = None) -> int:
-    """Play it and return the exit code: 0 only when Slack told the death, once, and nothing about the living run."""
+    """Play the demo and return the exit code: 0 only if Slack posted the death, once, and none about a living run."""
     clock = FakeClock()
     with Sandbox(clock=clock, language=language) as sandbox:
         story = DeadmanStory(language, clock, sandbox, console or Console(highlight=False))

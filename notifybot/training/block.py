@@ -62,7 +62,7 @@ def notify_run(
 
 
 class RunBlock:
-    """What `notify_run` returns: a block (`with`) and a decorator, for plain and async functions."""
+    """Result of `notify_run`: a block (`with`) and a decorator, for plain and async functions."""
 
     def __init__(self, new_run: Callable[[], Run]) -> None:
         self._new_run = new_run
@@ -182,7 +182,7 @@ def _check_notifiers(notifiers: object) -> None:
 
 
 def _settings_for(value: object) -> str:
-    """Where a text belongs that somebody gave for a notifier: a name, a URL or a token."""
+    """Return the hint for a text given as a notifier (a name, a URL or a token): services are set up by the config."""
     if not isinstance(value, str):
         return ""
     return reader_text("training.block.services_are_set_up_by_config")
@@ -205,7 +205,7 @@ class SignalScope:
             SIGNALS.watch(self._tell, self._warning)
 
     def ending(self, error: BaseException | None, *, exhausted: bool) -> Ending:
-        """How the block was left."""
+        """Return the ending of the block, by how it was left."""
         return ending_of(error, exhausted=exhausted, signal_seen=SIGNALS.seen_by(self._tell))
 
     def on_purpose(self, error: BaseException | None, exhausted: bool) -> bool:

@@ -161,7 +161,7 @@ class Session:
         return cls(share(config, notifiers, clock), guard, clock, speaker, planned)
 
     def past(self, run: RunRef) -> RunHistory:
-        """What earlier sessions of a run left. Nothing where the store cannot be asked."""
+        """Return the history that earlier sessions of a run left; empty if the store cannot be read."""
         try:
             with self.shared.store.patient(_PAST_S):  # no epoch waits yet
                 row = runs.get(self.shared.store, run.id, project=run.project)
@@ -212,7 +212,7 @@ class Session:
         self.trackers.start(context, self.planned, config, replay=missed)
 
     def make_good(self, run: RunRef, params: dict[str, Param], past: RunHistory, resume: ResumeInfo) -> None:
-        """Give trackers what they missed of a run that is complete, and close them; nobody is told of that."""
+        """Give trackers the events that they missed of a complete run, and close them; no message is sent."""
         if launched_otherwise(resume, params):
             with self.guard("alert"):
                 self._tell_untrained(past)
@@ -253,7 +253,7 @@ class Session:
             import_for(self.shared.store, run.key, memories)
 
     def memories(self, run: RunRef) -> dict[str, dict[str, Any]]:
-        """What notifiers know of the run, to be taken along. Raises StoreError, as soon as the caller will not wait."""
+        """Return the notifiers' memories of the run, for export. Raises StoreError, once the caller will not wait."""
         return export_for(self.shared.store, run.key)
 
     def beat(self, run: RunRef, pulse: Callable[[], Pulse], retire: Callable[[], None]) -> None:
@@ -407,10 +407,10 @@ def _owed(folder: Path, planned: Sequence[str], run: RunRef, past: RunHistory, r
 
 
 def _told(folder: Path, run: RunRef, past: RunHistory, resume: ResumeInfo) -> tuple[Event, ...]:
-    """What has happened in the run and is in force, as this machine's store and the run's own folder know it.
+    """Return the events of the run that are in force, from this machine's store and the run's own folder.
 
-    With a copy of the folder beside the checkpoints, another machine may have told what is not in this store; what a
-    full disk kept from the folder is in the store alone.
+    With a copy of the folder beside the checkpoints, it may hold events of another machine that are not in this store;
+    events that a full disk kept out of the folder are in the store alone.
     """
     known = past.events
     if resume.folder is not None:
