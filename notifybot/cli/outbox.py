@@ -57,8 +57,8 @@ def _ledgers(ledgers: dict[str, Counts], language: Language) -> Listing:
     return Listing(headings, rows)
 
 
-_SENDING_S = 20.0  # as long as one slow answer
-_GAP_S = 1.5  # from one message to the next: Slack takes one a second
+_SENDING_S = 20.0  # seconds: as long as one slow answer
+_GAP_S = 1.5  # seconds between messages: Slack takes one a second
 _UNCHANGED = "unchanged"
 
 

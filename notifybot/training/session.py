@@ -212,7 +212,7 @@ class Session:
         self.trackers.start(context, self.planned, config, replay=missed)
 
     def make_good(self, run: RunRef, params: dict[str, Param], past: RunHistory, resume: ResumeInfo) -> None:
-        """Give trackers the events that they missed of a complete run, and close them; no message is sent."""
+        """Give trackers what they missed of a complete run, and close them; no message is sent about that."""
         if launched_otherwise(resume, params):
             with self.guard("alert"):
                 self._tell_untrained(past)
