@@ -231,7 +231,7 @@ def _name(hint: Any) -> str:
 # ── Errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _UNSAID = ("kind", "status", "path", "named", "why", "tries", "method")  # what is known only once it has happened
-_PLACES = {**dict.fromkeys(_UNSAID, "…"), "label": "Discord", "limit": "20"}
+_PLACES = {**dict.fromkeys(_UNSAID, "…"), "label": "Discord", "limit": "20", "since": "2026-03-14 18:26"}
 _OPENING = re.compile(r"^(?:Slack|KakaoTalk|Kakao login|카카오톡|카카오 로그인): ")
 
 
