@@ -27,7 +27,7 @@ def manifest(
 
 @slack_app.command()
 def setup(language: LanguageOption = None) -> None:
-    """Be led through it in five minutes: make the app, give its token, choose the channel, keep both.
+    """Set Slack up step by step, in five minutes: create the app, paste its token, choose a channel, save both.
 
     Everything is checked with Slack at once. The token is never shown, and nothing is posted.
     """
