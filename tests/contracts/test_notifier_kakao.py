@@ -54,7 +54,7 @@ def test_a_message_arrives_as_a_table_with_its_mark(notifier: KakaoTalk, sandbox
 
     [message] = sandbox.kakao.messages
     assert message.template["object_type"] == "feed"
-    assert "valAcc: 91.32% +0.41%" in message.text
+    assert "val: accuracy 91.32% +0.41%" in message.text
     assert "#cafe1234" in message.text
 
 
