@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from notifybot.config import Config, explain, load
 from notifybot.delivery.build import notifiers_from, open_delivery, people_from
-from notifybot.delivery.subscription import Shaped
+from notifybot.delivery.subscription import Subscription
 from notifybot.errors import ConfigError
 from notifybot.events import KINDS
 from notifybot.preferences import (
@@ -126,7 +126,7 @@ def test_the_webhook_is_told_everything_at_once_whatever_holds_for_people() -> N
 def test_nothing_chosen_leaves_a_notifier_as_it_is() -> None:
     (slack,) = people_from(load({"slack_webhook_url": HOOK}))
 
-    assert not isinstance(slack, Shaped)
+    assert not isinstance(slack, Subscription)
     assert slack.pace.chosen == UNCHANGED
 
 

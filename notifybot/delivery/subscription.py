@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from notifybot.config import Config, explain
 from notifybot.config_sources import Origin
 from notifybot.errors import ConfigError, DeliveryError, NotifybotError, reader_text
-from notifybot.notifiers.base import Envelope, Notifier
+from notifybot.notifiers.base import Envelope, LimitsPerDay, Notifier, SendsPictures, ShowsRunState
 from notifybot.policy import Pace
 from notifybot.preferences import NOTIFIERS, UNCHANGED, Preferences
 from notifybot.rendering import Renderer
@@ -19,38 +20,34 @@ from notifybot.services import SERVICES
 PROGRAMS = tuple(each.name for each in SERVICES if not each.is_for_people)
 
 
-class Shaped:
-    """Notifier with the user's preferences, a proxy for the original. `renderer` has the language chosen for it."""
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """Notifier with the user's preferences; it stands for the original wherever events are routed and sent.
 
-    def __init__(self, notifier: Notifier, chosen: Preferences, renderer: Renderer | None = None) -> None:
-        self._notifier = notifier
-        self._chosen = chosen
-        self.renderer = renderer
+    `renderer` speaks the language chosen for it; None where none was. What else the notifier can do is asked of itself.
+    """
+
+    notifier: Notifier
+    preferences: Preferences
+    renderer: Renderer | None = None
 
     @property
     def name(self) -> str:
-        return self._notifier.name
+        return self.notifier.name
 
     @property
     def key(self) -> str:
-        return self._notifier.key
+        return self.notifier.key
 
     @property
     def pace(self) -> Pace:
-        return self._notifier.pace.shaped(self._chosen)
-
-    @property
-    def left_today(self) -> int | None:
-        return left_today(self._notifier)
+        return self.notifier.pace.shaped(self.preferences)
 
     def send(self, envelope: Envelope) -> None:
-        self._notifier.send(envelope)
-
-    def show_state(self, envelope: Envelope) -> None:
-        show_state(self._notifier, envelope)
+        self.notifier.send(envelope)
 
     def close(self) -> None:
-        self._notifier.close()
+        self.notifier.close()
 
 
 def shaped(notifiers: Iterable[Notifier], config: Config) -> list[Notifier]:
@@ -99,51 +96,47 @@ def _shape(notifier: Notifier, config: Config) -> Notifier:
         chosen = chosen.or_else(config.every, config.quiet)
     if chosen == UNCHANGED:
         return notifier
-    return Shaped(notifier, chosen, Renderer(chosen.lang, config.templates_dir) if chosen.lang else None)
+    return Subscription(notifier, chosen, Renderer(chosen.lang, config.templates_dir) if chosen.lang else None)
 
 
 def left_today(notifier: Notifier) -> int | None:
     """Return the number of messages that a notifier's service still takes today; None if it is not known.
 
-    A notifier has an attribute of this name, as KakaoTalk does: other jobs send from the same account.
+    Asking may itself fail, as it looks at a login and at a file that other jobs change.
     """
-    try:
-        left: int | None = getattr(notifier, "left_today", None)
+    try:  # Python 3.11 already asks for the number to see whether there is one
+        own = _inner(notifier)
+        return own.left_today if isinstance(own, LimitsPerDay) else None
     except (NotifybotError, OSError, ValueError):  # not signed in, or no receiver chosen: sending tells why
         return None
-    return left
 
 
 def takes_pictures(notifier: Notifier) -> bool:
-    """True for a notifier that reports the result of a picture (`picture_error`)."""
-    return hasattr(_inner(notifier), "picture_error")
+    """True for a notifier that reports the result of a picture."""
+    return isinstance(_inner(notifier), SendsPictures)
 
 
 def picture_error(notifier: Notifier) -> str | None:
-    """Return why the picture of the latest message did not arrive, for a person; empty if it did, None without one.
-
-    A notifier has an attribute of this name, as Slack's bot and KakaoTalk do: a message never fails for it.
-    """
-    error: str | None = getattr(_inner(notifier), "picture_error", None)
-    return error
+    """Return why the picture of the latest message did not arrive, for a person; empty if it did, None without one."""
+    own = _inner(notifier)
+    return own.picture_error if isinstance(own, SendsPictures) else None
 
 
 def _inner(notifier: Notifier) -> Notifier:
-    return notifier._notifier if isinstance(notifier, Shaped) else notifier
+    return notifier.notifier if isinstance(notifier, Subscription) else notifier
 
 
 def show_state(notifier: Notifier, envelope: Envelope) -> None:
     """Update the state that a notifier shows of a run, to that of the event, without a new message.
 
-    A notifier may have a method of this name, as Slack's bot has for the root message of a run; others show nothing.
     Errors are ignored: the next event of the run shows as much.
     """
-    show: Callable[[Envelope], object] | None = getattr(notifier, "show_state", None)
-    if show is not None:
+    own = _inner(notifier)
+    if isinstance(own, ShowsRunState):
         with suppress(DeliveryError):
-            show(envelope)
+            own.show_state(envelope)
 
 
 def renderer_of(notifier: Notifier, others: Renderer) -> Renderer:
     """Return the renderer of a notifier's language; `others` if none was chosen."""
-    return notifier.renderer or others if isinstance(notifier, Shaped) else others
+    return notifier.renderer or others if isinstance(notifier, Subscription) else others

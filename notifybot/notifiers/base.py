@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from notifybot.clock import SYSTEM, Clock
@@ -147,6 +147,35 @@ class Notifier(Protocol):
 
     def close(self) -> None:
         """Give back sockets and files. Closing twice is fine."""
+        ...
+
+
+@runtime_checkable
+class LimitsPerDay(Protocol):
+    """A notifier whose service takes only so many messages a day, as KakaoTalk's: other jobs send from that account."""
+
+    @property
+    def left_today(self) -> int | None:
+        """Messages that may still go today; None where the service cannot say."""
+        ...
+
+
+@runtime_checkable
+class ShowsRunState(Protocol):
+    """A notifier that keeps a message at a run's latest state, as Slack's bot keeps the root of a thread."""
+
+    def show_state(self, envelope: Envelope) -> None:
+        """Bring what is shown of the run to where the event belongs. Nobody is told. Raises the DeliveryErrors."""
+        ...
+
+
+@runtime_checkable
+class SendsPictures(Protocol):
+    """A notifier whose messages may have a picture, and never fail for it."""
+
+    @property
+    def picture_error(self) -> str | None:
+        """The reason why the latest message has no picture, for a person; empty if it has, None if none was due."""
         ...
 
 

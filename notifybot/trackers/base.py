@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from notifybot.events import Event
 from notifybot.types import Param, RunRef, Status
@@ -47,4 +47,24 @@ class Tracker(Protocol):
 
     def close(self, status: Status) -> None:
         """Write out everything and let go. Closing twice is fine."""
+        ...
+
+
+@runtime_checkable
+class HasUrl(Protocol):
+    """A tracker that shows the run on a page of its own."""
+
+    @property
+    def url(self) -> str | None:
+        """The page's address; None where there is none."""
+        ...
+
+
+@runtime_checkable
+class SettlesLater(Protocol):
+    """A tracker whose numbers are on disk some time after `record` returns, as another process writes them."""
+
+    @property
+    def settle_s(self) -> float:
+        """Seconds until then."""
         ...

@@ -17,7 +17,7 @@ from notifybot.events import EpochFinished, Event
 from notifybot.files import started
 from notifybot.i18n import Localized, localized
 from notifybot.redaction import redact
-from notifybot.trackers.base import Tracker, TrackerContext
+from notifybot.trackers.base import HasUrl, SettlesLater, Tracker, TrackerContext
 from notifybot.trackers.jsonl import JsonlTracker
 from notifybot.trackers.tensorboard import TensorBoardTracker
 from notifybot.trackers.wandb import Tell, WandbTracker
@@ -282,7 +282,7 @@ class _Worker:
 
     def _open(self) -> None:
         self.tracker = self._opener(self._context, self._told.notice, self.wake)
-        page: str | None = getattr(self.tracker, "url", None)
+        page = self.tracker.url if isinstance(self.tracker, HasUrl) else None
         if page:
             self._on_page(self.name, page)
 
@@ -294,7 +294,7 @@ class _Worker:
         elif not self._guard(lambda: tracker.record(event)):
             self._misses = True
         elif not self._misses:
-            settle_s: float = getattr(tracker, "settle_s", 0.0)
+            settle_s = tracker.settle_s if isinstance(tracker, SettlesLater) else 0.0
             self._settling.append((self._clock.monotonic() + settle_s, event.id))
             self._confirm()
 

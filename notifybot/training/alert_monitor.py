@@ -6,22 +6,48 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike, fspath
+from typing import Any, Protocol
 
 from notifybot.alerts import DEFAULT, AlertRule, rules_of
 from notifybot.alerts.base import Mode, Reading, Rule
 from notifybot.alerts.incidents import Incidents, incidents_of
 from notifybot.alerts.rules import OF_THE_MACHINE, LowDisk, NonFinite
 from notifybot.clock import SYSTEM, Clock
-from notifybot.events import AlertRaised
+from notifybot.events import AlertRaised, Event
 from notifybot.metric_names import Direction
 from notifybot.rendering.alert_text import Told, cleared, raised, unlogged
 from notifybot.rendering.text import redacted, redacted_line
+from notifybot.training.guard import Guard
 from notifybot.training.machine_sampler import PeriodicSampler, Sampler
 from notifybot.training.progress import MonitoredMetric
-from notifybot.training.voice import TEXT_CHARS, TITLE_CHARS, Voice
+from notifybot.training.run_info import TEXT_CHARS, TITLE_CHARS
 from notifybot.types import Language, Progress
 
 _MODES: dict[Direction, Mode] = {Direction.MIN: "min", Direction.MAX: "max"}
+
+
+class MonitoredRun(Protocol):
+    """A run as its alerts see it."""
+
+    guard: Guard
+
+    @property
+    def active(self) -> bool:
+        """True between start and end, in the process that reports the run."""
+        ...
+
+    @property
+    def progress(self) -> Progress:
+        """How far the run has come."""
+        ...
+
+    def fact(self) -> dict[str, Any]:
+        """The fields that all events of the run share, made anew."""
+        ...
+
+    def emit(self, event: Event) -> None:
+        """Hand an event to all who want it. From any thread."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +90,15 @@ class AlertMonitor:
         self._lock = threading.Lock()  # two threads read the metrics that rules are shown
         self._waiting: set[str] | None = {name for post in posts for name in post.waits_for}
         self._lookout: PeriodicSampler | None = None
-        self._voice: Voice | None = None
+        self._run: MonitoredRun | None = None
 
-    def begin(self, voice: Voice) -> None:
+    def begin(self, run: MonitoredRun) -> None:
         """The run has begun: go on from what earlier sessions told, and look at the machine where a rule asks."""
-        self._voice = voice
-        progress = voice.progress
+        self._run = run
+        progress = run.progress
         if progress.metrics:
             for post in self._at_epochs:
-                with voice.guard(post.fault, loud=()):
+                with run.guard(post.fault, loud=()):
                     post.incidents.take_up(progress)
         if self._waiting is not None:
             self._waiting -= progress.metrics.keys()
@@ -95,11 +121,11 @@ class AlertMonitor:
 
     def look(self) -> None:
         """Ask the rules about the machine. Called by a thread of its own, as a disk may hang."""
-        voice = self._voice
-        if voice is None or not voice.active:
+        run = self._run
+        if run is None or not run.active:
             self.end()
             return
-        with voice.guard("machine", loud=()):
+        with run.guard("machine", loud=()):
             seen = self._sampler.look(self._clock.monotonic())
             self._ask(self._at_looks, Reading(machine=seen))
 
@@ -109,11 +135,11 @@ class AlertMonitor:
             self._lookout.stop()
 
     def _ask(self, posts: Iterable[RuleState], reading: Reading) -> None:
-        voice = self._voice
-        if voice is None:
+        run = self._run
+        if run is None:
             return
         for post in posts:
-            with voice.guard(post.fault, loud=()):
+            with run.guard(post.fault, loud=()):
                 with self._lock:
                     news = post.incidents.see(reading)
                 if news.raised:
@@ -122,17 +148,17 @@ class AlertMonitor:
                     self._tell(cleared(news.cleared, self._language))
 
     def _tell(self, told: Told | None) -> None:
-        """Not by `Voice.alert`: to the watchdog an alert of a thread would look as if the loop had moved."""
-        voice = self._voice
-        if voice is None or told is None or not voice.active:
+        """Not by `Run.alert`: to the watchdog an alert of a thread would look as if the loop had moved."""
+        run = self._run
+        if run is None or told is None or not run.active:
             return
-        voice.emit(
+        run.emit(
             AlertRaised(
-                **voice.fact(),
+                **run.fact(),
                 title=redacted_line(str(told.words.title), TITLE_CHARS),
                 text=redacted(str(told.words.text), TEXT_CHARS),
                 severity=told.severity,
-                progress=voice.progress,
+                progress=run.progress,
             )
         )
 

@@ -27,7 +27,7 @@ from notifybot.training.metrics import Closed
 from notifybot.training.progress import length_of
 from notifybot.training.resume import COMPLETED, ResumeInfo
 from notifybot.training.run import Run
-from notifybot.training.voice import TITLE_CHARS
+from notifybot.training.run_info import TITLE_CHARS
 from notifybot.types import ModelSize, Status
 
 if TYPE_CHECKING:

@@ -32,6 +32,8 @@ from notifybot.training.metrics import Closed, Meter, mute_meter
 from notifybot.training.progress import ProgressTracker, first_of, never_logged
 from notifybot.training.resume import ResumeInfo, RunHistory
 from notifybot.training.run_info import (
+    TEXT_CHARS,
+    TITLE_CHARS,
     ColabSessionLimit,
     checked_id,
     label_of,
@@ -42,7 +44,7 @@ from notifybot.training.run_info import (
     this_host,
 )
 from notifybot.training.session import Session, launched_otherwise, misses_numbers
-from notifybot.training.voice import TEXT_CHARS, TITLE_CHARS, Voice
+from notifybot.training.voice import Voice
 from notifybot.types import Checkpoint, Param, Progress, RunRef, Severity, Status, uuid7
 
 log = logging.getLogger("notifybot")

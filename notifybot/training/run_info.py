@@ -23,6 +23,7 @@ from notifybot.rendering.text import redacted, redacted_line, written
 from notifybot.runtime import in_colab, in_notebook
 from notifybot.types import Host, Param, uuid7
 
+TITLE_CHARS, TEXT_CHARS = 200, 4000  # of an alert; a title goes onto one line
 _NAME_CHARS = 200
 _PARAM_CHARS = 500
 _DEEPEST = 8  # nested levels of parameters; also ends a reference cycle

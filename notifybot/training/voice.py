@@ -17,14 +17,12 @@ from notifybot.policy import AlertLimit, Untold
 from notifybot.rendering.alert_text import checkpoint_not_found, notice_words
 from notifybot.rendering.text import redacted, redacted_line
 from notifybot.training.guard import Guard
-from notifybot.training.run_info import is_there
+from notifybot.training.run_info import TEXT_CHARS, TITLE_CHARS, is_there
 from notifybot.training.session import Session
 from notifybot.types import Language, Notice, Progress, RunRef, Severity, Status, uuid7
 
 log = logging.getLogger("notifybot")
 
-TITLE_CHARS = 200
-TEXT_CHARS = 4000
 _NOTHING_UNTOLD = Untold()
 _SEVERITIES = {each.value: each for each in Severity} | {
     "warn": Severity.WARNING,  # as W&B's AlertLevel says it

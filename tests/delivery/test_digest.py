@@ -14,7 +14,7 @@ import pytest
 from notifybot.delivery.digest import LIMIT_TEXT
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.delivery.recorder import Recorder
-from notifybot.delivery.subscription import Shaped
+from notifybot.delivery.subscription import Subscription
 from notifybot.delivery.worker import Worker
 from notifybot.errors import PermanentError, TemporaryError
 from notifybot.events import AlertRaised, Event
@@ -59,7 +59,7 @@ class Desk:
     def __init__(self, store: Store, notifier: RecordingNotifier, *others: Notifier, **settings: object) -> None:
         assert isinstance(store.clock, FakeClock)
         self.clock, self.inner, self.store = store.clock, notifier, store
-        self.notifier = Shaped(notifier, chosen(**settings)) if settings else notifier
+        self.notifier = Subscription(notifier, chosen(**settings)) if settings else notifier
         self.open(*others)
 
     def open(self, *others: Notifier, language: Language = Language.EN) -> None:
@@ -421,7 +421,7 @@ def test_a_notifier_is_spoken_to_in_its_language(store: Store) -> None:
     """The others keep the language of the settings."""
     slack, mail = RecordingNotifier("slack"), RecordingNotifier("mail")
     desk = Desk(store, slack, mail)
-    desk.notifier = Shaped(slack, chosen(lang="ko"), Renderer(Language.KO))
+    desk.notifier = Subscription(slack, chosen(lang="ko"), Renderer(Language.KO))
     desk.open(mail)
     desk.record(ended())
     desk.dispatcher.run_once(mail.key)

@@ -18,7 +18,7 @@ from sqlalchemy import select
 
 from notifybot.delivery.dispatcher import Dispatcher
 from notifybot.delivery.recorder import Recorder
-from notifybot.delivery.subscription import Shaped
+from notifybot.delivery.subscription import Subscription
 from notifybot.errors import TemporaryError
 from notifybot.events import Event
 from notifybot.notifiers.base import Envelope
@@ -140,7 +140,7 @@ def test_no_choice_loses_what_is_urgent(
         clock = FakeClock(BEGIN)
         with closing(Store.open(Path(folder) / "a.db", clock=clock)) as store:
             phone, outbox = Phone(clock, pace, unreachable), Outbox(store)
-            shaped = Shaped(phone, chosen)
+            shaped = Subscription(phone, chosen)
             world = World(
                 clock, outbox, Recorder(store, [shaped], direct=True),
                 Dispatcher(outbox, [shaped], ENGLISH, clock=clock, rng=Random(7)), shaped.key,

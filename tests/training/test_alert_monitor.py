@@ -261,7 +261,7 @@ def test_a_full_disk_is_told_once_by_a_thread(run: Run, tmp_path: Path, monkeypa
     usage = SimpleNamespace(total=100, free=1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     alarms = alarms_of(alerts.low_disk(percent=5), folders=[tmp_path / "state", tmp_path / "runs"])
-    alarms._voice = run  # begun, but for the thread
+    alarms._run = run  # begun, but for the thread
     alarms.look()
     alarms.look()
     usage.free = 50
@@ -372,7 +372,7 @@ def test_without_a_driver_gpu_rules_stay_silent_and_say_so_once(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", there)
     alarms = alarms_of(alerts.gpu_idle(), alerts.gpu_memory())
-    alarms._voice = run
+    alarms._run = run
     alarms.look()
     alarms.look()
 
