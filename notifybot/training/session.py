@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -309,16 +309,18 @@ class Session:
         kept = within_bounds(event)
         if isinstance(kept, RunEnded):
             self.ending = kept
-        with self.guard("event"):
-            self.shared.delivery.recorder.record(kept)
-        with self.guard("waking_delivery"):
-            self.shared.delivery.worker.wake(kept)
+        for name, take, given in self._sinks(event, kept):
+            with self.guard(name):
+                take(given)
+
+    def _sinks(self, event: Event, kept: Event) -> Iterator[tuple[str, Callable[[Any], object], Event]]:
+        """Yield where an event goes, in order: it is on disk before anybody hears of it."""
+        yield "event", self.shared.delivery.recorder.record, kept
+        yield "waking_delivery", self.shared.delivery.worker.wake, kept
         if self.trackers is not None:
-            with self.guard("trackers"):
-                self.trackers.put(event)
+            yield "trackers", self.trackers.put, event
         if not (isinstance(kept, AlertRaised) and kept.held):
-            with self.guard("console"):
-                self.speaker.say(kept)
+            yield "console", self.speaker.say, kept
 
     def go_back(self, first: int) -> None:
         """Have the trackers void what was told of the epochs labelled `first` and above."""
