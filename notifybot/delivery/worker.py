@@ -52,12 +52,12 @@ class Worker:
         self._to_draw: EpochFinished | None = None
         self._recorder = recorder
         self._clock = clock
-        self._housekeeper = Housekeeper(dispatcher.outbox.store, clock=clock)
+        self._jobs = Maintenance(dispatcher.outbox.store, clock=clock)
         self._pid = os.getpid()
         self.faults: Counter[tuple[str, str]] = Counter()  # by notifier and kind
         self._stopping = threading.Event()
         self._lanes = {key: _LaneThread(self.work, key) for key in dispatcher.keys}
-        self._keeper = _LaneThread(self.keep_house, "keeper")
+        self._maintenance = _LaneThread(self.maintain, "maintenance")
 
     def start(self) -> None:
         """Start the threads. Starting twice is fine. Where no thread is to be had, messages wait for the next start."""
@@ -72,10 +72,10 @@ class Worker:
                 lane.woken.set()
         if isinstance(event, EpochFinished) and self._studio is not None and self._studio.is_due(event):
             self._to_draw = event
-            self._keeper.woken.set()
+            self._maintenance.woken.set()
         if not self._lanes:
-            self._keeper.woken.set()
-        self._call_keeper()
+            self._maintenance.woken.set()
+        self._wake_maintenance()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that can be sent now is sent; False when `timeout_s` seconds were not enough.
@@ -118,7 +118,7 @@ class Worker:
             return True
         ends_at_s = self._clock.monotonic() + timeout_s
         self._settle(timeout_s / 4)
-        if not self._keeper.alive:
+        if not self._maintenance.alive:
             self._keep()
         for key in keys:
             self._lanes[key].idle.clear()
@@ -135,7 +135,7 @@ class Worker:
         self._stopping.set()
         self.wake()
         ends_at_s = self._clock.monotonic() + timeout_s
-        self._keeper.woken.set()
+        self._maintenance.woken.set()
         for lane in self._threads:
             lane.hurried.set()
         for lane in self._threads:
@@ -181,15 +181,15 @@ class Worker:
             name = key.partition(":")[0]
             log.warning("%s", text(self._dispatcher.language, said, name=name, why=redact(why)))
 
-    def keep_house(self, _: str, keeper: _LaneThread) -> None:
+    def maintain(self, _: str, thread: _LaneThread) -> None:
         """Run the housekeeping thread, so that the database does not grow while notifiers hang, or if there is none."""
         while not self._stopping.is_set():
-            keeper.woken.clear()
+            thread.woken.clear()
             if not self._lanes:
                 self._settle()
             self._keep()
             drawing = self._draw_in_advance()
-            self._clock.wait(keeper.woken, _DRAWING_S if drawing else _IDLE_S)
+            self._clock.wait(thread.woken, _DRAWING_S if drawing else _IDLE_S)
         if self._studio is not None:
             self._studio.close()
 
@@ -199,7 +199,7 @@ class Worker:
 
     @property
     def _threads(self) -> list[_LaneThread]:
-        return [*self._lanes.values(), self._keeper]
+        return [*self._lanes.values(), self._maintenance]
 
     def _rest(self, key: str, lane: _LaneThread, pause_s: float) -> None:
         """Wait for the next pass. Within a short gap between messages or tries only the end wakes it, not new work."""
@@ -213,7 +213,7 @@ class Worker:
         settled = self._settle()
         while not self._stopping.is_set():
             done = self._dispatcher.run_once(key)
-            self._call_keeper()
+            self._wake_maintenance()
             if done in (Outcome.IDLE, Outcome.HELD, Outcome.RETRY):
                 break
         wait_s = self._dispatcher.wait_s(key)
@@ -224,14 +224,14 @@ class Worker:
     def _settle(self, patience_s: float = 0.0) -> bool:
         return self._recorder is None or self._recorder.settle(patience_s)
 
-    def _call_keeper(self) -> None:
+    def _wake_maintenance(self) -> None:
         if self._dispatcher.outbox.store.room.wal_needs_checkpoint:
-            self._keeper.woken.set()
+            self._maintenance.woken.set()
 
     def _keep(self) -> None:
         self._dispatcher.outbox.store.tidy()
         try:
-            self._housekeeper.run_if_due()
+            self._jobs.run_if_due()
         except StoreError as error:
             log.debug("housekeeping was put off: %s", error)
 
@@ -263,7 +263,7 @@ _LOOK_EVERY_S = 60.0
 _PRUNE_EVERY_S = 3600.0
 
 
-class Housekeeper:
+class Maintenance:
     """Prunes the database. Callable often, from any thread: it works once a minute at most, and never in parallel."""
 
     def __init__(self, store: Store, *, clock: Clock = SYSTEM) -> None:

@@ -29,7 +29,7 @@ class PeriodicSampler:
         self._look = look
         self._clock = clock
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._live, name="notifybot-lookout", daemon=True)
+        self._thread = threading.Thread(target=self._live, name="notifybot-machine", daemon=True)
 
     def start(self) -> None:
         """Begin."""

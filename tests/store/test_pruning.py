@@ -12,7 +12,7 @@ import pytest
 
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.delivery.recorder import Recorder
-from notifybot.delivery.worker import Housekeeper
+from notifybot.delivery.worker import Maintenance
 from notifybot.errors import StoreError, TemporaryError
 from notifybot.events import EpochFinished, Event
 from notifybot.policy import Pace, priority_of
@@ -298,34 +298,34 @@ def test_dead_letters_stay_as_long_as_their_run(roomy: Store, clock: FakeClock) 
     assert outbox.counts()["slack:1"].conserved
 
 
-def test_the_housekeeper_prunes_at_most_once_an_hour(roomy: Store, clock: FakeClock) -> None:
+def test_maintenance_prunes_at_most_once_an_hour(roomy: Store, clock: FakeClock) -> None:
     """Passing by is cheap: nothing is looked at within a minute, nothing pruned within an hour."""
-    housekeeper = Housekeeper(roomy, clock=clock)
-    housekeeper.run_if_due()
+    maintenance = Maintenance(roomy, clock=clock)
+    maintenance.run_if_due()
     clock.advance(3600)
-    housekeeper.run_if_due()
+    maintenance.run_if_due()
     _tell(roomy, clock, started(at=clock.now() - timedelta(days=100)))
     with roomy.transaction() as connection:
         connection.exec_driver_sql("UPDATE runs SET alive_at = '2020-01-01 00:00:00.000000'")
 
     clock.advance(3500)
-    housekeeper.run_if_due()
+    maintenance.run_if_due()
     assert runs.get(roomy, RUN.id) is not None
     clock.advance(200)
-    housekeeper.run_if_due()
+    maintenance.run_if_due()
     assert runs.get(roomy, RUN.id) is None
 
 
-def test_the_housekeeper_makes_room_before_it_is_needed(
+def test_maintenance_makes_room_before_it_is_needed(
     store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A person is told once, in the log; then there is room again."""
     desk = Desk(store, clock)
     desk.fill()
-    housekeeper = Housekeeper(store, clock=clock)
+    maintenance = Maintenance(store, clock=clock)
 
     clock.advance(60)
-    housekeeper.run_if_due()
+    maintenance.run_if_due()
 
     assert not pruning.is_narrow(store)
     assert [each.message.partition(" ")[0] for each in caplog.records if "nearly full" in each.message] == ["the"]

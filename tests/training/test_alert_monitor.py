@@ -281,8 +281,8 @@ def test_a_thread_is_started_only_where_a_rule_looks_at_the_machine(run: Run) ->
     alarms.end()
     alarms.end()
 
-    assert "notifybot-lookout" not in without
-    assert "notifybot-lookout" in with_it
+    assert "notifybot-machine" not in without
+    assert "notifybot-machine" in with_it
 
 
 def names_of_threads() -> set[str]:
