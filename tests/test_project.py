@@ -102,7 +102,6 @@ def test_every_module_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(module) or not module.body, "a module begins with a docstring"
 
 
-_PROSE_TO_DO = {"training"}  # it only shrinks
 _WITHOUT_A_NOUN = re.compile(r"(What|Whose|Where|How|Who|Whom|When)\b")
 
 
@@ -112,8 +111,7 @@ def test_a_docstring_names_its_noun(path: Path) -> None:
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     docstrings = [ast.get_docstring(node) or "" for node in ast.walk(parsed(path)) if isinstance(node, documented)]
 
-    if path.relative_to(ROOT / "notifybot").parts[0] not in _PROSE_TO_DO:
-        assert [each for each in docstrings if _WITHOUT_A_NOUN.match(each)] == []
+    assert [each for each in docstrings if _WITHOUT_A_NOUN.match(each)] == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -38,7 +38,7 @@ class MonitoredRun(Protocol):
 
     @property
     def progress(self) -> Progress:
-        """How far the run has come."""
+        """Progress of the run: epochs done, metrics, best values, the latest checkpoint."""
         ...
 
     def fact(self) -> dict[str, Any]:

@@ -160,7 +160,7 @@ class EpochLoop:
 
     @property
     def total(self) -> int | None:
-        """How many epochs the whole run has, as far as known."""
+        """Number of epochs of the whole run, as far as it is known."""
         return self.run.progress.total if self._begun and self.run.active else self._total or length_of(self._epochs)
 
     def log(self, mapping: Mapping[str, Any] | None = None, /, *, n: float = 1.0, **more: Any) -> None:

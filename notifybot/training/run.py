@@ -117,7 +117,7 @@ class Run(Voice):
 
     @property
     def faults(self) -> dict[str, int]:
-        """What went wrong on our side, counted by kind. Empty when all is well."""
+        """notifybot's own faults, counted by kind. Empty when all is well."""
         refused = {f"metric {name!r}": count for meter in self._meters for name, count in meter.refused.items()}
         trackers = self.session.trackers if self.session is not None else None
         failures = {} if trackers is None else trackers.failures
@@ -126,7 +126,7 @@ class Run(Voice):
 
     @property
     def progress(self) -> Progress:
-        """How far the run has come."""
+        """Progress of the run: epochs done, metrics, best values, the latest checkpoint."""
         return self._course.summary(self._clock.monotonic())
 
     def start(self, epochs: object = None, *, total: int | None = None, resume: ResumeInfo = NOTHING) -> None:
@@ -212,7 +212,7 @@ class Run(Voice):
             self.emit(CheckpointSaved(**self.fact(), checkpoint=checkpoint, progress=self.progress))
 
     def story(self) -> str:
-        """How far the run has come, as text that travels in a checkpoint."""
+        """Progress of the run as JSON text that travels in a checkpoint."""
         return to_json(CheckpointSaved(**self.fact(), checkpoint=Checkpoint(""), progress=self.progress))
 
     def epoch_left_s(self) -> float | None:
@@ -321,7 +321,7 @@ class Run(Voice):
         ENDINGS.ended(self, 0.0)
 
     def _with_other_ranks(self, ending: Ending) -> Ending:
-        """What really ended the training: a rank that failed has this one terminated, or its connections closed."""
+        """The error that ended the training: a rank that failed has this one terminated, or its connections closed."""
         terminated = ending.status is Status.INTERRUPTED and ending.error == signal.SIGTERM.name
         if not (terminated or (ending.status is Status.FAILED and _LOST_PEER.search(ending.error))):
             return ending

@@ -1,4 +1,4 @@
-"""What a run says besides its epochs: alerts, and whatever else is an event of it."""
+"""Events of a run besides its epochs: alerts, checkpoints, and the fields that each of them carries."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Voice(ABC):
     @property
     @abstractmethod
     def progress(self) -> Progress:
-        """How far the run has come."""
+        """Progress of the run: epochs done, metrics, best values, the latest checkpoint."""
 
     def alert(
         self,
@@ -224,7 +224,7 @@ class Voice(ABC):
         return None
 
     def fact(self) -> dict[str, Any]:
-        """What every event of the run carries, made anew."""
+        """Fields that every event of the run carries, made anew: id, run and time."""
         now = self._clock.now()
         return {"id": uuid7(now.timestamp()), "run": self._ref, "at": now}
 
