@@ -301,7 +301,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 RESUMED = {"ko": f"재개 (에포크 {KILLED_IN - 1}에 이어서)", "en": f"resumed from epoch {KILLED_IN - 1}"}
-SIGN_IN = {"ko": "카카오에 로그인해 동의해 주세요.", "en": "Sign in to Kakao and agree."}
+SIGN_IN = {"ko": "카카오에 로그인해 동의하세요.", "en": "Sign in to Kakao and agree."}
 FINISHED = {"ko": "✅ digits 완료", "en": "✅ digits finished"}
 
 

@@ -321,7 +321,7 @@ def test_a_fault_that_is_mended_arms_it_again(rig: Rig, caplog: pytest.LogCaptur
 
     assert len(rig.pending) == 1
     assert rig.replies == ["From now on Slack itself tells here when this run falls silent; until now it could not."]
-    assert [each.levelname for each in caplog.records if each.name == "notifybot"] == ["WARNING"]
+    assert [each.levelname for each in caplog.records if each.module == "switch"] == ["WARNING"]
     assert code in caplog.text
 
 
@@ -335,7 +335,7 @@ def test_a_refusal_is_said_once_in_the_readers_words(
     with caplog.at_level(logging.WARNING, logger="notifybot"):
         rig.run_for(3600)
 
-    (line,) = [each.getMessage() for each in caplog.records if each.name == "notifybot"]
+    (line,) = [each.getMessage() for each in caplog.records if each.module == "switch"]
     assert "/invite @notifybot" in line
     assert ("Slack cannot tell it" in line) == (language is Language.EN)
     assert len(rig.calls(SCHEDULE)) <= 14
