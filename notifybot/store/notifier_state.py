@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import Connection, and_, bindparam, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from notifybot.store.database import Store, as_value
@@ -91,6 +91,13 @@ def _read(kept: Any) -> tuple[str, datetime] | None:
 
 
 _PAGES = ("tracker:wandb",)  # whose trackers know a page of the run
+_OF_RUN = memories.c.scope == bindparam("about")
+_KNOWN = select(memories.c.owner, memories.c.scope, memories.c.value).where(  # built once, asked with each claim
+    or_(
+        and_(memories.c.owner == bindparam("of"), or_(memories.c.scope == "", _OF_RUN)),
+        and_(memories.c.owner.in_(_PAGES), _OF_RUN),
+    )
+)
 
 
 def remember(store: Store, run_key: str, tracker: str, url: str) -> None:
@@ -106,10 +113,8 @@ def tracker_url(store: Store, run_key: str) -> str | None:
 
 def known_in(connection: Connection, owner: str, run_key: str) -> tuple[dict[str, str], str | None]:
     """Return a notifier's memories, of itself (scope "") and of a run, as JSON, and the address of the run's page."""
-    own = and_(memories.c.owner == owner, memories.c.scope.in_(("", run_key)))
-    pages = and_(memories.c.owner.in_(_PAGES), memories.c.scope == run_key)
     values, urls = {"": "", run_key: ""}, dict[str, object]()
-    for row in connection.execute(select(memories.c.owner, memories.c.scope, memories.c.value).where(or_(own, pages))):
+    for row in connection.execute(_KNOWN, {"of": owner, "about": run_key}):
         if row.owner == owner:
             values[row.scope] = row.value
         else:

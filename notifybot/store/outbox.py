@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, select, update
+from sqlalchemy import Connection, and_, bindparam, case, func, select, update
 
 from notifybot.events import EpochFinished, Event, from_json
 from notifybot.files import is_running
@@ -40,6 +40,7 @@ _FOLDING = Pace()
 _ADD = deliveries.insert()
 _PUT = counting("put")
 _UNTOLD = counting("dropped_untold")
+_UNTOLD_OF = select(tallies.c.dropped_untold).where(tallies.c.notifier == bindparam("of"))
 _NEVER_PUT = counting("put", "pruned_dropped", "dropped_untold")
 
 
@@ -155,7 +156,7 @@ class Outbox:
         if pace.folds and isinstance(event, EpochFinished):
             folded = collapsed_into(connection, notifier, row)
             event, skipped = folded.told_by(event), folded.number
-        untold = connection.execute(select(tallies.c.dropped_untold).where(tallies.c.notifier == notifier)).scalar()
+        untold = connection.execute(_UNTOLD_OF, {"of": notifier}).scalar()
         facts = facts_of(connection, notifier, row, event, pace, now)
         known, page = known_in(connection, notifier, row.run_id)
         return Delivery(

@@ -26,6 +26,14 @@ _PRIORITIES = [int(each) for each in Priority]
 _FOLDED = noted("folded")
 _RUN_ENDED = noted("run_ended")
 _BEST = '%"new_best":"%'  # in the JSON of an epoch that was one; quotes within a name are escaped there
+_OTHERS_AT = select(deliveries.c.lease_owner).where(  # built once: a claim would build it for each message
+    deliveries.c.run_id == bindparam("about"),
+    deliveries.c.notifier == bindparam("of"),
+    deliveries.c.priority.in_(_PRIORITIES),  # else all that was ever sent about the run would be read
+    deliveries.c.state == DeliveryState.PENDING,
+    deliveries.c.lease_until > bindparam("now"),
+    deliveries.c.lease_owner != bindparam("own"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +65,8 @@ def due(notifier: str, now: datetime, besides: Collection[str] = ()) -> Select[A
 
 def others_at(connection: Connection, notifier: str, run_id: str, owner: str, now: datetime) -> list[str]:
     """Return the names of the other processes that hold a delivery of a run for a notifier now."""
-    held = and_(
-        deliveries.c.state == DeliveryState.PENDING, deliveries.c.lease_until > now, deliveries.c.lease_owner != owner
-    )
-    of_run = and_(deliveries.c.run_id == run_id, deliveries.c.notifier == notifier)
-    by_index = deliveries.c.priority.in_(_PRIORITIES)  # else all that was ever sent about the run would be read
-    return list(connection.execute(select(deliveries.c.lease_owner).where(of_run, by_index, held)).scalars())
+    values = {"of": notifier, "about": run_id, "own": owner, "now": now}
+    return list(connection.execute(_OTHERS_AT, values).scalars())
 
 
 def rounds_after(attempts: int) -> int:
