@@ -94,7 +94,7 @@ class ProgressTracker:
         if total is not None and total > LARGEST_INT:
             total = None  # range(sys.maxsize) means "until it is good enough": no total
         if first is not None:
-            self._forget_from(first, _stride(epochs, self._earlier))
+            self._forget_from(first, stride_of(epochs, self._earlier))
         self.first_label = first
         self._last = replace(self._last, total=total, done=done)
         self._epoch_began_s = now_s
@@ -166,7 +166,7 @@ class ProgressTracker:
         if first is None:
             return self._earlier.done
         if self._earlier.epoch is not None:
-            ahead, odd = divmod(first - self._earlier.epoch, _stride(epochs, self._earlier))
+            ahead, odd = divmod(first - self._earlier.epoch, stride_of(epochs, self._earlier))
             return self._earlier.done if odd and ahead >= 0 else max(0, self._earlier.done + ahead - 1)
         resumed = isinstance(epochs, range) and epochs.step == 1 and first > 1  # range(1, n) just counts from 1
         return first if resumed else 0
@@ -308,7 +308,7 @@ def first_of(epochs: object) -> int | None:
     return first if isinstance(first, int) else None
 
 
-def _stride(epochs: object, earlier: Progress) -> int:
+def stride_of(epochs: object, earlier: Progress) -> int:
     """Step between two labels, negative if they fall: from the epochs ahead, else from earlier ones, else 1."""
     if isinstance(epochs, range):
         return epochs.step

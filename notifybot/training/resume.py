@@ -37,7 +37,8 @@ class ResumeInfo:
         """Events that count after the restore: all but the epochs that are run again."""
         if self.progress is None:
             return tuple(events)
-        return tuple(each for each in events if not _beyond(each, self.progress.epoch))
+        falls = _falls(in_force(events))
+        return tuple(each for each in events if not _beyond(each, self.progress.epoch, falls=falls))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +60,15 @@ class RunHistory:
             events=resume.kept(self.events),
         )
 
-    def before(self, first: int) -> Progress | None:
+    def before(self, first: int, *, falls: bool = False) -> Progress | None:
         """The progress when the epoch labelled `first` was about to begin: what came after it is done again.
 
-        Time that was spent is spent, and the last checkpoint is still there.
+        `falls`: the labels ahead fall, which a past of one epoch does not show. Time that was spent is spent, and the
+        last checkpoint is still there.
         """
         if self.progress is None or not self.events:
             return self.progress
-        left = _before(in_force(self.events), first)
+        left = _before(in_force(self.events), first, falls=falls)
         then = last_progress(left) if left else Progress()
         assert then is not None
         return replace(then, elapsed_s=self.progress.elapsed_s, checkpoint=self.progress.checkpoint)
@@ -133,7 +135,8 @@ def in_force(events: Sequence[Event]) -> list[EpochFinished]:
         if not isinstance(event, EpochFinished):
             continue
         if kept and (event.run.session != kept[-1].run.session or _went_back(kept, event.progress)):
-            kept = _before(kept, event.progress.place)
+            last, now = kept[-1].progress, event.progress
+            kept = _before(kept, now.place, falls=now.done > last.done and now.place < last.place)
         kept.append(event)
     return kept
 
@@ -146,19 +149,21 @@ def _went_back(epochs: list[EpochFinished], now: Progress) -> bool:
     return next((each for each in labels if each != last.place), last.place) < last.place  # labels may fall by design
 
 
-def _before(epochs: list[EpochFinished], first: int) -> list[EpochFinished]:
-    """Epochs before the one labelled `first`. Labels may fall, as in `range(10, 0, -1)`."""
-    falls = len(epochs) > 1 and epochs[-1].progress.place < epochs[-2].progress.place
+def _falls(epochs: Sequence[EpochFinished]) -> bool:
+    """True if labels fall, as in `range(10, 0, -1)`."""
+    return len(epochs) > 1 and epochs[-1].progress.place < epochs[-2].progress.place
+
+
+def _before(epochs: list[EpochFinished], first: int, *, falls: bool) -> list[EpochFinished]:
+    """Epochs before the one labelled `first`. A single epoch does not show whether labels fall: then `falls` does."""
+    falls = _falls(epochs) if len(epochs) > 1 else falls
     return [each for each in epochs if (each.progress.place > first if falls else each.progress.place < first)]
 
 
-def _beyond(event: Event, epoch: int | None) -> bool:
-    return (
-        isinstance(event, EpochFinished)
-        and epoch is not None
-        and event.progress.epoch is not None
-        and event.progress.epoch > epoch
-    )
+def _beyond(event: Event, epoch: int | None, *, falls: bool) -> bool:
+    if not isinstance(event, EpochFinished) or epoch is None or event.progress.epoch is None:
+        return False
+    return event.progress.epoch < epoch if falls else event.progress.epoch > epoch
 
 
 class ReplayCursors:

@@ -29,7 +29,7 @@ from notifybot.training.endings import ENDINGS, Ending
 from notifybot.training.guard import failures_line
 from notifybot.training.heartbeat import Pulse
 from notifybot.training.metrics import Closed, Meter, mute_meter
-from notifybot.training.progress import ProgressTracker, first_of, never_logged
+from notifybot.training.progress import ProgressTracker, first_of, never_logged, stride_of
 from notifybot.training.resume import ResumeInfo, RunHistory
 from notifybot.training.run_info import (
     TEXT_CHARS,
@@ -419,7 +419,7 @@ class Run(Voice):
         past = known.with_checkpoint(resume)
         first = first_of(epochs)
         if first is not None and resume.progress is None:
-            past = replace(past, progress=past.before(first))
+            past = replace(past, progress=past.before(first, falls=stride_of(epochs, past.progress or Progress()) < 0))
         self._past = past
         if past.name and not self._named:
             self._ref = RunRef(self.id, past.name, self.project, self._ref.session)

@@ -1,4 +1,4 @@
-"""What a tracker has missed when its process was killed."""
+"""What a resumed run builds on: the events that count, and what trackers missed when their process was killed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from notifybot.events import AlertRaised
-from notifybot.training.resume import ReplayCursors
-from notifybot.types import RunRef
+from notifybot.events import AlertRaised, EpochFinished
+from notifybot.training.resume import ReplayCursors, ResumeInfo
+from notifybot.types import Progress, RunRef
 
 EVENTS = [
     AlertRaised(id=name, run=RunRef("r", "r", "p"), at=datetime(2026, 11, 23, tzinfo=UTC), title=name) for name in "abc"
@@ -32,3 +32,18 @@ def test_trackers_have_their_own_marks(tmp_path: Path) -> None:
 
     assert len(marks.missed("jsonl", EVENTS)) == 1
     assert len(marks.missed("wandb", EVENTS)) == 3
+
+
+@pytest.mark.parametrize("done", [1, 2, 5])
+def test_what_is_before_a_restored_epoch_counts_where_labels_fall_too(done: int) -> None:
+    """As in `range(10, 0, -1)`: the epochs after the restored one are run again, those before it are not."""
+    labels = list(range(10, 4, -1))
+    run, at = RunRef("r", "r", "p", "s"), datetime(2026, 11, 23, tzinfo=UTC)
+    events = tuple(
+        EpochFinished(id=str(place), run=run, at=at, progress=Progress(epoch=label, done=place))
+        for place, label in enumerate(labels, 1)
+    )
+    restored = ResumeInfo(progress=Progress(epoch=labels[done - 1], done=done))
+
+    kept = [each for each in restored.kept(events) if isinstance(each, EpochFinished)]
+    assert [each.progress.epoch for each in kept] == labels[:done]

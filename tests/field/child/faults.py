@@ -129,7 +129,7 @@ def epochs_are_counted_by_one() -> None:
     def begin(self: Any, epochs: object, **given: Any) -> None:
         whole(self, epochs, **{**given, "done": None})
 
-    progress._stride = lambda *given: 1
+    progress.stride_of = lambda *given: 1
     progress.ProgressTracker.begin = begin  # type: ignore[method-assign]
 
 
