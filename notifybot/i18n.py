@@ -3,8 +3,8 @@
     text("ko", "doctor.examine.unseen")
     text(config.lang, "cli.gallery.written", path=path)
 
-The keys of a table are joined by dots. A place in a text is named, `{path}`, and filled as `str.format` does. Nothing
-here raises: a text is often needed where something has already gone wrong.
+The keys of a table are joined by dots. A place in a text is named, `{path}`, and filled as `str.format` does. No file
+and no text makes this raise: it is often needed where something has already gone wrong.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def text(language: str, key: str, /, **values: object) -> str:
     """Return the text of a key in a language, "en" or "ko", with its places filled.
 
     The user's own text comes first. A key that the language lacks is looked up in English; an unknown key is
-    returned unchanged. Never raises.
+    returned unchanged. Raises nothing of its own; what a value's `__str__` raises goes through.
     """
     own = OVERRIDES.texts(language).get(key)
     ours = _catalog(language).get(key)
@@ -180,7 +180,10 @@ def _flat(prefix: str, table: Mapping[str, object]) -> Iterator[tuple[str, str]]
 
 def _fitting(path: Path, language: str) -> dict[str, str]:
     """Return the user's texts that can replace built-in ones; log one line that names the others."""
-    if not path.is_file():
+    try:
+        if not path.is_file():
+            return {}
+    except OSError:  # a folder that this user may not look into
         return {}
     ours, own = _catalog(language), _read(path)
     fitting = {key: template for key, template in own.items() if key in ours and _fits(template, ours[key])}

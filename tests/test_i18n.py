@@ -167,6 +167,15 @@ def test_a_users_text_that_cannot_be_said_is_told_and_ours_stays(
     assert [record.getMessage().partition(": ")[0] for record in caplog.records] == [str(own_texts)]
 
 
+def test_a_folder_that_cannot_be_looked_into_costs_no_text(tmp_path: Path) -> None:
+    """To ask for a name that is too long raises as a folder does that another user has closed."""
+    OVERRIDES.use(tmp_path / ("n" * 300))
+    try:
+        assert text("en", "i18n.unfit", path="a", keys="b").startswith("a: texts")
+    finally:
+        OVERRIDES.use(None)
+
+
 def test_the_catalogs_are_toml_with_nothing_but_texts() -> None:
     for language in ("en", "ko"):
         tables = [tomllib.loads((ROOT / "templates" / language / MESSAGES).read_text("utf-8"))]

@@ -55,7 +55,7 @@ def outbox(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @outbox_app.command("list")
-def list_letters(
+def list_messages(
     state: DeliveryState = DeliveryState.DEAD,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
     as_json: AsJson = False,
@@ -67,11 +67,11 @@ def list_letters(
 
 
 @outbox_app.command()
-def show(letter_id: Annotated[int, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
+def show(message_id: Annotated[int, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
     """Show one message: what it says, where it was to go, what happened to it."""
     from notifybot.cli import outbox
 
-    raise typer.Exit(outbox.show_one(letter_id, as_json=as_json))
+    raise typer.Exit(outbox.show_one(message_id, as_json=as_json))
 
 
 @outbox_app.command()

@@ -79,19 +79,19 @@ def show_list(state: DeliveryState, *, limit: int, as_json: bool) -> int:
     return 0
 
 
-def show_one(letter_id: int, *, as_json: bool) -> int:
+def show_one(message_id: int, *, as_json: bool) -> int:
     """Print everything about one message. Raises UsageError when there is none of that id."""
     config = load()
     with _opened(config) as store:
-        letter = dead_letters.find(store, letter_id) if store else None
-    if letter is None:
-        raise UsageError(text(config.lang, "cli.outbox.no_such_message", id=letter_id))
+        record = dead_letters.find(store, message_id) if store else None
+    if record is None:
+        raise UsageError(text(config.lang, "cli.outbox.no_such_message", id=message_id))
     if as_json:
-        event = json.loads(to_json(letter.event)) if letter.event else None
-        whole = _plain(letter, config.lang) | {"event": event}
+        event = json.loads(to_json(record.event)) if record.event else None
+        whole = _plain(record, config.lang) | {"event": event}
         print(in_json(whole))
     else:
-        Console().print(_card(letter, config))
+        Console().print(_card(record, config))
     return 0
 
 
@@ -140,13 +140,13 @@ def retry_all(*, notifier: str, run: str, as_json: bool) -> int:
     return 0 if set(results.values()) <= {DeliveryState.PENDING, DeliveryState.SENT, DeliveryState.DROPPED} else 1
 
 
-def _is_meant(letter: DeliveryRecord, notifier: str, run: str) -> bool:
+def _is_meant(record: DeliveryRecord, notifier: str, run: str) -> bool:
     """True for one of the notifier and run that are named, if its event can be read: else it would be dead again."""
-    if letter.event is None:
+    if record.event is None:
         return False
-    names = (letter.notifier, letter.notifier.partition(":")[0])
+    names = (record.notifier, record.notifier.partition(":")[0])
     return (not notifier or notifier.casefold() in names) and (
-        not run or run in (letter.event.run.id, letter.event.run.name)
+        not run or run in (record.event.run.id, record.event.run.name)
     )
 
 
@@ -211,19 +211,19 @@ def _send(store: Store, config: Config, within_s: float) -> None:
         worker.stop(_SENDING_S)
 
 
-def _outcome(letter: DeliveryRecord | None) -> str:
-    return letter.state.value if letter is not None else _UNCHANGED
+def _outcome(record: DeliveryRecord | None) -> str:
+    return record.state.value if record is not None else _UNCHANGED
 
 
-def _told(letter_id: int, letter: DeliveryRecord | None, language: Language) -> str:
-    if letter is None:
-        return text(language, "cli.outbox.cannot_be_put_back", id=letter_id)
-    if letter.state is DeliveryState.SENT:
-        return text(language, "cli.outbox.was_sent", id=letter_id)
-    if letter.state is DeliveryState.PENDING:
-        why = reason_line(letter.reason, language)
-        return text(language, "cli.outbox.waits", id=letter_id, notifier=letter.notifier, error=why).rstrip()
-    return f"{letter_id}: {_state_name(letter.state, language)}. {reason_line(letter.reason, language)}".rstrip()
+def _told(message_id: int, record: DeliveryRecord | None, language: Language) -> str:
+    if record is None:
+        return text(language, "cli.outbox.cannot_be_put_back", id=message_id)
+    if record.state is DeliveryState.SENT:
+        return text(language, "cli.outbox.was_sent", id=message_id)
+    if record.state is DeliveryState.PENDING:
+        why = reason_line(record.reason, language)
+        return text(language, "cli.outbox.waits", id=message_id, notifier=record.notifier, error=why).rstrip()
+    return f"{message_id}: {_state_name(record.state, language)}. {reason_line(record.reason, language)}".rstrip()
 
 
 def _none_in(state: DeliveryState, language: Language) -> str:
@@ -250,24 +250,24 @@ def _table(found: list[DeliveryRecord], config: Config) -> Listing:
     return Listing(headings, rows, wraps=True)
 
 
-def _card(letter: DeliveryRecord, config: Config) -> Table:
-    event = letter.event
+def _card(record: DeliveryRecord, config: Config) -> Table:
+    event = record.event
     message = Renderer(config.lang, config.templates_dir).render(event) if event else None
     table = Table.grid("", Column(overflow="fold"), padding=(0, 2))  # Rich cuts Korean else
-    moment = "due_at" if letter.done_at is None else "done_at"
+    moment = "due_at" if record.done_at is None else "done_at"
     names = columns(
         config.lang, "id", "notifier", "state", "reason", "attempts", "put_at", moment, "event", "run", "message"
     )
     values = (
-        str(letter.id),
-        letter.notifier,
-        _state_name(letter.state, config.lang),
-        reason_line(letter.reason, config.lang),
-        str(letter.attempts),
-        _moment(letter.created_at),
-        _moment(letter.done_at or letter.due_at),
-        f"{letter.kind} {letter.event_id}",
-        f"{event.run.name} ({event.run.id})" if event else letter.run_key,
+        str(record.id),
+        record.notifier,
+        _state_name(record.state, config.lang),
+        reason_line(record.reason, config.lang),
+        str(record.attempts),
+        _moment(record.created_at),
+        _moment(record.done_at or record.due_at),
+        f"{record.kind} {record.event_id}",
+        f"{event.run.name} ({event.run.id})" if event else record.run_key,
         "\n".join(filter(None, (message.title, message.body))) if message else "",
     )
     for name, value in zip(names, values, strict=True):
@@ -280,19 +280,19 @@ def _moment(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def _plain(letter: DeliveryRecord, language: Language) -> dict[str, object]:
+def _plain(record: DeliveryRecord, language: Language) -> dict[str, object]:
     """For a program: `error` to show, and `code` to decide by, which is the same in every language."""
     return {
-        "id": letter.id,
-        "notifier": letter.notifier,
-        "state": letter.state.value,
-        "kind": letter.kind,
-        "event_id": letter.event_id,
-        "run_id": letter.event.run.id if letter.event else letter.run_key,
-        "attempts": letter.attempts,
-        "created_at": letter.created_at.isoformat(),
-        "due_at": letter.due_at.isoformat(),
-        "done_at": letter.done_at.isoformat() if letter.done_at else None,
-        "error": reason_line(letter.reason, language),
-        "code": letter.reason.code if letter.error else "",
+        "id": record.id,
+        "notifier": record.notifier,
+        "state": record.state.value,
+        "kind": record.kind,
+        "event_id": record.event_id,
+        "run_id": record.event.run.id if record.event else record.run_key,
+        "attempts": record.attempts,
+        "created_at": record.created_at.isoformat(),
+        "due_at": record.due_at.isoformat(),
+        "done_at": record.done_at.isoformat() if record.done_at else None,
+        "error": reason_line(record.reason, language),
+        "code": record.reason.code if record.error else "",
     }

@@ -66,10 +66,10 @@ def letters(
         return [_record(row) for row in connection.execute(query)]
 
 
-def find(store: Store, letter_id: int) -> DeliveryRecord | None:
+def find(store: Store, message_id: int) -> DeliveryRecord | None:
     """The delivery of this id, in whatever state. Raises StoreError."""
     with store.transaction() as connection:
-        row = connection.execute(_query().where(deliveries.c.id == letter_id)).first()
+        row = connection.execute(_query().where(deliveries.c.id == message_id)).first()
     return _record(row) if row is not None else None
 
 
