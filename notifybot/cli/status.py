@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 from datetime import datetime
 
 from rich.console import Console
@@ -15,8 +16,10 @@ from notifybot.config import load
 from notifybot.i18n import text
 from notifybot.rendering.format import about, duration, number
 from notifybot.rendering.text import one_line
+from notifybot.store.outbox import number_used_again, owner_is_alive
 from notifybot.store.runs import RunRow, recent
-from notifybot.types import Language, Metric, Status
+from notifybot.types import Language, Status
+from notifybot.watchdog.rules import Limits, silent_limit_s
 
 _STYLES = {
     Status.RUNNING: "cyan",
@@ -37,57 +40,67 @@ def run(*, limit: int, project: str, as_json: bool) -> int:
     if path.exists():
         with open_store(path) as store:
             rows = recent(store, limit=limit, project=project or None)
+    now = SYSTEM.now()
     if as_json:
-        print(in_json([_plain(row) for row in rows]))
+        print(in_json([_plain(row, now) for row in rows]))
     elif rows:
-        Console().print(_listing(rows, config.lang, SYSTEM.now()))
+        headings = columns(config.lang, "run", "status", "epoch", "metrics", "heard", "eta")
+        Console().print(Listing(headings, [_fields(row, config.lang, now) for row in rows]))
     else:
         Console().print(text(config.lang, "cli.status.no_runs"))
     return 0
 
 
-def _listing(rows: list[RunRow], language: Language, now: datetime) -> Listing:
-    headings = columns(language, "run", "status", "epoch", "metrics", "heard", "eta")
-    return Listing(headings, [_fields(row, language, now) for row in rows])
-
-
 def _fields(row: RunRow, language: Language, now: datetime) -> list[Cell]:
-    eta = row.progress.eta_s
+    progress = row.progress
+    known = process_of(row, now)
+    if known == "gone":
+        status = Text(text(language, "cli.status.gone"), style=_STYLES[Status.LOST])
+    elif known == "elsewhere":
+        status = Text(text(language, "cli.status.elsewhere", machine=one_line(row.host.name)), style="yellow")
+    else:
+        status = Text(text(language, f"cli.run_status.{row.status}"), style=_STYLES[row.status])
+    if row.stalled and known != "gone":
+        status.append(f", {text(language, 'cli.status.stalled')}", style="yellow")
     return [
         one_line(row.name),
-        _status(row, language),
-        _epochs(row),
-        tuple(f"{one_line(name)} {number(metric.value)}" for name, metric in _first_metrics(row)),
+        status,
+        str(progress.done) if progress.total is None else f"{progress.done}/{progress.total}",
+        tuple(f"{one_line(name)} {number(each.value)}" for name, each in list(progress.metrics.items())[:_METRICS]),
         text(language, "cli.status.ago", time=duration((now - heard_at(row)).total_seconds(), language)),
-        about(eta, language) if eta is not None and row.status is Status.RUNNING else "",
+        about(progress.eta_s, language) if progress.eta_s is not None and known in ("running", "elsewhere") else "",
     ]
 
 
-def _status(row: RunRow, language: Language) -> Text:
-    status = Text(text(language, f"cli.run_status.{row.status}"), style=_STYLES[row.status])
-    return status.append(f", {text(language, 'cli.status.stalled')}", style="yellow") if row.stalled else status
+def process_of(row: RunRow, now: datetime) -> str:
+    """Return what can be known of a run's process: "running", "gone", "elsewhere", or "ended", as the run said itself.
 
-
-def _epochs(row: RunRow) -> str:
-    total = row.progress.total
-    return str(row.progress.done) if total is None else f"{row.progress.done}/{total}"
-
-
-def _first_metrics(row: RunRow) -> list[tuple[str, Metric]]:
-    return list(row.progress.metrics.items())[:_METRICS]
+    "gone" is certain: no process of this machine has its number, or a later one has. "elsewhere" is another machine's,
+    into which nothing can look and which is late by the heartbeats that it promised, or promised none. "running" is
+    the rest: a process of that number is there, or a heartbeat has just arrived.
+    """
+    if row.status is not Status.RUNNING:
+        return "ended"
+    heard, pid = heard_at(row), row.host.pid
+    if row.host.name in ("", platform.node()):
+        gone = row.host.name and pid and (not owner_is_alive(str(pid)) or number_used_again(pid, heard, now))
+        return "gone" if gone else "running"
+    late = row.beat_s is None or (now - heard).total_seconds() > silent_limit_s(row, Limits())
+    return "elsewhere" if late else "running"
 
 
 def heard_at(row: RunRow) -> datetime:
-    """Return the moment of a run's last sign of life: its event, its heartbeat, or its start."""
+    """Return the moment at which a run was last heard: by an event, a heartbeat, or its start."""
     return max(each for each in (row.started_at, row.alive_at, row.last_event_at) if each is not None)
 
 
-def _plain(row: RunRow) -> dict[str, object]:
+def _plain(row: RunRow, now: datetime) -> dict[str, object]:
     return {
         "id": row.id,
         "name": row.name,
         "project": row.project,
         "status": row.status.value,
+        "process": process_of(row, now),
         "stalled": row.stalled,
         "epoch": row.progress.epoch,
         "done": row.progress.done,

@@ -285,6 +285,7 @@ def _set(delivery_id: int, **values: Any) -> Any:
     return update(deliveries).where(deliveries.c.id == delivery_id).values(**values)
 
 
+_JUST_NOW = timedelta(minutes=1)
 _PROGRAM = os.urandom(4).hex()  # a process that becomes another program by `os.execv` keeps number and start time
 
 
@@ -312,6 +313,19 @@ def owner_is_alive(owner: str) -> bool:
         return False  # we were that one, before `os.execv`
     now = _start_of(int(pid))
     return not start or not now or now == start
+
+
+def number_used_again(pid: int, heard_at: datetime, now: datetime) -> bool:
+    """True when the process that has a number now began after `heard_at`, when one of that number was heard of.
+
+    Ticks since boot are compared with those of this process, which must have begun just now, as a command has: in a
+    container the uptime may be the container's own, and the ticks the machine's.
+    """
+    theirs, ours = _start_of(pid), _start_of(os.getpid())
+    if not theirs or not ours:
+        return False
+    age_s = (int(ours) - int(theirs)) / os.sysconf("SC_CLK_TCK")
+    return now - timedelta(seconds=age_s) > heard_at + _JUST_NOW
 
 
 _NOISE_S = 5.0  # the two clocks drift, and NTP turns the one a little
