@@ -155,18 +155,11 @@ def _status(url: str, token: str | None) -> int | None:
     try:
         with (
             session_for(url) as session,
-            session.get(
-                url, headers=headers, timeout=TIMEOUTS_S, allow_redirects=False, stream=True, auth=_as_it_is
-            ) as answer,
+            session.get(url, headers=headers, timeout=TIMEOUTS_S, allow_redirects=False, stream=True) as answer,
         ):
             return answer.status_code
     except requests.RequestException:
         return None
-
-
-def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Auth that leaves a request unchanged; without it, requests replaces the token by the host's ~/.netrc entry."""
-    return request
 
 
 def _unreachable(status: int | None) -> Localized:

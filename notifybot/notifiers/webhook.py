@@ -12,17 +12,14 @@ import hashlib
 import hmac
 import json
 
-import requests
 from pydantic import SecretBytes, SecretStr
-from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
-from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.errors import ConfigError, DeliveryError, not_pickled, reader_text
 from notifybot.events import to_json
 from notifybot.notifiers.base import Envelope, Notifier, Surroundings, permanent_error, temporary_error
-from notifybot.notifiers.http import read_body, session_for
+from notifybot.notifiers.http import ask, read_body, session_for
 from notifybot.policy import Pace
 from notifybot.redaction import fingerprint, guard_loggers, register
 from notifybot.retry import parse_retry_after
@@ -34,8 +31,6 @@ KEY_BYTES = range(24, 65)
 PREFIX = "whsec_"
 _SERVICE = "webhook"
 
-_MALFORMED = (InvalidURL, InvalidSchema, MissingSchema)
-_NEVER_SENT = (NewConnectionError, ConnectTimeoutError)  # the name that is not found is one of the first
 _NOT_PROCESSED = (408, 425, 429)
 _SETUP = (401, 403, 404, 405)
 _MOVED = (301, 308)
@@ -84,26 +79,13 @@ class Webhook:
     def send(self, envelope: Envelope) -> None:
         """Post the event. A repeat carries the same `webhook-id`, by which the receiver tells it."""
         body = payload(envelope)
-        try:
-            answer = self._session.post(
-                self._url.get_secret_value(),
-                data=body,
-                headers=self._headers(envelope.event.id, body),
-                timeout=self._timeouts_s,
-                allow_redirects=False,
-                auth=_anonymous,
-                stream=True,  # only the status counts: a body without an end is not waited for
-            )
-        except requests.RequestException as error:
-            failure = _broken(error)
-        except ValueError:  # requests lets urllib3 complain about some malformed addresses by itself
-            failure = permanent_error(_SERVICE, "address", setup=True)
-        else:
-            read_body(answer, clock=self._clock, most_bytes=LARGEST_BODY_BYTES, within_s=BODY_S)
-            if 200 <= answer.status_code < 300:
-                return
-            failure = self._refusal(answer.status_code, answer.headers.get("Retry-After"))
-        raise failure from None  # the text of a transport error repeats the address
+        answer = ask(
+            self._session, "POST", self._url.get_secret_value(), _SERVICE, no_tls="certificate",
+            data=body, headers=self._headers(envelope.event.id, body), timeout=self._timeouts_s,
+        )  # fmt: skip
+        read_body(answer, clock=self._clock, most_bytes=LARGEST_BODY_BYTES, within_s=BODY_S)  # only the status counts
+        if not 200 <= answer.status_code < 300:
+            raise self._refusal(answer.status_code, answer.headers.get("Retry-After"))
 
     def close(self) -> None:
         """Give back the sockets."""
@@ -174,22 +156,3 @@ def signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
     """The value of `webhook-signature`: version 1, HMAC-SHA256 over the id, the moment and the body, with dots."""
     digest = hmac.new(key, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
     return "v1," + base64.b64encode(digest).decode()
-
-
-def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Adds nothing. Without it requests would add what ~/.netrc holds for the host."""
-    return request
-
-
-def _broken(error: requests.RequestException) -> DeliveryError:
-    """Say what a failed connection means, by the kind of failure alone."""
-    if isinstance(error, _MALFORMED):
-        return permanent_error(_SERVICE, "address", setup=True)
-    if isinstance(error, requests.exceptions.SSLError):
-        return temporary_error(_SERVICE, "certificate")
-    cause = error.args[0] if error.args else None
-    if isinstance(cause, MaxRetryError) and isinstance(cause.reason, _NEVER_SENT):
-        return temporary_error(_SERVICE, "no-connection")
-    if isinstance(error, requests.Timeout):
-        return temporary_error(_SERVICE, "no-answer", ambiguous=True)
-    return temporary_error(_SERVICE, "broken", kind=type(error).__name__, ambiguous=True)

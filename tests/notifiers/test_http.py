@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from pydantic import SecretStr
 
 from notifybot.clock import SYSTEM
@@ -54,6 +55,16 @@ def services() -> Iterator[Services]:
     opened = Services()
     with opened:
         yield opened
+
+
+def test_a_netrc_file_takes_the_place_of_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the watchdog's nor Kakao's: `requests` would put the file's password there instead."""
+    (tmp_path / "netrc").write_text("default login somebody password canary\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    asked = requests.Request("POST", "https://watchdog.example/", headers={"Authorization": "Bearer ours"})
+
+    with session_for("https://watchdog.example") as session:
+        assert session.prepare_request(asked).headers["Authorization"] == "Bearer ours"
 
 
 def to_webhook(services: Services, notifier: Webhook) -> int:

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import requests
-from pydantic import SecretStr
-from requests.auth import AuthBase
 
 from notifybot.clock import SYSTEM
-from notifybot.errors import DeliveryError, PermanentError, TemporaryError, not_pickled
+from notifybot.errors import DeliveryError, PermanentError, TemporaryError
 from notifybot.notifiers.base import permanent_error, temporary_error
-from notifybot.notifiers.http import read_body, session_for
+from notifybot.notifiers.http import ask, read_body, session_for
 from notifybot.policy import next_midnight
 from notifybot.rendering.error_text import KAKAO_SIGN_IN, RENEWING, in_words
 
 TIMEOUT_S = (5.0, 10.0)  # to connect, and for each read
 LARGEST_ANSWER_BYTES = 1024 * 1024  # a page of a hundred friends is a tenth of it
-_MALFORMED = (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema)
-_NEVER_SENT = ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ProxyError")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +47,9 @@ class Reply:
         return float(value) if isinstance(value, int | float) and value >= 0 else None
 
 
-class _Bearer(AuthBase):
-    """Sets the header, or none. Given on every request, since without it requests would read ~/.netrc instead."""
-
-    def __init__(self, token: str) -> None:
-        self._token = SecretStr(token)
-
-    def __getstate__(self) -> object:
-        raise not_pickled(self)
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token.get_secret_value()}"
-        return request
-
-
 class FormClient:
     """Asks and posts forms below one base URL. Open until `close`.
 
-    Proxies of the environment are honoured, as labs need them, but never towards this machine itself.
     Raises TemporaryError, or PermanentError where the base URL itself is wrong.
     """
 
@@ -96,70 +76,29 @@ class FormClient:
         response, body = self._request("GET", path, params=query)
         return response.status_code, response.headers.get("Location") or body.decode(errors="replace")
 
-    def _reply(self, method: str, path: str, **parts: Any) -> Reply:
-        response, body = self._request(method, path, **parts)
-        return Reply(response.status_code, _object_in(body), _retry_after(response))
+    def _reply(self, method: str, path: str, *, bearer: str, headers: Mapping[str, str] = {}, **parts: Any) -> Reply:
+        token = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        response, body = self._request(method, path, headers={**headers, **token}, **parts)
+        try:
+            fields = json.loads(body)
+        except ValueError:
+            fields = None
+        # The seconds form alone: Kakao documents neither form, and a clock of the far side is not ours to trust.
+        after = response.headers.get("Retry-After", "").strip()
+        after_s = float(after) if after.isascii() and after.isdigit() else None
+        return Reply(response.status_code, fields if isinstance(fields, dict) else {}, after_s)
 
     def _request(self, method: str, path: str, **parts: Any) -> tuple[requests.Response, bytes]:
         """Ask, and read the whole answer: no longer than for one read, and no more than Kakao ever says."""
-        response = self._ask(method, path, **parts)
+        response = ask(self._session, method, f"{self._base_url}{path}", SERVICE, timeout=self._timeout_s, **parts)
         body = read_body(response, clock=SYSTEM, most_bytes=LARGEST_ANSWER_BYTES, within_s=self._timeout_s[1])
         if body is None:
             raise temporary("no-end", ambiguous=True)
         return response, body
 
-    def _ask(self, method: str, path: str, *, bearer: str = "", **parts: Any) -> requests.Response:
-        try:
-            return self._session.request(
-                method,
-                f"{self._base_url}{path}",
-                auth=_Bearer(bearer),
-                timeout=self._timeout_s,
-                allow_redirects=False,
-                stream=True,  # read by `body_of`, which has a deadline for all of it
-                **parts,
-            )
-        except requests.RequestException as error:
-            failure = _translated(error)
-        except ValueError:  # requests lets urllib3 complain about some malformed addresses by itself
-            failure = permanent("address", setup=True)
-        raise failure from None
-
     def close(self) -> None:
         """Give back the sockets."""
         self._session.close()
-
-
-def _object_in(answer: bytes) -> dict[str, Any]:
-    try:
-        body = json.loads(answer)
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    """The seconds form alone: Kakao documents neither form, and a clock of the far side is not ours to trust."""
-    value = response.headers.get("Retry-After", "").strip()
-    return float(value) if value.isascii() and value.isdigit() else None
-
-
-def _translated(error: requests.RequestException) -> DeliveryError:
-    """Name the kind of failure alone: the text of a transport error repeats the address, and may repeat more."""
-    if isinstance(error, _MALFORMED):
-        return permanent("address", setup=True)
-    if isinstance(error, requests.ReadTimeout):
-        return temporary("no-answer", ambiguous=True)
-    if isinstance(error, requests.exceptions.SSLError):
-        return temporary("no-secure-connection")
-    if isinstance(error, requests.ConnectTimeout) or _reason(error) in _NEVER_SENT:
-        return temporary("no-connection")
-    return temporary("broken", kind=type(error).__name__, ambiguous=True)
-
-
-def _reason(error: requests.RequestException) -> str:
-    cause = error.args[0] if error.args else None
-    return type(getattr(cause, "reason", cause)).__name__
 
 
 SERVICE = "kakao"
