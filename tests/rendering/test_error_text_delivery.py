@@ -54,6 +54,10 @@ LOGIN_AT_KAKAO = """
 PROGRAMS = {name: keys_of(f"{name}.error.") for name in ("webhook", "watchdog", "apprise")}
 TABLES = ("slack.error.", "slack.remedy.", "kakao.error.", *(f"{name}.error." for name in PROGRAMS))
 KAKAO_OURS = set(KAKAO_CODES) - {*KAKAO_API, *KAKAO_SIGN_IN}
+CODES = r"(?:temporary_error|permanent_error)\(_?(?:SERVICE|service), ([^,)]*)"
+ON_THE_WAY = {
+    code.strip('"') for code in re.findall(CODES, (PACKAGE / "notifiers/http.py").read_text("utf-8")) if code[0] == '"'
+} | {"no-secure-connection"}  # what Kakao's and the webhook's requests have in common
 GAP = "같은 종류의 알림은 간격을 두고 보냅니다"
 TEMPORARY_AT_SLACK = _LIMITED | _AMBIGUOUS | _MUCH_LATER | {"request_timeout"}
 REFUSED_AT_SLACK = {*SETUP_AT_SLACK, *_LAYOUT, *_ROOT_GONE}
@@ -104,9 +108,13 @@ def test_what_slack_may_take_later_is_explained(code: str) -> None:
     assert not known.setup
 
 
+def test_the_codes_of_kakao_with_words_are_those_that_something_is_made_of() -> None:
+    assert set(KAKAO_API) == API_OF_KAKAO
+    assert set(KAKAO_SIGN_IN) == set(LOGIN_AT_KAKAO)
+
+
 @pytest.mark.parametrize("code", sorted(API_OF_KAKAO | set(LOGIN_AT_KAKAO)))
 def test_every_code_of_kakao_has_words(code: str) -> None:
-    assert code in (*KAKAO_API, *KAKAO_SIGN_IN)
     english, korean = (reason_line(Reason(f"kakao.{code}"), language) for language in (EN, KO))
 
     assert code in english
@@ -132,6 +140,7 @@ def test_every_code_of_ours_has_words() -> None:
     for service, (table, pattern) in given.items():
         texts = [path.read_text("utf-8") for path in (PACKAGE / "notifiers" / service).glob("*.py")]
         used = {code for text in texts for code in re.findall(pattern, text)}
+        used |= ON_THE_WAY if service == "kakao" else set()
         assert used == set(table), service
 
 
@@ -145,9 +154,11 @@ def test_every_code_of_ours_has_words() -> None:
 )
 def test_every_code_of_the_other_notifiers_has_words(service: str, files: list[str]) -> None:
     text = "".join((PACKAGE / each).read_text("utf-8") for each in files)
-    calls = re.findall(r"(?:temporary_error|permanent_error)\(_?SERVICE, ([^,)]*)", text)
+    given = {code for call in re.findall(CODES, text) for code in re.findall(r'"([a-z-]+)"', call)}
+    if service == "webhook":
+        given |= ON_THE_WAY - {"no-secure-connection"} | set(re.findall(r'no_tls="([a-z-]+)"', text))
 
-    assert {code for call in calls for code in re.findall(r'"([a-z-]+)"', call)} == set(PROGRAMS[service])
+    assert given == set(PROGRAMS[service])
     for code in PROGRAMS[service]:
         assert HANGUL.search(reason_line(Reason(f"{service}.{code}"), KO))
 
