@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
@@ -167,110 +167,104 @@ def within_bounds(event: Event) -> Event:
     A label that is too large is left out: the epochs' count stands for it, as it does for loops without labels.
     """
     changes: dict[str, Any] = {}
-    progress = _bounded_progress(event.progress)
-    if progress is not event.progress:
-        changes["progress"] = progress
+    if not _is_within(event.progress):
+        changes["progress"] = _bounded_progress(event.progress)
     match event:
+        case EpochFinished(new_best=str(name)) if len(name) > LONGEST_TEXT or "\x00" in name:
+            changes["new_best"] = _text(name)
         case RunStarted():
-            if not _fits(event.total):
+            if _label(event.total) != event.total:
                 changes["total"] = None
             if event.resumed is not None and (resumed := _bounded_resumed(event.resumed)) != event.resumed:
                 changes["resumed"] = resumed
-            if not _is_span(event.host.up_s):
+            if _span(event.host.up_s) != event.host.up_s:
                 changes["host"] = replace(event.host, up_s=None)
             params = dict(list(event.params.items())[:MOST_PARAMS])
             if len(params) < len(event.params) or not all(map(_fits, params.values())):
                 changes["params"] = {name: value if _fits(value) else str(value) for name, value in params.items()}
-        case EpochFinished() if event.new_best is not None and not _is_text(event.new_best):
-            changes["new_best"] = _text(event.new_best)
         case CheckpointSaved() if not _fits(event.checkpoint.epoch):
             changes["checkpoint"] = replace(event.checkpoint, epoch=None)
     return replace(event, **changes) if changes else event
+
+
+def _is_within(progress: Progress) -> bool:
+    """True if nothing has to be cut, as of nearly every epoch: looked through in one pass, since the loop waits."""
+    longest = MOST_POINTS // max(len(progress.metrics), 1)
+    labels = [progress.epoch, progress.total, progress.done]
+    if progress.checkpoint is not None:
+        labels.append(progress.checkpoint.epoch)
+    for name, metric in progress.metrics.items():
+        if len(metric.history) > longest or len(name) > LONGEST_TEXT or "\x00" in name:
+            return False
+        labels.append(metric.best_epoch)
+        labels += metric.epochs
+        labels += [point[0] for point in (metric.lowest, metric.highest) if point is not None]
+    known = [label for label in labels if label is not None]
+    spans = (progress.epoch_s, progress.eta_s, progress.elapsed_s)
+    return (
+        len(progress.metrics) <= MOST_METRICS
+        and min(known) >= -LARGEST_INT
+        and max(known) <= LARGEST_INT
+        and all(0 <= seconds <= LONGEST_S for seconds in spans if seconds is not None)
+    )
+
+
+def _bounded_progress(progress: Progress) -> Progress:
+    """Return the first metrics, each with as much history as there is room for, and only the numbers that fit."""
+    first = list(progress.metrics.items())[:MOST_METRICS]
+    longest = MOST_POINTS // max(len(first), 1)
+    metrics = {_text(name): _bounded_metric(metric, longest) for name, metric in first}
+    checkpoint = progress.checkpoint
+    return replace(
+        progress,
+        epoch=_label(progress.epoch),
+        done=_label(progress.done) or 0,
+        total=_label(progress.total),
+        metrics=metrics,
+        epoch_s=_span(progress.epoch_s),
+        elapsed_s=_span(progress.elapsed_s) or 0.0,
+        eta_s=_span(progress.eta_s) if _fits(progress.total) else None,
+        checkpoint=None if checkpoint is None else replace(checkpoint, epoch=_label(checkpoint.epoch)),
+        more=progress.more + len(progress.metrics) - len(metrics),
+    )
+
+
+def _bounded_metric(metric: Metric, longest: int) -> Metric:
+    return replace(
+        metric,
+        history=metric.history[-longest:],
+        epochs=metric.epochs[-longest:] if all(map(_fits, metric.epochs)) else (),
+        best_epoch=_label(metric.best_epoch),
+        lowest=metric.lowest if metric.lowest is None or _fits(metric.lowest[0]) else None,
+        highest=metric.highest if metric.highest is None or _fits(metric.highest[0]) else None,
+    )
 
 
 def _bounded_resumed(resumed: Resumed) -> Resumed:
     """Bound a resume's numbers. By a clock that was set back, a checkpoint may be of the future: 0 seconds then."""
     return replace(
         resumed,
-        epoch=resumed.epoch if _fits(resumed.epoch) else None,
-        next_epoch=resumed.next_epoch if _fits(resumed.next_epoch) else None,
-        since_s=resumed.since_s if _is_span(resumed.since_s) else 0.0,
-        lost_s=resumed.lost_s if _is_span(resumed.lost_s) else None,
+        epoch=_label(resumed.epoch),
+        next_epoch=_label(resumed.next_epoch),
+        since_s=_span(resumed.since_s) or 0.0,
+        lost_s=_span(resumed.lost_s),
     )
-
-
-def _bounded_progress(progress: Progress) -> Progress:
-    changes: dict[str, Any] = {}
-    if not _fits(progress.epoch):
-        changes["epoch"] = None
-    if not _fits(progress.total):
-        changes |= {"total": None, "eta_s": None}
-    if not _fits(progress.done):
-        changes["done"] = 0
-    changes |= {name: None for name in ("epoch_s", "eta_s") if not _is_span(getattr(progress, name))}
-    if not _is_span(progress.elapsed_s):
-        changes["elapsed_s"] = 0.0
-    if progress.checkpoint is not None and not _fits(progress.checkpoint.epoch):
-        changes["checkpoint"] = replace(progress.checkpoint, epoch=None)
-    metrics = _bounded_metrics(progress.metrics)
-    if metrics is not progress.metrics:
-        changes |= {"metrics": metrics, "more": progress.more + len(progress.metrics) - len(metrics)}
-    return replace(progress, **changes) if changes else progress
-
-
-def _bounded_metrics(metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
-    """Return the first metrics, each with as much history as there is room for."""
-    longest = MOST_POINTS // max(min(len(metrics), MOST_METRICS), 1)
-    fine = len(metrics) <= MOST_METRICS and all(
-        len(each.history) <= longest
-        and _fits(each.best_epoch)
-        and _all_fit(each.epochs)
-        and _is_text(name)
-        and _is_point(each.lowest)
-        and _is_point(each.highest)
-        for name, each in metrics.items()
-    )
-    if fine:
-        return metrics
-    return {_text(name): _bounded(metric, longest) for name, metric in list(metrics.items())[:MOST_METRICS]}
-
-
-def _bounded(metric: Metric, longest: int) -> Metric:
-    best_epoch = metric.best_epoch if _fits(metric.best_epoch) else None
-    epochs = metric.epochs[-longest:] if _all_fit(metric.epochs) else ()
-    return replace(
-        metric,
-        history=metric.history[-longest:],
-        epochs=epochs,
-        best_epoch=best_epoch,
-        lowest=metric.lowest if _is_point(metric.lowest) else None,
-        highest=metric.highest if _is_point(metric.highest) else None,
-    )
-
-
-def _is_point(point: tuple[int, float] | None) -> bool:
-    return point is None or _fits(point[0])
-
-
-def _is_text(text: str) -> bool:
-    return len(text) <= LONGEST_TEXT and "\x00" not in text
 
 
 def _text(text: str) -> str:
     return text.replace("\x00", "�")[:LONGEST_TEXT]  # many databases refuse NUL
 
 
-def _is_span(seconds: float | None) -> bool:
-    return seconds is None or 0 <= seconds <= LONGEST_S
+def _label(number: int | None) -> int | None:
+    return number if _fits(number) else None
+
+
+def _span(seconds: float | None) -> float | None:
+    return seconds if seconds is not None and 0 <= seconds <= LONGEST_S else None
 
 
 def _fits(value: object) -> bool:
     return not isinstance(value, int) or abs(value) <= LARGEST_INT
-
-
-def _all_fit(numbers: Sequence[int]) -> bool:
-    """`_fits` of each; asked of every metric's past at the end of each epoch."""
-    return not numbers or (_fits(min(numbers)) and _fits(max(numbers)))
 
 
 KINDS: tuple[str, ...] = tuple(kind_of(each) for each in EVENT_TYPES)

@@ -31,28 +31,23 @@ class _QuestionMarkMissing(dict[str, object]):
         return "?"
 
 
-_NONE: Mapping[str, str] = {}
-
-
 class Overrides:
     """The user's own texts, in `<folder>/<language>/messages.toml`. One object for the process."""
 
     def __init__(self) -> None:
-        self._folder: Path | None = None
+        self.folder: Path | None = None
         self._texts: dict[str, Mapping[str, str]] = {}
 
     def use(self, folder: Path | None) -> None:
         """Use the texts of a folder from now on; the built-in ones again with None. They are read when needed."""
-        if folder != self._folder:
-            self._folder, self._texts = folder, {}
+        if folder != self.folder:
+            self.folder, self._texts = folder, {}
 
     def texts(self, language: str) -> Mapping[str, str]:
         """Return the user's valid texts of a language: those with no other places than ours. Logs the others once."""
-        if self._folder is None:
-            return _NONE
-        if language not in self._texts:
-            self._texts[language] = _fitting(self._folder / language / MESSAGES, language)
-        return self._texts[language]
+        if self.folder is not None and language not in self._texts:
+            self._texts[language] = _fitting(self.folder / language / MESSAGES, language)
+        return self._texts.get(language, {})
 
 
 OVERRIDES = Overrides()
@@ -65,8 +60,8 @@ def text(language: str, key: str, /, **values: object) -> str:
     The user's own text comes first. A key that the language lacks is looked up in English; an unknown key is
     returned unchanged. Raises nothing of its own; what a value's `__str__` raises goes through.
     """
-    own = OVERRIDES.texts(language).get(key)
-    ours = _catalog(language).get(key)
+    own = None if OVERRIDES.folder is None else OVERRIDES.texts(language).get(key)
+    ours = (_CATALOGS.get(language) or _catalog(language)).get(key)
     try:  # a message takes twenty texts: the usual way is short
         return (ours if own is None else own).format_map(values)  # type: ignore[union-attr]  # None has none
     except _UNFIT:

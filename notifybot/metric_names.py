@@ -45,7 +45,7 @@ def monitored(monitor: str) -> tuple[str, Direction | None]:
     return monitor, direction_of(monitor)
 
 
-def best_is_told(name: str) -> bool:
+def has_best(name: str) -> bool:
     """True for a validation or test metric whose best value means something: not for one player's loss in a GAN."""
     words = words_of(name)
     if words & _TRAINING or words_of(_DIMENSION.sub(" ", name)) & _ADVERSARIAL:

@@ -42,6 +42,10 @@ _ENDINGS = {
 }
 
 
+NEWS = (EpochFinished, CheckpointSaved)
+"""Events that the next one of their kind makes superfluous."""
+
+
 class Priority(IntEnum):
     """Order of delivery: the lower number goes first."""
 
@@ -81,11 +85,6 @@ class Pace:
         reserved = min(self.reserved or round(budget * _RESERVED_SHARE), budget // 2)
         return replace(self, progress_gap_s=gap_s, daily_budget=budget, reserved=reserved, chosen=chosen)
 
-    @property
-    def may_keep_back(self) -> bool:
-        """True when some messages may have to wait for quiet hours or a day to end."""
-        return self.chosen.quiet is not None or self.daily_budget is not None
-
     def every(self, event: Event) -> Every:
         """Return the interval between messages of this kind about one run: in epochs if chosen so, else in seconds.
 
@@ -94,11 +93,7 @@ class Pace:
         epochs = (self.chosen.every or AUTO).epochs
         if isinstance(event, EpochFinished) and epochs is not None:
             return Every(epochs=epochs)
-        return Every(seconds=self.progress_gap_s) if is_news(event) and self.progress_gap_s else AUTO
-
-    def gap_after(self, event: Event) -> float:
-        """Seconds to the next message of this kind about the same run; 0 if the interval is in epochs."""
-        return self.every(event).seconds or 0.0
+        return Every(seconds=self.progress_gap_s) if self.progress_gap_s and isinstance(event, NEWS) else AUTO
 
     def kept_from(self, event: Event) -> int:
         """Return how many of a day's messages such an event must leave to more urgent ones.
@@ -154,11 +149,6 @@ def calls_people(event: Event) -> bool:
     return isinstance(event, RunLost | RunStalled)
 
 
-def is_news(event: Event) -> bool:
-    """True for an event that the next one of its kind makes superfluous: epochs and checkpoints."""
-    return isinstance(event, EpochFinished | CheckpointSaved)
-
-
 def carry_best(newest: EpochFinished, folded: EpochFinished) -> EpochFinished:
     """Return the newest epoch for a message that also replaces `folded`, keeping the new best that one had."""
     name = folded.new_best
@@ -185,14 +175,14 @@ def unwanted(pace: Pace, event: Event) -> Unwanted | None:
     A run's ending, loss, stall or recovery passes every `min_severity`: only a list of kinds can exclude it.
     """
     chosen = pace.chosen
-    if not chosen.concerns(event.run):
+    if (chosen.projects or chosen.runs) and any(route.fitting is None for route in chosen.routes(event.run)):
         return Unwanted.ROUTE
     if isinstance(event, AlertRaised) and event.held and not pace.wants_held:
         return Unwanted.HELD
     if chosen.events is not None and not names(chosen.events, event):
         return Unwanted.KIND
-    fate = priority_of(event) is Priority.URGENT and not isinstance(event, AlertRaised)
-    if not fate and severity_of(event).rank < chosen.min_severity.rank:
+    fate = isinstance(event, RunEnded | RunLost | RunStalled | RunRecovered)
+    if chosen.min_severity is not Severity.INFO and not fate and severity_of(event).rank < chosen.min_severity.rank:
         return Unwanted.SEVERITY
     if chosen.events is None and isinstance(event, CheckpointSaved) and not pace.wants_checkpoints:
         return Unwanted.CHECKPOINT
@@ -239,32 +229,25 @@ class PaceFacts:
 NOTHING = PaceFacts()
 
 
-def admit(pace: Pace, event: Event, told: PaceFacts = NOTHING, *, now: datetime) -> HoldBack | Refuse | None:
+def admit(pace: Pace, event: Event, facts: PaceFacts = NOTHING, *, now: datetime) -> HoldBack | Refuse | None:
     """Decide whether a due delivery may go out now; None means yes."""
     quiet = pace.chosen.quiet
     if quiet is not None and quiet.covers(now) and not names(pace.chosen.quiet_lets, event):
         return HoldBack(quiet.over_at(now), Reason("held.quiet_hours"), kept_back=True)
-    early = None if told.kept_back else _in_step(pace, event, told, now)
-    return early or _within_budget(pace, event, told, now)
-
-
-def _in_step(pace: Pace, event: Event, told: PaceFacts, now: datetime) -> HoldBack | Refuse | None:
-    step = pace.every(event).epochs or 1
-    if step > 1 and event.progress.done // step == told.last_done // step:
-        return Refuse(Reason("held.every_epochs", values={"epochs": str(step)}))
-    if told.last_news_at is not None:
-        next_at = told.last_news_at + timedelta(seconds=pace.gap_after(event))
-        if next_at > now:
-            return HoldBack(next_at, Reason("held.gap"))
+    if not facts.kept_back:
+        every = pace.every(event)
+        step = every.epochs or 1
+        if step > 1 and event.progress.done // step == facts.last_done // step:
+            return Refuse(Reason("held.every_epochs", values={"epochs": str(step)}))
+        if facts.last_news_at is not None:
+            next_at = facts.last_news_at + timedelta(seconds=every.seconds or 0.0)
+            if next_at > now:
+                return HoldBack(next_at, Reason("held.gap"))
+    left = [] if pace.daily_budget is None else [pace.daily_budget - facts.today]
+    left += [] if facts.left is None else [facts.left]
+    if left and min(left) <= pace.kept_from(event):
+        return HoldBack(next_midnight(now), Reason("held.daily_budget"), kept_back=True)
     return None
-
-
-def _within_budget(pace: Pace, event: Event, told: PaceFacts, now: datetime) -> HoldBack | None:
-    ours = None if pace.daily_budget is None else pace.daily_budget - told.today
-    left = min((each for each in (ours, told.left) if each is not None), default=None)
-    if left is None or left > pace.kept_from(event):
-        return None
-    return HoldBack(next_midnight(now), Reason("held.daily_budget"), kept_back=True)
 
 
 @dataclass(frozen=True, slots=True)

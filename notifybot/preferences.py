@@ -146,10 +146,6 @@ class Preferences:
     projects: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
 
-    def concerns(self, run: RunRef) -> bool:
-        """True when the run is routed to the notifier."""
-        return all(route.fitting is not None for route in self.routes(run))
-
     def routes(self, run: RunRef) -> list[Route]:
         """Return the rules that decide whether the run is routed to the notifier, in the order of the settings."""
         asked = (("projects", self.projects, run.project), ("runs", self.runs, run.name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -60,9 +61,12 @@ Param = bool | int | float | str | None
 """Stored hyper-parameter; a value of any other type is turned into text before."""
 
 
+_BETWEEN = "\x1f"  # an id is printable, so it never holds this separator
+
+
 def run_key(project: str, run_id: str) -> str:
-    """Return a run's key: ids are unique within a project only. An id is printable, so it never holds the separator."""
-    return f"{project}\x1f{run_id}"
+    """Return a run's key: ids are unique within a project only."""
+    return f"{project}{_BETWEEN}{run_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class RunRef:
 
     @property
     def key(self) -> str:
-        return run_key(self.project, self.id)
+        return f"{self.project}{_BETWEEN}{self.id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +170,11 @@ class Metric:
     lowest: tuple[int, float] | None = None
     highest: tuple[int, float] | None = None
 
-    def points(self, last: int) -> tuple[tuple[int, float], ...]:
-        """The latest values with their epochs, oldest first. Without labels they are the epochs up to `last`."""
-        whole = len(self.epochs) == len(self.history)
-        labels = self.epochs if whole else range(last - len(self.history) + 1, last + 1)
+    def points(self, progress: Progress) -> tuple[tuple[int, float], ...]:
+        """The latest values with their epochs, oldest first. Without labels they are those up to the progress's."""
+        labels: Sequence[int] = self.epochs
+        if len(labels) != len(self.history):
+            labels = range(progress.place - len(self.history) + 1, progress.place + 1)
         return tuple(zip(labels, self.history, strict=True))
 
 

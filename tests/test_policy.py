@@ -153,8 +153,10 @@ def test_kinds_severity_and_routes_choose(settings: dict[str, object], event: Ev
 
 
 def test_patterns_respect_case() -> None:
-    assert not chosen(projects=["Default"]).concerns(RUN)
-    assert chosen(projects=["d?fault"], runs=["res*"]).concerns(RunRef("r", "resnet", "default"))
+    of_resnet = replace(ended(), run=RunRef("r", "resnet", "default"))
+
+    assert not wants(Pace().shaped(chosen(projects=["Default"])), ended())
+    assert wants(Pace().shaped(chosen(projects=["d?fault"], runs=["res*"])), of_resnet)
 
 
 def test_quiet_hours_keep_back_all_but_what_they_let_through() -> None:
@@ -217,10 +219,12 @@ def test_a_chosen_budget_never_exceeds_the_services(
 
 
 def test_epochs_are_told_as_often_as_people_choose() -> None:
-    assert Pace(progress_gap_s=60).shaped(chosen(every="10 min")).gap_after(epoch(1)) == 600
-    assert Pace(progress_gap_s=60).shaped(chosen(every="auto")).gap_after(epoch(1)) == 60
-    assert Pace(progress_gap_s=60).shaped(chosen(every="5 epochs")).gap_after(epoch(1)) == 0
-    assert Pace(progress_gap_s=60).shaped(chosen(every="5 epochs")).gap_after(checkpoint()) == 60
+    pace = Pace(progress_gap_s=60)
+
+    assert pace.shaped(chosen(every="10 min")).every(epoch(1)) == Every(seconds=600)
+    assert pace.shaped(chosen(every="auto")).every(epoch(1)) == Every(seconds=60)
+    assert pace.shaped(chosen(every="5 epochs")).every(epoch(1)) == Every(epochs=5)
+    assert pace.shaped(chosen(every="5 epochs")).every(checkpoint()) == Every(seconds=60)
 
 
 def test_a_new_best_is_worth_more_than_any_epoch() -> None:

@@ -105,7 +105,7 @@ def remembered(progress: Progress, modes: Mapping[str, Mode]) -> list[Reading]:
 
     Up to 32 values of each metric, and for those in `modes` an older best, each at its own epoch.
     """
-    columns = {name: _column(metric, progress.place, modes.get(name)) for name, metric in progress.metrics.items()}
+    columns = {name: _column(metric, progress, modes.get(name)) for name, metric in progress.metrics.items()}
     falling = any(list(column) != sorted(column) for column in columns.values())
     epochs = sorted({epoch for column in columns.values() for epoch in column}, reverse=falling)
     readings = [
@@ -114,9 +114,9 @@ def remembered(progress: Progress, modes: Mapping[str, Mode]) -> list[Reading]:
     return [*readings, Reading(progress=progress)] if readings else []
 
 
-def _column(metric: Metric, last: int, mode: Mode | None) -> dict[int, float]:
+def _column(metric: Metric, progress: Progress, mode: Mode | None) -> dict[int, float]:
     """A metric's history by epoch. A best older than that comes first, repeated for the forgotten epochs since."""
-    column = dict(metric.points(last))
+    column = dict(metric.points(progress))
     best = metric.lowest if mode == "min" else metric.highest
     if best is None and metric.best is not None and metric.best_epoch is not None:
         best = metric.best_epoch, metric.best

@@ -436,7 +436,8 @@ class Dispatcher:
 def _facts(lane: _Lane, delivery: Delivery) -> PaceFacts:
     """Return the facts for the pace: those that came with the claim, and the service's own count."""
     left = left_today(lane.notifier)
-    may_wait = lane.notifier.pace.may_keep_back or left is not None
+    pace = lane.notifier.pace
+    may_wait = left is not None or pace.daily_budget is not None or pace.chosen.quiet is not None
     return replace(delivery.facts, left=left, kept_back=delivery.facts.kept_back and may_wait)
 
 

@@ -15,7 +15,7 @@ from notifybot.errors import StoreError, reader_text
 from notifybot.events import EpochFinished, Event, RunEnded
 from notifybot.i18n import text
 from notifybot.notifiers.base import Notifier
-from notifybot.policy import Priority, is_news, priority_of, wants
+from notifybot.policy import NEWS, Priority, priority_of, wants
 from notifybot.redaction import redact
 from notifybot.store import pruning, runs
 from notifybot.store.database import Store
@@ -69,7 +69,7 @@ class Recorder:
             if self._held:
                 self._hold(event)
                 batches = 0 if self._routes else 1  # else a delivery thread makes room
-                if not self._write_held(_IN_PASSING, batches=batches) and not is_news(event):
+                if not self._write_held(_IN_PASSING, batches=batches) and not isinstance(event, NEWS):
                     self._write_urgent()
                 return not self._held or self._held[-1] is not event
             try:
@@ -113,7 +113,7 @@ class Recorder:
 
     def _write(self, batch: Sequence[Event]) -> None:
         first = batch[0]
-        if any(is_news(event) for event in batch):
+        if any(isinstance(event, NEWS) for event in batch):
             self._store.room.keep()
         alone = len(batch) == 1 and not self._lost
         if alone and isinstance(first, EpochFinished) and record_epoch(self._store, first, self._wanted(first)):
@@ -130,7 +130,7 @@ class Recorder:
     def _wanted(self, event: Event) -> list[tuple[str, Priority]]:
         priority, session = priority_of(event), (event.run.id, event.run.session)
         routes = [each for each in self._routes if each.name == RELAY] if session in self._muted else self._routes
-        if is_news(event) and session in self._over and event.at < self._over[session]:
+        if isinstance(event, NEWS) and session in self._over and event.at < self._over[session]:
             routes = [each for each in routes if not each.pace.folds]  # its ending has replaced those that wait
         return [(each.key, priority) for each in routes if wants(each.pace, event)]
 
@@ -158,7 +158,7 @@ class Recorder:
         """Write the held urgent events before the held news, if the disk is full."""
         if not self._full:
             return
-        for event in [each for each in self._held if not is_news(each)]:
+        for event in [each for each in self._held if not isinstance(each, NEWS)]:
             try:
                 self._write([event])
             except StoreError:
@@ -183,8 +183,8 @@ class Recorder:
 
     def _give_way(self) -> None:
         """Drop a held event: epochs first, then checkpoints; starts, endings and alerts if nothing else is left."""
-        for which in (lambda each: isinstance(each, EpochFinished), is_news):
-            oldest = next((number for number, each in enumerate(self._held) if which(each)), None)
+        for kinds in ((EpochFinished,), NEWS):
+            oldest = next((number for number, each in enumerate(self._held) if isinstance(each, kinds)), None)
             if oldest is not None:
                 del self._held[oldest]
                 return

@@ -173,10 +173,10 @@ def _fold_away(connection: Connection, which: ColumnElement[bool], now: datetime
 
 def facts_of(connection: Connection, notifier: str, row: Any, event: Event, pace: Pace, now: datetime) -> PaceFacts:
     """Return the facts that the pace needs about a claimed delivery; a figure that it does not use is not looked up."""
-    counts = pace.every(event).epochs is not None
+    every = pace.every(event)
     return PaceFacts(
-        last_news_at=_last_news_at(connection, notifier, event) if pace.gap_after(event) else None,
-        last_done=_last_done(connection, notifier, event.run.key) if counts else 0,
+        last_news_at=_last_news_at(connection, notifier, event) if every.seconds else None,
+        last_done=_last_done(connection, notifier, event.run.key) if every.epochs is not None else 0,
         today=sent_since(connection, notifier, day_start(now)) if pace.daily_budget is not None else 0,
         kept_back=row.error.startswith(KEPT),
     )

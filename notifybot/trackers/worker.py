@@ -96,8 +96,9 @@ class TrackerWorkers:
 
     def put(self, event: Event) -> None:
         """Hand an event to every tracker. Ignored after `close`."""
-        if self._ours and not self._closing:
-            self._give(event)
+        if not self._closing and os.getpid() == self._pid:
+            for lane in self._lanes.values():
+                lane.queue.put(event)
 
     def go_back(self, first: int) -> None:
         """Have every tracker void the epochs labelled `first` and above, before what is put from now on."""

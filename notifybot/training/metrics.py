@@ -44,7 +44,7 @@ class Meter:
         self.refused: dict[str, int] = {}
         self.loud = True
         self._call = call
-        self._closed: Closed | None = None
+        self.closed: Closed | None = None
         self._cells: dict[str, Accumulator] = {}
         self._accepted: set[str] = set()
 
@@ -59,13 +59,13 @@ class Meter:
 
     def close(self, why: Closed) -> None:
         """Take no values from now on: they are skipped, counted and warned of once. A mute meter stays mute."""
-        if self._closed is not Closed.MUTE:
-            self._closed, self._cells = why, {}  # without cells every value takes the slow path
+        if self.closed is not Closed.MUTE:
+            self.closed, self._cells = why, {}  # without cells every value takes the slow path
 
     def open(self) -> None:
         """Take what is logged, after `close`."""
-        if self._closed is not Closed.MUTE:
-            self._closed = None
+        if self.closed is not Closed.MUTE:
+            self.closed = None
 
     def log(self, mapping: Mapping[str, Any] | None = None, /, *, n: float = 1.0, **more: Any) -> None:
         """Add one step's values, each standing for `n` samples.
@@ -100,7 +100,7 @@ class Meter:
     def read(self) -> dict[str, float]:
         """Return the means and begin anew. Waits once for each accelerator that holds sums."""
         cells, self._cells = self._cells, {}
-        fetched = self._fetch(cells)
+        fetched = self._fetch(cells) if any(cell.on_devices for cell in cells.values()) else {}
         means = {}
         for name, cell in cells.items():
             total: object = cell.total + fetched.get(name, 0.0)
@@ -136,7 +136,7 @@ class Meter:
             reached = reached or name == first
             if not reached:
                 continue
-            if self._closed is not None:
+            if self.closed is not None:
                 refused[_shown(name)] = ""
                 continue
             try:
@@ -195,7 +195,7 @@ class Meter:
 
     def _refuse(self, refused: Mapping[str, str]) -> None:
         """Count skipped values by name; log new names with the reason."""
-        if self._closed is Closed.MUTE:
+        if self.closed is Closed.MUTE:
             return
         fresh: dict[str, str] = {}
         for name, why in refused.items():
@@ -203,8 +203,8 @@ class Meter:
             if known not in self.refused:
                 fresh[known] = why
             self.refused[known] = self.refused.get(known, 0) + 1
-        if fresh and self._closed is not None:
-            log.warning("%s", self._closed.words(", ".join(fresh)))
+        if fresh and self.closed is not None:
+            log.warning("%s", self.closed.words(", ".join(fresh)))
         elif fresh:
             whys = ". ".join(why if name in why else f"{name}: {why}" for name, why in fresh.items())
             log.warning("%s", _skipped(whys))
@@ -218,7 +218,7 @@ class Meter:
             mapping=_kind(mapping),
             example=self._example,
         )
-        if self.loud and self._closed is None:
+        if self.loud and self.closed is None:
             raise UsageError(text)
         self._refuse({_kind(mapping): text})
         return dict(more)

@@ -11,7 +11,7 @@ from statistics import median
 
 from notifybot.errors import UsageError, reader_text
 from notifybot.events import LARGEST_INT
-from notifybot.metric_names import Direction, best_is_told, direction_of, monitored, words_of
+from notifybot.metric_names import Direction, direction_of, has_best, monitored, words_of
 from notifybot.types import Checkpoint, Metric, Progress
 
 HISTORY = 32
@@ -30,37 +30,27 @@ class MonitoredMetric:
     def __init__(self, monitor: str | None = None) -> None:
         self.name: str | None = None
         self.direction: Direction | None = None
-        self._settled = monitor is not None
         if monitor is not None:
             self.name, self.direction = monitored(monitor)
             if self.direction is None:
-                less, more = repr(monitor + ":min"), repr(monitor + ":max")
-                raise UsageError(
-                    reader_text(
-                        "training.progress.monitor_without_direction",
-                        monitor=f"{monitor!r}",
-                        less=less,
-                        more=more,
-                    )
-                )
+                given, less, more = f"{monitor!r}", repr(monitor + ":min"), repr(monitor + ":max")
+                key = "training.progress.monitor_without_direction"
+                raise UsageError(reader_text(key, monitor=given, less=less, more=more))
 
-    def see(self, names: Iterable[str]) -> None:
+    def choose(self, names: Iterable[str]) -> None:
         """Choose among an epoch's validation metrics, a loss before a score; none where there is no such metric."""
-        if self._settled:
-            return
         validation = [name for name in names if self.best_direction_for(name) is not None]
         losses = [name for name in validation if "loss" in words_of(name)]
         for name in (losses or validation)[:1]:
             self.name, self.direction = name, direction_of(name)
-            self._settled = True
 
     def direction_for(self, name: str) -> Direction | None:
         """Direction in which `name` is good, the user's word first. Alert rules use it for any metric."""
         return self.direction if name == self.name else direction_of(name)
 
     def best_direction_for(self, name: str) -> Direction | None:
-        """Direction of the best of `name`; None for metrics that have no best."""
-        return self.direction_for(name) if name == self.name or best_is_told(name) else None
+        """Direction of the best of `name`, always the same; None for metrics that have no best."""
+        return self.direction_for(name) if name == self.name or has_best(name) else None
 
 
 class ProgressTracker:
@@ -69,6 +59,7 @@ class ProgressTracker:
     def __init__(self, *, now_s: float, earlier: Progress | None = None, monitor: str | None = None) -> None:
         self._earlier = earlier or Progress()
         self._watch = MonitoredMetric(monitor)
+        self._directions: dict[str, Direction | None] = {}  # of the best of each metric, looked up once
         self._began_s = now_s
         self._epoch_began_s = now_s
         earlier_s = self._earlier.epoch_s
@@ -117,35 +108,47 @@ class ProgressTracker:
         self, epoch: int, values: Mapping[str, float], *, now_s: float, done: int | None = None
     ) -> tuple[Progress, str | None]:
         """Take an epoch's means; return the new progress, and the watched metric's name when this is a new best."""
-        self._watch.see(values)
-        before = self._metrics.get(self._watch.name or "")
-        self._metrics |= {name: self._with_past(name, value, epoch) for name, value in values.items()}
-        seconds = now_s - self._epoch_began_s
+        if self._watch.name is None:
+            self._watch.choose(values)
+        watched = self._watch.name or ""
+        before = self._metrics.get(watched)
+        metrics = {name: self._with_past(name, value, epoch) for name, value in values.items()}
+        self._metrics |= metrics
+        seconds, self._epoch_began_s = now_s - self._epoch_began_s, now_s
         self._durations.append(seconds)
         if done is not None and self._labels[-1:] != [epoch]:
             self._labels.append(epoch)
-        self._epoch_began_s = now_s
+        done, total = self._last.done + 1 if done is None else done, self._last.total
         self._last = replace(
             self._last,
             epoch=epoch,
-            done=self._last.done + 1 if done is None else done,
-            metrics={name: self._metrics[name] for name in values},
+            done=done,
+            metrics=metrics,
             epoch_s=seconds,
+            elapsed_s=self._earlier.elapsed_s + now_s - self._began_s,
+            eta_s=None if total is None else max(total - done, 0) * median(self._durations),
+            checkpoint=self._checkpoint,
         )
-        return self.at(now_s), self._new_best(values, epoch, before)
+        new_best = None  # a first value is none
+        if before is not None and before.best is not None and watched in metrics:
+            now = metrics[watched]
+            new_best = watched if now.best_epoch == epoch and now.best != before.best else None
+        return self._last, new_best
 
     def saved(self, checkpoint: Checkpoint) -> None:
         """Remember the latest checkpoint."""
         self._checkpoint = checkpoint
 
-    def at(self, now_s: float) -> Progress:
-        """The progress as of now."""
-        elapsed = self._earlier.elapsed_s + now_s - self._began_s
-        return replace(self._last, elapsed_s=elapsed, eta_s=self._eta_s(), checkpoint=self._checkpoint)
-
     def summary(self, now_s: float) -> Progress:
         """The progress as of now with the latest value of every metric, not just the last epoch's."""
-        return replace(self.at(now_s), metrics=dict(self._metrics))
+        total, done = self._last.total, self._last.done
+        return replace(
+            self._last,
+            metrics=dict(self._metrics),
+            elapsed_s=self._earlier.elapsed_s + now_s - self._began_s,
+            eta_s=None if total is None or not self._durations else max(total - done, 0) * median(self._durations),
+            checkpoint=self._checkpoint,
+        )
 
     def epoch_left_s(self, now_s: float) -> float | None:
         """Seconds until the open epoch should end; None before the first has."""
@@ -194,7 +197,7 @@ class ProgressTracker:
     def _past_of(self, earlier: Progress) -> dict[str, Metric]:
         """Metrics of `earlier`, with an epoch for each value, and a best where this session keeps one."""
         return {
-            name: _judged(_complete(metric, earlier.place), self._watch.best_direction_for(name))
+            name: _judged(_complete(metric, earlier), self._watch.best_direction_for(name))
             for name, metric in earlier.metrics.items()
         }
 
@@ -222,9 +225,12 @@ class ProgressTracker:
         if math.isfinite(value):
             lowest = (epoch, value) if lowest is None or value < lowest[1] else lowest
             highest = (epoch, value) if highest is None or value > highest[1] else highest
-        direction = self._watch.best_direction_for(name)
-        if direction is not None and math.isfinite(value) and (best is None or is_better(value, best, direction)):
-            best, best_epoch = value, epoch
+            if name not in self._directions:
+                self._directions[name] = self._watch.best_direction_for(name)
+            direction = self._directions[name]
+            falls = direction is Direction.MIN
+            if direction is not None and (best is None or (value < best if falls else value > best)):
+                best, best_epoch = value, epoch
         return Metric(
             value=value,
             previous=past.history[-1] if past.history else None,
@@ -236,27 +242,10 @@ class ProgressTracker:
             highest=highest,
         )
 
-    def _new_best(self, values: Mapping[str, float], epoch: int, before: Metric | None) -> str | None:
-        """Name of the monitored metric if this epoch is its new best; a first value is none."""
-        name = self._watch.name
-        if name is None or name not in values or before is None or before.best is None:
-            return None
-        return name if self._metrics[name].best_epoch == epoch and self._metrics[name].best != before.best else None
 
-    def _eta_s(self) -> float | None:
-        if self._last.total is None or not self._durations:
-            return None
-        return max(self._last.total - self._last.done, 0) * median(self._durations)
-
-
-def is_better(value: float, best: float, direction: Direction) -> bool:
-    """True when `value` beats `best`; a tie does not."""
-    return value < best if direction is Direction.MIN else value > best
-
-
-def _complete(metric: Metric, last: int) -> Metric:
+def _complete(metric: Metric, progress: Progress) -> Metric:
     """Metric with an epoch for each value, and its extremes in that history: older versions stored neither."""
-    points = metric.points(last)
+    points = metric.points(progress)
     lowest, highest = metric.lowest, metric.highest
     if lowest is None or highest is None:
         known = [(metric.best_epoch, metric.best)] if metric.best is not None and metric.best_epoch is not None else []

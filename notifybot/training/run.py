@@ -94,7 +94,7 @@ class Run(Voice):
         self._epochs_here = 0
         self._epoch_meter = Meter("log_epoch")
         self._meters = (self.meter, self._epoch_meter)
-        self._lifetime = ColabSessionLimit(None, 0.0)
+        self._lifetime: ColabSessionLimit | None = None
         self.open_epoch: int | None = None  # the label of the epoch that the loop is in
         self._loops = False
         self._looks = 0
@@ -221,10 +221,10 @@ class Run(Voice):
 
     def begin_epoch(self, epoch: object) -> None:
         """The loop goes into an epoch. Raises UsageError when the run's first label is no whole number."""
-        label = self._label(epoch)
-        self.open_epoch = label
+        self.open_epoch = epoch if type(epoch) is int else self._label(epoch)
         self._moves += 1
-        self.meter.open()
+        if self.meter.closed is not None:
+            self.meter.open()
         self._course.begin_epoch(self._clock.monotonic())
 
     def expect_metric(self, name: str | None) -> None:
@@ -376,7 +376,7 @@ class Run(Voice):
         self._alarms.epoch_ended(progress)
         self._epochs_here += 1
         self._look_for_expected(after=_EXPECTED_EPOCHS)
-        if near := self._lifetime.near_its_end(self.now_s()):
+        if self._lifetime is not None and (near := self._lifetime.near_its_end(self.now_s())):
             words = session_near_its_end(*near, self.config.lang)
             self.report(words.title, words.text, Severity.INFO)
 
@@ -434,7 +434,7 @@ class Run(Voice):
         with self.guard("trackers"):
             self._track(session, past, resume)
         host = this_host()
-        self._lifetime = ColabSessionLimit(host.up_s, now_s)
+        self._lifetime = ColabSessionLimit.here(host.up_s, now_s)
         self.emit(
             RunStarted(
                 **self.fact(),

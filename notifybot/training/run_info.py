@@ -258,18 +258,22 @@ def near_limit_h(up_s: float) -> int | None:
 
 
 class ColabSessionLimit:
-    """Compares the machine's uptime with the usual length of a Colab session. Silent outside Colab."""
+    """Compares the uptime of a Colab machine with the usual length of a session."""
 
-    def __init__(self, up_s: float | None, now_s: float) -> None:
-        self._since_s = None if up_s is None or not in_colab() else now_s - up_s
+    def __init__(self, up_s: float, now_s: float) -> None:
+        self._since_s = now_s - up_s
+        self._is_over = False
+
+    @classmethod
+    def here(cls, up_s: float | None, now_s: float) -> ColabSessionLimit | None:
+        """None outside Colab, where a machine may be up for years."""
+        return cls(up_s, now_s) if up_s is not None and in_colab() else None
 
     def near_its_end(self, now_s: float) -> tuple[int, float] | None:
         """The usual limit in hours and the uptime in seconds, once, when the limit is near."""
-        if self._since_s is None:
-            return None
         up_s = now_s - self._since_s
-        limit_h = near_limit_h(up_s)
+        limit_h = None if self._is_over else near_limit_h(up_s)
         if limit_h is None:
             return None
-        self._since_s = None
+        self._is_over = True
         return limit_h, up_s

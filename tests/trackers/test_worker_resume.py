@@ -256,7 +256,7 @@ def test_a_loop_of_the_users_own_that_goes_back_replaces_what_it_told(
     expected = sorted((labels[place], place + 0.125) for place in places)
     assert expected == sorted(jsonl_steps(cell.folder))
     assert expected == sorted(tensorboard_steps(cell.folder))
-    assert expected == sorted(run.progress.metrics["loss"].points(-1))
+    assert expected == sorted(run.progress.metrics["loss"].points(run.progress))
     store = run.session.shared.store  # type: ignore[union-attr]
     curve = history_of(store.path, run.ref.key, run.now()).points()["loss"]
     assert expected == [(int(epoch), value) for epoch, value in curve]
@@ -276,7 +276,7 @@ def test_one_epoch_told_in_two_parts_keeps_both(tmp_path: Path) -> None:
     close()
 
     assert jsonl_steps(cell.folder) == [(0, 0.5), (1, 0.25), (1, 0.125)]
-    points = {name: metric.points(-1) for name, metric in run.progress.metrics.items()}
+    points = {name: metric.points(run.progress) for name, metric in run.progress.metrics.items()}
     assert points == {"loss": ((0, 0.5), (1, 0.125)), "lr": ((1, 0.1),), "val_loss": ((1, 0.5),)}
 
 

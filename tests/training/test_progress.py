@@ -70,27 +70,27 @@ def test_another_spelling_of_a_metric_is_known(name: str, there: str, expected: 
     ],
 )
 def test_the_watched_metric_is_chosen_by_name(epochs: list[str], expected: str | None) -> None:
-    watch = MonitoredMetric()
-    watch.see(epochs)
+    running = course()
+    running.finish_epoch(0, dict.fromkeys(epochs, 0.5), now_s=101.0)
 
-    assert watch.name == expected
+    assert running.watched == expected
 
 
 def test_the_first_validation_metric_is_chosen_for_good() -> None:
-    watch = MonitoredMetric()
+    running = course()
     chosen = []
-    for names in (["train_loss"], ["acc"], ["train_loss", "val_acc"], ["val_loss"]):
-        watch.see(names)
-        chosen.append(watch.name)
+    for epoch, names in enumerate((["train_loss"], ["acc"], ["train_loss", "val_acc"], ["val_loss"])):
+        running.finish_epoch(epoch, dict.fromkeys(names, 0.5), now_s=101.0)
+        chosen.append(running.watched)
 
     assert chosen == [None, None, "val_acc", "val_acc"]
 
 
 def test_a_monitor_may_say_which_way_is_better() -> None:
-    watch = MonitoredMetric("reward:max")
-    watch.see(["val_loss"])
+    running = course(monitor="reward:max")
+    running.finish_epoch(0, {"val_loss": 0.5}, now_s=101.0)
 
-    assert (watch.name, watch.direction) == ("reward", MORE)
+    assert (running.watched, MonitoredMetric("reward:max").direction) == ("reward", MORE)
     with pytest.raises(UsageError, match="'reward:max'"):
         MonitoredMetric("reward")
 
@@ -178,7 +178,7 @@ def course(
 def test_done_and_total_of_a_new_run(
     epochs: Iterable[int], total: int | None, done: int, expected_total: int | None
 ) -> None:
-    progress = course(epochs, total=total).at(100.0)
+    progress = course(epochs, total=total).summary(100.0)
 
     assert (progress.done, progress.total) == (done, expected_total)
 
@@ -201,7 +201,7 @@ def test_done_and_total_of_a_new_run(
 def test_done_and_total_of_a_resumed_run(
     epochs: Iterable[int], last: int, done: int, expected: tuple[int, int | None]
 ) -> None:
-    progress = course(epochs, earlier=Progress(epoch=last, done=done)).at(100.0)
+    progress = course(epochs, earlier=Progress(epoch=last, done=done)).summary(100.0)
 
     assert (progress.done, progress.total) == expected
 
@@ -216,7 +216,7 @@ def test_epoch_5_of_a_continued_range_reads_6_of_20() -> None:
 def test_the_eta_is_the_median_epoch_times_what_is_left() -> None:
     running = course(range(10))
     now_s = 100.0
-    assert running.at(now_s).eta_s is None
+    assert running.summary(now_s).eta_s is None
     for epoch, seconds in enumerate((60.0, 10.0, 10.0, 12.0)):
         now_s += seconds
         progress, _ = running.finish_epoch(epoch, {}, now_s=now_s)
@@ -362,7 +362,7 @@ def test_the_latest_checkpoint_is_part_of_the_progress() -> None:
     running.saved(Checkpoint("a.pt"))
     running.saved(Checkpoint("b.pt", epoch=1))
 
-    assert running.at(100.0).checkpoint == Checkpoint("b.pt", epoch=1)
+    assert running.summary(100.0).checkpoint == Checkpoint("b.pt", epoch=1)
 
 
 NOON = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
@@ -421,7 +421,7 @@ def test_every_value_stands_at_its_epoch_however_often_the_run_died(
         for name, by in by_name.items():
             metric = summary.metrics[name]
             best = min(by, key=lambda at: by[at]) if name == "val_loss" else max(by, key=lambda at: by[at])
-            assert metric.points(-1) == tuple(by.items())[-HISTORY:]
+            assert metric.points(Progress()) == tuple(by.items())[-HISTORY:]
             assert (metric.best, metric.best_epoch) == (by[best], best)
             least, greatest = min(by, key=lambda at: by[at]), max(by, key=lambda at: by[at])
             assert (metric.lowest, metric.highest) == ((least, by[least]), (greatest, by[greatest]))

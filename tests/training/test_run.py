@@ -138,15 +138,11 @@ def test_epochs_that_a_framework_runs_again_replace_those_before(settings: dict[
             progress = run.progress
 
     loss, accuracy = progress.metrics["val_loss"], progress.metrics["val_acc"]
-    assert [(epoch, round(value, 3)) for epoch, value in loss.points(-1)] == [
-        (0, 1),
-        (1, 0.9),
-        (2, 0.8),
-        (3, 1.2),
-        (4, 1.1),
-    ]
+    assert [(epoch, round(value, 3)) for epoch, value in loss.points(progress)] == [
+        (0, 1), (1, 0.9), (2, 0.8), (3, 1.2), (4, 1.1),
+    ]  # fmt: skip
     assert (loss.best, loss.best_epoch, progress.done) == (0.8, 2, 5)
-    assert [epoch for epoch, _ in accuracy.points(-1)] == [0, 2, 4]
+    assert [epoch for epoch, _ in accuracy.points(progress)] == [0, 2, 4]
     assert (accuracy.best, accuracy.best_epoch) == (1.0, 0)
 
 

@@ -69,7 +69,16 @@ def test_it_is_told_once(clock: FakeClock) -> None:
 @pytest.mark.parametrize("up_s", [None, 11 * HOUR_S])
 def test_elsewhere_nothing_is_known(up_s: float | None, clock: FakeClock) -> None:
     """Outside Colab a machine may be up for years."""
-    assert ColabSessionLimit(up_s, clock.monotonic()).near_its_end(clock.monotonic()) is None
+    assert ColabSessionLimit.here(up_s, clock.monotonic()) is None
+
+
+@pytest.mark.usefixtures("colab")
+def test_in_colab_the_uptime_counts(clock: FakeClock) -> None:
+    lifetime = ColabSessionLimit.here(11 * HOUR_S, clock.monotonic())
+
+    assert lifetime is not None
+    assert lifetime.near_its_end(clock.monotonic()) == (12, 11 * HOUR_S)
+    assert ColabSessionLimit.here(None, clock.monotonic()) is None
 
 
 @pytest.mark.usefixtures("colab")

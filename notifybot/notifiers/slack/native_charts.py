@@ -190,7 +190,7 @@ def _table(progress: Progress, language: Language) -> list[Block]:
 def _recent(progress: Progress) -> Mapping[str, dict[float, float]]:
     """The latest values of each metric by epoch, as far as an event remembers them."""
     return {
-        name: {float(epoch): value for epoch, value in metric.points(progress.place)}
+        name: {float(epoch): value for epoch, value in metric.points(progress)}
         for name, metric in progress.metrics.items()
     }
 
