@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import logging
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from weakref import WeakValueDictionary
 
 from notifybot.checkpoints.compatibility import plain_name
-from notifybot.checkpoints.describe import is_finite, loss_of, short_hash, unusable, versions
 from notifybot.checkpoints.directory import CheckpointDirectory
 from notifybot.checkpoints.distributed import from_rank_zero, group
-from notifybot.checkpoints.errors import Late, Unread
+from notifybot.checkpoints.errors import Late, Unread, unusable
 from notifybot.checkpoints.external import foreign_epoch, newest_foreign
 from notifybot.checkpoints.manifest import Manifest, order
-from notifybot.checkpoints.naming import safe_stem
+from notifybot.checkpoints.naming import loss_of, safe_stem
 from notifybot.checkpoints.retention import Retention
-from notifybot.checkpoints.run_file import RunFile, read_card
+from notifybot.checkpoints.run_folder import RunFile, read_card
 from notifybot.checkpoints.saver import Saver
 from notifybot.checkpoints.serialization import read_payload, write_payload
 from notifybot.checkpoints.state import Parts
-from notifybot.checkpoints.tiers import HOPELESS, Found, Saved, Tiers, first_whole, told_of, tries
+from notifybot.checkpoints.tiers import HOPELESS, Found, Tiers, first_whole, shown_as, tries
 from notifybot.checkpoints.types import Restored, SaveObserver, SavePoint
-from notifybot.checkpoints.validation import best_by, check_resume, check_times, validate_arguments
+from notifybot.checkpoints.validation import best_by, check_times, validate_arguments
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import load
 from notifybot.errors import UsageError, reader_text
@@ -92,8 +94,9 @@ class Checkpoints:
         wandb_artifacts: bool = False,
         clock: Clock = SYSTEM,
     ) -> None:
-        validate_arguments(folder=folder, local=local, model=model, extra=extra, monitor=monitor, template=template)
-        check_resume(resume)
+        validate_arguments(
+            folder=folder, local=local, model=model, extra=extra, monitor=monitor, template=template, resume=resume
+        )
         self.stateful = any(hasattr(each, "__iter__") for each in (extra or {}).values())
         check_times(every=every, every_s=every_s, grace_s=grace_s, patience_s=patience_s, stateful=self.stateful)
         self.folder = Path(folder).expanduser().absolute()
@@ -122,10 +125,9 @@ class Checkpoints:
             return None
         card = self._patiently(self.folder, lambda: read_card(self.folder))
         self.card_is_rebuilt = card is None
-        return self._rebuilt_card() if card is None else card
-
-    def _rebuilt_card(self) -> RunFile | None:
-        """Card rebuilt from the newest checkpoint: a lost, torn or uncopied card is no reason to start over."""
+        if card is not None:
+            return card
+        # A lost, torn or uncopied card is no reason to start over: it is rebuilt from the newest checkpoint.
         local = None if self._local is None else Path(self._local).expanduser().absolute()
         shelves = [CheckpointDirectory(each) for each in (self.folder, local) if each is not None]
         found = [each for shelf in shelves for each in self._patiently(shelf.folder, shelf.manifests)]
@@ -240,7 +242,7 @@ class Checkpoints:
             "run_id": self._run_id,
             "session": self._session,
             "step": moment.step,
-            "story": moment.story,
+            "story": moment.progress,
             "meter": dict(moment.meter),
             "learning": dict(moment.learning),
         }
@@ -283,7 +285,7 @@ class Checkpoints:
         """Remove our hooks from the training's objects after the loop. Calling it again does nothing."""
         self._parts.release()
 
-    def settle(self, timeout_s: float | None = None) -> bool:
+    def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for a save that still runs; True when none does."""
         return self._saver.wait(timeout_s)
 
@@ -299,7 +301,7 @@ class Checkpoints:
 
         Raises CheckpointError when it cannot be read.
         """
-        self.settle()
+        self.wait()
         return self._newest().path
 
     @property
@@ -308,13 +310,13 @@ class Checkpoints:
 
         Raises CheckpointError when it cannot be read.
         """
-        self.settle()
-        copies = self._opened.copies(self._run_id)
-        by_manifest = {(each[0].manifest.session, each[0].manifest.sequence): each for each in copies.groups}
-        for manifest in self._retention.ranked(each[0].manifest for each in copies.groups if each[0].manifest.finite):
+        self.wait()
+        groups = self._opened.copies(self._run_id).groups
+        by_manifest = {(each[0].manifest.session, each[0].manifest.sequence): each for each in groups}
+        for manifest in self._retention.ranked(each[0].manifest for each in groups if each[0].manifest.finite):
             whole, _, unread = first_whole(by_manifest[manifest.session, manifest.sequence])
             if whole is not None:
-                return whole.shelf.folder / whole.manifest.file
+                return whole.path
             if unread and not self._steps_back:
                 raise Unread(unread)
         return None
@@ -353,31 +355,37 @@ class Checkpoints:
         report: SaveObserver,
         learnt: set[str],
     ) -> None:
-        finite = all(is_finite(each) for name, each in _states(payload).items() if plain_name(str(name)) in learnt)
+        import torch
+
+        usual = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # others cannot be asked
+        states = payload.get("model_state_dict")
+        finite = all(
+            bool(torch.isfinite(each).all())
+            for name, each in (states.items() if isinstance(states, Mapping) else ())
+            if plain_name(str(name)) in learnt and getattr(each, "dtype", None) in usual
+        )
+        versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
 
         def manifest(file: str, sha256: str, size_bytes: int) -> Manifest:
             return Manifest(
                 file=file, sha256=sha256, size_bytes=size_bytes, run_id=self._run_id, session=self._session,
                 sequence=sequence, epoch=moment.epoch, step=moment.step, saved_at=at, metrics=dict(moment.metrics),
                 parent=self._parent, name=moment.name, project=moment.project, final=moment.final, finite=finite,
-                versions=versions(),
+                versions=versions,
             )  # fmt: skip
-
-        def fill(file: BinaryIO) -> None:
-            write_payload(payload, file)
 
         stem = safe_stem(self._template, epoch=moment.label, loss=payload["loss"], metrics=moment.metrics)
         if moment.step:
             stem += f"_step{moment.step}"
         try:
-            saved = self._opened.save(stem, fill, manifest, report.before_copy)
+            saved = self._opened.save(stem, partial(write_payload, payload), manifest, report.before_copy)
         except Exception as error:  # noqa: BLE001  torch raises RuntimeError for a full disk; training must go on
             report.not_saved(error)
             return
         self._parent = saved.manifest.sha256
         if saved.spared:
             report.spared([each.reason for each in saved.spared], sum(each.size_bytes for each in saved.spared))
-        report.saved(_told(saved), whole=saved.not_copied is None)
+        report.saved(shown_as(saved.path, saved.manifest, saved.tier), whole=saved.not_copied is None)
         if saved.not_copied is not None:
             report.not_copied(saved.not_copied)
 
@@ -389,8 +397,8 @@ class Checkpoints:
         moment = SavePoint(payload["epoch"], {})
         check(moment)
         notes = self._parts.restore(payload)
-        told = Checkpoint(path_text(path), moment.epoch, path.stat().st_size)
-        return Restored(path, moment, None, False, passed_over, told, tuple(notes))
+        shown = Checkpoint(path_text(path), moment.epoch, path.stat().st_size)
+        return Restored(path, moment, None, False, passed_over, shown, tuple(notes))
 
 
 def _learnt(model: Any) -> set[str]:
@@ -398,14 +406,12 @@ def _learnt(model: Any) -> set[str]:
     return {plain_name(name) for name, _ in getattr(model, "named_parameters", lambda: ())()}
 
 
-def _states(payload: Mapping[str, Any]) -> Mapping[Any, Any]:
-    states = payload.get("model_state_dict")
-    return states if isinstance(states, Mapping) else {}
-
-
 def _local_of(folder: Path, local: str | Path | None, state_dir: Path) -> Path:
     """Local folder for files that are then copied to a network mount."""
-    return state_dir / "checkpoints" / short_hash(folder) if local is None else Path(local).expanduser().absolute()
+    if local is not None:
+        return Path(local).expanduser().absolute()
+    unique = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+    return state_dir / "checkpoints" / f"{folder.name or 'root'}-{unique}"
 
 
 def _moment_of(payload: Mapping[str, Any], manifest: Manifest) -> SavePoint:
@@ -415,7 +421,7 @@ def _moment_of(payload: Mapping[str, Any], manifest: Manifest) -> SavePoint:
         manifest.metrics,
         step=manifest.step,
         final=manifest.final,
-        story=str(own.get("story", "")),
+        progress=str(own.get("story", "")),
         meter=own.get("meter", {}),
         learning=own.get("learning", {}),
     )
@@ -467,7 +473,3 @@ class CopiedCheckpoints(Checkpoints):
     def best(self) -> Path | None:
         """None."""
         return None
-
-
-def _told(saved: Saved) -> Checkpoint:
-    return told_of(saved.path, saved.manifest, saved.tier)

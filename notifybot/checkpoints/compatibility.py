@@ -56,7 +56,19 @@ def fit(model: Any, saved: Mapping[str, Any]) -> Fit:
         lambda key: names.get(shift(plain_name(key)), key),
         lambda name: modules.get(shift(plain_name(name) + ".").removesuffix("."), name),
     )
-    return Fit(state, _problems(live, state), _notes(live, state))
+    shapes, dtypes = [], []
+    for name, value in live.items():
+        there = state.get(name)
+        if name in state and _shape(value) and _shape(there) != _shape(value):
+            shapes.append(differing(name, _shape(there), _shape(value)))
+        if hasattr(value, "dtype") and hasattr(there, "dtype") and there.dtype != value.dtype:
+            dtypes.append(f"{name} {there.dtype} → {value.dtype}")
+    problems = [
+        *listed(MISSING, [name for name in live if name not in state]),
+        *listed("checkpoints.compatibility.unknown_to_model", [name for name in state if name not in live]),
+        *listed(RESHAPED, shapes),
+    ]
+    return Fit(state, problems, [note(each) for each in listed("checkpoints.compatibility.converted", dtypes)])
 
 
 def plain_name(name: str) -> str:
@@ -81,30 +93,8 @@ def _renamed(state: Mapping[str, Any], key: Callable[[str], str], module: Callab
     return renamed
 
 
-def _problems(live: Mapping[str, Any], saved: Mapping[str, Any]) -> list[str]:
-    shapes = [
-        differing(name, _shape(saved[name]), _shape(value))
-        for name, value in live.items()
-        if name in saved and _shape(value) and _shape(saved[name]) != _shape(value)
-    ]
-    return [
-        *listed(MISSING, [name for name in live if name not in saved]),
-        *listed("checkpoints.compatibility.unknown_to_model", [name for name in saved if name not in live]),
-        *listed(RESHAPED, shapes),
-    ]
-
-
-def _notes(live: Mapping[str, Any], saved: Mapping[str, Any]) -> list[Reason]:
-    dtypes = [
-        f"{name} {saved[name].dtype} → {value.dtype}"
-        for name, value in live.items()
-        if hasattr(value, "dtype") and hasattr(saved.get(name), "dtype") and saved[name].dtype != value.dtype
-    ]
-    return [note(each) for each in listed("checkpoints.compatibility.converted", dtypes)]
-
-
 def _shape(value: Any) -> str:
-    """A tensor's shape in words; nothing for other values, and for lazy tensors, which take any shape."""
+    """A tensor's shape as text; nothing for other values, and for lazy tensors, which take any shape."""
     import torch
 
     if not isinstance(value, torch.Tensor) or is_lazy(value):
@@ -157,31 +147,23 @@ def differing(name: str, there: object, here: object) -> str:
 def optimizer_problems(optimizer: Any, saved: Mapping[str, Any]) -> list[str]:
     """Return the reasons why `load_state_dict` would refuse an optimizer's saved state, or the next step would fail."""
     groups, state = saved.get("param_groups"), saved.get("state")
-    if not isinstance(groups, list) or not isinstance(state, Mapping) or not _are_mappings(*groups, *state.values()):
-        return [reader_text("checkpoints.compatibility.no_optimizer_state")]
+    malformed = [reader_text("checkpoints.compatibility.no_optimizer_state")]
+    if not isinstance(groups, list) or not isinstance(state, Mapping):
+        return malformed
+    if not all(isinstance(each, Mapping) for each in (*groups, *state.values())):
+        return malformed
     live = optimizer.param_groups
     if len(groups) != len(live):
-        return [
-            reader_text(
-                "checkpoints.compatibility.count_of_groups_differs", count_there=len(groups), count_here=len(live)
-            )
-        ]
+        counts = {"count_there": len(groups), "count_here": len(live)}
+        return [reader_text("checkpoints.compatibility.count_of_groups_differs", **counts)]
     problems = []
     for place, (there, here) in enumerate(zip(groups, live, strict=True)):
-        count_there, count_here = len(there.get("params", ())), len(here["params"])
-        if count_there != count_here:
-            problems.append(
-                reader_text(
-                    "checkpoints.compatibility.count_of_parameters_differs",
-                    place=place,
-                    count_there=count_there,
-                    count_here=count_here,
-                )
-            )
-        problems += [
-            reader_text("checkpoints.compatibility.in_group", place=place, line=line)
-            for line in other_kind(here, there)
-        ]
+        counts = {"count_there": len(there.get("params", ())), "count_here": len(here["params"])}
+        if counts["count_there"] != counts["count_here"]:
+            key = "checkpoints.compatibility.count_of_parameters_differs"
+            problems.append(reader_text(key, place=place, **counts))
+        for line in other_kind(here, there):
+            problems.append(reader_text("checkpoints.compatibility.in_group", place=place, line=line))
     return problems or _state_problems(live, groups, state)
 
 
@@ -255,10 +237,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:g}"
     return str(value)[:_SETTING_CHARS]
-
-
-def _are_mappings(*values: object) -> bool:
-    return all(isinstance(each, Mapping) for each in values)
 
 
 def _state_problems(live: Iterable[Any], groups: Iterable[Any], state: Mapping[Any, Any]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from notifybot.errors import CheckpointError, reader_text
@@ -21,8 +20,7 @@ def from_rank_zero(choose: Callable[[], T]) -> T:
     ranks = group()
     if ranks is None:
         return choose()
-    first = ranks.get_rank() == 0
-    box: list[Any] = [_outcome(choose) if first else None]
+    box: list[Any] = [_outcome(choose) if ranks.get_rank() == 0 else None]
     ranks.broadcast_object_list(box, src=0)
     return _unpacked(box)[0]  # type: ignore[no-any-return]
 
@@ -49,27 +47,17 @@ def group() -> Any:
     return torch.distributed if ready and torch.distributed.get_world_size() > 1 else None
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """Result or error of one rank's work, picklable."""
-
-    value: Any = None
-    error: str = ""
-
-
-def _outcome(work: Callable[[], Any]) -> _Outcome:
+def _outcome(work: Callable[[], Any]) -> tuple[Any, str]:
+    """Return the result of one rank's work, or the text of its error: both can be pickled."""
     try:
-        return _Outcome(work())
+        return work(), ""
     except Exception as error:  # noqa: BLE001  the other ranks wait for this one: they get the error, and all raise
-        return _Outcome(error=str(error) or type(error).__name__)
+        return None, str(error) or type(error).__name__
 
 
-def _unpacked(outcomes: list[_Outcome]) -> list[Any]:
-    errors = {rank: outcome.error for rank, outcome in enumerate(outcomes) if outcome.error}
+def _unpacked(outcomes: list[tuple[Any, str]]) -> list[Any]:
+    errors = [(rank, text) for rank, (_, text) in enumerate(outcomes) if text]
     if errors:
-        raise CheckpointError(
-            "; ".join(
-                reader_text("checkpoints.distributed.of_rank", rank=rank, text=text) for rank, text in errors.items()
-            )
-        )
-    return [outcome.value for outcome in outcomes]
+        lines = [reader_text("checkpoints.distributed.of_rank", rank=rank, text=text) for rank, text in errors]
+        raise CheckpointError("; ".join(lines))
+    return [value for value, _ in outcomes]

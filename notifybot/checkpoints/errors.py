@@ -1,18 +1,19 @@
-"""Checkpoint errors that carry a language-neutral `Reason`."""
+"""Checkpoint errors that carry a language-neutral `Reason`, and their texts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from errno import errorcode
+from pathlib import Path
 
-from notifybot.errors import READER, CheckpointError
+from notifybot.errors import READER, CheckpointError, reader_text, system_words
 from notifybot.rendering.error_text import reason_line, unread_words
 from notifybot.types import Language, Reason
 
 
 class Flawed(CheckpointError):
-    """A CheckpointError with its reason. Its text is the reason in words, unless another is given."""
+    """A CheckpointError with its reason. Its text is the reason's, unless another is given."""
 
     def __init__(self, reason: Reason, text: str = "") -> None:
         super().__init__(reason, text)  # unpickling calls __init__ with these
@@ -32,12 +33,8 @@ class Unread(CheckpointError):
         super().__init__(unread, used)  # unpickling calls __init__ with these
         self.unread, self.used = tuple(unread), used
 
-    def words(self, language: Language) -> str:
-        """Return a text on which checkpoints cannot be read and what to do."""
-        return unread_words(self.unread, self.used, language)
-
     def __str__(self) -> str:
-        return self.words(_reader())
+        return unread_words(self.unread, self.used, _reader())
 
 
 class Unreadable(ValueError):
@@ -63,7 +60,7 @@ class Late(TimeoutError):
 
 
 def reader_reason(reason: Reason) -> str:
-    """Return a reason in words, in the language of the reader."""
+    """Return a reason's text in the language of the reader."""
     return reason_line(reason, _reader())
 
 
@@ -79,3 +76,19 @@ def reason_of(error: Exception, about: str = "") -> Reason:
         return Reason("disk", about, {"name": errorcode.get(error.errno or 0, ""), "text": error.strerror})
     kind = type(error).__name__
     return Reason("other", about, {"text": f"{kind}: {error}" if str(error) else kind})
+
+
+def unfit(problems: Sequence[str]) -> str:
+    """Return the error text for a checkpoint that does not fit, with its problems and the ways on."""
+    listed = "".join(f"\n- {each}" for each in problems)
+    return reader_text("checkpoints.describe.does_not_fit", problems=listed, ways_on=ways_on())
+
+
+def ways_on() -> str:
+    """Return the text on what to do about a checkpoint that does not fit."""
+    return reader_text("checkpoints.describe.ways_on")
+
+
+def unusable(folder: Path, error: OSError) -> str:
+    """Return the error text for a folder that cannot hold checkpoints, with the remedy."""
+    return reader_text("checkpoints.describe.folder_cannot_be_used", folder=folder, error=system_words(error))

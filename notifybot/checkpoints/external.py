@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def newest_foreign(folder: Path) -> tuple[Path | None, Mapping[str, Any], tuple[
     """
     allowed = _allowed()
     passed_over = []
-    for path in _by_epoch(folder):
+    for _, path in _by_epoch(folder):
         try:
             payload = read_payload(path, allowed)
         except Flawed as error:
@@ -56,16 +56,14 @@ def _allowed() -> list[Any]:
 
 def foreign_epoch(folder: Path) -> int | None:
     """Return the highest epoch in the names of such files, without reading them."""
-    return next(map(_epoch, _by_epoch(folder)), None)
+    return next((epoch for epoch, _ in _by_epoch(folder)), None)
 
 
-def _by_epoch(folder: Path) -> Iterator[Path]:
-    found = {
-        path: _epoch(path) for path in folder.glob(f"{_PREFIX}*.pt") if not path.with_name(path.name + ".json").exists()
-    }
-    yield from sorted((path for path in found if found[path] >= 0), key=lambda path: found[path], reverse=True)
-
-
-def _epoch(path: Path) -> int:
-    digits = path.stem.removeprefix(_PREFIX).partition("_")[0]
-    return int(digits) if digits.isdecimal() else -1
+def _by_epoch(folder: Path) -> list[tuple[int, Path]]:
+    """Return the files without a manifest of ours, by the epoch in their names, the highest first."""
+    found = []
+    for path in folder.glob(f"{_PREFIX}*.pt"):
+        digits = path.stem.removeprefix(_PREFIX).partition("_")[0]
+        if digits.isdecimal() and not path.with_name(path.name + ".json").exists():
+            found.append((int(digits), path))
+    return sorted(found, key=lambda each: each[0], reverse=True)

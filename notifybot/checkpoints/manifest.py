@@ -17,6 +17,7 @@ FORMAT = 1
 SUFFIX = ".json"
 _CHECK = "manifest_sha256"
 _LONGEST_NAME_BYTES = 255
+_TEXTS = ("sha256", "run_id", "session", "parent", "name", "project", "final")
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -68,7 +69,8 @@ class Manifest:
     def to_json(self) -> str:
         """Encode the manifest with a hash of itself, as valid JSON whatever the metrics are."""
         values = asdict(self) | {"saved_at": self.saved_at.isoformat()}
-        values["metrics"] = {name: _plain(value) for name, value in self.metrics.items()}
+        metrics = {name: float(value) for name, value in self.metrics.items()}
+        values["metrics"] = {name: each if math.isfinite(each) else json.dumps(each) for name, each in metrics.items()}
         return json.dumps(values | {_CHECK: _hash(values)}, indent=1, allow_nan=False) + "\n"
 
     @classmethod
@@ -112,14 +114,9 @@ def _hash(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _plain(value: float) -> float | str:
-    value = float(value)
-    return value if math.isfinite(value) else json.dumps(value)
-
-
 def _decode(values: dict[str, Any]) -> Manifest:
     """Decode a manifest whose hash was right, and check its values, as another program may have written it."""
-    known = {name: value for name, value in values.items() if name in {each.name for each in fields(Manifest)}}
+    known = {each.name: values[each.name] for each in fields(Manifest) if each.name in values}
     try:
         known["saved_at"] = datetime.fromisoformat(known["saved_at"])
         known["metrics"] = {name: _number(value) for name, value in known["metrics"].items()}
@@ -143,23 +140,11 @@ def _number(value: object) -> float:
 
 def _problem(manifest: Manifest) -> Reason | None:
     """Return the first invalid value of a manifest as a reason; None if all are valid."""
-    texts = (
-        manifest.sha256,
-        manifest.run_id,
-        manifest.session,
-        manifest.parent,
-        manifest.name,
-        manifest.project,
-        manifest.final,
-        *manifest.versions.values(),
-    )
-    counts = [
-        manifest.size_bytes,
-        manifest.sequence,
-        manifest.step,
-        *(each.size_bytes for each in manifest.files.values()),
-    ]
-    if not all(isinstance(each, str) for each in (*texts, *(part.sha256 for part in manifest.parts.values()))):
+    texts = [getattr(manifest, name) for name in _TEXTS] + list(manifest.versions.values())
+    texts += [part.sha256 for part in manifest.parts.values()]
+    counts = [manifest.size_bytes, manifest.sequence, manifest.step]
+    counts += [part.size_bytes for part in manifest.files.values()]
+    if not all(isinstance(each, str) for each in texts):
         return Reason("manifest_text")
     if not all(type(each) is int and each >= 0 for each in counts):
         return Reason("manifest_count")

@@ -1,4 +1,4 @@
-"""File names for checkpoints, from a template and the epoch's metrics."""
+"""File names for checkpoints, from a template and the epoch's metrics, and the loss among these."""
 
 from __future__ import annotations
 
@@ -40,25 +40,38 @@ def safe_stem(template: str, epoch: int | None, loss: float | None, metrics: Map
     A name that had to be changed ends with a hash of what it was, so that two names never become one.
     """
     values: dict[str, Value] = {**metrics, "epoch": epoch, "loss": loss}
-    wanted = unicodedata.normalize("NFC", _filled(template, values).removesuffix(_SUFFIX))
-    safe = "".join(each if _is_safe(each) else "_" for each in wanted).strip(".")
+    try:  # a field's name is looked up whole, so that no template reaches into an object
+        fields = list(Formatter().parse(template))
+    except ValueError:
+        filled = template
+    else:
+        filled = "".join(
+            text + ("" if name is None else _formatted(values.get(name), spec or "")) for text, name, spec, _ in fields
+        )
+    wanted = unicodedata.normalize("NFC", filled.removesuffix(_SUFFIX))
+    kept = (each if each in _PUNCTUATION or unicodedata.category(each)[0] in "LNM" else "_" for each in wanted)
+    safe = "".join(kept).strip(".")
     if safe.startswith("-") or _RESERVED.match(safe):
         safe = "_" + safe
     if safe == wanted and safe and len(safe.encode()) <= LIMIT_BYTES:
         return safe
     mark = hashlib.sha256(wanted.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{_cut(safe, LIMIT_BYTES - len(mark) - 1) or 'checkpoint'}-{mark}"
+    cut = safe.encode()[: LIMIT_BYTES - len(mark) - 1].decode(errors="ignore")
+    return f"{cut or 'checkpoint'}-{mark}"
 
 
-def _filled(template: str, values: Mapping[str, Value]) -> str:
-    """Fill the template's fields. A name is looked up whole, so that no template reaches into an object."""
-    try:
-        found = list(Formatter().parse(template))
-    except ValueError:
-        return template
-    return "".join(
-        text + ("" if name is None else _formatted(values.get(name), spec or "")) for text, name, spec, _ in found
-    )
+def loss_of(metrics: Mapping[str, float], monitor: str | None, mode: str) -> float | None:
+    """Return the loss for a checkpoint and its name: the monitored one, else one of validation, else another.
+
+    If no metric is called a loss, it is the monitored metric, if less of it is better.
+    """
+    losses = [name for name in metrics if "loss" in name.lower()]
+    validation = [name for name in losses if any(part in name.lower() for part in ("val", "test", "eval", "dev"))]
+    watched = [monitor] if monitor is not None and monitor in metrics else []
+    losses = [*(name for name in watched if name in losses), *validation, *losses]
+    if not losses and mode == "min":
+        losses = watched
+    return metrics[losses[0]] if losses else None
 
 
 def _formatted(value: Value, spec: str) -> str:
@@ -69,11 +82,3 @@ def _formatted(value: Value, spec: str) -> str:
         return format(value, spec if spec and _SPEC.fullmatch(spec) else default)
     except (ValueError, TypeError):  # the format of another type, such as {loss:d}
         return format(value, default)
-
-
-def _is_safe(character: str) -> bool:
-    return character in _PUNCTUATION or unicodedata.category(character)[0] in "LNM"
-
-
-def _cut(text: str, limit_bytes: int) -> str:
-    return text.encode()[:limit_bytes].decode(errors="ignore")

@@ -23,17 +23,11 @@ class Retention:
     mode: Mode = "min"
 
     def __post_init__(self) -> None:
-        for name in ("keep_last", "keep_best"):
-            if isinstance(getattr(self, name), bool) or not hasattr(getattr(self, name), "__index__"):
-                raise UsageError(
-                    reader_text(
-                        "checkpoints.retention.no_whole_number",
-                        name=name,
-                        value=f"{getattr(self, name)!r}",
-                    )
-                )
-            if getattr(self, name) < 0:
-                raise UsageError(reader_text("checkpoints.retention.negative", name=name, value=getattr(self, name)))
+        for name, value in (("keep_last", self.keep_last), ("keep_best", self.keep_best)):
+            if isinstance(value, bool) or not hasattr(value, "__index__"):
+                raise UsageError(reader_text("checkpoints.retention.no_whole_number", name=name, value=f"{value!r}"))
+            if value < 0:
+                raise UsageError(reader_text("checkpoints.retention.negative", name=name, value=value))
         if self.mode not in ("min", "max"):
             raise UsageError(reader_text("checkpoints.retention.bad_mode", mode=f"{self.mode!r}"))
 
@@ -52,10 +46,10 @@ class Retention:
 
         One without that metric, or with one that is not finite, is never best; nor is any where nothing is monitored.
         """
-        sign = 1 if self.mode == "min" else -1
-        rated = [(sign * value, each) for each in manifests if math.isfinite(value := self._value(each))]
+        if self.monitor is None:
+            return []
+        sign, name = 1 if self.mode == "min" else -1, self.monitor
+        known = ((each.metrics.get(name, math.nan), each) for each in manifests)
+        rated = [(sign * value, each) for value, each in known if math.isfinite(value)]
         newest = sorted(rated, key=lambda pair: order(pair[1]), reverse=True)
         return [each for _, each in sorted(newest, key=lambda pair: pair[0])]  # stable: the newer of equals first
-
-    def _value(self, manifest: Manifest) -> float:
-        return manifest.metrics.get(self.monitor, math.nan) if self.monitor is not None else math.nan

@@ -33,9 +33,28 @@ def restore(saved: Mapping[str, Any] | None) -> list[str]:
     """Put the states back; never raises. Returns a line for each that could not be, and the run goes on without it."""
     if not isinstance(saved, Mapping) or not saved:
         return [reader_text("checkpoints.rng.no_states")]
-    notes = [_attempt(name, put, saved[name]) for name, put in _PUT.items() if name in saved]
+    notes = [_attempt(name, saved[name]) for name in ("python", "numpy", "torch") if name in saved]
     notes += [_attempt_devices(name, saved.get(name)) for name in (*_ACCELERATORS, "mps")]
     return [note for note in notes if note]
+
+
+def _put(name: str, state: Any) -> None:
+    import torch
+
+    match name:
+        case "python":
+            random.setstate(_python(state))
+        case "numpy":
+            import numpy
+
+            numpy.random.set_state(state)
+        case "torch":
+            torch.set_rng_state(state)
+        case "mps":
+            torch.mps.set_rng_state(state[0])
+        case _:
+            for device, each in enumerate(state):
+                getattr(torch, name).set_rng_state(each, device)
 
 
 class GeneratorState:
@@ -76,9 +95,10 @@ def _lists(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _attempt(name: str, put: Any, state: Any) -> str:
+def _attempt(name: str, state: Any) -> str:
+    """Put one state back; return a note where that fails."""
     try:
-        put(state)
+        _put(name, state)
     except Exception as error:  # noqa: BLE001  another version's state may raise anything; the weights are restored anyway
         return reader_text("checkpoints.rng.not_restored", name=name, error=error)
     return ""
@@ -86,57 +106,18 @@ def _attempt(name: str, put: Any, state: Any) -> str:
 
 def _attempt_devices(name: str, states: Any) -> str:
     """Restore the states of as many devices as there are here; return a note if the numbers differ."""
-    here, saved = _device_count(name), len(states) if isinstance(states, list) else 0
-    note = _attempt(name, lambda each: _put_devices(name, each), states[:here]) if saved and here else ""
-    if note or here == saved or (not saved and not _in_use(name)):
+    import torch
+
+    module = getattr(torch, name)
+    here = int(torch.backends.mps.is_available()) if name == "mps" else int(module.device_count())
+    saved = len(states) if isinstance(states, list) else 0
+    note = _attempt(name, states[:here]) if saved and here else ""
+    in_use = name in _ACCELERATORS and bool(module.is_initialized())
+    if note or here == saved or (not saved and not in_use):
         return note
     return reader_text("checkpoints.rng.other_number_of_devices", saved=saved, name=name, here=here)
 
 
-def _device_count(name: str) -> int:
-    import torch
-
-    if name == "mps":
-        return int(torch.backends.mps.is_available())
-    return int(getattr(torch, name).device_count())
-
-
-def _in_use(name: str) -> bool:
-    import torch
-
-    return name in _ACCELERATORS and bool(getattr(torch, name).is_initialized())
-
-
-def _put_devices(name: str, states: list[Any]) -> None:
-    import torch
-
-    module = getattr(torch, name)
-    if name == "mps":
-        module.set_rng_state(states[0])
-        return
-    for device, state in enumerate(states):
-        module.set_rng_state(state, device)
-
-
 def _python(state: Any) -> tuple[Any, ...]:
-    version, words, gauss = state
-    return (version, tuple(words), gauss)
-
-
-def _put_python(state: Any) -> None:
-    random.setstate(_python(state))
-
-
-def _put_numpy(state: Any) -> None:
-    import numpy
-
-    numpy.random.set_state(state)
-
-
-def _put_torch(state: Any) -> None:
-    import torch
-
-    torch.set_rng_state(state)
-
-
-_PUT = {"python": _put_python, "numpy": _put_numpy, "torch": _put_torch}
+    version, numbers, gauss = state
+    return (version, tuple(numbers), gauss)

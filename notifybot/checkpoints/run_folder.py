@@ -1,22 +1,73 @@
-"""Mirror of a run's own folder in a durable one, so that trackers continue on the next machine."""
+"""A run in the folder that outlives its machine: its card, and a mirror of its own folder for the trackers."""
 
 from __future__ import annotations
 
+import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
+from notifybot.checkpoints.durable_io import write_bytes
 from notifybot.errors import reader_text, system_words
 from notifybot.files import READ, TEMPORARY, read_at, replacing
 
+NAME = "notifybot-run.json"
+RUNS = "runs"  # folder beside the card, with a copy of the run's own folder
+_CARD_BYTES = 1024 * 1024
 LIMIT_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
 _FORMER_TEMPORARY = ".mirror-tmp"  # suffix of versions before 1.0
 _LEFT_OUT = {"logs", "tmp"}  # W&B's own folders, rewritten all the time and useless on another machine
 _AUTHORITATIVE = {".mark", ".jsonl"}
 
-_Signature = tuple[int, int]
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """Card of a run, all that a new machine needs besides the checkpoints.
+
+    `session` is the process that may save here; a newer one (sessions sort by time) takes over. `memories` holds the
+    notifiers' state of the run, such as its thread in Slack; never a secret. `launch` is a fingerprint of the program's
+    arguments and hyper-parameters; empty if unknown.
+    """
+
+    run_id: str
+    name: str = ""
+    project: str = ""
+    session: str = ""
+    attempt: int = 1
+    host: str = ""
+    launch: str = ""
+    memories: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    format: int = 1
+
+
+def read_card(folder: Path) -> RunFile | None:
+    """Return the folder's card; None where there is none that can be read. Raises OSError when the folder fails."""
+    try:
+        with (folder / NAME).open("rb") as file:
+            values = json.loads(file.read(_CARD_BYTES))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    if not isinstance(values, dict) or not isinstance(values.get("run_id"), str):
+        return None
+    known = {each.name: each.type for each in fields(RunFile)}
+    kept = {name: value for name, value in values.items() if name in known and _fits(value, known[name])}
+    return RunFile(**kept)
+
+
+def write_card(folder: Path, card: RunFile) -> None:
+    """Replace the folder's card in one step, on disk when this returns. Raises OSError."""
+    write_bytes(folder / NAME, json.dumps(asdict(card), ensure_ascii=False, indent=1).encode())
+
+
+def _fits(value: object, kind: object) -> bool:
+    """True when a value that somebody may have edited is of the field's type."""
+    if kind == "str":
+        return isinstance(value, str)
+    return isinstance(value, int if kind == "int" else dict)
 
 
 class Mirror:
@@ -32,7 +83,7 @@ class Mirror:
         self._from = run_folder
         self._into = into
         self._limit_bytes = limit_bytes
-        self._copied: dict[Path, _Signature] = {}  # size and time of each source file when it was read
+        self._copied: dict[Path, tuple[int, int]] = {}  # size and time of each source file when it was read
         self._passed_over: set[Path] = set()
 
     def copy(self) -> list[str]:
@@ -50,7 +101,7 @@ class Mirror:
 
     def _copy(self, name: Path) -> str:
         try:
-            source = _open(self._from / name)
+            source = os.open(self._from / name, READ)
         except OSError as error:
             return "" if isinstance(error, FileNotFoundError) else system_words(error)
         try:
@@ -59,21 +110,17 @@ class Mirror:
             if signature == self._copied.get(name):
                 return ""
             if found.st_size > self._limit_bytes:
-                return self._too_large(name, found.st_size)
-            if name in self._copied or not _same(source, self._into / name):
-                _write(source, found.st_size, self._into / name)
+                known = name in self._passed_over
+                self._passed_over.add(name)
+                sizes = {"limit_bytes": self._limit_bytes, "size_bytes": found.st_size}
+                return "" if known else reader_text("checkpoints.run_folder.too_large_to_copy", **sizes)
+            there = self._into / name  # after a restart it may have the very same bytes, copied back from there
+            if name in self._copied or _size(there) != found.st_size or not _begins(source, there, found.st_size):
+                _write(source, found.st_size, there)
             self._copied[name] = signature
         finally:
             os.close(source)
         return ""
-
-    def _too_large(self, name: Path, size_bytes: int) -> str:
-        if name in self._passed_over:
-            return ""
-        self._passed_over.add(name)
-        return reader_text(
-            "checkpoints.run_folder.too_large_to_copy", limit_bytes=self._limit_bytes, size_bytes=size_bytes
-        )
 
 
 def restore(from_: Path, run_folder: Path) -> list[str]:
@@ -85,7 +132,7 @@ def restore(from_: Path, run_folder: Path) -> list[str]:
     """
     names = []
     for name in sorted(_files(from_), key=_rank):
-        source = _open(from_ / name)
+        source = os.open(from_ / name, READ)
         try:
             if _is_ahead(source, run_folder / name, wins=name.suffix in _AUTHORITATIVE):
                 _write(source, os.fstat(source).st_size, run_folder / name)
@@ -118,16 +165,6 @@ def _rank(name: Path) -> tuple[int, str]:
     The JSON lines come last: events that other trackers lack are replayed from them.
     """
     return (0 if name.suffix == ".mark" else 2 if name.suffix == ".jsonl" else 1, name.as_posix())
-
-
-def _open(path: Path) -> int:
-    return os.open(path, READ)
-
-
-def _same(source: int, other: Path) -> bool:
-    """True when the other file has the very same bytes, as after it was copied back from there."""
-    size = os.fstat(source).st_size
-    return _size(other) == size and _begins(source, other, size)
 
 
 def _is_ahead(source: int, here: Path, *, wins: bool) -> bool:

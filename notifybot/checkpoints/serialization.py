@@ -19,8 +19,7 @@ from datetime import date, datetime, time, timedelta
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
-from notifybot.checkpoints.describe import ways_on
-from notifybot.checkpoints.errors import Flawed, reason_of
+from notifybot.checkpoints.errors import Flawed, reason_of, ways_on
 from notifybot.errors import CheckpointError, UsageError, reader_text, system_words
 from notifybot.types import Reason
 
@@ -188,14 +187,8 @@ def _untagged(value: Mapping[str, Any]) -> Any:
             return _numpy(value)
         return _DECODERS[name](from_plain(value["value"]))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            reader_text(
-                "checkpoints.serialization.value_is_malformed",
-                name=f"{name!r:.40}",
-                error=error,
-                ways_on=ways_on(),
-            )
-        ) from error
+        values = {"name": f"{name!r:.40}", "error": error, "ways_on": ways_on()}
+        raise CheckpointError(reader_text("checkpoints.serialization.value_is_malformed", **values)) from error
 
 
 def _numpy(value: Mapping[str, Any]) -> Any:
@@ -260,7 +253,7 @@ def read_payload(path: Path, allowed: Sequence[Any] = ()) -> dict[str, Any]:
         raise _unread(path, reason_of(error), reader_text("checkpoints.serialization.out_of_memory")) from error
     except Exception as error:  # a damaged file makes the reader raise nearly anything
         why = _first_line(error)
-        if "allocate memory" in why:  # words of PyTorch's allocator
+        if "allocate memory" in why:  # as PyTorch's allocator says it
             raise _unread(path, reason_of(error), why) from error
         raise _flawed(path, Reason("unreadable", values={"text": why})) from error
     if not isinstance(payload, dict):
@@ -271,8 +264,8 @@ def read_payload(path: Path, allowed: Sequence[Any] = ()) -> dict[str, Any]:
 class _Steady:
     """File for PyTorch's writer that accepts all data and keeps the first error for later.
 
-    An OSError raised through the C++ writer becomes a RuntimeError without a word on the full disk. A raw file may also
-    write only a part of the data, which that writer does not check.
+    An OSError raised through the C++ writer becomes a RuntimeError that does not name the full disk. A raw file may
+    also write only a part of the data, which that writer does not check.
     """
 
     def __init__(self, file: BinaryIO) -> None:

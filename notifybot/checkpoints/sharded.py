@@ -13,17 +13,17 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 
 from notifybot.checkpoints.compatibility import MISSING, RESHAPED, differing, listed
-from notifybot.checkpoints.describe import unfit
 from notifybot.checkpoints.directory import CheckpointDirectory, MakeManifest
 from notifybot.checkpoints.distributed import from_rank_zero, group, on_all_ranks
 from notifybot.checkpoints.durable_io import Files
+from notifybot.checkpoints.errors import unfit
 from notifybot.checkpoints.manifest import Manifest
 from notifybot.checkpoints.serialization import read_payload, write_payload
 from notifybot.errors import CheckpointError, reader_text
@@ -207,9 +207,6 @@ class ShardPlanner(DefaultLoadPlanner):  # type: ignore[misc, unused-ignore]
 
 class _Restricted(pickle.Unpickler):
     """Unpickles an index: names of the classes that one is made of, nothing else."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        super().__init__(file)
 
     def find_class(self, module: str, name: str) -> Any:
         is_type = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)

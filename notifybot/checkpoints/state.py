@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from notifybot.checkpoints import compatibility, rng
 from notifybot.checkpoints.buffers import Buffers
@@ -21,7 +21,7 @@ from notifybot.checkpoints.compatibility import (
     other_kind,
     scheduler_notes,
 )
-from notifybot.checkpoints.describe import unfit, ways_on
+from notifybot.checkpoints.errors import unfit, ways_on
 from notifybot.checkpoints.serialization import check_torch, from_plain, to_safe
 from notifybot.checkpoints.validation import check_part
 from notifybot.errors import CheckpointError, UsageError, reader_text
@@ -31,6 +31,11 @@ EXTRA_KEY = "extra_state_dicts"
 RANDOM_KEY = "random_states"
 
 _ABSENT = object()
+
+Kind = Literal["module", "optimizer", "scheduler", "scaler", "loader", "generator", "other"]
+
+# Loaded after what can be undone: modules, which are checked best, and then loaders, which refuse nothing.
+_NOT_UNDONE: dict[Kind, int] = {"module": 1, "loader": 2}
 
 
 class Stateful(Protocol):
@@ -48,6 +53,7 @@ class _Part:
     name: str
     key: str
     value: Any
+    kind: Kind
 
     @property
     def at(self) -> str:
@@ -58,7 +64,7 @@ class _Part:
         return f"extra.{self.name}" if self.key == EXTRA_KEY else self.name
 
     def state(self) -> Any:
-        return compatibility.state_of(self.value) if _is_module(self.value) else self.value.state_dict()
+        return compatibility.state_of(self.value) if self.kind == "module" else self.value.state_dict()
 
     def saved_in(self, payload: Mapping[str, Any]) -> Any:
         """Return the part's state in a checkpoint; `_ABSENT` if it has none."""
@@ -99,7 +105,7 @@ class Parts:
     @property
     def modules(self) -> dict[str, Any]:
         """The model and the other modules by label, without their wrappers."""
-        return {part.label: compatibility.unwrapped(part.value) for part in self._parts if _is_module(part.value)}
+        return {part.label: compatibility.unwrapped(part.value) for part in self._parts if part.kind == "module"}
 
     def check(self) -> None:
         """Raise UsageError, naming the key path, for a state that cannot be saved; reserve the memory for a save.
@@ -107,7 +113,7 @@ class Parts:
         A loader is not asked, because its `state_dict` starts its workers.
         """
         self._saves = True
-        self._reserve([part for part in self._parts if not _is_loader(part.value)])
+        self._reserve([part for part in self._parts if part.kind != "loader"])
 
     def unsaved(self) -> list[Any]:
         """Parameters that an optimizer trains and no other part holds: no checkpoint will have their values.
@@ -115,11 +121,11 @@ class Parts:
         States are searched only for parameters that are in no module: tensors are compared by memory, and by value in
         the state of parts that are no modules, as those may hold copies.
         """
-        left = [each for part in self._parts if _is_optimizer(part.value) for each in _trained(part.value)]
+        groups = [group for part in self._parts if part.kind == "optimizer" for group in part.value.param_groups]
         own = {id(each) for module in self.modules.values() for each in module.parameters()}
-        left = [each for each in left if id(each) not in own]
+        left = [each for group in groups for each in group["params"] if each.requires_grad and id(each) not in own]
         for part in self._parts if left else ():
-            if not _is_optimizer(part.value) and not _is_loader(part.value):
+            if part.kind not in ("optimizer", "loader"):
                 left = _not_in(part, left)
         return left
 
@@ -134,7 +140,7 @@ class Parts:
     @property
     def is_empty(self) -> bool:
         """True when the model's own state is empty, as with layers in a plain list."""
-        return any(part.name == "model" and not part.state() for part in self._parts if _is_module(part.value))
+        return any(part.name == "model" and not part.state() for part in self._parts if part.kind == "module")
 
     def watch_first_steps(self) -> None:
         """Reserve an optimizer's memory after its first step, as it has no state before. `release` stops watching.
@@ -143,7 +149,7 @@ class Parts:
         """
         for part in self._parts:
             with contextlib.suppress(Exception):  # a wrapper that is an optimizer in name only
-                if _is_optimizer(part.value) and not part.value.state:
+                if part.kind == "optimizer" and not part.value.state:
                     self._hooks.append(_FirstStep.on(part.value, self))
 
     def release(self) -> None:
@@ -166,7 +172,7 @@ class Parts:
         payload: dict[str, Any] = {}
         for part in self._parts:
             state = to_safe(part.state(), part.at, self._buffers.keep)
-            self._buffers.part_done(compatibility.tensors_of(part.value) if _is_module(part.value) else ())
+            self._buffers.part_done(compatibility.tensors_of(part.value) if part.kind == "module" else ())
             if part.key == EXTRA_KEY:
                 payload.setdefault(EXTRA_KEY, {})[part.name] = state
             else:
@@ -187,10 +193,10 @@ class Parts:
                 _load(part, state, undo)
             undo.pop_all()
         for part, _ in loads:
-            if _is_loader(part.value):
+            if part.kind == "loader":
                 part.value.state_dict()  # makes its iterator, which draws seeds: before the generators are restored
         for part, state in loads:
-            if isinstance(part.value, rng.GeneratorState):
+            if part.kind == "generator":
                 part.value.load_state_dict(state)
         notes += map(note, rng.restore(from_plain(payload.get(RANDOM_KEY))))
         with contextlib.suppress(UsageError):  # the next save reports it
@@ -201,7 +207,7 @@ class Parts:
     def _fitted(self, payload: Mapping[str, Any]) -> tuple[list[tuple[_Part, Any]], list[Reason]]:
         """Return each part with the state to load, in loading order, and notes. Raises CheckpointError."""
         loads, problems, notes = [], [], _unclaimed(self._parts, payload)
-        scheduled = any(part.name == "scheduler" or _is_scheduler(part.value) for part in self._parts)
+        scheduled = any("scheduler" in (part.name, part.kind) for part in self._parts)
         for part in self._parts:
             saved = part.saved_in(payload)
             if saved is _ABSENT:
@@ -209,12 +215,14 @@ class Parts:
                 continue
             fit = _fit(part, from_plain(saved), scheduled=scheduled)
             problems += [f"{part.name}: {line}" for line in fit.problems]
-            notes += [replace(each, about=_joined(part.name, each.about)) for each in fit.notes]
+            for each in fit.notes:
+                inner = each.about if each.about.startswith("[") or not each.about else f": {each.about}"
+                notes.append(replace(each, about=part.name + inner))
             if fit.state is not _ABSENT:
                 loads.append((part, fit.state))
         if problems:
             raise CheckpointError(unfit(problems))
-        return sorted(loads, key=lambda each: _turn(each[0].value)), notes
+        return sorted(loads, key=lambda each: _NOT_UNDONE.get(each[0].kind, 0)), notes
 
     def _reserve(self, parts: list[_Part]) -> None:
         reserved: list[Any] = []
@@ -290,33 +298,36 @@ def _in_a_step() -> bool:
 
 
 def _part(name: str, key: str, value: Any) -> _Part:
+    import torch
+
     if rng.GeneratorState.fits(value):
-        return _Part(name, key, rng.GeneratorState(value))
+        return _Part(name, key, rng.GeneratorState(value), "generator")
     check_part(name, value, extra=key == EXTRA_KEY)
-    return _Part(name, key, value)
+    kinds: dict[type, Kind] = {
+        torch.nn.Module: "module",
+        torch.optim.Optimizer: "optimizer",
+        torch.optim.lr_scheduler.LRScheduler: "scheduler",
+        torch.amp.GradScaler: "scaler",
+        torch.utils.data.DataLoader: "loader",
+    }
+    found = [kind for known, kind in kinds.items() if isinstance(value, known)]
+    return _Part(name, key, value, found[0] if found else "other")
 
 
 def _fit(part: _Part, saved: Any, *, scheduled: bool) -> Fit:
     if part.key != EXTRA_KEY and not isinstance(saved, Mapping):
-        kind = type(saved).__name__
-        text = reader_text("checkpoints.state.is_no_dict", at=part.at, kind=kind)
-        return Fit(saved, [text])
-    if _is_module(part.value):
+        return Fit(saved, [reader_text("checkpoints.state.is_no_dict", at=part.at, kind=type(saved).__name__)])
+    if part.kind == "module":
         return compatibility.fit(part.value, saved)
-    if _is_optimizer(part.value):
+    if part.kind == "optimizer":
         problems = optimizer_problems(part.value, saved)
         return Fit(saved, problems, notes=[] if problems else optimizer_notes(part.value, saved, scheduled=scheduled))
-    if _is_scheduler(part.value):
+    if part.kind == "scheduler":
         problems = other_kind(part.value.state_dict(), saved)
         return Fit(saved, problems, notes=[] if problems else scheduler_notes(part.value, saved))
-    if _is_scaler(part.value) and part.value.is_enabled() and not saved:
-        text = reader_text("checkpoints.state.scaler_was_off")
-        return Fit(_ABSENT, notes=[note(text)])
+    if part.kind == "scaler" and part.value.is_enabled() and not saved:
+        return Fit(_ABSENT, notes=[note(reader_text("checkpoints.state.scaler_was_off"))])
     return Fit(saved)
-
-
-def _joined(name: str, about: str) -> str:
-    return f"{name}{about}" if about.startswith("[") else f"{name}: {about}" if about else name
 
 
 def _unclaimed(parts: list[_Part], payload: Mapping[str, Any]) -> list[Reason]:
@@ -328,28 +339,17 @@ def _unclaimed(parts: list[_Part], payload: Mapping[str, Any]) -> list[Reason]:
     return [note(reader_text("checkpoints.state.not_asked_for", name=key)) for key in held if key not in claimed]
 
 
-def _turn(value: Any) -> int:
-    """Modules after what can be undone, because they cannot and are checked best; loaders last: they refuse nothing."""
-    return 1 if _is_module(value) else 2 if _is_loader(value) else 0
-
-
 def _load(part: _Part, state: Any, undo: ExitStack) -> None:
     """Load it, and leave on `undo` how to go back. Raises CheckpointError naming the part."""
-    if not _is_module(part.value) and not _is_loader(part.value):
+    if part.kind not in _NOT_UNDONE:
         before = part.value.state_dict()
-        undo.callback(_go_back, part.value, before if _is_optimizer(part.value) else copy.deepcopy(before))
-    target = compatibility.unwrapped(part.value) if _is_module(part.value) else part.value
+        undo.callback(_go_back, part.value, before if part.kind == "optimizer" else copy.deepcopy(before))
+    target = compatibility.unwrapped(part.value) if part.kind == "module" else part.value
     try:
         target.load_state_dict(state)
     except Exception as error:  # a part's own code may raise anything: its state does not fit
-        raise CheckpointError(
-            reader_text(
-                "checkpoints.state.state_refused",
-                name=part.name,
-                error=error,
-                ways_on=ways_on(),
-            )
-        ) from error
+        text = reader_text("checkpoints.state.state_refused", name=part.name, error=error, ways_on=ways_on())
+        raise CheckpointError(text) from error
 
 
 def _go_back(value: Any, before: Any) -> None:
@@ -357,14 +357,10 @@ def _go_back(value: Any, before: Any) -> None:
         value.load_state_dict(before)
 
 
-def _trained(optimizer: Any) -> list[Any]:
-    return [each for group in optimizer.param_groups for each in group["params"] if each.requires_grad]
-
-
 def _not_in(part: _Part, parameters: list[Any]) -> list[Any]:
     """Return the parameters that are not among the tensors of a part's state."""
     held: set[int] = set()
-    copies = not _is_module(part.value)
+    copies = part.kind != "module"
 
     def look(_: str, tensor: Any) -> Any:
         held.update(id(each) for each in parameters if id(each) not in held and _is_same(each, tensor, copies=copies))
@@ -383,33 +379,3 @@ def _is_same(parameter: Any, tensor: Any, *, copies: bool) -> bool:
             return True
         return copies and tensor.shape == parameter.shape and torch.equal(parameter.detach().to(tensor), tensor)
     return False
-
-
-def _is_module(value: Any) -> bool:
-    import torch
-
-    return isinstance(value, torch.nn.Module)
-
-
-def _is_optimizer(value: Any) -> bool:
-    import torch
-
-    return isinstance(value, torch.optim.Optimizer)
-
-
-def _is_scheduler(value: Any) -> bool:
-    import torch
-
-    return isinstance(value, torch.optim.lr_scheduler.LRScheduler)
-
-
-def _is_scaler(value: Any) -> bool:
-    import torch
-
-    return isinstance(value, torch.amp.GradScaler)
-
-
-def _is_loader(value: Any) -> bool:
-    import torch
-
-    return isinstance(value, torch.utils.data.DataLoader)

@@ -36,6 +36,10 @@ class Copy(NamedTuple):
     shelf: CheckpointDirectory
     manifest: Manifest
 
+    @property
+    def path(self) -> Path:
+        return self.shelf.folder / self.manifest.file
+
 
 class Copies(NamedTuple):
     """A run's checkpoints, grouped by their copies. `unread`: manifests that could not be read."""
@@ -121,20 +125,20 @@ class Tiers:
             whole, damaged, failed = first_whole(group)
             passed += damaged
             if whole is not None:
-                path = whole.shelf.folder / whole.manifest.file
-                passed += [reason for each in groups for reason in _spoilt_after(each, whole.manifest)]
-                return Found(whole.manifest, path, self._told(whole, group), tuple(passed), tuple(unread))
+                for shelf, manifest in (each[0] for each in groups):  # newer ones that are whole, but not finite
+                    if not manifest.finite and order(manifest) > order(whole.manifest):
+                        passed += _within(shelf, [Reason("not_finite", manifest.file)])
+                shown = self._shown(whole, group)
+                return Found(whole.manifest, whole.path, shown, tuple(passed), tuple(unread))
             unread += failed
         return Found(passed_over=tuple(passed), unread=tuple(unread))
 
-    def _told(self, whole: Copy, group: list[Copy]) -> Checkpoint:
+    def _shown(self, whole: Copy, group: list[Copy]) -> Checkpoint:
         """Return a whole checkpoint as reported to people: as its durable copy if there is one."""
         far = next((each for each in group if each.shelf is self.durable), None)
-        lasts = far is not None and self.durable_is_remote and (far is whole or far.shelf.seems_whole(far.manifest))
-        shown = far if far is not None and lasts else whole
-        path = shown.shelf.folder / shown.manifest.file
-        tier = Tier.REMOTE if lasts else Tier.LOCAL
-        return told_of(path, whole.manifest, tier)
+        if far is not None and self.durable_is_remote and (far is whole or far.shelf.seems_whole(far.manifest)):
+            return shown_as(far.path, whole.manifest, Tier.REMOTE)
+        return shown_as(whole.path, whole.manifest, Tier.LOCAL)
 
     def last_sequence(self, run_id: str) -> int:
         """The highest number that a save of the run has taken, damaged ones included."""
@@ -199,19 +203,10 @@ def first_whole(group: Iterable[Copy]) -> tuple[Copy | None, list[Reason], list[
             unread += _within(copy.shelf, [reason_of(error, copy.manifest.file)])
         else:
             for each in unread:
-                reason = reader_reason(each)
-                text = reader_text("checkpoints.tiers.other_copy_taken", folder=copy.shelf.folder, reason=reason)
-                log.warning("%s", text)
+                values = {"folder": copy.shelf.folder, "reason": reader_reason(each)}
+                log.warning("%s", reader_text("checkpoints.tiers.other_copy_taken", **values))
             return copy, damaged, []
     return None, damaged, unread
-
-
-def _spoilt_after(group: list[Copy], used: Manifest) -> list[Reason]:
-    """Return the reason for passing over a newer checkpoint that is whole but not finite."""
-    shelf, manifest = group[0]
-    if manifest.finite or order(manifest) <= order(used):
-        return []
-    return _within(shelf, [Reason("not_finite", manifest.file)])
 
 
 def tries(clock: Clock, patience_s: float = _PATIENCE_S) -> Iterator[bool]:
@@ -223,14 +218,13 @@ def tries(clock: Clock, patience_s: float = _PATIENCE_S) -> Iterator[bool]:
     while (left_s := until_s - clock.monotonic()) > 0:
         yield False
         if pause_s == _FIRST_PAUSE_S:
-            text = reader_text("checkpoints.tiers.trying_again", left_s=f"{left_s:.0f}")
-            log.warning("%s", text)
+            log.warning("%s", reader_text("checkpoints.tiers.trying_again", left_s=f"{left_s:.0f}"))
         clock.wait(threading.Event(), min(pause_s, left_s))
         pause_s *= 2
     yield True
 
 
-def told_of(path: Path, manifest: Manifest, tier: Tier) -> Checkpoint:
+def shown_as(path: Path, manifest: Manifest, tier: Tier) -> Checkpoint:
     """Return a verified checkpoint in the form that is reported to people."""
     fleeting = tier is Tier.LOCAL and machine_is_reset()
     return Checkpoint(path_text(path), manifest.epoch, manifest.size_bytes, tier, fleeting)

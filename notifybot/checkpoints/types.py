@@ -15,9 +15,9 @@ from notifybot.types import Checkpoint, Reason
 class SavePoint:
     """Point of a save: after `epoch`, and `step` steps into the next one. `label` is the epoch that names it.
 
-    `name` and `project` are the run's; `final` says why it ends early with this epoch. `story`, `meter` and `learning`
-    are the hook's own: the progress, the open epoch's sums, and which parameters learnt at the run's start and at this
-    save.
+    `name` and `project` are the run's; `final` says why it ends early with this epoch. `progress` (as JSON),
+    `meter` and `learning` are the loop's own: the progress, the open epoch's sums, and which parameters learnt at the
+    run's start and at this save.
     """
 
     epoch: int | None
@@ -27,7 +27,7 @@ class SavePoint:
     name: str = ""
     project: str = ""
     final: str = ""
-    story: str = ""
+    progress: str = ""
     meter: Mapping[str, Any] = field(default_factory=dict)
     learning: Mapping[str, Any] = field(default_factory=dict)
 

@@ -23,7 +23,7 @@ _PLACES = ("model", "optimizer", "scheduler", "scaler")
 
 
 def validate_arguments(
-    *, folder: object, local: object, model: object, extra: object, monitor: object, template: object
+    *, folder: object, local: object, model: object, extra: object, monitor: object, template: object, resume: object
 ) -> None:
     """Raise UsageError for an argument of a kind that cannot be meant."""
     if not isinstance(folder, str | PathLike):
@@ -40,40 +40,33 @@ def validate_arguments(
     if not isinstance(template, str):
         raise UsageError(reader_text("checkpoints.validation.bad_template", template=_kind(template)))
     check_template(template)
+    if resume not in RESUMES:
+        known = ", ".join(map(repr, RESUMES))
+        raise UsageError(reader_text("checkpoints.validation.bad_resume", known=known, resume=f"{resume!r:.80}"))
 
 
 def check_part(name: str, value: object, *, extra: bool) -> None:
     """Raise UsageError for an object without a state, and for one that belongs in another argument."""
     where = f"extra[{name!r}]" if extra else name
+    kind = _kind(value)
     if isinstance(value, type):
-        made = value.__name__
-        raise UsageError(reader_text("checkpoints.validation.is_a_class", where=where, made=made))
+        raise UsageError(reader_text("checkpoints.validation.is_a_class", where=where, made=value.__name__))
     lacking = [verb for verb in _VERBS if not callable(getattr(value, verb, None))]
     if lacking:
-        raise UsageError(_stateless(where, value, lacking))
+        missing = reader_list(lacking)
+        line = reader_text("checkpoints.validation.has_no_state", where=where, kind=kind, missing=missing)
+        raise UsageError(line + _instead_of(value))
     place = "" if extra else _place_of(value)
     if place not in ("", name):
-        raise UsageError(
-            reader_text("checkpoints.validation.belongs_elsewhere", name=name, kind=_kind(value), place=place)
-        )
-
-
-def _stateless(where: str, value: object, lacking: list[str]) -> str:
-    missing = reader_list(lacking)
-    line = reader_text("checkpoints.validation.has_no_state", where=where, kind=_kind(value), missing=missing)
-    return line + _instead_of(value)
+        raise UsageError(reader_text("checkpoints.validation.belongs_elsewhere", name=name, kind=kind, place=place))
 
 
 def _instead_of(value: object) -> str:
     """Return advice for several objects, a state instead of its object, or a single tensor; else nothing."""
     import torch
 
-    several = list(value.values()) if isinstance(value, Mapping) else value
-    if (
-        isinstance(several, list | tuple)
-        and several
-        and all(callable(getattr(each, _VERBS[0], None)) for each in several)
-    ):
+    several = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    if several and all(callable(getattr(each, _VERBS[0], None)) for each in several):
         return reader_text("checkpoints.validation.give_first_of_several")
     if isinstance(value, Mapping):
         return reader_text("checkpoints.validation.give_object_not_state")
@@ -114,13 +107,6 @@ def best_by(monitor: str | None, mode: Mode | None) -> tuple[str | None, Mode]:
     if direction is None:
         raise UsageError(reader_text("checkpoints.validation.monitor_without_direction", monitor=f"{monitor!r}"))
     return name, "max" if direction is Direction.MAX else "min"
-
-
-def check_resume(resume: object) -> None:
-    """Raise UsageError for an unknown value of `resume`."""
-    if resume not in RESUMES:
-        known = ", ".join(map(repr, RESUMES))
-        raise UsageError(reader_text("checkpoints.validation.bad_resume", known=known, resume=f"{resume!r:.80}"))
 
 
 def check_times(*, every: object, every_s: object, grace_s: object, patience_s: object, stateful: bool) -> None:

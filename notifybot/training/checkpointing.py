@@ -13,10 +13,9 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from notifybot.checkpoints.checkpoints import Checkpoints
-from notifybot.checkpoints.describe import loss_of
 from notifybot.checkpoints.errors import Late, reason_of
-from notifybot.checkpoints.run_file import RUNS, RunFile, read_card, write_card
-from notifybot.checkpoints.run_folder import Mirror
+from notifybot.checkpoints.naming import loss_of
+from notifybot.checkpoints.run_folder import RUNS, Mirror, RunFile, read_card, write_card
 from notifybot.checkpoints.types import SavePoint
 from notifybot.clock import SYSTEM
 from notifybot.errors import CheckpointError, StoreError, reader_text
@@ -151,10 +150,10 @@ class CheckpointDriver:
             self._follower.join(_POLITE_S)
         if self._timer is not None:
             self._timer.cancel()
-        if not self._run.active or self._checkpoints.settle(_POLITE_S):
+        if not self._run.active or self._checkpoints.wait(_POLITE_S):
             return
         log.warning("%s", reader_text("training.checkpointing.waiting_for_last", seconds=f"{_LEAVE_S:.0f}"))
-        if not self._checkpoints.settle(_LEAVE_S):
+        if not self._checkpoints.wait(_LEAVE_S):
             self._reporter.not_saved(Late(Reason("not_written", values={"seconds": f"{_LEAVE_S:.0f}"})))
 
     def ended(self) -> None:
@@ -182,7 +181,7 @@ class CheckpointDriver:
         if self._timer is not None or not grace_s:
             return False
         if not self._comes_soon(grace_s):
-            self._checkpoints.settle(grace_s)
+            self._checkpoints.wait(grace_s)
             return False
         timer = threading.Timer(grace_s, os.kill, (os.getpid(), number))  # a second signal is not put off
         timer.daemon = True
@@ -261,7 +260,7 @@ class CheckpointDriver:
 
     def _marks(self) -> dict[str, Any]:
         """Fields that identify the run in a checkpoint (name, project) and record its progress."""
-        return {"name": self._run.name, "project": self._run.project, "story": self._run.story()}
+        return {"name": self._run.name, "project": self._run.project, "progress": self._run.story()}
 
     def _save(self, moment: Callable[[], SavePoint], held: dict[str, Any] | None = None) -> None:
         try:
@@ -279,7 +278,7 @@ class CheckpointDriver:
         """Act on the signal that was put off, now that the state is saved."""
         if self._timer is not None:
             self._timer.cancel()
-        self._checkpoints.settle(self._checkpoints.grace_s)
+        self._checkpoints.wait(self._checkpoints.grace_s)
         SIGNALS.die(number)
 
 

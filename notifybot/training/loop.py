@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from notifybot.alerts import DEFAULT, AlertRule
-from notifybot.checkpoints.run_file import RunFile
+from notifybot.checkpoints.run_folder import RunFile
 from notifybot.config import Config
 from notifybot.errors import UsageError, reader_text
 from notifybot.i18n import text

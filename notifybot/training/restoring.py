@@ -12,7 +12,7 @@ from typing import Any
 from notifybot.checkpoints.checkpoints import Checkpoints
 from notifybot.checkpoints.compatibility import plain_name
 from notifybot.checkpoints.distributed import from_rank_zero
-from notifybot.checkpoints.run_file import RUNS, RunFile
+from notifybot.checkpoints.run_folder import RUNS, RunFile
 from notifybot.checkpoints.types import Restored, SavePoint
 from notifybot.errors import UsageError, reader_text
 from notifybot.events import from_json
@@ -248,7 +248,7 @@ def _progress_of(restored: Restored) -> Progress:
 
 def _progress_at(moment: SavePoint) -> Progress:
     try:
-        return from_json(moment.story).progress
+        return from_json(moment.progress).progress
     except ValueError:
         return Progress(epoch=moment.epoch, done=0 if moment.epoch is None else moment.epoch + 1)
 

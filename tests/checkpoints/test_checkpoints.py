@@ -24,8 +24,8 @@ from torch import nn
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from notifybot import CheckpointError, Checkpoints, UsageError, notify_epoch
-from notifybot.checkpoints.describe import loss_of
-from notifybot.checkpoints.run_file import NAME, RunFile, read_card, write_card
+from notifybot.checkpoints.naming import loss_of
+from notifybot.checkpoints.run_folder import NAME, RunFile, read_card, write_card
 from notifybot.clock import SYSTEM
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.rendering import Renderer
@@ -678,11 +678,11 @@ def test_a_save_that_hangs_is_waited_for_once(tmp_path: Path, settings: dict[str
 
     def at_epoch(epoch: int) -> None:
         if epoch == 2:
-            kept.settle()
+            kept.wait()
             kept.alongside(hang, 0.0)
         if epoch == 5:
             answered.set()
-            kept.settle()
+            kept.wait()
 
     trained.train(range(7), at_epoch=at_epoch)
 
@@ -700,7 +700,7 @@ def test_a_mount_that_dies_is_told_within_an_epoch_and_training_goes_on(
     drive, away = tmp_path / "drive", tmp_path / "away"
 
     def at_epoch(epoch: int) -> None:
-        trained.options["checkpoints"].settle()
+        trained.options["checkpoints"].wait()
         if epoch == 1:
             drive.rename(away)
             drive.write_text("a file where the mount point was")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from notifybot import CheckpointError, Checkpoints, UsageError, freeze, notify_epoch, unfreeze
-from notifybot.checkpoints.run_file import NAME
+from notifybot.checkpoints.run_folder import NAME
 from notifybot.checkpoints.types import SaveObserver, SavePoint
 from notifybot.events import RunStarted
 from notifybot.store import runs

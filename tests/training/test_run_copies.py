@@ -196,7 +196,7 @@ def test_copied_checkpoints_hold_nothing_and_refuse_a_training(
         twin = travel(checkpoints)
         assert b"weight" not in pickle.dumps(checkpoints)
 
-    assert (twin.folder, twin.latest, twin.best, twin.modules, twin.settle(0.0)) == (
+    assert (twin.folder, twin.latest, twin.best, twin.modules, twin.wait(0.0)) == (
         tmp_path / "exp",
         None,
         None,
