@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from notifybot.events import EpochFinished, Event, RunEnded, RunLost, RunRecovered, RunStarted
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.kakao import KakaoMessage
+from notifybot.sandbox.kakao_state import KakaoMessage
 from notifybot.sandbox.slack_state import SlackMessage
 from notifybot.store import runs
 from notifybot.store.database import Store

@@ -38,7 +38,7 @@ from notifybot.rendering import Renderer
 from notifybot.rendering.alert_text import AlertWords
 from notifybot.runtime import is_installed
 from notifybot.sandbox.http import Request
-from notifybot.sandbox.kakao import REFRESH_TOKEN, REST_API_KEY
+from notifybot.sandbox.kakao_state import REFRESH_TOKEN, REST_API_KEY
 from notifybot.sandbox.server import Sandbox
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, WEBHOOK_PATH
 from notifybot.services import SERVICES, Service, function_at

@@ -1,4 +1,4 @@
-"""Slack's rules for a message's blocks and attachments: each fault as data and in the words of its error answers.
+"""Slack's rules for a message's blocks and attachments: each fault as data, and as its error answers name it.
 
 Limits: https://docs.slack.dev/reference/block-kit/blocks
 """
@@ -14,93 +14,18 @@ from markupsafe import Markup
 
 from notifybot.charts import Series, curve_svg
 
-KEYS: dict[str, set[str]] = {
-    "data_visualization": {"title", "chart"},
-    "data_table": {"caption", "rows", "page_size", "row_header_column_index"},
-}
-_CHARTS_A_MESSAGE, _SERIES, _POINTS, _TITLE, _NAME, _AXIS = 2, 6, 20, 50, 20, 50
-_ROWS, _COLUMNS, _CHARS = 201, 20, 20_000
-
-Fault = tuple[str, str]  # place in the block, what is wrong there
-
-
-def too_many(blocks: list[Mapping[str, Any]]) -> bool:
-    """True when a message has more charts than Slack takes."""
-    return [each.get("type") for each in blocks].count("data_visualization") > _CHARTS_A_MESSAGE
-
-
-def chart_faults(block: Mapping[str, Any]) -> Iterator[Fault]:
-    """Say what is wrong with a `data_visualization` block of lines, bars or areas."""
-    if not 1 <= len(str(block.get("title") or "")) <= _TITLE:
-        yield "/title", f"must have 1 to {_TITLE} characters"
-    chart = block.get("chart")
-    if not isinstance(chart, dict) or chart.get("type") not in ("line", "bar", "area"):
-        yield "/chart/type", "must be one of line, bar, area"
-        return
-    axes = chart.get("axis_config") or {}
-    categories = axes.get("categories") or []
-    if not 1 <= len(categories) <= _POINTS or len(set(categories)) != len(categories):
-        yield "/chart/axis_config/categories", f"must have 1 to {_POINTS} different items"
-    if any(len(str(axes.get(name) or "")) > _AXIS for name in ("x_label", "y_label")):
-        yield "/chart/axis_config", f"labels must be less than {_AXIS + 1} characters"
-    series = chart.get("series") or []
-    names = [str(each.get("name") or "") for each in series]
-    if not 1 <= len(series) <= _SERIES or len(set(names)) != len(names):
-        yield "/chart/series", f"must have 1 to {_SERIES} items of different names"
-    for at, each in enumerate(series):
-        if not 1 <= len(names[at]) <= _NAME:
-            yield f"/chart/series/{at}/name", f"must have 1 to {_NAME} characters"
-        if [point.get("label") for point in each.get("data") or []] != list(categories):
-            yield f"/chart/series/{at}/data", "must have one value for each category"
-        if not all(_is_finite(point.get("value")) for point in each.get("data") or []):
-            yield f"/chart/series/{at}/data", "values must be numbers"
-
-
-def table_faults(block: Mapping[str, Any]) -> Iterator[Fault]:
-    """Say what is wrong with a `data_table` block."""
-    if not block.get("caption"):
-        yield "/caption", "missing required field"
-    if not 1 <= int(block.get("page_size", 5)) <= 100:
-        yield "/page_size", "must be 1 to 100"
-    rows = block.get("rows") or []
-    if not 2 <= len(rows) <= _ROWS:
-        yield "/rows", f"must have 2 to {_ROWS} items"
-    if len({len(row) for row in rows}) > 1 or not all(1 <= len(row) <= _COLUMNS for row in rows):
-        yield "/rows", f"must have 1 to {_COLUMNS} columns, as many in each row"
-    cells = [cell for row in rows for cell in row]
-    for cell in cells:
-        known = cell.get("type") == "raw_text" or (cell.get("type") == "raw_number" and _is_finite(cell.get("value")))
-        if not known or not cell.get("text"):
-            yield "/rows", "a cell must be a raw_text, or a raw_number with its text"
-            return
-    if sum(len(cell["text"]) for cell in cells) > _CHARS:
-        yield "/rows", f"must be less than {_CHARS + 1} characters in all cells"
-
-
-def drawn(block: Mapping[str, Any]) -> Markup:
-    """A `data_visualization` block over numbers as a picture for the sandbox's page."""
-    epochs = [float(each) for each in block["chart"]["axis_config"]["categories"]]
-    series = [
-        Series(str(each["name"]), tuple(zip(epochs, (float(point["value"]) for point in each["data"]), strict=True)))
-        for each in block["chart"]["series"]
-    ]
-    return Markup(curve_svg(series, title=str(block["title"])))  # noqa: S704 - it escapes every text itself
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 BLOCKS = 50
 ATTACHMENTS = 100
 TEXT_OBJECT = 3000
 TABLE_ROWS, TABLE_COLUMNS, TABLE_CHARS = 100, 20, 10_000
 MARKDOWN_CHARS = 12_000
+_CHARTS_A_MESSAGE, _SERIES, _POINTS, _TITLE, _NAME, _AXIS = 2, 6, 20, 50, 20, 50
+_ROWS, _COLUMNS, _CHARS = 201, 20, 20_000
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Reason why one place of a payload is refused. `error` is the Web API's word when it is not `invalid_blocks`."""
+    """Reason why one place of a payload is refused. `error` is the Web API's code when it is not `invalid_blocks`."""
 
     pointer: str
     text: str
@@ -145,7 +70,7 @@ def _whole(blocks: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
         yield Problem("/blocks", "`block_id` must be unique within a message")
     if sum(each.get("type") in ("table", "data_table") for each in blocks) > 1:
         yield Problem("/blocks", "only_one_table_allowed", "invalid_attachments")
-    if too_many(list(blocks)):
+    if sum(each.get("type") == "data_visualization" for each in blocks) > _CHARTS_A_MESSAGE:
         yield Problem("/blocks", "too many data_visualization blocks")
     if sum(len(str(each.get("text", ""))) for each in blocks if each.get("type") == "markdown") > MARKDOWN_CHARS:
         yield Problem("/blocks", f"must be less than {MARKDOWN_CHARS + 1} characters", "msg_blocks_too_long")
@@ -162,17 +87,19 @@ def _block(block: Any, at: str) -> Iterator[Problem]:
     if not isinstance(block, dict):
         yield Problem(at, "must be an object")
         return
-    check = _CHECKS.get(block.get("type", ""))
-    if check is None:
+    kind = block.get("type", "")
+    if kind not in _KINDS:
         yield Problem(f"{at}/type", f"unsupported type: {block.get('type')}")
         return
+    keys, check = _KINDS[kind]
     name = block.get("block_id")
     if name is not None and not (isinstance(name, str) and 1 <= len(name) <= 255):
         yield Problem(f"{at}/block_id", "must be a string of 1 to 255 characters")
-    unknown = set(block) - {"type", "block_id"} - _KEYS[block["type"]]
+    unknown = set(block) - {"type", "block_id"} - keys
     if unknown:
         yield Problem(at, f"additional property: {min(unknown)}")
-    yield from check(block, at)
+    if check is not None:
+        yield from check(block, at)
 
 
 def _text(value: Any, at: str, limit: int, kinds: tuple[str, ...] = ("plain_text", "mrkdwn")) -> Iterator[Problem]:
@@ -300,37 +227,76 @@ def _spans(spans: Any, at: str) -> Iterator[Problem]:
 
 
 def _chart(block: dict[str, Any], at: str) -> Iterator[Problem]:
-    return (Problem(at + where, text) for where, text in chart_faults(block))
+    """A `data_visualization` block of lines, bars or areas."""
+    if not 1 <= len(str(block.get("title") or "")) <= _TITLE:
+        yield Problem(f"{at}/title", f"must have 1 to {_TITLE} characters")
+    chart = block.get("chart")
+    if not isinstance(chart, dict) or chart.get("type") not in ("line", "bar", "area"):
+        yield Problem(f"{at}/chart/type", "must be one of line, bar, area")
+        return
+    axes = chart.get("axis_config") or {}
+    categories = axes.get("categories") or []
+    if not 1 <= len(categories) <= _POINTS or len(set(categories)) != len(categories):
+        yield Problem(f"{at}/chart/axis_config/categories", f"must have 1 to {_POINTS} different items")
+    if any(len(str(axes.get(name) or "")) > _AXIS for name in ("x_label", "y_label")):
+        yield Problem(f"{at}/chart/axis_config", f"labels must be less than {_AXIS + 1} characters")
+    series = chart.get("series") or []
+    names = [str(each.get("name") or "") for each in series]
+    if not 1 <= len(series) <= _SERIES or len(set(names)) != len(names):
+        yield Problem(f"{at}/chart/series", f"must have 1 to {_SERIES} items of different names")
+    for index, each in enumerate(series):
+        if not 1 <= len(names[index]) <= _NAME:
+            yield Problem(f"{at}/chart/series/{index}/name", f"must have 1 to {_NAME} characters")
+        if [point.get("label") for point in each.get("data") or []] != list(categories):
+            yield Problem(f"{at}/chart/series/{index}/data", "must have one value for each category")
+        if not all(_is_finite(point.get("value")) for point in each.get("data") or []):
+            yield Problem(f"{at}/chart/series/{index}/data", "values must be numbers")
 
 
 def _data_table(block: dict[str, Any], at: str) -> Iterator[Problem]:
-    return (Problem(at + where, text) for where, text in table_faults(block))
+    if not block.get("caption"):
+        yield Problem(f"{at}/caption", "missing required field")
+    if not 1 <= int(block.get("page_size", 5)) <= 100:
+        yield Problem(f"{at}/page_size", "must be 1 to 100")
+    rows = block.get("rows") or []
+    if not 2 <= len(rows) <= _ROWS:
+        yield Problem(f"{at}/rows", f"must have 2 to {_ROWS} items")
+    if len({len(row) for row in rows}) > 1 or not all(1 <= len(row) <= _COLUMNS for row in rows):
+        yield Problem(f"{at}/rows", f"must have 1 to {_COLUMNS} columns, as many in each row")
+    cells = [cell for row in rows for cell in row]
+    for cell in cells:
+        known = cell.get("type") == "raw_text" or (cell.get("type") == "raw_number" and _is_finite(cell.get("value")))
+        if not known or not cell.get("text"):
+            yield Problem(f"{at}/rows", "a cell must be a raw_text, or a raw_number with its text")
+            return
+    if sum(len(cell["text"]) for cell in cells) > _CHARS:
+        yield Problem(f"{at}/rows", f"must be less than {_CHARS + 1} characters in all cells")
 
 
-def _nothing(block: dict[str, Any], at: str) -> Iterator[Problem]:
-    return iter(())
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-_CHECKS: dict[str, Callable[[dict[str, Any], str], Iterator[Problem]]] = {
-    "header": _header,
-    "section": _section,
-    "context": _context,
-    "divider": _nothing,
-    "image": _image,
-    "markdown": _markdown,
-    "table": _table,
-    "rich_text": _rich_text,
-    "data_visualization": _chart,
-    "data_table": _data_table,
+# The keys of each type, and its check.
+_KINDS: dict[str, tuple[set[str], Callable[[dict[str, Any], str], Iterator[Problem]] | None]] = {
+    "header": ({"text", "level"}, _header),
+    "section": ({"text", "fields", "accessory", "expand"}, _section),
+    "context": ({"elements"}, _context),
+    "divider": (set(), None),
+    "image": ({"image_url", "alt_text", "title", "slack_file"}, _image),
+    "markdown": ({"text"}, _markdown),
+    "table": ({"rows", "column_settings"}, _table),
+    "rich_text": ({"elements"}, _rich_text),
+    "data_visualization": ({"title", "chart"}, _chart),
+    "data_table": ({"caption", "rows", "page_size", "row_header_column_index"}, _data_table),
 }
-_KEYS: dict[str, set[str]] = {
-    "header": {"text", "level"},
-    "section": {"text", "fields", "accessory", "expand"},
-    "context": {"elements"},
-    "divider": set(),
-    "image": {"image_url", "alt_text", "title", "slack_file"},
-    "markdown": {"text"},
-    "table": {"rows", "column_settings"},
-    "rich_text": {"elements"},
-    **KEYS,
-}
+
+
+def drawn(block: Mapping[str, Any]) -> Markup:
+    """A `data_visualization` block over numbers as a picture for the sandbox's page."""
+    epochs = [float(each) for each in block["chart"]["axis_config"]["categories"]]
+    series = [
+        Series(str(each["name"]), tuple(zip(epochs, (float(point["value"]) for point in each["data"]), strict=True)))
+        for each in block["chart"]["series"]
+    ]
+    return Markup(curve_svg(series, title=str(block["title"])))  # noqa: S704 - it escapes every text itself

@@ -9,29 +9,7 @@ from collections.abc import Callable
 from notifybot.clock import Clock
 from notifybot.sandbox import kakao_api, kakao_oauth
 from notifybot.sandbox.http import Request, Response
-from notifybot.sandbox.kakao_state import (
-    CLIENT_SECRET,
-    REDIRECT_URI,
-    REFRESH_TOKEN,
-    REST_API_KEY,
-    Friend,
-    KakaoFault,
-    KakaoMessage,
-    KakaoWorld,
-    api_failure,
-    login_failure,
-)
-
-__all__ = [
-    "CLIENT_SECRET",
-    "REDIRECT_URI",
-    "REFRESH_TOKEN",
-    "REST_API_KEY",
-    "Friend",
-    "KakaoFault",
-    "KakaoMessage",
-    "KakaoService",
-]
+from notifybot.sandbox.kakao_state import KakaoFault, KakaoWorld, api_failure, login_failure
 
 _AFTER_DELIVERY = -603
 _IMAGE = re.compile(r"/api/images/(\d+)")
@@ -62,7 +40,8 @@ class KakaoService(KakaoWorld):
         with self._lock:
             image = _IMAGE.fullmatch(request.path)
             if request.method == "GET" and image:
-                return self._image(int(image.group(1)))
+                found = self.images[int(image[1]) - 1 : int(image[1])] if int(image[1]) else []
+                return Response(200, found[0], {"Content-Type": "application/octet-stream"}) if found else None
             route = _ROUTES.get((request.method, request.path))
             return self._answer(route, request) if route else None
 
@@ -86,11 +65,6 @@ class KakaoService(KakaoWorld):
                     self.faults.remove(fault)
                 return fault
         return None
-
-    def _image(self, number: int) -> Response | None:
-        if not 1 <= number <= len(self.images):
-            return None
-        return Response(200, self.images[number - 1], {"Content-Type": "application/octet-stream"})
 
 
 def _faulty(fault: KakaoFault) -> Response:

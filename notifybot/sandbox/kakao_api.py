@@ -13,8 +13,7 @@ from email.parser import BytesParser
 from typing import Any
 
 from notifybot.sandbox.http import Request, Response
-from notifybot.sandbox.kakao_oauth import form_of
-from notifybot.sandbox.kakao_state import Grant, KakaoMessage, KakaoWorld, answer, api_failure
+from notifybot.sandbox.kakao_state import Grant, KakaoMessage, KakaoWorld, answer, api_failure, form_of
 
 _SMALLEST_PICTURE_BYTES = 24  # a PNG's header up to its width and height
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
@@ -226,7 +225,7 @@ class ApiRefusal(Exception):
 
 
 def parse(text: str | None) -> Template:
-    """The template that a form field holds. Raises Refused."""
+    """The template that a form field holds. Raises ApiRefusal."""
     if not text:
         raise ApiRefusal("field missing")
     try:
@@ -235,57 +234,38 @@ def parse(text: str | None) -> Template:
         raise ApiRefusal("no JSON") from None
     if not isinstance(template, dict):
         raise ApiRefusal("no object")
-    _CHECKS.get(str(template.get("object_type")), _unknown)(template)
+    match template.get("object_type"):
+        case "text":
+            _required(template, "text")
+            _link(template, "link")
+        case "feed":
+            _content(template.get("content"))
+            _item_content(template.get("item_content"))
+        case "list":
+            _required(template, "header_title")
+            _link(template, "header_link")
+            contents = template.get("contents")
+            if not isinstance(contents, list) or not 2 <= len(contents) <= 3:
+                raise ApiRefusal("a list has 2 or 3 contents")
+            for each in contents:
+                _content(each)
+        case "commerce":
+            _content(template.get("content"))
+            commerce = template.get("commerce")
+            if not isinstance(commerce, dict) or not isinstance(commerce.get("regular_price"), int):
+                raise ApiRefusal("commerce needs regular_price")
+        case "location":
+            _required(template, "address")
+            _content(template.get("content"))
+        case _:
+            raise ApiRefusal("unknown object_type")
+    _buttons(template, 1 if template["object_type"] == "location" else 2)
     if not isinstance(template.get("button_title", ""), str):
         raise ApiRefusal("button_title is no text")
     return template
 
 
-def _unknown(template: Template) -> None:
-    raise ApiRefusal("unknown object_type")
-
-
-def _text(template: Template) -> None:
-    _word(template, "text")
-    _link(template, "link")
-    _buttons(template, 2)
-
-
-def _feed(template: Template) -> None:
-    _content(template.get("content"))
-    _buttons(template, 2)
-    _item_content(template.get("item_content"))
-
-
-def _list(template: Template) -> None:
-    _word(template, "header_title")
-    _link(template, "header_link")
-    contents = template.get("contents")
-    if not isinstance(contents, list) or not 2 <= len(contents) <= 3:
-        raise ApiRefusal("a list has 2 or 3 contents")
-    for each in contents:
-        _content(each)
-    _buttons(template, 2)
-
-
-def _commerce(template: Template) -> None:
-    _content(template.get("content"))
-    commerce = template.get("commerce")
-    if not isinstance(commerce, dict) or not isinstance(commerce.get("regular_price"), int):
-        raise ApiRefusal("commerce needs regular_price")
-    _buttons(template, 2)
-
-
-def _location(template: Template) -> None:
-    _word(template, "address")
-    _content(template.get("content"))
-    _buttons(template, 1)
-
-
-_CHECKS = {"text": _text, "feed": _feed, "list": _list, "commerce": _commerce, "location": _location}
-
-
-def _word(template: Template, key: str) -> None:
+def _required(template: Template, key: str) -> None:
     if not isinstance(template.get(key), str) or not template[key]:
         raise ApiRefusal(f"{key} missing")
 
@@ -312,7 +292,7 @@ def _buttons(template: Template, most: int) -> None:
     for button in buttons:
         if not isinstance(button, dict):
             raise ApiRefusal("a button is an object")
-        _word(button, "title")
+        _required(button, "title")
         _link(button, "link")
 
 
@@ -330,12 +310,12 @@ def _item_content(table: object) -> None:
 
 
 def summary(template: Template) -> str:
-    """The words of a template, line by line, for reading and for assertions."""
+    """The texts of a template, line by line, for reading and for assertions."""
     content = template.get("content", {})
     table = template.get("item_content", {})
-    words = [template.get("text"), template.get("header_title"), table.get("profile_text")]
-    words += [content.get("title"), content.get("description")]
-    words += [each.get("title") for each in template.get("contents", [])]
-    words += [f"{each['item']}: {each['item_op']}" for each in table.get("items", [])]
-    words += [f"{table['sum']}: {table.get('sum_op', '')}"] if "sum" in table else []
-    return "\n".join(word for word in words if word)
+    texts = [template.get("text"), template.get("header_title"), table.get("profile_text")]
+    texts += [content.get("title"), content.get("description")]
+    texts += [each.get("title") for each in template.get("contents", [])]
+    texts += [f"{each['item']}: {each['item_op']}" for each in table.get("items", [])]
+    texts += [f"{table['sum']}: {table.get('sum_op', '')}"] if "sum" in table else []
+    return "\n".join(filter(None, texts))

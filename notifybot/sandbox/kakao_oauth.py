@@ -6,23 +6,24 @@ from datetime import timedelta
 from urllib.parse import urlencode
 
 from notifybot.sandbox.http import Request, Response
-from notifybot.sandbox.kakao_state import Code, KakaoWorld, answer, login_failure, login_page
-
-FORM = "application/x-www-form-urlencoded"
-
-
-def form_of(request: Request) -> dict[str, str]:
-    """The fields of a form body; a body of any other type has none, as Kakao reads only forms."""
-    return request.form if request.headers.get("content-type", "").split(";")[0].strip().lower() == FORM else {}
+from notifybot.sandbox.kakao_state import Code, KakaoWorld, answer, form_of, login_failure, login_page
 
 
 def authorize(world: KakaoWorld, request: Request) -> Response:
     """The browser's step: the person agrees at once, or denies if the world says so."""
     query = request.query
-    refusal = _authorize_refusal(world, query)
+    scopes = frozenset(each for each in query.get("scope", "").split(",") if each)
+    refusals = (
+        (query.get("client_id") != world.rest_api_key, "KOE101"),
+        (not world.login_on, "KOE004"),
+        (query.get("redirect_uri") not in world.redirect_uris, "KOE006"),
+        (query.get("response_type") != "code", "KOE201"),
+        (not scopes <= world.enabled_scopes, "KOE205"),
+    )
+    refusal = next((code for applies, code in refusals if applies), None)
     if refusal:
         return login_page(refusal)
-    redirect_uri, scopes = query["redirect_uri"], _scopes(query)
+    redirect_uri = query["redirect_uri"]
     if world.denies:
         result = {"error": "access_denied", "error_description": "User denied access"}
     else:
@@ -33,22 +34,6 @@ def authorize(world: KakaoWorld, request: Request) -> Response:
     if "state" in query:
         result["state"] = query["state"]
     return Response(302, b"", {"Location": f"{redirect_uri}?{urlencode(result)}"})
-
-
-def _authorize_refusal(world: KakaoWorld, query: dict[str, str]) -> str | None:
-    if query.get("client_id") != world.rest_api_key:
-        return "KOE101"
-    if not world.login_on:
-        return "KOE004"
-    if query.get("redirect_uri") not in world.redirect_uris:
-        return "KOE006"
-    if query.get("response_type") != "code":
-        return "KOE201"
-    return None if _scopes(query) <= world.enabled_scopes else "KOE205"
-
-
-def _scopes(query: dict[str, str]) -> frozenset[str]:
-    return frozenset(each for each in query.get("scope", "").split(",") if each)
 
 
 def token(world: KakaoWorld, request: Request) -> Response:
@@ -76,15 +61,10 @@ def _exchange(world: KakaoWorld, fields: dict[str, str]) -> Response:
         return login_failure("KOE303")
     del world.codes[fields["code"]]
     world.linked = True
-    _agree(world, code)
-    return answer({**_access(world, code.scopes, code.account), **_refresh_token(world, code.scopes, code.account)})
-
-
-def _agree(world: KakaoWorld, code: Code) -> None:
-    """A friend who signs in and agrees can be written to from now on."""
-    for friend in world.friends:
+    for friend in world.friends:  # one who signs in and agrees can be written to from now on
         if friend.uuid == code.account:
             friend.agreed = "friends" in code.scopes
+    return answer({**_access(world, code.scopes, code.account), **_refresh_token(world, code.scopes, code.account)})
 
 
 def _refresh(world: KakaoWorld, fields: dict[str, str]) -> Response:

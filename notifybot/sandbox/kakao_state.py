@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from notifybot.clock import Clock
-from notifybot.sandbox.http import Response
+from notifybot.sandbox.http import Request, Response
 
 REST_API_KEY = "kakao-canary-rest-api-key"
 CLIENT_SECRET = "kakao-canary-client-secret"  # noqa: S105 - a canary: tests search for it in logs
@@ -42,7 +42,7 @@ class KakaoMessage:
 class KakaoFault:
     """Wrong answer for the next `times` requests to a path with `path` in it.
 
-    `code` is a number of the API (-1, -7, -10, -9798, …) or a word of the login ("KOE003"); -603 comes after the
+    `code` is a number of the API (-1, -7, -10, -9798, …) or a code of the login ("KOE003"); -603 comes after the
     message was delivered. Without a code, `status` and `body` are sent as they stand: an empty 502, a 200 with HTML.
     """
 
@@ -165,15 +165,11 @@ class KakaoWorld:
 
     def leads_nowhere(self, template: dict[str, Any]) -> bool:
         """True when a link of the template is on a domain that the app has not registered."""
-        return not all(_origin(url) in self.domains for url in _web_urls(template))
+        parts = map(urlsplit, _web_urls(template))
+        return not all(f"{each.scheme}://{each.netloc}" in self.domains for each in parts)
 
     def _day(self) -> str:
         return self.clock.now().astimezone(self.day_zone).date().isoformat()
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _web_urls(value: object) -> list[str]:
@@ -225,6 +221,12 @@ _LOGIN = {
     "KOE320": (400, "invalid_grant", "authorization code not found"),
     "KOE322": (400, "invalid_grant", "expired_or_invalid_refresh_token"),
 }
+
+
+def form_of(request: Request) -> dict[str, str]:
+    """The fields of a form body; a body of any other type has none, as Kakao reads only forms."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    return request.form if kind == "application/x-www-form-urlencoded" else {}
 
 
 def answer(value: object) -> Response:

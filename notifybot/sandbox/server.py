@@ -14,9 +14,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.sandbox.http import Fault, FaultList, Request, Response, reset, text_response
-from notifybot.sandbox.kakao import REFRESH_TOKEN, REST_API_KEY, KakaoService
+from notifybot.sandbox.kakao import KakaoService
+from notifybot.sandbox.kakao_state import REFRESH_TOKEN, REST_API_KEY
 from notifybot.sandbox.pages import SandboxPages
-from notifybot.sandbox.slack_files import FilingSlack
+from notifybot.sandbox.slack import SlackService
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, WEBHOOK_PATH
 
 _LARGEST_BODY_BYTES = 32 * 1024 * 1024
@@ -42,7 +43,7 @@ class Sandbox:
         self.faults = FaultList()
         self.requests: list[Request] = []
         self.connections = 0
-        self.slack = FilingSlack(clock)
+        self.slack = SlackService(clock)
         self.kakao = KakaoService(clock)
         self.closing = threading.Event()
         self._pages = SandboxPages(self.slack, self.kakao, clock, language)

@@ -1,10 +1,11 @@
-"""A Slack workspace that exists in memory: incoming webhook and Web API, with Slack's own answers."""
+"""A Slack workspace that exists in memory: incoming webhook, Web API and uploads, with Slack's own answers."""
 
 from __future__ import annotations
 
 import json
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,18 +28,39 @@ from notifybot.sandbox.slack_state import (
     SlackError,
     SlackMessage,
     SlackRevision,
-    check_scope,
-    with_scopes,
 )
+
+_ALT_CHARS = 1000
+_UPLOAD, _DOWNLOAD = "/files/upload/", "/files/"
+_KINDS = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
+
+
+@dataclass
+class SlackFile:
+    """A file of the workspace. It is `shared` once its upload was completed; until then nobody sees it."""
+
+    id: str
+    name: str
+    length: int
+    alt: str = ""
+    title: str = ""
+    body: bytes = b""
+    shared: bool = False
+
+    @property
+    def path(self) -> str:
+        """Path of the file for the sandbox's own pages."""
+        return f"{_DOWNLOAD}{self.id}"
 
 
 class SlackService:
     """Answers as Slack does. Knobs are plain attributes, to be set while it runs.
 
-    `messages` holds all that was accepted, oldest first; `schedule` what is to be posted later; `calls` each Web API
-    method with its arguments (and "webhook"). `burst` is how many messages a channel may get at once before it is held
-    to one a second (None: no limit). `refuse` orders an error for the next calls. `unknown_blocks` names block types
-    to be refused, as where a new one is not rolled out yet. `scopes` is what the app was installed with.
+    `messages` holds all that was accepted, oldest first; `schedule` what is to be posted later; `files` all that were
+    announced, by their ids; `calls` each Web API method with its arguments (and "webhook"). `burst` is how many
+    messages a channel may get at once before it is held to one a second (None: no limit). `refuse` orders an error for
+    the next calls. `unknown_blocks` names block types to be refused, as where a new one is not rolled out yet. `scopes`
+    is what the app was installed with.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -50,6 +72,7 @@ class SlackService:
         self.webhooks = {WEBHOOK_PATH: "C0TRAINING"}
         self.unknown_blocks: set[str] = set()
         self.burst: int | None = None
+        self.files: dict[str, SlackFile] = {}
         self._messages: list[SlackMessage] = []
         self._refusals: list[tuple[str, str]] = []
         self._buckets: dict[str, tuple[float, float]] = {}
@@ -78,18 +101,30 @@ class SlackService:
         """The messages that are no replies, oldest first."""
         return [each for each in self.messages if each.thread_ts is None]
 
+    @property
+    def shared(self) -> list[SlackFile]:
+        """The files that people see, oldest first."""
+        return [each for each in self.files.values() if each.shared]
+
     def delete(self, message: SlackMessage) -> None:
         """Remove a message, as a person would."""
         self.messages.remove(message)
 
     def handle(self, request: Request) -> Response | None:
-        """Answer a request under `/api/` or `/services/`; None for any other path."""
+        """Answer a request under `/api/`, `/services/` or `/files/`; None for any other path."""
+        path = request.path
         with self._lock:
+            if path.startswith(_UPLOAD):
+                return self._take(request)
+            if path.startswith(_DOWNLOAD):
+                return self._show(request)
             _ = self.messages  # posts the scheduled messages that are due before this request
-            if request.path.startswith("/services/"):
+            if path.startswith("/services/"):
                 return self._webhook(request)
-            if request.path.startswith("/api/"):
-                return with_scopes(self._api(request.path.removeprefix("/api/"), request), self.scopes)
+            if path.startswith("/api/"):
+                response = self._api(path.removeprefix("/api/"), request)
+                scopes = {"X-OAuth-Scopes": ",".join(sorted(self.scopes))}  # all that the token may do
+                return Response(response.status, response.body, response.headers | scopes)
         return None
 
     # ------------------------------------------------------------------ webhook
@@ -119,20 +154,20 @@ class SlackService:
         try:
             arguments = _arguments(request)
             self.calls.append((method, arguments))
-            return json_response({"ok": True, **self._call(method, request.bearer, arguments)})
+            return json_response({"ok": True, **self._call(method, request, arguments)})
         except SlackError as error:
             if error.error == "ratelimited":
                 response = json_response({"ok": False, "error": "ratelimited"}, 429)
                 return Response(429, response.body, response.headers | {"Retry-After": "1"})
             return json_response({"ok": False, "error": error.error, **error.more})
 
-    def _call(self, method: str, token: str | None, arguments: dict[str, Any]) -> dict[str, Any]:
-        if not token:
-            raise SlackError("not_authed")
-        if token not in self.tokens:
-            raise SlackError("invalid_auth")
+    def _call(self, method: str, request: Request, arguments: dict[str, Any]) -> dict[str, Any]:
+        if request.bearer not in self.tokens:
+            raise SlackError("invalid_auth" if request.bearer else "not_authed")
         self._refused(method)
-        check_scope(method, self.scopes)
+        needed = SCOPE_OF.get(method)
+        if needed is not None and needed not in self.scopes:
+            raise SlackError("missing_scope", needed=needed, provided=",".join(sorted(self.scopes)))
         match method:
             case "auth.test":
                 return {
@@ -160,6 +195,10 @@ class SlackService:
                 return self.schedule.delete(self._channel(arguments, by_name=False).id, arguments)
             case "chat.scheduledMessages.list":
                 return self.schedule.listing(arguments)
+            case "files.getUploadURLExternal":
+                return self._announce(arguments, request.headers.get("host", ""))
+            case "files.completeUploadExternal":
+                return self._complete(arguments)
         raise SlackError("unknown_method", req_method=method)
 
     def _post(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -188,6 +227,67 @@ class SlackService:
         link = f"https://sandbox.slack.com/archives/{channel.id}/p{message.ts.replace('.', '')}"
         return {"channel": channel.id, "permalink": link}
 
+    # ------------------------------------------------------------------ files
+    # https://docs.slack.dev/messaging/working-with-files#uploading_files
+
+    def _announce(self, arguments: dict[str, Any], host: str) -> dict[str, Any]:
+        name, length = str(arguments.get("filename") or ""), str(arguments.get("length") or "")
+        if not name or not length.isdigit() or int(length) < 1:
+            raise SlackError("missing_argument")
+        alt = str(arguments.get("alt_txt") or "")
+        if len(alt) > _ALT_CHARS:
+            raise SlackError("alt_txt_too_large")
+        file = SlackFile(f"F0SANDBOX{len(self.files) + 1}", name, int(length), alt)
+        self.files[file.id] = file
+        return {"upload_url": f"http://{host}{_UPLOAD}{file.id}", "file_id": file.id}
+
+    def _take(self, request: Request) -> Response:
+        file = self.files.get(request.path.removeprefix(_UPLOAD))
+        if request.method != "POST" or file is None:
+            return text_response("not found", 404)
+        if len(request.body) != file.length:
+            return text_response("wrong length", 400)
+        file.body = request.body
+        return text_response(f"OK - {file.length}")
+
+    def _complete(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Share files; without a channel they stay the app's own. A file can be completed once."""
+        wanted = json.loads(str(arguments.get("files") or "[]"))
+        files = [self.files.get(str(each.get("id"))) for each in wanted]
+        if not files or any(file is None or not file.body or file.shared for file in files):
+            raise SlackError("file_not_found")
+        whole = [file for file in files if file is not None]
+        for file, each in zip(whole, wanted, strict=True):
+            file.title = str(each.get("title") or file.name)
+        if arguments.get("channel_id"):
+            self._share(whole, arguments)
+        return {"files": [{"id": file.id, "title": file.title} for file in whole]}  # no ts: it is shared a little later
+
+    def _share(self, files: list[SlackFile], arguments: dict[str, Any]) -> None:
+        channel = self._channel({"channel": arguments["channel_id"]}, by_name=False)
+        blocks = [
+            {
+                "type": "image", "image_url": file.path, "alt_text": file.alt or file.name,
+                "title": {"type": "plain_text", "text": file.title},
+            }
+            for file in files
+        ]  # fmt: skip
+        said = {"text": str(arguments.get("initial_comment") or ""), "blocks": blocks}
+        thread = {"thread_ts": arguments["thread_ts"]} if arguments.get("thread_ts") else {}
+        if thread:
+            self._find(channel, thread["thread_ts"])
+        self._limit(channel)
+        for file in files:
+            file.shared = True
+        self._keep(said | thread, channel.id, "bot", self._clock.now().timestamp())
+
+    def _show(self, request: Request) -> Response:
+        file = self.files.get(request.path.removeprefix(_DOWNLOAD))
+        kind = next((kind for start, kind in _KINDS.items() if file and file.body.startswith(start)), "")
+        if file is None or not kind:
+            return text_response("not found", 404)
+        return Response(200, file.body, {"Content-Type": kind, "Cache-Control": "no-store"})
+
     # ------------------------------------------------------------------ rules
 
     def _refused(self, method: str) -> None:
@@ -214,7 +314,7 @@ class SlackService:
         raise SlackError("message_not_found")
 
     def _root_of(self, payload: Mapping[str, Any], channel_id: str) -> SlackMessage | None:
-        """The message that is answered. A reply to one that was deleted stands in the channel, without a word of it:
+        """The message that is answered. A reply to one that was deleted stands in the channel, and no error says so:
         https://github.com/slack-go/slack/issues/1571
         """
         ts = payload.get("thread_ts")

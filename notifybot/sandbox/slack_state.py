@@ -1,4 +1,4 @@
-"""State of the pretended Slack workspace: channels, messages with their revisions, and its words for errors."""
+"""State of the pretended Slack workspace: channels, messages with their revisions, and its error codes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from notifybot.errors import NotifybotError
-from notifybot.sandbox.http import Response
 
 BOT_TOKEN = "xoxb-canary-not-a-token"  # noqa: S105  a stand-in, valid nowhere
 CHANNEL = "training"
@@ -17,21 +16,10 @@ TEXT_CHARS, UPDATE_TEXT_CHARS = 40_000, 4_000
 
 # https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors
 WEBHOOK_STATUS = {
-    "invalid_payload": 400,
-    "no_text": 400,
-    "too_many_attachments": 400,
-    "invalid_blocks": 400,
-    "invalid_attachments": 400,
-    "user_not_found": 400,
-    "invalid_token": 403,
-    "action_prohibited": 403,
-    "posting_to_general_channel_denied": 403,
-    "team_disabled": 403,
-    "channel_not_found": 404,
-    "no_service": 404,
-    "no_service_id": 404,
-    "no_active_hooks": 404,
-    "no_team": 404,
+    **dict.fromkeys(("invalid_payload", "no_text", "too_many_attachments", "invalid_blocks"), 400),
+    **dict.fromkeys(("invalid_attachments", "user_not_found"), 400),
+    **dict.fromkeys(("invalid_token", "action_prohibited", "posting_to_general_channel_denied", "team_disabled"), 403),
+    **dict.fromkeys(("channel_not_found", "no_service", "no_service_id", "no_active_hooks", "no_team"), 404),
     "channel_is_archived": 410,
     "rollup_error": 500,
 }
@@ -106,16 +94,3 @@ class SlackError(NotifybotError):
     def __init__(self, error: str, **more: Any) -> None:
         super().__init__(error)
         self.error, self.more = error, more
-
-
-def check_scope(method: str, granted: set[str]) -> None:
-    """Refuse a call that the app was not given the scope for."""
-    needed = SCOPE_OF.get(method)
-    if needed is not None and needed not in granted:
-        raise SlackError("missing_scope", needed=needed, provided=",".join(sorted(granted)))
-
-
-def with_scopes(response: Response, granted: set[str]) -> Response:
-    """An answer of the Web API as Slack heads it, with all that the token may do."""
-    headers = {**response.headers, "X-OAuth-Scopes": ",".join(sorted(granted))}
-    return Response(response.status, response.body, headers)

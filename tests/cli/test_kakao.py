@@ -25,7 +25,7 @@ from notifybot.notifiers.kakao.oauth import REDIRECT_URI, App, Attempt, code_in,
 from notifybot.notifiers.kakao.quota import Quota
 from notifybot.notifiers.kakao.token_store import Account, Mode, Receiver, TokenFile, TokenSet, issued
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY, Friend, KakaoFault
+from notifybot.sandbox.kakao_state import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY, Friend, KakaoFault
 from tests.support.kakao_messages import credentials
 from tests.support.kakao_people import secrets_of, visit
 

@@ -12,7 +12,7 @@ from notifybot.config import load
 from notifybot.delivery.build import notifiers_from
 from notifybot.delivery.subscription import picture_error, takes_pictures
 from notifybot.notifiers.kakao.notifier import NotTaken
-from notifybot.sandbox.kakao import KakaoFault
+from notifybot.sandbox.kakao_state import KakaoFault
 from notifybot.sandbox.server import Sandbox
 from notifybot.types import Language
 

@@ -12,7 +12,7 @@ from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.kakao import KakaoTalk
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.http import FaultKind
-from notifybot.sandbox.kakao import CLIENT_SECRET, KakaoFault
+from notifybot.sandbox.kakao_state import CLIENT_SECRET, KakaoFault
 from notifybot.testing import FakeClock
 from tests.support.kakao_messages import MEMO_PATH, envelope, memo
 

@@ -38,7 +38,7 @@ from notifybot.errors import ConfigError
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.kakao import REFRESH_TOKEN, REST_API_KEY
+from notifybot.sandbox.kakao_state import REFRESH_TOKEN, REST_API_KEY
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.store import runs
 from notifybot.store.database import Store

@@ -21,7 +21,7 @@ from notifybot.notifiers.kakao.button_domains import button_sites
 from notifybot.notifiers.kakao.quota import Quota
 from notifybot.notifiers.kakao.token_store import Account, Mode, TokenFile, TokenSet
 from notifybot.sandbox import Fault
-from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY, KakaoFault
+from notifybot.sandbox.kakao_state import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY, KakaoFault
 from notifybot.sandbox.server import Sandbox
 from notifybot.testing import FakeClock
 from notifybot.types import Language

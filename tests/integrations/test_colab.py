@@ -18,7 +18,7 @@ from notifybot.integrations.colab import Setup, hint, setup
 from notifybot.notifiers.kakao.browser import LoginEnvironment
 from notifybot.notifiers.kakao.login import Way, sign_in
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.kakao import REST_API_KEY
+from notifybot.sandbox.kakao_state import REST_API_KEY
 from notifybot.testing import RecordingNotifier
 from notifybot.training.session import close
 from notifybot.types import Language

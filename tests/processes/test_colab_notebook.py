@@ -30,7 +30,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from notifybot.clock import SYSTEM
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.kakao import REST_API_KEY
+from notifybot.sandbox.kakao_state import REST_API_KEY
 from notifybot.sandbox.slack_state import SlackMessage
 from tests.support.kakao_people import visit
 from tests.support.powered import cut_off

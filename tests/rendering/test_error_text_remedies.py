@@ -22,7 +22,7 @@ from notifybot.notifiers.base import Notifier
 from notifybot.policy import Priority
 from notifybot.rendering import Renderer
 from notifybot.rendering.error_text import explained, kakao_error
-from notifybot.sandbox.kakao import KakaoFault
+from notifybot.sandbox.kakao_state import KakaoFault
 from notifybot.sandbox.server import Sandbox
 from notifybot.store import dead_letters, runs
 from notifybot.store.database import Store

@@ -11,14 +11,7 @@ import pytest
 import requests
 
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.kakao import (
-    CLIENT_SECRET,
-    REDIRECT_URI,
-    REFRESH_TOKEN,
-    REST_API_KEY,
-    Friend,
-    KakaoFault,
-)
+from notifybot.sandbox.kakao_state import CLIENT_SECRET, REDIRECT_URI, REFRESH_TOKEN, REST_API_KEY, Friend, KakaoFault
 from notifybot.testing import FakeClock
 
 MEMO = "/kakao/api/v2/api/talk/memo/default/send"

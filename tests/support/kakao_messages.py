@@ -13,7 +13,7 @@ from notifybot.events import EpochFinished
 from notifybot.notifiers.base import Envelope, Memory
 from notifybot.notifiers.kakao import Credentials, KakaoTalk
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY
+from notifybot.sandbox.kakao_state import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY
 from notifybot.testing import DictMemory
 from notifybot.types import Fact, Language, Message, MetricRow, Progress, RunRef, Severity
 

@@ -33,7 +33,7 @@ from notifybot.notifiers.kakao.oauth import SETUP_CODES, App, Attempt, SignInRef
 from notifybot.notifiers.kakao.token_store import Mode, TokenSet
 from notifybot.rendering.error_text import KAKAO_API, kakao_line
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.kakao import CLIENT_SECRET, REDIRECT_URI, REFRESH_TOKEN, REST_API_KEY, Friend, KakaoFault
+from notifybot.sandbox.kakao_state import CLIENT_SECRET, REDIRECT_URI, REFRESH_TOKEN, REST_API_KEY, Friend, KakaoFault
 from notifybot.testing import FakeClock
 from notifybot.types import Language
 from tests.support.kakao_messages import envelope

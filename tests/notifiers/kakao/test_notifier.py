@@ -19,7 +19,7 @@ from notifybot.notifiers.kakao import KakaoTalk, kakao_notifiers, token_file_of
 from notifybot.notifiers.kakao.http import FormClient
 from notifybot.notifiers.kakao.token_store import Account, TokenFile, TokenSet
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY, KakaoFault
+from notifybot.sandbox.kakao_state import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY, KakaoFault
 from notifybot.testing import FakeClock
 from tests.support.kakao_messages import credentials, envelope, memo
 

@@ -14,7 +14,7 @@ from notifybot.notifiers.kakao import Credentials, KakaoTalk
 from notifybot.notifiers.kakao.login import choice_in
 from notifybot.notifiers.kakao.token_store import Account, Mode, Receiver, TokenFile, TokenSet
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.kakao import REST_API_KEY, Friend, KakaoFault
+from notifybot.sandbox.kakao_state import REST_API_KEY, Friend, KakaoFault
 from notifybot.testing import DictMemory, FakeClock
 from tests.support.kakao_messages import credentials, envelope, memo
 

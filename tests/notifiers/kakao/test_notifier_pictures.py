@@ -12,7 +12,7 @@ from notifybot.events import Event
 from notifybot.notifiers.kakao.notifier import LARGEST_BYTES, UPLOAD_PATH
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.http import FaultKind
-from notifybot.sandbox.kakao import KakaoFault
+from notifybot.sandbox.kakao_state import KakaoFault
 from notifybot.testing import FakeClock
 from tests.support.kakao_messages import EVENT_ID, envelope, memo
 

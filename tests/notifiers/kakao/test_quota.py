@@ -14,7 +14,7 @@ import pytest
 from notifybot.errors import PermanentError, TemporaryError
 from notifybot.notifiers.kakao.quota import Quota
 from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.kakao import KakaoFault
+from notifybot.sandbox.kakao_state import KakaoFault
 from notifybot.testing import FakeClock
 from tests.support.kakao_messages import MEMO_PATH, credentials, envelope, memo
 

@@ -16,7 +16,8 @@ from notifybot.notifiers.kakao.token_store import TokenFile
 from notifybot.notifiers.kakao.tokens import Tokens
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.http import Request, Response
-from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, KakaoFault, KakaoService
+from notifybot.sandbox.kakao import KakaoService
+from notifybot.sandbox.kakao_state import CLIENT_SECRET, REFRESH_TOKEN, KakaoFault
 from notifybot.testing import DictMemory, FakeClock
 from notifybot.types import Language
 from tests.support.kakao_messages import credentials, envelope, memo

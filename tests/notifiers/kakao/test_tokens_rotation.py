@@ -23,7 +23,8 @@ from notifybot.notifiers.kakao.tokens import Tokens
 from notifybot.rendering.error_text import error_line
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.http import Request, Response
-from notifybot.sandbox.kakao import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY, KakaoFault, KakaoService
+from notifybot.sandbox.kakao import KakaoService
+from notifybot.sandbox.kakao_state import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY, KakaoFault
 from notifybot.testing import FakeClock
 from notifybot.types import Language
 from tests.support.disk_log import Entry, LoggedDisk, Noted, Written
