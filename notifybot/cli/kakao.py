@@ -14,11 +14,10 @@ from notifybot.errors import ConfigError, DeliveryError, UsageError
 from notifybot.i18n import text
 from notifybot.notifiers.kakao import credentials_from, others_file, token_file_of
 from notifybot.notifiers.kakao.api import Api
-from notifybot.notifiers.kakao.browser import LoginEnvironment
+from notifybot.notifiers.kakao.browser import Console, LoginEnvironment
 from notifybot.notifiers.kakao.login import Way, choice_in, one_of, sign_in
 from notifybot.notifiers.kakao.notifier import destination_of
 from notifybot.notifiers.kakao.oauth import explained
-from notifybot.notifiers.kakao.person import Console
 from notifybot.notifiers.kakao.quota import Quota
 from notifybot.notifiers.kakao.token_store import Account, Mode, Receiver, TokenFile
 from notifybot.policy import day_of

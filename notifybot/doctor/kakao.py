@@ -12,7 +12,7 @@ from notifybot.doctor.machine import unusable
 from notifybot.errors import ConfigError, DeliveryError
 from notifybot.i18n import Localized, localized
 from notifybot.notifiers.kakao import Credentials, credentials_from, token_file_of
-from notifybot.notifiers.kakao.api import Api
+from notifybot.notifiers.kakao.api import ROTATES_WITHIN, Api
 from notifybot.notifiers.kakao.button_domains import LIVES_AT, button_sites, is_out_of_reach
 from notifybot.notifiers.kakao.http import LOGIN_ENDED, KakaoRefused
 from notifybot.notifiers.kakao.message import DEFAULT_LINK
@@ -20,7 +20,6 @@ from notifybot.notifiers.kakao.notifier import destination_of
 from notifybot.notifiers.kakao.oauth import remedy
 from notifybot.notifiers.kakao.quota import PAIR_LIMIT, Quota
 from notifybot.notifiers.kakao.token_store import Account, Mode, TokenFile
-from notifybot.notifiers.kakao.tokens import ROTATES_WITHIN
 from notifybot.rendering.error_text import KAKAO_API, error_line, kakao_error, kakao_line
 from notifybot.types import Language
 

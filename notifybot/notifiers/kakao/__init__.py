@@ -11,9 +11,9 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.errors import ConfigError, reader_text
 from notifybot.notifiers.base import Notifier, Surroundings
+from notifybot.notifiers.kakao.api import Credentials
 from notifybot.notifiers.kakao.notifier import KakaoTalk, Painter
-from notifybot.notifiers.kakao.token_store import TOKEN_FILE, Account, TokenFile, TokenSet
-from notifybot.notifiers.kakao.tokens import Credentials
+from notifybot.notifiers.kakao.token_store import TOKEN_FILE, TokenFile, TokenSet
 from notifybot.runtime import in_colab
 
 __all__ = [
@@ -33,9 +33,9 @@ _TAKEN_OVER: set[Path] = set()  # files already logged as taken over: the settin
 
 def from_config(config: Config, around: Surroundings) -> list[Notifier]:
     """The KakaoTalk notifier that the settings or a login ask for, with pictures where there are charts."""
-    if around.charts is None:
-        return kakao_notifiers(config, clock=around.clock)
-    return kakao_notifiers(config, clock=around.clock, picture=around.charts.phone_painter(config.lang).square)
+    charts = around.charts
+    picture: Painter = (lambda _: None) if charts is None else charts.phone_painter(config.lang).square
+    return kakao_notifiers(config, clock=around.clock, picture=picture)
 
 
 def kakao_notifiers(config: Config, *, clock: Clock = SYSTEM, picture: Painter = lambda _: None) -> list[Notifier]:
@@ -86,10 +86,11 @@ def credentials_from(config: Config, *, clock: Clock = SYSTEM) -> Credentials | 
     if key is None:
         _refuse_half(config)
         return None
+    known = account.client_secret if account and account.rest_api_key == key else None
     refresh = refresh or _taken_over(config, stored)
-    credentials = Credentials(key, config.kakao_client_secret or _secret_of(account, key.get_secret_value()), refresh)
+    credentials = Credentials(key, config.kakao_client_secret or known, refresh)
     if refresh is None and not (stored and credentials.own(stored)):
-        if _signs_in_later():
+        if in_colab():
             return None
         raise ConfigError(reader_text("notifiers.kakao.key_without_login", config=token_file_of(config)))
     return credentials
@@ -117,8 +118,7 @@ def _taken_over(config: Config, stored: TokenSet | None) -> SecretStr | None:
     if token is not None and stored is None and path not in _TAKEN_OVER:
         _TAKEN_OVER.add(path)
         ours = token_file_of(config).name
-        text = reader_text("notifiers.kakao.login_taken_over", path=path, ours=ours)
-        _LOG.warning("%s", text)
+        _LOG.warning("%s", reader_text("notifiers.kakao.login_taken_over", path=path, ours=ours))
     return token
 
 
@@ -126,17 +126,9 @@ def _refuse_half(config: Config) -> None:
     given = {
         "kakao_refresh_token": config.kakao_refresh_token,
         "kakao_client_secret": config.kakao_client_secret,
-        "kakao_token_file": None if _signs_in_later() else config.kakao_token_file,
+        # On Colab `setup` names the file before anybody can have signed in.
+        "kakao_token_file": None if in_colab() else config.kakao_token_file,
     }
     names = [name for name, value in given.items() if value is not None]
     if names:
         raise ConfigError(reader_text("notifiers.kakao.login_settings_without_key", names=names[0]))
-
-
-def _signs_in_later() -> bool:
-    """True on Colab, where `setup` names the file, or a secret the key, before anybody can have signed in."""
-    return in_colab()
-
-
-def _secret_of(account: Account | None, key: str) -> SecretStr | None:
-    return account.client_secret if account and account.rest_api_key.get_secret_value() == key else None

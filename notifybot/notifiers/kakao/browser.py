@@ -1,15 +1,18 @@
-"""The person's browser: it opens Kakao's page, and its answer is heard here or pasted."""
+"""The person and their browser: it opens Kakao's page, and its answer is heard here or pasted at a prompt."""
 
 from __future__ import annotations
 
+import getpass
 import html
 import secrets
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
+from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import SecretStr
@@ -18,12 +21,53 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import UsageError
 from notifybot.i18n import text
 from notifybot.notifiers.kakao.oauth import Attempt, SignInRefused, code_in, explained
-from notifybot.notifiers.kakao.person import Prompt
+from notifybot.runtime import in_notebook
 from notifybot.types import Language
 
 LISTEN_S = 300.0
 STOP = ("q", "ㅂ")  # the same key, with the Korean layout on
 _ASK_AGAIN = ("early", "address", "state")
+
+
+class Prompt(Protocol):
+    """Somebody who reads lines and answers questions."""
+
+    def say(self, text: str) -> None:
+        """Show some lines."""
+        ...
+
+    def ask(self, prompt: str) -> str:
+        """Ask for one line. Raises UsageError where nobody can answer."""
+        ...
+
+    def ask_secretly(self, prompt: str) -> str:
+        """Ask for one line that is not shown while it is typed."""
+        ...
+
+
+class Console:
+    """The person at this process's standard input and output."""
+
+    def __init__(self, language: Language) -> None:
+        self._no_answer = text(language, "kakao.login.no_answer")
+
+    def say(self, text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    def ask(self, prompt: str) -> str:
+        try:
+            return input(prompt).strip()
+        except (EOFError, NotImplementedError):  # the latter is what a notebook run without a person raises
+            raise UsageError(self._no_answer) from None
+
+    def ask_secretly(self, prompt: str) -> str:
+        if not in_notebook() and not sys.stdin.isatty():
+            return self.ask(prompt)  # getpass would bypass a pipe and read from the terminal
+        try:
+            return getpass.getpass(prompt).strip()
+        except (EOFError, NotImplementedError):
+            raise UsageError(self._no_answer) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +249,8 @@ class _LoginHandler(BaseHTTPRequestHandler):
         else:
             self._show(400, "not_this")
 
-    def _show(self, status: int, said: str) -> None:
-        page = _page(said, first=self.server.listener.language).encode()
+    def _show(self, status: int, outcome: str) -> None:
+        page = _page(outcome, self.server.listener.language).encode()
         self.send_response(status)
         for name, value in _HEADERS.items():
             self.send_header(name, value)
@@ -219,12 +263,10 @@ class _LoginHandler(BaseHTTPRequestHandler):
         """Silent: the request line holds the code."""
 
 
-def _page(said: str, first: Language) -> str:
-    order = [first, *(each for each in Language if each is not first)]
-    sections = "".join(_section(said, each) for each in order)
+def _page(outcome: str, first: Language) -> str:
+    """The page that the browser shows, in both languages."""
+    sections = ""
+    for each in (first, *(other for other in Language if other is not first)):
+        title, line = (html.escape(text(each, f"kakao.page.{outcome}_{part}")) for part in ("title", "text"))
+        sections += f'<section lang="{each}"><h1>{title}</h1><p>{line}</p></section>'
     return _PAGE.format(lang=first, sections=sections)
-
-
-def _section(said: str, language: Language) -> str:
-    title, words = (html.escape(text(language, f"kakao.page.{said}_{part}")) for part in ("title", "text"))
-    return f'<section lang="{language}"><h1>{title}</h1><p>{words}</p></section>'

@@ -177,7 +177,14 @@ def api_error(
         return _refused(str(code))
     if code in _MESSAGE:
         return permanent(str(code))
-    return _by_status(status, code, retry_after_s)
+    named = f"HTTP {status}" if code is None else f"HTTP {status}, code {code}"
+    if status in (408, 425, 429):
+        return temporary("slow-down", named=named, retry_after_s=retry_after_s)
+    if status >= 500:
+        return temporary("failing", named=named, retry_after_s=retry_after_s, ambiguous=True)
+    if status >= 400:
+        return permanent("refused", named=named)
+    return temporary("unknown-answer", named=named, ambiguous=True)
 
 
 def friend_error(waited_s: float) -> DeliveryError:
@@ -189,17 +196,6 @@ def friend_error(waited_s: float) -> DeliveryError:
     if waited_s < NO_FRIEND_PATIENCE_S:
         return temporary(str(NO_FRIEND), retry_after_s=NO_FRIEND_AGAIN_S)
     return _refused(str(NO_FRIEND))
-
-
-def _by_status(status: int, code: int | None, retry_after_s: float | None) -> DeliveryError:
-    named = f"HTTP {status}" if code is None else f"HTTP {status}, code {code}"
-    if status in (408, 425, 429):
-        return temporary("slow-down", named=named, retry_after_s=retry_after_s)
-    if status >= 500:
-        return temporary("failing", named=named, retry_after_s=retry_after_s, ambiguous=True)
-    if status >= 400:
-        return permanent("refused", named=named)
-    return temporary("unknown-answer", named=named, ambiguous=True)
 
 
 def sign_in_error(status: int, error_code: str, *, retry_after_s: float | None) -> DeliveryError:

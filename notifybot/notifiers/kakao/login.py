@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from enum import StrEnum
 from typing import TypeVar
@@ -15,8 +16,8 @@ from notifybot.config import Config, has_own_browser, load
 from notifybot.errors import ConfigError, TemporaryError, UsageError, reader_text
 from notifybot.i18n import text
 from notifybot.notifiers.kakao import token_file_of
-from notifybot.notifiers.kakao.api import Api
-from notifybot.notifiers.kakao.browser import STOP, Browser, LoginEnvironment, can_listen
+from notifybot.notifiers.kakao.api import Api, Credentials, register
+from notifybot.notifiers.kakao.browser import STOP, Browser, Console, LoginEnvironment, Prompt, can_listen
 from notifybot.notifiers.kakao.button_domains import button_sites
 from notifybot.notifiers.kakao.http import FormClient, temporary
 from notifybot.notifiers.kakao.oauth import (
@@ -28,9 +29,7 @@ from notifybot.notifiers.kakao.oauth import (
     precheck_error,
     tokens_for,
 )
-from notifybot.notifiers.kakao.person import Console, Prompt
 from notifybot.notifiers.kakao.token_store import MOST_RECEIVERS, Account, Mode, Receiver, TokenFile, TokenSet, issued
-from notifybot.notifiers.kakao.tokens import Credentials, register
 from notifybot.rendering.error_text import error_line
 from notifybot.runtime import in_colab, in_notebook
 from notifybot.types import Language
@@ -38,9 +37,7 @@ from notifybot.types import Language
 _DRIVE = "MyDrive"  # the folder of Colab's mount that outlives the machine
 _WRONG_KEY = ("KOE008", "KOE101")
 _KEY = re.compile(r"[\x21\x23-\x26\x28-\x7e]+")
-
-
-_Word = TypeVar("_Word", bound=StrEnum)
+_Member = TypeVar("_Member", bound=StrEnum)
 
 
 class Way(StrEnum):
@@ -75,15 +72,14 @@ def kakao_login(
     )
 
 
-def one_of(words: type[_Word], name: str, given: str) -> _Word:
+def one_of(members: type[_Member], name: str, given: str) -> _Member:
     """The member that a person means. Raises UsageError that lists them."""
     try:
-        return words(given)
+        return members(given)
     except ValueError:
-        known = ", ".join(words)
-        raise UsageError(
-            reader_text("notifiers.kakao.login.choose_one_of", name=name, given=given, known=known)
-        ) from None
+        known = ", ".join(members)
+        text = reader_text("notifiers.kakao.login.choose_one_of", name=name, given=given, known=known)
+        raise UsageError(text) from None
 
 
 def sign_in(
@@ -96,28 +92,25 @@ def sign_in(
 ) -> TokenSet:
     """Lead a person through the login and keep it. Raises UsageError when it is stopped, ConfigError, DeliveryError."""
     listens = way is Way.BROWSER or (way is Way.AUTO and has_own_browser())
-    conversation = _Conversation(config, surroundings, redirect_uri, listens=listens and can_listen(redirect_uri))
-    try:
-        return conversation.lead(mode)
-    finally:
-        conversation.close()
+    with closing(FormClient(config.kakao_auth_url)) as auth:
+        listens = listens and can_listen(redirect_uri)
+        return _Conversation(config, surroundings, auth, redirect_uri, listens=listens).lead(mode)
 
 
 class _Conversation:
-    def __init__(self, config: Config, surroundings: LoginEnvironment, redirect_uri: str, *, listens: bool) -> None:
+    def __init__(
+        self, config: Config, surroundings: LoginEnvironment, auth: FormClient, redirect_uri: str, *, listens: bool
+    ) -> None:
         redaction.guard_loggers()
         self._config = config
         self._language: Language = config.lang
         self._clock = surroundings.clock
         self._person = surroundings.person
         self._redirect_uri = redirect_uri
-        self._auth = FormClient(config.kakao_auth_url)
+        self._auth = auth
         self._last_precheck_error: str | None = None
         self._browser = Browser(config.kakao_auth_url, surroundings, self._language, listens=listens)
         self._app = App(SecretStr(""), None, redirect_uri)
-
-    def close(self) -> None:
-        self._auth.close()
 
     def lead(self, mode: Mode | None) -> TokenSet:
         """The whole conversation, in the order that a person does it."""
@@ -186,7 +179,7 @@ class _Conversation:
         tokens = self._signed_in(Mode.MEMO)
         with self._api(tokens) as api:
             user_id = api.user_id()
-        return replace(tokens, account=self._account(Mode.MEMO, user_id))
+        return replace(tokens, account=self._account(Mode.MEMO, (), user_id))
 
     def _to_friends(self) -> TokenSet:
         self._person.say(text(self._language, "kakao.login.friend_steps"))
@@ -197,8 +190,11 @@ class _Conversation:
             with self._api(tokens) as api:
                 user_id = api.user_id()
                 if receiver_id is None or user_id != receiver_id:
-                    receivers = chosen_by(self._person, self._friends(api), self._language)
-                    return replace(tokens, account=replace(self._account(Mode.FRIEND, user_id), receivers=receivers))
+                    while not (listed := api.friends()):
+                        self._explain("no_friend", Mode.FRIEND)
+                        self._go_on()
+                    receivers = chosen_by(self._person, listed, self._language)
+                    return replace(tokens, account=self._account(Mode.FRIEND, receivers, user_id))
             self._explain("same_account", Mode.FRIEND)
             self._go_on()
 
@@ -213,14 +209,8 @@ class _Conversation:
             api.sign_out()
         return user_id
 
-    def _friends(self, api: Api) -> list[Receiver]:
-        while not (listed := api.friends()):
-            self._explain("no_friend", Mode.FRIEND)
-            self._go_on()
-        return listed
-
-    def _account(self, mode: Mode, user_id: int | None) -> Account:
-        return Account(self._app.rest_api_key, self._app.client_secret, mode, (), user_id)
+    def _account(self, mode: Mode, receivers: tuple[Receiver, ...], user_id: int | None) -> Account:
+        return Account(self._app.rest_api_key, self._app.client_secret, mode, receivers, user_id)
 
     def _api(self, tokens: TokenSet) -> Api:
         config = self._config
@@ -239,7 +229,11 @@ class _Conversation:
         while True:
             attempt = Attempt.begin(self._app, mode.scopes, fresh=mode is Mode.FRIEND)
             try:
-                return self._exchanged(attempt, self._code(attempt), mode)
+                refused = precheck_error(self._auth, attempt)
+                if refused and refused != self._last_precheck_error:  # the same error twice: let the browser decide
+                    self._last_precheck_error = refused
+                    raise SignInRefused(refused)
+                return self._exchanged(attempt, self._browser.code(attempt), mode)
             except SignInRefused as refusal:
                 self._explain(refusal.code, mode)
                 if refusal.code in _WRONG_KEY and self._config.kakao_rest_api_key is None:
@@ -268,13 +262,6 @@ class _Conversation:
             raise temporary("no-refresh-token")
         register(tokens)
         return tokens
-
-    def _code(self, attempt: Attempt) -> SecretStr:
-        refused = precheck_error(self._auth, attempt)
-        if refused and refused != self._last_precheck_error:  # the same error twice: let the browser decide
-            self._last_precheck_error = refused
-            raise SignInRefused(refused)
-        return self._browser.code(attempt)
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -56,7 +56,7 @@ def text(message: Message, *, link: str | None = None, note: str = "") -> Templa
     """A text template of at most 190 UTF-16 units. Its last lines, the note and the event's mark, are never cut."""
     return {
         "object_type": "text",
-        "text": _told(message, message.brief or message.title, note),
+        "text": _with_mark(message, message.brief or message.title, note),
         "link": _link(message, link),
         "button_title": _button(message),
     }
@@ -68,40 +68,32 @@ def feed(
     """A feed template: the picture on top, up to five metrics as an item list below."""
     content: Template = {
         "title": cut(defang_links(one_line(message.title)), _TITLE_LIMIT),
-        "description": _told(message, message.body, note),
+        "description": _with_mark(message, message.body, note),
         "link": _link(message, link),
     }
     if picture:
         content |= {"image_url": picture.url, "image_width": picture.width, "image_height": picture.height}
-    table = {"item_content": _item_content(message)} if message.rows else {}
-    return {
-        "object_type": "feed",
-        "content": content,
-        **table,
-        "button_title": _button(message),
-    }
+    whole: Template = {"object_type": "feed", "content": content, "button_title": _button(message)}
+    if message.rows:
+        whole["item_content"] = {
+            "profile_text": _profile(message),
+            "title_image_text": cut(_heading(message), _TITLE_IMAGE_LIMIT),
+            "items": [{"item": label, "item_op": cell} for label, cell in table_rows(message.rows[:_ITEMS])],
+            **_total(message.facts),
+        }
+    return whole
 
 
 def _button(message: Message) -> str:
     return i18n.text(message.language, "kakao.message.button")
 
 
-def _item_content(message: Message) -> Template:
-    table: Template = {
-        "profile_text": _profile(message),
-        "title_image_text": cut(_heading(message), _TITLE_IMAGE_LIMIT),
-        "items": [{"item": label, "item_op": cell} for label, cell in table_rows(message.rows[:_ITEMS])],
-    }
-    fact = _total(message.facts)
-    return table | ({"sum": one_line(fact.label), "sum_op": one_line(fact.value)} if fact else {})
-
-
 def _heading(message: Message) -> str:
     """The title without the run's name, which stands right above it and would leave room for little else."""
     title, name = defang_links(one_line(message.title)), defang_links(one_line(message.run.name))
     mark, named, rest = title.partition(f" {name}")
-    said = rest.lstrip(" :·")
-    return f"{mark} {said}" if named and said and " " not in mark else title
+    rest = rest.lstrip(" :·")
+    return f"{mark} {rest}" if named and rest and " " not in mark else title
 
 
 def _profile(message: Message) -> str:
@@ -111,16 +103,16 @@ def _profile(message: Message) -> str:
     return whole if units(whole) <= _PROFILE_LIMIT else cut(name, _PROFILE_LIMIT)
 
 
-def _total(facts: tuple[Fact, ...]) -> Fact | None:
-    """The fact for the line under the table: the first that fits there."""
+def _total(facts: tuple[Fact, ...]) -> Template:
+    """The line under the table: the first fact that fits there."""
     for fact in facts:
         label, value = one_line(fact.label), one_line(fact.value)
         if label and value and units(label) <= _SUM_LABEL_LIMIT and units(value) <= _SUM_VALUE_LIMIT:
-            return fact
-    return None
+            return {"sum": label, "sum_op": value}
+    return {}
 
 
-def _told(message: Message, body: str, note: str) -> str:
+def _with_mark(message: Message, body: str, note: str) -> str:
     """The body, then the note and the event's mark: a repeat carries the same one, as Kakao cannot tell repeats."""
     note, mark = cut(defang_links(one_line(note)), TEXT_LIMIT // 2), f"#{message.short_id}"
     room = TEXT_LIMIT - sum(units(line) + 1 for line in (note, mark) if line)
@@ -159,18 +151,10 @@ def prefix(text: str, limit_units: int) -> str:
 _PHASES = {"train", "training", "val", "valid", "validation", "dev", "test", "eval", "evaluation"}
 _USUAL = {"learning_rate": "lr"}
 _USUAL_WORDS = {  # the usual abbreviations of the field
-    "accuracy": "acc",
-    "average": "avg",
-    "coefficient": "coef",
-    "discriminator": "disc",
-    "evaluation": "eval",
-    "generator": "gen",
-    "gradient": "grad",
-    "perplexity": "ppl",
-    "precision": "prec",
-    "training": "train",
+    "accuracy": "acc", "average": "avg", "coefficient": "coef", "discriminator": "disc", "evaluation": "eval",
+    "generator": "gen", "gradient": "grad", "perplexity": "ppl", "precision": "prec", "training": "train",
     "validation": "val",
-}
+}  # fmt: skip
 
 
 def table_rows(rows: Sequence[MetricRow]) -> list[tuple[str, str]]:
@@ -197,7 +181,10 @@ def _label(name: str) -> tuple[str, str]:
     """A name in two: its beginning in at most six characters, the phase first, and what goes on beside it."""
     if 0 < units(name) <= _ITEM_LIMIT:
         return name, ""
-    words = _words(name)
+    parts = re.split(r"[\s_/.:\-]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name))
+    words = sorted(filter(None, parts), key=lambda word: word.lower() not in _PHASES) or [
+        "?"
+    ]  # Loss/train: train, loss
     if usual := _USUAL.get("_".join(words).lower()):
         return usual, ""
     first = _USUAL_WORDS.get(words[0].lower(), words[0]) if units(words[0]) > _ITEM_LIMIT else words[0]
@@ -205,12 +192,3 @@ def _label(name: str) -> tuple[str, str]:
     if units(first) <= _ITEM_LIMIT:
         return first, rest
     return cut(first, _ITEM_LIMIT), rest or first
-
-
-def _words(name: str) -> list[str]:
-    """The words of a name, with the phase first: `Loss/train` and `train_loss` both are train, loss."""
-    split = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
-    words = [word for word in re.split(r"[\s_/.:\-]+", split) if word]
-    phases = [word for word in words if word.lower() in _PHASES]
-    rest = [word for word in words if word.lower() not in _PHASES]
-    return [*phases, *rest] or ["?"]

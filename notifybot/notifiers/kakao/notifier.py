@@ -18,7 +18,7 @@ from notifybot.events import Event
 from notifybot.i18n import text
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.kakao import message as template
-from notifybot.notifiers.kakao.api import Api
+from notifybot.notifiers.kakao.api import Api, Credentials
 from notifybot.notifiers.kakao.http import (
     AMBIGUOUS,
     BAD_PARAMETER,
@@ -33,15 +33,14 @@ from notifybot.notifiers.kakao.http import (
 from notifybot.notifiers.kakao.message import UploadedPicture
 from notifybot.notifiers.kakao.quota import PAIR_LIMIT, Quota
 from notifybot.notifiers.kakao.token_store import Account, Mode
-from notifybot.notifiers.kakao.tokens import Credentials
 from notifybot.policy import Pace, day_of
 from notifybot.rendering.error_text import error_line
 from notifybot.types import Language
 
 _LOG = logging.getLogger("notifybot")
 WARN_BEFORE = timedelta(days=14)
-_HALF_TOLD = "half_told"  # memory key: event id -> receivers who have the message, while others still wait for it
-_MOST_HALF_TOLD = 20
+_HALF_SENT = "half_told"  # memory key: event id -> receivers who have the message, while others still wait for it
+_MOST_HALF_SENT = 20
 _NO_FRIEND_SINCE = "no_friend_since"  # memory key: when Kakao first said that a receiver is no friend, in UTC
 
 Painter = Callable[[Event], bytes | None]
@@ -111,11 +110,16 @@ class KakaoTalk:
     def send(self, envelope: Envelope) -> None:
         """Send as a feed with the picture and a table, and as plain text where Kakao refuses the feed."""
         self._api.tokens.access_token()  # first: this also loads the login's expiry and its receivers
-        having = frozenset(envelope.memory.get("").get(_HALF_TOLD, {}).get(envelope.event.id, ()))
+        remembered = envelope.memory.get("")
+        having = frozenset(remembered.get(_HALF_SENT, {}).get(envelope.event.id, ()))
         destination = destination_of(self._api.tokens.account, without=having)
         if not destination.receivers:
-            return self._told_all(having)
-        note = self._note(envelope)
+            if not having:
+                raise permanent("no-friend", setup=True)
+            return
+        now = self._clock.now()
+        warning = self.expiring_warning(now)
+        note = warning if warning and remembered.get("warned_on") != day_of(now) else ""
         self._quota.take(self._client, destination.receivers)
         try:
             reply = self._answer(envelope, destination, note)
@@ -126,9 +130,8 @@ class KakaoTalk:
         if failures is None:
             raise self._refused(envelope, reply, destination)
         if note:
-            self._remember(envelope, {"warned_on": day_of(self._clock.now())})
-        self._settle(envelope, destination, having, failures)
-        return None
+            self._remember(envelope, "warned_on", day_of(self._clock.now()))
+        self._try_later(envelope, having | set(destination.receivers), failures)
 
     def close(self) -> None:
         """Give back the sockets."""
@@ -141,31 +144,27 @@ class KakaoTalk:
         picture = self._uploaded(envelope.event)
         message, link = envelope.message, self._link_url
         whole = template.template_for(message, link=link, note=note, picture=picture)
-        reply = self._post(destination, whole)
-        if reply.code == BAD_PARAMETER and whole["object_type"] == "feed":
-            if picture:
-                self.picture_error = NotTaken(reply.code, with_message=True).in_(self._language)
-            return self._post(destination, template.text(message, link=link, note=note))
-        return reply
+        reply = self._api.post(destination.path, destination.fields(whole))
+        if reply.code != BAD_PARAMETER or whole["object_type"] != "feed":
+            return reply
+        if picture:
+            self.picture_error = NotTaken(reply.code, with_message=True).in_(self._language)
+        plain = template.text(message, link=link, note=note)
+        return self._api.post(destination.path, destination.fields(plain))
 
-    def _uploaded(self, event: Event) -> template.UploadedPicture | None:
+    def _uploaded(self, event: Event) -> UploadedPicture | None:
+        """Draw and upload the event's picture; where that fails in any way, say why: the message goes without it."""
         self.picture_error = None
         png = self._picture(event)
         if not png:
             return None
-        uploaded = upload(self._api, png, self._language)
-        if isinstance(uploaded, NotTaken):
-            self.picture_error = uploaded.in_(self._language)
+        taken = upload(self._api, png, self._language)
+        if isinstance(taken, NotTaken):
+            self.picture_error = taken.in_(self._language)
+            _LOG.warning("%s", self.picture_error)
             return None
         self.picture_error = ""
-        return uploaded
-
-    def _post(self, destination: Destination, body: template.Template) -> Reply:
-        return self._api.post(destination.path, destination.fields(body))
-
-    def _told_all(self, having: frozenset[str]) -> None:
-        if not having:
-            raise permanent("no-friend", setup=True)
+        return taken
 
     def _refused(self, envelope: Envelope, reply: Reply, destination: Destination) -> DeliveryError:
         if reply.code in QUOTA:
@@ -181,7 +180,7 @@ class KakaoTalk:
         waited = now - datetime.fromisoformat(since) if isinstance(since, str) else timedelta(days=1)
         if not timedelta(0) <= waited < timedelta(days=1):
             waited = timedelta(0)
-            self._remember(envelope, {_NO_FRIEND_SINCE: now.isoformat()})
+            self._remember(envelope, _NO_FRIEND_SINCE, now.isoformat())
         return friend_error(waited.total_seconds())
 
     def _uncounted(self, error: DeliveryError, destination: Destination) -> DeliveryError:
@@ -190,13 +189,7 @@ class KakaoTalk:
             self._quota.give_back(self._client, destination.receivers)
         return error
 
-    def _settle(
-        self,
-        envelope: Envelope,
-        destination: Destination,
-        having: frozenset[str],
-        failures: tuple[ReceiverFailure, ...],
-    ) -> None:
+    def _try_later(self, envelope: Envelope, receivers: frozenset[str], failures: tuple[ReceiverFailure, ...]) -> None:
         """See to the friends who did not get what others got: those who may get it later are tried alone then."""
         later: list[ReceiverFailure] = []
         for failure in failures:
@@ -210,23 +203,13 @@ class KakaoTalk:
                 number, why = len(failure.receivers), str(self._api.error(Reply(200, {}), failure.code))
                 _LOG.warning("%s", reader_text("notifiers.kakao.notifier.friends_not_told", why=why, number=number))
         if later:
-            waiting = {uuid for failure in later for uuid in failure.receivers}
-            self._remember_half_told(envelope, having | (set(destination.receivers) - waiting))
+            having = receivers.difference(*(failure.receivers for failure in later))
+            half_sent = envelope.memory.get("").get(_HALF_SENT, {}) | {envelope.event.id: sorted(having)}
+            self._remember(envelope, _HALF_SENT, dict(list(half_sent.items())[-_MOST_HALF_SENT:]))
             raise self._api.error(Reply(200, {}), later[0].code)
 
-    def _remember_half_told(self, envelope: Envelope, having: frozenset[str]) -> None:
-        half_told = envelope.memory.get("").get(_HALF_TOLD, {}) | {envelope.event.id: sorted(having)}
-        newest = list(half_told.items())[-_MOST_HALF_TOLD:]
-        self._remember(envelope, {_HALF_TOLD: dict(newest)})
-
-    def _remember(self, envelope: Envelope, more: dict[str, object]) -> None:
-        envelope.memory.put("", envelope.memory.get("") | more)
-
-    def _note(self, envelope: Envelope) -> str:
-        now = self._clock.now()
-        warning = self.expiring_warning(now)
-        told = envelope.memory.get("").get("warned_on") == day_of(now) if warning else True
-        return "" if told else warning or ""
+    def _remember(self, envelope: Envelope, key: str, value: object) -> None:
+        envelope.memory.put("", envelope.memory.get("") | {key: value})
 
 
 MEMO_PATH = "/v2/api/talk/memo/default/send"
@@ -270,8 +253,13 @@ class Destination:
         reached = reply.body.get("successful_receiver_uuids")
         if not isinstance(reached, list) or not reached:
             return None
-        told = [_failure(each) for each in _list(reply.body.get("failure_info"))]
-        return tuple(each for each in told if each.receivers)
+        failures = []
+        for info in _list(reply.body.get("failure_info")):
+            fields = info if isinstance(info, dict) else {}
+            code, uuids = fields.get("code"), _list(fields.get("receiver_uuids"))
+            if known := tuple(each for each in uuids if isinstance(each, str)):
+                failures.append(ReceiverFailure(code if isinstance(code, int) else None, known))
+        return tuple(failures)
 
 
 def destination_of(account: Account | None, *, without: frozenset[str] = frozenset()) -> Destination:
@@ -279,13 +267,6 @@ def destination_of(account: Account | None, *, without: frozenset[str] = frozens
     if account is None or account.mode is Mode.MEMO:
         return Destination(Mode.MEMO, (MYSELF,))
     return Destination(Mode.FRIEND, tuple(each.uuid for each in account.receivers if each.uuid not in without))
-
-
-def _failure(info: object) -> ReceiverFailure:
-    fields = info if isinstance(info, dict) else {}
-    code = fields.get("code")
-    uuids = tuple(each for each in _list(fields.get("receiver_uuids")) if isinstance(each, str))
-    return ReceiverFailure(code if isinstance(code, int) else None, uuids)
 
 
 def _list(value: object) -> list[Any]:
@@ -298,14 +279,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def upload(api: Api, png: bytes, language: Language) -> UploadedPicture | NotTaken:
-    """Hand a PNG to Kakao; where that fails in any way, why, logged: the message goes without it."""
-    taken = _upload(api, png, language)
-    if isinstance(taken, NotTaken):
-        _LOG.warning("%s", taken.in_(language))
-    return taken
-
-
-def _upload(api: Api, png: bytes, language: Language) -> UploadedPicture | NotTaken:
+    """Hand a PNG to Kakao, which keeps it for the message."""
     if not png.startswith(_PNG) or not 24 <= len(png) <= LARGEST_BYTES:
         return NotTaken(TOO_LARGE)
     code = None
@@ -317,15 +291,12 @@ def _upload(api: Api, png: bytes, language: Language) -> UploadedPicture | NotTa
     except DeliveryError as error:
         return NotTaken(code, error_line(error, language))
     width, height = struct.unpack(">II", png[16:24])  # the first chunk of a PNG says its size
-    url = _url(reply.body)
-    return UploadedPicture(url, width, height) if url else NotTaken()
-
-
-def _url(body: dict[str, object]) -> str:
-    infos = body.get("infos")
+    infos = reply.body.get("infos")
     original = infos.get("original") if isinstance(infos, dict) else None
     url = original.get("url") if isinstance(original, dict) else None
-    return url if isinstance(url, str) and url.startswith(("https://", "http://")) else ""
+    if not isinstance(url, str) or not url.startswith(("https://", "http://")):
+        return NotTaken()
+    return UploadedPicture(url, width, height)
 
 
 TOO_LARGE = -602
@@ -343,14 +314,10 @@ class NotTaken:
 
     def in_(self, language: Language) -> str:
         """Return the sentence for a person."""
-        return text(language, f"kakao.picture.{self._kind}", code=self.code, why=self.why)
-
-    @property
-    def _kind(self) -> str:
         if self.with_message:
-            return "feed"
-        if self.code in _CONSENT:
-            return "consent"
-        if self.code in _SHAPE:
-            return "shape"
-        return "permission" if self.code == -5 else "other" if self.why else "unknown"
+            kind = "feed"
+        elif self.code in _CONSENT or self.code in _SHAPE:
+            kind = "consent" if self.code in _CONSENT else "shape"
+        else:
+            kind = "permission" if self.code == -5 else "other" if self.why else "unknown"
+        return text(language, f"kakao.picture.{kind}", code=self.code, why=self.why)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -110,7 +111,11 @@ def code_in(answer: str, attempt: Attempt) -> SecretStr:
     Raises SignInRefused: for a code of Kakao's error page typed instead, a state that is not ours, half an address.
     """
     text = "".join(answer[:_LONGEST_ANSWER].split()).strip("\"'<>`")
-    host, query = _read(text)
+    host, query = "", dict[str, list[str]]()
+    with suppress(ValueError):  # no address at all
+        parts = urlsplit(text)
+        host = parts.hostname or ""
+        query = parse_qs(parts.query or text, keep_blank_values=True)  # browsers hide what stands before a query
     at_kakao = "client_id" in query or host.endswith("kakao.com")
     shown = (_CODE_OF_KAKAO.search if at_kakao else _CODE_OF_KAKAO.fullmatch)(text.upper())
     if shown:
@@ -125,15 +130,6 @@ def code_in(answer: str, attempt: Attempt) -> SecretStr:
     if error:
         raise SignInRefused(error[0] if error[0] == "access_denied" else "unknown")
     return SecretStr(code[0])
-
-
-def _read(text: str) -> tuple[str, dict[str, list[str]]]:
-    """Host and query of an address; of a bare query too, as browsers hide what stands before it."""
-    try:
-        parts = urlsplit(text)
-        return parts.hostname or "", parse_qs(parts.query or text, keep_blank_values=True)
-    except ValueError:  # no address at all
-        return "", {}
 
 
 def tokens_for(auth: FormClient, attempt: Attempt, code: SecretStr) -> Reply:

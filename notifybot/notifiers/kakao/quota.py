@@ -15,7 +15,7 @@ from pathlib import Path
 from notifybot.clock import Clock
 from notifybot.errors import reader_text
 from notifybot.notifiers.kakao.http import temporary
-from notifybot.notifiers.kakao.private_file import PrivateFile
+from notifybot.notifiers.kakao.token_store import PrivateFile
 from notifybot.policy import day_of, next_midnight
 
 PAIR_LIMIT = 20

@@ -1,11 +1,16 @@
-"""The token file: what Kakao issued last and what the login chose, shared by all jobs of one user."""
+"""The token file: what Kakao issued last and what the login chose, shared by all jobs of one user.
+
+And what it is made of, a small private file with a lock beside it, as the day's count is one, too.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import logging
-from contextlib import AbstractContextManager
+import os
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -15,12 +20,17 @@ from typing import Any
 from pydantic import SecretStr
 
 from notifybot.clock import Clock
-from notifybot.errors import not_pickled, reader_text
-from notifybot.notifiers.kakao.http import Reply, sign_in_error
-from notifybot.notifiers.kakao.private_file import PrivateFile
+from notifybot.errors import not_pickled, reader_text, system_words
+from notifybot.files import FileLock, write_atomically
+from notifybot.notifiers.kakao.http import Reply, sign_in_error, temporary
 from notifybot.redaction import fingerprint
 
+_LOG = logging.getLogger("notifybot")
+TOKEN_FILE = "kakao-token.json"  # noqa: S105 - a file's name
 MOST_RECEIVERS = 5  # of one message, says Kakao
+_LARGEST_BYTES = 64 * 1024
+_LOCK_WAIT_S = 20.0  # another job's refresh takes at most the two timeouts of http.py
+_LOCK_POLL_S = 0.1
 
 
 class Mode(StrEnum):
@@ -57,11 +67,6 @@ class Account:
         raise not_pickled(self)
 
 
-_LOG = logging.getLogger("notifybot")
-TOKEN_FILE = "kakao-token.json"  # noqa: S105 - a file's name
-_MARK = "rotating"  # the ending of the mark's name
-
-
 @dataclass(frozen=True, slots=True)
 class TokenSet:
     """Tokens as issued. `seed` and `client` are fingerprints of the configured refresh token and of the REST key
@@ -81,6 +86,83 @@ class TokenSet:
         raise not_pickled(self)
 
 
+class PrivateFile:
+    """A file of mode 0600. A damaged one is set aside, never fatal. `what` names it in the log."""
+
+    def __init__(self, path: Path, what: str, clock: Clock) -> None:
+        self.path = path
+        self._what = what
+        self._clock = clock
+
+    def __str__(self) -> str:
+        return f"{self._what} {self.path}"
+
+    def read(self) -> bytes | None:
+        """Return the last stored bytes; None, logged, if the file cannot be read, and None if there is none."""
+        try:
+            with self.path.open("rb") as file:
+                return file.read(_LARGEST_BYTES + 1)
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                why = system_words(error)
+                _LOG.warning("%s", reader_text("notifiers.kakao.private_file.cannot_be_read", what=self, why=why))
+            return None
+
+    def peek(self) -> bytes | None:
+        """Read like `read`, but log nothing if the file cannot be read."""
+        with contextlib.suppress(OSError), self.path.open("rb") as file:
+            return file.read(_LARGEST_BYTES + 1)
+        return None
+
+    def write(self, text: bytes) -> bool:
+        """Store durably: when it returns True, a crash leaves this text. False, logged: the disk refuses."""
+        try:
+            self.put(text)
+        except OSError as error:
+            why = system_words(error)
+            _LOG.warning("%s", reader_text("notifiers.kakao.private_file.cannot_be_written", what=self, why=why))
+            return False
+        return True
+
+    def put(self, text: bytes) -> None:
+        """Write like `write`, but raise OSError if the disk refuses."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(self.path, text, private=True)
+
+    def set_aside(self) -> None:
+        """Give a damaged file another name, so that a person can look into it."""
+        aside = self.path.with_name(f"{self.path.name}.damaged-{self._clock.now():%Y%m%dT%H%M%S}")
+        with contextlib.suppress(OSError):
+            os.replace(self.path, aside)
+        text = reader_text("notifiers.kakao.private_file.damaged", what=self, name=aside.name)
+        _LOG.warning("%s", text)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other job out while inside. On a file system without locks, nobody is kept out.
+
+        Raises TemporaryError when another job holds the lock for longer than a refresh takes.
+        """
+        lock, path = FileLock(self.path.with_name(f"{self.path.name}.lock")), f"{self.path}.lock"
+        with contextlib.suppress(OSError):
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ends_at_s = self._clock.monotonic() + _LOCK_WAIT_S
+        try:
+            while True:
+                try:
+                    lock.acquire(wait=False)
+                    break
+                except BlockingIOError:
+                    if self._clock.monotonic() >= ends_at_s:
+                        raise temporary("locked", path=path) from None
+                except OSError:  # ENOLCK, ENOTSUP: some network mounts have none
+                    break
+                self._clock.wait(threading.Event(), _LOCK_POLL_S)
+            yield
+        finally:
+            lock.release()
+
+
 _NOT_OURS: set[Path] = set()  # files already logged as another program's: each read would log it again
 
 
@@ -95,7 +177,8 @@ class TokenFile:
     def __init__(self, path: Path, clock: Clock) -> None:
         self.path = path
         self._file = PrivateFile(path, reader_text("notifiers.kakao.token_store.file"), clock)
-        self._mark = PrivateFile(path.with_name(f"{path.name}.{_MARK}"), "", clock)
+        self._mark = PrivateFile(path.with_name(f"{path.name}.rotating"), "", clock)
+        self.locked = self._file.locked
 
     def load(self) -> TokenSet | None:
         """Return the last stored tokens; None if there is no file, or none that notifybot wrote and can read."""
@@ -157,7 +240,7 @@ class TokenFile:
     def end_rotation(self) -> None:
         """Delete the mark. A missing mark is fine."""
         with contextlib.suppress(OSError):
-            self._mark.remove()
+            self._mark.path.unlink(missing_ok=True)
 
     def _say_whose(self, text: bytes) -> None:
         if self.path in _NOT_OURS:
@@ -167,17 +250,12 @@ class TokenFile:
             whose = reader_text("notifiers.kakao.token_store.token_of_another_program")
         else:
             whose = reader_text("notifiers.kakao.token_store.no_login")
-        told = reader_text("notifiers.kakao.token_store.holds_something_else", path=self.path, whose=whose)
-        _LOG.warning("%s", told)
+        _LOG.warning("%s", reader_text("notifiers.kakao.token_store.holds_something_else", path=self.path, whose=whose))
 
     def remove(self) -> None:
         """Delete the tokens. A missing file is fine. Raises OSError."""
-        self._file.remove()
-        self._mark.remove()
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Keep every other job out while inside: see `PrivateFile.locked`."""
-        return self._file.locked()
+        for each in (self._file, self._mark):
+            each.path.unlink(missing_ok=True)
 
 
 def _mark_of(tokens: TokenSet) -> str:
@@ -215,7 +293,7 @@ def _later(now: datetime, seconds: float) -> datetime:
 
 
 def _to_fields(tokens: TokenSet) -> dict[str, Any]:
-    """The tokens as plain JSON values."""
+    account = tokens.account
     return {
         "version": 1,
         "client": tokens.client,
@@ -224,17 +302,14 @@ def _to_fields(tokens: TokenSet) -> dict[str, Any]:
         "refresh_expires_at": _stamp(tokens.refresh_expires_at),
         "access_token": _plain(tokens.access_token),
         "access_expires_at": _stamp(tokens.access_expires_at),
-        "account": _account_fields(tokens.account) if tokens.account else None,
-    }
-
-
-def _account_fields(account: Account) -> dict[str, Any]:
-    return {
-        "rest_api_key": _plain(account.rest_api_key),
-        "client_secret": _plain(account.client_secret),
-        "mode": account.mode.value,
-        "receivers": [{"uuid": each.uuid, "nickname": each.nickname} for each in account.receivers],
-        "user_id": account.user_id,
+        "account": account
+        and {
+            "rest_api_key": _plain(account.rest_api_key),
+            "client_secret": _plain(account.client_secret),
+            "mode": account.mode.value,
+            "receivers": [{"uuid": each.uuid, "nickname": each.nickname} for each in account.receivers],
+            "user_id": account.user_id,
+        },
     }
 
 

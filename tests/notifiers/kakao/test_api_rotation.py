@@ -18,8 +18,8 @@ import pytest
 
 from notifybot.clock import SYSTEM
 from notifybot.errors import PermanentError, TemporaryError
+from notifybot.notifiers.kakao.api import Tokens
 from notifybot.notifiers.kakao.token_store import TokenFile, TokenSet
-from notifybot.notifiers.kakao.tokens import Tokens
 from notifybot.rendering.error_text import error_line
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.http import Request, Response
@@ -392,7 +392,7 @@ import sys
 from pathlib import Path
 from pydantic import SecretStr
 from notifybot.errors import DeliveryError
-from notifybot.notifiers.kakao.tokens import Credentials, Tokens
+from notifybot.notifiers.kakao.api import Credentials, Tokens
 url, path, key, secret, refresh = sys.argv[1:]
 credentials = Credentials(SecretStr(key), SecretStr(secret), SecretStr(refresh))
 tokens = Tokens(credentials, Path(path), auth_url=url)

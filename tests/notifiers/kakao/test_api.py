@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from notifybot.errors import PermanentError, TemporaryError
+from notifybot.notifiers.kakao.api import Tokens
 from notifybot.notifiers.kakao.token_store import TokenFile
-from notifybot.notifiers.kakao.tokens import Tokens
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.http import Request, Response
 from notifybot.sandbox.kakao import KakaoService
