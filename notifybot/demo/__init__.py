@@ -1,5 +1,5 @@
 """Demo of about a minute on real data, without an account: a training dies, is reported lost, and comes back."""
 
-from notifybot.demo.story import main
+from notifybot.demo.scenario import main
 
 __all__ = ["main"]

@@ -16,11 +16,9 @@ from sqlalchemy import select
 
 from notifybot.events import EpochFinished, Event, RunEnded, RunLost, RunRecovered, RunStarted
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.kakao_state import KakaoMessage
 from notifybot.sandbox.slack_state import SlackMessage
-from notifybot.store import runs
 from notifybot.store.database import Store
-from notifybot.store.outbox import Counts, Outbox
+from notifybot.store.outbox import Counts
 from notifybot.store.schema import deliveries
 from notifybot.trackers.jsonl import FILE_NAME
 from notifybot.types import DeliveryState, Status
@@ -47,28 +45,27 @@ class Arrival:
         """Its title, or its first line."""
         return self.title or self.text.strip().partition("\n")[0]
 
-    def tells(self, event: Event) -> bool:
-        """True when it carries the visible mark of this event."""
+    def carries(self, event: Event) -> bool:
+        """True when the visible mark of this event is in it."""
         return event.id[-8:] in self.raw
 
 
 def arrivals_of(sandbox: Sandbox) -> list[Arrival]:
     """Everything that came in so far, oldest first; an edit is an arrival of its own."""
     slack = [each for message in list(sandbox.slack.messages) for each in _slack(message)]
-    kakao = [_kakao(number, message) for number, message in enumerate(list(sandbox.kakao.messages))]
+    kakao = [
+        Arrival(
+            key=f"kakao {number}",
+            at=message.at,
+            service=KAKAO,
+            how=POSTED,
+            text=message.text,
+            raw=json.dumps(message.template, ensure_ascii=False),
+            title=str(message.template.get("content", {}).get("title", "")),
+        )
+        for number, message in enumerate(list(sandbox.kakao.messages))
+    ]
     return sorted(slack + kakao, key=lambda each: each.at)
-
-
-def _kakao(number: int, message: KakaoMessage) -> Arrival:
-    return Arrival(
-        key=f"kakao {number}",
-        at=message.at,
-        service=KAKAO,
-        how=POSTED,
-        text=message.text,
-        raw=json.dumps(message.template, ensure_ascii=False),
-        title=str(message.template.get("content", {}).get("title", "")),
-    )
 
 
 def _slack(message: SlackMessage) -> list[Arrival]:
@@ -82,39 +79,23 @@ def _slack(message: SlackMessage) -> list[Arrival]:
             text=html.unescape(revision.text),
             raw=json.dumps([revision.text, revision.blocks, revision.attachments], ensure_ascii=False),
             thread=message.thread_ts or message.ts,
-            title="" if revision.text else _picture(revision.blocks),
+            title="" if revision.text else _image_title(revision.blocks),
         )
         for number, revision in enumerate(message.revisions)
     ]
 
 
-def _picture(blocks: list[dict[str, Any]]) -> str:
-    """Return the title of the image of a message without text; empty without one."""
+def _image_title(blocks: list[dict[str, Any]]) -> str:
+    """Return the title of the first image, with a mark; empty without one."""
     titles = [str(block.get("title", {}).get("text", "")) for block in blocks if block.get("type") == "image"]
-    return "".join(f"🖼 {title}" for title in titles[:1])
+    return f"🖼 {titles[0]}" if titles else ""
 
 
-def events_of_run(store: Store, run_id: str, kind: str | None = None) -> list[Event]:
-    """The run's events, oldest first."""
-    return runs.events_of(store, run_id, kinds=None if kind is None else [kind])
-
-
-def is_told(store: Store, event: Event) -> bool:
+def is_sent(store: Store, event: Event) -> bool:
     """True when every notifier that was to send the event has done so, and there is one."""
     with store.transaction() as connection:
         states = list(connection.execute(select(deliveries.c.state).where(deliveries.c.event_id == event.id)).scalars())
     return bool(states) and set(states) == {DeliveryState.SENT}
-
-
-def counts_of(store: Store) -> list[Counts]:
-    """Return the counts of deliveries by state, for every notifier of a database."""
-    return list(Outbox(store).counts().values())
-
-
-def counts(path: Path) -> list[Counts]:
-    """Return the counts of a database that another process may have open."""
-    with Store.open(path, patience_s=5.0) as store:
-        return counts_of(store)
 
 
 _EDITS = 2  # Slack is sent epochs every few seconds, not each one
@@ -124,13 +105,13 @@ _EDITS = 2  # Slack is sent epochs every few seconds, not each one
 class Evidence:
     """All that was observed. `arrivals` is None where messages went to accounts that the demo cannot look into.
 
-    `told` holds the ids of the events that every configured notifier has taken.
+    `sent` holds the ids of the events that every configured notifier has taken.
     """
 
     epochs: int
     exit_codes: Sequence[int]
     events: Sequence[Event]
-    told: frozenset[str]
+    sent: frozenset[str]
     arrivals: Sequence[Arrival] | None
     jsonl: Sequence[int]
     tensorboard: Sequence[int]
@@ -149,48 +130,50 @@ class Check:
 
 def judge(seen: Evidence) -> list[Check]:
     """Return a verdict on each thing that was to happen."""
-    people = [_told(seen)] if seen.arrivals is None else _in_sandbox(seen, seen.arrivals)
-    return [_killed(seen), _resumed(seen), *people, *_numbers(seen), _outbox(seen)]
+    codes = ", ".join(map(str, seen.exit_codes)) or "-"
+    whole, sent = list(range(seen.epochs)), [each for each in seen.events if each.id in seen.sent]
+    if seen.arrivals is None:
+        kinds = (RunStarted, RunLost, RunRecovered, RunEnded)
+        missing = [each.__name__ for each in kinds if not any(isinstance(event, each) for event in sent)]
+        people = [Check("told", not missing, f"missing: {', '.join(missing)}")]
+    else:
+        people = _in_sandbox(seen, seen.arrivals)
+    conserved = bool(seen.counts) and all(each.conserved and not each.dead for each in seen.counts)
+    counts = ", ".join(f"{each.put} put, {each.sent} sent, {each.dead} dead" for each in seen.counts)
+    return [
+        Check("killed", seen.exit_codes[:1] == [-signal.SIGKILL], f"exit codes: {codes}"),
+        _resumed(seen),
+        *people,
+        Check("jsonl", list(seen.jsonl) == whole, f"epochs {list(seen.jsonl)}"),
+        Check("tensorboard", list(seen.tensorboard) == whole, f"steps {list(seen.tensorboard)}"),
+        Check("wandb", list(seen.wandb) == whole, f"epochs {list(seen.wandb)}"),
+        Check("outbox", conserved, counts),
+    ]
 
 
 def _in_sandbox(seen: Evidence, arrivals: Sequence[Arrival]) -> list[Check]:
     slack = [each for each in arrivals if each.service == SLACK]
     roots = {each.thread for each in slack}
     epochs = [each for each in seen.events if isinstance(each, EpochFinished)]
-    edits = [each for each in slack if each.how == EDITED and any(each.tells(epoch) for epoch in epochs)]
+    edits = [each for each in slack if each.how == EDITED and any(each.carries(epoch) for epoch in epochs)]
     code = seen.exit_codes[-1] if seen.exit_codes else None
     ended = [each for each in seen.events if isinstance(each, RunEnded) and each.status is Status.FINISHED]
+
+    def arrived(name: str, events: Sequence[Event]) -> Check:
+        """There was one such event, and both services were sent it."""
+        if len(events) != 1:
+            return Check(name, False, f"{len(events)} events")
+        services = {each.service for each in arrivals if each.carries(events[0])}
+        return Check(name, services == {SLACK, KAKAO}, f"arrived at: {', '.join(sorted(services)) or '-'}")
+
     return [
-        _heard("started", [each for each in seen.events if isinstance(each, RunStarted)][:1], arrivals),
+        arrived("started", [each for each in seen.events if isinstance(each, RunStarted)][:1]),
         Check("one_root", len(roots) == 1, f"{len(roots)} threads"),
         Check("edited", len(edits) >= _EDITS, f"{len(edits)} edits"),
-        _heard("lost", [each for each in seen.events if isinstance(each, RunLost)], arrivals),
-        _heard("recovered", [each for each in seen.events if isinstance(each, RunRecovered)], arrivals),
-        _heard("finished", ended, arrivals) if code == 0 else Check("finished", False, f"exit code {code}"),
+        arrived("lost", [each for each in seen.events if isinstance(each, RunLost)]),
+        arrived("recovered", [each for each in seen.events if isinstance(each, RunRecovered)]),
+        arrived("finished", ended) if code == 0 else Check("finished", False, f"exit code {code}"),
     ]
-
-
-def _heard(name: str, events: Sequence[Event], arrivals: Sequence[Arrival]) -> Check:
-    """Check that there was one such event, and that both services were sent it."""
-    if len(events) != 1:
-        return Check(name, False, f"{len(events)} events")
-    services = {each.service for each in arrivals if each.tells(events[0])}
-    return Check(name, services == {SLACK, KAKAO}, f"told by: {', '.join(sorted(services)) or '-'}")
-
-
-def _told(seen: Evidence) -> Check:
-    kinds = (RunStarted, RunLost, RunRecovered, RunEnded)
-    missing = [each.__name__ for each in kinds if not _any_told(seen, each)]
-    return Check("told", not missing, f"missing: {', '.join(missing)}")
-
-
-def _any_told(seen: Evidence, kind: type[Event]) -> bool:
-    return any(isinstance(each, kind) and each.id in seen.told for each in seen.events)
-
-
-def _killed(seen: Evidence) -> Check:
-    codes = [str(code) for code in seen.exit_codes]
-    return Check("killed", seen.exit_codes[:1] == [-signal.SIGKILL], f"exit codes: {', '.join(codes) or '-'}")
 
 
 def _resumed(seen: Evidence) -> Check:
@@ -203,20 +186,6 @@ def _resumed(seen: Evidence) -> Check:
     after = [each.progress.epoch for each in epochs if each.run.session == starts[1].run.session]
     ok = bool(before and after) and before + after == list(range(seen.epochs))
     return Check("resumed", ok, f"epochs {before}, then {after}")
-
-
-def _numbers(seen: Evidence) -> list[Check]:
-    whole = list(range(seen.epochs))
-    return [
-        Check("jsonl", list(seen.jsonl) == whole, f"epochs {list(seen.jsonl)}"),
-        Check("tensorboard", list(seen.tensorboard) == whole, f"steps {list(seen.tensorboard)}"),
-        Check("wandb", list(seen.wandb) == whole, f"epochs {list(seen.wandb)}"),
-    ]
-
-
-def _outbox(seen: Evidence) -> Check:
-    ok = bool(seen.counts) and all(each.conserved and not each.dead for each in seen.counts)
-    return Check("outbox", ok, ", ".join(f"{each.put} put, {each.sent} sent, {each.dead} dead" for each in seen.counts))
 
 
 # W&B ships no reader for its offline files: protobuf records in LevelDB's log format, which cuts them into blocks.
@@ -241,17 +210,13 @@ def finished_epochs(runs: Path) -> list[EpochLine]:
     found: list[EpochLine] = []
     for path in runs.rglob(FILE_NAME):
         whole = path.read_text("utf-8").rpartition("\n")[0]
-        rows = [json.loads(line) for line in whole.splitlines()]
-        found += [
-            EpochLine(row["epoch"], row["done"], {name: _short(value) for name, value in row["metrics"].items()})
-            for row in rows
-            if row["kind"] == "epoch_finished"
-        ]
+        for row in map(json.loads, whole.splitlines()):
+            if row["kind"] == "epoch_finished":
+                metrics = {
+                    name: each if isinstance(each, str) else f"{each:.4f}" for name, each in row["metrics"].items()
+                }
+                found.append(EpochLine(row["epoch"], row["done"], metrics))
     return found
-
-
-def _short(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.4f}"
 
 
 def tensorboard_steps(runs: Path, tag: str) -> list[int]:

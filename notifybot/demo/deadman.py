@@ -35,12 +35,12 @@ def main(language: Language, console: Console | None = None) -> int:
     """Play the demo and return the exit code: 0 only if Slack posted the death, once, and none about a living run."""
     clock = FakeClock()
     with Sandbox(clock=clock, language=language) as sandbox:
-        story = DeadmanStory(language, clock, sandbox, console or Console(highlight=False))
-        return 0 if story.play() else 1
+        scenario = DeadmanScenario(language, clock, sandbox, console or Console(highlight=False))
+        return 0 if scenario.play() else 1
 
 
 @dataclass(slots=True)
-class DeadmanStory:
+class DeadmanScenario:
     """One play of the demo, on a clock that is moved."""
 
     language: Language
@@ -52,19 +52,19 @@ class DeadmanStory:
     progress: Progress = field(default_factory=lambda: Progress(total=_EPOCHS))
     shown: int = 0  # messages
     headline: str = ""  # of the last one
-    told: str = ""  # the alarms that wait, as last shown
+    waiting: str = ""  # the alarms that wait, as last shown
 
     def play(self) -> bool:
         """Train, die, be reported, come back, finish; True when everything was as promised."""
-        self._say(self._text("demo.deadman.title"), "bold")
-        self._say(f"{self._text('demo.deadman.intro')}\n", "dim")
+        self._print(self._text("demo.deadman.title"), "bold")
+        self._print(f"{self._text('demo.deadman.intro')}\n", "dim")
         self._train(_KILLED_AFTER, attempt=1)
         died_at = self.clock.now()
         self._line(self._text("demo.deadman.machine_is_lost"), "bold red")
         self._pass_time(_BACK_AFTER_S)
         self._line(self._text("demo.deadman.started_again"), "bold cyan")
         switch = self._train(_EPOCHS, attempt=2)
-        self._tell(RunEnded(**self._fact(), status=Status.FINISHED, progress=self.progress))
+        self._send(RunEnded(**self._fact(), status=Status.FINISHED, progress=self.progress))
         switch.cancel()
         self._keep(switch)
         self._line(self._text("demo.deadman.run_has_ended"), "bold cyan")
@@ -79,15 +79,15 @@ class DeadmanStory:
         return [each for each in self.sandbox.slack.messages if mark_of(self.run) in each.text]
 
     def _train(self, until: int, *, attempt: int) -> DeadMan:
-        """A session of the run, from where the last one ended; it stops without a word."""
+        """A session of the run, from where the last one ended; it stops without a report."""
         switch = self._switch()
         started = RunStarted(**self._fact(), attempt=attempt, total=_EPOCHS, progress=self.progress, host=_HOST)
-        self._tell(started)
+        self._send(started)
         for epoch in range(self.progress.done + 1, until + 1):
             for _ in self._seconds(_EPOCH_S):
                 self._keep(switch)
             self.progress = _after(epoch, self.progress)
-            self._tell(EpochFinished(**self._fact(), progress=self.progress))
+            self._send(EpochFinished(**self._fact(), progress=self.progress))
         return switch
 
     def _switch(self) -> DeadMan:
@@ -102,7 +102,7 @@ class DeadmanStory:
         while switch.step():
             self._show_waiting()
 
-    def _tell(self, event: Event) -> None:
+    def _send(self, event: Event) -> None:
         """Send an event as delivery does: the bot edits the root message and answers in its thread."""
         bot = SlackBot(BOT_TOKEN, CHANNEL, api_url=f"{self.sandbox.url}/api/", clock=self.clock)
         bot.send(Envelope(event, Renderer(self.language).render(event), self.memory))
@@ -119,16 +119,16 @@ class DeadmanStory:
         for moment in [*waiting, until]:
             self.clock.advance(moment - self.clock.now().timestamp())
             self._show_posted()
-        self.told = ""
+        self.waiting = ""
 
     def _show_waiting(self) -> None:
         """Print the alarms scheduled at Slack, whenever they have changed."""
         waiting = self.sandbox.slack.schedule.pending
         times = [datetime.fromtimestamp(each.post_at, self.clock.now().tzinfo) for each in waiting]
-        told = ", ".join(f"{each:%H:%M:%S}" for each in times)
-        if told != self.told:
-            self.told = told
-            waits = self._text("demo.deadman.alarms_wait" if told else "demo.deadman.no_alarm_waits", times=told)
+        shown = ", ".join(f"{each:%H:%M:%S}" for each in times)
+        if shown != self.waiting:
+            self.waiting = shown
+            waits = self._text("demo.deadman.alarms_wait" if shown else "demo.deadman.no_alarm_waits", times=shown)
             self._line(f"  {waits}", "dim")
 
     def _show_posted(self) -> None:
@@ -141,7 +141,7 @@ class DeadmanStory:
             how = self._text("demo.deadman.posted_by_slack" if alarm else "demo.deadman.posted_by_run")
             self._line(f"  Slack · {how}", "bold magenta" if alarm else "magenta")
             for line in _read(each) if alarm else _read(each)[:1]:
-                self._say(f"{'':12}{line}")
+                self._print(f"{'':12}{line}")
         self.shown = len(messages)
 
     def _conclude(self, died_at: datetime) -> bool:
@@ -154,20 +154,20 @@ class DeadmanStory:
             (in_both, self._text("demo.deadman.check.told_in_thread_and_channel")),
             (not self.sandbox.slack.schedule.pending, self._text("demo.deadman.check.no_alarm_is_left")),
         )
-        self._say("")
-        for ok, told in checks:
-            self._say(f"  {'✓' if ok else '✗'} {told}", "green" if ok else "bold red")
+        self._print("")
+        for ok, sentence in checks:
+            self._print(f"  {'✓' if ok else '✗'} {sentence}", "green" if ok else "bold red")
         return all(ok for ok, _ in checks)
 
     def _fact(self) -> dict[str, Any]:
         now = self.clock.now()
         return {"id": uuid7(now.timestamp()), "run": self.run, "at": now}
 
-    def _line(self, words: str, style: str = "") -> None:
-        self._say(f"{self.clock.now():%H:%M:%S}  {words}", style)
+    def _line(self, text: str, style: str = "") -> None:
+        self._print(f"{self.clock.now():%H:%M:%S}  {text}", style)
 
-    def _say(self, words: str, style: str = "") -> None:
-        self.console.print(Text(words, style=style), soft_wrap=True)
+    def _print(self, text: str, style: str = "") -> None:
+        self.console.print(Text(text, style=style), soft_wrap=True)
 
 
 _HOST = Host(name="colab-runtime", device="Tesla T4")

@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import notifybot
@@ -42,10 +41,10 @@ def watchdog_environment(
     environment: Mapping[str, str], places: Places, language: Language, sandbox: Mapping[str, str] | None
 ) -> dict[str, str]:
     """Return the watchdog's environment: the sandbox's addresses, or with None the user's own settings."""
-    said = {"NOTIFYBOT_LANG": language.value}
+    chosen = {"NOTIFYBOT_LANG": language.value}
     if sandbox is None:
-        return {**environment, **_python(environment), **said}
-    return {**bare(environment), **said, **sandbox, "NOTIFYBOT_STATE_DIR": str(places.state)}
+        return {**environment, **_python(environment), **chosen}
+    return {**bare(environment), **chosen, **sandbox, "NOTIFYBOT_STATE_DIR": str(places.state)}
 
 
 def training_environment(
@@ -68,7 +67,7 @@ def training_environment(
 
 @contextmanager
 def watchdog(places: Places, environment: Mapping[str, str], folder: Path) -> Iterator[str]:
-    """Run the watchdog while inside; gives its address. Raises Failed when it does not come up."""
+    """Run the watchdog while inside; gives its address. Raises ProcessFailed when it does not come up."""
     log = places.logs / "watchdog.log"
     command = [sys.executable, "-m", "notifybot.demo.watchdog", str(places.watchdog_db)]
     with (
@@ -126,42 +125,15 @@ def _python(environment: Mapping[str, str]) -> dict[str, str]:
 _MARK = ".notifybot-demo"
 
 
-@dataclass(frozen=True, slots=True)
 class Places:
     """The demo's folder, and the one for its databases, which may not stand on a network disk."""
 
-    folder: Path
-    state: Path
-
-    @property
-    def runs(self) -> Path:
-        return self.folder / "runs"
-
-    @property
-    def drive(self) -> Path:
-        """Folder that outlives the machine that trains."""
-        return self.folder / "drive"
-
-    @property
-    def machine(self) -> Path:
-        """Folder for the state of the machine that trains, which is lost with it."""
-        return self.state / "machine"
-
-    @property
-    def pages(self) -> Path:
-        return self.folder / "pages"
-
-    @property
-    def logs(self) -> Path:
-        return self.folder / "logs"
-
-    @property
-    def watchdog_db(self) -> Path:
-        return self.state / "watchdog.db"
-
-    @property
-    def training_db(self) -> Path:
-        return self.machine / "notifybot.db"
+    def __init__(self, folder: Path, state: Path) -> None:
+        self.folder, self.state = folder, state
+        self.runs, self.pages, self.logs = (folder / each for each in ("runs", "pages", "logs"))
+        self.drive = folder / "drive"  # outlives the machine that trains
+        self.machine = state / "machine"  # the state of that machine, lost with it
+        self.watchdog_db, self.training_db = state / "watchdog.db", self.machine / "notifybot.db"
 
     def lose_machine(self) -> None:
         """Delete all that was on the disk of the machine that trained."""

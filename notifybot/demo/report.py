@@ -23,19 +23,16 @@ from notifybot.types import Language, Message
 
 
 def transcript(language: Language, events: Sequence[Event], arrivals: Sequence[Arrival]) -> str:
-    """The demo's story in one language. `arrivals` are given where that language is the one they were sent in."""
+    """All of the demo's messages in one language. `arrivals` are given where they were sent in it."""
     renderer = Renderer(language)
     parts = [f"# {text(language, 'demo.title')}"]
     if arrivals:
         parts += [f"## {text(language, 'demo.as_sent')}", text(language, "demo.as_sent_note")]
-        parts += [_sent(each, language) for each in arrivals]
+        for each in arrivals:
+            parts.append(f"**{_clock(each.at)} · {sender(each, language)}**\n\n{_fenced(each.text)}")
     parts += [f"## {text(language, 'demo.every_event')}", text(language, "demo.every_event_note")]
-    parts += [_told(renderer.render(each)) for each in events]
+    parts += [_as_markdown(renderer.render(each)) for each in events]
     return "\n\n".join(parts) + "\n"
-
-
-def _sent(arrival: Arrival, language: Language) -> str:
-    return f"**{_clock(arrival.at)} · {sender(arrival, language)}**\n\n{_fenced(arrival.text)}"
 
 
 def sender(arrival: Arrival, language: Language) -> str:
@@ -45,20 +42,18 @@ def sender(arrival: Arrival, language: Language) -> str:
     return f"Slack · {text(language, f'demo.how.{arrival.how}')}"
 
 
-def _told(message: Message) -> str:
+def _as_markdown(message: Message) -> str:
     parts = [f"### {_clock(message.at)} · {message.title}", f"`{message.kind}` · `{message.short_id}`"]
     parts += [_fenced(message.body)] if message.body else []
-    parts += [_table(message)] if message.rows else []
+    if message.rows:
+        rows = [[row.name, row.value, row.change, row.best, row.spark] for row in message.rows]
+        lines = [list(message.headings), ["---", *["---:"] * 3, "---"], *rows]
+        cells = [" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines]
+        parts.append("\n".join(f"| {each} |" for each in cells))
     if message.facts:
         parts.append("\n".join(f"- {fact.label}: {fact.value}" for fact in message.facts))
     parts += [_fenced(message.code)] if message.code else []
     return "\n\n".join(parts)
-
-
-def _table(message: Message) -> str:
-    rows = [[row.name, row.value, row.change, row.best, row.spark] for row in message.rows]
-    lines = [list(message.headings), ["---", *["---:"] * 3, "---"], *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _fenced(text: str) -> str:
@@ -94,10 +89,6 @@ class Page:
     language: Language
     login: str = ""
 
-    @property
-    def file(self) -> str:
-        return f"{self.name}.{self.language}.html"
-
 
 def keep(pages: list[Page], folder: Path) -> None:
     """Fetch pages and write their copies, with their pictures beside them.
@@ -114,7 +105,7 @@ def keep(pages: list[Page], folder: Path) -> None:
                 pictures = _pictures(session, page.url, answer.text, folder)
         except requests.RequestException:
             continue
-        (folder / page.file).write_text(still(answer.text, page.language, pictures), "utf-8")
+        (folder / f"{page.name}.{page.language}.html").write_text(still(answer.text, page.language, pictures), "utf-8")
 
 
 def _pictures(session: requests.Session, url: str, html: str, folder: Path) -> dict[str, str]:

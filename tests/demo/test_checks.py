@@ -1,4 +1,4 @@
-"""The demo's pure parts: what counts as observed, what is written down, and what is never overwritten."""
+"""What counts as observed in the demo, and the evidence for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slack_sdk import WebClient
 
 from notifybot.demo.checks import (
     BROADCAST,
@@ -25,10 +24,6 @@ from notifybot.demo.checks import (
     finished_epochs,
     judge,
 )
-from notifybot.demo.processes import fresh, training_environment, watchdog_environment
-from notifybot.demo.report import Page, keep, still, transcript
-from notifybot.demo.story import main
-from notifybot.errors import UsageError
 from notifybot.events import EpochFinished, Event, RunEnded, RunLost, RunRecovered, RunStarted
 from notifybot.i18n import _catalog
 from notifybot.notifiers.base import Envelope
@@ -43,7 +38,6 @@ from notifybot.types import Language, Metric, Progress, RunRef, Status, uuid7
 AT = datetime(2026, 11, 23, 9, tzinfo=UTC)
 FIRST, SECOND = (RunRef("run-1", "digits-cnn", "demo", session) for session in ("a", "b"))
 EPOCHS = 4
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
 def epoch(number: int, run: RunRef) -> EpochFinished:
@@ -51,7 +45,7 @@ def epoch(number: int, run: RunRef) -> EpochFinished:
     return EpochFinished(id=uuid7(), run=run, at=AT, progress=progress)
 
 
-STORY: list[Event] = [
+EVENTS: list[Event] = [
     RunStarted(id=uuid7(), run=FIRST, at=AT, total=EPOCHS),
     epoch(0, FIRST),
     epoch(1, FIRST),
@@ -68,7 +62,7 @@ def arrival(number: int, event: Event, service: str, how: str, thread: str = "")
     return Arrival(f"{service} {number}", AT, service, how, f"{event.kind}\nmore", event.id[-8:], thread)
 
 
-def told(event: Event, number: int) -> list[Arrival]:
+def arrivals_with(event: Event, number: int) -> list[Arrival]:
     if isinstance(event, EpochFinished):
         return [arrival(number, event, SLACK, EDITED, "1.0")]
     how = REPLIED if number else POSTED
@@ -80,9 +74,9 @@ def evidence() -> Evidence:
     return Evidence(
         epochs=EPOCHS,
         exit_codes=[-signal.SIGKILL, 0],
-        events=STORY,
-        told=frozenset(each.id for each in STORY),
-        arrivals=[one for number, each in enumerate(STORY) for one in told(each, number)],
+        events=EVENTS,
+        sent=frozenset(each.id for each in EVENTS),
+        arrivals=[one for number, each in enumerate(EVENTS) for one in arrivals_with(each, number)],
         jsonl=list(range(EPOCHS)),
         tensorboard=list(range(EPOCHS)),
         wandb=list(range(EPOCHS)),
@@ -97,7 +91,7 @@ def failed(seen: Evidence) -> set[str]:
 # ── Checks ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_story_as_it_should_be_passes() -> None:
+def test_a_run_as_it_should_be_passes() -> None:
     assert failed(evidence()) == set()
 
 
@@ -123,7 +117,7 @@ def test_what_was_not_observed_fails_its_own_check(check: str, changes: dict[str
     [("started", "run_started"), ("lost", "run_lost"), ("recovered", "run_recovered"), ("finished", "run_ended")],
 )
 @pytest.mark.parametrize("service", [SLACK, KAKAO])
-def test_each_turn_must_be_told_by_both_services(check: str, kind: str, service: str) -> None:
+def test_each_turn_must_arrive_at_both_services(check: str, kind: str, service: str) -> None:
     whole = evidence()
     assert whole.arrivals is not None
     kept = [each for each in whole.arrivals if not (each.service == service and each.headline == kind)]
@@ -131,10 +125,10 @@ def test_each_turn_must_be_told_by_both_services(check: str, kind: str, service:
     assert failed(replace(whole, arrivals=kept)) == {check}
 
 
-def test_a_loss_told_twice_fails() -> None:
+def test_a_loss_sent_twice_fails() -> None:
     again = RunLost(id=uuid7(), run=FIRST, at=AT, silent_s=6, limit_s=6)
 
-    assert failed(replace(evidence(), events=[*STORY, again])) == {"lost"}
+    assert failed(replace(evidence(), events=[*EVENTS, again])) == {"lost"}
 
 
 def test_a_second_thread_fails() -> None:
@@ -146,7 +140,7 @@ def test_a_second_thread_fails() -> None:
 
 
 def test_a_second_session_that_begins_anew_fails() -> None:
-    anew: list[Event] = [each for each in STORY if not isinstance(each, EpochFinished)]
+    anew: list[Event] = [each for each in EVENTS if not isinstance(each, EpochFinished)]
     anew += [epoch(0, FIRST), epoch(1, FIRST), *(epoch(number, SECOND) for number in range(EPOCHS))]
 
     assert "resumed" in failed(replace(evidence(), events=anew))
@@ -156,7 +150,7 @@ def test_with_accounts_of_ones_own_the_deliveries_are_the_evidence() -> None:
     real = replace(evidence(), arrivals=None)
 
     assert failed(real) == set()
-    assert failed(replace(real, told=frozenset())) == {"told"}
+    assert failed(replace(real, sent=frozenset())) == {"told"}
 
 
 @pytest.mark.parametrize("language", Language)
@@ -174,14 +168,14 @@ def test_arrivals_hold_every_revision_with_the_mark_of_its_event() -> None:
     """What the sandbox's Slack got is a new message, an edit of it, and replies in one thread."""
     with Sandbox() as sandbox:
         bot, memory = SlackBot(BOT_TOKEN, CHANNEL, api_url=f"{sandbox.url}/api/"), DictMemory()
-        start, first, lost = STORY[0], STORY[1], replace(STORY[3], at=AT + timedelta(seconds=9))
+        start, first, lost = EVENTS[0], EVENTS[1], replace(EVENTS[3], at=AT + timedelta(seconds=9))
         for event in (start, replace(first, at=AT + timedelta(seconds=1)), lost):
             bot.send(Envelope(event, Renderer(Language.EN).render(event), memory))
         arrivals = arrivals_of(sandbox)
 
     assert {each.how for each in arrivals} == {POSTED, REPLIED, EDITED, BROADCAST}
     assert len({each.thread for each in arrivals}) == 1
-    assert all(any(each.tells(event) for each in arrivals) for event in (start, first, lost))
+    assert all(any(each.carries(event) for each in arrivals) for event in (start, first, lost))
 
 
 def test_epochs_are_read_up_to_the_last_whole_line(tmp_path: Path) -> None:
@@ -191,88 +185,3 @@ def test_epochs_are_read_up_to_the_last_whole_line(tmp_path: Path) -> None:
     (found,) = finished_epochs(tmp_path)
 
     assert (found.epoch, found.metrics) == (0, {"loss": "0.5000", "grad": "NaN"})
-
-
-@pytest.mark.parametrize("language", Language)
-def test_the_transcript_has_every_event_and_what_was_sent(language: Language) -> None:
-    seen = evidence()
-    sent = [Arrival("kakao 0", AT, KAKAO, POSTED, "```\n<b>code</b>")]
-
-    text = transcript(language, seen.events, sent)
-
-    assert all(each.id[-8:] in text for each in seen.events)
-    assert "````text\n```\n<b>code</b>\n````" in text
-
-
-def test_a_kept_page_is_still_and_leads_to_the_other_copies() -> None:
-    served = (
-        '<meta http-equiv="refresh" content="2"><script nonce="x">go()</script>'
-        '<a href="/slack?lang=ko&amp;thread=1.0"></a><a href="/phone?lang=en"></a><a href="/runs/a-b?lang=ko"></a>'
-        '<a href="/"></a><a href="https://example.org"></a>'
-        '<a href="/files/F1/a%20b.png"><img src="/files/F1/a%20b.png" alt="loss"></a><img src="/gone.png" alt="">'
-    )
-
-    assert still(served, Language.KO, {"/files/F1/a%20b.png": "picture-1.png"}) == (
-        '<a href="thread.ko.html"></a><a href="phone.en.html"></a><a href="run.ko.html"></a>'
-        '<a href="runs.ko.html"></a><a href="https://example.org"></a>'
-        '<a href="picture-1.png"><img src="picture-1.png" alt="loss"></a>'
-    )
-
-
-def test_a_kept_page_has_its_pictures_beside_it(tmp_path: Path) -> None:
-    """The curves in a thread are there when the sandbox is gone; one picture on several pages is one file."""
-    with Sandbox() as sandbox:
-        client = WebClient(BOT_TOKEN, base_url=f"{sandbox.url}/api/", retry_handlers=[], timeout=5)
-        client.files_upload_v2(channel="C0TRAINING", content=PNG, filename="curve.png", title="loss")
-        keep([Page(f"{sandbox.url}/slack", "slack", language) for language in Language], tmp_path)
-
-    (picture,) = tmp_path.glob("picture-*.png")
-    assert picture.read_bytes() == PNG
-    assert all(f'<img src="{picture.name}"' in page.read_text("utf-8") for page in tmp_path.glob("slack.*.html"))
-
-
-def test_an_earlier_demo_gives_way_and_nothing_else_does(tmp_path: Path) -> None:
-    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
-    fresh(ours).folder.joinpath("old").touch()
-    theirs.mkdir()
-    (theirs / "thesis.md").write_text("three years")
-
-    assert not (fresh(ours).folder / "old").exists()
-    with pytest.raises(UsageError, match="no earlier demo's"):
-        fresh(theirs)
-    assert (theirs / "thesis.md").read_text() == "three years"
-
-
-# ── Environments ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-MINE = {
-    "PATH": "/bin",
-    "NOTIFYBOT_SLACK_BOT_TOKEN": "xoxb-canary-not-a-token",
-    "NOTIFYBOT_SLACK_CHANNEL": "mine",
-    "WANDB_API_KEY": "canary",
-}
-
-
-@pytest.mark.parametrize("sandbox", [None, {"NOTIFYBOT_SLACK_CHANNEL": "training"}], ids=["real", "sandbox"])
-def test_the_watchdog_has_the_users_accounts_only_when_asked_to(tmp_path: Path, sandbox: dict[str, str] | None) -> None:
-    given = watchdog_environment(MINE, fresh(tmp_path / "out"), Language.KO, sandbox)
-
-    assert given["NOTIFYBOT_LANG"] == "ko"
-    assert given["NOTIFYBOT_SLACK_CHANNEL"] == ("training" if sandbox else "mine")
-    assert ("NOTIFYBOT_SLACK_BOT_TOKEN" in given) is (sandbox is None)
-
-
-def test_no_account_enters_the_training(tmp_path: Path) -> None:
-    given = training_environment(MINE, fresh(tmp_path / "out"), Language.EN, url="http://127.0.0.1:1", token="canary")
-
-    assert given["PATH"] == "/bin"
-    assert given["WANDB_MODE"] == "offline"
-    assert [name for name in given if "SLACK" in name or "KAKAO" in name or "API_KEY" in name] == []
-
-
-@pytest.mark.needs("torch")
-def test_real_without_an_account_says_so_before_anything_is_made(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no account is configured"):
-        main(True, Language.EN, folder=tmp_path / "out")
-
-    assert not (tmp_path / "out").exists()

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from notifybot.demo.deadman import DeadmanStory, main
+from notifybot.demo.deadman import DeadmanScenario, main
 from notifybot.sandbox import Sandbox
 from notifybot.testing import FakeClock
 from notifybot.types import Language
@@ -42,6 +42,6 @@ def test_the_demo_fails_where_slack_says_nothing(clock: FakeClock) -> None:
     """Its checks look at what was posted, not at what was meant."""
     with Sandbox(clock=clock) as sandbox:
         sandbox.slack.schedule.late_s = 1e6
-        story = DeadmanStory(Language.EN, clock, sandbox, Console(file=io.StringIO()))
+        scenario = DeadmanScenario(Language.EN, clock, sandbox, Console(file=io.StringIO()))
 
-        assert story.play() is False
+        assert scenario.play() is False

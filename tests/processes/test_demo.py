@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from notifybot.demo.story import Size, main
+from notifybot.demo.scenario import Size, main
 from notifybot.types import Language
 
 

@@ -1,4 +1,4 @@
-"""Story of the demo: start all processes, kill the training, wait for the loss message, start it again, check."""
+"""Scenario of the demo: start all processes, kill the training, wait for the loss message, start it again, check."""
 
 from __future__ import annotations
 
@@ -24,11 +24,8 @@ from notifybot.demo.checks import (
     EpochLine,
     Evidence,
     arrivals_of,
-    counts,
-    counts_of,
-    events_of_run,
     finished_epochs,
-    is_told,
+    is_sent,
     judge,
     tensorboard_steps,
     wandb_epochs,
@@ -51,7 +48,9 @@ from notifybot.events import RunEnded, RunLost, RunRecovered, kind_of
 from notifybot.i18n import text
 from notifybot.runtime import environment, is_installed
 from notifybot.sandbox import Sandbox
+from notifybot.store import runs
 from notifybot.store.database import Store
+from notifybot.store.outbox import Outbox
 from notifybot.types import Language, uuid7
 from notifybot.watchdog import logins, tokens
 
@@ -77,15 +76,15 @@ class Screen:
         """Return a text of the catalog in the language of the demo."""
         return text(self._language, key, **values)
 
-    def intro(self, words: str) -> None:
+    def intro(self, text: str) -> None:
         """Print the headline, and what is going to happen."""
         self._console.print(Text(self.text("demo.title"), style="bold"))
-        self._console.print(Text(words, style="dim"))
+        self._console.print(Text(text, style="dim"))
         self._console.print()
 
-    def step(self, words: str, style: str = "bold cyan") -> None:
-        """Print a new step of the story."""
-        self._line(Text(words, style=style))
+    def step(self, key: str, style: str = "bold cyan", **values: object) -> None:
+        """Print a new step, of the catalog's text `key`."""
+        self._line(Text(self.text(key, **values), style=style))
 
     def news(self, arrivals: Sequence[Arrival]) -> None:
         """Print the messages that were not shown yet."""
@@ -144,13 +143,13 @@ FOLDER = Path("demo-output")
 _NEEDED = ("torch", "sklearn", "tensorboard", "wandb", "fastapi", "granian", "apscheduler")
 _LOOK_EVERY_S = 0.1
 _SESSION_S = 240.0
-_TELL_S = 60.0
+_SENT_WITHIN_S = 60.0
 _CURVE = "val_acc"
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Length of the story. The training is killed within the epoch after `kill_after` whole ones."""
+    """Length of the demo. The training is killed within the epoch after `kill_after` whole ones."""
 
     epochs: int = 12
     kill_after: int = 5
@@ -158,7 +157,7 @@ class Size:
 
 
 def main(real: bool, language: Language, *, folder: Path = FOLDER, size: Size | None = None) -> int:
-    """Play the demo and return its exit code: 0 only when every part of the story was observed.
+    """Play the demo and return its exit code: 0 only when every part of the scenario was observed.
 
     `real` sends to the configured accounts instead of the sandbox. Raises UsageError where that cannot be.
     """
@@ -168,16 +167,16 @@ def main(real: bool, language: Language, *, folder: Path = FOLDER, size: Size | 
     if real and not people_from(load()):
         raise UsageError(reader_text("demo.story.no_account_for_real"))
     screen = Screen(language)
-    story = Story(language, fresh(folder.absolute()), screen, size or Size())
+    scenario = Scenario(language, fresh(folder.absolute()), screen, size or Size())
     try:
-        return 0 if story.play(real=real) else 1
+        return 0 if scenario.play(real=real) else 1
     except ProcessFailed as error:
         screen.log_tail(error.log)
         raise
 
 
 @dataclass(slots=True)
-class Story:
+class Scenario:
     """One play of the demo."""
 
     language: Language
@@ -191,18 +190,18 @@ class Story:
     _done_s: float = 0.0
 
     def play(self, *, real: bool) -> bool:
-        """Tell the whole story; True when all checks passed."""
+        """Play all of it; True when all checks passed."""
         self.screen.intro(self.screen.text("demo.intro_of_real" if real else "demo.intro"))
         with ExitStack() as stack:
             if not real:
                 self.sandbox = stack.enter_context(Sandbox(language=self.language))
-                self.screen.step(self.screen.text("demo.sandbox_is_at", url=self.sandbox.url))
+                self.screen.step("demo.sandbox_is_at", url=self.sandbox.url)
             store = stack.enter_context(Store.open(self.places.watchdog_db, patience_s=5.0))
             token = tokens.create(store, PROJECT, label="demo")
             sandboxed = None if self.sandbox is None else self.sandbox.environment()
             settings = watchdog_environment(environment(), self.places, self.language, sandboxed)
             url = stack.enter_context(watchdog(self.places, settings, self.places.folder if not real else Path.cwd()))
-            self.screen.step(self.screen.text("demo.watchdog_is_at", url=logins.link(store, url)))
+            self.screen.step("demo.watchdog_is_at", url=logins.link(store, url))
             given = training_environment(environment(), self.places, self.language, url=url, token=token)
             self._first_session(store, given)
             self._second_session(store, given)
@@ -213,20 +212,20 @@ class Story:
     def _first_session(self, store: Store, settings: dict[str, str]) -> None:
         """Train until it is killed, then wait for the message that it is lost."""
         after = self.size.kill_after
-        self.screen.step(self.screen.text("demo.training_begins", epochs=self.size.epochs))
+        self.screen.step("demo.training_begins", epochs=self.size.epochs)
         with training(self.places, settings, 1, self._arguments()) as process:
             self._until(lambda: self._is_half_way() or process.poll() is not None, _SESSION_S)
             if process.poll() is None:
                 process.kill()
                 epoch = max(after, len(self._epochs()))
-                self.screen.step(self.screen.text("demo.killed_in_an_epoch", epoch=epoch), "bold red")
+                self.screen.step("demo.killed_in_an_epoch", "bold red", epoch=epoch)
             self._ended(process, 1)
         self.places.lose_machine()
-        self.screen.step(self.screen.text("demo.waiting_for_the_watchdog", seconds=SILENT_S))
-        if self._until(lambda: self._is_told(store, RunLost), _TELL_S):
-            self.screen.step(self.screen.text("demo.reported_lost"))
+        self.screen.step("demo.waiting_for_the_watchdog", seconds=SILENT_S)
+        if self._until(lambda: self._is_sent(store, RunLost), _SENT_WITHIN_S):
+            self.screen.step("demo.reported_lost")
         else:
-            self.screen.step(self.screen.text("demo.not_seen", seconds=_TELL_S), "bold red")
+            self.screen.step("demo.not_seen", "bold red", seconds=_SENT_WITHIN_S)
 
     def _is_half_way(self) -> bool:
         """True when `kill_after` epochs are done, the last one is saved on the drive, and the next is half over."""
@@ -235,32 +234,25 @@ class Story:
             self._done, self._done_s = len(epochs), now_s
         if self._done < self.size.kill_after or now_s - self._done_s < self.size.epoch_s / 2:
             return False
-        newest = CheckpointDirectory(self.places.drive).manifests(self.run_id)[
-            :1
-        ]  # on a slow disk it takes nearly an epoch
-        return bool(newest) and newest[0].epoch == epochs[-1]
+        saved = CheckpointDirectory(self.places.drive).manifests(self.run_id)  # on a slow disk after nearly an epoch
+        return bool(saved) and saved[0].epoch == epochs[-1]
 
     def _second_session(self, store: Store, settings: dict[str, str]) -> None:
         """Start it again, and wait until it has ended and all messages are sent."""
         newest = max(self.places.drive.glob("*.pt"), key=lambda path: path.stat().st_mtime_ns, default=None)
         name = newest.name if newest else "-"
-        self.screen.step(self.screen.text("demo.goes_on_on_an_empty_disk", checkpoint=name))
+        self.screen.step("demo.goes_on_on_an_empty_disk", checkpoint=name)
         with training(self.places, settings, 2, self._arguments()) as process:
             self._until(lambda: process.poll() is not None, _SESSION_S)
             self._ended(process, 2)
-        self._until(lambda: self._is_told(store, RunRecovered) and self._is_told(store, RunEnded), _TELL_S)
-        self.screen.step(self.screen.text("demo.training_has_ended"))
+        self._until(lambda: self._is_sent(store, RunRecovered, RunEnded), _SENT_WITHIN_S)
+        self.screen.step("demo.training_has_ended")
 
     def _arguments(self) -> list[str]:
-        given = [
-            "--run-id",
-            self.run_id,
-            "--drive",
-            str(self.places.drive),
-            "--disk",
-            str(self.places.machine / "disk"),
-        ]
-        return [*given, "--epochs", str(self.size.epochs), "--epoch-s", str(self.size.epoch_s)]
+        disk, size = self.places.machine / "disk", self.size
+        options = {"run-id": self.run_id, "drive": self.places.drive, "disk": disk}
+        options |= {"epochs": size.epochs, "epoch-s": size.epoch_s}
+        return [part for name, value in options.items() for part in (f"--{name}", str(value))]
 
     def _ended(self, process: subprocess.Popen[bytes], number: int) -> None:
         """Note how a session ended; one that failed by itself shows why."""
@@ -291,27 +283,30 @@ class Story:
     def _arrivals(self) -> list[Arrival] | None:
         return None if self.sandbox is None else arrivals_of(self.sandbox)
 
-    def _is_told(self, store: Store, kind: type[RunLost | RunRecovered | RunEnded]) -> bool:
-        return any(is_told(store, each) for each in events_of_run(store, self.run_id, kind_of(kind)))
+    def _is_sent(self, store: Store, *kinds: type[RunLost | RunRecovered | RunEnded]) -> bool:
+        found = [runs.events_of(store, self.run_id, kinds=[kind_of(each)]) for each in kinds]
+        return all(any(is_sent(store, event) for event in events) for events in found)
 
     def _evidence(self, store: Store) -> Evidence:
-        events = events_of_run(store, self.run_id)
+        events = runs.events_of(store, self.run_id)
+        with Store.open(self.places.training_db, patience_s=5.0) as training_store:
+            counts = [*Outbox(training_store).counts().values(), *Outbox(store).counts().values()]
         return Evidence(
             epochs=self.size.epochs,
             exit_codes=self.exit_codes,
             events=events,
-            told=frozenset(each.id for each in events if is_told(store, each)),
+            sent=frozenset(each.id for each in events if is_sent(store, each)),
             arrivals=self._arrivals(),
             jsonl=self._epochs(),
             tensorboard=tensorboard_steps(self.places.runs, _CURVE),
             wandb=wandb_epochs(self.places.runs),
-            counts=counts(self.places.training_db) + counts_of(store),
+            counts=counts,
         )
 
     def _keep(self, store: Store, url: str) -> None:
         """Write what can be read and opened when nothing runs any more."""
         arrivals = self._arrivals() or []
-        events = events_of_run(store, self.run_id)
+        events = runs.events_of(store, self.run_id)
         for language in Language:
             sent = arrivals if language is self.language else []
             path = self.places.folder / f"transcript.{language}.md"
