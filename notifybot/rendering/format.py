@@ -10,7 +10,7 @@ from itertools import pairwise
 from notifybot.i18n import text
 from notifybot.redaction import redact
 from notifybot.rendering.labels import epoch_name
-from notifybot.rendering.text import one_line, shorten
+from notifybot.rendering.text import one_line, safe_line, shorten
 from notifybot.types import Checkpoint, Host, Language, Metric, MetricRow, ModelSize, Progress, Resumed, Tier
 
 MINUS = "\u2212"  # as wide as the plus sign, so that changes line up
@@ -41,18 +41,6 @@ def number(value: float, digits: int = 4) -> str:
         mantissa, _, exponent = f"{size:.{digits - 1}e}".partition("e")
         text = f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}".replace("-", MINUS)
     return MINUS + text if value < 0 else text
-
-
-def change(value: float, previous: float | None) -> str:
-    """Return how far `value` moved from `previous`, signed: "+1.3", "−0.012", "±0"; empty where that says nothing."""
-    if previous is None:
-        return ""
-    step = value - previous
-    if not math.isfinite(step):
-        return ""
-    if step == 0:
-        return UNCHANGED
-    return ("+" if step > 0 else "") + number(step, 3)
 
 
 def duration(seconds: float, language: Language) -> str:
@@ -117,58 +105,33 @@ def _scaled(many: float, units: int) -> tuple[str, int]:
     return f"{many:.1f}".removesuffix(".0"), unit
 
 
-def percent(done: int, total: int) -> str:
-    """Return the share of the work that is done, rounded down so that only the end is "100%"."""
-    return f"{min(max(done, 0) * 100 // total, 100)}%" if total > 0 else ""
-
-
-def progress_bar(done: int, total: int, width: int = 10) -> str:
-    """Return the share of the work that is done as `width` characters: "▓▓▓░░░░░░░"."""
-    if total <= 0:
-        return ""
-    full = min(max(done, 0) * width // total, width)
-    return "▓" * full + "░" * (width - full)
-
-
 def sparkline(history: Sequence[float]) -> str:
     """Return the course of a metric as at most 16 bars, the latest last: "█▆▄▂▁".
 
     NaN is a gap, infinity is at the edge; a constant course is in the middle.
     """
-    points = _downsample(history)
+    points = list(history)
+    if len(points) > _SPARK_WIDTH:  # means of equal stretches
+        edges = [at * len(history) // _SPARK_WIDTH for at in range(_SPARK_WIDTH + 1)]
+        known = [[each for each in history[start:end] if not math.isnan(each)] for start, end in pairwise(edges)]
+        points = [sum(each / len(part) for each in part) if part else math.nan for part in known]
     finite = [each for each in points if math.isfinite(each)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
-    return "".join(_bar(each, low, high) for each in points)
-
-
-def _bar(value: float, low: float, high: float) -> str:
-    if math.isnan(value):
-        return GAP
-    if math.isinf(value):
-        return _BARS[-1 if value > 0 else 0]
-    span = high / 2 - low / 2  # halved, as the whole may be more than a float holds
-    if span == 0:
-        return _BARS[3]
-    share = (value / 2 - low / 2) / span
-    return _BARS[min(int(share * len(_BARS)), len(_BARS) - 1)]
-
-
-def _downsample(history: Sequence[float]) -> list[float]:
-    if len(history) <= _SPARK_WIDTH:
-        return list(history)
-    edges = [at * len(history) // _SPARK_WIDTH for at in range(_SPARK_WIDTH + 1)]
-    return [_mean(history[start:end]) for start, end in pairwise(edges)]
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [each for each in values if not math.isnan(each)]
-    return sum(each / len(known) for each in known) if known else math.nan
+    bottom = low / 2  # halved, as the whole span may be more than a float holds
+    span, top = high / 2 - bottom, len(_BARS) - 1
+    bars = []
+    for each in points:
+        if math.isfinite(each):
+            bars.append(_BARS[min(int((each / 2 - bottom) / span * len(_BARS)), top) if span else 3])
+        else:
+            bars.append(GAP if math.isnan(each) else _BARS[-1 if each > 0 else 0])
+    return "".join(bars)
 
 
 STAR = "★"
 _LIMIT_ROWS = 100  # more is a mistake in the caller's loop, not a table
 _LIMIT_NAME = 40
-_LIMIT_LINE_NAME = 24
+LIMIT_LINE_NAME = 24
 _LIMIT_LINE_ITEMS = 6
 
 
@@ -179,32 +142,21 @@ def headings(language: Language) -> tuple[str, str, str, str, str]:
 
 
 def metric_rows(progress: Progress, language: Language) -> tuple[MetricRow, ...]:
-    """Return one row a metric, in the order they were logged."""
-    metrics = list(progress.metrics.items())[:_LIMIT_ROWS]
-    return tuple(_row(name, metric, progress.epoch, language) for name, metric in metrics)
-
-
-def rowless(progress: Progress) -> int:
-    """Count the metrics that have no row."""
-    return max(len(progress.metrics) - _LIMIT_ROWS, 0) + progress.more
-
-
-def _row(name: str, metric: Metric, epoch: int | None, language: Language) -> MetricRow:
-    return MetricRow(
-        name=shorten(one_line(name), _LIMIT_NAME),
-        value=number(metric.value),
-        change=change(metric.value, metric.previous),
-        best=_best(metric, epoch, language),
-        spark=sparkline(metric.history) if len(metric.history) > 1 else "",
-    )
-
-
-def _best(metric: Metric, epoch: int | None, language: Language) -> str:
-    if metric.best is None:
-        return ""
-    if is_best(metric, epoch):
-        return STAR
-    return number(metric.best) + at_epoch(metric.best_epoch, language)
+    """Return one row a metric, in the order they were logged. A change is signed: "+1.3", "−0.012", "±0"."""
+    rows = []
+    for name, metric in list(progress.metrics.items())[:_LIMIT_ROWS]:
+        change = ""
+        if metric.previous is not None and math.isfinite(step := metric.value - metric.previous):
+            change = f"{'+' if step > 0 else ''}{number(step, 3)}" if step else UNCHANGED
+        row = MetricRow(
+            name=shorten(one_line(name), _LIMIT_NAME),
+            value=number(metric.value),
+            change=change,
+            best=STAR if is_best(metric, progress.epoch) else best_text(metric, language),
+            spark=sparkline(metric.history) if len(metric.history) > 1 else "",
+        )
+        rows.append(row)
+    return tuple(rows)
 
 
 def is_best(metric: Metric, epoch: int | None) -> bool:
@@ -212,42 +164,23 @@ def is_best(metric: Metric, epoch: int | None) -> bool:
     return metric.best == metric.value and metric.best_epoch in (None, epoch)
 
 
-def at_epoch(epoch: int | None, language: Language) -> str:
-    """Return the epoch a value was reached in, to be put after it; empty where it is not known."""
-    return f" ({epoch_name(epoch, language)})" if epoch is not None else ""
-
-
-def changes_line(rows: Iterable[MetricRow], limit: int) -> str:
-    """Return the first metrics in one line that fits, with what changed: "loss 0.412 (−0.021) · val_acc 0.871 ★"."""
-    return _line(map(row_text, rows), limit)
-
-
-def values_line(rows: Iterable[MetricRow], limit: int) -> str:
-    """Return the first metrics in one line that fits, values alone: "loss 0.412 · val_acc 0.871"."""
-    return _line((f"{shorten(row.name, _LIMIT_LINE_NAME)} {row.value}" for row in rows), limit)
-
-
-def best_line(progress: Progress, language: Language, limit: int) -> str:
-    """Return the best values of the run in one line that fits: "val_acc 0.912 (epoch 28)"."""
-    return _line(
-        (
-            f"{shorten(one_line(name), _LIMIT_LINE_NAME)} {number(each.best)}{at_epoch(each.best_epoch, language)}"
-            for name, each in progress.metrics.items()
-            if each.best is not None
-        ),
-        limit,
-    )
+def best_text(metric: Metric, language: Language) -> str:
+    """Return a metric's best value, with its epoch where that is known: "0.88 (epoch 14)"."""
+    if metric.best is None:
+        return ""
+    reached = f" ({epoch_name(metric.best_epoch, language)})" if metric.best_epoch is not None else ""
+    return number(metric.best) + reached
 
 
 def row_text(row: MetricRow) -> str:
     """Return a row as words: "loss 0.412 (−0.021)", with a star where it is the best so far."""
     changed = f" ({row.change})" if row.change not in ("", UNCHANGED) else ""
     star = f" {STAR}" if row.best == STAR else ""
-    return f"{shorten(row.name, _LIMIT_LINE_NAME)} {row.value}{changed}{star}"
+    return f"{shorten(row.name, LIMIT_LINE_NAME)} {row.value}{changed}{star}"
 
 
-def _line(items: Iterable[str], limit: int) -> str:
-    """Join whole items as long as they fit; the first is always there."""
+def joined(items: Iterable[str], limit: int) -> str:
+    """Join whole items to one line as long as they fit, at most six; the first is always there."""
     line = ""
     for count, item in enumerate(items):
         longer = f"{line} · {item}" if line else item
@@ -260,17 +193,6 @@ def _line(items: Iterable[str], limit: int) -> str:
 _LIMIT_DEVICE = 32
 _LIMIT_FROZEN = 48
 _MAKERS = re.compile(r"^((NVIDIA|AMD|Intel|Tesla|GeForce|Quadro)(\(R\))?\s+)+(?=\S)", re.IGNORECASE)
-
-
-def memory_line(host: Host, language: Language) -> str:
-    """Return the machine's memory: "12.7 GB RAM"."""
-    return text(language, "phrase.memory", memory=memory(host.memory_bytes)) if host.memory_bytes else ""
-
-
-def uptime_line(up_s: float | None, language: Language) -> str:
-    """Return how long the machine has been up: "up 3 h"."""
-    told = about(up_s, language) if up_s else ""
-    return text(language, "phrase.uptime", time=told) if told else ""
 
 
 def model_line(model: ModelSize | None, language: Language) -> str:
@@ -299,7 +221,7 @@ def tier_words(checkpoint: Checkpoint | None, language: Language) -> str:
 
 def short_device(name: str) -> str:
     """Return an accelerator's name without its makers: "T4" for "Tesla T4"."""
-    return shorten(redact(_MAKERS.sub("", one_line(name))), _LIMIT_DEVICE)
+    return safe_line(_MAKERS.sub("", one_line(name)), _LIMIT_DEVICE)
 
 
 def new_device(resumed: Resumed, host: Host, language: Language) -> str:

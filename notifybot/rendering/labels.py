@@ -24,24 +24,20 @@ _PLACE = re.compile(r" \[epoch ([^\[\]]{1,80})\]$")  # the end of an error text
 
 def status_word(event: Event, language: Language) -> str:
     """Return the status of a run after `event`, in one word or two."""
-    status = _status(event)
-    return text(language, f"status.{status}").removeprefix("status.")  # as it is, where a later version has more
-
-
-def _status(event: Event) -> str:
     match event:
         case RunEnded():
-            return event.status
+            status: str = event.status
         case RunLost():
-            return Status.LOST
+            status = Status.LOST
         case RunStalled():
-            return "stalled"
+            status = "stalled"
         case RunRecovered():
-            return "recovered"
+            status = "recovered"
         case AlertRaised():
-            return "alert"
+            status = "alert"
         case RunStarted() | EpochFinished() | CheckpointSaved():
-            return Status.RUNNING
+            status = Status.RUNNING
+    return text(language, f"status.{status}").removeprefix("status.")  # as it is, where a later version has more
 
 
 def epoch_name(epoch: int | str, language: Language) -> str:

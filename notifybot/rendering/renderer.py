@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 
 from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError
-from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from notifybot.errors import ConfigError, reader_text, system_words
-from notifybot.events import KINDS, EpochFinished, Event
+from notifybot.events import KINDS, EpochFinished, Event, RunEnded, RunStalled
 from notifybot.i18n import built_in_folder
 from notifybot.policy import severity_of
-from notifybot.rendering.format import headings, metric_rows, rowless
+from notifybot.rendering.format import headings, metric_rows
 from notifybot.rendering.labels import status_word
-from notifybot.rendering.text import shorten
-from notifybot.rendering.view import View, code_of, facts_of, told, view_of
+from notifybot.rendering.text import safe_line, shorten
+from notifybot.rendering.view import View, code_of, facts_of, view_of
 from notifybot.types import Language, Message
 
 LIMIT_TITLE = 120
@@ -40,7 +38,7 @@ class Renderer:
             raise ConfigError(reader_text("rendering.renderer.templates_dir_is_missing", templates_dir=templates_dir))
         self.language = language
         library = TemplateSet(language, templates_dir)
-        self._words = {kind: library.words(kind) for kind in KINDS}
+        self._templates = {kind: library.templates(kind) for kind in KINDS}
         self._complained: set[str] = set()
 
     def render(self, event: Event, *, link: str | None = None, skipped: int = 0) -> Message:
@@ -48,9 +46,9 @@ class Renderer:
 
         `skipped` counts older epoch messages that this one replaces.
         """
-        for words in self._words.get(event.kind, ()):
+        for template in self._templates.get(event.kind, ()):
             try:
-                return self._compose(event, words, link, skipped)
+                return self._compose(event, template, link, skipped)
             except Exception as error:  # noqa: BLE001 - a template is code that users write: better plain than silent
                 self._complain(event.kind, error)
         return _bare(event, self.language, link)
@@ -60,10 +58,11 @@ class Renderer:
         rows = metric_rows(event.progress, self.language)
         return replace(_bare(event, self.language, None), headings=self._headings, rows=rows)
 
-    def _compose(self, event: Event, words: CompiledTemplate, link: str | None, skipped: int) -> Message:
-        language = self.language
-        view = view_of(event, language, skipped)
-        title, brief = _line(words.say("title", view)), _lines(words.say("brief", view))
+    def _compose(self, event: Event, template: CompiledTemplate, link: str | None, skipped: int) -> Message:
+        view = view_of(event, self.language, skipped)
+        title, body, brief = template.render(view)
+        title = " ".join(title.split())
+        body, brief = ("\n".join(filter(None, map(str.strip, each.splitlines()))) for each in (body, brief))
         if not (title and brief):
             raise ValueError(reader_text("rendering.renderer.title_or_brief_is_empty"))
         return Message(
@@ -71,17 +70,17 @@ class Renderer:
             kind=event.kind,
             run=event.run,
             at=event.at,
-            language=language,
+            language=self.language,
             severity=severity_of(event),
             title=shorten(title, LIMIT_TITLE),
-            body=shorten(_lines(words.say("body", view)), LIMIT_BODY),
+            body=shorten(body, LIMIT_BODY),
             brief=shorten(brief, LIMIT_BRIEF),
             status=view["status"],
             headings=self._headings,
             rows=view["rows"],
-            more=rowless(event.progress),
-            facts=facts_of(event, language),
-            code=code_of(event),
+            more=len(event.progress.metrics) - len(view["rows"]) + event.progress.more,
+            facts=facts_of(event, view, self.language),
+            code=code_of(event) if isinstance(event, RunEnded | RunStalled) else "",
             link=link,
             epoch=view["epoch"],
             done=view["done"],
@@ -100,19 +99,15 @@ class Renderer:
             _log.warning("%s", text)
 
 
-def _line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _lines(text: str) -> str:
-    return "\n".join(line.strip() for line in text.splitlines() if line.strip())
-
-
 def _bare(event: Event, language: Language, link: str | None) -> Message:
-    """Return the last-resort message: only fields that every event has, so that nothing can fail."""
+    """Return the last-resort message: only fields that every event has, so that nothing can fail.
+
+    The texts are those that come from the user's code: an alert's or an error's.
+    """
     status = status_word(event, language)
-    title = f"{told(str(event.run.name), 60) or event.run.id} · {status}"
-    words = "\n".join(text for text in (title, _said(event)) if text)
+    title = f"{safe_line(str(event.run.name), 60) or event.run.id} · {status}"
+    said = filter(None, (getattr(event, name, "") for name in ("title", "text", "error")))
+    body = "\n".join(filter(None, (title, *(safe_line(str(each), 400) for each in said))))
     return Message(
         event_id=event.id,
         kind=event.kind,
@@ -121,23 +116,16 @@ def _bare(event: Event, language: Language, link: str | None) -> Message:
         language=language,
         severity=severity_of(event),
         title=title,
-        body=words,
-        brief=shorten(words, LIMIT_BRIEF),
+        body=body,
+        brief=shorten(body, LIMIT_BRIEF),
         status=status,
         link=link,
     )
 
 
-def _said(event: Event) -> str:
-    """Return the texts that come from the user's code: an error's or an alert's."""
-    texts = (getattr(event, name, "") for name in ("title", "text", "error"))
-    return "\n".join(told(str(text), 400) for text in texts if text)
-
-
 BLOCKS = ("title", "body", "brief")
 
 _LIMIT_OUTPUT = 20_000
-_Block = Callable[[Context], Iterator[str]]
 
 
 class CompiledTemplate:
@@ -152,21 +140,21 @@ class CompiledTemplate:
         """Names of the blocks that can be rendered."""
         return frozenset(self._template_of)
 
-    def say(self, block: str, view: View) -> str:
-        """Render one block. Raises whatever a template can raise, and ValueError for one that does not stop."""
-        template = self._template_of[block]
-        context = template.new_context(dict(view))
-        return _collect(template.blocks[block](context))
-
-
-def _collect(pieces: Iterator[str]) -> str:
-    parts, length = [], 0
-    for piece in pieces:
-        parts.append(piece)
-        length += len(piece)
-        if length > _LIMIT_OUTPUT:
-            raise ValueError(reader_text("rendering.renderer.output_too_long", limit_output=_LIMIT_OUTPUT))
-    return "".join(parts)
+    def render(self, view: View) -> list[str]:
+        """Render all BLOCKS. Raises whatever a template can raise, and ValueError for one that does not stop."""
+        texts, contexts = [], {}
+        for block in BLOCKS:
+            template = self._template_of[block]
+            if template not in contexts:
+                contexts[template] = template.new_context(dict(view))
+            parts, length = [], 0
+            for piece in template.blocks[block](contexts[template]):
+                parts.append(piece)
+                length += len(piece)
+                if length > _LIMIT_OUTPUT:
+                    raise ValueError(reader_text("rendering.renderer.output_too_long", limit_output=_LIMIT_OUTPUT))
+            texts.append("".join(parts))
+        return texts
 
 
 @cache  # most of what a renderer costs is to compile these
@@ -191,7 +179,7 @@ class TemplateSet:
         self._user_folder = user_folder
         self._environment = _environment(built_in_folder())
 
-    def words(self, kind: str) -> tuple[CompiledTemplate, ...]:
+    def templates(self, kind: str) -> tuple[CompiledTemplate, ...]:
         """Return the templates for a kind of event, in the order to be tried: the user's, then ours.
 
         Raises ConfigError for a user's file that does not compile or has none of the blocks.

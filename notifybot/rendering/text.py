@@ -60,6 +60,11 @@ def shorten(text: str, limit: int) -> str:
     return text[: _word_end(text, room)].rstrip().rstrip("·").rstrip() + ELLIPSIS  # no separator before the ellipsis
 
 
+def safe_line(text: str, limit: int) -> str:
+    """Return other people's text as one safe line. Redacted before it is cut: half a secret is not recognised."""
+    return shorten(redact(one_line(text)), limit)
+
+
 def width(text: str) -> int:
     """Return how many columns of a terminal `text` takes: two a Korean character or an emoji, none an accent.
 

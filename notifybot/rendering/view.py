@@ -22,30 +22,29 @@ from notifybot.redaction import redact
 from notifybot.rendering.alert_text import alert_words
 from notifybot.rendering.error_text import reason_line
 from notifybot.rendering.format import (
+    LIMIT_LINE_NAME,
     about,
-    best_line,
-    changes_line,
+    best_text,
     duration,
+    joined,
     lost_work,
-    memory_line,
+    memory,
     metric_rows,
     model_line,
     new_device,
     next_epoch,
     number,
-    percent,
-    progress_bar,
+    row_text,
     size,
     tier_words,
-    uptime_line,
-    values_line,
 )
 from notifybot.rendering.labels import cause, epoch_name, has_end, position, status_word
-from notifybot.rendering.text import clean, one_line, shorten, shorten_path
-from notifybot.types import Checkpoint, Fact, Host, Language, MetricRow, Param, Progress, Resumed
+from notifybot.rendering.text import clean, one_line, safe_line, shorten, shorten_path
+from notifybot.types import Checkpoint, Fact, Host, Language, MetricRow, Progress
 
-LIMIT_NAME = 48  # leaves a brief of 200 characters room for what happened
-LIMIT_CODE = 8000
+_LIMIT_NAME = 48  # leaves a brief of 200 characters room for what happened
+_LIMIT_CODE = 8000
+_BAR_WIDTH = 10
 _LIMIT_ALERT = 1500
 _LIMIT_ERROR = 400
 _LIMIT_PARAMS = 24
@@ -116,192 +115,171 @@ class View(TypedDict):
     skipped: int
 
 
+_TEXTS = (
+    "checkpoint", "checkpoint_file", "checkpoint_size", "checkpoint_epoch", "checkpoint_tier", "checkpoint_proof",
+    "host", "memory", "uptime", "model", "resumed_epoch", "next_epoch", "new_device", "saved_ago", "lost",
+    "new_best", "new_best_value", "alert_title", "alert_text", "ended", "error", "note", "silent", "was",
+)  # fmt: skip
+# The variables that not every event has: most belong to one kind, the checkpoint's to a run that has one.
+_EMPTY: dict[str, Any] = dict.fromkeys(_TEXTS, "") | {
+    "checkpoint_fleeting": False, "notebook": None, "params": (), "attempt": 1, "resumed": False, "resumed_step": 0,
+    "notes": (), "alerts_same": 0, "alerts_others": 0, "alerts_untold": 0,
+}  # fmt: skip
+
+
 def view_of(event: Event, language: Language, skipped: int = 0) -> View:
     """Return the variables of a template for `event`."""
-    progress = _progress(event)
+    progress = event.progress
+    if isinstance(event, RunStarted) and progress.total is None:
+        progress = replace(progress, total=event.total)
+    if progress.total and not has_end(progress.total):
+        progress = replace(progress, total=None, eta_s=None)
+    total = progress.total or 0
+    done = min(max(progress.done, 0), total)
     rows = metric_rows(progress, language)
-    new_best = event.new_best if isinstance(event, EpochFinished) and event.new_best else ""
-    found = progress.metrics.get(new_best)
-    variables: dict[str, Any] = {
+    bests = (
+        f"{shorten(one_line(name), LIMIT_LINE_NAME)} {best_text(each, language)}"
+        for name, each in progress.metrics.items()
+        if each.best is not None
+    )
+    variables = _EMPTY | {
         "kind": event.kind,
         "lang": language,
         "status": status_word(event, language),
         "severity": severity_of(event),
         "run_id": event.run.id,
-        "name": told(event.run.name, LIMIT_NAME) or event.run.id[:8],
-        "project": told(event.run.project, LIMIT_NAME),
-        "metrics": changes_line(rows, 90),
-        "values": values_line(rows, 72),
-        "best": best_line(progress, language, 90),
-        "rows": rows,
-        "host": _host(_machine(event)),
-        "notebook": event.notebook if isinstance(event, RunEnded) else _machine(event).notebook,
-        "new_best": told(new_best, 24),
-        "new_best_value": number(found.value if found.best is None else found.best) if found else "",
-        "silent": _silence(event, language),
-        "skipped": skipped,
-    }
-    variables |= _course(progress, language) | _saved(_checkpoint(event), language)
-    return cast("View", variables | _start(event, language) | _own(event, language))
-
-
-def _course(progress: Progress, language: Language) -> dict[str, Any]:
-    """Return the variables of progress and speed."""
-    return {
+        "name": safe_line(event.run.name, _LIMIT_NAME) or event.run.id[:8],
+        "project": safe_line(event.run.project, _LIMIT_NAME),
         "epoch": progress.epoch,
         "done": progress.done,
         "total": progress.total,
         "position": position(progress, language),
-        "percent": percent(progress.done, progress.total or 0),
-        "bar": progress_bar(progress.done, progress.total or 0),
+        "percent": f"{done * 100 // total}%" if total else "",  # rounded down: only the end is "100%"
+        "bar": ("▓" * (done * _BAR_WIDTH // total)).ljust(_BAR_WIDTH, "░") if total else "",
         "eta": about(progress.eta_s, language) if progress.eta_s else "",
         "elapsed": duration(progress.elapsed_s, language) if progress.elapsed_s else "",
         "epoch_time": duration(progress.epoch_s, language) if progress.epoch_s else "",
+        "metrics": joined(map(row_text, rows), 90),
+        "values": joined((f"{shorten(row.name, LIMIT_LINE_NAME)} {row.value}" for row in rows), 72),
+        "best": joined(bests, 90),
+        "rows": rows,
+        "skipped": skipped,
     }
+    checkpoint = event.checkpoint if isinstance(event, CheckpointSaved) else progress.checkpoint
+    if checkpoint is not None:
+        variables |= _saved(checkpoint, language)
+    if not isinstance(event, EpochFinished):
+        variables |= _own(event, progress, language)
+    elif event.new_best:
+        found = progress.metrics.get(event.new_best)
+        value = number(found.value if found.best is None else found.best) if found else ""
+        variables |= {"new_best": safe_line(event.new_best, 24), "new_best_value": value}
+    return cast("View", variables)
 
 
-def _saved(checkpoint: Checkpoint | None, language: Language) -> dict[str, Any]:
+def _saved(checkpoint: Checkpoint, language: Language) -> dict[str, Any]:
     """Return the variables of the last checkpoint, for a narrow line and a wide one."""
-    saved_in = checkpoint.epoch if checkpoint else None
+    path = redact(one_line(checkpoint.path))
     return {
-        "checkpoint": _path(checkpoint, 60),
-        "checkpoint_file": _path(checkpoint, 24),
-        "checkpoint_size": size(checkpoint.size_bytes) if checkpoint and checkpoint.size_bytes else "",
-        "checkpoint_epoch": epoch_name(saved_in, language) if saved_in is not None else "",
-        "checkpoint_tier": checkpoint.tier if checkpoint else "",
+        "checkpoint": shorten_path(path, 60),
+        "checkpoint_file": shorten_path(path, 24),
+        "checkpoint_size": size(checkpoint.size_bytes) if checkpoint.size_bytes else "",
+        "checkpoint_epoch": epoch_name(checkpoint.epoch, language) if checkpoint.epoch is not None else "",
+        "checkpoint_tier": checkpoint.tier,
         "checkpoint_proof": tier_words(checkpoint, language),
-        "checkpoint_fleeting": checkpoint.fleeting if checkpoint else False,
+        "checkpoint_fleeting": checkpoint.fleeting,
     }
 
 
-def _start(event: Event, language: Language) -> dict[str, Any]:
+def _own(event: Event, progress: Progress, language: Language) -> dict[str, Any]:
+    """Return the variables that only events of this kind have."""
+    match event:
+        case RunStarted():
+            return _start(event, progress, language)
+        case AlertRaised():
+            alert = alert_words(event, language)
+            return {
+                "alert_title": safe_line(alert.title, 80),
+                "alert_text": _safe_lines(alert.text, _LIMIT_ALERT),
+                "alerts_same": event.same,
+                "alerts_others": event.others,
+            }
+        case RunEnded():
+            return {
+                "ended": event.status,
+                "error": safe_line(cause(event.error, language), _LIMIT_ERROR),
+                "note": safe_line(event.note, 80),
+                "notebook": event.notebook,
+                "alerts_untold": event.untold,
+            }
+        case RunLost() | RunStalled():
+            return {"silent": duration(event.silent_s, language), **_machine(event.host)}
+        case RunRecovered():
+            return {"silent": duration(event.away_s, language), "was": event.was}
+    return {}
+
+
+def _start(start: RunStarted, progress: Progress, language: Language) -> dict[str, Any]:
     """Return the variables of a start: the machine, the model, and the checkpoint that it resumed from."""
-    start = event if isinstance(event, RunStarted) else None
-    host = start.host if start else Host()
-    resumed = start.resumed if start else None
-    epoch = resumed.epoch if resumed else None
-    return {
-        "memory": memory_line(host, language),
-        "uptime": uptime_line(host.up_s, language),
-        "model": model_line(start.model, language) if start else "",
-        "resumed": resumed is not None,
-        "resumed_epoch": epoch_name(epoch, language) if epoch is not None else "",
-        "resumed_step": resumed.step if resumed else 0,
-        "next_epoch": next_epoch(resumed, _progress(event), language) if resumed else "",
-        "new_device": new_device(resumed, host, language) if resumed else "",
-        "saved_ago": about(resumed.since_s, language) if resumed else "",
-        "lost": lost_work(resumed, language) if resumed else "",
-        "notes": _notes(resumed, language) if resumed else (),
+    host, resumed = start.host, start.resumed
+    up = about(host.up_s, language) if host.up_s else ""
+    variables = {
+        **_machine(host),
+        "memory": text(language, "phrase.memory", memory=memory(host.memory_bytes)) if host.memory_bytes else "",
+        "uptime": text(language, "phrase.uptime", time=up) if up else "",
+        "model": model_line(start.model, language),
+        "attempt": start.attempt,
+        "params": tuple(
+            Fact(safe_line(name, 40), number(value, 6) if isinstance(value, float) else safe_line(str(value), 80))
+            for name, value in list(start.params.items())[:_LIMIT_PARAMS]
+        ),
+    }
+    if resumed is None:
+        return variables
+    notes = [safe_line(reason_line(each, language), _LIMIT_NOTE) for each in resumed.notes[:_LIMIT_NOTES]]
+    more = len(resumed.notes) - len(notes) + resumed.more_notes
+    return variables | {
+        "resumed": True,
+        "resumed_epoch": epoch_name(resumed.epoch, language) if resumed.epoch is not None else "",
+        "resumed_step": resumed.step,
+        "next_epoch": next_epoch(resumed, progress, language),
+        "new_device": new_device(resumed, host, language),
+        "saved_ago": about(resumed.since_s, language),
+        "lost": lost_work(resumed, language),
+        "notes": (*notes, f"… +{more}") if more > 0 else tuple(notes),
     }
 
 
-def _notes(resumed: Resumed, language: Language) -> tuple[str, ...]:
-    """Return the notes on the restored state, a line each."""
-    lines = [told(reason_line(each, language), _LIMIT_NOTE) for each in resumed.notes[:_LIMIT_NOTES]]
-    more = len(resumed.notes) - len(lines) + resumed.more_notes
-    return (*lines, f"… +{more}") if more > 0 else tuple(lines)
+def _machine(host: Host) -> dict[str, Any]:
+    name, device = safe_line(host.name, 40), safe_line(host.device, 40)
+    return {"host": f"{name} ({device})" if name and device else name or device, "notebook": host.notebook}
 
 
-def _own(event: Event, language: Language) -> dict[str, Any]:
-    """Return the variables that only some kinds of event have; empty in the others."""
-    start = event if isinstance(event, RunStarted) else None
-    alert = alert_words(event, language) if isinstance(event, AlertRaised) else None
-    end = event if isinstance(event, RunEnded) else None
-    return {
-        "params": _params(start.params) if start else (),
-        "attempt": start.attempt if start else 1,
-        "alert_title": told(alert.title, 80) if alert else "",
-        "alert_text": told_lines(alert.text, _LIMIT_ALERT) if alert else "",
-        "alerts_same": event.same if isinstance(event, AlertRaised) else 0,
-        "alerts_others": event.others if isinstance(event, AlertRaised) else 0,
-        "alerts_untold": end.untold if end else 0,
-        "ended": end.status if end else "",
-        "error": told(cause(end.error, language), _LIMIT_ERROR) if end else "",
-        "note": told(end.note, 80) if end else "",
-        "was": event.was if isinstance(event, RunRecovered) else "",
-    }
-
-
-def told(text: str, limit: int) -> str:
-    """Return other people's text as one safe line. Redacted before it is cut: half a secret is not recognised."""
-    return shorten(redact(one_line(text)), limit)
-
-
-def told_lines(text: str, limit: int) -> str:
-    """Return other people's text as safe lines."""
+def _safe_lines(text: str, limit: int) -> str:
     return shorten(redact(clean(text)).strip("\n"), limit)
 
 
-def code_of(event: Event) -> str:
+def code_of(event: RunEnded | RunStalled) -> str:
     """Return what an event has to show verbatim: the end of a traceback, or the threads' stacks."""
-    if isinstance(event, RunEnded):
-        frames = redact(clean(event.frames)).strip("\n")
-        if len(frames) <= LIMIT_CODE:
-            return frames
-        return frames[-LIMIT_CODE:].partition("\n")[2]  # the innermost frames come last
-    return told_lines(event.stack, LIMIT_CODE) if isinstance(event, RunStalled) else ""
+    if isinstance(event, RunStalled):
+        return _safe_lines(event.stack, _LIMIT_CODE)
+    frames = redact(clean(event.frames)).strip("\n")
+    # the innermost frames come last
+    return frames if len(frames) <= _LIMIT_CODE else frames[-_LIMIT_CODE:].partition("\n")[2]
 
 
-def facts_of(event: Event, language: Language) -> tuple[Fact, ...]:
+def facts_of(event: Event, view: View, language: Language) -> tuple[Fact, ...]:
     """Return the labelled lines of a message, the most useful first. Of a start, they are its parameters."""
     if isinstance(event, RunStarted):
-        return _params(event.params)
-    progress = _progress(event)
-    host, over = _machine(event), isinstance(event, RunEnded | RunLost)
-    pairs = (
-        ("eta", about(progress.eta_s, language) if progress.eta_s and not over else ""),
-        ("elapsed", duration(progress.elapsed_s, language) if progress.elapsed_s else ""),
-        ("epoch_time", duration(progress.epoch_s, language) if progress.epoch_s else ""),
-        ("machine", told(host.name, 60)),
-        ("device", told(host.device, 60)),
-        ("checkpoint", _proven(event, language) if not isinstance(event, CheckpointSaved) else ""),
-    )
-    return tuple(Fact(text(language, f"label.{name}"), value) for name, value in pairs if value)
-
-
-def _machine(event: Event) -> Host:
-    return event.host if isinstance(event, RunStarted | RunLost | RunStalled) else Host()
-
-
-def _progress(event: Event) -> Progress:
-    progress = event.progress
-    if isinstance(event, RunStarted) and progress.total is None:
-        progress = replace(progress, total=event.total)
-    return progress if not progress.total or has_end(progress.total) else replace(progress, total=None, eta_s=None)
-
-
-def _checkpoint(event: Event) -> Checkpoint | None:
-    return event.checkpoint if isinstance(event, CheckpointSaved) else event.progress.checkpoint
-
-
-def _proven(event: Event, language: Language) -> str:
-    """The last checkpoint's path, and how safe it is where that is known."""
-    checkpoint = _checkpoint(event)
-    proof = tier_words(checkpoint, language)
-    return _path(checkpoint, 60) + (f" ({proof})" if proof else "")
-
-
-def _path(checkpoint: Checkpoint | None, limit: int) -> str:
-    return shorten_path(redact(one_line(checkpoint.path)), limit) if checkpoint else ""
-
-
-def _host(host: Host) -> str:
-    name, device = told(host.name, 40), told(host.device, 40)
-    return f"{name} ({device})" if name and device else name or device
-
-
-def _params(params: dict[str, Param]) -> tuple[Fact, ...]:
-    return tuple(Fact(told(name, 40), _param(value)) for name, value in list(params.items())[:_LIMIT_PARAMS])
-
-
-def _param(value: Param) -> str:
-    return number(value, 6) if isinstance(value, float) else told(str(value), 80)
-
-
-def _silence(event: Event, language: Language) -> str:
-    match event:
-        case RunLost() | RunStalled():
-            return duration(event.silent_s, language)
-        case RunRecovered():
-            return duration(event.away_s, language)
-    return ""
+        return view["params"]
+    facts = {
+        "eta": "" if isinstance(event, RunEnded | RunLost) else view["eta"],
+        "elapsed": view["elapsed"],
+        "epoch_time": view["epoch_time"],
+    }
+    if isinstance(event, RunLost | RunStalled):
+        facts |= {"machine": safe_line(event.host.name, 60), "device": safe_line(event.host.device, 60)}
+    if not isinstance(event, CheckpointSaved):
+        proof = view["checkpoint_proof"]
+        facts["checkpoint"] = view["checkpoint"] + (f" ({proof})" if proof else "")
+    return tuple(Fact(text(language, f"label.{name}"), value) for name, value in facts.items() if value)

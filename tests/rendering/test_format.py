@@ -10,13 +10,10 @@ from hypothesis import strategies as st
 
 from notifybot.rendering.format import (
     about,
-    change,
     count,
     duration,
     memory,
     number,
-    percent,
-    progress_bar,
     size,
     sparkline,
 )
@@ -52,23 +49,6 @@ def test_number(value: float, expected: str) -> None:
 def test_a_number_read_back_is_the_value_within_four_digits(value: float) -> None:
     assert float(number(value).replace("−", "-")) == pytest.approx(value, rel=6e-4, abs=0)
     assert len(number(value)) <= 12
-
-
-@pytest.mark.parametrize(
-    ("value", "previous", "expected"),
-    [
-        (0.412, 0.433, "−0.021"),
-        (2.3, 1.0, "+1.3"),
-        (1.0, 1.0, "±0"),
-        (1.0, None, ""),
-        (NAN, 1.0, ""),
-        (1.0, NAN, ""),
-        (INF, INF, ""),
-        (1e308, -1e308, ""),
-    ],
-)
-def test_change(value: float, previous: float | None, expected: str) -> None:
-    assert change(value, previous) == expected
 
 
 @pytest.mark.parametrize(
@@ -133,18 +113,6 @@ def test_large_counts_are_told_in_short() -> None:
     assert [count(each, Language.KO) for each in (9_999, 12_345, 99_999_999, 1_240_000_000_000)] == [
         "9,999개", "1.2만 개", "1억 개", "1.2조 개",
     ]  # fmt: skip
-
-
-def test_only_the_end_is_a_hundred_percent() -> None:
-    assert [percent(done, 1000) for done in (-1, 0, 999, 1000, 1001)] == ["0%", "0%", "99%", "100%", "100%"]
-    assert percent(1, 0) == ""
-
-
-def test_progress_bar() -> None:
-    assert progress_bar(3, 10) == "▓▓▓░░░░░░░"
-    assert progress_bar(29, 30) == "▓▓▓▓▓▓▓▓▓░"
-    assert progress_bar(99, 30) == "▓▓▓▓▓▓▓▓▓▓"
-    assert progress_bar(1, 0) == ""
 
 
 @pytest.mark.parametrize(

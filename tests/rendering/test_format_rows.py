@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 
-from notifybot.rendering.format import best_line, changes_line, headings, metric_rows, values_line
+import pytest
+
+from notifybot.rendering.format import best_text, headings, joined, metric_rows, row_text
 from notifybot.types import Language, Metric, MetricRow, Progress
+
+NAN, INF = math.nan, math.inf
 
 PROGRESS = Progress(
     epoch=16,
@@ -29,6 +33,25 @@ def test_rows_stand_in_the_order_of_logging_beside_their_past() -> None:
     assert headings(Language.EN) == ("Metric", "Value", "Change", "Best", "Trend")
 
 
+@pytest.mark.parametrize(
+    ("value", "previous", "expected"),
+    [
+        (0.412, 0.433, "−0.021"),
+        (2.3, 1.0, "+1.3"),
+        (1.0, 1.0, "±0"),
+        (1.0, None, ""),
+        (NAN, 1.0, ""),
+        (1.0, NAN, ""),
+        (INF, INF, ""),
+        (1e308, -1e308, ""),
+    ],
+)
+def test_a_change_is_signed_and_empty_where_it_says_nothing(
+    value: float, previous: float | None, expected: str
+) -> None:
+    assert metric_rows(Progress(metrics={"loss": Metric(value, previous)}), Language.EN)[0].change == expected
+
+
 def test_nan_and_infinity_pass_as_themselves() -> None:
     metrics = {"loss": Metric(math.nan, 0.4, 0.4, 2, (0.5, 0.4, math.nan)), "grad": Metric(math.inf)}
 
@@ -43,14 +66,26 @@ def test_a_tie_with_an_earlier_best_is_no_star() -> None:
     assert metric_rows(progress, Language.EN)[0].best == "0.9 (epoch 1)"
 
 
-def test_lines_hold_whole_items_only() -> None:
-    rows = metric_rows(PROGRESS, Language.EN)
+def test_a_row_in_words_has_what_changed_and_a_star() -> None:
+    assert [row_text(row) for row in metric_rows(PROGRESS, Language.EN)] == [
+        "train_loss 0.412 (−0.021) ★", "val_acc 0.871 (+0.012)", "lr 0.0001",
+    ]  # fmt: skip
 
-    assert changes_line(rows, 90) == "train_loss 0.412 (−0.021) ★ · val_acc 0.871 (+0.012) · lr 0.0001"
-    assert values_line(rows, 40) == "train_loss 0.412 · val_acc 0.871"
-    assert values_line(rows, 5) == "train_loss 0.412"
-    assert values_line((), 40) == ""
-    assert best_line(PROGRESS, Language.EN, 90) == "train_loss 0.412 (epoch 16) · val_acc 0.88 (epoch 14)"
+
+def test_a_best_value_names_its_epoch_where_it_is_known() -> None:
+    assert best_text(PROGRESS.metrics["val_acc"], Language.KO) == "0.88 (에포크 14)"
+    assert best_text(Metric(0.5, best=0.9), Language.EN) == "0.9"
+    assert best_text(Metric(0.5), Language.EN) == ""
+
+
+def test_lines_hold_whole_items_only() -> None:
+    items = ["train_loss 0.412", "val_acc 0.871", "lr 0.0001"]
+
+    assert joined(items, 90) == "train_loss 0.412 · val_acc 0.871 · lr 0.0001"
+    assert joined(items, 40) == "train_loss 0.412 · val_acc 0.871"
+    assert joined(items, 5) == "train_loss 0.412"
+    assert joined((), 40) == ""
+    assert joined("abcdefgh", 90) == "a · b · c · d · e · f"
 
 
 def test_a_name_cannot_break_the_table() -> None:

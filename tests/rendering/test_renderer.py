@@ -197,9 +197,9 @@ def test_epochs_that_were_folded_in_are_counted() -> None:
 @pytest.mark.parametrize("language", Language)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_a_template_with_three_blocks(kind: str, language: Language) -> None:
-    (words,) = TemplateSet(language).words(kind)
+    (template,) = TemplateSet(language).templates(kind)
 
-    assert set(BLOCKS) == words.blocks
+    assert set(BLOCKS) == template.blocks
 
 
 def test_a_message_carries_the_facts_for_those_who_lay_them_out() -> None:
