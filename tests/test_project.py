@@ -148,10 +148,6 @@ def test_no_two_classes_have_one_name() -> None:
 # Modules that are small and used by one other, each for its reason.
 _LEAST_LINES = 60
 _SMALL = {
-    "cli.demo": "a command, imported when it is called",
-    "cli.gallery": "a command, imported when it is called",
-    "cli.sandbox": "a command, imported when it is called",
-    "cli.send": "a command, imported when it is called",
     "checkpoints.saver": "the thread that writes checkpoints, whose module is full",
     "delivery.digest": "one message of many, whose module is full",
     "demo.watchdog": "a child process's entry",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from notifybot import __version__
-from notifybot.cli.options import AsJson, LanguageOption
-from notifybot.errors import UsageError, reader_text
+from notifybot.cli.options import AsJson, LanguageOption, extra
+from notifybot.errors import UsageError, reader_text, system_words
 from notifybot.types import DeliveryState, Severity
 
 slack_app = typer.Typer(no_args_is_help=True)
@@ -144,11 +145,16 @@ def demo(
     Needs no account: messages go to a sandbox on this machine. Takes about a minute.
     Exits with 0 only if all of the story was observed.
     """
-    from notifybot.cli import demo
+    from notifybot.config import load
 
     if real and deadman:
         raise UsageError(reader_text("cli.app.deadman_is_not_real"))
-    raise typer.Exit(demo.run_deadman(language=language) if deadman else demo.run(real=real, language=language))
+    with extra("demo"):
+        from notifybot.demo import main
+        from notifybot.demo.deadman import main as deadman_main
+
+        shown_in = load({"lang": language}).lang
+        raise typer.Exit(deadman_main(shown_in) if deadman else main(real=real, language=shown_in))
 
 
 @app.command()
@@ -164,7 +170,7 @@ def send(
     """
     from notifybot.cli import send
 
-    raise typer.Exit(send.run(text, title=title, severity=severity))
+    raise typer.Exit(send.send(text, title=title, severity=severity))
 
 
 @app.command("test")
@@ -180,9 +186,9 @@ def samples(
     KakaoTalk allows few messages a day, and these eight count.
     Exits with 1 when one was refused.
     """
-    from notifybot.cli import test
+    from notifybot.cli import send
 
-    raise typer.Exit(test.run(notifier=notifier, kind=kind, explain=explain, project=project, name=run))
+    raise typer.Exit(send.send_samples(notifier=notifier, kind=kind, explain=explain, project=project, name=run))
 
 
 @app.command()
@@ -216,9 +222,9 @@ def gallery(
 
     Nothing is sent anywhere but to a sandbox on this machine.
     """
-    from notifybot.cli import gallery
+    from notifybot.cli import samples
 
-    raise typer.Exit(gallery.run(out=out))
+    raise typer.Exit(samples.write_gallery(out))
 
 
 @app.command()
@@ -230,9 +236,27 @@ def sandbox(
 
     Prints the variables that point a training at it. Ctrl-C ends it.
     """
-    from notifybot.cli import sandbox
+    from notifybot.clock import SYSTEM
+    from notifybot.config import load
+    from notifybot.i18n import text
+    from notifybot.sandbox.server import Sandbox
 
-    raise typer.Exit(sandbox.run(port=port, language=language))
+    shown_in = load({"lang": language}).lang
+    served = Sandbox(port=port, language=shown_in)
+    try:
+        served.open()
+    except OSError as error:
+        why = system_words(error)
+        raise UsageError(reader_text("cli.sandbox.port_cannot_be_used", port=port, why=why)) from None
+    with served:
+        print(f"{text(shown_in, 'cli.sandbox.pages')}  {served.url}/\n")
+        print(f"{text(shown_in, 'cli.sandbox.variables')}\n")
+        print("".join(f"export {name}={value}\n" for name, value in served.environment().items()))
+        print(text(shown_in, "cli.sandbox.how_to_stop"), flush=True)
+        try:
+            SYSTEM.wait(threading.Event(), None)
+        except KeyboardInterrupt:
+            print()
 
 
 @watchdog_app.callback(invoke_without_command=True)

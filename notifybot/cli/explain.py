@@ -72,11 +72,6 @@ def routing(pace: Pace, run: RunRef, language: Language) -> Iterator[str]:
             yield text(language, "cli.explain.fits_not", key=route.key, name=route.name, patterns=patterns)
 
 
-def nobody_in(language: Language) -> str:
-    """Return the line for an event that no notifier sends."""
-    return text(language, "cli.explain.nobody_is_told")
-
-
 def examples(config: Config, now: datetime, *, project: str = "", name: str = "") -> Iterator[Event]:
     """One event of each kind, and of those with a detail (a status, a severity), one of each."""
     for event in samples(config.lang, now, project=project or config.project, name=name or NAME):

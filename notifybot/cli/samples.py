@@ -1,4 +1,7 @@
-"""Sample events: a believable one of each kind, and the text of every alert, to be seen before they matter."""
+"""Sample events: a believable one of each kind, and the text of every alert, to be seen before they matter.
+
+`notifybot gallery` writes them all down, as each service shows them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TypedDict
 
 from notifybot.alerts.evidence import (
@@ -21,7 +25,10 @@ from notifybot.alerts.evidence import (
     Limit,
     Reached,
 )
+from notifybot.clock import SYSTEM, Clock
+from notifybot.config import load
 from notifybot.delivery.digest import digest_of
+from notifybot.errors import UsageError, reader_text, system_words
 from notifybot.events import (
     AlertRaised,
     CheckpointSaved,
@@ -33,6 +40,7 @@ from notifybot.events import (
     RunStalled,
     RunStarted,
 )
+from notifybot.gallery.page import pages
 from notifybot.gallery.previews import AlarmPreview, AlertListPreview, MessagePreview, Piece
 from notifybot.i18n import text
 from notifybot.metric_names import Direction
@@ -341,3 +349,19 @@ def alert_texts(language: Language) -> dict[str, AlertWords]:
         "session near its end": alert_text.session_near_its_end(12, 11 * 3600.0, language),
         "two sessions": AlertWords(*two),
     }
+
+
+def write_gallery(out: Path, clock: Clock = SYSTEM) -> int:
+    """Write the gallery's pages, and print the path of their index. UsageError when the folder cannot be written."""
+    reader = load().lang
+    path = out / "index.html"
+    try:
+        for name, html in pages({each: pieces(each, clock.now()) for each in Language}, clock, reader):
+            path = out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(html, encoding="utf-8")
+    except OSError as error:
+        why = system_words(error)
+        raise UsageError(reader_text("cli.gallery.cannot_be_written", path=path, why=why)) from None
+    print(text(reader, "cli.gallery.is_written", path=out / "index.html"))
+    return 0

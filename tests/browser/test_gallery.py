@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from notifybot.cli.gallery import run
-from notifybot.cli.samples import pieces
+from notifybot.cli.samples import pieces, write_gallery
 from notifybot.gallery.previews import AlarmPreview, MessagePreview, Piece
 from notifybot.testing import FakeClock
 from notifybot.types import Language
@@ -42,7 +41,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NOTIFYBOT_LANG", "en")
         patch.setenv("NOTIFYBOT_STATE_DIR", str(folder / "state"))
-        assert run(out=folder) == 0
+        assert write_gallery(folder) == 0
     return folder
 
 

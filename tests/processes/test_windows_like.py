@@ -82,8 +82,8 @@ def test_the_commands_work(workplace: Any) -> None:
     script = workplace.write(
         f"""
         import sys
-        from notifybot.cli import gallery, main
-        gallery.pieces = lambda *given, all=gallery.pieces: all(*given)[:2]
+        from notifybot.cli import main, samples
+        samples.pieces = lambda *given, all=samples.pieces: all(*given)[:2]
         for line in {list(expected)}:
             sys.argv = ["notifybot", *line.split()]
             try:
