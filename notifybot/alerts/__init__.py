@@ -127,13 +127,10 @@ def rules_of(alerts: object) -> tuple[AlertRule, ...]:
     """Return the rules given to `alerts=`. Raises UsageError for anything else."""
     if isinstance(alerts, str | bytes) or not isinstance(alerts, Iterable):
         raise UsageError(reader_text("alerts.no_list_of_rules", alerts=f"{alerts!r:.80}"))
-    return tuple(_checked(rule) for rule in alerts)
-
-
-def _checked(rule: object) -> AlertRule:
-    if isinstance(rule, type) or not (isinstance(rule, Rule) or callable(rule)):
-        raise UsageError(reader_text("alerts.no_rule", rule=f"{rule!r:.80}"))
-    if any(rule is maker for maker in _MAKERS):
-        name = getattr(rule, "__name__", "")
-        raise UsageError(reader_text("alerts.rule_is_not_called", name=name))
-    return rule
+    rules = tuple(alerts)
+    for rule in rules:
+        if isinstance(rule, type) or not (isinstance(rule, Rule) or callable(rule)):
+            raise UsageError(reader_text("alerts.no_rule", rule=f"{rule!r:.80}"))
+        if any(rule is maker for maker in _MAKERS):
+            raise UsageError(reader_text("alerts.rule_is_not_called", name=rule.__name__))
+    return rules

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from notifybot.alerts.evidence import Evidence
 from notifybot.errors import UsageError, reader_text
+from notifybot.metric_names import Direction
 from notifybot.types import Progress
 
 
@@ -42,8 +43,7 @@ class Machine:
     gpus: tuple[Gpu, ...] = ()
 
 
-Mode = Literal["min", "max"]
-ModeOf = Callable[[str], Mode | None]
+DirectionOf = Callable[[str], Direction | None]
 """Returns the direction in which a metric is good, by its name; None if the name does not show it."""
 
 
@@ -80,7 +80,7 @@ class Rule(Protocol):
     @property
     def metrics(self) -> tuple[str, ...]: ...
 
-    def judge(self, mode_of: ModeOf) -> Judge: ...
+    def judge(self, direction_of: DirectionOf) -> Judge: ...
 
 
 NOTHING: Verdicts = {}
@@ -91,26 +91,24 @@ class Aim:
     """Metric, with its direction if the user gave one, as in "reward:max"."""
 
     name: str
-    mode: Mode | None = None
+    direction: Direction | None = None
 
-    def mode_by(self, mode_of: ModeOf) -> Mode:
+    def direction_by(self, direction_of: DirectionOf) -> Direction:
         """Return the user's direction, else the name's. Raises UsageError if neither is known."""
-        mode = self.mode or mode_of(self.name)
-        if mode is None:
+        direction = self.direction or direction_of(self.name)
+        if direction is None:
             less, more = repr(self.name + ":min"), repr(self.name + ":max")
             raise UsageError(
                 reader_text("alerts.base.metric_without_direction", name=f"{self.name!r}", less=less, more=more)
             )
-        return mode
+        return direction
 
 
 def aim_of(metric: object) -> Aim:
     """Read "val_loss" or "reward:max". Raises UsageError."""
     text = named(metric)
     name, _, word = text.rpartition(":")
-    if word == "min" and name:
-        return Aim(name, "min")
-    return Aim(name, "max") if word == "max" and name else Aim(text)
+    return Aim(name, Direction(word)) if name and word in ("min", "max") else Aim(text)
 
 
 def named(metric: object) -> str:
@@ -120,6 +118,6 @@ def named(metric: object) -> str:
     return metric
 
 
-def gain(value: float, best: float, mode: Mode) -> float:
+def gain(value: float, best: float, direction: Direction) -> float:
     """Return by how much `value` is better than `best`; negative if it is worse."""
-    return best - value if mode == "min" else value - best
+    return best - value if direction is Direction.MIN else value - best

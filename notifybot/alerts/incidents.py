@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from notifybot.alerts.base import NOTHING, Judge, Mode, ModeOf, Reading, Rule, Verdict, Verdicts
+from notifybot.alerts.base import NOTHING, DirectionOf, Judge, Reading, Rule, Verdict, Verdicts
 from notifybot.alerts.evidence import Alert, Evidence
 from notifybot.alerts.rules import Divergence, Plateau, Target, Threshold
 from notifybot.errors import reader_text
+from notifybot.metric_names import Direction
 from notifybot.types import Metric, Progress
 
 Custom = Callable[[Progress], Alert | None]
@@ -31,11 +32,11 @@ class Incidents:
     So a metric that swings about its limit for a thousand epochs is reported a few times, not a thousand.
     """
 
-    def __init__(self, judge: Judge, modes: Mapping[str, Mode] | None = None) -> None:
+    def __init__(self, judge: Judge, directions: Mapping[str, Direction] | None = None) -> None:
         self._judge = judge
-        self._modes = modes or {}  # the direction in which the rule reads each of its metrics
+        self._directions = directions or {}  # the direction in which the rule reads each of its metrics
         self._calm: dict[str, int] = {}  # open subjects, with the number of good readings in a row
-        self._told: dict[str, int] = {}
+        self._reported: dict[str, int] = {}  # how often, by subject
 
     def see(self, now: Reading) -> Transition:
         """Take a reading; return the incidents that begin or are over with it."""
@@ -44,46 +45,39 @@ class Incidents:
         for subject, verdict in self._judge(now).items():
             if verdict.holds:
                 if subject not in self._calm:
-                    self._told[subject] = self._told.get(subject, 0) + 1
+                    self._reported[subject] = self._reported.get(subject, 0) + 1
                     raised.append(verdict.evidence)
                 self._calm[subject] = 0
-            elif subject in self._calm and self._is_over(subject):
-                cleared.append(verdict.evidence)
+            elif subject in self._calm:
+                self._calm[subject] += 1
+                if self._calm[subject] >= min(2 ** (self._reported[subject] - 1), _LONGEST_CALM):
+                    del self._calm[subject]
+                    cleared.append(verdict.evidence)
         return Transition(tuple(raised), tuple(cleared)) if raised or cleared else NO_NEWS
-
-    def _is_over(self, subject: str) -> bool:
-        self._calm[subject] += 1
-        if self._calm[subject] < min(2 ** (self._told[subject] - 1), _LONGEST_CALM):
-            return False
-        del self._calm[subject]
-        return True
 
     def take_up(self, progress: Progress) -> None:
         """Replay the epochs that `progress` remembers: their incidents were reported by an earlier session."""
-        for reading in remembered(progress, self._modes):
+        for reading in _remembered(progress, self._directions):
             self.see(reading)
 
 
 NO_NEWS = Transition()
 
 
-def incidents_of(rule: Rule | Custom, mode_of: ModeOf) -> Incidents:
+def incidents_of(rule: Rule | Custom, direction_of: DirectionOf) -> Incidents:
     """Return the incidents of a rule, none open yet. Raises UsageError if a metric's direction is unknown."""
     if not isinstance(rule, Rule):
-        return Incidents(custom_judge(rule))
-    return Incidents(rule.judge(mode_of), _modes(rule, mode_of))
-
-
-def _modes(rule: Rule, mode_of: ModeOf) -> dict[str, Mode]:
+        return Incidents(_custom_judge(rule))
+    directions: dict[str, Direction] = {}
     match rule:
         case Threshold():
-            return {rule.metric: "max" if rule.crossed == "above" else "min"}
+            directions[rule.metric] = Direction.MAX if rule.crossed == "above" else Direction.MIN
         case Plateau() | Divergence() | Target():
-            return {rule.aim.name: rule.aim.mode_by(mode_of)}
-    return {}
+            directions[rule.aim.name] = rule.aim.direction_by(direction_of)
+    return Incidents(rule.judge(direction_of), directions)
 
 
-def custom_judge(rule: Custom) -> Judge:
+def _custom_judge(rule: Custom) -> Judge:
     """Make a judge of the user's own rule. The judge raises TypeError for an answer that is no Alert."""
 
     def judged(now: Reading) -> Verdicts:
@@ -92,20 +86,17 @@ def custom_judge(rule: Custom) -> Judge:
         alert = rule(now.progress)
         if not isinstance(alert, Alert | None):
             raise TypeError(reader_text("alerts.incidents.rule_returned_something_else", name=type(alert).__name__))
-        return {"": Verdict(alert is not None, alert or _OVER)}
+        return {"": Verdict(alert is not None, alert or Alert(""))}
 
     return judged
 
 
-_OVER = Alert("")
-
-
-def remembered(progress: Progress, modes: Mapping[str, Mode]) -> list[Reading]:
+def _remembered(progress: Progress, directions: Mapping[str, Direction]) -> list[Reading]:
     """The epochs that a run's progress remembers, oldest first.
 
-    Up to 32 values of each metric, and for those in `modes` an older best, each at its own epoch.
+    Up to 32 values of each metric, and for those in `directions` an older best, each at its own epoch.
     """
-    columns = {name: _column(metric, progress, modes.get(name)) for name, metric in progress.metrics.items()}
+    columns = {name: _column(metric, progress, directions.get(name)) for name, metric in progress.metrics.items()}
     falling = any(list(column) != sorted(column) for column in columns.values())
     epochs = sorted({epoch for column in columns.values() for epoch in column}, reverse=falling)
     readings = [
@@ -114,13 +105,13 @@ def remembered(progress: Progress, modes: Mapping[str, Mode]) -> list[Reading]:
     return [*readings, Reading(progress=progress)] if readings else []
 
 
-def _column(metric: Metric, progress: Progress, mode: Mode | None) -> dict[int, float]:
+def _column(metric: Metric, progress: Progress, direction: Direction | None) -> dict[int, float]:
     """A metric's history by epoch. A best older than that comes first, repeated for the forgotten epochs since."""
     column = dict(metric.points(progress))
-    best = metric.lowest if mode == "min" else metric.highest
+    best = metric.lowest if direction is Direction.MIN else metric.highest
     if best is None and metric.best is not None and metric.best_epoch is not None:
         best = metric.best_epoch, metric.best
-    if mode is None or best is None or best[0] in column or not column:
+    if direction is None or best is None or best[0] in column or not column:
         return column
     epochs = list(column)
     stride = epochs[1] - epochs[0] if len(epochs) > 1 else 1

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import Literal
+from typing import ClassVar, Literal
 
 from notifybot.alerts.base import (
     NOTHING,
     Aim,
-    Disk,
+    DirectionOf,
     Gpu,
     Judge,
-    Machine,
-    Mode,
-    ModeOf,
     Reading,
     Verdict,
     Verdicts,
@@ -35,6 +32,7 @@ from notifybot.alerts.evidence import (
     Limit,
     Reached,
 )
+from notifybot.metric_names import Direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class NonFinite:
 
     metrics: tuple[str, ...] = ()
 
-    def judge(self, mode_of: ModeOf) -> Judge:
+    def judge(self, direction_of: DirectionOf) -> Judge:
         before: dict[str, float] = {}
 
         def judged(now: Reading) -> Verdicts:
@@ -72,7 +70,7 @@ class Threshold:
     def metrics(self) -> tuple[str, ...]:
         return (self.metric,)
 
-    def judge(self, mode_of: ModeOf) -> Judge:
+    def judge(self, direction_of: DirectionOf) -> Judge:
         def judged(now: Reading) -> Verdicts:
             value = _known(now.values, self.metric)
             if value is None:
@@ -95,8 +93,8 @@ class Plateau:
     def metrics(self) -> tuple[str, ...]:
         return (self.aim.name,)
 
-    def judge(self, mode_of: ModeOf) -> Judge:
-        name, mode = self.aim.name, self.aim.mode_by(mode_of)
+    def judge(self, direction_of: DirectionOf) -> Judge:
+        name, direction = self.aim.name, self.aim.direction_by(direction_of)
         best: float | None = None
         waited = 0
 
@@ -105,7 +103,7 @@ class Plateau:
             value = _known(now.values, name)
             if value is None:
                 return NOTHING
-            if best is None or gain(value, best, mode) > self.min_delta:
+            if best is None or gain(value, best, direction) > self.min_delta:
                 evidence = EpochPace(name, value, value if best is None else best, waited, self.min_delta)
                 best, waited = value, 0
                 return {name: Verdict(False, evidence)}
@@ -132,8 +130,8 @@ class Divergence:
     def metrics(self) -> tuple[str, ...]:
         return (self.aim.name,)
 
-    def judge(self, mode_of: ModeOf) -> Judge:
-        name, mode = self.aim.name, self.aim.mode_by(mode_of)
+    def judge(self, direction_of: DirectionOf) -> Judge:
+        name, direction = self.aim.name, self.aim.direction_by(direction_of)
         best: float | None = None
 
         def judged(now: Reading) -> Verdicts:
@@ -141,21 +139,18 @@ class Divergence:
             value = _known(now.values, name)
             if value is None:
                 return NOTHING
-            if best is None or gain(value, best, mode) > 0:
+            if best is None or gain(value, best, direction) > 0:
                 best = value
-            limit = self._limit(best, mode)
-            if limit is None:
+            falls = direction is Direction.MIN
+            if self.by is not None:
+                limit = best + self.by if falls else best - self.by
+            elif self.ratio is None or best <= 0:
                 return NOTHING
-            return {name: Verdict(gain(value, limit, mode) < 0, Distance(name, value, best, limit))}
+            else:
+                limit = best * self.ratio if falls else best / self.ratio
+            return {name: Verdict(gain(value, limit, direction) < 0, Distance(name, value, best, limit))}
 
         return judged
-
-    def _limit(self, best: float, mode: Mode) -> float | None:
-        if self.by is not None:
-            return best + self.by if mode == "min" else best - self.by
-        if self.ratio is None or best <= 0:
-            return None
-        return best * self.ratio if mode == "min" else best / self.ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,30 +168,30 @@ class Overfitting:
     def metrics(self) -> tuple[str, ...]:
         return (self.train.name, self.val.name)
 
-    def judge(self, mode_of: ModeOf) -> Judge:
-        train_mode, val_mode = self.train.mode_by(mode_of), self.val.mode_by(mode_of)
-        before: tuple[float, float] | None = None
+    def judge(self, direction_of: DirectionOf) -> Judge:
+        train_direction, val_direction = self.train.direction_by(direction_of), self.val.direction_by(direction_of)
+        before = (math.nan, math.nan)  # nothing is better or worse than that
         turn: tuple[float, float] | None = None  # both values at the last epoch before the gap
-        told: tuple[float, float] | None = None  # the turn of the reported gap, while it is open
+        reported: tuple[float, float] | None = None  # the turn of the reported gap, while it is open
         parted = 0
 
         def judged(now: Reading) -> Verdicts:
-            nonlocal before, turn, told, parted
+            nonlocal before, turn, reported, parted
             train, val = _known(now.values, self.train.name), _known(now.values, self.val.name)
             if train is None or val is None:
                 return NOTHING
-            apart = before is not None and gain(train, before[0], train_mode) > 0 > gain(val, before[1], val_mode)
+            apart = gain(train, before[0], train_direction) > 0 > gain(val, before[1], val_direction)
             if not apart:
                 turn, parted = (train, val), 0
             parted += apart
             before = (train, val)
-            if turn is not None and parted >= self.epochs and told is None:
-                told = turn
-            if told is None:
+            if turn is not None and parted >= self.epochs and reported is None:
+                reported = turn
+            if reported is None:
                 return NOTHING
-            evidence = Gap(self.train.name, self.val.name, parted, (told[0], train), (told[1], val))
-            over = gain(val, told[1], val_mode) > 0
-            told = None if over else told
+            evidence = Gap(self.train.name, self.val.name, parted, (reported[0], train), (reported[1], val))
+            over = gain(val, reported[1], val_direction) > 0
+            reported = None if over else reported
             return {self.val.name: Verdict(not over, evidence)}
 
         return judged
@@ -213,12 +208,12 @@ class Target:
     def metrics(self) -> tuple[str, ...]:
         return (self.aim.name,)
 
-    def judge(self, mode_of: ModeOf) -> Judge:
-        name, mode = self.aim.name, self.aim.mode_by(mode_of)
+    def judge(self, direction_of: DirectionOf) -> Judge:
+        name, direction = self.aim.name, self.aim.direction_by(direction_of)
 
         def judged(now: Reading) -> Verdicts:
             value = _known(now.values, name)
-            if value is None or gain(value, self.value, mode) < 0:
+            if value is None or gain(value, self.value, direction) < 0:
                 return NOTHING
             return {name: Verdict(True, Reached(name, value, self.value))}
 
@@ -232,7 +227,7 @@ def _known(values: Mapping[str, float], name: str) -> float | None:
 
 _EPOCHS = 31  # epochs that make the median
 _FEWEST_EPOCHS = 3
-_WORTH_TELLING_S = 1.0
+_WORTH_REPORTING_S = 1.0
 _ROOM_AGAIN = 1.2  # over only above 1.2 times the limit, so that a disk at its limit is not reported again and again
 
 
@@ -245,11 +240,9 @@ class SlowEpoch:
 
     factor: float
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return ()
+    metrics: ClassVar[tuple[str, ...]] = ()
 
-    def judge(self, mode_of: ModeOf) -> Judge:
+    def judge(self, direction_of: DirectionOf) -> Judge:
         usual: deque[float] = deque(maxlen=_EPOCHS)
 
         def judged(now: Reading) -> Verdicts:
@@ -259,7 +252,7 @@ class SlowEpoch:
                 usual.append(now.epoch_s)
                 return NOTHING
             middle = median(usual)
-            slow = now.epoch_s > max(middle * self.factor, middle + _WORTH_TELLING_S)
+            slow = now.epoch_s > max(middle * self.factor, middle + _WORTH_REPORTING_S)
             if not slow:
                 usual.append(now.epoch_s)
             return {"": Verdict(slow, Duration(now.epoch_s, middle, self.factor))}
@@ -278,31 +271,24 @@ class LowDisk:
     percent: float | None = None
     free_bytes: int | None = None
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return ()
+    metrics: ClassVar[tuple[str, ...]] = ()
 
-    def judge(self, mode_of: ModeOf) -> Judge:
+    def judge(self, direction_of: DirectionOf) -> Judge:
         def judged(now: Reading) -> Verdicts:
-            disks = self._mine(now.machine) if now.machine else ()
-            return {disk.path: verdict for disk in disks if (verdict := self._verdict(disk)) is not None}
+            verdicts: dict[str, Verdict] = {}
+            seen: set[int] = set()  # each disk once, however many folders lie on it
+            for disk in now.machine.disks if now.machine else ():
+                is_wanted = disk.path in self.paths if self.paths else disk.ours
+                if not is_wanted or disk.device in seen:
+                    continue
+                seen.add(disk.device)
+                free, total = disk.free_bytes, disk.total_bytes
+                least = self.free_bytes if self.percent is None else int(total * self.percent / 100)
+                if least is not None and not least <= free < least * _ROOM_AGAIN:
+                    verdicts[disk.path] = Verdict(free < least, DiskRoom(disk.path, free, total, least))
+            return verdicts
 
         return judged
-
-    def _mine(self, machine: Machine) -> Iterator[Disk]:
-        """Each disk once, however many folders lie on it."""
-        seen = set()
-        for disk in machine.disks:
-            wanted = disk.path in self.paths if self.paths else disk.ours
-            if wanted and disk.device not in seen:
-                seen.add(disk.device)
-                yield disk
-
-    def _verdict(self, disk: Disk) -> Verdict | None:
-        least = self.free_bytes if self.percent is None else int(disk.total_bytes * self.percent / 100)
-        if least is None or least <= disk.free_bytes < least * _ROOM_AGAIN:
-            return None
-        return Verdict(disk.free_bytes < least, DiskRoom(disk.path, disk.free_bytes, disk.total_bytes, least))
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,19 +298,19 @@ class GpuIdle:
     percent: float
     minutes: float
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return ()
+    metrics: ClassVar[tuple[str, ...]] = ()
 
-    def judge(self, mode_of: ModeOf) -> Judge:
+    def judge(self, direction_of: DirectionOf) -> Judge:
         looks: deque[tuple[float, float]] = deque()
         over_s = self.minutes * 60
 
         def judged(now: Reading) -> Verdicts:
-            busiest = _busiest(now.machine)
-            if now.machine is None or busiest is None or busiest.busy_percent is None:
+            gpus = now.machine.gpus if now.machine else ()
+            uses = [(gpu.busy_percent, gpu) for gpu in gpus if gpu.busy_percent is not None]
+            if now.machine is None or not uses:
                 return NOTHING
-            looks.append((now.machine.at_s, busiest.busy_percent))
+            percent, busiest = max(uses, key=lambda use: use[0])
+            looks.append((now.machine.at_s, percent))
             while len(looks) > 1 and now.machine.at_s - looks[1][0] >= over_s:
                 looks.popleft()
             span_s = now.machine.at_s - looks[0][0]
@@ -342,30 +328,22 @@ class GpuMemory:
 
     percent: float
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return ()
+    metrics: ClassVar[tuple[str, ...]] = ()
 
-    def judge(self, mode_of: ModeOf) -> Judge:
+    def judge(self, direction_of: DirectionOf) -> Judge:
         def judged(now: Reading) -> Verdicts:
-            gpus = now.machine.gpus if now.machine else ()
-            return {str(gpu.index): self._verdict(gpu) for gpu in gpus if gpu.total_bytes}
+            verdicts = {}
+            for gpu in now.machine.gpus if now.machine else ():
+                if gpu.total_bytes:
+                    is_full = 100 * gpu.used_bytes / gpu.total_bytes >= self.percent
+                    room = GpuRoom(_called(gpu), gpu.used_bytes, gpu.total_bytes, self.percent)
+                    verdicts[str(gpu.index)] = Verdict(is_full, room)
+            return verdicts
 
         return judged
 
-    def _verdict(self, gpu: Gpu) -> Verdict:
-        used = 100 * gpu.used_bytes / gpu.total_bytes
-        return Verdict(used >= self.percent, GpuRoom(_called(gpu), gpu.used_bytes, gpu.total_bytes, self.percent))
-
 
 OF_THE_MACHINE = (LowDisk, GpuIdle, GpuMemory)
-
-
-def _busiest(machine: Machine | None) -> Gpu | None:
-    gpus = machine.gpus if machine else ()
-    return max(
-        (gpu for gpu in gpus if gpu.busy_percent is not None), key=lambda gpu: gpu.busy_percent or 0.0, default=None
-    )
 
 
 def _called(gpu: Gpu) -> str:

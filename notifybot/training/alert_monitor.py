@@ -9,12 +9,11 @@ from os import PathLike, fspath
 from typing import Any, Protocol
 
 from notifybot.alerts import DEFAULT, AlertRule, rules_of
-from notifybot.alerts.base import Mode, Reading, Rule
+from notifybot.alerts.base import Reading, Rule
 from notifybot.alerts.incidents import Incidents, incidents_of
 from notifybot.alerts.rules import OF_THE_MACHINE, LowDisk, NonFinite
 from notifybot.clock import SYSTEM, Clock
 from notifybot.events import AlertRaised, Event
-from notifybot.metric_names import Direction
 from notifybot.rendering.alert_text import Told, cleared, raised, unlogged
 from notifybot.rendering.text import redacted, redacted_line
 from notifybot.training.guard import Guard
@@ -22,8 +21,6 @@ from notifybot.training.machine_sampler import PeriodicSampler, Sampler
 from notifybot.training.progress import MonitoredMetric
 from notifybot.training.run_info import TEXT_CHARS, TITLE_CHARS
 from notifybot.types import Language, Progress
-
-_MODES: dict[Direction, Mode] = {Direction.MIN: "min", Direction.MAX: "max"}
 
 
 class MonitoredRun(Protocol):
@@ -58,16 +55,12 @@ class RuleState:
     incidents: Incidents
     fault: str
 
-    @property
-    def waits_for(self) -> tuple[str, ...]:
-        return self.rule.metrics if isinstance(self.rule, Rule) else ()
-
 
 class AlertMonitor:
     """The rules of one run. Raises UsageError when made; later nothing: a rule's faults are counted by the run's guard.
 
     Incidents outlive a session as far as the run's progress remembers its metrics: what was open when it ended is not
-    told again. Each session looks at its own machine and times its own epochs, and tells of them anew.
+    reported again. Each session looks at its own machine and times its own epochs, and reports those anew.
     """
 
     def __init__(
@@ -88,12 +81,14 @@ class AlertMonitor:
         self._language = language
         self._clock = clock
         self._lock = threading.Lock()  # two threads read the metrics that rules are shown
-        self._waiting: set[str] | None = {name for post in posts for name in post.waits_for}
+        self._waiting: set[str] | None = {
+            name for post in posts if isinstance(post.rule, Rule) for name in post.rule.metrics
+        }
         self._lookout: PeriodicSampler | None = None
         self._run: MonitoredRun | None = None
 
     def begin(self, run: MonitoredRun) -> None:
-        """The run has begun: go on from what earlier sessions told, and look at the machine where a rule asks."""
+        """The run has begun: go on from what earlier sessions reported, and look at the machine where a rule asks."""
         self._run = run
         progress = run.progress
         if progress.metrics:
@@ -107,15 +102,16 @@ class AlertMonitor:
             self._lookout.start()
 
     def epoch_ended(self, progress: Progress) -> None:
-        """An epoch is over and told: ask every rule about its means."""
+        """An epoch is over and reported: ask every rule about its means."""
         values = {name: metric.value for name, metric in progress.metrics.items()}
         self._ask(self._at_epochs, Reading(values, progress.epoch_s, progress))
         if self._waiting is not None:
             missing, self._waiting = sorted(self._waiting - values.keys()), None
-            self._tell(unlogged(missing, list(values), self._language) if missing else None)
+            if missing:
+                self._raise(unlogged(missing, list(values), self._language))
 
     def values_so_far(self, values: Mapping[str, float]) -> None:
-        """Sums of the open epoch that are not finite any more: told now. May be called from any thread."""
+        """Sums of the open epoch that are not finite any more: reported now. May be called from any thread."""
         if values:
             self._ask(self._within_epochs, Reading(values))
 
@@ -143,33 +139,29 @@ class AlertMonitor:
                 with self._lock:
                     news = post.incidents.see(reading)
                 if news.raised:
-                    self._tell(raised(news.raised, self._language))
+                    self._raise(raised(news.raised, self._language))
                 if news.cleared:
-                    self._tell(cleared(news.cleared, self._language))
+                    self._raise(cleared(news.cleared, self._language))
 
-    def _tell(self, told: Told | None) -> None:
+    def _raise(self, alert: Told | None) -> None:
         """Not by `Run.alert`: to the watchdog an alert of a thread would look as if the loop had moved."""
         run = self._run
-        if run is None or told is None or not run.active:
+        if run is None or alert is None or not run.active:
             return
         run.emit(
             AlertRaised(
                 **run.fact(),
-                title=redacted_line(str(told.words.title), TITLE_CHARS),
-                text=redacted(str(told.words.text), TEXT_CHARS),
-                severity=told.severity,
+                title=redacted_line(str(alert.words.title), TITLE_CHARS),
+                text=redacted(str(alert.words.text), TEXT_CHARS),
+                severity=alert.severity,
                 progress=run.progress,
             )
         )
 
 
 def _post(rule: AlertRule, watch: MonitoredMetric) -> RuleState:
-    def mode_of(name: str) -> Mode | None:
-        direction = watch.direction_for(name)
-        return None if direction is None else _MODES[direction]
-
     kind = type(rule).__name__ if isinstance(rule, Rule) else getattr(rule, "__name__", type(rule).__name__)
-    return RuleState(rule, incidents_of(rule, mode_of), f"alert_rule {redacted_line(str(kind), 80)}")
+    return RuleState(rule, incidents_of(rule, watch.direction_for), f"alert_rule {redacted_line(str(kind), 80)}")
 
 
 def _sampler(rules: Iterable[AlertRule], folders: Iterable[str | PathLike[str]]) -> Sampler:

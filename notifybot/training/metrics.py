@@ -147,21 +147,21 @@ class Meter:
                     mistakes.append(error)
             except Exception as error:  # noqa: BLE001  a foreign __float__ or a device error: not the training's problem
                 refused[_shown(name)] = type(error).__name__
-        if mistakes and not self._forgives(values, len(refused)):
-            raise mistakes[0]
+        if mistakes:  # of a framework's numbers it, and not the author, put a None or a text beside them
+            of_framework = len(values) > len(refused) or all(each is None for each in values.values())
+            if self._call != "log_epoch" or not of_framework:
+                raise mistakes[0]
         self._refuse(refused)
-
-    def _forgives(self, values: Mapping[str, Any], refused: int) -> bool:
-        """True for the numbers of a framework: it, and not the author, put a None or a text beside them."""
-        return self._call == "log_epoch" and (len(values) > refused or all(each is None for each in values.values()))
 
     def _add(self, name: str, value: Any, n: float) -> None:
         if n == 0.0:  # no samples; 0 × inf would be NaN
             return
-        if _is_tensor(value):
-            self._check_tensor(name, value)
+        # By attributes and not by its class: another thread may be importing torch just now.
+        is_tensor = hasattr(value, "is_cpu") and hasattr(value, "detach")
+        if is_tensor and (value.numel() != 1 or value.is_complex()):
+            raise UsageError(_advice(name, value, self._call))
         cell = self._cells.get(name) or Accumulator()
-        if not _is_tensor(value):
+        if not is_tensor:
             cell.total += self._number(name, value) * n
         elif value.is_cpu:
             cell.total += float(value.item()) * n
@@ -203,29 +203,24 @@ class Meter:
             if known not in self.refused:
                 fresh[known] = why
             self.refused[known] = self.refused.get(known, 0) + 1
-        if fresh and self.closed is not None:
-            log.warning("%s", self.closed.words(", ".join(fresh)))
-        elif fresh:
+        if fresh and self.closed is None:
             whys = ". ".join(why if name in why else f"{name}: {why}" for name, why in fresh.items())
-            log.warning("%s", _skipped(whys))
+            log.warning("%s", reader_text("training.metrics.value_skipped", whys=whys))
+        elif fresh:
+            before = self.closed is Closed.BEFORE
+            key = "training.metrics.logged_before_first_epoch" if before else "training.metrics.logged_after_end"
+            log.warning("%s", reader_text(key, names=", ".join(fresh)))
 
     def _merged(self, mapping: object, more: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(mapping, Mapping):
             return {**mapping, **more}
-        text = reader_text(
-            "training.metrics.name_is_missing",
-            call=self._call,
-            mapping=_kind(mapping),
-            example=self._example,
-        )
+        given = {"call": self._call, "mapping": _kind(mapping)}
+        given["example"] = "train_loss=loss" if self._call == "log" else 'epoch, {"val_loss": loss}'
+        text = reader_text("training.metrics.name_is_missing", **given)
         if self.loud and self.closed is None:
             raise UsageError(text)
         self._refuse({_kind(mapping): text})
         return dict(more)
-
-    @property
-    def _example(self) -> str:
-        return "train_loss=loss" if self._call == "log" else 'epoch, {"val_loss": loss}'
 
     def _number(self, name: str, value: Any) -> float:
         """Read anything that is one number: Python's, NumPy's, JAX's, Decimal, … An array must hold just one."""
@@ -233,10 +228,6 @@ class Meter:
         if isinstance(single, complex) or not hasattr(single, "__float__") or getattr(single, "size", 1) != 1:
             raise UsageError(_advice(name, value, self._call))
         return float(single)
-
-    def _check_tensor(self, name: str, value: Any) -> None:
-        if value.numel() != 1 or value.is_complex():
-            raise UsageError(_advice(name, value, self._call))
 
 
 def mute_meter() -> Meter:
@@ -252,16 +243,6 @@ class Closed(Enum):
     MUTE = "mute"
     BEFORE = "before"
     AFTER = "after"
-
-    def words(self, names: str) -> str:
-        """Return a line on which values were skipped, and what to do."""
-        if self is Closed.BEFORE:
-            return reader_text("training.metrics.logged_before_first_epoch", names=names)
-        return reader_text("training.metrics.logged_after_end", names=names)
-
-
-def _skipped(whys: str) -> str:
-    return reader_text("training.metrics.value_skipped", whys=whys)
 
 
 def _shown(name: object) -> str:
@@ -287,17 +268,15 @@ def _checked_weight(n: Any) -> float:
 
 def _advice(name: str, value: Any, call: str) -> str:
     """Return a line on a logged value that is not a number: its kind, and what to log instead."""
-    name = repr(_shown(name))
     if value is None:
-        return reader_text("training.metrics.is_none", name=name)
-    if isinstance(value, str | bytes):
+        key = "training.metrics.is_none"
+    elif isinstance(value, str | bytes):
         key = "training.metrics.is_text" if call == "log" else "training.metrics.is_text_in_run"
-        return reader_text(key, name=name)
-    if isinstance(value, Mapping):
-        return reader_text("training.metrics.is_mapping", name=name, value=_kind(value))
-    if callable(value):
-        return reader_text("training.metrics.is_callable", name=name, value=_kind(value))
-    return reader_text("training.metrics.several_numbers", name=name, value=_kind(value))
+    elif isinstance(value, Mapping):
+        key = "training.metrics.is_mapping"
+    else:
+        key = "training.metrics.is_callable" if callable(value) else "training.metrics.several_numbers"
+    return reader_text(key, name=repr(_shown(name)), value=_kind(value))
 
 
 def _kind(value: object) -> str:
@@ -308,11 +287,6 @@ def _kind(value: object) -> str:
         return kind if dtype is None else reader_text("training.metrics.kind_of_dtype", kind=kind, dtype=dtype)
     key = "training.metrics.kind_of_shape" if dtype is None else "training.metrics.kind_of_shape_and_dtype"
     return reader_text(key, kind=kind, shape=tuple(shape), dtype=dtype)
-
-
-def _is_tensor(value: object) -> bool:
-    """True for a tensor, by its attributes and not its class: another thread may be importing torch just now."""
-    return hasattr(value, "is_cpu") and hasattr(value, "detach")
 
 
 def _zero(device: Any) -> Any:

@@ -69,7 +69,7 @@ class ProgressTracker:
         self._first: int | None = None
         self._labels = [] if self._earlier.epoch is None else [self._earlier.epoch]  # reported by the user's own loop
         self.first_label: int | None = None  # this session's first label, if it can be known before the loop begins
-        self._last = replace(self._earlier, epoch_s=None, eta_s=None)
+        self.last = replace(self._earlier, epoch_s=None, eta_s=None)  #: the progress after the last epoch
 
     def begin(self, epochs: object, *, total: int | None, now_s: float, done: int | None = None) -> None:
         """Set the epochs ahead, as the user gave them, and the run's total if given.
@@ -84,21 +84,18 @@ class ProgressTracker:
             total = done + ahead
         if total is not None and total > LARGEST_INT:
             total = None  # range(sys.maxsize) means "until it is good enough": no total
-        if first is not None:
-            self._forget_from(first, stride_of(epochs, self._earlier))
+        if first is not None and self._earlier.epoch is not None:
+            stride = stride_of(epochs, self._earlier)
+            if (first - self._earlier.epoch) * stride <= 0:  # epochs of an earlier session are run again
+                self._void_from(first, stride)
         self.first_label = first
-        self._last = replace(self._last, total=total, done=done)
+        self.last = replace(self.last, total=total, done=done)
         self._epoch_began_s = now_s
 
     @property
     def watched(self) -> str | None:
         """Name of the metric whose new best is reported."""
         return self._watch.name
-
-    @property
-    def last(self) -> Progress:
-        """The progress after the last epoch."""
-        return self._last
 
     def begin_epoch(self, now_s: float) -> None:
         """Begin an epoch now; the time since the last one does not count for it."""
@@ -118,9 +115,9 @@ class ProgressTracker:
         self._durations.append(seconds)
         if done is not None and self._labels[-1:] != [epoch]:
             self._labels.append(epoch)
-        done, total = self._last.done + 1 if done is None else done, self._last.total
-        self._last = replace(
-            self._last,
+        done, total = self.last.done + 1 if done is None else done, self.last.total
+        self.last = replace(
+            self.last,
             epoch=epoch,
             done=done,
             metrics=metrics,
@@ -133,7 +130,7 @@ class ProgressTracker:
         if before is not None and before.best is not None and watched in metrics:
             now = metrics[watched]
             new_best = watched if now.best_epoch == epoch and now.best != before.best else None
-        return self._last, new_best
+        return self.last, new_best
 
     def saved(self, checkpoint: Checkpoint) -> None:
         """Remember the latest checkpoint."""
@@ -141,9 +138,9 @@ class ProgressTracker:
 
     def summary(self, now_s: float) -> Progress:
         """The progress as of now with the latest value of every metric, not just the last epoch's."""
-        total, done = self._last.total, self._last.done
+        total, done = self.last.total, self.last.done
         return replace(
-            self._last,
+            self.last,
             metrics=dict(self._metrics),
             elapsed_s=self._earlier.elapsed_s + now_s - self._began_s,
             eta_s=None if total is None or not self._durations else max(total - done, 0) * median(self._durations),
@@ -156,8 +153,9 @@ class ProgressTracker:
 
     def ordinal(self, epoch: int) -> int:
         """Number of epochs done once the epoch labelled `epoch` is, for loops that notifybot does not drive."""
-        if self._first is None:
-            self._first = _first_label(self._earlier, 1 if epoch == 1 else 0)
+        if self._first is None:  # the label of the run's very first epoch: 0 or 1 as a rule
+            known = self._earlier.epoch
+            self._first = int(epoch == 1) if known is None else known - self._earlier.done + 1
         return max(epoch - self._first + 1, 0)
 
     def _done_until(self, first: int | None, epochs: object) -> int:
@@ -184,14 +182,14 @@ class ProgressTracker:
             self._earlier = replace(self._earlier, epoch=earlier.epoch, done=earlier.done)
             self._metrics = self._past_of(earlier)
             self._labels = [] if earlier.epoch is None else [earlier.epoch]
-            self._last = replace(self._last, epoch=earlier.epoch, done=earlier.done)
+            self.last = replace(self.last, epoch=earlier.epoch, done=earlier.done)
             return earlier.epoch is None or earlier.epoch < label
         if len(self._labels) < 2 or not self._labels[-2] < self._labels[-1] > label:
             return False
         self._labels = [each for each in self._labels if each < label]
         self._void_from(label, 1)
         left = self._labels[-1] if self._labels else None
-        self._last = replace(self._last, epoch=left, done=0 if left is None else self.ordinal(left))
+        self.last = replace(self.last, epoch=left, done=0 if left is None else self.ordinal(left))
         return True
 
     def _past_of(self, earlier: Progress) -> dict[str, Metric]:
@@ -200,11 +198,6 @@ class ProgressTracker:
             name: _judged(_complete(metric, earlier), self._watch.best_direction_for(name))
             for name, metric in earlier.metrics.items()
         }
-
-    def _forget_from(self, first: int, stride: int) -> None:
-        """Void an earlier session's values of epochs that are run again."""
-        if self._earlier.epoch is not None and (first - self._earlier.epoch) * stride <= 0:
-            self._void_from(first, stride)
 
     def _void_from(self, first: int, stride: int) -> None:
         for name, metric in list(self._metrics.items()):
@@ -271,15 +264,15 @@ def _extreme(points: Iterable[tuple[int, float]], direction: Direction) -> tuple
 def _until(metric: Metric, first: int, stride: int, direction: Direction | None) -> Metric | None:
     """Metric as it was before the epoch labelled `first`; None if it was not logged before."""
     points = zip(metric.epochs, metric.history, strict=True)
-    told, extremes = (
+    kept, extremes = (
         [point for point in some if point is not None and (point[0] - first) * stride < 0]
         for some in (points, (metric.lowest, metric.highest))
     )
-    known = told or sorted(set(extremes), key=lambda point: point[0] * stride)  # may be older than the history
+    known = kept or sorted(set(extremes), key=lambda point: point[0] * stride)  # may be older than the history
     if not known:
         return None
     epochs, history = zip(*known, strict=True)
-    lowest, highest = (_extreme((*extremes, *told), each) for each in (Direction.MIN, Direction.MAX))
+    lowest, highest = (_extreme((*extremes, *kept), each) for each in (Direction.MIN, Direction.MAX))
     then = Metric(
         value=history[-1],
         previous=history[-2] if len(history) > 1 else None,
@@ -309,11 +302,6 @@ def stride_of(epochs: object, earlier: Progress) -> int:
     if isinstance(epochs, list | tuple) and len(epochs) == 1 and earlier.epoch is not None:
         return int(epochs[0]) - earlier.epoch or 1  # one epoch left; nothing says that others lie before it
     return 1
-
-
-def _first_label(earlier: Progress, default: int) -> int:
-    """The label of the run's very first epoch: 0 or 1 as a rule."""
-    return default if earlier.epoch is None else earlier.epoch - earlier.done + 1
 
 
 def length_of(epochs: object) -> int | None:

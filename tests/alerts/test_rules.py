@@ -13,21 +13,22 @@ from hypothesis import strategies as st
 
 from notifybot import alerts
 from notifybot.alerts import Alert, AlertRule
-from notifybot.alerts.base import Mode, Reading
+from notifybot.alerts.base import Reading
 from notifybot.alerts.evidence import Distance, EpochPace, Evidence, Finite, Gap, Limit, Reached
 from notifybot.alerts.incidents import Incidents, incidents_of
 from notifybot.clock import SYSTEM
 from notifybot.errors import UsageError
 from notifybot.events import EpochFinished, from_json, to_json
+from notifybot.metric_names import direction_of
 from notifybot.training.progress import ProgressTracker
 from notifybot.types import Metric, Progress, RunRef, uuid7
 
 NAN, INF = math.nan, math.inf
-MODES: Mapping[str, Mode] = {"loss": "min", "train_loss": "min", "val_loss": "min", "acc": "max", "val_acc": "max"}
+DIRECTIONS = {name: direction_of(name) for name in ("loss", "train_loss", "val_loss", "acc", "val_acc")}
 
 
 def incidents(rule: AlertRule) -> Incidents:
-    return incidents_of(rule, MODES.get)
+    return incidents_of(rule, DIRECTIONS.get)
 
 
 def told_of(rule: AlertRule, epochs: Sequence[Mapping[str, float]]) -> list[tuple[int, str, Evidence]]:
@@ -361,7 +362,7 @@ def progress_after(epochs: Sequence[Mapping[str, float]]) -> Progress:
     return done.summary(0.0)
 
 
-@given(RULES, st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(MODES, NUMBERS)), max_size=31), EPOCHS)
+@given(RULES, st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(DIRECTIONS, NUMBERS)), max_size=31), EPOCHS)
 def test_a_resumed_run_tells_what_an_uninterrupted_one_would(
     rule: AlertRule, before: list[dict[str, float]], after: list[dict[str, float]]
 ) -> None:
