@@ -251,7 +251,7 @@ def admit(pace: Pace, event: Event, facts: PaceFacts = NOTHING, *, now: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Untold:
+class HeldAlerts:
     """Numbers of alerts held since the last one sent: `same` of its title, `others` of titles never sent."""
 
     same: int = 0
@@ -260,7 +260,7 @@ class Untold:
 
 @dataclass(slots=True)
 class _Title:
-    told_s: float
+    sent_s: float
     held: int = 0
 
 
@@ -285,7 +285,7 @@ class AlertLimit:
         with self._lock:
             return self._others + sum(each.held for each in self._titles.values())
 
-    def admit(self, title: str, severity: Severity, now_s: float, wait_s: float | None = None) -> Untold | None:
+    def admit(self, title: str, severity: Severity, now_s: float, wait_s: float | None = None) -> HeldAlerts | None:
         """Return the numbers held since the last alert if this one is to be sent; None if it is held.
 
         `wait_s`: the least seconds between two of exactly this title. 0: every one, as far as its severity has room.
@@ -293,23 +293,20 @@ class AlertLimit:
         key = _NUMBER.sub("0", title) if wait_s is None else title
         with self._lock:
             known = self._titles.get(key)
-            early = known is not None and now_s - known.told_s < (ALERT_WAIT_S if wait_s is None else wait_s)
+            early = known is not None and now_s - known.sent_s < (ALERT_WAIT_S if wait_s is None else wait_s)
             if early or not self._takes(severity, now_s):
-                self._hold(known)
+                if known is None:
+                    self._others += 1
+                else:
+                    known.held += 1
                 return None
-            untold = Untold(known.held if known else 0, self._others)
+            held = HeldAlerts(known.held if known else 0, self._others)
             self._others = 0
             self._titles.pop(key, None)
             self._titles[key] = _Title(now_s)  # reinserted last: the first entry is the oldest
             if len(self._titles) > _TITLES:
                 self._others += self._titles.pop(next(iter(self._titles))).held
-            return untold
-
-    def _hold(self, known: _Title | None) -> None:
-        if known is None:
-            self._others += 1
-        else:
-            known.held += 1
+            return held
 
     def _takes(self, severity: Severity, now_s: float) -> bool:
         room, at_s = self._room.get(severity, (float(ALERTS_AT_ONCE), now_s))

@@ -9,7 +9,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -83,7 +85,7 @@ FAILURES = frozenset(
 )
 AWAITED = FAILURES | {ENDING}  # sent in quiet hours too: the process may be gone by morning
 _GROUPS = {"all": frozenset(KINDS), "endings": frozenset({ENDING}), "failures": FAILURES}
-_ALL_WORDS = (*_GROUPS, *KINDS, *(f"{kind}:{detail}" for kind, details in _DETAILS.items() for detail in details))
+_ALL_KINDS = (*_GROUPS, *KINDS, *(f"{kind}:{detail}" for kind, details in _DETAILS.items() for detail in details))
 
 NOTIFIERS = tuple(each.name for each in SERVICES)
 _WINDOW = re.compile(r"(\d\d?):(\d\d)\s*[-–~]\s*(\d\d?):(\d\d)\s+(\S+)")
@@ -177,10 +179,10 @@ class Tables:
         return ", ".join(self.names)
 
 
-def names(words: Collection[str], event: Event) -> bool:
-    """True when one of the words, a kind or one with a detail, means the event."""
+def names(kinds: Collection[str], event: Event) -> bool:
+    """True when one of the kinds, some with a detail, means the event."""
     detail = event.status if isinstance(event, RunEnded) else event.severity if isinstance(event, AlertRaised) else ""
-    return event.kind in words or f"{event.kind}:{detail}" in words
+    return event.kind in kinds or f"{event.kind}:{detail}" in kinds
 
 
 # ── Parsing. Each raises ValueError with the rest of a sentence that begins with the setting's name. ─────────────────
@@ -260,7 +262,11 @@ def _table(name: str, value: object) -> Preferences:
     for key, each in value.items():
         parse = _PARSERS.get(key)
         if parse is None:
-            raise ValueError(_unknown_setting(name, key))
+            close = difflib.get_close_matches(str(key), _PARSERS, n=1)
+            given = {"notifier": name, "setting": key}
+            if close:
+                raise ValueError(reader_text("preferences.is_no_setting_but_another", **given, meant=close[0]))
+            raise ValueError(reader_text("preferences.is_no_setting", **given, names=", ".join(_PARSERS)))
         try:
             parsed[key] = parse(each)
         except ValueError as error:
@@ -270,46 +276,31 @@ def _table(name: str, value: object) -> Preferences:
     return Preferences(**parsed)
 
 
-def _unknown_setting(notifier: str, setting: object) -> str:
-    close = difflib.get_close_matches(str(setting), _PARSERS, n=1)
-    given = {"notifier": notifier, "setting": setting}
-    if close:
-        return reader_text("preferences.is_no_setting_but_another", **given, meant=close[0])
-    return reader_text("preferences.is_no_setting", **given, names=", ".join(_PARSERS))
-
-
-def _words(value: object) -> frozenset[str]:
+def _kinds(value: object) -> frozenset[str]:
     chosen = (value,) if isinstance(value, str) else value
     if not isinstance(chosen, list | tuple | set | frozenset) or not all(isinstance(each, str) for each in chosen):
         raise ValueError(reader_text("preferences.must_be_kinds_of_events"))
     for word in chosen:
-        if word not in _ALL_WORDS:
-            close = difflib.get_close_matches(word, _ALL_WORDS, n=1)
+        if word not in _ALL_KINDS:
+            close = difflib.get_close_matches(word, _ALL_KINDS, n=1)
             if close:
                 raise ValueError(reader_text("preferences.is_no_kind_but_another", meant=close[0]))
             raise ValueError(reader_text("preferences.is_no_kind", names=", ".join((*_GROUPS, *KINDS))))
     return frozenset().union(*(_GROUPS.get(word, {word}) for word in chosen))
 
 
-def _told(value: object) -> frozenset[str]:
-    words = _words(value)
-    if not words:
+def _some_kinds(value: object) -> frozenset[str]:
+    kinds = _kinds(value)
+    if not kinds:
         raise ValueError(reader_text("preferences.must_name_a_kind_of_event"))
-    return words
+    return kinds
 
 
-def _severity(value: object) -> Severity:
-    return Severity(_one_of(value, [each.value for each in Severity]))
-
-
-def _language(value: object) -> Language:
-    return Language(_one_of(value, [each.value for each in Language]))
-
-
-def _one_of(value: object, choices: list[str]) -> str:
+def _member(kind: type[StrEnum], value: object) -> StrEnum:
+    *others, last = choices = [each.value for each in kind]
     if isinstance(value, str) and value in choices:
-        return value
-    raise ValueError(reader_text("preferences.must_be_one_of", others=", ".join(choices[:-1]), last=choices[-1]))
+        return kind(value)
+    raise ValueError(reader_text("preferences.must_be_one_of", others=", ".join(others), last=last))
 
 
 def _daily(value: object) -> int:
@@ -326,13 +317,13 @@ def _patterns(value: object) -> tuple[str, ...]:
 
 
 _PARSERS: dict[str, Callable[[object], object]] = {
-    "events": _told,
-    "min_severity": _severity,
+    "events": _some_kinds,
+    "min_severity": partial(_member, Severity),
     "every": every_from,
     "quiet": quiet_from,
-    "quiet_lets": _words,
+    "quiet_lets": _kinds,
     "daily": _daily,
-    "lang": _language,
+    "lang": partial(_member, Language),
     "projects": _patterns,
     "runs": _patterns,
 }

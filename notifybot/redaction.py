@@ -33,9 +33,10 @@ def register(secrets: Iterable[str | None]) -> None:
         known = dict(_forms)
         single = (each for secret in secrets if secret for each in {secret, *_LIST.split(secret)})
         for text, head in (core for each in single for core in _cores(each)):
-            for form, shortest in _spellings(text, head):
-                if len(known.get(form, form)) >= shortest >= _SHORTEST:
-                    known[form] = form[:shortest]
+            # An escaped text is longer: the beginning that identifies it is measured in the same spelling.
+            for form, beginning in zip(_written(text), _written(text[:head]), strict=True):
+                if len(known.get(form, form)) >= len(beginning) >= _SHORTEST:
+                    known[form] = form[: len(beginning)]
         _forms = known
 
 
@@ -124,29 +125,18 @@ def _head(text: str) -> int:
     return min(max(_WORD_SHORTEST, word.end() + 2) if word else _SHORTEST, len(text))
 
 
-def _spellings(text: str, head: int) -> Iterator[tuple[str, int]]:
-    """Yield every spelling of `text`, with the length that its first `head` characters have then."""
-    whole, first = _written(text), _written(text[:head])
-    yield from ((form, len(part)) for form, part in zip(whole, first, strict=True))
-
-
 def _written(text: str) -> list[str]:
-    encoded = [
-        quote(text, safe="", errors="replace"),
-        quote(text, errors="replace"),
-        quote_plus(text, errors="replace"),
-    ]
+    """Return every spelling of `text`, always in the same order."""
+    strict, usual = quote(text, safe="", errors="replace"), quote(text, errors="replace")
+    encoded = [strict, usual, quote_plus(text, errors="replace")]
+    lower = [re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), each) for each in encoded]
     escaped = json.dumps(text)[1:-1]
-    plain = [text, *encoded, *map(_lower_escapes, encoded), escaped, escaped.replace("/", "\\/"), html.escape(text)]
+    plain = [text, *encoded, *lower, escaped, escaped.replace("/", "\\/"), html.escape(text)]
     in_base64 = [_in_base64(text.encode("utf-8", "replace"), before) for before in range(3)]
     return [*plain, *in_base64, *(each.translate(_URL_SAFE) for each in in_base64)]
 
 
 _URL_SAFE = str.maketrans("+/", "-_")
-
-
-def _lower_escapes(encoded: str) -> str:
-    return re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), encoded)
 
 
 def _in_base64(value: bytes, before: int) -> str:
@@ -251,7 +241,13 @@ class RedactingFilter(logging.Filter):
     """Strikes secrets out of log records, of their tracebacks too: causes, contexts and notes are part of those."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        self._clean_message(record)
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # a wrong log call: the handler would print its raw arguments
+            message, record.args = str(record.msg), ()
+        clean = redact(message)
+        if clean != message:
+            record.msg, record.args = clean, ()
         if record.exc_info and record.exc_info[1] is not None:
             text = _PLAIN.formatException(record.exc_info)
             if redact(text) != text:  # a handler would format the exception again: leave it the clean text only
@@ -261,15 +257,6 @@ class RedactingFilter(logging.Filter):
         if record.stack_info:
             record.stack_info = redact(record.stack_info)
         return True
-
-    def _clean_message(self, record: logging.LogRecord) -> None:
-        try:
-            message = record.getMessage()
-        except (TypeError, ValueError, KeyError):  # a wrong log call: the handler would print its raw arguments
-            message, record.args = str(record.msg), ()
-        clean = redact(message)
-        if clean != message:
-            record.msg, record.args = clean, ()
 
 
 _PLAIN = logging.Formatter()
@@ -294,5 +281,5 @@ def guard_loggers() -> None:
 
 
 def fingerprint(*parts: str) -> str:
-    """Eight hex digits that tell destinations apart without giving them away."""
+    """Eight hex digits that set destinations apart without giving them away."""
     return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:8]

@@ -20,12 +20,12 @@ from notifybot.policy import (
     ALERT_WAIT_S,
     ALERTS_AT_ONCE,
     AlertLimit,
+    HeldAlerts,
     HoldBack,
     Pace,
     PaceFacts,
     Priority,
     Refuse,
-    Untold,
     Unwanted,
     admit,
     day_of,
@@ -239,8 +239,8 @@ def test_a_title_is_told_once_in_a_while_whatever_numbers_are_in_it_and_the_othe
     told = [limit.admit(f"loss {0.31 - step / 1000} is high", Severity.WARNING, float(step)) for step in range(30)]
     later = limit.admit("loss 1e-05 is high", Severity.WARNING, ALERT_WAIT_S)
 
-    assert [Untold(), *[None] * 29] == told
-    assert Untold(same=29) == later
+    assert [HeldAlerts(), *[None] * 29] == told
+    assert HeldAlerts(same=29) == later
     assert limit.held == 0
 
 
@@ -269,8 +269,8 @@ def test_a_wait_that_was_asked_for_holds_for_exactly_this_title() -> None:
     told = [limit.admit("fold 1", Severity.INFO, at, 60.0) for at in (0.0, 59.0, 60.0)]
     other = limit.admit("fold 2", Severity.INFO, 60.0, 60.0)
 
-    assert [Untold(), None, Untold(same=1)] == told
-    assert Untold() == other
+    assert [HeldAlerts(), None, HeldAlerts(same=1)] == told
+    assert HeldAlerts() == other
 
 
 def test_many_titles_at_once_are_told_a_few_times_and_leave_room_for_errors() -> None:
@@ -282,8 +282,8 @@ def test_many_titles_at_once_are_told_a_few_times_and_leave_room_for_errors() ->
     later = limit.admit("all is well", Severity.WARNING, 60.0 + ALERT_REFILL_S)
 
     assert sum(each is not None for each in told) == ALERTS_AT_ONCE
-    assert Untold(others=26 - ALERTS_AT_ONCE) == error
-    assert Untold() == later
+    assert HeldAlerts(others=26 - ALERTS_AT_ONCE) == error
+    assert HeldAlerts() == later
 
 
 @given(

@@ -61,10 +61,10 @@ class HasUrl(Protocol):
 
 
 @runtime_checkable
-class SettlesLater(Protocol):
+class WritesLater(Protocol):
     """A tracker whose numbers are on disk some time after `record` returns, as another process writes them."""
 
     @property
-    def settle_s(self) -> float:
+    def written_after_s(self) -> float:
         """Seconds until then."""
         ...

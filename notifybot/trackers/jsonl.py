@@ -60,7 +60,15 @@ class JsonlTracker:
         if fields is None or event.id in self._seen:
             return
         row = {"kind": event.kind, "id": event.id, "at": event.at.isoformat(), **fields}
-        self._append(redact(json.dumps(_plain(row), ensure_ascii=False, allow_nan=False)) + "\n")
+        text = redact(json.dumps(_plain(row), ensure_ascii=False, allow_nan=False)) + "\n"
+        line = text.encode("utf-8", errors="backslashreplace")
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        except OSError:
+            self._file.truncate(end)  # half a line would spoil the next one
+            raise
         self._seen.add(event.id)
 
     def go_back(self, first: int) -> None:
@@ -71,17 +79,6 @@ class JsonlTracker:
 
     def close(self, status: Status) -> None:
         self._file.close()
-
-    def _append(self, text: str) -> None:
-        """Write a whole line or none of it: half a line would spoil the next one."""
-        line = text.encode("utf-8", errors="backslashreplace")
-        end = self._file.seek(0, os.SEEK_END)
-        try:
-            if self._file.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        except OSError:
-            self._file.truncate(end)
-            raise
 
 
 def events_in(folder: Path, run: RunRef) -> tuple[Event, ...]:
@@ -108,21 +105,20 @@ def _event(row: dict[str, Any], run: RunRef) -> Event | None:
 
 
 def _epoch(fact: dict[str, Any], row: dict[str, Any]) -> EpochFinished:
+    bests = {  # older versions' files hold none
+        name: {"best": float(best["value"]), "best_epoch": best["epoch"]}
+        for name, best in row.get("best", {}).items()
+        if best is not None
+    }
     progress = Progress(
         epoch=row["epoch"],
         done=int(row["done"]),
         total=row["total"],
-        metrics={str(name): Metric(float(value), **_best(row, name)) for name, value in row["metrics"].items()},
+        metrics={str(name): Metric(float(value), **bests.get(name, {})) for name, value in row["metrics"].items()},
         epoch_s=row["epoch_s"],
         elapsed_s=float(row["elapsed_s"]),
     )
     return EpochFinished(**fact, progress=progress, new_best=row["new_best"])
-
-
-def _best(row: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return a metric's best value and its epoch as fields; empty if the line has none, as in older versions' files."""
-    best = row.get("best", {}).get(name)
-    return {} if best is None else {"best": float(best["value"]), "best_epoch": best["epoch"]}
 
 
 _READERS: dict[str, Callable[[dict[str, Any], dict[str, Any]], Event]] = {
@@ -195,15 +191,14 @@ def _mend(path: Path, purge_from: int | None) -> set[str]:
     """Remove void and torn lines from a file, and return the ids that are left."""
     present = path.read_bytes() if path.exists() else b""
     rows = [(line, _read(line)) for line in present.splitlines(keepends=True) if line.endswith(b"\n")]
-    valid = [(line, row) for line, row in rows if not _superseded(row, purge_from)]
-    kept = b"".join(line for line, _ in valid)
+    if purge_from is not None:
+        rows = [(line, row) for line, row in rows if not _is_void(row, purge_from)]
+    kept = b"".join(line for line, _ in rows)
     if kept != present:
         write_atomically(path, kept)
-    return {str(row["id"]) for _, row in valid if "id" in row}
+    return {str(row["id"]) for _, row in rows if "id" in row}
 
 
-def _superseded(row: dict[str, Any], purge_from: int | None) -> bool:
+def _is_void(row: dict[str, Any], purge_from: int) -> bool:
     epoch = row.get("epoch")
-    return (
-        purge_from is not None and row.get("kind") == EPOCH_FINISHED and isinstance(epoch, int) and epoch >= purge_from
-    )
+    return row.get("kind") == EPOCH_FINISHED and isinstance(epoch, int) and epoch >= purge_from

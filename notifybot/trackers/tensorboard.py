@@ -45,11 +45,11 @@ class TensorBoardTracker:
             return
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        metrics = {name: metric.value for name, metric in event.progress.metrics.items()}
+        progress = event.progress
         if self._params and self._session_end is None:
             self._sum_up()
-        values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
-        self.writer.file_writer.add_summary(Summary(value=values), _step(event), event.at.timestamp())
+        values = [Summary.Value(tag=name, simple_value=each.value) for name, each in progress.metrics.items()]
+        self.writer.file_writer.add_summary(Summary(value=values), progress.place, event.at.timestamp())
         self.writer.flush()
 
     def go_back(self, first: int) -> None:
@@ -63,7 +63,15 @@ class TensorBoardTracker:
         self._closed = True
         # TensorBoard keeps the first ending that it reads, and an interrupted run is one that will go on.
         if self._session_end is not None and status is not Status.INTERRUPTED:
-            self._end_session(status)
+            from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE
+            from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+            if status not in (Status.FINISHED, Status.STOPPED):  # torch only writes endings that are a success
+                plugin = self._session_end.value[0].metadata.plugin_data
+                content = HParamsPluginData.FromString(plugin.content)
+                content.session_end_info.status = STATUS_FAILURE
+                plugin.content = content.SerializeToString()
+            self.writer.file_writer.add_summary(self._session_end)
         self.writer.close()
 
     def _sum_up(self) -> None:
@@ -76,17 +84,6 @@ class TensorBoardTracker:
 
         _, start, self._session_end = hparams({name: _shown(value) for name, value in self._params.items()}, {})
         self.writer.file_writer.add_summary(start)
-
-    def _end_session(self, status: Status) -> None:
-        from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE
-        from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-
-        if status not in (Status.FINISHED, Status.STOPPED):  # torch only writes endings that are a success
-            plugin = self._session_end.value[0].metadata.plugin_data
-            content = HParamsPluginData.FromString(plugin.content)
-            content.session_end_info.status = STATUS_FAILURE
-            plugin.content = content.SerializeToString()
-        self.writer.file_writer.add_summary(self._session_end)
 
 
 def _shown(value: object) -> Param:
@@ -176,17 +173,12 @@ def _event_files(folder: Path) -> Iterator[tuple[int, str]]:
             yield int(second), path.name
 
 
-def _step(event: EpochFinished) -> int:
-    progress = event.progress
-    return progress.done if progress.epoch is None else progress.epoch
-
-
 def _purge_step(context: TrackerContext) -> int | None:
     """The first step to be written again: replayed epochs may be in the file already, and must not be there twice.
 
     A run's first session says 0, although nothing is before it: TensorBoard takes the first such mark that it reads
     for the run's beginning, and only those after it for a resumption.
     """
-    replayed = [_step(event) for event in context.replay if isinstance(event, EpochFinished)]
+    replayed = [event.progress.place for event in context.replay if isinstance(event, EpochFinished)]
     known = [] if context.purge_from is None else [context.purge_from]
     return min(replayed + known, default=None if any(_event_files(context.folder)) else 0)

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from notifybot.types import Param, RunRef, Status
 
 _log = logging.getLogger("notifybot")
 
-Tell = Callable[[Localized], None]
+Warn = Callable[[Localized], None]
+"""Reports what people should know of W&B."""
 
 START_TIMEOUT_S = 30.0
 FINISH_TIMEOUT_S = 2.0  # W&B's own default is to wait without end, which would hold up the exit of the process
@@ -50,11 +51,11 @@ class WandbTracker:
     delete numbers from its server: there, epochs done again or replayed after a kill stand beside the first ones.
     A run that the user has active in this process is used, and never finished here. If the user's code finishes the run
     we write to, later epochs go to the run that is active then, else to our own run, started again. A user's run is not
-    started again, and only the log tells of it.
+    started again, and only the log says so.
     """
 
     name = "wandb"
-    settle_s = 20.0
+    written_after_s = 20.0
     """W&B writes its file in blocks of 32 KiB or every 15 s: younger rows may be lost with the process."""
 
     def __init__(
@@ -63,14 +64,14 @@ class WandbTracker:
         context: TrackerContext,
         *,
         owned: bool,
-        tell: Tell,
+        warn: Warn,
         again: Callable[[TrackerContext], Any] | None = None,
     ) -> None:
         self.run = run  #: the raw wandb.Run, for images, histograms, artifacts
         self._owned = owned
         self._again = again  # starts our own run again
         self._context = context
-        self._tell = tell
+        self._warn = warn
         self._left_out = False
         self._defined: set[str] = set()
         self._closed = False
@@ -78,14 +79,14 @@ class WandbTracker:
         self._written = _continue(run, context) if owned else Written()
         self._versions = CheckpointVersions(context.monitor) if context.wandb_artifacts else None
         self._artifact = f"checkpoint-{context.run.id}"
-        self._told_unstored = False
+        self._warned_of_artifact = False
 
     @classmethod
     def open(
         cls,
         context: TrackerContext,
         *,
-        tell: Tell,
+        warn: Warn,
         wake: threading.Event | None = None,
         timeout_s: float = START_TIMEOUT_S,
     ) -> WandbTracker:
@@ -96,12 +97,12 @@ class WandbTracker:
         import wandb
 
         if wandb.run is not None:
-            return cls(_joined(wandb.run, context.params), context, owned=False, tell=tell)
+            return cls(_joined(wandb.run, context.params), context, owned=False, warn=warn)
 
         def begin(given: TrackerContext) -> Any:
-            return _start(wandb, given, tell, wake or threading.Event(), timeout_s)
+            return _start(wandb, given, warn, wake or threading.Event(), timeout_s)
 
-        return cls(begin(context), context, owned=True, tell=tell, again=begin)
+        return cls(begin(context), context, owned=True, warn=warn, again=begin)
 
     @property
     def url(self) -> str | None:
@@ -109,7 +110,7 @@ class WandbTracker:
         return page_of(self.run)
 
     def record(self, event: Event) -> None:
-        """Log an epoch's metrics, and checkpoints where asked to; W&B tells people of alerts by itself."""
+        """Log an epoch's metrics, and checkpoints where asked to; W&B warns people of alerts by itself."""
         if isinstance(event, EpochFinished):
             self._record_epoch(event)
         elif isinstance(event, CheckpointSaved) and self._versions is not None and self._versions.is_new(event):
@@ -130,15 +131,15 @@ class WandbTracker:
         The calling thread reads and copies the whole file once: a few seconds for each gigabyte. Never raises.
         """
         reason = log_artifact(self.run, Path(path), name or self._artifact, aliases, metadata)
-        if reason and not self._told_unstored:
-            self._told_unstored = True
-            self._tell(localized("trackers.wandb_artifacts.not_logged", reason=reason))
+        if reason and not self._warned_of_artifact:
+            self._warned_of_artifact = True
+            self._warn(localized("trackers.wandb_artifacts.not_logged", reason=reason))
         return not reason
 
     def _record_epoch(self, event: EpochFinished) -> None:
         progress = event.progress
         metrics = {name: metric.value for name, metric in progress.metrics.items()}
-        epoch = progress.done if progress.epoch is None else progress.epoch
+        epoch = progress.place
         if self._versions is not None:
             self._versions.finished(event)
         if event.id in self._replayed and self._written.holds(epoch, metrics):
@@ -169,8 +170,7 @@ class WandbTracker:
             _continue(self.run, context)
         elif not self._left_out:
             self._left_out = True
-            text = reader_text("trackers.wandb.finished_by_program", id=self.run.id)
-            _log.warning("%s", text)
+            _log.warning("%s", reader_text("trackers.wandb.finished_by_program", id=self.run.id))
         self._defined.clear()
         return not _finished(self.run)
 
@@ -187,7 +187,7 @@ class WandbTracker:
             self.run.finish(exit_code=_EXIT_CODES.get(status, _FAILURE))
         except TimeoutError:
             folder = os.path.dirname(self.run.settings.sync_file)
-            self._tell(localized("trackers.wandb.upload_unfinished", folder=folder))
+            self._warn(localized("trackers.wandb.upload_unfinished", folder=folder))
 
     def _define(self, metrics: dict[str, float]) -> None:
         """Draw a metric over the epochs, unless the name is the user's too: W&B would put our axis into their rows.
@@ -217,8 +217,7 @@ def _continue(run: Any, context: TrackerContext) -> Written:
         for aside in mend(folder, run.id, Path(run.settings.sync_dir)):
             _log.info("left aside of a killed W&B session, since `wandb sync` would stop at it: %s", aside)
     except OSError as error:  # a file of the past that cannot be read must not cost the numbers to come
-        text = reader_text("trackers.wandb.earlier_files_not_read", error=system_words(error))
-        _log.warning("%s", text)
+        _log.warning("%s", reader_text("trackers.wandb.earlier_files_not_read", error=system_words(error)))
         return Written()
     if written.step >= 0:
         run.log({}, step=written.step + 1, commit=False)
@@ -296,25 +295,16 @@ def nested(params: Mapping[str, Param]) -> dict[str, Any]:
     """
     tree: dict[str, Any] = {}
     for name, value in params.items():
-        if not _plant(tree, name.split("."), _exact(value), params):
-            tree[name] = _exact(value)
+        path, branch = name.split("."), tree
+        if "" in path or any(".".join(path[:length]) in params for length in range(1, len(path))):
+            path = [name]
+        for part in path[:-1]:
+            branch = branch.setdefault(part, {})
+        branch[path[-1]] = str(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
     return tree
 
 
-def _plant(tree: dict[str, Any], path: list[str], value: Any, params: Mapping[str, Param]) -> bool:
-    if "" in path or any(".".join(path[:length]) in params for length in range(1, len(path))):
-        return False
-    for part in path[:-1]:
-        tree = tree.setdefault(part, {})
-    tree[path[-1]] = value
-    return True
-
-
-def _exact(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
-
-
-def _start(wandb: Any, context: TrackerContext, tell: Tell, wake: threading.Event, timeout_s: float) -> Any:
+def _start(wandb: Any, context: TrackerContext, warn: Warn, wake: threading.Event, timeout_s: float) -> Any:
     """Start a run as W&B is set up; an online one that has no key or does not start goes on offline."""
     from requests.utils import get_netrc_auth  # W&B has loaded it by now; the start of a run without W&B need not
 
@@ -322,16 +312,18 @@ def _start(wandb: Any, context: TrackerContext, tell: Tell, wake: threading.Even
     if settings.mode in ("offline", "dryrun", "disabled"):
         return _init(wandb, settings, context, timeout_s)
     if not (settings.api_key or settings.identity_token_file or get_netrc_auth(settings.base_url)):
-        tell(localized("trackers.wandb.no_api_key"))
+        warn(localized("trackers.wandb.no_api_key"))
         return _init(wandb, settings, context, timeout_s, mode="offline")
     deadline = SYSTEM.monotonic() + timeout_s
     if not answers(settings, wake, timeout_s):
-        tell(_not_started(localized("trackers.wandb.no_answer")))
+        cause: object = localized("trackers.wandb.no_answer")
+        warn(localized("trackers.wandb.not_started_online", cause=cause))
         return _init(wandb, settings, context, timeout_s, mode="offline")
     try:
         return _init(wandb, settings, context, max(1.0, deadline - SYSTEM.monotonic()))
     except (wandb.Error, TimeoutError) as error:
-        tell(_not_started(redact(" ".join((str(error) or type(error).__name__).split()))[:200]))
+        cause = redact(" ".join((str(error) or type(error).__name__).split()))[:200]
+        warn(localized("trackers.wandb.not_started_online", cause=cause))
     with contextlib.suppress(SystemExit):  # teardown leaves the interpreter if W&B's process failed
         wandb.teardown()  # the failed start keeps the run's id in use until W&B's process is gone
     return _init(wandb, _set_up(wandb), context, timeout_s, mode="offline")
@@ -362,25 +354,15 @@ def _init(wandb: Any, settings: Any, context: TrackerContext, timeout_s: float, 
 def _set_up(wandb: Any) -> Any:
     """Start W&B's process and return its settings, with `sys.exit` and `sys.excepthook` left as they were.
 
-    W&B puts its own in their place to learn the exit code, which `finish` is told here; its excepthook would print
+    W&B puts its own in their place to learn the exit code, which `finish` gets here; its excepthook would print
     every traceback twice.
     """
-    with _hooks_kept():
-        return wandb.setup().settings
-
-
-@contextlib.contextmanager
-def _hooks_kept() -> Iterator[None]:
-    leave, hook = sys.exit, sys.excepthook
-    yield
-    if _from_wandb(sys.exit):
-        setattr(sys, "exit", leave)  # noqa: B010  # typed as a function that nobody assigns
-    if _from_wandb(sys.excepthook):
-        sys.excepthook = hook
-
-
-def _from_wandb(hook: object) -> bool:
-    return getattr(hook, "__module__", "").startswith("wandb.")
+    before = {name: getattr(sys, name) for name in ("exit", "excepthook")}
+    settings = wandb.setup().settings
+    for name, hook in before.items():
+        if getattr(getattr(sys, name), "__module__", "").startswith("wandb."):
+            setattr(sys, name, hook)
+    return settings
 
 
 def run_id(run: RunRef) -> str:
@@ -390,10 +372,6 @@ def run_id(run: RunRef) -> str:
 
 def _clean(name: str) -> str:
     return re.sub(r"[:;,#?/'\\%\s]", "-", name)[:128]
-
-
-def _not_started(cause: object) -> Localized:
-    return localized("trackers.wandb.not_started_online", cause=cause)
 
 
 def answers(settings: Any, wake: threading.Event, timeout_s: float) -> bool:
@@ -420,19 +398,16 @@ class _Probe:
         self._deadline = SYSTEM.monotonic() + timeout_s
 
     def run(self) -> None:
+        import requests
+
         while not self._wake.is_set() and (left_s := self._deadline - SYSTEM.monotonic()) > 0:
-            self.answered = self._ask(left_s)
+            try:
+                requests.get(self._url, timeout=left_s, allow_redirects=False, stream=True).close()
+                self.answered = True
+            except requests.exceptions.SSLError:
+                self.answered = True  # the server is there; W&B itself judges its certificate
+            except requests.RequestException:
+                pass
             if self.answered:
                 self._wake.set()
             SYSTEM.wait(self._wake, 1.0)
-
-    def _ask(self, left_s: float) -> bool:
-        import requests
-
-        try:
-            requests.get(self._url, timeout=left_s, allow_redirects=False, stream=True).close()
-        except requests.exceptions.SSLError:
-            return True  # the server is there; W&B itself judges its certificate
-        except requests.RequestException:
-            return False
-        return True

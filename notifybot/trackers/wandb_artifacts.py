@@ -29,8 +29,12 @@ def log_artifact(
     """
     import wandb
 
+    given = {  # W&B's server takes JSON only
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in (metadata or {}).items()
+    }
     try:
-        artifact = wandb.Artifact(_clean(name), type=TYPE, metadata=_plain(metadata or {}))
+        artifact = wandb.Artifact(_clean(name), type=TYPE, metadata=given)
         if path.is_dir():
             artifact.add_dir(str(path))
         else:
@@ -38,8 +42,7 @@ def log_artifact(
         run.log_artifact(artifact, aliases=[_clean(alias) for alias in aliases])
     except (OSError, ValueError, TypeError, RuntimeError, wandb.Error) as error:
         reason = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:200]
-        text = reader_text("trackers.wandb_artifacts.file_not_uploaded", path=path, reason=reason)
-        _log.warning("%s", text)
+        _log.warning("%s", reader_text("trackers.wandb_artifacts.file_not_uploaded", path=path, reason=reason))
         return reason
     return ""
 
@@ -53,7 +56,7 @@ class CheckpointVersions:
         self._seen: set[tuple[str, int | None, int | None]] = set()
 
     def finished(self, event: EpochFinished) -> None:
-        """Remember the epoch that is the best so far: by `monitor`, else by the metric whose new best is told.
+        """Remember the epoch that is the best so far: by `monitor`, else by the metric whose new best is reported.
 
         A first best is no news. It is known by no metric's best being of another epoch, as values before it that are
         not finite leave it the first.
@@ -87,14 +90,6 @@ def metadata_of(event: CheckpointSaved) -> dict[str, Param]:
     metrics = {name: metric.value for name, metric in event.progress.metrics.items()}
     saved = event.checkpoint
     return {**metrics, "epoch": saved.epoch, "file": Path(saved.path).name, "tier": saved.tier.value}
-
-
-def _plain(metadata: Mapping[str, Param]) -> dict[str, Param]:
-    """Non-finite numbers as text: W&B's server takes JSON only."""
-    return {
-        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in metadata.items()
-    }
 
 
 def _clean(name: str) -> str:

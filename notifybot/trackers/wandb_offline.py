@@ -10,6 +10,7 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,14 +99,12 @@ def _in_use(path: Path) -> bool:
     """True where a process of this machine has the file open; without /proc, while it is too young to tell."""
     if not Path("/proc/self/fd").exists():
         return SYSTEM.now().timestamp() - path.stat().st_mtime < _WRITTEN_BY_S
-    return any(_leads_to(handle, path.resolve()) for handle in Path("/proc").glob("[0-9]*/fd/*"))
-
-
-def _leads_to(handle: Path, path: Path) -> bool:
-    try:
-        return handle.readlink() == path
-    except OSError:  # closed since, or another user's
-        return False
+    file = path.resolve()
+    for handle in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):  # closed since, or another user's
+            if handle.readlink() == file:
+                return True
+    return False
 
 
 def _kept(path: Path, purge_from: int | None) -> list[_Row]:

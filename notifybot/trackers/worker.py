@@ -8,7 +8,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
@@ -17,24 +17,24 @@ from notifybot.events import EpochFinished, Event
 from notifybot.files import started
 from notifybot.i18n import Localized, localized
 from notifybot.redaction import redact
-from notifybot.trackers.base import HasUrl, SettlesLater, Tracker, TrackerContext
+from notifybot.trackers.base import HasUrl, Tracker, TrackerContext, WritesLater
 from notifybot.trackers.jsonl import JsonlTracker
 from notifybot.trackers.tensorboard import TensorBoardTracker
-from notifybot.trackers.wandb import Tell, WandbTracker
+from notifybot.trackers.wandb import WandbTracker, Warn
 from notifybot.types import Language, Status
 
 _log = logging.getLogger("notifybot")
 
-Opener = Callable[[TrackerContext, Tell, threading.Event], Tracker]
+Opener = Callable[[TrackerContext, Warn, threading.Event], Tracker]
 """Opens a tracker. The threading.Event ends any wait of the tracker's: it is set when the run is about to end."""
 
 GIVE_UP_AFTER = 3
 
 
 OPENERS: dict[str, Opener] = {
-    "jsonl": lambda context, tell, wake: JsonlTracker.open(context),
-    "tensorboard": lambda context, tell, wake: TensorBoardTracker.open(context),
-    "wandb": lambda context, tell, wake: WandbTracker.open(context, tell=tell, wake=wake),
+    "jsonl": lambda context, warn, wake: JsonlTracker.open(context),
+    "tensorboard": lambda context, warn, wake: TensorBoardTracker.open(context),
+    "wandb": lambda context, warn, wake: WandbTracker.open(context, warn=warn, wake=wake),
 }
 
 
@@ -82,12 +82,12 @@ class TrackerWorkers:
         for name in names:
             missed = (replay or {}).get(name, context.replay)
             own = replace(context, replay=_valid(missed, context.purge_from))
-            told = _Told(name, config.lang, self._on_trouble)
-            lane = _Worker(name, self._openers[name], own, told, self._on_recorded, self._on_page, self._clock)
+            troubles = _Troubles(name, config.lang, self._on_trouble)
+            lane = _Worker(name, self._openers[name], own, troubles, self._on_recorded, self._on_page, self._clock)
             if started(threading.Thread(target=lane.run, name=f"notifybot-trackers-{name}", daemon=True)):
                 self._lanes[name] = lane
             else:  # the run's next start replays the events
-                told.failure(RuntimeError(reader_text("trackers.worker.no_more_threads")))
+                troubles.failure(RuntimeError(reader_text("trackers.worker.no_more_threads")))
 
     @property
     def failures(self) -> dict[str, int]:
@@ -96,14 +96,15 @@ class TrackerWorkers:
 
     def put(self, event: Event) -> None:
         """Hand an event to every tracker. Ignored after `close`."""
-        if not self._closing and os.getpid() == self._pid:
+        if not self._closing and os.getpid() == self._pid:  # at the end of each epoch, on the loop's thread
             for lane in self._lanes.values():
                 lane.queue.put(event)
 
     def go_back(self, first: int) -> None:
         """Have every tracker void the epochs labelled `first` and above, before what is put from now on."""
         if self._ours and not self._closing:
-            self._give(_Back(first))
+            for lane in self._lanes.values():
+                lane.queue.put(_Back(first))
 
     def get(self, name: str, timeout_s: float) -> Tracker | None:
         """Wait until a tracker is open. None: it is not used, could not be opened, or still is not."""
@@ -117,12 +118,14 @@ class TrackerWorkers:
         """Wait until the trackers have taken all events put so far; False when some had not after `timeout_s`."""
         if not self._ours:
             return True
-        if not self._closing:
-            marks = [_Mark() for _ in self._lanes]
-            for lane, mark in zip(self._lanes.values(), marks, strict=True):
+        closing = self._closing
+        flags = [lane.ended if closing else threading.Event() for lane in self._lanes.values()]
+        if not closing:
+            for lane, mark in zip(self._lanes.values(), flags, strict=True):
                 lane.queue.put(mark)
-            return self._await((mark.passed for mark in marks), timeout_s)
-        return self._await((lane.ended for lane in self._lanes.values()), timeout_s)
+        deadline = self._clock.monotonic() + timeout_s
+        waited = [self._clock.wait(flag, max(0.0, deadline - self._clock.monotonic())) for flag in flags]
+        return all(waited)
 
     @property
     def late(self) -> list[str]:
@@ -134,17 +137,15 @@ class TrackerWorkers:
 
         Those are left to their daemon threads. Closing again only waits again.
         """
-        if not self._ours:
-            return True
-        self._end(status)
-        self._hurry()
+        if self._ours:
+            self._end(status)
+            self._hurry()
         return self.flush(timeout_s)
 
     def finish(self, status: Status, timeout_s: float) -> bool:
         """As `close`, but let trackers that wait for something of their own, such as a server, go on waiting."""
-        if not self._ours:
-            return True
-        self._end(status)
+        if self._ours:
+            self._end(status)
         return self.flush(timeout_s)
 
     def linger(self, timeout_s: float) -> bool:
@@ -161,37 +162,22 @@ class TrackerWorkers:
     def _end(self, status: Status) -> None:
         if not self._closing:
             self._closing = True
-            self._give(status)
+            for lane in self._lanes.values():
+                lane.queue.put(status)
 
     def _hurry(self) -> None:
         for lane in self._lanes.values():
             lane.wake.set()
 
-    def _give(self, item: Event | Status | _Back) -> None:
-        for lane in self._lanes.values():
-            lane.queue.put(item)
-
-    def _await(self, flags: Iterable[threading.Event], timeout_s: float) -> bool:
-        deadline = self._clock.monotonic() + timeout_s
-        waited = [self._clock.wait(flag, max(0.0, deadline - self._clock.monotonic())) for flag in flags]
-        return all(waited)
-
 
 def _valid(missed: Iterable[Event], purge_from: int | None) -> tuple[Event, ...]:
-    return tuple(event for event in missed if not _void(event, purge_from))
-
-
-def _void(event: Event, purge_from: int | None) -> bool:
-    if purge_from is None or not isinstance(event, EpochFinished):
-        return False
-    return event.progress.epoch is not None and event.progress.epoch >= purge_from
-
-
-@dataclass(frozen=True)
-class _Mark:
-    """Queue entry after the events that it is to prove taken."""
-
-    passed: threading.Event = field(default_factory=threading.Event)
+    """Return the events without the epochs from `purge_from` on: those are void."""
+    valid = []
+    for event in missed:
+        epoch = event.progress.epoch if isinstance(event, EpochFinished) else None
+        if purge_from is None or epoch is None or epoch < purge_from:
+            valid.append(event)
+    return tuple(valid)
 
 
 @dataclass(frozen=True)
@@ -202,7 +188,7 @@ class _Back:
 
 
 @dataclass
-class _Told:
+class _Troubles:
     """Reports one tracker's troubles to people; its failure only once, however often it fails."""
 
     name: str
@@ -231,13 +217,13 @@ class _Worker:
         name: str,
         opener: Opener,
         context: TrackerContext,
-        told: _Told,
+        troubles: _Troubles,
         on_recorded: Callable[[str, str], None],
         on_page: Callable[[str, str], None],
         clock: Clock,
     ) -> None:
         self.name = name
-        self.queue: queue.SimpleQueue[Event | Status | _Mark | _Back] = queue.SimpleQueue()
+        self.queue: queue.SimpleQueue[Event | Status | threading.Event | _Back] = queue.SimpleQueue()
         self.tracker: Tracker | None = None
         self.wake = threading.Event()
         self.opened = threading.Event()
@@ -247,11 +233,11 @@ class _Worker:
         self._misses = False  # the mark stays before an event that was not taken, so that it is replayed
         self._opener = opener
         self._context = context
-        self._told = told
+        self._troubles = troubles
         self._on_recorded = on_recorded
         self._on_page = on_page
         self._clock = clock
-        self._settling: deque[tuple[float, str]] = deque()
+        self._unwritten: deque[tuple[float, str]] = deque()  # ids of events, with when they are on disk
 
     def run(self) -> None:
         """Open, take what comes, and end with the first Status."""
@@ -260,29 +246,35 @@ class _Worker:
             self.opened.set()
             for event in self._context.replay:
                 self._take(event)
-            self._serve()
+            while self._serve_next():
+                pass
         finally:
             self.opened.set()
             self.ended.set()
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                item = self.queue.get(timeout=self._next_settled_s())
-            except queue.Empty:
-                self._confirm()
-                continue
-            if isinstance(item, Status):
-                return self._close(item)
-            if isinstance(item, _Mark):
-                item.passed.set()
-            elif isinstance(item, _Back):
-                self._go_back(item.first)
-            else:
-                self._take(item)
+    def _serve_next(self) -> bool:
+        """Take the next entry of the queue, or confirm what is on disk by then; False after the last one."""
+        wait_s = max(0.01, self._unwritten[0][0] - self._clock.monotonic()) if self._unwritten else None
+        try:
+            item = self.queue.get(timeout=wait_s)
+        except queue.Empty:
+            self._confirm()
+            return True
+        tracker = self.tracker
+        if isinstance(item, Status):
+            if tracker is not None and self._guard(lambda: tracker.close(item)):
+                self._confirm(everything=True)
+            return False
+        if isinstance(item, threading.Event):  # all before it is taken
+            item.set()
+        elif not isinstance(item, _Back):
+            self._take(item)
+        elif tracker is not None and self._in_a_row < GIVE_UP_AFTER:
+            self._guard(lambda: tracker.go_back(item.first))
+        return True
 
     def _open(self) -> None:
-        self.tracker = self._opener(self._context, self._told.notice, self.wake)
+        self.tracker = self._opener(self._context, self._troubles.notice, self.wake)
         page = self.tracker.url if isinstance(self.tracker, HasUrl) else None
         if page:
             self._on_page(self.name, page)
@@ -295,27 +287,14 @@ class _Worker:
         elif not self._guard(lambda: tracker.record(event)):
             self._misses = True
         elif not self._misses:
-            settle_s = tracker.settle_s if isinstance(tracker, SettlesLater) else 0.0
-            self._settling.append((self._clock.monotonic() + settle_s, event.id))
+            later_s = tracker.written_after_s if isinstance(tracker, WritesLater) else 0.0
+            self._unwritten.append((self._clock.monotonic() + later_s, event.id))
             self._confirm()
-
-    def _go_back(self, first: int) -> None:
-        tracker = self.tracker
-        if tracker is not None and self._in_a_row < GIVE_UP_AFTER:
-            self._guard(lambda: tracker.go_back(first))
-
-    def _close(self, status: Status) -> None:
-        tracker = self.tracker
-        if tracker is not None and self._guard(lambda: tracker.close(status)):
-            self._confirm(everything=True)
-
-    def _next_settled_s(self) -> float | None:
-        return max(0.01, self._settling[0][0] - self._clock.monotonic()) if self._settling else None
 
     def _confirm(self, everything: bool = False) -> None:
         now = self._clock.monotonic()
-        while self._settling and (everything or self._settling[0][0] <= now):
-            self._on_recorded(self.name, self._settling.popleft()[1])
+        while self._unwritten and (everything or self._unwritten[0][0] <= now):
+            self._on_recorded(self.name, self._unwritten.popleft()[1])
 
     def _guard(self, action: Callable[[], None]) -> bool:
         """Run a tracker's code; True when it did not raise."""
@@ -325,7 +304,7 @@ class _Worker:
             self.failures += 1
             self._in_a_row += 1
             if threading.main_thread().is_alive():
-                self._told.failure(error)
+                self._troubles.failure(error)
             else:  # at interpreter exit, imports and threads fail; missing events are replayed next time
                 _log.info("tracker %s did not get ready before the process ended: %s", self.name, error)
             return False

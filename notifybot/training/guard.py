@@ -9,7 +9,7 @@ from types import TracebackType
 from notifybot.errors import READER, UsageError, reader_text
 from notifybot.i18n import has_text
 from notifybot.training.signals import SIGNALS
-from notifybot.training.tracebacks import words
+from notifybot.training.tracebacks import error_line
 
 log = logging.getLogger("notifybot")
 
@@ -35,7 +35,7 @@ class Guard:
         self.faults[kind] = self.faults.get(kind, 0) + 1
         if self.faults[kind] == 1:
             log.warning(
-                "%s", reader_text("training.guard.failed", kind=_in_words(kind), why=words(error, _ERROR_CHARS))
+                "%s", reader_text("training.guard.failed", kind=_in_words(kind), why=error_line(error, _ERROR_CHARS))
             )
 
 

@@ -1,4 +1,4 @@
-"""Heartbeat thread: tells the watchdog every few seconds that the process lives, and whether its loop moves."""
+"""Heartbeat thread: reports to the watchdog every few seconds that the process lives, and whether its loop moves."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Heartbeat:
         self._stopped.set()
 
     def promise(self, seconds: float) -> None:
-        """Tell the watchdog that the loop may stand still for so many seconds from now."""
+        """Announce to the watchdog that the loop may stand still for so many seconds from now."""
         if not math.isnan(seconds):
             self._next_by_s = self._clock.monotonic() + min(seconds, LONGEST_PROMISE_S)  # JSON has no infinity
 
@@ -106,7 +106,7 @@ class Heartbeat:
             self._last, self._moved_s = pulse, self._clock.monotonic()
 
     def beat(self, session: requests.Session) -> None:
-        """Send one sign of life."""
+        """Send one heartbeat."""
         import requests  # the import takes 60 ms, here not of the training thread
 
         self.beats += 1
@@ -116,7 +116,9 @@ class Heartbeat:
             headers = {"Authorization": f"Bearer {self._token.get_secret_value()}"}
             answer = session.post(self._url, json=body, timeout=_TIMEOUTS_S, headers=headers)
             answer.raise_for_status()
-            self._hear(str(answer.json().get("state", "")))
+            before, self.state = self.state, str(answer.json().get("state", ""))
+            if self.state == "superseded" and self.state != before and self._on_superseded is not None:
+                self._on_superseded()
         except (requests.RequestException, ValueError, AttributeError) as error:
             self._fail(error)
         else:
@@ -124,21 +126,11 @@ class Heartbeat:
             if was_ailing:
                 self._on_back()
 
-    def _hear(self, state: str) -> None:
-        is_news = state == "superseded" and self.state != state
-        self.state = state
-        if is_news and self._on_superseded is not None:
-            self._on_superseded()
-
     def _packed(self) -> Mapping[str, Any]:
         try:
             return self._notifier_state() if self._notifier_state is not None else {}
         except StoreError:
             return self._carried  # the database is busy: the next beat carries it
-
-    def _has_first_notifier_state(self) -> bool:
-        """True when notifiers have their first state, such as a thread: the watchdog needs it if the run dies."""
-        return not self._ailing and not self._carried and bool(self._packed())
 
     def _live(self) -> None:
         from notifybot.notifiers.http import session_for
@@ -147,7 +139,9 @@ class Heartbeat:
             due_s = self._clock.monotonic()
             while not self._stopped.is_set():
                 self.look()
-                if self._clock.monotonic() >= due_s or self._has_first_notifier_state():
+                # The notifiers' first state, such as a thread, goes at once: the watchdog needs it if the run dies.
+                is_due = self._clock.monotonic() >= due_s
+                if is_due or (not self._ailing and not self._carried and self._packed()):
                     self.beat(session)
                     due_s = self._clock.monotonic() + self._beat_s
                 self._clock.wait(self._stopped, min(_LOOK_EVERY_S, max(due_s - self._clock.monotonic(), 0.0)))
@@ -176,9 +170,8 @@ class Heartbeat:
         self.failures += 1
         if not self._ailing:
             self._ailing = True
-            why = redact(_why(error, Language.KO if READER.language == "ko" else Language.EN))[:200]
-            text = reader_text("training.heartbeat.not_delivered", why=why)
-            log.warning("%s", text)
+            why = redact(_why(error, Language(READER.language)))[:200]
+            log.warning("%s", reader_text("training.heartbeat.not_delivered", why=why))
 
 
 def _why(error: Exception, language: Language) -> str:
@@ -186,11 +179,12 @@ def _why(error: Exception, language: Language) -> str:
     import requests
 
     answer = error.response if isinstance(error, requests.HTTPError) else None
+    code, values = "foreign", {}
     if answer is not None:
         code = "refused" if answer.status_code == requests.codes.unauthorized else "failing"
-        return watchdog_line(code, {"status": str(answer.status_code)}, language)
-    if isinstance(error, requests.ConnectionError):
-        return watchdog_line("no-connection", {}, language)
-    if isinstance(error, requests.RequestException) and not isinstance(error, ValueError):
-        return watchdog_line("no-answer", {"kind": type(error).__name__}, language)
-    return watchdog_line("foreign", {}, language)
+        values = {"status": str(answer.status_code)}
+    elif isinstance(error, requests.ConnectionError):
+        code = "no-connection"
+    elif isinstance(error, requests.RequestException) and not isinstance(error, ValueError):
+        code, values = "no-answer", {"kind": type(error).__name__}
+    return watchdog_line(code, values, language)

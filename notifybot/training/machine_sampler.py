@@ -32,7 +32,6 @@ class PeriodicSampler:
         self._thread = threading.Thread(target=self._live, name="notifybot-machine", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
         started(self._thread)  # without a thread nothing is sampled
 
     def stop(self) -> None:
@@ -59,13 +58,10 @@ class Sampler:
         """Read disks and GPUs now."""
         places = [(path, True) for path in self._ours] + [(path, False) for path in self._named]
         disks = [disk for path, ours in places if (disk := disk_of(path, ours=ours)) is not None]
-        return Machine(at_s, tuple(disks), self._see_gpus() if self._gpus else ())
-
-    def _see_gpus(self) -> tuple[Gpu, ...]:
-        if not self._asked:
+        if self._gpus and not self._asked:
             self._asked = True
             self._nvml = nvml()
-        return () if self._nvml is None else gpus_of_process(self._nvml, os.getpid())
+        return Machine(at_s, tuple(disks), () if self._nvml is None else gpus_of_process(self._nvml, os.getpid()))
 
 
 def disk_of(path: str, *, ours: bool = True) -> Disk | None:
@@ -83,14 +79,12 @@ def nvml() -> ModuleType | None:
     try:
         library = import_module("pynvml")
     except ImportError:
-        text = reader_text("training.machine_sampler.needs_nvidia_ml_py")
-        log.warning("%s", text)
+        log.warning("%s", reader_text("training.machine_sampler.needs_nvidia_ml_py"))
         return None
     try:
         library.nvmlInit()
     except library.NVMLError as error:
-        text = reader_text("training.machine_sampler.driver_cannot_be_asked", error=error)
-        log.warning("%s", text)
+        log.warning("%s", reader_text("training.machine_sampler.driver_cannot_be_asked", error=error))
         return None
     return library
 
@@ -116,17 +110,8 @@ def _pids_on(library: ModuleType, handle: object) -> Sequence[int]:
 def _gpu(library: ModuleType, index: int, handle: object) -> Gpu:
     name = library.nvmlDeviceGetName(handle)
     memory = library.nvmlDeviceGetMemoryInfo(handle)
-    return Gpu(
-        index=index,
-        name=name.decode(errors="replace") if isinstance(name, bytes) else str(name),
-        busy_percent=_busy(library, handle),
-        used_bytes=int(memory.used),
-        total_bytes=int(memory.total),
-    )
-
-
-def _busy(library: ModuleType, handle: object) -> float | None:
-    try:
-        return float(library.nvmlDeviceGetUtilizationRates(handle).gpu)
-    except library.NVMLError:  # a partitioned GPU (MIG) has no utilisation
-        return None
+    busy = None
+    with suppress(library.NVMLError):  # a partitioned GPU (MIG) has no utilisation
+        busy = float(library.nvmlDeviceGetUtilizationRates(handle).gpu)
+    shown = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+    return Gpu(index, shown, busy, used_bytes=int(memory.used), total_bytes=int(memory.total))

@@ -132,33 +132,27 @@ def _param(name: str, value: object) -> Param:
     text = written(value)
     if text is None:
         text = f"({type(value).__name__})"
-    if not isinstance(value, int | float) and text and names_secret(name):
-        return MARK
-    if type(value) is int and abs(value) > LARGEST_INT:
-        return text[:_PARAM_CHARS]
-    if type(value) in (int, float):
-        return value  # type: ignore[return-value]
+    if type(value) is int:
+        return value if abs(value) <= LARGEST_INT else text[:_PARAM_CHARS]
     if isinstance(value, float):
         return float(value)
+    if not isinstance(value, int) and text and names_secret(name):
+        return MARK
     return redacted(strike(text[: 8 * _PARAM_CHARS]), _PARAM_CHARS)
 
 
 def label_of(epoch: object, call: str = "notify_epoch") -> int:
     """Return an epoch's label as an int; 1.0 is one, as Trainers count. Raises UsageError when it is none."""
+    number: Any = None if isinstance(epoch, str | bytes) else epoch
     try:
-        whole = epoch if not isinstance(epoch, str) and hasattr(epoch, "__index__") else _whole(epoch)
-        return operator.index(whole)
+        if not hasattr(number, "__index__"):
+            number = int(float(number)) if float(number).is_integer() else None
+        return operator.index(number)
     except Exception:  # noqa: BLE001  a foreign __index__ may raise anything: then it is no label
         kind = redacted_line(repr(epoch) if isinstance(epoch, float | str) else type(epoch).__name__, 40)
     if call == "notify_epoch":
         raise UsageError(reader_text("training.run_info.epochs_are_no_whole_numbers", kind=kind))
     raise UsageError(reader_text("training.run_info.epoch_is_no_whole_number", call=call, kind=kind))
-
-
-def _whole(number: Any) -> int | None:
-    """The int that a number of another kind is equal to; None where there is none."""
-    value = None if isinstance(number, str | bytes) else float(number)
-    return int(value) if value is not None and value.is_integer() else None
 
 
 def is_there(path: str | os.PathLike[str]) -> bool:
@@ -199,14 +193,16 @@ def this_host(proc: Path = Path("/proc")) -> Host:
 
     `proc` is Linux's /proc; elsewhere memory, uptime and most accelerators stay unknown.
     """
+    memory = re.search(r"^MemTotal:\s*(\d{1,15}) kB$", _read(proc / "meminfo"), re.MULTILINE)
+    uptime = re.match(r"\d{1,12}(\.\d+)? ", _read(proc / "uptime"))
     return Host(
         name=platform.node(),
         platform=f"{platform.system()} {platform.machine()}".strip(),
         python=platform.python_version(),
         device=_device_in_use() or _device_in(proc),
         pid=os.getpid(),
-        memory_bytes=_memory_bytes(proc),
-        up_s=_up_s(proc),
+        memory_bytes=int(memory[1]) * 1024 if memory else None,
+        up_s=float(uptime[0]) if uptime else None,
         notebook=in_notebook(),
     )
 
@@ -228,16 +224,6 @@ def _device_in(proc: Path) -> str:
         return ""
     matches = (re.search(r"^Model:\s*(.+)$", _read(each), re.MULTILINE) for each in found)
     return next((match[1].strip() for match in matches if match), "")
-
-
-def _memory_bytes(proc: Path) -> int | None:
-    match = re.search(r"^MemTotal:\s*(\d{1,15}) kB$", _read(proc / "meminfo"), re.MULTILINE)
-    return int(match[1]) * 1024 if match else None
-
-
-def _up_s(proc: Path) -> float | None:
-    match = re.match(r"\d{1,12}(\.\d+)? ", _read(proc / "uptime"))
-    return float(match[0]) if match else None
 
 
 def _read(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Exceptions and thread stacks in words: the error and the last frames of user code, never local variables."""
+"""Exceptions and thread stacks as text: the error and the last frames of user code, never local variables."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, TracebackType
 
 from notifybot.errors import reader_text
 from notifybot.redaction import strike_looks
@@ -31,18 +30,27 @@ _CELL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An exception in words: `error` is "Type: text", `frames` the last frames of user code, innermost last."""
+    """An exception as text: `error` is "Type: text", `frames` the last frames of user code, innermost last."""
 
     error: str
     frames: str
 
 
 def describe(error: BaseException) -> Failure:
-    """Put an exception into words, its root cause included. Secrets are struck out."""
-    text = words(error, _ERROR_CHARS)
-    root = _root(error)
+    """Return an exception as text, its root cause included. Secrets are struck out."""
+    text = error_line(error, _ERROR_CHARS)
+    root = error
+    for _ in range(_DEEPEST_CAUSE):
+        inner = root.__cause__
+        if inner is None and isinstance(root, BaseExceptionGroup):
+            inner = root.exceptions[0]
+        elif inner is None and not root.__suppress_context__:
+            inner = root.__context__
+        if inner is None:
+            break
+        root = inner
     if root is not error:
-        text = reader_text("training.tracebacks.caused_by", error=text, cause=words(root, _CAUSE_CHARS))
+        text = reader_text("training.tracebacks.caused_by", error=text, cause=error_line(root, _CAUSE_CHARS))
     frames = _user_frames(error.__traceback__) or _user_frames(root.__traceback__)
     return Failure(error=strike_looks(text), frames=strike_looks("\n".join(frames)))
 
@@ -52,11 +60,13 @@ def thread_stack(thread_id: int | None) -> str:
     frame = sys._current_frames().get(thread_id or -1)
     if frame is None:
         return ""
-    chain = list(_outwards(frame))
-    lines = [_line(each.f_code, each.f_lineno) for each in chain if is_user_code(each.f_code.co_filename)]
-    inner = chain[0].f_code
+    inner, lines = frame.f_code, []
     if not is_user_code(inner.co_filename):
-        lines.insert(0, f"waiting in {inner.co_qualname} ({Path(inner.co_filename).name})")
+        lines.append(f"waiting in {inner.co_qualname} ({Path(inner.co_filename).name})")
+    while frame is not None:
+        if is_user_code(frame.f_code.co_filename):
+            lines.append(_line(frame.f_code, frame.f_lineno))
+        frame = frame.f_back
     return "\n".join(reversed(lines[: FRAMES + 1]))
 
 
@@ -70,7 +80,7 @@ def is_user_code(filename: str) -> bool:
     return not path.startswith(_FOREIGN) and "/site-packages/" not in path and "/dist-packages/" not in path
 
 
-def words(error: BaseException, limit_chars: int) -> str:
+def error_line(error: BaseException, limit_chars: int) -> str:
     """Return "Type: text" in one line, without secrets. Never raises."""
     kind = type(error)
     home = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
@@ -78,24 +88,6 @@ def words(error: BaseException, limit_chars: int) -> str:
     text = written(error)
     text = reader_text("training.tracebacks.unreadable") if text is None else redacted_line(text, limit_chars)
     return f"{name}: {text}" if text else name
-
-
-def _root(error: BaseException) -> BaseException:
-    for _ in range(_DEEPEST_CAUSE):
-        inner = _inner(error)
-        if inner is None:
-            return error
-        error = inner
-    return error
-
-
-def _inner(error: BaseException) -> BaseException | None:
-    if error.__cause__ is not None:
-        return error.__cause__
-    if isinstance(error, BaseExceptionGroup):
-        first: BaseException = error.exceptions[0]
-        return first
-    return None if error.__suppress_context__ else error.__context__
 
 
 def _user_frames(traceback: TracebackType | None) -> list[str]:
@@ -106,12 +98,6 @@ def _user_frames(traceback: TracebackType | None) -> list[str]:
             lines.append(_line(code, traceback.tb_lineno))
         traceback = traceback.tb_next
     return lines[-FRAMES:]
-
-
-def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
 
 
 def _line(code: CodeType, number: int | None) -> str:
@@ -138,10 +124,8 @@ def _here() -> str:
         return "/"
 
 
-def _foreign() -> tuple[str, ...]:
-    paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    paths.add(str(Path(__file__).resolve().parent.parent))
-    return tuple(sorted(path.rstrip("/") + "/" for path in paths if path))
-
-
-_FOREIGN = _foreign()
+_PATHS = {
+    str(Path(__file__).resolve().parent.parent),
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+}
+_FOREIGN = tuple(sorted(path.rstrip("/") + "/" for path in _PATHS if path))

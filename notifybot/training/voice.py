@@ -13,7 +13,7 @@ from typing import Any, Literal
 from notifybot.clock import Clock
 from notifybot.errors import reader_text
 from notifybot.events import AlertRaised, Event
-from notifybot.policy import AlertLimit, Untold
+from notifybot.policy import AlertLimit, HeldAlerts
 from notifybot.rendering.alert_text import checkpoint_not_found, notice_words
 from notifybot.rendering.text import redacted, redacted_line
 from notifybot.training.guard import Guard
@@ -23,7 +23,7 @@ from notifybot.types import Language, Notice, Progress, RunRef, Severity, Status
 
 log = logging.getLogger("notifybot")
 
-_NOTHING_UNTOLD = Untold()
+_NOTHING_UNTOLD = HeldAlerts()
 _SEVERITIES = {each.value: each for each in Severity} | {
     "warn": Severity.WARNING,  # as W&B's AlertLevel says it
     "critical": Severity.ERROR,
@@ -128,7 +128,7 @@ class Voice(ABC):
         *,
         about: Literal["", "checkpoint"] = "",
         notice: Notice | None = None,
-        untold: Untold | None = _NOTHING_UNTOLD,
+        untold: HeldAlerts | None = _NOTHING_UNTOLD,
     ) -> None:
         self.emit(
             AlertRaised(

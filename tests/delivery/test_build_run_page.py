@@ -106,7 +106,7 @@ def test_the_watchdogs_page_goes_before_all_others(tmp_path: Path) -> None:
 )
 def test_a_page_of_wandbs_is_told_without_a_key_in_it(tmp_path: Path, url: str | None, page: str | None) -> None:
     """The address of an anonymous run ends in the key of its account."""
-    tracker = WandbTracker(ActiveRun(url), context(tmp_path), owned=False, tell=lambda notice: None)
+    tracker = WandbTracker(ActiveRun(url), context(tmp_path), owned=False, warn=lambda notice: None)
 
     assert tracker.url == page
 
@@ -114,7 +114,7 @@ def test_a_page_of_wandbs_is_told_without_a_key_in_it(tmp_path: Path, url: str |
 def test_the_trackers_thread_tells_of_a_page_once(tmp_path: Path) -> None:
     """Of a tracker that has one, when it is open."""
     told: list[tuple[str, str]] = []
-    tracker = WandbTracker(ActiveRun(WANDB), context(tmp_path), owned=False, tell=lambda notice: None)
+    tracker = WandbTracker(ActiveRun(WANDB), context(tmp_path), owned=False, warn=lambda notice: None)
     threads = TrackerWorkers(
         openers={"wandb": lambda given, tell, wake: tracker}, on_page=lambda *page: told.append(page), clock=SYSTEM
     )

@@ -50,7 +50,7 @@ def told() -> list[Localized]:
 def session(folder: Path, *numbers: int, status: Status = Status.FINISHED, params: Any = None) -> list[Any]:
     """One session of a run, and the records of its file."""
     before = set(folder.rglob("*.wandb"))
-    tracker = WandbTracker.open(context(folder, params=params), tell=untold)
+    tracker = WandbTracker.open(context(folder, params=params), warn=untold)
     for number in numbers:
         tracker.record(epoch(number, loss=1.0 / (number + 1)))
     tracker.close(status)
@@ -130,7 +130,7 @@ def test_wandbs_own_project_and_folder_go_before_our_defaults(tmp_path: Path, mo
     given = context(tmp_path / "run")
 
     for project in ("default", "mine"):
-        tracker = WandbTracker.open(replace(given, run=replace(given.run, project=project)), tell=untold)
+        tracker = WandbTracker.open(replace(given, run=replace(given.run, project=project)), warn=untold)
         assert tracker.run.project == {"default": "theirs", "mine": "mine"}[project]
         tracker.close(Status.FINISHED)
 
@@ -139,7 +139,7 @@ def test_wandbs_own_project_and_folder_go_before_our_defaults(tmp_path: Path, mo
 
 def test_nan_and_infinity_pass_as_themselves(tmp_path: Path) -> None:
     """A curve that went NaN must show it."""
-    tracker = WandbTracker.open(context(tmp_path), tell=untold)
+    tracker = WandbTracker.open(context(tmp_path), warn=untold)
 
     tracker.record(epoch(0, a=NAN, b=math.inf))
     tracker.close(Status.FINISHED)
@@ -183,7 +183,7 @@ def test_a_run_of_the_users_is_joined_and_not_finished(tmp_path: Path) -> None:
     """Whoever started it decides when it ends."""
     run = wandb.init(project="mine", dir=str(tmp_path), settings=wandb.Settings(silent=True))
 
-    tracker = WandbTracker.open(context(tmp_path, params={"lr": 0.1}), tell=untold)
+    tracker = WandbTracker.open(context(tmp_path, params={"lr": 0.1}), warn=untold)
     tracker.record(epoch(0, loss=1.0))
     tracker.close(Status.FINISHED)
 
@@ -224,7 +224,7 @@ def test_a_run_that_the_users_code_logs_to_loses_nothing_on_either_side(how: str
     """However the user counts steps, and whether their row is begun or ended when an epoch of ours comes."""
     if owner == "theirs":
         wandb.init(project="mine", dir=str(tmp_path), settings=wandb.Settings(silent=True))
-    tracker = WandbTracker.open(context(tmp_path), tell=untold)
+    tracker = WandbTracker.open(context(tmp_path), warn=untold)
     run = tracker.run
 
     for number in range(7):
@@ -252,7 +252,7 @@ def test_sync_tensorboard_shows_the_users_tags_alone_and_ours_once(begun: str, t
     writer = SummaryWriter(str(tmp_path / "CartPole__1"))
     if begun == "before us":
         board = TensorBoardTracker.open(context(tmp_path / "run"))
-    tracker = WandbTracker.open(context(tmp_path / "run"), tell=untold)
+    tracker = WandbTracker.open(context(tmp_path / "run"), warn=untold)
 
     for number in range(3):
         writer.add_scalar("losses/value", number / 4, number * 100)
@@ -275,7 +275,7 @@ def test_a_name_that_the_user_logs_too_keeps_their_axis(tmp_path: Path) -> None:
     """W&B would add our epoch, as 0, to each of their rows."""
     run = wandb.init(dir=str(tmp_path), settings=wandb.Settings(silent=True))
     run.log({"loss": 3.0})
-    tracker = WandbTracker.open(context(tmp_path), tell=untold)
+    tracker = WandbTracker.open(context(tmp_path), warn=untold)
     tracker.record(epoch(0, loss=1.0, acc=0.5))
     run.log({"loss": 2.0})
     run.finish()
@@ -290,7 +290,7 @@ def test_the_config_that_the_user_has_set_stays(tmp_path: Path) -> None:
     """What is missing there comes from our parameters, branch by branch."""
     run = wandb.init(dir=str(tmp_path), config={"lr": 1, "data": {"seed": 2}}, settings=wandb.Settings(silent=True))
 
-    WandbTracker.open(context(tmp_path, params={"lr": 9, "data.seed": 9, "data.size": 3, "depth": 4}), tell=untold)
+    WandbTracker.open(context(tmp_path, params={"lr": 9, "data.seed": 9, "data.size": 3, "depth": 4}), warn=untold)
 
     assert dict(run.config) == {"lr": 1, "data": {"seed": 2, "size": 3}, "depth": 4}
     run.finish()
@@ -298,7 +298,7 @@ def test_the_config_that_the_user_has_set_stays(tmp_path: Path) -> None:
 
 def test_a_run_of_ours_that_the_user_finishes_goes_on_in_the_same_run(tmp_path: Path) -> None:
     """`wandb.init` inside the block hands out our run, and `wandb.finish()` ends it for both."""
-    tracker = WandbTracker.open(context(tmp_path, purge_from=0), tell=untold)
+    tracker = WandbTracker.open(context(tmp_path, purge_from=0), warn=untold)
     tracker.record(epoch(0, loss=1.0))
     wandb.init(project="mine", dir=str(tmp_path), settings=wandb.Settings(silent=True)).log({"mine": 1})
     wandb.finish()
@@ -318,7 +318,7 @@ def test_a_run_of_ours_that_the_user_finishes_goes_on_in_the_same_run(tmp_path: 
 def test_a_run_of_the_users_that_they_finish_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """No failure and no alarm, one line in the log; a run that they begin next takes the epochs from then on."""
     first = wandb.init(project="mine", dir=str(tmp_path), settings=wandb.Settings(silent=True))
-    tracker = WandbTracker.open(context(tmp_path), tell=untold)
+    tracker = WandbTracker.open(context(tmp_path), warn=untold)
     first.finish()
     with caplog.at_level("WARNING", "notifybot"):
         for number in range(3):
@@ -338,7 +338,7 @@ def test_a_run_of_the_users_that_they_finish_is_left_alone(tmp_path: Path, caplo
 def test_the_summary_keeps_the_best_beside_the_last(tmp_path: Path) -> None:
     """W&B's table of runs is sorted by it."""
     run = wandb.init(project="mine", dir=str(tmp_path), settings=wandb.Settings(silent=True))
-    tracker = WandbTracker.open(context(tmp_path), tell=untold)
+    tracker = WandbTracker.open(context(tmp_path), warn=untold)
 
     for number, (value, best) in enumerate([(0.5, 0.5), (0.9, 0.9), (0.7, 0.9)]):
         event = epoch(number)
@@ -397,7 +397,7 @@ def test_disabled_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """Nothing is written, and the raw run still takes every call."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
-    tracker = WandbTracker.open(context(tmp_path), tell=untold)
+    tracker = WandbTracker.open(context(tmp_path), warn=untold)
     tracker.record(epoch(0))
     tracker.close(Status.FINISHED)
 
@@ -410,7 +410,7 @@ def test_without_a_key_it_is_offline_and_nobody_is_asked(
     """A question in a notebook would hold up the training for ever."""
     monkeypatch.delenv("WANDB_MODE")
 
-    tracker = WandbTracker.open(context(tmp_path), tell=told.append)
+    tracker = WandbTracker.open(context(tmp_path), warn=told.append)
     tracker.close(Status.FINISHED)
 
     assert tracker.url is None
@@ -430,7 +430,7 @@ def test_a_server_out_of_reach_makes_the_run_offline_told_once(
         monkeypatch.setenv("WANDB_BASE_URL", url)
         monkeypatch.setenv("WANDB_API_KEY", "canary" * 7)
 
-        tracker = WandbTracker.open(context(tmp_path), tell=told.append, timeout_s=1.0)
+        tracker = WandbTracker.open(context(tmp_path), warn=told.append, timeout_s=1.0)
         tracker.record(epoch(0, loss=1.0))
         tracker.close(Status.FINISHED)
         wandb.teardown()
@@ -453,7 +453,7 @@ def test_streams_hooks_and_signals_stay_as_they_were(tmp_path: Path) -> None:
 
     before = places()
     opened: list[WandbTracker] = []
-    thread = threading.Thread(target=lambda: opened.append(WandbTracker.open(context(tmp_path), tell=untold)))
+    thread = threading.Thread(target=lambda: opened.append(WandbTracker.open(context(tmp_path), warn=untold)))
     thread.start()
     thread.join()
 

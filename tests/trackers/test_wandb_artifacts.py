@@ -50,7 +50,7 @@ def saved(path: Path, number: int | None, *, tier: Tier = Tier.LOCAL, **metrics:
 
 def test_nothing_is_logged_unless_asked_for(tmp_path: Path) -> None:
     """A checkpoint can be gigabytes."""
-    tracker = WandbTracker.open(context(tmp_path / "run"), tell=untold)
+    tracker = WandbTracker.open(context(tmp_path / "run"), warn=untold)
 
     tracker.record(saved(tmp_path / "a.pt", 0))
     tracker.close(Status.FINISHED)
@@ -118,7 +118,7 @@ def test_the_best_checkpoint_is_that_of_the_best_epoch_also_of_the_first(
 
 def test_what_was_logged_outlives_its_file(tmp_path: Path) -> None:
     """Old checkpoints are pruned while W&B still uploads: it has a copy of its own."""
-    tracker = WandbTracker.open(context(tmp_path / "run"), tell=untold)
+    tracker = WandbTracker.open(context(tmp_path / "run"), warn=untold)
     event = saved(tmp_path / "a.pt", 0)
 
     assert tracker.log_checkpoint_artifact(tmp_path / "a.pt", "my model", ["candidate"], {"lr": 0.1})
@@ -133,7 +133,7 @@ def test_what_was_logged_outlives_its_file(tmp_path: Path) -> None:
 
 def test_a_checkpoint_told_for_both_of_its_folders_is_logged_once(tmp_path: Path) -> None:
     """But a file that is written over is a new checkpoint each time."""
-    tracker = WandbTracker.open(replace(context(tmp_path / "run"), wandb_artifacts=True), tell=untold)
+    tracker = WandbTracker.open(replace(context(tmp_path / "run"), wandb_artifacts=True), warn=untold)
     (tmp_path / "drive").mkdir()
 
     tracker.record(saved(tmp_path / "last.pt", 0))
@@ -151,7 +151,7 @@ def test_a_sharded_checkpoint_is_a_folder_of_files(tmp_path: Path) -> None:
     shards.mkdir()
     for name in ("0.pt", "1.pt"):
         (shards / name).write_bytes(b"weights")
-    tracker = WandbTracker.open(context(tmp_path / "run"), tell=untold)
+    tracker = WandbTracker.open(context(tmp_path / "run"), warn=untold)
 
     assert tracker.log_checkpoint_artifact(shards)
     tracker.close(Status.FINISHED)
@@ -163,7 +163,7 @@ def test_a_sharded_checkpoint_is_a_folder_of_files(tmp_path: Path) -> None:
 def test_a_file_that_is_gone_is_told_once_and_costs_no_number(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Three failures in a row would otherwise end the tracker, and with it the curves."""
     told: list[Localized] = []
-    tracker = WandbTracker.open(replace(context(tmp_path / "run"), wandb_artifacts=True), tell=told.append)
+    tracker = WandbTracker.open(replace(context(tmp_path / "run"), wandb_artifacts=True), warn=told.append)
     gone = saved(tmp_path / "a.pt", 0)
     (tmp_path / "a.pt").unlink()
 
@@ -186,7 +186,7 @@ def test_a_checkpoint_missed_by_a_killed_session_is_made_good_unless_it_is_prune
     missed = (best(0), saved(tmp_path / "a.pt", 0), saved(tmp_path / "b.pt", 1))
     (tmp_path / "b.pt").unlink()
     given = replace(context(tmp_path / "run"), wandb_artifacts=True, replay=missed)
-    tracker = WandbTracker.open(given, tell=untold)
+    tracker = WandbTracker.open(given, warn=untold)
 
     for event in missed:
         tracker.record(event)

@@ -89,7 +89,7 @@ def server() -> Iterator[StandIn]:
 def session(folder: Path, *numbers: int) -> Path:
     """A session of the run, and its file."""
     before = set(folder.rglob("*.wandb"))
-    tracker = WandbTracker.open(context(folder), tell=untold)
+    tracker = WandbTracker.open(context(folder), warn=untold)
     for number in numbers:
         tracker.record(epoch(number, loss=number / 8))
     tracker.close(Status.INTERRUPTED)

@@ -19,7 +19,7 @@ from notifybot.config import Config, load
 from notifybot.events import Event
 from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.trackers import Tracker, TrackerContext, TrackerWorkers
-from notifybot.trackers.wandb import Tell
+from notifybot.trackers.wandb import Warn
 from notifybot.trackers.worker import Opener
 from notifybot.training.block import SignalScope
 from notifybot.training.resume import ReplayCursors
@@ -34,9 +34,9 @@ class Listing:
 
     name = "listing"
 
-    def __init__(self, *, fails_on: frozenset[str] = frozenset(), settle_s: float = 0.0) -> None:
+    def __init__(self, *, fails_on: frozenset[str] = frozenset(), written_after_s: float = 0.0) -> None:
         self.fails_on = fails_on
-        self.settle_s = settle_s
+        self.written_after_s = written_after_s
         self.ids: list[str] = []
         self.tries: list[str] = []
         self.statuses: list[Status] = []
@@ -74,7 +74,7 @@ class Desk:
 
 
 def _opener(tracker: Listing) -> Opener:
-    def open_it(given: TrackerContext, tell: Tell, wake: threading.Event) -> Tracker:
+    def open_it(given: TrackerContext, warn: Warn, wake: threading.Event) -> Tracker:
         return tracker
 
     return open_it
@@ -160,7 +160,7 @@ def test_a_tracker_that_never_opens_holds_up_nobody(tmp_path: Path) -> None:
     """Every wait has an end, and the tracker beside it is closed all the same."""
     held, sound = threading.Event(), Listing()
 
-    def stuck(given: TrackerContext, tell: Tell, wake: threading.Event) -> Tracker:
+    def stuck(given: TrackerContext, warn: Warn, wake: threading.Event) -> Tracker:
         held.wait()
         return Listing()
 
@@ -180,7 +180,7 @@ def test_a_tracker_that_never_opens_holds_up_nobody(tmp_path: Path) -> None:
 def test_closing_ends_a_trackers_own_wait(tmp_path: Path) -> None:
     """W&B waits for its server; a run that ends must not."""
 
-    def patient(given: TrackerContext, tell: Tell, wake: threading.Event) -> Tracker:
+    def patient(given: TrackerContext, warn: Warn, wake: threading.Event) -> Tracker:
         wake.wait()
         return Listing()
 
@@ -192,7 +192,7 @@ def test_closing_ends_a_trackers_own_wait(tmp_path: Path) -> None:
 
 def test_an_event_is_acknowledged_when_it_would_survive_a_kill(tmp_path: Path) -> None:
     """W&B's file lags behind: its epochs are acknowledged later, or when it is closed."""
-    clock, lagging = StandingClock(), Listing(settle_s=20.0)
+    clock, lagging = StandingClock(), Listing(written_after_s=20.0)
     desk = Desk(lagging, clock=clock)
     desk.start(context(tmp_path))
 
@@ -269,7 +269,7 @@ class Unanswering:
         self.gives_in = gives_in
         self.released = threading.Event()
 
-    def open(self, given: TrackerContext, tell: Tell, wake: threading.Event) -> Tracker:
+    def open(self, given: TrackerContext, warn: Warn, wake: threading.Event) -> Tracker:
         (wake if self.gives_in else self.released).wait()
         return Listing()
 

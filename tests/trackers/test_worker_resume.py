@@ -283,7 +283,7 @@ def test_one_epoch_told_in_two_parts_keeps_both(tmp_path: Path) -> None:
 def test_wandbs_steps_go_on_behind_what_others_logged_there(tmp_path: Path) -> None:
     """W&B drops steps that go back, and batches logged by hand drive its step beyond the count of epochs."""
     for session, number in (("s1", 0), ("s2", 1)):
-        tracker = WandbTracker.open(context(tmp_path, purge_from=number), tell=untold)
+        tracker = WandbTracker.open(context(tmp_path, purge_from=number), warn=untold)
         for batch in range(50):
             tracker.run.log({"batch_loss": batch})
         tracker.record(told(number, session))
@@ -456,7 +456,7 @@ def test_a_wandb_file_cut_anywhere_is_read_as_far_as_it_is_whole(tmp_path: Path)
         again = tmp_path / f"again-{place}"
         shutil.copytree(machine.folder, again, symlinks=True)
         (again / file.relative_to(machine.folder)).write_bytes(content[:length])
-        tracker = WandbTracker.open(replace(context(again), replay=missed), tell=untold)
+        tracker = WandbTracker.open(replace(context(again), replay=missed), warn=untold)
         for event in missed:
             tracker.record(event)
         tracker.close(Status.FINISHED)
