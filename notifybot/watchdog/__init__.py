@@ -1,1 +1,1 @@
-"""The watchdog: takes in what runs report, finds late runs, and has people told."""
+"""The watchdog: takes in what runs report, finds late runs, and sends messages about them."""

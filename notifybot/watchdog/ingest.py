@@ -47,11 +47,11 @@ class Ingested:
 class Heard:
     """A run's state after a heartbeat: a status, "stalled", or "superseded" by a newer process.
 
-    `told`: a message about it was recorded for sending.
+    `recorded`: a message about it is to be sent.
     """
 
     state: str
-    told: bool = False
+    recorded: bool = False
 
 
 class Ingest:
@@ -76,7 +76,7 @@ class Ingest:
         self._language = language
 
     def accept_events(self, token: str | None, batch: Batch) -> Ingested:
-        """Record events and their deliveries: all of them or none. Raises Refused, StoreError.
+        """Record events and their deliveries: all of them or none. Raises AccessDenied, StoreError.
 
         A token belongs to one project: its events and its runs' ids count for that project, whatever they say.
         """
@@ -99,28 +99,28 @@ class Ingest:
     def accept_heartbeat(self, token: str | None, beat: Beat) -> Heard:
         """Record a heartbeat. One of a run never heard of begins it; its start may come later.
 
-        Raises Refused, StoreError.
+        Raises AccessDenied, StoreError.
         """
         with self._store.transaction() as connection:
             project = _project_of(connection, token)
             now = self._store.clock.now()
             beat = replace(beat, run=replace(beat.run, project=project))
-            row, told = runs.get_in(connection, beat.run.key), False
+            row, recorded = runs.get_in(connection, beat.run.key), False
             if row is not None and is_superseded(row, beat.run.session):
                 said_at = now if lives_on(row, now) else None
-                return Heard("superseded", self._tell_of_rival(connection, now, row, beat.run.session, said_at))
+                return Heard("superseded", self._report_rival(connection, now, row, beat.run.session, said_at))
             if row is None:
                 heartbeats.create(connection, now, beat)
             elif heartbeats.beat(connection, now, beat):
-                told = self._recover_by_beat(connection, now, row)
+                recorded = self._recover_by_beat(connection, now, row)
             self._remember(connection, now, project, {beat.run.id: beat.memories})
-            return Heard(self._plan(connection, now, beat.run.key), told)
+            return Heard(self._plan(connection, now, beat.run.key), recorded)
 
     def _take(
         self, connection: Connection, now: datetime, before: RunRow | None, event: Event, *, direct: bool
     ) -> bool:
-        told = () if direct and not _amends(before, event) else self._route(event)
-        if not runs.record_in(connection, now, event, told, direct=direct):
+        receivers = () if direct and not _amends(before, event) else self._route(event)
+        if not runs.record_in(connection, now, event, receivers, direct=direct):
             return False
         if before is not None and _is_down(before):
             self._after_incident(connection, now, before, event)
@@ -130,16 +130,16 @@ class Ingest:
     def _take_late(self, connection: Connection, now: datetime, row: RunRow, event: Event, *, direct: bool) -> bool:
         """Record an event of a superseded process in the history, without changing the run's state.
 
-        An event from before the newer process began is sent as usual. A later one is not; instead people are told
+        An event from before the newer process began is sent as usual. A later one is not; an alert says instead
         that two processes report the same run.
         """
         since = was_made_since(row, event.at)
-        told = () if direct or since else self._route(event)
-        new = runs.record_in(connection, now, event, told, direct=direct)
-        self._tell_of_rival(connection, now, row, event.run.session, event.at if since else None)
+        receivers = () if direct or since else self._route(event)
+        new = runs.record_in(connection, now, event, receivers, direct=direct)
+        self._report_rival(connection, now, row, event.run.session, event.at if since else None)
         return new
 
-    def _tell_of_rival(
+    def _report_rival(
         self, connection: Connection, now: datetime, row: RunRow, session: str, said_at: datetime | None
     ) -> bool:
         """Send an alert, once for each older process that goes on; return False when it was sent before."""
@@ -239,7 +239,7 @@ def is_superseded(row: RunRow, session: str) -> bool:
 def was_made_since(row: RunRow, moment: datetime) -> bool:
     """True when `moment` lies after the start of the run's current process, so that two processes report.
 
-    Also True if its session does not tell when it began.
+    Also True if its session does not show when it began.
     """
     began = _began(row.session)
     return began is None or moment > began + _HANDOVER
@@ -254,7 +254,7 @@ def lives_on(row: RunRow, now: datetime) -> bool:
 def superseded_alert(row: RunRow, session: str, now: datetime, language: Language) -> AlertRaised:
     """Return the alert about a superseded process. Its id is fixed for each older process, so that it is sent once.
 
-    It carries the older session: it must not count as a sign of life of the newer one.
+    It carries the older session: it must not count as activity of the newer one.
     """
     event_id = str(uuid5(NAMESPACE_OID, f"notifybot:superseded:{row.key}:{session}"))
     run = replace(row.ref, session=session)

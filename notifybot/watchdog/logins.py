@@ -82,8 +82,14 @@ def leave(store: Store, session: str) -> None:
 
 
 def _new(connection: Connection, store: Store, kind: str, lasts: timedelta, token_id: str | None = None) -> str:
-    now, word = store.clock.now(), secrets.token_urlsafe(_BYTES)
+    now, secret = store.clock.now(), secrets.token_urlsafe(_BYTES)
     connection.execute(delete(logins).where(logins.c.expires_at <= now))
-    row = {"digest": digest_of(word), "kind": kind, "token_id": token_id, "created_at": now, "expires_at": now + lasts}
+    row = {
+        "digest": digest_of(secret),
+        "kind": kind,
+        "token_id": token_id,
+        "created_at": now,
+        "expires_at": now + lasts,
+    }
     connection.execute(logins.insert(), row)
-    return word
+    return secret

@@ -104,13 +104,8 @@ def silent_limit_s(row: RunRow, limits: Limits) -> float:
 
 
 def _stall_limit_s(row: RunRow, limits: Limits, epochs_s: Sequence[float] | None) -> float:
-    return stall_limit_s(
-        row.progress,
-        epochs_s,
-        epochs=limits.stall_epochs,
-        floor_s=limits.stall_floor_s,
-        first_s=limits.stall_first_s,
-    )
+    bounds = {"epochs": limits.stall_epochs, "floor_s": limits.stall_floor_s, "first_s": limits.stall_first_s}
+    return stall_limit_s(row.progress, epochs_s, **bounds)
 
 
 def _lost_at(row: RunRow, now: datetime, limits: Limits, since: datetime | None) -> datetime | None:
@@ -142,7 +137,7 @@ def _promise(row: RunRow, limits: Limits) -> datetime | None:
 
 
 def _heard(moment: datetime, now: datetime, since: datetime | None) -> datetime:
-    """The moment a timer counts from. One in the future was stamped before the clock was set back: it tells nothing."""
+    """The moment a timer counts from. One in the future was stamped before the clock was set back."""
     if since is not None and not since <= moment <= now:
         return min(since, now)
     return moment

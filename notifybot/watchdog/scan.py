@@ -61,18 +61,18 @@ class Checker:
 
         Each batch is one transaction: the state, the event and its deliveries are all written or none is.
         """
-        told: list[RunLost | RunStalled] = []
+        recorded: list[RunLost | RunStalled] = []
         while True:
             with self._store.transaction() as connection:
                 look = self._now()
                 since = self._watching_since(connection, look)
                 late = heartbeats.due(connection, look.wall, limit=_AT_ONCE) if self._hears(look) else []
                 for key in late:
-                    told += self._judge_alone(connection, key, look.wall, since)
+                    recorded += self._judge_alone(connection, key, look.wall, since)
                 heartbeats.stamp(connection, SCAN, look.wall)
             self._looked = look
             if len(late) < _AT_ONCE:
-                return told
+                return recorded
 
     @property
     def set_apart(self) -> int:
@@ -132,14 +132,14 @@ class Checker:
         try:
             with connection.begin_nested():
                 row = runs.get_in(connection, key)
-                told = [] if row is None else self._judge(connection, row, now, since)
+                recorded = [] if row is None else self._judge(connection, row, now, since)
         except OperationalError:
             raise  # the database is busy or full, which is no run's fault
         except Exception as error:  # noqa: BLE001 - whatever one run's row holds, 499 others are waiting
             self._set_apart(connection, key, now, error)
             return []
         self._apart.discard(key)
-        return told
+        return recorded
 
     def _set_apart(self, connection: Connection, key: str, now: datetime, error: Exception) -> None:
         """Leave a run alone for a while, and say so once."""

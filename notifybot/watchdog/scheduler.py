@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.memory import MemoryJobStore
@@ -59,15 +59,10 @@ class JobSchedule:
         APScheduler plans by the wall clock: set back by an hour, it would sleep for an hour.
         """
         now = self._clock.now()
-        late = [job for job in self._scheduler.get_jobs() if _too_far(job.next_run_time, now, self._jobs[job.id])]
-        for job in late:
-            job.modify(next_run_time=now)
+        late = []
+        for job in self._scheduler.get_jobs():
+            latest = now + timedelta(seconds=2 * self._jobs[job.id].every_s + 1)
+            if job.next_run_time is not None and job.next_run_time > latest:
+                job.modify(next_run_time=now)
+                late.append(job)
         return len(late)
-
-    def put_off(self, name: str, moment: datetime) -> None:
-        """Plan the next run of a job for `moment`."""
-        self._scheduler.get_job(name).modify(next_run_time=moment)
-
-
-def _too_far(planned: datetime | None, now: datetime, job: Job) -> bool:
-    return planned is not None and planned > now + timedelta(seconds=2 * job.every_s + 1)

@@ -41,9 +41,9 @@ class PayloadError(NotifybotError):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events as one request brought them. `direct`: the process itself tells people about them.
+    """Events as one request brought them. `direct`: the process itself sends messages about them.
 
-    `memories` is what its notifiers remember, by run: where the run's thread is, so that we can tell there too.
+    `memories` is what its notifiers remember, by run: where the run's thread is, so that we can reply there too.
     """
 
     events: tuple[Event, ...]
@@ -88,7 +88,7 @@ _BEAT: TypeAdapter[_Beat] = TypeAdapter(_Beat)
 def parse_events(body: bytes) -> Batch:
     """Read `{"events": [...], "direct": bool, "memories": {run: …}}`. Raises PayloadError.
 
-    An ending is not refused for a figure in it, or its run would be told lost: what is beyond the bounds is left out.
+    An ending is not refused for a figure in it, or its run would count as lost: what is beyond the bounds is left out.
     """
     batch = _read(_EVENTS, body)
     events = tuple(_trimmed(each) if isinstance(each, RunEnded) else each for each in batch.events)

@@ -1,4 +1,4 @@
-"""The watchdog as one object with a lifetime: it takes reports in, looks for late runs, and has people told."""
+"""The watchdog as one object with a lifetime: it takes reports in, looks for late runs, and sends messages."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ class Health:
 class Watchdog:
     """The service without its HTTP side. `courier` carries what is recorded for `notifiers`; None: only record.
 
-    What it has to say by itself is in `language`. `tells` is False where nobody is configured to be told.
+    What it has to say by itself is in `language`. `has_notifiers` is False where no message
+    goes to anybody.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Watchdog:
         self.limits = limits or Limits()
         self._courier = courier
         self._keep = timedelta(days=keep_days)
-        self.tells = bool(notifiers)
+        self.has_notifiers = bool(notifiers)
         self._admitted: dict[str, float] = {}
         self._faults_said: set[str] = set()
         route = route_to(notifiers)
@@ -114,18 +115,18 @@ class Watchdog:
 
         Raises StoreError.
         """
-        word, now_s = tokens.digest_of(token or ""), self.store.clock.monotonic()
-        if now_s < self._admitted.get(word, 0.0):
+        digest, now_s = tokens.digest_of(token or ""), self.store.clock.monotonic()
+        if now_s < self._admitted.get(digest, 0.0):
             return True
         if tokens.verify(self.store, token) is None:
             return False
         if len(self._admitted) >= _MOST_ADMITTED:
             self._admitted.clear()
-        self._admitted[word] = now_s + _ADMITTED_S
+        self._admitted[digest] = now_s + _ADMITTED_S
         return True
 
     def accept_events(self, token: str | None, body: bytes) -> Ingested:
-        """Take in a request with events. Raises Refused, PayloadError, StoreError."""
+        """Take in a request with events. Raises AccessDenied, PayloadError, StoreError."""
         self._admit(token)
         batch = parse_events(body)
         accepted = self._with_room(lambda: self._ingest.accept_events(token, batch))
@@ -133,16 +134,16 @@ class Watchdog:
         return accepted
 
     def accept_heartbeat(self, token: str | None, body: bytes) -> str:
-        """Take in a heartbeat and return the run's state. Raises Refused, PayloadError, StoreError."""
+        """Take in a heartbeat and return the run's state. Raises AccessDenied, PayloadError, StoreError."""
         self._admit(token)
         beat = parse_beat(body, self.store.clock.now(), self.limits.promise_max_s)
         heard = self._with_room(lambda: self._ingest.accept_heartbeat(token, beat))
-        if heard.told:
+        if heard.recorded:
             self._wake()
         return heard.state
 
     def scan(self) -> None:
-        """Look for late runs and have people told."""
+        """Look for late runs and send messages about them."""
         if self._with_room(self._checker.scan):
             self._wake()
 
@@ -172,11 +173,14 @@ class Watchdog:
         """Say whether runs are being looked at and messages are going out."""
         scan_age_s = self._checker.age_s()
         try:
-            outbox_age_s = self._outbox_age_s()
+            now = self.store.clock.now()
+            with self.store.reading() as connection:
+                since = heartbeats.oldest_waiting(connection, now)
         except StoreError as error:
             return Health((str(error),), scan_age_s, None)
+        outbox_age_s = None if since is None else (now - since).total_seconds()
         late_s = (_LATE_PERIODS + 1) * self.limits.scan_every_s
-        faults = [] if self.tells else [reader_text("watchdog.service.no_notifier")]
+        faults = [] if self.has_notifiers else [reader_text("watchdog.service.no_notifier")]
         if scan_age_s is None or scan_age_s > late_s:
             faults.append(reader_text("watchdog.service.not_looking"))
         if outbox_age_s is not None and outbox_age_s > _STUCK_S:
@@ -196,12 +200,6 @@ class Watchdog:
         """Check the token before its body is parsed. It is verified again where it is used."""
         if not self.admits(token):
             raise AccessDenied("this token gives no access")
-
-    def _outbox_age_s(self) -> float | None:
-        now = self.store.clock.now()
-        with self.store.reading() as connection:
-            since = heartbeats.oldest_waiting(connection, now)
-        return None if since is None else (now - since).total_seconds()
 
     def _wake(self) -> None:
         if self._courier is not None:

@@ -30,7 +30,7 @@ def create_app(
 ) -> FastAPI:
     """Build the application. Its lifespan starts and stops the watchdog.
 
-    `behind_proxy` says that all requests come through a proxy, whose word on HTTPS is then believed.
+    `behind_proxy` says that all requests come through a proxy, whose header on HTTPS is then believed.
     """
 
     @contextlib.asynccontextmanager

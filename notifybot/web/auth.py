@@ -45,7 +45,7 @@ def forget(response: Response) -> None:
 def is_encrypted(request: Request, *, behind_proxy: bool) -> bool:
     """True when the browser came by HTTPS, to us or to the proxy before us.
 
-    A proxy's word counts if it runs on this machine, or if the operator said that there is one.
+    A proxy's header counts if it runs on this machine, or if the operator said that there is one.
     """
     if request.url.scheme == "https":
         return True

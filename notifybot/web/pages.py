@@ -73,7 +73,7 @@ class Pages:
         cards = [views.card_of(row, now, language) for row in board.rows]
         first = (page - 1) * A_PAGE
         return self._page(
-            "runs.html", request, visitor, cards=cards, counts=board.counts, tells=self._watchdog.tells,
+            "runs.html", request, visitor, cards=cards, counts=board.counts, has_notifiers=self._watchdog.has_notifiers,
             total=board.total, first=first + 1, last=first + len(cards),
             newer=page - 1 if page > 1 else None, older=page + 1 if page * A_PAGE < board.total else None,
         )  # fmt: skip

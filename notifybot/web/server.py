@@ -91,7 +91,7 @@ async def _announce(host: str, port: int, ready: Callable[[str], None]) -> None:
 
 
 def _threads() -> int:
-    """Return the number of the process's threads, foreign ones included; 0 where the system does not tell."""
+    """Return the number of the process's threads, foreign ones included; 0 where the system does not show them."""
     with contextlib.suppress(OSError):
         return len(os.listdir("/proc/self/task"))
     return 0
@@ -155,17 +155,13 @@ def serve(
         worker = Worker(Dispatcher(outbox, notifiers, Renderer(language, config.templates_dir), clock=store.clock))
         watchdog = Watchdog(store, notifiers=notifiers, courier=worker, limits=limits, language=language)
         app = create_app(watchdog, language=language, behind_proxy=behind_proxy)
-        if not watchdog.tells:
+        if not watchdog.has_notifiers:
             sys.stderr.write(f"{text(language, 'watchdog.start.nobody_is_told')}\n")
-        run(
-            app,
-            host,
-            port,
-            ready=lambda url: _say(language, url, link(store, url)),
-        )
 
+        def ready(url: str) -> None:
+            listening = text(language, "watchdog.start.listening", url=url)
+            opening = text(language, "watchdog.start.open_the_pages", link=link(store, url))
+            sys.stdout.write(f"{listening}\n{opening}\n")
+            sys.stdout.flush()
 
-def _say(language: Language, url: str, link: str) -> None:
-    listening = text(language, "watchdog.start.listening", url=url)
-    sys.stdout.write(f"{listening}\n{text(language, 'watchdog.start.open_the_pages', link=link)}\n")
-    sys.stdout.flush()
+        run(app, host, port, ready=ready)

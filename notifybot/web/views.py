@@ -1,4 +1,4 @@
-"""View models of the pages: rows and events put into words, ready for a template. Pure."""
+"""View models of the pages: rows and events as texts, ready for a template. Pure."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class RunCard:
     name: str
     project: str
     state: str  # a status, or "stalled": the class of its colour
-    word: str
+    label: str
     position: str
     done: int
     total: int
@@ -66,7 +66,7 @@ class Entry:
 
     at: datetime
     state: str
-    word: str
+    label: str
     text: str
     code: str = ""
 
@@ -93,7 +93,7 @@ def state_of(row: RunRow) -> str:
 
 
 def card_of(row: RunRow, now: datetime, language: Language) -> RunCard:
-    """Put a run into the words of the list."""
+    """Return a run as the list shows it."""
     state, progress = state_of(row), row.progress
     at_work, total = state == "running", progress.total if has_end(progress.total) else None
     return RunCard(
@@ -101,7 +101,7 @@ def card_of(row: RunRow, now: datetime, language: Language) -> RunCard:
         name=redact(row.name) or row.id,
         project=row.project,
         state=state,
-        word=text(language, f"status.{state}"),
+        label=text(language, f"status.{state}"),
         position=_position(progress, language),
         done=progress.done,
         total=total or 0,
@@ -114,7 +114,7 @@ def card_of(row: RunRow, now: datetime, language: Language) -> RunCard:
 
 
 def view_of_run(row: RunRow, events: Sequence[Event], now: datetime, language: Language) -> RunView:
-    """Put a run and its history into the words of its page."""
+    """Return a run and its history as its page shows them."""
     checkpoint = row.progress.checkpoint
     notice = _notice(row, now, language)
     return RunView(
@@ -207,20 +207,20 @@ def _entries(events: Sequence[Event], language: Language) -> list[Entry]:
 
 
 def _entry(event: Event, language: Language) -> Entry:
-    word = text(language, f"web.kinds.{event.kind}")
+    label = text(language, f"web.kinds.{event.kind}")
     match event:
         case RunStarted():
             again = event.attempt > 1 or event.resumed is not None
             parts = (redact(event.host.name), redact(event.host.device), resumed_text(event, language))
             shown = " · ".join(part for part in parts if part)
-            return Entry(event.at, "running", text(language, "web.kinds.run_resumed") if again else word, shown)
+            return Entry(event.at, "running", text(language, "web.kinds.run_resumed") if again else label, shown)
         case EpochFinished():
-            return Entry(event.at, "finished" if event.new_best else "", word, _epoch_text(event, language))
+            return Entry(event.at, "finished" if event.new_best else "", label, _epoch_text(event, language))
         case CheckpointSaved():
-            return Entry(event.at, "", word, saved_text(event.checkpoint, language))
+            return Entry(event.at, "", label, saved_text(event.checkpoint, language))
         case AlertRaised():
             shown = " — ".join(part for part in alert_words(event, language) if part)
-            return Entry(event.at, "stalled", word, redact(shown))
+            return Entry(event.at, "stalled", label, redact(shown))
         case RunEnded():
             return Entry(
                 event.at,
@@ -231,11 +231,11 @@ def _entry(event: Event, language: Language) -> Entry:
             )
         case RunStalled():
             still = text(language, "web.stood_still", time=span(event.silent_s, language))
-            return Entry(event.at, "stalled", word, still, redact(event.stack))
+            return Entry(event.at, "stalled", label, still, redact(event.stack))
         case RunLost():
-            return Entry(event.at, "lost", word, text(language, "web.was_silent", time=span(event.silent_s, language)))
+            return Entry(event.at, "lost", label, text(language, "web.was_silent", time=span(event.silent_s, language)))
         case RunRecovered():
-            return Entry(event.at, "running", word, text(language, "web.was_away", time=span(event.away_s, language)))
+            return Entry(event.at, "running", label, text(language, "web.was_away", time=span(event.away_s, language)))
 
 
 def _epoch_text(event: EpochFinished, language: Language) -> str:
@@ -346,14 +346,14 @@ def _joined(*parts: str) -> str:
 
 
 def span(seconds: float | None, language: Language) -> str:
-    """A time span in whole seconds, in words; empty where it is not known."""
+    """A time span in whole seconds, as text; empty where it is not known."""
     if seconds is None:
         return ""
     return duration(float(round(seconds)) if seconds >= 1 else seconds, language)
 
 
 def ago(moment: datetime | None, now: datetime, language: Language) -> str:
-    """Return the time since a moment in words, such as "12 s ago"; empty for None."""
+    """Return the time since a moment as text, such as "12 s ago"; empty for None."""
     if moment is None:
         return ""
     seconds = (now - moment).total_seconds()

@@ -17,7 +17,7 @@ from notifybot.store.database import Store
 from notifybot.testing import FakeClock
 from notifybot.types import Checkpoint, Host, ModelSize, Resumed, Tier, uuid7
 from notifybot.watchdog import logins
-from tests.support.watchdog_story import LONG_NAME, Story, seed
+from tests.support.watchdog_board import LONG_NAME, RunHistory, seed
 
 pytestmark = pytest.mark.browser
 
@@ -47,7 +47,7 @@ run(create_app(Watchdog(store)), "127.0.0.1", 0, ready=lambda url: print(url, fl
 def seed_resumed(database: Path, now: datetime) -> None:
     """Add a run that goes on on a new machine, and one whose checkpoint stayed behind on a lost one."""
     with Store.open(database, clock=FakeClock(now), patience_s=2.0) as store:
-        again = Story(store, now, "resnet50-flowers-transfer", 17, 30, until=4, seed=8).tell({"lr": 0.001})
+        again = RunHistory(store, now, "resnet50-flowers-transfer", 17, 30, until=4, seed=8).go_on({"lr": 0.001})
         copied = Checkpoint("/content/drive/MyDrive/flowers/checkpoint_epoch17_0.4120.pt", 17, 94_371_840, Tier.REMOTE)
         again.progress = replace(again.progress, checkpoint=copied)
         again.run = replace(again.run, session=uuid7(now.timestamp()))
@@ -63,7 +63,7 @@ def seed_resumed(database: Path, now: datetime) -> None:
             )
         )
         again.record(CheckpointSaved(**again.at(1), checkpoint=copied)).heard(8)
-        lost = Story(store, now, "resnet18-local-disk", 9, 30, until=50, seed=9).tell()
+        lost = RunHistory(store, now, "resnet18-local-disk", 9, 30, until=50, seed=9).go_on()
         kept = Checkpoint("/content/ck/checkpoint_epoch9_1.0160.pt", 9, 44_802_131, Tier.LOCAL)
         lost.progress = replace(lost.progress, checkpoint=kept)
         lost.record(CheckpointSaved(**lost.at(49), checkpoint=kept))

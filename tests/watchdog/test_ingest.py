@@ -200,8 +200,8 @@ def test_a_heartbeat_alone_tells_that_there_are_two(watchdog: Watchdog) -> None:
     """Between two long epochs nothing else is heard of it."""
     old, _ = rivals(watchdog)
 
-    assert watchdog.ingest.accept_heartbeat(watchdog.token, beat_of(old)).told
-    assert not watchdog.ingest.accept_heartbeat(watchdog.token, beat_of(old)).told
+    assert watchdog.ingest.accept_heartbeat(watchdog.token, beat_of(old)).recorded
+    assert not watchdog.ingest.accept_heartbeat(watchdog.token, beat_of(old)).recorded
     assert watchdog.deliveries()[-1] == ("alert_raised", PEOPLE)
 
 

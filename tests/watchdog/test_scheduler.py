@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from notifybot.clock import SYSTEM
+from notifybot.testing import FakeClock
 from notifybot.watchdog.scheduler import Job, JobSchedule
 
 
@@ -55,11 +56,10 @@ def test_a_job_that_fails_runs_again(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_job_that_a_clock_jump_put_off_is_run_at_once() -> None:
     """Set back by an hour, the wall clock shows the next scan an hour ahead."""
-    ran = threading.Semaphore(0)
-    schedule = JobSchedule([Job("scan", 1.0, ran.release)])
+    ran, clock = threading.Semaphore(0), FakeClock(SYSTEM.now() + timedelta(hours=1))
+    schedule = JobSchedule([Job("scan", 1.0, ran.release)], clock=clock)
     schedule.start()
-    assert ran.acquire(timeout=5)
-    schedule.put_off("scan", SYSTEM.now() + timedelta(hours=1))
+    clock.jump(-3600)
 
     assert schedule.catch_up() == 1
     assert ran.acquire(timeout=5)

@@ -38,8 +38,8 @@ FRAMES = (
 
 
 @dataclass
-class Story:
-    """One run that is told epoch by epoch, ending `until` minutes ago."""
+class RunHistory:
+    """One run that goes on epoch by epoch, ending `until` minutes ago."""
 
     store: Store
     now: datetime
@@ -60,7 +60,7 @@ class Story:
         self.values: dict[str, list[float]] = {"train_loss": [], "val_loss": [], "train_acc": [], "val_acc": []}
         self.progress = Progress(total=self.total)
 
-    def tell(self, params: dict[str, Param] | None = None) -> Story:
+    def go_on(self, params: dict[str, Param] | None = None) -> RunHistory:
         start = RunStarted(
             id=uuid7(), run=self.run, at=self.started_at, total=self.total, params=params or {}, beat_s=30.0,
             host=Host("colab-8f2c", "Linux x86_64", "3.12.11", self.device, 1182), progress=self.progress,
@@ -108,7 +108,7 @@ class Story:
             found[name] = Metric(values[-1], previous, best, values.index(best) + 1, tuple(values[-32:]))
         return found
 
-    def record(self, event: Event, direct: bool = False) -> Story:
+    def record(self, event: Event, direct: bool = False) -> RunHistory:
         runs.record(self.store, event, [("slack:00000000", Priority.NORMAL)], direct=direct)
         return self
 
@@ -120,7 +120,7 @@ class Story:
             "progress": self.progress,
         }
 
-    def heard(self, seconds_ago: float, *, moved_s: float | None = None, stack: str = "") -> Story:
+    def heard(self, seconds_ago: float, *, moved_s: float | None = None, stack: str = "") -> RunHistory:
         """Set when the run was last heard of, and when its loop last moved."""
         heard_at = self.now - timedelta(seconds=seconds_ago)
         moved_at = self.now - timedelta(seconds=seconds_ago if moved_s is None else moved_s)
@@ -146,7 +146,7 @@ def seed(folder: Path, now: datetime) -> Path:
 
 def _living(store: Store, now: datetime) -> None:
     params: dict[str, Param] = {"lr": 0.0003, "batch_size": 128, "optimizer": "AdamW", "augment": True, "seed": 42}
-    first = Story(store, now, "resnet50-cifar100-baseline", 17, 30, seed=1).tell(params)
+    first = RunHistory(store, now, "resnet50-cifar100-baseline", 17, 30, seed=1).go_on(params)
     first.record(
         AlertRaised(
             **first.at(6),
@@ -155,23 +155,25 @@ def _living(store: Store, now: datetime) -> None:
             severity=Severity.WARNING,
         )
     ).heard(12)
-    Story(store, now, LONG_NAME, 42, 100, epoch_s=61, seed=2, device="NVIDIA A100-SXM4-40GB").tell(params).heard(3)
-    hangs = Story(store, now, "gan-celeba-64", 8, 50, until=21, seed=3).tell().heard(9, moved_s=1275, stack=STACK)
+    RunHistory(store, now, LONG_NAME, 42, 100, epoch_s=61, seed=2, device="NVIDIA A100-SXM4-40GB").go_on(params).heard(
+        3
+    )
+    hangs = RunHistory(store, now, "gan-celeba-64", 8, 50, until=21, seed=3).go_on().heard(9, moved_s=1275, stack=STACK)
     hangs.record(
         RunStalled(**hangs.at(11), silent_s=605, limit_s=600, stack=STACK, host=Host("colab-8f2c", device="Tesla T4"))
     )
 
 
 def _dead(store: Store, now: datetime) -> None:
-    lost = Story(store, now, "vit-b16-imagenet-subset", 23, 60, until=35, seed=4).tell()
+    lost = RunHistory(store, now, "vit-b16-imagenet-subset", 23, 60, until=35, seed=4).go_on()
     lost.record(RunLost(**lost.at(60), silent_s=124, limit_s=120))
     lost.record(RunRecovered(**lost.at(58), was="lost", away_s=241))
     lost.record(RunLost(**lost.at(33), silent_s=120, limit_s=120)).heard(2100)
-    failed = Story(store, now, "lstm-주가예측-v2", 14, 40, until=80, seed=5, breaks_at=12).tell({"lr": 0.1})
+    failed = RunHistory(store, now, "lstm-주가예측-v2", 14, 40, until=80, seed=5, breaks_at=12).go_on({"lr": 0.1})
     failed.record(
         RunEnded(**failed.at(80), status=Status.FAILED, error="RuntimeError: CUDA out of memory", frames=FRAMES)
     )
-    done = Story(store, now, "mnist-cnn", 20, 20, until=200, epoch_s=12, seed=6).tell()
+    done = RunHistory(store, now, "mnist-cnn", 20, 20, until=200, epoch_s=12, seed=6).go_on()
     done.record(RunEnded(**done.at(200), status=Status.FINISHED))
-    early = Story(store, now, "unet-세포분할 (조기 종료)", 11, 80, until=320, seed=7).tell()
+    early = RunHistory(store, now, "unet-세포분할 (조기 종료)", 11, 80, until=320, seed=7).go_on()
     early.record(RunEnded(**early.at(320), status=Status.STOPPED))
