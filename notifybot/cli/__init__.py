@@ -24,29 +24,25 @@ def main() -> None:
     try:
         if sys.argv[1:] == ["--version"]:
             app(prog_name="notifybot")  # it need not wait for any text
-        language = _language_of_the_reader()
-        command = _dressed(language)
+        import_module("notifybot.config")  # it knows the environment; 90 ms, which `--version` need not wait for
+        from notifybot.cli.help import dress
+
+        language = READER.language  # by the environment: no setting is read for help
+        command: Any = typer.main.get_command(app)
+        dress(command, language)
         if language == Language.EN:
             command(prog_name="notifybot")
         else:
             sys.exit(_run(command, language))
-    except NotifybotError as error:
-        _tell(_told(error))
+    except DeliveryError as error:  # with its remedy in the reader's language
+        from notifybot.config import load
+        from notifybot.rendering.error_text import error_line
+
+        _print_error(error_line(error, load().lang))
         sys.exit(2)
-
-
-def _language_of_the_reader() -> str:
-    """The language of help: by the environment, as no setting is read for it."""
-    import_module("notifybot.config")  # it knows the environment; 90 ms, which `--version` need not wait for
-    return READER.language
-
-
-def _dressed(language: str) -> Any:
-    from notifybot.cli.help import dress
-
-    command = typer.main.get_command(app)
-    dress(command, language)
-    return command
+    except NotifybotError as error:
+        _print_error(str(error))
+        sys.exit(2)
 
 
 def _run(command: Any, language: str) -> int:
@@ -60,7 +56,7 @@ def _run(command: Any, language: str) -> int:
         return 1
     except _REFUSED as error:
         if type(error).__name__ != "NoArgsIsHelpError":  # that has shown the help
-            _tell(explained(error, language))
+            _print_error(explained(error, language))
         return int(error.exit_code)
     return code if isinstance(code, int) else 0
 
@@ -69,7 +65,7 @@ def _run(command: Any, language: str) -> int:
 _REFUSED: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
 
 
-def _tell(text: str) -> None:
+def _print_error(text: str) -> None:
     for line in text.splitlines():
         print(f"notifybot: {line}", file=sys.stderr)
 
@@ -93,13 +89,3 @@ def _marks(error: UnicodeError) -> tuple[str | bytes, int]:
         raise error
     lacking = error.object[error.start : error.end].translate(_MARKS)
     return "".join(each if each.isascii() else "?" for each in lacking), error.end
-
-
-def _told(error: NotifybotError) -> str:
-    """Return an error as text: a failed delivery with its remedy in the reader's language, else its own message."""
-    if not isinstance(error, DeliveryError):
-        return str(error)
-    from notifybot.config import load
-    from notifybot.rendering.error_text import error_line
-
-    return error_line(error, load().lang)

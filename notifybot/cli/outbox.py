@@ -26,7 +26,7 @@ from notifybot.rendering.error_text import reason_line
 from notifybot.store import dead_letters
 from notifybot.store.database import Store
 from notifybot.store.dead_letters import DeliveryRecord, replacement_key
-from notifybot.store.outbox import Counts, Outbox
+from notifybot.store.outbox import Outbox
 from notifybot.types import DeliveryState, Language
 
 
@@ -38,25 +38,20 @@ def run(*, as_json: bool) -> int:
     if as_json:
         shown = {key: asdict(counts) | {"conserved": counts.conserved} for key, counts in ledgers.items()}
         print(in_json({"notifiers": shown}))
+    elif ledgers:
+        rows: list[list[Cell]] = []
+        for key, counts in sorted(ledgers.items()):
+            numbers = (counts.put, counts.sent, counts.pending, counts.dead, counts.dropped)
+            check, style = _CHECKED[counts.conserved]
+            rows.append([key, *map(str, numbers), Text(text(config.lang, check), style=style)])
+        headings = columns(config.lang, "notifier", "put", "sent", "pending", "dead", "dropped", "check")
+        Console().print(Listing(headings, rows))
     else:
-        Console().print(_ledgers(ledgers, config.lang) if ledgers else text(config.lang, "cli.outbox.empty"))
+        Console().print(text(config.lang, "cli.outbox.empty"))
     return 0 if all(counts.conserved for counts in ledgers.values()) else 1
 
 
 _CHECKED = {True: ("cli.outbox.nothing_missing", "green"), False: ("cli.outbox.does_not_add_up", "bold red")}
-
-
-def _ledgers(ledgers: dict[str, Counts], language: Language) -> Listing:
-    headings = columns(language, "notifier", "put", "sent", "pending", "dead", "dropped", "check")
-    rows: list[list[Cell]] = []
-    for key, counts in sorted(ledgers.items()):
-        told, style = _CHECKED[counts.conserved]
-        check = Text(text(language, told), style=style)
-        numbers = (counts.put, counts.sent, counts.pending, counts.dead, counts.dropped)
-        rows.append([key, *(str(number) for number in numbers), check])
-    return Listing(headings, rows)
-
-
 _SENDING_S = 20.0  # seconds: as long as one slow answer
 _GAP_S = 1.5  # seconds between messages: Slack takes one a second
 _UNCHANGED = "unchanged"
@@ -73,7 +68,13 @@ def show_list(state: DeliveryState, *, limit: int, as_json: bool) -> int:
     elif not found:
         console.print(_none_in(state, config.lang), markup=False)
     else:
-        console.print(_table(found, config))
+        renderer, rows = Renderer(config.lang, config.templates_dir), []
+        for each in found:
+            title = renderer.render(each.event).title if each.event else each.kind
+            reason = reason_line(each.reason, config.lang)
+            rows.append([str(each.id), _moment(each.done_at or each.due_at), each.notifier, title, reason])
+        headings = columns(config.lang, "id", "at", "notifier", "message", "reason")
+        console.print(Listing(headings, rows, wraps=True))
         if state is DeliveryState.DEAD:
             console.print(text(config.lang, "cli.outbox.what_to_do"), markup=False, soft_wrap=True)
     return 0
@@ -101,13 +102,13 @@ def retry(ids: Sequence[int], *, as_json: bool) -> int:
     with _opened(config) as store:
         found = list(filter(None, (dead_letters.find(store, each) for each in ids))) if store else []
         after = _again(store, found, config) if store else {}
-    results = {each: _outcome(after.get(each)) for each in ids}
+    results = {each: after[each].state if each in after else _UNCHANGED for each in ids}
     if as_json:
-        print(json.dumps([{"id": each, "state": state} for each, state in results.items()], indent=2))
+        _print_states(results)
     else:
         for each in ids:
-            Console().print(_told(each, after.get(each), config.lang), markup=False, soft_wrap=True, highlight=False)
-    return 0 if all(state in (DeliveryState.PENDING, DeliveryState.SENT) for state in results.values()) else 1
+            _print_line(_sentence(each, after.get(each), config.lang))
+    return 0 if set(results.values()) <= {DeliveryState.PENDING, DeliveryState.SENT} else 1
 
 
 def check_choice(ids: Sequence[int], *, everything: bool) -> None:
@@ -122,22 +123,32 @@ def retry_all(*, notifier: str, run: str, as_json: bool) -> int:
     One that gives way to a newer message was not refused.
     """
     config = load()
-    console = Console()
     with _opened(config) as store:
         dead = dead_letters.letters(store, DeliveryState.DEAD, limit=None) if store else []
         found = [each for each in reversed(dead) if _is_meant(each, notifier, run)]
         if found and not as_json:
-            told = text(config.lang, "cli.outbox.to_be_sent_again", number=len(found))
-            console.print(told, markup=False, soft_wrap=True, highlight=False)
+            _print_line(text(config.lang, "cli.outbox.to_be_sent_again", number=len(found)))
         after = _again(store, found, config) if store and found else {}
-    results = {each.id: _outcome(after.get(each.id)) for each in found}
+    results = {each.id: after[each.id].state if each.id in after else _UNCHANGED for each in found}
     if as_json:
-        print(json.dumps([{"id": each, "state": state} for each, state in results.items()], indent=2))
+        _print_states(results)
     elif not found:
-        console.print(_none_in(DeliveryState.DEAD, config.lang), markup=False)
+        _print_line(_none_in(DeliveryState.DEAD, config.lang))
     else:
-        console.print(_numbers(results, config.lang), markup=False, soft_wrap=True, highlight=False)
+        counts = Counter(results.values())
+        named = [f"{_state_name(state, config.lang)} {counts[state]}" for state in DeliveryState if counts[state]]
+        if counts[_UNCHANGED]:
+            named.append(f"{text(config.lang, 'cli.outbox.not_put_back')} {counts[_UNCHANGED]}")
+        _print_line(" · ".join(named))
     return 0 if set(results.values()) <= {DeliveryState.PENDING, DeliveryState.SENT, DeliveryState.DROPPED} else 1
+
+
+def _print_states(results: Mapping[int, str]) -> None:
+    print(json.dumps([{"id": each, "state": state} for each, state in results.items()], indent=2))
+
+
+def _print_line(line: str) -> None:
+    Console().print(line, markup=False, soft_wrap=True, highlight=False)
 
 
 def _is_meant(record: DeliveryRecord, notifier: str, run: str) -> bool:
@@ -145,18 +156,8 @@ def _is_meant(record: DeliveryRecord, notifier: str, run: str) -> bool:
     if record.event is None:
         return False
     names = (record.notifier, record.notifier.partition(":")[0])
-    return (not notifier or notifier.casefold() in names) and (
-        not run or run in (record.event.run.id, record.event.run.name)
-    )
-
-
-def _numbers(results: Mapping[int, str], language: Language) -> str:
-    """Return how many deliveries ended in each state, in one line."""
-    counts = Counter(results.values())
-    named = [f"{_state_name(state, language)} {counts[state]}" for state in DeliveryState if counts[state]]
-    if counts[_UNCHANGED]:
-        named.append(f"{text(language, 'cli.outbox.not_put_back')} {counts[_UNCHANGED]}")
-    return " · ".join(named)
+    runs = (record.event.run.id, record.event.run.name)
+    return (not notifier or notifier.casefold() in names) and (not run or run in runs)
 
 
 def drop(ids: Sequence[int], *, as_json: bool) -> int:
@@ -169,7 +170,7 @@ def drop(ids: Sequence[int], *, as_json: bool) -> int:
     else:
         for each in ids:
             key = "cli.outbox.was_dropped" if each in gone else "cli.outbox.cannot_be_dropped"
-            Console().print(text(config.lang, key, id=each), markup=False, soft_wrap=True, highlight=False)
+            _print_line(text(config.lang, key, id=each))
     return 0 if set(ids) <= set(gone) else 1
 
 
@@ -184,46 +185,38 @@ def _opened(config: Config) -> Iterator[Store | None]:
         yield store
 
 
-def _again(store: Store, found: Sequence[DeliveryRecord], config: Config) -> dict[int, DeliveryRecord | None]:
-    """Put dead letters back and send what can be sent now; return what became of those that were put back."""
-    back = dead_letters.retry(store, [each.id for each in found], _successors(store, found, config))
-    if back:
-        _send(store, config, _SENDING_S + _GAP_S * len(back))
-    return {each: dead_letters.find(store, each) for each in back}
+def _again(store: Store, found: Sequence[DeliveryRecord], config: Config) -> dict[int, DeliveryRecord]:
+    """Put dead letters back and send what can be sent now; return what became of those that were put back.
 
-
-def _successors(store: Store, found: Sequence[DeliveryRecord], config: Config) -> dict[str, str]:
-    """For the keys that the settings no longer have: the key that took the place of each, where that is certain."""
+    Keys that the settings no longer have give way to those that took their place, where that is certain.
+    """
     built = notifiers_from(config, SYSTEM)
     for each in built:
         each.close()
     now = {each.key for each in built}
     gone = {each.notifier for each in found} - now
-    return {key: successor for key in gone if (successor := replacement_key(store, key, now)) is not None}
+    successors = {key: successor for key in gone if (successor := replacement_key(store, key, now)) is not None}
+    back = dead_letters.retry(store, [each.id for each in found], successors)
+    if back:
+        worker = open_delivery(store, config, all_known=False).worker
+        worker.start()
+        try:
+            worker.flush(_SENDING_S + _GAP_S * len(back))
+        finally:
+            worker.stop(_SENDING_S)
+    return {each: record for each in back if (record := dead_letters.find(store, each)) is not None}
 
 
-def _send(store: Store, config: Config, within_s: float) -> None:
-    worker = open_delivery(store, config, all_known=False).worker
-    worker.start()
-    try:
-        worker.flush(within_s)
-    finally:
-        worker.stop(_SENDING_S)
-
-
-def _outcome(record: DeliveryRecord | None) -> str:
-    return record.state.value if record is not None else _UNCHANGED
-
-
-def _told(message_id: int, record: DeliveryRecord | None, language: Language) -> str:
+def _sentence(message_id: int, record: DeliveryRecord | None, language: Language) -> str:
+    """Return what became of a message that was to be sent again."""
     if record is None:
         return text(language, "cli.outbox.cannot_be_put_back", id=message_id)
     if record.state is DeliveryState.SENT:
         return text(language, "cli.outbox.was_sent", id=message_id)
+    why = reason_line(record.reason, language)
     if record.state is DeliveryState.PENDING:
-        why = reason_line(record.reason, language)
         return text(language, "cli.outbox.waits", id=message_id, notifier=record.notifier, error=why).rstrip()
-    return f"{message_id}: {_state_name(record.state, language)}. {reason_line(record.reason, language)}".rstrip()
+    return f"{message_id}: {_state_name(record.state, language)}. {why}".rstrip()
 
 
 def _none_in(state: DeliveryState, language: Language) -> str:
@@ -232,22 +225,6 @@ def _none_in(state: DeliveryState, language: Language) -> str:
 
 def _state_name(state: DeliveryState, language: Language) -> str:
     return text(language, f"cli.outbox.state.{state}")
-
-
-def _table(found: list[DeliveryRecord], config: Config) -> Listing:
-    renderer = Renderer(config.lang, config.templates_dir)
-    rows = [
-        [
-            str(each.id),
-            _moment(each.done_at or each.due_at),
-            each.notifier,
-            renderer.render(each.event).title if each.event else each.kind,
-            reason_line(each.reason, config.lang),
-        ]
-        for each in found
-    ]
-    headings = columns(config.lang, "id", "at", "notifier", "message", "reason")
-    return Listing(headings, rows, wraps=True)
 
 
 def _card(record: DeliveryRecord, config: Config) -> Table:

@@ -15,7 +15,7 @@ from notifybot.delivery.subscription import unknown_notifiers
 from notifybot.doctor import machine
 from notifybot.doctor.findings import Finding, note, ok, wrong
 from notifybot.errors import ConfigError, install
-from notifybot.i18n import Localized, localized
+from notifybot.i18n import localized
 from notifybot.notifiers.apprise import AppriseNotifier, urls_in
 from notifybot.notifiers.http import session_for
 from notifybot.runtime import is_installed
@@ -76,19 +76,14 @@ def examine_apprise(config: Config, clock: Clock = SYSTEM) -> list[Finding]:
     if not urls:
         return [wrong(APPRISE, "doctor.apprise.holds_no_address", "doctor.apprise.write_one_for_each_service")]
     if not is_installed("apprise"):
-        return [
-            wrong(
-                APPRISE,
-                "doctor.apprise.is_not_installed",
-                localized("doctor.apprise.install_it", install=install("apprise")),
-            )
-        ]
+        remedy = localized("doctor.apprise.install_it", install=install("apprise"))
+        return [wrong(APPRISE, "doctor.apprise.is_not_installed", remedy)]
     fits = {position: _is_read(url, position) for position, url in enumerate(urls, 1)}
     found = [_unread(urls[position - 1], position) for position, fine in fits.items() if not fine]
     services = ", ".join(_scheme(urls[position - 1]) for position, fine in fits.items() if fine)
     if services:
-        read = localized("doctor.apprise.addresses_can_be_read", services=services)
-        found.append(note(APPRISE, read, localized("doctor.services.post_one_message", name="apprise")))
+        remedy = localized("doctor.services.post_one_message", name="apprise")
+        found.append(note(APPRISE, "doctor.apprise.addresses_can_be_read", remedy, services=services))
     return found
 
 
@@ -101,18 +96,10 @@ def _is_read(url: str, position: int) -> bool:
 
 
 def _unread(url: str, position: int) -> Finding:
-    scheme = _scheme(url)
+    scheme, remedy = _scheme(url), "doctor.apprise.correct_its_form"
     if scheme:
-        return wrong(
-            APPRISE,
-            localized("doctor.apprise.unknown_address", position=position, scheme=scheme),
-            "doctor.apprise.correct_its_form",
-        )
-    return wrong(
-        APPRISE,
-        localized("doctor.apprise.address_without_service", position=position),
-        "doctor.apprise.correct_its_form",
-    )
+        return wrong(APPRISE, "doctor.apprise.unknown_address", remedy, position=position, scheme=scheme)
+    return wrong(APPRISE, "doctor.apprise.address_without_service", remedy, position=position)
 
 
 def _scheme(url: str) -> str:
@@ -120,6 +107,7 @@ def _scheme(url: str) -> str:
     return f"{found[1].lower()}://…" if found else ""
 
 
+WATCHDOG = "watchdog"
 TIMEOUTS_S = (3.05, 10.0)
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -130,19 +118,16 @@ def examine_watchdog(config: Config) -> list[Finding]:
         return []
     url = config.watchdog_url.rstrip("/")
     health = _status(f"{url}/healthz", None)
+    if health is None:
+        return [wrong(WATCHDOG, "doctor.watchdog.does_not_answer", "doctor.watchdog.check_the_address")]
     if health not in (200, 503):
-        return [wrong(WATCHDOG, _unreachable(health), "doctor.watchdog.check_the_address")]
-    found = [
-        ok(WATCHDOG, "doctor.watchdog.is_well")
-        if health == 200
-        else wrong(WATCHDOG, "doctor.watchdog.is_late", "doctor.watchdog.look_at_its_log")
-    ]
-    token = _status(f"{url}/api/v1/runs", config.watchdog_token.get_secret_value())
-    found.append(
-        ok(WATCHDOG, "doctor.watchdog.takes_the_token")
-        if token == 200
-        else wrong(WATCHDOG, "doctor.watchdog.refuses_the_token", "doctor.watchdog.make_a_token")
-    )
+        return [wrong(WATCHDOG, "doctor.watchdog.not_its_answer", "doctor.watchdog.check_the_address", status=health)]
+    well = ok(WATCHDOG, "doctor.watchdog.is_well")
+    found = [well if health == 200 else wrong(WATCHDOG, "doctor.watchdog.is_late", "doctor.watchdog.look_at_its_log")]
+    if _status(f"{url}/api/v1/runs", config.watchdog_token.get_secret_value()) == 200:
+        found.append(ok(WATCHDOG, "doctor.watchdog.takes_the_token"))
+    else:
+        found.append(wrong(WATCHDOG, "doctor.watchdog.refuses_the_token", "doctor.watchdog.make_a_token"))
     parts = urlsplit(url)
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
         found.append(note(WATCHDOG, "doctor.watchdog.token_is_unencrypted", "doctor.watchdog.use_https"))
@@ -160,12 +145,3 @@ def _status(url: str, token: str | None) -> int | None:
             return answer.status_code
     except requests.RequestException:
         return None
-
-
-def _unreachable(status: int | None) -> Localized:
-    if status is None:
-        return localized("doctor.watchdog.does_not_answer")
-    return localized("doctor.watchdog.not_its_answer", status=status)
-
-
-WATCHDOG = "watchdog"

@@ -26,20 +26,20 @@ class Finding:
     remedy: Localized | None = None
 
 
-def ok(part: str, what: Localized | str) -> Finding:
-    """Return a finding without anything to do. Here and below, a text without values may be given by its key."""
-    return Finding(part, Level.OK, _text(what))
+def ok(part: str, what: Localized | str, **values: object) -> Finding:
+    """Return a finding without anything to do. Here and below a text may be given by its key, `what` with its values."""
+    return Finding(part, Level.OK, _text(what, **values))
 
 
-def note(part: str, what: Localized | str, remedy: Localized | str | None = None) -> Finding:
+def note(part: str, what: Localized | str, remedy: Localized | str | None = None, **values: object) -> Finding:
     """Return a finding that is worth knowing."""
-    return Finding(part, Level.NOTE, _text(what), None if remedy is None else _text(remedy))
+    return Finding(part, Level.NOTE, _text(what, **values), None if remedy is None else _text(remedy))
 
 
-def wrong(part: str, what: Localized | str, remedy: Localized | str) -> Finding:
+def wrong(part: str, what: Localized | str, remedy: Localized | str, **values: object) -> Finding:
     """Return a fault with its remedy."""
-    return Finding(part, Level.WRONG, _text(what), _text(remedy))
+    return Finding(part, Level.WRONG, _text(what, **values), _text(remedy))
 
 
-def _text(what: Localized | str) -> Localized:
-    return localized(what) if isinstance(what, str) else what
+def _text(what: Localized | str, **values: object) -> Localized:
+    return localized(what, **values) if isinstance(what, str) else what

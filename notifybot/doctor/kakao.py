@@ -41,11 +41,7 @@ def examine(config: Config, clock: Clock) -> list[Finding]:
     why = unusable(path.parent)
     if why:  # a token that Kakao issued now could not be stored, and would be lost
         return [
-            wrong(
-                PART,
-                localized("doctor.kakao.login_cannot_be_kept", path=path, why=why),
-                "doctor.kakao.choose_another_file",
-            )
+            wrong(PART, "doctor.kakao.login_cannot_be_kept", "doctor.kakao.choose_another_file", path=path, why=why)
         ]
     with Api(credentials, path, api_url=config.kakao_api_url, auth_url=config.kakao_auth_url, clock=clock) as api:
         found = Login(api, config, credentials, clock).findings()
@@ -55,14 +51,10 @@ def examine(config: Config, clock: Clock) -> list[Finding]:
 def _half(config: Config) -> Finding:
     """Return a finding that names the setting missing beside those that are given."""
     if config.kakao_rest_api_key is not None:
-        return wrong(
-            PART, localized("doctor.kakao.never_signed_in", path=token_file_of(config)), "doctor.kakao.sign_in_once"
-        )
+        return wrong(PART, "doctor.kakao.never_signed_in", "doctor.kakao.sign_in_once", path=token_file_of(config))
     given = ("kakao_refresh_token", "kakao_client_secret", "kakao_token_file")
-    name = next(each for each in given if getattr(config, each) is not None)
-    return wrong(
-        PART, localized("doctor.kakao.no_rest_api_key", name=f"NOTIFYBOT_{name.upper()}"), "doctor.kakao.sign_in_once"
-    )
+    name = next(f"NOTIFYBOT_{each.upper()}" for each in given if getattr(config, each) is not None)
+    return wrong(PART, "doctor.kakao.no_rest_api_key", "doctor.kakao.sign_in_once", name=name)
 
 
 class Login:
@@ -77,16 +69,16 @@ class Login:
 
     def findings(self) -> list[Finding]:
         """Return all findings on the login; those that depend on a fault are left out."""
-        ended = self._ended()
-        if ended is not None:
-            return [ended]
+        ends = self._stored.refresh_expires_at if self._stored else None
+        if ends is not None and ends <= self._clock.now():  # which is known: Kakao gave the end when the login began
+            return [wrong(PART, "doctor.kakao.login_ended", "doctor.kakao.sign_in_again", until=_day(ends))]
         try:
             self._prove()
             number = self._api.user_id()
             missing = self._missing_scopes()
         except DeliveryError as error:
             return [explain(error)]
-        works = ok(PART, localized("doctor.kakao.login_works", number=number or "?"))
+        works = ok(PART, "doctor.kakao.login_works", number=number or "?")
         return [works, self._age(), *missing, *self._receivers()]
 
     def _prove(self) -> None:
@@ -102,20 +94,13 @@ class Login:
         if ends is not None and ends - self._clock.now() > ROTATES_WITHIN:
             self._api.tokens.renewed(token)
 
-    def _ended(self) -> Finding | None:
-        """Return a finding on the end of the login, which is known: Kakao gave it when the login began."""
-        ends = self._stored.refresh_expires_at if self._stored else None
-        if ends is None or ends > self._clock.now():
-            return None
-        return wrong(PART, localized("doctor.kakao.login_ended", until=_day(ends)), "doctor.kakao.sign_in_again")
-
     def _age(self) -> Finding:
         ends = self._api.tokens.refresh_expires_at
         if ends is None:
             return ok(PART, "doctor.kakao.end_is_not_known")
         if ends - self._clock.now() < _SOON:
-            return note(PART, localized("doctor.kakao.login_ends", until=_day(ends)), "doctor.kakao.renew_it")
-        return ok(PART, localized("doctor.kakao.login_holds", until=_day(ends)))
+            return note(PART, "doctor.kakao.login_ends", "doctor.kakao.renew_it", until=_day(ends))
+        return ok(PART, "doctor.kakao.login_holds", until=_day(ends))
 
     def _missing_scopes(self) -> list[Finding]:
         """Return a finding for each missing consent; none where Kakao's answer has an unknown form."""
@@ -132,11 +117,7 @@ class Login:
             ("doctor.kakao.scopes_are_off", "KOE205", ", ".join(off)),
             ("doctor.kakao.scopes_not_agreed_to", "unticked", ", ".join(unticked)),
         ]
-        return [
-            wrong(PART, localized(key, scopes=names), remedy_for(code, scopes=names))
-            for key, code, names in found
-            if names
-        ]
+        return [wrong(PART, key, remedy_for(code, scopes=names), scopes=names) for key, code, names in found if names]
 
     def _receivers(self) -> list[Finding]:
         """Return a finding when there is no receiver, or when today's quota is used up."""
@@ -146,16 +127,19 @@ class Login:
             return [wrong(PART, "doctor.kakao.no_friend_is_chosen", "doctor.kakao.choose_friends")]
         if Quota(self._path, self._clock).left(self._api.tokens.client, receivers) > 0:
             return []
-        return [note(PART, localized("doctor.kakao.none_left_today", most=PAIR_LIMIT))]
+        return [note(PART, "doctor.kakao.none_left_today", most=PAIR_LIMIT)]
 
 
 def explain(error: DeliveryError) -> Finding:
     """Return a finding on a refusal of Kakao's: its meaning and the remedy."""
     if isinstance(error, KakaoRefused):
         code = error.values.get("named") or _NUMBERS.get(error.code, error.code)
-        return wrong(PART, localized("doctor.kakao.login_is_refused", code=code), remedy_for(error.code, error.values))
-    what = localized("doctor.kakao.could_not_be_asked", error=lambda language: error_line(error, Language(language)))
-    return wrong(PART, what, "doctor.kakao.check_the_network")
+        return wrong(PART, "doctor.kakao.login_is_refused", remedy_for(error.code, error.values), code=code)
+
+    def why(language: str) -> str:
+        return error_line(error, Language(language))
+
+    return wrong(PART, "doctor.kakao.could_not_be_asked", "doctor.kakao.check_the_network", error=why)
 
 
 def remedy_for(code: str, values: Mapping[str, str] | None = None, *, scopes: str = "talk_message") -> Localized:
@@ -177,26 +161,12 @@ def _buttons(config: Config) -> list[Finding]:
     sites = button_sites(config)
     shown = ", ".join(sites)
     if is_out_of_reach(sites[0]):
-        return [
-            note(
-                PART, localized("doctor.kakao.button_is_out_of_reach", site=shown), "doctor.kakao.set_a_reachable_page"
-            )
-        ]
+        return [note(PART, "doctor.kakao.button_is_out_of_reach", "doctor.kakao.set_a_reachable_page", site=shown)]
     if sites == (DEFAULT_LINK,):
-        return [
-            note(
-                PART,
-                localized("doctor.kakao.button_has_no_page", site=DEFAULT_LINK),
-                localized("doctor.kakao.give_a_page", place=LIVES_AT),
-            )
-        ]
-    return [
-        note(
-            PART,
-            localized("doctor.kakao.button_opens", site=shown),
-            localized("doctor.kakao.register_the_site", place=LIVES_AT),
-        )
-    ]
+        remedy = localized("doctor.kakao.give_a_page", place=LIVES_AT)
+        return [note(PART, "doctor.kakao.button_has_no_page", remedy, site=DEFAULT_LINK)]
+    remedy = localized("doctor.kakao.register_the_site", place=LIVES_AT)
+    return [note(PART, "doctor.kakao.button_opens", remedy, site=shown)]
 
 
 def _day(moment: datetime) -> str:

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import stat
 import tempfile
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -30,26 +31,19 @@ _READABLE = stat.S_IRGRP | stat.S_IROTH
 def examine(config: Config) -> list[Finding]:
     """Return the findings on all of this machine that delivery rests on."""
     found = [_disk("state_dir", config.state_dir), _disk("runs_dir", config.runs_dir)]
-    return [*found, *_mount(config.state_dir), *_open_files(config), *_letters(config), *versions()]
+    return [*found, *_mount(config.state_dir), *_open_files(config), *_dead_letters(config), *versions()]
 
 
 def _disk(key: str, folder: Path) -> Finding:
     why = unusable(folder)
     if why:
-        return wrong(
-            "disk",
-            localized("doctor.machine.folder_cannot_be_used", key=key, folder=folder, why=why),
-            localized("doctor.machine.set_it_to_a_local_folder", key=key),
-        )
+        remedy = localized("doctor.machine.set_it_to_a_local_folder", key=key)
+        return wrong("disk", "doctor.machine.folder_cannot_be_used", remedy, key=key, folder=folder, why=why)
     free = shutil.disk_usage(existing(folder)).free
-    values = {"key": key, "folder": folder, "room": size(free)}
     if free < _LEAST_BYTES:
-        return wrong(
-            "disk",
-            localized("doctor.machine.room_is_short", **values),
-            localized("doctor.machine.free_some_room", key=key),
-        )
-    return ok("disk", localized("doctor.machine.room_is_free", **values))
+        remedy = localized("doctor.machine.free_some_room", key=key)
+        return wrong("disk", "doctor.machine.room_is_short", remedy, key=key, folder=folder, room=size(free))
+    return ok("disk", "doctor.machine.room_is_free", key=key, folder=folder, room=size(free))
 
 
 def _mount(folder: Path) -> list[Finding]:
@@ -57,31 +51,21 @@ def _mount(folder: Path) -> list[Finding]:
         return []  # already reported by the disk finding
     if not is_remote(existing(folder)):
         return [ok("disk", "doctor.machine.state_folder_is_local")]
-    return [
-        note(
-            "disk",
-            localized("doctor.machine.state_folder_is_remote", folder=folder, instead=local_folder(folder)),
-            localized("doctor.machine.set_it_to_a_local_folder", key="state_dir"),
-        )
-    ]
+    remedy, instead = localized("doctor.machine.set_it_to_a_local_folder", key="state_dir"), local_folder(folder)
+    return [note("disk", "doctor.machine.state_folder_is_remote", remedy, folder=folder, instead=instead)]
 
 
-def _open_files(config: Config) -> list[Finding]:
-    """Settings files with secrets that other users of the machine can read."""
+def _open_files(config: Config) -> Iterator[Finding]:
+    """Yield the settings files with secrets that other users of the machine can read."""
     secret = {key for key, value in config if value is not None and type(value).__name__ == "SecretStr"}
     files = {Path(source) for key, source, _ in explain(config) if key in secret and source.endswith(".toml")}
-    open_ = [path for path in sorted(files) if path.exists() and path.stat().st_mode & _READABLE]
-    return [
-        wrong(
-            "settings",
-            localized("doctor.machine.secrets_may_be_read", path=path),
-            localized("doctor.as_it_is", text=f"chmod 600 {path}"),
-        )
-        for path in open_
-    ]
+    for path in sorted(files):
+        if path.exists() and path.stat().st_mode & _READABLE:
+            remedy = localized("doctor.as_it_is", text=f"chmod 600 {path}")
+            yield wrong("settings", "doctor.machine.secrets_may_be_read", remedy, path=path)
 
 
-def _letters(config: Config) -> list[Finding]:
+def _dead_letters(config: Config) -> list[Finding]:
     path = local_folder(config.state_dir) / "notifybot.db"
     if not path.exists():
         return []
@@ -89,15 +73,13 @@ def _letters(config: Config) -> list[Finding]:
         with Store.open(path) as store:
             counts = Outbox(store).counts().values()
     except StoreError as error:
-        return [wrong("outbox", localized("doctor.as_it_is", text=str(error)), "doctor.machine.look_at_the_folder")]
+        return [wrong("outbox", "doctor.as_it_is", "doctor.machine.look_at_the_folder", text=str(error))]
     if not all(each.conserved for each in counts):
         return [wrong("outbox", "doctor.machine.outbox_does_not_add_up", "doctor.machine.look_at_the_outbox")]
     dead = sum(each.dead for each in counts)
-    return [
-        note("outbox", localized("doctor.machine.messages_given_up", number=dead), "doctor.machine.send_them_again")
-        if dead
-        else ok("outbox", "doctor.machine.no_message_given_up")
-    ]
+    if not dead:
+        return [ok("outbox", "doctor.machine.no_message_given_up")]
+    return [note("outbox", "doctor.machine.messages_given_up", "doctor.machine.send_them_again", number=dead)]
 
 
 def versions() -> list[Finding]:
@@ -105,15 +87,11 @@ def versions() -> list[Finding]:
     there = {name: found for name in _OPTIONAL if (found := _version(name))}
     shown = {"notifybot": __version__, "Python": platform.python_version(), "SQLite": sqlite3.sqlite_version, **there}
     line = "  ".join(f"{name} {found}" for name, found in shown.items())
-    findings = [ok("versions", localized("doctor.as_it_is", text=line))]
+    findings = [ok("versions", "doctor.as_it_is", text=line)]
     torch = there.get("torch")
     if torch and tuple(map(int, re.findall(r"\d+", torch)[:2])) < _LEAST_TORCH:
         findings.append(
-            wrong(
-                "versions",
-                localized("doctor.machine.torch_is_old", version=torch),
-                "doctor.machine.install_newer_torch",
-            )
+            wrong("versions", "doctor.machine.torch_is_old", "doctor.machine.install_newer_torch", version=torch)
         )
     return findings
 

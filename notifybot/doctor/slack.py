@@ -12,7 +12,6 @@ from notifybot.clock import Clock
 from notifybot.config import Config
 from notifybot.doctor.findings import Finding, note, ok, wrong
 from notifybot.errors import DeliveryError, reader_text
-from notifybot.i18n import localized
 from notifybot.notifiers.base import is_loopback
 from notifybot.notifiers.slack.api import SlackRefused, WebApi, header
 from notifybot.notifiers.slack.manifest import SCOPES
@@ -28,7 +27,7 @@ class Bot:
     """Examination of a bot token; scopes and server time come from the headers of Slack's answers."""
 
     def __init__(self, token: str, url: str, clock: Clock) -> None:
-        self._api = _Listener(token, url, clock=clock)
+        self._api = _HeaderReader(token, url, clock=clock)
         self._clock = clock
 
     def findings(self, channel: str | None) -> list[Finding]:
@@ -44,19 +43,17 @@ class Bot:
             answer = self._api.call("auth.test")
         except DeliveryError as error:
             return explain(error)
-        return ok(
-            PART, localized("doctor.slack.token_works", bot=answer.get("user", "?"), team=answer.get("team", "?"))
-        )
+        return ok(PART, "doctor.slack.token_works", bot=answer.get("user", "?"), team=answer.get("team", "?"))
 
     def scopes(self) -> Finding:
         """Return a finding on the scopes: those that the bot needs and the token lacks."""
-        granted = header(self._api.heard, "X-OAuth-Scopes")
+        granted = header(self._api.latest, "X-OAuth-Scopes")
         if granted is None:
             return note(PART, "doctor.slack.scopes_unknown")
         missing = [scope for scope in SCOPES if scope not in granted.replace(" ", "").split(",")]
         if not missing:
-            return ok(PART, localized("doctor.slack.scopes_there", scopes=", ".join(SCOPES)))
-        return wrong(PART, localized("doctor.slack.scopes_missing", scopes=", ".join(missing)), PASTE_MANIFEST)
+            return ok(PART, "doctor.slack.scopes_there", scopes=", ".join(SCOPES))
+        return wrong(PART, "doctor.slack.scopes_missing", PASTE_MANIFEST, scopes=", ".join(missing))
 
     def time(self) -> list[Finding]:
         """Return a finding on the difference between this machine's clock and Slack's; none if Slack gave no time."""
@@ -67,7 +64,7 @@ class Bot:
         if abs(skew_s) <= _LATEST_SKEW_S:
             return [ok("clock", "doctor.slack.clock_is_right")]
         key = "doctor.slack.clock_is_fast" if skew_s > 0 else "doctor.slack.clock_is_slow"
-        return [wrong("clock", localized(key, seconds=round(abs(skew_s))), "doctor.slack.set_the_clock")]
+        return [wrong("clock", key, "doctor.slack.set_the_clock", seconds=round(abs(skew_s)))]
 
     def channel(self, channel: str) -> Finding:
         """Return a finding on write access to the channel: schedules a message for tomorrow and cancels it at once."""
@@ -80,8 +77,8 @@ class Bot:
             return explain(error, channel)
         place, number = str(answer.get("channel") or channel), str(answer.get("scheduled_message_id"))
         if self._taken_back(place, number):
-            return ok(PART, localized("doctor.slack.may_write", channel=channel))
-        return note(PART, localized("doctor.slack.probe_left", channel=channel))
+            return ok(PART, "doctor.slack.may_write", channel=channel)
+        return note(PART, "doctor.slack.probe_left", channel=channel)
 
     def _taken_back(self, channel: str, number: str) -> bool:
         for _ in range(2):
@@ -96,19 +93,19 @@ class Bot:
 
     def _server_time(self) -> datetime | None:
         try:
-            return parsedate_to_datetime(header(self._api.heard, "Date") or "").astimezone(UTC)
+            return parsedate_to_datetime(header(self._api.latest, "Date") or "").astimezone(UTC)
         except ValueError:
             return None
 
 
-class _Listener(WebApi):
+class _HeaderReader(WebApi):
     """Keeps the headers of the latest answer."""
 
-    heard: Mapping[str, object] = {}
+    latest: Mapping[str, object] = {}
 
     def _heard(self, headers: Mapping[str, object]) -> None:
         super()._heard(headers)
-        self.heard = headers
+        self.latest = headers
 
 
 def explain(error: DeliveryError, channel: str = "") -> Finding:
@@ -118,11 +115,10 @@ def explain(error: DeliveryError, channel: str = "") -> Finding:
         return error_line(error, Language(language)).removeprefix(f"{PART}: ")
 
     if not isinstance(error, SlackRefused):
-        what = localized("doctor.slack.could_not_be_asked", error=words)
-        return wrong(PART, what, "doctor.slack.check_the_network")
+        return wrong(PART, "doctor.slack.could_not_be_asked", "doctor.slack.check_the_network", error=words)
     known = explained(error.code)
     if known is None or known.remedy is None or not known.setup:
-        return wrong(PART, localized("doctor.as_it_is", text=words), "doctor.slack.look_it_up")
+        return wrong(PART, "doctor.as_it_is", "doctor.slack.look_it_up", text=words)
     return wrong(PART, slack_error(error.code, {"channel": channel.removeprefix("#")}), known.remedy)
 
 
@@ -134,11 +130,11 @@ def examine(config: Config, clock: Clock) -> list[Finding]:
         found += bot.findings(config.slack_channel)
     if config.slack_webhook_url is not None:
         url = config.slack_webhook_url.get_secret_value()
-        found += (
-            [note(PART, "doctor.slack.webhook_is_not_used")]
-            if found
-            else [note(PART, "doctor.slack.webhook_cannot_be_seen", "doctor.slack.post_one_message"), *like_slack(url)]
-        )
+        if found:
+            found.append(note(PART, "doctor.slack.webhook_is_not_used"))
+        else:
+            found = [note(PART, "doctor.slack.webhook_cannot_be_seen", "doctor.slack.post_one_message")]
+            found += like_slack(url)
     return found or [note(PART, "doctor.slack.is_not_set_up", "doctor.slack.set_it_up")]
 
 
@@ -151,7 +147,7 @@ def like_slack(url: str) -> list[Finding]:
     if host.endswith(_DISCORDS) and not address.path.rstrip("/").endswith("/slack"):
         return [wrong(PART, "doctor.slack.discord_needs_slack_address", "doctor.slack.add_slack_to_the_address")]
     name = next((name for mark, name in _MARKS if mark.fullmatch(host + address.path)), host)
-    return [note(PART, localized("doctor.slack.webhook_is_not_slacks", name=name), "doctor.slack.other_ways")]
+    return [note(PART, "doctor.slack.webhook_is_not_slacks", "doctor.slack.other_ways", name=name)]
 
 
 _SLACKS = ("slack.com", "slack-gov.com")
