@@ -51,15 +51,22 @@ def show(
         about_run = text(language, "cli.explain.for_a_run", name=run.name, project=run.project)
         console.print(about_run, style="dim", markup=False, soft_wrap=True)
     for notifier in notifiers:
-        pace, told = notifier.pace, _told(config, notifier, now)
-        rows = merged((each, fate_of(pace, each, told, now, config.lang)) for each in events if kind in ("", each.kind))
-        console.print(Text(notifier.name, style="bold"), Text(summary(pace, told, config.lang), style="dim"), sep="  ")
+        pace, facts = notifier.pace, _facts(config, notifier, now)
+        rows = merged(
+            (each, fate_of(pace, each, facts, now, config.lang)) for each in events if kind in ("", each.kind)
+        )
+        console.print(Text(notifier.name, style="bold"), Text(summary(pace, facts, config.lang), style="dim"), sep="  ")
         for line in routing(pace, run, config.lang):
             console.print(Text(f"  {line}"), soft_wrap=True)
-        console.print(_table(rows, language))
+        table = Table(*columns(language, "event_kind", "told", "when_and_why"), box=SIMPLE_HEAD, pad_edge=False)
+        for label, fate in rows:
+            style = _STYLES[fate.when]
+            when = text(language, f"cli.explain.fate.{fate.when}")
+            table.add_row(Text(label), Text(when, style=style), Text(fate.why, style=style))
+        console.print(table)
     for stranger in unknown_notifiers(config, notifiers):
-        told_of = text(language, "cli.explain.no_such_notifier", name=stranger)
-        console.print(Text(told_of, style="yellow"), soft_wrap=True)
+        line = text(language, "cli.explain.no_such_notifier", name=stranger)
+        console.print(Text(line, style="yellow"), soft_wrap=True)
 
 
 def routing(pace: Pace, run: RunRef, language: Language) -> Iterator[str]:
@@ -84,7 +91,7 @@ def examples(config: Config, now: datetime, *, project: str = "", name: str = ""
                 yield event
 
 
-def fate_of(pace: Pace, event: Event, told: PaceFacts, now: datetime, language: Language) -> Fate:
+def fate_of(pace: Pace, event: Event, facts: PaceFacts, now: datetime, language: Language) -> Fate:
     """Return the fate of an event that happens now; the reason covers others of its kind at other times."""
     reason = unwanted(pace, event)
     if reason is Unwanted.ROUTE:
@@ -92,7 +99,7 @@ def fate_of(pace: Pace, event: Event, told: PaceFacts, now: datetime, language: 
         return Fate("never", text(language, "cli.explain.not_among_its_routes", key=keys[0]))
     if reason is not None:
         return Fate("never", text(language, f"cli.explain.unwanted.{reason.name.lower()}"))
-    verdict = admit(pace, event, replace(told, kept_back=True), now=now)  # as if no other epoch had been sent
+    verdict = admit(pace, event, replace(facts, kept_back=True), now=now)  # as if no other epoch had been sent
     if isinstance(verdict, HoldBack):
         zone = pace.chosen.quiet.zone if pace.chosen.quiet else KST
         at = f"{verdict.until.astimezone(zone):%H:%M}"
@@ -142,7 +149,7 @@ def _named(event: Event) -> str:
             return event.kind
 
 
-def summary(pace: Pace, told: PaceFacts, language: Language) -> str:
+def summary(pace: Pace, facts: PaceFacts, language: Language) -> str:
     """The settings of a notifier in one line, as they are written, and what is left of its day."""
     chosen, parts = pace.chosen, []
     if chosen.every is not None:
@@ -152,24 +159,15 @@ def summary(pace: Pace, told: PaceFacts, language: Language) -> str:
     if chosen.lang is not None:
         parts.append(f"lang = {chosen.lang}")
     if pace.daily_budget is not None:
-        ours = max(pace.daily_budget - told.today, 0)
-        left = ours if told.left is None else min(ours, told.left)
+        ours = max(pace.daily_budget - facts.today, 0)
+        left = ours if facts.left is None else min(ours, facts.left)
         parts.append(text(language, "cli.explain.left_today", left=left, total=pace.daily_budget))
     return " · ".join(parts)
 
 
-def _told(config: Config, notifier: Notifier, now: datetime) -> PaceFacts:
+def _facts(config: Config, notifier: Notifier, now: datetime) -> PaceFacts:
     left = left_today(notifier)
     if notifier.pace.daily_budget is None or not database(config).exists():
         return PaceFacts(left=left)
     with open_store(database(config)) as store:
         return PaceFacts(today=Outbox(store).sent_since(notifier.key, day_start(now)), left=left)
-
-
-def _table(rows: Iterable[tuple[str, Fate]], language: Language) -> Table:
-    table = Table(*columns(language, "event_kind", "told", "when_and_why"), box=SIMPLE_HEAD, pad_edge=False)
-    for name, fate in rows:
-        style = _STYLES[fate.when]
-        told = text(language, f"cli.explain.fate.{fate.when}")
-        table.add_row(Text(name), Text(told, style=style), Text(fate.why, style=style))
-    return table

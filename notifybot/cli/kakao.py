@@ -19,7 +19,7 @@ from notifybot.notifiers.kakao.login import Way, choice_in, one_of, sign_in
 from notifybot.notifiers.kakao.notifier import destination_of
 from notifybot.notifiers.kakao.oauth import explained
 from notifybot.notifiers.kakao.quota import Quota
-from notifybot.notifiers.kakao.token_store import Account, Mode, Receiver, TokenFile
+from notifybot.notifiers.kakao.token_store import Mode, TokenFile
 from notifybot.policy import day_of
 from notifybot.rendering.error_text import error_line
 from notifybot.types import Language
@@ -45,14 +45,18 @@ def status(*, clock: Clock = SYSTEM) -> int:
         user_id = api.user_id()  # may renew the login: read the rest after it
         account = api.tokens.account
         quota = Quota(token_file_of(config), clock)
-        left = quota.left(api.tokens.client, destination_of(account).receivers) if _can_send(account) else 0
+        receivers = destination_of(account).receivers
+        left = quota.left(api.tokens.client, receivers) if receivers else 0
+        ends = api.tokens.refresh_expires_at
+        days = (ends - clock.now()).days if ends else 0
+        known_end = ends and text(config.lang, "kakao.status.ends_in", day=day_of(ends), days=days)
         mode = "friend" if account and account.mode is Mode.FRIEND else "memo"
-        receivers = ", ".join(each.nickname for each in account.receivers) if account else ""
+        names = ", ".join(each.nickname for each in account.receivers) if account else ""
         rows = {
             text(config.lang, "kakao.status.account"): str(user_id or ""),
             text(config.lang, "kakao.status.mode"): text(config.lang, f"kakao.status.mode_{mode}"),
-            text(config.lang, "kakao.status.receivers"): receivers,
-            text(config.lang, "kakao.status.ends"): _end(api, config.lang, clock),
+            text(config.lang, "kakao.status.receivers"): names,
+            text(config.lang, "kakao.status.ends"): known_end or text(config.lang, "kakao.status.ends_unknown"),
             text(config.lang, "kakao.status.left"): str(left),
             text(config.lang, "kakao.status.kept_in"): str(token_file_of(config)),
         }
@@ -85,8 +89,18 @@ def friends(*, choose: str, clock: Clock = SYSTEM) -> int:
         receivers = choice_in(choose, listed)
         if not receivers:
             raise UsageError(text(config.lang, "kakao.login.not_a_choice", most=len(listed)))
-        _keep(config, receivers, clock)
-    Screen().print(_listing(listed, receivers, config.lang))
+        file = TokenFile(token_file_of(config), clock)
+        with file.locked():
+            stored = file.load()
+            if stored and stored.account:
+                changed = replace(stored, account=replace(stored.account, receivers=receivers))
+                if not file.save(changed):
+                    raise ConfigError(text(config.lang, "kakao.login.cannot_store", path=file.path))
+    chosen = {each.uuid for each in receivers}
+    table = Table("", text(config.lang, "kakao.status.nickname"), text(config.lang, "kakao.status.chosen"))
+    for number, each in enumerate(listed, start=1):
+        table.add_row(str(number), Text(each.nickname), "✓" if each.uuid in chosen else "")
+    Screen().print(table)
     return 0
 
 
@@ -125,33 +139,3 @@ def _opened(config: Config, clock: Clock) -> Api | None:
     return Api(
         credentials, token_file_of(config), api_url=config.kakao_api_url, auth_url=config.kakao_auth_url, clock=clock
     )
-
-
-def _can_send(account: Account | None) -> bool:
-    return account is None or account.mode is Mode.MEMO or bool(account.receivers)
-
-
-def _end(api: Api, language: Language, clock: Clock) -> str:
-    ends = api.tokens.refresh_expires_at
-    if ends is None:
-        return text(language, "kakao.status.ends_unknown")
-    return text(language, "kakao.status.ends_in", day=day_of(ends), days=(ends - clock.now()).days)
-
-
-def _keep(config: Config, receivers: tuple[Receiver, ...], clock: Clock) -> None:
-    path = token_file_of(config)
-    file = TokenFile(path, clock)
-    with file.locked():
-        stored = file.load()
-        if stored and stored.account:
-            changed = replace(stored, account=replace(stored.account, receivers=receivers))
-            if not file.save(changed):
-                raise ConfigError(text(config.lang, "kakao.login.cannot_store", path=path))
-
-
-def _listing(listed: list[Receiver], receivers: tuple[Receiver, ...], language: Language) -> Table:
-    chosen = {each.uuid for each in receivers}
-    table = Table("", text(language, "kakao.status.nickname"), text(language, "kakao.status.chosen"))
-    for number, each in enumerate(listed, start=1):
-        table.add_row(str(number), Text(each.nickname), "✓" if each.uuid in chosen else "")
-    return table

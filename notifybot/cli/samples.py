@@ -12,19 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypedDict
 
-from notifybot.alerts.evidence import (
-    DiskRoom,
-    Distance,
-    Duration,
-    EpochPace,
-    Evidence,
-    Finite,
-    Gap,
-    GpuRoom,
-    GpuUse,
-    Limit,
-    Reached,
-)
+from notifybot.alerts import evidence
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import load
 from notifybot.delivery.digest import digest_of
@@ -46,16 +34,6 @@ from notifybot.i18n import text
 from notifybot.metric_names import Direction
 from notifybot.policy import KST
 from notifybot.rendering import Renderer, alert_text
-from notifybot.rendering.alert_text import (
-    AlertWords,
-    checkpoint_damaged,
-    checkpoint_not_copied,
-    cleared,
-    not_delivered,
-    notice_words,
-    raised,
-    unlogged,
-)
 from notifybot.store.held import HeldBatch
 from notifybot.training.progress import MonitoredMetric
 from notifybot.types import (
@@ -216,12 +194,12 @@ _OTHER = "vit-tiny-cifar100"
 def pieces(language: Language, now: datetime) -> list[Piece]:
     """Every kind of message, every ending among them, in an order that a run could live."""
     events = samples(language, now)
-    told = {each.kind: each for each in events}
-    start, epoch = told["run_started"], told["epoch_finished"]
+    by_kind = {each.kind: each for each in events}
+    start, epoch = by_kind["run_started"], by_kind["epoch_finished"]
     assert isinstance(start, RunStarted)
     assert isinstance(epoch, EpochFinished)
     running: list[Piece] = [MessagePreview(each.kind, each) for each in events if not isinstance(each, RunEnded)]
-    rare = (*_variants(start, epoch, told["run_recovered"], told["checkpoint_saved"]), *_alerts(language, epoch))
+    rare = (*_variants(start, epoch, by_kind["run_recovered"], by_kind["checkpoint_saved"]), *_alerts(language, epoch))
     ended = [MessagePreview(f"{each.kind} {each.status}", each) for each in endings(language, now)]
     listed = AlertListPreview("alert texts", text(language, "cli.samples.what_alerts_say"), alert_texts(language))
     return [*running, *ended, *rare, *_digests(language, events, now), *_switch(start, epoch), listed]
@@ -241,16 +219,16 @@ def _variants(start: RunStarted, epoch: EpochFinished, recovered: Event, saved: 
 
 def _alerts(language: Language, epoch: EpochFinished) -> Iterator[MessagePreview]:
     """Yield the alerts about notifybot's own work: checkpoints and deliveries that failed."""
-    damaged = checkpoint_damaged((_OLDER, replace(_OLDER, code="missing")), "checkpoint_epoch11_0.4317.pt")
-    full = checkpoint_not_copied(Reason("disk", values={"name": "ENOSPC", "text": "No space left on device"}))
+    damaged = alert_text.checkpoint_damaged((_OLDER, replace(_OLDER, code="missing")), "checkpoint_epoch11_0.4317.pt")
+    full = alert_text.checkpoint_not_copied(_FULL)
     yield MessagePreview("checkpoint damaged", _noticed(damaged, Severity.WARNING, language, epoch))
     yield MessagePreview("checkpoint not copied", _noticed(full, Severity.ERROR, language, epoch))
-    dead = not_delivered("slack", Reason("slack.channel_not_found", values={"channel": "training"}))
+    dead = alert_text.not_delivered("slack", Reason("slack.channel_not_found", values={"channel": "training"}))
     yield MessagePreview("dead letter", replace(_noticed(dead, Severity.WARNING, language, epoch), about="delivery"))
 
 
 def _noticed(notice: Notice, severity: Severity, language: Language, epoch: EpochFinished) -> AlertRaised:
-    words = notice_words(notice, language)
+    words = alert_text.notice_words(notice, language)
     return AlertRaised(
         id=_id(epoch), run=epoch.run, at=epoch.at, title=words.title, text=words.text, severity=severity,
         about="checkpoint", progress=epoch.progress, notice=notice,
@@ -259,8 +237,9 @@ def _noticed(notice: Notice, severity: Severity, language: Language, epoch: Epoc
 
 def _digests(language: Language, events: Iterable[Event], now: datetime) -> Iterator[MessagePreview]:
     """Yield the digests of deliveries that were held back: of one run, and of two."""
-    told = {each.kind: each for each in events}
-    epoch, urgent = told["epoch_finished"], tuple(told[kind] for kind in ("alert_raised", "run_lost", "run_recovered"))
+    by_kind = {each.kind: each for each in events}
+    epoch = by_kind["epoch_finished"]
+    urgent = tuple(by_kind[kind] for kind in ("alert_raised", "run_lost", "run_recovered"))
     assert isinstance(epoch, EpochFinished)
     counts = {"epoch_finished": 9, "checkpoint_saved": 9, "alert_raised": 1, "run_lost": 1, "run_recovered": 1}
     one = HeldBatch(counts=counts, urgent=urgent, epoch=epoch, runs=(epoch.run,))
@@ -297,25 +276,28 @@ def _id(event: Event) -> str:
 
 
 _GB = 1024**3
-_SEEN: tuple[tuple[Evidence, Evidence], ...] = (  # evidence when it begins, and when it is over
-    (Finite("train_loss", math.nan, 0.4213), Finite("train_loss", 0.4187)),
-    (Limit("val_acc", 0.31, 0.5, "below"), Limit("val_acc", 0.5312, 0.5, "below")),
-    (EpochPace("val_loss", 0.4102, 0.3962, waited=10), EpochPace("val_loss", 0.3841, 0.3962, waited=14)),
-    (Distance("val_loss", 0.9134, 0.3962, 0.7924), Distance("val_loss", 0.4011, 0.3962, 0.7924)),
+_SEEN: tuple[tuple[evidence.Evidence, evidence.Evidence], ...] = (  # evidence when it begins, and when it is over
+    (evidence.Finite("train_loss", math.nan, 0.4213), evidence.Finite("train_loss", 0.4187)),
+    (evidence.Limit("val_acc", 0.31, 0.5, "below"), evidence.Limit("val_acc", 0.5312, 0.5, "below")),
     (
-        Gap("train_loss", "val_loss", 5, (0.4213, 0.3127), (0.4102, 0.5219)),
-        Gap("train_loss", "val_loss", 1, (0.3127, 0.3015), (0.5219, 0.4987)),
+        evidence.EpochPace("val_loss", 0.4102, 0.3962, waited=10),
+        evidence.EpochPace("val_loss", 0.3841, 0.3962, waited=14),
     ),
-    (Reached("val_acc", 0.9127, 0.9), Reached("val_acc", 0.9127, 0.9)),
-    (Duration(212.0, 94.0, 2.0), Duration(96.0, 94.0, 2.0)),
+    (evidence.Distance("val_loss", 0.9134, 0.3962, 0.7924), evidence.Distance("val_loss", 0.4011, 0.3962, 0.7924)),
     (
-        DiskRoom("/content/drive/MyDrive", round(1.2 * _GB), 107 * _GB, 5 * _GB),
-        DiskRoom("/content/drive/MyDrive", 31 * _GB, 107 * _GB, 5 * _GB),
+        evidence.Gap("train_loss", "val_loss", 5, (0.4213, 0.3127), (0.4102, 0.5219)),
+        evidence.Gap("train_loss", "val_loss", 1, (0.3127, 0.3015), (0.5219, 0.4987)),
     ),
-    (GpuUse("Tesla T4", 4.0, 10.0, 600.0), GpuUse("Tesla T4", 86.0, 10.0, 600.0)),
+    (evidence.Reached("val_acc", 0.9127, 0.9), evidence.Reached("val_acc", 0.9127, 0.9)),
+    (evidence.Duration(212.0, 94.0, 2.0), evidence.Duration(96.0, 94.0, 2.0)),
     (
-        GpuRoom("Tesla T4", round(14.2 * _GB), round(14.7 * _GB), 95.0),
-        GpuRoom("Tesla T4", round(9.1 * _GB), round(14.7 * _GB), 95.0),
+        evidence.DiskRoom("/content/drive/MyDrive", round(1.2 * _GB), 107 * _GB, 5 * _GB),
+        evidence.DiskRoom("/content/drive/MyDrive", 31 * _GB, 107 * _GB, 5 * _GB),
+    ),
+    (evidence.GpuUse("Tesla T4", 4.0, 10.0, 600.0), evidence.GpuUse("Tesla T4", 86.0, 10.0, 600.0)),
+    (
+        evidence.GpuRoom("Tesla T4", round(14.2 * _GB), round(14.7 * _GB), 95.0),
+        evidence.GpuRoom("Tesla T4", round(9.1 * _GB), round(14.7 * _GB), 95.0),
     ),
 )
 _EIO = {"name": "EIO", "text": "Input/output error"}
@@ -334,20 +316,20 @@ _NOTICES = (
 )
 
 
-def alert_texts(language: Language) -> dict[str, AlertWords]:
+def alert_texts(language: Language) -> dict[str, alert_text.AlertWords]:
     """Return the words of every alert, by the kind of its evidence, its notice, or its subject."""
-    texts = {each.code: notice_words(each, language) for each in _NOTICES}
+    texts = {each.code: alert_text.notice_words(each, language) for each in _NOTICES}
     for began, ended in _SEEN:
         kind = type(began).__name__
-        texts[kind] = raised([began], language).words
-        if over := cleared([ended], language):
+        texts[kind] = alert_text.raised([began], language).words
+        if over := alert_text.cleared([ended], language):
             texts[f"{kind}, over"] = over.words
     two = (text(language, f"watchdog.superseded.{each}") for each in ("title", "text"))
     return texts | {
-        "metrics not logged": unlogged(["val_acc"], ["train_loss", "lr"], language).words,
+        "metrics not logged": alert_text.unlogged(["val_acc"], ["train_loss", "lr"], language).words,
         "session superseded": alert_text.session_superseded("colab-t4", language),
         "session near its end": alert_text.session_near_its_end(12, 11 * 3600.0, language),
-        "two sessions": AlertWords(*two),
+        "two sessions": alert_text.AlertWords(*two),
     }
 
 

@@ -49,20 +49,16 @@ class _Talk:
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def tell(self, findings: list[Finding]) -> bool:
+    def show(self, findings: list[Finding]) -> bool:
         """Show what was found; True when nothing is wrong."""
         self.console.print(table(findings, self.language))
         return all(each.verdict is not Level.WRONG for each in findings)
 
-    def ask(self, question: str, *, hidden: bool = False, default: str | None = None) -> str:
+    def ask(self, question: str, *, hidden: bool = False, default: str | None = None, offers: bool = True) -> str:
+        """Ask for a value; Enter alone is the default, which is shown where it `offers` it."""
         with self._answered(), warnings.catch_warnings():
             warnings.simplefilter("ignore", GetPassWarning)  # without a terminal nothing typed is shown anyway
-            return str(typer.prompt(question, hide_input=hidden, default=default)).strip()
-
-    def ask_again(self, question: str, tried: str) -> str:
-        """Ask for another value than the one tried, which is not offered as the default; Enter alone retries it."""
-        with self._answered():
-            return str(typer.prompt(question, default=tried, show_default=False)).strip()
+            return str(typer.prompt(question, hide_input=hidden, default=default, show_default=offers)).strip()
 
     def agree(self, question: str) -> bool:
         with self._answered():
@@ -108,7 +104,7 @@ def _token(talk: _Talk, config: Config) -> str:
             talk.say(text(talk.language, "cli.slack.no_bot_token"))
             continue
         bot = Bot(token, config.slack_api_url, SYSTEM)
-        if talk.tell(bot.findings(channel=None)):
+        if talk.show(bot.findings(channel=None)):
             return token
 
 
@@ -117,40 +113,33 @@ def _channel(talk: _Talk, config: Config, token: str) -> str:
     talk.say(text(talk.language, "cli.slack.invite_the_bot"))
     bot = Bot(token, config.slack_api_url, SYSTEM)
     channel = talk.ask(text(talk.language, "cli.slack.which_channel"), default=config.slack_channel).removeprefix("#")
-    while not talk.tell([bot.channel(channel)]):
-        channel = talk.ask_again(
-            text(talk.language, "cli.slack.which_channel_instead", tried=channel), channel
-        ).removeprefix("#")
+    while not talk.show([bot.channel(channel)]):
+        question = text(talk.language, "cli.slack.which_channel_instead", tried=channel)
+        channel = talk.ask(question, default=channel, offers=False).removeprefix("#")
     return channel
 
 
 def _keep(talk: _Talk, path: Path, chosen: dict[str, str]) -> None:
     """Offer to write the settings file; else print the lines for it, and for other places, without the token."""
-    known = read(path)
+    known = path.read_bytes().decode() if path.exists() else ""  # with its own line ends
     there = tomllib.loads(known)
     other = [key for key in chosen if key in there and there[key] != chosen[key]]
     if all(there.get(key) == value for key, value in chosen.items()):
         return
     question = "cli.slack.may_it_be_replaced" if other else "cli.slack.may_it_be_written"
-    agreed = talk.agree(text(talk.language, question, path=path, keys=", ".join(other)))
-    refused = _written(path, known, chosen, talk) if agreed else ""
-    if agreed and not refused:
-        talk.say(text(talk.language, "cli.slack.written", path=path, name=path.name))
-        return
+    failure = ""
+    if talk.agree(text(talk.language, question, path=path, keys=", ".join(other))):
+        edited = with_values(known, chosen)
+        try:
+            if edited is not None:  # written to what a link leads to
+                write_atomically(path.resolve(), edited.encode(), private=True)
+                talk.say(text(talk.language, "cli.slack.written", path=path, name=path.name))
+                return
+            failure = text(talk.language, "cli.slack.write_it_yourself", path=path)
+        except OSError as error:
+            failure = text(talk.language, "cli.slack.cannot_write", path=path, why=error.strerror)
     where = text(talk.language, "cli.slack.set_it_where_training_runs", channel=chosen["slack_channel"])
-    talk.say(f"{refused}{where}")
-
-
-def _written(path: Path, known: str, chosen: dict[str, str], talk: _Talk) -> str:
-    """Write the file; why that cannot be done, empty when it was."""
-    edited = with_values(known, chosen)
-    if edited is None:
-        return text(talk.language, "cli.slack.write_it_yourself", path=path)
-    try:
-        write_private(path, edited)
-    except OSError as error:
-        return text(talk.language, "cli.slack.cannot_write", path=path, why=error.strerror)
-    return ""
+    talk.say(f"{failure}{where}")
 
 
 def _close(talk: _Talk, chosen: dict[str, str]) -> int:
@@ -169,16 +158,11 @@ def _close(talk: _Talk, chosen: dict[str, str]) -> int:
         talk.say(text(talk.language, "cli.slack.works_once_set"))
         return 0
     for key in other:
-        place = _place(sources[key], talk.language)
-        talk.say(text(talk.language, "cli.slack.another_value_is_used", name=spelling(key, sources[key]), place=place))
+        origin = sources[key]  # a file's is its path
+        place = text(talk.language, _PLACES[origin]) if origin in _PLACES else origin
+        talk.say(text(talk.language, "cli.slack.another_value_is_used", name=spelling(key, origin), place=place))
     talk.say(text(talk.language, "cli.slack.is_not_set_up"))
     return 1
-
-
-def _place(origin: str, language: Language) -> str:
-    """Return the place of a setting in words; a file by its path."""
-    key = _PLACES.get(origin)
-    return origin if key is None else text(language, key)
 
 
 _PLACES: dict[str, str] = {Origin.ENVIRONMENT: "cli.slack.place.environment", Origin.COLAB: "cli.slack.place.colab"}
@@ -190,14 +174,6 @@ def _plain(value: object) -> object:
 
 
 _VALUE = r"""("(?:[^"\\\r\n]|\\.)*"|'[^'\r\n]*')(?=[ \t]*(?:#|\r?$))"""
-
-
-def read(path: Path) -> str:
-    """The file's text with its own line ends; empty where there is no file. Raises OSError."""
-    try:
-        return path.read_bytes().decode()
-    except FileNotFoundError:
-        return ""
 
 
 def with_values(text: str, values: Mapping[str, str]) -> str | None:
@@ -227,8 +203,3 @@ def _replaced(text: str, key: str, value: str) -> str | None:
 
 def _quoted(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file, or what a link leads to, in one step; its owner alone can read it. Raises OSError."""
-    write_atomically(path.resolve(), text.encode(), private=True)

@@ -27,7 +27,7 @@ class Finding:
 
 
 def ok(part: str, what: Localized | str, **values: object) -> Finding:
-    """Return a finding without anything to do. Here and below a text may be given by its key, `what` with its values."""
+    """Return a finding without anything to do. Here and below a text may be given by its key, `what` with values."""
     return Finding(part, Level.OK, _text(what, **values))
 
 
