@@ -75,11 +75,12 @@ def setup(
         config = config.model_copy(update={"kakao_token_file": place / _LOGIN})
     people = _people(config)
     ready = Setup(place or _local_folder(below), place is not None, config, secrets)
+    near = hint(this_host().up_s, config.lang) if in_colab() else None
     lines += [
         f"{text(config.lang, 'integrations.colab.folder_for_checkpoints')}: {ready.folder}",
-        *_told(ready, people),
+        *_services(ready, people),
         *_tensorboard(config),
-        *_session(config.lang),
+        *([near] if near else []),
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     return ready
@@ -116,11 +117,11 @@ def _place(below: PurePosixPath, mount_point: Path, lang: Language) -> tuple[Pat
             why = f"{error.strerror}: {my_drive / below}"
         else:
             return my_drive / below, [text(lang, "integrations.colab.drive_is_mounted")]
-    told = text(lang, "integrations.colab.drive_is_not_mounted", why=redacted_line(why, _WHY_CHARS))
-    return None, [told, *(text(lang, key) for key in _WITHOUT_DRIVE)]
-
-
-_WITHOUT_DRIVE = ("integrations.colab.checkpoints_will_vanish", "integrations.colab.mount_again")
+    return None, [
+        text(lang, "integrations.colab.drive_is_not_mounted", why=redacted_line(why, _WHY_CHARS)),
+        text(lang, "integrations.colab.checkpoints_will_vanish"),
+        text(lang, "integrations.colab.mount_again"),
+    ]
 
 
 def _mount(mount_point: Path) -> str | None:
@@ -143,7 +144,7 @@ def _local_folder(below: PurePosixPath) -> Path:
     return folder
 
 
-# ── Words ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── What is printed ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _people(config: Config) -> set[str]:
@@ -154,12 +155,12 @@ def _people(config: Config) -> set[str]:
     return {notifier.name for notifier in notifiers}
 
 
-def _told(ready: Setup, people: set[str]) -> list[str]:
+def _services(ready: Setup, people: set[str]) -> list[str]:
     """Return a line for each service that will be sent to, or that lacks a setting. A watchdog sends in our place."""
     config, lang = ready.config, ready.config.lang
-    lines = (
-        [f"{text(lang, 'integrations.colab.read_from_secrets')}: {', '.join(ready.secrets)}"] if ready.secrets else []
-    )
+    lines = []
+    if ready.secrets:
+        lines.append(f"{text(lang, 'integrations.colab.read_from_secrets')}: {', '.join(ready.secrets)}")
     if "slack" in people:
         bot = text(lang, "integrations.colab.slack_bot", channel=config.slack_channel)
         lines.append(text(lang, "integrations.colab.slack_webhook") if config.slack_bot_token is None else bot)
@@ -183,8 +184,3 @@ def _tensorboard(config: Config) -> list[str]:
         "  %load_ext tensorboard",
         f'  %tensorboard --logdir "{config.runs_dir}"',
     ]
-
-
-def _session(lang: Language) -> list[str]:
-    near = hint(this_host().up_s, lang) if in_colab() else None
-    return [near] if near else []

@@ -18,7 +18,7 @@ from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.policy import Pace
 from notifybot.rendering.format import number as figure
 from notifybot.trackers.wandb import page_of
-from notifybot.training.block import RunBlock, as_config, notify_run
+from notifybot.training.block import as_config, notify_run
 from notifybot.training.progress import MonitoredMetric
 from notifybot.training.run import Run
 from notifybot.types import Language, Param, Severity
@@ -87,7 +87,9 @@ class Sweep:
         self._tell = tell
         self._project = project
         self._config = config
-        self._block = notify_run(name, project=project, config=_without_wandb(config), notifiers=notifiers)
+        # Without trackers: the sweep itself has no numbers, and must not begin a run at W&B.
+        own = config.model_copy(update={"wandb": Switch.OFF, "tensorboard": Switch.OFF})
+        self._block = notify_run(name, project=project, config=own, notifiers=notifiers)
 
     def __enter__(self) -> Sweep:
         self.run = self._block.__enter__()
@@ -97,8 +99,8 @@ class Sweep:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self.run is not None:
-            title, words = summary_of(self.trials, self.best, self.metric, self._config.lang)
-            self.run.report(title, words, Severity.WARNING if self.best is None else Severity.SUCCESS)
+            title, body = summary_of(self.trials, self.best, self.metric, self._config.lang)
+            self.run.report(title, body, Severity.WARNING if self.best is None else Severity.SUCCESS)
         self._block.__exit__(kind, error, traceback)
 
     @property
@@ -124,7 +126,17 @@ class Sweep:
 
     def _one(self, sweep_run: Run, function: Callable[..., Any], takes_run: bool) -> None:
         number = len(self.trials) + 1
-        with _active_run() as wandb_run, self._trial_block(number, dict(wandb_run.config)) as run:
+        with (
+            _active_run() as wandb_run,
+            notify_run(
+                f"{self._name} #{number}",
+                project=self._project,
+                params=dict(wandb_run.config),
+                monitor=self._monitor,
+                config=self._config,
+                notifiers=_NOBODY,
+            ) as run,
+        ):
             error = ""
             try:
                 function(*([run] if takes_run else []))
@@ -136,17 +148,7 @@ class Sweep:
                     if run.session is not None and run.session.trackers is not None:
                         run.session.trackers.flush(_TRACKERS_S)  # W&B's run ends after its last epoch
                     value = self._value(run, wandb_run)
-                    self._told(sweep_run, Trial(number, run.params, value, error, page_of(wandb_run) or ""))
-
-    def _trial_block(self, number: int, params: Mapping[str, object]) -> RunBlock:
-        return notify_run(
-            f"{self._name} #{number}",
-            project=self._project,
-            params=params,
-            monitor=self._monitor,
-            config=self._config,
-            notifiers=_NOBODY,
-        )
+                    self._report(sweep_run, Trial(number, run.params, value, error, page_of(wandb_run) or ""))
 
     def _value(self, run: Run, wandb_run: Any) -> float | None:
         metric = run.progress.metrics.get(self.metric)
@@ -155,12 +157,12 @@ class Sweep:
         logged = wandb_run.summary.get(self.metric)  # logged by wandb.log alone: the last value, as in W&B's own table
         return float(logged) if isinstance(logged, int | float) else None
 
-    def _told(self, sweep_run: Run, trial: Trial) -> None:
+    def _report(self, sweep_run: Run, trial: Trial) -> None:
         self.trials.append(trial)
         best = self.best
         if self._tell == "all" or trial.error or trial is best:
-            title, words = trial_line(trial, self._count, best, self.metric, self._config.lang)
-            sweep_run.report(title, words, Severity.WARNING if trial.error else Severity.INFO)
+            title, body = trial_line(trial, self._count, best, self.metric, self._config.lang)
+            sweep_run.report(title, body, Severity.WARNING if trial.error else Severity.INFO)
 
 
 def _stopped_early(error: BaseException) -> bool:
@@ -202,11 +204,6 @@ class _Nobody:
 _NOBODY = (_Nobody(),)
 
 
-def _without_wandb(config: Config) -> Config:
-    """Return the config without trackers, for the sweep itself: it has no numbers, and must not begin a W&B run."""
-    return config.model_copy(update={"wandb": Switch.OFF, "tensorboard": Switch.OFF})
-
-
 # ── What people read ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -246,11 +243,7 @@ def _outcome(trial: Trial, metric: str, language: Language) -> str:
 
 
 def _lines(params: Mapping[str, Param]) -> str:
-    """A line for each parameter; W&B's own begin with an underscore."""
+    """A line for each parameter, as Python would read it: people copy them into code. W&B's own begin with "_"."""
     shown = {name: value for name, value in params.items() if not name.startswith("_")}
-    return "\n".join(f"{name} = {_in_python(value)}" for name, value in shown.items())
-
-
-def _in_python(value: Param) -> str:
-    """As Python would read it: parameters are copied from here into code."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    numbers = {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in shown.items()}
+    return "\n".join(f"{name} = {value}" for name, value in numbers.items())

@@ -52,8 +52,7 @@ def verify(path: Path) -> None:
         return
     real = path.resolve()  # unlike `Files`, follow a link: the user made it
     if Files(real.parent).hash(real.name)[0].encode() != expected:
-        proof = _proof_of(path).name
-        raise CheckpointError(reader_text("models.checksum.changed", path=path, proof=proof))
+        raise CheckpointError(reader_text("models.checksum.changed", path=path, proof=_proof_of(path).name))
 
 
 def _proof_of(path: Path) -> Path:

@@ -63,14 +63,10 @@ def _check_texts(tree: Any) -> None:
     for key, value in _leaves(tree):
         if key == "use_pickle" and value is not False:
             raise CheckpointError(reader_text("models.export_check.pickled_tensors"))
-        if isinstance(value, str) and not _allowed(key, value):
+        if isinstance(value, str) and (len(value) > _MOST_CHARACTERS or not _RULES.get(key, _is(_NAME))(value)):
             raise CheckpointError(
                 reader_text("models.export_check.text_may_be_code", name=key or "graph", value=f"{value[:60]!r}")
             )
-
-
-def _allowed(key: str, text: str) -> bool:
-    return len(text) <= _MOST_CHARACTERS and _RULES.get(key, _is(_NAME))(text)
 
 
 def _leaves(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:

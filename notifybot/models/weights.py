@@ -31,12 +31,11 @@ class KeyDifferences:
         return bool(self.missing or self.unexpected or self.shapes)
 
     def __str__(self) -> str:
+        shapes = [f"{key} ({shapes})" for key, shapes in self.shapes.items()]
         kinds = {
             reader_text("models.weights.missing"): self.missing,
             reader_text("models.weights.unexpected"): self.unexpected,
-            reader_text("models.weights.of_another_shape"): [
-                f"{key} ({shapes})" for key, shapes in self.shapes.items()
-            ],
+            reader_text("models.weights.of_another_shape"): shapes,
         }
         return "; ".join(f"{kind}: {_some(keys)}" for kind, keys in kinds.items() if keys)
 
@@ -49,11 +48,17 @@ def save_weights(model: nn.Module, path: str | Path, *, metadata: Mapping[str, o
     """
     path = Path(path)
     if path.suffix == _SAFETENSORS:
-        _save_safetensors(model, path, {str(key): str(value) for key, value in (metadata or {}).items()})
+        safetensors = _safetensors()
+        what = reader_text("models.weights.cannot_be_saved_as_safetensors", kind=type(model).__name__)
+        remedy = reader_text("models.weights.choose_the_suffix_pt")  # for sparse or overlapping tensors
+        header = {"format": "pt"} | {str(key): str(value) for key, value in (metadata or {}).items()}
+        with translating_errors(what, remedy=remedy), atomic_write_with_checksum(path) as temporary:
+            safetensors.save_model(model, str(temporary), metadata=header)
     elif metadata:
         raise UsageError(reader_text("models.weights.no_metadata_there", name=path.name, safetensors=_SAFETENSORS))
     else:
-        _save_state_dict(model, path)
+        with atomic_write_with_checksum(path) as temporary, temporary.open("wb") as file:
+            write_payload(model.state_dict(), file)
     return path
 
 
@@ -66,48 +71,28 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     """
     path = Path(path)
     verify(path)
-    saved = _read_safetensors(path) if path.suffix == _SAFETENSORS else _read_state_dict(path)
+    if path.suffix == _SAFETENSORS:
+        safetensors = _safetensors()
+        with translating_errors(reader_text("models.weights.damaged_safetensors", name=path.name)):
+            saved = dict(safetensors.load_file(path))
+    else:
+        saved = _read_state_dict(path)
     current = _state_of(model)
     differences = _compare(saved, current)
     fitting = {key: value for key, value in saved.items() if key in current and key not in differences.shapes}
     if (strict and differences) or not fitting:
-        kind = type(model).__name__
-        partly = reader_text("models.weights.or_strict_false")
-        raise CheckpointError(
-            reader_text("models.weights.does_not_fit", name=path.name, kind=kind, differences=differences)
-            + (partly if fitting else "")
-        )
+        kind, partly = type(model).__name__, reader_text("models.weights.or_strict_false") if fitting else ""
+        why = reader_text("models.weights.does_not_fit", name=path.name, kind=kind, differences=differences)
+        raise CheckpointError(f"{why}{partly}")
     model.load_state_dict(fitting, strict=False)
     return differences
-
-
-def _save_safetensors(model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
-    safetensors = _safetensors()
-    kind = type(model).__name__
-    what = reader_text("models.weights.cannot_be_saved_as_safetensors", kind=kind)
-    remedy = reader_text("models.weights.choose_the_suffix_pt")  # for sparse or overlapping tensors
-    with translating_errors(what, remedy=remedy), atomic_write_with_checksum(path) as temporary:
-        safetensors.save_model(model, str(temporary), metadata={"format": "pt", **metadata})
-
-
-def _save_state_dict(model: nn.Module, path: Path) -> None:
-    with atomic_write_with_checksum(path) as temporary, temporary.open("wb") as file:
-        write_payload(model.state_dict(), file)
-
-
-def _read_safetensors(path: Path) -> dict[str, Any]:
-    safetensors = _safetensors()
-    name = path.name
-    with translating_errors(reader_text("models.weights.damaged_safetensors", name=name)):
-        return dict(safetensors.load_file(path))
 
 
 def _read_state_dict(path: Path) -> dict[str, Any]:
     payload = read_payload(path)
     state = payload.get("model_state_dict", payload)
     if not isinstance(state, Mapping):
-        kind = type(state).__name__
-        raise CheckpointError(reader_text("models.weights.is_no_state_dict", name=path.name, kind=kind))
+        raise CheckpointError(reader_text("models.weights.is_no_state_dict", name=path.name, kind=type(state).__name__))
     return dict(state)
 
 
@@ -124,8 +109,7 @@ def _state_of(model: nn.Module) -> dict[str, Any]:
 
     state: dict[str, Any] = model.state_dict()
     if any(is_lazy(value) for value in state.values()):
-        kind = type(model).__name__
-        raise UsageError(reader_text("models.weights.is_lazy", kind=kind))
+        raise UsageError(reader_text("models.weights.is_lazy", kind=type(model).__name__))
     return state
 
 

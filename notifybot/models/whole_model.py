@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from notifybot.errors import CheckpointError, UsageError, reader_text
 from notifybot.models.checksum import atomic_write_with_checksum, verify
@@ -68,7 +68,9 @@ def _export(model: nn.Module, path: Path, example: Any) -> None:
     import torch
 
     _check_version()
-    args, named = _arguments(example)
+    named: dict[str, Any] = dict(example) if isinstance(example, Mapping) else {}
+    positional = () if isinstance(example, Mapping) else example
+    args = tuple(positional) if isinstance(positional, tuple | list) else (positional,)
     if any(parameter.device.type != "cpu" for parameter in model.parameters()):  # an exported graph keeps its devices
         model = deepcopy(model).cpu()
         args, named = tuple(map(_on_cpu, args)), {name: _on_cpu(value) for name, value in named.items()}
@@ -81,23 +83,11 @@ def _export(model: nn.Module, path: Path, example: Any) -> None:
     _strip(program)
     with atomic_write_with_checksum(path) as temporary, temporary.open("w+b") as file:
         torch.export.save(program, file)  # a file: a name would become the archive's root folder
-        _say_if_it_needs_trust(file, path.name)
-
-
-def _say_if_it_needs_trust(file: IO[bytes], name: str) -> None:
-    """Warn on saving, not only on loading, that a model with other libraries' operators needs `trusted=True`."""
-    file.seek(0)
-    try:
-        check_archive(file)
-    except CheckpointError as error:
-        text = reader_text("models.whole_model.saved_but_needs_trust", name=name, error=error)
-        log.warning("%s", text)
-
-
-def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if isinstance(example, Mapping):
-        return (), dict(example)
-    return (tuple(example) if isinstance(example, tuple | list) else (example,)), {}
+        file.seek(0)
+        try:
+            check_archive(file)
+        except CheckpointError as error:  # said on saving, not only on loading: it holds other libraries' operators
+            log.warning("%s", reader_text("models.whole_model.saved_but_needs_trust", name=path.name, error=error))
 
 
 def _on_cpu(value: Any) -> Any:
@@ -127,20 +117,17 @@ def _load_export(path: Path, *, trusted: bool) -> nn.Module:
     what = reader_text("models.whole_model.export_cannot_be_loaded", name=path.name)
     with path.open("rb") as file, translating_errors(what):
         if not trusted:  # check and load one open file, so that it cannot be exchanged in between
-            _check(file, path.name)
+            try:
+                check_archive(file)
+            except CheckpointError as error:
+                why = reader_text("models.whole_model.may_run_code", name=path.name, error=error)
+                raise CheckpointError(why) from None
+            file.seek(0)
         model: Any = load_pt2(file).exported_programs["model"].module()
     # PyTorch's own `eval` and `train` raise NotImplementedError, also when called on a model around this one.
     model.eval = _InferenceOnly(model, "eval")
     model.train = _InferenceOnly(model, "train")
     return cast("nn.Module", model)
-
-
-def _check(file: IO[bytes], name: str) -> None:
-    try:
-        check_archive(file)
-    except CheckpointError as error:
-        raise CheckpointError(reader_text("models.whole_model.may_run_code", name=name, error=error)) from None
-    file.seek(0)
 
 
 def _check_version() -> None:
