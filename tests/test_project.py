@@ -127,13 +127,10 @@ def test_what_we_log_goes_through_the_one_logger_that_lets_nothing_out(path: Pat
 
 # Words that mean something in this house alone: a newcomer cannot look them up.
 _PRIVATE_WORDS = {"given", "keeper", "letters", "luggage", "pieces", "told", "voice", "words"}
-_STILL_PRIVATE = {"training/voice"}  # may only shrink
 
 
 def test_modules_are_called_by_the_fields_words() -> None:
-    names = {path.relative_to(ROOT / "notifybot").with_suffix("").as_posix() for path in WRITTEN_BY_PEOPLE}
-
-    assert {name for name in names if name.rpartition("/")[2] in _PRIVATE_WORDS} <= _STILL_PRIVATE
+    assert {path.stem for path in WRITTEN_BY_PEOPLE} & _PRIVATE_WORDS == set()
 
 
 def test_no_two_classes_have_one_name() -> None:
@@ -185,7 +182,7 @@ def test_a_module_is_worth_its_file() -> None:
         if len(by[name := _dotted(path)]) <= 1
     }
 
-    assert small - _SMALL.keys() - {each.replace("/", ".") for each in _STILL_PRIVATE} == set()
+    assert small - _SMALL.keys() == set()
 
 
 _WITHOUT_A_MODULE = {"test_project", "test_manual"}  # about the whole house

@@ -1,32 +1,47 @@
-"""Alerts beside a run: its rules, asked at the end of each epoch and at each look at the machine."""
+"""Alerts beside a run: its rules, asked at each epoch's end and each look at the machine, and its code's own."""
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
 from os import PathLike, fspath
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from notifybot.alerts import DEFAULT, AlertRule, rules_of
 from notifybot.alerts.base import Reading, Rule
 from notifybot.alerts.incidents import Incidents, incidents_of
 from notifybot.alerts.rules import OF_THE_MACHINE, LowDisk, NonFinite
 from notifybot.clock import SYSTEM, Clock
+from notifybot.errors import reader_text
 from notifybot.events import AlertRaised, Event
+from notifybot.policy import AlertLimit, HeldAlerts
 from notifybot.rendering.alert_text import Told, cleared, raised, unlogged
 from notifybot.rendering.text import redacted, redacted_line
 from notifybot.training.guard import Guard
 from notifybot.training.machine_sampler import PeriodicSampler, Sampler
 from notifybot.training.progress import MonitoredMetric
 from notifybot.training.run_info import TEXT_CHARS, TITLE_CHARS
-from notifybot.types import Language, Progress
+from notifybot.types import Language, Notice, Progress, Severity
+
+log = logging.getLogger("notifybot")
+
+_NONE_HELD = HeldAlerts()
 
 
 class MonitoredRun(Protocol):
     """A run as its alerts see it."""
 
     guard: Guard
+
+    @property
+    def name(self) -> str:
+        """The name that people read."""
+        ...
 
     @property
     def active(self) -> bool:
@@ -148,15 +163,7 @@ class AlertMonitor:
         run = self._run
         if run is None or alert is None or not run.active:
             return
-        run.emit(
-            AlertRaised(
-                **run.fact(),
-                title=redacted_line(str(alert.words.title), TITLE_CHARS),
-                text=redacted(str(alert.words.text), TEXT_CHARS),
-                severity=alert.severity,
-                progress=run.progress,
-            )
-        )
+        raise_alert(run, alert.words.title, alert.words.text, alert.severity)
 
 
 def _post(rule: AlertRule, watch: MonitoredMetric) -> RuleState:
@@ -169,3 +176,83 @@ def _sampler(rules: Iterable[AlertRule], folders: Iterable[str | PathLike[str]])
     ours = [fspath(folder) for folder in folders] if any(not rule.paths for rule in disks) else []
     named = [path for rule in disks for path in rule.paths]
     return Sampler(ours=ours, named=named, gpus=any(not isinstance(rule, LowDisk) for rule in rules))
+
+
+_SEVERITIES = {each.value: each for each in Severity} | {
+    "warn": Severity.WARNING,  # as W&B's AlertLevel says it
+    "critical": Severity.ERROR,
+    "fatal": Severity.ERROR,
+}
+
+
+class AlertsByCode:
+    """Alerts that the training code raises: in any form that is meant, and limited, as a loop may raise them."""
+
+    def __init__(self) -> None:
+        self.limit = AlertLimit()
+        self._said: set[str] = set()
+
+    def raise_one(
+        self, run: MonitoredRun, title: object, text: object, severity: object, wait_duration: object, *, now_s: float
+    ) -> None:
+        """Raise an alert, or record it as held. What cannot be meant is logged once: the alert itself matters more."""
+        meant, wait_s = self._severity(severity), self._wait_s(wait_duration)
+        line = redacted_line(str(title), TITLE_CHARS)
+        held = self.limit.admit(line, meant, now_s, wait_s)
+        if held is None and not run.active:
+            self._say_once("after_end", "too_many_alerts_after_end", name=run.name)
+        raise_alert(run, line, text, meant, held=held)
+
+    def _severity(self, given: object) -> Severity:
+        word = str(given.value if isinstance(given, Enum) else given).strip().casefold()
+        meant = _SEVERITIES.get(word)
+        if meant is None:
+            shown = redacted_line(word, 80)
+            self._say_once(f"severity {word}", "unknown_severity", names=", ".join(Severity), given=shown)
+        return meant or Severity.WARNING
+
+    def _wait_s(self, given: object) -> float | None:
+        """Seconds between two of one title; None, which is the default, for what is no time."""
+        if given is None:
+            return None
+        seconds = given.total_seconds() if isinstance(given, timedelta) else given
+        try:
+            wait_s = math.nan if isinstance(seconds, str | bytes | bool) else float(seconds)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is a tensor's
+            wait_s = math.nan
+        if wait_s >= 0:
+            return wait_s
+        self._say_once("wait_duration", "wait_is_no_time", given=redacted_line(f"{given!r:.200}", 80))
+        return None
+
+    def _say_once(self, about: str, key: str, **values: object) -> None:
+        if about not in self._said:
+            self._said.add(about)
+            log.warning("%s", reader_text(f"training.alert_monitor.{key}", **values))
+
+
+def raise_alert(
+    run: MonitoredRun,
+    title: object,
+    text: object,
+    severity: Severity,
+    *,
+    about: Literal["", "checkpoint"] = "",
+    notice: Notice | None = None,
+    held: HeldAlerts | None = _NONE_HELD,
+) -> None:
+    """Emit an alert within its bounds, without secrets. `held`: those it counts; None: it is held itself."""
+    run.emit(
+        AlertRaised(
+            **run.fact(),
+            title=redacted_line(str(title), TITLE_CHARS),
+            text=redacted(str(text), TEXT_CHARS),
+            severity=severity,
+            about=about,
+            progress=run.progress,
+            notice=notice,
+            held=held is None,
+            same=held.same if held else 0,
+            others=held.others if held else 0,
+        )
+    )

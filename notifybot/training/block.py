@@ -234,10 +234,10 @@ class SignalScope:
         if not hurried and self._is_put_off(number):
             return True
         self._tells = True
-        ends_at_s = self.run.now_s() + EXIT_S
+        ends_at_s = self.run.clock.monotonic() + EXIT_S
         self.run.end(Ending(Status.INTERRUPTED, signal.Signals(number).name))  # takes half of it at most
         if not hurried:  # whoever sends a second one, while a save is waited for, will not wait for messages
-            self.run.flush(max(ends_at_s - self.run.now_s(), 0.0))
+            self.run.flush(max(ends_at_s - self.run.clock.monotonic(), 0.0))
         return False
 
     def _is_put_off(self, number: int) -> bool:

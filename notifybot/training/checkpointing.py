@@ -19,6 +19,7 @@ from notifybot.checkpoints.run_folder import RUNS, Mirror, RunFile, read_card, w
 from notifybot.checkpoints.types import SavePoint
 from notifybot.clock import SYSTEM
 from notifybot.errors import CheckpointError, StoreError, reader_text
+from notifybot.events import CheckpointSaved, to_json
 from notifybot.files import started
 from notifybot.i18n import text
 from notifybot.rendering import alert_text
@@ -48,7 +49,7 @@ class CheckpointDriver:
         self._unsaved: tuple[int, Mapping[str, float]] | None = None
         self._steps_before = 0
         self._steps_restored = 0
-        self._next_s = run.now_s() + (checkpoints.every_s or 0.0)
+        self._next_s = run.clock.monotonic() + (checkpoints.every_s or 0.0)
         self._deadly: int | None = None
         self._timer: threading.Timer | None = None
         self._learning = opening.learning
@@ -58,7 +59,8 @@ class CheckpointDriver:
         )
         self._sums = checkpoints.sums_if_used_again()
         self._take_up(opening)
-        run.expect_metric(checkpoints.monitor)
+        if checkpoints.monitor is not None:
+            run.expect_metric(checkpoints.monitor)
         checkpoints.begin()
 
     def epoch_began(self) -> None:
@@ -91,9 +93,9 @@ class CheckpointDriver:
         if self._deadly is not None:
             self._save_step()
             self._leave(self._deadly)
-        elif every_s is not None and self._run.now_s() >= self._next_s:
+        elif every_s is not None and self._run.clock.monotonic() >= self._next_s:
             self._save_step()
-            self._next_s = self._run.now_s() + every_s
+            self._next_s = self._run.clock.monotonic() + every_s
 
     def save_epoch(self) -> None:
         """Save the last finished epoch, unless it is saved already."""
@@ -260,7 +262,9 @@ class CheckpointDriver:
 
     def _marks(self) -> dict[str, Any]:
         """Fields that identify the run in a checkpoint (name, project) and record its progress."""
-        return {"name": self._run.name, "project": self._run.project, "progress": self._run.story()}
+        run = self._run
+        saved = CheckpointSaved(**run.fact(), checkpoint=Checkpoint(""), progress=run.progress)
+        return {"name": run.name, "project": run.project, "progress": to_json(saved)}
 
     def _save(self, moment: Callable[[], SavePoint], held: dict[str, Any] | None = None) -> None:
         try:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Protocol
 
@@ -21,7 +24,8 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import reader_text
 from notifybot.files import at_fork, started
 from notifybot.rendering.text import redacted_line
-from notifybot.runtime import CellEnd
+from notifybot.runtime import CellEnd, first_word, leave_word
+from notifybot.store.location import local_folder
 from notifybot.training.guard import Guard
 from notifybot.training.signals import SIGNALS
 from notifybot.training.tracebacks import describe
@@ -40,6 +44,10 @@ class Ending:
     frames: str = ""
     note: str = ""  # why it finished early
     on_purpose: bool = False  # left by the loop's own code: the values logged last count as an epoch
+
+    def error_in(self, epoch: int | None) -> str:
+        """Error with the epoch that was open when it came, if one was."""
+        return self.error if epoch is None or not self.error else f"{self.error} [epoch {epoch}]"
 
 
 def ending_of(error: BaseException | None, *, exhausted: bool, signal_seen: int | None = None) -> Ending:
@@ -106,6 +114,25 @@ def meant(ending: Ending, note: str) -> Ending:
     if note and (ending.status is Status.FINISHED or (ending.on_purpose and not ending.error)):
         return replace(ending, status=Status.FINISHED, note=note)
     return ending
+
+
+# As gloo and NCCL put it when another process is gone.
+_LOST_PEER = re.compile(r"gloo|NCCL|Dist(Backend|Network)Error|connection (closed|reset) by peer", re.IGNORECASE)
+
+
+def traced_to_rank(ending: Ending, state_dir: Path, now: datetime) -> Ending:
+    """Return the failure of another rank on this machine if this one was terminated for it, or lost its connections."""
+    terminated = ending.status is Status.INTERRUPTED and ending.error == signal.SIGTERM.name
+    if not terminated and not (ending.status is Status.FAILED and _LOST_PEER.search(ending.error)):
+        return ending
+    first = first_word(local_folder(state_dir), now)
+    return ending if first is None else Ending(Status.FAILED, f"rank {first.rank}: {first.error}", first.frames)
+
+
+def leave_failure(ending: Ending, epoch: int | None, state_dir: Path, now: datetime) -> None:
+    """Leave this rank's failure for the one that reports the run, which is only terminated. Raises OSError."""
+    if ending.status is Status.FAILED:
+        leave_word(local_folder(state_dir), ending.error_in(epoch), ending.frames, now)
 
 
 class Endable(Protocol):

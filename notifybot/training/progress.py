@@ -11,7 +11,7 @@ from statistics import median
 
 from notifybot.errors import UsageError, reader_text
 from notifybot.events import LARGEST_INT
-from notifybot.metric_names import Direction, direction_of, has_best, monitored, words_of
+from notifybot.metric_names import Direction, direction_of, has_best, meant_by, monitored, words_of
 from notifybot.types import Checkpoint, Metric, Progress
 
 HISTORY = 32
@@ -325,3 +325,27 @@ def never_logged(monitor: str, epochs: int, there: Sequence[str], meant: str | N
         loss=reader_text("training.progress.no_best_checkpoint" if saves else "training.progress.no_new_best"),
         suggestion=reader_text("training.progress.did_you_mean", name=f"{close!r}") if close else "",
     )
+
+
+class ExpectedMetrics:
+    """Metrics that the best goes by and that no epoch has had yet: each that stays away is warned of once."""
+
+    def __init__(self, monitor: str | None) -> None:
+        self.saves: dict[str, bool] = {} if monitor is None else {monitor: False}  #: True: a checkpoint goes by it
+
+    def overdue(self, known: Sequence[str], epochs: int, *, after: int, of_checkpoints: bool = False) -> list[str]:
+        """Return a warning for each that is in none of at least `after` epochs; at once for one that is misspelt.
+
+        Validation may come every few epochs only. `of_checkpoints`: look for those alone that a checkpoint goes by.
+        """
+        lines = []
+        for name, saves in list(self.saves.items()):
+            if of_checkpoints and not saves:
+                continue
+            meant = meant_by(name, known)
+            if name in known:
+                del self.saves[name]
+            elif meant is not None or epochs >= after:
+                del self.saves[name]
+                lines.append(never_logged(name, epochs, known, meant, saves=saves))
+        return lines

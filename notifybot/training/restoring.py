@@ -114,7 +114,7 @@ def open_checkpoints(
         notes = _learn_as_saved(checkpoints, learning, restored.moment.learning)
         restored = replace(restored, notes=(*notes, *restored.notes))
     if restored is not None and restored.is_nothing:
-        run.renew(run.id if keeps_id else from_rank_zero(uuid7))
+        run.ref = replace(run.ref, id=run.id if keeps_id else from_rank_zero(uuid7))
         checkpoints.begin_anew(run.id)
     if checkpoints.card_is_rebuilt and restored is not None and card is not None and card.run_id == run.id:
         line = text(
@@ -255,7 +255,7 @@ def _progress_at(moment: SavePoint) -> Progress:
 
 def _resumed(run: Run, restored: Restored, card: RunFile | None) -> Resumed:
     told = [each for each in restored.notes if each.code in NOTES]
-    since_s = 0.0 if restored.saved_at is None else (run.now() - restored.saved_at).total_seconds()
+    since_s = 0.0 if restored.saved_at is None else (run.clock.now() - restored.saved_at).total_seconds()
     return Resumed(
         epoch=restored.moment.epoch,
         path=path_text(restored.path),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,7 +31,7 @@ from notifybot.store.database import Store
 from notifybot.store.location import local_folder, spare_folder
 from notifybot.store.notifier_state import export_for, import_for, remember
 from notifybot.trackers import plan_trackers
-from notifybot.trackers.base import Tracker, TrackerContext
+from notifybot.trackers.base import TrackerContext
 from notifybot.trackers.jsonl import events_in
 from notifybot.trackers.worker import TrackerWorkers
 from notifybot.training.console_thread import ConsoleThread
@@ -309,27 +309,37 @@ class Session:
         kept = within_bounds(event)
         if isinstance(kept, RunEnded):
             self.ending = kept
-        for name, take, given in self._sinks(event, kept):
+        # In this order: it is on disk before anybody hears of it.
+        sinks: list[tuple[str, Callable[[Any], object], Event]] = [
+            ("event", self.shared.delivery.recorder.record, kept),
+            ("waking_delivery", self.shared.delivery.worker.wake, kept),
+        ]
+        if self.trackers is not None:
+            sinks.append(("trackers", self.trackers.put, event))
+        if not (isinstance(kept, AlertRaised) and kept.held):
+            sinks.append(("console", self.speaker.say, kept))
+        for name, take, given in sinks:
             with self.guard(name):
                 take(given)
-
-    def _sinks(self, event: Event, kept: Event) -> Iterator[tuple[str, Callable[[Any], object], Event]]:
-        """Yield where an event goes, in order: it is on disk before anybody hears of it."""
-        yield "event", self.shared.delivery.recorder.record, kept
-        yield "waking_delivery", self.shared.delivery.worker.wake, kept
-        if self.trackers is not None:
-            yield "trackers", self.trackers.put, event
-        if not (isinstance(kept, AlertRaised) and kept.held):
-            yield "console", self.speaker.say, kept
 
     def go_back(self, first: int) -> None:
         """Have the trackers void what was told of the epochs labelled `first` and above."""
         if self.trackers is not None:
             self.trackers.go_back(first)
 
-    def tracker(self, name: str, timeout_s: float) -> Tracker | None:
-        """The open tracker of that name, waited for if it is still being opened."""
-        return None if self.trackers is None else self.trackers.get(name, timeout_s)
+    def promise(self, seconds: float) -> None:
+        """Promise that nothing new will come for so long."""
+        for each in (self.heartbeat, self.dead_man):
+            if each is not None:
+                with self.guard("promise"):
+                    each.promise(float(seconds))
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until all is sent, at most so long."""
+        until_s = self.clock.monotonic() + timeout_s
+        self.shared.delivery.worker.finish(timeout_s)
+        if self.dead_man is not None:
+            self.dead_man.flush(max(until_s - self.clock.monotonic(), 0.0))
 
     def close(self, status: Status) -> float:
         """Stop the heartbeat and close the trackers; return the seconds that took, bounded."""

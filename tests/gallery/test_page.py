@@ -45,7 +45,6 @@ MAKERS = {
     "trackers/jsonl.py": "alert_raised",  # read back from its file
     "training/alert_monitor.py": "alert texts",
     "training/session.py": "alert texts",
-    "training/voice.py": "alert_raised",
     "watchdog/ingest.py": "alert texts",
 }
 

@@ -258,7 +258,7 @@ def test_a_loop_of_the_users_own_that_goes_back_replaces_what_it_told(
     assert expected == sorted(tensorboard_steps(cell.folder))
     assert expected == sorted(run.progress.metrics["loss"].points(run.progress))
     store = run.session.shared.store  # type: ignore[union-attr]
-    curve = history_of(store.path, run.ref.key, run.now()).points()["loss"]
+    curve = history_of(store.path, run.ref.key, run.clock.now()).points()["loss"]
     assert expected == [(int(epoch), value) for epoch, value in curve]
     told_in_force = in_force(runs.events_of(store, run.id))
     close()

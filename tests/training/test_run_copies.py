@@ -85,13 +85,10 @@ CALLS: dict[str, Callable[[notifybot.Run], object]] = {
     "log_checkpoint": lambda run: run.log_checkpoint("missing.pt"),
     "log_epoch": lambda run: run.log_epoch(3, {"loss": None, "note": "text"}),
     "make_good": lambda run: run.make_good(ResumeInfo()),
-    "now": lambda run: run.now(),
-    "now_s": lambda run: run.now_s(),
     "report": lambda run: run.report("title", "text"),
     "retire": lambda run: run.retire("title", "text"),
     "saved": lambda run: run.saved(notifybot.types.Checkpoint("x.pt")),
     "start": lambda run: run.start(range(3)),
-    "story": lambda run: run.story(),
     "tracker": lambda run: run.tracker("wandb", 5.0),
 }
 
@@ -115,7 +112,7 @@ def test_every_method_of_a_copied_run_does_nothing(settings: dict[str, object], 
 
 
 def test_every_method_is_tried() -> None:
-    assert public(notifybot.Run) - CALLS.keys() == {"copied", "renew"}
+    assert public(notifybot.Run) - CALLS.keys() == {"copied"}
 
 
 def test_what_a_callback_holds_twice_is_one_copy(settings: dict[str, object]) -> None:
