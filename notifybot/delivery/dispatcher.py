@@ -105,7 +105,7 @@ class _Lane:
     def recorded(self) -> None:
         """Forget the records: the database has taken them all."""
         self.accepted = None
-        if not any(each.unwritten() for each in self._memories.values()):
+        if self._notes.last is not None and not any(each.unwritten() for each in self._memories.values()):
             self._notes.forget()
 
     def mark_sent(self, outbox: Outbox, delivery: Delivery) -> None:
@@ -137,8 +137,8 @@ class _Lane:
         """Hold a claimed delivery until its result is known."""
         self.at_hand, self.admitted, self.together = delivery, False, None
         for each in self._memories.values():
-            each.begin({})
-        self.memory_of(delivery.event.run.project).begin(delivery.memories)
+            each.known = {}
+        self.memory_of(delivery.event.run.project).known = delivery.memories
 
     def let_go(self) -> None:
         """Let go of the held delivery."""
@@ -173,6 +173,7 @@ class Dispatcher:
         self._rng = rng or Random()  # noqa: S311 - jitter, not a secret
         self._link_of = link_of
         self._clock_watch = ClockWatch(outbox.store)
+        self._notes = accepted.folder_of(outbox.store)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -255,7 +256,8 @@ class Dispatcher:
             lane.notifier.close()
 
     def _claim(self, lane: _Lane) -> Delivery | None:
-        self._mark(lambda: accepted.take_up(self.outbox.store))
+        if self._notes.is_dir():  # one question to the disk where no process has left any
+            self._mark(lambda: accepted.take_up(self.outbox.store))
         delivery = self.outbox.claim(lane.notifier.key, lease_s=LEASE_S, pace=lane.notifier.pace)
         lane.in_vain = delivery is None
         if delivery is not None:

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from notifybot.errors import StoreError
 from notifybot.files import write_atomically
-from notifybot.store.database import Store, StoreMemory, as_value
+from notifybot.store.database import Store, StoreMemory
 from notifybot.store.held import IN_DIGEST
 from notifybot.store.notifier_state import put_if_newer
 from notifybot.store.outbox_queries import counting
@@ -49,7 +49,6 @@ _KNOWN = select(deliveries.c.id).where(
     deliveries.c.id == bindparam("delivery"), deliveries.c.event_id == bindparam("event_id")
 )
 _UNTOLD = counting("dropped_untold")
-_UNREADY = "."  # prefix of a note that is being written
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +87,7 @@ class Remembered:
         self._clock = store.clock
         self._owe = owe
         self._unwritten: dict[str, tuple[dict[str, Any], datetime]] = {}
-        self._known: dict[str, str] = {}  # as JSON, by scope as it is stored
-
-    def begin(self, known: Mapping[str, str]) -> None:
-        """Use the values that a claim has read; none without a claim: another process may have sent since."""
-        self._known = dict(known)
+        self.known: Mapping[str, str] = {}  # what a claim has read, as JSON: by now another process may have sent
 
     def unwritten(self) -> dict[str, tuple[dict[str, Any], datetime]]:
         """Values not in the database yet, by the scope that it stores them under, each with its moment."""
@@ -102,8 +97,10 @@ class Remembered:
         """Return the value of a scope. Raises StoreError, except for one from the claim, or put and not yet written."""
         if scope in self._unwritten:
             return dict(self._unwritten[scope][0])
-        known = self._known.get(self._memory.own(scope))
-        return self._memory.get(scope) if known is None else as_value(known)
+        if scope not in self.known:
+            return self._memory.get(scope)
+        value: dict[str, Any] = json.loads(self.known[scope] or "{}")
+        return value
 
     def put(self, scope: str, value: dict[str, Any]) -> None:
         self.put_with_mark(scope, value)
@@ -114,7 +111,7 @@ class Remembered:
 
     def put_with_mark(self, scope: str, value: dict[str, Any]) -> None:
         self._unwritten[scope] = value, self._clock.now()
-        self._known[self._memory.own(scope)] = json.dumps(value)
+        self.known = {**self.known, scope: json.dumps(value)}
 
     def write_in(self, connection: Connection) -> None:
         """Write the unwritten values inside the caller's transaction; call `written` after its commit."""
@@ -143,32 +140,30 @@ def was_sent(store: Store, event_id: str, notifier: str) -> bool:
 
 
 class Notes:
-    """Notes of one sender that it has not deleted. No method raises; callable from any thread."""
+    """Notes of one sender that it has not deleted, `last` the newest. No method raises; callable from any thread."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.RLock()  # re-entrant: a signal's handler writes notes too, at any point of its thread
-        self._last: Accepted | None = None
+        self.last: Accepted | None = None
         self._names: list[str] = []
 
     def write(self, accepted: Accepted) -> None:
         """Write a note, if there is anything to note and it differs from the last note."""
         with self._lock, suppress(OSError):  # the same folder holds the database, which is retried
-            if accepted and accepted != self._last:
+            if accepted and accepted != self.last:
                 name = uuid7()  # a new name: a process that records an earlier note removes only that
                 note(self._store, name, accepted)
-                self._last = accepted
+                self.last = accepted
                 self._names.append(name)
 
     def forget(self) -> None:
         """Delete the notes: the database has recorded all of it."""
-        if self._last is None:
-            return
         with self._lock:
             for name in self._names:
                 with suppress(OSError):  # another process may have recorded it; one that stays does no harm
-                    (_folder(self._store) / name).unlink()
-            self._last, self._names = None, []
+                    (folder_of(self._store) / name).unlink()
+            self.last, self._names = None, []
 
 
 def note(store: Store, name: str, accepted: Accepted) -> None:
@@ -177,7 +172,7 @@ def note(store: Store, name: str, accepted: Accepted) -> None:
     It outlives the process, and is not synced: an exit has no time for a slow disk. Where the machine goes down within
     seconds, a message is sent again, as after a kill.
     """
-    place = _folder(store) / name
+    place = folder_of(store) / name
     place.parent.mkdir(mode=0o700, exist_ok=True)
     remembered = {scope: [value, at.isoformat()] for scope, (value, at) in accepted.remembered.items()}
     sent = asdict(accepted.sent) if accepted.sent else None
@@ -191,8 +186,12 @@ def take_up(store: Store) -> int:
     Taken up twice, a note changes nothing more: what was remembered later stays, and so does what was sent. One that
     cannot be read now is left for later, and one that makes no sense is removed.
     """
-    taken = 0
-    for path in _notes(store):
+    taken, folder = 0, folder_of(store)
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return 0
+    for path in (folder / name for name in names if not name.startswith(".")):  # else it is being written
         try:
             with suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError):
                 _bring_in(store, _read(path.read_bytes()))
@@ -203,18 +202,9 @@ def take_up(store: Store) -> int:
     return taken
 
 
-def _folder(store: Store) -> Path:
+def folder_of(store: Store) -> Path:
+    """Return the folder of the notes; without one there are none."""
     return store.path.with_suffix(".accepted")
-
-
-def _notes(store: Store) -> list[Path]:
-    """The notes, if there are any: one question to the disk where there are none."""
-    folder = _folder(store)
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return []
-    return [folder / name for name in sorted(names) if not name.startswith(_UNREADY)]
 
 
 def _read(content: bytes) -> Accepted:

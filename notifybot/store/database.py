@@ -14,12 +14,12 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event, inspect, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
@@ -33,10 +33,7 @@ from notifybot.store.location import APPLICATION_ID, make_private, set_aside_if_
 from notifybot.store.schema import memories
 from notifybot.types import run_key
 
-Begun = TypeVar("Begun")
-
 PAGE_BYTES = 4096
-_BEGIN, _WRITING = "notifybot_begin", "BEGIN IMMEDIATE"
 OPEN_S = 5.0  # seconds; no epoch waits yet
 _AGAIN_S = 0.005  # seconds before a patient thread retries, where SQLite itself did not wait
 CAP_BYTES = 48 * 1024 * 1024  # of the file; the WAL may have `disk_reserve.WAL_BYTES` and a long transaction more
@@ -55,10 +52,10 @@ class Store:
         self._reading = FairLock()
         self._reader: Connection | None = None
         self.patience_s = patience_s
-        self._patient = threading.local()
+        self._patience = _Patience(patience_s)
         self._pid = os.getpid()
         self._closed = False
-        self.room = DiskReserve(_wal_of(path))
+        self.room = DiskReserve(path.with_name(path.name + "-wal"))
 
     @classmethod
     def open(cls, path: Path, *, clock: Clock = SYSTEM, patience_s: float = 0.04, cap_bytes: int = CAP_BYTES) -> Store:
@@ -76,7 +73,9 @@ class Store:
             with ExitStack() as undo:
                 undo.callback(engine.dispose)
                 with _exclusive(path.with_suffix(".lock")), engine.connect() as connection:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
                     upgrade(connection)
+                    connection.rollback()
                     connection.exec_driver_sql(f"PRAGMA busy_timeout={round(patience_s * 1000)}")
                 store = cls(engine, path, clock=clock, patience_s=patience_s)
                 undo.pop_all()
@@ -87,107 +86,72 @@ class Store:
         return store
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """Hold the write lock; commit at the end, roll back on an error.
+    def transaction(self, *, read_only: bool = False, apart: bool = False) -> Iterator[Connection]:
+        """Hold the write lock; commit at the end, roll back on an error. `snapshot` and `reading` are the other kinds.
 
         Raises StoreError when the database is busy, full or broken. After a failed commit the outcome is unknown
         (an fsync error may come after the write): records carry unique ids so that repeating them is harmless.
         """
-        with self._begun(self._connection.begin) as begun, begun:
-            yield self._connection
-
-    @contextmanager
-    def snapshot(self) -> Iterator[Connection]:
-        """Read a snapshot: the write lock is left to other processes. Raises StoreError."""
-        with self._begun(self._begin_snapshot) as begun, begun:
-            yield self._connection
-
-    def _begin_snapshot(self) -> RootTransaction:
-        self._connection.execution_options(**{_BEGIN: "BEGIN"})
+        if os.getpid() != self._pid:
+            raise StoreError(reader_text("store.database.forked_child"))
+        lock, ends_at_s = self._reading if apart else self._lock, SYSTEM.monotonic() + self._patience.wait_s
         try:
-            return self._connection.begin()
-        finally:
-            self._connection.execution_options(**{_BEGIN: _WRITING})
+            while True:
+                if not lock.acquire(timeout=max(ends_at_s - SYSTEM.monotonic(), 0.0)):
+                    raise StoreError(reader_text("store.database.busy_thread"))
+                try:
+                    if self._closed:
+                        raise StoreError(reader_text("store.database.closed"))
+                    connection = self._reading_one() if apart else self._connection
+                    driver: Any = connection.connection.driver_connection  # SQLAlchemy's own begin does nothing here
+                    try:
+                        driver.execute("BEGIN" if read_only else "BEGIN IMMEDIATE")
+                    except sqlite3.Error as error:
+                        if not is_busy(error) or SYSTEM.monotonic() >= ends_at_s:
+                            raise
+                    else:
+                        with connection.begin():
+                            yield connection
+                        return
+                finally:
+                    lock.release()
+                SYSTEM.wait(threading.Event(), _AGAIN_S)  # the lock is free meanwhile: it may be a training's turn
+        except (DBAPIError, sqlite3.Error) as error:
+            raise StoreError(not_taken(_reason(error))) from error
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """Read a snapshot: the write lock is left to other processes. Raises StoreError."""
+        return self.transaction(read_only=True)
+
+    def reading(self) -> AbstractContextManager[Connection]:
         """Read a snapshot on a connection of its own: no record waits for it, and it waits for none.
 
         For a process that answers many readers; the connection is opened with the first. Raises StoreError.
         """
-        with self._begun(lambda: self._reading_one().begin(), self._reading) as begun, begun:
-            yield self._reading_one()
+        return self.transaction(read_only=True, apart=True)
 
     def _reading_one(self) -> Connection:
+        """A second way to the file, for reading only: two that write are not safe (see above)."""
         if self._reader is None:
-            self._reader = _reader(self.path, self.patience_s).connect()
+            engine = create_engine(
+                "sqlite://",
+                creator=lambda: sqlite3.connect(
+                    f"{self.path.as_uri()}?mode=ro", uri=True, timeout=self.patience_s, check_same_thread=False,
+                    isolation_level=None,
+                ),
+                poolclass=StaticPool,
+            )  # fmt: skip
+            self._reader = engine.connect()
         return self._reader
-
-    @contextmanager
-    def driver(self) -> Iterator[sqlite3.Connection]:
-        """`transaction` on the driver's own connection, for the one record that must be quick."""
-        driver: Any = self._connection.connection.driver_connection
-        with self._begun(lambda: driver.execute("BEGIN IMMEDIATE")):
-            try:
-                yield driver
-                driver.execute("COMMIT")
-            except BaseException:
-                driver.rollback()  # nothing to do where COMMIT itself ended the transaction
-                raise
 
     @contextmanager
     def patient(self, patience_s: float) -> Iterator[None]:
         """Within the block, let this thread wait so many seconds for other threads and processes."""
-        before = self._wait_s
-        self._patient.wait_s = patience_s
+        before, self._patience.wait_s = self._patience.wait_s, patience_s
         try:
             yield
         finally:
-            self._patient.wait_s = before
-
-    @property
-    def _wait_s(self) -> float:
-        wait_s: float = getattr(self._patient, "wait_s", self.patience_s)
-        return wait_s
-
-    @contextmanager
-    def _begun(self, begin: Callable[[], Begun], lock: FairLock | None = None) -> Iterator[Begun]:
-        """Keep other threads out, begin, and turn the database's errors into ours."""
-        lock = lock or self._lock
-        try:
-            begun = self._begin(begin, lock)
-            try:
-                yield begun
-            finally:
-                lock.release()
-        except (DBAPIError, sqlite3.Error) as error:
-            raise StoreError(not_taken(_reason(error))) from error
-
-    def _begin(self, begin: Callable[[], Begun], lock: FairLock) -> Begun:
-        """Take the lock and begin, as soon as other threads and processes let us.
-
-        Who waits for longer than the least patient of us gives the lock back meanwhile: it may be a training's turn.
-        """
-        if os.getpid() != self._pid:
-            raise StoreError(reader_text("store.database.forked_child"))
-        ends_at_s = SYSTEM.monotonic() + self._wait_s
-        while True:
-            if not lock.acquire(timeout=max(ends_at_s - SYSTEM.monotonic(), 0.0)):
-                raise StoreError(reader_text("store.database.busy_thread"))
-            has_begun = False
-            try:
-                if self._closed:
-                    raise StoreError(reader_text("store.database.closed"))
-                begun = begin()
-                has_begun = True
-                return begun
-            except (DBAPIError, sqlite3.Error) as error:
-                if not is_busy(error) or SYSTEM.monotonic() >= ends_at_s:
-                    raise
-            finally:
-                if not has_begun:
-                    lock.release()
-            SYSTEM.wait(threading.Event(), _AGAIN_S)
+            self._patience.wait_s = before
 
     def memory(self, owner: str, project: str | None = None) -> StoreMemory:
         """The small durable values of one notifier or tracker. With a project, scopes are ids of its runs."""
@@ -201,10 +165,8 @@ class Store:
             return
         try:
             with _exclusive(self.path.with_suffix(".lock"), wait=False), self._engine.connect() as connection:
-                connection.exec_driver_sql("ROLLBACK")
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
                 self.room.renew()
-                connection.exec_driver_sql("BEGIN")
         except (OSError, DBAPIError):  # another process does it, or the disk is full: the WAL keeps its content
             return
         finally:
@@ -260,6 +222,13 @@ class Store:
         self.close()
 
 
+class _Patience(threading.local):
+    """How long a thread waits for others, in seconds; the constructor's value in each that says nothing else."""
+
+    def __init__(self, wait_s: float) -> None:
+        self.wait_s = wait_s
+
+
 class StoreMemory:
     """`notifiers.base.Memory` on the store."""
 
@@ -274,7 +243,8 @@ class StoreMemory:
         query = select(memories.c.value).where(memories.c.owner == self._owner, memories.c.scope == own)
         with self._store.snapshot() as connection:
             text = connection.execute(query).scalar()
-        return as_value(text)
+        value: dict[str, Any] = json.loads(text) if text else {}
+        return value
 
     def put(self, scope: str, value: dict[str, Any]) -> None:
         """Replace the value of `scope`; durable when it returns."""
@@ -306,16 +276,6 @@ class StoreMemory:
         return run_key(self._project, scope) if scope and self._project is not None else scope
 
 
-def as_value(text: str | None) -> dict[str, Any]:
-    """A stored value; an empty dict where nothing is stored."""
-    value: dict[str, Any] = json.loads(text) if text else {}
-    return value
-
-
-def _wal_of(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")
-
-
 def _engine(path: Path, patience_s: float, cap_bytes: int) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),  # as text, a "?" in the path would begin its options
@@ -335,26 +295,6 @@ def _engine(path: Path, patience_s: float, cap_bytes: int) -> Engine:
             f"max_page_count={max(cap_bytes // PAGE_BYTES, 64)}",
         ):
             connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, _WRITING))
-
-    return engine
-
-
-def _reader(path: Path, patience_s: float) -> Engine:
-    """A second way to the file, for reading only: two that write are not safe (see above)."""
-
-    def connect() -> sqlite3.Connection:
-        address = f"{path.as_uri()}?mode=ro"
-        return sqlite3.connect(address, uri=True, timeout=patience_s, check_same_thread=False, isolation_level=None)
-
-    engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
 
     return engine
 
@@ -398,30 +338,36 @@ def _reason(error: Exception) -> str:
 _FOREVER_S = 365 * 86_400.0
 
 
+class _Here(threading.local):
+    depth = 0  # how often this thread holds the lock
+
+
 class FairLock:
     """Reentrant. At most one thread overtakes those that wait, and only on its way into the turnstile."""
 
     def __init__(self) -> None:
         self._turnstile = threading.RLock()
         self._lock = threading.RLock()
-        self._here = threading.local()  # how often this thread holds the lock
+        self._here = _Here()
 
     def acquire(self, *, timeout: float) -> bool:
         """Take the lock, at most after so many seconds; False when it was not to be had."""
-        if self._depth:
-            return self._taken(timeout)
-        ends_at_s = SYSTEM.monotonic() + timeout
-        if not self._turnstile.acquire(timeout=timeout):
+        again, ends_at_s = self._here.depth > 0, SYSTEM.monotonic() + timeout
+        if not again and not self._turnstile.acquire(timeout=timeout):
             return False
         try:
-            return self._taken(max(ends_at_s - SYSTEM.monotonic(), 0.0))
+            taken = self._lock.acquire(timeout=max(ends_at_s - SYSTEM.monotonic(), 0.0))
+            if taken:
+                self._here.depth += 1
+            return taken
         finally:
-            self._turnstile.release()
+            if not again:
+                self._turnstile.release()
 
     def release(self) -> None:
         """Give it back, once for each time that it was taken."""
         self._lock.release()  # first: a signal between the two may overtake others, but never waits for what we hold
-        self._here.depth = self._depth - 1
+        self._here.depth -= 1
 
     def __enter__(self) -> None:
         self.acquire(timeout=_FOREVER_S)
@@ -432,18 +378,7 @@ class FairLock:
     @property
     def is_held_here(self) -> bool:
         """True in the thread that has it."""
-        return self._depth > 0
-
-    @property
-    def _depth(self) -> int:
-        depth: int = getattr(self._here, "depth", 0)
-        return depth
-
-    def _taken(self, timeout_s: float) -> bool:
-        taken = self._lock.acquire(timeout=timeout_s)
-        if taken:
-            self._here.depth = self._depth + 1
-        return taken
+        return self._here.depth > 0
 
 
 HEAD = "0005"

@@ -45,15 +45,12 @@ class DiskReserve:
             self._descriptor = os.open(wal, os.O_RDWR | CLOEXEC | BINARY)  # SQLite locks other files, never this one
 
     @property
-    def used_bytes(self) -> int:
-        """Length of the WAL in bytes; 0 where it cannot be read."""
-        stat = self._stat()
-        return stat.st_size if stat else 0
-
-    @property
     def wal_needs_checkpoint(self) -> bool:
-        """True when the WAL should be moved into the database file."""
-        return self.used_bytes >= TIDY_FROM_BYTES
+        """True when the WAL should be moved into the database file; False where it cannot be read."""
+        try:
+            return self._descriptor is not None and os.fstat(self._descriptor).st_size >= TIDY_FROM_BYTES
+        except OSError:
+            return False
 
     def begin(self) -> None:
         """Ask for the room, and again whenever the WAL has been moved. A disk without so much does not matter now."""
@@ -70,8 +67,11 @@ class DiskReserve:
 
     def keep(self) -> None:
         """Call before news are written. Raises FullError when they would use what is reserved for urgent records."""
-        stat = self._stat() if self._wanted else None
-        if stat is None:
+        if not self._wanted or self._descriptor is None:
+            return
+        try:
+            stat = os.fstat(self._descriptor)
+        except OSError:  # a failing disk, or another thread closes the store at this moment
             return
         if stat.st_size > WAL_BYTES:
             why = reader_text("store.disk_reserve.wal_too_large")
@@ -84,12 +84,6 @@ class DiskReserve:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-
-    def _stat(self) -> os.stat_result | None:
-        try:
-            return None if self._descriptor is None else os.fstat(self._descriptor)
-        except OSError:  # a failing disk, or another thread closes the store at this moment
-            return None
 
     def _ask(self, size: int) -> None:
         """Have blocks for a WAL of that size and the reserve. Raises FullError."""

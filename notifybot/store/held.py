@@ -14,7 +14,7 @@ from notifybot.events import EpochFinished, Event, from_json
 from notifybot.policy import Priority
 from notifybot.preferences import ALERT
 from notifybot.store.outbox import Delivery, Outbox
-from notifybot.store.outbox_queries import CHECKPOINT, EPOCH, collapsed_into
+from notifybot.store.outbox_queries import CHECKPOINT, EPOCH, FOLDED
 from notifybot.store.schema import deliveries, events
 from notifybot.store.stored_reason import KEPT, noted
 from notifybot.types import DeliveryState, RunRef
@@ -105,7 +105,10 @@ def _read(
     counts = Counter(row.kind for row in rows)
     epochs = [row for row in rows if row.kind == EPOCH]
     if fold:
-        counts[EPOCH] += sum(collapsed_into(connection, delivery.notifier, row).number for row in epochs)
+        counts[EPOCH] += sum(
+            connection.execute(FOLDED, {"of": delivery.notifier, "about": row.run_id, "than": row.id}).scalar() or 0
+            for row in epochs
+        )
     all_urgent = [row for row in rows if row.priority == int(Priority.URGENT)]
     urgent = all_urgent[-MOST_URGENT:]
     newest = {row.run_id: row for row in rows}  # any of a run's events names it

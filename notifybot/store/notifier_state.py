@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
-from notifybot.store.database import Store, as_value
+from notifybot.store.database import Store
 from notifybot.store.schema import memories
 
 MOST_OWNERS = 16
@@ -90,14 +90,15 @@ def _read(kept: Any) -> tuple[str, datetime] | None:
     return value, updated_at if updated_at.tzinfo is not None else updated_at.replace(tzinfo=UTC)
 
 
-_PAGES = ("tracker:wandb",)  # whose trackers know a page of the run
+PAGES = "tracker:wandb"  # whose tracker knows a page of the run
 _OF_RUN = memories.c.scope == bindparam("about")
-_KNOWN = select(memories.c.owner, memories.c.scope, memories.c.value).where(  # built once, asked with each claim
+KNOWN = select(memories.c.owner, memories.c.scope, memories.c.value).where(  # built once, asked with each claim
     or_(
         and_(memories.c.owner == bindparam("of"), or_(memories.c.scope == "", _OF_RUN)),
-        and_(memories.c.owner.in_(_PAGES), _OF_RUN),
+        and_(memories.c.owner == PAGES, _OF_RUN),
     )
 )
+_PAGE = select(memories.c.value).where(memories.c.owner == PAGES, _OF_RUN)
 
 
 def remember(store: Store, run_key: str, tracker: str, url: str) -> None:
@@ -108,15 +109,11 @@ def remember(store: Store, run_key: str, tracker: str, url: str) -> None:
 def tracker_url(store: Store, run_key: str) -> str | None:
     """Return the address of a run's page; None while no tracker has reported one. Raises StoreError."""
     with store.snapshot() as connection:
-        return known_in(connection, "", run_key)[1]
+        value = connection.execute(_PAGE, {"about": run_key}).scalar()
+    return address_in(value) if value else None
 
 
-def known_in(connection: Connection, owner: str, run_key: str) -> tuple[dict[str, str], str | None]:
-    """Return a notifier's memories, of itself (scope "") and of a run, as JSON, and the address of the run's page."""
-    values, urls = {"": "", run_key: ""}, dict[str, object]()
-    for row in connection.execute(_KNOWN, {"of": owner, "about": run_key}):
-        if row.owner == owner:
-            values[row.scope] = row.value
-        else:
-            urls[row.owner] = as_value(row.value).get("url")
-    return values, next((url for each in _PAGES if isinstance(url := urls.get(each), str) and url), None)
+def address_in(value: str) -> str | None:
+    """Return the address of the page in a tracker's memory of a run."""
+    url = json.loads(value).get("url")
+    return url if isinstance(url, str) and url else None

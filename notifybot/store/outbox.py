@@ -17,23 +17,27 @@ from sqlalchemy import Connection, and_, bindparam, case, func, select, update
 
 from notifybot.events import EpochFinished, Event, from_json
 from notifybot.files import is_running
-from notifybot.policy import NOTHING, Pace, PaceFacts, Priority
+from notifybot.policy import NOTHING, Pace, PaceFacts, Priority, day_start
 from notifybot.store.database import Store
-from notifybot.store.notifier_state import known_in
+from notifybot.store.notifier_state import KNOWN, PAGES, address_in
 from notifybot.store.outbox_queries import (
+    EPOCH_SENT,
+    FOLDED,
+    NEWS_SENT,
+    NEXT_DUE,
+    OTHERS_AT,
+    START_FIRST,
     collapse,
-    collapsed_into,
     counting,
     dropped,
-    due,
-    facts_of,
-    others_at,
+    last_done,
+    next_due,
     rounds_after,
     sent_since,
-    start_of_run,
+    with_folded_best,
 )
 from notifybot.store.schema import deliveries, tallies
-from notifybot.store.stored_reason import LIMIT_CHARS, noted
+from notifybot.store.stored_reason import KEPT, LIMIT_CHARS, noted
 from notifybot.types import DeliveryState
 
 _FOLDING = Pace()
@@ -42,6 +46,11 @@ _PUT = counting("put")
 _UNTOLD = counting("dropped_untold")
 _UNTOLD_OF = select(tallies.c.dropped_untold).where(tallies.c.notifier == bindparam("of"))
 _NEVER_PUT = counting("put", "pruned_dropped", "dropped_untold")
+_ONE = update(deliveries).where(deliveries.c.id == bindparam("delivery"))
+_LEASE = _ONE.values(lease_until=bindparam("until"), lease_owner=bindparam("own"))
+_GIVE_UP = _ONE.values(
+    state=DeliveryState.DEAD, done_at=bindparam("now"), lease_until=None, lease_owner=None, error=noted("unreadable")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +60,8 @@ class Delivery:
     `attempts` counts the tries that failed and may have been its own fault, not those without a connection.
     `skipped` counts the older epochs of the run that it stands for. `untold` counts the events of all runs that were
     dropped for want of space or budget and not reported yet. All that sending it needs from the database comes with
-    it: the `facts` for the pace, the `memories` of the notifier (of itself, scope "", and of the run, as JSON), and
-    the run's `page`, where a tracker knows one.
+    it: the `facts` for the pace, the `memories` of the notifier as JSON, by scope (of itself, "", and of the run, its
+    id), and the run's `page`, where a tracker knows one.
     """
 
     id: int
@@ -131,38 +140,55 @@ class Outbox:
         process sends about it: each would open the run's thread.
         """
         now, elsewhere = self.store.clock.now(), set[str]()
+        given: dict[str, Any] = {"of": notifier, "now": now, "own": self.owner}
         with self.store.transaction() as connection:
-            while (row := connection.execute(due(notifier, now, elsewhere)).first()) is not None:
-                if any(map(owner_is_alive, others_at(connection, notifier, row.run_id, self.owner, now))):
+            while row := connection.execute(next_due(elsewhere) if elsewhere else NEXT_DUE, given).first():
+                given |= {"about": row.run_id, "than": row.id}
+                if any(owner_is_alive(each) for each in connection.execute(OTHERS_AT, given).scalars()):
                     elsewhere.add(row.run_id)
                     continue
-                due_first = start_of_run(connection, notifier, row, now) or row
-                if (row := collapse(connection, notifier, due_first, pace, now)) is None:
+                if row.priority == int(Priority.URGENT):
+                    row = connection.execute(START_FIRST, given).first() or row
+                if (row := collapse(connection, notifier, row, pace, now)) is None:
                     continue
                 try:
                     event = from_json(row.body)
                 except ValueError:  # another version wrote the event: it is given up, or nothing after it would go
-                    unread = dropped(now, noted("unreadable")) | {"state": DeliveryState.DEAD}
-                    connection.execute(_set(row.id, **unread))
+                    connection.execute(_GIVE_UP, {"delivery": row.id, "now": now})
                     continue
-                return self._lease(connection, notifier, row, event, pace, now, lease_s)
+                until = now + timedelta(seconds=lease_s)
+                given |= {"than": row.id, "delivery": row.id, "until": until, "what": event.kind}
+                connection.execute(_LEASE, given)
+                return self._claimed(connection, row, event, pace, given)
             return None
 
-    def _lease(
-        self, connection: Connection, notifier: str, row: Any, event: Event, pace: Pace, now: datetime, lease_s: float
+    def _claimed(
+        self, connection: Connection, row: Any, event: Event, pace: Pace, given: Mapping[str, Any]
     ) -> Delivery:
-        skipped, until = 0, now + timedelta(seconds=lease_s)
-        connection.execute(_set(row.id, lease_until=until, lease_owner=self.owner))
+        """Read what comes with a leased delivery; a figure that the pace does not use is not looked up."""
+        notifier = given["of"]
+        skipped = 0
         if pace.folds and isinstance(event, EpochFinished):
-            folded = collapsed_into(connection, notifier, row)
-            event, skipped = folded.told_by(event), folded.number
-        untold = connection.execute(_UNTOLD_OF, {"of": notifier}).scalar()
-        facts = facts_of(connection, notifier, row, event, pace, now)
-        known, page = known_in(connection, notifier, row.run_id)
+            skipped = connection.execute(FOLDED, given).scalar() or 0
+            event = with_folded_best(connection, event, given) if skipped else event
+        every, news_at = pace.every(event), None
+        if every.seconds:
+            last = EPOCH_SENT if isinstance(event, EpochFinished) else NEWS_SENT
+            news_at = connection.execute(last, given).scalar()
+        facts = PaceFacts(
+            last_news_at=news_at,
+            last_done=0 if every.epochs is None else last_done(connection, given),
+            today=0 if pace.daily_budget is None else sent_since(connection, notifier, day_start(given["now"])),
+            kept_back=row.error.startswith(KEPT),
+        )
+        known = {(each.owner, each.scope): each.value for each in connection.execute(KNOWN, given)}
+        pages = known.get((PAGES, row.run_id))
         return Delivery(
             id=row.id, event=event, notifier=notifier, priority=Priority(row.priority), attempts=row.attempts,
-            created_at=row.created_at, lease_until=until, owner=self.owner, skipped=skipped, untold=untold or 0,
-            facts=facts, memories=known, page=page,
+            created_at=row.created_at, lease_until=given["until"], owner=self.owner, skipped=skipped,
+            untold=connection.execute(_UNTOLD_OF, given).scalar() or 0, facts=facts,
+            memories={"": known.get((notifier, ""), ""), event.run.id: known.get((notifier, row.run_id), "")},
+            page=address_in(pages) if pages else None,
         )  # fmt: skip
 
     def mark_sent(self, delivery: Delivery, also: Callable[[Connection], object] = lambda _: None) -> bool:
@@ -279,10 +305,6 @@ def _ours(connection: Connection, delivery: Delivery, **values: Any) -> bool:
         deliveries.c.lease_owner == delivery.owner,
     )
     return connection.execute(update(deliveries).where(held).values(**values)).rowcount == 1
-
-
-def _set(delivery_id: int, **values: Any) -> Any:
-    return update(deliveries).where(deliveries.c.id == delivery_id).values(**values)
 
 
 _JUST_NOW = timedelta(minutes=1)

@@ -28,6 +28,10 @@ from notifybot.types import DeliveryState, Status
 KEEP_FOR = timedelta(days=7)
 FORGET_AFTER = timedelta(days=90)
 KEEP_EVENTS = 1000
+_FREE_SHARE = (  # of the file's cap, 0 to 1
+    "SELECT 1.0 - 1.0 * (page_count - freelist_count) / max_page_count "
+    "FROM pragma_max_page_count, pragma_page_count, pragma_freelist_count"
+)
 _BATCH = 500  # rows a transaction: short, since an epoch's end may be waiting for the lock
 _ROOM = 1 / 16  # of the file's cap: free after making room
 _NARROW = 1 / 32  # below this share, room is made before it is needed
@@ -40,12 +44,8 @@ _UNTOLD = counting("dropped_untold")
 
 def keep_reserve(connection: Connection) -> None:
     """Call at the end of a transaction with new records. Raises FullError when they would leave too little room."""
-    keep_reserve_of(_driver(connection))
-
-
-def keep_reserve_of(driver: sqlite3.Connection) -> None:
-    """`keep_reserve` on the driver's own connection."""
-    if _free_share(driver) < _RESERVE:
+    driver: Any = connection.connection.driver_connection  # ten times as fast: an epoch's end waits for it
+    if driver.execute(_FREE_SHARE).fetchone()[0] < _RESERVE:
         raise FullError(not_taken(reader_text("store.pruning.database_is_full")))
 
 
@@ -60,7 +60,8 @@ def is_full(error: StoreError) -> bool:
 def is_narrow(store: Store, share: float = _NARROW) -> bool:
     """True when less than a small share of the file's cap is left. Raises StoreError."""
     with store.transaction() as connection:
-        return _free_share(_driver(connection)) < share
+        free: float = connection.exec_driver_sql(_FREE_SHARE).scalar_one()
+    return free < share
 
 
 def make_room(store: Store, *, batches: int = 100) -> bool:
@@ -83,7 +84,7 @@ def make_room(store: Store, *, batches: int = 100) -> bool:
         while batches > 0:
             with store.transaction() as connection:
                 number = step(connection, store.clock.now())
-                roomy = _free_share(_driver(connection)) >= _ROOM
+                roomy = connection.exec_driver_sql(_FREE_SHARE).scalar_one() >= _ROOM
             freed += number
             if roomy:
                 return freed > 0
@@ -108,18 +109,6 @@ def prune(store: Store) -> int:
             number += _forget_old_news(connection, now - KEEP_FOR)
         gone, more = gone + number, number > 0
     return gone
-
-
-def _driver(connection: Connection) -> sqlite3.Connection:
-    driver: Any = connection.connection.driver_connection  # ten times as fast: an epoch's end waits for it
-    return driver  # type: ignore[no-any-return]
-
-
-def _free_share(driver: sqlite3.Connection) -> float:
-    """Return the share of the cap that is still free, 0 to 1."""
-    names = ("max_page_count", "page_count", "freelist_count")
-    cap, pages, unused = (int(driver.execute(f"PRAGMA {name}").fetchone()[0]) for name in names)
-    return (cap - pages + unused) / max(cap, 1)
 
 
 def _forget_news(connection: Connection, _: datetime, *, keep: int, of_ended: bool = False) -> int:

@@ -6,8 +6,8 @@ SQLAlchemy's own execution around them they cost more than the disk.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.dialects import sqlite
@@ -20,31 +20,23 @@ from notifybot.store.outbox_queries import counting
 from notifybot.store.schema import deliveries, events
 
 _DIALECT = sqlite.dialect(paramstyle="named")
+_stored: Any = events.c.at.type.dialect_impl(_DIALECT).bind_processor(_DIALECT)
 
 
-class Prepared:
-    """A statement as the driver takes it. `columns` are those that it sets, besides the parameters in it."""
-
-    def __init__(self, statement: Any, columns: Iterable[str] = ()) -> None:
-        compiled: Any = statement.compile(dialect=_DIALECT, column_keys=list(columns))
-        kinds = {name: each.type.dialect_impl(_DIALECT) for name, each in compiled.binds.items()}
-        found = {name: kind.bind_processor(_DIALECT) for name, kind in kinds.items()}
-        self._sql = str(compiled)
-        self._processors = {name: process for name, process in found.items() if process is not None}
-        self._defaults = {each.key: each.default.arg for each in compiled.insert_prefetch}
-
-    def run(self, driver: sqlite3.Connection, values: Mapping[str, Any]) -> int:
-        """Run it once; return the number of rows changed."""
-        given = {**self._defaults, **values}
-        for name, process in self._processors.items():
-            given[name] = process(given[name])
-        return driver.execute(self._sql, given).rowcount
+def _compiled(statement: Any, columns: Iterable[str] = ()) -> tuple[str, dict[str, Any]]:
+    """A statement as the driver takes it, and the defaults in it. `columns` are those set besides its parameters."""
+    compiled: Any = statement.compile(dialect=_DIALECT, column_keys=list(columns))
+    return str(compiled), {each.key: each.default.arg for each in compiled.insert_prefetch}
 
 
-_ADD_EVENT = Prepared(events.insert(), [each.name for each in events.columns])
-_ADD_DELIVERY = Prepared(deliveries.insert(), ["event_id", "run_id", "notifier", "priority", "created_at", "due_at"])
-_COUNT = Prepared(counting("put"))
-_CHANGE = Prepared(runs.CHANGE_IF_NEWS, ["session", "alive_at", "last_event_at", "progress", "progress_at", "next_by"])
+_CHANGE, _ = _compiled(
+    runs.CHANGE_IF_NEWS, ["session", "alive_at", "last_event_at", "progress", "progress_at", "next_by"]
+)
+_ADD_EVENT, _ = _compiled(events.insert(), ["id", "run_id", "kind", "at", "body"])
+_ADD_DELIVERY, _FRESH = _compiled(
+    deliveries.insert(), ["event_id", "run_id", "notifier", "priority", "created_at", "due_at"]
+)
+_COUNT, _ZEROS = _compiled(counting("put"))
 
 
 def record_epoch(store: Store, event: EpochFinished, routes: Sequence[tuple[str, Priority]]) -> bool:
@@ -53,18 +45,20 @@ def record_epoch(store: Store, event: EpochFinished, routes: Sequence[tuple[str,
     False, and nothing written, unless it is a new event of the session that reports the run: then `runs.record_in`
     has to look closer. Raises StoreError.
     """
-    now = store.clock.now()
-    guards = runs.guards_of(event)
-    with store.driver() as driver:
-        if _CHANGE.run(driver, guards | runs.values_of(event, now)) != 1:
+    now, run = store.clock.now(), event.run
+    values: dict[str, Any] = runs.values_of(event, now) | {
+        "run_key": run.key, "by_session": run.session, "source_at": event.at, "event_id": event.id,
+        "id": event.id, "run_id": run.key, "kind": event.kind, "at": event.at, "body": to_json(event),
+        "created_at": now, "due_at": now,
+    }  # fmt: skip
+    values = {name: _stored(each) if isinstance(each, datetime) else each for name, each in values.items()}
+    with store.transaction() as connection:
+        driver: Any = connection.connection.driver_connection
+        if driver.execute(_CHANGE, values).rowcount != 1:
             return False
-        _ADD_EVENT.run(
-            driver,
-            {"id": event.id, "run_id": event.run.key, "kind": event.kind, "at": event.at, "body": to_json(event)},
-        )
-        delivery = {"event_id": event.id, "run_id": event.run.key, "created_at": now, "due_at": now}
+        driver.execute(_ADD_EVENT, values)
         for key, priority in routes:
-            _ADD_DELIVERY.run(driver, {**delivery, "notifier": key, "priority": int(priority)})
-            _COUNT.run(driver, {"key": key, "number": 1})
-        pruning.keep_reserve_of(driver)
+            driver.execute(_ADD_DELIVERY, values | _FRESH | {"notifier": key, "priority": int(priority)})
+            driver.execute(_COUNT, _ZEROS | {"key": key, "number": 1})
+        pruning.keep_reserve(connection)
     return True

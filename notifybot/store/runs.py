@@ -36,14 +36,14 @@ _STATE = select(runs.c.session, runs.c.last_event_at).where(runs.c.key == bindpa
 _CHANGE = update(runs).where(runs.c.key == bindparam("run_key"))
 CHANGE_IF_NEWS = _CHANGE.where(
     runs.c.session == bindparam("by_session"),
-    or_(runs.c.last_event_at.is_(None), runs.c.last_event_at <= bindparam("told_at_source")),
+    or_(runs.c.last_event_at.is_(None), runs.c.last_event_at <= bindparam("source_at")),
     not_(exists().where(events.c.id == bindparam("event_id"))),
 )
 _ADD_EVENT = events.insert()
 _COLUMNS = [each for each in runs.c if each.name not in ("key", "need")]  # computed from other columns
 
 
-_AHEAD = timedelta(days=1)
+_AHEAD = timedelta(days=1)  # of a clock years ahead, an event would stay the latest
 IN_NEED, AT_WORK = 2, 1  # of the column `need`
 _UNKNOWN = Progress()  # of an event without progress
 
@@ -121,102 +121,59 @@ def _go_on(connection: Connection, now: datetime, event: Event) -> bool:
     """Record the usual case in one statement: a new event of the session that reports the run. False: look closer."""
     if not isinstance(event, EpochFinished | CheckpointSaved | AlertRaised):
         return False
-    changed: int = connection.execute(CHANGE_IF_NEWS, guards_of(event) | values_of(event, now)).rowcount
-    return changed == 1
-
-
-def guards_of(event: Event) -> dict[str, Any]:
-    """The parameters of `CHANGE_IF_NEWS` besides the columns that it sets."""
-    return {
-        "run_key": event.run.key,
-        "by_session": event.run.session,
-        "told_at_source": event.at,
-        "event_id": event.id,
-    }
+    guards = {
+        "run_key": event.run.key, "by_session": event.run.session, "source_at": event.at, "event_id": event.id,
+    }  # fmt: skip
+    return connection.execute(CHANGE_IF_NEWS, guards | values_of(event, now)).rowcount == 1
 
 
 def _touch_run(connection: Connection, now: datetime, event: Event, *, direct: bool) -> None:
-    row = connection.execute(_STATE, {"run_key": event.run.key}).first()
-    values = values_of(event, now)
+    run, values = event.run, values_of(event, now)
+    row = connection.execute(_STATE, {"run_key": run.key}).first()
     if row is None:
-        connection.execute(runs.insert(), {**_blank(event, now), **values, "direct": direct})
+        blank = {
+            "key": run.key, "id": run.id, "name": run.name, "project": run.project, "session": run.session,
+            "status": Status.RUNNING.value, "started_at": event.at if event.at <= now + _AHEAD else now,
+            "alive_at": now, "progress_at": now, "host": "{}", "progress": "{}", "params": "{}",
+        }  # fmt: skip
+        connection.execute(runs.insert(), blank | values | {"direct": direct})
         return
-    if event.run.session < row.session or _is_stale(event, row):
+    is_verdict = isinstance(event, RunLost | RunStalled | RunRecovered | RunEnded)
+    is_late = run.session == row.session and row.last_event_at is not None and event.at < row.last_event_at
+    if run.session < row.session or (is_late and not is_verdict):
         return  # from an older process, or older than the row: kept as an event, but not as the state
     if isinstance(event, RunStarted):
         values |= {"direct": direct}
-    connection.execute(_CHANGE, {"run_key": event.run.key, **values})
-
-
-def _is_stale(event: Event, row: Any) -> bool:
-    if isinstance(event, RunLost | RunStalled | RunRecovered | RunEnded):
-        return False
-    return event.run.session == row.session and row.last_event_at is not None and event.at < row.last_event_at
-
-
-def _blank(event: Event, now: datetime) -> dict[str, Any]:
-    return {
-        "key": event.run.key,
-        "id": event.run.id,
-        "name": event.run.name,
-        "project": event.run.project,
-        "session": event.run.session,
-        "status": Status.RUNNING.value,
-        "started_at": _plausible(event.at, now),
-        "alive_at": now,
-        "progress_at": now,
-        "host": "{}",
-        "progress": "{}",
-        "params": "{}",
-    }
+    connection.execute(_CHANGE, values | {"run_key": run.key})
 
 
 def values_of(event: Event, now: datetime) -> dict[str, Any]:
     """Return the values that an event sets in its run's row."""
-    told: dict[str, Any] = {} if event.progress == _UNKNOWN else {"progress": _progress_json(event.progress)}
-    heard = told | {"session": event.run.session, "alive_at": now, "last_event_at": _plausible(event.at, now)}
+    at = event.at if event.at <= now + _AHEAD else now
+    heard: dict[str, Any] = {"session": event.run.session, "alive_at": now, "last_event_at": at}
+    if event.progress != _UNKNOWN:
+        heard["progress"] = _json(Progress).dump_json(event.progress).decode()
     match event:
         case RunStarted():
-            return heard | _of_start(event) | {"progress_at": now}
+            return heard | {
+                "name": event.run.name, "status": Status.RUNNING.value, "stalled": False, "attempt": event.attempt,
+                "beat_s": event.beat_s, "beat_seq": 0, "progress_at": now, "ended_at": None, "next_by": None,
+                "stack": "", "host": _json(Host).dump_json(event.host).decode(),
+                "params": _json(dict).dump_json(event.params).decode(),
+            }  # fmt: skip
         case EpochFinished():
             return heard | {"progress_at": now, "next_by": None}
         case CheckpointSaved() | AlertRaised():
             return heard
         case RunEnded():
-            return heard | {
-                "status": event.status.value,
-                "ended_at": event.at,
-                "stalled": False,
-                "deadline_at": None,
-                "next_by": None,
-            }
+            over = {"stalled": False, "deadline_at": None, "next_by": None}
+            return heard | over | {"status": event.status.value, "ended_at": event.at}
         case RunLost():
             return {"status": Status.LOST.value, "told_at": now}
         case RunStalled():
             return {"stalled": True, "told_at": now}
         case RunRecovered():
             return {"status": Status.RUNNING.value, "stalled": False}
-
-
-def _plausible(at: datetime, now: datetime) -> datetime:
-    """Return a moment to sort by, now for one too far ahead: with a clock years ahead it would stay the latest."""
-    return at if at <= now + _AHEAD else now
-
-
-def _of_start(event: RunStarted) -> dict[str, Any]:
-    return {
-        "name": event.run.name,
-        "status": Status.RUNNING.value,
-        "stalled": False,
-        "attempt": event.attempt,
-        "beat_s": event.beat_s,
-        "beat_seq": 0,
-        "ended_at": None,
-        "next_by": None,
-        "stack": "",
-        "host": _json(Host).dump_json(event.host).decode(),
-        "params": _json(dict).dump_json(event.params).decode(),
-    }
 
 
 def get(store: Store, run_id: str, *, project: str | None = None) -> RunRow | None:
@@ -326,11 +283,6 @@ def row_to_run(row: Row[Any]) -> RunRow:
         except ValueError:
             fields[name] = kind()
     return RunRow(**fields)
-
-
-def _progress_json(progress: Progress) -> str:
-    text: bytes = _json(Progress).dump_json(progress)
-    return text.decode()
 
 
 @cache

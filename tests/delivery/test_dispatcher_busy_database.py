@@ -46,21 +46,13 @@ class Contended(Store):
     asked = 0
 
     @contextmanager
-    def transaction(self) -> Iterator[Any]:
-        self._ask()
-        with super().transaction() as connection:
-            yield connection
-
-    @contextmanager
-    def snapshot(self) -> Iterator[Any]:
-        self._ask()
-        with super().snapshot() as connection:
-            yield connection
-
-    def _ask(self) -> None:
+    def transaction(self, **kind: bool) -> Iterator[Any]:
+        """To write or, by `snapshot`, to read."""
         self.asked += 1
         if self.busy_from <= self.asked < self.busy_from + self.busy_times:
             raise StoreError("the database did not take a record: database is locked")
+        with super().transaction(**kind) as connection:
+            yield connection
 
 
 @contextmanager
@@ -155,10 +147,10 @@ class Asked(Contended):
     awaited, asked_for = False, threading.Event()
 
     @contextmanager
-    def transaction(self) -> Iterator[Any]:
+    def transaction(self, **kind: bool) -> Iterator[Any]:
         if self.awaited and threading.current_thread().name == "notifybot-slack":
             self.asked_for.set()
-        with super().transaction() as connection:
+        with super().transaction(**kind) as connection:
             yield connection
 
 

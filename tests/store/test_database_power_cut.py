@@ -122,9 +122,9 @@ def _losses(image: Path, known: Known, *, send: bool) -> list[str]:
 
 
 def _damage(store: Store, known: Known) -> list[str]:
-    with store.driver() as driver:
-        verdict = driver.execute("PRAGMA integrity_check").fetchall()
-        strays = driver.execute("PRAGMA foreign_key_check").fetchall()
+    with store.transaction() as connection:
+        verdict = connection.exec_driver_sql("PRAGMA integrity_check").fetchall()
+        strays = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
     lost = [] if verdict == [("ok",)] and not strays else [f"damage: {verdict[:3]} {strays[:3]}"]
     lost += [f"damage: set aside as {store.set_aside.name}"] if store.set_aside and not known.spoilt else []
     return lost + _ledgers(store)

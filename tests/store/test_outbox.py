@@ -19,7 +19,7 @@ from notifybot.policy import Pace, Priority, priority_of
 from notifybot.store import dead_letters, runs
 from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
-from notifybot.store.outbox_queries import due, others_at
+from notifybot.store.outbox_queries import NEXT_DUE, OTHERS_AT
 from notifybot.testing import FakeClock
 from tests.support.store_events import NOON, RUN, alert, ended, epoch, started
 
@@ -89,7 +89,7 @@ def test_a_start_that_keeps_failing_holds_up_nothing_urgent(store: Store, clock:
 def test_a_claim_looks_at_no_more_than_it_takes(store: Store, clock: FakeClock) -> None:
     """SQLite finds the next delivery by an index alone: a long backlog is not sorted for each message."""
     with store.transaction() as connection:
-        query: Any = due(KEY, clock.now()).compile(connection)
+        query: Any = NEXT_DUE.compile(connection)
         values = (None,) * len(query.positiontup)
         steps = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values)]
 
@@ -172,7 +172,7 @@ def test_whether_another_one_tells_of_a_run_is_looked_up_by_an_index(store: Stor
             asked.append(given[2:4])
 
         listen(connection, "before_cursor_execute", note)
-        others_at(connection, KEY, RUN.key, "me", NOON)
+        connection.execute(OTHERS_AT, {"of": KEY, "about": RUN.key, "own": "me", "now": NOON})
         (query, values) = asked[-1]
         steps = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values)]
 

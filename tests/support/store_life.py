@@ -57,8 +57,8 @@ class Received:
 
 def facts_of(store: Store) -> Facts:
     """All that a store says and people rely on, each under its name. Raises StoreError."""
-    with store.driver() as driver:
-        rows = [tuple(str(each) for each in row) for query in _FACTS for row in driver.execute(query)]
+    with store.transaction() as connection:
+        rows = [tuple(str(each) for each in row) for query in _FACTS for row in connection.exec_driver_sql(query)]
     return {row[:-1]: row[-1] if len(row[-1]) < 100 else _print_of(row[-1]) for row in rows}
 
 
