@@ -223,7 +223,7 @@ class Store:
 
 
 class _Patience(threading.local):
-    """How long a thread waits for others, in seconds; the constructor's value in each that says nothing else."""
+    """Seconds that a thread waits for others: those given here, in each thread that says nothing else."""
 
     def __init__(self, wait_s: float) -> None:
         self.wait_s = wait_s
