@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notifybot.charts.series import Point, Series
+from notifybot.charts.series import Curve, Point
 from notifybot.charts.svg import HEIGHT, WIDTH, Chart, charts_of, curve_svg, ticks_between
 
-__all__ = ["HEIGHT", "WIDTH", "Chart", "Point", "Series", "charts_of", "curve_svg", "ticks_between"]
+__all__ = ["HEIGHT", "WIDTH", "Chart", "Curve", "Point", "charts_of", "curve_svg", "ticks_between"]

@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from notifybot.charts.fonts import Fonts, lettering
-from notifybot.charts.series import Curve, Panel, drawable, gaps_of, last_of, panels_of, pieces_of, thin
+from notifybot.charts.series import Curve, Panel, drawable, figure, gaps_of, panels_of, pieces_of, thin
 from notifybot.i18n import text
 from notifybot.types import Language
 
@@ -173,27 +173,25 @@ class _Sheet:
                 color=COLOURS[number], linestyle=DASHES[number], linewidth=4,
             )  # fmt: skip
             self._figure.add_artist(line)
-            now, best = self._told(panel, number)
-            told = self._text(x + SAMPLE + 10, y, now, SMALL + 1, COLOURS[number])
-            self._text(told.get_window_extent().x1 / self._times + 10, y, best, SMALL - 2, SOFT)
+            now, best = self._entry(panel, number)
+            written = self._text(x + SAMPLE + 10, y, now, SMALL + 1, COLOURS[number])
+            self._text(written.get_window_extent().x1 / self._times + 10, y, best, SMALL - 2, SOFT)
 
-    def _told(self, panel: Panel, number: int) -> tuple[str, str]:
-        """Return a curve's legend: its name and value, and the lesser details to print in a lighter colour."""
+    def _entry(self, panel: Panel, number: int) -> tuple[str, str]:
+        """Return a curve's name and value for the legend, and the lesser details to print in a lighter colour."""
         curve = panel.curves[number]
         nameless = text(self._language, "charts.metric", number=number + 1)
         name = self._fonts.readable(curve.name, _NAME_CHARS) or nameless
-        best = f"★ {_say(curve.best[1])} ({curve.best[0]:g})" if curve.best is not None else ""
+        best = f"★ {figure(curve.best[1])} ({curve.best[0]:g})" if curve.best is not None else ""
         scale = text(self._language, "charts.logarithmic") if panel.logarithmic and number == 0 else ""
-        return f"{name} {_say(last_of(curve))}", " · ".join(each for each in (best, scale) if each)
+        return f"{name} {figure(curve.points[-1][1])}", " · ".join(each for each in (best, scale) if each)
 
     def _columns_of(self, panel: Panel) -> int:
         """Two where every entry of the legend has room in half the width."""
-        widths = [
-            SAMPLE
-            + 40
-            + sum(self._width_of(text, size) for text, size in zip(told, (SMALL + 1, SMALL - 2), strict=True))
-            for told in (self._told(panel, number) for number in range(len(panel.curves)))
-        ]
+        widths = []
+        for number in range(len(panel.curves)):
+            now, best = self._entry(panel, number)
+            widths.append(SAMPLE + 40 + self._width_of(now, SMALL + 1) + self._width_of(best, SMALL - 2))
         return 2 if len(widths) > 1 and max(widths) <= (self._width - 2 * EDGE) / 2 else 1
 
     def _rows_of(self, panel: Panel) -> int:
@@ -232,7 +230,7 @@ def _scale(axes: Axes, panel: Panel, span: tuple[float, float]) -> None:
         axes.yaxis.set_major_locator(MaxNLocator(5, min_n_ticks=2))
         room = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
         axes.set_ylim(low - room, high + room)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _say(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: figure(value)))
 
 
 def _draw(axes: Axes, curve: Curve, number: int) -> None:
@@ -254,11 +252,3 @@ def _draw(axes: Axes, curve: Curve, number: int) -> None:
         gaps, [0.03] * len(gaps), transform=axes.get_xaxis_transform(), linestyle="", marker="x", markersize=11,
         markeredgewidth=3, color=LOST, zorder=5, clip_on=False,
     )  # fmt: skip
-
-
-def _say(value: float) -> str:
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    return f"{value:.4g}".replace("-", "−").replace("e−0", "e−").replace("e+0", "e")

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from statistics import median
 
 Point = tuple[float, float]
@@ -15,11 +16,20 @@ _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", 
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
-    """One metric over the epochs: (epoch, value) in order. A value may be NaN or infinite."""
+class Curve:
+    """One metric over the epochs: (epoch, value) in order. A value may be NaN or infinite.
+
+    `best` is its best point, where it is known which way is better.
+    """
 
     name: str
     points: tuple[Point, ...]
+    best: Point | None = None
+
+    @property
+    def values(self) -> list[float]:
+        """The values that can be drawn."""
+        return [value for _, value in self.points if drawable(value)]
 
 
 def thin(points: Sequence[Point], most: int) -> tuple[Point, ...]:
@@ -32,43 +42,28 @@ def thin(points: Sequence[Point], most: int) -> tuple[Point, ...]:
         part = points[start : start + stretch]
         strange = [point for point in part if not math.isfinite(point[1])]
         finite = [point for point in part if math.isfinite(point[1])]
-        ends = {min(finite, key=_value), max(finite, key=_value)} if finite else set()
+        ends = {min(finite, key=itemgetter(1)), max(finite, key=itemgetter(1))} if finite else set()
         kept += sorted(ends | set(strange[:1]))
     return (*kept, points[-1]) if kept[-1] != points[-1] else tuple(kept)
 
 
 def base_of(name: str) -> str:
     """The metric without its data split: "train_loss", "val/loss" and "loss" are all "loss"."""
-    kept = [word for word in words_of(name) if word.lower() not in _SPLITS]
+    kept = [part for part in re.split(r"[_/.\- ]+", name) if part and part.lower() not in _SPLITS]
     return "_".join(kept) or name
 
 
-def words_of(name: str) -> list[str]:
-    """The parts of a metric's name."""
-    return [word for word in re.split(r"[_/.\- ]+", name) if word]
-
-
-def _value(point: Point) -> float:
-    return point[1]
+def figure(value: float) -> str:
+    """A value as the pictures show it, in four digits."""
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    shown = "NaN" if math.isnan(value) else f"{value:.4g}"
+    return shown.replace("-", "−").replace("e−0", "e−").replace("e+0", "e")
 
 
 LARGEST = 1e100  # beyond it a value is as good as infinite: the axis could show nothing else
 _FAR = 30.0  # times: two curves so far apart would flatten each other
 _SCORE = re.compile(r"acc|f1|auc|auroc|precision|recall|iou|dice|bleu|rouge|top.?\d|map(?![a-z])", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """One metric over the epochs, in order. `best` is its best point, where it is known which way is better."""
-
-    name: str
-    points: tuple[Point, ...]
-    best: Point | None = None
-
-    @property
-    def values(self) -> list[float]:
-        """The values that can be drawn."""
-        return [value for _, value in self.points if drawable(value)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +94,23 @@ def panels_of(curves: Sequence[Curve], *, focus: str | None, most: int) -> tuple
 
     The panel with the metric named `focus` is always there; then losses, scores and the others have precedence.
     """
-    families: dict[tuple[int, str], list[Panel]] = {}
-    for curve in sorted(curves, key=lambda each: each.name != focus):
+    families: dict[tuple[int, str], list[list[Curve]]] = {}
+    first = [each for each in curves if each.name == focus]
+    for curve in (*first, *(each for each in curves if each.name != focus)):
         panels = families.setdefault(_family(curve), [])
-        _put(panels, curve)
-    ranked = [
-        (focus not in [curve.name for curve in panel.curves], at, key, panel)
-        for key, panels in families.items()
+        for panel in panels:
+            if len(panel) < MOST_SERIES and _near(panel[0], curve):
+                panel.append(curve)
+                break
+        else:
+            panels.append([curve])
+    ranked = sorted(  # each family's first panel before any second one
+        (focus not in [curve.name for curve in panel], at, family, panel)
+        for family, panels in families.items()
         for at, panel in enumerate(panels)
-    ]
-    chosen = sorted(ranked, key=lambda each: each[:3])[:most]  # each family's first panel before any second one
-    shown = tuple(_in_order(panel, curves) for _, _, _, panel in sorted(chosen, key=lambda each: (each[2], each[1])))
+    )
+    chosen = sorted((family, at, panel) for _, at, family, panel in ranked[:most])
+    shown = tuple(Panel(tuple(each for each in curves if each in panel)) for _, _, panel in chosen)
     return shown, len(curves) - sum(len(panel.curves) for panel in shown)
 
 
@@ -121,26 +122,10 @@ def _family(curve: Curve) -> tuple[int, str]:
     return 2, base_of(curve.name)
 
 
-def _put(panels: list[Panel], curve: Curve) -> None:
-    """Into the first panel with room, and of its scale; else into one of its own."""
-    for at, panel in enumerate(panels):
-        if len(panel.curves) < MOST_SERIES and _near(panel.curves[0], curve):
-            panels[at] = Panel((*panel.curves, curve))
-            return
-    panels.append(Panel((curve,)))
-
-
 def _near(one: Curve, other: Curve) -> bool:
-    sizes = [_size(one), _size(other)]
+    """True where one axis fits both."""
+    sizes = [median(map(abs, values)) if values else 0.0 for values in (one.values, other.values)]
     return not all(sizes) or max(sizes) / min(sizes) <= _FAR
-
-
-def _size(curve: Curve) -> float:
-    return median(map(abs, curve.values)) if curve.values else 0.0
-
-
-def _in_order(panel: Panel, curves: Sequence[Curve]) -> Panel:
-    return Panel(tuple(each for each in curves if each in panel.curves))
 
 
 def gaps_of(curve: Curve) -> list[float]:
@@ -157,8 +142,3 @@ def pieces_of(curve: Curve) -> list[tuple[Point, ...]]:
         elif pieces[-1]:
             pieces.append([])
     return [tuple(piece) for piece in pieces if piece]
-
-
-def last_of(curve: Curve) -> float:
-    """The latest value, NaN where there is none."""
-    return curve.points[-1][1] if curve.points else math.nan

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from notifybot.charts.series import MOST_SERIES, Point, Series, base_of, thin
+from notifybot.charts.series import MOST_SERIES, Curve, Point, base_of, figure, thin
 
 WIDTH, HEIGHT = 360, 200
 _DIGIT = 6.4  # widest figure at the axis' size; a label grows to the left, and must not leave the picture
@@ -19,37 +19,39 @@ _LARGEST, _SMALLEST = sys.float_info.max, 1e-300
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Series that belong in one picture, such as train_loss and val_loss under "loss"."""
+    """Curves that belong in one picture, such as train_loss and val_loss under "loss"."""
 
     title: str
-    series: tuple[Series, ...]
+    curves: tuple[Curve, ...]
 
     @property
     def svg(self) -> str:
         """Return the picture, safe to put into a page unescaped."""
-        return curve_svg(self.series, title=self.title)
+        return curve_svg(self.curves, title=self.title)
 
 
 def charts_of(histories: Mapping[str, Sequence[Point]]) -> list[Chart]:
     """Put each metric's history into a chart, together with the same metric of other data splits."""
-    groups: dict[str, list[Series]] = {}
+    groups: dict[str, list[Curve]] = {}
     for name, points in histories.items():
-        groups.setdefault(base_of(name), []).append(Series(name, tuple(points)))
-    return [_chart(base, each) for base, series in groups.items() for each in _rows_of(series)]
+        groups.setdefault(base_of(name), []).append(Curve(name, tuple(points)))
+    charts = []
+    for base, curves in groups.items():
+        for at in range(0, len(curves), MOST_SERIES):
+            shown = tuple(curves[at : at + MOST_SERIES])
+            charts.append(Chart(shown[0].name if len(shown) == 1 else base, shown))
+    return charts
 
 
-def curve_svg(series: Sequence[Series], *, title: str, number: str = "{:.4g}") -> str:
-    """Draw up to four series over their epochs as one `<svg>` without scripts, styles or outside references.
+def curve_svg(curves: Sequence[Curve], *, title: str) -> str:
+    """Draw up to four curves over their epochs as one `<svg>` without scripts, styles or outside references.
 
     A value that is no finite number leaves a gap in the line and a cross at the bottom. Class names: `grid`, `axis`,
     `s0` to `s3`, `lost`.
     """
-    drawn = [Series(each.name, thin(each.points, _MOST_POINTS)) for each in series[:MOST_SERIES]]
-    finite = [point for each in drawn for point in each.points if math.isfinite(point[1])]
-    frame = _Frame.around(finite, [x for each in drawn for x, _ in each.points], number)
-    parts = [_grid(frame, number)]
-    for at, each in enumerate(drawn):
-        parts.append(_line(frame, each, f"s{at}", number))
+    drawn = [Curve(each.name, thin(each.points, _MOST_POINTS)) for each in curves[:MOST_SERIES]]
+    frame = _Frame.around([point for each in drawn for point in each.points])
+    parts = [_grid(frame), *(_line(frame, each, f"s{at}") for at, each in enumerate(drawn))]
     label = escape(f"{title}: " + ", ".join(each.name for each in drawn))
     return (
         f'<svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}" '
@@ -67,11 +69,12 @@ class _Frame:
     left: float
 
     @classmethod
-    def around(cls, points: Sequence[Point], epochs: Sequence[float], number: str) -> _Frame:
-        ys = [y for _, y in points] or [0.0, 1.0]
+    def around(cls, points: Sequence[Point]) -> _Frame:
+        xs = [x for x, _ in points] or [0.0, 1.0]
+        ys = [y for _, y in points if math.isfinite(y)] or [0.0, 1.0]
         ticks = ticks_between(min(ys), max(ys))
-        left = max(_LEFT, 8 + _DIGIT * max(len(_say(tick, number)) for tick in ticks))
-        return cls(min(epochs, default=0.0), max(epochs, default=1.0), ticks, round(left, 1))
+        left = max(_LEFT, 8 + _DIGIT * max(len(figure(tick)) for tick in ticks))
+        return cls(min(xs), max(xs), ticks, round(left, 1))
 
     def x(self, epoch: float) -> float:
         span = self.x1 - self.x0
@@ -100,58 +103,37 @@ def ticks_between(low: float, high: float) -> tuple[float, ...]:
     return ticks if even else (low, high)
 
 
-def _grid(frame: _Frame, number: str) -> str:
+def _grid(frame: _Frame) -> str:
     parts, x = [], round(frame.left - 6, 1)
     for tick in frame.ticks:
         y = frame.y(tick)
         parts.append(f'<line class="grid" x1="{frame.left}" y1="{y}" x2="{WIDTH - _RIGHT}" y2="{y}"/>')
-        parts.append(f'<text class="axis" x="{x}" y="{y + 3.5}" text-anchor="end">{_say(tick, number)}</text>')
-    for epoch, anchor in _epoch_marks(frame):
+        parts.append(f'<text class="axis" x="{x}" y="{y + 3.5}" text-anchor="end">{figure(tick)}</text>')
+    marks = [(frame.x0, "start"), (frame.x1, "end")] if frame.x0 < frame.x1 else [(frame.x0, "middle")]
+    if frame.x1 - frame.x0 >= 4:
+        marks.insert(1, (float(round((frame.x0 + frame.x1) / 2)), "middle"))
+    for epoch, anchor in marks:
         parts.append(
             f'<text class="axis" x="{frame.x(epoch)}" y="{HEIGHT - 7}" text-anchor="{anchor}">{epoch:g}</text>'
         )
     return "".join(parts)
 
 
-def _epoch_marks(frame: _Frame) -> list[tuple[float, str]]:
-    if frame.x0 == frame.x1:
-        return [(frame.x0, "middle")]
-    middle = round((frame.x0 + frame.x1) / 2)
-    inner = [(float(middle), "middle")] if frame.x1 - frame.x0 >= 4 else []
-    return [(frame.x0, "start"), *inner, (frame.x1, "end")]
-
-
-def _line(frame: _Frame, series: Series, css: str, number: str) -> str:
-    parts, path, pen = [], [], "M"
-    for epoch, value in series.points:
+def _line(frame: _Frame, curve: Curve, css: str) -> str:
+    parts, path, pen, cross_y = [], [], "M", HEIGHT - _BOTTOM - 7
+    last: Point | None = None
+    for epoch, value in curve.points:
+        x = frame.x(epoch)
         if math.isfinite(value):
-            path.append(f"{pen}{frame.x(epoch)} {frame.y(value)}")
-            pen = "L"
+            path.append(f"{pen}{x} {frame.y(value)}")
+            pen, last = "L", (epoch, value)
         else:
-            parts.append(_cross(frame.x(epoch), epoch, series.name, value))
+            label = escape(f"{curve.name} {value} ({epoch:g})")
+            parts.append(f'<path class="lost" d="M{x - 3} {cross_y}l6 6m0 -6l-6 6"><title>{label}</title></path>')
             pen = "M"
-    last = next(((x, y) for x, y in reversed(series.points) if math.isfinite(y)), None)
     if last is not None:
-        told = escape(f"{series.name} {_say(last[1], number)} ({last[0]:g})")
+        label = escape(f"{curve.name} {figure(last[1])} ({last[0]:g})")
         x, y = frame.x(last[0]), frame.y(last[1])
         parts.append(f'<path class="{css}" fill="none" d="{"".join(path)}"/>')
-        parts.append(f'<circle class="{css}" cx="{x}" cy="{y}" r="3"><title>{told}</title></circle>')
+        parts.append(f'<circle class="{css}" cx="{x}" cy="{y}" r="3"><title>{label}</title></circle>')
     return "".join(parts)
-
-
-def _cross(x: float, epoch: float, name: str, value: float) -> str:
-    y = HEIGHT - _BOTTOM - 4
-    told = escape(f"{name} {value} ({epoch:g})")
-    return f'<path class="lost" d="M{x - 3} {y - 3}l6 6m0 -6l-6 6"><title>{told}</title></path>'
-
-
-def _say(value: float, number: str) -> str:
-    return number.format(value).replace("-", "−").replace("e−0", "e−").replace("e+0", "e")
-
-
-def _rows_of(series: list[Series]) -> Iterable[list[Series]]:
-    return (series[at : at + MOST_SERIES] for at in range(0, len(series), MOST_SERIES))
-
-
-def _chart(base: str, series: list[Series]) -> Chart:
-    return Chart(series[0].name if len(series) == 1 else base, tuple(series))

@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from notifybot.charts import Series, curve_svg
+from notifybot.charts import Curve, curve_svg
 
 BLOCKS = 50
 ATTACHMENTS = 100
@@ -296,7 +296,7 @@ def drawn(block: Mapping[str, Any]) -> Markup:
     """A `data_visualization` block over numbers as a picture for the sandbox's page."""
     epochs = [float(each) for each in block["chart"]["axis_config"]["categories"]]
     series = [
-        Series(str(each["name"]), tuple(zip(epochs, (float(point["value"]) for point in each["data"]), strict=True)))
+        Curve(str(each["name"]), tuple(zip(epochs, (float(point["value"]) for point in each["data"]), strict=True)))
         for each in block["chart"]["series"]
     ]
     return Markup(curve_svg(series, title=str(block["title"])))  # noqa: S704 - it escapes every text itself
