@@ -400,7 +400,7 @@ def test_a_long_night_is_cut_with_its_number(store: Store) -> None:
     ("language", "lines"),
     [
         (Language.EN, ["starts 2 · alerts 2 · endings 1", "02:30 ⚠️ vit: disk is nearly full"]),
-        (Language.KO, ["시작 2 · 경고 2 · 종료 1", "02:30 ⚠️ vit: disk is nearly full"]),
+        (Language.KO, ["시작 2 · 알림 2 · 종료 1", "02:30 ⚠️ vit: disk is nearly full"]),
     ],
 )
 def test_the_phone_shows_counts_and_the_latest_first(store: Store, language: Language, lines: list[str]) -> None:

@@ -181,6 +181,12 @@ def test_silence_is_never_called_a_death(event: Event) -> None:
         assert not [word for word in ("died", "dead", "crash", "killed", "죽") if word in message.title + message.body]
 
 
+def test_a_lost_run_need_not_have_been_on_colab() -> None:
+    """Only Colab calls its machine a runtime; what is gone may be a process on a person's own machine."""
+    assert "its process or its machine may be gone, or the network" in in_english(LOST).body
+    assert "프로세스나 장비가 종료되었거나 네트워크가 끊겼을 수 있습니다." in in_korean(LOST).body
+
+
 def test_without_a_checkpoint_nobody_is_promised_a_continuation() -> None:
     lost = RunLost(**BASE, silent_s=120, limit_s=90, progress=Progress(total=30))
 
