@@ -17,9 +17,7 @@ slack_app = typer.Typer(no_args_is_help=True)
 
 
 @slack_app.command()
-def manifest(
-    as_json: Annotated[bool, typer.Option("--json/--yaml")] = False,
-) -> None:
+def manifest(as_json: Annotated[bool, typer.Option("--json/--yaml")] = False) -> None:
     """Print the manifest of the Slack app, to be pasted at https://api.slack.com/apps."""
     from notifybot.cli import slack
 
@@ -104,11 +102,7 @@ def drop(ids: _Ids, as_json: AsJson = False) -> None:
     raise typer.Exit(outbox.drop(ids, as_json=as_json))
 
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 watchdog_app = typer.Typer(no_args_is_help=False)
 token_app = typer.Typer(no_args_is_help=True)
 kakao_app = typer.Typer(no_args_is_help=True)
@@ -128,9 +122,7 @@ def _version(asked: bool) -> None:
 
 
 @app.callback()
-def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
-) -> None:
+def root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
     """Hear from your training runs in Slack and KakaoTalk, and be told when one dies."""
 
 
@@ -215,9 +207,7 @@ def doctor(language: LanguageOption = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def gallery(
-    out: Path = Path("gallery"),
-) -> None:
+def gallery(out: Path = Path("gallery")) -> None:
     """Write a page for each message, in both languages, as Slack, a phone and the others show it.
 
     Nothing is sent anywhere but to a sandbox on this machine.
@@ -228,10 +218,7 @@ def gallery(
 
 
 @app.command()
-def sandbox(
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8766,
-    language: LanguageOption = None,
-) -> None:
+def sandbox(port: Annotated[int, typer.Option(min=0, max=65535)] = 8766, language: LanguageOption = None) -> None:
     """Pretend to be Slack and KakaoTalk on this machine, and show what arrives as they would.
 
     Prints the variables that point a training at it. Ctrl-C ends it.
@@ -280,10 +267,7 @@ def watchdog(
 
 
 @watchdog_app.command("login")
-def watchdog_login(
-    url: str = "http://127.0.0.1:8700",
-    db: Database = None,
-) -> None:
+def watchdog_login(url: str = "http://127.0.0.1:8700", db: Database = None) -> None:
     """Print a link that opens the watchdog's pages once, within an hour."""
     from notifybot.cli import watchdog
 
@@ -291,11 +275,7 @@ def watchdog_login(
 
 
 @token_app.command("new")
-def token_new(
-    project: str,
-    label: str = "",
-    db: Database = None,
-) -> None:
+def token_new(project: str, label: str = "", db: Database = None) -> None:
     """Make a token and print it, once: only a hash of it is kept."""
     from notifybot.cli import watchdog
 
@@ -346,9 +326,7 @@ def kakao_status() -> None:
 
 
 @kakao_app.command("friends")
-def kakao_friends(
-    choose: Annotated[str, typer.Option(metavar="NUMBERS")] = "",
-) -> None:
+def kakao_friends(choose: Annotated[str, typer.Option(metavar="NUMBERS")] = "") -> None:
     """List the friends who can be written to, by number, and choose among them."""
     from notifybot.cli import kakao
 
@@ -356,9 +334,7 @@ def kakao_friends(
 
 
 @kakao_app.command("logout")
-def kakao_logout(
-    disconnect: Annotated[bool, typer.Option("--disconnect")] = False,
-) -> None:
+def kakao_logout(disconnect: Annotated[bool, typer.Option("--disconnect")] = False) -> None:
     """End the login and delete the token file."""
     from notifybot.cli import kakao
 

@@ -12,7 +12,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config, load
 from notifybot.errors import ConfigError, DeliveryError, UsageError
 from notifybot.i18n import text
-from notifybot.notifiers.kakao import credentials_from, others_file, token_file_of
+from notifybot.notifiers.kakao import credentials_from, open_api, others_file, token_file_of
 from notifybot.notifiers.kakao.api import Api
 from notifybot.notifiers.kakao.browser import Console, LoginEnvironment
 from notifybot.notifiers.kakao.login import Way, choice_in, one_of, sign_in
@@ -134,8 +134,4 @@ def logout(*, disconnect: bool, clock: Clock = SYSTEM) -> int:
 
 def _opened(config: Config, clock: Clock) -> Api | None:
     credentials = credentials_from(config, clock=clock)
-    if credentials is None:
-        return None
-    return Api(
-        credentials, token_file_of(config), api_url=config.kakao_api_url, auth_url=config.kakao_auth_url, clock=clock
-    )
+    return None if credentials is None else open_api(config, credentials, clock=clock)

@@ -133,10 +133,9 @@ def samples(language: Language, now: datetime, *, project: str = "default", name
 def endings(language: Language, now: datetime, *, project: str = "default") -> list[RunEnded]:
     """Return the four endings that a run itself reports, each about a new run."""
     run = RunRef(id="", name=NAME, project=project, session="sample")
-    statuses = (Status.FINISHED, Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
     return [
         _ending({"id": uuid7(now.timestamp()), "run": replace(run, id=uuid7(now.timestamp())), "at": now}, status)
-        for status in statuses
+        for status in (Status.FINISHED, Status.STOPPED, Status.INTERRUPTED, Status.FAILED)
     ]
 
 
@@ -155,15 +154,13 @@ def _checkpoint(epoch: int) -> Checkpoint:
 
 def progress_at(done: int) -> Progress:
     """Return the progress of the sample run after `done` of its epochs."""
+    epochs, left = range(1, done + 1), _EPOCHS - done
     curves = {
-        "train_loss": [2.1 * math.exp(-0.17 * epoch) + 0.05 for epoch in range(1, done + 1)],
-        "val_loss": [
-            1.9 * math.exp(-0.16 * epoch) + 0.12 + 0.01 * math.sin(epoch * 2.3) for epoch in range(1, done + 1)
-        ],
-        "val_acc": [0.95 - 0.6 * math.exp(-0.19 * epoch) for epoch in range(1, done + 1)],
-        "lr": [0.05 * (1 + math.cos(math.pi * epoch / _EPOCHS)) for epoch in range(1, done + 1)],
+        "train_loss": [2.1 * math.exp(-0.17 * epoch) + 0.05 for epoch in epochs],
+        "val_loss": [1.9 * math.exp(-0.16 * epoch) + 0.12 + 0.01 * math.sin(epoch * 2.3) for epoch in epochs],
+        "val_acc": [0.95 - 0.6 * math.exp(-0.19 * epoch) for epoch in epochs],
+        "lr": [0.05 * (1 + math.cos(math.pi * epoch / _EPOCHS)) for epoch in epochs],
     }
-    left = _EPOCHS - done
     return Progress(
         epoch=done,
         done=done,

@@ -11,7 +11,7 @@ from notifybot.doctor.findings import Finding, Level, note, ok, wrong
 from notifybot.doctor.machine import unusable
 from notifybot.errors import ConfigError, DeliveryError
 from notifybot.i18n import Localized, localized
-from notifybot.notifiers.kakao import Credentials, credentials_from, token_file_of
+from notifybot.notifiers.kakao import Credentials, credentials_from, open_api, token_file_of
 from notifybot.notifiers.kakao.api import ROTATES_WITHIN, Api
 from notifybot.notifiers.kakao.button_domains import LIVES_AT, button_sites, is_out_of_reach
 from notifybot.notifiers.kakao.http import LOGIN_ENDED, KakaoRefused
@@ -43,7 +43,7 @@ def examine(config: Config, clock: Clock) -> list[Finding]:
         return [
             wrong(PART, "doctor.kakao.login_cannot_be_kept", "doctor.kakao.choose_another_file", path=path, why=why)
         ]
-    with Api(credentials, path, api_url=config.kakao_api_url, auth_url=config.kakao_auth_url, clock=clock) as api:
+    with open_api(config, credentials, clock=clock) as api:
         found = Login(api, config, credentials, clock).findings()
     return found if any(each.verdict is Level.WRONG for each in found) else [*found, *_buttons(config)]
 

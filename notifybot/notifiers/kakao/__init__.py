@@ -11,7 +11,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.errors import ConfigError, reader_text
 from notifybot.notifiers.base import Notifier, Surroundings
-from notifybot.notifiers.kakao.api import Credentials
+from notifybot.notifiers.kakao.api import Api, Credentials
 from notifybot.notifiers.kakao.notifier import KakaoTalk, Painter
 from notifybot.notifiers.kakao.token_store import TOKEN_FILE, TokenFile, TokenSet
 from notifybot.runtime import in_colab
@@ -23,6 +23,7 @@ __all__ = [
     "credentials_from",
     "from_config",
     "kakao_notifiers",
+    "open_api",
     "others_file",
     "token_file_of",
 ]
@@ -94,6 +95,12 @@ def credentials_from(config: Config, *, clock: Clock = SYSTEM) -> Credentials | 
             return None
         raise ConfigError(reader_text("notifiers.kakao.key_without_login", config=token_file_of(config)))
     return credentials
+
+
+def open_api(config: Config, credentials: Credentials, *, clock: Clock, start: TokenSet | None = None) -> Api:
+    """The account of these credentials, to be asked where the settings say. `start` is as in `Tokens`."""
+    path, api_url, auth_url = token_file_of(config), config.kakao_api_url, config.kakao_auth_url
+    return Api(credentials, path, api_url=api_url, auth_url=auth_url, clock=clock, start=start)
 
 
 def others_file(config: Config) -> Path | None:

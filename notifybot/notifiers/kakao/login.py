@@ -15,7 +15,7 @@ from notifybot import redaction
 from notifybot.config import Config, has_own_browser, load
 from notifybot.errors import ConfigError, TemporaryError, UsageError, reader_text
 from notifybot.i18n import text
-from notifybot.notifiers.kakao import token_file_of
+from notifybot.notifiers.kakao import open_api, token_file_of
 from notifybot.notifiers.kakao.api import Api, Credentials, register
 from notifybot.notifiers.kakao.browser import STOP, Browser, Console, LoginEnvironment, Prompt, can_listen
 from notifybot.notifiers.kakao.button_domains import button_sites
@@ -213,11 +213,7 @@ class _Conversation:
         return Account(self._app.rest_api_key, self._app.client_secret, mode, receivers, user_id)
 
     def _api(self, tokens: TokenSet) -> Api:
-        config = self._config
-        return Api(
-            self._credentials(), token_file_of(config), api_url=config.kakao_api_url, auth_url=config.kakao_auth_url,
-            clock=self._clock, start=tokens,
-        )  # fmt: skip
+        return open_api(self._config, self._credentials(), clock=self._clock, start=tokens)
 
     def _credentials(self) -> Credentials:
         return Credentials(self._app.rest_api_key, self._app.client_secret, self._config.kakao_refresh_token)
