@@ -1,4 +1,4 @@
-"""notifybot: wrap a training loop, hear about it on the phone, be told when it dies.
+"""notifybot: wrap a training loop, hear about it on the phone, be notified when it dies.
 
 The map of the package is in `docs/en/architecture.md`; imports point down only (checked by import-linter).
 """

@@ -123,7 +123,7 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
-    """Hear from your training runs in Slack and KakaoTalk, and be told when one dies."""
+    """Hear from your training runs in Slack and KakaoTalk, and be notified when one dies."""
 
 
 @app.command()
@@ -135,7 +135,7 @@ def demo(
     """Watch a small real training die, be reported lost, come back and finish.
 
     Needs no account: messages go to a sandbox on this machine. Takes about a minute.
-    Exits with 0 only if all of the story was observed.
+    Exits with 0 only if all of it was observed.
     """
     from notifybot.config import load
 
@@ -254,9 +254,9 @@ def watchdog(
     behind_proxy: Annotated[bool, typer.Option("--behind-proxy")] = False,
     db: Database = None,
 ) -> None:
-    """Serve the watchdog, which tells you about runs that fall silent.
+    """Serve the watchdog, which reports runs that fall silent.
 
-    It takes events and heartbeats of training processes, tells through the notifiers configured here,
+    It takes events and heartbeats of training processes, sends through the notifiers configured here,
     and shows the runs at http://HOST:PORT/ to who is logged in: by the link that it prints, or with a project's token.
     Give each project a token first: `notifybot watchdog token new PROJECT`.
     """

@@ -43,11 +43,11 @@ def dress(command: Any, language: str) -> None:
     command.epilog = text(language, "cli.help.epilog")
 
 
-def _explaining(ask: Callable[[Any], Any], words: str) -> Callable[[Any], Any]:
+def _explaining(ask: Callable[[Any], Any], help_text: str) -> Callable[[Any], Any]:
     def asked(context: Any) -> Any:
         option = ask(context)
         if option is not None:
-            option.help = words
+            option.help = help_text
         return option
 
     return asked
@@ -55,11 +55,11 @@ def _explaining(ask: Callable[[Any], Any], words: str) -> Callable[[Any], Any]:
 
 @contextmanager
 def frames_in(language: str) -> Iterator[None]:
-    """Within the block, what typer writes around the help is in a language, and no letter is lost."""
+    """Within the block, what typer writes around the help is in a language, and no character is lost."""
     from typer import rich_utils  # 200 ms, which English does without
 
     class Folding(rich_utils.OptionHighlighter):
-        """Lets Rich fold a line: it cuts Korean by a letter where it may only wrap it."""
+        """Lets Rich fold a line: it cuts Korean by a character where it may only wrap it."""
 
         def __call__(self, shown: Any) -> Any:
             highlighted = super().__call__(shown)

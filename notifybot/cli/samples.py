@@ -225,9 +225,9 @@ def _alerts(language: Language, epoch: EpochFinished) -> Iterator[MessagePreview
 
 
 def _noticed(notice: Notice, severity: Severity, language: Language, epoch: EpochFinished) -> AlertRaised:
-    words = alert_text.notice_words(notice, language)
+    shown = alert_text.notice_words(notice, language)
     return AlertRaised(
-        id=_id(epoch), run=epoch.run, at=epoch.at, title=words.title, text=words.text, severity=severity,
+        id=_id(epoch), run=epoch.run, at=epoch.at, title=shown.title, text=shown.text, severity=severity,
         about="checkpoint", progress=epoch.progress, notice=notice,
     )  # fmt: skip
 
@@ -314,7 +314,7 @@ _NOTICES = (
 
 
 def alert_texts(language: Language) -> dict[str, alert_text.AlertWords]:
-    """Return the words of every alert, by the kind of its evidence, its notice, or its subject."""
+    """Return the text of every alert, by the kind of its evidence, its notice, or its subject."""
     texts = {each.code: alert_text.notice_words(each, language) for each in _NOTICES}
     for began, ended in _SEEN:
         kind = type(began).__name__

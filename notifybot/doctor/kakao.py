@@ -145,7 +145,7 @@ def explain(error: DeliveryError) -> Finding:
 def remedy_for(code: str, values: Mapping[str, str] | None = None, *, scopes: str = "talk_message") -> Localized:
     """Return the remedy for a code of the login (KOE…) or the API (-…), or for one of notifybot's own codes."""
 
-    def words(spoken: str) -> str:
+    def line(spoken: str) -> str:
         language = Language(spoken)
         if code in KAKAO_API:
             return kakao_error(code, {"scopes": scopes, **(values or {})}, language)
@@ -153,7 +153,7 @@ def remedy_for(code: str, values: Mapping[str, str] | None = None, *, scopes: st
             return remedy(code, language, scopes=scopes)
         return kakao_line(code, values or {}, language)
 
-    return localized("doctor.as_it_is", text=words)
+    return localized("doctor.as_it_is", text=line)
 
 
 def _buttons(config: Config) -> list[Finding]:

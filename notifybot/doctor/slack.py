@@ -111,14 +111,14 @@ class _HeaderReader(WebApi):
 def explain(error: DeliveryError, channel: str = "") -> Finding:
     """Return a finding on an error of Slack's: its meaning and the remedy."""
 
-    def words(language: str) -> str:
+    def line(language: str) -> str:
         return error_line(error, Language(language)).removeprefix(f"{PART}: ")
 
     if not isinstance(error, SlackRefused):
-        return wrong(PART, "doctor.slack.could_not_be_asked", "doctor.slack.check_the_network", error=words)
+        return wrong(PART, "doctor.slack.could_not_be_asked", "doctor.slack.check_the_network", error=line)
     known = explained(error.code)
     if known is None or known.remedy is None or not known.setup:
-        return wrong(PART, "doctor.as_it_is", "doctor.slack.look_it_up", text=words)
+        return wrong(PART, "doctor.as_it_is", "doctor.slack.look_it_up", text=line)
     return wrong(PART, slack_error(error.code, {"channel": channel.removeprefix("#")}), known.remedy)
 
 

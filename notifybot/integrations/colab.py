@@ -32,7 +32,7 @@ _LOGIN = "kakao-token.json"
 class Setup:
     """Result of `setup`: `folder` is for `Checkpoints`, `config` for `notify_epoch(config=…)`.
 
-    `on_drive` tells whether `folder` outlives this machine. `secrets` names the settings that came from Colab's
+    `on_drive` says whether `folder` outlives this machine. `secrets` names the settings that came from Colab's
     secrets; their values are in `config` alone.
     """
 

@@ -56,7 +56,7 @@ def notify_sweep(
         with notify_sweep("digits", monitor="val_acc", count=20) as sweep:
             wandb.agent(sweep_id, function=sweep.trial(train), count=20)
 
-    `monitor` names the metric by which trials compare, with its direction where the name does not tell it, such as
+    `monitor` names the metric by which trials compare, with its direction where the name does not say it, such as
     "reward:max". `count` is the number of trials, for people to read. With `tell="best"` they hear only of a trial
     that is the best so far or failed, and of the end. Raises ConfigError and UsageError before the first trial.
     """
@@ -84,7 +84,7 @@ class Sweep:
         self._name = name
         self._monitor = monitor
         self._count = count
-        self._tell = tell
+        self._reports = tell
         self._project = project
         self._config = config
         # Without trackers: the sweep itself has no numbers, and must not begin a run at W&B.
@@ -160,7 +160,7 @@ class Sweep:
     def _report(self, sweep_run: Run, trial: Trial) -> None:
         self.trials.append(trial)
         best = self.best
-        if self._tell == "all" or trial.error or trial is best:
+        if self._reports == "all" or trial.error or trial is best:
             title, body = trial_line(trial, self._count, best, self.metric, self._config.lang)
             sweep_run.report(title, body, Severity.WARNING if trial.error else Severity.INFO)
 

@@ -277,10 +277,10 @@ class _Conversation:
 
 def choice_in(answer: str, friends: Sequence[Receiver]) -> tuple[Receiver, ...]:
     """The friends that an answer such as "1,3" names, in its order, each once; none where it is no such answer."""
-    words = [word for word in re.split(r"[\s,]+", answer) if word]
-    if not all(word.isascii() and word.isdigit() and 1 <= int(word) <= len(friends) for word in words):
+    given = [each for each in re.split(r"[\s,]+", answer) if each]
+    if not all(each.isascii() and each.isdigit() and 1 <= int(each) <= len(friends) for each in given):
         return ()
-    numbers = list(dict.fromkeys(int(word) for word in words))
+    numbers = list(dict.fromkeys(map(int, given)))
     return tuple(friends[number - 1] for number in numbers) if len(numbers) <= MOST_RECEIVERS else ()
 
 

@@ -113,7 +113,7 @@ def _total(facts: tuple[Fact, ...]) -> Template:
 
 
 def _with_mark(message: Message, body: str, note: str) -> str:
-    """The body, then the note and the event's mark: a repeat carries the same one, as Kakao cannot tell repeats."""
+    """The body, then the note and the event's mark: a repeat carries the same one: Kakao recognises none."""
     note, mark = cut(defang_links(one_line(note)), TEXT_LIMIT // 2), f"#{message.short_id}"
     room = TEXT_LIMIT - sum(units(line) + 1 for line in (note, mark) if line)
     kept = cut(defang_links(clean(body).strip()), room)
@@ -182,9 +182,7 @@ def _label(name: str) -> tuple[str, str]:
     if 0 < units(name) <= _ITEM_LIMIT:
         return name, ""
     parts = re.split(r"[\s_/.:\-]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name))
-    words = sorted(filter(None, parts), key=lambda word: word.lower() not in _PHASES) or [
-        "?"
-    ]  # Loss/train: train, loss
+    words = sorted(filter(None, parts), key=lambda word: word.lower() not in _PHASES) or ["?"]  # train_loss, Loss/train
     if usual := _USUAL.get("_".join(words).lower()):
         return usual, ""
     first = _USUAL_WORDS.get(words[0].lower(), words[0]) if units(words[0]) > _ITEM_LIMIT else words[0]

@@ -25,12 +25,12 @@ AUTHORIZE_PATH = "/oauth/authorize"
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path
 _CODE_OF_KAKAO = re.compile(r"KOE\d{3}")
 _LONGEST_ANSWER = 8192
-_WORDS_OF_OURS = ("access_denied", "state", "address", "early", "unticked", "same_account", "no_friend")
-SETUP_CODES = frozenset({*KAKAO_SIGN_IN, *_WORDS_OF_OURS}) - {"KOE003", "KOE237"}
+_OWN_CODES = ("access_denied", "state", "address", "early", "unticked", "same_account", "no_friend")
+SETUP_CODES = frozenset({*KAKAO_SIGN_IN, *_OWN_CODES}) - {"KOE003", "KOE237"}
 
 
 class SignInRefused(ConfigError):
-    """A sign-in failed. `code` is Kakao's, such as KOE006, or our own word for it."""
+    """A sign-in failed. `code` is Kakao's, such as KOE006, or our own."""
 
     def __init__(self, code: str) -> None:
         super().__init__(f"the Kakao sign-in was refused ({code})")
@@ -42,7 +42,7 @@ def remedy(code: str, language: Language, *, redirect_uri: str = "", scopes: str
     values = {"scopes": scopes} | ({"redirect_uri": redirect_uri} if redirect_uri else {})
     if code in KAKAO_SIGN_IN:
         return kakao_error(code, values, language)
-    known = code if code in _WORDS_OF_OURS else "unknown"
+    known = code if code in _OWN_CODES else "unknown"
     return text(language, f"kakao.sign_in.{known}", **kakao_values(values, language))
 
 
@@ -54,7 +54,7 @@ def explained(code: str, language: Language, *, redirect_uri: str = "", scopes: 
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """The app at Kakao, as far as a sign-in needs it. The redirect URI must be registered there, letter by letter."""
+    """The app at Kakao, as far as a sign-in needs it. The redirect URI must be registered there exactly so."""
 
     rest_api_key: SecretStr
     client_secret: SecretStr | None = None
@@ -95,7 +95,7 @@ class Attempt:
 def precheck_error(auth: FormClient, attempt: Attempt) -> str | None:
     """The code of the page that the browser would show instead of the login; None if it would show none.
 
-    A look without cookies. What it cannot see (a proxy between, a page in another form) the browser will tell.
+    A look without cookies. What it cannot see (a proxy between, a page in another form) the browser will show.
     """
     try:
         status, text = auth.page(AUTHORIZE_PATH, attempt.query)

@@ -70,7 +70,7 @@ class Account:
 @dataclass(frozen=True, slots=True)
 class TokenSet:
     """Tokens as issued. `seed` and `client` are fingerprints of the configured refresh token and of the REST key
-    they came from; `refresh_expires_at` is None while Kakao has not told it. `account` is None where the tokens come
+    they came from; `refresh_expires_at` is None while Kakao has not given it. `account` is None where the tokens come
     from the settings and not from a login through notifybot.
     """
 
@@ -170,7 +170,7 @@ class TokenFile:
     """The tokens as a JSON file of mode 0600 with a lock beside it, and a mark while they are being renewed.
 
     Between Kakao's answer and our disk nobody else has a new refresh token, and the old one is no good any more
-    (https://devtalk.kakao.com/t/topic/126899). A process that is killed there leaves the mark, which tells why Kakao
+    (https://devtalk.kakao.com/t/topic/126899). A process that is killed there leaves the mark, which says why Kakao
     refuses what the file holds. The mark names the tokens that it is about: storing others ends it in the same write.
     """
 
