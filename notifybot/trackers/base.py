@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from notifybot.events import Event
 from notifybot.types import Param, RunRef, Status
@@ -67,4 +67,14 @@ class WritesLater(Protocol):
     @property
     def written_after_s(self) -> float:
         """Seconds until then."""
+        ...
+
+
+@runtime_checkable
+class HasRaw(Protocol):
+    """A tracker over another library's object, which users may want for what a tracker does not do."""
+
+    @property
+    def raw(self) -> Any:
+        """That object: TensorBoard's SummaryWriter, W&B's run."""
         ...

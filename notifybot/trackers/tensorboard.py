@@ -33,6 +33,11 @@ class TensorBoardTracker:
         self._session_end: Any = None
         self._closed = False
 
+    @property
+    def raw(self) -> Any:
+        """The SummaryWriter."""
+        return self.writer
+
     @classmethod
     def open(cls, context: TrackerContext) -> TensorBoardTracker:
         """Start an event file in the run's folder that TensorBoard reads after the existing ones."""

@@ -105,6 +105,11 @@ class WandbTracker:
         return cls(begin(context), context, owned=True, warn=warn, again=begin)
 
     @property
+    def raw(self) -> Any:
+        """W&B's run: a new one where the program finished the first."""
+        return self.run
+
+    @property
     def url(self) -> str | None:
         """The run's page, None while W&B is offline."""
         return page_of(self.run)

@@ -142,7 +142,7 @@ class CheckpointDriver:
             self._unsaved = self._held = None
         self.save_epoch()
 
-    def settle(self) -> None:
+    def await_last(self) -> None:
         """Wait until all checkpoints are written, at most two minutes, after the loop was left."""
         if not self._is_ours:
             return

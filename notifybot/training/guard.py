@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
 from types import TracebackType
+from typing import NamedTuple
 
 from notifybot.errors import READER, UsageError, reader_text
 from notifybot.i18n import has_text
@@ -39,29 +41,30 @@ class Guard:
             )
 
 
-class Section:
+class Section(NamedTuple):
     """A `with` block that swallows every Exception that is not loud, and in which signals wait.
 
     KeyboardInterrupt and SystemExit pass: they are the user's.
     """
 
-    __slots__ = ("_guard", "_kind", "_loud")
-
-    def __init__(self, guard: Guard, kind: str, loud: tuple[type[Exception], ...]) -> None:
-        self._guard = guard
-        self._kind = kind
-        self._loud = loud
+    guard: Guard
+    kind: str
+    loud: tuple[type[Exception], ...]
 
     def __enter__(self) -> None:
-        SIGNALS.enter()
+        if threading.current_thread() is threading.main_thread():
+            SIGNALS.depth += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        swallow = isinstance(error, Exception) and not isinstance(error, self._loud)
+        swallow = isinstance(error, Exception) and not isinstance(error, self.loud)
         if swallow and error is not None:
-            self._guard.count(self._kind, error)
-        SIGNALS.leave()
+            self.guard.count(self.kind, error)
+        if threading.current_thread() is threading.main_thread():
+            SIGNALS.depth -= 1
+            if SIGNALS.depth == 0 and SIGNALS.waiting is not None:
+                SIGNALS.act_on_waiting()
         return swallow
 
 

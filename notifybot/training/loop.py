@@ -10,7 +10,8 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from notifybot.errors import UsageError, reader_text
 from notifybot.i18n import text
 from notifybot.notifiers.base import Notifier
 from notifybot.rendering.text import redacted_line
+from notifybot.trackers.base import HasRaw
 from notifybot.training.block import SignalScope, as_config, check_given, check_rising
 from notifybot.training.endings import ENDINGS, Ending, ending_of, meant
 from notifybot.training.metrics import Closed
@@ -28,7 +30,7 @@ from notifybot.training.progress import length_of
 from notifybot.training.resume import COMPLETED, ResumeInfo
 from notifybot.training.run import Run
 from notifybot.training.run_info import TITLE_CHARS
-from notifybot.types import ModelSize, Status
+from notifybot.types import Status
 
 if TYPE_CHECKING:
     from notifybot.checkpoints.checkpoints import Checkpoints
@@ -75,10 +77,17 @@ def notify_epoch(
     check_given(project=project, monitor=monitor, total=total, checkpoints=checkpoints, notifiers=notifiers)
     if checkpoints is not None:
         check_rising(epochs)
-    given = {"name": name, "project": project, "params": params, "alerts": alerts, "notifiers": notifiers}
-    run = _new_run(checkpoints, run_id=run_id, monitor=monitor, config=settings, **given)
+    keeps_id, card, folders = run_id is not None, RunFile(""), list[Path]()
+    if checkpoints is not None:
+        card, folders = checkpoints.card() or card, [checkpoints.folder]  # the run that they belong to goes on
+        if not monitor and checkpoints.monitor is not None:
+            monitor = f"{checkpoints.monitor}:{checkpoints.mode}"  # what the best checkpoint goes by is reported, too
+    run = Run(
+        name=name, project=project, run_id=run_id if keeps_id else card.run_id or None, params=params, config=settings,
+        monitor=monitor or None, alerts=alerts, folders=folders, notifiers=notifiers, after_session=card.session,
+    )  # fmt: skip
     return EpochLoop(
-        epochs, run, total=total, progress=progress, model=model, checkpoints=checkpoints, keeps_id=run_id is not None
+        epochs, run, total=total, progress=progress, model=model, checkpoints=checkpoints, keeps_id=keeps_id
     )
 
 
@@ -103,12 +112,14 @@ class EpochLoop:
         self._shows_bar = progress
         self._model = model
         self._checkpoints = checkpoints
-        self._keeper: CheckpointDriver | None = None
+        self._saving: CheckpointDriver | None = None
         self._bar: Bar | None = None
-        self._hold: SignalScope | None = None
+        self._scope: SignalScope | None = None
         self._early = ""
         self._begun = self._iterated = self._exhausted = False
-        self._driver: weakref.ref[Iterator[int]] | None = None  # weak: `break` lets go of the loop's own, which ends it
+        self._iterator: weakref.ref[Iterator[int]] | None = (
+            None  # weak: `break` lets go of the loop's own, which ends it
+        )
         run.meter.close(Closed.BEFORE)
         self.log = run.meter.log  # type: ignore[method-assign]  # one call less at every step
 
@@ -119,35 +130,35 @@ class EpochLoop:
 
     def __enter__(self) -> EpochLoop:
         self._begin()
-        self._hold = SignalScope(self.run, self._put_off)
+        self._scope = SignalScope(self.run, self._put_off)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._close_bar()
-        if self._keeper is not None and self._hold is not None and self._hold.on_purpose(error, self._exhausted):
-            self._keeper.left_on_purpose()
-        self._settle()
-        if self._hold is not None:
+        if self._saving is not None and self._scope is not None and self._scope.on_purpose(error, self._exhausted):
+            self._saving.left_on_purpose()
+        self._await_saves()
+        if self._scope is not None:
             try:
-                self._hold.release(error, exhausted=self._exhausted, early=self._early)
+                self._scope.release(error, exhausted=self._exhausted, early=self._early)
             finally:  # a Ctrl-C may end its wait
-                self._end_keeping()
+                self._stop_saving()
         if error is None and (self._exhausted or self._early):
             self._came_to_its_end()
 
     def __iter__(self) -> Iterator[int]:
         """The one pass over the epochs: the same iterator until its first epoch is asked for, as bars ask twice."""
-        driver = None if self._driver is None else self._driver()
-        if driver is not None and not self._iterated:
-            return driver
+        iterator = None if self._iterator is None else self._iterator()
+        if iterator is not None and not self._iterated:
+            return iterator
         if self._iterated:
             raise UsageError(reader_text("training.loop.iterated_already"))
         self._begin()
-        driver = self._drive()
-        self._driver = weakref.ref(driver)
-        return driver
+        iterator = self._drive()
+        self._iterator = weakref.ref(iterator)
+        return iterator
 
     def __len__(self) -> int:
         length = length_of(self._epochs)
@@ -182,8 +193,8 @@ class EpochLoop:
         With checkpoints, the same cell run again trains nothing more; more epochs than now, or `fresh=True`, do.
         """
         self._early = redacted_line(str(reason), TITLE_CHARS) or "early stop"
-        if self._keeper is not None:
-            self._keeper.final = self._early
+        if self._saving is not None:
+            self._saving.final = self._early
 
     def log_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Report a checkpoint that your code has saved, by its path or URL."""
@@ -192,19 +203,24 @@ class EpochLoop:
     @property
     def tensorboard(self) -> Any:
         """The raw SummaryWriter, for histograms, images and graphs; None where TensorBoard is not in use."""
-        return getattr(self.run.tracker("tensorboard", _TENSORBOARD_S), "writer", None)
+        return _raw(self.run.tracker("tensorboard", _TENSORBOARD_S))
 
     @property
     def wandb(self) -> Any:
         """The raw W&B run; None where W&B is not in use."""
-        return getattr(self.run.tracker("wandb", _WANDB_S), "run", None)
+        return _raw(self.run.tracker("wandb", _WANDB_S))
 
     def _begin(self) -> None:
         if self._begun:
             return
         self._begun = True
         if self._checkpoints is None:
-            self.run.start(self._epochs, total=self._total, resume=ResumeInfo(model=_size_of(self._model)))
+            size = None
+            if self._model is not None:
+                from notifybot.freezing import model_size
+
+                size = model_size(self._model)
+            self.run.start(self._epochs, total=self._total, resume=ResumeInfo(model=size))
         else:
             self._go_on(self._checkpoints)
         if self._shows_bar and self.run.active:
@@ -231,86 +247,82 @@ class EpochLoop:
             return
         run.start(self._epochs, total=self._total, resume=resume)
         if run.active:
-            self._keeper = CheckpointDriver(run, checkpoints, opening)
+            self._saving = CheckpointDriver(run, checkpoints, opening)
             self._watch_steps()
 
     def _drive(self) -> Iterator[int]:
         self._iterated = True
-        run, keeper = self.run, self._keeper
+        run, saving = self.run, self._saving
         try:
             for epoch in self._epochs:
                 run.begin_epoch(epoch)
-                if keeper is not None:
-                    keeper.epoch_began()
+                if saving is not None:
+                    saving.epoch_began()
                 yield epoch
-                self._come_round()
+                label, values = run.open_epoch, run.finish_open_epoch()
+                if saving is not None and label is not None:
+                    saving.epoch_ended(label, values)
+                if self._bar is not None:
+                    with run.guard("progress_bar"):
+                        self._bar.advance(values)
                 if self._early:
                     break
         except GeneratorExit:
             self._close_bar()
-            if keeper is not None:
-                keeper.left()
-            if self._hold is None:
-                self._settle()
-            if self._hold is None and run.active:
-                ENDINGS.left(_Left(self), sys._getframe(1))
+            if saving is not None:
+                saving.left()
+            if self._scope is None:
+                self._await_saves()
+                if run.active:
+                    ENDINGS.left(_Left(self), sys._getframe(1))
             raise
         except BaseException as error:
             self._close_bar()
-            if self._hold is None:
-                self._settle()
+            if self._scope is None:
+                self._await_saves()
                 run.end(ending_of(error, exhausted=False))
-                self._end_keeping()
+                self._stop_saving()
             raise
         self._exhausted = True
         self._close_bar()
-        if keeper is not None:
-            keeper.save_epoch()
-        if self._hold is None:
-            self._settle()
+        if saving is not None:
+            saving.save_epoch()
+        if self._scope is None:
+            self._await_saves()
             run.end(Ending(Status.FINISHED, note=self._early))
-            self._end_keeping()
+            self._stop_saving()
             self._came_to_its_end()
             run.linger()
 
     def _end_left(self, ending: Ending, *, instead: bool) -> None:
         """A bare loop was left, and now it is known how."""
-        if self._keeper is not None and ending.on_purpose and not instead:
-            self._keeper.left_on_purpose()
-            self._settle()
+        if self._saving is not None and ending.on_purpose and not instead:
+            self._saving.left_on_purpose()
+            self._await_saves()
         self.run.end(meant(ending, self._early), instead=instead)
-
-    def _come_round(self) -> None:
-        """An epoch is over: tell it, then save."""
-        label, values = self.run.open_epoch, self.run.finish_open_epoch()
-        if self._keeper is not None and label is not None:
-            self._keeper.epoch_ended(label, values)
-        if self._bar is not None:
-            with self.run.guard("progress_bar"):
-                self._bar.advance(values)
 
     def _log_and_look(self, mapping: Mapping[str, Any] | None = None, /, *, n: float = 1.0, **more: Any) -> None:
         """Stands in for `log` while something may be due within an epoch."""
         self.run.meter.log(mapping, n=n, **more)
-        if self._keeper is not None:
-            self._keeper.stepped()
+        if self._saving is not None:
+            self._saving.stepped()
 
     def _watch_steps(self) -> None:
-        if self._keeper is not None and self._keeper.looks_at_steps:
+        if self._saving is not None and self._saving.looks_at_steps:
             self.log = self._log_and_look  # type: ignore[method-assign]
 
     def _put_off(self, number: int) -> bool:
-        waits = self._keeper is not None and self._keeper.put_off(number)
+        waits = self._saving is not None and self._saving.put_off(number)
         self._watch_steps()
         return waits
 
-    def _settle(self) -> None:
-        if self._keeper is not None:
-            self._keeper.settle()
+    def _await_saves(self) -> None:
+        if self._saving is not None:
+            self._saving.await_last()
 
-    def _end_keeping(self) -> None:
-        if self._keeper is not None:
-            self._keeper.ended()
+    def _stop_saving(self) -> None:
+        if self._saving is not None:
+            self._saving.ended()
 
     def _came_to_its_end(self) -> None:
         if self._checkpoints is not None:
@@ -330,7 +342,7 @@ class _Left:
         self._loop = loop
         self._pid = os.getpid()
         self._ending = threading.Lock()
-        if loop._keeper is not None:
+        if loop._saving is not None:
             atexit.register(self._wait)  # runs before what is heard of the process's end
 
     def end(self, ending: Ending, *, instead: bool = False) -> None:
@@ -347,44 +359,15 @@ class _Left:
                 return
 
 
+def _raw(tracker: object) -> Any:
+    return tracker.raw if isinstance(tracker, HasRaw) else None
+
+
 def _copy_of(epochs: Sequence[int], run: Run, total: int | None) -> EpochLoop:
     """Epochs whose run does nothing: `run` is a copy already, but for a shallow one."""
     loop = EpochLoop(epochs, run.copied(), total=total, progress=False)
     loop._begun = True
     return loop
-
-
-def _new_run(
-    checkpoints: Checkpoints | None,
-    *,
-    run_id: str | None,
-    monitor: str | None,
-    config: Config,
-    **given: Any,
-) -> Run:
-    """The run that the checkpoints belong to, or a new one."""
-    card = RunFile("") if checkpoints is None else checkpoints.card() or RunFile("")
-    return Run(
-        run_id=run_id if run_id is not None else card.run_id or None,
-        monitor=monitor or _monitor_of(checkpoints),
-        config=config,
-        folders=() if checkpoints is None else (checkpoints.folder,),
-        after_session=card.session,
-        **given,
-    )
-
-
-def _monitor_of(checkpoints: Checkpoints | None) -> str | None:
-    """The metric that the best checkpoint goes by is also the one whose new best is told."""
-    return None if checkpoints is None or checkpoints.monitor is None else f"{checkpoints.monitor}:{checkpoints.mode}"
-
-
-def _size_of(model: Any) -> ModelSize | None:
-    if model is None:
-        return None
-    from notifybot.freezing import model_size
-
-    return model_size(model)
 
 
 _SHOWN = 4  # metrics beside the bar
@@ -401,41 +384,42 @@ class Bar:
             warnings.simplefilter("ignore")  # tqdm does by itself without ipywidgets, and without a thread of its own
             from tqdm.auto import tqdm
 
-            with _unlocked_after_a_fault(tqdm):
+            try:
                 self._bar: Any = tqdm(
                     total=total, initial=done, desc=name, unit="epoch", disable=shown, dynamic_ncols=True,
                     bar_format=_FORMAT if total else None,
                 )  # fmt: skip
+            except BaseException:
+                _give_back_lock(tqdm)
+                raise
 
     def advance(self, metrics: Mapping[str, float]) -> None:
         """One more epoch, with its first few metrics."""
         shown = {name: f"{value:.4g}" for name, value in list(metrics.items())[:_SHOWN]}
-        self._leave_to_parent()
-        with _unlocked_after_a_fault(self._bar):
+        if os.getpid() != self._pid:
+            self._bar.disable = True  # in a forked child: the line in the terminal is the parent's
+        try:
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update(1)
+        except BaseException:
+            _give_back_lock(self._bar)
+            raise
 
     def close(self) -> None:
         """Leave the bar as it stands. Closing twice is fine."""
-        self._leave_to_parent()
-        with _unlocked_after_a_fault(self._bar):
-            self._bar.close()
-
-    def _leave_to_parent(self) -> None:
-        """In a forked child: draw nothing more, the line in the terminal is the parent's."""
         if os.getpid() != self._pid:
             self._bar.disable = True
+        try:
+            self._bar.close()
+        except BaseException:
+            _give_back_lock(self._bar)
+            raise
 
 
-@contextmanager
-def _unlocked_after_a_fault(bar: Any) -> Iterator[None]:
+def _give_back_lock(bar: Any) -> None:
     """Give back tqdm's lock, which its `refresh` keeps when the stream raises: all bars of all threads wait for it."""
-    try:
-        yield
-    except BaseException:
-        with suppress(AssertionError, RuntimeError, ValueError):  # it was not kept
-            bar.get_lock().release()
-        raise
+    with suppress(AssertionError, RuntimeError, ValueError):  # it was not kept
+        bar.get_lock().release()
 
 
 def _no_epochs(given: object) -> str:

@@ -56,8 +56,8 @@ class Ours:
 class Signals:
     """Signal handlers that are installed while at least one `with` block is open. One object per process.
 
-    A handler runs on the main thread between any two bytecodes, so also within a database transaction. Inside a section
-    it only notes the signal; `leave` acts on it when the outermost section ends.
+    A handler runs on the main thread between any two bytecodes, so also within a database transaction. Inside a guarded
+    section of the main thread (`depth` of them are open) it only notes the signal; the outermost one acts on it.
 
     A library that installs its handler over ours and calls ours from it, as Lightning does, decides about the signal:
     then ours only notes it, so that the library can save and exit in its own way.
@@ -66,49 +66,41 @@ class Signals:
     def __init__(self) -> None:
         self.seen: int | None = None
         self._ours: dict[int, Ours] = {}
-        self._tellers: list[Callable[[int], bool]] = []
-        self._depth = 0
+        self._reporters: list[Callable[[int], bool]] = []
+        self.depth = 0
         self._acting = self._hurrying = False
-        self._waiting: tuple[int, FrameType | None, Handler | int] | None = None
+        self.waiting: tuple[int, FrameType | None, Handler | int] | None = None
 
-    def watch(self, tell: Callable[[int], bool], also: int | None = None) -> None:
-        """Call `tell` before the process dies of a signal; if it returns True, it lives until `die` or the next one.
+    def watch(self, report: Callable[[int], bool], also: int | None = None) -> None:
+        """Call `report` before the process dies of a signal; if it returns True, it lives until `die` or the next one.
 
         `also` is watched if it has no handler. Outside the main thread this does nothing.
         """
         if not _on_main_thread():
             return
-        self._tellers.append(tell)
-        if len(self._tellers) == 1:
-            self.seen, self._depth = None, 0  # a Ctrl-C between two bytecodes of `enter` or `leave` may have miscounted
+        self._reporters.append(report)
+        if len(self._reporters) == 1:
+            self.seen, self.depth = None, 0  # a Ctrl-C as a section is entered or left may have miscounted
             self._install(WATCHED)
         if also is not None and signal.getsignal(also) is signal.SIG_DFL:
             self._install((also,))
 
-    def unwatch(self, tell: Callable[[int], bool]) -> None:
-        """Stop calling `tell`; after the last one, restore the earlier handlers where ours are still installed."""
-        if tell not in self._tellers:
+    def unwatch(self, report: Callable[[int], bool]) -> None:
+        """Stop calling `report`; after the last one, restore the earlier handlers where ours are still installed."""
+        if report not in self._reporters:
             return
-        self._tellers.remove(tell)
-        if not self._tellers:
+        self._reporters.remove(report)
+        if not self._reporters:
             self.restore()
 
-    def seen_by(self, tell: Callable[[int], bool]) -> int | None:
-        """The signal that the program's own handler took while `tell` was watching, or None."""
-        return self.seen if tell in self._tellers else None
+    def seen_by(self, report: Callable[[int], bool]) -> int | None:
+        """The signal that the program's own handler took while `report` was watching, or None."""
+        return self.seen if report in self._reporters else None
 
-    def enter(self) -> None:
-        """Begin a section in which signals wait."""
-        if _on_main_thread():
-            self._depth += 1
-
-    def leave(self) -> None:
-        """End a section: a signal that waited is acted on when it was the outermost."""
-        if not _on_main_thread():
-            return
-        self._depth -= 1
-        if self._depth == 0 and self._waiting is not None:
-            waited, self._waiting = self._waiting, None
+    def act_on_waiting(self) -> None:
+        """Act on the signal that waited for the end of the outermost section."""
+        waited, self.waiting = self.waiting, None
+        if waited is not None:
             self._act(*waited)
 
     def die(self, number: int) -> None:
@@ -124,8 +116,8 @@ class Signals:
     def forget(self) -> None:
         """Reset in a forked child, which then dies of a signal as it would without notifybot."""
         self.restore()
-        self._tellers.clear()
-        self._depth, self._waiting, self.seen = 0, None, None
+        self._reporters.clear()
+        self.depth, self.waiting, self.seen = 0, None, None
 
     def _install(self, numbers: Iterable[int]) -> None:
         for number in numbers:
@@ -143,11 +135,11 @@ class Signals:
         elif self._acting and not callable(previous):  # a second signal while the first is being reported
             if not self._hurrying:  # or not yet reported, as a save is waited for
                 self._hurrying = True
-                for tell in list(self._tellers):
-                    tell(number)
+                for report in list(self._reporters):
+                    report(number)
             self._die(number)
-        elif self._depth and self._waiting is None:  # a second signal means: do not wait
-            self._waiting = (number, frame, previous)
+        elif self.depth and self.waiting is None:  # a second signal means: do not wait
+            self.waiting = (number, frame, previous)
         else:
             self._act(number, frame, previous)
 
@@ -158,7 +150,7 @@ class Signals:
             return
         self._acting = True
         try:
-            answers = [tell(number) for tell in list(self._tellers)]  # a list, so that each is called
+            answers = [report(number) for report in list(self._reporters)]  # a list, so that each is called
         finally:
             self._acting = self._hurrying = False
         if not any(answers):
