@@ -46,14 +46,14 @@ def install(extra: str) -> str:
 NOT_REGULAR = "not a regular file"  # text of our own OSError for anything but a regular file
 
 
-def system_text(language: str, code: str, words: str) -> str:
-    """Return an operating system error in a language, by its code such as "ENOSPC"; unknown ones as their own `words`.
+def system_text(language: str, code: str, own: str) -> str:
+    """Return an operating system error in a language, by its code such as "ENOSPC"; unknown ones by their `own` text.
 
-    In English, words that say more than the system's own are kept.
+    In English, a text that says more than the system's is kept.
     """
-    key = f"errors.system.{'no_regular_file' if words == NOT_REGULAR else code}"
-    says_more = language == "en" and words not in (NOT_REGULAR, os.strerror(getattr(errno, code, 0)))
-    return words if says_more or not has_text(key, language) else text(language, key)
+    key = f"errors.system.{'no_regular_file' if own == NOT_REGULAR else code}"
+    says_more = language == "en" and own not in (NOT_REGULAR, os.strerror(getattr(errno, code, 0)))
+    return own if says_more or not has_text(key, language) else text(language, key)
 
 
 def system_words(error: OSError) -> str:
@@ -63,8 +63,7 @@ def system_words(error: OSError) -> str:
 
 def not_pickled(what: object) -> TypeError:
     """Return the error to raise when a client is about to be pickled: a pickle would hold its secrets in plain text."""
-    kind = type(what).__name__
-    return TypeError(reader_text("errors.is_not_pickled", kind=kind))
+    return TypeError(reader_text("errors.is_not_pickled", kind=type(what).__name__))
 
 
 class NotifybotError(Exception):

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import logging
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from string import Formatter
 
@@ -83,11 +82,6 @@ def listed(language: str, names: Sequence[str], conjunction: str = "and") -> str
     return text(language, f"lists.{conjunction}", others=", ".join(names[:-1]), last=names[-1])
 
 
-def text_in(language: str) -> Callable[..., str]:
-    """Return `text` in a language: what templates call as `t("key", name=value)`."""
-    return partial(text, language)
-
-
 def has_text(key: str, language: str = ENGLISH) -> bool:
     """True for a key of the catalog. Give a `language` in use, so that no other catalog is read."""
     return key in (_catalog(language) or _catalog(ENGLISH))
@@ -107,7 +101,12 @@ class Localized:
 
     def in_(self, language: str) -> str:
         """Return the text in a language; values that are `Localized` or take a language are rendered in it too."""
-        values = {name: _in(language, value) for name, value in self.values.items()}
+        values = dict(self.values)
+        for name, value in self.values.items():
+            if isinstance(value, Localized):
+                values[name] = value.in_(language)
+            elif callable(value):
+                values[name] = value(language)
         return text(language, self.key, **values)
 
     @property
@@ -119,12 +118,6 @@ class Localized:
     def ko(self) -> str:
         """The text in Korean."""
         return self.in_(KOREAN)
-
-
-def _in(language: str, value: object) -> object:
-    if isinstance(value, Localized):
-        return value.in_(language)
-    return value(language) if callable(value) else value
 
 
 def localized(key: str, /, **values: object) -> Localized:
@@ -183,8 +176,9 @@ def _fitting(path: Path, language: str) -> dict[str, str]:
     ours, own = _catalog(language), _read(path)
     fitting = {key: template for key, template in own.items() if key in ours and _fits(template, ours[key])}
     unfit = sorted(own.keys() - fitting.keys())
-    if unfit or not own:
-        _log.warning("%s", _built_in(language, "i18n.unfit", path=path, keys=", ".join(unfit[:10]) or "-"))
+    if unfit or not own:  # in our own words: `text` is just asking for the user's
+        warning = ours.get("i18n.unfit", "{path}: {keys}")
+        _log.warning("%s", warning.format(path=path, keys=", ".join(unfit[:10]) or "-"))
     return fitting
 
 
@@ -193,7 +187,3 @@ def _fits(template: str, ours: str) -> bool:
         return places_of(template) <= places_of(ours)
     except ValueError:
         return False
-
-
-def _built_in(language: str, key: str, **values: object) -> str:
-    return _catalog(language).get(key, key).format_map(_QuestionMarkMissing(values))

@@ -199,9 +199,8 @@ def tables_from(value: object) -> Tables:
             raise ValueError(reader_text("preferences.must_be_json")) from None
     if not isinstance(value, Mapping):
         raise ValueError(reader_text("preferences.must_be_tables"))
-    for name in value:
-        if name == "watchdog":
-            raise ValueError(reader_text("preferences.watchdog_takes_no_settings"))
+    if "watchdog" in value:
+        raise ValueError(reader_text("preferences.watchdog_takes_no_settings"))
     return Tables(tuple((name, _table(name, value[name])) for name in sorted(map(str, value))))
 
 

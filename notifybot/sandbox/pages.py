@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
 from notifybot.clock import Clock
-from notifybot.i18n import text_in
+from notifybot.i18n import text
 from notifybot.sandbox import mrkdwn
 from notifybot.sandbox.blockkit import drawn
 from notifybot.sandbox.http import Request, Response, text_response
@@ -84,7 +84,7 @@ class SandboxPages:
         messages = list(self._slack.messages)[-_NEWEST:]
         return {
             "view": view,
-            "t": text_in(view.language),
+            "t": partial(text, view.language),
             "now": now,
             "mrkdwn": partial(mrkdwn.to_html, language=view.language, now=now),
             "plain": mrkdwn.unescape,

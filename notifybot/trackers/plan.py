@@ -39,15 +39,8 @@ def _wanted(name: str, switch: Switch, packages: tuple[str, ...]) -> bool:
         return False
     missing = [package for package in packages if not is_installed(package)]
     if missing and switch is Switch.ON:
-        raise ConfigError(
-            reader_text(
-                "trackers.plan.cannot_be_imported",
-                name=name,
-                setting=f"NOTIFYBOT_{name.upper()}",
-                packages=reader_list(missing),
-                command=install(name),
-            )
-        )
+        given = {"name": name, "setting": f"NOTIFYBOT_{name.upper()}", "command": install(name)}
+        raise ConfigError(reader_text("trackers.plan.cannot_be_imported", packages=reader_list(missing), **given))
     return not missing
 
 

@@ -386,33 +386,25 @@ def answers(settings: Any, wake: threading.Event, timeout_s: float) -> bool:
     """
     if settings.http_proxy or settings.https_proxy:
         return True  # only W&B itself knows how to use its proxy settings
-    probe = _Probe(settings.base_url, wake, timeout_s)
-    if not started(threading.Thread(target=probe.run, name="notifybot-trackers-wandb-probe", daemon=True)):
-        return False
-    SYSTEM.wait(wake, timeout_s)
-    return probe.answered
+    answered = threading.Event()
+    deadline = SYSTEM.monotonic() + timeout_s
 
-
-class _Probe:
-    """Asks a server until it answers, in a thread of its own since a request cannot be cut short."""
-
-    def __init__(self, url: str, wake: threading.Event, timeout_s: float) -> None:
-        self.answered = False
-        self._url = url
-        self._wake = wake
-        self._deadline = SYSTEM.monotonic() + timeout_s
-
-    def run(self) -> None:
+    def ask() -> None:  # in a thread of its own, since a request cannot be cut short
         import requests
 
-        while not self._wake.is_set() and (left_s := self._deadline - SYSTEM.monotonic()) > 0:
+        while not wake.is_set() and (left_s := deadline - SYSTEM.monotonic()) > 0:
             try:
-                requests.get(self._url, timeout=left_s, allow_redirects=False, stream=True).close()
-                self.answered = True
+                requests.get(settings.base_url, timeout=left_s, allow_redirects=False, stream=True).close()
+                answered.set()
             except requests.exceptions.SSLError:
-                self.answered = True  # the server is there; W&B itself judges its certificate
+                answered.set()  # the server is there; W&B itself judges its certificate
             except requests.RequestException:
                 pass
-            if self.answered:
-                self._wake.set()
-            SYSTEM.wait(self._wake, 1.0)
+            if answered.is_set():
+                wake.set()
+            SYSTEM.wait(wake, 1.0)
+
+    if not started(threading.Thread(target=ask, name="notifybot-trackers-wandb-probe", daemon=True)):
+        return False
+    SYSTEM.wait(wake, timeout_s)
+    return answered.is_set()

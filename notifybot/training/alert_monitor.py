@@ -92,7 +92,12 @@ class AlertMonitor:
         self._at_epochs = [post for post in posts if not isinstance(post.rule, OF_THE_MACHINE)]
         self._at_looks = [post for post in posts if isinstance(post.rule, OF_THE_MACHINE)]
         self._within_epochs = [post for post in posts if isinstance(post.rule, NonFinite)]
-        self._sampler = _sampler([post.rule for post in self._at_looks], folders)
+        disks = [post.rule for post in self._at_looks if isinstance(post.rule, LowDisk)]
+        self._sampler = Sampler(
+            ours=[fspath(folder) for folder in folders] if any(not rule.paths for rule in disks) else [],
+            named=[path for rule in disks for path in rule.paths],
+            gpus=len(disks) < len(self._at_looks),
+        )
         self._language = language
         self._clock = clock
         self._lock = threading.Lock()  # two threads read the metrics that rules are shown
@@ -169,13 +174,6 @@ class AlertMonitor:
 def _post(rule: AlertRule, watch: MonitoredMetric) -> RuleState:
     kind = type(rule).__name__ if isinstance(rule, Rule) else getattr(rule, "__name__", type(rule).__name__)
     return RuleState(rule, incidents_of(rule, watch.direction_for), f"alert_rule {redacted_line(str(kind), 80)}")
-
-
-def _sampler(rules: Iterable[AlertRule], folders: Iterable[str | PathLike[str]]) -> Sampler:
-    disks = [rule for rule in rules if isinstance(rule, LowDisk)]
-    ours = [fspath(folder) for folder in folders] if any(not rule.paths for rule in disks) else []
-    named = [path for rule in disks for path in rule.paths]
-    return Sampler(ours=ours, named=named, gpus=any(not isinstance(rule, LowDisk) for rule in rules))
 
 
 _SEVERITIES = {each.value: each for each in Severity} | {

@@ -176,12 +176,9 @@ class Meter:
 
     def _fetch(self, cells: Mapping[str, Accumulator]) -> dict[str, float]:
         """Bring the sums of each device here in one transfer."""
-        by_device: dict[Any, list[str]] = {}
-        for name, cell in cells.items():
-            for device in cell.on_devices:
-                by_device.setdefault(device, []).append(name)
         fetched: dict[str, float] = {}
-        for device, names in by_device.items():
+        for device in {device: None for cell in cells.values() for device in cell.on_devices}:
+            names = [name for name, cell in cells.items() if device in cell.on_devices]
             try:
                 totals = sys.modules["torch"].stack([cells[name].on_devices[device] for name in names]).cpu().tolist()
             except Exception as error:  # noqa: BLE001  a broken device: training will hear of it by itself

@@ -64,7 +64,7 @@ class ProgressTracker:
         self._epoch_began_s = now_s
         earlier_s = self._earlier.epoch_s
         self._durations: deque[float] = deque([] if earlier_s is None else [earlier_s], maxlen=_RECENT)
-        self._checkpoint = self._earlier.checkpoint  # apart from `_last`: the saving thread sets it
+        self._checkpoint = self._earlier.checkpoint  # apart from `last`: the saving thread sets it
         self._metrics = self._past_of(self._earlier)
         self._first: int | None = None
         self._labels = [] if self._earlier.epoch is None else [self._earlier.epoch]  # reported by the user's own loop
