@@ -24,7 +24,6 @@ from torch import nn
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from notifybot import CheckpointError, Checkpoints, UsageError, notify_epoch
-from notifybot.checkpoints.naming import loss_of
 from notifybot.checkpoints.run_folder import NAME, RunFile, read_card, write_card
 from notifybot.clock import SYSTEM
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
@@ -647,24 +646,6 @@ def test_the_loss_of_a_checkpoint_is_a_loss(tmp_path: Path, settings: dict[str, 
     assert torch.load(path, weights_only=True)["loss"] == 0.25
 
 
-@pytest.mark.parametrize(
-    ("metrics", "monitor", "mode", "loss"),
-    [
-        ({"train_loss": 1.0, "val_loss": 2.0}, None, "min", 2.0),
-        ({"train_loss": 1.0, "val_loss": 2.0}, "train_loss", "min", 1.0),
-        ({"loss": 1.0, "val_acc": 0.5}, "val_acc", "max", 1.0),
-        ({"val_acc": 0.5}, "val_acc", "max", None),
-        ({"val_wer": 0.5, "acc": 1.0}, "val_wer", "min", 0.5),
-        ({"acc": 0.5}, "val_loss", "min", None),
-        ({"acc": 0.5}, None, "min", None),
-    ],
-)
-def test_a_score_is_never_taken_for_a_loss(
-    metrics: dict[str, float], monitor: str | None, mode: str, loss: float | None
-) -> None:
-    assert loss_of(metrics, monitor, mode) == loss
-
-
 def test_a_save_that_hangs_is_waited_for_once(tmp_path: Path, settings: dict[str, object]) -> None:
     """A mount that does not answer: people are told, training goes on, and later saves follow when it is back."""
     answered = threading.Event()
@@ -793,50 +774,11 @@ def test_a_loader_with_a_generator_of_its_own_keeps_its_order(tmp_path: Path, se
     assert cut.losses | again.losses == whole.losses
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"every": 0}, "every= is a whole number"),
-        ({"every_s": 60.0}, "knows its place"),
-        ({"grace_s": -1}, "grace_s= is a number"),
-        ({"keep_last": -1}, "keep_last"),
-        ({"mode": "least"}, "mode"),
-        ({"extra": {"note": "text"}}, "note"),
-    ],
-)
-def test_options_without_a_meaning_are_refused_at_once(tmp_path: Path, options: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        Checkpoints(tmp_path, model=nn.Linear(1, 1), **options)
-
-
-@pytest.mark.parametrize("name", ["best.pt", "last.ckpt", "w.SAFETENSORS", "there"])
-def test_a_file_in_place_of_the_folder_is_named(name: str, tmp_path: Path) -> None:
-    """A path that is a file, or is called like one, is no folder to be made; one that is there already is fine."""
-    (tmp_path / "there").write_text("")
-
-    with pytest.raises(UsageError, match=rf"takes a folder, .* {name!r} is the name of a file: .* template="):
-        Checkpoints(tmp_path / name, model=nn.Linear(1, 1))
-
-    (tmp_path / "old.pt").mkdir()
-    for folder in ("old.pt", "resnet.v2", "exp_1"):
-        Checkpoints(tmp_path / folder, model=nn.Linear(1, 1))
-
-
 def test_a_folder_that_cannot_be_is_refused_before_the_first_epoch(tmp_path: Path, settings: dict[str, object]) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(UsageError, match="cannot be kept in"):
         Training(tmp_path / "file" / "exp", settings).train()
-
-
-def test_a_card_that_somebody_edited_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
-    """What has another type is left out; a card without a run's id is none."""
-    (tmp_path / NAME).write_text('{"run_id": "r", "attempt": "two", "memories": [], "later": 1}')
-    assert read_card(tmp_path) == RunFile("r")
-    (tmp_path / NAME).write_text('{"run_id": 5}')
-    assert read_card(tmp_path) is None
-    (tmp_path / NAME).write_text("{")
-    assert read_card(tmp_path) is None
 
 
 # ── Side matters ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from notifybot.checkpoints.naming import LIMIT_BYTES, check_template, safe_stem
+from notifybot.checkpoints.naming import LIMIT_BYTES, check_template, loss_of, safe_stem
 from notifybot.errors import UsageError
 
 DEFAULT = "checkpoint_epoch{epoch}_{loss}"
@@ -104,3 +104,21 @@ def test_good_templates_are_taken(template: str) -> None:
 def test_a_template_that_cannot_work_is_refused_before_the_first_epoch(template: str) -> None:
     with pytest.raises(UsageError, match="template"):
         check_template(template)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "monitor", "mode", "loss"),
+    [
+        ({"train_loss": 1.0, "val_loss": 2.0}, None, "min", 2.0),
+        ({"train_loss": 1.0, "val_loss": 2.0}, "train_loss", "min", 1.0),
+        ({"loss": 1.0, "val_acc": 0.5}, "val_acc", "max", 1.0),
+        ({"val_acc": 0.5}, "val_acc", "max", None),
+        ({"val_wer": 0.5, "acc": 1.0}, "val_wer", "min", 0.5),
+        ({"acc": 0.5}, "val_loss", "min", None),
+        ({"acc": 0.5}, None, "min", None),
+    ],
+)
+def test_a_score_is_never_taken_for_a_loss(
+    metrics: dict[str, float], monitor: str | None, mode: str, loss: float | None
+) -> None:
+    assert loss_of(metrics, monitor, mode) == loss

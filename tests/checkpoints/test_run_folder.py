@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from notifybot.checkpoints.run_folder import Mirror, restore
+from notifybot.checkpoints.run_folder import NAME, Mirror, RunFile, read_card, restore
 
 
 @pytest.fixture
@@ -249,3 +249,13 @@ def test_the_mirror_needs_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
 
     assert done.stdout.strip() == "set()"
+
+
+def test_a_card_that_somebody_edited_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    """What has another type is left out; a card without a run's id is none."""
+    (tmp_path / NAME).write_text('{"run_id": "r", "attempt": "two", "memories": [], "later": 1}')
+    assert read_card(tmp_path) == RunFile("r")
+    (tmp_path / NAME).write_text('{"run_id": 5}')
+    assert read_card(tmp_path) is None
+    (tmp_path / NAME).write_text("{")
+    assert read_card(tmp_path) is None

@@ -9,7 +9,7 @@ import os
 import pickle
 import struct
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,48 +22,9 @@ from torch import nn
 from notifybot.checkpoints.serialization import TAG, check_torch, from_plain, read_payload, write_payload
 from notifybot.checkpoints.state import Parts
 from notifybot.errors import READER, CheckpointError, UsageError
+from tests.support.training_parts import Kept, network, same, written
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-class Kept:
-    """A part that keeps whatever it is given."""
-
-    def __init__(self, state: Any = None) -> None:
-        self.state = state
-
-    def state_dict(self) -> Any:
-        return self.state
-
-    def load_state_dict(self, state: Any) -> None:
-        self.state = state
-
-
-def network() -> nn.Module:
-    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
-
-
-def written(payload: dict[str, Any], path: Path) -> Path:
-    with path.open("wb") as file:
-        write_payload(payload, file)
-    return path
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two states are equal bit for bit."""
-    if isinstance(one, torch.Tensor):
-        return bool(one.dtype == other.dtype and torch.equal(one, other))
-    if isinstance(one, dict):
-        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # What it can hold

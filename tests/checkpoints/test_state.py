@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +14,12 @@ import torch
 from torch import nn
 
 from notifybot.checkpoints.buffers import Buffers
-from notifybot.checkpoints.serialization import read_payload, write_payload
+from notifybot.checkpoints.serialization import read_payload
 from notifybot.checkpoints.state import Parts
 from notifybot.errors import READER, CheckpointError, UsageError
-from notifybot.rendering.error_text import reason_line
-from notifybot.types import Language, Reason
+from tests.support.training_parts import Kept, lines, network, same, step, trained, written
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-class Kept:
-    """A part that keeps whatever it is given."""
-
-    def __init__(self, state: Any = None) -> None:
-        self.state = state
-
-    def state_dict(self) -> Any:
-        return self.state
-
-    def load_state_dict(self, state: Any) -> None:
-        self.state = state
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Refusing(Kept):
@@ -57,48 +37,6 @@ class Tied(nn.Module):  # type: ignore[misc]
         self.encoder = nn.Linear(4, 4, bias=False)
         self.decoder = nn.Linear(4, 4, bias=False)
         self.decoder.weight = self.encoder.weight
-
-
-def network() -> nn.Module:
-    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
-
-
-def trained(steps: int = 3) -> tuple[nn.Module, Any, Any]:
-    """A small model after some steps, with its optimizer and scheduler."""
-    model = network()
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
-    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2)
-    for _ in range(steps):
-        step(model, optimizer)
-        scheduler.step()
-    return model, optimizer, scheduler
-
-
-def step(model: nn.Module, optimizer: Any) -> None:
-    optimizer.zero_grad()
-    model(torch.randn(5, 4)).sum().backward()
-    optimizer.step()
-
-
-def lines(notes: list[Reason]) -> list[str]:
-    return [reason_line(each, Language.EN) for each in notes]
-
-
-def written(payload: dict[str, Any], path: Path) -> Path:
-    with path.open("wb") as file:
-        write_payload(payload, file)
-    return path
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two states are equal bit for bit."""
-    if isinstance(one, torch.Tensor):
-        return bool(one.dtype == other.dtype and torch.equal(one, other))
-    if isinstance(one, dict):
-        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
 
 
 # What is saved
@@ -442,152 +380,6 @@ def test_what_does_not_fit_is_told_in_korean(monkeypatch: pytest.MonkeyPatch) ->
     assert ways == "위의 항목을 고치거나, Checkpoints(…, fresh=True) 또는 다른 폴더로 처음부터 학습하세요"
 
 
-def test_long_lists_are_cut() -> None:
-    """The first ten names stand for all, and the rest are counted."""
-    payload = Parts(model=nn.Sequential(*[nn.Linear(1, 1) for _ in range(8)])).capture()
-
-    with pytest.raises(
-        CheckpointError,
-        match=r"16 not in the model: 0\.weight, .*4\.bias and 6 more\nMend what is named, .*fresh=True.*folder$",
-    ):
-        Parts(model=nn.Identity()).restore(payload)
-
-
-@pytest.mark.parametrize(
-    ("build", "words"),
-    [
-        (lambda model: torch.optim.Adam([{"params": [each]} for each in model.parameters()]), "1 parameter groups"),
-        (lambda model: torch.optim.Adam(list(model.parameters())[:-1]), "group 0 has 6 parameters in the checkpoint"),
-        (lambda model: torch.optim.Adam(list(model.parameters())[::-1]), "of another shape: exp_avg of parameter 0"),
-    ],
-    ids=["groups", "count", "order"],
-)
-def test_an_optimizer_over_other_parameters_is_refused(build: Callable[[nn.Module], Any], words: str) -> None:
-    """Groups, numbers of parameters and their order must be those of the checkpoint."""
-    model, optimizer, _ = trained()
-    payload = Parts(model=model, optimizer=optimizer).capture()
-    fresh = network()
-
-    with pytest.raises(CheckpointError, match=words):
-        Parts(model=fresh, optimizer=build(fresh)).restore(payload)
-
-
-def test_a_setting_that_the_checkpoint_replaces_is_noted() -> None:
-    """A learning rate that was changed in the program is told to have no effect; one that a scheduler moved is not."""
-    model, optimizer, scheduler = trained()
-    payload = Parts(model=model, optimizer=optimizer, scheduler=scheduler).capture()
-    fresh = network()
-    changed = torch.optim.Adam(fresh.parameters(), lr=0.2, weight_decay=0.1)
-    schedule = torch.optim.lr_scheduler.StepLR(changed, 2)
-
-    notes = Parts(model=fresh, optimizer=changed, scheduler=schedule).restore(payload)
-
-    assert lines(notes) == [
-        "optimizer: group 0: weight_decay is 0 as in the checkpoint, not 0.1",
-        "optimizer: group 0: initial_lr is 0.1 as in the checkpoint, not 0.2",
-    ]
-    alone = network()
-    payload = Parts(model=alone, optimizer=torch.optim.SGD(alone.parameters(), lr=0.1)).capture()
-    notes = Parts(model=alone, optimizer=torch.optim.SGD(alone.parameters(), lr=0.5)).restore(payload)
-    assert lines(notes) == ["optimizer: group 0: lr is 0.1 as in the checkpoint, not 0.5"]
-
-
-_STEP_LR = torch.optim.lr_scheduler.StepLR
-_COSINE = torch.optim.lr_scheduler.CosineAnnealingLR
-
-
-def _warmed_up(optimizer: Any, *, steps: int) -> Any:
-    warm_up = torch.optim.lr_scheduler.LinearLR(optimizer, 0.1, total_iters=steps)
-    return torch.optim.lr_scheduler.SequentialLR(optimizer, [warm_up, _COSINE(optimizer, 10)], [steps])
-
-
-_CHANGES: list[tuple[str, Callable[[Any], Any], Callable[[Any], Any], list[str]]] = [
-    (
-        "steps",
-        lambda each: _STEP_LR(each, 2, 0.5),
-        lambda each: _STEP_LR(each, 4, 0.1),
-        [
-            "scheduler: step_size is 2 as in the checkpoint, not 4",
-            "scheduler: gamma is 0.5 as in the checkpoint, not 0.1",
-        ],
-    ),
-    ("the same", lambda each: _STEP_LR(each, 2), lambda each: _STEP_LR(each, 2), []),
-    (
-        "milestones",
-        lambda each: torch.optim.lr_scheduler.MultiStepLR(each, [3, 5]),
-        lambda each: torch.optim.lr_scheduler.MultiStepLR(each, [3, 9]),
-        ["scheduler: milestones is [3, 5] as in the checkpoint, not [3, 9]"],
-    ),
-    (
-        "more epochs",
-        lambda each: _COSINE(each, 4),
-        lambda each: _COSINE(each, 8),
-        ["scheduler: T_max is 4 as in the checkpoint, not 8"],
-    ),
-    (
-        "one cycle",
-        lambda each: torch.optim.lr_scheduler.OneCycleLR(each, 0.5, total_steps=5),
-        lambda each: torch.optim.lr_scheduler.OneCycleLR(each, 0.5, total_steps=9),
-        ["scheduler: total_steps is 5 as in the checkpoint, not 9"],
-    ),
-    (
-        "plateau",
-        lambda each: torch.optim.lr_scheduler.ReduceLROnPlateau(each, patience=1),
-        lambda each: torch.optim.lr_scheduler.ReduceLROnPlateau(each, patience=3, min_lr=0.1),
-        [
-            "scheduler: patience is 1 as in the checkpoint, not 3",
-            "scheduler: min_lrs is [0] as in the checkpoint, not [0.1]",
-        ],
-    ),
-    (
-        "inside another",
-        lambda each: _warmed_up(each, steps=2),
-        lambda each: _warmed_up(each, steps=4),
-        [
-            "scheduler: milestones is [2] as in the checkpoint, not [4]",
-            "scheduler[0]: total_iters is 2 as in the checkpoint, not 4",
-        ],
-    ),
-]
-
-
-@pytest.mark.parametrize(("there", "here", "told"), [each[1:] for each in _CHANGES], ids=[each[0] for each in _CHANGES])
-def test_a_schedulers_setting_that_the_checkpoint_replaces_is_noted(there: Any, here: Any, told: list[str]) -> None:
-    """What the constructor was given is a setting; how far the schedule has come is none."""
-    model = nn.Linear(1, 1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    scheduler = there(optimizer)
-    for _ in range(3):
-        optimizer.step()
-        scheduler.step(*[0.1][: isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)])
-    payload = Parts(model=model, optimizer=optimizer, scheduler=scheduler).capture()
-    fresh = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-
-    notes = Parts(model=model, optimizer=fresh, scheduler=here(fresh)).restore(payload)
-
-    assert sorted(lines(notes)) == sorted(told)
-
-
-def test_a_schedule_of_the_users_own_is_looked_at_alike() -> None:
-    """A subclass's settings are those its constructor takes, and values that cannot be compared are left out."""
-
-    class Steps(torch.optim.lr_scheduler.LRScheduler):  # type: ignore[misc]
-        def __init__(self, optimizer: Any, every: int, weights: Any) -> None:
-            self.every, self.weights = every, [weights]
-            super().__init__(optimizer)
-
-        def get_lr(self) -> list[float]:
-            return [0.1 for _ in self.optimizer.param_groups]
-
-    model = nn.Linear(1, 1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    payload = Parts(model=model, scheduler=Steps(optimizer, 2, torch.zeros(3))).capture()
-
-    notes = Parts(model=model, scheduler=Steps(optimizer, 3, torch.ones(3))).restore(payload)
-
-    assert lines(notes) == ["scheduler: every is 2 as in the checkpoint, not 3"]
-
-
 def test_memory_that_cannot_be_made_ready_does_not_stop_a_step() -> None:
     """An optimizer whose state cannot be saved is told of by the save, not by the step before it."""
     model = network()
@@ -600,16 +392,6 @@ def test_memory_that_cannot_be_made_ready_does_not_stop_a_step() -> None:
 
     with pytest.raises(UsageError, match=r"optimizer_state_dict\.state\.0\.odd holds"):
         parts.capture()
-
-
-def test_another_scheduler_is_refused() -> None:
-    """The state of one kind of scheduler is not poured into another."""
-    model, optimizer, scheduler = trained()
-    payload = Parts(model=model, optimizer=optimizer, scheduler=scheduler).capture()
-    other = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
-
-    with pytest.raises(CheckpointError, match=r"scheduler: of another kind: the checkpoint has gamma, step_size"):
-        Parts(model=model, optimizer=optimizer, scheduler=other).restore(payload)
 
 
 def test_a_part_that_refuses_undoes_the_others() -> None:
@@ -638,16 +420,6 @@ def test_a_state_that_nobody_asked_for_is_noted() -> None:
         "the checkpoint also holds scheduler_state_dict, which was not asked for",
         "the checkpoint also holds extra_state_dicts.a, which was not asked for",
     ]
-
-
-def test_weights_of_another_type_are_converted_and_noted() -> None:
-    """Half-precision weights fit a full-precision model, with a note."""
-    payload = Parts(model=nn.Linear(2, 2).half()).capture()
-
-    notes = Parts(model=nn.Linear(2, 2)).restore(payload)
-
-    assert lines(notes) == ["model: 2 converted to the model's own type: weight torch.float16 → torch.float32, "
-                     "bias torch.float16 → torch.float32"]  # fmt: skip
 
 
 def test_a_scaler_that_was_off_starts_anew() -> None:
@@ -685,14 +457,6 @@ def test_the_founding_snippets_file_is_gone_on_from(tmp_path: Path) -> None:
 # Wrapped models
 
 
-class Wrapper(nn.Module):  # type: ignore[misc]
-    """A user's own module, whose only child has the name that the parallel wrappers use."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-
 def compiled(model: nn.Module) -> Any:
     return torch.compile(model, backend="eager")
 
@@ -700,56 +464,6 @@ def compiled(model: nn.Module) -> Any:
 def with_compiled_part(model: nn.Module) -> nn.Module:
     model[0] = compiled(model[0])
     return model
-
-
-_WRAPPINGS: dict[str, Callable[[nn.Module], Any]] = {
-    "plain": lambda model: model,
-    "parallel": nn.DataParallel,
-    "compiled": compiled,
-    "compiled parallel": lambda model: compiled(nn.DataParallel(model)),
-    "parallel compiled": lambda model: nn.DataParallel(compiled(model)),
-    "a compiled part": with_compiled_part,
-}
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("there", _WRAPPINGS)
-@pytest.mark.parametrize("here", _WRAPPINGS)
-def test_a_file_moves_between_wrapped_and_plain_models(there: str, here: str) -> None:
-    """Whatever either model is wrapped in, the file has the inner names, and the weights arrive."""
-    plain = network()
-    expected = copy.deepcopy(plain.state_dict())
-    payload = Parts(model=_WRAPPINGS[there](plain)).capture()
-    fresh = network()
-
-    assert list(payload["model_state_dict"]) == list(expected)
-    assert lines(Parts(model=_WRAPPINGS[here](fresh)).restore(payload)) == []
-
-    assert same(list(fresh.state_dict().values()), list(expected.values()))
-
-
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
-def test_files_with_a_wrappers_names_are_accepted(prefix: str) -> None:
-    """A file that was saved by hand from inside a wrapper fits the plain model."""
-    model, fresh = network(), network()
-    state = {prefix + name: value for name, value in model.state_dict().items()}
-
-    Parts(model=fresh).restore({"model_state_dict": state})
-
-    assert same(fresh.state_dict(), model.state_dict())
-
-
-def test_a_users_own_module_named_module_keeps_its_names() -> None:
-    """A child that is called `module` is no wrapper: its names stay, and a bare file of the child fits as well."""
-    model = Wrapper(network())
-    payload = Parts(model=model).capture()
-    fresh = Wrapper(network())
-
-    Parts(model=fresh).restore(payload)
-    assert same(fresh.state_dict(), model.state_dict())
-
-    Parts(model=fresh).restore({"model_state_dict": network().state_dict()})
-    assert next(iter(payload["model_state_dict"])) == "module.0.weight"
 
 
 class Loose:

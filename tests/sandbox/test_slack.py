@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -12,22 +11,11 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 from slack_sdk.webhook import WebhookClient
 
-from notifybot.sandbox import Sandbox, blockkit, mrkdwn
-from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, WEBHOOK_STATUS
+from notifybot.sandbox import Sandbox
+from notifybot.sandbox.slack_state import CHANNEL
 from notifybot.testing import FakeClock
 
-TEXT = {"type": "plain_text", "text": "hello"}
 CELL = {"type": "raw_text", "text": "x"}
-
-
-@pytest.fixture
-def client(sandbox: Sandbox) -> WebClient:
-    return WebClient(BOT_TOKEN, base_url=f"{sandbox.url}/api/", retry_handlers=[], timeout=5)
-
-
-@pytest.fixture
-def hook(sandbox: Sandbox) -> WebhookClient:
-    return WebhookClient(sandbox.environment()["NOTIFYBOT_SLACK_WEBHOOK_URL"], retry_handlers=[], timeout=5)
 
 
 def refusal(call: Any, **arguments: Any) -> SlackApiError:
@@ -61,16 +49,6 @@ def test_every_message_has_its_own_growing_ts_from_the_clock(client: WebClient, 
 
     assert sorted(set(stamps)) == stamps
     assert abs(stamps[0] - clock.now().timestamp()) < 0.001
-
-
-def test_updates_keep_history_and_text_alone_takes_the_blocks_away(sandbox: Sandbox, client: WebClient) -> None:
-    """chat.update replaces; what was said before is still known to the test."""
-    posted = client.chat_postMessage(channel=CHANNEL, text="one", blocks=[{"type": "header", "text": TEXT}])
-    client.chat_update(channel=posted["channel"], ts=posted["ts"], text="two")
-
-    (message,) = sandbox.slack.messages
-    assert [each.text for each in message.revisions] == ["one", "two"]
-    assert message.blocks == []
 
 
 def test_replies_hang_under_their_root(sandbox: Sandbox, client: WebClient) -> None:
@@ -209,109 +187,3 @@ def test_the_webhook_answers_in_plain_words(sandbox: Sandbox, hook: WebhookClien
         assert (response.status_code, response.text) == (404, "no_service")
     sandbox.slack.channels["C0TRAINING"].archived = True
     assert (hook.send(text="x").status_code, hook.send(text="x").body) == (410, "channel_is_archived")
-
-
-@pytest.mark.parametrize("code", sorted(WEBHOOK_STATUS))
-def test_any_refusal_of_the_webhook_can_be_ordered(sandbox: Sandbox, hook: WebhookClient, code: str) -> None:
-    """With the status that belongs to the word."""
-    sandbox.slack.refuse("webhook", code)
-
-    response = hook.send(text="x")
-
-    assert (WEBHOOK_STATUS[code], code) == (response.status_code, response.body)
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        pytest.param({"blocks": [{"type": "divider"}] * 50}, id="50-blocks"),
-        pytest.param({"blocks": [{"type": "header", "text": {**TEXT, "text": "x" * 150}}]}, id="header"),
-        pytest.param({"blocks": [{"type": "section", "fields": [{**TEXT, "text": "x" * 2000}] * 10}]}, id="fields"),
-        pytest.param({"blocks": [table(100, 20)]}, id="table"),
-        pytest.param({"attachments": [{"blocks": [table(2)]}]}, id="table-in-attachment"),
-    ],
-)
-def test_a_message_at_the_limit_is_fine(payload: dict[str, Any]) -> None:
-    """The limits themselves are allowed."""
-    assert blockkit.problems(payload) == []
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        pytest.param({"blocks": [{"type": "divider"}] * 51}, id="51-blocks"),
-        pytest.param({"blocks": [{"type": "header", "text": {"type": "mrkdwn", "text": "x"}}]}, id="header-mrkdwn"),
-        pytest.param({"blocks": [{"type": "header", "text": {**TEXT, "text": ""}}]}, id="empty-text"),
-        pytest.param({"blocks": [{"type": "section"}]}, id="empty-section"),
-        pytest.param({"blocks": [{"type": "section", "fields": [{**TEXT, "text": "x" * 2001}]}]}, id="long-field"),
-        pytest.param({"blocks": [{"type": "section", "text": {**TEXT, "verbatim": True}}]}, id="verbatim-plain"),
-        pytest.param({"blocks": [{"type": "section", "text": TEXT, "colour": "red"}]}, id="unknown-key"),
-        pytest.param({"blocks": [{"type": "context", "elements": []}]}, id="empty-context"),
-        pytest.param({"blocks": [{"type": "divider", "block_id": "a"}] * 2}, id="block-id-twice"),
-        pytest.param({"blocks": [table(101)]}, id="101-rows"),
-        pytest.param({"blocks": [table(1, 21)]}, id="21-columns"),
-        pytest.param({"blocks": [table(10, 10, "x" * 101)]}, id="table-characters"),
-        pytest.param({"blocks": [table(1)], "attachments": [{"blocks": [table(1)]}]}, id="two-tables"),
-        pytest.param({"blocks": [{"type": "data_visualization"}]}, id="not-rolled-out"),
-        pytest.param({"blocks": ["text"]}, id="no-object"),
-        pytest.param({"blocks": {"type": "divider"}}, id="no-array"),
-        pytest.param({"attachments": ["x"]}, id="attachment-no-object"),
-        pytest.param({"blocks": [{"type": "markdown", "text": "x" * 6001}] * 2}, id="markdown-sum"),
-        pytest.param({"blocks": [{"type": "rich_text", "elements": [{"type": "text"}]}]}, id="rich-text"),
-    ],
-)
-def test_a_message_over_a_limit_is_refused(payload: dict[str, Any]) -> None:
-    """Also those limits that slack_sdk's models do not know."""
-    assert blockkit.problems(payload)
-
-
-NOW = datetime(2026, 11, 23, 15, 31, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("text", "html"),
-    [
-        ("*bold* _it_ ~no~", "<b>bold</b> <i>it</i> <s>no</s>"),
-        ("`a*b*c`", "<code>a*b*c</code>"),
-        ("```\nx < y\n```", "<pre>x &lt; y</pre>"),
-        ("<https://x/?a=1&amp;b=2|here>", '<a href="https://x/?a=1&amp;b=2" rel="noreferrer">here</a>'),
-        ("&lt;!channel&gt;", "&lt;!channel&gt;"),
-        ("<!channel>", '<span class="mention">@channel</span>'),
-        ("a_b_c 2*3*4", "a_b_c 2*3*4"),
-        ("one\ntwo", "one<br>two"),
-        (f"<!date^{int(NOW.timestamp())}^{{date_short_pretty}} {{time}}|x>", '<span class="date">Today 3:31 PM</span>'),
-    ],
-)
-def test_the_page_reads_mrkdwn_as_slack_does(text: str, html: str) -> None:
-    """Bold, code, links, dates and mentions; everything else is text."""
-    assert html == str(mrkdwn.to_html(text, "en", NOW))
-
-
-@pytest.mark.parametrize(
-    ("text", "href"),
-    [
-        ("see https://evil.example/a now", "https://evil.example/a"),
-        ("at http://localhost:8080", "http://localhost:8080"),
-        ("see evil.example/a", "http://evil.example/a"),
-        ("see www.evil.example", "http://www.evil.example"),
-        ("*evil.example*", "http://evil.example"),
-        ("10.0.0.1 answers", "http://10.0.0.1"),
-        ("loss 0.125, epoch 3. Then", None),
-        ("&lt;!channel&gt; 42%", None),
-        ("https:\u200b//evil\u200b.example", None),
-    ],
-)
-def test_the_page_makes_links_where_slack_does_so_by_itself(text: str, href: str | None) -> None:
-    """Addresses in text become links, unless the text is to be taken verbatim; numbers and sentences never do."""
-    linked = str(mrkdwn.to_html(text, "en", NOW, verbatim=False))
-
-    assert linked.count("<a ") == (href is not None)
-    assert href is None or f'href="{href}"' in linked
-    assert "<a " not in str(mrkdwn.to_html(text, "en", NOW))
-
-
-def test_dates_are_said_in_korean_too() -> None:
-    """The same tokens, read in Korean."""
-    assert mrkdwn.formatted("{date_short_pretty} {time}", NOW, "ko", NOW) == "오늘 오후 3:31"
-    assert mrkdwn.formatted("{date} {clock}", NOW, "ko", NOW) == "11월 23일 15:31"
-    assert mrkdwn.day_of(NOW, "ko") == "11월 23일 월요일"

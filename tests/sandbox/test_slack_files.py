@@ -8,14 +8,9 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
+from notifybot.sandbox.slack_state import CHANNEL
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
-
-
-@pytest.fixture
-def client(sandbox: Sandbox) -> WebClient:
-    return WebClient(BOT_TOKEN, base_url=f"{sandbox.url}/api/", retry_handlers=[], timeout=5)
 
 
 def announced(client: WebClient, length: int = len(PNG)) -> tuple[str, str]:

@@ -14,15 +14,10 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 
 from notifybot.sandbox import Sandbox
-from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
+from notifybot.sandbox.slack_state import CHANNEL
 from notifybot.testing import FakeClock
 
 CHANNEL_ID = "C0TRAINING"
-
-
-@pytest.fixture
-def client(sandbox: Sandbox) -> WebClient:
-    return WebClient(BOT_TOKEN, base_url=f"{sandbox.url}/api/", retry_handlers=[], timeout=5)
 
 
 class Desk:

@@ -154,3 +154,33 @@ class Watchdog:
         with self.store.transaction() as connection:
             query = "SELECT kind, notifier FROM deliveries JOIN events ON events.id = event_id ORDER BY deliveries.id"
             return [(row[0], row[1]) for row in connection.exec_driver_sql(query)]
+
+
+def trained(watchdog: Watchdog, epochs: int = 3) -> Process:
+    """A process that has reported some epochs."""
+    process = watchdog.running()
+    for _ in range(epochs):
+        watchdog.clock.advance(60)
+        process.send(process.epoch())
+    return process
+
+
+class Courier:
+    """Counts how often it was woken."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def start(self) -> None:
+        self.log.append("start")
+
+    def wake(self) -> None:
+        self.log.append("wake")
+
+    def stop(self, timeout_s: float) -> None:
+        self.log.append("stop")
+
+
+def auth(watchdog: Watchdog) -> dict[str, str]:
+    """The header of a request with the project's token."""
+    return {"authorization": f"Bearer {watchdog.token}"}

@@ -3,63 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from notifybot.events import to_json
-from notifybot.store import runs
-from notifybot.store.database import Store
-from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.watchdog import tokens
 from notifybot.watchdog.service import Watchdog
 from notifybot.web.app import create_app
-from tests.support.watchdog_runs import Process
+from tests.support.watchdog_runs import Courier, Process, auth
 from tests.support.watchdog_runs import Watchdog as Bench
-
-
-class Courier:
-    """Counts how often it was woken."""
-
-    def __init__(self) -> None:
-        self.log: list[str] = []
-
-    def start(self) -> None:
-        self.log.append("start")
-
-    def wake(self) -> None:
-        self.log.append("wake")
-
-    def stop(self, timeout_s: float) -> None:
-        self.log.append("stop")
-
-
-@pytest.fixture
-def bench(tmp_path: Path, clock: FakeClock) -> Iterator[Bench]:
-    with Bench(tmp_path, clock) as opened:
-        yield opened
-
-
-@pytest.fixture
-def courier() -> Courier:
-    return Courier()
-
-
-@pytest.fixture
-def watchdog(bench: Bench, courier: Courier) -> Watchdog:
-    return Watchdog(bench.store, notifiers=[RecordingNotifier()], courier=courier)
-
-
-@pytest.fixture
-def client(watchdog: Watchdog) -> TestClient:
-    return TestClient(create_app(watchdog), base_url="http://watchdog.example")
-
-
-def auth(bench: Bench) -> dict[str, str]:
-    return {"authorization": f"Bearer {bench.token}"}
 
 
 def events_body(process: Process, *, direct: bool = False) -> bytes:
@@ -233,45 +187,3 @@ def test_healthz_tells_when_the_database_is_gone(bench: Bench, client: TestClien
     bench.store.close()
 
     assert client.get("/healthz").status_code == 503
-
-
-def test_a_busy_database_asks_for_patience(bench: Bench, client: TestClient) -> None:
-    bench.store.close()
-
-    answer = client.post("/api/v1/heartbeats", content=b"{}", headers=auth(bench))
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-
-
-def test_the_watchdog_lives_as_long_as_the_application(tmp_path: Path, courier: Courier) -> None:
-    """On the real clock: the scan begins with the application and ends with it."""
-    store = Store.open(tmp_path / "real.db", patience_s=2.0)
-    watchdog = Watchdog(store, notifiers=[RecordingNotifier()], courier=courier)
-
-    with TestClient(create_app(watchdog)) as client:
-        for _ in range(200):
-            if client.get("/healthz").status_code == 200:
-                break
-        assert client.get("/healthz").json()["faults"] == []
-    assert (courier.log[0], courier.log[-1]) == ("start", "stop")
-    store.close()
-
-
-def test_old_runs_are_forgotten_and_waiting_messages_are_not(bench: Bench, watchdog: Watchdog) -> None:
-    told, untold = bench.running("told", beat_s=None), bench.running("untold", beat_s=None)
-    with bench.store.transaction() as connection:
-        connection.exec_driver_sql(
-            "UPDATE deliveries SET state = 'sent' WHERE run_id LIKE '%told' AND run_id NOT LIKE '%untold'"
-        )
-    bench.clock.advance(91 * 86_400)
-
-    assert watchdog.prune() == 1
-    assert runs.get(bench.store, told.run.id) is None
-    assert runs.get(bench.store, untold.run.id) is not None
-
-
-def test_the_contract_defines_each_scheme_that_it_names(client: TestClient) -> None:
-    document = client.get("/api/v1/openapi.json").json()
-    routes = [route for path in document["paths"].values() for route in path.values()]
-    named = {scheme for route in routes for each in route.get("security", []) for scheme in each}
-
-    assert named == set(document["components"]["securitySchemes"]) == {"bearer"}

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import re
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -14,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from notifybot.events import AlertRaised, RunEnded
-from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.types import (
     Checkpoint,
     Host,
@@ -28,44 +24,12 @@ from notifybot.types import (
     uuid7,
 )
 from notifybot.watchdog import logins, tokens
-from notifybot.watchdog.service import Watchdog
-from notifybot.web.app import create_app
 from notifybot.web.auth import COOKIE
 from notifybot.web.pages import A_PAGE
-from tests.support.watchdog_runs import Process
 from tests.support.watchdog_runs import Watchdog as Bench
+from tests.support.watchdog_runs import trained
 
 NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}"
-
-
-@pytest.fixture
-def bench(tmp_path: Path, clock: FakeClock) -> Iterator[Bench]:
-    with Bench(tmp_path, clock) as opened:
-        yield opened
-
-
-@pytest.fixture
-def local(bench: Bench) -> TestClient:
-    """A browser whose user has opened the link that the watchdog printed."""
-    app = create_app(Watchdog(bench.store, notifiers=[RecordingNotifier()]))
-    client = TestClient(app, base_url="http://127.0.0.1:8710", follow_redirects=False)
-    client.get(logins.link(bench.store, "http://127.0.0.1:8710"))
-    return client
-
-
-@pytest.fixture
-def public(bench: Bench) -> TestClient:
-    """A browser somewhere, and a server that listens on all addresses."""
-    app = create_app(Watchdog(bench.store))
-    return TestClient(app, base_url="http://watchdog.example", follow_redirects=False)
-
-
-def trained(bench: Bench, epochs: int = 3) -> Process:
-    process = bench.running()
-    for _ in range(epochs):
-        bench.clock.advance(60)
-        process.send(process.epoch())
-    return process
 
 
 def test_the_list_tells_status_epoch_silence_and_metrics(bench: Bench, local: TestClient) -> None:
@@ -129,92 +93,6 @@ def test_two_runs_of_one_id_are_told_apart_by_their_project(bench: Bench, local:
     assert 'href="/runs/run-1?project=vision&amp;lang=ko"' in one
 
 
-@pytest.mark.parametrize(
-    ("tier", "english", "korean"),
-    [
-        (Tier.REMOTE, "it continues by itself from epoch 3.", "에포크 3에 이어서 자동으로 학습을 계속합니다."),
-        (Tier.LOCAL, "disk remains, it continues from epoch 3.", "디스크가 남아 있을 때만 에포크 3에 이어서"),
-        (Tier.UNPROVEN, "it can go on from the checkpoint of epoch 3.", "에포크 3 체크포인트부터 이어서 학습할 수"),
-    ],
-)
-def test_how_to_go_on_promises_what_the_checkpoint_keeps(
-    bench: Bench, local: TestClient, tier: Tier, english: str, korean: str
-) -> None:
-    process = trained(bench)
-    progress = replace(process.progress, checkpoint=Checkpoint("/ck/3.pt", 3, 44_700_000, tier))
-    process.send(replace(process.epoch(), progress=progress))
-    bench.watch(180)
-
-    assert english in html.unescape(local.get(f"/runs/{process.run.id}?lang=en").text)
-    assert korean in local.get(f"/runs/{process.run.id}?lang=ko").text
-
-
-@pytest.mark.parametrize(
-    ("resumed", "english", "korean"),
-    [
-        (
-            Resumed(17, "/ck/17.pt", since_s=800.0, lost_s=720.0, new_machine=True),
-            "from epoch 17 · on a new T4 · 12 min lost",
-            "에포크 17에 이어서 · 새 T4에서 · 12분 분량 다시 학습",
-        ),
-        (
-            Resumed(17, "/ck/17.pt", since_s=10_800.0, step=340),
-            "in the middle of epoch 18, step 340 · saved 3 h before",
-            "에포크 18 도중 340스텝에 이어서 · 3시간 전에 저장",
-        ),
-        (
-            Resumed(None, "/ck/0.pt", since_s=60.0, lost_s=0.0),
-            "from its last checkpoint · saved 1 min before",
-            "마지막 체크포인트에 이어서 · 1분 전에 저장",
-        ),
-    ],
-)
-def test_a_resumed_run_says_from_where(
-    bench: Bench, local: TestClient, resumed: Resumed, english: str, korean: str
-) -> None:
-    process = bench.running()
-    bench.clock.advance(1)
-    process.send(replace(process.started(2), resumed=resumed))
-
-    for language, text, word in (("en", english, "continued"), ("ko", korean, "이어서 시작")):
-        page = local.get(f"/runs/{process.run.id}?lang={language}").text
-        assert page.count(text) == 2  # among the details, and in the history
-        assert f">{word}</span>" in page
-
-
-def test_a_runs_page_tells_its_machine_and_model(bench: Bench, local: TestClient) -> None:
-    """The machine's time goes on counting while the run does."""
-    process = bench.process()
-    host = replace(process.host, memory_bytes=13_609_451_520, up_s=10_800.0)
-    process.send(replace(process.started(), host=host, model=ModelSize(11_700_000, 1_200_000, ("backbone",))))
-    bench.clock.advance(600)
-    page = local.get(f"/runs/{process.run.id}?lang=en").text
-    process.send(process.ended())
-
-    assert "<dt>Memory</dt><dd>12.7 GB</dd>" in page
-    assert "<dt>Machine up for</dt><dd>3 h 10 min</dd>" in page
-    assert "<dt>Model</dt><dd>1.2 M of 11.7 M parameters learn · frozen: backbone</dd>" in page
-    assert "Machine up for" not in local.get(f"/runs/{process.run.id}?lang=en").text
-
-
-def test_a_stalled_run_shows_where_its_loop_stands(bench: Bench, local: TestClient) -> None:
-    process = bench.running()
-    process.send(process.epoch())
-    process.beat()
-    process.hangs = True
-    bench.watch(900, process)
-
-    assert "train.py:12 next(loader)" in local.get(f"/runs/{process.run.id}").text
-
-
-def test_the_page_of_a_run_draws_its_curves(bench: Bench, local: TestClient) -> None:
-    process = trained(bench)
-
-    page = local.get(f"/runs/{process.run.id}").text
-    assert page.count('<svg class="curve"') == 1
-    assert "loss 0.25" in page
-
-
 def test_every_page_exists_in_both_languages(bench: Bench, local: TestClient) -> None:
     process = trained(bench)
     paths = ["/", f"/runs/{process.run.id}", "/runs/unknown"]
@@ -225,32 +103,6 @@ def test_every_page_exists_in_both_languages(bench: Bench, local: TestClient) ->
         assert '<html lang="en">' in local.get(path, headers={"accept-language": "fr"}).text
     assert "진행 중" in local.get("/?lang=ko").text
     assert local.get("/runs/unknown").status_code == 404
-
-
-@pytest.mark.parametrize("path", ["/", "/runs/run-1", "/runs/unknown", "/?page=2"])
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {},
-        {"host": "localhost:8710"},
-        {"host": "[::1]:8710"},
-        {"host": "evil.example"},
-        {"host": "127.0.0.1:8700", "connection": "close"},  # as nginx's plain proxy_pass sends everybody's requests
-        {"x-forwarded-for": "127.0.0.1"},
-        {"cookie": f"{COOKIE}=nb_canary"},
-    ],
-)
-def test_no_page_opens_without_a_login_wherever_one_comes_from(
-    bench: Bench, path: str, headers: dict[str, str]
-) -> None:
-    bench.running()
-    app = create_app(Watchdog(bench.store))
-    client = TestClient(app, base_url="http://127.0.0.1:8710", client=("127.0.0.1", 50_000))
-    answer = client.get(path, headers=headers)
-
-    assert answer.status_code == 401
-    assert "name of run-1" not in answer.text
-    assert "vision" not in answer.text
 
 
 def test_a_printed_link_opens_all_pages_once(bench: Bench, public: TestClient) -> None:
@@ -314,37 +166,6 @@ def test_a_session_that_was_left_is_over_on_the_server_too(bench: Bench, public:
     assert public.get("/", headers={"cookie": f"{COOKIE}={session}"}).status_code == 401
 
 
-@pytest.mark.parametrize(
-    ("peer", "said", "behind_proxy", "secure"),
-    [
-        pytest.param("127.0.0.1", "https", False, True, id="a proxy on this machine"),
-        pytest.param("10.0.0.7", "https", True, True, id="a proxy elsewhere, which the operator knows of"),
-        pytest.param("10.0.0.7", "https", False, False, id="anybody who says so"),
-        pytest.param("127.0.0.1", "http", False, False, id="no encryption"),
-    ],
-)
-def test_the_cookie_is_secure_where_a_trusted_proxy_says_https(
-    bench: Bench, peer: str, said: str, behind_proxy: bool, secure: bool
-) -> None:
-    app = create_app(Watchdog(bench.store), behind_proxy=behind_proxy)
-    client = TestClient(app, base_url="http://watchdog.example", client=(peer, 1), follow_redirects=False)
-    answer = client.post("/login", data={"token": bench.token}, headers={"x-forwarded-proto": said})
-
-    assert ("Secure" in answer.headers["set-cookie"]) is secure
-
-
-@pytest.mark.parametrize(
-    ("site", "status"), [("same-origin", 303), ("none", 303), ("same-site", 403), ("cross-site", 403)]
-)
-def test_the_browsers_own_word_on_where_a_form_came_from_counts(
-    bench: Bench, public: TestClient, site: str, status: int
-) -> None:
-    """Also behind a proxy that hands on another host than the browser asked for."""
-    headers = {"origin": "https://watchdog.example.org", "sec-fetch-site": site}
-
-    assert public.post("/login", data={"token": bench.token}, headers=headers).status_code == status
-
-
 @pytest.mark.parametrize(("language", "said"), [("en", "tells nobody"), ("ko", "아무에게도 알리지 않습니다")])
 def test_the_board_says_when_nobody_would_be_told(
     bench: Bench, public: TestClient, local: TestClient, language: str, said: str
@@ -401,13 +222,6 @@ def test_a_login_leads_nowhere_else(bench: Bench, public: TestClient, there: str
     answer = public.post("/login", data={"token": bench.token, "next": there})
 
     assert answer.headers["location"] == "/"
-
-
-def test_a_form_on_another_site_is_not_answered(bench: Bench, public: TestClient) -> None:
-    for path in ("/login", "/logout"):
-        answer = public.post(path, data={"token": bench.token}, headers={"origin": "https://evil.example"})
-        assert answer.status_code == 403
-        assert "set-cookie" not in answer.headers
 
 
 def test_reading_changes_nothing(bench: Bench, local: TestClient) -> None:
