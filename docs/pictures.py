@@ -10,7 +10,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from notifybot.cli.samples import pieces
+from notifybot.cli.samples import gallery_samples
 from notifybot.clock import SYSTEM
 from notifybot.gallery.page import pages
 from notifybot.types import Language
@@ -24,7 +24,7 @@ WIDTH, HEIGHT = 640, 1400
 
 def main() -> None:
     """Write them anew, beside the pages that show them."""
-    own = {each: [one for one in pieces(each, SYSTEM.now()) if one.label == MESSAGE] for each in Language}
+    own = {each: [one for one in gallery_samples(each, SYSTEM.now()) if one.label == MESSAGE] for each in Language}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         for name, html in pages(own, SYSTEM, Language.EN):
             path = Path(folder, name)

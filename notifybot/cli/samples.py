@@ -29,7 +29,7 @@ from notifybot.events import (
     RunStarted,
 )
 from notifybot.gallery.page import pages
-from notifybot.gallery.previews import AlarmPreview, AlertListPreview, MessagePreview, Piece
+from notifybot.gallery.previews import AlarmSample, AlertListSample, MessageSample, Sample
 from notifybot.i18n import text
 from notifybot.metric_names import Direction
 from notifybot.policy import KST
@@ -188,40 +188,40 @@ _OLDER = Reason("content", "checkpoint_epoch12_0.3962.pt")
 _OTHER = "vit-tiny-cifar100"
 
 
-def pieces(language: Language, now: datetime) -> list[Piece]:
+def gallery_samples(language: Language, now: datetime) -> list[Sample]:
     """Every kind of message, every ending among them, in an order that a run could live."""
     events = samples(language, now)
     by_kind = {each.kind: each for each in events}
     start, epoch = by_kind["run_started"], by_kind["epoch_finished"]
     assert isinstance(start, RunStarted)
     assert isinstance(epoch, EpochFinished)
-    running: list[Piece] = [MessagePreview(each.kind, each) for each in events if not isinstance(each, RunEnded)]
+    running: list[Sample] = [MessageSample(each.kind, each) for each in events if not isinstance(each, RunEnded)]
     rare = (*_variants(start, epoch, by_kind["run_recovered"], by_kind["checkpoint_saved"]), *_alerts(language, epoch))
-    ended = [MessagePreview(f"{each.kind} {each.status}", each) for each in endings(language, now)]
-    listed = AlertListPreview("alert texts", text(language, "cli.samples.what_alerts_say"), alert_texts(language))
+    ended = [MessageSample(f"{each.kind} {each.status}", each) for each in endings(language, now)]
+    listed = AlertListSample("alert texts", text(language, "cli.samples.what_alerts_say"), alert_texts(language))
     return [*running, *ended, *rare, *_digests(language, events, now), *_switch(start, epoch), listed]
 
 
-def _variants(start: RunStarted, epoch: EpochFinished, recovered: Event, saved: Event) -> Iterator[MessagePreview]:
+def _variants(start: RunStarted, epoch: EpochFinished, recovered: Event, saved: Event) -> Iterator[MessageSample]:
     """Yield other wordings of the same kinds."""
-    yield MessagePreview("run_started first", _first(start))
-    yield MessagePreview("epoch_finished folded", replace(epoch, id=_id(epoch), new_best=None), skipped=3)
+    yield MessageSample("run_started first", _first(start))
+    yield MessageSample("epoch_finished folded", replace(epoch, id=_id(epoch), new_best=None), skipped=3)
     if isinstance(saved, CheckpointSaved):
         path = "/content/checkpoints/checkpoint_epoch12_0.3962.pt"
         here = replace(saved.checkpoint, path=path, tier=Tier.LOCAL, fleeting=True)
-        yield MessagePreview("checkpoint_saved local", replace(saved, id=_id(saved), checkpoint=here))
+        yield MessageSample("checkpoint_saved local", replace(saved, id=_id(saved), checkpoint=here))
     if isinstance(recovered, RunRecovered):
-        yield MessagePreview("run_recovered stalled", replace(recovered, id=_id(recovered), was="stalled"))
+        yield MessageSample("run_recovered stalled", replace(recovered, id=_id(recovered), was="stalled"))
 
 
-def _alerts(language: Language, epoch: EpochFinished) -> Iterator[MessagePreview]:
+def _alerts(language: Language, epoch: EpochFinished) -> Iterator[MessageSample]:
     """Yield the alerts about notifybot's own work: checkpoints and deliveries that failed."""
     damaged = alert_text.checkpoint_damaged((_OLDER, replace(_OLDER, code="missing")), "checkpoint_epoch11_0.4317.pt")
     full = alert_text.checkpoint_not_copied(_FULL)
-    yield MessagePreview("checkpoint damaged", _noticed(damaged, Severity.WARNING, language, epoch))
-    yield MessagePreview("checkpoint not copied", _noticed(full, Severity.ERROR, language, epoch))
+    yield MessageSample("checkpoint damaged", _noticed(damaged, Severity.WARNING, language, epoch))
+    yield MessageSample("checkpoint not copied", _noticed(full, Severity.ERROR, language, epoch))
     dead = alert_text.not_delivered("slack", Reason("slack.channel_not_found", values={"channel": "training"}))
-    yield MessagePreview("dead letter", replace(_noticed(dead, Severity.WARNING, language, epoch), about="delivery"))
+    yield MessageSample("dead letter", replace(_noticed(dead, Severity.WARNING, language, epoch), about="delivery"))
 
 
 def _noticed(notice: Notice, severity: Severity, language: Language, epoch: EpochFinished) -> AlertRaised:
@@ -232,7 +232,7 @@ def _noticed(notice: Notice, severity: Severity, language: Language, epoch: Epoc
     )  # fmt: skip
 
 
-def _digests(language: Language, events: Iterable[Event], now: datetime) -> Iterator[MessagePreview]:
+def _digests(language: Language, events: Iterable[Event], now: datetime) -> Iterator[MessageSample]:
     """Yield the digests of deliveries that were held back: of one run, and of two."""
     by_kind = {each.kind: each for each in events}
     epoch = by_kind["epoch_finished"]
@@ -245,23 +245,23 @@ def _digests(language: Language, events: Iterable[Event], now: datetime) -> Iter
     two = replace(one, counts=counts | {"run_ended": 1}, urgent=(*urgent, ended), runs=(epoch.run, other))
     renderer = Renderer(language)
     for label, kept in (("digest", one), ("digest of several", two)):
-        yield MessagePreview(label, digest_of(replace(epoch, id=_id(epoch)), kept, renderer, now=now, zone=KST))
+        yield MessageSample(label, digest_of(replace(epoch, id=_id(epoch)), kept, renderer, now=now, zone=KST))
 
 
-def _switch(start: RunStarted, epoch: EpochFinished) -> Iterator[AlarmPreview]:
+def _switch(start: RunStarted, epoch: EpochFinished) -> Iterator[AlarmSample]:
     """Yield the dead man's alarms that Slack posts, scheduled at different moments of a run, and their corrections."""
     host = start.host
     saved = replace(epoch, progress=replace(epoch.progress, checkpoint=start.progress.checkpoint))
     nearby = Checkpoint("/content/checkpoints/checkpoint_epoch12_0.3962.pt", 12, 44_802_131, Tier.LOCAL, fleeting=True)
     local = replace(epoch, progress=replace(epoch.progress, checkpoint=nearby))
-    yield AlarmPreview("dead man first epoch", _first(start), host)
-    yield AlarmPreview("dead man no checkpoint", epoch, host)
-    yield AlarmPreview("dead man checkpoint", saved, host)
-    yield AlarmPreview("dead man local checkpoint", local, host)
-    yield AlarmPreview("dead man resumed", start, host)
-    yield AlarmPreview("dead man void", saved, host, "void")
-    yield AlarmPreview("dead man perhaps void", saved, host, "void", sure=False)
-    yield AlarmPreview("dead man stands", saved, host, "stands")
+    yield AlarmSample("dead man first epoch", _first(start), host)
+    yield AlarmSample("dead man no checkpoint", epoch, host)
+    yield AlarmSample("dead man checkpoint", saved, host)
+    yield AlarmSample("dead man local checkpoint", local, host)
+    yield AlarmSample("dead man resumed", start, host)
+    yield AlarmSample("dead man void", saved, host, "void")
+    yield AlarmSample("dead man perhaps void", saved, host, "void", sure=False)
+    yield AlarmSample("dead man stands", saved, host, "stands")
 
 
 def _first(start: RunStarted) -> RunStarted:
@@ -317,16 +317,16 @@ def alert_texts(language: Language) -> dict[str, alert_text.AlertWords]:
     """Return the text of every alert, by the kind of its evidence, its notice, or its subject."""
     texts = {each.code: alert_text.notice_words(each, language) for each in _NOTICES}
     for began, ended in _SEEN:
-        kind = type(began).__name__
+        kind = alert_text.KINDS[type(began)]
         texts[kind] = alert_text.raised([began], language).words
         if over := alert_text.cleared([ended], language):
             texts[f"{kind}, over"] = over.words
     two = (text(language, f"watchdog.superseded.{each}") for each in ("title", "text"))
     return texts | {
-        "metrics not logged": alert_text.unlogged(["val_acc"], ["train_loss", "lr"], language).words,
-        "session superseded": alert_text.session_superseded("colab-t4", language),
-        "session near its end": alert_text.session_near_its_end(12, 11 * 3600.0, language),
-        "two sessions": alert_text.AlertWords(*two),
+        "unlogged": alert_text.unlogged(["val_acc"], ["train_loss", "lr"], language).words,
+        "session_superseded": alert_text.session_superseded("colab-t4", language),
+        "session_near_its_end": alert_text.session_near_its_end(12, 11 * 3600.0, language),
+        "two_sessions": alert_text.AlertWords(*two),
     }
 
 
@@ -335,7 +335,7 @@ def write_gallery(out: Path, clock: Clock = SYSTEM) -> int:
     reader = load().lang
     path = out / "index.html"
     try:
-        for name, html in pages({each: pieces(each, clock.now()) for each in Language}, clock, reader):
+        for name, html in pages({each: gallery_samples(each, clock.now()) for each in Language}, clock, reader):
             path = out / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(html, encoding="utf-8")

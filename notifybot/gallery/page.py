@@ -9,7 +9,7 @@ from functools import partial
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from notifybot.clock import Clock
-from notifybot.gallery.previews import AlarmPreview, AlertListPreview, Exhibit, Piece, exhibits, said
+from notifybot.gallery.previews import AlarmSample, AlertListSample, Preview, Sample, previews, said
 from notifybot.i18n import built_in_folder, has_text, text
 from notifybot.rendering import Renderer
 from notifybot.types import Language
@@ -35,7 +35,7 @@ class GalleryPage:
 
     kind: str
     title: str
-    exhibits: Sequence[Exhibit]
+    previews: Sequence[Preview]
     note: str
 
     @property
@@ -44,10 +44,10 @@ class GalleryPage:
         return self.kind.replace(" ", "-")
 
 
-def pages(pieces: Mapping[Language, Sequence[Piece]], clock: Clock, reader: Language) -> Iterator[tuple[str, str]]:
+def pages(samples: Mapping[Language, Sequence[Sample]], clock: Clock, reader: Language) -> Iterator[tuple[str, str]]:
     """The files of the gallery and their HTML: a page for each message and language, and an index of each language.
 
-    The pieces are the same ones in each language, in the same order. `index.html` leads to the reader's own index.
+    The samples are the same ones in each language, in the same order. `index.html` leads to the reader's own index.
     """
     environment = Environment(
         loader=FileSystemLoader(built_in_folder() / "web"), autoescape=True, undefined=StrictUndefined
@@ -55,13 +55,13 @@ def pages(pieces: Mapping[Language, Sequence[Piece]], clock: Clock, reader: Lang
     environment.filters["bare"] = bare
     environment.globals["place_of"] = place_of
     yield "index.html", f'<!DOCTYPE html><meta http-equiv="refresh" content="0; url={reader}/index.html">\n'
-    for language, own in pieces.items():
+    for language, own in samples.items():
         shared = {
             "language": language,
             "t": partial(text, language),
-            "others": [(each, text(each, "gallery.language")) for each in pieces if each is not language],
+            "others": [(each, text(each, "gallery.language")) for each in samples if each is not language],
         }
-        messages = [_page(piece, language, clock) for piece in own]
+        messages = [_page(each, language, clock) for each in own]
         yield (
             f"{language}/index.html",
             environment.get_template("gallery_index.html").render(messages=messages, **shared),
@@ -72,26 +72,24 @@ def pages(pieces: Mapping[Language, Sequence[Piece]], clock: Clock, reader: Lang
             yield f"{language}/{message.anchor}.html", html
 
 
-def bare(exhibit: Exhibit) -> str:
+def bare(preview: Preview) -> str:
     """A page of the sandbox with nothing left on it but its message."""
-    return exhibit.content.replace("</head>", _FLAT.replace("HIDDEN", exhibit.hides or ""), 1)
+    return preview.content.replace("</head>", _FLAT.replace("HIDDEN", preview.hides or ""), 1)
 
 
-def place_of(exhibit: Exhibit, language: Language) -> str:
+def place_of(preview: Preview, language: Language) -> str:
     """Return the place where a message is read, in the column's language; a product's name is not translated."""
-    key = f"gallery.place.{exhibit.place}"
-    return text(language, key) if has_text(key, language) else exhibit.place
+    key = f"gallery.place.{preview.place}"
+    return text(language, key) if has_text(key, language) else preview.place
 
 
-def _page(piece: Piece, language: Language, clock: Clock) -> GalleryPage:
-    # under a message that not all notifiers tell
-    note = text(language, "gallery.slack_posts_this_itself") if isinstance(piece, AlarmPreview) else ""
-    return GalleryPage(piece.label, _title(piece, language, clock), list(exhibits(piece, language, clock)), note)
-
-
-def _title(piece: Piece, language: Language, clock: Clock) -> str:
-    if isinstance(piece, AlarmPreview):
-        return said(piece, clock.now().timestamp(), language).plain.text.partition("\n")[0]
-    if isinstance(piece, AlertListPreview):
-        return piece.title
-    return Renderer(language).render(piece.event, skipped=piece.skipped).title
+def _page(sample: Sample, language: Language, clock: Clock) -> GalleryPage:
+    note = ""
+    if isinstance(sample, AlarmSample):
+        title = said(sample, clock.now().timestamp(), language).plain.text.partition("\n")[0]
+        note = text(language, "gallery.slack_posts_this_itself")  # no other notifier sends it
+    elif isinstance(sample, AlertListSample):
+        title = sample.title
+    else:
+        title = Renderer(language).render(sample.event, skipped=sample.skipped).title
+    return GalleryPage(sample.label, title, list(previews(sample, language, clock)), note)

@@ -24,6 +24,7 @@ from notifybot.charts.series import Curve
 from notifybot.clock import Clock
 from notifybot.delivery.chart_renderer import has_curves, subtitle
 from notifybot.events import EpochFinished, Event
+from notifybot.i18n import text
 from notifybot.notifiers.apprise import told
 from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.notifiers.console import ConsoleNotifier
@@ -53,11 +54,11 @@ _AROUND = (
 )
 
 _Make = Callable[[Sandbox, Path, Language, Clock], Notifier]
-_Show = Callable[[Envelope, Language, Clock], Iterator["Exhibit"]]
+_Show = Callable[[Envelope, Language, Clock], Iterator["Preview"]]
 
 
 @dataclass(frozen=True, slots=True)
-class Exhibit:
+class Preview:
     """One message in one place. `content` is plain text, or a page of the sandbox without the parts that `hides` names.
 
     `hides` is a CSS selector, and None for plain text.
@@ -68,75 +69,68 @@ class Exhibit:
     hides: str | None = None
 
 
-def exhibits(piece: Piece, language: Language, clock: Clock) -> Iterator[Exhibit]:
+def previews(sample: Sample, language: Language, clock: Clock) -> Iterator[Preview]:
     """Yield the previews of a message in every place where it can be read."""
-    if isinstance(piece, AlarmPreview):
-        yield from _posted_by_slack(piece, language, clock)
+    if isinstance(sample, AlarmSample):
+        yield from _posted_by_slack(sample, language, clock)
         return
-    if isinstance(piece, AlertListPreview):
-        yield from (Exhibit(name, "\n".join(words).strip()) for name, words in piece.alerts.items())
+    if isinstance(sample, AlertListSample):
+        for code, words in sample.alerts.items():
+            kind, _, over = code.partition(", ")
+            caption = text(language, f"gallery.alert.{kind}")
+            caption = text(language, "gallery.alert.over", alert=caption) if over else caption
+            yield Preview(caption, "\n".join(words).strip())
         return
-    message = Renderer(language).render(piece.event, link=_LINK, skipped=piece.skipped)
-    envelope = Envelope(piece.event, message, DictMemory(), skipped=piece.skipped)
+    message = Renderer(language).render(sample.event, link=_LINK, skipped=sample.skipped)
+    envelope = Envelope(sample.event, message, DictMemory(), skipped=sample.skipped)
     for show in previewers():
         yield from show(envelope, language, clock)
 
 
-def _posted_by_slack(piece: AlarmPreview, language: Language, clock: Clock) -> Iterator[Exhibit]:
-    moved = FakeClock(clock.now())
-    with Sandbox(clock=moved, language=language) as sandbox:
-        post(piece, sandbox, moved, language, _LINK)
-        yield from _in_slack(*_pages(sandbox, language))
-
-
-def slack(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+def slack(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Preview]:
     """The bot's message in its channel and on a locked phone, and the webhook's."""
     yield from _in_slack(*_shown(envelope, language, clock, _bot))
-    yield Exhibit("slack_webhook", _shown(envelope, language, clock, _hook)[0], _AROUND)
+    yield Preview("slack_webhook", _shown(envelope, language, clock, _hook)[0], _AROUND)
 
 
-def kakao(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+def kakao(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Preview]:
     """The message on a phone."""
     phone = _shown(envelope, language, clock, _kakao)[1]
-    yield Exhibit("kakaotalk", phone, f"{_AROUND}, figure:has(.lock)")
+    yield Preview("kakaotalk", phone, f"{_AROUND}, figure:has(.lock)")
 
 
-def apprise(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+def apprise(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Preview]:
     """The message's words, as services with little room take them."""
-    yield Exhibit("Apprise", "\n".join(filter(None, told(envelope.message, _ROOM))))
+    yield Preview("Apprise", "\n".join(filter(None, told(envelope.message, _ROOM))))
 
 
-def _console(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+def _console(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Preview]:
     stream = StringIO()
     ConsoleNotifier(stream).send(envelope)
-    yield Exhibit("console", stream.getvalue())
+    yield Preview("console", stream.getvalue())
 
 
-def webhook(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+def webhook(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Preview]:
     """The body of the post."""
-    yield Exhibit("webhook", json.dumps(json.loads(payload(envelope)), ensure_ascii=False, indent=1))
+    yield Preview("webhook", json.dumps(json.loads(payload(envelope)), ensure_ascii=False, indent=1))
 
 
 def previewers() -> Iterator[_Show]:
     """Yield the previewer of each service: those that reach people, the terminal, and those that programs read."""
-    yield from (_previewer(each) for each in SERVICES if each.is_for_people)
+    shows = {each: function_at(each.preview) if each.preview else partial(_as_text, each) for each in SERVICES}
+    yield from (show for service, show in shows.items() if service.is_for_people)
     yield _console
-    yield from (_previewer(each) for each in SERVICES if not each.is_for_people)
+    yield from (show for service, show in shows.items() if not service.is_for_people)
 
 
-def _previewer(service: Service) -> _Show:
-    return function_at(service.preview) if service.preview else partial(_as_text, service)
-
-
-def _as_text(service: Service, envelope: Envelope, language: Language, clock: Clock) -> Iterator[Exhibit]:
+def _as_text(service: Service, envelope: Envelope, language: Language, clock: Clock) -> Iterator[Preview]:
     """Yield the plain text of the message, for a service without a preview of its own."""
-    message = envelope.message
-    yield Exhibit(service.name, f"{message.title}\n\n{message.body}".strip())
+    yield Preview(service.name, f"{envelope.message.title}\n\n{envelope.message.body}".strip())
 
 
-def _in_slack(channel: str, phone: str) -> Iterator[Exhibit]:
-    yield Exhibit("slack_bot", channel, _AROUND)
-    yield Exhibit("slack_lock_screen", phone, f"{_AROUND}, figure:has(.talk)")
+def _in_slack(channel: str, phone: str) -> Iterator[Preview]:
+    yield Preview("slack_bot", channel, _AROUND)
+    yield Preview("slack_lock_screen", phone, f"{_AROUND}, figure:has(.talk)")
 
 
 def _shown(envelope: Envelope, language: Language, clock: Clock, make: _Make) -> tuple[str, str]:
@@ -255,43 +249,45 @@ def _curve(name: str, metric: Metric, last: int) -> Curve:
 _MARGINS = Margins()
 
 
-def post(piece: AlarmPreview, sandbox: Sandbox, clock: FakeClock, language: Language, link: str) -> None:
-    """Send the state of the run, schedule the alarm, let its time come; correct it if the preview says so."""
-    memory, api_url = DictMemory(), f"{sandbox.url}/api/"
-    renderer = Renderer(language)
-    bot = SlackBot(BOT_TOKEN, CHANNEL, api_url=api_url, clock=clock)
-    bot.send(Envelope(piece.last, renderer.render(piece.last, link=link), memory))
-    place = RunThread.from_value(memory.get(piece.last.run.id))
-    alarms = SlackAlarms(BOT_TOKEN, api_url, clock=clock)
-    if piece.said == "stands":
-        alarms.say(place, said(piece, clock.now().timestamp(), language, link))
-        return
-    now_s = clock.now().timestamp()
-    post_at, speech = int(now_s + _MARGINS.ahead_s), _speech(piece, language, link)
-    alarms.schedule(place, post_at, speech.alarm(piece.last.progress, now_s=now_s, post_at=post_at))
-    clock.advance(_MARGINS.ahead_s)
-    if piece.said == "void":
-        clock.advance(_MARGINS.settle_s)
-        alarms.say(place, said(piece, clock.now().timestamp(), language, link))
+def _posted_by_slack(sample: AlarmSample, language: Language, clock: Clock) -> Iterator[Preview]:
+    """Send the state of the run, schedule the alarm, let its time come; correct it if the sample says so."""
+    memory, clock = DictMemory(), FakeClock(clock.now())
+    with Sandbox(clock=clock, language=language) as sandbox:
+        api_url = f"{sandbox.url}/api/"
+        bot = SlackBot(BOT_TOKEN, CHANNEL, api_url=api_url, clock=clock)
+        bot.send(Envelope(sample.last, Renderer(language).render(sample.last, link=_LINK), memory))
+        place = RunThread.from_value(memory.get(sample.last.run.id))
+        alarms = SlackAlarms(BOT_TOKEN, api_url, clock=clock)
+        if sample.said != "stands":
+            now_s = clock.now().timestamp()
+            post_at = int(now_s + _MARGINS.ahead_s)
+            alarm = _speech(sample, language, _LINK).alarm(sample.last.progress, now_s=now_s, post_at=post_at)
+            alarms.schedule(place, post_at, alarm)
+            clock.advance(_MARGINS.ahead_s)
+        if sample.said == "void":
+            clock.advance(_MARGINS.settle_s)
+        if sample.said != "alarm":
+            alarms.say(place, said(sample, clock.now().timestamp(), language, _LINK))
+        yield from _in_slack(*_pages(sandbox, language))
 
 
-def said(piece: AlarmPreview, now_s: float, language: Language, link: str = "") -> Said:
+def said(sample: AlarmSample, now_s: float, language: Language, link: str = "") -> Said:
     """Return the text of the alarm or its correction, without sending it."""
-    speech, progress = _speech(piece, language, link), piece.last.progress
-    if piece.said == "stands":
+    speech, progress = _speech(sample, language, link), sample.last.progress
+    if sample.said == "stands":
         return speech.stands()
-    if piece.said == "alarm":
+    if sample.said == "alarm":
         return speech.alarm(progress, now_s=now_s, post_at=int(now_s + _MARGINS.ahead_s))
     away_s = _MARGINS.ahead_s + _MARGINS.settle_s
-    return speech.void(progress, now_s=now_s, away_s=away_s, sure=piece.sure)
+    return speech.void(progress, now_s=now_s, away_s=away_s, sure=sample.sure)
 
 
-def _speech(piece: AlarmPreview, language: Language, link: str) -> Speech:
-    return Speech(piece.last.run, piece.host, Renderer(language), link or None)
+def _speech(sample: AlarmSample, language: Language, link: str) -> Speech:
+    return Speech(sample.last.run, sample.host, Renderer(language), link or None)
 
 
 @dataclass(frozen=True, slots=True)
-class MessagePreview:
+class MessageSample:
     """A message about an event. `skipped` counts the epochs that it stands for as well."""
 
     label: str
@@ -300,7 +296,7 @@ class MessagePreview:
 
 
 @dataclass(frozen=True, slots=True)
-class AlarmPreview:
+class AlarmSample:
     """Message of the dead man's switch about a run whose last event is `last`.
 
     An "alarm" has its text from when it was scheduled; a "void" one was posted about a run that lives, `sure` or
@@ -315,12 +311,12 @@ class AlarmPreview:
 
 
 @dataclass(frozen=True, slots=True)
-class AlertListPreview:
-    """Titles and texts of many alerts, by what they are about. In the services they look like any other alert."""
+class AlertListSample:
+    """Titles and texts of many alerts, by kind: "finite", and "finite, over" at its end."""
 
     label: str
     title: str
     alerts: Mapping[str, AlertWords]
 
 
-Piece = MessagePreview | AlarmPreview | AlertListPreview
+Sample = MessageSample | AlarmSample | AlertListSample

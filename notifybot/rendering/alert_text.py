@@ -155,7 +155,7 @@ class Told(NamedTuple):
     severity: Severity
 
 
-_KINDS: dict[type[Evidence], str] = {
+KINDS: dict[type[Evidence], str] = {
     Finite: "finite",
     Limit: "limit",
     EpochPace: "pace",
@@ -174,7 +174,7 @@ def raised(evidence: Sequence[Evidence], language: Language) -> Told:
     first = evidence[0]
     if isinstance(first, Alert):
         return Told(AlertWords(first.title, first.text), Severity(first.severity))
-    words = _filled(evidence, language, f"alert.began.{_KINDS[type(first)]}")
+    words = _filled(evidence, language, f"alert.began.{KINDS[type(first)]}")
     return Told(words, max(map(_severity, evidence), key=lambda severity: severity.rank))
 
 
@@ -183,7 +183,7 @@ def cleared(evidence: Sequence[Evidence], language: Language) -> Told | None:
     first = evidence[0]
     if isinstance(first, Alert | Reached):
         return None
-    return Told(_filled(evidence, language, f"alert.over.{_KINDS[type(first)]}"), Severity.SUCCESS)
+    return Told(_filled(evidence, language, f"alert.over.{KINDS[type(first)]}"), Severity.SUCCESS)
 
 
 def unlogged(missing: Sequence[str], logged: Sequence[str], language: Language) -> Told:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from notifybot.cli.samples import pieces, write_gallery
-from notifybot.gallery.previews import AlarmPreview, MessagePreview, Piece
+from notifybot.cli.samples import gallery_samples, write_gallery
+from notifybot.gallery.previews import AlarmSample, MessageSample, Sample
 from notifybot.testing import FakeClock
 from notifybot.types import Language
 
@@ -26,11 +26,11 @@ FRAMES_OF_A_MESSAGE = 4  # Slack's bot, its lock screen, its webhook, and KakaoT
 FRAMES_OF_AN_ALARM = 2  # the first two
 
 
-def frames_of(piece: Piece) -> int:
+def frames_of(sample: Sample) -> int:
     return (
         FRAMES_OF_A_MESSAGE
-        if isinstance(piece, MessagePreview)
-        else FRAMES_OF_AN_ALARM * isinstance(piece, AlarmPreview)
+        if isinstance(sample, MessageSample)
+        else FRAMES_OF_AN_ALARM * isinstance(sample, AlarmSample)
     )
 
 
@@ -69,7 +69,8 @@ def test_every_page_fits_and_everything_on_it_can_be_seen(page: Page, gallery: P
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
-    expected = {each.label.replace(" ", "-"): frames_of(each) for each in pieces(Language.EN, FakeClock().now())}
+    samples = gallery_samples(Language.EN, FakeClock().now())
+    expected = {each.label.replace(" ", "-"): frames_of(each) for each in samples}
 
     for path in sorted(gallery.rglob("*/*.html")):
         page.goto(path.as_uri(), wait_until="load")

@@ -95,13 +95,13 @@ Receiver.status = 403
 refused = run(app, ["send", "hello"])
 doctor = run(app, ["doctor", "--json"])
 wrong = run(app, ["doctor"], env={"NOTIFYBOT_NTFY_URI": "x"})
-from notifybot.cli.samples import pieces
+from notifybot.cli.samples import gallery_samples
 from notifybot.clock import SYSTEM
-from notifybot.gallery.previews import exhibits
+from notifybot.gallery.previews import previews
 from notifybot.types import Language
-one = next(each for each in pieces(Language.EN, SYSTEM.now()) if each.label == "run_started")
+one = next(each for each in gallery_samples(Language.EN, SYSTEM.now()) if each.label == "run_started")
 print(json.dumps({
-    "took": Receiver.took[:1], "places": [each.place for each in exhibits(one, Language.EN, SYSTEM)],
+    "took": Receiver.took[:1], "places": [each.place for each in previews(one, Language.EN, SYSTEM)],
     "table": load({"notifiers": {"ntfy": {"every": "5 epochs"}}}).notifiers.of("ntfy") is not None,
     "sent": sent.output, "refused": refused.output, "exit": refused.exit_code,
     "doctor": doctor.output, "url": url, "shown": repr(load()), "wrong": f"{wrong.output}{wrong.exception}",

@@ -16,16 +16,16 @@ from typer.testing import CliRunner
 from notifybot import notifiers
 from notifybot.alerts.evidence import Alert, Evidence
 from notifybot.cli import app
-from notifybot.cli.samples import alert_texts, pieces
+from notifybot.cli.samples import alert_texts, gallery_samples
 from notifybot.errors import UsageError
 from notifybot.events import KINDS, AlertRaised, RunEnded, RunStarted
 from notifybot.gallery.page import pages
-from notifybot.gallery.previews import AlarmPreview, MessagePreview, Piece, exhibits
+from notifybot.gallery.previews import AlarmSample, MessageSample, Sample
 from notifybot.i18n import keys_of
 from notifybot.notifiers.slack.deadman.text import Speech
+from notifybot.rendering.alert_text import KINDS as KINDS_OF_EVIDENCE
 from notifybot.sandbox.server import Sandbox
 from notifybot.sandbox.slack_state import BOT_TOKEN, WEBHOOK_PATH
-from notifybot.services import SERVICES
 from notifybot.testing import FakeClock
 from notifybot.types import Language, Status, Tier
 
@@ -49,11 +49,11 @@ MAKERS = {
 }
 
 
-def shown(language: Language = Language.EN) -> list[Piece]:
-    return pieces(language, FakeClock().now())
+def shown(language: Language = Language.EN) -> list[Sample]:
+    return gallery_samples(language, FakeClock().now())
 
 
-def labelled(*labels: str) -> dict[Language, list[Piece]]:
+def labelled(*labels: str) -> dict[Language, list[Sample]]:
     return {language: [each for each in shown(language) if each.label in labels] for language in Language}
 
 
@@ -65,12 +65,12 @@ def joined(*labels: str) -> str:
 
 
 def walls(html: str) -> list[str]:
-    return re.split(r'<div class="wall" lang="(?:ko|en)">', html)[1:]
+    return re.split(r'<div class="previews" lang="(?:ko|en)">', html)[1:]
 
 
 def languages(html: str) -> list[str]:
     """The language of each wall."""
-    return re.findall(r'<div class="wall" lang="(ko|en)">', html)
+    return re.findall(r'<div class="previews" lang="(ko|en)">', html)
 
 
 @pytest.fixture(scope="module")
@@ -151,18 +151,10 @@ def test_nobody_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
 # ── Nothing is missing ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_every_service_has_its_place() -> None:
-    """One that is written tomorrow hangs there from its row on: as text, until it has a preview of its own."""
-    message = next(each for each in shown() if each.label == "run_started")
-    places = " ".join(each.place.lower() for each in exhibits(message, Language.EN, FakeClock()))
-
-    assert [each.name for each in SERVICES if each.name not in places] == []
-
-
 def test_every_kind_and_every_ending_is_told_in_the_same_order_in_both_languages() -> None:
     """So that they stand side by side."""
     labels = {language: [each.label for each in shown(language)] for language in Language}
-    told = [each.event for each in shown() if isinstance(each, MessagePreview)]
+    told = [each.event for each in shown() if isinstance(each, MessageSample)]
 
     assert labels[Language.KO] == labels[Language.EN]
     assert len(set(labels[Language.EN])) == len(labels[Language.EN])
@@ -173,7 +165,7 @@ def test_every_kind_and_every_ending_is_told_in_the_same_order_in_both_languages
 
 def test_all_that_the_dead_mans_switch_can_say_is_shown() -> None:
     """Each of its sentences, frozen with and without a checkpoint, on either tier, and after a resume."""
-    scheduled = [each for each in shown() if isinstance(each, AlarmPreview)]
+    scheduled = [each for each in shown() if isinstance(each, AlarmSample)]
     alarms = [each for each in scheduled if each.said == "alarm"]
 
     sentences = {name for name, each in vars(Speech).items() if inspect.isfunction(each) and not name.startswith("_")}
@@ -201,14 +193,14 @@ def test_wherever_an_alert_is_made_the_gallery_has_it() -> None:
 def test_the_words_of_every_alert_are_listed(language: Language) -> None:
     texts = alert_texts(language)
 
-    assert {each.__name__ for each in get_args(Evidence)} - {Alert.__name__} <= set(texts)
+    assert {KINDS_OF_EVIDENCE[each] for each in get_args(Evidence) if each is not Alert} <= set(texts)
     assert {key.partition(".")[0] for key in keys_of("alert.notice.")} <= set(texts)
     assert all(title and text for title, text in texts.values())
 
 
 def test_what_was_held_back_is_shown_for_one_run_and_for_several() -> None:
     one, several = (
-        each for each in shown(Language.KO) if each.label.startswith("digest") and isinstance(each, MessagePreview)
+        each for each in shown(Language.KO) if each.label.startswith("digest") and isinstance(each, MessageSample)
     )
 
     assert "모아 둔 알림 21건" in getattr(one.event, "title", "")

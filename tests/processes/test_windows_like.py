@@ -83,7 +83,7 @@ def test_the_commands_work(workplace: Any) -> None:
         f"""
         import sys
         from notifybot.cli import main, samples
-        samples.pieces = lambda *given, all=samples.pieces: all(*given)[:2]
+        samples.gallery_samples = lambda *given, all=samples.gallery_samples: all(*given)[:2]
         for line in {list(expected)}:
             sys.argv = ["notifybot", *line.split()]
             try:
