@@ -97,7 +97,12 @@ def write_atomically(path: Path, content: bytes, *, private: bool = False, durab
 @contextlib.contextmanager
 def replacing(path: Path, *, private: bool = False, durable: bool = True) -> Iterator[BinaryIO]:
     """Yield a file to write in pieces; it replaces `path` atomically at the end. As `write_atomically` otherwise."""
-    fresh, descriptor = _beside(path, private=private)
+    if private:  # a unique name, as several processes write it at once
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600
+        fresh = Path(name)
+    else:  # the same name each time, so that an interrupted write leaves no growing litter
+        fresh = path.with_name(f".{path.name}{TEMPORARY}")
+        descriptor = os.open(fresh, OVERWRITE, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
@@ -112,18 +117,6 @@ def replacing(path: Path, *, private: bool = False, durable: bool = True) -> Ite
     if durable:
         with contextlib.suppress(OSError):  # some mounts cannot sync a folder
             sync_names(path.parent)
-
-
-def _beside(path: Path, *, private: bool) -> tuple[Path, int]:
-    """Open a new hidden file beside another. A private one gets a unique name, as several processes write it at once.
-
-    Any other has the same name each time, so that an interrupted write leaves no growing litter.
-    """
-    if private:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600
-        return Path(name), descriptor
-    fresh = path.with_name(f".{path.name}{TEMPORARY}")
-    return fresh, os.open(fresh, OVERWRITE, 0o666)
 
 
 def sync_names(folder: Path) -> None:
@@ -172,7 +165,13 @@ class FileLock:
     def acquire(self, *, wait: bool = True) -> None:
         """Take the lock. Raises BlockingIOError with `wait=False` if another process has it; OSError of the disk."""
         if _fcntl is None:
-            self._acquire_other(wait=wait)
+            import filelock
+
+            self._other = self._other or filelock.FileLock(str(self._path), thread_local=False)
+            try:
+                self._other.acquire(timeout=-1 if wait else 0)
+            except filelock.Timeout:
+                raise BlockingIOError(f"{self._path} is locked by another process") from None
             return
         if self._descriptor is None:
             self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | CLOEXEC, 0o600)
@@ -187,15 +186,6 @@ class FileLock:
                 _fcntl.flock(self._descriptor, _fcntl.LOCK_UN)  # a forked child has the file open too
             os.close(self._descriptor)
             self._descriptor = None
-
-    def _acquire_other(self, *, wait: bool) -> None:
-        import filelock
-
-        self._other = self._other or filelock.FileLock(str(self._path), thread_local=False)
-        try:
-            self._other.acquire(timeout=-1 if wait else 0)
-        except filelock.Timeout:
-            raise BlockingIOError(f"{self._path} is locked by another process") from None
 
 
 def is_running(pid: int) -> bool:

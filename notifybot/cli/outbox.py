@@ -61,7 +61,7 @@ def show_list(state: DeliveryState, *, limit: int, as_json: bool) -> int:
     """Print the messages in a state, the dead ones unless another is asked for."""
     config = load()
     with _opened(config) as store:
-        found = dead_letters.letters(store, state, limit=limit) if store else []
+        found = dead_letters.find_all(store, state, limit=limit) if store else []
     console = Console()
     if as_json:
         print(in_json([_plain(each, config.lang) for each in found]))
@@ -124,7 +124,7 @@ def retry_all(*, notifier: str, run: str, as_json: bool) -> int:
     """
     config = load()
     with _opened(config) as store:
-        dead = dead_letters.letters(store, DeliveryState.DEAD, limit=None) if store else []
+        dead = dead_letters.find_all(store, DeliveryState.DEAD, limit=None) if store else []
         found = [each for each in reversed(dead) if _is_meant(each, notifier, run)]
         if found and not as_json:
             _print_line(text(config.lang, "cli.outbox.to_be_sent_again", number=len(found)))

@@ -303,10 +303,10 @@ class Dispatcher:
         except PermanentError as error:
             return self._never(lane, delivery, together, delivery_reason(error))
         ids = together.ids if together else ()
-        lane.accepted = accepted.Sent(delivery.id, delivery.event.id, ids, delivery.untold)
+        lane.accepted = accepted.Sent(delivery.id, delivery.event.id, ids, delivery.unreported)
         lane.works(began_s)  # the gap is one between messages: what a slow answer took counts, an exit has no time
         if together:
-            lane.owe(lambda: held.tell(self.outbox, together))
+            lane.owe(lambda: held.mark_sent(self.outbox, together))
         lane.owe(lambda: lane.mark_sent(self.outbox, delivery))
         self._record(lane)
         if together and together.ids:
@@ -336,7 +336,7 @@ class Dispatcher:
         link = self._link_of(delivery.event.run, delivery.page)  # of a digest, the page of one of its runs
         message = lane.renderer.render(event, link=link, skipped=skipped)
         memory = lane.memory_of(event.run.project)
-        return Envelope(event, _owning_up(message, delivery.untold), memory, delivery.attempts, skipped)
+        return Envelope(event, _owning_up(message, delivery.unreported), memory, delivery.attempts, skipped)
 
     def _done(self, lane: _Lane, mark: Callable[[], object]) -> None:
         """Finish a delivery for now: only its result is left to be recorded."""

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -48,7 +48,7 @@ _ACCEPTED = (
 _KNOWN = select(deliveries.c.id).where(
     deliveries.c.id == bindparam("delivery"), deliveries.c.event_id == bindparam("event_id")
 )
-_UNTOLD = counting("dropped_untold")
+_UNREPORTED = counting("dropped_untold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Sent:
     delivery: int
     event_id: str  # the numbers begin anew with a new database, after a damaged one
     together: tuple[int, ...] = ()
-    untold: int = 0
+    unreported: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,10 @@ def note(store: Store, name: str, accepted: Accepted) -> None:
     place = folder_of(store) / name
     place.parent.mkdir(mode=0o700, exist_ok=True)
     remembered = {scope: [value, at.isoformat()] for scope, (value, at) in accepted.remembered.items()}
-    sent = asdict(accepted.sent) if accepted.sent else None
+    sent = accepted.sent and {
+        "delivery": accepted.sent.delivery, "event_id": accepted.sent.event_id, "together": accepted.sent.together,
+        "untold": accepted.sent.unreported,
+    }  # fmt: skip
     content = json.dumps({"owner": accepted.owner, "sent": sent, "remembered": remembered})
     write_atomically(place, content.encode(), private=True, durable=False)
 
@@ -221,20 +224,17 @@ def _read(content: bytes) -> Accepted:
 
 
 def _bring_in(store: Store, accepted: Accepted) -> None:
-    now = store.clock.now()
+    now, owner, sent = store.clock.now(), accepted.owner, accepted.sent
     with store.transaction() as connection:
         for scope, (value, at) in accepted.remembered.items():
-            put_if_newer(connection, accepted.owner, scope, json.dumps(value), min(at, now))
-        if accepted.sent:
-            _mark_sent(connection, accepted.owner, accepted.sent, now)
-
-
-def _mark_sent(connection: Connection, owner: str, sent: Sent, now: datetime) -> None:
-    if connection.execute(_KNOWN, {"delivery": sent.delivery, "event_id": sent.event_id}).first() is None:
-        return
-    done = {"owner": owner, "at": now}
-    first = connection.execute(_ACCEPTED, done | {"delivery": sent.delivery, "why": ""})
-    if first.rowcount and sent.untold:
-        connection.execute(_UNTOLD, {"key": owner, "number": -sent.untold})
-    if sent.together:
-        connection.execute(_ACCEPTED, [done | {"delivery": each, "why": IN_DIGEST} for each in sent.together])
+            put_if_newer(connection, owner, scope, json.dumps(value), min(at, now))
+        if sent is None:
+            return
+        if connection.execute(_KNOWN, {"delivery": sent.delivery, "event_id": sent.event_id}).first() is None:
+            return
+        done = {"owner": owner, "at": now}
+        first = connection.execute(_ACCEPTED, done | {"delivery": sent.delivery, "why": ""})
+        if first.rowcount and sent.unreported:
+            connection.execute(_UNREPORTED, {"key": owner, "number": -sent.unreported})
+        if sent.together:
+            connection.execute(_ACCEPTED, [done | {"delivery": each, "why": IN_DIGEST} for each in sent.together])

@@ -390,39 +390,27 @@ def upgrade(connection: Connection) -> None:
 
     Raises StoreError when the file was written by a newer notifybot.
     """
-    present = _revision(connection)
+    present = None
+    try:
+        if inspect(connection).has_table("alembic_version"):
+            present = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    except SQLAlchemyError as error:
+        raise StoreError(reader_text("store.database.unreadable")) from error
     if present == HEAD:
         return
     if present is not None and present > HEAD:
         raise StoreError(reader_text("store.database.of_newer_version", present=present))
-    with _silence():  # its plugins log while it is imported
-        from alembic import command
+    log = logging.getLogger("alembic")  # its account of its steps stays out of a log that shows INFO, as Hydra's does
+    before = log.level
+    log.setLevel(max(log.getEffectiveLevel(), logging.WARNING))
+    try:
+        from alembic import command  # its plugins log while it is imported
         from alembic.config import Config
 
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-    connection.commit()
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep Alembic's account of its steps out of the log of a program that shows INFO, as Hydra's do."""
-    alembic = logging.getLogger("alembic")
-    before = alembic.level
-    alembic.setLevel(max(alembic.getEffectiveLevel(), logging.WARNING))
-    try:
-        yield
     finally:
-        alembic.setLevel(before)
-
-
-def _revision(connection: Connection) -> str | None:
-    try:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    except SQLAlchemyError as error:
-        raise StoreError(reader_text("store.database.unreadable")) from error
-    return str(found) if found is not None else None
+        log.setLevel(before)
+    connection.commit()

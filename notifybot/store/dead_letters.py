@@ -11,23 +11,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, exists, or_, select, update
+from sqlalchemy import Connection, and_, exists, or_, select, update
 
 from notifybot.events import Event, from_json
 from notifybot.store.database import Store
-from notifybot.store.outbox_queries import counting, dropped
+from notifybot.store.outbox_queries import batches, counting, dropped
 from notifybot.store.schema import deliveries, events, tallies
 from notifybot.store.stored_reason import from_text, noted
 from notifybot.types import DeliveryState, Reason
 
 _PUT = counting("put")
 _IS_DEAD = deliveries.c.state == DeliveryState.DEAD
-_AT_ONCE = 500  # ids in one statement
-_COLUMNS = (
+_ALL = select(
     deliveries.c.id, deliveries.c.notifier, deliveries.c.state, deliveries.c.attempts, deliveries.c.created_at,
     deliveries.c.due_at, deliveries.c.done_at, deliveries.c.error, events.c.id.label("event_id"), events.c.kind,
     events.c.run_id.label("run_key"), events.c.body,
-)  # fmt: skip
+).join(events)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class DeliveryRecord:
     """Delivery of an event to one notifier, and its result.
 
     `attempts` counts the tries, except those that found no connection. `error` is the stored form of the reason,
-    `reason` the same to be put into words. `event` is None where another version of notifybot wrote it, and
+    `reason` the same, read. `event` is None where another version of notifybot wrote it, and
     this one cannot read it; `kind`, `event_id` and `run_key` are known all the same.
     """
 
@@ -57,19 +56,19 @@ class DeliveryRecord:
         return from_text(self.error)
 
 
-def letters(
+def find_all(
     store: Store, state: DeliveryState = DeliveryState.DEAD, *, limit: int | None = 100
 ) -> list[DeliveryRecord]:
-    """The deliveries in a state, newest first, all of them without a limit. Raises StoreError."""
-    query = _query().where(deliveries.c.state == state.value).order_by(deliveries.c.id.desc()).limit(limit)
+    """Return the deliveries in a state, newest first, all of them without a limit. Raises StoreError."""
+    query = _ALL.where(deliveries.c.state == state.value).order_by(deliveries.c.id.desc()).limit(limit)
     with store.transaction() as connection:
         return [_record(row) for row in connection.execute(query)]
 
 
 def find(store: Store, message_id: int) -> DeliveryRecord | None:
-    """The delivery of this id, in whatever state. Raises StoreError."""
+    """Return the delivery of this id, in whatever state. Raises StoreError."""
     with store.transaction() as connection:
-        row = connection.execute(_query().where(deliveries.c.id == message_id)).first()
+        row = connection.execute(_ALL.where(deliveries.c.id == message_id)).first()
     return _record(row) if row is not None else None
 
 
@@ -77,23 +76,27 @@ def retry(store: Store, ids: Collection[int], successors: Mapping[str, str] | No
     """Put dead letters back, due at once with a fresh budget of tries and time; return the ids that were put back.
 
     The event keeps its id, by which a receiver tells a repeat. `successors` names for a notifier's key the key that
-    took its place (a new token makes a new key), and the letter goes there, unless that one has the event already.
+    took its place (a new token makes a new key), and the message goes there, unless that one has the event already.
     Raises StoreError.
     """
+    now, query = store.clock.now(), select(deliveries.c.id, deliveries.c.notifier, deliveries.c.event_id)
     with store.transaction() as connection:
-        rows = [row for some in _batches(ids) for row in connection.execute(_those(some, _IS_DEAD)).all()]
-        return [row.id for row in rows if _requeue(connection, store.clock.now(), row, successors or {})]
+        rows = [
+            row
+            for some in batches(sorted(ids))
+            for row in connection.execute(query.where(deliveries.c.id.in_(some), _IS_DEAD).order_by(deliveries.c.id))
+        ]
+        return [row.id for row in rows if _requeue(connection, now, row, successors or {})]
 
 
 def drop(store: Store, ids: Collection[int]) -> list[int]:
     """Give up dead letters, and messages that wait, for good; return the ids that were dropped. Raises StoreError."""
     now = store.clock.now()
-    idle = or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now)
-    waiting = and_(
-        deliveries.c.state == DeliveryState.PENDING, idle
-    )  # a message being sent at this moment cannot be stopped
+    idle = or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now)  # one being sent cannot be stopped
+    gone = or_(_IS_DEAD, and_(deliveries.c.state == DeliveryState.PENDING, idle))
+    query = select(deliveries.c.id).where(deliveries.c.id.in_(list(ids)), gone).order_by(deliveries.c.id)
     with store.transaction() as connection:
-        found = connection.execute(_those(ids, or_(_IS_DEAD, waiting))).scalars().all()
+        found = connection.execute(query).scalars().all()
         values = dropped(now, noted("dropped_by_hand"))
         connection.execute(update(deliveries).where(deliveries.c.id.in_(found)).values(**values))
     return list(found)
@@ -107,33 +110,12 @@ def _requeue(connection: Connection, now: datetime, row: Any, successors: Mappin
             return False
         connection.execute(update(tallies).where(tallies.c.notifier == row.notifier).values(put=tallies.c.put - 1))
         connection.execute(_PUT, {"key": key, "number": 1})
-    fresh = {
-        "notifier": key,
-        "state": DeliveryState.PENDING,
-        "attempts": 0,
-        "rounds": 0,
-        "created_at": now,
-        "due_at": now,
-    }
-    connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(**fresh, done_at=None, error=""))
+    fresh = update(deliveries).where(deliveries.c.id == row.id).values(
+        notifier=key, state=DeliveryState.PENDING, attempts=0, rounds=0, created_at=now, due_at=now, done_at=None,
+        error="",
+    )  # fmt: skip
+    connection.execute(fresh)
     return True
-
-
-def _batches(ids: Collection[int]) -> list[list[int]]:
-    inorder = sorted(ids)
-    return [inorder[start : start + _AT_ONCE] for start in range(0, len(inorder), _AT_ONCE)]
-
-
-def _those(ids: Collection[int], condition: Any) -> Select[Any]:
-    return (
-        select(deliveries.c.id, deliveries.c.notifier, deliveries.c.event_id)
-        .where(deliveries.c.id.in_(list(ids)), condition)
-        .order_by(deliveries.c.id)
-    )
-
-
-def _query() -> Select[Any]:
-    return select(*_COLUMNS).join(events)
 
 
 def _record(row: Any) -> DeliveryRecord:

@@ -60,27 +60,19 @@ def beat(connection: Connection, now: datetime, beat: Beat) -> bool:
 
 def create(connection: Connection, now: datetime, beat: Beat) -> None:
     """Begin the row of a run whose heartbeat came before its start."""
+    run = beat.run
     row = {
-        "key": beat.run.key,
-        "id": beat.run.id,
-        "name": beat.run.name or beat.run.id,
-        "project": beat.run.project,
-        "status": Status.RUNNING.value,
-        "started_at": now,
-        "progress_at": beat.progress_at or now,
-    }
+        "key": run.key, "id": run.id, "name": run.name or run.id, "project": run.project,
+        "status": Status.RUNNING.value, "started_at": now, "progress_at": beat.progress_at or now,
+    }  # fmt: skip
     connection.execute(runs.insert(), row | _stamped(beat, now))
 
 
 def _stamped(beat: Beat, now: datetime) -> dict[str, object]:
     return {
-        "session": beat.run.session,
-        "alive_at": now,
-        "beat_s": beat.beat_s,
-        "beat_seq": beat.seq,
-        "next_by": beat.next_by,
-        "stack": beat.stack,
-    }
+        "session": beat.run.session, "alive_at": now, "beat_s": beat.beat_s, "beat_seq": beat.seq,
+        "next_by": beat.next_by, "stack": beat.stack,
+    }  # fmt: skip
 
 
 def due(connection: Connection, now: datetime, *, limit: int = 500) -> list[str]:
@@ -109,7 +101,7 @@ def count_incident(connection: Connection, key: str) -> None:
 
 
 def restore_timestamps(connection: Connection, row: RunRow) -> None:
-    """Restore `alive_at` and `progress_at` from `row`: a late event from before an incident is no sign of life."""
+    """Restore `alive_at` and `progress_at` from `row`: a late event from before an incident is no heartbeat."""
     values = {"alive_at": row.alive_at, "progress_at": row.progress_at}
     connection.execute(update(runs).where(runs.c.key == row.key).values(**values))
 

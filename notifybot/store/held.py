@@ -14,14 +14,13 @@ from notifybot.events import EpochFinished, Event, from_json
 from notifybot.policy import Priority
 from notifybot.preferences import ALERT
 from notifybot.store.outbox import Delivery, Outbox
-from notifybot.store.outbox_queries import CHECKPOINT, EPOCH, FOLDED
+from notifybot.store.outbox_queries import CHECKPOINT, EPOCH, FOLDED, batches
 from notifybot.store.schema import deliveries, events
 from notifybot.store.stored_reason import KEPT, noted
 from notifybot.types import DeliveryState, RunRef
 
 MOST_URGENT = 50  # the latest are listed with their title
 IN_DIGEST = noted("in_digest")
-_AT_ONCE = 500  # ids in one statement
 _ROW = (deliveries.c.id, deliveries.c.run_id, deliveries.c.priority, events.c.kind)
 
 
@@ -68,7 +67,7 @@ def gather(outbox: Outbox, delivery: Delivery, *, fold: bool) -> HeldBatch:
         return _read(connection, delivery, rows, ids, fold=fold)
 
 
-def tell(outbox: Outbox, kept: HeldBatch) -> None:
+def mark_sent(outbox: Outbox, kept: HeldBatch) -> None:
     """Mark them sent: the receiver has their message. Each counts as sent, but not as a message. Raises StoreError."""
     _finish(outbox, kept, DeliveryState.SENT, IN_DIGEST)
 
@@ -128,7 +127,7 @@ def _read(
 
 def _bodies(connection: Connection, ids: set[int]) -> dict[int, Event]:
     found: dict[int, Event] = {}
-    for some in _batches(sorted(ids)):
+    for some in batches(sorted(ids)):
         query = select(deliveries.c.id, events.c.body).join(events).where(deliveries.c.id.in_(some))
         found |= {row.id: from_json(row.body) for row in connection.execute(query)}
     return found
@@ -141,10 +140,6 @@ def _finish(outbox: Outbox, kept: HeldBatch, state: DeliveryState, why: str) -> 
 
 
 def _change(connection: Connection, ids: Sequence[int], **values: Any) -> None:
-    for some in _batches(ids):
+    for some in batches(ids):
         pending = (deliveries.c.id.in_(some), deliveries.c.state == DeliveryState.PENDING)
         connection.execute(update(deliveries).where(*pending).values(**values))
-
-
-def _batches(ids: Sequence[int]) -> list[Sequence[int]]:
-    return [ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -41,7 +41,7 @@ class History:
     def add(self, session: str, progress: Mapping[str, Any]) -> None:
         """Add an epoch from an event's JSON.
 
-        The first of a session also tells what was before it: its epochs may lie in another machine's store.
+        The first of a session also has what was before it: its epochs may lie in another machine's store.
         """
         epoch = int(progress["done"] if progress["epoch"] is None else progress["epoch"])
         begins = session != self._session
@@ -83,12 +83,8 @@ def history_of(path: Path, run_key: str, until: datetime) -> History:
     except sqlite3.Error as error:
         kind = type(error).__name__
         raise StoreError(reader_text("store.history.unreadable", kind=kind)) from error
-    return _collected(reversed(bodies))
-
-
-def _collected(bodies: Iterable[str]) -> History:
     history = History()
-    for body in bodies:
+    for body in reversed(bodies):
         event = json.loads(body)  # NaN and infinity are stored as words that float() reads
         history.add(event["run"]["session"], event["progress"])
     return history

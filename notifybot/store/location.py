@@ -69,10 +69,9 @@ def local_folder(wanted: Path) -> Path:
 
 def spare_folder() -> Path:
     """Make a new folder for one process's records, on a disk or in memory. Raises OSError where there is no room."""
-    for parent in _TEMPORARY[:-1]:
-        with suppress(OSError):
-            return Path(tempfile.mkdtemp(prefix="notifybot-", dir=parent()))
-    return Path(tempfile.mkdtemp(prefix="notifybot-", dir=_TEMPORARY[-1]()))
+    with suppress(OSError):
+        return Path(tempfile.mkdtemp(prefix="notifybot-"))
+    return Path(tempfile.mkdtemp(prefix="notifybot-", dir=_MEMORY))
 
 
 def _in_its_place() -> Iterator[Path]:
@@ -80,20 +79,12 @@ def _in_its_place() -> Iterator[Path]:
     read-only like all else but memory."""
     with suppress(RuntimeError):  # no home
         yield state_folder()
-    for parent in _TEMPORARY:
-        with suppress(OSError):  # no folder for temporary files can be written
-            yield parent() / f"notifybot-{user_mark()}"
+    with suppress(OSError):  # no folder for temporary files can be written
+        yield Path(tempfile.gettempdir(), f"notifybot-{user_mark()}")
+    yield _MEMORY / f"notifybot-{user_mark()}"
 
 
-def _temporary() -> Path:
-    return Path(tempfile.gettempdir())
-
-
-def _memory() -> Path:
-    return Path("/dev/shm")  # noqa: S108  what is made there is ours alone, see `_writable`
-
-
-_TEMPORARY = (_temporary, _memory)
+_MEMORY = Path("/dev/shm")  # noqa: S108  what is made there is ours alone, see `_writable`
 _replaced: set[Path] = set()
 
 

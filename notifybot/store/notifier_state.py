@@ -60,11 +60,15 @@ def import_in(
     """`import_for` inside the caller's transaction; with `owners`, of these notifiers only."""
     taken = 0
     for owner, kept in list(values.items())[:MOST_OWNERS]:
-        found = _read(kept)
-        if found is None or (owners is not None and owner not in owners) or owner.startswith(_STAY):
+        if (owners is not None and owner not in owners) or owner.startswith(_STAY):
             continue
-        value, updated_at = found
-        taken += put_if_newer(connection, owner, run_key, value, min(updated_at, now))
+        try:
+            value, found = json.dumps(kept["value"]), datetime.fromisoformat(kept["updated_at"])
+        except (KeyError, TypeError, ValueError):
+            continue
+        if isinstance(kept["value"], dict) and len(value) <= LARGEST_VALUE:
+            updated_at = found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+            taken += put_if_newer(connection, owner, run_key, value, min(updated_at, now))
     return taken
 
 
@@ -77,17 +81,6 @@ def put_if_newer(connection: Connection, owner: str, scope: str, value: str, upd
         where=memories.c.updated_at < added.excluded.updated_at,
     )
     return connection.execute(newer).rowcount
-
-
-def _read(kept: Any) -> tuple[str, datetime] | None:
-    try:
-        value = json.dumps(kept["value"])
-        updated_at = datetime.fromisoformat(kept["updated_at"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    if not isinstance(kept["value"], dict) or len(value) > LARGEST_VALUE:
-        return None
-    return value, updated_at if updated_at.tzinfo is not None else updated_at.replace(tzinfo=UTC)
 
 
 PAGES = "tracker:wandb"  # whose tracker knows a page of the run

@@ -43,8 +43,8 @@ from notifybot.types import DeliveryState
 _FOLDING = Pace()
 _ADD = deliveries.insert()
 _PUT = counting("put")
-_UNTOLD = counting("dropped_untold")
-_UNTOLD_OF = select(tallies.c.dropped_untold).where(tallies.c.notifier == bindparam("of"))
+_UNREPORTED = counting("dropped_untold")
+_UNREPORTED_OF = select(tallies.c.dropped_untold).where(tallies.c.notifier == bindparam("of"))
 _NEVER_PUT = counting("put", "pruned_dropped", "dropped_untold")
 _ONE = update(deliveries).where(deliveries.c.id == bindparam("delivery"))
 _LEASE = _ONE.values(lease_until=bindparam("until"), lease_owner=bindparam("own"))
@@ -58,10 +58,10 @@ class Delivery:
     """Event on its way to one notifier, claimed by this process until `lease_until`.
 
     `attempts` counts the tries that failed and may have been its own fault, not those without a connection.
-    `skipped` counts the older epochs of the run that it stands for. `untold` counts the events of all runs that were
-    dropped for want of space or budget and not reported yet. All that sending it needs from the database comes with
-    it: the `facts` for the pace, the `memories` of the notifier as JSON, by scope (of itself, "", and of the run, its
-    id), and the run's `page`, where a tracker knows one.
+    `skipped` counts the older epochs of the run that it stands for. `unreported` counts the events of all runs that
+    were dropped for want of space or budget since a message last said so. All that sending it needs from the database
+    comes with it: the `facts` for the pace, the `memories` of the notifier as JSON, by scope (of itself, "", and of the
+    run, its id), and the run's `page`, where a tracker knows one.
     """
 
     id: int
@@ -73,7 +73,7 @@ class Delivery:
     lease_until: datetime
     owner: str
     skipped: int = 0
-    untold: int = 0
+    unreported: int = 0
     facts: PaceFacts = NOTHING
     memories: Mapping[str, str] = field(default_factory=dict)
     page: str | None = None
@@ -101,20 +101,8 @@ def put(
     """Add one delivery per route, inside the transaction that records the event."""
     if not routes:
         return
-    connection.execute(
-        _ADD,
-        [
-            {
-                "event_id": event_id,
-                "run_id": run_id,
-                "notifier": key,
-                "priority": int(priority),
-                "created_at": now,
-                "due_at": now,
-            }
-            for key, priority in routes
-        ],
-    )
+    delivery = {"event_id": event_id, "run_id": run_id, "created_at": now, "due_at": now}
+    connection.execute(_ADD, [{**delivery, "notifier": key, "priority": int(priority)} for key, priority in routes])
     connection.execute(_PUT, [{"key": key, "number": 1} for key, _ in routes])
 
 
@@ -186,7 +174,7 @@ class Outbox:
         return Delivery(
             id=row.id, event=event, notifier=notifier, priority=Priority(row.priority), attempts=row.attempts,
             created_at=row.created_at, lease_until=given["until"], owner=self.owner, skipped=skipped,
-            untold=connection.execute(_UNTOLD_OF, given).scalar() or 0, facts=facts,
+            unreported=connection.execute(_UNREPORTED_OF, given).scalar() or 0, facts=facts,
             memories={"": known.get((notifier, ""), ""), event.run.id: known.get((notifier, row.run_id), "")},
             page=address_in(pages) if pages else None,
         )  # fmt: skip
@@ -196,7 +184,7 @@ class Outbox:
 
         `also` writes what is to be committed with it, whoever has the lease.
         """
-        return self._finish(delivery, DeliveryState.SENT, tries=1, untold=-delivery.untold, also=also)
+        return self._finish(delivery, DeliveryState.SENT, tries=1, unreported=-delivery.unreported, also=also)
 
     def mark_dead(self, delivery: Delivery, error: str) -> bool:
         """Mark it dead: it failed and will not be tried again; kept and listed with its reason."""
@@ -205,48 +193,30 @@ class Outbox:
     def mark_dropped(self, delivery: Delivery, why: str) -> bool:
         """Mark it dropped on purpose (a budget); counted, and reported with the next success."""
         by_the_next_epoch = delivery.priority is Priority.PROGRESS  # that says how many it stands for
-        return self._finish(delivery, DeliveryState.DROPPED, error=why, untold=0 if by_the_next_epoch else 1)
+        return self._finish(delivery, DeliveryState.DROPPED, error=why, unreported=0 if by_the_next_epoch else 1)
 
     def mark_retry(self, delivery: Delivery, due_at: datetime, error: str, *, counted: bool = True) -> bool:
         """Try again at `due_at`. `counted` is False when the fault was not about this message (no connection)."""
         attempts = delivery.attempts + counted
+        again = {"due_at": due_at, "attempts": attempts, "rounds": rounds_after(attempts), "error": error[:LIMIT_CHARS]}
         with self.store.transaction() as connection:
-            return _ours(
-                connection,
-                delivery,
-                lease_until=None,
-                lease_owner=None,
-                due_at=due_at,
-                error=error[:LIMIT_CHARS],
-                attempts=attempts,
-                rounds=rounds_after(attempts),
-            )
+            return _ours(connection, delivery, lease_until=None, lease_owner=None, **again)
 
     def release_dead(self) -> int:
         """Release the leases of dead processes of this machine; return how many."""
-        held = (
-            select(deliveries.c.lease_owner)
-            .where(deliveries.c.state == DeliveryState.PENDING, deliveries.c.lease_owner.is_not(None))
-            .distinct()
-        )
+        held = and_(deliveries.c.state == DeliveryState.PENDING, deliveries.c.lease_owner.is_not(None))
         with self.store.transaction() as connection:
-            gone = [owner for owner in connection.execute(held).scalars() if owner and not owner_is_alive(owner)]
+            owners = connection.execute(select(deliveries.c.lease_owner).where(held).distinct()).scalars()
+            gone = [owner for owner in owners if owner and not owner_is_alive(owner)]
             if not gone:
                 return 0
-            freed = update(deliveries).where(
-                deliveries.c.state == DeliveryState.PENDING, deliveries.c.lease_owner.in_(gone)
-            )
+            freed = update(deliveries).where(held, deliveries.c.lease_owner.in_(gone))
             return connection.execute(freed.values(lease_until=None, lease_owner=None)).rowcount
 
     def next_due(self, notifier: str) -> datetime | None:
         """Return the moment when this notifier has work again; None when nothing waits."""
-        ready = case(
-            (
-                and_(deliveries.c.lease_until.is_not(None), deliveries.c.lease_until > deliveries.c.due_at),
-                deliveries.c.lease_until,
-            ),
-            else_=deliveries.c.due_at,
-        )
+        leased = and_(deliveries.c.lease_until.is_not(None), deliveries.c.lease_until > deliveries.c.due_at)
+        ready = case((leased, deliveries.c.lease_until), else_=deliveries.c.due_at)
         query = select(func.min(ready, type_=deliveries.c.due_at.type)).where(
             deliveries.c.notifier == notifier, deliveries.c.state == DeliveryState.PENDING
         )
@@ -285,15 +255,15 @@ class Outbox:
         *,
         tries: int = 0,
         error: str = "",
-        untold: int = 0,
+        unreported: int = 0,
         also: Callable[[Connection], object] = lambda _: None,
     ) -> bool:
         now, values = self.store.clock.now(), {"state": state, "attempts": delivery.attempts + tries}
         with self.store.transaction() as connection:
             also(connection)
             done = _ours(connection, delivery, **dropped(now, error[:LIMIT_CHARS]) | values)
-            if done and untold:
-                connection.execute(_UNTOLD, {"key": delivery.notifier, "number": untold})
+            if done and unreported:
+                connection.execute(_UNREPORTED, {"key": delivery.notifier, "number": unreported})
             return done
 
 
@@ -371,8 +341,8 @@ class ClockWatch:
             self._seen = (now, now_s)
 
 
-def reschedule_after_clock_set_back(store: Store, by: timedelta) -> int:
-    """Make every delivery that is put off due so much earlier; return how many. Raises StoreError.
+def reschedule_after_clock_set_back(store: Store, by: timedelta) -> None:
+    """Make every delivery that is put off due so much earlier. Raises StoreError.
 
     A little too early is harmless: whoever sends asks the pace again.
     """
@@ -380,9 +350,7 @@ def reschedule_after_clock_set_back(store: Store, by: timedelta) -> int:
         deliveries.c.state == DeliveryState.PENDING, deliveries.c.due_at > store.clock.now()
     )
     with store.transaction() as connection:
-        rows = list(connection.execute(put_off))
-        for row in rows:
+        for row in connection.execute(put_off).all():
             lease = None if row.lease_until is None else row.lease_until - by
             change = update(deliveries).where(deliveries.c.id == row.id)
             connection.execute(change.values(due_at=row.due_at - by, lease_until=lease))
-    return len(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ CLAIMED = (
     deliveries.c.error, events.c.kind, events.c.body,
 )  # fmt: skip
 START, EPOCH, CHECKPOINT, ENDING = map(kind_of, (RunStarted, EpochFinished, CheckpointSaved, RunEnded))
+_AT_ONCE = 500  # ids in one statement
 _PATIENT_TRIES = 3  # answered failures before the next delivery of the same priority gets its chance
 _PRIORITIES = [int(each) for each in Priority]
 _FOLDED = noted("folded")
@@ -82,8 +83,8 @@ START_FIRST = (
 """The start of a run if it can be sent now, before the delivery `than`. A start that has failed for a while, or has to
 wait, delays nothing."""
 
-_TELLS_ALL = or_(_AN_EPOCH, and_(deliveries.c.priority == int(Priority.URGENT), _of_kind(ENDING)))
-_SINCE = select(func.coalesce(func.max(deliveries.c.id), 0)).where(_OF_RUN, _SENT, _TELLS_ALL).correlate(None)
+_COVERS_ALL = or_(_AN_EPOCH, and_(deliveries.c.priority == int(Priority.URGENT), _of_kind(ENDING)))
+_SINCE = select(func.coalesce(func.max(deliveries.c.id), 0)).where(_OF_RUN, _SENT, _COVERS_ALL).correlate(None)
 _FOLDED_SINCE = and_(
     _OF_RUN, _AN_EPOCH, deliveries.c.state == DeliveryState.DROPPED, deliveries.c.id > _SINCE.scalar_subquery()
 )
@@ -196,3 +197,8 @@ def count_pruned(connection: Connection, which: ColumnElement[bool]) -> None:
     for notifier, state, number in connection.execute(query).all():
         column = tallies.c[f"pruned_{state}"]
         connection.execute(update(tallies).where(tallies.c.notifier == notifier).values({column: column + number}))
+
+
+def batches(ids: Sequence[int]) -> list[Sequence[int]]:
+    """Return the ids in parts, each for one statement."""
+    return [ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE)]

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, not_, select, update
+from sqlalchemy import Connection, Select, and_, delete, exists, func, not_, select, update
 from sqlalchemy.exc import DBAPIError
 
 from notifybot.errors import StoreError, reader_text
@@ -39,7 +39,9 @@ _RESERVE = 1 / 64  # records leave this share free: leases and marks need pages 
 _RESUME_FROM = 100  # latest epochs of a run: a resumed process reads its progress from them
 _ENDED = [status.value for status in Status if status.ended]
 _NEWS = (EPOCH, CHECKPOINT)
-_UNTOLD = counting("dropped_untold")
+_AWAITED = exists().where(deliveries.c.event_id == events.c.id, deliveries.c.state == DeliveryState.PENDING)
+_WAITING_RUNS = select(deliveries.c.run_id).where(deliveries.c.state == DeliveryState.PENDING)
+_UNREPORTED = counting("dropped_untold")
 
 
 def keep_reserve(connection: Connection) -> None:
@@ -67,9 +69,9 @@ def is_narrow(store: Store, share: float = _NARROW) -> bool:
 def make_room(store: Store, *, batches: int = 100) -> bool:
     """Free a part of the file's cap; True when anything was freed. Raises StoreError, as on a disk that is full.
 
-    In this order, oldest first: told epochs and checkpoints of runs that are over, then those of all runs, then
-    messages about epochs that still wait, but the newest of each run and notifier. The latter are told as a number
-    with the next success.
+    In this order, oldest first: finished epochs and checkpoints of runs that are over, then those of all runs, then
+    messages about epochs that still wait, but the newest of each run and notifier. The next success
+    reports the number of the latter.
     """
     steps: Sequence[Callable[[Connection, datetime], int]] = (
         partial(_forget_news, keep=1, of_ended=True),
@@ -105,7 +107,7 @@ def prune(store: Store) -> int:
         with store.transaction() as connection:
             now = store.clock.now()
             number = heartbeats.forget_before(connection, now - FORGET_AFTER, limit=_BATCH)
-            number += _forget_told(connection, now - KEEP_FOR)
+            number += _forget_finished(connection, now - KEEP_FOR)
             number += _forget_old_news(connection, now - KEEP_FOR)
         gone, more = gone + number, number > 0
     return gone
@@ -114,7 +116,7 @@ def prune(store: Store) -> int:
 def _forget_news(connection: Connection, _: datetime, *, keep: int, of_ended: bool = False) -> int:
     """Delete the oldest epochs and checkpoints that no delivery needs, but the latest `keep` of each run and kind."""
     age = func.row_number().over(partition_by=(events.c.run_id, events.c.kind), order_by=events.c.at.desc())
-    ranked = select(events.c.id, events.c.at, age.label("age")).where(events.c.kind.in_(_NEWS), not_(_is_awaited()))
+    ranked = select(events.c.id, events.c.at, age.label("age")).where(events.c.kind.in_(_NEWS), not_(_AWAITED))
     if of_ended:
         ranked = ranked.join(runs, runs.c.key == events.c.run_id).where(runs.c.status.in_(_ENDED))
     found = ranked.subquery()
@@ -135,16 +137,16 @@ def _drop_waiting(connection: Connection, now: datetime) -> int:
         ids = [row.id for row in rows if row.notifier == notifier]
         given_up = update(deliveries).where(deliveries.c.id.in_(ids)).values(**dropped(now, noted("no_space")))
         connection.execute(given_up)
-        connection.execute(_UNTOLD, {"key": notifier, "number": len(ids)})
+        connection.execute(_UNREPORTED, {"key": notifier, "number": len(ids)})
     return len(rows)
 
 
-def _forget_told(connection: Connection, before: datetime) -> int:
+def _forget_finished(connection: Connection, before: datetime) -> int:
     """Delete deliveries that were sent or dropped before a moment. Dead letters stay as long as their run."""
     query = (
         select(deliveries.c.id)
         .where(deliveries.c.state.in_((DeliveryState.SENT, DeliveryState.DROPPED)), deliveries.c.done_at < before)
-        .where(deliveries.c.run_id.not_in(_waiting_runs()))
+        .where(deliveries.c.run_id.not_in(_WAITING_RUNS))
         .limit(_BATCH)
     )
     ids = list(connection.execute(query).scalars())
@@ -156,7 +158,7 @@ def _forget_told(connection: Connection, before: datetime) -> int:
 def _forget_old_news(connection: Connection, before: datetime) -> int:
     long = select(events.c.run_id).group_by(events.c.run_id).having(func.count() > KEEP_EVENTS)
     gone = 0
-    for run_id in connection.execute(long.where(events.c.run_id.not_in(_waiting_runs()))).scalars().all():
+    for run_id in connection.execute(long.where(events.c.run_id.not_in(_WAITING_RUNS))).scalars().all():
         latest = select(events.c.at).where(events.c.run_id == run_id).order_by(events.c.at.desc())
         since = connection.execute(latest.offset(KEEP_EVENTS - 1).limit(1)).scalar()
         old = and_(events.c.run_id == run_id, events.c.kind.in_(_NEWS), events.c.at < min(since or before, before))
@@ -170,11 +172,3 @@ def _delete(connection: Connection, which: Select[tuple[str]]) -> int:
         count_pruned(connection, deliveries.c.event_id.in_(ids))
         connection.execute(delete(events).where(events.c.id.in_(ids)))  # and its deliveries, by the foreign key
     return len(ids)
-
-
-def _is_awaited() -> ColumnElement[bool]:
-    return exists().where(deliveries.c.event_id == events.c.id, deliveries.c.state == DeliveryState.PENDING)
-
-
-def _waiting_runs() -> Select[tuple[str]]:
-    return select(deliveries.c.run_id).where(deliveries.c.state == DeliveryState.PENDING)

@@ -179,8 +179,7 @@ def values_of(event: Event, now: datetime) -> dict[str, Any]:
 def get(store: Store, run_id: str, *, project: str | None = None) -> RunRow | None:
     """Return a project's run, or None. Without a project the latest of that id. Raises StoreError."""
     with store.transaction() as connection:
-        row = connection.execute(select(*_COLUMNS).where(runs.c.key == _key_of(run_id, project))).first()
-    return None if row is None else row_to_run(row)
+        return get_in(connection, _key_of(run_id, project))
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +202,8 @@ def board(connection: Connection, *, project: str | None = None, limit: int = 10
     by_need = select(runs.c.need, func.count()).where(mine).group_by(runs.c.need)
     numbers: dict[int, int] = {row[0]: row[1] for row in connection.execute(by_need)}
     lost = select(func.count()).where(mine, runs.c.need == IN_NEED, runs.c.status == Status.LOST.value)
-    told = connection.execute(lost).scalar() or 0 if numbers.get(IN_NEED) else 0
-    counts = {"running": numbers.get(AT_WORK, 0), "stalled": numbers.get(IN_NEED, 0) - told, "lost": told}
+    number = connection.execute(lost).scalar() or 0 if numbers.get(IN_NEED) else 0
+    counts = {"running": numbers.get(AT_WORK, 0), "stalled": numbers.get(IN_NEED, 0) - number, "lost": number}
     return Board(tuple(map(row_to_run, rows)), counts, sum(numbers.values()))
 
 
@@ -216,7 +215,7 @@ def named(connection: Connection, run_id: str, *, project: str | None = None) ->
     return [row_to_run(row) for row in connection.execute(query)]
 
 
-def get_in(connection: Connection, key: str) -> RunRow | None:
+def get_in(connection: Connection, key: Any) -> RunRow | None:
     """Return the run of a key (`RunRef.key`), or None, inside a transaction of yours."""
     row = connection.execute(select(*_COLUMNS).where(runs.c.key == key)).first()
     return None if row is None else row_to_run(row)

@@ -75,8 +75,8 @@ def test_every_try_is_counted(store: Store, clock: FakeClock) -> None:
         else:
             outbox.mark_sent(delivery)
 
-    assert [each.attempts for each in dead_letters.letters(store, DeliveryState.DEAD)] == [1]
-    assert [each.attempts for each in dead_letters.letters(store, DeliveryState.SENT)] == [3]
+    assert [each.attempts for each in dead_letters.find_all(store, DeliveryState.DEAD)] == [1]
+    assert [each.attempts for each in dead_letters.find_all(store, DeliveryState.SENT)] == [3]
 
 
 def test_what_was_never_tried_has_no_tries(store: Store, clock: FakeClock) -> None:
@@ -89,7 +89,7 @@ def test_what_was_never_tried_has_no_tries(store: Store, clock: FakeClock) -> No
     outbox.mark_retry(delivery, clock.now(), "quiet hours", counted=False)
     dead_letters.drop(store, [delivery.id])
 
-    assert [each.attempts for each in dead_letters.letters(store, DeliveryState.DROPPED)] == [0, 0]
+    assert [each.attempts for each in dead_letters.find_all(store, DeliveryState.DROPPED)] == [0, 0]
 
 
 def test_a_try_that_ends_it_changes_nothing_in_the_order(store: Store, clock: FakeClock) -> None:
@@ -308,7 +308,7 @@ def test_a_message_of_another_version_is_shown_as_far_as_it_is_known(
     with local.transaction() as connection:
         connection.execute(update(events).values(body='{"kind": "of a later version"}'))
     assert Outbox(local).claim(KEY) is None
-    [letter] = dead_letters.letters(local)
+    [letter] = dead_letters.find_all(local)
 
     shown = [runner.invoke(app, ["outbox", *command]) for command in (["list"], ["show", str(letter.id)])]
 
@@ -456,7 +456,7 @@ def test_all_may_be_those_of_a_notifier_or_a_run(local: Store, chosen: tuple[str
     told = plain("retry", "--all", *chosen)
 
     assert told == [{"id": dead[each], "state": "pending"} for each in numbers]
-    assert len(dead_letters.letters(local, DeliveryState.DEAD)) == 4 - len(numbers)
+    assert len(dead_letters.find_all(local, DeliveryState.DEAD)) == 4 - len(numbers)
 
 
 def test_all_of_a_run_that_is_over_are_no_failure_where_its_ending_says_more(local: Store, sandbox: Sandbox) -> None:

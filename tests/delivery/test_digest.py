@@ -349,7 +349,7 @@ def test_a_refused_digest_is_one_fault_told_once_elsewhere(store: Store) -> None
     desk.until(7)
 
     assert desk.balance == (46, 0, 0, 5, 41)
-    assert {each.error for each in dead_letters.letters(store)} == {"no_service"}
+    assert {each.error for each in dead_letters.find_all(store)} == {"no_service"}
     assert tries(store)["dead"] == {1}
     while desk.dispatcher.run_once(mail.key) is not Outcome.IDLE:
         desk.clock.advance(1)

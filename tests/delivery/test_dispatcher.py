@@ -322,7 +322,7 @@ def test_a_plugin_that_raises_anything_is_given_up_after_five_tries(store: Store
         clock.advance(60)
 
     assert slack.tries == 5
-    assert "ZeroDivisionError" in dead_letters.letters(store)[0].error
+    assert "ZeroDivisionError" in dead_letters.find_all(store)[0].error
 
 
 def test_a_mistake_of_ours_gives_no_message_up_and_holds_up_no_other(store: Store, clock: FakeClock) -> None:
@@ -361,7 +361,7 @@ def test_what_cannot_be_read_any_more_is_given_up_and_holds_up_nothing(store: St
 
     assert desk.drain(slack) == [Outcome.SENT, Outcome.IDLE]
     assert [getattr(each.event, "title", "") for each in slack.sent] == ["two"]
-    assert [each.reason.code for each in dead_letters.letters(store)] == ["held.unreadable"]
+    assert [each.reason.code for each in dead_letters.find_all(store)] == ["held.unreadable"]
     assert desk.outbox.counts()[slack.key].conserved
 
 

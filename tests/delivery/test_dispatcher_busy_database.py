@@ -291,13 +291,13 @@ def test_a_note_of_a_digest_counts_all_that_were_told_and_what_was_owned_up_to(t
         outbox = Outbox(store)
         first = outbox.claim(key)
         assert first is not None
-        sent = Sent(first.id, first.event.id, together=(first.id + 1, first.id + 2), untold=first.untold)
+        sent = Sent(first.id, first.event.id, together=(first.id + 1, first.id + 2), unreported=first.unreported)
         note(store, "1", Accepted(key, sent))
         take_up(store)
         last = outbox.claim(key)
 
         assert last is not None
-        assert (last.id, last.untold) == (first.id + 3, 0)
+        assert (last.id, last.unreported) == (first.id + 3, 0)
         assert outbox.counts()[key].sent == 3
 
 

@@ -74,7 +74,7 @@ def buried(name: str, language: Language) -> tuple[int, RecordingNotifier]:
         dispatcher = Dispatcher(Outbox(store), [*everyone, other], Renderer(language), rng=Random(7))
         assert dispatcher.run_once(key) is Outcome.DEAD
         assert dispatcher.run_once(other.key) is Outcome.SENT
-        (letter,) = dead_letters.letters(store)
+        (letter,) = dead_letters.find_all(store)
         dispatcher.close()
     return letter.id, other
 

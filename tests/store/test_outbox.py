@@ -64,7 +64,7 @@ def test_an_event_that_cannot_be_read_is_given_up_and_holds_up_nothing(store: St
     outbox.mark_sent(delivery)
     assert outbox.claim(KEY) is None
     assert (outbox.counts()[KEY].dead, outbox.counts()[KEY].conserved) == (2, True)
-    assert [(each.kind, each.event) for each in dead_letters.letters(store)] == [
+    assert [(each.kind, each.event) for each in dead_letters.find_all(store)] == [
         ("alert_raised", None),
         ("run_started", None),
     ]
@@ -206,7 +206,7 @@ def test_dead_letters_are_listed_with_their_reason(store: Store) -> None:
 
     outbox.mark_dead(delivery, "no_service")
 
-    assert [(each.notifier, each.error) for each in dead_letters.letters(store)] == [(KEY, "no_service")]
+    assert [(each.notifier, each.error) for each in dead_letters.find_all(store)] == [(KEY, "no_service")]
 
 
 class Ledger(RuleBasedStateMachine):

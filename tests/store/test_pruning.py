@@ -290,11 +290,11 @@ def test_dead_letters_stay_as_long_as_their_run(roomy: Store, clock: FakeClock) 
 
     clock.advance(30 * 86_400)
     pruning.prune(roomy)
-    assert len(dead_letters.letters(roomy)) == 1
+    assert len(dead_letters.find_all(roomy)) == 1
     clock.advance(70 * 86_400)
     pruning.prune(roomy)
 
-    assert dead_letters.letters(roomy) == []
+    assert dead_letters.find_all(roomy) == []
     assert outbox.counts()["slack:1"].conserved
 
 

@@ -162,7 +162,7 @@ class Life:
         self._store.tidy()
 
     def _mend(self) -> None:
-        dead_letters.retry(self._store, [each.id for each in dead_letters.letters(self._store)])
+        dead_letters.retry(self._store, [each.id for each in dead_letters.find_all(self._store)])
 
     def _tell_elsewhere(self) -> None:
         """As a command does that is run beside the training."""
