@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, or_, select, update
+from sqlalchemy import Connection, or_, select, update
 
 from notifybot.events import EpochFinished, Event, from_json
 from notifybot.policy import Priority
@@ -21,7 +21,7 @@ from notifybot.types import DeliveryState, RunRef
 
 MOST_URGENT = 50  # the latest are listed with their title
 IN_DIGEST = noted("in_digest")
-_ROW = (deliveries.c.id, deliveries.c.run_id, deliveries.c.priority, events.c.kind)
+_ROWS = select(deliveries.c.id, deliveries.c.run_id, deliveries.c.priority, events.c.kind).join(events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,19 @@ def gather(outbox: Outbox, delivery: Delivery, *, fold: bool) -> HeldBatch:
     Raises StoreError.
     """
     now = outbox.store.clock.now()
+    due = (
+        deliveries.c.notifier == delivery.notifier,
+        deliveries.c.state == DeliveryState.PENDING,
+        deliveries.c.id != delivery.id,
+        deliveries.c.due_at <= now,
+        or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now),
+        deliveries.c.error.startswith(KEPT, autoescape=True),
+    )
     with outbox.store.transaction() as connection:
-        others = connection.execute(_due(delivery, now)).all()
+        others = connection.execute(_ROWS.where(*due)).all()
         if not others:
             return NONE
-        own = connection.execute(select(*_ROW).join(events).where(deliveries.c.id == delivery.id)).one()
+        own = connection.execute(_ROWS.where(deliveries.c.id == delivery.id)).one()
         ids = tuple(row.id for row in others)
         _change(connection, ids, lease_until=delivery.lease_until, lease_owner=delivery.owner)
         rows = sorted((own, *others), key=lambda row: row.id)
@@ -81,21 +89,6 @@ def release(outbox: Outbox, kept: HeldBatch) -> None:
     """Release their leases: they wait on, as their message did not get through. Raises StoreError."""
     with outbox.store.transaction() as connection:
         _change(connection, kept.ids, lease_until=None, lease_owner=None)
-
-
-def _due(delivery: Delivery, now: datetime) -> Select[Any]:
-    return (
-        select(*_ROW)
-        .join(events)
-        .where(
-            deliveries.c.notifier == delivery.notifier,
-            deliveries.c.state == DeliveryState.PENDING,
-            deliveries.c.id != delivery.id,
-            deliveries.c.due_at <= now,
-            or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now),
-            deliveries.c.error.startswith(KEPT, autoescape=True),
-        )
-    )
 
 
 def _read(

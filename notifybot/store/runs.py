@@ -105,26 +105,18 @@ def record_in(
     direct: bool = False,
 ) -> bool:
     """`record` inside a transaction of yours."""
-    if not _go_on(connection, now, event):
+    run, is_usual = event.run, isinstance(event, EpochFinished | CheckpointSaved | AlertRaised)
+    guards = {"run_key": run.key, "by_session": run.session, "source_at": event.at, "event_id": event.id}
+    # In one statement where it is a new event of the session that reports the run. Else look closer.
+    if not is_usual or connection.execute(CHANGE_IF_NEWS, guards | values_of(event, now)).rowcount != 1:
         if connection.execute(_KNOWN, {"event_id": event.id}).first() is not None:
             return False
         _touch_run(connection, now, event, direct=direct)
     connection.execute(
-        _ADD_EVENT,
-        {"id": event.id, "run_id": event.run.key, "kind": event.kind, "at": event.at, "body": to_json(event)},
+        _ADD_EVENT, {"id": event.id, "run_id": run.key, "kind": event.kind, "at": event.at, "body": to_json(event)}
     )
-    put(connection, now, event.id, event.run.key, deliveries)
+    put(connection, now, event.id, run.key, deliveries)
     return True
-
-
-def _go_on(connection: Connection, now: datetime, event: Event) -> bool:
-    """Record the usual case in one statement: a new event of the session that reports the run. False: look closer."""
-    if not isinstance(event, EpochFinished | CheckpointSaved | AlertRaised):
-        return False
-    guards = {
-        "run_key": event.run.key, "by_session": event.run.session, "source_at": event.at, "event_id": event.id,
-    }  # fmt: skip
-    return connection.execute(CHANGE_IF_NEWS, guards | values_of(event, now)).rowcount == 1
 
 
 def _touch_run(connection: Connection, now: datetime, event: Event, *, direct: bool) -> None:
