@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import pytest
 
 from notifybot import alerts
 from notifybot.alerts import Alert, AlertRule
-from notifybot.alerts.base import Gpu
-from notifybot.clock import SYSTEM
 from notifybot.config import Config, load
 from notifybot.errors import UsageError
 from notifybot.events import AlertRaised
@@ -27,11 +22,11 @@ from notifybot.store import runs
 from notifybot.testing import FakeClock
 from notifybot.training.alert_monitor import AlertMonitor
 from notifybot.training.endings import Ending
-from notifybot.training.machine_sampler import PeriodicSampler, Sampler, disk_of, gpus_of_process, nvml
 from notifybot.training.progress import ProgressTracker
 from notifybot.training.run import Run
 from notifybot.training.session import close
 from notifybot.types import Language, Progress, Severity, Status
+from tests.support.nvml import library, refuse
 
 NAN = math.nan
 
@@ -289,83 +284,6 @@ def names_of_threads() -> set[str]:
     return {thread.name for thread in threading.enumerate()}
 
 
-def test_the_lookout_looks_at_once_and_until_it_is_stopped() -> None:
-    looked = threading.Event()
-    lookout = PeriodicSampler(looked.set, clock=SYSTEM)
-    lookout.start()
-
-    assert looked.wait(10.0)
-    lookout.stop()
-    lookout._thread.join(10.0)
-    assert not lookout._thread.is_alive()
-
-
-def test_a_disk_is_found_by_a_folder_that_is_still_to_be_made(tmp_path: Path) -> None:
-    there, to_come = disk_of(str(tmp_path)), disk_of(str(tmp_path / "a" / "b"))
-
-    assert there is not None
-    assert to_come is not None
-    assert (there.device, there.total_bytes) == (to_come.device, to_come.total_bytes)
-    assert 0 < there.free_bytes <= there.total_bytes
-
-
-@pytest.mark.parametrize("path", ["~nobody-of-that-name/x", "x" * 5000])
-def test_a_disk_that_cannot_be_asked_is_left_out(path: str) -> None:
-    assert Sampler(named=[path]).look(0.0).disks == ()
-
-
-ONE = Gpu(1, "Tesla T4", 41.0, 10, 100)
-
-
-class NvmlError(Exception):
-    """Stands in for pynvml.NVMLError."""
-
-
-def library(**answers: Callable[..., Any]) -> ModuleType:
-    """A stand-in for pynvml with two GPUs, of which handle 1 runs this process.
-
-    Names and shapes as in nvidia-ml-py 13: https://pypi.org/project/nvidia-ml-py/
-    """
-    made: Any = ModuleType("pynvml")
-    made.NVMLError = NvmlError
-    made.nvmlInit = lambda: None
-    made.nvmlDeviceGetCount = lambda: 2
-    made.nvmlDeviceGetHandleByIndex = lambda index: index
-    made.nvmlDeviceGetName = lambda handle: "Tesla T4"
-    made.nvmlDeviceGetMemoryInfo = lambda handle: SimpleNamespace(used=10, total=100)
-    made.nvmlDeviceGetUtilizationRates = lambda handle: SimpleNamespace(gpu=40 + handle, memory=3)
-    made.nvmlDeviceGetComputeRunningProcesses = lambda handle: [SimpleNamespace(pid=os.getpid())] if handle else []
-    for name, answer in answers.items():
-        setattr(made, name, answer)
-    module: ModuleType = made
-    return module
-
-
-def refuse(*args: object) -> None:
-    raise NvmlError("Not Supported")
-
-
-def test_the_gpus_of_the_process_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", library())
-
-    assert Sampler(gpus=True).look(5.0).gpus == (ONE,)
-
-
-@pytest.mark.parametrize(
-    ("answers", "seen"),
-    [
-        ({"nvmlDeviceGetComputeRunningProcesses": refuse}, [Gpu(0, "Tesla T4", 40.0, 10, 100), ONE]),
-        ({"nvmlDeviceGetUtilizationRates": refuse}, [replace(ONE, busy_percent=None)]),
-        ({"nvmlDeviceGetName": lambda handle: b"Tesla K80"}, [replace(ONE, name="Tesla K80")]),
-        ({"nvmlDeviceGetCount": refuse}, []),
-        ({"nvmlDeviceGetMemoryInfo": refuse}, []),
-    ],
-    ids=["in a container", "partitioned", "old binding", "driver gone", "no permission"],
-)
-def test_what_a_driver_does_not_tell_is_left_out(answers: dict[str, Callable[..., Any]], seen: list[Gpu]) -> None:
-    assert list(gpus_of_process(library(**answers), os.getpid())) == seen
-
-
 @pytest.mark.parametrize("there", [None, library(nvmlInit=refuse)], ids=["not installed", "no driver"])
 def test_without_a_driver_gpu_rules_stay_silent_and_say_so_once(
     there: ModuleType | None, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -382,14 +300,3 @@ def test_without_a_driver_gpu_rules_stay_silent_and_say_so_once(
     ]
     assert len([record for record in caplog.records if "GPU" in record.message]) == 1
     assert run.faults == {}
-
-
-def test_a_library_is_asked_to_open_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[int] = []
-    monkeypatch.setitem(sys.modules, "pynvml", library(nvmlInit=lambda: opened.append(1)))
-    sampler = Sampler(gpus=True)
-    sampler.look(0.0)
-    sampler.look(1.0)
-
-    assert opened == [1]
-    assert nvml() is not None

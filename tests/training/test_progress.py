@@ -16,47 +16,12 @@ from hypothesis import strategies as st
 
 from notifybot.errors import UsageError
 from notifybot.events import EpochFinished, Event, from_json, to_json
-from notifybot.metric_names import Direction, direction_of, meant_by
+from notifybot.metric_names import Direction, direction_of
 from notifybot.training.progress import HISTORY, MonitoredMetric, ProgressTracker, stride_of
 from notifybot.training.resume import RunHistory, last_progress
 from notifybot.types import Checkpoint, Metric, Progress, RunRef, uuid7
 
 LESS, MORE = Direction.MIN, Direction.MAX
-
-
-_DIRECTIONS = {
-    LESS: "loss train_loss Loss/train valLoss val.loss dice_loss error_rate MAE rmse val_ppl WER loss_1 loss1",
-    MORE: "acc val_acc Accuracy/val top1-accuracy f1 val_F1 auc mIoU meanIoU mAP map50 mAP@50 bleu4 rougeL r2 psnr",
-    None: "lr epoch_time lossless grad_norm accelerator 손실",
-}
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"), [(name, way) for way, names in _DIRECTIONS.items() for name in names.split()]
-)
-def test_the_name_tells_which_way_is_better(name: str, expected: Direction | None) -> None:
-    assert direction_of(name) is expected
-
-
-@pytest.mark.parametrize(
-    ("name", "there", "expected"),
-    [
-        ("val_accuracy", "train_acc val_acc", "val_acc"),
-        ("validation_loss", "loss val_loss", "val_loss"),
-        ("eval/loss", "train/loss val/loss", "val/loss"),
-        ("valLoss", "val_loss", "val_loss"),
-        ("acc_val", "val_acc", "val_acc"),
-        ("los", "loss", "loss"),
-        ("정확도", "손실", None),
-        ("val_loss", "train_loss loss val_acc", None),
-        ("val_map", "val_mae", None),
-        ("test_acc", "val_acc", None),
-        ("acc", "val_acc", None),
-    ],
-)
-def test_another_spelling_of_a_metric_is_known(name: str, there: str, expected: str | None) -> None:
-    """What is measured on other data, or is merely written alike, is another metric: its turn may yet come."""
-    assert meant_by(name, there.split()) == expected
 
 
 @pytest.mark.parametrize(
