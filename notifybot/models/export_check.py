@@ -2,7 +2,7 @@
 
 `torch.export.load` runs code that an archive names: it unpickles weights, constants and sample inputs, evaluates
 expressions of sizes with sympy, builds guards with `exec` and imports enums by name. CVE-2026-4538 names the loader up
-to PyTorch 2.10.0; 2.13.0 still does all of this (tests/models/test_whole_model.py proves three). So a newer PyTorch
+to PyTorch 2.10.0; 2.13.0 still does all of this (tests/models/test_export_check.py proves three). So a newer PyTorch
 is no answer by itself. An archive passes here only if it holds nothing but what `save_model` writes, and every text in
 it has a form from which no code can be made.
 """
