@@ -12,9 +12,10 @@ from notifybot.clock import Clock
 from notifybot.events import EpochFinished
 from notifybot.notifiers.base import Envelope, Memory
 from notifybot.notifiers.kakao import Credentials, KakaoTalk
+from notifybot.notifiers.kakao.api import Tokens
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.kakao_state import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY
-from notifybot.testing import DictMemory
+from notifybot.testing import DictMemory, FakeClock
 from notifybot.types import Fact, Language, Message, MetricRow, Progress, RunRef, Severity
 
 RUN = RunRef("resnet-cifar-7f3a", "resnet-cifar", "vision", "session-1")
@@ -67,3 +68,7 @@ def memo(sandbox: Sandbox, path: Path, clock: Clock, **changes: Any) -> KakaoTal
         "clock": clock,
     }
     return KakaoTalk(**fields | changes)
+
+
+def tokens(sandbox: Sandbox, path: Path, clock: FakeClock, **changes: Any) -> Tokens:
+    return Tokens(credentials(**changes), path, auth_url=f"{sandbox.url}/kakao/auth/", clock=clock)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import stat
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,33 +10,15 @@ from typing import Any
 import pytest
 
 from notifybot.errors import PermanentError, TemporaryError
-from notifybot.notifiers.kakao.api import Tokens
-from notifybot.notifiers.kakao.token_store import TokenFile
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.http import Request, Response
 from notifybot.sandbox.kakao import KakaoService
-from notifybot.sandbox.kakao_state import CLIENT_SECRET, REFRESH_TOKEN, KakaoFault
+from notifybot.sandbox.kakao_state import CLIENT_SECRET, REFRESH_TOKEN
 from notifybot.testing import DictMemory, FakeClock
 from notifybot.types import Language
-from tests.support.kakao_messages import credentials, envelope, memo
+from tests.support.kakao_messages import envelope, memo, tokens
 
 _MONTH_S = 31 * 86400.0
-
-
-@pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as opened:
-        opened.kakao.client_secret = CLIENT_SECRET
-        yield opened
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "kakao-token.json"
-
-
-def tokens(sandbox: Sandbox, path: Path, clock: FakeClock, **changes: Any) -> Tokens:
-    return Tokens(credentials(**changes), path, auth_url=f"{sandbox.url}/kakao/auth/", clock=clock)
 
 
 def stored(path: Path) -> dict[str, Any]:
@@ -57,23 +37,6 @@ def test_one_refresh_serves_until_five_minutes_before_the_end(sandbox: Sandbox, 
 
     assert first == again != next_one
     assert sandbox.kakao.refreshes == 2
-
-
-def test_the_file_is_private_and_dated_in_utc(sandbox: Sandbox, path: Path, clock: FakeClock) -> None:
-    access = tokens(sandbox, path, clock).access_token()
-
-    assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)) == (0o600, 0o700)
-    assert stored(path) | {"client": "", "seed": ""} == {
-        "version": 1,
-        "client": "",
-        "seed": "",
-        "refresh_token": REFRESH_TOKEN,
-        "refresh_expires_at": None,
-        "access_token": access,
-        "access_expires_at": "2026-11-23T08:59:59+00:00",
-        "account": None,
-    }
-    assert {path.name, f"{path.name}.lock"} == {each.name for each in path.parent.iterdir()}
 
 
 def test_another_job_uses_the_token_that_is_there(sandbox: Sandbox, path: Path, clock: FakeClock) -> None:
@@ -161,75 +124,6 @@ def test_a_token_file_alone_is_enough(sandbox: Sandbox, path: Path, clock: FakeC
     assert access == tokens(sandbox, path, clock, refresh_token=None).access_token()
 
 
-def test_another_apps_token_file_is_not_used(sandbox: Sandbox, path: Path, clock: FakeClock) -> None:
-    tokens(sandbox, path, clock).access_token()
-    path.write_text(json.dumps(stored(path) | {"client": "00000000"}))
-
-    with pytest.raises(PermanentError, match="holds no token for this kakao_rest_api_key") as caught:
-        tokens(sandbox, path, clock, refresh_token=None).access_token()
-    assert caught.value.setup
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        pytest.param(b"", id="empty"),
-        pytest.param(b"\x00" * 4096, id="a hole of zeros"),
-        pytest.param(b'{"version": 1, "cli', id="half"),
-        pytest.param(b"[]", id="another shape"),
-        pytest.param(b'{"client": 1, "seed": "", "refresh_token": "a\\nb", "access_token": null}', id="no token"),
-    ],
-)
-def test_a_damaged_file_is_set_aside(
-    sandbox: Sandbox, path: Path, clock: FakeClock, damage: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    path.parent.mkdir()
-    path.write_bytes(damage)
-
-    assert tokens(sandbox, path, clock).access_token()
-
-    assert damage == path.with_name("kakao-token.json.damaged-20261123T030000").read_bytes()
-    assert "was damaged; it is set aside" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        pytest.param("kakao_code.json", b'{"access_token": "a", "refresh_token": "b"}', id="a token answer"),
-        pytest.param("kakao-token.json", b'{"access_token": "a", "refresh_token": "b"}', id="one under our name"),
-        pytest.param("notifybot.toml", b'lang = "ko"\n', id="settings"),
-        pytest.param("tokens.json", b"[1, 2]", id="a list"),
-    ],
-)
-def test_a_file_of_another_program_is_neither_renamed_nor_written(
-    sandbox: Sandbox, tmp_path: Path, clock: FakeClock, name: str, text: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / name
-    path.write_bytes(text)
-
-    assert tokens(sandbox, path, clock).access_token()
-
-    assert path.read_bytes() == text
-    assert not list(tmp_path.glob("*.damaged-*"))
-    tokens(sandbox, path, clock).access_token()
-    assert caplog.text.count("is left as it is") == 1
-
-
-def test_a_file_that_cannot_be_written_stops_no_message(
-    sandbox: Sandbox, path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    path.parent.write_text("a file where the folder should be")
-    sandbox.kakao.old_refresh_token_survives = False
-    clock.advance(_MONTH_S)
-    mine = tokens(sandbox, path, clock)
-
-    first = mine.access_token()
-    clock.advance(86400)
-
-    assert mine.access_token() != first
-    assert "lives in memory alone" in caplog.text
-
-
 def test_a_dead_refresh_token_is_asked_about_only_once(sandbox: Sandbox, path: Path, clock: FakeClock) -> None:
     clock.advance(61 * 86400)
     mine = tokens(sandbox, path, clock)
@@ -264,61 +158,6 @@ def test_a_dead_token_gives_way_to_one_that_another_job_stored(sandbox: Sandbox,
     assert mine.access_token()
 
 
-@pytest.mark.parametrize(
-    ("code", "remedy"),
-    [
-        ("KOE004", r"\[카카오 로그인\] → 사용 설정"),
-        ("KOE006", "카카오 로그인 리다이렉트 URI"),
-        ("KOE010", "kakao_client_secret"),
-        ("KOE101", "kakao_rest_api_key"),
-        ("KOE205", "동의항목"),
-        ("KOE999", "sign in again"),
-    ],
-)
-def test_a_refused_login_says_what_to_set_up(
-    sandbox: Sandbox, path: Path, clock: FakeClock, code: str, remedy: str
-) -> None:
-    sandbox.kakao.faults.append(KakaoFault(code))
-
-    with pytest.raises(PermanentError, match=remedy) as caught:
-        tokens(sandbox, path, clock).access_token()
-    assert caught.value.setup
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        pytest.param(KakaoFault("KOE003"), id="fault at Kakao"),
-        pytest.param(KakaoFault("KOE237"), id="rate"),
-        pytest.param(KakaoFault(status=502), id="empty 502"),
-        pytest.param(KakaoFault(status=429), id="429"),
-        pytest.param(KakaoFault(status=200, body=b"<html>"), id="garbage"),
-        pytest.param(KakaoFault(status=200, body=b'{"access_token": 5}'), id="no token"),
-    ],
-)
-def test_a_login_that_fails_for_now_is_tried_again_later(
-    sandbox: Sandbox, path: Path, clock: FakeClock, fault: KakaoFault
-) -> None:
-    sandbox.kakao.faults.append(fault)
-    mine = tokens(sandbox, path, clock)
-
-    with pytest.raises(TemporaryError) as caught:
-        mine.access_token()
-
-    assert not caught.value.ambiguous
-    assert mine.access_token()
-
-
-def test_a_login_that_cannot_be_reached_leaves_no_doubt_about_the_message(
-    sandbox: Sandbox, path: Path, clock: FakeClock
-) -> None:
-    sandbox.faults.append(Fault("reset_after", path="/oauth/token"))
-
-    with pytest.raises(TemporaryError) as caught:
-        tokens(sandbox, path, clock).access_token()
-    assert not caught.value.ambiguous
-
-
 def test_a_login_whose_tokens_end_at_once_is_no_login(sandbox: Sandbox, path: Path, clock: FakeClock) -> None:
     sandbox.kakao.access_lives_s = 0
 
@@ -332,25 +171,6 @@ def test_the_end_of_the_login_is_known_from_the_file(sandbox: Sandbox, path: Pat
     tokens(sandbox, path, clock).access_token()
 
     assert tokens(sandbox, path, clock).refresh_expires_at == clock.now() + timedelta(seconds=5183999)
-
-
-@pytest.mark.parametrize("stamp", ["2026-11-23T03:00:00", "soon"])
-def test_a_moment_without_a_zone_is_damage(sandbox: Sandbox, path: Path, clock: FakeClock, stamp: str) -> None:
-    tokens(sandbox, path, clock).access_token()
-    path.write_text(json.dumps(stored(path) | {"access_expires_at": stamp}))
-
-    tokens(sandbox, path, clock).access_token()
-
-    assert sandbox.kakao.refreshes == 2
-
-
-def test_a_lock_that_is_never_given_back_is_not_waited_for_without_end(path: Path, clock: FakeClock) -> None:
-    first, second = TokenFile(path, clock), TokenFile(path, clock)
-
-    with first.locked(), pytest.raises(TemporaryError, match="for too long"), second.locked():
-        pass
-    with second.locked():
-        pass
 
 
 @pytest.mark.parametrize(

@@ -69,11 +69,6 @@ def exchange(sandbox: Sandbox) -> Exchange:
     return sandbox.kakao
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "kakao-token.json"
-
-
 def mark_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.rotating")
 

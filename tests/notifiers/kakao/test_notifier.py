@@ -6,7 +6,7 @@ import copy
 import logging
 import pickle
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,6 @@ from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.kakao_state import CLIENT_SECRET, REFRESH_TOKEN, REST_API_KEY, KakaoFault
 from notifybot.testing import FakeClock
 from tests.support.kakao_messages import credentials, envelope, memo
-
-
-@pytest.fixture
-def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
-    with Sandbox(clock=clock) as opened:
-        opened.kakao.client_secret = CLIENT_SECRET
-        yield opened
 
 
 def settings(tmp_path: Path, **changes: Any) -> Config:
