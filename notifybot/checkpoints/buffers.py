@@ -42,10 +42,14 @@ class Buffers:
         Tied tensors are equal views of the same memory, copied before the same `part_done`.
         """
         tensor = readable(at, tensor)
-        same = _view_of(tensor)
+        place = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        same = (*place, tensor.is_conj(), tensor.is_neg())  # lazy views of the same memory
         if same in self._seen:
             return self._seen[same][0]
-        buffer = self._used[at] = self._buffer(at, tensor)
+        buffer = self._kept.pop(at, None)  # `pop`, as two names may make one path: 1 and "1", or "a.b" and b in a
+        if buffer is None or buffer.dtype != tensor.dtype or buffer.shape != tensor.shape:
+            buffer = _fresh(tensor)
+        self._used[at] = buffer
         self._seen[same] = (buffer, tensor)
         if tensor.device.type in _PINNED:
             buffer.copy_(tensor, non_blocking=True)
@@ -100,18 +104,6 @@ class Buffers:
     def forget(self) -> None:
         """Release all buffers: another object uses them now."""
         self._kept = {}
-
-    def _buffer(self, at: str, tensor: Any) -> Any:
-        buffer = self._kept.pop(at, None)  # `pop`, as two names may make one path: 1 and "1", or "a.b" and b in a
-        if buffer is not None and buffer.dtype == tensor.dtype and buffer.shape == tensor.shape:
-            return buffer
-        return _fresh(tensor)
-
-
-def _view_of(tensor: Any) -> object:
-    """Return a key that is equal for two live tensors if they have the same content."""
-    place = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-    return (*place, tensor.is_conj(), tensor.is_neg())  # lazy views of the same memory
 
 
 def _lies_alike(tensor: Any, buffer: Any) -> bool:

@@ -248,7 +248,8 @@ class Checkpoints:
         }
         self._sequence += 1
         sequence, saved_at = self._sequence, self._clock.now()
-        learnt = _learnt(self.model)
+        named = getattr(self.model, "named_parameters", lambda: ())()
+        learnt = {plain_name(name) for name, _ in named}  # no buffers: they may hold infinity on purpose, as masks do
         self._saver.submit(lambda: self._write(payload, moment, sequence, saved_at, report, learnt))
 
     @staticmethod
@@ -399,11 +400,6 @@ class Checkpoints:
         notes = self._parts.restore(payload)
         shown = Checkpoint(path_text(path), moment.epoch, path.stat().st_size)
         return Restored(path, moment, None, False, passed_over, shown, tuple(notes))
-
-
-def _learnt(model: Any) -> set[str]:
-    """Names of the parameters. Buffers are left out: they may hold infinity on purpose, as masks do."""
-    return {plain_name(name) for name, _ in getattr(model, "named_parameters", lambda: ())()}
 
 
 def _local_of(folder: Path, local: str | Path | None, state_dir: Path) -> Path:

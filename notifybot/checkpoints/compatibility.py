@@ -37,11 +37,6 @@ def state_of(model: Any) -> Any:
     return _renamed(state, plain_name, plain_name)
 
 
-def tensors_of(model: Any) -> list[Any]:
-    """Return the model's parameters and buffers, whose memory stays in place while a state is copied."""
-    return [*model.parameters(), *model.buffers()]
-
-
 def fit(model: Any, saved: Mapping[str, Any]) -> Fit:
     """Rename saved weights to the model's own names and check them against the model."""
     if not all(isinstance(key, str) for key in saved):
@@ -183,7 +178,10 @@ def scheduler_notes(scheduler: Any, saved: Mapping[str, Any], about: str = "") -
     A setting is an argument of the constructor or derived from one; the rest of a scheduler's state is its position.
     """
     here = scheduler.state_dict()
-    taken = _parameters(type(scheduler).__init__) - _NO_SETTINGS
+    try:
+        taken = set(inspect.signature(type(scheduler).__init__).parameters) - _NO_SETTINGS
+    except (TypeError, ValueError):  # a function written in C
+        taken = set()
     names = [name for name in here if name.removeprefix("_") in taken or name in _DERIVED]
     notes = _kept(names, here, saved, about)
     inner, there = getattr(scheduler, "_schedulers", ()), saved.get("_schedulers", ())
@@ -204,13 +202,6 @@ def other_kind(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
         return []
     there_only, here_only = ", ".join(foreign[:_SHOWN]), ", ".join(absent[:_SHOWN])
     return [reader_text("checkpoints.compatibility.other_settings", there_only=there_only, here_only=here_only)]
-
-
-def _parameters(function: Any) -> set[str]:
-    try:
-        return set(inspect.signature(function).parameters)
-    except (TypeError, ValueError):  # a function written in C
-        return set()
 
 
 def _kept(names: Iterable[str], here: Mapping[str, Any], there: Mapping[str, Any], about: str) -> list[Reason]:

@@ -48,7 +48,9 @@ def to_safe(value: Any, at: str, keep: Keep, depth: int = 0) -> Any:
     if kind in (dict, OrderedDict, Counter):
         return _mapping(value, at, keep, depth)
     if kind in (list, tuple):
-        return _sequence(value, at, keep, depth)
+        if _are_atoms(value):
+            return kind(value)
+        return kind(to_safe(each, f"{at}[{place}]", keep, depth + 1) for place, each in enumerate(value))
     if kind in (set, bytearray) and (kind is bytearray or _are_atoms(value)):
         return kind(value)
     return _foreign(value, at, keep, depth)
@@ -101,12 +103,6 @@ def _key(key: Any, at: str) -> Any:
     raise UsageError(
         reader_text("checkpoints.serialization.key_of_other_type", at=at, given=f"{key!r:.80}", kind=_type_name(key))
     )
-
-
-def _sequence(value: Any, at: str, keep: Keep, depth: int) -> Any:
-    if _are_atoms(value):
-        return type(value)(value)
-    return type(value)(to_safe(each, f"{at}[{place}]", keep, depth + 1) for place, each in enumerate(value))
 
 
 def _foreign(value: Any, at: str, keep: Keep, depth: int) -> Any:

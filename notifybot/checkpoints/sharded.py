@@ -52,9 +52,15 @@ def save_sharded(
     used. If one rank fails, all raise CheckpointError and the folder is removed.
     """
     staged = from_rank_zero(shelf.stage)
+
+    def seal() -> Manifest:
+        if not set.union(*written) <= set(Files(staged).names()):
+            raise CheckpointError(reader_text("checkpoints.sharded.ranks_wrote_elsewhere", folder=shelf.folder))
+        return shelf.seal(staged, stem, make_manifest)
+
     try:
         written = on_all_ranks(lambda: _write(staged, model, optimizer, extra or {}))
-        return from_rank_zero(lambda: _seal(shelf, staged, stem, make_manifest, written))
+        return from_rank_zero(seal)
     except BaseException:
         if _rank() == 0:
             Files(staged.parent).discard(staged.name)
@@ -86,14 +92,6 @@ def _write(staged: Path, model: nn.Module, optimizer: Optimizer | None, extra: M
     if _rank() == 0:
         files.fill(_EXTRA, lambda file: write_payload(extra, file))
     return {name for name in files.names() if (found := _PART.fullmatch(name)) and int(found[1]) == _rank()}
-
-
-def _seal(
-    shelf: CheckpointDirectory, staged: Path, stem: str, make_manifest: MakeManifest, written: list[set[str]]
-) -> Manifest:
-    if not set.union(*written) <= set(Files(staged).names()):
-        raise CheckpointError(reader_text("checkpoints.sharded.ranks_wrote_elsewhere", folder=shelf.folder))
-    return shelf.seal(staged, stem, make_manifest)
 
 
 def _load(inside: Path, manifest: Manifest, model: nn.Module, optimizer: Optimizer | None) -> None:

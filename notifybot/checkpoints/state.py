@@ -172,7 +172,8 @@ class Parts:
         payload: dict[str, Any] = {}
         for part in self._parts:
             state = to_safe(part.state(), part.at, self._buffers.keep)
-            self._buffers.part_done(compatibility.tensors_of(part.value) if part.kind == "module" else ())
+            lasting = [*part.value.parameters(), *part.value.buffers()] if part.kind == "module" else ()
+            self._buffers.part_done(lasting)
             if part.key == EXTRA_KEY:
                 payload.setdefault(EXTRA_KEY, {})[part.name] = state
             else:

@@ -56,9 +56,12 @@ def check_part(name: str, value: object, *, extra: bool) -> None:
         missing = reader_list(lacking)
         line = reader_text("checkpoints.validation.has_no_state", where=where, kind=kind, missing=missing)
         raise UsageError(line + _instead_of(value))
-    place = "" if extra else _place_of(value)
-    if place not in ("", name):
-        raise UsageError(reader_text("checkpoints.validation.belongs_elsewhere", name=name, kind=kind, place=place))
+    import torch
+
+    kinds = (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler, torch.amp.GradScaler)
+    places = [place for place, each in zip(_PLACES, kinds, strict=True) if isinstance(value, each)]
+    if not extra and len(places) == 1 and places != [name]:  # one of PyTorch's own kinds, in another's place
+        raise UsageError(reader_text("checkpoints.validation.belongs_elsewhere", name=name, kind=kind, place=places[0]))
 
 
 def _instead_of(value: object) -> str:
@@ -73,15 +76,6 @@ def _instead_of(value: object) -> str:
     if isinstance(value, torch.Tensor):
         return reader_text("checkpoints.validation.give_tensor_in_extra")
     return ""
-
-
-def _place_of(value: object) -> str:
-    """Return the argument for an object of PyTorch's own kinds; empty for all others."""
-    import torch
-
-    kinds = (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler, torch.amp.GradScaler)
-    fits = [place for place, kind in zip(_PLACES, kinds, strict=True) if isinstance(value, kind)]
-    return fits[0] if len(fits) == 1 else ""
 
 
 def _check_no_file(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -84,7 +83,8 @@ class DeadmanScenario:
         started = RunStarted(**self._fact(), attempt=attempt, total=_EPOCHS, progress=self.progress, host=_HOST)
         self._send(started)
         for epoch in range(self.progress.done + 1, until + 1):
-            for _ in self._seconds(_EPOCH_S):
+            for _ in range(int(_EPOCH_S / _STEP_S)):
+                self.clock.advance(_STEP_S)
                 self._keep(switch)
             self.progress = _after(epoch, self.progress)
             self._send(EpochFinished(**self._fact(), progress=self.progress))
@@ -107,11 +107,6 @@ class DeadmanScenario:
         bot = SlackBot(BOT_TOKEN, CHANNEL, api_url=f"{self.sandbox.url}/api/", clock=self.clock)
         bot.send(Envelope(event, Renderer(self.language).render(event), self.memory))
         self._show_posted()
-
-    def _seconds(self, seconds: float) -> Iterator[None]:
-        for _ in range(int(seconds / _STEP_S)):
-            self.clock.advance(_STEP_S)
-            yield
 
     def _pass_time(self, seconds: float) -> None:
         until = self.clock.now().timestamp() + seconds

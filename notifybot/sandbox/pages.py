@@ -88,12 +88,16 @@ class SandboxPages:
             "now": now,
             "mrkdwn": partial(mrkdwn.to_html, language=view.language, now=now),
             "plain": mrkdwn.unescape,
-            "stamp": partial(_stamp, view.language, now),
+            "stamp": lambda moment, pattern="{time}": mrkdwn.formatted(
+                pattern, moment.astimezone(now.tzinfo), view.language, now
+            ),
             "day_of": lambda moment: mrkdwn.day_of(moment.astimezone(now.tzinfo), view.language),
             "channels": list(self._slack.channels.values()),
             "channel": next(iter(self._slack.channels.values())),
             "stream": [each for each in messages if each.thread_ts is None or each.broadcast],
-            "root_of": self._root_of,
+            "root_of": lambda message: next(
+                (each for each in self._slack.messages if each.ts == message.thread_ts), None
+            ),
             "replies": lambda message: self._slack.thread(message.ts),
             "open_root": next((each for each in messages if view.thread and each.ts == view.thread), None),
             "notes": self._notes(messages),
@@ -110,10 +114,3 @@ class SandboxPages:
         ]
         notes += [Note("kakao", each.receiver, each.text, each.at) for each in self._kakao.messages if each.pushed]
         return sorted(notes, key=lambda note: note.at, reverse=True)
-
-    def _root_of(self, message: SlackMessage) -> SlackMessage | None:
-        return next((each for each in self._slack.messages if each.ts == message.thread_ts), None)
-
-
-def _stamp(language: str, now: datetime, moment: datetime, pattern: str = "{time}") -> str:
-    return mrkdwn.formatted(pattern, moment.astimezone(now.tzinfo), language, now)

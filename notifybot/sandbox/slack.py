@@ -170,21 +170,20 @@ class SlackService:
             raise SlackError("missing_scope", needed=needed, provided=",".join(sorted(self.scopes)))
         match method:
             case "auth.test":
-                return {
-                    "url": "https://sandbox.slack.com/",
-                    "team": "Sandbox",
-                    "user": "notifybot",
-                    "team_id": TEAM,
-                    "user_id": BOT_USER,
-                    "bot_id": BOT_ID,
-                    "is_enterprise_install": False,
-                }
+                names = {"url": "https://sandbox.slack.com/", "team": "Sandbox", "user": "notifybot"}
+                ids = {"team_id": TEAM, "user_id": BOT_USER, "bot_id": BOT_ID}
+                return {**names, **ids, "is_enterprise_install": False}
             case "chat.postMessage":
-                return self._post(arguments)
+                channel = self._channel(arguments, by_name=True)
+                message = self._accept(arguments, channel, "bot")
+                return {"channel": channel.id, "ts": message.ts, "message": _described(message)}
             case "chat.update":
                 return self._update(arguments)
             case "chat.getPermalink":
-                return self._permalink(arguments)
+                channel = self._channel(arguments, by_name=False)
+                message = self._find(channel, arguments.get("message_ts"))
+                link = f"https://sandbox.slack.com/archives/{channel.id}/p{message.ts.replace('.', '')}"
+                return {"channel": channel.id, "permalink": link}
             case "chat.scheduleMessage":
                 channel = self._channel(arguments, by_name=True)
                 self._check(arguments, channel, "bot")
@@ -201,11 +200,6 @@ class SlackService:
                 return self._complete(arguments)
         raise SlackError("unknown_method", req_method=method)
 
-    def _post(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        channel = self._channel(arguments, by_name=True)
-        message = self._accept(arguments, channel, "bot")
-        return {"channel": channel.id, "ts": message.ts, "message": _described(message)}
-
     def _update(self, arguments: dict[str, Any]) -> dict[str, Any]:
         channel = self._channel(arguments, by_name=False)
         message = self._find(channel, arguments.get("ts"))
@@ -220,12 +214,6 @@ class SlackService:
         attachments = arguments.get("attachments", [] if says_text else now.attachments)
         message.revisions.append(SlackRevision(self._clock.now(), arguments.get("text") or "", blocks, attachments))
         return {"channel": channel.id, "ts": message.ts, "text": message.text, "message": _described(message)}
-
-    def _permalink(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        channel = self._channel(arguments, by_name=False)
-        message = self._find(channel, arguments.get("message_ts"))
-        link = f"https://sandbox.slack.com/archives/{channel.id}/p{message.ts.replace('.', '')}"
-        return {"channel": channel.id, "permalink": link}
 
     # ------------------------------------------------------------------ files
     # https://docs.slack.dev/messaging/working-with-files#uploading_files
@@ -397,14 +385,8 @@ def _arguments(request: Request) -> dict[str, Any]:
 
 def _described(message: SlackMessage) -> dict[str, Any]:
     now = message.now
-    described: dict[str, Any] = {
-        "type": "message",
-        "user": BOT_USER,
-        "bot_id": BOT_ID,
-        "ts": message.ts,
-        "text": now.text,
-    }
-    described |= {"blocks": now.blocks, "attachments": now.attachments}
+    described: dict[str, Any] = {"type": "message", "user": BOT_USER, "bot_id": BOT_ID, "ts": message.ts}
+    described |= {"text": now.text, "blocks": now.blocks, "attachments": now.attachments}
     if message.thread_ts:
         described["thread_ts"] = message.thread_ts
     return described

@@ -62,12 +62,13 @@ class ScheduledMessages:
         """chat.scheduleMessage, once channel and content were found to be fine."""
         self._limit("schedule")
         now_s = self._now_s()
-        post_at = _whole(arguments.get("post_at"))
+        post_at = _whole(arguments.get("post_at"), "invalid_time")
         if post_at <= now_s:
             raise SlackError("time_in_past")
         if post_at > now_s + AHEAD_MOST_S:
             raise SlackError("time_too_far")
-        beside = [each for each in self.all if each.channel_id == channel_id and self._counts(each)]
+        counted = [each for each in self.all if each.stands or (self.counts_deleted and not each.posted)]
+        beside = [each for each in counted if each.channel_id == channel_id]
         if sum(each.post_at // WINDOW_S == post_at // WINDOW_S for each in beside) >= WINDOW_MOST:
             raise SlackError("restricted_too_many")
         made = ScheduledMessage(f"Q{1_000_001 + len(self.all)}", channel_id, post_at, int(now_s), dict(arguments))
@@ -96,8 +97,8 @@ class ScheduledMessages:
             if (not channel or each.channel_id == channel)
             and (not oldest or each.post_at >= float(oldest)) and (not latest or each.post_at <= float(latest))
         ]  # fmt: skip
-        begin = _cursor(arguments.get("cursor"))
-        end = begin + min(max(_whole(arguments.get("limit") or PAGE_MOST), 1), PAGE_MOST)
+        begin = _whole(arguments.get("cursor") or 0, "invalid_cursor")
+        end = begin + min(max(_whole(arguments.get("limit") or PAGE_MOST, "invalid_time"), 1), PAGE_MOST)
         more = str(end) if end < len(waiting) else ""
         page = [self._described(each) for each in waiting[begin:end]]
         return {"scheduled_messages": page, "response_metadata": {"next_cursor": more}}
@@ -121,9 +122,6 @@ class ScheduledMessages:
             "text": each.payload.get("text") or "",
         }
 
-    def _counts(self, each: ScheduledMessage) -> bool:
-        return each.stands or (self.counts_deleted and not each.posted)
-
     def _limit(self, method: str) -> None:
         if self.per_minute is None:
             return
@@ -138,15 +136,8 @@ class ScheduledMessages:
         return self._clock.now().timestamp()
 
 
-def _whole(value: Any) -> int:
+def _whole(value: Any, error: str) -> int:
     try:
         return int(value)
     except (TypeError, ValueError):
-        raise SlackError("invalid_time") from None
-
-
-def _cursor(value: Any) -> int:
-    try:
-        return int(value or 0)
-    except (TypeError, ValueError):
-        raise SlackError("invalid_cursor") from None
+        raise SlackError(error) from None

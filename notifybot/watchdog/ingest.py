@@ -87,7 +87,7 @@ class Ingest:
             for event in batch.events:
                 mine = replace(event, run=replace(event.run, project=project))
                 before = runs.get_in(connection, mine.run.key)
-                if before is not None and is_superseded(before, mine.run.session):
+                if before is not None and mine.run.session < before.session:  # a newer process has taken over
                     superseded[mine.run.session] = mine.run.id
                     new += self._take_late(connection, now, before, mine, direct=batch.direct)
                 else:
@@ -106,7 +106,7 @@ class Ingest:
             now = self._store.clock.now()
             beat = replace(beat, run=replace(beat.run, project=project))
             row, recorded = runs.get_in(connection, beat.run.key), False
-            if row is not None and is_superseded(row, beat.run.session):
+            if row is not None and beat.run.session < row.session:  # a newer process has taken over
                 said_at = now if lives_on(row, now) else None
                 return Heard("superseded", self._report_rival(connection, now, row, beat.run.session, said_at))
             if row is None:
@@ -229,11 +229,6 @@ def _shows_life(before: RunRow, event: Event) -> bool:
 
 
 _HANDOVER = timedelta(seconds=15)  # the old process's last heartbeat may arrive after the next process began
-
-
-def is_superseded(row: RunRow, session: str) -> bool:
-    """True when a newer process has taken over the run."""
-    return session < row.session
 
 
 def was_made_since(row: RunRow, moment: datetime) -> bool:

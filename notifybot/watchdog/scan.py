@@ -66,7 +66,10 @@ class Checker:
             with self._store.transaction() as connection:
                 look = self._now()
                 since = self._watching_since(connection, look)
-                late = heartbeats.due(connection, look.wall, limit=_AT_ONCE) if self._hears(look) else []
+                with self._lock:
+                    paused_s = self._pause_s(self._listened, look)
+                hears = paused_s <= self._limits.outage_s  # else a heartbeat's absence is the watchdog's fault
+                late = heartbeats.due(connection, look.wall, limit=_AT_ONCE) if hears else []
                 for key in late:
                     recorded += self._judge_alone(connection, key, look.wall, since)
                 heartbeats.stamp(connection, SCAN, look.wall)
@@ -86,11 +89,6 @@ class Checker:
 
     def _now(self) -> _Look:
         return _Look(self._store.clock.now(), self._store.clock.monotonic())
-
-    def _hears(self, look: _Look) -> bool:
-        """False while heartbeats cannot come in: their absence is then the watchdog's fault."""
-        with self._lock:
-            return self._pause_s(self._listened, look) <= self._limits.outage_s
 
     def _pause_s(self, last: _Look | None, look: _Look) -> float:
         """Return the seconds since the last look, or by which the wall clock jumped, whichever is more."""

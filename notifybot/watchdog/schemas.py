@@ -147,7 +147,10 @@ def _check_event(event: Event) -> None:
     if not (0 < len(event.id) <= 64 and event.id.isascii() and event.id.isprintable()):
         raise PayloadError("event.id: must be 1 to 64 printable ASCII characters")
     _check_run(event.run)
-    _check_moment("at", event.at)
+    if event.at.tzinfo is None:
+        raise PayloadError("at: must carry a time zone, such as a final Z")
+    if not _EARLIEST <= event.at < _LATEST:
+        raise PayloadError("at: must lie between the years 1970 and 2200")
     if isinstance(event, RunStarted) and event.beat_s is not None and not 0 < event.beat_s <= LONGEST_BEAT_S:
         raise PayloadError(f"beat_s: must be more than 0 and at most {LONGEST_BEAT_S:.0f} seconds")
     _check_values(event.kind, event)
@@ -161,13 +164,6 @@ def _check_run(run: RunRef) -> None:
             raise PayloadError(f"run.{name}: longer than {width} characters")
     if not (run.id + run.session).isprintable():
         raise PayloadError("run.id and run.session: must be printable")
-
-
-def _check_moment(name: str, moment: datetime) -> None:
-    if moment.tzinfo is None:
-        raise PayloadError(f"{name}: must carry a time zone, such as a final Z")
-    if not _EARLIEST <= moment < _LATEST:
-        raise PayloadError(f"{name}: must lie between the years 1970 and 2200")
 
 
 def _check_values(place: str, *values: object) -> None:

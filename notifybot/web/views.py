@@ -37,7 +37,7 @@ from notifybot.rendering.format import (
 )
 from notifybot.rendering.labels import cause, epoch_name, has_end
 from notifybot.store.runs import RunRow
-from notifybot.types import Checkpoint, Fact, Host, Language, MetricRow, Param, Progress, Status, Tier
+from notifybot.types import Checkpoint, Fact, Language, MetricRow, Progress, Status, Tier
 
 _MOST_CHARTS = 24
 _LATEST_EVENTS = 60
@@ -95,7 +95,8 @@ def state_of(row: RunRow) -> str:
 def card_of(row: RunRow, now: datetime, language: Language) -> RunCard:
     """Return a run as the list shows it."""
     state, progress = state_of(row), row.progress
-    at_work, total = state == "running", progress.total if has_end(progress.total) else None
+    total = progress.total if has_end(progress.total) else None
+    soon = bool(progress.eta_s and total and state == "running")
     return RunCard(
         id=row.id,
         name=redact(row.name) or row.id,
@@ -105,10 +106,8 @@ def card_of(row: RunRow, now: datetime, language: Language) -> RunCard:
         position=_position(progress, language),
         done=progress.done,
         total=total or 0,
-        eta=text(language, "web.eta", time=about(progress.eta_s, language))
-        if progress.eta_s and total and at_work
-        else "",
-        heard=ago(_last_at(row), now, language),
+        eta=text(language, "web.eta", time=about(progress.eta_s or 0.0, language)) if soon else "",
+        heard=ago(row.ended_at or row.alive_at, now, language),
         metrics=metric_rows(progress, language),
     )
 
@@ -161,11 +160,6 @@ def _notice(row: RunRow, now: datetime, language: Language) -> str:
         case "interrupted":
             return text(language, "web.interrupted")
     return ""
-
-
-def _last_at(row: RunRow) -> datetime | None:
-    """Return the time of the run's last report; for a run that is over, of its end."""
-    return row.ended_at or row.alive_at
 
 
 def _since_s(moment: datetime | None, now: datetime) -> float:
@@ -251,6 +245,7 @@ def _epoch_text(event: EpochFinished, language: Language) -> str:
 def facts_of(row: RunRow, events: Sequence[Event], now: datetime, language: Language) -> tuple[Fact, ...]:
     """Return what is known of a run beside its curves, the most useful first."""
     start = latest_start(events)
+    python = f"Python {redact(row.host.python)}" if row.host.python else ""
     pairs = (
         *_course(row, now, language),
         (text(language, "web.resumed"), resumed_text(start, language) if start else ""),
@@ -259,7 +254,7 @@ def facts_of(row: RunRow, events: Sequence[Event], now: datetime, language: Lang
         (text(language, "web.device"), redact(row.host.device)),
         (text(language, "web.memory"), memory(row.host.memory_bytes) if row.host.memory_bytes else ""),
         (text(language, "web.uptime"), _uptime(row, start, now, language)),
-        (text(language, "web.process"), _process(row.host)),
+        (text(language, "web.process"), _joined(f"pid {row.host.pid}" if row.host.pid else "", python)),
         (text(language, "web.attempt"), str(row.attempt) if row.attempt > 1 else ""),
         (text(language, "web.project"), row.project),
         ("ID", row.id),
@@ -269,7 +264,10 @@ def facts_of(row: RunRow, events: Sequence[Event], now: datetime, language: Lang
 
 def params_of(row: RunRow) -> tuple[Fact, ...]:
     """Return a run's hyper-parameters."""
-    return tuple(Fact(redact(name), _param(value)) for name, value in row.params.items())
+    shown = {
+        name: number(each, 6) if isinstance(each, float) else redact(str(each)) for name, each in row.params.items()
+    }
+    return tuple(Fact(redact(name), value) for name, value in shown.items())
 
 
 def latest_start(events: Sequence[Event]) -> RunStarted | None:
@@ -331,14 +329,6 @@ def _uptime(row: RunRow, start: RunStarted | None, now: datetime, language: Lang
     if start is None or start.host.up_s is None or row.status is not Status.RUNNING:
         return ""
     return about(start.host.up_s + max((now - start.at).total_seconds(), 0.0), language)
-
-
-def _process(host: Host) -> str:
-    return _joined(f"pid {host.pid}" if host.pid else "", f"Python {redact(host.python)}" if host.python else "")
-
-
-def _param(value: Param) -> str:
-    return number(value, 6) if isinstance(value, float) else redact(str(value))
 
 
 def _joined(*parts: str) -> str:
