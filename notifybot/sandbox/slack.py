@@ -174,9 +174,7 @@ class SlackService:
                 ids = {"team_id": TEAM, "user_id": BOT_USER, "bot_id": BOT_ID}
                 return {**names, **ids, "is_enterprise_install": False}
             case "chat.postMessage":
-                channel = self._channel(arguments, by_name=True)
-                message = self._accept(arguments, channel, "bot")
-                return {"channel": channel.id, "ts": message.ts, "message": _described(message)}
+                return self._post(arguments)
             case "chat.update":
                 return self._update(arguments)
             case "chat.getPermalink":
@@ -199,6 +197,11 @@ class SlackService:
             case "files.completeUploadExternal":
                 return self._complete(arguments)
         raise SlackError("unknown_method", req_method=method)
+
+    def _post(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        channel = self._channel(arguments, by_name=True)
+        message = self._accept(arguments, channel, "bot")
+        return {"channel": channel.id, "ts": message.ts, "message": _described(message)}
 
     def _update(self, arguments: dict[str, Any]) -> dict[str, Any]:
         channel = self._channel(arguments, by_name=False)
