@@ -89,7 +89,7 @@ class StoreError(NotifybotError):
 class DeliveryError(NotifybotError):
     """A message could not be handed over. Never raised as such: see its two subclasses.
 
-    `service`, `code` and `values` give the reason in no language: `rendering.error_text` has its words.
+    `service`, `code` and `values` give the reason in no language: `rendering.error_text` has its text.
     Without a code only the text is known.
     """
 

@@ -85,7 +85,7 @@ class CheckpointSaved(_Fact):
 class AlertRaised(_Fact):
     """Somebody should look: raised by the user's code, or by us about our delivery or a checkpoint.
 
-    With a `notice`, title and text are its words in the run's language, for readers that do not know its code.
+    With a `notice`, title and text are as it reads in the run's language, for readers that do not know its code.
     `held`: beyond the limit of a run's alerts, so it is recorded and no message is sent. `same` and `others` count the
     alerts held since the last one sent: of this title, and of titles never sent.
     """

@@ -176,7 +176,7 @@ def _fitting(path: Path, language: str) -> dict[str, str]:
     ours, own = _catalog(language), _read(path)
     fitting = {key: template for key, template in own.items() if key in ours and _fits(template, ours[key])}
     unfit = sorted(own.keys() - fitting.keys())
-    if unfit or not own:  # in our own words: `text` is just asking for the user's
+    if unfit or not own:  # with the built-in text: `text` is just asking for the user's
         warning = ours.get("i18n.unfit", "{path}: {keys}")
         _log.warning("%s", warning.format(path=path, keys=", ".join(unfit[:10]) or "-"))
     return fitting

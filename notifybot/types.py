@@ -123,7 +123,7 @@ class Checkpoint:
 class Resumed:
     """Checkpoint from which a session resumes: of `epoch` (the last finished one), saved `since_s` seconds ago.
 
-    `lost_s` is the work that is done again, from the checkpoint to the last sign of life, in seconds; None if that time
+    `lost_s` is the work that is done again, from the checkpoint to the last heartbeat, in seconds; None if that time
     is unknown. `step` counts the steps already done of the epoch after it. `notes` are at most five differences between
     checkpoint and program; `more_notes` counts the rest. `next_epoch` is the label of the first epoch ahead, if it is
     known beforehand.
@@ -204,7 +204,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Reason why a checkpoint or a message failed, in no language: `rendering.error_text` has words for its `code`.
+    """Reason why a checkpoint or a message failed, in no language: `rendering.error_text` has the text of its `code`.
 
     `about` names the thing, such as the checkpoint's file. `values` fill the places of its text.
     """
@@ -216,7 +216,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Content of notifybot's own alerts, in no language: `rendering.alert_text` has words for its `code`.
+    """Content of notifybot's own alerts, in no language: `rendering.alert_text` has the text of its `code`.
 
     `used` names the checkpoint resumed from, or the notifier that did not take a message. `more` counts reasons that
     are not listed.
@@ -255,7 +255,7 @@ class Message:
     `headings` are the column names of `rows` in the message's language: name, value, change, best, trend. `more`
     counts metrics without a row.
     `code` is text to show verbatim (a traceback's tail, thread stacks). `event_id` is the same however often
-    the message is sent, so a person can tell a repeat.
+    the message is sent, so a person recognises a repeat.
     """
 
     event_id: str

@@ -96,7 +96,7 @@ def _is_synced(path: Path) -> bool:
 
 
 def _in_use(path: Path) -> bool:
-    """True where a process of this machine has the file open; without /proc, while it is too young to tell."""
+    """True where a process of this machine has the file open; without /proc, while it is too young to be sure."""
     if not Path("/proc/self/fd").exists():
         return SYSTEM.now().timestamp() - path.stat().st_mtime < _WRITTEN_BY_S
     file = path.resolve()

@@ -61,7 +61,7 @@ class ProgressTracker:
         self._watch = MonitoredMetric(monitor)
         self._directions: dict[str, Direction | None] = {}  # of the best of each metric, looked up once
         self._began_s = now_s
-        self._epoch_began_s = now_s
+        self.epoch_began_s = now_s
         earlier_s = self._earlier.epoch_s
         self._durations: deque[float] = deque([] if earlier_s is None else [earlier_s], maxlen=_RECENT)
         self._checkpoint = self._earlier.checkpoint  # apart from `last`: the saving thread sets it
@@ -90,16 +90,12 @@ class ProgressTracker:
                 self._void_from(first, stride)
         self.first_label = first
         self.last = replace(self.last, total=total, done=done)
-        self._epoch_began_s = now_s
+        self.epoch_began_s = now_s
 
     @property
     def watched(self) -> str | None:
         """Name of the metric whose new best is reported."""
         return self._watch.name
-
-    def begin_epoch(self, now_s: float) -> None:
-        """Begin an epoch now; the time since the last one does not count for it."""
-        self._epoch_began_s = now_s
 
     def finish_epoch(
         self, epoch: int, values: Mapping[str, float], *, now_s: float, done: int | None = None
@@ -111,7 +107,7 @@ class ProgressTracker:
         before = self._metrics.get(watched)
         metrics = {name: self._with_past(name, value, epoch) for name, value in values.items()}
         self._metrics |= metrics
-        seconds, self._epoch_began_s = now_s - self._epoch_began_s, now_s
+        seconds, self.epoch_began_s = now_s - self.epoch_began_s, now_s
         self._durations.append(seconds)
         if done is not None and self._labels[-1:] != [epoch]:
             self._labels.append(epoch)
@@ -149,7 +145,7 @@ class ProgressTracker:
 
     def epoch_left_s(self, now_s: float) -> float | None:
         """Seconds until the open epoch should end; None before the first has."""
-        return median(self._durations) - (now_s - self._epoch_began_s) if self._durations else None
+        return median(self._durations) - (now_s - self.epoch_began_s) if self._durations else None
 
     def ordinal(self, epoch: int) -> int:
         """Number of epochs done once the epoch labelled `epoch` is, for loops that notifybot does not drive."""

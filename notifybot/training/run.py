@@ -256,7 +256,7 @@ class Run:
         self._moves += 1
         if self.meter.closed is not None:
             self.meter.open()
-        self._course.begin_epoch(self.clock.monotonic())
+        self._course.epoch_began_s = self.clock.monotonic()  # the time since the last epoch does not count
 
     def finish_open_epoch(self) -> dict[str, float]:
         """The loop has come round: read the epoch's means, report them, and return them."""

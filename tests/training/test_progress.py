@@ -211,7 +211,7 @@ def test_the_eta_is_unknown_without_a_total() -> None:
 
 def test_time_between_epochs_is_not_an_epochs_time() -> None:
     running = course()
-    running.begin_epoch(150.0)
+    running.epoch_began_s = 150.0
     progress, _ = running.finish_epoch(0, {}, now_s=160.0)
 
     assert progress.epoch_s == 10.0
