@@ -6,6 +6,7 @@ import functools
 import inspect
 import signal
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
@@ -46,18 +47,10 @@ def notify_run(
     settings = as_config(config)
     check_given(project=project, monitor=monitor, notifiers=notifiers)
 
-    def new_run() -> Run:
-        return Run(
-            name=name,
-            project=project,
-            run_id=run_id,
-            params=params,
-            monitor=monitor,
-            config=settings,
-            alerts=alerts,
-            notifiers=notifiers,
-        )
-
+    new_run = partial(
+        Run, name=name, project=project, run_id=run_id, params=params, monitor=monitor, config=settings, alerts=alerts,
+        notifiers=notifiers,
+    )  # fmt: skip
     return RunBlock(new_run)
 
 
@@ -66,23 +59,23 @@ class RunBlock:
 
     def __init__(self, new_run: Callable[[], Run]) -> None:
         self._new_run = new_run
-        self._hold: SignalScope | None = None
+        self._scope: SignalScope | None = None
 
     def __reduce__(self) -> Any:
         """Travel as a mute copy, as within a callback."""
-        return _copy_of, (self._new_run() if self._hold is None else self._hold.run,)
+        return _copy_of, (self._new_run() if self._scope is None else self._scope.run,)
 
     def __enter__(self) -> Run:
         run = self._new_run()
         run.start()
-        self._hold = SignalScope(run)
+        self._scope = SignalScope(run)
         return run
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._hold is not None:
-            self._hold.release(error, exhausted=error is None)
+        if self._scope is not None:
+            self._scope.release(error, exhausted=error is None)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -150,7 +143,7 @@ def check_given(
 
 
 def check_rising(epochs: object) -> None:
-    """Raise UsageError for labels that do not rise, as far as they can be seen: none could be told to be done."""
+    """Raise UsageError for labels that do not rise, as far as they can be seen: none could be seen to be done."""
     if isinstance(epochs, range):
         falls = len(epochs) > 1 and epochs.step < 0
     else:
@@ -198,15 +191,15 @@ class SignalScope:
     def __init__(self, run: Run, put_off: Callable[[int], bool] = lambda _: False) -> None:
         self.run = run
         self._put_off = put_off
-        self._tell = self._on_signal  # one object, so that it can be found again
+        self._report = self._on_signal  # one object, so that it can be found again
         self._warning = number_of(run.config.save_signal)
-        self._waits = self._tells = False
+        self._waits = self._reports = False
         if run.active or (run.mute and self._warning is not None):
-            SIGNALS.watch(self._tell, self._warning)
+            SIGNALS.watch(self._report, self._warning)
 
     def ending(self, error: BaseException | None, *, exhausted: bool) -> Ending:
         """Return the ending of the block, by how it was left."""
-        return ending_of(error, exhausted=exhausted, signal_seen=SIGNALS.seen_by(self._tell))
+        return ending_of(error, exhausted=exhausted, signal_seen=SIGNALS.seen_by(self._report))
 
     def on_purpose(self, error: BaseException | None, exhausted: bool) -> bool:
         """True when the block was left by its own code before the epochs ran out."""
@@ -216,35 +209,32 @@ class SignalScope:
 
     def release(self, error: BaseException | None, *, exhausted: bool, early: str = "") -> None:
         """Record how the block was left, `early` where its own code said why. What left it goes on by itself."""
-        seen = SIGNALS.seen_by(self._tell)
+        seen = SIGNALS.seen_by(self._report)
         with self.run.guard("run_end"):
             self.run.end(meant(self.ending(error, exhausted=exhausted), early))
             if is_cancelled(error) and self.run.session is not None:
                 ENDINGS.cancelled(self.run)
-        SIGNALS.unwatch(self._tell)
+        SIGNALS.unwatch(self._report)
         if error is None and seen is None:
             self.run.linger()  # in no section of ours, in which signals would wait
 
     def _on_signal(self, number: int) -> bool:
         if self.run.mute and number == self._warning:  # every rank is warned: none may die before the first has saved
             return True
-        if self._tells:  # a second one, amid what the first is told with
+        if self._reports:  # a second one, while the first is being reported
             return False
         hurried = self._waits
-        if not hurried and self._is_put_off(number):
-            return True
-        self._tells = True
+        if not hurried:
+            self._waits = True
+            try:
+                with self.run.guard("signal"):
+                    if self._put_off(number):
+                        return True
+            finally:  # a Ctrl-C may end the wait
+                self._waits = False
+        self._reports = True
         ends_at_s = self.run.clock.monotonic() + EXIT_S
         self.run.end(Ending(Status.INTERRUPTED, signal.Signals(number).name))  # takes half of it at most
         if not hurried:  # whoever sends a second one, while a save is waited for, will not wait for messages
             self.run.flush(max(ends_at_s - self.run.clock.monotonic(), 0.0))
-        return False
-
-    def _is_put_off(self, number: int) -> bool:
-        self._waits = True
-        try:
-            with self.run.guard("signal"):
-                return self._put_off(number)
-        finally:  # a Ctrl-C may end the wait
-            self._waits = False
         return False

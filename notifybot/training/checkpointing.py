@@ -24,7 +24,7 @@ from notifybot.files import started
 from notifybot.i18n import text
 from notifybot.rendering import alert_text
 from notifybot.rendering.error_text import reason_line
-from notifybot.training.restoring import RestorePlan, learning_in, learning_story
+from notifybot.training.restoring import RestorePlan, learning_in, learning_record
 from notifybot.training.run import Run
 from notifybot.training.run_info import launch_of
 from notifybot.training.signals import SIGNALS, number_of
@@ -72,18 +72,14 @@ class CheckpointDriver:
         """Save if this epoch's end is due for it, or if a signal waits for a save; then act on the signal."""
         if not self._run.active:
             return
-        self._look_whether_it_learns()
+        sums, self._sums = self._sums, []
+        if sums and sums == self._checkpoints.sums_if_used_again():  # a notebook's cell may have made a new model
+            log.warning("%s", reader_text("training.checkpointing.model_did_not_change", name=self._run.name))
         self._unsaved = (label, values)
         if self._deadly is not None or self._run.progress.done % self._checkpoints.every == 0:
             self.save_epoch()
         if self._deadly is not None:
             self._leave(self._deadly)
-
-    def _look_whether_it_learns(self) -> None:
-        """Warn after a first epoch if the saved model did not change: a notebook's cell may have made a new one."""
-        sums, self._sums = self._sums, []
-        if sums and sums == self._checkpoints.sums_if_used_again():
-            log.warning("%s", reader_text("training.checkpointing.model_did_not_change", name=self._run.name))
 
     def stepped(self) -> None:
         """Save within the epoch, after a logged step, if it is due or if a signal waits for a save."""
@@ -104,12 +100,7 @@ class CheckpointDriver:
         label, values = self._unsaved
         self._unsaved = None
         held, self._held = self._held, None
-        self._save(
-            lambda: SavePoint(
-                label, values, label=label, final=self.final, **self._marks(), learning=self._learning_now()
-            ),
-            held,
-        )
+        self._save(lambda: SavePoint(label, values, label=label, final=self.final, **self._marks()), held)
 
     def left(self) -> None:
         """Copy the state when the loop is left, before it is known whether by `break` or by an error."""
@@ -126,8 +117,8 @@ class CheckpointDriver:
         """
         if not self._is_ours:
             return
-        if (told := self._run.close_epoch()) is not None:
-            self._unsaved = told
+        if (closed := self._run.close_epoch()) is not None:
+            self._unsaved = closed
         if self._unsaved is None:
             return
         loss = loss_of(self._unsaved[1], self._checkpoints.monitor, self._checkpoints.mode)
@@ -162,11 +153,11 @@ class CheckpointDriver:
         """Copy the last lines of the closed trackers after the run's end was reported; wait at most a second."""
         if not self._is_ours:
             return
-        guard, copy = self._run.guard, self._reporter.mirror
+        guard, mirror = self._run.guard, self._reporter.mirror  # all that the copying thread holds: no model
 
         def copy_last() -> None:
             with guard("last_copy"):
-                copy()
+                _copy(mirror)
 
         self._checkpoints.alongside(copy_last, _POLITE_S)
 
@@ -182,7 +173,9 @@ class CheckpointDriver:
             return True
         if self._timer is not None or not grace_s:
             return False
-        if not self._comes_soon(grace_s):
+        is_open, left_s = self._run.open_epoch is not None, self._run.epoch_left_s()
+        comes_soon = self._checkpoints.stateful or (left_s is not None and left_s < grace_s)
+        if not (is_open and comes_soon):  # no moment at which the state is whole can be expected in time
             self._checkpoints.wait(grace_s)
             return False
         timer = threading.Timer(grace_s, os.kill, (os.getpid(), number))  # a second signal is not put off
@@ -194,7 +187,7 @@ class CheckpointDriver:
 
     @property
     def _is_ours(self) -> bool:
-        """False in a forked child: folder, thread and words are the parent's, which works on."""
+        """False in a forked child: folder, thread and messages are the parent's, which works on."""
         return self._run.session is not None
 
     @property
@@ -233,16 +226,6 @@ class CheckpointDriver:
         with self._run.guard("run_file"):
             self._reporter.put_card()
 
-    def _comes_soon(self, within_s: float) -> bool:
-        """True when a moment at which the state is whole can be expected in time."""
-        run = self._run
-        if run.open_epoch is None:
-            return False
-        if self._checkpoints.stateful:
-            return True
-        left_s = run.epoch_left_s()
-        return left_s is not None and left_s < within_s
-
     def _save_step(self) -> None:
         run = self._run
         self._save(
@@ -253,18 +236,15 @@ class CheckpointDriver:
                 step=run.meter.steps - self._steps_before,
                 **self._marks(),
                 meter=run.meter.snapshot(),
-                learning=self._learning_now(),
             )
         )
 
-    def _learning_now(self) -> Mapping[str, Any]:
-        return learning_story(self._learning, learning_in(self._checkpoints))
-
     def _marks(self) -> dict[str, Any]:
-        """Fields that identify the run in a checkpoint (name, project) and record its progress."""
+        """Fields that identify the run in a checkpoint (name, project), its progress, and what learns in it."""
         run = self._run
         saved = CheckpointSaved(**run.fact(), checkpoint=Checkpoint(""), progress=run.progress)
-        return {"name": run.name, "project": run.project, "progress": to_json(saved)}
+        learning = learning_record(self._learning, learning_in(self._checkpoints))
+        return {"name": run.name, "project": run.project, "progress": to_json(saved), "learning": learning}
 
     def _save(self, moment: Callable[[], SavePoint], held: dict[str, Any] | None = None) -> None:
         try:
@@ -286,7 +266,7 @@ class CheckpointDriver:
         SIGNALS.die(number)
 
 
-def _follow_first_messages(keeper: weakref.ref[CheckpointDriver], left: threading.Event) -> None:
+def _follow_first_messages(driver: weakref.ref[CheckpointDriver], left: threading.Event) -> None:
     """Put each notifier's first message on the card soon, not only with the next checkpoint: that may be hours away.
 
     For the first minute only: Drive may never finish uploading a file that is rewritten all the time. The driver is not
@@ -294,7 +274,7 @@ def _follow_first_messages(keeper: weakref.ref[CheckpointDriver], left: threadin
     releases a tensor.
     """
     for _ in range(_FIRST_MESSAGE_TRIES):
-        held = keeper()
+        held = driver()
         if held is None or not held._ask_for_messages():
             return
         del held
@@ -324,7 +304,7 @@ class CheckpointReporter:
         self._failing = False
         self._spares = False
         own = run.session.folder if run.session is not None else None
-        self._mirror = None if own is None else Mirror(own, self._folder / RUNS / own.name)
+        self.mirror = None if own is None else Mirror(own, self._folder / RUNS / own.name)
 
     def before_copy(self) -> None:
         """Copy the trackers' files and write the card. Raises Superseded and nothing else.
@@ -338,13 +318,7 @@ class CheckpointReporter:
         with self._run.guard("run_file", loud=(Superseded,)):
             self.put_card()
         with self._run.guard("copy_of_tracker_files"):
-            self.mirror()
-
-    @property
-    def mirror(self) -> Callable[[], None]:
-        """Function that copies the trackers' files and holds nothing of the training. It raises OSError when called."""
-        mirror = self._mirror
-        return lambda: None if mirror is None else _copy(mirror)
+            _copy(self.mirror)
 
     def put_card(self) -> None:
         """Write the run's card beside its checkpoints. Raises OSError; Superseded if a newer session saves here."""
@@ -432,7 +406,8 @@ class CheckpointReporter:
         self._run.report(words.title, words.text, severity, about="checkpoint", notice=notice)
 
 
-def _copy(mirror: Mirror) -> None:
-    for problem in mirror.copy():
+def _copy(mirror: Mirror | None) -> None:
+    """Copy the trackers' files. Raises OSError."""
+    for problem in () if mirror is None else mirror.copy():
         line = reader_text("training.checkpointing.not_copied", problem=problem)
         log.warning("%s", line)

@@ -57,8 +57,11 @@ def ending_of(error: BaseException | None, *, exhausted: bool, signal_seen: int 
     if error is not None and _kinds(error) & _STOPS:
         return Ending(Status.STOPPED, on_purpose=True)
     if isinstance(error, SystemExit) and error.code is not None and error.code != 0 and not signal_seen:
-        words = _exit_line(error.code)
-        return Ending(Status.FAILED, words, describe(error).frames)
+        if isinstance(error.code, int):
+            said = reader_text("training.endings.exit_code", code=error.code)
+        else:
+            said = redacted_line(reader_text("training.endings.exit_text", text=error.code), 500)
+        return Ending(Status.FAILED, said, describe(error).frames)
     if error is not None and not isinstance(error, GeneratorExit | SystemExit):
         failure = describe(error)
         return Ending(Status.FAILED, failure.error, failure.frames)
@@ -95,12 +98,6 @@ def _is_interruption(error: BaseException) -> bool:
     if isinstance(error, SystemExit):
         return isinstance(error.__cause__ or error.__context__, KeyboardInterrupt)
     return isinstance(error, BaseExceptionGroup) and all(map(_is_interruption, error.exceptions))
-
-
-def _exit_line(code: object) -> str:
-    if isinstance(code, int):
-        return reader_text("training.endings.exit_code", code=code)
-    return redacted_line(reader_text("training.endings.exit_text", text=code), 500)
 
 
 def _kinds(error: BaseException) -> set[str]:
@@ -205,7 +202,7 @@ class Endings:
         self._lock = threading.Lock()
         self._cell_end = CellEnd(self.cell_ended)
         self._hook: ExceptHook | None = None
-        self._last_words: BaseException | None = None
+        self._last_error: BaseException | None = None
         self._registered = False
         self._finalized_in = 0
         self._flushes: list[Callable[[float], object]] = []
@@ -214,7 +211,7 @@ class Endings:
 
     def opened(self, run: Endable) -> None:
         """Register a run that begins: loops that were left before it were left on purpose."""
-        self.settle(None)
+        self.decide(None)
         self._forget_left()
         self._open.append(run)
         self._listen()
@@ -232,24 +229,32 @@ class Endings:
         leaving = PendingExit(run, code, line, threading.Event())
         with self._lock:
             self._leaving.append(leaving)
-        late = threading.Thread(target=self._settle_late, args=(leaving,), name="notifybot-ending", daemon=True)
+        late = threading.Thread(target=self._decide_late, args=(leaving,), name="notifybot-ending", daemon=True)
         if self._exiting or not started(late):
-            self._resolve([leaving], None)
+            self.decide(None, leaving)
 
     def cancelled(self, run: Endable) -> None:
         """Note that a cancelled task left a block: the cause may be the exception that ends the program in a moment."""
         self._cancelled.append((run, self._clock.monotonic()))
         self._listen()
 
-    def settle(self, error: BaseException | None) -> None:
-        """Decide on every loop that was left: `error` ended it, or None did."""
+    def decide(self, error: BaseException | None, only: PendingExit | None = None) -> None:
+        """Decide on every loop that was left, or on `only` that one: `error` ended it, or None did."""
         with self._lock:
-            undecided = list(self._leaving)
-        self._resolve(undecided, error)
+            undecided = list(self._leaving) if only is None else [only]
+        for leaving in undecided:
+            with self._lock:
+                if leaving not in self._leaving:
+                    continue
+                self._leaving.remove(leaving)
+                if error is None:
+                    self._stopped.append(leaving)
+            leaving.decided.set()
+            leaving.run.end(ending_of(error, exhausted=False))
 
     def cell_ended(self, error: BaseException | None) -> None:
         """Decide on everything that was left, at the end of a notebook's cell."""
-        self.settle(error)
+        self.decide(error)
         self._explain_cancelled(error)
         self._forget_left()
         self._rest()
@@ -261,7 +266,7 @@ class Endings:
         self._lock = threading.Lock()
         self._open, self._leaving, self._flushes = [], [], []
         self._forget_left()
-        self._unlisten()
+        self._rest()
         SIGNALS.forget()
 
     def register_flush(self, flush: Callable[[float], object]) -> None:
@@ -277,33 +282,22 @@ class Endings:
         self._exiting = True
         until = self._clock.monotonic() + max(EXIT_S - self._spent_s, 0.0)
         guard = Guard()
-        self.settle(self._last_words)
+        self.decide(self._last_error)
         for run in list(self._open):
-            run.end(ending_of(self._last_words, exhausted=False))
+            run.end(ending_of(self._last_error, exhausted=False))
         with suppress(KeyboardInterrupt):  # Ctrl-C now means: do not wait; at exit nothing could catch it
             for flush in self._flushes:
                 with guard("last_delivery"):
                     flush(max(until - self._clock.monotonic(), 0.0))
 
-    def _settle_late(self, leaving: PendingExit) -> None:
+    def _decide_late(self, leaving: PendingExit) -> None:
         if not self._clock.wait(leaving.decided, PROVISIONAL_S):
-            self._resolve([leaving], None)
-
-    def _resolve(self, undecided: list[PendingExit], error: BaseException | None) -> None:
-        for leaving in undecided:
-            with self._lock:
-                if leaving not in self._leaving:
-                    continue
-                self._leaving.remove(leaving)
-                if error is None:
-                    self._stopped.append(leaving)
-            leaving.decided.set()
-            leaving.run.end(ending_of(error, exhausted=False))
+            self.decide(None, leaving)
 
     def _on_exception(self, error: BaseException, traceback: TracebackType | None) -> None:
         """Take note of what ended the program."""
-        self._last_words = error
-        self.settle(error)
+        self._last_error = error
+        self.decide(error)
         for leaving in [each for each in self._stopped if each.explains(traceback)]:
             leaving.run.end(ending_of(error, exhausted=False), instead=True)
         self._explain_cancelled(error)
@@ -344,11 +338,8 @@ class Endings:
     def _rest(self) -> None:
         """Remove the hooks when no run needs them."""
         if not (self._open or self._leaving or self._stopped or self._cancelled):
-            self._unlisten()
-
-    def _unlisten(self) -> None:
-        self._cell_end.stop()
-        self._give_back_hook()
+            self._cell_end.stop()
+            self._give_back_hook()
 
     def _give_back_hook(self) -> None:
         hook, self._hook = self._hook, None

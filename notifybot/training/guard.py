@@ -16,7 +16,7 @@ from notifybot.training.tracebacks import error_line
 log = logging.getLogger("notifybot")
 
 _ERROR_CHARS = 300
-_SKIPPED = "metric "  # the first word of a kind that counts skipped metric values
+_SKIPPED = "metric "  # begins a kind that counts skipped metric values
 
 
 class Guard:
@@ -37,7 +37,7 @@ class Guard:
         self.faults[kind] = self.faults.get(kind, 0) + 1
         if self.faults[kind] == 1:
             log.warning(
-                "%s", reader_text("training.guard.failed", kind=_in_words(kind), why=error_line(error, _ERROR_CHARS))
+                "%s", reader_text("training.guard.failed", kind=_named(kind), why=error_line(error, _ERROR_CHARS))
             )
 
 
@@ -70,16 +70,13 @@ class Section(NamedTuple):
 
 def failures_line(name: str, faults: Mapping[str, int]) -> str:
     """Return a line on notifybot's own failures in a run, and on skipped metric values."""
-    failures = [
-        reader_text("training.guard.counted_failures", kind=_in_words(kind), count=count)
-        for kind, count in faults.items()
-        if not kind.startswith(_SKIPPED)
-    ]
-    skipped = [
-        reader_text("training.guard.counted_values", name=kind.removeprefix(_SKIPPED), count=count)
-        for kind, count in faults.items()
-        if kind.startswith(_SKIPPED)
-    ]
+    failures, skipped = list[str](), list[str]()
+    for kind, count in faults.items():
+        if kind.startswith(_SKIPPED):
+            value = kind.removeprefix(_SKIPPED)
+            skipped.append(reader_text("training.guard.counted_values", name=value, count=count))
+        else:
+            failures.append(reader_text("training.guard.counted_failures", kind=_named(kind), count=count))
     parts = []
     if failures:
         parts.append(reader_text("training.guard.failures_of_run", failures=", ".join(failures)))
@@ -88,7 +85,7 @@ def failures_line(name: str, faults: Mapping[str, int]) -> str:
     return f"{name}: {'. '.join(parts)}"
 
 
-def _in_words(kind: str) -> str:
+def _named(kind: str) -> str:
     code, _, name = kind.partition(" ")
     key = f"training.guard.kinds.{code}"
     return reader_text(key, name=name) if has_text(key, READER.language) else kind

@@ -66,9 +66,9 @@ def notify_epoch(
                 epochs.log(train_loss=0.5)
 
     `run_id` given again continues that run. `total` is the whole run's number of epochs where `epochs` cannot tell.
-    `monitor` names the metric whose new best is told, such as "val_acc" or "reward:max". `checkpoints` save the state
-    and restore it on the next start, which yields the epochs labelled above the last saved one. `model` is looked at
-    only. `alerts` are the rules to watch by, see `notifybot.alerts`; `notifiers` replace the configured ones.
+    `monitor` names the metric whose new best is reported, such as "val_acc" or "reward:max". `checkpoints` save the
+    state and restore it on the next start, which yields the epochs labelled above the last saved one. `model` is looked
+    at only. `alerts` are the rules to watch by, see `notifybot.alerts`; `notifiers` replace the configured ones.
     Raises ConfigError, UsageError and CheckpointError, here or before the first epoch.
     """
     settings = as_config(config)

@@ -136,7 +136,7 @@ def open_checkpoints(
     resume = replace(
         resume,
         attempt=max(resume.attempt, 1),
-        progress=_progress_of(restored),
+        progress=replace(_progress_at(restored.moment), checkpoint=restored.checkpoint),  # it names the one before
         resumed=_resumed(run, restored, card),
         saved_at=restored.saved_at,
     )
@@ -194,19 +194,19 @@ def learning_in(checkpoints: Checkpoints) -> dict[str, Learning]:
     return {name: learning_of(module, plain_name) for name, module in checkpoints.modules.items()}
 
 
-def learning_story(began: Mapping[str, Learning], now: Mapping[str, Learning]) -> dict[str, Any]:
+def learning_record(began: Mapping[str, Learning], now: Mapping[str, Learning]) -> dict[str, Any]:
     """Return the learning flags at the program's start and now, in the form stored in a checkpoint."""
     return {name: {"start": _plain(began[name]), "saved": _plain(now[name])} for name in now if name in began}
 
 
-def _learn_as_saved(checkpoints: Checkpoints, began: Mapping[str, Learning], story: object) -> Iterator[Reason]:
+def _learn_as_saved(checkpoints: Checkpoints, began: Mapping[str, Learning], record: object) -> Iterator[Reason]:
     """Restore the saved learning flags if the program's flags at its start are the same as then.
 
     Other flags at the start were changed on purpose, or set as saved by the program itself: they are kept, and
     differences are noted.
     """
     for name, module in checkpoints.modules.items():
-        start, saved = _learning_from(story, name, "start"), _learning_from(story, name, "saved")
+        start, saved = _learning_from(record, name, "start"), _learning_from(record, name, "saved")
         if start is None or saved is None or saved == began[name]:
             continue
         if start == began[name]:
@@ -232,18 +232,13 @@ def _plain(learning: Learning) -> dict[str, list[str]]:
     return {"frozen": sorted(learning.frozen), "held": sorted(learning.held)}
 
 
-def _learning_from(story: Any, name: str, when: str) -> Learning | None:
+def _learning_from(record: Any, name: str, when: str) -> Learning | None:
     """Return learning flags from a checkpoint; None if another version or program wrote something else."""
     try:
-        there = story[name][when]
+        there = record[name][when]
         return Learning(frozenset(there["frozen"]), frozenset(there["held"]))
     except (KeyError, TypeError):
         return None
-
-
-def _progress_of(restored: Restored) -> Progress:
-    """Progress of the run in the checkpoint; a foreign file gives the epoch only."""
-    return replace(_progress_at(restored.moment), checkpoint=restored.checkpoint)  # the story names the one before
 
 
 def _progress_at(moment: SavePoint) -> Progress:
@@ -254,7 +249,7 @@ def _progress_at(moment: SavePoint) -> Progress:
 
 
 def _resumed(run: Run, restored: Restored, card: RunFile | None) -> Resumed:
-    told = [each for each in restored.notes if each.code in NOTES]
+    notes = [each for each in restored.notes if each.code in NOTES]
     since_s = 0.0 if restored.saved_at is None else (run.clock.now() - restored.saved_at).total_seconds()
     return Resumed(
         epoch=restored.moment.epoch,
@@ -262,8 +257,8 @@ def _resumed(run: Run, restored: Restored, card: RunFile | None) -> Resumed:
         since_s=max(since_s, 0.0),
         step=restored.moment.step,
         new_machine=card is not None and card.host not in ("", platform.node()),
-        notes=tuple(map(_bounded, told[:_MOST_NOTES])),
-        more_notes=max(len(told) - _MOST_NOTES, 0),
+        notes=tuple(map(_bounded, notes[:_MOST_NOTES])),
+        more_notes=max(len(notes) - _MOST_NOTES, 0),
     )
 
 

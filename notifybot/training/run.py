@@ -242,8 +242,8 @@ class Run:
             past, self._past = self._past, RunHistory()
             last = None if past.progress is None else past.progress.epoch
             before = past.before(label) if last is not None and label <= last else None
-            if self._course.go_back(label, before) and self.session is not None:
-                self.session.go_back(label)
+            if self._course.go_back(label, before) and self.session is not None and self.session.trackers is not None:
+                self.session.trackers.go_back(label)
             self._finish_epoch(label, self._epoch_meter.read(), done=self._course.ordinal(label))
 
     def epoch_left_s(self) -> float | None:

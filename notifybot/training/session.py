@@ -193,10 +193,10 @@ class Session:
         if resume.folder is not None:
             with self.guard("run_folder"):
                 restore(resume.folder / folder.name, folder)
-        told = _told(folder, run, past, resume)
+        events = _events_in_force(folder, run, past, resume)
         context = TrackerContext(run, folder, params, purge_from, wandb_artifacts=resume.artifacts, monitor=monitor)
         marks = ReplayCursors(context.folder)
-        missed = {name: marks.missed(name, told) for name in self.planned}
+        missed = {name: marks.missed(name, events) for name in self.planned}
 
         def on_recorded(name: str, event_id: str) -> None:
             with self.guard("tracker_cursor"):
@@ -215,7 +215,7 @@ class Session:
         """Give trackers what they missed of a complete run, and close them; no message is sent about that."""
         if launched_otherwise(resume, params):
             with self.guard("alert"):
-                self._tell_untrained(past)
+                self._report_untrained(past)
         folder = _last_folder(self.shared.config, run, resume)
         self.planned = [] if folder is None else _owed(folder, self.planned, run, past, resume)
         if not self.planned:
@@ -228,10 +228,10 @@ class Session:
             with self.guard("copy_of_tracker_files"):
                 Mirror(self.folder, resume.folder / self.folder.name).copy()
 
-    def _tell_untrained(self, past: RunHistory) -> None:
+    def _report_untrained(self, past: RunHistory) -> None:
         """Tell people that a program found its run complete and trained nothing; once a day, as it may be in a loop.
 
-        Said in the name of the session that ended: word of it must not pass for a sign of life of the run.
+        Said in the name of the session that ended: it must not pass for a heartbeat of the run.
         """
         endings = [each for each in past.events if isinstance(each, RunEnded)]
         now, notice = self.clock.now(), nothing_left()
@@ -279,7 +279,7 @@ class Session:
             delivery.worker.hasten(key)
 
     def start_dead_man_switch(self, run: RunRef, host: Host, look: Callable[[], tuple[Progress, Hashable]]) -> None:
-        """Have Slack itself tell when the run falls silent, where its bot is configured and no watchdog."""
+        """Have Slack itself say when the run falls silent, where its bot is configured and no watchdog."""
         config = self.shared.config
         if all(each.name != "slack" for each in self.shared.delivery.notifiers):
             return
@@ -304,7 +304,7 @@ class Session:
     def emit(self, event: Event) -> None:
         """Make an event durable, then hand it to whoever wants it. The network is another thread's business.
 
-        Trackers get every number; what is recorded and told keeps within the bounds of the watchdog.
+        Trackers get every number; what is recorded and sent keeps within the bounds of the watchdog.
         """
         kept = within_bounds(event)
         if isinstance(kept, RunEnded):
@@ -321,11 +321,6 @@ class Session:
         for name, take, given in sinks:
             with self.guard(name):
                 take(given)
-
-    def go_back(self, first: int) -> None:
-        """Have the trackers void what was told of the epochs labelled `first` and above."""
-        if self.trackers is not None:
-            self.trackers.go_back(first)
 
     def promise(self, seconds: float) -> None:
         """Promise that nothing new will come for so long."""
@@ -349,7 +344,14 @@ class Session:
             self.heartbeat.stop()
         if self.dead_man is not None:
             with self.guard("dead_mans_switch"):
-                self._stop_dead_man_switch(self.dead_man)
+                from notifybot.notifiers.slack.deadman.switch import is_told, teller
+
+                ending, store = self.ending, self.shared.store
+                by = teller(self.shared.config, self.shared.delivery.notifiers)
+                # The alarm is taken back on its own thread, with what is left of the exit's time, once the end is sent.
+                # An end that was not, or is not even on disk, leaves it for Slack to post: the next session clears it.
+                self.dead_man.ended(lambda: ending is not None and is_told(ending, by, store))
+                ENDINGS.register_flush(self.dead_man.flush)
         if self.trackers is not None:
             with self.guard("closing_trackers"):
                 normal = status in (Status.FINISHED, Status.STOPPED)
@@ -365,19 +367,6 @@ class Session:
             log.warning("%s", line)
             self.trackers.linger(_LINGER_S)
 
-    def _stop_dead_man_switch(self, dead_man: DeadMan) -> None:
-        """Take the alarm back when people know of the end: on its own thread, with what is left of the exit's time.
-
-        An end that nobody could be told, or that is not even on disk, leaves it for Slack to post; the run's next
-        session clears it.
-        """
-        from notifybot.notifiers.slack.deadman.switch import is_told, teller
-
-        ending, store = self.ending, self.shared.store
-        by = teller(self.shared.config, self.shared.delivery.notifiers)
-        dead_man.ended(lambda: ending is not None and is_told(ending, by, store))
-        ENDINGS.register_flush(dead_man.flush)
-
 
 def folder_of(config: Config, run: RunRef) -> Path:
     """The run's own folder, with the trackers' files."""
@@ -390,7 +379,7 @@ def launched_otherwise(resume: ResumeInfo, params: Mapping[str, Param]) -> bool:
 
 
 def misses_numbers(config: Config, run: RunRef, resume: ResumeInfo) -> bool:
-    """True where a tracker may lack numbers of a complete run, as its folder alone tells. Raises OSError.
+    """True where a tracker may lack numbers of a complete run, as far as its folder shows. Raises OSError.
 
     Nothing is missing where no folder is left: who removes it does not want it again.
     """
@@ -412,13 +401,13 @@ def _last_folder(config: Config, run: RunRef, resume: ResumeInfo) -> Path | None
 
 def _owed(folder: Path, planned: Sequence[str], run: RunRef, past: RunHistory, resume: ResumeInfo) -> list[str]:
     """Name the trackers that miss numbers, or lines."""
-    told, marks = _told(folder, run, past, resume), ReplayCursors(folder)
+    events, marks = _events_in_force(folder, run, past, resume), ReplayCursors(folder)
     numbers = (EpochFinished, CheckpointSaved) if resume.artifacts else EpochFinished
-    missed = {name: marks.missed(name, told) for name in planned}
+    missed = {name: marks.missed(name, events) for name in planned}
     return [name for name in planned if any(name == "jsonl" or isinstance(each, numbers) for each in missed[name])]
 
 
-def _told(folder: Path, run: RunRef, past: RunHistory, resume: ResumeInfo) -> tuple[Event, ...]:
+def _events_in_force(folder: Path, run: RunRef, past: RunHistory, resume: ResumeInfo) -> tuple[Event, ...]:
     """Return the events of the run that are in force, from this machine's store and the run's own folder.
 
     With a copy of the folder beside the checkpoints, it may hold events of another machine that are not in this store;

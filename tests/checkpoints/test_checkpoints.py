@@ -988,8 +988,8 @@ def train_until_left(one: Training, way: str, *, held: bool, when: int = 3, loss
         else:
             run()
     except (Death, KeyboardInterrupt) as error:
-        ENDINGS.settle(error)
-    ENDINGS.settle(None)
+        ENDINGS.decide(error)
+    ENDINGS.decide(None)
     one.run = loop.run
     return loop
 
@@ -1031,7 +1031,7 @@ def test_finished_epochs_that_were_not_yet_saved_are_when_the_next_is_left_at_on
         loop.log(loss=0.5)
     if held:
         loop.__exit__(None, None, None)
-    ENDINGS.settle(None)
+    ENDINGS.decide(None)
 
     assert epochs_in(tmp_path / "exp") == [2, 3]
 

@@ -89,7 +89,7 @@ def notify_epoch_decided(epochs: notifybot.EpochLoop) -> None:
     """Another run begins, which decides on a bare loop that was left."""
     from notifybot.training.endings import ENDINGS
 
-    ENDINGS.settle(None)
+    ENDINGS.decide(None)
     assert epochs.run.status is Status.STOPPED
 
 
@@ -304,7 +304,7 @@ def test_a_bar_around_a_bare_loop_does_not_keep_its_end_from_being_seen(settings
     epochs = notify_epoch(range(3), config=settings)
     for _ in tqdm.auto.tqdm(epochs, disable=True):
         break
-    ENDINGS.settle(None)
+    ENDINGS.decide(None)
 
     assert epochs.run.status is Status.STOPPED
 
