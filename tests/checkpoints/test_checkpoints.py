@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import json
 import os
 import shutil
-import sqlite3
 import sys
-import threading
-import weakref
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,21 +19,17 @@ from torch import nn
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from notifybot import CheckpointError, Checkpoints, UsageError, notify_epoch
-from notifybot.checkpoints.run_folder import NAME, RunFile, read_card, write_card
-from notifybot.clock import SYSTEM
-from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
+from notifybot.checkpoints.run_folder import NAME, read_card
+from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, RunEnded, RunStarted
 from notifybot.rendering import Renderer
 from notifybot.rendering.alert_text import alert_words
-from notifybot.sandbox import Fault, Sandbox
-from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.store import runs
 from notifybot.testing import FakeClock, RecordingNotifier
-from notifybot.training.endings import ENDINGS
-from notifybot.training.resume import COMPLETED
 from notifybot.training.run_info import launch_of
 from notifybot.training.session import close
 from notifybot.types import Language, Reason, Status, Tier
 from tests.support.checkpoint_disks import untouched
+from tests.support.checkpointed_training import Death, Training, epochs_in, train_until_left
 
 
 @pytest.fixture(autouse=True)
@@ -46,78 +37,6 @@ def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
     torch.set_num_threads(1)
     yield {"runs_dir": str(tmp_path / "runs"), "tensorboard": "off", "wandb": "off"}
     close()
-
-
-class Training:
-    """A training in a process of its own: what it logs depends on every weight, so a wrong state shows."""
-
-    def __init__(self, folder: Path, settings: dict[str, object], *, width: int = 4, **options: Any) -> None:
-        COMPLETED.clear()
-        torch.manual_seed(0)
-        self.model = nn.Sequential(nn.Linear(3, width), nn.Dropout(0.5), nn.Linear(width, 1))
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.01)
-        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, 2, 0.5)
-        self.data = torch.utils.data.TensorDataset(torch.arange(24.0).reshape(8, 3) / 24, torch.ones(8, 1))
-        self.loader: Any = torch.utils.data.DataLoader(self.data, batch_size=2, shuffle=True)
-        self.folder, self.settings, self.options = folder, settings, options
-        self.losses: dict[int, list[float]] = {}
-        self.run: Any = None
-
-    def checkpoints(self) -> Checkpoints:
-        return Checkpoints(
-            self.folder,
-            model=self.model,
-            optimizer=self.optimizer,
-            scheduler=self.scheduler,
-            **self.options,
-        )
-
-    def train(
-        self,
-        epochs: Any = range(5),
-        *,
-        until: int | None = None,
-        at_epoch: Any = lambda _: None,
-        **given: Any,
-    ) -> Training:
-        """Train, and die in epoch `until` as a machine does that goes away: nothing is told."""
-        given = {"name": "exp"} | given
-        loop = notify_epoch(epochs, checkpoints=self.checkpoints(), progress=False, config=self.settings, **given)
-        self.run = loop.run
-        try:
-            with loop:
-                for epoch in loop:
-                    at_epoch(epoch)
-                    if epoch == until:
-                        raise Death
-                    self.losses[epoch] = []
-                    for inputs, targets in self.loader:
-                        self.step(inputs, targets)
-                        loop.log(loss=self.losses[epoch][-1])
-                    self.scheduler.step()
-        except Death:
-            pass
-        return self
-
-    def step(self, inputs: Any, targets: Any) -> None:
-        loss = nn.functional.mse_loss(self.model(inputs), targets)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        self.losses[max(self.losses)].append(loss.item())
-
-    @property
-    def events(self) -> list[Event]:
-        store = self.run.session.shared.store
-        with store.patient(10.0):
-            return runs.events_of(store, self.run.id)
-
-    def of(self, kind: type[Event]) -> list[Any]:
-        return [each for each in self.events if isinstance(each, kind)]
-
-
-class Death(Exception):
-    """Stands for the end of the machine."""
 
 
 def test_a_second_start_goes_on_bit_for_bit_with_the_epochs_that_are_left(
@@ -646,85 +565,6 @@ def test_the_loss_of_a_checkpoint_is_a_loss(tmp_path: Path, settings: dict[str, 
     assert torch.load(path, weights_only=True)["loss"] == 0.25
 
 
-def test_a_save_that_hangs_is_waited_for_once(tmp_path: Path, settings: dict[str, object]) -> None:
-    """A mount that does not answer: people are told, training goes on, and later saves follow when it is back."""
-    answered = threading.Event()
-
-    def hang() -> None:
-        answered.wait(30)
-
-    trained = Training(tmp_path / "exp", settings, patience_s=2.0)
-    kept = trained.checkpoints()
-    trained.checkpoints = lambda: kept  # type: ignore[method-assign]
-
-    def at_epoch(epoch: int) -> None:
-        if epoch == 2:
-            kept.wait()
-            kept.alongside(hang, 0.0)
-        if epoch == 5:
-            answered.set()
-            kept.wait()
-
-    trained.train(range(7), at_epoch=at_epoch)
-
-    hangs, well = trained.of(AlertRaised)
-    assert "could not be saved" in hangs.title
-    assert "still being written" in hangs.text
-    assert well.at > hangs.at
-    assert [each.checkpoint.epoch for each in trained.of(CheckpointSaved)] == [0, 1, 5, 6]
-
-
-def test_a_mount_that_dies_is_told_within_an_epoch_and_training_goes_on(
-    tmp_path: Path, settings: dict[str, object]
-) -> None:
-    """Once an incident; when the mount is back, what was missed is copied and people hear that all is well."""
-    drive, away = tmp_path / "drive", tmp_path / "away"
-
-    def at_epoch(epoch: int) -> None:
-        trained.options["checkpoints"].wait()
-        if epoch == 1:
-            drive.rename(away)
-            drive.write_text("a file where the mount point was")
-        if epoch == 4:
-            drive.unlink()
-            away.rename(drive)
-
-    trained = Training(drive, settings, local=tmp_path / "disk")
-    kept = trained.checkpoints()
-    trained.options["checkpoints"] = kept
-    trained.checkpoints = lambda: kept  # type: ignore[method-assign]
-    trained.train(range(6), at_epoch=at_epoch)
-
-    tiers = [each.checkpoint.tier for each in trained.of(CheckpointSaved)]
-    assert tiers == [Tier.REMOTE, Tier.LOCAL, Tier.LOCAL, Tier.LOCAL, Tier.REMOTE, Tier.REMOTE]
-    failing, well = trained.of(AlertRaised)
-    assert "could not be copied" in failing.title
-    assert well.at > failing.at
-    assert trained.of(RunEnded)[-1].status == "finished"
-    assert sorted(json.loads(path.read_text())["epoch"] for path in drive.glob("*.pt.json")) == [3, 4, 5]
-
-
-def test_a_newer_session_elsewhere_silences_this_one(tmp_path: Path, settings: dict[str, object]) -> None:
-    """A machine that was thought dead goes on computing; people are told once, and no epoch of it any more."""
-
-    def at_epoch(epoch: int) -> None:
-        if epoch == 2:
-            card = read_card(tmp_path / "exp")
-            assert card is not None
-            write_card(tmp_path / "exp", RunFile(card.run_id, session="f" * 36, host="new-vm", attempt=2))
-
-    trained = Training(tmp_path / "exp", settings).train(range(6), at_epoch=at_epoch)
-
-    assert list(trained.losses) == [0, 1, 2, 3, 4, 5]
-    (alert,) = trained.of(AlertRaised)
-    assert "new-vm" in alert.text
-    assert max(each.progress.epoch for each in trained.of(EpochFinished)) <= 3
-    assert trained.of(RunEnded) == []
-    card = read_card(tmp_path / "exp")
-    assert card is not None
-    assert card.session == "f" * 36
-
-
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")  # torchdata 0.11 calls it
 def test_a_loader_that_knows_its_place_goes_on_within_the_epoch(tmp_path: Path, settings: dict[str, object]) -> None:
     """`every_s` saves at a step; the epoch's mean counts the steps from before."""
@@ -782,89 +622,6 @@ def test_a_folder_that_cannot_be_is_refused_before_the_first_epoch(tmp_path: Pat
 
 
 # ── Side matters ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_database_that_is_busy_all_the_time_costs_no_checkpoint(tmp_path: Path, settings: dict[str, object]) -> None:
-    """Another process holds its lock: what notifiers remember is not asked for then, and the card has what it had."""
-    locks = []
-
-    def at_epoch(epoch: int) -> None:
-        if epoch == 0:
-            locks.append(sqlite3.connect(tmp_path / "state" / "notifybot.db", isolation_level=None))
-            locks[0].execute("BEGIN IMMEDIATE")
-
-    trained = Training(tmp_path / "exp", settings, keep_last=9).train(range(4), at_epoch=at_epoch)
-    locks[0].close()
-
-    assert epochs_in(tmp_path / "exp") == [0, 1, 2, 3]
-    assert "a checkpoint" not in trained.run.faults
-    assert trained.of(AlertRaised) == []
-
-
-def test_the_card_has_each_notifiers_thread_soon_and_waits_for_a_busy_database_without_a_word(
-    tmp_path: Path, settings: dict[str, object], sandbox: Sandbox
-) -> None:
-    """Another process holds its lock when the first message is asked for: it is asked for again, and for the second."""
-    slack = {"slack_bot_token": BOT_TOKEN, "slack_channel": CHANNEL, "slack_api_url": f"{sandbox.url}/api/"}
-    training = Training(tmp_path / "exp", settings | slack)
-    seen = []
-
-    def at_epoch(_: int) -> None:
-        with closing(sqlite3.connect(tmp_path / "state" / "notifybot.db", isolation_level=None, timeout=30)) as locks:
-            locks.execute("BEGIN IMMEDIATE")
-            SYSTEM.wait(threading.Event(), 2.5)  # it asks each second
-        seen.append(_comes_on_card(tmp_path / "exp", "slack"))
-        with training.run.session.shared.store.patient(30.0):
-            thread = {"value": {"ts": "1.0"}, "updated_at": "2026-11-29T00:00:00+00:00"}
-            training.run.session.remember(training.run.ref, {"teams": thread})
-        seen.append(_comes_on_card(tmp_path / "exp", "teams"))
-
-    sandbox.faults.append(Fault("delay", path="chat.postMessage", seconds=1.0))  # the lock comes first
-    training.train(range(1), at_epoch=at_epoch)
-
-    assert seen == [True, True]
-    assert training.run.faults == {}
-
-
-def test_no_thread_of_ours_has_the_model_after_the_run(
-    tmp_path: Path, settings: dict[str, object], sandbox: Sandbox
-) -> None:
-    """PyTorch aborts a process that ends while another thread lets go of a tensor: here, the last to hold the model."""
-    slack = {"slack_bot_token": BOT_TOKEN, "slack_channel": CHANNEL, "slack_api_url": f"{sandbox.url}/api/"}
-
-    def train() -> weakref.ref[object]:
-        trained = Training(tmp_path / "exp", settings | slack).train(range(2))
-        return weakref.ref(trained.model)
-
-    model = train()
-    gc.collect()
-
-    assert model() is None
-
-
-def _comes_on_card(folder: Path, owner: str) -> bool:
-    until = SYSTEM.monotonic() + 50
-    while SYSTEM.monotonic() < until:
-        card = read_card(folder)
-        if card is not None and any(each.startswith(owner) for each in card.memories):
-            return True
-        SYSTEM.wait(threading.Event(), 0.05)
-    return False
-
-
-@pytest.mark.parametrize("tiered", [True, False])
-def test_what_cannot_be_put_beside_a_checkpoint_does_not_cost_it(
-    tmp_path: Path, settings: dict[str, object], tiered: bool
-) -> None:
-    """Such as where a file is in the place of the folder for the trackers' copies."""
-    (tmp_path / "exp").mkdir()
-    (tmp_path / "exp" / "runs").write_text("mine")
-
-    options: dict[str, Any] = {"local": tmp_path / "disk"} if tiered else {}
-    trained = Training(tmp_path / "exp", settings, **options).train(range(3))
-
-    assert epochs_in(tmp_path / "exp") == [0, 1, 2]
-    assert trained.of(AlertRaised) == []
 
 
 def delete(card: Path) -> None:
@@ -952,100 +709,6 @@ def test_a_resumed_run_that_fails_at_once_goes_on_from_where_it_was_resumed(
 
 
 # ── Leaving early ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def leave(way: str, epoch: int, when: int) -> None:
-    if epoch == when and way == "error":
-        raise Death
-    if epoch == when and way == "interrupt":
-        raise KeyboardInterrupt
-
-
-def train_until_left(one: Training, way: str, *, held: bool, when: int = 3, loss: float = 0.5) -> Any:
-    """A loop over 8 epochs that is left in the fourth, and whose weights are changed right after."""
-    loop = notify_epoch(range(8), name="exp", checkpoints=one.checkpoints(), progress=False, config=one.settings)
-
-    def run() -> None:
-        for epoch in loop:
-            with torch.no_grad():
-                one.model[0].bias.fill_(float(epoch))
-            loop.log(loss=loss)
-            leave(way, epoch, when)
-            if epoch == when and way == "stop":
-                loop.stop("patience")
-            if epoch == when and way == "return":
-                return
-            if epoch == when and way in ("break", "stop and break"):
-                if way == "stop and break":
-                    loop.stop("patience")
-                break
-        one.model[0].bias.data.fill_(99.0)
-
-    try:
-        if held:
-            with loop:
-                run()
-        else:
-            run()
-    except (Death, KeyboardInterrupt) as error:
-        ENDINGS.decide(error)
-    ENDINGS.decide(None)
-    one.run = loop.run
-    return loop
-
-
-WAYS = {"break": [1, 3], "return": [1, 3], "stop": [1, 3], "stop and break": [1, 3], "error": [1], "interrupt": [1]}
-
-
-@pytest.mark.parametrize("held", [True, False], ids=["with", "bare"])
-@pytest.mark.parametrize(("way", "saved"), WAYS.items(), ids=WAYS)
-def test_the_epoch_that_ends_the_loop_on_purpose_is_saved_as_it_was_then(
-    tmp_path: Path, settings: dict[str, object], way: str, saved: list[int], held: bool
-) -> None:
-    """And never that of an exception or a Ctrl-C. What the program does to its weights afterwards is its own affair."""
-    one = Training(tmp_path / "exp", settings, every=2)
-
-    train_until_left(one, way, held=held)
-
-    assert epochs_in(tmp_path / "exp") == saved
-    assert [each.progress.epoch for each in one.of(EpochFinished)] == list(
-        range(saved[-1] + 1 if len(saved) > 1 else 3)
-    )
-    newest = max((tmp_path / "exp").glob("*.pt"), key=lambda path: path.name)
-    bias = torch.load(newest, weights_only=True)["model_state_dict"]["0.bias"]
-    assert set(bias.tolist()) == {float(saved[-1])}
-
-
-@pytest.mark.parametrize("held", [True, False], ids=["with", "bare"])
-def test_finished_epochs_that_were_not_yet_saved_are_when_the_next_is_left_at_once(
-    tmp_path: Path, settings: dict[str, object], held: bool
-) -> None:
-    """The fourth epoch was told, `every=` would have waited for the sixth, and the fifth has nothing of its own."""
-    one = Training(tmp_path / "exp", settings, every=3)
-    loop = notify_epoch(range(8), name="exp", checkpoints=one.checkpoints(), progress=False, config=settings)
-    if held:
-        loop.__enter__()
-    for epoch in loop:
-        if epoch == 4:
-            break
-        loop.log(loss=0.5)
-    if held:
-        loop.__exit__(None, None, None)
-    ENDINGS.decide(None)
-
-    assert epochs_in(tmp_path / "exp") == [2, 3]
-
-
-@pytest.mark.parametrize("held", [True, False], ids=["with", "bare"])
-def test_an_epoch_left_for_its_nan_is_not_saved(
-    tmp_path: Path, settings: dict[str, object], held: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    one = Training(tmp_path / "exp", settings, every=100)
-
-    train_until_left(one, "break", held=held, loss=float("nan"))
-
-    assert epochs_in(tmp_path / "exp") == []
-    assert "its state is not saved" in caplog.text
 
 
 def test_parameters_that_are_nan_evict_nobody_and_are_not_gone_on_from(
@@ -1258,10 +921,6 @@ def test_at_pythons_own_prompt_a_run_goes_on(
     one = Training(tmp_path / "exp", settings)
 
     assert [phase(one, range(upto)) for upto in (3, 5)] == [[0, 1, 2], [3, 4]]
-
-
-def epochs_in(folder: Path) -> list[int]:
-    return sorted(json.loads(path.read_text())["epoch"] for path in folder.glob("*.pt.json"))
 
 
 def flip_a_bit(path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import signal
-import subprocess
 import sys
 
 import pytest
@@ -101,26 +99,6 @@ def test_what_cancelled_a_task_is_told_when_the_program_dies_of_it(
     sys.excepthook(type(error), error, None)
 
     assert run.endings == ([(Status.FAILED, True)] if corrected else [])
-
-
-SECOND = """
-import os, signal, threading
-from notifybot.training.signals import SIGNALS
-
-def tell(number):
-    os.kill(os.getpid(), number)
-    return threading.Event().wait(60)
-
-SIGNALS.watch(tell)
-os.kill(os.getpid(), signal.SIGTERM)
-"""
-
-
-def test_a_second_signal_ends_the_wait_that_the_first_began() -> None:
-    """Whoever sends it will not wait; the process dies of it, as it would without us."""
-    done = subprocess.run([sys.executable, "-c", SECOND], timeout=50, check=False)
-
-    assert done.returncode == -signal.SIGTERM
 
 
 def test_a_ctrl_c_at_exit_ends_what_is_waited_for_there() -> None:

@@ -300,26 +300,3 @@ def test_a_tensor_in_a_list_of_parameters_comes_back(tmp_path: Path, settings: d
         _started(tmp_path, settings, model=nn.Linear(2, 1), optimizer=torch.optim.SGD([weights], lr=0.1), extra=more)
 
         assert weights.tolist() == [1.0, 1.0]
-
-
-@pytest.mark.parametrize(("anew", "told"), [(True, 1), (False, 0)], ids=["another model", "the same"])
-def test_a_cell_that_trains_another_model_than_is_saved_is_told(
-    anew: bool, told: int, tmp_path: Path, settings: dict[str, object], caplog: pytest.LogCaptureFixture
-) -> None:
-    """The model's cell was run again, that of Checkpoints was not."""
-    model = nn.Linear(3, 1)
-    checkpoints = Checkpoints(tmp_path / "c", model=model)
-    for until in (2, 4):
-        COMPLETED.clear()  # as in another cell
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        with notify_epoch(range(until), name="x", checkpoints=checkpoints, config=settings) as epochs:
-            for _ in epochs:
-                optimizer.zero_grad()
-                loss = model(torch.ones(4, 3)).square().mean() + 1
-                loss.backward()
-                optimizer.step()
-                epochs.log(loss=loss)
-        if anew:
-            model = nn.Linear(3, 1)
-
-    assert sum(each.startswith("x: nothing that Checkpoints holds changed") for each in caplog.messages) == told
