@@ -7,21 +7,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from sqlalchemy.event import listen
 
-from notifybot.policy import Pace, Priority, priority_of
+from notifybot.policy import Priority, priority_of
 from notifybot.store import dead_letters, runs
 from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
-from notifybot.store.outbox_queries import NEXT_DUE, OTHERS_AT
 from notifybot.testing import FakeClock
-from tests.support.store_events import NOON, RUN, alert, ended, epoch, started
+from tests.support.store_events import RUN, alert, ended, epoch, started
 
 KEY = "slack:00000000"
 
@@ -86,40 +83,6 @@ def test_a_start_that_keeps_failing_holds_up_nothing_urgent(store: Store, clock:
     assert first.event.kind == "alert_raised"
 
 
-def test_a_claim_looks_at_no_more_than_it_takes(store: Store, clock: FakeClock) -> None:
-    """SQLite finds the next delivery by an index alone: a long backlog is not sorted for each message."""
-    with store.transaction() as connection:
-        query: Any = NEXT_DUE.compile(connection)
-        values = (None,) * len(query.positiontup)
-        steps = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values)]
-
-    assert any("deliveries_next" in step for step in steps), steps
-    assert not any("TEMP B-TREE" in step for step in steps), steps
-
-
-def test_waiting_epochs_fold_into_the_newest_and_are_counted(store: Store) -> None:
-    _put(store, epoch(0), epoch(1), epoch(2))
-    outbox = Outbox(store)
-
-    delivery = outbox.claim(KEY)
-
-    assert delivery is not None
-    assert (delivery.event.progress.epoch, delivery.skipped) == (2, 2)
-    assert outbox.mark_sent(delivery)
-    assert outbox.claim(KEY) is None
-    assert outbox.counts()[KEY].dropped == 2
-
-
-def test_without_folding_every_epoch_is_kept(store: Store) -> None:
-    _put(store, epoch(0), epoch(1))
-    outbox = Outbox(store)
-
-    first = outbox.claim(KEY, pace=Pace(folds=False))
-
-    assert first is not None
-    assert first.event.progress.epoch == 0
-
-
 def test_a_lease_keeps_others_away_until_it_ends(store: Store, clock: FakeClock) -> None:
     _put(store, started())
     slow, quick = Outbox(store, "1:slow"), Outbox(store, "2:quick")
@@ -163,23 +126,6 @@ def test_a_lease_that_is_over_keeps_nobody_from_the_run(store: Store, clock: Fak
     assert Outbox(store).claim(KEY) is not None
 
 
-def test_whether_another_one_tells_of_a_run_is_looked_up_by_an_index(store: Store) -> None:
-    """Not by reading all that was ever told of it."""
-    with store.transaction() as connection:
-        asked: list[tuple[str, Any]] = []
-
-        def note(*given: Any) -> None:
-            asked.append(given[2:4])
-
-        listen(connection, "before_cursor_execute", note)
-        connection.execute(OTHERS_AT, {"of": KEY, "about": RUN.key, "own": "me", "now": NOON})
-        (query, values) = asked[-1]
-        steps = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values)]
-
-    (step,) = steps
-    assert step.endswith("deliveries_by_run (run_id=? AND notifier=? AND priority=? AND state=?)")
-
-
 def test_what_a_dead_process_held_is_freed_at_once(store: Store) -> None:
     _put(store, started())
     assert Outbox(store, "999999999:1").claim(KEY) is not None
@@ -196,17 +142,6 @@ def test_what_a_living_process_holds_is_not_freed(store: Store) -> None:
     assert outbox.claim(KEY) is not None
 
     assert outbox.release_dead() == 0
-
-
-def test_dead_letters_are_listed_with_their_reason(store: Store) -> None:
-    _put(store, alert())
-    outbox = Outbox(store)
-    delivery = outbox.claim(KEY)
-    assert delivery is not None
-
-    outbox.mark_dead(delivery, "no_service")
-
-    assert [(each.notifier, each.error) for each in dead_letters.find_all(store)] == [(KEY, "no_service")]
 
 
 class Ledger(RuleBasedStateMachine):
