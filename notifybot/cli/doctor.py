@@ -24,7 +24,16 @@ def run(*, language: Language | None, as_json: bool) -> int:
     findings = examine(config)
     number = sum(each.verdict is Level.WRONG for each in findings)
     if as_json:
-        print(in_json([_plain(each, config.lang) for each in findings]))
+        plain = [
+            {
+                "part": each.part,
+                "verdict": each.verdict.value,
+                "what": each.what.in_(config.lang),
+                "remedy": each.remedy.in_(config.lang) if each.remedy else None,
+            }
+            for each in findings
+        ]
+        print(in_json(plain))
     else:
         Console().print(table(findings, config.lang))
         key = ("cli.doctor.all_is_well", "cli.doctor.one_to_mend", "cli.doctor.several_to_mend")[min(number, 2)]
@@ -39,23 +48,9 @@ def table(findings: Sequence[Finding], language: Language) -> Table:
         shown.add_column(overflow="fold")  # without it, Rich drops the overflowing Korean character
     for each in findings:
         mark, style = _MARKS[each.verdict]
-        part = _part(each.part, language)
+        key = f"cli.doctor.part.{each.part.lower()}"
+        part = text(language, key) if has_text(key) else each.part  # a product's name, such as Slack, stays
         shown.add_row(Text(mark, style=style), Text(part, style="bold"), Text(each.what.in_(language)))
         if each.remedy is not None:
             shown.add_row("", "", Text(f"→ {each.remedy.in_(language)}", style=style))
     return shown
-
-
-def _part(name: str, language: Language) -> str:
-    """Return the name of a part in the language; a product's name, such as Slack, is not translated."""
-    key = f"cli.doctor.part.{name.lower()}"
-    return text(language, key) if has_text(key) else name
-
-
-def _plain(finding: Finding, language: Language) -> dict[str, str | None]:
-    return {
-        "part": finding.part,
-        "verdict": finding.verdict.value,
-        "what": finding.what.in_(language),
-        "remedy": finding.remedy.in_(language) if finding.remedy else None,
-    }

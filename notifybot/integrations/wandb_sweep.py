@@ -141,7 +141,8 @@ class Sweep:
             try:
                 function(*([run] if takes_run else []))
             except BaseException as raised:
-                error = "" if _stopped_early(raised) else type(raised).__name__
+                # W&B's agent raises a bare Exception into the thread of a trial that the sweep gives up.
+                error = "" if type(raised) is Exception and not raised.args else type(raised).__name__
                 raise
             finally:
                 with sweep_run.guard("sweep_trial"):
@@ -163,11 +164,6 @@ class Sweep:
         if self._reports == "all" or trial.error or trial is best:
             title, body = trial_line(trial, self._count, best, self.metric, self._config.lang)
             sweep_run.report(title, body, Severity.WARNING if trial.error else Severity.INFO)
-
-
-def _stopped_early(error: BaseException) -> bool:
-    """True when the sweep gave a trial up: W&B's agent raises a bare Exception into its thread."""
-    return type(error) is Exception and not error.args
 
 
 @contextmanager

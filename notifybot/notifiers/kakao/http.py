@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import requests
@@ -123,16 +124,8 @@ class KakaoRefused(PermanentError):
     """Kakao refuses the request. `code` is the login's ("KOE322"), the API's ("-101") or our own."""
 
 
-def temporary(
-    code: str, *, retry_after_s: float | None = None, ambiguous: bool = False, **values: str
-) -> TemporaryError:
-    """A TemporaryError that says why by a code of `rendering.error_text`."""
-    return temporary_error(SERVICE, code, retry_after_s=retry_after_s, ambiguous=ambiguous, **values)
-
-
-def permanent(code: str, *, setup: bool = False, **values: str) -> PermanentError:
-    """A PermanentError that says why by a code of `rendering.error_text`."""
-    return permanent_error(SERVICE, code, setup=setup, **values)
+# The errors that say why by a code of `rendering.error_text`.
+temporary, permanent = partial(temporary_error, SERVICE), partial(permanent_error, SERVICE)
 
 
 def while_renewing(error: TemporaryError) -> TemporaryError:
