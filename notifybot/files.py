@@ -66,11 +66,6 @@ def is_mine(found: os.stat_result) -> bool:
     return not POSIX or found.st_uid == os.getuid()
 
 
-def open_folder(folder: Path) -> int | None:
-    """Open a folder to sync the names in it; None on Windows, which syncs names with their files. Raises OSError."""
-    return None if FOLDER is None else os.open(folder, FOLDER)
-
-
 def replace(fresh: Path, place: Path) -> None:
     """Replace a file with another atomically. Raises OSError.
 
@@ -124,10 +119,10 @@ def sync_names(folder: Path) -> None:
 
     Raises OSError when the disk fails.
     """
+    if FOLDER is None:  # Windows syncs names with their files
+        return
     try:
-        descriptor = open_folder(folder)
-        if descriptor is None:
-            return
+        descriptor = os.open(folder, FOLDER)
         try:
             os.fsync(descriptor)
         finally:
@@ -135,12 +130,6 @@ def sync_names(folder: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_SYNC:
             raise
-
-
-def make_private(descriptor: int) -> None:
-    """Make an open file readable by its owner only. On Windows the user's own folders are private already."""
-    if hasattr(os, "fchmod"):
-        os.fchmod(descriptor, 0o600)
 
 
 def read_at(descriptor: int, size: int, offset: int) -> bytes:
@@ -221,14 +210,7 @@ def path_text(path: str | os.PathLike[str]) -> str:
     return os.fspath(path).encode("utf-8", "replace").decode("utf-8")
 
 
-def at_fork(
-    *,
-    before: Callable[[], object] | None = None,
-    after_in_parent: Callable[[], object] | None = None,
-    after_in_child: Callable[[], object] | None = None,
-) -> None:
-    """Register functions to call around a fork, on systems that have forks."""
-    if not hasattr(os, "register_at_fork"):
-        return
-    given = {"before": before, "after_in_parent": after_in_parent, "after_in_child": after_in_child}
-    os.register_at_fork(**{name: call for name, call in given.items() if call is not None})
+def at_fork(**calls: Callable[[], object]) -> None:
+    """Call functions `before`, `after_in_parent` and `after_in_child` of a fork, on systems that have forks."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(**calls)

@@ -23,7 +23,7 @@ from notifybot.types import RunRef
 TIMEOUTS_S = (3.05, 10.0)
 
 NotifierState = Callable[[str], Mapping[str, Any]]
-"""Memories of this process's own notifiers about a run, by its key (`store.memories.export_for`)."""
+"""Memories of this process's own notifiers about a run, by its key (`store.notifier_state.export_for`)."""
 
 _SERVICE = "watchdog"
 _NEVER_SENT = (NewConnectionError, ConnectTimeoutError, SSLError)

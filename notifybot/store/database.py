@@ -87,7 +87,7 @@ class Store:
 
     @contextmanager
     def transaction(self, *, read_only: bool = False, apart: bool = False) -> Iterator[Connection]:
-        """Hold the write lock; commit at the end, roll back on an error. `snapshot` and `reading` are the other kinds.
+        """Hold the write lock; commit at the end, roll back on an error. For reading: see `snapshot` and `reading`.
 
         Raises StoreError when the database is busy, full or broken. After a failed commit the outcome is unknown
         (an fsync error may come after the write): records carry unique ids so that repeating them is harmless.
@@ -229,6 +229,13 @@ class _Patience(threading.local):
         self.wait_s = wait_s
 
 
+_PUT = insert(memories)  # built once: each message sent puts a value
+_PUT = _PUT.on_conflict_do_update(
+    index_elements=["owner", "scope"],
+    set_={"value": _PUT.excluded.value, "updated_at": _PUT.excluded.updated_at},
+)
+
+
 class StoreMemory:
     """`notifiers.base.Memory` on the store."""
 
@@ -253,19 +260,8 @@ class StoreMemory:
 
     def put_in(self, connection: Connection, scope: str, value: dict[str, Any]) -> None:
         """`put` inside a transaction of yours."""
-        row = {
-            "owner": self._owner,
-            "scope": self.own(scope),
-            "value": json.dumps(value),
-            "updated_at": self._store.clock.now(),
-        }
-        statement = insert(memories).values(row)
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["owner", "scope"],
-                set_={"value": statement.excluded.value, "updated_at": statement.excluded.updated_at},
-            )
-        )
+        given = {"value": json.dumps(value), "updated_at": self._store.clock.now()}
+        connection.execute(_PUT, {"owner": self._owner, "scope": self.own(scope), **given})
 
     def put_with_mark(self, scope: str, value: dict[str, Any]) -> None:
         """`put`: nothing is marked here."""

@@ -46,6 +46,11 @@ _PUT = counting("put")
 _UNREPORTED = counting("dropped_untold")
 _UNREPORTED_OF = select(tallies.c.dropped_untold).where(tallies.c.notifier == bindparam("of"))
 _NEVER_PUT = counting("put", "pruned_dropped", "dropped_untold")
+_LEASED = and_(deliveries.c.lease_until.is_not(None), deliveries.c.lease_until > deliveries.c.due_at)
+_READY = case((_LEASED, deliveries.c.lease_until), else_=deliveries.c.due_at)
+_DUE_AT = select(func.min(_READY, type_=deliveries.c.due_at.type)).where(
+    deliveries.c.notifier == bindparam("of"), deliveries.c.state == DeliveryState.PENDING
+)
 _ONE = update(deliveries).where(deliveries.c.id == bindparam("delivery"))
 _LEASE = _ONE.values(lease_until=bindparam("until"), lease_owner=bindparam("own"))
 _GIVE_UP = _ONE.values(
@@ -179,7 +184,7 @@ class Outbox:
             page=address_in(pages) if pages else None,
         )  # fmt: skip
 
-    def mark_sent(self, delivery: Delivery, also: Callable[[Connection], object] = lambda _: None) -> bool:
+    def mark_sent(self, delivery: Delivery, also: Callable[[Connection], object] | None = None) -> bool:
         """Mark it sent: the receiver has it. False when the lease was lost and another process took over.
 
         `also` writes what is to be committed with it, whoever has the lease.
@@ -215,13 +220,8 @@ class Outbox:
 
     def next_due(self, notifier: str) -> datetime | None:
         """Return the moment when this notifier has work again; None when nothing waits."""
-        leased = and_(deliveries.c.lease_until.is_not(None), deliveries.c.lease_until > deliveries.c.due_at)
-        ready = case((leased, deliveries.c.lease_until), else_=deliveries.c.due_at)
-        query = select(func.min(ready, type_=deliveries.c.due_at.type)).where(
-            deliveries.c.notifier == notifier, deliveries.c.state == DeliveryState.PENDING
-        )
         with self.store.snapshot() as connection:
-            found: datetime | None = connection.execute(query).scalar()
+            found: datetime | None = connection.execute(_DUE_AT, {"of": notifier}).scalar()
         return found
 
     def counts(self) -> dict[str, Counts]:
@@ -253,14 +253,15 @@ class Outbox:
         delivery: Delivery,
         state: DeliveryState,
         *,
-        tries: int = 0,
         error: str = "",
+        tries: int = 0,
         unreported: int = 0,
-        also: Callable[[Connection], object] = lambda _: None,
+        also: Callable[[Connection], object] | None = None,
     ) -> bool:
         now, values = self.store.clock.now(), {"state": state, "attempts": delivery.attempts + tries}
         with self.store.transaction() as connection:
-            also(connection)
+            if also is not None:
+                also(connection)
             done = _ours(connection, delivery, **dropped(now, error[:LIMIT_CHARS]) | values)
             if done and unreported:
                 connection.execute(_UNREPORTED, {"key": delivery.notifier, "number": unreported})
@@ -269,12 +270,9 @@ class Outbox:
 
 def _ours(connection: Connection, delivery: Delivery, **values: Any) -> bool:
     """Change a delivery only while we hold it: a lost lease must not undo what its new owner did."""
-    held = and_(
-        deliveries.c.id == delivery.id,
-        deliveries.c.state == DeliveryState.PENDING,
-        deliveries.c.lease_owner == delivery.owner,
-    )
-    return connection.execute(update(deliveries).where(held).values(**values)).rowcount == 1
+    held = and_(deliveries.c.state == DeliveryState.PENDING, deliveries.c.lease_owner == delivery.owner)
+    change = update(deliveries).where(deliveries.c.id == delivery.id, held).values(**values)
+    return connection.execute(change).rowcount == 1
 
 
 _JUST_NOW = timedelta(minutes=1)

@@ -70,8 +70,8 @@ def make_room(store: Store, *, batches: int = 100) -> bool:
     """Free a part of the file's cap; True when anything was freed. Raises StoreError, as on a disk that is full.
 
     In this order, oldest first: finished epochs and checkpoints of runs that are over, then those of all runs, then
-    messages about epochs that still wait, but the newest of each run and notifier. The next success
-    reports the number of the latter.
+    messages about epochs that still wait, but the newest of each run and notifier. The next success reports their
+    number.
     """
     steps: Sequence[Callable[[Connection, datetime], int]] = (
         partial(_forget_news, keep=1, of_ended=True),

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, exists, func, not_, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, func, not_, or_, select, true, update
 
 from notifybot.events import (
     AlertRaised,
@@ -188,7 +188,7 @@ class Board:
 
 def board(connection: Connection, *, project: str | None = None, limit: int = 100, offset: int = 0) -> Board:
     """Return a page of a project's runs, or of all. By indexes alone: it looks at no run that is not on the page."""
-    mine = true() if project is None else runs.c.project == project
+    mine = _of(project)
     page = select(*_COLUMNS).where(mine).order_by(runs.c.need.desc(), runs.c.started_at.desc())
     rows = connection.execute(page.limit(limit).offset(offset)).all()
     by_need = select(runs.c.need, func.count()).where(mine).group_by(runs.c.need)
@@ -201,10 +201,12 @@ def board(connection: Connection, *, project: str | None = None, limit: int = 10
 
 def named(connection: Connection, run_id: str, *, project: str | None = None) -> list[RunRow]:
     """Return the runs of an id, of one project or of all that have one."""
-    query = select(*_COLUMNS).where(runs.c.id == run_id).order_by(runs.c.project)
-    if project is not None:
-        query = query.where(runs.c.project == project)
+    query = select(*_COLUMNS).where(runs.c.id == run_id, _of(project)).order_by(runs.c.project)
     return [row_to_run(row) for row in connection.execute(query)]
+
+
+def _of(project: str | None) -> ColumnElement[bool]:
+    return true() if project is None else runs.c.project == project
 
 
 def get_in(connection: Connection, key: Any) -> RunRow | None:
@@ -215,9 +217,7 @@ def get_in(connection: Connection, key: Any) -> RunRow | None:
 
 def recent(store: Store, *, limit: int = 50, project: str | None = None) -> list[RunRow]:
     """Return the latest runs, newest first. Raises StoreError."""
-    query = select(*_COLUMNS).order_by(runs.c.started_at.desc()).limit(limit)
-    if project is not None:
-        query = query.where(runs.c.project == project)
+    query = select(*_COLUMNS).where(_of(project)).order_by(runs.c.started_at.desc()).limit(limit)
     with store.transaction() as connection:
         return [row_to_run(row) for row in connection.execute(query)]
 

@@ -52,7 +52,7 @@ class Batch:
 
 
 class _Kept(BaseModel):
-    """One notifier's memory of one run, as `store.memories` gives and takes it."""
+    """One notifier's memory of one run, as `store.notifier_state` gives and takes it."""
 
     value: dict[str, JsonValue]
     updated_at: str
