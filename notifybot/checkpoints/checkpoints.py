@@ -435,19 +435,11 @@ class CopiedCheckpoints(Checkpoints):
     """Empty `Checkpoints`, the result of pickling or copying one: holds, saves and finds nothing."""
 
     def __init__(self, folder: Path, monitor: str | None, mode: Literal["min", "max"]) -> None:
-        super().__init__(folder, model=_NoState(), monitor=monitor, mode=mode)
-
-    def card(self) -> RunFile | None:
-        """Return None: a copy has no card."""
-        return None
+        super().__init__(folder, model=_NoState(), monitor=monitor, mode=mode, fresh=True)  # no card, nothing restored
 
     def open(self, run_id: str, session: str, *, state_dir: Path, saves: bool = True) -> None:
         """Raises UsageError: a training that went on without its state being saved would be found out too late."""
         raise UsageError(reader_text("checkpoints.checkpoints.is_a_copy"))
-
-    def restore(self, check: Callable[[SavePoint], None] = lambda _: None) -> Restored | None:
-        """Return None: a copy restores nothing."""
-        return None
 
     def save(self, moment: SavePoint, report: SaveObserver) -> None:
         """Saves nothing."""

@@ -244,7 +244,10 @@ def read_payload(path: Path, allowed: Sequence[Any] = ()) -> dict[str, Any]:
     except EOFError as error:
         raise _flawed(path, Reason("empty")) from error
     except pickle.UnpicklingError as error:
-        raise _refusal(path, str(error)) from error
+        found = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error))
+        reason = Reason("refused", values={"what": found[1]}) if found else Reason("refused_unnamed")
+        text = reader_text(f"checkpoints.serialization.{reason.code}", path=path, what=found[1] if found else "")
+        raise Flawed(reason, text) from error
     except MemoryError as error:
         raise _unread(path, reason_of(error), reader_text("checkpoints.serialization.out_of_memory")) from error
     except Exception as error:  # a damaged file makes the reader raise nearly anything
@@ -293,15 +296,6 @@ def _flawed(path: Path, reason: Reason) -> Flawed:
 
 def _unread(path: Path, reason: Reason, why: str) -> Flawed:
     return Flawed(reason, reader_text("checkpoints.serialization.cannot_be_read", path=path, why=why))
-
-
-def _refusal(path: Path, why: str) -> Flawed:
-    found = re.search(r"GLOBAL ([\w.]+)|global ([\w.]+)", why)
-    what = next((each for each in found.groups() if each), "") if found else ""
-    return Flawed(
-        Reason("refused", values={"what": what}) if what else Reason("refused_unnamed"),
-        reader_text(f"checkpoints.serialization.{'refused' if what else 'refused_unnamed'}", path=path, what=what),
-    )
 
 
 def _first_line(error: Exception) -> str:

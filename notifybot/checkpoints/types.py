@@ -58,20 +58,15 @@ class SaveObserver(Protocol):
 
     def before_copy(self) -> None:
         """Make the run's other files durable, before the checkpoint counts as saved. May raise OSError."""
-        ...
 
     def saved(self, checkpoint: Checkpoint, *, whole: bool) -> None:
         """Report a checkpoint that is proven whole in its tier; `whole`: in every tier that it should be in."""
-        ...
 
     def spared(self, reasons: Sequence[Reason], size_bytes: int) -> None:
         """Report checkpoints that were not removed because they, or their manifests, cannot be read."""
-        ...
 
     def not_saved(self, error: Exception) -> None:
         """Report that nothing was saved; the last good checkpoint is untouched."""
-        ...
 
     def not_copied(self, error: Exception) -> None:
         """Report that the checkpoint is on this machine only."""
-        ...

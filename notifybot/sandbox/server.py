@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
@@ -112,10 +113,7 @@ class Sandbox:
     def answer(self, request: Request) -> Response:
         """Hand a request to the service that its path belongs to."""
         if request.path.startswith("/kakao/"):
-            stripped = Request(
-                request.method, request.path.removeprefix("/kakao"), request.query, request.headers, request.body
-            )
-            response = self.kakao.handle(stripped)
+            response = self.kakao.handle(replace(request, path=request.path.removeprefix("/kakao")))
         else:
             response = self.slack.handle(request) or self._pages.handle(request)
         return response or text_response("Not found", 404)

@@ -42,7 +42,6 @@ class Courier(Protocol):
 
     def wake(self) -> None:
         """Look into the outbox: there is something new."""
-        ...
 
     def stop(self, timeout_s: float) -> object: ...
 

@@ -58,12 +58,12 @@ def create_app(
     app.add_exception_handler(AccessDenied, _refused)
     app.add_exception_handler(PayloadError, _malformed)
     app.add_exception_handler(StoreError, _busy)
-    app.openapi = partial(_contract, app.openapi)  # type: ignore[method-assign]
+    app.openapi = partial(_with_scheme, app.openapi)  # type: ignore[method-assign]
     app.add_middleware(RequestGuard, admits=watchdog.admits, deadline_s=deadline_s)
     return app
 
 
-def _contract(made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _with_scheme(made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The OpenAPI document, with the scheme that its routes name."""
     document = made()
     document.setdefault("components", {})["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
