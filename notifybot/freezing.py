@@ -158,7 +158,7 @@ def _names_of(model: nn.Module, parts: Parts) -> set[str]:
     """Return the full names that `parts` match. UsageError for a part that holds nothing to freeze."""
     several: Iterable[Any] = [parts] if isinstance(parts, str) or _is_module(parts) else parts
     if not isinstance(several, Iterable):
-        raise UsageError(reader_text("freezing.bad_parts", given=_kind(several)))
+        raise UsageError(reader_text("freezing.bad_parts", given=type(several).__name__))
     holding = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     holding |= {name for name, _ in _batch_norms(model)}
     modules = dict(model.named_modules(remove_duplicate=False))
@@ -175,13 +175,13 @@ def _matches(part: Any, modules: dict[str, nn.Module], holding: set[str]) -> set
     if _is_module(part):
         return {name for name, module in modules.items() if module is part}
     if not isinstance(part, str):
-        raise UsageError(reader_text("freezing.bad_part", kind=_kind(part)))
+        raise UsageError(reader_text("freezing.bad_part", kind=type(part).__name__))
     return {name for name in {*modules, *holding} if name and (name == part or fnmatchcase(name, part))}
 
 
 def _nothing_matches(part: Any, names: set[str]) -> str:
     if not isinstance(part, str):
-        return reader_text("freezing.not_in_model", kind=_kind(part))
+        return reader_text("freezing.not_in_model", kind=type(part).__name__)
     tail = part.rpartition(".")[2]
     close = [name for name in sorted(names) if name.rpartition(".")[2] == tail and name != part]
     close += [name for name in get_close_matches(part, sorted(names), n=5, cutoff=0.5) if name not in close]
@@ -225,10 +225,6 @@ def _is_module(part: object) -> bool:
 
 def _check(model: object, batch_norm: str = "eval") -> None:
     if not _is_module(model):
-        raise UsageError(reader_text("freezing.bad_model", model=_kind(model)))
+        raise UsageError(reader_text("freezing.bad_model", model=type(model).__name__))
     if batch_norm not in ("eval", "train"):
         raise UsageError(reader_text("freezing.bad_batch_norm", batch_norm=f"{batch_norm!r}"))
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__

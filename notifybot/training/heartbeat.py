@@ -120,7 +120,10 @@ class Heartbeat:
             if self.state == "superseded" and self.state != before and self._on_superseded is not None:
                 self._on_superseded()
         except (requests.RequestException, ValueError, AttributeError) as error:
-            self._fail(error)
+            self.failures += 1
+            if not self._ailing:
+                self._ailing = True
+                log.warning("%s", reader_text("training.heartbeat.not_delivered", why=redact(_why(error))[:200]))
         else:
             was_ailing, self._carried, self._ailing = self._ailing, notifier_state, False
             if was_ailing:
@@ -166,15 +169,8 @@ class Heartbeat:
             body["stack"] = thread_stack(self._watched)
         return body
 
-    def _fail(self, error: Exception) -> None:
-        self.failures += 1
-        if not self._ailing:
-            self._ailing = True
-            why = redact(_why(error, Language(READER.language)))[:200]
-            log.warning("%s", reader_text("training.heartbeat.not_delivered", why=why))
 
-
-def _why(error: Exception, language: Language) -> str:
+def _why(error: Exception) -> str:
     """Return why a heartbeat did not arrive, and the remedy, as a line for people."""
     import requests
 
@@ -187,4 +183,4 @@ def _why(error: Exception, language: Language) -> str:
         code = "no-connection"
     elif isinstance(error, requests.RequestException) and not isinstance(error, ValueError):
         code, values = "no-answer", {"kind": type(error).__name__}
-    return watchdog_line(code, values, language)
+    return watchdog_line(code, values, Language(READER.language))
