@@ -16,7 +16,7 @@ from notifybot.config import load
 from notifybot.i18n import text
 from notifybot.rendering.format import about, duration, number
 from notifybot.rendering.text import one_line
-from notifybot.store.outbox import number_used_again, owner_is_alive
+from notifybot.store.outbox import process_is_gone
 from notifybot.store.runs import RunRow, recent
 from notifybot.types import Language, Status
 from notifybot.watchdog.rules import Limits, silent_limit_s
@@ -75,16 +75,15 @@ def _fields(row: RunRow, language: Language, now: datetime) -> list[Cell]:
 def process_of(row: RunRow, now: datetime) -> str:
     """Return what can be known of a run's process: "running", "gone", "elsewhere", or "ended", as the run said itself.
 
-    "gone" is certain: no process of this machine has its number, or a later one has. "elsewhere" is another machine's,
-    into which nothing can look and which is late by the heartbeats that it promised, or promised none. "running" is
-    the rest: a process of that number is there, or a heartbeat has just arrived.
+    "gone" is certain, unless a container with this machine's name and files has a list of processes of its own.
+    "elsewhere" is another machine's, into which nothing can look and which is late by the heartbeats that it promised,
+    or promised none. "running" is the rest: a process of that number is there, or a heartbeat has just arrived.
     """
     if row.status is not Status.RUNNING:
         return "ended"
     heard, pid = heard_at(row), row.host.pid
     if row.host.name in ("", platform.node()):
-        gone = row.host.name and pid and (not owner_is_alive(str(pid)) or number_used_again(pid, heard, now))
-        return "gone" if gone else "running"
+        return "gone" if row.host.name and pid and process_is_gone(pid, heard, now) else "running"
     late = row.beat_s is None or (now - heard).total_seconds() > silent_limit_s(row, Limits())
     return "elsewhere" if late else "running"
 

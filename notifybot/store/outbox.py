@@ -284,12 +284,16 @@ def process_name() -> str:
     return f"{os.getpid()}:{_start_of(os.getpid())}:{_PROGRAM}"
 
 
-def _start_of(pid: int) -> str:
+def _stat_of(pid: int) -> list[str]:
+    """The fields of proc_pid_stat(5) from the third on, the state; none where the system has none."""
     try:
-        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return ""
-    return after_name.split()[19]  # field 22 of proc(5): ticks since boot
+        return []
+
+
+def _start_of(pid: int) -> str:
+    return next(iter(_stat_of(pid)[19:]), "")  # field 22: ticks since boot
 
 
 def owner_is_alive(owner: str) -> bool:
@@ -305,17 +309,20 @@ def owner_is_alive(owner: str) -> bool:
     return not start or not now or now == start
 
 
-def number_used_again(pid: int, heard_at: datetime, now: datetime) -> bool:
-    """True when the process that has a number now began after `heard_at`, when one of that number was heard of.
+def process_is_gone(pid: int, heard_at: datetime, now: datetime) -> bool:
+    """True when the process of a number, which was heard of at `heard_at`, is certainly gone.
 
-    Ticks since boot are compared with those of this process, which must have begun just now, as a command has: in a
-    container the uptime may be the container's own, and the ticks the machine's.
+    Nobody has its number, or its number alone is left (a zombie), or a process has it that began later. Ticks since
+    boot are compared with those of this process, which must have begun just now, as a command has: in a container the
+    uptime may be the container's own, and the ticks the machine's.
     """
-    theirs, ours = _start_of(pid), _start_of(os.getpid())
+    if not is_running(pid):
+        return True
+    theirs, ours = _stat_of(pid), _stat_of(os.getpid())
     if not theirs or not ours:
         return False
-    age_s = (int(ours) - int(theirs)) / os.sysconf("SC_CLK_TCK")
-    return now - timedelta(seconds=age_s) > heard_at + _JUST_NOW
+    age_s = (int(ours[19]) - int(theirs[19])) / os.sysconf("SC_CLK_TCK")
+    return theirs[0] == "Z" or now - timedelta(seconds=age_s) > heard_at + _JUST_NOW
 
 
 _NOISE_S = 5.0  # the two clocks drift, and NTP turns the one a little

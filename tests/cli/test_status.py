@@ -8,6 +8,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -91,12 +92,21 @@ GONE = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], c
 KILLED = Host(HERE, pid=int(GONE.stdout))  # nobody has that number
 
 
+@pytest.fixture(scope="module")
+def zombie() -> Iterator[Host]:
+    """A process that is over, and whose parent does not ask."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        yield Host(HERE, pid=child.pid)
+
+
 @pytest.mark.parametrize(
     ("known", "host", "silent_s", "beat_s", "status"),
     [
         pytest.param("running", Host(HERE, pid=os.getpid()), 0.0, None, Status.RUNNING, id="its process lives"),
         pytest.param("gone", KILLED, 0.0, None, Status.RUNNING, id="nobody has its number"),
         pytest.param("gone", Host(HERE, pid=os.getpid()), 9e5, None, Status.RUNNING, id="its number is used again"),
+        pytest.param("gone", "a zombie", 0.0, None, Status.RUNNING, id="nobody has fetched its exit code"),
         pytest.param("ended", KILLED, 0.0, None, Status.FAILED, id="it said how it ended"),
         pytest.param("running", Host(THERE, pid=9), 0.0, 15.0, Status.RUNNING, id="elsewhere, its heart beats"),
         pytest.param("elsewhere", Host(THERE, pid=9), 61.0, 15.0, Status.RUNNING, id="elsewhere, a heartbeat is late"),
@@ -106,11 +116,11 @@ KILLED = Host(HERE, pid=int(GONE.stdout))  # nobody has that number
     ],
 )
 def test_what_can_be_known_of_a_process(
-    row: RunRow, known: str, host: Host, silent_s: float, beat_s: float | None, status: Status
+    row: RunRow, zombie: Host, known: str, host: Host | str, silent_s: float, beat_s: float | None, status: Status
 ) -> None:
     """Nobody hears a process that is killed: its machine knows that it is gone, another one only for how long it has
     been silent."""
-    run = replace(row, host=host, beat_s=beat_s, status=status)
+    run = replace(row, host=host if isinstance(host, Host) else zombie, beat_s=beat_s, status=status)
 
     assert process_of(run, heard_at(row) + timedelta(seconds=silent_s)) == known
 
