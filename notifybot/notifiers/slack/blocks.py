@@ -11,18 +11,20 @@ Other people's words (run names, exceptions, parameters) stand in plain_text and
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from datetime import UTC
-from typing import Any
+from typing import Any, Literal
 
 from notifybot.i18n import text
 from notifybot.notifiers.slack.mrkdwn import escape, escaped, last_lines, safe_url
 from notifybot.rendering.format import headings
 from notifybot.rendering.labels import epoch_name
 from notifybot.rendering.text import clean, one_line, shorten
-from notifybot.types import Fact, Message, Severity
+from notifybot.types import Message, Severity
 
 Block = dict[str, Any]
+_Part = Literal["body", "bar", "table", "facts", "code", "link"]  # of a card, in this order
 
 COLOURS = {
     Severity.INFO: "#1d9bd1",
@@ -57,36 +59,38 @@ class Payload:
         Slack notifies by the text of a message that has no blocks, else by its own blocks, never by an attachment's:
         https://docs.slack.dev/messaging/formatting-message-text#mentioning-users
         """
-        call = {**_section(mention), "block_id": f"{shorten(message.event_id, 100)}.call"}
+        block_id = f"{shorten(message.event_id, 100)}.call"
+        call = {"type": "section", "text": {"type": "mrkdwn", "text": mention, "verbatim": True}, "block_id": block_id}
         own = (*self.blocks[:1], call, *self.blocks[1:]) if self.blocks else ()
         return replace(self, text=f"{self.text}\n{mention}", blocks=own)
 
 
 def full_message(message: Message) -> Payload:
     """Everything in one message: for a webhook, which cannot edit or answer in a thread."""
-    card = [*_body(message), *_bar(message), *_table(message), *_facts(message), *_code(message)]
-    return _payload(message, _header(message.title), [*card, *_link(message), *_footer(message)])
+    return _payload(message, "header", {"body", "bar", "table", "facts", "code", "link"})
 
 
 def root(message: Message) -> Payload:
     """Return a run's root message, which is edited to show the present state. Details are in the thread."""
-    facts = [] if message.kind == "run_started" else _facts(message)  # a start's facts are parameters, for the thread
-    card = [*_body(message), *_bar(message), *_table(message), *facts, *_link(message), *_footer(message)]
-    return _payload(message, _header(message.title), card)
+    parts: set[_Part] = {"body", "bar", "table", "facts", "link"}
+    if message.kind == "run_started":
+        parts.remove("facts")  # they are parameters, for the thread
+    return _payload(message, "header", parts)
 
 
 def placeholder_root(message: Message) -> Payload:
     """Return a root for a run whose first event is no state, such as an alert: its name and progress."""
-    card = [*_bar(message), *_table(message), *_link(message), *_footer(message)]
-    text = escaped(one_line(message.run.name) or "notifybot", TEXT_CHARS)
-    return Payload(text, _numbered(message, [_header(message.run.name)]), _attachment(message, card, Severity.INFO))
+    name = one_line(message.run.name)
+    shown = _payload(replace(message, severity=Severity.INFO), "header", {"bar", "table", "link"}, headline=name)
+    return replace(shown, text=escaped(name or "notifybot", TEXT_CHARS))
 
 
 def reply(message: Message) -> Payload:
     """One line of a run's thread, in full."""
-    table = [] if message.kind == "checkpoint_saved" else _table(message)  # the root has the same numbers
-    card = [*_body(message), *table, *_facts(message), *_code(message), *_footer(message)]
-    return _payload(message, _bold(message.title), card)
+    parts: set[_Part] = {"body", "table", "facts", "code"}
+    if message.kind == "checkpoint_saved":
+        parts.remove("table")  # the root has the same numbers
+    return _payload(message, "bold", parts)
 
 
 def new_best_reply(message: Message, metric: str, value: str, *, epoch: int | None = None) -> Payload:
@@ -98,7 +102,11 @@ def new_best_reply(message: Message, metric: str, value: str, *, epoch: int | No
     epoch = message.epoch if epoch is None else epoch
     if epoch is not None:
         line += f" · {epoch_name(epoch, message.language)}"
-    return Payload(escaped(line, TEXT_CHARS), _numbered(message, [_bold(line), *_footer(message)]))
+    span = {"type": "text", "text": shorten(one_line(line), TITLE_CHARS) or EMPTY, "style": {"bold": True}}
+    bold = {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [span]}]}
+    mark = shorten(message.event_id, 100)
+    blocks = {**bold, "block_id": f"{mark}.0"}, {**_footer(message), "block_id": f"{mark}.1"}
+    return Payload(escaped(line, TEXT_CHARS), blocks)
 
 
 def text_only(message: Message) -> Payload:
@@ -106,119 +114,94 @@ def text_only(message: Message) -> Payload:
     rows = [f"{row.name} {row.value} {row.change}".rstrip() for row in message.rows[:ROWS]]
     facts = [f"{fact.label}: {fact.value}" for fact in message.facts[:FACTS]]
     lines = [message.title, message.body, *rows, *facts, last_lines(message.code, CODE_CHARS // 3)]
-    mark = f"\n[{message.short_id}]"
-    text = escaped("\n".join(line for line in lines if line.strip()), TEXT_CHARS - len(escape(mark)))
-    return Payload(text + escape(mark))
+    mark = escape(f"\n[{message.short_id}]")
+    return Payload(escaped("\n".join(line for line in lines if line.strip()), TEXT_CHARS - len(mark)) + mark)
 
 
-def _payload(message: Message, headline: Block, card: list[Block]) -> Payload:
-    text = escaped(message.brief.strip(), TEXT_CHARS) or escaped(one_line(message.title), TEXT_CHARS)
-    return Payload(text or EMPTY, _numbered(message, [headline]), _attachment(message, card, message.severity))
+def _payload(
+    message: Message, style: Literal["header", "bold"], parts: Set[_Part], *, headline: str | None = None
+) -> Payload:
+    """Lay a message out: its title (or another headline), and a coloured card with these parts of it."""
+    title = one_line(message.title)
+    headline = shorten(title if headline is None else headline, TITLE_CHARS) or EMPTY
+    if style == "header":
+        first: Block = {"type": "header", "text": {"type": "plain_text", "text": headline, "emoji": False}}
+    else:
+        span = {"type": "text", "text": headline, "style": {"bold": True}}
+        first = {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [span]}]}
+    card: list[Block] = []
+    if "body" in parts and (body := clean(message.body).strip()):
+        plain = {"type": "plain_text", "text": shorten(body, BODY_CHARS), "emoji": False}
+        card.append({"type": "section", "text": plain})
+    if "bar" in parts and message.total and message.total > 0:
+        share = min(max(message.done / message.total, 0.0), 1.0)
+        filled = int(share * BAR_STEPS)  # rounded down: the bar is full only at the end
+        bar = f"{'▰' * filled + '▱' * (BAR_STEPS - filled)}  *{int(share * 100)}%*  ·  {message.done}/{message.total}"
+        card.append({"type": "section", "text": {"type": "mrkdwn", "text": bar, "verbatim": True}})
+    if "table" in parts and message.rows:
+        card.append(_table(message))
+    if "facts" in parts and (spans := _facts(message)):
+        card.append({"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": spans}]})
+    if "code" in parts and (code := last_lines(message.code, CODE_CHARS)).strip():
+        lines = {"type": "rich_text_preformatted", "elements": [{"type": "text", "text": code}]}
+        card.append({"type": "rich_text", "elements": [lines]})
+    if "link" in parts and message.link and (url := safe_url(message.link)):
+        link = f"<{escape(url)}|{text(message.language, 'slack.message.open_the_run')}>"
+        card.append({"type": "section", "text": {"type": "mrkdwn", "text": link, "verbatim": True}})
+    card.append(_footer(message))
+    mark = shorten(message.event_id, 100)  # Slack wants new ids with every update
+    blocks = [{**block, "block_id": f"{mark}.{index}"} for index, block in enumerate([first, *card])]
+    fallback = escaped(title, TITLE_CHARS)
+    coloured = {"color": COLOURS[message.severity], "fallback": fallback, "blocks": blocks[1:]}
+    brief = escaped(message.brief.strip(), TEXT_CHARS) or escaped(title, TEXT_CHARS) or EMPTY
+    return Payload(brief, (blocks[0],), (coloured,))
 
 
-def _attachment(message: Message, card: list[Block], severity: Severity) -> tuple[Block, ...]:
-    fallback = escaped(one_line(message.title), TITLE_CHARS)
-    return ({"color": COLOURS[severity], "fallback": fallback, "blocks": list(_numbered(message, card, start=1))},)
-
-
-def _numbered(message: Message, blocks: list[Block], start: int = 0) -> tuple[Block, ...]:
-    """Give each block an id of its own; Slack wants new ones with every update."""
-    mark = shorten(message.event_id, 100)
-    return tuple({**block, "block_id": f"{mark}.{index}"} for index, block in enumerate(blocks, start))
-
-
-def _plain(text: str, limit: int) -> Block:
-    return {"type": "plain_text", "text": shorten(clean(text).strip(), limit) or EMPTY, "emoji": False}
-
-
-def _mrkdwn(text: str) -> Block:
-    return {"type": "mrkdwn", "text": text, "verbatim": True}
-
-
-def _section(text: str) -> Block:
-    return {"type": "section", "text": _mrkdwn(text)}
-
-
-def _rich(kind: str, *spans: Block) -> Block:
-    return {"type": "rich_text", "elements": [{"type": kind, "elements": list(spans)}]}
-
-
-def _span(text: str, *, bold: bool = False) -> Block:
-    return {"type": "text", "text": text, "style": {"bold": True}} if bold else {"type": "text", "text": text}
-
-
-def _header(title: str) -> Block:
-    return {"type": "header", "text": _plain(one_line(title), TITLE_CHARS)}
-
-
-def _bold(title: str) -> Block:
-    return _rich("rich_text_section", _span(shorten(one_line(title), TITLE_CHARS) or EMPTY, bold=True))
-
-
-def _body(message: Message) -> list[Block]:
-    if not clean(message.body).strip():
-        return []
-    return [{"type": "section", "text": _plain(message.body, BODY_CHARS)}]
-
-
-def _bar(message: Message) -> list[Block]:
-    if not message.total or message.total < 0:
-        return []
-    share = min(max(message.done / message.total, 0.0), 1.0)
-    filled = int(share * BAR_STEPS)  # rounded down: the bar is full only at the end
-    bar = "▰" * filled + "▱" * (BAR_STEPS - filled)
-    return [_section(f"{bar}  *{int(share * 100)}%*  ·  {message.done}/{message.total}")]
-
-
-def _table(message: Message) -> list[Block]:
-    rows = [(row.name, row.value, row.change, row.best, row.spark) for row in message.rows[:ROWS]]
-    if not rows:
-        return []
+def _table(message: Message) -> Block:
+    """The metrics: a title over each column, and no column without a value."""
     titles = [given or own for given, own in zip(message.headings, headings(message.language), strict=True)]
+    rows = [[row.name, row.value, row.change, row.best, row.spark] for row in message.rows[:ROWS]]
     shown = [x for x in range(5) if x < 2 or any(row[x] for row in rows)]
-    cells = [[_cell(row[x], NAME_CHARS if x == 0 else CELL_CHARS) for x in shown] for row in [titles, *rows]]
+    lines = [titles, *rows]
     if left := len(message.rows) - len(rows) + message.more:
-        more = text(message.language, "slack.message.more", count=left)
-        cells.append([_cell(more if x == 0 else "", NAME_CHARS) for x in shown])
+        lines.append([text(message.language, "slack.message.more", count=left), "", "", "", ""])
+    cells = [
+        [
+            {"type": "raw_text", "text": shorten(one_line(line[x]), NAME_CHARS if x == 0 else CELL_CHARS) or EMPTY}
+            for x in shown
+        ]
+        for line in lines
+    ]
     settings = [{"is_wrapped": True} if x == 0 else {"align": "left" if x == 4 else "right"} for x in shown]
-    return [{"type": "table", "column_settings": settings, "rows": cells}]
-
-
-def _cell(text: str, limit: int) -> Block:
-    return {"type": "raw_text", "text": shorten(one_line(text), limit) or EMPTY}
+    return {"type": "table", "column_settings": settings, "rows": cells}
 
 
 def _facts(message: Message) -> list[Block]:
-    facts = [fact for fact in message.facts[:FACTS] if one_line(fact.value)]
-    if not facts:
-        return []
-    spans = [span for fact in facts[:-1] for span in _fact(fact, end=GAP)] + _fact(facts[-1])
-    if len(message.facts) > FACTS:
+    """The facts as one line of rich text: labels in bold, a dot between two facts."""
+    spans: list[Block] = []
+    for fact in message.facts[:FACTS]:
+        if not (value := one_line(fact.value)):
+            continue
+        if spans:
+            spans[-1]["text"] += GAP
+        if label := shorten(one_line(fact.label), NAME_CHARS):
+            spans.append({"type": "text", "text": f"{label} ", "style": {"bold": True}})
+        spans.append({"type": "text", "text": shorten(value, FACT_CHARS)})
+    if spans and len(message.facts) > FACTS:
         more = text(message.language, "slack.message.more", count=len(message.facts) - FACTS)
-        spans.append(_span(GAP + more))
-    return [_rich("rich_text_section", *spans)]
+        spans.append({"type": "text", "text": GAP + more})
+    return spans
 
 
-def _fact(fact: Fact, *, end: str = "") -> list[Block]:
-    label, value = shorten(one_line(fact.label), NAME_CHARS), shorten(one_line(fact.value), FACT_CHARS)
-    return [_span(f"{label} ", bold=True), _span(value + end)] if label else [_span(value + end)]
-
-
-def _code(message: Message) -> list[Block]:
-    code = last_lines(message.code, CODE_CHARS)
-    return [_rich("rich_text_preformatted", _span(code))] if code.strip() else []
-
-
-def _link(message: Message) -> list[Block]:
-    url = safe_url(message.link or "")
-    if url is None:
-        return []
-    return [_section(f"<{escape(url)}|{text(message.language, 'slack.message.open_the_run')}>")]
-
-
-def _footer(message: Message) -> list[Block]:
-    """Return the footer: time and short id, by which a person recognizes a repeat and finds it in the outbox."""
+def _footer(message: Message) -> Block:
+    """Time and short id, by which a person recognizes a repeat and finds it in the outbox."""
     utc = message.at.astimezone(UTC)
     moment = f"<!date^{int(message.at.timestamp())}^{{date_short_pretty}} {{time}}|{utc:%Y-%m-%d %H:%M} UTC>"
-    elements = [_mrkdwn(moment), _plain(f"#{message.short_id}", NAME_CHARS)]
-    return [{"type": "context", "elements": elements}]
+    short_id = shorten(clean(f"#{message.short_id}").strip(), NAME_CHARS)
+    return {
+        "type": "context",
+        "elements": [
+            {"type": "mrkdwn", "text": moment, "verbatim": True},
+            {"type": "plain_text", "text": short_id, "emoji": False},
+        ],
+    }

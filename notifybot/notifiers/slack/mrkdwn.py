@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from notifybot.rendering.text import ELLIPSIS, clean, shorten
 
+_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _LONGEST_EXPANSION = len("&amp;")
 _URL_SAFE = "%:/?#[]@!$'()*+,;=~&-._"  # what may stand in a URL, less what ends a Slack link: < > |
 
@@ -15,14 +16,14 @@ def escape(text: str) -> str:
 
     The three characters are all that can be escaped: https://docs.slack.dev/messaging/formatting-message-text#escaping
     """
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text.translate(_ENTITIES)
 
 
 def escaped(text: str, limit: int) -> str:
     """Return `text` cleaned and escaped in at most `limit` code points, never cut inside an entity or a character."""
     text = clean(text)
     room = min(limit, len(text))
-    while len(result := escape(shorten(text, room))) > limit:
+    while len(result := shorten(text, room).translate(_ENTITIES)) > limit:
         room -= max((len(result) - limit) // _LONGEST_EXPANSION, 1)
     return result
 
