@@ -27,7 +27,8 @@ class Bot:
     """Examination of a bot token; scopes and server time come from the headers of Slack's answers."""
 
     def __init__(self, token: str, url: str, clock: Clock) -> None:
-        self._api = _HeaderReader(token, url, clock=clock)
+        self._api = WebApi(token, url, clock=clock, on_headers=self._keep_headers)
+        self._headers: Mapping[str, object] = {}  # of the latest answer
         self._clock = clock
 
     def findings(self, channel: str | None) -> list[Finding]:
@@ -36,6 +37,9 @@ class Bot:
         if token.remedy is not None:
             return [token]
         return [token, self.scopes(), *self.time(), *([self.channel(channel)] if channel else [])]
+
+    def _keep_headers(self, headers: Mapping[str, object]) -> None:
+        self._headers = headers
 
     def token(self) -> Finding:
         """Return a finding on the token: the bot and workspace that Slack knows it as, or Slack's error."""
@@ -47,7 +51,7 @@ class Bot:
 
     def scopes(self) -> Finding:
         """Return a finding on the scopes: those that the bot needs and the token lacks."""
-        granted = header(self._api.latest, "X-OAuth-Scopes")
+        granted = header(self._headers, "X-OAuth-Scopes")
         if granted is None:
             return note(PART, "doctor.slack.scopes_unknown")
         missing = [scope for scope in SCOPES if scope not in granted.replace(" ", "").split(",")]
@@ -70,9 +74,8 @@ class Bot:
         """Return a finding on write access to the channel: schedules a message for tomorrow and cancels it at once."""
         post_at = int(((self._server_time() or self._clock.now()) + _PROBE_IN).timestamp())
         try:
-            answer = self._api.call(
-                "chat.scheduleMessage", channel=channel, post_at=post_at, text=reader_text("doctor.slack.trial_message")
-            )
+            trial = {"channel": channel, "post_at": post_at, "text": reader_text("doctor.slack.trial_message")}
+            answer = self._api.call("chat.scheduleMessage", trial)
         except DeliveryError as error:
             return explain(error, channel)
         place, number = str(answer.get("channel") or channel), str(answer.get("scheduled_message_id"))
@@ -83,7 +86,7 @@ class Bot:
     def _taken_back(self, channel: str, number: str) -> bool:
         for _ in range(2):
             try:
-                self._api.call("chat.deleteScheduledMessage", channel=channel, scheduled_message_id=number)
+                self._api.call("chat.deleteScheduledMessage", {"channel": channel, "scheduled_message_id": number})
             except SlackRefused as error:
                 return error.code == "invalid_scheduled_message_id"  # already cancelled: only the first answer was lost
             except DeliveryError:
@@ -93,19 +96,9 @@ class Bot:
 
     def _server_time(self) -> datetime | None:
         try:
-            return parsedate_to_datetime(header(self._api.latest, "Date") or "").astimezone(UTC)
+            return parsedate_to_datetime(header(self._headers, "Date") or "").astimezone(UTC)
         except ValueError:
             return None
-
-
-class _HeaderReader(WebApi):
-    """Keeps the headers of the latest answer."""
-
-    latest: Mapping[str, object] = {}
-
-    def _heard(self, headers: Mapping[str, object]) -> None:
-        super()._heard(headers)
-        self.latest = headers
 
 
 def explain(error: DeliveryError, channel: str = "") -> Finding:

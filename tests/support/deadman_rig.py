@@ -46,7 +46,7 @@ class Rig:
 
     def root(self) -> RunThread:
         """A root message for the run, as its first message makes one."""
-        posted = self.api.post(CHANNEL, text="root")
+        posted = self.api.post(CHANNEL, {"text": "root"})
         return RunThread(posted.channel_id, posted.ts, "started")
 
     def look(self) -> tuple[Progress, int]:

@@ -43,7 +43,7 @@ class Watched:
     def __init__(self, run: Run, sandbox: Sandbox, clock: FakeClock) -> None:
         self.run, self._sandbox, self._clock = run, sandbox, clock
         api = SlackAlarms(BOT_TOKEN, f"{sandbox.url}/api/", clock=clock)
-        place = RunThread(*api.post(CHANNEL, text="root")[:2], "started")
+        place = RunThread(*api.post(CHANNEL, {"text": "root"})[:2], "started")
         speech = Speech(run.ref, Host(), Renderer(Language.EN))
         self._switch = DeadMan(api, speech, lambda: (run.progress, run._pulse()), lambda: place, clock=clock)
         self._heart = Heartbeat("http://127.0.0.1:9", "canary", run.ref, run._pulse, beat_s=30.0, clock=clock)

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.error import URLError
@@ -34,6 +34,8 @@ _ID = re.compile(r"[CDGU][A-Z0-9]{5,}")  # of a channel or a person
 _FAILURES = (
     SlackClientError, OSError, http.client.HTTPException, ValueError, LookupError, AttributeError, TypeError,
 )  # fmt: skip
+# The connection broke while the request went out: part of it, or all, may have arrived.
+_CUT_OFF = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
 
 
 def _quiet_logger() -> logging.Logger:
@@ -47,16 +49,6 @@ def _quiet_logger() -> logging.Logger:
     return logger
 
 
-def _scopes(needed: object) -> str:
-    """Return the missing scopes that Slack names; empty if its answer is no list of scopes."""
-    return needed if isinstance(needed, str) and _SCOPES.fullmatch(needed) else ""
-
-
-def _name_of(channel: str) -> str:
-    """The name of a channel as a person knows it; nothing for an id."""
-    return "" if _ID.fullmatch(channel) else channel.removeprefix("#")
-
-
 def opener_for(url: str) -> OpenerDirector:
     """urllib's opener with the proxies of the environment, but with none towards this machine itself."""
     return build_opener(*([ProxyHandler({})] if is_loopback(url) else []), HTTPSHandler())
@@ -68,11 +60,15 @@ class _Direct(WebClient):
     Overrides what the SDK does between the request it built and the answer it judges.
     """
 
+    def __init__(self, token: str, base_url: str, **settings: Any) -> None:
+        super().__init__(token, base_url=base_url, **settings)
+        self._opener = opener_for(base_url)
+
     def __getstate__(self) -> object:
         raise not_pickled(self)
 
     def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:
-        with opener_for(url).open(req, timeout=self.timeout) as answer:
+        with self._opener.open(req, timeout=self.timeout) as answer:
             charset = answer.headers.get_content_charset() or "utf-8"
             return {"status": answer.status, "headers": answer.headers, "body": answer.read().decode(charset)}
 
@@ -101,69 +97,75 @@ class Posted(NamedTuple):
 
 
 class WebApi:
-    """Calls of Slack's Web API with a bot token."""
+    """Calls of Slack's Web API with a bot token. `on_headers` is given the headers of each answer."""
 
-    def __init__(self, token: str, url: str, *, timeout_s: int = TIMEOUT_S, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self,
+        token: str,
+        url: str,
+        *,
+        timeout_s: int = TIMEOUT_S,
+        clock: Clock = SYSTEM,
+        on_headers: Callable[[Mapping[str, object]], None] | None = None,
+    ) -> None:
         register([token])
         guard_loggers()
         base = url.rstrip("/") + "/"
         kind = _Direct if is_loopback(url) else WebClient
         self._client = kind(token, base_url=base, timeout=timeout_s, logger=_quiet_logger(), retry_handlers=[])
         self._clock = clock
+        self._on_headers = on_headers
 
     def __getstate__(self) -> object:
         raise not_pickled(self)
 
-    def call(self, method: str, **arguments: Any) -> dict[str, Any]:
-        """Call any method; return Slack's answer. Raises as `post` does."""
-        return self._call(method, **arguments)
-
-    def post(self, channel: str, **arguments: Any) -> Posted:
+    def post(self, channel: str, message: Mapping[str, Any], **where: Any) -> Posted:
         """Post a message. Raises the two DeliveryErrors."""
-        answer = self._call("chat.postMessage", channel=channel, unfurl_links=False, unfurl_media=False, **arguments)
-        message = answer.get("message")
-        alone = isinstance(message, dict) and bool(message.get("ts")) and not message.get("thread_ts")
-        strayed = alone and "thread_ts" in arguments
+        quiet = {"unfurl_links": False, "unfurl_media": False}
+        answer = self.call("chat.postMessage", {"channel": channel, **quiet, **message, **where})
+        posted = answer.get("message")
+        alone = isinstance(posted, dict) and bool(posted.get("ts")) and not posted.get("thread_ts")
+        strayed = alone and "thread_ts" in where
         return Posted(str(answer.get("channel") or channel), str(answer.get("ts") or ""), strayed)
 
-    def update(self, channel_id: str, ts: str, **arguments: Any) -> None:
+    def update(self, channel_id: str, ts: str, message: Mapping[str, Any]) -> Posted:
         """Edit a message that the bot posted. Raises as `post` does."""
-        self._call("chat.update", channel=channel_id, ts=ts, **arguments)
+        self.call("chat.update", {"channel": channel_id, "ts": ts, **message})
+        return Posted(channel_id, ts, strayed=False)
 
-    def form(self, method: str, **arguments: Any) -> dict[str, Any]:
-        """Call a method that reads a form and no JSON, such as those of files. Raises as `post` does."""
-        return self._ask(method, data=arguments)
+    def call(self, method: str, arguments: Mapping[str, Any] | None = None, *, as_form: bool = False) -> dict[str, Any]:
+        """Call any method; return Slack's answer. Raises as `post` does.
 
-    def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
-        return self._ask(method, json={"parse": "none", **arguments})
-
-    def _ask(self, method: str, **body: Any) -> dict[str, Any]:
+        Some methods read a form and no JSON, such as those of files.
+        """
+        arguments = arguments or {}
+        body = {"data": arguments} if as_form else {"json": {"parse": "none", **arguments}}
         try:
             response = self._client.api_call(method, **body)
-            self._heard(response.headers)
-            data = response.data
-            if isinstance(data, dict):
-                return data
+            if self._on_headers is not None:
+                self._on_headers(response.headers)
+            if isinstance(response.data, dict):
+                return response.data
             raise ValueError("no object")
         except SlackApiError as error:
-            place = (body.get("json") or body.get("data") or {}).get("channel")
-            raise self._meaning(error, method, str(place or "")) from None  # its text holds the URL
+            raise self._meaning(error, method, str(arguments.get("channel") or "")) from None  # its text holds the URL
         except _FAILURES as error:
             raise transport_error(error, method) from None
 
-    def _meaning(self, error: SlackApiError, method: str, channel: str) -> Exception:
+    def _meaning(self, error: SlackApiError, method: str, channel: str) -> DeliveryError:
+        headers = getattr(error.response, "headers", None) or {}
+        if self._on_headers is not None:
+            self._on_headers(headers)
         answer = getattr(error.response, "data", None)
         data = answer if isinstance(answer, dict) else {}
-        code = data.get("error")
+        code, needed = data.get("error"), data.get("needed")
         code = code if isinstance(code, str) and _CODE.fullmatch(code) else ""  # else the SDK's words about garbage
+        values = {
+            "needed": needed if isinstance(needed, str) and _SCOPES.fullmatch(needed) else "",
+            "channel": "" if _ID.fullmatch(channel) else channel.removeprefix("#"),  # as a person knows it
+        }
         status = int(getattr(error.response, "status_code", 0) or 0)
-        headers = getattr(error.response, "headers", None) or {}
-        self._heard(headers)
-        values = {"needed": _scopes(data.get("needed")), "channel": _name_of(channel)}
         return answer_error(code, status, header(headers, "Retry-After"), self._clock.now(), method, **values)
-
-    def _heard(self, headers: Mapping[str, object]) -> None:
-        """Hook for the headers of each answer; does nothing here."""
 
 
 def _is_taken(status: int, body: str) -> bool:
@@ -207,7 +209,7 @@ class Hook:
         if _is_taken(status, body):
             return
         if self._is_like_slack and 200 <= status < 300 and attempts and not _CODE.fullmatch(body):
-            raise permanent("foreign")
+            raise permanent_error(SERVICE, "foreign")
         code = body if _CODE.fullmatch(body) and body != "ok" else ""
         raise answer_error(code, status, header(response.headers, "Retry-After"), self._clock.now(), "webhook")
 
@@ -267,77 +269,39 @@ def answer_error(
     named = {"status": str(status), "method": method, **{name: value for name, value in values.items() if value}}
     wait_s = parse_retry_after(retry_after, now)
     if status == 429 or code in _LIMITED:
-        return _temporary(code or "slow-down", named, retry_after_s=wait_s)
+        return temporary_error(SERVICE, code or "slow-down", retry_after_s=wait_s, ambiguous=False, **named)
     if code in _MUCH_LATER:
-        return _temporary(code, named, retry_after_s=_MUCH_LATER_S)
+        return temporary_error(SERVICE, code, retry_after_s=_MUCH_LATER_S, ambiguous=False, **named)
     if code == "request_timeout" or (status in _INCOMPLETE and not code):
-        return _temporary(code or "incomplete", named)
+        return temporary_error(SERVICE, code or "incomplete", retry_after_s=None, ambiguous=False, **named)
     if code in _AMBIGUOUS or status >= 500:
-        return _temporary(code or "failing", named, retry_after_s=wait_s, ambiguous=True)
+        return temporary_error(SERVICE, code or "failing", retry_after_s=wait_s, ambiguous=True, **named)
     if code:
-        return SlackRefused(
-            in_words(SERVICE, code, named), setup=_is_setup(code), service=SERVICE, code=code, values=named
-        )
+        known = explained(code)
+        setup = known is not None and known.setup  # a person has to mend it before any message can pass
+        return SlackRefused(in_words(SERVICE, code, named), setup=setup, service=SERVICE, code=code, values=named)
     if 400 <= status < 500:
-        return permanent("http", setup=status in (401, 403, 404, 410), **named)
-    return _temporary("foreign", named, ambiguous=True)
-
-
-def is_layout(error: DeliveryError) -> bool:
-    """True where the same words with fewer blocks may pass."""
-    return isinstance(error, SlackRefused) and error.layout
+        return permanent_error(SERVICE, "http", setup=status in (401, 403, 404, 410), **named)
+    return temporary_error(SERVICE, "foreign", retry_after_s=None, ambiguous=True, **named)
 
 
 def is_fault(error: DeliveryError) -> bool:
-    """True where Slack itself fails."""
+    """True where Slack itself fails. It answers so to layouts that it cannot show, too."""
     return error.code in _FAULTS
-
-
-def may_be_layout(error: DeliveryError, attempts: int) -> bool:
-    """True where Slack fails at one message for the third time: it answers so to layouts that it cannot show, too."""
-    return is_fault(error) and attempts >= FAULTS_BEFORE_LESS
-
-
-def permanent(code: str, *, setup: bool = False, **values: str) -> PermanentError:
-    """A PermanentError that says why by a code of `rendering.error_text`."""
-    return permanent_error(SERVICE, code, setup=setup, **values)
-
-
-def foreign_answer() -> TemporaryError:
-    """Return the error for an answer of another shape than Slack's."""
-    return _temporary("foreign", {}, ambiguous=False)
-
-
-def _is_setup(code: str) -> bool:
-    """True for a fault that a person has to mend before any message can pass."""
-    known = explained(code)
-    return known is not None and known.setup
-
-
-def _temporary(
-    code: str, values: Mapping[str, str], *, retry_after_s: float | None = None, ambiguous: bool = False
-) -> TemporaryError:
-    return temporary_error(SERVICE, code, retry_after_s=retry_after_s, ambiguous=ambiguous, **values)
 
 
 def transport_error(error: Exception, method: str) -> TemporaryError:
     """Say what a failed connection means. The text names the kind of failure alone: its own may carry the URL."""
     cause = error.reason if isinstance(error, URLError) else error
     kind = {"kind": type(cause).__name__, "method": method}
-    if isinstance(error, URLError) and isinstance(cause, ssl.SSLError):
-        return _temporary("no-secure-connection", kind)
-    if isinstance(error, URLError) and not _cut_off(cause):  # refused, no such host, connect timed out: never sent
-        return _temporary("no-connection", kind)
-    if isinstance(cause, TimeoutError):
-        return _temporary("no-answer", kind, ambiguous=True)
-    if isinstance(cause, OSError | http.client.HTTPException):
-        return _temporary("broken", kind, ambiguous=True)
-    return _temporary("unreadable", kind, ambiguous=True)
-
-
-def _cut_off(cause: object) -> bool:
-    """True when the connection broke while the request went out: part of it, or all, may have arrived."""
-    return isinstance(cause, ConnectionResetError | BrokenPipeError | ConnectionAbortedError)
+    never_sent = isinstance(error, URLError) and not isinstance(cause, _CUT_OFF)
+    if never_sent:  # refused, no such host, connect timed out
+        code = "no-secure-connection" if isinstance(cause, ssl.SSLError) else "no-connection"
+    elif isinstance(cause, TimeoutError):
+        code = "no-answer"
+    else:
+        code = "broken" if isinstance(cause, OSError | http.client.HTTPException) else "unreadable"
+    return temporary_error(SERVICE, code, retry_after_s=None, ambiguous=not never_sent, **kind)
 
 
 def header(headers: Mapping[str, object], name: str) -> str | None:

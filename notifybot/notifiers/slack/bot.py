@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event
+from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished
 from notifybot.notifiers.base import ChartSource, Envelope
 from notifybot.notifiers.slack import blocks, native_charts
 from notifybot.notifiers.slack.api import TIMEOUT_S, Posted, SlackRefused, WebApi
@@ -20,7 +20,7 @@ from notifybot.rendering.format import is_best, number
 
 API_URL = "https://slack.com/api/"
 
-_Build = Callable[[Set[native_charts.Layout]], blocks.Payload]
+_NO_STATES = (AlertRaised, CheckpointSaved)  # every other event is a state of the run
 
 
 class SlackBot:
@@ -64,78 +64,80 @@ class SlackBot:
 
     def send(self, envelope: Envelope) -> None:
         """Update root and thread to the event's state. A root that is gone is posted again, once."""
+        run_id, memory = envelope.event.run.id, envelope.memory
         try:
-            self._tell(envelope)
+            self._deliver(envelope, RunThread.from_value(memory.get(run_id)))
         except SlackRefused as error:
-            thread = _recall(envelope)
-            if not (error.root_gone and thread.has_root):
+            thread = RunThread.from_value(memory.get(run_id))  # it may have moved meanwhile
+            if not (error.root_gone and thread.root_ts):
                 raise
-            _remember(envelope, thread.without_root())
-            self._tell(envelope)
+            memory.put(run_id, thread.without_root().to_value())
+            self._deliver(envelope, thread.without_root())
         if self._pictures:
             self._pictures.follow(envelope)
+
+    def show_state(self, envelope: Envelope) -> None:
+        """Update a run's root message to the event's state, if there is one. Sends no notification."""
+        thread = RunThread.from_value(envelope.memory.get(envelope.event.run.id))
+        if thread.root_ts:
+            self._show(envelope, thread)
 
     def close(self) -> None:
         """Give up the picture that is being drawn. Nothing else is held open."""
         if self._pictures:
             self._pictures.close()
 
-    def _tell(self, envelope: Envelope) -> None:
-        event, known = envelope.event, _recall(envelope)
-        if _is_of_ourselves(event) and not known.has_root:
-            self._tell_alone(envelope, known)
+    def _deliver(self, envelope: Envelope, thread: RunThread) -> None:
+        event, message = envelope.event, envelope.message
+        calls = bool(self._mention) and thread.calls_for(event)
+        if isinstance(event, AlertRaised) and event.about == "delivery" and not thread.root_ts:
+            # about a run that is not shown here, or several runs: one message in the channel, without a thread
+            if event.id not in thread.answered:
+                post = partial(self._api.post, self._channel)
+                self._call(post, envelope, blocks.full_message(message), calls=calls)
+                self._remember_with_mark(envelope, thread.answering(event.id))
             return
         if self._pictures:
             self._pictures.prepare(envelope)
-        thread = self._show(envelope, known)
+        thread = self._show(envelope, thread)
         reply = _reply(envelope)
         if reply is None or event.id in thread.answered:
             return
         drawn = self._pictures is not None and self._pictures.will_show(event)
-        alone = thread.born_of == event.id and _tells_state(event)  # the new root itself is in the channel
-        sent = self._post(
-            envelope,
-            partial(self._laid_out, envelope, reply, charts=not drawn, calls=thread.calls_for(event)),
-            channel=thread.channel_id,
-            thread_ts=thread.root_ts,
-            reply_broadcast=priority_of(event) is Priority.URGENT and not alone,
-        )
+        alone = thread.born_of == event.id and not isinstance(
+            event, _NO_STATES
+        )  # the new root itself is in the channel
+        broadcast = priority_of(event) is Priority.URGENT and not alone
+        post = partial(self._api.post, thread.channel_id, thread_ts=thread.root_ts, reply_broadcast=broadcast)
+        sent = self._call(post, envelope, reply, charts=not drawn, calls=calls)
         thread = thread.answering(event.id).having_called(event)
-        if sent.strayed and thread.may_move:
+        if sent.strayed:
             thread = thread.moving()
-        if thread.has_root:
+        if thread.root_ts:
             self._remember_with_mark(envelope, thread)
         else:  # the stray reply stands alone; later ones share the new thread
-            _remember(envelope, thread)
-            self._show(envelope, thread)
-
-    def _tell_alone(self, envelope: Envelope, thread: RunThread) -> None:
-        """Post one message in the channel without a thread: about a run that is not shown here, or several runs."""
-        if envelope.event.id not in thread.answered:
-            calls = thread.calls_for(envelope.event)
-            build = partial(self._laid_out, envelope, blocks.full_message(envelope.message), calls=calls)
-            self._post(envelope, build, channel=self._channel)
-            self._remember_with_mark(envelope, thread.answering(envelope.event.id))
-
-    def show_state(self, envelope: Envelope) -> None:
-        """Update a run's root message to the event's state, if there is one. Sends no notification."""
-        thread = _recall(envelope)
-        if thread.has_root:
+            envelope.memory.put(event.run.id, thread.to_value())
             self._show(envelope, thread)
 
     def _show(self, envelope: Envelope, thread: RunThread) -> RunThread:
         """Post or edit the root message, unless it shows a later state already."""
-        event, message = envelope.event, envelope.message
-        state = Shown.of(event) if _tells_state(event) else Shown()
-        if not thread.has_root:
-            root = blocks.root(message) if _tells_state(event) else blocks.placeholder_root(message)
-            sent = self._post(envelope, partial(self._laid_out, envelope, root), channel=self._channel)
-            thread = replace(thread, channel_id=sent.channel_id, root_ts=sent.ts, born_of=event.id, shown=state)
-            _remember(envelope, thread)  # now: a reply that lands while its root is not known would have a second one
-        elif _tells_state(event) and thread.shown.is_older_than(state):
-            self._update(envelope, blocks.root(message), thread)
-            thread = thread.showing(state)
-            envelope.memory.put_with_mark(event.run.id, thread.to_value())  # one edit twice is one to whoever reads it
+        event, message, run_id = envelope.event, envelope.message, envelope.event.run.id
+        state: Shown | None = None
+        if not isinstance(event, _NO_STATES):
+            ended, lost = event.kind == "run_ended", event.kind == "run_lost"
+            state = Shown(event.at, ended, event.progress.done, event.id, lost, event.run.session)
+        if not thread.root_ts:
+            root = blocks.placeholder_root(message) if state is None else blocks.root(message)
+            sent = self._call(partial(self._api.post, self._channel), envelope, root)
+            shown = state or Shown()
+            thread = replace(thread, channel_id=sent.channel_id, root_ts=sent.ts, born_of=event.id, shown=shown)
+            # now: a reply that lands while its root is not known would have a second one
+            envelope.memory.put(run_id, thread.to_value())
+        elif state is not None and (later := thread.showing(state)) is not thread:
+            edit = partial(self._api.update, thread.channel_id, thread.root_ts)
+            self._call(edit, envelope, blocks.root(message))  # in plain words its empty blocks take the old ones away
+            thread = later
+            envelope.memory.put_with_mark(run_id, thread.to_value())  # one edit twice is one to whoever reads it
         return thread
 
     def _remember_with_mark(self, envelope: Envelope, thread: RunThread) -> None:
@@ -143,75 +145,46 @@ class SlackBot:
 
         Where a picture is looked for meanwhile, that takes too long.
         """
-        if self._pictures is None:
-            envelope.memory.put_with_mark(envelope.event.run.id, thread.to_value())
-        else:
-            _remember(envelope, thread)
+        put = envelope.memory.put_with_mark if self._pictures is None else envelope.memory.put
+        put(envelope.event.run.id, thread.to_value())
 
-    def _laid_out(
+    def _call(
         self,
+        call: Callable[[dict[str, Any]], Posted],
         envelope: Envelope,
         payload: blocks.Payload,
-        without: Set[native_charts.Layout],
         *,
         charts: bool | None = None,
         calls: bool = False,
-    ) -> blocks.Payload:
-        """The payload without what this workspace does not take; dressed as a reply where `charts` says how."""
-        message = envelope.message
-        if native_charts.Layout.BLOCKS in without:
-            payload = blocks.text_only(message)
-        elif charts is not None:
-            payload = native_charts.with_native_charts(
-                payload, envelope.event, message.language, charts=charts, without=without
-            )
-        if native_charts.Layout.TABLE in without:
-            payload = native_charts.untabled(payload)
-        return payload.calling(self._mention, message) if calls and self._mention else payload
+    ) -> Posted:
+        """Post or edit a message, without what this workspace does not take.
 
-    def _post(self, envelope: Envelope, build: _Build, **where: Any) -> Posted:
-        def post(payload: blocks.Payload) -> Posted:
-            return self._api.post(**payload.arguments(), **where)
+        It is dressed as a reply where `charts` says how. With `calls` it calls people.
+        """
+        event, message = envelope.event, envelope.message
 
-        return native_charts.tell(post, build, envelope.memory, envelope.attempts, self._clock.now())
+        def build(without: Set[native_charts.Layout]) -> blocks.Payload:
+            built = payload
+            if native_charts.Layout.BLOCKS in without:
+                built = blocks.text_only(message)
+            elif charts is not None:
+                built = native_charts.with_native_charts(built, event, message.language, charts=charts, without=without)
+            if native_charts.Layout.TABLE in without:
+                built = native_charts.untabled(built)
+            return built.calling(self._mention, message) if calls else built
 
-    def _update(self, envelope: Envelope, payload: blocks.Payload, thread: RunThread) -> None:
-        """Edit the root; in plain words its empty blocks take the old ones away."""
-
-        def update(each: blocks.Payload) -> None:
-            self._api.update(thread.channel_id, thread.root_ts, **each.arguments())
-
-        build = partial(self._laid_out, envelope, payload)
-        native_charts.tell(update, build, envelope.memory, envelope.attempts, self._clock.now())
-
-
-def _tells_state(event: Event) -> bool:
-    """True when the event is a state of the run; an alert or a checkpoint is none."""
-    return not isinstance(event, AlertRaised | CheckpointSaved)
-
-
-def _is_of_ourselves(event: Event) -> bool:
-    """True for messages about delivery itself: a digest, or a message that another notifier failed to send."""
-    return isinstance(event, AlertRaised) and event.about == "delivery"
+        return native_charts.send_with_fallbacks(call, build, envelope.memory, envelope.attempts, self._clock.now())
 
 
 def _reply(envelope: Envelope) -> blocks.Payload | None:
     """Return the reply for the thread; None for an epoch that is not the best so far, which only the root shows."""
-    event = envelope.event
+    event, message = envelope.event, envelope.message
     if not isinstance(event, EpochFinished):
-        return blocks.reply(envelope.message)
+        return blocks.reply(message)
     if event.new_best is None:
         return None
     metric = event.progress.metrics.get(event.new_best)
     if metric is None or metric.best is None or is_best(metric, event.progress.epoch):
-        return blocks.new_best_reply(envelope.message, event.new_best, number(metric.value) if metric else "")
+        return blocks.new_best_reply(message, event.new_best, number(metric.value) if metric else "")
     # an older epoch was the best, and its message was folded into this one
-    return blocks.new_best_reply(envelope.message, event.new_best, number(metric.best), epoch=metric.best_epoch)
-
-
-def _recall(envelope: Envelope) -> RunThread:
-    return RunThread.from_value(envelope.memory.get(envelope.event.run.id))
-
-
-def _remember(envelope: Envelope, thread: RunThread) -> None:
-    envelope.memory.put(envelope.event.run.id, thread.to_value())
+    return blocks.new_best_reply(message, event.new_best, number(metric.best), epoch=metric.best_epoch)

@@ -19,14 +19,13 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import DeliveryError
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
 from notifybot.i18n import text
-from notifybot.notifiers.base import ChartSource, Envelope, PendingChart
+from notifybot.notifiers.base import ChartSource, Envelope, PendingChart, permanent_error, temporary_error
 from notifybot.notifiers.slack.api import (
+    SERVICE,
     TIMEOUT_S,
     SlackRefused,
     WebApi,
-    foreign_answer,
     opener_for,
-    permanent,
     transport_error,
 )
 from notifybot.notifiers.slack.mrkdwn import escaped
@@ -51,15 +50,16 @@ _NAME_CHARS, _NAME_BYTES = 60, 200
 
 def upload(api: WebApi, png: bytes, place: RunThread, *, name: str, title: str, alt: str, comment: str = "") -> None:
     """Put a picture into a thread. Raises the two DeliveryErrors; nothing stands in the thread then."""
-    told = {"filename": name, "length": len(png), "alt_txt": shorten(alt, _ALT_CHARS)}
-    answer = api.form("files.getUploadURLExternal", **told)
+    file = {"filename": name, "length": len(png), "alt_txt": shorten(alt, _ALT_CHARS)}
+    answer = api.call("files.getUploadURLExternal", file, as_form=True)
     url, file_id = str(answer.get("upload_url") or ""), str(answer.get("file_id") or "")
     if not (url.startswith(("https://", "http://")) and file_id):
-        raise foreign_answer()
+        raise temporary_error(SERVICE, "foreign")
     _send(url, png)
     files = json.dumps([{"id": file_id, "title": shorten(title, _TITLE_CHARS)}])
+    where = {"files": files, "channel_id": place.channel_id, "thread_ts": place.root_ts}
     more = {"initial_comment": comment} if comment else {}
-    api.form("files.completeUploadExternal", files=files, channel_id=place.channel_id, thread_ts=place.root_ts, **more)
+    api.call("files.completeUploadExternal", where | more, as_form=True)
 
 
 def _send(url: str, png: bytes) -> None:
@@ -69,7 +69,7 @@ def _send(url: str, png: bytes) -> None:
             answer.read(_ANSWER_BYTES)
     except HTTPError as error:
         error.close()
-        raise permanent("http", status=str(error.code)) from None
+        raise permanent_error(SERVICE, "http", status=str(error.code)) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise transport_error(error, "upload") from None  # its text holds the URL, which lets anybody upload
 
@@ -189,7 +189,7 @@ class PictureReplies:
     def _put(self, envelope: Envelope, pending: _Pending) -> None:
         png = pending.sketch.png
         place = _thread_of(envelope, pending.event.run.id)
-        if png is None or not place.has_root:
+        if png is None or not place.root_ts:
             return
         envelope.memory.put(pending.event.run.id, place.answering(pending.mark).to_value())  # tried once, never twice
         title = one_line(pending.message.title)
@@ -224,7 +224,7 @@ class PictureReplies:
         envelope.memory.put("", known | {_TOLD: code})
         text = escaped(remedy_for(code, envelope.message.language), _COMMENT_CHARS)
         try:
-            self._api.post(place.channel_id, text=text, thread_ts=place.root_ts)
+            self._api.post(place.channel_id, {"text": text}, thread_ts=place.root_ts)
         except DeliveryError as error:
             log.debug("what keeps pictures away could not be told: %s", redact(str(error)))
 

@@ -26,32 +26,11 @@ class Shown:
     lost: bool = False
     session: str = ""
 
-    @classmethod
-    def of(cls, event: Event) -> Shown:
-        """Return the state that an event reports."""
-        ended, lost = event.kind == "run_ended", event.kind == "run_lost"
-        return cls(event.at, ended, event.progress.done, event.id, lost, event.run.session)
-
-    def is_older_than(self, other: Shown) -> bool:
-        """True when `other` is a later state of the run than this one, or shows that this one was a false alarm."""
-        return self.is_amended_by(other) or (
-            (other.at, other.ended, other.done)
-            >= (
-                self.at,
-                self.ended,
-                self.done,
-            )
-            and other.event_id != self.event_id
-        )
-
-    def is_amended_by(self, other: Shown) -> bool:
-        """True for the late ending of a run that was meanwhile reported lost: it had ended before."""
-        return self.lost and other.ended and other.session >= self.session
-
 
 @dataclass(frozen=True, slots=True)
 class RunThread:
-    """A run's root message and thread. `born_of` is the event that the root was posted for.
+    """A run's root message and thread. `root_ts` is empty while it has none. `born_of` is the event that the root was
+    posted for.
 
     `called` is the incident that people were called for, by a mention. `moves` counts new roots for replies that found
     none: a server that never says where a reply went is believed a few times only.
@@ -65,30 +44,29 @@ class RunThread:
     called: str = ""
     moves: int = 0
 
-    @property
-    def has_root(self) -> bool:
-        return bool(self.channel_id and self.root_ts)
-
     def answering(self, event_id: str) -> RunThread:
         """The same after an event got its reply."""
         return replace(self, answered=(*self.answered, event_id)[-_REMEMBERED:])
 
     def showing(self, state: Shown) -> RunThread:
-        """The same after the root was brought to a state. An ending that amends an alarm is to be told once more."""
-        again = (state.event_id,) if self.shown.is_amended_by(state) else ()
-        return replace(self, shown=state, answered=tuple(each for each in self.answered if each not in again))
+        """The same after the root was brought to a state; this very object where it shows that or a later one.
+
+        The late ending of a run that was meanwhile reported lost comes later than the alarm: the run had ended before.
+        It is to be told once more.
+        """
+        shown = self.shown
+        if shown.lost and state.ended and state.session >= shown.session:
+            return replace(self, shown=state, answered=tuple(each for each in self.answered if each != state.event_id))
+        follows = (state.at, state.ended, state.done) >= (shown.at, shown.ended, shown.done)
+        return replace(self, shown=state) if follows and state.event_id != shown.event_id else self
 
     def without_root(self) -> RunThread:
         """The same after the root was found to be gone."""
         return replace(self, channel_id="", root_ts="", born_of="", shown=Shown())
 
-    @property
-    def may_move(self) -> bool:
-        return self.moves < _MOVES_MOST
-
     def moving(self) -> RunThread:
-        """The same after a reply was posted outside the thread: its root is no more."""
-        return replace(self.without_root(), moves=self.moves + 1)
+        """The same after a reply was posted outside the thread, whose root is no more; unchanged after a few times."""
+        return replace(self.without_root(), moves=self.moves + 1) if self.moves < _MOVES_MOST else self
 
     def calls_for(self, event: Event) -> bool:
         """True when people are to be called for an event: only once if a run hangs, is lost, then reported failed."""
@@ -128,11 +106,14 @@ class RunThread:
         It may come from another machine, by a file or through the watchdog.
         """
         try:
-            known = Shown(_moment(value["at"]), bool(value["ended"]), int(value["done"]), str(value["event"]))
-            shown = replace(known, lost=bool(value.get("lost", False)), session=str(value.get("session", "")))
+            at = datetime.fromisoformat(value["at"])
+            at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+            lost, session = bool(value.get("lost", False)), str(value.get("session", ""))
+            shown = Shown(at, bool(value["ended"]), int(value["done"]), str(value["event"]), lost, session)
             answered = tuple(str(each) for each in list(value["answered"])[-_REMEMBERED:])
-            place = str(value["channel"]), str(value["root"]), str(value["born_of"])
-            return cls(*place, shown, answered, str(value.get("called", "")), int(value.get("moves", 0)))
+            channel_id, root_ts = str(value["channel"]), str(value["root"]) if value["channel"] else ""
+            called, moves = str(value.get("called", "")), int(value.get("moves", 0))
+            return cls(channel_id, root_ts, str(value["born_of"]), shown, answered, called, moves)
         except (KeyError, TypeError, ValueError):
             return cls()
 
@@ -140,8 +121,3 @@ class RunThread:
 def _incident(event: Event) -> str:
     """One session's silence and end are one incident."""
     return event.run.session or event.run.id
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import replace
-from functools import partial
+from typing import Any
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.slack import blocks
 from notifybot.notifiers.slack.api import TIMEOUT_S, Hook
-from notifybot.notifiers.slack.native_charts import Layout, tell, untabled
+from notifybot.notifiers.slack.native_charts import Layout, send_with_fallbacks, untabled
 from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.policy import Pace
 from notifybot.redaction import fingerprint
@@ -36,26 +36,21 @@ class SlackWebhook:
         calls = bool(self._mention) and known.calls_for(event)
 
         def build(without: Set[Layout]) -> blocks.Payload:
-            plain = Layout.BLOCKS in without
-            payload = _unlinked(blocks.text_only(envelope.message) if plain else blocks.full_message(envelope.message))
+            message = envelope.message
+            payload = blocks.text_only(message) if Layout.BLOCKS in without else blocks.full_message(message)
+            # No link in the words that Slack looks for links in: a webhook cannot tell it not to, and the bot's `parse`
+            # is not heeded here: https://gist.github.com/seanmarpo/723e18a4e2353188ea95f679ae30c3be
+            cards = tuple({**each, "fallback": defang_links(each["fallback"])} for each in payload.attachments)
+            payload = replace(payload, text=defang_links(payload.text), attachments=cards)
             payload = untabled(payload) if Layout.TABLE in without else payload
-            return payload.calling(self._mention, envelope.message) if calls else payload
+            return payload.calling(self._mention, message) if calls else payload
 
-        tell(partial(self._post, envelope.attempts), build, memory, envelope.attempts, self._clock.now())
+        def post(payload: dict[str, Any]) -> None:
+            self._hook.post({**payload, "unfurl_links": False, "unfurl_media": False}, envelope.attempts)
+
+        send_with_fallbacks(post, build, memory, envelope.attempts, self._clock.now())
         if self._mention and (now := known.having_called(event)) != known:
             memory.put(event.run.id, now.to_value())
 
-    def _post(self, attempts: int, payload: blocks.Payload) -> None:
-        self._hook.post({**payload.arguments(), "unfurl_links": False, "unfurl_media": False}, attempts)
-
     def close(self) -> None:
         """Nothing is held open."""
-
-
-def _unlinked(payload: blocks.Payload) -> blocks.Payload:
-    """The same with no link in the words that Slack looks for links in: a webhook cannot tell it not to.
-
-    The bot's `parse` is not heeded here: https://gist.github.com/seanmarpo/723e18a4e2353188ea95f679ae30c3be
-    """
-    cards = ({**each, "fallback": defang_links(each["fallback"])} for each in payload.attachments)
-    return replace(payload, text=defang_links(payload.text), attachments=tuple(cards))

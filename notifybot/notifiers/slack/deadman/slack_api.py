@@ -82,7 +82,7 @@ class SlackAlarms(WebApi):
     """
 
     def __init__(self, token: str, url: str, *, timeout_s: int = TIMEOUT_S, clock: Clock = SYSTEM) -> None:
-        super().__init__(token, url, timeout_s=timeout_s, clock=clock)
+        super().__init__(token, url, timeout_s=timeout_s, clock=clock, on_headers=self._set_clock)
         self._slack_clock = SlackClock(clock)
         self._faults = 0  # consecutive faults of Slack at messages: it fails at layouts that it cannot show
         self._ids: dict[str, str] = {}  # channel name -> id
@@ -133,13 +133,13 @@ class SlackAlarms(WebApi):
 
     def _delete(self, channel_id: str, id: str) -> Outcome:
         which = {"channel": channel_id, "scheduled_message_id": id}
-        return _outcome(lambda: self.form("chat.deleteScheduledMessage", **which))
+        return _outcome(lambda: self.call("chat.deleteScheduledMessage", which, as_form=True))
 
     def _id_of(self, channel: str) -> str:
         """The channel's id; empty while Slack has not said it."""
         return self._ids.get(channel) or (channel if _ID.fullmatch(channel) else "")
 
-    def _heard(self, headers: Mapping[str, object]) -> None:
+    def _set_clock(self, headers: Mapping[str, object]) -> None:
         self._slack_clock.heard(header(headers, "Date"))
 
     def _marked(self, channel_id: str, mark: str) -> list[Alarm]:
@@ -147,7 +147,8 @@ class SlackAlarms(WebApi):
         self.others = {}
         cursor, where = "", {"channel": channel_id} if channel_id else {}
         for _ in range(_PAGES_MOST):
-            answer = self.form("chat.scheduledMessages.list", limit=_PAGE, cursor=cursor, **where)
+            page = {"limit": _PAGE, "cursor": cursor, **where}
+            answer = self.call("chat.scheduledMessages.list", page, as_form=True)
             for each in answer.get("scheduled_messages") or []:
                 whose = marked_run(str(each.get("text") or ""))
                 if whose is None:
@@ -167,12 +168,12 @@ class SlackAlarms(WebApi):
         """Send as laid out, else in plain words; in the thread, else, where there is none any more, in the channel."""
         more |= {"channel": place.channel_id, "unfurl_links": False, "unfurl_media": False}
         payload = said.plain if self._faults >= FAULTS_BEFORE_LESS else said.layout
-        thread: dict[str, Any] = {"thread_ts": place.root_ts} if place.has_root else {}
+        thread: dict[str, Any] = {"thread_ts": place.root_ts} if place.root_ts else {}
         if thread:
             thread["reply_broadcast"] = more.pop("reply_broadcast", True)
         while True:
             try:
-                return self.call(method, **payload.arguments(), **thread, **more)
+                return self.call(method, {**payload.arguments(), **thread, **more})
             except TemporaryError as error:
                 self._faults += is_fault(error)
                 raise

@@ -234,7 +234,7 @@ class DeadMan:
 
     def _look_around(self) -> None:
         due = self._clock.monotonic() >= self._look_at_s
-        if not self._place.has_root and (due or self.state.guard is None):
+        if not self._place.root_ts and (due or self.state.guard is None):
             self._find_place()
         if due:
             wait_s = _STEP_EVERY_S if self._said.epoch is None else _LOOK_EVERY_S  # its missing details arrive soon
@@ -254,7 +254,7 @@ class DeadMan:
         if self._told is not None:
             return self.state.guard is None or self._is_telling
         early = self._clock.monotonic() - self._began_s < _ROOT_S
-        return not self._place.channel_id or (early and not self._place.has_root)
+        return not self._place.channel_id or (early and not self._place.root_ts)
 
     @property
     def _is_telling(self) -> bool:
@@ -273,7 +273,7 @@ class DeadMan:
         """True when the last alarm lacks what there is by now: the thread, a first epoch, a first checkpoint."""
         said, now = self._said, self._progress
         return (
-            (self._place.has_root and not self._said_at.has_root)
+            bool(self._place.root_ts and not self._said_at.root_ts)
             or (said.epoch is None and now.epoch is not None)
             or (said.checkpoint is None and now.checkpoint is not None)
         )
@@ -289,8 +289,8 @@ class DeadMan:
             place = self._thread_of()
         except StoreError:  # a full or locked disk is no reason to fall silent
             return
-        if place.has_root:
-            if not self._place.has_root:
+        if place.root_ts:
+            if not self._place.root_ts:
                 self.state = retried(self.state)
             self._place = place
 
@@ -312,11 +312,11 @@ class DeadMan:
                 said = self._speech.void(self._progress, now_s=now_s, away_s=away_s, sure=sure)
                 return self._alarms.say(self._place, said)
             case Assure():
-                return self._alarms.note(self._place, self._speech.stands()) if self._place.has_root else Done()
+                return self._alarms.note(self._place, self._speech.stands()) if self._place.root_ts else Done()
         return None
 
     def _take(self, action: Action, outcome: Outcome) -> None:
-        by_name = isinstance(outcome, Denied) and outcome.code == _NO_CHANNEL and not self._place.has_root
+        by_name = isinstance(outcome, Denied) and outcome.code == _NO_CHANNEL and not self._place.root_ts
         if by_name and isinstance(action, ScheduleAlarm):
             self._place = RunThread()  # the answer to the root's post will have the channel's id
         else:

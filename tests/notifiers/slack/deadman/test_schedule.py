@@ -479,7 +479,7 @@ def test_the_thread_schedules_at_once_and_clears_up_within_its_time() -> None:
     """A daemon of its own name, gone when its work is done."""
     others = set(threading.enumerate())  # a run of another test may still be looking for its Slack
     with Sandbox() as sandbox:
-        posted = SlackAlarms(BOT_TOKEN, f"{sandbox.url}/api/").post(CHANNEL, text="root")
+        posted = SlackAlarms(BOT_TOKEN, f"{sandbox.url}/api/").post(CHANNEL, {"text": "root"})
         asked = threading.Event()
 
         def place() -> RunThread:
@@ -517,7 +517,7 @@ def test_a_fault_of_ours_is_counted_and_the_thread_goes_on() -> None:
 
     with Sandbox() as sandbox:
         api = SlackAlarms(BOT_TOKEN, f"{sandbox.url}/api/")
-        place = RunThread(*api.post(CHANNEL, text="root")[:2], "started")
+        place = RunThread(*api.post(CHANNEL, {"text": "root"})[:2], "started")
         post_at = int(sandbox.clock.now().timestamp()) + 900
         sandbox.slack.schedule.add(place.channel_id, {"post_at": post_at, "text": mark_of(RUN)})
         switch = DeadMan(api, Speech(RUN, Host(), Renderer(Language.EN)), look, lambda: place, guard=section)

@@ -9,7 +9,7 @@ pretended service and comes back through our own reading of answers.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
@@ -89,7 +89,7 @@ class World:
 
     def place(self) -> RunThread:
         """What the bot remembers of the run's place."""
-        if not self._root.has_root and self.now_s >= self.rooted_at_s:
+        if not self._root.root_ts and self.now_s >= self.rooted_at_s:
             posted = self.ask("chat.postMessage", {"channel": CHANNEL, "text": "root"})
             self._root = RunThread(CHANNEL, str(posted["ts"]), "started")
         return self._root
@@ -136,10 +136,8 @@ class Line(SlackAlarms):
         super().__init__(BOT_TOKEN, "http://127.0.0.1:9/api/", clock=local)
         self._world = world
 
-    def form(self, method: str, **arguments: Any) -> dict[str, Any]:
-        return self._call(method, **arguments)
-
-    def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
+    def call(self, method: str, arguments: Mapping[str, Any] | None = None, *, as_form: bool = False) -> dict[str, Any]:
+        arguments = dict(arguments or {}) if as_form else {"parse": "none", **(arguments or {})}
         world, weather = self._world, self._world.weather
         world.pass_time(world.rng.choice((0.05, 0.3, 1.0)))
         dice = world.rng.random() if world.now_s < weather.until_s else 1.0
@@ -159,7 +157,7 @@ class Line(SlackAlarms):
         if dice - weather.broken < 0:
             raise answer_error("", 503, None, world.clock.now(), method)
         answer = world.ask(method, arguments)
-        self._heard({"date": f"{world.clock.now():%a, %d %b %Y %H:%M:%S} GMT"})
+        self._set_clock({"date": f"{world.clock.now():%a, %d %b %Y %H:%M:%S} GMT"})
         if answer["ok"]:
             return answer
         raise answer_error(answer["error"], 200, None, world.clock.now(), method)

@@ -154,7 +154,7 @@ def test_what_was_not_told_is_not_waited_for_at_the_exit() -> None:
     """The deliveries were waited for before; what has not got through by then will not now."""
     with Sandbox() as sandbox:
         api = SlackAlarms(BOT_TOKEN, f"{sandbox.url}/api/")
-        place = RunThread(*api.post(CHANNEL, text="root")[:2], "started")
+        place = RunThread(*api.post(CHANNEL, {"text": "root"})[:2], "started")
         asked, told = threading.Event(), threading.Event()
 
         def look() -> tuple[Progress, int]:
