@@ -148,6 +148,7 @@ _SMALL = {
     "checkpoints.saver": "the thread that writes checkpoints, whose module is full",
     "delivery.digest": "one message of many, whose module is full",
     "demo.watchdog": "a child process's entry",
+    "notifiers.slack.webhook": "a notifier of its own, beside the bot",
     "store.migrations.env": "Alembic's entry",
 }
 
