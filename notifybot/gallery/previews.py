@@ -25,7 +25,7 @@ from notifybot.clock import Clock
 from notifybot.delivery.chart_renderer import has_curves, subtitle
 from notifybot.events import EpochFinished, Event
 from notifybot.i18n import text
-from notifybot.notifiers.apprise import told
+from notifybot.notifiers.apprise import plain_text
 from notifybot.notifiers.base import Envelope, Notifier
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.notifiers.kakao import Credentials, KakaoTalk
@@ -101,7 +101,7 @@ def kakao(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Prev
 
 def apprise(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Preview]:
     """The message's words, as services with little room take them."""
-    yield Preview("Apprise", "\n".join(filter(None, told(envelope.message, _ROOM))))
+    yield Preview("Apprise", "\n".join(filter(None, plain_text(envelope.message, _ROOM))))
 
 
 def _console(envelope: Envelope, language: Language, clock: Clock) -> Iterator[Preview]:
@@ -265,7 +265,7 @@ def _posted_by_slack(sample: AlarmSample, language: Language, clock: Clock) -> I
             alarms.schedule(place, post_at, alarm)
             clock.advance(_MARGINS.ahead_s)
         if sample.said == "void":
-            clock.advance(_MARGINS.settle_s)
+            clock.advance(_MARGINS.posting_s)
         if sample.said != "alarm":
             alarms.say(place, said(sample, clock.now().timestamp(), language, _LINK))
         yield from _in_slack(*_pages(sandbox, language))
@@ -278,7 +278,7 @@ def said(sample: AlarmSample, now_s: float, language: Language, link: str = "") 
         return speech.stands()
     if sample.said == "alarm":
         return speech.alarm(progress, now_s=now_s, post_at=int(now_s + _MARGINS.ahead_s))
-    away_s = _MARGINS.ahead_s + _MARGINS.settle_s
+    away_s = _MARGINS.ahead_s + _MARGINS.posting_s
     return speech.void(progress, now_s=now_s, away_s=away_s, sure=sample.sure)
 
 

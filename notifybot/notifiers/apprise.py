@@ -56,17 +56,14 @@ _SPLIT = "\u200b"  # invisible; the usual way to defuse a Discord mention as wel
 
 
 def from_config(config: Config, around: Surroundings) -> list[Notifier]:
-    """One notifier for each Apprise URL of the settings, with pictures where there are charts. Raises ConfigError."""
-    if around.charts is None:
-        return apprise_notifiers(config)
-    square = around.charts.phone_painter(config.lang).square
-    return apprise_notifiers(config, picture=lambda envelope: square(envelope.event))
-
-
-def apprise_notifiers(config: Config, *, picture: Picture | None = None) -> list[Notifier]:
-    """One notifier for each Apprise URL of the settings, so that each is retried by itself. Raises ConfigError."""
+    """One notifier for each Apprise URL of the settings, so that each is retried by itself; with pictures where there
+    are charts. Raises ConfigError."""
     if config.apprise_urls is None:
         return []
+    picture: Picture | None = None
+    if around.charts is not None:
+        square = around.charts.phone_painter(config.lang).square
+        picture = lambda envelope: square(envelope.event)  # noqa: E731  typed above
     urls = dict.fromkeys(urls_in(config.apprise_urls.get_secret_value()))
     return [AppriseNotifier(url, position=position, picture=picture) for position, url in enumerate(urls, 1)]
 
@@ -77,7 +74,7 @@ def urls_in(text: str) -> list[str]:
 
 
 class AppriseNotifier:
-    """Tells one Apprise URL. Raises ConfigError, without the URL in it, where Apprise makes nothing of it.
+    """Sends to one Apprise URL. Raises ConfigError, without the URL in it, where Apprise makes nothing of it.
 
     A URL that names several receivers is one destination: where one of them fails, all of them get the repeat.
     `picture` is asked for a PNG at the first try only: a service may have taken the words and refused the picture.
@@ -114,7 +111,7 @@ class AppriseNotifier:
         raise not_pickled(self)
 
     def _send(self, envelope: Envelope, picture: str | None) -> None:
-        title, body = told(envelope.message, self._room)
+        title, body = plain_text(envelope.message, self._room)
         kind = _TYPES[envelope.message.severity]
         with listening() as lines:
             done = self._apprise.notify(body, title, notify_type=kind, body_format="text", attach=picture)
@@ -130,26 +127,22 @@ class AppriseNotifier:
         return permanent_error(SERVICE, "given-up", label=self._label, tries=str(tries))
 
 
-def told(message: Message, room: int) -> tuple[str, str]:
+def plain_text(message: Message, room: int) -> tuple[str, str]:
     """Title and body as plain text, together within `room` characters. The last line marks a repeat, and is not cut.
 
     Where there is little room (SMS, KakaoTalk) the brief says it all, without a title.
     """
     link = message.link if message.link and _LINK.fullmatch(message.link) else ""
     tail = "\n".join(line for line in (link, f"#{message.short_id}") if line)
-    if room < _ROOM_FOR_ALL:
-        title, words = "", message.brief
-    else:
+    title, words = "", message.brief
+    if room >= _ROOM_FOR_ALL:
         title = shorten(inert(one_line(message.title)), TITLE_CHARS)
-        words = "\n".join(line for line in _lines(message) if line.strip())
+        rows = [row_text(row) for row in message.rows[:ROWS]]
+        facts = [f"{fact.label}: {fact.value}" for fact in message.facts[:FACTS]]
+        lines = [message.body, *rows, *facts, *message.code.splitlines()[-CODE_LINES:]]
+        words = "\n".join(line for line in lines if line.strip())
     left = room - len(title) - len(tail) - 4  # two line breaks, which are two characters at some
     return title, f"{shorten(inert(clean(words).strip()), left)}\n{tail}".lstrip("\n")
-
-
-def _lines(message: Message) -> list[str]:
-    rows = [row_text(row) for row in message.rows[:ROWS]]
-    facts = [f"{fact.label}: {fact.value}" for fact in message.facts[:FACTS]]
-    return [message.body, *rows, *facts, *message.code.splitlines()[-CODE_LINES:]]
 
 
 def inert(text: str) -> str:

@@ -103,10 +103,6 @@ class Charts(Protocol):
         ...
 
 
-def _never_busy(_: str) -> bool:
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """Dependencies of a service's notifiers other than the settings.
@@ -116,7 +112,7 @@ class Surroundings:
 
     clock: Clock = SYSTEM
     charts: Charts | None = None
-    is_busy: Callable[[str], bool] = _never_busy
+    is_busy: Callable[[str], bool] = lambda _: False
 
 
 class Notifier(Protocol):
@@ -165,7 +161,7 @@ class ShowsRunState(Protocol):
     """A notifier that keeps a message at a run's latest state, as Slack's bot keeps the root of a thread."""
 
     def show_state(self, envelope: Envelope) -> None:
-        """Bring what is shown of the run to where the event belongs. Nobody is told. Raises the DeliveryErrors."""
+        """Bring what is shown of the run to where the event belongs. Notifies nobody. Raises the DeliveryErrors."""
         ...
 
 

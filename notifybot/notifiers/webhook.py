@@ -23,7 +23,6 @@ from notifybot.notifiers.http import ask, read_body, session_for
 from notifybot.policy import Pace
 from notifybot.redaction import fingerprint, guard_loggers, register
 from notifybot.retry import parse_retry_after
-from notifybot.types import Message
 
 TIMEOUTS_S = (3.05, 10.0)  # to connect, and for each read
 LARGEST_BODY_BYTES, BODY_S = 16 * 1024, 1.0  # what is read of an answer, to use its connection again
@@ -38,16 +37,11 @@ _GONE = 410  # the specification: the receiver wants no more of it, ever
 
 
 def from_config(config: Config, around: Surroundings) -> list[Notifier]:
-    """The webhook that the settings name. Raises ConfigError for a secret that is no key."""
-    return webhook_notifiers(config, clock=around.clock)
-
-
-def webhook_notifiers(config: Config, *, clock: Clock = SYSTEM) -> list[Notifier]:
     """The webhook that the settings name, if any. Raises ConfigError for a secret that is no key."""
     if config.webhook_url is None:
         return []
     secret = config.webhook_secret.get_secret_value() if config.webhook_secret else None
-    return [Webhook(config.webhook_url.get_secret_value(), secret, clock=clock)]
+    return [Webhook(config.webhook_url.get_secret_value(), secret, clock=around.clock)]
 
 
 class Webhook:
@@ -122,14 +116,8 @@ class Webhook:
 
 def payload(envelope: Envelope) -> bytes:
     """The body: type and moment on top, then the event as it is stored and its message in the reader's language."""
-    event = envelope.event
-    data = {"event": json.loads(to_json(event)), "message": _told(envelope.message), "skipped": envelope.skipped}
-    whole = {"type": event.kind, "timestamp": event.at.isoformat(), "data": data}
-    return json.dumps(whole, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _told(message: Message) -> dict[str, str | None]:
-    return {
+    event, message = envelope.event, envelope.message
+    rendered = {
         "language": message.language,
         "severity": message.severity,
         "title": message.title,
@@ -137,6 +125,9 @@ def _told(message: Message) -> dict[str, str | None]:
         "brief": message.brief,
         "link": message.link,
     }
+    data = {"event": json.loads(to_json(event)), "message": rendered, "skipped": envelope.skipped}
+    whole = {"type": event.kind, "timestamp": event.at.isoformat(), "data": data}
+    return json.dumps(whole, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def signing_key(secret: str) -> bytes:

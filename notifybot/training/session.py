@@ -284,12 +284,12 @@ class Session:
         if all(each.name != "slack" for each in self.shared.delivery.notifiers):
             return
         # Slack's client, only where it is configured
-        from notifybot.notifiers.slack.deadman.switch import dead_man, teller, told_over_at
+        from notifybot.notifiers.slack.deadman.switch import bot_among, dead_man, known_end_s
 
-        store, by = self.shared.store, teller(config, self.shared.delivery.notifiers)
+        store, by = self.shared.store, bot_among(self.shared.delivery.notifiers, config)
         self.dead_man = dead_man(
             config, run, host, look=look, memory_of=partial(store.memory, project=run.project),
-            over_at=partial(told_over_at, by=by, store=store),
+            over_at=partial(known_end_s, by=by, store=store),
             has_said=partial(self.shared.delivery.worker.has_said, run), clock=self.clock, guard=self.guard,
         )  # fmt: skip
         if self.dead_man is not None:
@@ -344,13 +344,13 @@ class Session:
             self.heartbeat.stop()
         if self.dead_man is not None:
             with self.guard("dead_mans_switch"):
-                from notifybot.notifiers.slack.deadman.switch import is_told, teller
+                from notifybot.notifiers.slack.deadman.switch import bot_among, is_delivered
 
                 ending, store = self.ending, self.shared.store
-                by = teller(self.shared.config, self.shared.delivery.notifiers)
+                by = bot_among(self.shared.delivery.notifiers, self.shared.config)
                 # The alarm is taken back on its own thread, with what is left of the exit's time, once the end is sent.
                 # An end that was not, or is not even on disk, leaves it for Slack to post: the next session clears it.
-                self.dead_man.ended(lambda: ending is not None and is_told(ending, by, store))
+                self.dead_man.ended(lambda: ending is not None and is_delivered(ending, by, store))
                 ENDINGS.register_flush(self.dead_man.flush)
         if self.trackers is not None:
             with self.guard("closing_trackers"):

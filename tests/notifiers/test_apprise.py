@@ -26,7 +26,8 @@ from requests.adapters import HTTPAdapter
 from notifybot.config import load
 from notifybot.delivery.dispatcher import Dispatcher, Outcome
 from notifybot.errors import ConfigError, DeliveryError, PermanentError
-from notifybot.notifiers.apprise import AppriseNotifier, apprise_notifiers, inert, told, urls_in
+from notifybot.notifiers.apprise import AppriseNotifier, from_config, inert, plain_text, urls_in
+from notifybot.notifiers.base import Surroundings
 from notifybot.policy import Priority
 from notifybot.redaction import redact
 from notifybot.rendering import Renderer
@@ -156,7 +157,7 @@ def test_title_and_body_fit_and_keep_the_mark(room: int) -> None:
     link = "https://example.org/r"
     long = message(lost(), title="@" * 500, body="<가" * 3000, brief="@여러분 " * 60, link=link)
 
-    title, body = told(long, room)
+    title, body = plain_text(long, room)
 
     assert len(title) + len(body) <= room
     assert body.splitlines()[-2:] == [link, f"#{long.short_id}"]
@@ -166,13 +167,13 @@ def test_a_service_with_little_room_gets_the_brief(service: AnyService) -> None:
     """KakaoTalk through Apprise takes 200 characters, an SMS 160: one sentence, once."""
     told_message = message(lost())
 
-    assert told(told_message, 200) == ("", f"{told_message.brief}\n#{told_message.short_id}")
+    assert plain_text(told_message, 200) == ("", f"{told_message.brief}\n#{told_message.short_id}")
 
 
 def test_a_link_that_is_none_is_left_out() -> None:
     """Only the web, and nothing that could end a link early."""
     for link in ("javascript:alert(1)", "https://x/ y", "https://x/<b>"):
-        assert link not in told(message(lost(), link=link), 1000)[1]
+        assert link not in plain_text(message(lost(), link=link), 1000)[1]
 
 
 def test_a_picture_goes_along_at_the_first_try_only(service: AnyService) -> None:
@@ -377,16 +378,17 @@ def test_addresses_are_split_but_for_the_commas_inside(text: str) -> None:
 
 def test_settings_make_one_notifier_for_each_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has a key of its own, so that the outbox retries it alone; the same address twice is one."""
-    assert apprise_notifiers(load()) == []
+    assert from_config(load(), Surroundings()) == []
 
     monkeypatch.setenv("NOTIFYBOT_APPRISE_URLS", f"{DISCORD}, json://apprise.invalid\n{DISCORD}")
 
-    assert len({each.key for each in apprise_notifiers(load())}) == len(apprise_notifiers(load())) == 2
+    made = from_config(load(), Surroundings())
+    assert len({each.key for each in made}) == len(made) == 2
 
 
 def test_the_settings_file_may_hold_a_list() -> None:
     """TOML has lists, so they are taken."""
-    assert len(apprise_notifiers(load({"apprise_urls": [DISCORD, "json://apprise.invalid"]}))) == 2
+    assert len(from_config(load({"apprise_urls": [DISCORD, "json://apprise.invalid"]}), Surroundings())) == 2
 
 
 @pytest.mark.parametrize(
@@ -406,7 +408,7 @@ def test_an_address_that_means_nothing_is_named_by_its_scheme_alone(
     caplog.set_level(1)
 
     with pytest.raises(ConfigError, match=re.escape(named)) as caught:
-        apprise_notifiers(load({"apprise_urls": f"json://apprise.invalid {url}"}))
+        from_config(load({"apprise_urls": f"json://apprise.invalid {url}"}), Surroundings())
 
     assert "URL 2" in str(caught.value)
     for text in (str(caught.value), caplog.text, "".join(traceback.format_exception(caught.value))):
@@ -417,10 +419,11 @@ def test_without_apprise_the_remedy_is_told() -> None:
     """An extra that is not there is named with the command that brings it; without the setting nobody asks for it."""
     code = (
         "import sys; sys.modules['apprise'] = None\n"
-        "from notifybot.notifiers.apprise import apprise_notifiers\n"
+        "from notifybot.notifiers.apprise import from_config\n"
+        "from notifybot.notifiers.base import Surroundings\n"
         "from notifybot.config import load\n"
-        "print(apprise_notifiers(load()))\n"
-        "apprise_notifiers(load({'apprise_urls': 'json://127.0.0.1'}))"
+        "print(from_config(load(), Surroundings()))\n"
+        "from_config(load({'apprise_urls': 'json://127.0.0.1'}), Surroundings())"
     )
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -19,7 +19,8 @@ from notifybot.config import load
 from notifybot.delivery.build import open_delivery, people_from
 from notifybot.errors import ConfigError, DeliveryError
 from notifybot.events import EpochFinished, from_json
-from notifybot.notifiers.webhook import Webhook, payload, signature, signing_key, webhook_notifiers
+from notifybot.notifiers.base import Surroundings
+from notifybot.notifiers.webhook import Webhook, from_config, payload, signature, signing_key
 from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.http import Request
 from notifybot.sandbox.webhook import PATH, SECRET
@@ -116,11 +117,11 @@ def test_without_a_secret_nothing_is_signed() -> None:
 
 def test_settings_make_one_notifier_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """A URL is enough; without one there is no webhook."""
-    assert webhook_notifiers(load()) == []
+    assert from_config(load(), Surroundings()) == []
 
     monkeypatch.setenv("NOTIFYBOT_WEBHOOK_URL", f"https://example.org/hook/{CANARY}")
     monkeypatch.setenv("NOTIFYBOT_WEBHOOK_SECRET", SECRET)
-    (notifier,) = webhook_notifiers(load())
+    (notifier,) = from_config(load(), Surroundings())
 
     assert notifier.key.startswith("webhook:")
     assert CANARY not in notifier.key

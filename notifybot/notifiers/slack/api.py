@@ -55,7 +55,7 @@ def opener_for(url: str) -> OpenerDirector:
 
 
 class _Direct(WebClient):
-    """slack_sdk's client for a Slack on this machine: it takes a proxy from the environment and cannot be told not to.
+    """slack_sdk's client for a Slack on this machine: it takes a proxy from the environment in any case.
 
     Overrides what the SDK does between the request it built and the answer it judges.
     """

@@ -2,8 +2,8 @@
 
 Where things stand and why: the headline is a block of its own and the rest a coloured attachment, because Slack shows
 the top-level `text` above an attachment that stands alone, but hides it once the message has blocks. So `text` can be
-the whole story in one line, for the phone's lock screen, and nobody reads it twice. The table goes into the attachment
-as Slack puts it there anyway.
+all of it in one line, for the phone's lock screen, and nobody reads it twice. The table goes into the attachment as
+Slack puts it there anyway.
 
 Other people's words (run names, exceptions, parameters) stand in plain_text and rich_text only, where `*`, `_` and
 `~` are letters; mrkdwn is for what we compose ourselves, and is `verbatim`.

@@ -41,7 +41,7 @@ GAP_S = 60.0  # least seconds between two pictures of a run's epochs
 _PICTURES_A_RUN = 10  # besides new bests
 _EVERY = 10  # epochs, where nobody knows how many there will be
 _TITLE_CHARS, _COMMENT_CHARS, _ALT_CHARS = 120, 1000, 900
-_TOLD = "pictures_told"  # memory key: the refusal that was reported, so that it is reported once
+_REPORTED = "pictures_told"  # memory key: the refusal that was reported, so that it is reported once
 _FAILURES_MOST = 3
 _WAITING_MOST = 3  # pictures that are drawn at the same time
 _ANSWER_BYTES = 1024
@@ -214,19 +214,19 @@ class PictureReplies:
         elif self._off:
             log.warning("%s", text(language, "slack.picture.no_more", failures=self._failures))
         if refused:
-            self._tell(envelope, place, refused)
+            self._report(envelope, place, refused)
 
-    def _tell(self, envelope: Envelope, place: RunThread, code: str) -> None:
+    def _report(self, envelope: Envelope, place: RunThread, code: str) -> None:
         """Say in the thread what keeps pictures away and what to do, once for each reason."""
         known = envelope.memory.get("")
-        if known.get(_TOLD) == code:
+        if known.get(_REPORTED) == code:
             return
-        envelope.memory.put("", known | {_TOLD: code})
+        envelope.memory.put("", known | {_REPORTED: code})
         text = escaped(remedy_for(code, envelope.message.language), _COMMENT_CHARS)
         try:
             self._api.post(place.channel_id, {"text": text}, thread_ts=place.root_ts)
         except DeliveryError as error:
-            log.debug("what keeps pictures away could not be told: %s", redact(str(error)))
+            log.debug("what keeps pictures away could not be reported: %s", redact(str(error)))
 
 
 def _thread_of(envelope: Envelope, run_id: str) -> RunThread:

@@ -52,7 +52,7 @@ class RunThread:
         """The same after the root was brought to a state; this very object where it shows that or a later one.
 
         The late ending of a run that was meanwhile reported lost comes later than the alarm: the run had ended before.
-        It is to be told once more.
+        It is to be sent once more.
         """
         shown = self.shown
         if shown.lost and state.ended and state.session >= shown.session:
@@ -101,7 +101,7 @@ class RunThread:
 
     @classmethod
     def from_value(cls, value: Mapping[str, Any]) -> RunThread:
-        """Read what `to_value` wrote; an empty mapping is a run never told of, and so is one that makes no sense.
+        """Read what `to_value` wrote; an empty mapping is a run never reported, and so is one that makes no sense.
 
         It may come from another machine, by a file or through the watchdog.
         """

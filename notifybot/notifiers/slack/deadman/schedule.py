@@ -64,27 +64,20 @@ def _after_list(state: AlarmState, outcome: Outcome, now_s: float, margins: Marg
         least_s = _DENIED_S if isinstance(outcome, Denied) and outcome.setup else 0.0
         return _braked(state, Call.LIST, outcome, now_s, least_s)
     state = drop_posted(_freed(state, Call.LIST), now_s)
-    found = [replace(each, own=each.post_at in state.asked) for each in outcome.alarms if not _known(state, each)]
+    # Slack may list as a number what it gave out as "Q" and the number; an own alarm is known by its time as well
+    ids = {each.removeprefix("Q") for each in (*(alarm.id for alarm in state.alarms), *state.gone)}
+    times = {each.post_at for each in state.alarms if each.own}
+    unknown = [each for each in outcome.alarms if each.id.removeprefix("Q") not in ids and each.post_at not in times]
+    found = [replace(each, own=each.post_at in state.asked) for each in unknown]
     asked = tuple(each for each in state.asked if each - margins.ahead_s + _LANDED_S > now_s)
     state = replace(state, looked=True, alarms=_ordered((*state.alarms, *found)), asked=asked)
     if asked:  # a call on its way may take effect after this list was read
         brakes = {**state.brakes, Call.LIST: Brake(now_s, now_s + _LANDED_S)}
         state = replace(state, brakes=brakes, looked=state.goal is Goal.GUARD)
-    landed = [each for each in found if each.own]
-    return _adopted(state, landed, now_s, margins) if state.goal is Goal.GUARD else state
-
-
-def _known(state: AlarmState, listed: Alarm) -> bool:
-    """Slack may list as a number what it gave out as "Q" and the number; an own alarm is known by its time as well."""
-    ids = {each.id.removeprefix("Q") for each in state.alarms} | {each.removeprefix("Q") for each in state.gone}
-    return listed.id.removeprefix("Q") in ids or listed.post_at in {each.post_at for each in state.alarms if each.own}
-
-
-def _adopted(state: AlarmState, landed: list[Alarm], now_s: float, margins: Margins) -> AlarmState:
-    """An alarm whose scheduling was in doubt stands after all: it guards, unless a later one does."""
-    newest = max(landed, key=lambda each: each.post_at, default=None)
+    # an alarm whose scheduling was in doubt stands after all: it guards, unless a later one does
+    newest = max((each for each in found if each.own), key=lambda each: each.post_at, default=None)
     guard = state.guard
-    if newest is None or (guard is not None and guard.post_at >= newest.post_at):
+    if state.goal is not Goal.GUARD or newest is None or (guard is not None and guard.post_at >= newest.post_at):
         return state
     beat_at_s = min(newest.post_at - margins.ahead_s - WINDOW_S * state.full, now_s)
     return replace(state, newest=newest.id, beat_at_s=beat_at_s, looked=False, full=0)
@@ -134,13 +127,12 @@ def _after_delete(state: AlarmState, alarm: Alarm, outcome: Outcome, now_s: floa
 
 
 def _after_say(state: AlarmState, voids: tuple[FalseAlarm, ...], outcome: Outcome, now_s: float) -> AlarmState:
-    again = isinstance(outcome, Failed) and not (outcome.ambiguous and voids[0].told)
-    if again:  # a repeat is better than a loss, once
-        unsure = isinstance(outcome, Failed) and outcome.ambiguous
-        kept = tuple(replace(each, told=each.told or unsure) if each in voids else each for each in state.voids)
+    if isinstance(outcome, Failed) and not (outcome.ambiguous and voids[0].tried):
+        # a repeat is better than a loss, once
+        tried = outcome.ambiguous
+        kept = tuple(replace(each, tried=each.tried or tried) if each in voids else each for each in state.voids)
         return _braked(replace(state, voids=kept), Call.SAY, outcome, now_s)
-    left = tuple(each for each in state.voids if each not in voids)
-    return replace(_freed(state, Call.SAY), voids=left)
+    return replace(_freed(state, Call.SAY), voids=tuple(each for each in state.voids if each not in voids))
 
 
 def _braked(state: AlarmState, call: Call, outcome: Outcome, now_s: float, least_s: float = 0.0) -> AlarmState:
@@ -178,12 +170,12 @@ class Alarm:
 class FalseAlarm:
     """An alarm about a living run, posted at `post_at`: certainly if `sure`, else perhaps.
 
-    `told`: its correction may have been posted already.
+    `tried`: an answer to its correction was lost, so that it may have been posted already.
     """
 
     post_at: int
     sure: bool
-    told: bool = False
+    tried: bool = False
 
 
 class Call(StrEnum):
@@ -294,7 +286,7 @@ class Margins:
     ahead_s: float = 900.0
     cancel_s: float = 360.0
     refused_s: float = 60.0
-    settle_s: float = 60.0
+    posting_s: float = 60.0
     quiet: QuietHours = NEVER
     quiet_beat_s: float = 3600.0
 
@@ -375,7 +367,14 @@ def decide(state: AlarmState, now_s: float, margins: Margins, *, is_known_alive:
     `is_known_alive`: the training moves, as far as is known. `sure`: `now_s` is Slack's.
     """
     if state.goal is not Goal.GUARD:
-        return _decide_end(state, now_s, margins)
+        targets = _targets(state)
+        if targets and state.free(Call.DELETE, now_s):
+            return DeleteAlarm(targets[-1])  # the latest one is the likeliest to be heeded
+        if not state.looked and state.goal is Goal.CLEAR and state.free(Call.LIST, now_s):
+            return List()
+        if state.clear and not state.voids:
+            return Finished()
+        return _correction(state, now_s, margins) or Wait()
     if not sure:  # any answer carries Slack's time
         return List() if state.free(Call.LIST, now_s) else Wait()
     if state.denied and state.alarms and state.free(Call.DELETE, now_s):
@@ -418,24 +417,13 @@ def retried(state: AlarmState) -> AlarmState:
     return replace(state, brakes=kept) if state.denied else state
 
 
-def _decide_end(state: AlarmState, now_s: float, margins: Margins) -> Action:
-    targets = _targets(state)
-    if targets and state.free(Call.DELETE, now_s):
-        return DeleteAlarm(targets[-1])  # the latest one is the likeliest to be heeded
-    if not state.looked and state.goal is Goal.CLEAR and state.free(Call.LIST, now_s):
-        return List()
-    if state.clear and not state.voids:
-        return Finished()
-    return _correction(state, now_s, margins) or Wait()
-
-
 def _targets(state: AlarmState) -> list[Alarm]:
     return [each for each in state.alarms if each.own or state.goal is Goal.CLEAR]
 
 
 def _correction(state: AlarmState, now_s: float, margins: Margins) -> PostAllClear | None:
     """One message for all alarms that were posted by now, or may have been. Not before the run is guarded again."""
-    due = tuple(each for each in state.voids if each.post_at + margins.settle_s <= now_s)
+    due = tuple(each for each in state.voids if each.post_at + margins.posting_s <= now_s)
     well = state.free(Call.SAY, now_s) and Call.SCHEDULE not in state.brakes
     return PostAllClear(due) if due and well else None
 
@@ -446,9 +434,8 @@ def drop_posted(state: AlarmState, now_s: float) -> AlarmState:
     lost = [each for each in state.asked if each <= now_s]  # perhaps scheduled, perhaps never
     if not past and not lost:
         return state
-    voids = [FalseAlarm(each.post_at, sure=not each.tried) for each in past] + [
-        FalseAlarm(each, sure=False) for each in lost
-    ]
+    voids = [FalseAlarm(each.post_at, sure=not each.tried) for each in past]
+    voids += [FalseAlarm(each, sure=False) for each in lost]
     alarms = tuple(each for each in state.alarms if each not in past)
     asked = tuple(each for each in state.asked if each not in lost)
     state = replace(state, alarms=alarms, asked=asked, voids=(*state.voids, *voids))
@@ -462,7 +449,7 @@ def end(state: AlarmState, now_s: float, margins: Margins, goal: Goal = Goal.CLE
     if state.goal is not Goal.GUARD:
         return state
     coming = tuple(
-        FalseAlarm(each.post_at, sure=False) for each in state.voids if each.post_at + margins.settle_s > now_s
+        FalseAlarm(each.post_at, sure=False) for each in state.voids if each.post_at + margins.posting_s > now_s
     )
     nothing = bool(state.denied) and not state.alarms and not state.asked  # and Slack would not let us look
     return replace(state, goal=goal, looked=nothing, voids=coming if goal is Goal.CLEAR else (), brakes={})

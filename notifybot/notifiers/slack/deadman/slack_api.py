@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import PermanentError, TemporaryError
 from notifybot.notifiers.slack.api import FAULTS_BEFORE_LESS, TIMEOUT_S, SlackRefused, WebApi, header, is_fault
-from notifybot.notifiers.slack.deadman.schedule import Alarm, Denied, Done, Failed, Listed, Outcome, Scheduled
+from notifybot.notifiers.slack.deadman.schedule import NO_SUCH, Alarm, Denied, Done, Failed, Listed, Outcome, Scheduled
 from notifybot.notifiers.slack.deadman.text import Said, marked_run
 from notifybot.notifiers.slack.run_thread import RunThread
 
@@ -19,23 +20,6 @@ _PAGE = 100
 _ODD_ANSWER_S = 60.0
 _AGREE_S = 5.0
 _ID = re.compile(r"[CDG][A-Z0-9]{2,}")  # of a channel, a direct message, a private group; everything else is a name
-
-
-class ScheduledAlarms(Protocol):
-    """Slack calls that the switch needs. No method raises; each call sets the clock to Slack's time."""
-
-    @property
-    def sure(self) -> bool: ...
-
-    @property
-    def others(self) -> dict[Alarm, str]: ...
-
-    def now_s(self) -> float: ...
-    def listed(self, place: RunThread, mark: str) -> Outcome: ...
-    def schedule(self, place: RunThread, post_at: int, said: Said) -> Outcome: ...
-    def delete(self, place: RunThread, alarm: Alarm) -> Outcome: ...
-    def say(self, place: RunThread, said: Said) -> Outcome: ...
-    def note(self, place: RunThread, said: Said) -> Outcome: ...
 
 
 class SlackClock:
@@ -75,7 +59,9 @@ class SlackClock:
 
 
 class SlackAlarms(WebApi):
-    """Alarms that wait at the real Slack, or at the sandbox.
+    """Alarms that wait at the real Slack, or at the sandbox. Each call sets the `clock` to Slack's time.
+
+    Of the methods below none raises.
 
     A place without a root may have a channel's name for its id: of these methods chat.scheduleMessage alone takes
     names, and answers with the id (https://docs.slack.dev/reference/methods/chat.scheduleMessage).
@@ -83,19 +69,10 @@ class SlackAlarms(WebApi):
 
     def __init__(self, token: str, url: str, *, timeout_s: int = TIMEOUT_S, clock: Clock = SYSTEM) -> None:
         super().__init__(token, url, timeout_s=timeout_s, clock=clock, on_headers=self._set_clock)
-        self._slack_clock = SlackClock(clock)
+        self.clock = SlackClock(clock)
         self._faults = 0  # consecutive faults of Slack at messages: it fails at layouts that it cannot show
         self._ids: dict[str, str] = {}  # channel name -> id
         self.others: dict[Alarm, str] = {}  # other runs' alarms in the latest list -> run id
-
-    def now_s(self) -> float:
-        """The time at Slack, in Unix seconds."""
-        return self._slack_clock.now_s()
-
-    @property
-    def sure(self) -> bool:
-        """True when `now_s` can be relied on."""
-        return self._slack_clock.sure
 
     def listed(self, place: RunThread, mark: str) -> Outcome:
         """Read the alarms that carry `mark`: in the run's channel, or in all while the channel's id is not known."""
@@ -117,30 +94,25 @@ class SlackAlarms(WebApi):
 
     def delete(self, place: RunThread, alarm: Alarm) -> Outcome:
         """Delete an alarm. Slack's own example lists as a number what is elsewhere "Q" and the number."""
-        where = alarm.channel_id or self._id_of(place.channel_id)
-        outcome = self._delete(where, alarm.id)
-        if outcome == Denied("invalid_scheduled_message_id") and alarm.id.isdigit():
-            return self._delete(where, f"Q{alarm.id}")
+        which = {"channel": alarm.channel_id or self._id_of(place.channel_id)}
+        outcome: Outcome = Done()
+        for id in (alarm.id, f"Q{alarm.id}") if alarm.id.isdigit() else (alarm.id,):
+            form = which | {"scheduled_message_id": id}
+            outcome = _outcome(partial(self.call, "chat.deleteScheduledMessage", form, as_form=True))
+            if outcome != Denied(NO_SUCH):
+                break
         return outcome
 
-    def say(self, place: RunThread, said: Said) -> Outcome:
-        """Post in the run's thread, if it has one, and in the channel, now."""
-        return _outcome(lambda: self._sent("chat.postMessage", place, said))
-
-    def note(self, place: RunThread, said: Said) -> Outcome:
-        """Post in the run's thread only, not in the channel."""
-        return _outcome(lambda: self._sent("chat.postMessage", place, said, reply_broadcast=False))
-
-    def _delete(self, channel_id: str, id: str) -> Outcome:
-        which = {"channel": channel_id, "scheduled_message_id": id}
-        return _outcome(lambda: self.call("chat.deleteScheduledMessage", which, as_form=True))
+    def say(self, place: RunThread, said: Said, *, broadcast: bool = True) -> Outcome:
+        """Post in the run's thread, if it has one, and in the channel, now; without `broadcast` in the thread only."""
+        return _outcome(lambda: self._sent("chat.postMessage", place, said, broadcast=broadcast))
 
     def _id_of(self, channel: str) -> str:
         """The channel's id; empty while Slack has not said it."""
         return self._ids.get(channel) or (channel if _ID.fullmatch(channel) else "")
 
     def _set_clock(self, headers: Mapping[str, object]) -> None:
-        self._slack_clock.heard(header(headers, "Date"))
+        self.clock.heard(header(headers, "Date"))
 
     def _marked(self, channel_id: str, mark: str) -> list[Alarm]:
         found: list[Alarm] = []
@@ -164,13 +136,13 @@ class SlackAlarms(WebApi):
                 break
         return found
 
-    def _sent(self, method: str, place: RunThread, said: Said, **more: Any) -> dict[str, Any]:
+    def _sent(
+        self, method: str, place: RunThread, said: Said, *, broadcast: bool = True, **more: Any
+    ) -> dict[str, Any]:
         """Send as laid out, else in plain words; in the thread, else, where there is none any more, in the channel."""
         more |= {"channel": place.channel_id, "unfurl_links": False, "unfurl_media": False}
         payload = said.plain if self._faults >= FAULTS_BEFORE_LESS else said.layout
-        thread: dict[str, Any] = {"thread_ts": place.root_ts} if place.root_ts else {}
-        if thread:
-            thread["reply_broadcast"] = more.pop("reply_broadcast", True)
+        thread = {"thread_ts": place.root_ts, "reply_broadcast": broadcast} if place.root_ts else {}
         while True:
             try:
                 return self.call(method, {**payload.arguments(), **thread, **more})
@@ -194,7 +166,7 @@ def _outcome(call: Callable[[], Outcome | dict[str, Any]]) -> Outcome:
         return Denied(error.code, error.setup)
     except TemporaryError as error:
         return Failed(error.retry_after_s, error.ambiguous)
-    except PermanentError:  # an HTTP error without a word of Slack's: more likely a proxy's than Slack's
+    except PermanentError:  # an HTTP error without a code of Slack's: more likely a proxy's than Slack's
         return Failed(_ODD_ANSWER_S)
     except (AttributeError, KeyError, TypeError, ValueError):  # JSON of another shape than Slack's
         return Failed(_ODD_ANSWER_S, ambiguous=True)

@@ -19,7 +19,6 @@ from notifybot.notifiers.slack import SlackBot, slack_notifiers
 from notifybot.notifiers.slack.deadman.schedule import (
     NO_SUCH,
     Action,
-    Alarm,
     AlarmState,
     Assure,
     DeleteAlarm,
@@ -41,7 +40,7 @@ from notifybot.notifiers.slack.deadman.schedule import (
     reschedule_soon,
     retried,
 )
-from notifybot.notifiers.slack.deadman.slack_api import ScheduledAlarms, SlackAlarms
+from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
 from notifybot.notifiers.slack.deadman.text import Speech, mark_of
 from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.policy import stall_limit_s, wants
@@ -59,8 +58,8 @@ _STEP_EVERY_S = 1.0
 _LOOK_EVERY_S = 5.0  # as the heartbeat does
 _EPOCHS = 8  # their median is the typical duration, as for the watchdog
 _ROOT_S = 3.0  # how long the first alarm waits for the run's thread
-_TELLING_S, _SOON_S = 5.0, 0.05  # after the end: how long to poll whether it was delivered, and how often
-_UNTOLD_S = 600.0  # an end not delivered by then is left to the alarm
+_DELIVERY_S, _SOON_S = 5.0, 0.05  # after the end: how long to poll whether it was delivered, and how often
+_UNDELIVERED_S = 600.0  # an end not delivered by then is left to the alarm
 _NO_CHANNEL = "channel_not_found"
 
 # Asked for the run's progress, and for anything that is equal while its loop has not moved.
@@ -68,15 +67,10 @@ Look = Callable[[], tuple[Progress, Hashable]]
 Guarded = Callable[[str], AbstractContextManager[object]]
 
 
-def unguarded(kind: str) -> AbstractContextManager[object]:
-    """Context manager that lets every exception through."""
-    return nullcontext(kind)
-
-
 class DeadMan:
     """Keeps an alarm at Slack ahead of a run, from its start on. Raises only what `guard` lets through.
 
-    `look` is asked for a sign of life every five seconds at least, on this object's own thread; `thread_of` for the
+    `look` is asked how far the run is every five seconds at least, on this object's own thread; `thread_of` for the
     run's place in Slack. While it has no root message there, alarms are scheduled in the `channel` itself; without a
     channel, they wait for a root. `over_at` returns when another run ended, in Unix seconds, once people know: an alarm
     that its process had no time to delete is deleted here. `has_said` is true for a code of Slack's that the log
@@ -86,7 +80,7 @@ class DeadMan:
 
     def __init__(
         self,
-        alarms: ScheduledAlarms,
+        alarms: SlackAlarms,
         speech: Speech,
         look: Look,
         thread_of: Callable[[], RunThread],
@@ -96,7 +90,7 @@ class DeadMan:
         over_at: Callable[[str], float | None] = lambda _: None,
         has_said: Callable[[str], bool] = lambda _: False,
         clock: Clock = SYSTEM,
-        guard: Guarded = unguarded,
+        guard: Guarded = nullcontext,
     ) -> None:
         self.state = AlarmState()
         self.margins = margins or Margins()
@@ -119,7 +113,7 @@ class DeadMan:
         self._said_denied = False
         self._moves: Hashable = None
         self._began_s = self._moved_s = self._promised_s = self._look_at_s = self._ended_s = clock.monotonic()
-        self._told: Callable[[], bool] | None = None
+        self._end_delivered: Callable[[], bool] | None = None
         self._goal = Goal.GUARD
         self._pid = os.getpid()
         self._wake, self._clear, self._over = threading.Event(), threading.Event(), threading.Event()
@@ -130,7 +124,7 @@ class DeadMan:
         started(self._thread)  # else the process would end before its alarms are deleted
 
     def touch(self, progress: Progress, moves: Hashable) -> None:
-        """Take note of a sign of life."""
+        """Take note of how far the run is, and of whether its loop has moved."""
         if progress.done != self._progress.done and progress.epoch_s is not None:
             self._epochs_s.append(progress.epoch_s)
         self._progress = progress
@@ -141,14 +135,15 @@ class DeadMan:
         """Count a loop that stands still as alive, for so long from now on."""
         self._promised_s = self._clock.monotonic() + seconds
 
-    def ended(self, told: Callable[[], bool]) -> None:
-        """The run has ended: delete every alarm about it once the end is `told`, or need not be. Does not wait.
+    def ended(self, delivered: Callable[[], bool]) -> None:
+        """The run has ended: delete every alarm about it once the end is `delivered`, or need not be. Does not wait.
 
         Until then the alarm stays, and is moved on for ten minutes at most: when the message about the end does not
-        get through, Slack at least says that the run is lost. `told` is asked on any thread, and may raise StoreError.
+        get through, Slack at least says that the run is lost. `delivered` is asked on any thread, and may raise
+        StoreError.
         """
         if os.getpid() == self._pid and self._goal is Goal.GUARD:
-            self._told, self._ended_s = told, self._clock.monotonic()
+            self._end_delivered, self._ended_s = delivered, self._clock.monotonic()
             self._wake.set()
 
     def cancel(self) -> None:
@@ -166,33 +161,43 @@ class DeadMan:
         """
         if os.getpid() != self._pid or not self._thread.is_alive():
             return True
-        if self._goal is Goal.GUARD and self._told is not None and not self._is_told():
+        if self._goal is Goal.GUARD and self._end_delivered is not None and not self._is_delivered():
             return False
         return self._clock.wait(self._clear, timeout_s)
 
     def step(self) -> bool:
         """Make the call that is due, if any; True when one was made, so that the next may be due at once."""
         self._look_around()
-        now_s = self._alarms.now_s()
-        if sure := self._alarms.sure:
+        now_s, sure = self._alarms.clock.now_s(), self._alarms.clock.sure
+        if sure:
             self.state = drop_posted(self.state, now_s)
-        if self._goal is Goal.GUARD and self._is_told():
+        if self._goal is Goal.GUARD and self._is_delivered():
             self._goal = Goal.CLEAR
-        if self._goal is not Goal.GUARD:
+        guards = self._goal is Goal.GUARD
+        if not guards:
             self.state = end(self.state, now_s, self.margins, self._goal)
         if not self._place.channel_id:  # then nothing can have been scheduled
-            self._note(over=self._goal is not Goal.GUARD)
+            self._note(over=not guards)
         if self._waits:
             return False
-        if self._is_outdated:
+        said, now = self._said, self._progress
+        if (  # the last alarm lacks what there is by now: the thread, a first epoch, a first checkpoint
+            (self._place.root_ts and not self._said_at.root_ts)
+            or (said.epoch is None and now.epoch is not None)
+            or (said.checkpoint is None and now.checkpoint is not None)
+        ):
             self.state = reschedule_soon(self.state)
         action = decide(self.state, now_s, self.margins, is_known_alive=self._is_alive(), sure=sure)
-        if isinstance(action, Wait) and self._goal is Goal.GUARD and self._clears_up():
+        if isinstance(action, Wait) and guards and self._clears_up():
             return True
         outcome = self._call(action, now_s)
         if outcome is not None:
             self._count(action, outcome)
-            self._take(action, outcome)
+            refused = isinstance(outcome, Denied) and outcome.code == _NO_CHANNEL and not self._place.root_ts
+            if refused and isinstance(action, ScheduleAlarm):
+                self._place = RunThread()  # no such name: the answer to the root's post will have the channel's id
+            else:
+                self.state = after(self.state, action, outcome, self._alarms.clock.now_s(), self.margins)
         self._note(over=isinstance(action, Finished))
         return outcome is not None
 
@@ -203,20 +208,17 @@ class DeadMan:
         """
         if self._clock.monotonic() < self._clear_up_at_s:
             return False
-        alarm = next((each for each, run_id in self._alarms.others.items() if self._is_left_over(each, run_id)), None)
-        if alarm is None:
-            self._clear_up_at_s = self._clock.monotonic() + _LOOK_EVERY_S
-            return False
-        del self._alarms.others[alarm]  # if this delete fails, the next list shows it again
-        self._count(DeleteAlarm(alarm), self._alarms.delete(self._place, alarm))
-        return True
-
-    def _is_left_over(self, alarm: Alarm, run_id: str) -> bool:
-        try:
-            over_at = self._over_at(run_id)
-        except StoreError:
-            return False
-        return over_at is not None and alarm.post_at <= over_at + self.margins.ahead_s
+        for alarm, run_id in self._alarms.others.items():
+            try:
+                over_at = self._over_at(run_id)
+            except StoreError:
+                continue
+            if over_at is not None and alarm.post_at <= over_at + self.margins.ahead_s:
+                del self._alarms.others[alarm]  # if this delete fails, the next list shows it again
+                self._count(DeleteAlarm(alarm), self._alarms.delete(self._place, alarm))
+                return True
+        self._clear_up_at_s = self._clock.monotonic() + _LOOK_EVERY_S
+        return False
 
     def _live(self) -> None:
         while not self._over.is_set():
@@ -224,7 +226,7 @@ class DeadMan:
             with self._guard("dead_mans_switch"):
                 busy = self.step()
             if not busy and not self._over.is_set():
-                self._clock.wait(self._wake, _SOON_S if self._is_telling else _STEP_EVERY_S)
+                self._clock.wait(self._wake, _SOON_S if self._is_in_delivery else _STEP_EVERY_S)
                 self._wake.clear()
 
     def _finish(self, goal: Goal) -> None:
@@ -242,46 +244,36 @@ class DeadMan:
             self._look_now()
 
     def _look_now(self) -> None:
-        if self._told is None:  # else the loop is over
+        if self._end_delivered is None:  # else the loop is over
             with self._guard("heartbeat"):
                 self.touch(*self._look())
 
     @property
     def _waits(self) -> bool:
-        """True while there is nowhere to schedule, a root may come at any moment, or the end is being told."""
+        """True while there is nowhere to schedule, a root may come at any moment, or the end is being delivered."""
         if self._goal is not Goal.GUARD:
             return not self._place.channel_id
-        if self._told is not None:
-            return self.state.guard is None or self._is_telling
+        if self._end_delivered is not None:
+            return self.state.guard is None or self._is_in_delivery
         early = self._clock.monotonic() - self._began_s < _ROOT_S
         return not self._place.channel_id or (early and not self._place.root_ts)
 
     @property
-    def _is_telling(self) -> bool:
-        """True while the end may be told at any moment, and the process be gone in the next."""
-        waits = self._goal is Goal.GUARD and self._told is not None
-        return waits and self._clock.monotonic() - self._ended_s < _TELLING_S
+    def _is_in_delivery(self) -> bool:
+        """True while the end may be delivered at any moment, and the process be gone in the next."""
+        waits = self._goal is Goal.GUARD and self._end_delivered is not None
+        return waits and self._clock.monotonic() - self._ended_s < _DELIVERY_S
 
-    def _is_told(self) -> bool:
+    def _is_delivered(self) -> bool:
         try:
-            return self._told is not None and self._told()
+            return self._end_delivered is not None and self._end_delivered()
         except StoreError:  # unknown whether people know: the alarm stays
             return False
 
-    @property
-    def _is_outdated(self) -> bool:
-        """True when the last alarm lacks what there is by now: the thread, a first epoch, a first checkpoint."""
-        said, now = self._said, self._progress
-        return (
-            bool(self._place.root_ts and not self._said_at.root_ts)
-            or (said.epoch is None and now.epoch is not None)
-            or (said.checkpoint is None and now.checkpoint is not None)
-        )
-
     def _is_alive(self) -> bool:
         now_s = self._clock.monotonic()
-        if self._told is not None:
-            return now_s - self._ended_s <= _UNTOLD_S
+        if self._end_delivered is not None:
+            return now_s - self._ended_s <= _UNDELIVERED_S
         return now_s < self._promised_s or now_s - self._moved_s <= stall_limit_s(self._progress, self._epochs_s)
 
     def _find_place(self) -> None:
@@ -290,8 +282,7 @@ class DeadMan:
         except StoreError:  # a full or locked disk is no reason to fall silent
             return
         if place.root_ts:
-            if not self._place.root_ts:
-                self.state = retried(self.state)
+            self.state = self.state if self._place.root_ts else retried(self.state)
             self._place = place
 
     def _call(self, action: Action, now_s: float) -> Outcome | None:
@@ -312,15 +303,9 @@ class DeadMan:
                 said = self._speech.void(self._progress, now_s=now_s, away_s=away_s, sure=sure)
                 return self._alarms.say(self._place, said)
             case Assure():
-                return self._alarms.note(self._place, self._speech.stands()) if self._place.root_ts else Done()
+                stands = self._speech.stands()
+                return self._alarms.say(self._place, stands, broadcast=False) if self._place.root_ts else Done()
         return None
-
-    def _take(self, action: Action, outcome: Outcome) -> None:
-        by_name = isinstance(outcome, Denied) and outcome.code == _NO_CHANNEL and not self._place.root_ts
-        if by_name and isinstance(action, ScheduleAlarm):
-            self._place = RunThread()  # the answer to the root's post will have the channel's id
-        else:
-            self.state = after(self.state, action, outcome, self._alarms.now_s(), self.margins)
 
     def _count(self, action: Action, outcome: Outcome) -> None:
         kind = type(action)
@@ -343,7 +328,7 @@ class DeadMan:
 
 
 def wants_dead_man(config: Config, run: RunRef, clock: Clock = SYSTEM) -> bool:
-    """True when the settings ask for it: by default with a bot that is to tell of lost runs, and no watchdog."""
+    """True when the settings ask for it: by default with a bot that sends messages about lost runs, and no watchdog."""
     if config.slack_bot_token is None or config.slack_channel is None or config.slack_deadman is Switch.OFF:
         return False
     if not wants(SlackBot.pace.shaped(_chosen(config)), _loss_of(run, clock)):
@@ -361,7 +346,7 @@ def dead_man(
     over_at: Callable[[str], float | None] = lambda _: None,
     has_said: Callable[[str], bool] = lambda _: False,
     clock: Clock = SYSTEM,
-    guard: Guarded = unguarded,
+    guard: Guarded = nullcontext,
 ) -> DeadMan | None:
     """Return the switch that the settings ask for, not yet started. `memory_of`: a notifier's memory by its key.
 
@@ -386,26 +371,26 @@ def dead_man(
     )
 
 
-def told_over_at(run_id: str, by: Notifier | None, store: Store) -> float | None:
-    """Return when a run ended, in Unix seconds, if the bot has told people; None if it goes on or fell silent.
+def known_end_s(run_id: str, by: Notifier | None, store: Store) -> float | None:
+    """Return when a run ended, in Unix seconds, if people know by the bot; None if it goes on or fell silent.
 
     Where several projects have a run of this id, all of them have to be over. Raises StoreError.
     """
     with store.transaction() as connection:
         rows = runs.named(connection, run_id)
         endings = [each for row in rows for each in runs.events_in(connection, row.key, kinds=[ENDING], limit=1)]
-    over = {each.run.session for each in endings if is_told(each, by, store)}
+    over = {each.run.session for each in endings if is_delivered(each, by, store)}
     known = bool(rows) and all(row.session in over for row in rows)
     return min(each.at.timestamp() for each in endings) if known else None
 
 
-def teller(config: Config, notifiers: Iterable[Notifier]) -> Notifier | None:
+def bot_among(notifiers: Iterable[Notifier], config: Config) -> Notifier | None:
     """Return the notifier in use that also sends these messages: the bot. None if it is not in use."""
     key = _key_of(config)
     return next((each for each in notifiers if each.key == key), None)
 
 
-def is_told(ending: Event, by: Notifier | None, store: Store) -> bool:
+def is_delivered(ending: Event, by: Notifier | None, store: Store) -> bool:
     """True when people know by the bot how the run ended, or are not to hear of it there. Raises StoreError.
 
     What the bot remembers of the run counts as well: the picture after the words may take a while.

@@ -35,7 +35,7 @@ RUN = RunRef("0198-run", "resnet", "lab", "s1")
 CHANNEL = "C0TRAINING"
 MARGINS = Margins()
 RENDERERS = {language: Renderer(language) for language in Language}
-TOLD_BY_S = MARGINS.ahead_s + MARGINS.settle_s
+TOLD_BY_S = MARGINS.ahead_s + MARGINS.posting_s
 
 
 class LocalClock:

@@ -17,7 +17,7 @@ from notifybot.errors import StoreError
 from notifybot.events import RunEnded
 from notifybot.notifiers.slack import SlackBot, slack_notifiers
 from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
-from notifybot.notifiers.slack.deadman.switch import DeadMan, is_told, teller, told_over_at
+from notifybot.notifiers.slack.deadman.switch import DeadMan, bot_among, is_delivered, known_end_s
 from notifybot.notifiers.slack.deadman.text import Speech
 from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.policy import Priority
@@ -181,7 +181,7 @@ def ending(status: Status = Status.FAILED) -> RunEnded:
 
 def bot(**table: Any) -> Any:
     config = _config(**table)
-    return teller(config, shaped(slack_notifiers(config), config))
+    return bot_among(shaped(slack_notifiers(config), config), config)
 
 
 def _config(**table: Any) -> Config:
@@ -192,15 +192,15 @@ def _config(**table: Any) -> Config:
 def test_an_ending_on_disk_is_told_when_its_delivery_is_marked_sent(store: Store) -> None:
     told, by = ending(), bot()
     runs.record(store, told, [(by.key, Priority.URGENT)])
-    assert not is_told(told, by, store)
+    assert not is_delivered(told, by, store)
 
     outbox = Outbox(store)
     delivery = outbox.claim(by.key)
     assert delivery is not None
-    assert not is_told(told, by, store)
+    assert not is_delivered(told, by, store)
     outbox.mark_sent(delivery)
 
-    assert is_told(told, by, store)
+    assert is_delivered(told, by, store)
 
 
 def test_a_dead_letter_has_told_nobody(store: Store) -> None:
@@ -211,7 +211,7 @@ def test_a_dead_letter_has_told_nobody(store: Store) -> None:
     assert delivery is not None
     outbox.mark_dead(delivery, "not_in_channel")
 
-    assert not is_told(told, by, store)
+    assert not is_delivered(told, by, store)
 
 
 def test_another_notifiers_delivery_does_not_count(store: Store) -> None:
@@ -222,12 +222,12 @@ def test_another_notifiers_delivery_does_not_count(store: Store) -> None:
     assert delivery is not None
     Outbox(store).mark_sent(delivery)
 
-    assert not is_told(told, bot(), store)
+    assert not is_delivered(told, bot(), store)
 
 
 def test_an_ending_that_is_held_in_memory_alone_is_not_told(store: Store) -> None:
     """On a full disk: with the process it would be gone."""
-    assert not is_told(ending(), bot(), store)
+    assert not is_delivered(ending(), bot(), store)
 
 
 def test_the_words_count_before_the_picture_has_followed(store: Store) -> None:
@@ -236,7 +236,7 @@ def test_the_words_count_before_the_picture_has_followed(store: Store) -> None:
     runs.record(store, told, [(by.key, Priority.URGENT)])
     store.memory(by.key, RUN.project).put(RUN.id, RunThread("C1", "1.0", "started").answering(told.id).to_value())
 
-    assert is_told(told, by, store)
+    assert is_delivered(told, by, store)
 
 
 @pytest.mark.parametrize(
@@ -252,16 +252,16 @@ def test_the_words_count_before_the_picture_has_followed(store: Store) -> None:
 )
 def test_an_ending_that_is_not_wanted_need_not_be_told(store: Store, table: dict[str, Any], expected: bool) -> None:
     """What people chose not to hear keeps no alarm."""
-    assert is_told(ending(), bot(**table), store) is expected
+    assert is_delivered(ending(), bot(**table), store) is expected
 
 
 def test_without_the_bot_among_the_notifiers_nobody_is_to_be_told(store: Store) -> None:
     """A caller's own notifiers replace it."""
     config = _config()
 
-    assert teller(config, [RecordingNotifier()]) is None
-    assert is_told(ending(), None, store)
-    assert isinstance(teller(config, slack_notifiers(config)), SlackBot)
+    assert bot_among([RecordingNotifier()], config) is None
+    assert is_delivered(ending(), None, store)
+    assert isinstance(bot_among(slack_notifiers(config), config), SlackBot)
 
 
 # ── What an earlier process had no time for ──────────────────────────────────────────────────────────────────────────
@@ -291,14 +291,14 @@ def test_a_run_is_over_when_its_latest_session_has_ended_and_the_bot_has_told_it
     slack, again = RecordingNotifier("slack"), replace(STORED, session="s2")
     with Store.open(tmp_path / "a.db") as store:
         outbox = Outbox(store)
-        assert told_over_at(STORED.id, slack, store) is None
+        assert known_end_s(STORED.id, slack, store) is None
         runs.record(store, started())
-        assert told_over_at(STORED.id, slack, store) is None
+        assert known_end_s(STORED.id, slack, store) is None
         runs.record(store, ended(), [(slack.key, Priority.URGENT)])
-        assert told_over_at(STORED.id, slack, store) is None
+        assert known_end_s(STORED.id, slack, store) is None
         delivery = outbox.claim(slack.key)
         assert delivery is not None
         outbox.mark_sent(delivery)
-        assert told_over_at(STORED.id, slack, store) == ended().at.timestamp()
+        assert known_end_s(STORED.id, slack, store) == ended().at.timestamp()
         runs.record(store, started(again))
-        assert told_over_at(STORED.id, slack, store) is None
+        assert known_end_s(STORED.id, slack, store) is None
