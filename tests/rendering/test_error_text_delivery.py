@@ -134,7 +134,7 @@ def test_what_a_person_has_to_mend_at_kakao_says_how(code: str) -> None:
 def test_every_code_of_ours_has_words() -> None:
     """The codes that our own modules give by name."""
     given: dict[str, tuple[Collection[str], str]] = {
-        "slack": (error_text._ON_THE_WAY, r"(?:_temporary|permanent)\((?:code or )?\"([a-z-]+)\""),
+        "slack": (error_text._ON_THE_WAY, r"(?:_error\(SERVICE, (?:code or )?| code = )\"([a-z-]+)\""),
         "kakao": (KAKAO_OURS, r"(?:temporary|permanent|_refused)\((?:error_code if .* else )?\"([a-z-]+)\""),
     }
     for service, (table, pattern) in given.items():

@@ -295,12 +295,16 @@ def transport_error(error: Exception, method: str) -> TemporaryError:
     cause = error.reason if isinstance(error, URLError) else error
     kind = {"kind": type(cause).__name__, "method": method}
     never_sent = isinstance(error, URLError) and not isinstance(cause, _CUT_OFF)
-    if never_sent:  # refused, no such host, connect timed out
-        code = "no-secure-connection" if isinstance(cause, ssl.SSLError) else "no-connection"
+    if never_sent and isinstance(cause, ssl.SSLError):
+        code = "no-secure-connection"
+    elif never_sent:  # refused, no such host, connect timed out
+        code = "no-connection"
     elif isinstance(cause, TimeoutError):
         code = "no-answer"
+    elif isinstance(cause, OSError | http.client.HTTPException):
+        code = "broken"
     else:
-        code = "broken" if isinstance(cause, OSError | http.client.HTTPException) else "unreadable"
+        code = "unreadable"
     return temporary_error(SERVICE, code, retry_after_s=None, ambiguous=not never_sent, **kind)
 
 
