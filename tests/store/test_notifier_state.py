@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.store.database import Store
 from notifybot.store.notifier_state import LARGEST_VALUE, MOST_OWNERS, export_for, import_for
 from notifybot.testing import FakeClock
@@ -110,30 +109,6 @@ def test_what_is_malformed_is_left_out(machine: Machine, kept: Any) -> None:
 
     assert import_for(here, "run-1", {"kakao:1": kept, SLACK: good}) == 1
     assert here.memory("kakao:1").get("run-1") == {}
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        {},
-        {"channel": "C1"},
-        {**RunThread("C1", "1.5").to_value(), "at": "never"},
-        {**RunThread("C1", "1.5").to_value(), "answered": None},
-        {**RunThread("C1", "1.5").to_value(), "done": "x"},
-    ],
-)
-def test_a_thread_that_makes_no_sense_is_a_run_never_told_of(value: dict[str, Any]) -> None:
-    """A new root is posted, instead of failing for ever."""
-    assert RunThread.from_value(value) == RunThread()
-
-
-def test_a_thread_survives_the_journey() -> None:
-    """What goes out comes in; a moment without a time zone is UTC."""
-    thread = RunThread("C1", "1.5", "event-1", answered=("event-1",))
-
-    assert RunThread.from_value(json.loads(json.dumps(thread.to_value()))) == thread
-    naive = RunThread.from_value({**thread.to_value(), "at": "2026-11-23T03:00:00"})
-    assert naive.shown.at.isoformat() == "2026-11-23T03:00:00+00:00"
 
 
 @pytest.mark.parametrize(

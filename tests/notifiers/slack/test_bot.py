@@ -15,17 +15,7 @@ from notifybot.sandbox import Fault, Sandbox
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL, SlackMessage
 from notifybot.testing import DictMemory, FakeClock
 from notifybot.types import Status
-from tests.support.slack_messages import (
-    alert,
-    checkpoint,
-    ended,
-    envelope,
-    epoch,
-    lost,
-    recovered,
-    stalled,
-    started,
-)
+from tests.support.slack_messages import alert, checkpoint, ended, envelope, epoch, lost, recovered, stalled, started
 
 
 @pytest.fixture
@@ -108,27 +98,6 @@ def test_a_resumed_run_goes_on_in_its_thread(sandbox: Sandbox, bot: SlackBot, me
     root = only_root(sandbox)
     assert header(root) == "resnet-cifar: epoch finished 2/30"
     assert len(sandbox.slack.thread(root.ts)) == 3
-
-
-@pytest.mark.parametrize(
-    ("first", "late"),
-    [
-        pytest.param(epoch(5), epoch(4), id="newer-epoch"),
-        pytest.param(ended(31), epoch(30), id="ending"),
-        pytest.param(ended(30), epoch(30, minutes=30), id="ending-at-the-same-moment"),
-        pytest.param(lost(40), epoch(12), id="lost"),
-    ],
-)
-def test_an_older_state_never_overwrites_a_newer_root(
-    sandbox: Sandbox, bot: SlackBot, memory: DictMemory, first: Event, late: Event
-) -> None:
-    """A delivery that was held up by an outage does not turn the root back."""
-    tell(bot, memory, started(), first)
-    before = header(only_root(sandbox))
-
-    tell(bot, memory, late)
-
-    assert before == header(only_root(sandbox))
 
 
 @pytest.mark.parametrize("error", ["message_not_found", "cant_update_message", "edit_window_closed"])
@@ -337,57 +306,3 @@ def test_what_slack_failed_at_is_left_out_of_the_next_messages(
         assert all("val_acc · 0.6" in str(each) for each in said)
         assert "table" in str(sandbox.slack.messages[-1].blocks)
         memory.values.clear()
-
-
-@pytest.mark.parametrize("body", [b"OK", b'{"ok":true}', b'{"success": true}'])
-def test_what_a_server_like_slack_answers_counts_as_taken(
-    sandbox: Sandbox, clock: FakeClock, memory: DictMemory, body: bytes
-) -> None:
-    hook = SlackWebhook(sandbox.environment()["NOTIFYBOT_SLACK_WEBHOOK_URL"], timeout_s=1, clock=clock)
-    sandbox.faults.append(Fault("garbage", body=body))
-
-    hook.send(envelope(started(), memory))
-
-    assert len(sandbox.requests) == 1
-
-
-def test_an_answer_that_nobody_knows_is_repeated_once_and_then_given_up(
-    sandbox: Sandbox, clock: FakeClock, memory: DictMemory
-) -> None:
-    hook = SlackWebhook(sandbox.environment()["NOTIFYBOT_SLACK_WEBHOOK_URL"], timeout_s=1, clock=clock)
-    sandbox.faults += [Fault("garbage", body=b"<html>"), Fault("garbage", body=b"<html>")]
-    first = envelope(started(), memory)
-
-    with pytest.raises(TemporaryError):
-        hook.send(first)
-    with pytest.raises(PermanentError):
-        hook.send(replace(first, attempts=1))
-
-
-def test_a_webhook_message_tells_everything_in_one(sandbox: Sandbox, clock: FakeClock, memory: DictMemory) -> None:
-    """Headline, bar, table and footer stand in one message, the traceback too."""
-    hook = SlackWebhook(sandbox.environment()["NOTIFYBOT_SLACK_WEBHOOK_URL"], timeout_s=1, clock=clock)
-
-    hook.send(envelope(ended(), memory, code="ValueError: boom", link="https://example.org/run"))
-
-    (message,) = sandbox.slack.messages
-    assert [block["type"] for block in message.blocks] == [
-        "header", "section", "section", "table", "rich_text", "rich_text", "section", "context",
-    ]  # fmt: skip
-    assert message.via == "webhook"
-
-
-def test_a_repeat_after_a_lost_answer_carries_the_same_mark(
-    sandbox: Sandbox, clock: FakeClock, memory: DictMemory
-) -> None:
-    """Slack has no idempotency key: the message may stand there twice, and a person can see that it is one."""
-    hook = SlackWebhook(sandbox.environment()["NOTIFYBOT_SLACK_WEBHOOK_URL"], timeout_s=1, clock=clock)
-    event = ended()
-    sandbox.faults.append(Fault("reset_after"))
-    with pytest.raises(TemporaryError):
-        hook.send(envelope(event, memory))
-
-    hook.send(envelope(event, memory))
-
-    marks = [each.blocks[-1]["elements"][-1]["text"] for each in sandbox.slack.messages]
-    assert marks == [f"#{event.id[-8:]}"] * 2

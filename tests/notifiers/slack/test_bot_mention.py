@@ -13,12 +13,11 @@ from notifybot.errors import ConfigError
 from notifybot.events import AlertRaised, Event
 from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.slack import SlackBot, SlackWebhook, slack_notifiers
-from notifybot.notifiers.slack.deadman.text import Speech, marked_run
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
 from notifybot.testing import DictMemory, FakeClock
-from notifybot.types import Host, Language, Notice, RunRef, Severity, Status
+from notifybot.types import Language, Notice, RunRef, Severity, Status
 from tests.support.slack_messages import (
     RUN,
     alert,
@@ -27,7 +26,6 @@ from tests.support.slack_messages import (
     envelope,
     epoch,
     lost,
-    progress,
     recovered,
     stalled,
     started,
@@ -178,18 +176,6 @@ def test_other_peoples_text_calls_nobody(sandbox: Sandbox, clock: FakeClock, kin
 
     assert calls(sandbox) == [mention] * 2 if mention else calls(sandbox) == []
     assert "<@U0000EVIL>" not in " ".join(each.text for each in sandbox.slack.messages)
-
-
-@pytest.mark.parametrize("language", Language)
-def test_the_alarm_that_slack_posts_by_itself_calls_people_and_its_revocation_does_not(language: Language) -> None:
-    speech = Speech(RUN, Host("colab"), Renderer(language), mention=KIM)
-
-    alarm = speech.alarm(progress(3), now_s=1e9, post_at=1_000_000_300)
-    void = speech.void(progress(3), now_s=1e9, away_s=60.0, sure=False)
-
-    assert [called(each.arguments()) for each in (alarm.layout, alarm.plain)] == [[KIM], [KIM]]
-    assert [called(each.arguments()) for each in (void.layout, void.plain)] == [[], []]
-    assert [marked_run(each.text) for each in (alarm.layout, alarm.plain)] == [RUN.id, RUN.id]
 
 
 def test_the_settings_reach_the_bot_and_the_webhook(sandbox: Sandbox) -> None:

@@ -28,7 +28,7 @@ from notifybot.notifiers.slack.deadman.schedule import (
     decide,
     end,
 )
-from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms, SlackClock
+from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
 from notifybot.notifiers.slack.deadman.switch import DeadMan, Look, dead_man, wants_dead_man
 from notifybot.notifiers.slack.deadman.text import Speech, mark_of
 from notifybot.notifiers.slack.run_thread import RunThread
@@ -78,36 +78,6 @@ def test_an_hour_of_beats_keeps_one_alarm_and_posts_none(rig: Rig) -> None:
     assert len(rig.sandbox.slack.messages) == 1
     assert rig.switch.counts[ScheduleAlarm] == 13
     assert not rig.switch.failures
-
-
-@pytest.mark.parametrize(
-    ("language", "words"),
-    [
-        (Language.EN, ("lost after epoch 42/100", "from epoch 41", "Slack posted it by itself")),
-        (Language.KO, ("연결 끊김 · 에포크 42/100", "에포크 41", "Slack이 보냈습니다")),
-    ],
-)
-def test_the_alarm_says_where_the_run_stood_and_how_to_go_on(
-    sandbox: Sandbox, clock: FakeClock, language: Language, words: tuple[str, ...]
-) -> None:
-    """Frozen with the last epoch, metrics and checkpoint; in the thread and in the channel."""
-    rig = Rig(sandbox, clock, language=language)
-    rig.settle()
-    clock.advance(901)
-
-    (alarm,) = sandbox.slack.thread(rig.place.root_ts)
-    shown = f"{alarm.text} {alarm.blocks}"
-    assert all(each in shown for each in (*words, "val_loss", "0.2345"))
-    assert mark_of(RUN) in alarm.text
-    assert alarm.broadcast
-
-
-def test_an_alarm_never_carries_metadata(rig: Rig) -> None:
-    """Slack accepts it, and then posts nothing: https://docs.slack.dev/reference/methods/chat.scheduleMessage"""
-    rig.settle()
-
-    (arguments,) = [arguments for method, arguments in rig.sandbox.slack.calls if method == SCHEDULE]
-    assert "metadata" not in arguments
 
 
 def test_the_end_takes_every_alarm_back(rig: Rig) -> None:
@@ -395,37 +365,6 @@ def test_an_unknown_refusal_is_tried_some_times(rig: Rig) -> None:
     assert len(rig.pending) == 1
 
 
-def test_a_refused_layout_is_said_in_plain_words(rig: Rig) -> None:
-    rig.sandbox.slack.unknown_blocks = {"table", "rich_text", "context"}
-    rig.settle()
-
-    (alarm,) = rig.sandbox.slack.schedule.pending
-    assert "attachments" not in {key for key, value in alarm.payload.items() if value}
-    assert "val_loss" in alarm.payload["text"]
-    assert mark_of(RUN) in alarm.payload["text"]
-
-
-def test_without_its_thread_the_alarm_goes_to_the_channel(rig: Rig) -> None:
-    """A person may delete the root message."""
-    rig.sandbox.slack.delete(rig.sandbox.slack.roots[0])
-    rig.settle()
-
-    (alarm,) = rig.sandbox.slack.schedule.pending
-    assert "thread_ts" not in alarm.payload
-
-
-def test_ids_listed_as_numbers_are_the_same_alarms(sandbox: Sandbox, clock: FakeClock) -> None:
-    """Slack's reference shows both forms: https://docs.slack.dev/reference/methods/chat.scheduledMessages.list"""
-    sandbox.slack.schedule.numeric_ids = True
-    first = Rig(sandbox, clock)
-    first.run_for(900)
-    second = Rig(sandbox, clock, place=first.place)
-    second.run_for(900)
-
-    assert len(second.pending) == 1
-    assert second.replies == []
-
-
 def test_a_store_that_cannot_be_read_is_no_reason_to_fall_silent(rig: Rig) -> None:
     """The thread it told last is as good."""
     rig.settle()
@@ -436,31 +375,6 @@ def test_a_store_that_cannot_be_read_is_no_reason_to_fall_silent(rig: Rig) -> No
 
 
 # ── Clocks ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("skew_s", [-86_400, -90, 90, 86_400])
-def test_slacks_clock_counts_not_the_machines(sandbox: Sandbox, clock: FakeClock, skew_s: float) -> None:
-    """Its answers carry the Date."""
-    local = FakeClock()
-    local.jump(skew_s)
-    rig = Rig(sandbox, clock, local=local)
-    rig.settle()
-
-    assert rig.pending in ([899], [900], [901])
-
-
-def test_a_time_on_which_the_clocks_disagree_is_asked_for(clock: FakeClock) -> None:
-    """A wall clock was set, or the machine slept and its monotonic clock stood still."""
-    slack = SlackClock(clock)
-    sure = [slack.sure]
-    slack.heard("Mon, 23 Nov 2026 09:00:00 GMT")
-    sure.append(slack.sure)
-    clock.jump(600)
-    sure.append(slack.sure)
-    slack.heard("not a date")
-
-    assert [*sure, slack.sure] == [False, True, False, True]
-    assert slack.now_s() == clock.now().timestamp()
 
 
 def test_an_alarm_that_misses_its_time_is_replaced_at_once() -> None:
