@@ -22,7 +22,7 @@ from notifybot.cli.samples import NAME, samples
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config, Switch, load
 from notifybot.delivery.build import notifiers_from
-from notifybot.delivery.chart_renderer import ChartRenderer, ChartRenderers, has_curves, studio_for
+from notifybot.delivery.chart_renderer import ChartRenderer, ChartRenderers, chart_renderers_for, has_curves
 from notifybot.delivery.subscription import picture_error, renderer_of, takes_pictures
 from notifybot.errors import DeliveryError, PermanentError, UsageError, install, reader_text
 from notifybot.events import KINDS, AlertRaised, Event, RunEnded
@@ -191,7 +191,7 @@ def direct_sender(
     """
     outbox, studio = (charts.outbox, charts.renderers) if charts and charts.renderers else (None, None)
     with ExitStack() as stack:
-        built = notifiers_from(config, clock, outbox=outbox, studio=studio)
+        built = notifiers_from(config, clock, outbox=outbox, charts=studio)
         for notifier in built:
             stack.enter_context(closing(notifier))
         wanted = [each for each in built if not only or each.name == only]
@@ -218,7 +218,7 @@ def trial_charts(config: Config, clock: Clock = SYSTEM) -> Iterator[TrialCharts]
     Raises ConfigError where pictures are on and cannot be drawn.
     """
     with tempfile.TemporaryDirectory(prefix="notifybot-") as folder, open_store(Path(folder, "trial.db")) as store:
-        drawn = studio_for(config, store.path, clock) is not None
+        drawn = chart_renderers_for(config, store.path, clock) is not None
         yield TrialCharts(Outbox(store), _PatientStudio(store.path, clock=clock) if drawn else None)
 
 

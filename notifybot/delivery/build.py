@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
-from notifybot.delivery.chart_renderer import ChartRenderers, studio_for
+from notifybot.delivery.chart_renderer import ChartRenderers, chart_renderers_for
 from notifybot.delivery.dispatcher import Dispatcher
 from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.subscription import refuse_strangers, shaped, speaking
@@ -47,16 +47,16 @@ class DeliveryStack:
 
 
 def people_from(
-    config: Config, clock: Clock = SYSTEM, *, outbox: Outbox | None = None, studio: ChartRenderers | None = None
+    config: Config, clock: Clock = SYSTEM, *, outbox: Outbox | None = None, charts: ChartRenderers | None = None
 ) -> list[Notifier]:
     """Return the notifiers that reach people. Raises ConfigError when settings are half there.
 
     With the `outbox` that they deliver from, their messages have pictures, drawn from the runs beside it, or as the
-    `studio` draws them.
+    `charts` draws them.
     """
-    if studio is None and outbox is not None:
-        studio = studio_for(config, outbox.store.path, clock)
-    return shaped(_built(_FOR_PEOPLE, config, clock, studio, outbox), config)
+    if charts is None and outbox is not None:
+        charts = chart_renderers_for(config, outbox.store.path, clock)
+    return shaped(_built(_FOR_PEOPLE, config, clock, charts, outbox), config)
 
 
 def programs_from(config: Config, clock: Clock = SYSTEM) -> list[Notifier]:
@@ -65,11 +65,11 @@ def programs_from(config: Config, clock: Clock = SYSTEM) -> list[Notifier]:
 
 
 def notifiers_from(
-    config: Config, clock: Clock = SYSTEM, *, outbox: Outbox | None = None, studio: ChartRenderers | None = None
+    config: Config, clock: Clock = SYSTEM, *, outbox: Outbox | None = None, charts: ChartRenderers | None = None
 ) -> list[Notifier]:
     """Return all configured notifiers, with the webhook and the relay to the watchdog. Raises ConfigError."""
     refuse_strangers(config, (), all_known=False)
-    people = people_from(config, clock, outbox=outbox, studio=studio)
+    people = people_from(config, clock, outbox=outbox, charts=charts)
     return [*people, *programs_from(config, clock), *_relay(config, clock, direct=bool(people))]
 
 
@@ -98,11 +98,11 @@ def open_delivery(
     guard_loggers()
     outbox = Outbox(store)
     if notifiers is None:
-        studio = studio_for(config, store.path, clock)
-        people = people_from(config, clock, outbox=outbox, studio=studio)
+        charts = chart_renderers_for(config, store.path, clock)
+        people = people_from(config, clock, outbox=outbox, charts=charts)
         programs = programs_from(config, clock)
     else:
-        studio, people, programs = None, shaped(notifiers, config), []
+        charts, people, programs = None, shaped(notifiers, config), []
     refuse_strangers(config, people, all_known=all_known)
     relay = _relay(
         config, clock, direct=bool(people), notifier_state=partial(export_for, store), on_superseded=superseded
@@ -114,7 +114,7 @@ def open_delivery(
     renderer = Renderer(config.lang, config.templates_dir)
     dispatcher = Dispatcher(outbox, routes, renderer, clock=clock, link_of=partial(_link_of, config))
     return DeliveryStack(
-        recorder, Worker(dispatcher, recorder, clock=clock, studio=studio), routes, direct=bool(people)
+        recorder, Worker(dispatcher, recorder, clock=clock, charts=charts), routes, direct=bool(people)
     )
 
 

@@ -336,7 +336,7 @@ def subtitle(event: Event, language: Language) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def studio_for(config: Config, database: Path, clock: Clock = SYSTEM) -> ChartRenderers | None:
+def chart_renderers_for(config: Config, database: Path, clock: Clock = SYSTEM) -> ChartRenderers | None:
     """Return the chart renderers for the settings. Raises ConfigError if pictures are on and cannot be drawn."""
     if config.pictures is Switch.OFF:
         return None

@@ -11,8 +11,9 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import Enum
+from functools import partial
 from random import Random
 from typing import assert_never
 
@@ -20,14 +21,14 @@ from sqlalchemy import Connection
 
 from notifybot import retry
 from notifybot.clock import SYSTEM, Clock
+from notifybot.delivery.dead_letter_log import DeadLetterLog
 from notifybot.delivery.digest import digest_of
-from notifybot.delivery.given_up import GivenUp
 from notifybot.delivery.subscription import left_today, renderer_of, show_state
 from notifybot.errors import PermanentError, StoreError, TemporaryError
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
 from notifybot.i18n import text
 from notifybot.notifiers.base import Envelope, Notifier
-from notifybot.policy import KST, HoldBack, PaceFacts, Priority, Refuse, admit, too_old, wants
+from notifybot.policy import KST, HoldBack, Priority, Refuse, admit, too_old, wants
 from notifybot.rendering import Renderer
 from notifybot.rendering.alert_text import not_delivered, notice_words
 from notifybot.rendering.error_text import delivery_reason, reason_line
@@ -37,7 +38,7 @@ from notifybot.store.held import HeldBatch
 from notifybot.store.notifier_state import tracker_url
 from notifybot.store.outbox import ClockWatch, Delivery, Outbox
 from notifybot.store.stored_reason import to_text
-from notifybot.types import Fact, Language, Message, Reason, RunRef, Severity, uuid7
+from notifybot.types import Fact, Language, Reason, RunRef, Severity, uuid7
 
 _CANNOT_BE_REACHED = "delivery.log.cannot_be_reached"
 
@@ -65,18 +66,18 @@ class _Lane:
 
     `failures` are the moments of an outage's tries. `at_hand` is a claimed delivery without a result yet, as the
     database could not be read: once `admitted` it may be sent, with the deliveries gathered `together` with it.
+    A record in `owed` is written before anything else is sent; it raises StoreError until it is written.
     """
 
     def __init__(self, notifier: Notifier, renderer: Renderer, store: Store, language: Language) -> None:
         self.notifier = notifier
         self.renderer = renderer
-        self.given_up = GivenUp(notifier.name, language)
-        self._store = store
-        self._memories: dict[str, accepted.Remembered] = {}
+        self.dead_letters = DeadLetterLog(notifier.name, language)
+        self.memories: dict[str, accepted.Remembered] = {}  # by project
         self.failures: list[float] = []
         self.not_before_s = 0.0  # set by the notifier: its gap, its Retry-After
         self.probe_at_s = 0.0  # set by us after a fault: earlier once the service is known to be back
-        self.told: set[str] = set()
+        self.reported: set[str] = set()  # reasons of dead letters, through the other notifiers
         self.paced_until_s: dict[str, float] = {}  # by run: until when its epochs wait
         self.in_vain = False  # a claim found no due delivery to take
         self.at_hand: Delivery | None = None
@@ -84,71 +85,46 @@ class _Lane:
         self.together: HeldBatch | None = None
         self.owed: deque[Callable[[], object]] = deque()
         self.accepted: accepted.Sent | None = None  # sent, and not marked yet
-        self._notes = accepted.Notes(store)
-
-    @property
-    def blocked_until_s(self) -> float:
-        return max(self.not_before_s, self.probe_at_s)
+        self.notes = accepted.Notes(store)
+        self._store = store
 
     def memory_of(self, project: str) -> accepted.Remembered:
         """Return the notifier's memory of a project's runs."""
-        if project not in self._memories:
-            self._memories[project] = accepted.Remembered(self._store, self.notifier.key, project, self.owe)
-        return self._memories[project]
+        if project not in self.memories:
+            self.memories[project] = accepted.Remembered(self._store, self.notifier.key, project, self.owed.append)
+        return self.memories[project]
 
-    def jot(self) -> None:
+    def write_note(self) -> None:
         """Note beside the database the records that it has not taken yet. Never raises; callable from any thread."""
-        unwritten = [each.unwritten() for each in self._memories.copy().values()]
+        unwritten = [each.unwritten() for each in self.memories.copy().values()]
         remembered = {scope: value for each in unwritten for scope, value in each.items()}
-        self._notes.write(accepted.Accepted(self.notifier.key, self.accepted, remembered))
-
-    def recorded(self) -> None:
-        """Forget the records: the database has taken them all."""
-        self.accepted = None
-        if self._notes.last is not None and not any(each.unwritten() for each in self._memories.values()):
-            self._notes.forget()
+        self.notes.write(accepted.Accepted(self.notifier.key, self.accepted, remembered))
 
     def mark_sent(self, outbox: Outbox, delivery: Delivery) -> None:
         """Mark a delivery, in one transaction with the memory values put off until then. Raises StoreError."""
-        outbox.mark_sent(delivery, also=self._write_in)
-        for each in self._memories.values():
-            each.written()
 
-    def _write_in(self, connection: Connection) -> None:
-        for each in self._memories.values():
-            each.write_in(connection)
+        def remember(connection: Connection) -> None:
+            for each in self.memories.values():
+                each.write_in(connection)
+
+        outbox.mark_sent(delivery, also=remember)
+        for each in self.memories.values():
+            each.written()
 
     def remember(self) -> None:
         """Write the memory values put off until a mark, if that will not follow or not yet. Raises StoreError."""
-        for each in self._memories.values():
+        for each in self.memories.values():
             each.write()
 
-    def owe(self, record: Callable[[], object]) -> None:
-        """Add a record to be written before anything else is sent. The record raises StoreError until it is written."""
-        self.owed.append(record)
-
-    def works(self, now_s: float) -> None:
-        """Reset the fault state: the notifier answered, and has had its message."""
+    def finish(self, now_s: float) -> None:
+        """Let go of a delivery that the notifier has answered, and reset the fault state."""
         self.failures.clear()
         self.not_before_s, self.probe_at_s = now_s + self.notifier.pace.gap_s, 0.0
         self.let_go()
 
-    def take(self, delivery: Delivery) -> None:
-        """Hold a claimed delivery until its result is known."""
-        self.at_hand, self.admitted, self.together = delivery, False, None
-        for each in self._memories.values():
-            each.known = {}
-        self.memory_of(delivery.event.run.project).known = delivery.memories
-
     def let_go(self) -> None:
-        """Let go of the held delivery."""
+        """Let go of the delivery at hand."""
         self.at_hand, self.admitted, self.together = None, False, None
-
-    def holds(self, now: datetime) -> Delivery | None:
-        """Return the delivery at hand, while its lease is ours."""
-        if self.at_hand is not None and now >= self.at_hand.lease_until:
-            self.let_go()
-        return self.at_hand
 
 
 class Dispatcher:
@@ -188,47 +164,45 @@ class Dispatcher:
         """
         lane = self._lanes[key]
         try:
-            return self._pass(lane)
+            self._clock_watch.look()
+            self._record(lane)
+            if self._clock.monotonic() < max(lane.not_before_s, lane.probe_at_s) - _NO_TIME_S:
+                return Outcome.HELD
+            delivery = self._claim(lane)
+            if delivery is None:
+                lane.dead_letters.sum_up(ended=True)
+                return Outcome.IDLE
+            try:
+                postponed = None if lane.admitted else self._decide(lane, delivery)
+                return postponed or self._send(lane, delivery)
+            except StoreError:  # our own database fails, not the service: the next pass continues with the same claim
+                raise
+            except Exception as error:  # noqa: BLE001  a plugin may raise anything; its lane must go on
+                return self._stumble(lane, delivery, error)
         except StoreError:
-            lane.jot()
+            lane.write_note()
             raise
 
-    def jot(self) -> None:
+    def write_notes(self) -> None:
         """Note beside the database the messages sent and not recorded yet, before the process ends."""
         for lane in self._lanes.values():
-            lane.jot()
-
-    def _pass(self, lane: _Lane) -> Outcome:
-        self._clock_watch.look()
-        self._record(lane)
-        if self._clock.monotonic() < lane.blocked_until_s - _NO_TIME_S:
-            return Outcome.HELD
-        delivery = lane.holds(self._clock.now()) or self._claim(lane)
-        if delivery is None:
-            lane.given_up.sum_up(ended=True)
-            return Outcome.IDLE
-        try:
-            return self._send(lane, delivery) if lane.admitted else self._decide(lane, delivery)
-        except StoreError:  # our own database fails, not the service: the next pass continues with the same claim
-            raise
-        except Exception as error:  # noqa: BLE001  a plugin may raise anything; its lane must go on
-            return self._stumble(lane, delivery, error)
+            lane.write_note()
 
     def wait_s(self, key: str) -> float | None:
         """Seconds until this notifier may have work again; None when nothing waits. Raises StoreError."""
         lane, due = self._lanes[key], self.outbox.next_due(key)
         if due is None:
             return None
-        now = self._clock.now()
-        due_s = 0.0 if lane.holds(now) else (due - now).total_seconds()
-        least_s = _ELSEWHERE_S if lane.in_vain else 0.0
-        return max(due_s, lane.blocked_until_s - self._clock.monotonic(), least_s)
+        now, blocked_until_s = self._clock.now(), max(lane.not_before_s, lane.probe_at_s)
+        at_hand = lane.at_hand is not None and now < lane.at_hand.lease_until
+        due_s = 0.0 if at_hand else (due - now).total_seconds()
+        return max(due_s, blocked_until_s - self._clock.monotonic(), _ELSEWHERE_S if lane.in_vain else 0.0)
 
     def stuck(self, key: str) -> bool:
         """True while a fault keeps this notifier from being tried: waiting for it is useless now."""
         return bool(self._lanes[key].failures)
 
-    def hasten(self, key: str) -> None:
+    def retry_now(self, key: str) -> None:
         """Let the next pass try a notifier that could not be reached, unless it said itself when to come back."""
         self._lanes[key].probe_at_s = 0.0
 
@@ -237,18 +211,18 @@ class Dispatcher:
         until_s = self._lanes[key].paced_until_s.get(event.run.key, 0.0)
         return isinstance(event, EpochFinished) and self._clock.monotonic() < until_s
 
-    def has_said(self, run: RunRef, code: str) -> bool:
+    def has_logged(self, run: RunRef, code: str) -> bool:
         """True when the log says that a message of the run was given up for a reason of that code."""
-        return any(lane.given_up.has(run, code) for lane in self._lanes.values())
+        return any(lane.dead_letters.has(run, code) for lane in self._lanes.values())
 
     def rest(self, key: str) -> None:
         """Log how many messages of ended runs were given up, as nothing waits for the notifier."""
-        self._lanes[key].given_up.sum_up(ended=True)
+        self._lanes[key].dead_letters.sum_up(ended=True)
 
     def sum_up(self) -> None:
         """Log the numbers of given-up messages that are not logged yet. Callable from any thread."""
         for lane in self._lanes.values():
-            lane.given_up.sum_up()
+            lane.dead_letters.sum_up()
 
     def close(self) -> None:
         """Close the notifiers."""
@@ -256,58 +230,79 @@ class Dispatcher:
             lane.notifier.close()
 
     def _claim(self, lane: _Lane) -> Delivery | None:
+        """Return the delivery at hand while its lease is ours, else the next one; None if nothing is due."""
+        if lane.at_hand is not None:
+            if self._clock.now() < lane.at_hand.lease_until:
+                return lane.at_hand
+            lane.let_go()
         if self._notes.is_dir():  # one question to the disk where no process has left any
-            self._mark(lambda: accepted.take_up(self.outbox.store))
+            lane.owed.append(partial(accepted.take_up, self.outbox.store))
+            self._record(lane)
         delivery = self.outbox.claim(lane.notifier.key, lease_s=LEASE_S, pace=lane.notifier.pace)
-        lane.in_vain = delivery is None
+        lane.at_hand, lane.in_vain = delivery, delivery is None
         if delivery is not None:
-            lane.take(delivery)
+            for each in lane.memories.values():
+                each.known = {}
+            lane.memory_of(delivery.event.run.project).known = delivery.memories
             if isinstance(delivery.event, RunEnded):
-                lane.given_up.over(delivery.event.run)
+                lane.dead_letters.over(delivery.event.run)
         return delivery
 
-    def _decide(self, lane: _Lane, delivery: Delivery) -> Outcome:
-        facts = _facts(lane, delivery)
-        verdict = admit(lane.notifier.pace, delivery.event, facts, now=self._clock.now())
-        why = to_text(verdict.why) if verdict else ""
+    def _decide(self, lane: _Lane, delivery: Delivery) -> Outcome | None:
+        """Admit a claimed delivery, and return None; or put it off or drop it, as the notifier's pace demands."""
+        pace, left = lane.notifier.pace, left_today(lane.notifier)
+        may_wait = left is not None or pace.daily_budget is not None or pace.chosen.quiet is not None
+        kept_back = delivery.facts.kept_back and may_wait
+        facts, now = replace(delivery.facts, left=left, kept_back=kept_back), self._clock.now()
+        verdict = admit(pace, delivery.event, facts, now=now)
+        if verdict is None:
+            lane.together = held.gather(self.outbox, delivery, fold=pace.folds) if kept_back else None
+            lane.admitted = True
+            return None
+        why = to_text(verdict.why)
         match verdict:
+            case Refuse():
+                self._done(lane, partial(self.outbox.mark_dropped, delivery, why))
+                return Outcome.DROPPED
             case HoldBack(kept_back=True):
-                self._done(lane, lambda: held.hold_delivery(self.outbox, delivery, verdict.until, why))
+                self._done(lane, partial(held.hold_delivery, self.outbox, delivery, verdict.until, why))
                 return Outcome.HELD
             case HoldBack():
                 if isinstance(delivery.event, EpochFinished):
-                    away_s = (verdict.until - self._clock.now()).total_seconds()
+                    away_s = (verdict.until - now).total_seconds()
                     lane.paced_until_s[delivery.event.run.key] = self._clock.monotonic() + away_s
-                self._done(lane, lambda: self.outbox.mark_retry(delivery, verdict.until, why, counted=False))
+                self._done(lane, partial(self.outbox.mark_retry, delivery, verdict.until, why, counted=False))
                 return Outcome.HELD
-            case Refuse():
-                self._done(lane, lambda: self.outbox.mark_dropped(delivery, why))
-                return Outcome.DROPPED
-            case None:
-                lane.together = self._gather(lane, delivery) if facts.kept_back else None
-                lane.admitted = True
-                return self._send(lane, delivery)
             case _:
                 assert_never(verdict)
 
-    def _gather(self, lane: _Lane, delivery: Delivery) -> HeldBatch:
-        return held.gather(self.outbox, delivery, fold=lane.notifier.pace.folds)
-
     def _send(self, lane: _Lane, delivery: Delivery) -> Outcome:
-        """Send a delivery; if it was held back, as one message with the others that were, even if there are none."""
+        """Render, send and mark a delivery; if it was held back, as one message with all others that were."""
         together, began_s = lane.together, self._clock.monotonic()
+        event, skipped = delivery.event, delivery.skipped
+        if together and together.ids:
+            quiet = lane.notifier.pace.chosen.quiet
+            zone, now = quiet.zone if quiet else KST, self._clock.now()
+            event, skipped = digest_of(event, together, lane.renderer, now=now, zone=zone), 0
+        link = self._link_of(delivery.event.run, delivery.page)  # of a digest, the page of one of its runs
+        message = lane.renderer.render(event, link=link, skipped=skipped)
+        if delivery.unreported:  # events that were dropped for want of space
+            count = text(message.language, "delivery.left_out.count", number=delivery.unreported)
+            left_out = Fact(text(message.language, "delivery.left_out.label"), count)
+            message = replace(message, facts=(*message.facts, left_out))
+        memory = lane.memory_of(event.run.project)
         try:
-            lane.notifier.send(self._envelope(lane, delivery, together))
+            lane.notifier.send(Envelope(event, message, memory, delivery.attempts, skipped))
         except TemporaryError as error:
-            return self._later(lane, delivery, together, error)
+            return self._later(lane, delivery, error)
         except PermanentError as error:
-            return self._never(lane, delivery, together, delivery_reason(error))
+            return self._never(lane, delivery, delivery_reason(error))
         ids = together.ids if together else ()
         lane.accepted = accepted.Sent(delivery.id, delivery.event.id, ids, delivery.unreported)
-        lane.works(began_s)  # the gap is one between messages: what a slow answer took counts, an exit has no time
+        lane.finish(began_s)  # the gap is one between messages: what a slow answer took counts, an exit has no time
         if together:
-            lane.owe(lambda: held.mark_sent(self.outbox, together))
-        lane.owe(lambda: lane.mark_sent(self.outbox, delivery))
+            lane.owed.append(partial(held.mark_sent, self.outbox, together))
+        lane.owed.append(partial(lane.mark_sent, self.outbox, delivery))
         self._record(lane)
         if together and together.ids:
             self._show(lane, together)
@@ -316,79 +311,60 @@ class Dispatcher:
     def _show(self, lane: _Lane, together: HeldBatch) -> None:
         """Update the state that a notifier shows of the runs: it did not change while they were held back."""
         for event in together.states:
-            message = lane.renderer.render(event, link=self._link_of(event.run, self._tracker_url(event.run)))
+            try:
+                page = tracker_url(self.outbox.store, event.run.key)
+            except StoreError:  # a message does not wait for its button
+                page = None
+            message = lane.renderer.render(event, link=self._link_of(event.run, page))
             show_state(lane.notifier, Envelope(event, message, lane.memory_of(event.run.project)))
-        lane.owe(lane.remember)
+        lane.owed.append(lane.remember)
         self._record(lane)
-
-    def _tracker_url(self, run: RunRef) -> str | None:
-        try:
-            return tracker_url(self.outbox.store, run.key)
-        except StoreError:  # a message does not wait for its button
-            return None
-
-    def _envelope(self, lane: _Lane, delivery: Delivery, together: HeldBatch | None) -> Envelope:
-        event, skipped = delivery.event, delivery.skipped
-        if together and together.ids:
-            quiet = lane.notifier.pace.chosen.quiet
-            zone, now = quiet.zone if quiet else KST, self._clock.now()
-            event, skipped = digest_of(event, together, lane.renderer, now=now, zone=zone), 0
-        link = self._link_of(delivery.event.run, delivery.page)  # of a digest, the page of one of its runs
-        message = lane.renderer.render(event, link=link, skipped=skipped)
-        memory = lane.memory_of(event.run.project)
-        return Envelope(event, _owning_up(message, delivery.unreported), memory, delivery.attempts, skipped)
 
     def _done(self, lane: _Lane, mark: Callable[[], object]) -> None:
         """Finish a delivery for now: only its result is left to be recorded."""
         lane.let_go()
-        lane.owe(lane.remember)
-        lane.owe(mark)
+        lane.owed += (lane.remember, mark)
         self._record(lane)
 
     def _record(self, lane: _Lane) -> None:
-        """Write the pending records, in order. Raises StoreError if the database does not take one."""
-        while lane.owed:
-            self._mark(lane.owed[0])
-            lane.owed.popleft()
-        lane.recorded()
+        """Write the pending records, in order. Raises StoreError if the database does not take one.
 
-    def _mark(self, mark: Callable[[], object]) -> None:
-        """Mark a delivery, in a full database after making room: what was sent must not be sent again for that."""
-        try:
-            mark()
-        except StoreError as error:
-            if not (pruning.is_full(error) and pruning.make_room(self.outbox.store)):
-                raise
-            mark()
+        In a full one room is made first: what was sent must not be sent again for that.
+        """
+        while lane.owed:
+            try:
+                lane.owed[0]()
+            except StoreError as error:
+                if not (pruning.is_full(error) and pruning.make_room(self.outbox.store)):
+                    raise
+                lane.owed[0]()
+            lane.owed.popleft()
+        lane.accepted = None
+        if lane.notes.last is not None and not any(each.unwritten() for each in lane.memories.values()):
+            lane.notes.forget()
 
     def _stumble(self, lane: _Lane, delivery: Delivery, error: Exception) -> Outcome:
         """Postpone a delivery after an unexpected exception; give it up if the plugin keeps raising.
 
         After a fault of notifybot's own the message waits, and others get their turn in between.
         """
-        why, together = delivery_reason(error), lane.together
+        why = delivery_reason(error)
         log.debug("%s raised while sending", delivery.notifier, exc_info=error)
         if lane.admitted and delivery.attempts + 1 >= _UNEXPECTED_TRIES:
-            return self._never(lane, delivery, together, why)
-        said = _CANNOT_BE_REACHED if lane.admitted else "delivery.log.mistake_of_ours"
-        return self._later(lane, delivery, together, TemporaryError(why.values["text"], ambiguous=True), said=said)
+            return self._never(lane, delivery, why)
+        line = _CANNOT_BE_REACHED if lane.admitted else "delivery.log.mistake_of_ours"
+        return self._later(lane, delivery, TemporaryError(why.values["text"], ambiguous=True), line)
 
     def _later(
-        self,
-        lane: _Lane,
-        delivery: Delivery,
-        together: HeldBatch | None,
-        error: TemporaryError,
-        *,
-        said: str = _CANNOT_BE_REACHED,
+        self, lane: _Lane, delivery: Delivery, error: TemporaryError, log_line: str = _CANNOT_BE_REACHED
     ) -> Outcome:
         now_s, now = self._clock.monotonic(), self._clock.now()
-        reason = delivery_reason(error)
+        reason, together = delivery_reason(error), lane.together
         if together is None and too_old(delivery.priority, delivery.created_at, now):
-            return self._never(lane, delivery, together, replace(reason, code=f"late/{reason.code}"))
+            return self._never(lane, delivery, replace(reason, code=f"late/{reason.code}"))
         if not lane.failures:
             line = reason_line(reason, self.language)
-            log.warning("%s", text(self.language, said, name=lane.notifier.name, why=line))
+            log.warning("%s", text(self.language, log_line, name=lane.notifier.name, why=line))
         why, counted = to_text(reason), error.ambiguous
         lane.failures = [*lane.failures[: retry.QUICK_TRIES], now_s]
         lane.probe_at_s = now_s + retry.delay_s(lane.failures, now_s, error, self._rng)
@@ -396,35 +372,34 @@ class Dispatcher:
         # Due at once, unless the receiver named a moment: the lane waits in memory, and keeps the order.
         due_at = now + timedelta(seconds=retry.bound_s(error))
         if together is None:
-            self._done(lane, lambda: self.outbox.mark_retry(delivery, due_at, why, counted=counted))
+            self._done(lane, partial(self.outbox.mark_retry, delivery, due_at, why, counted=counted))
         else:
-            lane.owe(lambda: held.release(self.outbox, together))
-            self._done(lane, lambda: held.hold_delivery(self.outbox, delivery, due_at, why, counted=counted))
+            lane.owed.append(partial(held.release, self.outbox, together))
+            self._done(lane, partial(held.hold_delivery, self.outbox, delivery, due_at, why, counted=counted))
         return Outcome.RETRY
 
-    def _never(self, lane: _Lane, delivery: Delivery, together: HeldBatch | None, reason: Reason) -> Outcome:
-        why = to_text(reason)
+    def _never(self, lane: _Lane, delivery: Delivery, reason: Reason) -> Outcome:
+        why, together = to_text(reason), lane.together
 
         def bury() -> None:
             if self.outbox.mark_dead(delivery, why):
-                lane.given_up.add(delivery.event, reason, together)
-                self._tell_elsewhere(lane, delivery.event, reason)
+                lane.dead_letters.add(delivery.event, reason, together)
+                self._report_elsewhere(lane, delivery.event, reason)
 
-        lane.works(self._clock.monotonic())
+        lane.finish(self._clock.monotonic())
         if together:
-            lane.owe(lambda: held.mark_dead(self.outbox, together, why))
-        lane.owe(lane.remember)
-        lane.owe(bury)
+            lane.owed.append(partial(held.mark_dead, self.outbox, together, why))
+        lane.owed += (lane.remember, bury)
         self._record(lane)
         return Outcome.DEAD
 
-    def _tell_elsewhere(self, lane: _Lane, event: Event, reason: Reason) -> None:
+    def _report_elsewhere(self, lane: _Lane, event: Event, reason: Reason) -> None:
         """Report a dead letter through the other notifiers, once per reason; never one about a dead letter."""
         others = [each for key, each in self._lanes.items() if key != lane.notifier.key]
         about_delivery = isinstance(event, AlertRaised) and event.about == "delivery"
-        if not others or about_delivery or (why := to_text(reason)) in lane.told:
+        if not others or about_delivery or (why := to_text(reason)) in lane.reported:
             return
-        lane.told.add(why)
+        lane.reported.add(why)
         now, notice = self._clock.now(), not_delivered(lane.notifier.name, reason)
         words = notice_words(notice, self.language)
         alert = AlertRaised(
@@ -432,20 +407,4 @@ class Dispatcher:
             severity=Severity.WARNING, about="delivery", progress=event.progress, notice=notice,
         )  # fmt: skip
         routes = [(each.notifier.key, Priority.URGENT) for each in others if wants(each.notifier.pace, alert)]
-        lane.owe(lambda: runs.record(self.outbox.store, alert, routes))
-
-
-def _facts(lane: _Lane, delivery: Delivery) -> PaceFacts:
-    """Return the facts for the pace: those that came with the claim, and the service's own count."""
-    left = left_today(lane.notifier)
-    pace = lane.notifier.pace
-    may_wait = left is not None or pace.daily_budget is not None or pace.chosen.quiet is not None
-    return replace(delivery.facts, left=left, kept_back=delivery.facts.kept_back and may_wait)
-
-
-def _owning_up(message: Message, untold: int) -> Message:
-    """Return the message with the number of events that were dropped for want of space."""
-    if not untold:
-        return message
-    count = text(message.language, "delivery.left_out.count", number=untold)
-    return replace(message, facts=(*message.facts, Fact(text(message.language, "delivery.left_out.label"), count)))
+        lane.owed.append(partial(runs.record, self.outbox.store, alert, routes))

@@ -45,19 +45,21 @@ class Worker:
         recorder: Recorder | None = None,
         *,
         clock: Clock = SYSTEM,
-        studio: ChartRenderers | None = None,
+        charts: ChartRenderers | None = None,
     ) -> None:
         self._dispatcher = dispatcher
-        self._studio = studio
+        self._store = dispatcher.outbox.store
+        self._charts = charts
         self._to_draw: EpochFinished | None = None
         self._recorder = recorder
         self._clock = clock
-        self._jobs = Maintenance(dispatcher.outbox.store, clock=clock)
+        self._jobs = Maintenance(self._store, clock=clock)
         self._pid = os.getpid()
         self.faults: Counter[tuple[str, str]] = Counter()  # by notifier and kind
         self._stopping = threading.Event()
         self._lanes = {key: _LaneThread(self.work, key) for key in dispatcher.keys}
         self._maintenance = _LaneThread(self.maintain, "maintenance")
+        self._threads = [*self._lanes.values(), self._maintenance]
 
     def start(self) -> None:
         """Start the threads. Starting twice is fine. Where no thread is to be had, messages wait for the next start."""
@@ -70,12 +72,11 @@ class Worker:
         for key, lane in self._lanes.items():
             if event is None or not self._dispatcher.would_wait(key, event):
                 lane.woken.set()
-        if isinstance(event, EpochFinished) and self._studio is not None and self._studio.is_due(event):
+        if isinstance(event, EpochFinished) and self._charts is not None and self._charts.is_due(event):
             self._to_draw = event
             self._maintenance.woken.set()
-        if not self._lanes:
+        if not self._lanes or self._store.room.wal_needs_checkpoint:
             self._maintenance.woken.set()
-        self._wake_maintenance()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that can be sent now is sent; False when `timeout_s` seconds were not enough.
@@ -90,42 +91,41 @@ class Worker:
         The number of given-up messages is logged after that.
         """
         for key in self._lanes:
-            self.hasten(key)
+            self.retry_now(key)
         try:
             sent = self._flush(timeout_s, list(self._lanes))
         finally:  # also after a Ctrl-C
-            self._jot()
+            if os.getpid() == self._pid:
+                self._dispatcher.write_notes()
         if os.getpid() == self._pid:
             self._dispatcher.sum_up()
         return sent
 
-    def _jot(self) -> None:
-        if os.getpid() == self._pid:
-            self._dispatcher.jot()
-
-    def has_said(self, run: RunRef, code: str) -> bool:
+    def has_logged(self, run: RunRef, code: str) -> bool:
         """True when the log says that a message of the run was given up for a reason of that code."""
-        return self._dispatcher.has_said(run, code)
+        return self._dispatcher.has_logged(run, code)
 
-    def hasten(self, key: str) -> None:
+    def retry_now(self, key: str) -> None:
         """Retry now a notifier that could not be reached. Cheap; callable from any thread."""
         if (lane := self._lanes.get(key)) is not None and self._dispatcher.stuck(key):
-            self._dispatcher.hasten(key)
+            self._dispatcher.retry_now(key)
             lane.hurried.set()
 
     def _flush(self, timeout_s: float, keys: Collection[str]) -> bool:
         if os.getpid() != self._pid:
             return True
         ends_at_s = self._clock.monotonic() + timeout_s
-        self._settle(timeout_s / 4)
+        if self._recorder is not None:
+            self._recorder.flush(timeout_s / 4)
         if not self._maintenance.alive:
-            self._keep()
+            self._keep_house()
         for key in keys:
             self._lanes[key].idle.clear()
         self.wake()
         lanes = [lane for lane in self._lanes.values() if lane.alive]
         sent = all(self._clock.wait(lane.idle, max(0.0, ends_at_s - self._clock.monotonic())) for lane in lanes)
-        self._settle(max(0.0, ends_at_s - self._clock.monotonic()))  # what could not be written before is lost at exit
+        if self._recorder is not None:  # what could not be written before is lost at exit
+            self._recorder.flush(max(0.0, ends_at_s - self._clock.monotonic()))
         return sent
 
     def stop(self, timeout_s: float) -> None:
@@ -140,96 +140,75 @@ class Worker:
             lane.hurried.set()
         for lane in self._threads:
             lane.join(max(0.0, ends_at_s - self._clock.monotonic()))
-        self._jot()
+        self._dispatcher.write_notes()
         if not any(lane.alive for lane in self._threads):
             self._dispatcher.close()
 
     def work(self, key: str, lane: _LaneThread) -> None:
         """Run one notifier's thread: pass after pass, also after one that failed."""
-        with self._dispatcher.outbox.store.patient(_PATIENCE_S):
+        with self._store.patient(_PATIENCE_S):
             while not self._stopping.is_set():
                 lane.woken.clear()
                 lane.hurried.clear()
-                pause_s = self._passed(key, lane)
-                if pause_s is None or pause_s > _HOPELESS_S or self._dispatcher.stuck(key):
+                pause_s, stuck = self._pass(key, lane), self._dispatcher.stuck(key)
+                if pause_s is None or pause_s > _HOPELESS_S or stuck:
                     lane.idle.set()  # nothing can be sent now, also for those who wait
                 if pause_s is None:
                     self._clock.wait(lane.woken, _IDLE_S)
-                elif pause_s > 0:
-                    self._rest(key, lane, pause_s)
+                elif pause_s > 0 and stuck:
+                    self._clock.wait(lane.hurried, min(pause_s, _STUCK_S))
+                elif pause_s > 0:  # within a short gap between messages or tries only the end wakes it, not new work
+                    self._clock.wait(self._stopping if pause_s < 1.0 else lane.woken, pause_s)
 
-    def _passed(self, key: str, lane: _LaneThread) -> float | None:
-        """Make a pass; return the seconds until the next, None when nothing waits."""
+    def _pass(self, key: str, lane: _LaneThread) -> float | None:
+        """Send until nothing is due; return the seconds until the next pass, None when nothing waits."""
         try:
-            pause_s = self._pass(key)
+            held = self._recorder is not None and self._recorder.held and not self._recorder.flush()
+            while not self._stopping.is_set():
+                done = self._dispatcher.run_once(key)
+                if self._store.room.wal_needs_checkpoint:
+                    self._maintenance.woken.set()
+                if done in (Outcome.IDLE, Outcome.HELD, Outcome.RETRY):
+                    break
+            wait_s = self._dispatcher.wait_s(key)
+            if wait_s is None:  # a lane within its gap is not asked for more, so no pass finds nothing
+                self._dispatcher.rest(key)
         except StoreError as error:
-            self._count(key, "database", "delivery.log.no_database", str(error))
+            self._log_fault(key, "database", "delivery.log.no_database", str(error))
             return _PAUSE_S
         except Exception as error:  # a mistake of ours in one pass must not silence a notifier for good
             lane.faults += 1
             log.debug("a pass for %s failed", key, exc_info=error)
             why = f"{type(error).__name__}: {error}"
-            self._count(key, type(error).__name__, "delivery.log.mistake_of_ours", why)
+            self._log_fault(key, type(error).__name__, "delivery.log.mistake_of_ours", why)
             return min(_PAUSE_S * 2.0 ** min(lane.faults - 1, 10), _FAULT_MOST_S)
         lane.faults = 0
-        return pause_s
+        if held:
+            return _HELD_S if wait_s is None else min(_HELD_S, wait_s)
+        return wait_s
 
-    def _count(self, key: str, kind: str, said: str, why: str) -> None:
+    def _log_fault(self, key: str, kind: str, line: str, why: str) -> None:
         """Count a fault of this process that kept a notifier from sending, and log the first of each kind."""
         self.faults[key, kind] += 1
         if self.faults[key, kind] == 1:
             name = key.partition(":")[0]
-            log.warning("%s", text(self._dispatcher.language, said, name=name, why=redact(why)))
+            log.warning("%s", text(self._dispatcher.language, line, name=name, why=redact(why)))
 
     def maintain(self, _: str, thread: _LaneThread) -> None:
         """Run the housekeeping thread, so that the database does not grow while notifiers hang, or if there is none."""
         while not self._stopping.is_set():
             thread.woken.clear()
-            if not self._lanes:
-                self._settle()
-            self._keep()
-            drawing = self._draw_in_advance()
+            if not self._lanes and self._recorder is not None:
+                self._recorder.flush()
+            self._keep_house()
+            event, self._to_draw = self._to_draw, None
+            drawing = self._charts is not None and self._charts.draw_in_advance(event)
             self._clock.wait(thread.woken, _DRAWING_S if drawing else _IDLE_S)
-        if self._studio is not None:
-            self._studio.close()
+        if self._charts is not None:
+            self._charts.close()
 
-    def _draw_in_advance(self) -> bool:
-        event, self._to_draw = self._to_draw, None
-        return self._studio is not None and self._studio.draw_in_advance(event)
-
-    @property
-    def _threads(self) -> list[_LaneThread]:
-        return [*self._lanes.values(), self._maintenance]
-
-    def _rest(self, key: str, lane: _LaneThread, pause_s: float) -> None:
-        """Wait for the next pass. Within a short gap between messages or tries only the end wakes it, not new work."""
-        if self._dispatcher.stuck(key):
-            self._clock.wait(lane.hurried, min(pause_s, _STUCK_S))
-        else:
-            self._clock.wait(self._stopping if pause_s < 1.0 else lane.woken, pause_s)
-
-    def _pass(self, key: str) -> float | None:
-        """Send until nothing is due; return seconds until more may be, None when nothing waits."""
-        settled = self._settle()
-        while not self._stopping.is_set():
-            done = self._dispatcher.run_once(key)
-            self._wake_maintenance()
-            if done in (Outcome.IDLE, Outcome.HELD, Outcome.RETRY):
-                break
-        wait_s = self._dispatcher.wait_s(key)
-        if wait_s is None:  # a lane within its gap is not asked for more, so no pass finds nothing
-            self._dispatcher.rest(key)
-        return wait_s if settled else min(_HELD_S, _HELD_S if wait_s is None else wait_s)
-
-    def _settle(self, patience_s: float = 0.0) -> bool:
-        return self._recorder is None or self._recorder.settle(patience_s)
-
-    def _wake_maintenance(self) -> None:
-        if self._dispatcher.outbox.store.room.wal_needs_checkpoint:
-            self._maintenance.woken.set()
-
-    def _keep(self) -> None:
-        self._dispatcher.outbox.store.tidy()
+    def _keep_house(self) -> None:
+        self._store.tidy()
         try:
             self._jobs.run_if_due()
         except StoreError as error:
@@ -282,17 +261,12 @@ class Maintenance:
         try:
             self._look_at_s = now_s + _LOOK_EVERY_S
             if pruning.is_narrow(self._store):
-                self.make_room()
+                if not self._warned:
+                    self._warned = True
+                    log.warning("%s", reader_text("delivery.worker.database_nearly_full", path=self._store.path))
+                pruning.make_room(self._store)
             if now_s >= self._prune_at_s:
                 self._prune_at_s = now_s + _PRUNE_EVERY_S
                 pruning.prune(self._store)
         finally:
             self._lock.release()
-
-    def make_room(self) -> bool:
-        """Free a part of the database; True when anything was freed. Raises StoreError."""
-        if not self._warned:
-            self._warned = True
-            text = reader_text("delivery.worker.database_nearly_full", path=self._store.path)
-            log.warning("%s", text)
-        return pruning.make_room(self._store)

@@ -276,7 +276,7 @@ class Session:
         """The watchdog answers again: what waits for it goes now, not with the next probe."""
         delivery = self.shared.delivery
         for key in (each.key for each in delivery.notifiers if each.name == RELAY):
-            delivery.worker.hasten(key)
+            delivery.worker.retry_now(key)
 
     def start_dead_man_switch(self, run: RunRef, host: Host, look: Callable[[], tuple[Progress, Hashable]]) -> None:
         """Have Slack itself say when the run falls silent, where its bot is configured and no watchdog."""
@@ -290,7 +290,7 @@ class Session:
         self.dead_man = dead_man(
             config, run, host, look=look, memory_of=partial(store.memory, project=run.project),
             over_at=partial(known_end_s, by=by, store=store),
-            has_said=partial(self.shared.delivery.worker.has_said, run), clock=self.clock, guard=self.guard,
+            has_said=partial(self.shared.delivery.worker.has_logged, run), clock=self.clock, guard=self.guard,
         )  # fmt: skip
         if self.dead_man is not None:
             self.dead_man.start()

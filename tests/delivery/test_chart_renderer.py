@@ -26,9 +26,9 @@ from notifybot.delivery.chart_renderer import (
     ChartProcess,
     ChartRenderer,
     ChartRenderers,
+    chart_renderers_for,
     has_curves,
     order_for,
-    studio_for,
     subtitle,
 )
 from notifybot.delivery.dispatcher import Dispatcher
@@ -378,15 +378,15 @@ def test_an_ending_and_an_alert_say_what_happened() -> None:
 def test_the_switch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`off` draws nothing; `auto` needs matplotlib and does without; `on` says what is missing before training."""
     database = tmp_path / "a.db"
-    assert studio_for(Config(pictures=True), database) is not None
-    assert studio_for(Config(), database) is not None
-    assert studio_for(Config(pictures=False), database) is None
+    assert chart_renderers_for(Config(pictures=True), database) is not None
+    assert chart_renderers_for(Config(), database) is not None
+    assert chart_renderers_for(Config(pictures=False), database) is None
 
     monkeypatch.setattr(module, "is_installed", lambda name: False)
 
-    assert studio_for(Config(), database) is None
+    assert chart_renderers_for(Config(), database) is None
     with pytest.raises(ConfigError, match=r'pip install .*\[pictures\]"'):
-        studio_for(Config(pictures="on"), database)
+        chart_renderers_for(Config(pictures="on"), database)
 
 
 # ── In advance, for endings that have no time ────────────────────────────────────────────────────────────────────────
@@ -477,20 +477,20 @@ def test_one_at_a_time_is_drawn_in_advance_at_the_lowest_priority(advance: Advan
 def test_how_often_is_drawn_in_advance(store: Store) -> None:
     """From the second epoch on once a minute, in a long training each 20th of its time."""
     clock = FakeClock()
-    studio = ChartRenderers(store.path, clock=clock)
-    assert not studio.is_due(epoch(2)), "nobody has a text that waits for its picture"
-    studio.phone_painter(Language.EN).close()
+    charts = ChartRenderers(store.path, clock=clock)
+    assert not charts.is_due(epoch(2)), "nobody has a text that waits for its picture"
+    charts.phone_painter(Language.EN).close()
 
-    assert [studio.is_due(each) for each in (epoch(1), ended(2), epoch(2), epoch(3))] == [False, False, True, False]
+    assert [charts.is_due(each) for each in (epoch(1), ended(2), epoch(2), epoch(3))] == [False, False, True, False]
     clock.advance(60)
-    assert [studio.is_due(each) for each in (epoch(4), epoch(5), epoch(30))] == [True, False, False]
+    assert [charts.is_due(each) for each in (epoch(4), epoch(5), epoch(30))] == [True, False, False]
     clock.advance(36000)
-    assert studio.is_due(epoch(6))
+    assert charts.is_due(epoch(6))
     clock.advance(1799)
-    assert not studio.is_due(epoch(7))
+    assert not charts.is_due(epoch(7))
     clock.advance(10)
-    assert studio.is_due(epoch(8))
-    studio.close()
+    assert charts.is_due(epoch(8))
+    charts.close()
 
 
 def test_under_load_no_run_ends_without_its_curve(store: Store) -> None:
@@ -517,15 +517,15 @@ def test_under_load_no_run_ends_without_its_curve(store: Store) -> None:
             kakao_rest_api_key=REST_API_KEY, kakao_refresh_token=REFRESH_TOKEN,
             kakao_api_url=f"{sandbox.url}/kakao/api", kakao_auth_url=f"{sandbox.url}/kakao/auth",
         )  # fmt: skip
-        studio, outbox = SlowStudio(store.path), Outbox(store)
-        people = people_from(config, outbox=outbox, studio=studio)
+        charts, outbox = SlowStudio(store.path), Outbox(store)
+        people = people_from(config, outbox=outbox, charts=charts)
         recorder = Recorder(store, people, direct=True)
-        worker = Worker(Dispatcher(outbox, people, Renderer(Language.EN)), recorder, studio=studio)
+        worker = Worker(Dispatcher(outbox, people, Renderer(Language.EN)), recorder, charts=charts)
         worker.start()
         for event in (epoch(1), epoch(2)):
             recorder.record(event)
             worker.wake(event)
-        advance, deadline_s = studio._advance, SYSTEM.monotonic() + 60
+        advance, deadline_s = charts._advance, SYSTEM.monotonic() + 60
         assert advance is not None
         while advance.png_of(RUN) is None:
             assert SYSTEM.monotonic() < deadline_s

@@ -165,10 +165,10 @@ def test_a_notifier_that_is_known_to_be_back_is_tried_at_once_but_not_before_its
         desk.drain(slack)
         clock.advance(1)
     slack.failures[:] = [TemporaryError("429", retry_after_s=20)]
-    desk.dispatcher.hasten(slack.key)
+    desk.dispatcher.retry_now(slack.key)
     assert desk.drain(slack) == [Outcome.RETRY]
 
-    desk.dispatcher.hasten(slack.key)
+    desk.dispatcher.retry_now(slack.key)
 
     clock.advance(19)
     assert desk.drain(slack) == [Outcome.HELD]
@@ -250,8 +250,8 @@ def test_what_is_given_up_is_said_once_for_a_run_and_counted_at_its_end(
     ]
     assert why.startswith(f"Slack: {brief}")
     assert len(why) > len(brief) + 50, "the way out is said where there is time for it"
-    assert all(desk.dispatcher.has_said(each, "slack.invalid_auth") for each in both)
-    assert not desk.dispatcher.has_said(replace(RUN, session="next"), "slack.invalid_auth")
+    assert all(desk.dispatcher.has_logged(each, "slack.invalid_auth") for each in both)
+    assert not desk.dispatcher.has_logged(replace(RUN, session="next"), "slack.invalid_auth")
 
 
 def test_each_reason_is_said_for_itself_and_one_message_is_not_counted(
@@ -302,8 +302,8 @@ def test_a_service_that_never_ends_counts_only_so_many_runs(
     desk.drain(slack, limit=999)
 
     assert _REST[Language.EN].format(run="run 0", number=2, why="gone") == said(caplog)[-2]
-    assert not desk.dispatcher.has_said(replace(RUN, id="run-0"), "noted")
-    assert desk.dispatcher.has_said(replace(RUN, id=f"run-{most}"), "noted")
+    assert not desk.dispatcher.has_logged(replace(RUN, id="run-0"), "noted")
+    assert desk.dispatcher.has_logged(replace(RUN, id=f"run-{most}"), "noted")
 
 
 @pytest.mark.parametrize("language", Language)
@@ -490,7 +490,7 @@ def test_a_busy_store_keeps_events_in_memory_and_in_order(tmp_path: Path, store:
         assert desk.recorder.record(alert("one")) is False
         other.execute("ROLLBACK")
 
-    assert desk.recorder.settle()
+    assert desk.recorder.flush()
     desk.drain(slack)
 
     assert slack.kinds == ["run_started", "alert_raised"]

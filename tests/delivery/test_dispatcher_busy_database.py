@@ -80,7 +80,7 @@ def tell(tmp_path: Path, clock: FakeClock, sandbox: Sandbox, busy_from: int, bus
         before, failed = store.asked, 0
         store.busy_from, store.busy_times = before + busy_from, busy_times
         for make in STORY:
-            while not recorder.record(_now(make(), clock)) and not recorder.settle():
+            while not recorder.record(_now(make(), clock)) and not recorder.flush():
                 pass
             failed += deliver(dispatcher, bot.key, clock)
         asked, store.busy_times = store.asked - before, 0

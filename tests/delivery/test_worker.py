@@ -121,7 +121,7 @@ def test_what_was_given_up_is_counted_on_the_log_when_the_process_ends(
         assert office.worker.finish(SOON_S)
         assert office.worker.finish(SOON_S)
 
-    assert office.worker.has_said(RUN, "noted")
+    assert office.worker.has_logged(RUN, "noted")
     assert caplog.text.count("3 messages of resnet could not be sent to slack: gone.") == 1
 
 

@@ -82,7 +82,7 @@ with notify_epoch(range(40), name="resnet", progress=False) as epochs:
             shared = epochs.run.session.shared
             shared.delivery.worker.flush(30)
             print("waiting", [each.pending for each in Outbox(shared.store).counts().values()])
-            print("held", not shared.delivery.recorder.settle())
+            print("held", not shared.delivery.recorder.flush())
             os.unlink(os.environ["NOTIFYBOT_STATE_DIR"] + "/checkpoint")
 print(epochs.run.faults)
 """

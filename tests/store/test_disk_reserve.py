@@ -112,7 +112,7 @@ def test_when_there_is_space_again_all_is_recorded_and_told_once(store: Store, c
     office.deliver(slack)
 
     disk.error = 0
-    assert office.recorder.settle()
+    assert office.recorder.flush()
 
     assert office.deliver(slack) == ["run_started", "run_ended"]
     assert sorted(office.deliver(program)) == ["epoch_finished", "epoch_finished", "run_ended", "run_started"]
@@ -188,12 +188,12 @@ def test_a_wal_that_somebody_keeps_from_being_moved_is_bounded(store: Store, clo
             store.memory("test").put(str(number), {"text": "x" * 1_000_000})
             store.tidy()
         assert office.tell(epoch(1), ended()) == [False, True]
-        assert not office.recorder.settle()
+        assert not office.recorder.flush()
         assert WAL_BYTES < wal_bytes(store) < WAL_BYTES + 2 * 1024 * 1024
         with pytest.raises(FullError):
             store.room.keep()
 
-    assert office.recorder.settle()
+    assert office.recorder.flush()
     assert wal_bytes(store) < TIDY_FROM_BYTES
     assert len(runs.events_of(store, RUN.id)) == 3
 

@@ -113,7 +113,7 @@ def test_what_is_held_drains_when_space_returns(store: Store, clock: FakeClock) 
         pass  # what is urgent may use the last page
 
     assert desk.record(alert("one"), alert("two")) == [False, False]
-    assert desk.recorder.settle()
+    assert desk.recorder.flush()
 
     desk.drain(slack)
     titles = [each.event.title for each in slack.sent if each.event.kind == "alert_raised"]
@@ -147,7 +147,7 @@ def test_starts_endings_and_alerts_are_never_given_up_for_space(store: Store, cl
     while desk.record(alert("x" * 2000))[0]:
         put += 1
 
-    assert not desk.recorder.settle()
+    assert not desk.recorder.flush()
     assert not pruning.make_room(store)
     desk.drain(slack)
 
@@ -162,7 +162,7 @@ def test_waiting_epochs_are_the_last_to_go_and_the_newest_stays(store: Store, cl
     desk.record(started())
     put = desk.fill() + 1
 
-    assert desk.recorder.settle()
+    assert desk.recorder.flush()
     counts = desk.outbox.counts()[slack.key]
     desk.drain(slack)
 
@@ -189,7 +189,7 @@ def test_the_hold_in_memory_is_bounded_and_its_losses_are_told(store: Store, clo
         connection.exec_driver_sql("DELETE FROM tallies")
         connection.exec_driver_sql("DELETE FROM events")
 
-    assert desk.recorder.settle()
+    assert desk.recorder.flush()
 
     counts = desk.outbox.counts()[slack.key]
     assert (counts.dropped, counts.pending) == (5, 3)
@@ -205,7 +205,7 @@ def test_a_resumed_run_still_learns_how_far_it_came(store: Store, clock: FakeClo
     desk.record(started())
     for number in range(2000):
         desk.record(bulky(number, at=clock.now()))
-        desk.recorder.settle()
+        desk.recorder.flush()
 
     assert runs.events_of(store, RUN.id)[-1].progress.epoch == 1999
     assert store.path.stat().st_size <= CAP_BYTES
@@ -217,7 +217,7 @@ def test_without_notifiers_the_recorder_makes_room_in_passing(store: Store, cloc
     desk.fill()
 
     assert True in desk.record(*[epoch(number) for number in range(5)])
-    assert desk.recorder.settle()
+    assert desk.recorder.flush()
 
 
 def test_a_message_that_was_sent_is_marked_even_when_the_database_is_full(store: Store, clock: FakeClock) -> None:

@@ -27,10 +27,10 @@ class _Count:
     run: str
     why: Reason
     number: int = 0
-    told: int = 0
+    reported: int = 0
 
 
-class GivenUp:
+class DeadLetterLog:
     """Logs the messages that a notifier gave up: the first of each run and reason in full, the others as a number.
 
     The number is logged when nothing more is to be sent about an ended run, and by `sum_up`. Any thread may call.
@@ -53,12 +53,12 @@ class GivenUp:
             name, key = text(language, "delivery.digest.runs", number=len(together.runs)), ("", "", line)
         with self._lock:
             is_first = key not in self._counts
-            count = self._counts.setdefault(key, _Count(name, reason, told=1))
+            count = self._counts.setdefault(key, _Count(name, reason, reported=1))
             self._counts.move_to_end(key)
             count.number += 1 + (len(together.ids) if together is not None else 0)
             outdated = self._counts.popitem(last=False)[1] if len(self._counts) > _MOST_COUNTED else None
         if outdated is not None:
-            self._say(outdated)
+            self._report(outdated)
         if is_first:
             kind = text(language, f"delivery.one_of.{event.kind}")
             log.error("%s", text(language, "delivery.log.given_up", name=self._name, run=name, kind=kind, why=line))
@@ -80,12 +80,12 @@ class GivenUp:
         with self._lock:
             found = [each for key, each in self._counts.items() if not ended or key[:2] in self._over]
         for each in found:
-            self._say(each)
+            self._report(each)
 
-    def _say(self, count: _Count) -> None:
+    def _report(self, count: _Count) -> None:
         with self._lock:
-            number, told, count.told = count.number, count.told, count.number
-        if number > told:
-            told_of = {"name": self._name, "run": count.run, "number": number}
+            number, reported, count.reported = count.number, count.reported, count.number
+        if number > reported:
+            values = {"name": self._name, "run": count.run, "number": number}
             why = brief_reason(count.why, self._language)
-            log.warning("%s", text(self._language, "delivery.log.not_sent", **told_of, why=why))
+            log.warning("%s", text(self._language, "delivery.log.not_sent", **values, why=why))
