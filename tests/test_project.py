@@ -190,13 +190,52 @@ _WITHOUT_A_MODULE = {"test_project", "test_manual"}  # about the whole house
 _WHOLE_PROGRAMS = {"browser", "contracts", "field", "processes", "support"}
 
 
+# Modules without a test file of their name, each for its reason. The list may only shrink.
+_NOTHING_TO_TEST = {
+    "checkpoints/types": "values, and a Protocol",
+    "trackers/base": "values, and a Protocol",
+    "demo/watchdog": "a child process's entry: tests/processes/test_demo.py starts it",
+    "delivery/chart_process": "a child process's entry: test_chart_renderer.py starts it",
+    "store/migrations/env": "Alembic's entry: test_database.py migrates",
+    "notifiers/base": "Protocols, and values that every notifier's contract test reads",
+    "testing": "the fakes themselves: every test uses them, the contract tests hold the notifier to the others' rules",
+}
+_UNDER_ANOTHER_NAME = {
+    "alerts/evidence": "test_rules.py asks the rules what their alerts rest on",
+    "charts/fonts": "test_png.py draws Hangul with them",
+    "config_sources": "test_config.py reads the settings that it gathers",
+    "delivery/given_up": "test_dispatcher.py and test_worker.py count what is given up",
+    "delivery/recorder": "test_dispatcher_promises.py and its neighbours record through it",
+    "delivery/subscription": "test_dispatcher_promises.py and test_digest.py subscribe",
+    "notifiers/slack/deadman/slack_api": "deadman/test_schedule.py schedules through it",
+    "notifiers/slack/deadman/text": "deadman/test_schedule.py reads what Slack posts",
+    "notifiers/slack/manifest": "tests/cli/test_slack.py prints it",
+    "notifiers/slack/run_thread": "deadman/test_schedule.py and tests/store/test_notifier_state.py keep one",
+    "notifiers/slack/webhook": "tests/contracts/test_notifier_slack.py posts through it",
+    "services": "tests/contracts/test_registry.py holds every row to its promises",
+}
+
+
+def _tests_of_modules() -> list[Path]:
+    """The test files that are about one module, by their paths below tests/ without the ending."""
+    tests = [path.relative_to(ROOT / "tests").with_suffix("") for path in (ROOT / "tests").rglob("test_*.py")]
+    return [each for each in tests if each.parts[0] not in _WHOLE_PROGRAMS and each.name not in _WITHOUT_A_MODULE]
+
+
 def test_a_test_is_named_after_the_module_it_is_about() -> None:
     """`tests/store/test_outbox_owners.py` is about `notifybot/store/outbox.py`: one finds either from the other."""
     modules = {path.relative_to(ROOT / "notifybot").with_suffix("").as_posix() for path in MODULES}
-    tests = [path.relative_to(ROOT / "tests").with_suffix("") for path in (ROOT / "tests").rglob("test_*.py")]
-    ours = [each for each in tests if each.parts[0] not in _WHOLE_PROGRAMS and each.name not in _WITHOUT_A_MODULE]
 
-    assert [each.as_posix() for each in ours if not (set(_subjects(each)) & modules)] == []
+    assert [each.as_posix() for each in _tests_of_modules() if not (set(_subjects(each)) & modules)] == []
+
+
+def test_a_module_has_a_test_of_its_name() -> None:
+    """The other way round: whoever changes a module knows which file to run, or finds here which one it is."""
+    paths = [path for path in WRITTEN_BY_PEOPLE if path.name not in ("__init__.py", "__main__.py")]
+    modules = {path.relative_to(ROOT / "notifybot").with_suffix("").as_posix() for path in paths}
+    tested = {next((each for each in _subjects(test) if each in modules), "") for test in _tests_of_modules()}
+
+    assert modules - tested - _NOTHING_TO_TEST.keys() - _UNDER_ANOTHER_NAME.keys() == set()
 
 
 def _subjects(test: Path) -> Iterator[str]:
