@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from urllib.parse import parse_qsl
 
 FaultKind = Literal["hang", "reset_before", "reset_after", "status", "garbage", "delay", "refuse"]
+_PICTURES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 HTML = b"<!DOCTYPE html><html><body><h1>Bad gateway</h1></body></html>"
 
 
@@ -99,6 +100,11 @@ class PretendedService(Protocol):
     """A pretended service: answers requests, or returns None for a path that is not its own."""
 
     def handle(self, request: Request) -> Response | None: ...
+
+
+def picture_type(body: bytes) -> str:
+    """Return the content type of a picture by its first bytes; empty for anything else."""
+    return next((kind for start, kind in _PICTURES.items() if body.startswith(start)), "")
 
 
 def json_response(value: object, status: int = 200) -> Response:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from notifybot.clock import Clock
 from notifybot.sandbox import kakao_api, kakao_oauth
-from notifybot.sandbox.http import Request, Response
+from notifybot.sandbox.http import Request, Response, picture_type
 from notifybot.sandbox.kakao_state import KakaoFault, KakaoWorld, api_failure, login_failure
 
 _AFTER_DELIVERY = -603
@@ -41,7 +41,9 @@ class KakaoService(KakaoWorld):
             image = _IMAGE.fullmatch(request.path)
             if request.method == "GET" and image:
                 found = self.images[int(image[1]) - 1 : int(image[1])] if int(image[1]) else []
-                return Response(200, found[0], {"Content-Type": "application/octet-stream"}) if found else None
+                if not found:
+                    return None
+                return Response(200, found[0], {"Content-Type": picture_type(found[0]) or "application/octet-stream"})
             route = _ROUTES.get((request.method, request.path))
             return self._answer(route, request) if route else None
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from notifybot.clock import Clock
 from notifybot.sandbox import blockkit
-from notifybot.sandbox.http import Request, Response, json_response, text_response
+from notifybot.sandbox.http import Request, Response, json_response, picture_type, text_response
 from notifybot.sandbox.slack_scheduled import ScheduledMessages
 from notifybot.sandbox.slack_state import (
     BOT_ID,
@@ -32,7 +32,6 @@ from notifybot.sandbox.slack_state import (
 
 _ALT_CHARS = 1000
 _UPLOAD, _DOWNLOAD = "/files/upload/", "/files/"
-_KINDS = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 
 
 @dataclass
@@ -274,7 +273,7 @@ class SlackService:
 
     def _show(self, request: Request) -> Response:
         file = self.files.get(request.path.removeprefix(_DOWNLOAD))
-        kind = next((kind for start, kind in _KINDS.items() if file and file.body.startswith(start)), "")
+        kind = picture_type(file.body) if file is not None else ""
         if file is None or not kind:
             return text_response("not found", 404)
         return Response(200, file.body, {"Content-Type": kind, "Cache-Control": "no-store"})

@@ -182,7 +182,8 @@ def test_a_picture_is_kept_and_served(kakao: Caller) -> None:
 
     original = response.json()["infos"]["original"]
     assert ({"url", "length", "width", "height"}, len(PNG)) == (set(original), original["length"])
-    assert kakao.http.get(original["url"]).content == PNG
+    served = kakao.http.get(original["url"])
+    assert (served.content, served.headers["Content-Type"]) == (PNG, "image/png")
 
 
 @pytest.mark.parametrize(
