@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from notifybot.errors import StoreError
+from notifybot.i18n import OVERRIDES
 from notifybot.store.history import History, history_of
 from notifybot.types import Language
 
@@ -46,6 +47,7 @@ def _renderer() -> Callable[[Mapping[str, Any]], bytes]:
     fonts = lettering()  # before the order comes: it may have to look at every font of the machine
 
     def render(order: Mapping[str, Any]) -> bytes:
+        OVERRIDES.use(Path(order["texts"]) if order["texts"] else None)
         history = _history(order)
         best = {name: (float(epoch), float(value)) for name, (epoch, value) in order["best"].items()}
         points = history.points()

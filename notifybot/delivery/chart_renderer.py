@@ -28,7 +28,7 @@ from notifybot.config import Config, Switch
 from notifybot.delivery.chart_process import NO_MATPLOTLIB, READY
 from notifybot.errors import ConfigError, install, reader_text, system_words
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
-from notifybot.i18n import text
+from notifybot.i18n import OVERRIDES, text
 from notifybot.redaction import redact
 from notifybot.rendering.alert_text import alert_words
 from notifybot.rendering.format import about, number
@@ -299,6 +299,7 @@ def order_for(event: Event, database: Path, language: Language, *, height_px: in
         "run_key": event.run.key,
         "until": event.at.isoformat(),
         "language": language.value,
+        "texts": str(OVERRIDES.folder.absolute()) if OVERRIDES.folder else None,  # the user's own
         "height_px": height_px,
         "focus": event.new_best if isinstance(event, EpochFinished) else None,
         "best": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import struct
@@ -16,6 +17,7 @@ import pytest
 
 from notifybot.clock import SYSTEM
 from notifybot.config import Config
+from notifybot.delivery import chart_process
 from notifybot.delivery import chart_renderer as module
 from notifybot.delivery.build import open_delivery, people_from
 from notifybot.delivery.chart_renderer import (
@@ -36,6 +38,7 @@ from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.worker import Worker
 from notifybot.errors import ConfigError
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
+from notifybot.i18n import OVERRIDES
 from notifybot.rendering import Renderer
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.kakao_state import REFRESH_TOKEN, REST_API_KEY
@@ -367,6 +370,21 @@ def test_an_order_says_where_the_run_stands(tmp_path: Path) -> None:
     }
     assert order["best"] == {"val_loss": (17, 13.0)}
     assert order["focus"] == "val_loss"
+
+
+def test_a_picture_has_the_users_own_texts(tmp_path: Path) -> None:
+    """The order names their folder: a child that has just started knows ours alone."""
+    (tmp_path / "en").mkdir()
+    (tmp_path / "en" / "messages.toml").write_text('[charts]\nepoch = "round"\n')
+    orders = []
+    for folder in (tmp_path, None):
+        OVERRIDES.use(folder)
+        orders.append(order_for(epoch(3), tmp_path / "a.db", Language.EN, height_px=None))
+
+    draw = chart_process._renderer()
+    own, plain, again = (draw(json.loads(json.dumps(order))) for order in (*orders, orders[1]))
+
+    assert plain == again != own
 
 
 def test_an_ending_and_an_alert_say_what_happened() -> None:
