@@ -56,16 +56,16 @@ def checkpoint_not_found(path: str) -> Notice:
 
 def checkpoint_damaged(damaged: Sequence[Reason], used: str | None) -> Notice:
     """Damaged checkpoints were skipped for `used`, or there is none to resume from; at most five are named."""
-    told = tuple(_bounded(each) for each in damaged[:_LIMIT_LINES])
+    named = tuple(_bounded(each) for each in damaged[:_LIMIT_LINES])
     strange = all(each.code in ("no_state", "no_dict") for each in damaged)  # the files may well be whole
     code = "checkpoint_damaged" if used else "no_checkpoint_of_its_kind" if strange else "no_checkpoint_whole"
-    return Notice(code, _line(redact(used or "")), told, max(len(damaged) - _LIMIT_LINES, 0))
+    return Notice(code, _line(redact(used or "")), named, max(len(damaged) - _LIMIT_LINES, 0))
 
 
 def checkpoint_spared(spared: Sequence[Reason], size_bytes: int) -> Notice:
     """Old checkpoints are not deleted because they cannot be read; at most five are named."""
-    told = tuple(_bounded(each) for each in spared[:_LIMIT_LINES])
-    return Notice("checkpoint_spared", size(size_bytes), told, max(len(spared) - _LIMIT_LINES, 0))
+    named = tuple(_bounded(each) for each in spared[:_LIMIT_LINES])
+    return Notice("checkpoint_spared", size(size_bytes), named, max(len(spared) - _LIMIT_LINES, 0))
 
 
 def checkpoint_works_again() -> Notice:
@@ -148,7 +148,7 @@ _LIMIT_PATH = 60
 _LIMIT_MANY = 5
 
 
-class Told(NamedTuple):
+class RenderedAlert(NamedTuple):
     """An alert in one language."""
 
     words: AlertWords
@@ -169,28 +169,28 @@ KINDS: dict[type[Evidence], str] = {
 }
 
 
-def raised(evidence: Sequence[Evidence], language: Language) -> Told:
+def raised(evidence: Sequence[Evidence], language: Language) -> RenderedAlert:
     """Return the alert that one rule raises: a line for each subject (a metric, a disk, a GPU)."""
     first = evidence[0]
     if isinstance(first, Alert):
-        return Told(AlertWords(first.title, first.text), Severity(first.severity))
+        return RenderedAlert(AlertWords(first.title, first.text), Severity(first.severity))
     words = _filled(evidence, language, f"alert.began.{KINDS[type(first)]}")
-    return Told(words, max(map(_severity, evidence), key=lambda severity: severity.rank))
+    return RenderedAlert(words, max(map(_severity, evidence), key=lambda severity: severity.rank))
 
 
-def cleared(evidence: Sequence[Evidence], language: Language) -> Told | None:
+def cleared(evidence: Sequence[Evidence], language: Language) -> RenderedAlert | None:
     """Return the message that one rule's alert is over; None where there is nothing to say."""
     first = evidence[0]
     if isinstance(first, Alert | Reached):
         return None
-    return Told(_filled(evidence, language, f"alert.over.{KINDS[type(first)]}"), Severity.SUCCESS)
+    return RenderedAlert(_filled(evidence, language, f"alert.over.{KINDS[type(first)]}"), Severity.SUCCESS)
 
 
-def unlogged(missing: Sequence[str], logged: Sequence[str], language: Language) -> Told:
+def unlogged(missing: Sequence[str], logged: Sequence[str], language: Language) -> RenderedAlert:
     """Metrics that rules wait for were not among those of the first epoch."""
     known = _names(logged) or text(language, "alert.unlogged.nothing")
-    told = text(language, "alert.unlogged.text", missing=_names(missing), logged=known)
-    return Told(AlertWords(text(language, "alert.unlogged.title"), told), Severity.WARNING)
+    which = text(language, "alert.unlogged.text", missing=_names(missing), logged=known)
+    return RenderedAlert(AlertWords(text(language, "alert.unlogged.title"), which), Severity.WARNING)
 
 
 def _severity(seen: Evidence) -> Severity:
@@ -245,12 +245,6 @@ def _fields(seen: Evidence, language: Language) -> dict[str, str]:
             return _metric(metric, value) | {"target": number(target)}
         case Alert():
             return {}
-        case _:
-            return _resources(seen, language)
-
-
-def _resources(seen: Duration | DiskRoom | GpuUse | GpuRoom, language: Language) -> dict[str, str]:
-    match seen:
         case Duration(epoch_s, median_s, factor):
             times = {"took": duration(epoch_s, language), "usual": duration(median_s, language)}
             return times | {"factor": number(factor)}

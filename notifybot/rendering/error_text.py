@@ -66,16 +66,16 @@ def delivery_reason(error: Exception) -> Reason:
     if isinstance(error, DeliveryError) and error.code:
         values = {name: shorten(one_line(redact(value)), _LIMIT_VALUE) for name, value in error.values.items()}
         return Reason(f"{error.service}.{error.code}", values=values)
-    told = str(error) if isinstance(error, DeliveryError) else f"{type(error).__name__}: {error}"
-    return Reason(NOTED, values={"text": redact(told)})
+    noted = str(error) if isinstance(error, DeliveryError) else f"{type(error).__name__}: {error}"
+    return Reason(NOTED, values={"text": redact(noted)})
 
 
 def delivery_line(code: str, values: Mapping[str, str], language: Language) -> str | None:
     """Return a reason of a delivery in words; None for one that is about something else."""
     came_of_it, slash, why = code.partition("/")
     if slash and came_of_it in _CAME_OF_IT:
-        told = delivery_line(why, values, language) or why
-        return text(language, f"delivery.came_of_it.{came_of_it}", why=told)
+        line = delivery_line(why, values, language) or why
+        return text(language, f"delivery.came_of_it.{came_of_it}", why=line)
     if code == NOTED:
         return _noted(values.get("text", ""), language)
     service, dot, own = code.partition(".")
@@ -87,7 +87,7 @@ def delivery_line(code: str, values: Mapping[str, str], language: Language) -> s
 
 
 def brief_reason(reason: Reason, language: Language) -> str:
-    """Return a reason of a delivery without the remedy, as far as the service's texts tell the two apart."""
+    """Return a reason of a delivery without the remedy, as far as the service's texts separate the two."""
     service, _, own = reason.code.partition(".")
     if service == "slack":
         return slack_error(own, reason.values).in_(language)
@@ -242,80 +242,23 @@ def slack_line(code: str, values: Mapping[str, str], language: Language) -> str:
 
 
 KAKAO_API = (
-    "-1",
-    "-7",
-    "-603",
-    "-9798",
-    "-10",
-    "-531",
-    "-532",
-    "-533",
-    "-536",
-    "-2",
-    "-6",
-    "-8",
-    "-9",
-    "-3",
-    "-4",
-    "-5",
-    "-11",
-    "-12",
-    "-101",
-    "-103",
-    "-401",
-    "-402",
-    "-405",
-    "-406",
-    "-501",
-    "-502",
-    "-504",
-    "-530",
-    "-903",
-)
+    "-1", "-7", "-603", "-9798", "-10", "-531", "-532", "-533", "-536", "-2", "-6", "-8", "-9", "-3", "-4", "-5", "-11",
+    "-12", "-101", "-103", "-401", "-402", "-405", "-406", "-501", "-502", "-504", "-530", "-903",
+)  # fmt: skip
 KAKAO_SIGN_IN = (
-    "KOE003",
-    "KOE237",
-    "KOE001",
-    "KOE002",
-    "KOE201",
-    "KOE202",
-    "KOE310",
-    "KOE004",
-    "KOE005",
-    "KOE006",
-    "KOE008",
-    "KOE009",
-    "KOE010",
-    "KOE101",
-    "KOE205",
-    "KOE303",
-    "KOE319",
-    "KOE320",
-    "KOE322",
-)
+    "KOE003", "KOE237", "KOE001", "KOE002", "KOE201", "KOE202", "KOE310", "KOE004", "KOE005", "KOE006", "KOE008",
+    "KOE009", "KOE010", "KOE101", "KOE205", "KOE303", "KOE319", "KOE320", "KOE322",
+)  # fmt: skip
 _SAME_AT_KAKAO = {**dict.fromkeys(("KOE002", "KOE201", "KOE202", "KOE310"), "KOE001"), "KOE101": "KOE008"}
 _ABOUT_MESSAGES = ("ip", "refused", "no-friend", "day-is-full")
 _NAMING_KAKAO = (
-    "slow-down",
-    "failing",
-    "unknown-answer",
-    "no-connection",
-    "no-answer",
-    "no-secure-connection",
-    "broken",
-    "no-end",
-    "address",
-    "locked",
-)
+    "slow-down", "failing", "unknown-answer", "no-connection", "no-answer", "no-secure-connection", "broken", "no-end",
+    "address", "locked",
+)  # fmt: skip
 _SIGNING_IN = (
-    "sign-in-failing",
-    "sign-in-refused",
-    "sign-in-unknown",
-    "already-expired",
-    "no-token",
-    "no-refresh-token",
+    "sign-in-failing", "sign-in-refused", "sign-in-unknown", "already-expired", "no-token", "no-refresh-token",
     "rotation-lost",
-)
+)  # fmt: skip
 KAKAO_CODES = (*KAKAO_API, *KAKAO_SIGN_IN, *_ABOUT_MESSAGES, *_NAMING_KAKAO, *_SIGNING_IN)
 RENEWING = "renewal/"  # before the code of what went wrong while a login was renewed
 

@@ -78,23 +78,13 @@ def memory(count_bytes: int) -> str:
 
 def count(many: int, language: Language) -> str:
     """Return a large number of things in short: "950", "1.2 k", "11.7 M"; in Korean, by ten thousands, "1,170만 개"."""
-    if language is Language.KO:
-        return _by_ten_thousands(many, language)
-    value, unit = _scaled(many, text(language, _COUNTS).count("|") + 1)
-    return _counted(value, unit, language)
-
-
-def _counted(shown: str, unit: int, language: Language) -> str:
-    return text(language, _COUNTS, number=shown).split("|")[unit]
-
-
-def _by_ten_thousands(many: int, language: Language) -> str:
-    for unit in (3, 2, 1):
+    if language is Language.KO:  # a value that rounds up to the larger unit is shown in it
+        unit = next((unit for unit in (3, 2, 1) if many / 10_000**unit >= 0.99995), 0)
         share = many / 10_000**unit
-        if share >= 0.99995:  # a value that rounds up to the larger unit is shown in it
-            shown = f"{share:,.1f}".removesuffix(".0") if share < 9.95 else f"{share:,.0f}"
-            return _counted(shown, unit, language)
-    return _counted(f"{many:,}", 0, language)
+        shown = f"{share:,.1f}".removesuffix(".0") if unit and share < 9.95 else f"{share:,.0f}"
+    else:
+        shown, unit = _scaled(many, text(language, _COUNTS).count("|") + 1)
+    return text(language, _COUNTS, number=shown).split("|")[unit]
 
 
 def _scaled(many: float, units: int) -> tuple[str, int]:
@@ -238,7 +228,7 @@ def next_epoch(resumed: Resumed, progress: Progress, language: Language) -> str:
     """Return the epoch that a resumed session works on: "epoch 18". Empty where there is none or nobody can know.
 
     Where it could not be seen (a generator's, or an event of an older version), labels that so far were counted from
-    0 or 1 tell it; a single one does not: `range(0, 30, 5)` begins at 0 as well.
+    0 or 1 show it; a single one does not: `range(0, 30, 5)` begins at 0 as well.
     """
     if resumed.epoch is None:
         return text(language, "phrase.first_epoch")

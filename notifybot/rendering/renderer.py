@@ -89,7 +89,7 @@ class Renderer:
 
     @cached_property
     def _headings(self) -> tuple[str, str, str, str, str]:
-        return headings(self.language)  # not before a message is to be told: the catalog is read for it
+        return headings(self.language)  # not before there is a message: the catalog is read for it
 
     def _complain(self, kind: str, error: Exception) -> None:
         if kind not in self._complained:
@@ -185,28 +185,18 @@ class TemplateSet:
         Raises ConfigError for a user's file that does not compile or has none of the blocks.
         """
         ours = CompiledTemplate(self._environment.get_template(f"{self._language}/{kind}.j2"))
-        path = self._user_file(kind)
+        folder = self._user_folder
+        paths = (folder / self._language / f"{kind}.j2", folder / f"{kind}.j2") if folder else ()
+        path = next((each for each in paths if each.is_file()), None)
         return (CompiledTemplate(self._compile(path), ours), ours) if path else (ours,)
-
-    def _user_file(self, kind: str) -> Path | None:
-        if self._user_folder is None:
-            return None
-        paths = (self._user_folder / self._language / f"{kind}.j2", self._user_folder / f"{kind}.j2")
-        return next((path for path in paths if path.is_file()), None)
 
     def _compile(self, path: Path) -> Template:
         try:
             template = self._environment.from_string(path.read_text(encoding="utf-8"))
         except TemplateError as error:
             line = getattr(error, "lineno", None) or 1
-            raise ConfigError(
-                reader_text(
-                    "rendering.renderer.wrong_line",
-                    path=path,
-                    line=line,
-                    message=error.message,
-                )
-            ) from error
+            text = reader_text("rendering.renderer.wrong_line", path=path, line=line, message=error.message)
+            raise ConfigError(text) from error
         except (OSError, UnicodeDecodeError) as error:
             why = system_words(error) if isinstance(error, OSError) else str(error)
             raise ConfigError(reader_text("rendering.renderer.no_utf_8", path=path, why=why)) from error

@@ -20,7 +20,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.errors import reader_text
 from notifybot.events import AlertRaised, Event
 from notifybot.policy import AlertLimit, HeldAlerts
-from notifybot.rendering.alert_text import Told, cleared, raised, unlogged
+from notifybot.rendering.alert_text import RenderedAlert, cleared, raised, unlogged
 from notifybot.rendering.text import redacted, redacted_line
 from notifybot.training.guard import Guard
 from notifybot.training.machine_sampler import PeriodicSampler, Sampler
@@ -163,7 +163,7 @@ class AlertMonitor:
                 if news.cleared:
                     self._raise(cleared(news.cleared, self._language))
 
-    def _raise(self, alert: Told | None) -> None:
+    def _raise(self, alert: RenderedAlert | None) -> None:
         """Not by `Run.alert`: to the watchdog an alert of a thread would look as if the loop had moved."""
         run = self._run
         if run is None or alert is None or not run.active:

@@ -24,7 +24,7 @@ from notifybot.alerts.evidence import (
 )
 from notifybot.events import AlertRaised
 from notifybot.rendering import Renderer
-from notifybot.rendering.alert_text import Told, cleared, raised, unlogged
+from notifybot.rendering.alert_text import RenderedAlert, cleared, raised, unlogged
 from notifybot.types import Language, Progress, RunRef, Severity
 
 EN, KO = Language.EN, Language.KO
@@ -143,7 +143,7 @@ def test_how_much_to_care() -> None:
 
     assert {case for case, severity in cares.items() if severity is Severity.ERROR} == {"nan"}
     assert {case for case, severity in cares.items() if severity is Severity.SUCCESS} == {"target"}
-    ends = [told.severity for each in SEEN.values() if (told := cleared([each], EN)) is not None]
+    ends = [alert.severity for each in SEEN.values() if (alert := cleared([each], EN)) is not None]
     assert ends == [Severity.SUCCESS] * (len(SEEN) - 1)
 
 
@@ -163,10 +163,10 @@ def test_how_much_to_care() -> None:
 )
 def test_what_is_over_is_said(seen: Evidence, english: str, korean: str) -> None:
     for language, title in ((EN, english), (KO, korean)):
-        told = cleared([seen], language)
-        assert told is not None
-        assert told.words.title == title
-        assert told.words.text
+        alert = cleared([seen], language)
+        assert alert is not None
+        assert alert.words.title == title
+        assert alert.words.text
 
 
 @pytest.mark.parametrize("seen", [SEEN["target"], Alert("mine")])
@@ -175,10 +175,10 @@ def test_of_some_there_is_no_end_to_tell(seen: Evidence) -> None:
 
 
 def test_a_rule_of_the_users_own_speaks_for_itself() -> None:
-    told = raised([Alert("kl too high", "kl = 0.3", Severity.ERROR)], KO)
+    alert = raised([Alert("kl too high", "kl = 0.3", Severity.ERROR)], KO)
 
-    assert told == Told(told.words, Severity.ERROR)
-    assert told.words == ("kl too high", "kl = 0.3")
+    assert alert == RenderedAlert(alert.words, Severity.ERROR)
+    assert alert.words == ("kl too high", "kl = 0.3")
 
 
 def test_what_happens_at_once_is_one_message_with_a_line_each() -> None:
@@ -219,20 +219,20 @@ def test_other_peoples_text_is_data_and_bounded(language: Language, text: str) -
         GpuRoom(text, 1, 2, 3),
     ]  # fmt: skip
     for seen in everything:
-        told = raised([seen, seen], language)
+        alert = raised([seen, seen], language)
         event = AlertRaised(
             id="0" * 36,
             run=RunRef("r", "resnet", "lab"),
             at=datetime(2026, 11, 23, tzinfo=UTC),
-            title=told.words.title,
-            text=told.words.text,
-            severity=told.severity,
+            title=alert.words.title,
+            text=alert.words.text,
+            severity=alert.severity,
             progress=Progress(epoch=3, done=4, total=30),
         )
         message = Renderer(language).render(event)
 
-        assert len(told.words.title) <= 80
-        assert len(told.words.text) <= 600
+        assert len(alert.words.title) <= 80
+        assert len(alert.words.text) <= 600
         assert len(message.brief) <= 200
-        assert "{metric}" not in told.words.title + told.words.text
-        assert "49" not in told.words.title
+        assert "{metric}" not in alert.words.title + alert.words.text
+        assert "49" not in alert.words.title
