@@ -197,21 +197,15 @@ _NOTHING_TO_TEST = {
     "demo/watchdog": "a child process's entry: tests/processes/test_demo.py starts it",
     "delivery/chart_process": "a child process's entry: test_chart_renderer.py starts it",
     "store/migrations/env": "Alembic's entry: test_database.py migrates",
-    "notifiers/base": "Protocols, and values that every notifier's contract test reads",
     "testing": "the fakes themselves: every test uses them, the contract tests hold the notifier to the others' rules",
 }
 _UNDER_ANOTHER_NAME = {
     "alerts/evidence": "test_rules.py asks the rules what their alerts rest on",
     "charts/fonts": "test_png.py draws Hangul with them",
     "config_sources": "test_config.py reads the settings that it gathers",
-    "delivery/given_up": "test_dispatcher.py and test_worker.py count what is given up",
+    "delivery/dead_letter_log": "test_dispatcher.py and test_worker.py count what is given up",
     "delivery/recorder": "test_dispatcher_promises.py and its neighbours record through it",
     "delivery/subscription": "test_dispatcher_promises.py and test_digest.py subscribe",
-    "notifiers/slack/deadman/slack_api": "deadman/test_schedule.py schedules through it",
-    "notifiers/slack/deadman/text": "deadman/test_schedule.py reads what Slack posts",
-    "notifiers/slack/manifest": "tests/cli/test_slack.py prints it",
-    "notifiers/slack/run_thread": "deadman/test_schedule.py and tests/store/test_notifier_state.py keep one",
-    "notifiers/slack/webhook": "tests/contracts/test_notifier_slack.py posts through it",
     "services": "tests/contracts/test_registry.py holds every row to its promises",
 }
 
