@@ -273,7 +273,10 @@ class Api:
             query = {"limit": str(_PAGE), "offset": str(page * _PAGE)}
             elements = self._checked(self.get("/v1/api/talk/friends", query)).body.get("elements")
             listed = elements if isinstance(elements, list) else []
-            found += [each for each in map(_receiver, listed) if each]
+            for fields in (each for each in listed if isinstance(each, dict)):
+                uuid, nickname = fields.get("uuid"), fields.get("profile_nickname")
+                if isinstance(uuid, str) and uuid:
+                    found.append(Receiver(uuid, nickname if isinstance(nickname, str) else ""))
             if len(listed) < _PAGE:
                 break
         return found
@@ -330,9 +333,3 @@ class Api:
 
 def _refuses_token(reply: Reply) -> bool:
     return reply.code == TOKEN_REFUSED or (reply.code is None and reply.status == 401)
-
-
-def _receiver(element: object) -> Receiver | None:
-    fields = element if isinstance(element, dict) else {}
-    uuid, nickname = fields.get("uuid"), fields.get("profile_nickname")
-    return Receiver(uuid, nickname if isinstance(nickname, str) else "") if isinstance(uuid, str) and uuid else None
