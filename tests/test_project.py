@@ -201,7 +201,6 @@ _NOTHING_TO_TEST = {
 }
 _UNDER_ANOTHER_NAME = {
     "alerts/evidence": "test_rules.py asks the rules what their alerts rest on",
-    "charts/fonts": "test_png.py draws Hangul with them",
     "config_sources": "test_config.py reads the settings that it gathers",
     "delivery/dead_letter_log": "test_dispatcher.py and test_worker.py count what is given up",
     "delivery/recorder": "test_dispatcher_promises.py and its neighbours record through it",

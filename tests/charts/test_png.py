@@ -134,28 +134,6 @@ def test_without_such_a_font_labels_are_english_and_nothing_is_an_empty_box(recw
     assert [str(each.message) for each in recwarn if "missing from" in str(each.message)] == []
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("run-1", "run-1"),
-        ("실험-1", "-1"),
-        ("🚀 go\n\tfast", "go fast"),
-        ("\u1112\u1161\u11ab", ""),
-        ("x" * 50, "x" * 19 + "…"),
-        ("$\\frac{1}{2}$", "$\\frac{1}{2}$"),
-    ],
-)
-def test_only_letters_that_a_font_has_are_shown(text: str, shown: str) -> None:
-    """What cannot be written is left out, in one line, and cut with a mark."""
-    assert LATIN_ONLY.readable(text, 20) == shown
-
-
 def test_a_name_is_text_and_no_formula() -> None:
     """A metric named like TeX is written as it is: a formula that does not parse would cost the picture."""
     assert pixels(Picture((curve(1, 2, name="$\\bad{"), curve(1, 2, name="_hidden")), CAPTIONS)).shape[1] == 1080
-
-
-def test_a_font_is_chosen_by_what_it_can_write() -> None:
-    """A name on the list whose file has no Hangul is passed over; with no candidate the Latin font is left."""
-    assert lettering([LATIN]).families in ((LATIN,), lettering().families)
-    assert lettering([]).families == (LATIN,)

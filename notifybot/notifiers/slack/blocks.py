@@ -159,7 +159,9 @@ def _payload(
 
 def _table(message: Message) -> Block:
     """The metrics: a title over each column, and no column without a value."""
-    titles = [given or own for given, own in zip(message.headings, headings(message.language), strict=True)]
+    titles = message.headings
+    if not all(titles):  # built by hand, without them
+        titles = headings(message.language)
     rows = [[row.name, row.value, row.change, row.best, row.spark] for row in message.rows[:ROWS]]
     shown = [x for x in range(5) if x < 2 or any(row[x] for row in rows)]
     lines = [titles, *rows]
