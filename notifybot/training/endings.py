@@ -212,7 +212,7 @@ class Endings:
     def opened(self, run: Endable) -> None:
         """Register a run that begins: loops that were left before it were left on purpose."""
         self.decide(None)
-        self._forget_left()
+        self._stopped, self._cancelled = [], []  # no later exception explains them
         self._open.append(run)
         self._listen()
 
@@ -256,7 +256,7 @@ class Endings:
         """Decide on everything that was left, at the end of a notebook's cell."""
         self.decide(error)
         self._explain_cancelled(error)
-        self._forget_left()
+        self._stopped, self._cancelled = [], []
         self._rest()
 
     def forget_after_fork(self) -> None:
@@ -265,7 +265,7 @@ class Endings:
             run.forget_after_fork()
         self._lock = threading.Lock()
         self._open, self._leaving, self._flushes = [], [], []
-        self._forget_left()
+        self._stopped, self._cancelled = [], []
         self._rest()
         SIGNALS.forget()
 
@@ -308,10 +308,6 @@ class Endings:
         for run, at_s in self._cancelled:
             if ending.status is Status.FAILED and self._clock.monotonic() - at_s <= PROVISIONAL_S:
                 run.end(ending, instead=True)
-
-    def _forget_left(self) -> None:
-        """Drop the loops that were left: no later exception explains them."""
-        self._stopped, self._cancelled = [], []
 
     def _listen(self) -> None:
         self._cell_end.start()

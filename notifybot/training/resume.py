@@ -177,18 +177,16 @@ class ReplayCursors:
 
     def put(self, tracker: str, event_id: str) -> None:
         """Move a tracker's cursor. Raises OSError."""
-        write_atomically(self._path(tracker), event_id.encode("ascii"), durable=False)  # a copier may read it meanwhile
+        # Atomically: a copier may read it meanwhile.
+        write_atomically(self._folder / f".{tracker}.mark", event_id.encode("ascii"), durable=False)
 
     def missed(self, tracker: str, events: Sequence[Event]) -> tuple[Event, ...]:
         """Return the events after a tracker's cursor: all without a cursor, later ids if its event is unknown."""
         try:
-            mark = self._path(tracker).read_text("ascii").strip()
+            mark = (self._folder / f".{tracker}.mark").read_text("ascii").strip()
         except (OSError, UnicodeDecodeError):
             return tuple(events)
         places = [place for place, event in enumerate(events) if event.id == mark]
         if not places:
             return tuple(event for event in events if event.id > mark)  # ids sort by time
         return tuple(events[places[-1] + 1 :])
-
-    def _path(self, tracker: str) -> Path:
-        return self._folder / f".{tracker}.mark"
