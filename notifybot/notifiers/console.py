@@ -61,15 +61,9 @@ class ConsoleNotifier:
         if not text:
             return
         try:
-            self._write(encodable(text, stream), stream)
+            (_put if self._notebook else print_between_bars)(encodable(text, stream), stream)
         except (OSError, ValueError):  # a pipe whose reader left; a file that was closed
             self.lost += 1
-
-    def _write(self, text: str, stream: TextIO) -> None:
-        if self._notebook:
-            _put(text, stream)
-        else:
-            print_between_bars(text, stream)
 
     def _text(self, envelope: Envelope, stream: TextIO) -> str:
         event, message = envelope.event, envelope.message

@@ -91,11 +91,6 @@ class _Pending:
     event: Event
     message: Message
 
-    @property
-    def mark(self) -> str:
-        """Mark of the picture in the run's memory."""
-        return f"{self.event.id}/picture"
-
 
 class PictureReplies:
     """Answers events with their learning curves. `busy` says that a text of this notifier waits: it goes first.
@@ -191,7 +186,8 @@ class PictureReplies:
         place = _thread_of(envelope, pending.event.run.id)
         if png is None or not place.root_ts:
             return
-        envelope.memory.put(pending.event.run.id, place.answering(pending.mark).to_value())  # tried once, never twice
+        tried = place.answering(f"{pending.event.id}/picture")  # once, never twice
+        envelope.memory.put(pending.event.run.id, tried.to_value())
         title = one_line(pending.message.title)
         silent = isinstance(pending.event, EpochFinished) and pending.event.new_best is None  # no text before it
         try:

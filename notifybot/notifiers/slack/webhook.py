@@ -38,7 +38,7 @@ class SlackWebhook:
         def build(without: Set[Layout]) -> blocks.Payload:
             message = envelope.message
             payload = blocks.text_only(message) if Layout.BLOCKS in without else blocks.full_message(message)
-            # No link in the words that Slack looks for links in: a webhook cannot tell it not to, and the bot's `parse`
+            # No link in the words that Slack looks for links in: a webhook cannot forbid it, and the bot's `parse`
             # is not heeded here: https://gist.github.com/seanmarpo/723e18a4e2353188ea95f679ae30c3be
             cards = tuple({**each, "fallback": defang_links(each["fallback"])} for each in payload.attachments)
             payload = replace(payload, text=defang_links(payload.text), attachments=cards)

@@ -14,7 +14,7 @@ from notifybot.notifiers.slack.mrkdwn import escape
 from notifybot.rendering import Renderer
 from notifybot.rendering.error_text import slack_line
 from notifybot.rendering.text import one_line, shorten
-from notifybot.types import Host, Message, Progress, RunRef, uuid7
+from notifybot.types import Host, Progress, RunRef, uuid7
 
 _NAME_CHARS = 60
 _MARK = re.compile(r"\[nb:([^\]\s]+)\]")
@@ -57,10 +57,17 @@ class Speech:
             silent_s=silent_s, limit_s=silent_s, host=self.host, progress=progress,
         )  # fmt: skip
         message = self.renderer.render(event, link=self.link)
-        note = text(message.language, "slack.deadman.posted_by_slack", moment=_shown(now_s))
-        both = _noted(blocks.reply(message), message, note), blocks.text_only(message)
+        # of a moment, Slack shows what it is in the reader's own time zone
+        moment = f"<!date^{int(now_s)}^{{date_short_pretty}} {{time}}|{_moment(now_s):%Y-%m-%d %H:%M} UTC>"
+        note = text(message.language, "slack.deadman.posted_by_slack", moment=moment)
+        element = {"type": "mrkdwn", "text": note, "verbatim": True}
+        context = {"type": "context", "elements": [element], "block_id": f"{message.event_id}.note"}
+        layout = blocks.reply(message)
+        card, *rest = layout.attachments
+        layout = replace(layout, attachments=({**card, "blocks": [*card["blocks"], context]}, *rest))
+        both = (layout, blocks.text_only(message))
         called = (each.calling(self.mention, message) if self.mention else each for each in both)
-        return Said(*(_marked(each, mark_of(self.run)) for each in called))
+        return Said(*(replace(each, text=f"{each.text}\n{mark_of(self.run)}") for each in called))
 
     def void(self, progress: Progress, *, now_s: float, away_s: float, sure: bool) -> Said:
         """An alarm was posted about a living run, for `sure` or perhaps: it is heard of again after `away_s`."""
@@ -89,19 +96,3 @@ class Speech:
 
 def _moment(at_s: float) -> datetime:
     return datetime.fromtimestamp(at_s, UTC)
-
-
-def _shown(at_s: float) -> str:
-    """A moment in the reader's own time zone, as Slack shows it."""
-    return f"<!date^{int(at_s)}^{{date_short_pretty}} {{time}}|{_moment(at_s):%Y-%m-%d %H:%M} UTC>"
-
-
-def _noted(payload: blocks.Payload, message: Message, note: str) -> blocks.Payload:
-    element = {"type": "mrkdwn", "text": note, "verbatim": True}
-    context = {"type": "context", "elements": [element], "block_id": f"{message.event_id}.note"}
-    card, *rest = payload.attachments
-    return replace(payload, attachments=({**card, "blocks": [*card["blocks"], context]}, *rest))
-
-
-def _marked(payload: blocks.Payload, mark: str) -> blocks.Payload:
-    return replace(payload, text=f"{payload.text}\n{mark}")
