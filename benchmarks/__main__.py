@@ -7,7 +7,18 @@ import sys
 import time
 from importlib import import_module
 
-QUESTIONS = ("startup", "step", "epoch_end", "sigkill", "outage", "checkpoint", "pictures", "delivery", "delivery_path")
+QUESTIONS = (
+    "startup",
+    "step",
+    "epoch_end",
+    "sigkill",
+    "outage",
+    "checkpoint",
+    "pictures",
+    "delivery",
+    "delivery_path",
+    "command",
+)
 
 
 def main(names: list[str]) -> int:

@@ -20,7 +20,7 @@ from notifybot.services import SERVICES
 
 ORIGINS = "__origins__"
 _PREFIX = "notifybot_"
-_NO_SETTINGS = {"config"}  # NOTIFYBOT_CONFIG names the settings file
+_NO_SETTINGS = {"config", "command_file"}  # of the settings' file, and of `notifybot run`
 
 # What Kubernetes puts into every container of a namespace that has a service named notifybot or notifybot-watchdog
 # (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables), and Docker for a link so

@@ -61,6 +61,7 @@ class RunStarted(_Fact):
     beat_s: float | None = None
     resumed: Resumed | None = None  # the checkpoint, if restored from one of notifybot's
     model: ModelSize | None = None
+    joins: bool = False  # below `notifybot run`, whose start of this run was sent already
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

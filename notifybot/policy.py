@@ -167,6 +167,7 @@ class Unwanted(IntEnum):
     SEVERITY = 3  # it is not severe enough
     CHECKPOINT = 4  # not worth one of the notifier's few messages, unless the user chose it
     HELD = 5  # an alert beyond the limit: counted in the next one that is sent, or in the ending
+    JOINED = 6  # the start of a session in a run whose start was sent
 
 
 def unwanted(pace: Pace, event: Event) -> Unwanted | None:
@@ -179,6 +180,8 @@ def unwanted(pace: Pace, event: Event) -> Unwanted | None:
         return Unwanted.ROUTE
     if isinstance(event, AlertRaised) and event.held and not pace.wants_held:
         return Unwanted.HELD
+    if isinstance(event, RunStarted) and event.joins and not pace.wants_held:
+        return Unwanted.JOINED
     if chosen.events is not None and not names(chosen.events, event):
         return Unwanted.KIND
     fate = isinstance(event, RunEnded | RunLost | RunStalled | RunRecovered)

@@ -281,6 +281,8 @@ ENGLISH_OF_USE = {  # modules whose English is no text of ours: why
 }
 PHRASES_OF_USE = {  # English that is no text of ours, by its beginning: why
     "module 'notifybot": "Python's own words for an attribute that is not there",
+    "Traceback (most recent": "Python's own words, to be looked for",
+    "Root Cause (first": "the launcher's own words, to be looked for",
     "it is not mounted any": "an error of the system's: Korean has the words of its code",
     " bytes written the disk": "an error of the system's: Korean has the words of its code",
     "Tells how your training": "what Slack shows of the app, in whichever language its readers have",

@@ -15,6 +15,8 @@ from notifybot.cli.options import is_utf8
 from notifybot.errors import READER, DeliveryError, NotifybotError
 from notifybot.types import Language
 
+REFUSED = 125  # `notifybot run` refuses before anything is started
+
 __all__ = ["app", "main"]
 
 
@@ -29,8 +31,9 @@ def main() -> None:
 
         language = READER.language  # by the environment: no setting is read for help
         command: Any = typer.main.get_command(app)
-        dress(command, language)
-        if language == Language.EN:
+        if not _starts_at_once():
+            dress(command, language)
+        if language == Language.EN and not _runs_a_command():
             command(prog_name="notifybot")
         else:
             sys.exit(_run(command, language))
@@ -39,10 +42,25 @@ def main() -> None:
         from notifybot.rendering.error_text import error_line
 
         _print_error(error_line(error, load().lang))
-        sys.exit(2)
+        sys.exit(_refused(2))
     except NotifybotError as error:
         _print_error(str(error))
-        sys.exit(2)
+        sys.exit(_refused(2))
+
+
+def _runs_a_command() -> bool:
+    return sys.argv[1:2] == ["run"]
+
+
+def _starts_at_once() -> bool:
+    """True where no help is asked for: a command that is to run need not wait for the texts of all others."""
+    own = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    return _runs_a_command() and "--help" not in own
+
+
+def _refused(code: int) -> int:
+    """The exit code of a refusal: 125 where other codes are those of the command that was to run."""
+    return REFUSED if _runs_a_command() else code
 
 
 def _run(command: Any, language: str) -> int:
@@ -57,7 +75,7 @@ def _run(command: Any, language: str) -> int:
     except _REFUSED as error:
         if type(error).__name__ != "NoArgsIsHelpError":  # that has shown the help
             _print_error(explained(error, language))
-        return int(error.exit_code)
+        return _refused(int(error.exit_code))
     return code if isinstance(code, int) else 0
 
 

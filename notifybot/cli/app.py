@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from notifybot import __version__
-from notifybot.cli.options import AsJson, LanguageOption, extra
+from notifybot.cli.options import AsJson, LanguageOption, Use, extra
 from notifybot.errors import UsageError, reader_text, system_words
 from notifybot.types import DeliveryState, Severity
 
@@ -181,6 +181,52 @@ def samples(
     from notifybot.cli import send
 
     raise typer.Exit(send.send_samples(notifier=notifier, kind=kind, explain=explain, project=project, name=run))
+
+
+@app.command("run", context_settings={"allow_interspersed_args": False})
+def run_command(
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…")],
+    name: Annotated[str, typer.Option("--name")] = "",
+    project: Annotated[str | None, typer.Option("--project")] = None,
+    run_id: Annotated[str | None, typer.Option("--run-id")] = None,
+    tail: Annotated[int | None, typer.Option("--tail", min=0, max=200)] = None,
+    metrics: Annotated[Use, typer.Option("--metrics")] = Use.AUTO,
+    metric: Annotated[list[str] | None, typer.Option("--metric", metavar="NAME=REGEX")] = None,
+    position: Annotated[str, typer.Option("--position", metavar="REGEX")] = "",
+    stall: Annotated[str, typer.Option("--stall", metavar="TIME")] = "",
+    min_time: Annotated[str, typer.Option("--min-time", metavar="TIME")] = "",
+    at_least: Annotated[str, typer.Option("--at-least", metavar="TIME")] = "",
+    pty: Annotated[Use, typer.Option("--pty")] = Use.AUTO,
+    forward: Annotated[Use, typer.Option("--forward")] = Use.AUTO,
+) -> None:
+    """Run any command and tell how it goes and how it ends, without changing its code.
+
+    Its output, signals and exit code stay as they are. Epochs and metrics are read from what it prints.
+    notifybot run -- python train.py --epochs 30
+    """
+    from notifybot.cli import run
+
+    wishes = run.wishes_of(
+        command,
+        name=name,
+        project=project,
+        run_id=run_id,
+        tail=tail,
+        stall=stall,
+        min_time=min_time,
+        at_least=at_least,
+    )
+    raise typer.Exit(
+        run.run_command(
+            command,
+            wishes,
+            pty=pty,
+            forward=forward,
+            read_metrics=metrics is not Use.NEVER,
+            position=position,
+            metrics=metric or (),
+        )
+    )
 
 
 @app.command()

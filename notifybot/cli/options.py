@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, TextIO
 
 import typer
@@ -22,6 +23,15 @@ from notifybot.types import Language
 
 AsJson = Annotated[bool, typer.Option("--json")]
 LanguageOption = Annotated[Language | None, typer.Option("--language", "-l")]
+
+
+class Use(StrEnum):
+    """Use of something: where it fits, in any case, or not at all."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
 
 Cell = str | Text | tuple[str, ...]
 """A field of a listing, of one line; a tuple's items may stand in one line or below each other."""

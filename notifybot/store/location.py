@@ -17,7 +17,7 @@ from notifybot.files import CLOEXEC, is_mine, state_folder, sync_names, user_mar
 
 log = logging.getLogger("notifybot")
 
-APPLICATION_ID = 0x6E746679  # "ntfy" in ASCII: marks our files among other programs' in SQLite's header
+APPLICATION_ID = 0x6E746679  # "ntfy" in ASCII: tells our files from other programs' in SQLite's header
 _CHECK_UP_TO_BYTES = 16 * 1024 * 1024
 _DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 _PRIMARY = 0xFF  # the other bits are the extended code

@@ -24,9 +24,12 @@ _forking = threading.local()  # `holds`: this thread took `_writing` for its for
 
 
 class ConsoleThread:
-    """Prints every event on the console in order, from a thread of its own. Waits for all events but epochs."""
+    """Prints every event on the console in order, from a thread of its own. Waits for all events but epochs.
 
-    def __init__(self, console: ConsoleNotifier, renderer: Renderer, guard: Guard) -> None:
+    Without a console, nothing is printed.
+    """
+
+    def __init__(self, console: ConsoleNotifier | None, renderer: Renderer, guard: Guard) -> None:
         self._console = console
         self._renderer = renderer
         self._guard = guard
@@ -36,6 +39,8 @@ class ConsoleThread:
 
     def say(self, event: Event) -> None:
         """Print an event; return when it is printed, after half a second at most, and at once for an epoch."""
+        if self._console is None:
+            return
         if not self._closed and self._thread is None:
             thread = threading.Thread(target=self._work, name="notifybot-console", daemon=True)
             self._thread = thread if started(thread) else None
@@ -64,6 +69,8 @@ class ConsoleThread:
                     self._write(line)
 
     def _write(self, event: Event) -> None:
+        if self._console is None:
+            return
         message = (
             self._renderer.render_summary(event) if isinstance(event, EpochFinished) else self._renderer.render(event)
         )

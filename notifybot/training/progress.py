@@ -154,6 +154,13 @@ class ProgressTracker:
             self._first = int(epoch == 1) if known is None else known - self._earlier.done + 1
         return max(epoch - self._first + 1, 0)
 
+    def plan(self, *, total: int | None, first: int | None) -> None:
+        """Take in how many epochs there will be and the label of the first, as far as a foreign loop shows it."""
+        if total is not None and total <= LARGEST_INT:
+            self.last = replace(self.last, total=total)
+        if first is not None and self._first is None:
+            self._first = first
+
     def _done_until(self, first: int | None, epochs: object) -> int:
         """Number of epochs before this session's first one.
 

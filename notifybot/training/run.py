@@ -18,10 +18,11 @@ from notifybot.errors import ConfigError, UsageError, reader_text
 from notifybot.events import CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.notifiers.base import Notifier
 from notifybot.rendering.alert_text import checkpoint_not_found, notice_words, session_near_its_end
-from notifybot.rendering.text import redacted, redacted_line
+from notifybot.rendering.text import redacted
 from notifybot.runtime import in_loader_worker, in_notebook, is_one_training, rank, speaks
 from notifybot.trackers.base import Tracker
 from notifybot.training.alert_monitor import AlertMonitor, AlertsByCode, raise_alert
+from notifybot.training.command_file import announce
 from notifybot.training.console_thread import LOG_LINES
 from notifybot.training.endings import ENDINGS, Ending, leave_failure, traced_to_rank
 from notifybot.training.guard import Guard, failures_line
@@ -31,14 +32,11 @@ from notifybot.training.progress import ExpectedMetrics, ProgressTracker, first_
 from notifybot.training.resume import ResumeInfo, RunHistory
 from notifybot.training.run_info import (
     TEXT_CHARS,
-    TITLE_CHARS,
     ColabSessionLimit,
-    checked_id,
+    identity,
     is_there,
     label_of,
-    name_of,
     params_of,
-    session_after,
     size_of,
     this_host,
 )
@@ -71,14 +69,11 @@ class Run:
         folders: Iterable[os.PathLike[str]] = (),
         notifiers: Sequence[Notifier] | None = None,
         after_session: str = "",
+        joins: bool = False,
+        console: bool = True,
         clock: Clock = SYSTEM,
     ) -> None:
-        self.ref = RunRef(
-            id=uuid7() if run_id is None else checked_id(run_id),
-            name=name_of(name),
-            project=redacted_line(project or config.project, TITLE_CHARS),
-            session=session_after(after_session),
-        )
+        self.ref, self._joins = identity(run_id, name, project or config.project, after=after_session, joins=joins)
         self.params = params_of(params)
         self.config = config
         self.clock = clock
@@ -91,6 +86,7 @@ class Run:
         self.session: Session | None = None  # None: not begun, or another process reports
         self.mute = False  # another rank reports this run; the ending is heard of all the same
         self._notifiers = notifiers
+        self._ways: dict[str, Any] = {"guard": self.guard, "clock": clock, "console": console}
         self._monitor = monitor
         places = (config.state_dir, config.runs_dir, *folders)
         self._alarms = AlertMonitor(alerts, language=config.lang, monitor=monitor, folders=places, clock=clock)
@@ -155,9 +151,10 @@ class Run:
         self._loops = epochs is not None or total is not None
         LOG_LINES.attach()
         with self.guard("opening_run", loud=(ConfigError,)):
-            self.session = Session.open(self.config, self._notifiers, guard=self.guard, clock=self.clock)
+            self.session = Session.open(self.config, self._notifiers, **self._ways)
         if self.session is not None:
             ENDINGS.opened(self)
+            announce(self.ref)
             with self.guard("starting_run"):
                 self._open(self.session, epochs, total, resume)
 
@@ -185,7 +182,8 @@ class Run:
         self._lifetime = ColabSessionLimit.here(host.up_s, now_s)
         self._course = ProgressTracker(now_s=now_s, earlier=past.progress, monitor=self._monitor)
         self._course.begin(epochs, total=total, now_s=now_s, done=resume.done)
-        self.attempt = past.attempt + 1
+        joins = self._joins == self.id and past.attempt > 0
+        self.attempt = past.attempt + (not joins)
         if past.progress is not None:
             for meter in self._meters:
                 meter.loud = False
@@ -203,7 +201,7 @@ class Run:
             RunStarted(
                 **self.fact(), attempt=self.attempt, total=self.progress.total, params=self.params, host=host,
                 progress=self.progress, beat_s=session.beat_s, resumed=known.resumed_by(resume, first),
-                model=resume.model,
+                model=resume.model, joins=joins,
             )
         )  # fmt: skip
         with self.guard("alert_rules"):
@@ -222,7 +220,7 @@ class Run:
         ref = self.ref if self.named else replace(self.ref, name=resume.name or self.name)
         with self.guard("tracker_replay"):
             if launched_otherwise(resume, self.params) or misses_numbers(self.config, ref, resume):
-                session = Session.open(self.config, self._notifiers, guard=self.guard, clock=self.clock)
+                session = Session.open(self.config, self._notifiers, **self._ways)
                 session.make_good(ref, self.params, session.past(ref).with_checkpoint(resume), resume)
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
@@ -245,6 +243,10 @@ class Run:
             if self._course.go_back(label, before) and self.session is not None and self.session.trackers is not None:
                 self.session.trackers.go_back(label)
             self._finish_epoch(label, self._epoch_meter.read(), done=self._course.ordinal(label))
+
+    def plan(self, *, total: int | None = None, first: int | None = None) -> None:
+        """Take in how many epochs a loop that we do not drive will have, and the label of its first one."""
+        self._course.plan(total=total, first=first)
 
     def epoch_left_s(self) -> float | None:
         """Seconds until the open epoch should end, by those before it; None while nothing is known."""

@@ -21,7 +21,8 @@ from notifybot.events import LARGEST_INT, MOST_PARAMS
 from notifybot.redaction import MARK, fingerprint, names_secret, strike
 from notifybot.rendering.text import redacted, redacted_line, written
 from notifybot.runtime import in_colab, in_notebook
-from notifybot.types import Host, Param, uuid7
+from notifybot.training.command_file import joined_run
+from notifybot.types import Host, Param, RunRef, uuid7
 
 TITLE_CHARS, TEXT_CHARS = 200, 4000  # of an alert; a title goes onto one line
 _NAME_CHARS = 200
@@ -59,6 +60,19 @@ def checked_id(run_id: str) -> str:
         given = redacted_line(repr(run_id), 80)
         raise UsageError(reader_text("training.run_info.bad_run_id", name_chars=_NAME_CHARS, given=given))
     return run_id
+
+
+def identity(
+    run_id: str | None, name: str | None, project: str, *, after: str, joins: bool
+) -> tuple[RunRef, str | None]:
+    """Return which run a new session is of, and the id of a run that it joins: below `notifybot run`, or as it `joins`.
+
+    Raises UsageError for an id that cannot be one.
+    """
+    shown = redacted_line(project, TITLE_CHARS)
+    joined = joined_run(shown) if run_id is None else (run_id if joins else None)
+    own = (joined or uuid7()) if run_id is None else checked_id(run_id)
+    return RunRef(id=own, name=name_of(name), project=shown, session=session_after(after)), joined
 
 
 def session_after(earlier: str) -> str:

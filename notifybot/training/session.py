@@ -153,10 +153,18 @@ class Session:
     ending: RunEnded | None = None
 
     @classmethod
-    def open(cls, config: Config, notifiers: Sequence[Notifier] | None, *, guard: Guard, clock: Clock) -> Session:
+    def open(
+        cls,
+        config: Config,
+        notifiers: Sequence[Notifier] | None,
+        *,
+        guard: Guard,
+        clock: Clock,
+        console: bool = True,
+    ) -> Session:
         """Open the database and the delivery. Raises ConfigError for settings that cannot work."""
         renderer = Renderer(config.lang, config.templates_dir)
-        speaker = ConsoleThread(ConsoleNotifier(notebook=in_notebook()), renderer, guard)
+        speaker = ConsoleThread(ConsoleNotifier(notebook=in_notebook()) if console else None, renderer, guard)
         planned = plan_trackers(config, environment())
         return cls(share(config, notifiers, clock), guard, clock, speaker, planned)
 

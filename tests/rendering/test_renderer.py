@@ -315,3 +315,14 @@ def test_no_input_breaks_the_limits(event: Event, language: Language, data: st.D
     assert len(message.title.splitlines()) == 1
     assert 0 < len(message.brief) <= 200
     (message.title + message.body + message.brief + message.code).encode()
+
+
+@pytest.mark.parametrize("language", list(Language))
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.RUNNING])
+def test_what_a_run_has_not_leaves_no_trace(status: Status, language: Language) -> None:
+    """A run without a total that finished early was "finished earlyNone"."""
+    bare = {"id": "1", "run": RunRef("1", "digits", "vision"), "at": datetime(2026, 11, 23, 3, 0, tzinfo=UTC)}
+    for note in ("", "patience"):
+        message = Renderer(language).render(RunEnded(**bare, status=status, note=note))  # type: ignore[arg-type]
+
+        assert not any(word in f"{message.title} {message.body} {message.brief}" for word in ("None", "False", "[]"))

@@ -62,7 +62,7 @@ def test_a_note_taken_up_late_changes_nothing_that_was_remembered_since(tmp_path
         assert memory.get("run") == {"root": "1", "answered": ["2"]}
 
 
-def test_a_note_of_a_digest_counts_all_that_it_covers_and_what_it_reported(tmp_path: Path) -> None:
+def test_a_note_of_a_digest_counts_all_that_were_told_and_what_was_owned_up_to(tmp_path: Path) -> None:
     key = "slack:1"
     with Store.open(tmp_path / "a.db") as store:
         for number in range(4):

@@ -67,17 +67,17 @@ def test_what_an_older_notifybot_left_is_kept_and_still_sent(tmp_path: Path, rev
     with Store.open(path) as store:
         row, outbox = runs.get(store, RUN.id, project=RUN.project), Outbox(store)
         kinds = [each.kind for each in runs.events_of(store, RUN.id, project=RUN.project)]
-        claimed = [delivery.event.kind for _ in range(2) if (delivery := outbox.claim("slack"))]
+        told = [delivery.event.kind for _ in range(2) if (delivery := outbox.claim("slack"))]
         memory = store.memory("slack", RUN.project).get(RUN.id)
 
     assert row is not None
     assert (row.id, row.project, row.status) == (RUN.id, RUN.project, "running")
-    assert kinds == claimed == ["run_started", "alert_raised"]
+    assert kinds == told == ["run_started", "alert_raised"]
     assert memory == {"ts": "1"}
 
 
 def test_an_older_process_goes_on_recording_into_a_file_that_a_newer_one_has_opened(tmp_path: Path) -> None:
-    """A training of days outlives an upgrade; what it still has to say is sent, as its own run's."""
+    """A training of days outlives an upgrade; what it still has to say is told, as its own run's."""
     path = older_file(tmp_path / "a.db", "0003")
     with closing(sqlite3.connect(path)) as older:
         older.execute("PRAGMA foreign_keys=ON")
@@ -91,16 +91,16 @@ def test_an_older_process_goes_on_recording_into_a_file_that_a_newer_one_has_ope
 
             rows = [runs.get(store, each.id, project=each.project) for each in (RUN, other)]
             outbox = Outbox(store)
-            claimed = {(each.event.run.id, each.event.kind) for _ in range(3) if (each := outbox.claim("slack"))}
+            told = {(each.event.run.id, each.event.kind) for _ in range(3) if (each := outbox.claim("slack"))}
 
     assert [row and row.status for row in rows] == ["finished", "running"]
-    assert claimed == {(RUN.id, "run_started"), (RUN.id, "run_ended"), ("run-2", "run_started")}
+    assert told == {(RUN.id, "run_started"), (RUN.id, "run_ended"), ("run-2", "run_started")}
 
 
 @pytest.mark.parametrize(
-    ("revision", "why"), [("9999", "newer notifybot"), ("0001", "no such table")], ids=["newer", "cannot be migrated"]
+    ("revision", "told"), [("9999", "newer notifybot"), ("0001", "no such table")], ids=["newer", "cannot be migrated"]
 )
-def test_an_opening_that_fails_lets_go_of_the_file(tmp_path: Path, revision: str, why: str) -> None:
+def test_an_opening_that_fails_lets_go_of_the_file(tmp_path: Path, revision: str, told: str) -> None:
     """The last connection that closes takes the WAL away."""
     path = tmp_path / "a.db"
     with closing(sqlite3.connect(path)) as other:
@@ -109,7 +109,7 @@ def test_an_opening_that_fails_lets_go_of_the_file(tmp_path: Path, revision: str
         other.execute("INSERT INTO alembic_version VALUES (?)", [revision])
         other.commit()
 
-    with pytest.raises(StoreError, match=why) as refused:
+    with pytest.raises(StoreError, match=told) as refused:
         Store.open(path)
 
     assert not path.with_name("a.db-wal").exists(), refused
@@ -127,7 +127,7 @@ def older_file(path: Path, revision: str) -> Path:
 
 
 def record_as_older_versions(older: sqlite3.Connection, event: Event) -> None:
-    """The statements of 0.1.0, for an event that is sent to Slack."""
+    """The statements of 0.1.0, for an event that is told on Slack."""
     at = f"{event.at:%Y-%m-%d %H:%M:%S.%f}"
     columns = "id, name, project, session, status, stalled, attempt, incident, direct, beat_seq, started_at"
     blank, empty = "stack, host, progress, params", "'', '{}', '{}', '{}'"

@@ -68,7 +68,7 @@ def test_only_who_says_so_waits_for_a_busy_database(tmp_path: Path, busy: type) 
 
 @pytest.mark.parametrize("busy", [busy_thread, busy_process])
 def test_a_run_that_begins_learns_its_past_from_a_busy_database(tmp_path: Path, busy: type) -> None:
-    """Else a resumed run would count from nothing, and say so to people."""
+    """Else a resumed run would count from nothing, and tell people so."""
     session = Session.open(Config(state_dir=tmp_path), [RecordingNotifier()], guard=Guard(), clock=SYSTEM)
     try:
         store = session.shared.store

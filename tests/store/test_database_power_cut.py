@@ -79,17 +79,17 @@ def _played(
     root: Path, log: Sequence[Entry], cuts: Sequence[int], known: Known
 ) -> Iterator[tuple[int, Platter, Known]]:
     """Go through the log once, and stop before the entry of each cut."""
-    platter, promises, kept, done = Platter(root), _promises(log), 0, 0
+    platter, promises, told, done = Platter(root), _promises(log), 0, 0
     for cut in cuts:
         for entry in log[done:cut]:
             platter.follow(entry)
             match entry:
                 case Noted(Acknowledged() as promise):
-                    kept, known.last, known.spoilt = kept + 1, promise, False
+                    told, known.last, known.spoilt = told + 1, promise, False
                 case Noted(Received(notifier, event_id)):
                     known.received.add(("delivery", notifier, event_id))
         done = cut
-        known.next = promises[kept] if kept < len(promises) else None
+        known.next = promises[told] if told < len(promises) else None
         yield cut, platter, known
 
 
@@ -188,7 +188,7 @@ def test_two_hundred_power_cuts_lose_nothing_acknowledged(root: Path) -> None:
 
     assert lost == [], _shown(lost)
     assert sum(isinstance(each, Truncated) and each.size == 0 for each in log) >= 2, "the WAL was never tidied"
-    assert {each.call for each in _promises(log)} >= {"_record", "_deliver", "_tidy", "_mend", "_forget", "_restart"}
+    assert {each.call for each in _promises(log)} >= {"_tell", "_deliver", "_tidy", "_mend", "_forget", "_restart"}
 
 
 def test_a_second_cut_while_the_first_is_mended_loses_nothing(root: Path) -> None:
@@ -236,7 +236,7 @@ def test_only_the_first_opening_syncs_the_folders_above(root: Path) -> None:
 def test_a_folder_that_cannot_be_synced_stops_nobody_but_a_broken_disk_does(
     tmp_path: Path, error: int, opens: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a file system never does is not missed; what it fails at is said before the training relies on it."""
+    """What a file system never does is not missed; what it fails at is told before the training relies on it."""
 
     def refuse(_: int) -> None:
         raise OSError(error, os.strerror(error))

@@ -74,7 +74,7 @@ class Office:
         self.recorder = Recorder(store, notifiers, direct=True)
         self.dispatcher = Dispatcher(self.outbox, notifiers, Renderer(Language.EN), clock=clock, rng=Random(7))
 
-    def record(self, *events: Event) -> list[bool]:
+    def tell(self, *events: Event) -> list[bool]:
         done = []
         for event in events:
             self.clock.advance(1)
@@ -88,13 +88,13 @@ class Office:
 
 
 def test_on_a_full_disk_news_wait_and_what_is_urgent_does_not(store: Store, clock: FakeClock, disk: Disk) -> None:
-    """An ending overtakes the epochs that are held, is sent, and the run is no longer called running."""
+    """An ending overtakes the epochs that are held, is told, and the run is no longer called running."""
     slack = RecordingNotifier()
     office = Office(store, clock, slack)
-    assert office.record(started()) == [True]
+    assert office.tell(started()) == [True]
     disk.error = errno.ENOSPC
 
-    assert office.record(epoch(1), alert(), epoch(2), ended(status=Status.FAILED)) == [False, True, False, True]
+    assert office.tell(epoch(1), alert(), epoch(2), ended(status=Status.FAILED)) == [False, True, False, True]
 
     assert office.deliver(slack) == ["run_started", "alert_raised", "run_ended"]
     row = runs.get(store, RUN.id)
@@ -102,13 +102,13 @@ def test_on_a_full_disk_news_wait_and_what_is_urgent_does_not(store: Store, cloc
     assert row.status is Status.FAILED
 
 
-def test_when_there_is_space_again_all_is_recorded_and_sent_once(store: Store, clock: FakeClock, disk: Disk) -> None:
+def test_when_there_is_space_again_all_is_recorded_and_told_once(store: Store, clock: FakeClock, disk: Disk) -> None:
     """A program gets each epoch; people, who know of the ending, do not hear of the epochs before it."""
     slack, program = RecordingNotifier("slack"), RecordingNotifier("webhook", Pace(folds=False))
     office = Office(store, clock, slack, program)
-    office.record(started())
+    office.tell(started())
     disk.error = errno.ENOSPC
-    office.record(epoch(1), epoch(2), ended())
+    office.tell(epoch(1), epoch(2), ended())
     office.deliver(slack)
 
     disk.error = 0
@@ -129,7 +129,7 @@ def test_where_the_disk_cannot_promise_room_all_is_taken(store: Store, clock: Fa
     disk.error = errno.EOPNOTSUPP
     office = Office(store, clock, RecordingNotifier())
 
-    assert office.record(started(), epoch(1), epoch(2)) == [True, True, True]
+    assert office.tell(started(), epoch(1), epoch(2)) == [True, True, True]
     assert len(disk.asked) == 1
 
 
@@ -180,14 +180,14 @@ def test_a_disk_that_cannot_be_asked_stops_nobody(store: Store, monkeypatch: pyt
 def test_a_wal_that_somebody_keeps_from_being_moved_is_bounded(store: Store, clock: FakeClock) -> None:
     """A reader that never ends is another program's: news wait in memory, and all are taken when it is gone."""
     office = Office(store, clock)
-    office.record(started())
+    office.tell(started())
     with closing(sqlite3.connect(store.path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM events").fetchone()
         for number in range(13):
             store.memory("test").put(str(number), {"text": "x" * 1_000_000})
             store.tidy()
-        assert office.record(epoch(1), ended()) == [False, True]
+        assert office.tell(epoch(1), ended()) == [False, True]
         assert not office.recorder.flush()
         assert WAL_BYTES < wal_bytes(store) < WAL_BYTES + 2 * 1024 * 1024
         with pytest.raises(FullError):
@@ -211,17 +211,17 @@ class Hanging(RecordingNotifier):
         super().send(envelope)
 
 
-@pytest.mark.parametrize("is_sent", [True, False])
-def test_the_wal_is_moved_whoever_hangs_and_if_nothing_is_sent(tmp_path: Path, is_sent: bool) -> None:
-    """This is goal R9: nobody but the maintenance thread comes by, as a notifier hangs, or there is none."""
+@pytest.mark.parametrize("told", [True, False])
+def test_the_wal_is_moved_whoever_hangs_and_if_nobody_is_told(tmp_path: Path, told: bool) -> None:
+    """This is goal R9: nobody but the keeper comes by, as a notifier hangs, or there is none."""
     slack = Hanging()
     with Store.open(tmp_path / "a.db", patience_s=LONG_S) as store:
-        recorder = Recorder(store, [slack] if is_sent else [], direct=True)
-        worker = Worker(Dispatcher(Outbox(store), [slack] if is_sent else [], Renderer(Language.EN)), recorder)
+        recorder = Recorder(store, [slack] if told else [], direct=True)
+        worker = Worker(Dispatcher(Outbox(store), [slack] if told else [], Renderer(Language.EN)), recorder)
         worker.start()
         recorder.record(started())
         worker.wake()
-        assert not is_sent or slack.hangs.wait(LONG_S)
+        assert not told or slack.hangs.wait(LONG_S)
         sizes = []
         for number in range(500):
             assert recorder.record(bulky(number, at=store.clock.now()))

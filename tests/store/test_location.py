@@ -29,7 +29,7 @@ MOUNTS = """\
     ("path", "remote"),
     [("/content/drive/MyDrive/x", True), ("/home/me", True), ("/home/local disk/me", False), ("/var/tmp", False)],
 )
-def test_a_network_or_fuse_mount_is_known_from_a_local_disk(path: str, remote: bool) -> None:
+def test_a_network_or_fuse_mount_is_told_from_a_local_disk(path: str, remote: bool) -> None:
     assert is_remote(Path(path), MOUNTS) is remote
 
 

@@ -38,12 +38,12 @@ def test_urgent_goes_first_then_the_order_of_recording(store: Store) -> None:
     """Of one run the start goes before all: nobody hears of the end of what they never heard begin."""
     other = replace(RUN, id="run-2", name="vit")
     _put(store, started(), epoch(0), started(other), alert("a", other), ended())
-    outbox, claimed = Outbox(store), []
+    outbox, told = Outbox(store), []
     while delivery := outbox.claim(KEY):
-        claimed.append((delivery.event.run.name, delivery.event.kind))
+        told.append((delivery.event.run.name, delivery.event.kind))
         outbox.mark_sent(delivery)
 
-    assert claimed == [
+    assert told == [
         ("vit", "run_started"), ("vit", "alert_raised"), ("resnet", "run_started"), ("resnet", "run_ended"),
     ]  # fmt: skip
 
@@ -98,8 +98,8 @@ def test_a_lease_keeps_others_away_until_it_ends(store: Store, clock: FakeClock)
     assert not slow.mark_sent(held)
 
 
-def test_of_one_run_one_process_sends_at_a_time(store: Store) -> None:
-    """Two that sent its start and its ending at once would open a thread each."""
+def test_of_one_run_one_process_tells_at_a_time(store: Store) -> None:
+    """Two that told its start and its ending at once would open a thread each."""
     other = replace(RUN, id="run-2", name="vit")
     _put(store, started(), ended(), started(other))
     slow, quick = Outbox(store, "slow"), Outbox(store, "quick")

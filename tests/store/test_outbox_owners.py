@@ -29,7 +29,7 @@ def _gone() -> int:
         pytest.param(process_name().rpartition(":")[0], True, id="as older versions put it"),
         pytest.param(process_name().rpartition(":")[0] + ":an-earlier-one", False, id="its number, before os.execv"),
         pytest.param(f"{os.getpid()}:1", False, id="its number, from before it began"),
-        pytest.param(f"{os.getpid()}:", True, id="a system that knows no start"),
+        pytest.param(f"{os.getpid()}:", True, id="a system that tells no start"),
         pytest.param("1:1", False, id="another user's process that has the number now"),
         pytest.param(f"{_gone()}:1", False, id="nobody has the number"),
         pytest.param("watchdog-2", True, id="not named by us"),

@@ -65,8 +65,8 @@ def test_without_folding_every_epoch_is_kept(store: Store) -> None:
     assert first.event.progress.epoch == 0
 
 
-def test_whether_another_one_sends_about_a_run_is_looked_up_by_an_index(store: Store) -> None:
-    """Not by reading all that was ever sent about it."""
+def test_whether_another_one_tells_of_a_run_is_looked_up_by_an_index(store: Store) -> None:
+    """Not by reading all that was ever told of it."""
     with store.transaction() as connection:
         asked: list[tuple[str, Any]] = []
 

@@ -1,4 +1,4 @@
-"""A full database, and a database that grows old: metrics go first, people hear of it, and every ledger adds up."""
+"""A full database, and a database that grows old: metrics go first, people are told, and every ledger adds up."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_only_a_full_database_counts_as_full(store: Store, clock: FakeClock) -> 
     """A busy or closed one is waited for: nothing is deleted for its sake."""
     Desk(store, clock).fill()
     with pytest.raises(StoreError) as full:
-        _record_sent(store, clock, *[bulky(number, at=clock.now()) for number in range(100)])
+        _tell(store, clock, *[bulky(number, at=clock.now()) for number in range(100)])
     store.close()
     with pytest.raises(StoreError) as closed:
         runs.record(store, started())
@@ -103,7 +103,7 @@ def test_only_a_full_database_counts_as_full(store: Store, clock: FakeClock) -> 
 
 
 def test_what_is_held_drains_when_space_returns(store: Store, clock: FakeClock) -> None:
-    """The finished epochs of a run that is over make room; everything held is written, in order, and sent."""
+    """The told epochs of a run that is over make room; everything held is written, in order, and sent."""
     slack = RecordingNotifier()
     desk = Desk(store, clock, slack)
     desk.record(started(OTHER), *[bulky(number, OTHER, at=clock.now()) for number in range(30)], ended(OTHER))
@@ -122,7 +122,7 @@ def test_what_is_held_drains_when_space_returns(store: Store, clock: FakeClock) 
 
 
 def test_runs_that_are_over_give_way_first(store: Store, clock: FakeClock) -> None:
-    """Their finished epochs go, oldest first, the last one stays; the run at work keeps all of its own."""
+    """Their told epochs go, oldest first, the last one stays; the run at work keeps all of its own."""
     slack = RecordingNotifier()
     desk = Desk(store, clock, slack)
     desk.record(started(OTHER), *[bulky(number, OTHER, at=clock.now()) for number in range(30)], ended(OTHER))
@@ -156,7 +156,7 @@ def test_starts_endings_and_alerts_are_never_given_up_for_space(store: Store, cl
 
 
 def test_waiting_epochs_are_the_last_to_go_and_the_newest_stays(store: Store, clock: FakeClock) -> None:
-    """Everything waits for a notifier that is down: the oldest epochs are given up, counted and reported later."""
+    """Everything waits for a notifier that is down: the oldest epochs are given up, counted, and told afterwards."""
     slack = RecordingNotifier(pace=Pace(folds=False))
     desk = Desk(store, clock, slack)
     desk.record(started())
@@ -175,7 +175,7 @@ def test_waiting_epochs_are_the_last_to_go_and_the_newest_stays(store: Store, cl
     assert not any(fact.label == "Messages left out" for each in slack.sent[1:] for fact in each.message.facts)
 
 
-def test_the_hold_in_memory_is_bounded_and_its_losses_are_reported(store: Store, clock: FakeClock) -> None:
+def test_the_hold_in_memory_is_bounded_and_its_losses_are_told(store: Store, clock: FakeClock) -> None:
     """Epochs give way to what is urgent; the number is in the ledger and in the next message."""
     slack = RecordingNotifier()
     desk = Desk(store, clock, slack, held_limit=3)
@@ -243,8 +243,8 @@ def roomy(tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
         yield opened
 
 
-def _record_sent(store: Store, clock: FakeClock, *events: Event) -> None:
-    """Record events, sent already."""
+def _tell(store: Store, clock: FakeClock, *events: Event) -> None:
+    """Record events, told already."""
     with store.transaction() as connection:
         for event in events:
             runs.record_in(connection, clock.now(), event, [("slack:1", priority_of(event))])
@@ -254,7 +254,7 @@ def _record_sent(store: Store, clock: FakeClock, *events: Event) -> None:
 def test_a_week_and_the_last_thousand_events_of_a_run_are_kept(roomy: Store, clock: FakeClock) -> None:
     """Old epochs beyond them go, the start stays, and so does everything that is younger than a week."""
     began = clock.now()
-    _record_sent(roomy, clock, started(at=began), *[epoch(n, at=began + timedelta(seconds=n + 1)) for n in range(1100)])
+    _tell(roomy, clock, started(at=began), *[epoch(n, at=began + timedelta(seconds=n + 1)) for n in range(1100)])
     pruning.prune(roomy)
     assert len(runs.events_of(roomy, RUN.id)) == 1101
 
@@ -269,9 +269,9 @@ def test_a_week_and_the_last_thousand_events_of_a_run_are_kept(roomy: Store, clo
 
 
 def test_a_run_with_a_waiting_delivery_is_not_touched(roomy: Store, clock: FakeClock) -> None:
-    """However old it is: the message is still to be sent."""
+    """However old it is: the message is still to be told."""
     began = clock.now()
-    _record_sent(roomy, clock, *[epoch(n, at=began + timedelta(seconds=n)) for n in range(1100)])
+    _tell(roomy, clock, *[epoch(n, at=began + timedelta(seconds=n)) for n in range(1100)])
     runs.record(roomy, alert(at=began), [("slack:1", priority_of(alert()))])
 
     clock.advance(100 * 86_400)
@@ -304,7 +304,7 @@ def test_maintenance_prunes_at_most_once_an_hour(roomy: Store, clock: FakeClock)
     maintenance.run_if_due()
     clock.advance(3600)
     maintenance.run_if_due()
-    _record_sent(roomy, clock, started(at=clock.now() - timedelta(days=100)))
+    _tell(roomy, clock, started(at=clock.now() - timedelta(days=100)))
     with roomy.transaction() as connection:
         connection.exec_driver_sql("UPDATE runs SET alive_at = '2020-01-01 00:00:00.000000'")
 
@@ -319,7 +319,7 @@ def test_maintenance_prunes_at_most_once_an_hour(roomy: Store, clock: FakeClock)
 def test_maintenance_makes_room_before_it_is_needed(
     store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A person reads it once, in the log; then there is room again."""
+    """A person is told once, in the log; then there is room again."""
     desk = Desk(store, clock)
     desk.fill()
     maintenance = Maintenance(store, clock=clock)

@@ -1,4 +1,4 @@
-"""A life of the store as a training gives it: processes record, deliver, remember, tidy up, end, begin again."""
+"""A life of the store as a training gives it: processes that tell, deliver, remember, tidy up, end and begin again."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ class Life:
     def live(self, days: int) -> None:
         """Let every kind of thing happen each day, in any order."""
         day = (
-            *[self._record] * 30, *[self._deliver] * 30, *[self._remember] * 5, *[self._remember_much] * 6,
-            *[self._tidy] * 6, self._mend, self._record_elsewhere, self._restart, self._forget,
+            *[self._tell] * 30, *[self._deliver] * 30, *[self._remember] * 5, *[self._remember_much] * 6,
+            *[self._tidy] * 6, self._mend, self._tell_elsewhere, self._restart, self._forget,
         )  # fmt: skip
         for do in (each for _ in range(days) for each in self._rng.sample(day, len(day))):
             self._clock.advance(self._rng.choice([0.0, 1.0, 90.0]))
@@ -134,7 +134,7 @@ class Life:
             self._acknowledge("start")
         return self._run
 
-    def _record(self) -> None:
+    def _tell(self) -> None:
         run, now, fate = self._next(), self._clock.now(), self._rng.random()
         if fate < 0.6:
             event = replace(epoch(self._count, run, at=now), new_best="loss" if fate < 0.1 else None)
@@ -164,7 +164,7 @@ class Life:
     def _mend(self) -> None:
         dead_letters.retry(self._store, [each.id for each in dead_letters.find_all(self._store)])
 
-    def _record_elsewhere(self) -> None:
+    def _tell_elsewhere(self) -> None:
         """As a command does that is run beside the training."""
         with closing(Store.open(self._store.path, clock=self._clock, patience_s=5)) as other:
             assert Recorder(other, self._people, direct=True).record(alert("from elsewhere", at=self._clock.now()))

@@ -85,6 +85,7 @@ CALLS: dict[str, Callable[[notifybot.Run], object]] = {
     "log_checkpoint": lambda run: run.log_checkpoint("missing.pt"),
     "log_epoch": lambda run: run.log_epoch(3, {"loss": None, "note": "text"}),
     "make_good": lambda run: run.make_good(ResumeInfo()),
+    "plan": lambda run: run.plan(total=9, first=1),
     "report": lambda run: run.report("title", "text"),
     "retire": lambda run: run.retire("title", "text"),
     "saved": lambda run: run.saved(notifybot.types.Checkpoint("x.pt")),

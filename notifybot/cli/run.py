@@ -1,0 +1,164 @@
+"""`notifybot run -- CMD`: runs any command and reports it; everything else about the command stays as it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePath
+
+from notifybot.command.outcome import CommandOutcome, Kind, MemoryKills, outcome_of
+from notifybot.command.output import LineReader
+from notifybot.command.process import Child, Choice, Unstartable
+from notifybot.command.progress_lines import LineFormat, ProgressParser, formats, own_format
+from notifybot.command.reporter import Reporter, Wishes
+from notifybot.config import Switch, load
+from notifybot.errors import UsageError, reader_text
+from notifybot.i18n import text
+from notifybot.redaction import MARK, names_secret, strike
+from notifybot.runtime import environment
+from notifybot.training.command_file import VARIABLE, CommandFile, joined_run
+from notifybot.types import uuid7
+
+_SIGNAL_HOLDS_S = 600.0  # a graceful end may take minutes; a Ctrl-C of hours ago did not end it
+_TRACKERS = ("tensorboard", "wandb")
+_KEPT_LINES = 200
+_TAIL_LINES = 20
+
+
+def run_command(
+    command: Sequence[str],
+    wishes: Wishes,
+    *,
+    pty: str,
+    forward: str,
+    read_metrics: bool,
+    position: str = "",
+    metrics: Sequence[str] = (),
+) -> int:
+    """Run a command and return its exit code. Raises ConfigError and UsageError before it is started."""
+    config = load()
+    own = {name: Switch.OFF for name in _TRACKERS if getattr(config, name) is Switch.AUTO}  # they are the program's own
+    config = config.model_copy(update=own)
+    parser = _parser(position, metrics) if read_metrics else None
+    project = wishes.project or config.project
+    joined = joined_run(project) if wishes.run_id is None else None
+    wishes = replace(wishes, run_id=wishes.run_id or joined or uuid7(), joins=joined is not None)
+    file = CommandFile.create(str(wishes.run_id), project)
+    reporter = Reporter(config, wishes, {"command": shown(command)}, file)
+    readers: dict[int, LineReader] = {}
+
+    def see(line: str) -> None:
+        for reading in parser.feed(line) if parser is not None else ():
+            reporter.saw(reading)
+
+    def saw(stream: int, piece: bytes) -> None:
+        reporter.printed()
+        if parser is not None:
+            readers.setdefault(stream, LineReader(see)).feed(piece)
+
+    child = Child(
+        command, {**environment(), VARIABLE: str(file.path)}, pty=Choice(pty), forward=Choice(forward), see=saw
+    )
+    memory = MemoryKills.now()
+    try:
+        child.start()
+    except Unstartable as error:
+        line = text(config.lang, "command.not_started", command=command[0], error=error)
+        print(f"notifybot: {line}", file=sys.stderr)
+        reporter.start()
+        reporter.end(CommandOutcome(Kind.NOT_STARTED, error.code, error=str(error)), [])
+        return error.code
+    reporter.start()
+    code = child.wait()
+    received = child.received.deadly(_SIGNAL_HOLDS_S)
+    lines = child.tail.lines(_KEPT_LINES)
+    outcome = outcome_of(code, received=received, memory=MemoryKills.now().since(memory), lines=lines)
+    reporter.end(outcome, lines)
+    child.close()
+    if outcome.died_of is not None:  # as the shell or the scheduler would have seen it
+        signal.signal(outcome.died_of, signal.SIG_DFL)
+        os.kill(os.getpid(), outcome.died_of)
+    return outcome.exit_code
+
+
+def _parser(position: str, metrics: Sequence[str]) -> ProgressParser:
+    known: list[LineFormat] = formats()
+    own: dict[str, re.Pattern[str]] = {}
+    try:
+        if position:
+            known = [own_format(position)]
+        for each in metrics:
+            name, _, pattern = each.partition("=")
+            own[name] = re.compile(pattern)
+            if not name or not own[name].groups:
+                raise ValueError(each)
+    except (re.error, ValueError) as error:
+        raise UsageError(reader_text("command.bad_pattern", error=error)) from None
+    return ProgressParser(known, own)
+
+
+def shown(command: Sequence[str]) -> str:
+    """Return the command line without secrets: neither `--api-key VALUE` nor `TOKEN=VALUE`."""
+    before = ("", *command)
+    words = [
+        MARK if flag[:1] == "-" and names_secret(flag) else word for flag, word in zip(before, command, strict=False)
+    ]
+    return strike(shlex.join(words))
+
+
+_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([smh]?)", re.IGNORECASE)
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def wishes_of(
+    command: Sequence[str],
+    *,
+    name: str,
+    project: str | None,
+    run_id: str | None,
+    tail: int | None,
+    stall: str,
+    min_time: str,
+    at_least: str,
+) -> Wishes:
+    """Return the options as values. Raises UsageError for a time that is none."""
+    return Wishes(
+        name=name or name_of_command(command),
+        project=project,
+        run_id=run_id,
+        tail_lines=_TAIL_LINES if tail is None else tail,
+        tail_of_success=tail is not None,
+        stall_s=_seconds("--stall", stall),
+        min_s=_seconds("--min-time", min_time),
+        at_least_s=_seconds("--at-least", at_least),
+    )
+
+
+def _seconds(option: str, given: str) -> float:
+    found = _TIME.fullmatch(given.strip() or "0")
+    if found is None:
+        raise UsageError(reader_text("command.bad_time", option=option, given=f"{given!r:.40}"))
+    return float(found[1]) * _SECONDS[found[2].lower()]
+
+
+_LAUNCHERS = frozenset((
+    "accelerate", "conda", "deepspeed", "env", "exec", "ionice", "launch", "mpirun", "nice", "nohup", "notifybot",
+    "numactl", "pdm", "pipenv", "poetry", "run", "srun", "time", "torchrun", "uv", "xvfb-run",
+))  # fmt: skip
+_SCRIPTS = (".py", ".sh", ".bash", ".ipynb", ".R", ".jl", ".pl")
+
+
+def name_of_command(command: Sequence[str]) -> str:
+    """Return a run's name for a command: its script, the module of `python -m`, or the program after launchers."""
+    for index, word in enumerate(command):
+        if word.endswith(_SCRIPTS) and not word.startswith("-"):
+            return PurePath(word).name
+        if word in ("-m", "--module") and index + 1 < len(command) and command[index + 1] != "notifybot":
+            return command[index + 1]
+    named = [PurePath(word).name for word in command if not word.startswith("-") and not set("= ") & set(word)]
+    return next((name for name in named if name not in _LAUNCHERS and not name.isdecimal()), named[0] if named else "")

@@ -1,0 +1,297 @@
+"""Run of a command: started beside the child, fed with what it prints, ended with how it ended.
+
+All of it is done on one thread of its own: the child waits for nothing, and no fault of ours reaches it.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from notifybot.clock import SYSTEM, Clock
+from notifybot.command.outcome import CommandOutcome, Kind
+from notifybot.command.progress_lines import LineReading, reading_of
+from notifybot.i18n import text
+from notifybot.redaction import strike
+
+if TYPE_CHECKING:
+    from notifybot.config import Config
+    from notifybot.training.command_file import CommandFile
+    from notifybot.training.endings import Ending
+    from notifybot.training.run import Run
+    from notifybot.types import RunRef
+
+FLUSH_S = 10.0  # nobody trains in this process any more: it may wait for its last message
+TAIL_CHARS = 3000
+_BURST = 100.0  # events at once; one a second after them
+_TICK_S = 1.0
+ALONE_S = 10.0  # by then a training below has often begun a run of its own, or gone on with one
+
+log = logging.getLogger("notifybot")
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """Options of the command line. Durations in seconds; 0 is off."""
+
+    name: str
+    project: str | None = None
+    run_id: str | None = None
+    joins: bool = False  # below another `notifybot run`
+    tail_lines: int = 20
+    tail_of_success: bool = False
+    stall_s: float = 0.0
+    min_s: float = 0.0
+    at_least_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Epochs:
+    """Merges readings until their epoch, step or round is over: the next one has begun, or the program has ended."""
+
+    _open: LineReading | None = None
+    _metrics: dict[str, float] = field(default_factory=dict)
+
+    def take(self, reading: LineReading) -> LineReading | None:
+        """Return the position that this reading ends, with all that was printed of it."""
+        ended = None
+        if self._open is not None and (self._open.unit, self._open.label) != (reading.unit, reading.label):
+            ended = self.close()
+        self._open = reading
+        self._metrics |= reading.metrics
+        return ended
+
+    def close(self) -> LineReading | None:
+        """Return the position that is open, and open none."""
+        if self._open is None:
+            return None
+        ended = LineReading(self._open.unit, self._open.label, self._metrics, self._open.total, self._open.first)
+        self._open, self._metrics = None, {}
+        return ended
+
+
+class Reporter:
+    """Reports one command. `start`, then `saw` and `printed` from any thread, then `end` once.
+
+    Where a training below the command reports itself, its reports are those of the run, and the command's own stop:
+    only an ending that it could not report is reported here.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        wishes: Wishes,
+        params: Mapping[str, object],
+        file: CommandFile,
+        *,
+        alone_s: float = ALONE_S,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._config, self._wishes, self._params, self._file = config, wishes, params, file
+        self._alone_s, self._clock = alone_s, clock
+        self._began_s = clock.monotonic()
+        self._queue: queue.SimpleQueue[LineReading | _End] = queue.SimpleQueue()
+        self._epochs = Epochs()
+        self._printed_at_s = self._began_s
+        self._prints = 0
+        self._silent = False
+        self._allowed, self._reported_at_s = _BURST, self._began_s
+        self._run: Run | None = None
+        self._began_below: dict[tuple[str, str], RunRef] = {}
+        self._thread = threading.Thread(target=self._work, name="notifybot-reporter", daemon=True)
+
+    def start(self) -> None:
+        """Begin to report, beside the caller."""
+        self._thread.start()
+
+    def printed(self) -> None:
+        """Note that the command has printed something: it moves."""
+        self._printed_at_s = self._clock.monotonic()
+        self._prints += 1
+
+    def saw(self, reading: LineReading) -> None:
+        """Take what a line shows."""
+        self._queue.put(reading)
+
+    def end(self, outcome: CommandOutcome, lines: list[str]) -> None:
+        """Report the ending, and wait up to 10 seconds until all is sent. Ctrl-C ends the wait."""
+        self._queue.put(_End(outcome, lines))
+        with suppress(KeyboardInterrupt):
+            while self._thread.is_alive():
+                self._thread.join(0.2)
+
+    # ── The reporter's own thread ────────────────────────────────────────────────────────────────────────────────────
+
+    def _work(self) -> None:
+        from notifybot.training.guard import Guard  # half a second, beside the command
+
+        with Guard()("command"):
+            end = self._follow()
+            for reading in [self._epochs.close()] if self._run is not None and not self._began_below else []:
+                if reading is not None:
+                    self._report(reading, last=True)
+            self._finish(end)
+        self._file.remove()
+
+    def _follow(self) -> _End:
+        """Report what comes until the end. The run begins when it is clear that no other is resumed below."""
+        begins_at_s = self._began_s + max(self._wishes.min_s, self._alone_s)
+        while True:
+            try:
+                found = self._queue.get(timeout=_TICK_S)
+            except queue.Empty:
+                found = None
+            self._look_below()
+            if isinstance(found, _End):
+                return found
+            if found is not None and (ended := self._epochs.take(found)) is not None:
+                self._report(ended)
+            if self._run is None and not self._began_below and self._clock.monotonic() >= begins_at_s:
+                self._begin()
+            if self._run is not None and not self._began_below:
+                self._look_after(self._run)
+
+    def _begin(self) -> Run:
+        self._run = run = self._new_run()
+        run.start()
+        if run.session is not None and not run.session.shared.delivery.notifiers:
+            log.warning("%s", text(self._config.lang, "command.nobody"))
+        return run
+
+    def _new_run(self, of: RunRef | None = None) -> Run:
+        """The command's own run; or a session that follows the one of a training below, and is none to be sent."""
+        from notifybot.training.run import Run
+
+        wishes = self._wishes
+        if of is None:
+            return Run(
+                name=wishes.name, project=wishes.project, run_id=wishes.run_id, params=self._params,
+                joins=wishes.joins, config=self._config, console=False,
+            )  # fmt: skip
+        return Run(
+            name=of.name, project=of.project, run_id=of.id, after_session=of.session, joins=True,
+            config=self._config, console=False,
+        )  # fmt: skip
+
+    def _look_below(self) -> None:
+        """Take in what the processes below say: which runs they have begun, and numbers of `notifybot log`."""
+        for each in self._file.news():
+            if isinstance(each, dict):
+                if (reading := reading_of(each)) is not None:
+                    self._queue.put(reading)
+            elif self._run is None or each.session != self._run.ref.session:
+                self._hand_over(each)
+
+    def _hand_over(self, ref: RunRef) -> None:
+        from notifybot.training.command_file import announce
+
+        run = self._run
+        if run is not None and run.active:
+            if (ref.project, ref.id) == (run.project, run.id):
+                run.retire()
+            else:
+                from notifybot.training.endings import Ending
+                from notifybot.types import Status
+
+                note = text(self._config.lang, "command.goes_on_as", name=ref.name, id=ref.id[-8:])
+                run.end(Ending(Status.FINISHED, note=note))
+        self._began_below[ref.project, ref.id] = ref
+        announce(ref)  # to a command above this one
+
+    def _look_after(self, run: Run) -> None:
+        run.meter.steps = self._prints
+        stall_s = self._wishes.stall_s
+        silent_s = self._clock.monotonic() - self._printed_at_s
+        if stall_s and silent_s >= stall_s and not self._silent:
+            self._silent = True
+            run.report(text(self._config.lang, "command.silent", minutes=round(silent_s / 60, 1)))
+        elif silent_s < stall_s:
+            self._silent = False
+
+    def _report(self, reading: LineReading, *, last: bool = False) -> None:
+        if self._began_below:
+            return
+        run = self._begin() if self._run is None else self._run
+        now_s = self._clock.monotonic()
+        self._allowed = min(self._allowed + now_s - self._reported_at_s, _BURST)
+        self._reported_at_s = now_s
+        if self._allowed < 1.0 and not last:  # a loop that prints a hundred epochs a second is followed by some of them
+            return
+        self._allowed -= 1.0
+        run.plan(total=reading.total, first=reading.first)
+        run.log_epoch(reading.label, dict(reading.metrics))
+
+    def _finish(self, end: _End) -> None:
+        outcome, took_s = end.outcome, self._clock.monotonic() - self._began_s
+        quiet = outcome.kind is Kind.FINISHED and took_s < self._wishes.min_s
+        if not self._began_below:
+            if self._run is None and quiet:
+                return
+            run = self._begin() if self._run is None else self._run
+            if outcome.kind is Kind.FINISHED and took_s < self._wishes.at_least_s:
+                run.report(text(self._config.lang, "command.too_quick", seconds=round(took_s)))
+            run.end(self._ending(end))
+            run.flush(FLUSH_S)
+            return
+        if outcome.kind is not Kind.FINISHED:
+            self._finish_below(end)
+        if self._run is not None:
+            self._run.flush(FLUSH_S)
+
+    def _finish_below(self, end: _End) -> None:
+        """End the runs that the trainings below have left open; where they ended all, say that the command failed."""
+        from notifybot.store import runs
+        from notifybot.training.session import share
+        from notifybot.types import Status
+
+        store = share(self._config, None, self._clock).store
+        with store.patient(FLUSH_S):  # our own threads may use it too
+            rows = [runs.get(store, ref.id, project=ref.project) for ref in self._began_below.values()]
+        found = [row for row in rows if row is not None]
+        left = [row for row in found if row.ended_at is None]
+        if not left and end.outcome.kind is not Kind.INTERRUPTED:
+            left = [row for row in found[-1:] if row.status is Status.FINISHED]
+        for row in left:
+            run = self._new_run(row.ref)
+            run.start()
+            run.end(self._ending(end))
+            run.flush(FLUSH_S)
+
+    def _ending(self, end: _End) -> Ending:
+        from notifybot.training.endings import Ending
+        from notifybot.types import Status
+
+        outcome = end.outcome
+        status = {Kind.FINISHED: Status.FINISHED, Kind.INTERRUPTED: Status.INTERRUPTED}.get(outcome.kind, Status.FAILED)
+        shown = status is not Status.FINISHED or self._wishes.tail_of_success
+        lines = end.lines[-self._wishes.tail_lines :] if shown and self._wishes.tail_lines else []
+        return Ending(status, error_text(outcome, self._config.lang), tail_text(lines))
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    outcome: CommandOutcome
+    lines: list[str]
+
+
+def error_text(outcome: CommandOutcome, language: str) -> str:
+    """Return how a command ended, for people: the signal, the memory, or its own error and exit code."""
+    if outcome.kind in (Kind.FINISHED, Kind.INTERRUPTED):
+        return outcome.signal
+    values: dict[str, Any] = {"signal": outcome.signal, "code": outcome.code, "error": outcome.error}
+    if outcome.kind is Kind.FAILED and outcome.error:
+        return strike(outcome.error)
+    return text(language, f"command.{outcome.kind}", **values)
+
+
+def tail_text(lines: list[str]) -> str:
+    """Return the last lines as one text of at most 3,000 characters, without secrets."""
+    from notifybot.rendering.text import redacted
+
+    whole = strike(redacted("\n".join(lines), 10 * TAIL_CHARS))
+    return whole if len(whole) <= TAIL_CHARS else "…" + whole[-TAIL_CHARS:]

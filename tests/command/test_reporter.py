@@ -1,0 +1,135 @@
+"""A command's run: what is reported of what is printed, and how a training below takes the run over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notifybot.command.outcome import CommandOutcome, Kind
+from notifybot.command.progress_lines import LineReading
+from notifybot.command.reporter import TAIL_CHARS, Epochs, Reporter, Wishes, error_text, tail_text
+from notifybot.config import load
+from notifybot.sandbox.server import Sandbox
+from notifybot.training import session
+from notifybot.training.command_file import VARIABLE, CommandFile, announce
+from notifybot.types import RunRef, uuid7
+
+
+def reading(label: int, total: int | None = None, **metrics: float) -> LineReading:
+    return LineReading("epoch", label, metrics, total)
+
+
+def test_the_lines_of_an_epoch_are_one_until_the_next_begins() -> None:
+    epochs = Epochs()
+
+    assert epochs.take(reading(1, loss=0.5)) is None
+    assert epochs.take(reading(1, val_loss=0.6)) is None
+    assert epochs.take(reading(1, loss=0.4)) is None
+    assert epochs.take(reading(2, loss=0.3)) == reading(1, loss=0.4, val_loss=0.6)
+    assert epochs.close() == reading(2, loss=0.3)
+    assert epochs.close() is None
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_every_way_to_end_has_words(language: str) -> None:
+    said = {
+        kind: error_text(CommandOutcome(kind, -9, "SIGKILL", ""), language)
+        for kind in Kind
+        if kind is not Kind.FINISHED
+    }
+
+    assert all(said.values())
+    assert not any("{" in each or "command." in each for each in said.values())
+
+
+def test_the_tail_is_bounded_and_holds_no_secret() -> None:
+    canary = "hf_" + "canarycanarycanarycanary"
+
+    assert canary not in tail_text([f"api_key={canary}", canary])
+    assert len(tail_text(["x" * 100] * 200)) <= TAIL_CHARS + 1
+
+
+@pytest.fixture
+def rig(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A reporter that begins at once, and the file through which the processes below it speak."""
+    run_id = uuid7()
+    file = CommandFile.create(run_id, "vision")
+    url = sandbox.environment()["NOTIFYBOT_SLACK_WEBHOOK_URL"]
+    own = {"state_dir": tmp_path / "state", "runs_dir": tmp_path / "runs", "slack_webhook_url": url}
+    config = load(own | {"tensorboard": "off", "wandb": "off"})
+    reporter = Reporter(config, Wishes("train.py", project="vision", run_id=run_id), {}, file, alone_s=0.0)
+    monkeypatch.setenv(VARIABLE, str(file.path))
+    yield reporter, run_id, sandbox
+    session.close()
+
+
+def texts(sandbox: Sandbox) -> list[str]:
+    """What Slack was sent, without what keeps it from making a link of `train.py`."""
+    return [json.loads(each.body)["text"].replace("\u200b", "") for each in sandbox.requests]
+
+
+def until(true: Any) -> None:
+    import time
+
+    ends_at = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < ends_at
+        time.sleep(0.05)
+
+
+def test_a_training_that_begins_later_takes_the_run_over(rig: Any) -> None:
+    """Its own reports are those of the run from then on; the numbers it prints are not told twice."""
+    reporter, run_id, sandbox = rig
+    reporter.start()
+    until(lambda: any("started" in each for each in texts(sandbox)))
+
+    announce(RunRef(run_id, "digits", "vision", uuid7()))
+    until(lambda: reporter._began_below)
+    reporter.saw(reading(1, loss=0.5))
+    reporter.saw(reading(2, loss=0.4))
+    reporter.end(CommandOutcome(Kind.FINISHED), [])
+
+    assert [each.splitlines()[0] for each in texts(sandbox)] == ["🚀 train.py started"]
+
+
+def test_a_run_that_is_resumed_below_is_named_and_the_commands_own_ends(rig: Any) -> None:
+    reporter, _, sandbox = rig
+    reporter.start()
+    until(lambda: any("started" in each for each in texts(sandbox)))
+
+    announce(RunRef(uuid7(), "digits", "vision", uuid7()))
+    until(lambda: reporter._began_below)
+    reporter.end(CommandOutcome(Kind.FINISHED), [])
+
+    assert "goes on as digits" in sandbox.requests[-1].body.decode()
+
+
+def test_numbers_of_notifybot_log_are_those_of_the_run(rig: Any, tmp_path: Path) -> None:
+    from notifybot.training.command_file import log_values
+
+    reporter, _, _ = rig
+    reporter.start()
+    log_values({"epoch": 3, "total": 30, "val_loss": 0.25})
+    until(lambda: reporter._epochs._open is not None)
+    reporter.end(CommandOutcome(Kind.FINISHED), [])
+
+    (kept,) = tmp_path.rglob("metrics.jsonl")
+    rows = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert [(row["epoch"], row["metrics"]["val_loss"]) for row in rows if "metrics" in row] == [(3, 0.25)]
+
+
+def test_a_flood_of_epochs_is_followed_by_some_of_them_and_by_the_last(rig: Any, tmp_path: Path) -> None:
+    reporter, _, _ = rig
+    for label in range(500):
+        reporter.saw(reading(label, loss=1 / (label + 1)))
+    reporter.start()
+    reporter.end(CommandOutcome(Kind.FINISHED), [])
+
+    (kept,) = tmp_path.rglob("metrics.jsonl")
+    labels = [json.loads(line).get("epoch") for line in kept.read_text().splitlines()]
+    assert 100 <= len([each for each in labels if each is not None]) < 400
+    assert labels[-1] == 499
