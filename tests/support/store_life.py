@@ -18,6 +18,7 @@ from notifybot.policy import Pace
 from notifybot.rendering import Renderer
 from notifybot.store import dead_letters, pruning
 from notifybot.store.database import Store
+from notifybot.store.held import IN_DIGEST
 from notifybot.store.location import local_folder
 from notifybot.store.outbox import Outbox
 from notifybot.testing import FakeClock, RecordingNotifier
@@ -32,7 +33,8 @@ WEEK_S = 8 * 86_400.0
 Facts = Mapping[tuple[str, ...], str]
 _FACTS = (
     "SELECT 'event', id, kind FROM events",
-    "SELECT 'delivery', notifier, event_id, state FROM deliveries",
+    # What went out in a digest is known by the digest's own event: the person has noted that.
+    f"SELECT 'delivery', notifier, event_id, CASE error WHEN '{IN_DIGEST}' THEN 'in digest' ELSE state END FROM deliveries",
     "SELECT 'memory', owner, scope, value FROM memories",
     "SELECT 'run', id, status FROM runs",
     "SELECT 'put', notifier, put FROM tallies",
