@@ -179,7 +179,7 @@ def _language() -> Language:
     return Language.KO if re.match(r"ko([_.@]|$)", first) else Language.EN
 
 
-class _SpelledOut(BaseSettings):
+class _DeclaredSettings(BaseSettings):
     """The settings that are more than an optional secret of a service: see `Config`."""
 
     model_config = SettingsConfigDict(
@@ -293,7 +293,7 @@ _NEEDS = (  # KakaoTalk's set is checked by its notifier: a file from an earlier
     ("watchdog_url", ("watchdog_token",)),
 )
 
-_WHAT_IT_IS = """All settings. `Config(key=value)` lays arguments over every other source; wrong ones raise ConfigError.
+_CONFIG_DOC = """All settings. `Config(key=value)` lays arguments over every other source; wrong ones raise ConfigError.
 
 An empty value counts as not set. Printing, pickling or copying to JSON never gives a secret away.
 """
@@ -301,17 +301,17 @@ _OF_SERVICES = dict.fromkeys(setting for service in SERVICES for setting in (*se
 
 if TYPE_CHECKING:
 
-    class Config(_SpelledOut):
-        """All settings: see `_WHAT_IT_IS`."""
+    class Config(_DeclaredSettings):
+        """All settings: see `_CONFIG_DOC`."""
 
         def __init__(self, **settings: Any) -> None: ...
 else:
     Config = create_model(
         "Config",
-        __base__=_SpelledOut,
+        __base__=_DeclaredSettings,
         __module__=__name__,
-        __doc__=_WHAT_IT_IS,
-        **{each: (_Token | None, None) for each in _OF_SERVICES if each not in _SpelledOut.model_fields},
+        __doc__=_CONFIG_DOC,
+        **{each: (_Token | None, None) for each in _OF_SERVICES if each not in _DeclaredSettings.model_fields},
     )
 
 
@@ -349,9 +349,9 @@ def _allowed(key: str, kind: str, text: str) -> str:
         first, last = _CHOICES[key]
         return reader_text("config.must_be_either", first=first, last=last)
     if kind == "value_error":
-        told = text.removeprefix("Value error, ")
-        is_whole = key != "notifiers" or told.startswith("must")
-        return told if is_whole else reader_text("config.is_wrong", problem=told)
+        problem = text.removeprefix("Value error, ")
+        is_whole = key != "notifiers" or problem.startswith("must")
+        return problem if is_whole else reader_text("config.is_wrong", problem=problem)
     if key == "heartbeat_s":
         return reader_text("config.must_be_a_number_of_seconds")
     return reader_text(_FORMS.get(kind, "config.must_be_text"))

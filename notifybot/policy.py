@@ -75,7 +75,7 @@ class Pace:
     wants_held: bool = False
     chosen: Preferences = UNCHANGED
 
-    def shaped(self, chosen: Preferences) -> Pace:
+    def with_preferences(self, chosen: Preferences) -> Pace:
         """Return this pace with the user's preferences: other gaps for news, no more messages a day than it allows."""
         every = chosen.every or AUTO
         gap_s = self.progress_gap_s if every.seconds is None else every.seconds

@@ -117,8 +117,8 @@ def _number(environment: Mapping[str, str], name: str, default: int = 0) -> int:
         return default
     if text.isdecimal():
         return int(text)
-    told = reader_text("runtime.is_no_rank", name=name, text=f"{text!r}", default=default)
-    log.warning("%s", told)
+    line = reader_text("runtime.is_no_rank", name=name, text=f"{text!r}", default=default)
+    log.warning("%s", line)
     return default
 
 

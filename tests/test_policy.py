@@ -146,7 +146,7 @@ def test_urgent_deliveries_never_grow_too_old() -> None:
 )
 def test_kinds_severity_and_routes_choose(settings: dict[str, object], event: Event, reason: Unwanted | None) -> None:
     """KakaoTalk's pace, which wants no checkpoints, with what people chose."""
-    pace = Pace(wants_checkpoints=False).shaped(chosen(**settings))
+    pace = Pace(wants_checkpoints=False).with_preferences(chosen(**settings))
 
     assert unwanted(pace, event) is reason
     assert wants(pace, event) is (reason is None)
@@ -155,12 +155,12 @@ def test_kinds_severity_and_routes_choose(settings: dict[str, object], event: Ev
 def test_patterns_respect_case() -> None:
     of_resnet = replace(ended(), run=RunRef("r", "resnet", "default"))
 
-    assert not wants(Pace().shaped(chosen(projects=["Default"])), ended())
-    assert wants(Pace().shaped(chosen(projects=["d?fault"], runs=["res*"])), of_resnet)
+    assert not wants(Pace().with_preferences(chosen(projects=["Default"])), ended())
+    assert wants(Pace().with_preferences(chosen(projects=["d?fault"], runs=["res*"])), of_resnet)
 
 
 def test_quiet_hours_keep_back_all_but_what_they_let_through() -> None:
-    pace = Pace().shaped(Preferences(quiet=KOREAN_NIGHT))
+    pace = Pace().with_preferences(Preferences(quiet=KOREAN_NIGHT))
 
     assert admit(pace, epoch(1), now=NIGHT) == HoldBack(MORNING, Reason("held.quiet_hours"), kept_back=True)
     assert isinstance(admit(pace, alert(), now=NIGHT), HoldBack)
@@ -171,8 +171,8 @@ def test_quiet_hours_keep_back_all_but_what_they_let_through() -> None:
 
 def test_endings_wait_for_the_morning_where_people_choose_so() -> None:
     """All but failures, or those as well."""
-    failures = Pace().shaped(chosen(quiet="23:00-07:00 Asia/Seoul", quiet_lets=["failures"]))
-    pace = Pace().shaped(chosen(quiet="23:00-07:00 Asia/Seoul", quiet_lets=[]))
+    failures = Pace().with_preferences(chosen(quiet="23:00-07:00 Asia/Seoul", quiet_lets=["failures"]))
+    pace = Pace().with_preferences(chosen(quiet="23:00-07:00 Asia/Seoul", quiet_lets=[]))
 
     assert isinstance(admit(failures, ended(), now=NIGHT), HoldBack)
     assert admit(failures, ended(status=Status.FAILED), now=NIGHT) is None
@@ -185,7 +185,7 @@ def test_endings_wait_for_the_morning_where_people_choose_so() -> None:
 )
 def test_every_few_epochs_one_is_told(last_done: int, number: int, told: bool) -> None:
     """Every fifth, or the first after it; a run that began anew is told at its first step too."""
-    pace = Pace(progress_gap_s=60).shaped(Preferences(every=Every(epochs=5)))
+    pace = Pace(progress_gap_s=60).with_preferences(Preferences(every=Every(epochs=5)))
 
     verdict = admit(pace, epoch(number), PaceFacts(last_done=last_done, last_news_at=NOW), now=NOW)
 
@@ -194,7 +194,7 @@ def test_every_few_epochs_one_is_told(last_done: int, number: int, told: bool) -
 
 def test_what_was_kept_back_is_told_out_of_step() -> None:
     """In the morning the newest epoch is worth telling, whichever it is."""
-    pace = Pace(progress_gap_s=60).shaped(Preferences(every=Every(epochs=5)))
+    pace = Pace(progress_gap_s=60).with_preferences(Preferences(every=Every(epochs=5)))
 
     assert admit(pace, epoch(2), PaceFacts(last_news_at=NOW, kept_back=True), now=NOW) is None
 
@@ -213,7 +213,7 @@ def test_a_chosen_budget_never_exceeds_the_services(
     own: Pace, settings: dict[str, object], budget: tuple[int, int]
 ) -> None:
     """And it always leaves a message for epochs, and where there are two or more, one for what is urgent."""
-    pace = own.shaped(chosen(**settings))
+    pace = own.with_preferences(chosen(**settings))
 
     assert (pace.daily_budget, pace.reserved) == budget
 
@@ -221,10 +221,10 @@ def test_a_chosen_budget_never_exceeds_the_services(
 def test_epochs_are_told_as_often_as_people_choose() -> None:
     pace = Pace(progress_gap_s=60)
 
-    assert pace.shaped(chosen(every="10 min")).every(epoch(1)) == Every(seconds=600)
-    assert pace.shaped(chosen(every="auto")).every(epoch(1)) == Every(seconds=60)
-    assert pace.shaped(chosen(every="5 epochs")).every(epoch(1)) == Every(epochs=5)
-    assert pace.shaped(chosen(every="5 epochs")).every(checkpoint()) == Every(seconds=60)
+    assert pace.with_preferences(chosen(every="10 min")).every(epoch(1)) == Every(seconds=600)
+    assert pace.with_preferences(chosen(every="auto")).every(epoch(1)) == Every(seconds=60)
+    assert pace.with_preferences(chosen(every="5 epochs")).every(epoch(1)) == Every(epochs=5)
+    assert pace.with_preferences(chosen(every="5 epochs")).every(checkpoint()) == Every(seconds=60)
 
 
 def test_a_new_best_is_worth_more_than_any_epoch() -> None:

@@ -14,7 +14,7 @@ from notifybot.config import Config
 from notifybot.delivery.chart_renderer import ChartRenderers, chart_renderers_for
 from notifybot.delivery.dispatcher import Dispatcher
 from notifybot.delivery.recorder import Recorder
-from notifybot.delivery.subscription import refuse_strangers, shaped, speaking
+from notifybot.delivery.subscription import check_all_known, in_language_of, subscribed
 from notifybot.delivery.worker import Worker
 from notifybot.errors import StoreError
 from notifybot.notifiers.base import Notifier, Surroundings
@@ -56,19 +56,19 @@ def people_from(
     """
     if charts is None and outbox is not None:
         charts = chart_renderers_for(config, outbox.store.path, clock)
-    return shaped(_built(_FOR_PEOPLE, config, clock, charts, outbox), config)
+    return subscribed(_built(_FOR_PEOPLE, config, clock, charts, outbox), config)
 
 
 def programs_from(config: Config, clock: Clock = SYSTEM) -> list[Notifier]:
     """Return the notifiers that programs read. With these alone, the watchdog still sends to people."""
-    return shaped(_built(_FOR_PROGRAMS, config, clock, None, None), config)
+    return subscribed(_built(_FOR_PROGRAMS, config, clock, None, None), config)
 
 
 def notifiers_from(
     config: Config, clock: Clock = SYSTEM, *, outbox: Outbox | None = None, charts: ChartRenderers | None = None
 ) -> list[Notifier]:
     """Return all configured notifiers, with the webhook and the relay to the watchdog. Raises ConfigError."""
-    refuse_strangers(config, (), all_known=False)
+    check_all_known(config, (), all_known=False)
     people = people_from(config, clock, outbox=outbox, charts=charts)
     return [*people, *programs_from(config, clock), *_relay(config, clock, direct=bool(people))]
 
@@ -102,8 +102,8 @@ def open_delivery(
         people = people_from(config, clock, outbox=outbox, charts=charts)
         programs = programs_from(config, clock)
     else:
-        charts, people, programs = None, shaped(notifiers, config), []
-    refuse_strangers(config, people, all_known=all_known)
+        charts, people, programs = None, subscribed(notifiers, config), []
+    check_all_known(config, people, all_known=all_known)
     relay = _relay(
         config, clock, direct=bool(people), notifier_state=partial(export_for, store), on_superseded=superseded
     )
@@ -135,7 +135,7 @@ def _built(
     around = Surroundings(clock, charts if outbox is not None else None, is_busy)
     built: list[Notifier] = []
     for service in services:
-        own = speaking(config, service.name)
+        own = in_language_of(config, service.name)
         if service.is_asked_for(dict(own), config.state_dir):
             built += import_module(service.module).from_config(own, around)
     return built

@@ -51,14 +51,14 @@ def _text(kept: HeldBatch, renderer: Renderer, zone: tzinfo) -> str:
     lines = [" · ".join(counts)]
     if kept.epoch is not None:
         lines.append(renderer.render(kept.epoch).title)
-    left, untold = LIMIT_TEXT - sum(map(len, lines)), len(kept.urgent) + kept.more_urgent
+    left, unlisted = LIMIT_TEXT - sum(map(len, lines)), len(kept.urgent) + kept.more_urgent
     for each in reversed(kept.urgent):
         line = f"{each.at.astimezone(zone):%H:%M} {renderer.render(each).title}"
         left -= len(line) + 1
         if left < _ROOM_FOR_MORE:
             break
         lines.append(line)
-        untold -= 1
-    if untold:
-        lines.append(text(language, "delivery.digest.more", number=untold))
+        unlisted -= 1
+    if unlisted:
+        lines.append(text(language, "delivery.digest.more", number=unlisted))
     return "\n".join(lines)

@@ -62,7 +62,7 @@ class WatchdogRelay:
         self._notifier_state = notifier_state
         self._on_superseded = on_superseded
         self._carried: dict[str, str] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._superseded: set[tuple[str, str]] = set()
         self._session = session_for(url)
         self._session.headers["Authorization"] = f"Bearer {token.get_secret_value()}"
         self._session.headers["Content-Type"] = "application/json"
@@ -87,9 +87,13 @@ class WatchdogRelay:
         self._hear(run, answer.get("superseded"))
 
     def _hear(self, run: RunRef, superseded: object) -> None:
-        if not isinstance(superseded, list) or run.session not in superseded or (run.key, run.session) in self._told:
+        if (
+            not isinstance(superseded, list)
+            or run.session not in superseded
+            or (run.key, run.session) in self._superseded
+        ):
             return
-        self._told.add((run.key, run.session))
+        self._superseded.add((run.key, run.session))
         if self._on_superseded is not None:
             self._on_superseded(run)
 

@@ -41,7 +41,7 @@ class Subscription:
 
     @property
     def pace(self) -> Pace:
-        return self.notifier.pace.shaped(self.preferences)
+        return self.notifier.pace.with_preferences(self.preferences)
 
     def send(self, envelope: Envelope) -> None:
         self.notifier.send(envelope)
@@ -50,12 +50,12 @@ class Subscription:
         self.notifier.close()
 
 
-def shaped(notifiers: Iterable[Notifier], config: Config) -> list[Notifier]:
+def subscribed(notifiers: Iterable[Notifier], config: Config) -> list[Notifier]:
     """Return the notifiers with their preferences applied; one without any is returned unchanged."""
-    return [_shape(each, config) for each in notifiers]
+    return [_subscribed(each, config) for each in notifiers]
 
 
-def speaking(config: Config, name: str) -> Config:
+def in_language_of(config: Config, name: str) -> Config:
     """Return the settings of one notifier, in the language chosen for it."""
     lang = config.notifiers.of(name).lang
     return config.model_copy(update={"lang": lang}) if lang else config
@@ -71,7 +71,7 @@ def unknown_notifiers(config: Config, notifiers: Iterable[Notifier] = ()) -> dic
     return {name: next(iter(get_close_matches(name.lower(), sorted(known), n=1)), None) for name in found}
 
 
-def refuse_strangers(config: Config, notifiers: Iterable[Notifier], *, all_known: bool = True) -> None:
+def check_all_known(config: Config, notifiers: Iterable[Notifier], *, all_known: bool = True) -> None:
     """Raise ConfigError for settings of a notifier that is neither given nor built-in.
 
     Without `all_known` the user's code may have more of them: then only a name that is nearly a known one is refused.
@@ -90,7 +90,7 @@ def refuse_strangers(config: Config, notifiers: Iterable[Notifier], *, all_known
             raise ConfigError(line)
 
 
-def _shape(notifier: Notifier, config: Config) -> Notifier:
+def _subscribed(notifier: Notifier, config: Config) -> Notifier:
     chosen = config.notifiers.of(notifier.name)
     if notifier.name not in PROGRAMS:
         chosen = chosen.or_else(config.every, config.quiet)
@@ -105,7 +105,7 @@ def left_today(notifier: Notifier) -> int | None:
     Asking may itself fail, as it looks at a login and at a file that other jobs change.
     """
     try:  # Python 3.11 already asks for the number to see whether there is one
-        own = _inner(notifier)
+        own = _original(notifier)
         return own.left_today if isinstance(own, LimitsPerDay) else None
     except (NotifybotError, OSError, ValueError):  # not signed in, or no receiver chosen: sending tells why
         return None
@@ -113,16 +113,16 @@ def left_today(notifier: Notifier) -> int | None:
 
 def takes_pictures(notifier: Notifier) -> bool:
     """True for a notifier that reports the result of a picture."""
-    return isinstance(_inner(notifier), SendsPictures)
+    return isinstance(_original(notifier), SendsPictures)
 
 
 def picture_error(notifier: Notifier) -> str | None:
     """Return why the picture of the latest message did not arrive, for a person; empty if it did, None without one."""
-    own = _inner(notifier)
+    own = _original(notifier)
     return own.picture_error if isinstance(own, SendsPictures) else None
 
 
-def _inner(notifier: Notifier) -> Notifier:
+def _original(notifier: Notifier) -> Notifier:
     return notifier.notifier if isinstance(notifier, Subscription) else notifier
 
 
@@ -131,7 +131,7 @@ def show_state(notifier: Notifier, envelope: Envelope) -> None:
 
     Errors are ignored: the next event of the run shows as much.
     """
-    own = _inner(notifier)
+    own = _original(notifier)
     if isinstance(own, ShowsRunState):
         with suppress(DeliveryError):
             own.show_state(envelope)

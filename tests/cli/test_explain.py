@@ -99,7 +99,7 @@ def test_one_kind_or_one_notifier_can_be_asked_about(sandbox: Sandbox) -> None:
     ],
 )
 def test_an_epoch_fares_as_people_chose(settings: dict[str, object], now: datetime, fate: Fate) -> None:
-    pace = Pace(progress_gap_s=60).shaped(chosen(**settings))
+    pace = Pace(progress_gap_s=60).with_preferences(chosen(**settings))
 
     assert fate_of(pace, epoch(2), PaceFacts(), now, EN) == fate
 
@@ -143,7 +143,7 @@ def test_each_reason_has_words_in_both_languages(reason: Unwanted) -> None:
         Unwanted.CHECKPOINT: {},
         Unwanted.HELD: {},
     }
-    pace = Pace(wants_checkpoints=False).shaped(chosen(**settings[reason]))
+    pace = Pace(wants_checkpoints=False).with_preferences(chosen(**settings[reason]))
     (checkpoint,) = [each for each in examples(load(), NOON) if each.kind == "checkpoint_saved"]
     event = replace(alert(), held=True) if reason is Unwanted.HELD else checkpoint
 

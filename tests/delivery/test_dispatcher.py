@@ -434,7 +434,7 @@ def test_as_many_of_forty_epochs_are_told_as_were_chosen_and_the_explanation_say
 ) -> None:
     """Epochs of half a minute each, in a day of which nothing is spent."""
     chosen = tables_from({"any": {"every": every}}).of("any")
-    notifiers = [RecordingNotifier(name, pace.shaped(chosen)) for name, pace in _PACES.items()]
+    notifiers = [RecordingNotifier(name, pace.with_preferences(chosen)) for name, pace in _PACES.items()]
     desk = Desk(store, clock, *notifiers)
     for number in range(40):
         desk.recorder.record(epoch(number, at=clock.now()))

@@ -175,7 +175,7 @@ def _days_are_within_budget(phone: Phone, pace: Pace) -> None:
 @given(CHOICES, PACES, st.integers(0, 3 * 86_400), st.integers(0, 30), st.booleans())
 def test_a_hold_ends_within_two_days(chosen: Preferences, pace: Pace, second: int, today: int, urgent: bool) -> None:
     """Whoever is told to ask again later is let through at some time, if nothing else was told meanwhile."""
-    shaped, event = pace.shaped(chosen), ended() if urgent else started()
+    shaped, event = pace.with_preferences(chosen), ended() if urgent else started()
     begin = now = BEGIN + timedelta(seconds=second)
     verdict: Any = admit(shaped, event, PaceFacts(today=today), now=now)
     while isinstance(verdict, HoldBack):
@@ -191,7 +191,7 @@ def test_a_hold_ends_within_two_days(chosen: Preferences, pace: Pace, second: in
 @given(CHOICES, PACES, st.sampled_from([started(), epoch(1), alert(), ended(), ended(status=Status.FAILED)]))
 def test_only_an_explicit_choice_leaves_out_an_ending(chosen: Preferences, pace: Pace, event: Event) -> None:
     """No severity, budget or hour does; an alert has a severity of its own, by which it may be left out."""
-    told = wants(pace.shaped(chosen), event)
+    told = wants(pace.with_preferences(chosen), event)
 
     if event.kind == "run_ended":
         assert told

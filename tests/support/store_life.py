@@ -34,7 +34,7 @@ Facts = Mapping[tuple[str, ...], str]
 _FACTS = (
     "SELECT 'event', id, kind FROM events",
     # What went out in a digest is known by the digest's own event: the person has noted that.
-    f"SELECT 'delivery', notifier, event_id, CASE error WHEN '{IN_DIGEST}' THEN 'in digest' ELSE state END FROM deliveries",
+    f"SELECT 'delivery', notifier, event_id, iif(error = '{IN_DIGEST}', 'in digest', state) FROM deliveries",
     "SELECT 'memory', owner, scope, value FROM memories",
     "SELECT 'run', id, status FROM runs",
     "SELECT 'put', notifier, put FROM tallies",

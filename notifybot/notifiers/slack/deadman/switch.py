@@ -331,7 +331,7 @@ def wants_dead_man(config: Config, run: RunRef, clock: Clock = SYSTEM) -> bool:
     """True when the settings ask for it: by default with a bot that sends messages about lost runs, and no watchdog."""
     if config.slack_bot_token is None or config.slack_channel is None or config.slack_deadman is Switch.OFF:
         return False
-    if not wants(SlackBot.pace.shaped(_chosen(config)), _loss_of(run, clock)):
+    if not wants(SlackBot.pace.with_preferences(_chosen(config)), _loss_of(run, clock)):
         return False
     return config.slack_deadman is Switch.ON or config.watchdog_url is None
 

@@ -170,7 +170,7 @@ def is_armed(switch: DeadMan, clock: FakeClock) -> bool:
 
 
 def pace_of(table: dict[str, Any]) -> Pace:
-    return SlackBot.pace.shaped(tables_from({"slack": table}).of("slack"))
+    return SlackBot.pace.with_preferences(tables_from({"slack": table}).of("slack"))
 
 
 # ── Quiet hours ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from notifybot.config import Config
-from notifybot.delivery.subscription import shaped
+from notifybot.delivery.subscription import subscribed
 from notifybot.errors import StoreError
 from notifybot.events import RunEnded
 from notifybot.notifiers.slack import SlackBot, slack_notifiers
@@ -181,7 +181,7 @@ def ending(status: Status = Status.FAILED) -> RunEnded:
 
 def bot(**table: Any) -> Any:
     config = _config(**table)
-    return bot_among(shaped(slack_notifiers(config), config), config)
+    return bot_among(subscribed(slack_notifiers(config), config), config)
 
 
 def _config(**table: Any) -> Config:
