@@ -238,6 +238,14 @@ def _subjects(test: Path) -> Iterator[str]:
         yield (test.parent / "_".join(words[:count])).as_posix()
 
 
+def test_the_code_that_answers_a_newcomers_questions_is_found() -> None:
+    """`python -m benchmarks.guessable` knows it by a line of its own: a line that was changed is changed there too."""
+    questions = tomllib.loads((ROOT / "benchmarks" / "guessable.toml").read_text("utf-8"))["question"]
+    texts = [path.read_text("utf-8") for path in (*MODULES, *(ROOT / "templates").rglob("*.j2"))]
+
+    assert [each["where"] for each in questions if not any(each["where"] in text for text in texts)] == []
+
+
 def catch_alls() -> Iterator[tuple[str, str]]:
     """Every handler that takes anything and keeps it, with its line and its neighbours."""
     for path in MODULES:
