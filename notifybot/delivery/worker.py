@@ -174,7 +174,8 @@ class Worker:
             if wait_s is None:  # a lane within its gap is not asked for more, so no pass finds nothing
                 self._dispatcher.rest(key)
         except StoreError as error:
-            self._log_fault(key, "database", "delivery.log.no_database", str(error))
+            if not self._stopping.is_set():  # else it was closed during a send, whose result is noted beside it
+                self._log_fault(key, "database", "delivery.log.no_database", str(error))
             return _PAUSE_S
         except Exception as error:  # a mistake of ours in one pass must not silence a notifier for good
             lane.faults += 1
