@@ -78,7 +78,10 @@ def english(node: ast.AST, inside: ast.AST, seen: frozenset[str] = frozenset()) 
             if isinstance(each, ast.Assign) and any(name_of(target) == node.id for target in each.targets):
                 yield from english(each.value, inside, seen | {node.id})
     elif isinstance(node, ast.Call):
-        for argument in [*node.args, *[each.value for each in node.keywords]]:
+        words = (
+            node.args[1:] if name_of(node.func) in ("search", "match", "fullmatch") else node.args
+        )  # no pattern is one
+        for argument in [*words, *[each.value for each in node.keywords]]:
             yield from english(argument, inside, seen)
         if (name := name_of(node.func)) not in seen:
             for function in functions().get(name, ()):

@@ -282,11 +282,11 @@ def sandbox(port: Annotated[int, typer.Option(min=0, max=65535)] = 8766, languag
         why = system_words(error)
         raise UsageError(reader_text("cli.sandbox.port_cannot_be_used", port=port, why=why)) from None
     with served:
-        print(f"{text(shown_in, 'cli.sandbox.pages')}  {served.url}/\n")
-        print(f"{text(shown_in, 'cli.sandbox.variables')}\n")
-        print("".join(f"export {name}={value}\n" for name, value in served.environment().items()))
-        print(text(shown_in, "cli.sandbox.how_to_stop"), flush=True)
-        try:
+        try:  # a Ctrl-C may come as soon as it is spoken of
+            print(f"{text(shown_in, 'cli.sandbox.pages')}  {served.url}/\n")
+            print(f"{text(shown_in, 'cli.sandbox.variables')}\n")
+            print("".join(f"export {name}={value}\n" for name, value in served.environment().items()))
+            print(text(shown_in, "cli.sandbox.how_to_stop"), flush=True)
             SYSTEM.wait(threading.Event(), None)
         except KeyboardInterrupt:
             print()

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from notifybot.cli import app
 from notifybot.cli.explain import Fate, examples, fate_of, merged, summary
 from notifybot.config import load
-from notifybot.events import KINDS
+from notifybot.events import KINDS, Event, RunStarted
 from notifybot.policy import Pace, PaceFacts, Unwanted
 from notifybot.preferences import Preferences, tables_from
 from notifybot.sandbox.server import Sandbox
@@ -142,10 +142,16 @@ def test_each_reason_has_words_in_both_languages(reason: Unwanted) -> None:
         Unwanted.SEVERITY: {"min_severity": "error"},
         Unwanted.CHECKPOINT: {},
         Unwanted.HELD: {},
+        Unwanted.JOINED: {},
     }
     pace = Pace(wants_checkpoints=False).with_preferences(chosen(**settings[reason]))
     (checkpoint,) = [each for each in examples(load(), NOON) if each.kind == "checkpoint_saved"]
-    event = replace(alert(), held=True) if reason is Unwanted.HELD else checkpoint
+    (start, *_) = [each for each in examples(load(), NOON) if isinstance(each, RunStarted)]
+    events: dict[Unwanted, Event] = {
+        Unwanted.HELD: replace(alert(), held=True),
+        Unwanted.JOINED: replace(start, joins=True),
+    }
+    event = events.get(reason, checkpoint)
 
     korean, english = (fate_of(pace, event, PaceFacts(), NOON, language) for language in (KO, EN))
 
