@@ -275,6 +275,11 @@ class _DeclaredSettings(BaseSettings):
                 raise ConfigError(_needs(place(key, origin), *names))
         return self
 
+    def secret(self, name: str) -> SecretStr | None:
+        """Return an optional secret that a row of `services.py` declares, None where it is not set."""
+        value: SecretStr | None = getattr(self, name)
+        return value
+
     def _secrets(self) -> dict[str, SecretStr]:
         return {key: value for key, value in self if isinstance(value, SecretStr)}
 
