@@ -115,8 +115,9 @@ class Reporter:
         self._prints += 1
 
     def saw(self, reading: LineReading) -> None:
-        """Take what a line shows."""
-        self._queue.put(reading)
+        """Take what a line shows. Steps and rounds are movement alone: as epochs, they and their ETA would be wrong."""
+        if reading.unit == "epoch":
+            self._queue.put(reading)
 
     def end(self, outcome: CommandOutcome, lines: list[str]) -> None:
         """Report the ending, and wait up to 10 seconds until all is sent. Ctrl-C ends the wait."""
@@ -183,7 +184,7 @@ class Reporter:
         for each in self._file.news():
             if isinstance(each, dict):
                 if (reading := reading_of(each)) is not None:
-                    self._queue.put(reading)
+                    self.saw(reading)
             elif self._run is None or each.session != self._run.ref.session:
                 self._hand_over(each)
 

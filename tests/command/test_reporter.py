@@ -133,3 +133,13 @@ def test_a_flood_of_epochs_is_followed_by_some_of_them_and_by_the_last(rig: Any,
     labels = [json.loads(line).get("epoch") for line in kept.read_text().splitlines()]
     assert 100 <= len([each for each in labels if each is not None]) < 400
     assert labels[-1] == 499
+
+
+def test_steps_and_rounds_are_not_called_epochs(rig: Any, tmp_path: Path) -> None:
+    reporter, _, sandbox = rig
+    reporter.saw(LineReading("step", 500, {"loss": 2.0}, total=1000))
+    reporter.saw(LineReading("round", 10, {"l2": 0.5}))
+    reporter.start()
+    reporter.end(CommandOutcome(Kind.FINISHED), [])
+
+    assert not any("epoch" in each for each in texts(sandbox))
