@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from notifybot.command.outcome import CommandOutcome, Kind, MemoryKills, outcome_of
-from notifybot.command.output import LineReader
 from notifybot.command.process import Child, Choice, Unstartable
 from notifybot.command.progress_lines import LineFormat, ProgressParser, formats, own_format
 from notifybot.command.reporter import Reporter, Wishes
@@ -49,21 +48,9 @@ def run_command(
     joined = joined_run(project) if wishes.run_id is None else None
     wishes = replace(wishes, run_id=wishes.run_id or joined or uuid7(), joins=joined is not None)
     file = CommandFile.create(str(wishes.run_id), project)
-    reporter = Reporter(config, wishes, {"command": shown(command)}, file)
-    readers: dict[int, LineReader] = {}
-
-    def see(line: str) -> None:
-        for reading in parser.feed(line) if parser is not None else ():
-            reporter.saw(reading)
-
-    def saw(stream: int, piece: bytes) -> None:
-        reporter.printed()
-        if parser is not None:
-            readers.setdefault(stream, LineReader(see)).feed(piece)
-
-    child = Child(
-        command, {**environment(), VARIABLE: str(file.path)}, pty=Choice(pty), forward=Choice(forward), see=saw
-    )
+    reporter = Reporter(config, wishes, {"command": shown(command)}, file, parser)
+    surroundings = dict(environment()) | ({VARIABLE: str(file.path)} if file.path is not None else {})
+    child = Child(command, surroundings, pty=Choice(pty), forward=Choice(forward), see=reporter.printed)
     memory = MemoryKills.now()
     try:
         child.start()
@@ -73,7 +60,7 @@ def run_command(
         reporter.start()
         reporter.end(CommandOutcome(Kind.NOT_STARTED, error.code, error=str(error)), [])
         return error.code
-    reporter.start()
+    reporter.start(child.grown_bytes)
     code = child.wait()
     received = child.received.deadly(_SIGNAL_HOLDS_S)
     lines = child.tail.lines(_KEPT_LINES)

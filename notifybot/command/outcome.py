@@ -51,7 +51,7 @@ class MemoryKills:
 
 
 def _own_count(cgroups: Path, own: Path) -> int | None:
-    with suppress(OSError, UnicodeDecodeError):
+    with suppress(OSError, ValueError):
         for line in own.read_text("utf-8").splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers == "":  # v2: "0::/user.slice/…"; within a container the mount begins at its own cgroup
@@ -67,7 +67,7 @@ def _own_count(cgroups: Path, own: Path) -> int | None:
 
 
 def _count(path: Path) -> int | None:
-    with suppress(OSError, UnicodeDecodeError):
+    with suppress(OSError, ValueError):
         found = re.search(r"^oom_kill (\d+)$", path.read_text("utf-8"), re.MULTILINE)
         return int(found[1]) if found else None
     return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from notifybot.clock import SYSTEM, Clock
@@ -73,12 +72,11 @@ class Tail:
 
 @dataclass(slots=True)
 class LineReader:
-    """Cuts one stream into lines and gives each to `see`; a repainted line at most once a second.
+    """Cuts one stream into lines; a repainted line is one at most once a second.
 
     More than half a megabyte a second is not read: what floods shows no progress that a person could follow.
     """
 
-    see: Callable[[str], None]
     clock: Clock = SYSTEM
     _begun: bytes = b""
     _cut: bool = False  # the line that goes on now began in what was not read
@@ -86,28 +84,23 @@ class LineReader:
     _budget: int = 0
     _bar_at_s: float = field(default=float("-inf"))
 
-    def feed(self, piece: bytes) -> None:
-        """Take what was printed next."""
+    def feed(self, piece: bytes) -> list[str]:
+        """Take what was printed next; return the lines that are whole now and show anything."""
         now_s = self.clock.monotonic()
         if now_s - self._second >= 1.0:
             self._second, self._budget = now_s, _READ_BYTES_PER_S
         self._budget -= len(piece)
         if self._budget < 0:
             self._begun, self._cut = b"", True
-            return
+            return []
         *lines, self._begun = (self._begun + piece).split(b"\n")
         if lines and self._cut:
             self._cut = False
             del lines[0]
-        for line in lines:
-            self._show(line)
         if b"\r" in self._begun and now_s - self._bar_at_s >= _BAR_EVERY_S:
             bar, _, self._begun = self._begun.rpartition(b"\r")
             self._bar_at_s = now_s
-            self._show(bar)
+            lines.append(bar)
         if len(self._begun) > 2 * _LINE_BYTES:
             self._begun = self._begun[-_LINE_BYTES:]
-
-    def _show(self, line: bytes) -> None:
-        if text := plain(line[-_LINE_BYTES:]):
-            self.see(text)
+        return [text for line in lines if (text := plain(line[-_LINE_BYTES:]))]

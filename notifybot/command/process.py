@@ -27,6 +27,7 @@ from typing import Any
 
 from notifybot.clock import SYSTEM
 from notifybot.command.output import TAIL_BYTES, Tail
+from notifybot.files import started
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # exit codes, as a shell has them
 _PIECE = 256 * 1024
@@ -136,8 +137,10 @@ class Child:
         groups = [{source: target} for source, target in sources] if apart else [dict(sources)]
         for group in groups:
             pump = threading.Thread(target=self._pump, args=(group,), name="notifybot-output", daemon=True)
-            pump.start()
-            self._pumps.append(pump)
+            if started(pump):
+                self._pumps.append(pump)
+            else:  # no thread is to be had, and what nobody reads would hold the child up
+                self._pump(group)
 
     def wait(self) -> int:
         """Wait until the child has ended; return its exit code, or minus the number of the signal that killed it."""
@@ -173,8 +176,11 @@ class Child:
         streams: dict[int, int] = {}
         sources: list[tuple[int, int]] = []
         fcntl: Any = None if sys.platform == "win32" else import_module("fcntl")
-        if self._terminal is not None:
-            master, slave = self._terminal.open()
+        opened = None if self._terminal is None else self._terminal.open()
+        if opened is None:
+            self._terminal = None
+        else:
+            master, slave = opened
             streams = {_STDOUT: slave} | ({_STDIN: slave} if _is_terminal(_STDIN) else {})
             sources = [(master, _STDOUT)]
             if _is_terminal(_STDERR):
@@ -291,14 +297,18 @@ class _Terminal:
         self._former: Any = None
         self._former_winch: Any = None
 
-    def open(self) -> tuple[int, int]:
-        """Open both ends, with the size and the settings of our terminal."""
+    def open(self) -> tuple[int, int] | None:
+        """Open both ends, with the size and the settings of our terminal; None where this machine has none left."""
         import pty
         import termios
 
-        self._master, self._slave = pty.openpty()
+        try:
+            self._master, self._slave = pty.openpty()
+        except OSError:
+            return None
         if _is_terminal(_STDIN):
-            termios.tcsetattr(self._slave, termios.TCSANOW, termios.tcgetattr(_STDIN))
+            with suppress(OSError, termios.error):
+                termios.tcsetattr(self._slave, termios.TCSANOW, termios.tcgetattr(_STDIN))
         self._resize()
         return self._master, self._slave
 
@@ -319,10 +329,11 @@ class _Terminal:
 
         if not _is_terminal(_STDIN):
             return
-        self._former = termios.tcgetattr(_STDIN)
-        tty.setraw(_STDIN, termios.TCSADRAIN)
+        with suppress(OSError, termios.error):
+            self._former = termios.tcgetattr(_STDIN)
+            tty.setraw(_STDIN, termios.TCSADRAIN)
         self._former_winch = signal.signal(signal.SIGWINCH, lambda *_: self._resize())
-        threading.Thread(target=self._type, args=(received,), name="notifybot-keys", daemon=True).start()
+        started(threading.Thread(target=self._type, args=(received,), name="notifybot-keys", daemon=True))
 
     def close(self) -> None:
         import termios

@@ -8,14 +8,16 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from notifybot.clock import SYSTEM, Clock
 from notifybot.command.outcome import CommandOutcome, Kind
-from notifybot.command.progress_lines import LineReading, reading_of
+from notifybot.command.output import LineReader
+from notifybot.command.progress_lines import LineReading, ProgressParser
+from notifybot.files import started
 from notifybot.i18n import text
 from notifybot.redaction import strike
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from notifybot.config import Config
     from notifybot.training.command_file import CommandFile
     from notifybot.training.endings import Ending
+    from notifybot.training.guard import Guard
     from notifybot.training.run import Run
     from notifybot.types import RunRef
 
@@ -30,6 +33,7 @@ FLUSH_S = 10.0  # nobody trains in this process any more: it may wait for its la
 TAIL_CHARS = 3000
 _BURST = 100.0  # events at once; one a second after them
 _TICK_S = 1.0
+_MOST_UNREAD_BYTES = 4 * 1024 * 1024  # what is printed faster than it is read shows no progress
 ALONE_S = 10.0  # by then a training below has often begun a run of its own, or gone on with one
 
 log = logging.getLogger("notifybot")
@@ -88,6 +92,7 @@ class Reporter:
         wishes: Wishes,
         params: Mapping[str, object],
         file: CommandFile,
+        parser: ProgressParser | None = None,
         *,
         alone_s: float = ALONE_S,
         clock: Clock = SYSTEM,
@@ -95,8 +100,14 @@ class Reporter:
         self._config, self._wishes, self._params, self._file = config, wishes, params, file
         self._alone_s, self._clock = alone_s, clock
         self._began_s = clock.monotonic()
-        self._queue: queue.SimpleQueue[LineReading | _End] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[int, bytes] | _End] = queue.SimpleQueue()
+        self._parser = parser
+        self._readers: dict[int, LineReader] = {}  # by stream
+        self._unread_bytes = 0
+        self._file_bytes: Callable[[], int] = lambda: 0
+        self._file_size = 0
         self._epochs = Epochs()
+        self._over: list[LineReading] = []  # epochs that are over and not reported yet
         self._printed_at_s = self._began_s
         self._prints = 0
         self._silent = False
@@ -105,19 +116,21 @@ class Reporter:
         self._began_below: dict[tuple[str, str], RunRef] = {}
         self._thread = threading.Thread(target=self._work, name="notifybot-reporter", daemon=True)
 
-    def start(self) -> None:
-        """Begin to report, beside the caller."""
-        self._thread.start()
+    def start(self, file_bytes: Callable[[], int] = lambda: 0) -> None:
+        """Begin to report, beside the caller; where no thread is to be had, nothing is reported.
 
-    def printed(self) -> None:
-        """Note that the command has printed something: it moves."""
+        `file_bytes` is the size of the files that the command writes by itself, which grow while it prints.
+        """
+        self._file_bytes, self._file_size = file_bytes, file_bytes()
+        started(self._thread)
+
+    def printed(self, stream: int = 1, piece: bytes = b"") -> None:
+        """Take what the command has printed: it moves. Nothing is read here, where the command would wait for it."""
         self._printed_at_s = self._clock.monotonic()
         self._prints += 1
-
-    def saw(self, reading: LineReading) -> None:
-        """Take what a line shows. Steps and rounds are movement alone: as epochs, they and their ETA would be wrong."""
-        if reading.unit == "epoch":
-            self._queue.put(reading)
+        if piece and self._parser is not None and self._unread_bytes < _MOST_UNREAD_BYTES:
+            self._unread_bytes += len(piece)
+            self._queue.put((stream, piece))
 
     def end(self, outcome: CommandOutcome, lines: list[str]) -> None:
         """Report the ending, and wait up to 10 seconds until all is sent. Ctrl-C ends the wait."""
@@ -131,31 +144,49 @@ class Reporter:
     def _work(self) -> None:
         from notifybot.training.guard import Guard  # half a second, beside the command
 
-        with Guard()("command"):
-            end = self._follow()
-            for reading in [self._epochs.close()] if self._run is not None and not self._began_below else []:
-                if reading is not None:
-                    self._report(reading, last=True)
+        guard = Guard()
+        with guard("command"):
+            end = self._follow(guard)
             self._finish(end)
         self._file.remove()
 
-    def _follow(self) -> _End:
+    def _follow(self, guard: Guard) -> _End:
         """Report what comes until the end. The run begins when it is clear that no other is resumed below."""
         begins_at_s = self._began_s + max(self._wishes.min_s, self._alone_s)
+        looks_at_s = self._began_s
         while True:
             try:
                 found = self._queue.get(timeout=_TICK_S)
             except queue.Empty:
                 found = None
-            self._look_below()
+            if found is None or isinstance(found, _End) or self._clock.monotonic() >= looks_at_s:
+                looks_at_s = self._clock.monotonic() + _TICK_S
+                self._look_below()
             if isinstance(found, _End):
                 return found
-            if found is not None and (ended := self._epochs.take(found)) is not None:
-                self._report(ended)
-            if self._run is None and not self._began_below and self._clock.monotonic() >= begins_at_s:
+            if found is not None:
+                self._unread_bytes -= len(found[1])
+                parser, self._parser = self._parser, None  # one that raises reads no more
+                with guard("command_lines"):
+                    self._read(*found, parser)
+                    self._parser = parser
+            now_s = self._clock.monotonic()
+            if self._began_below or now_s < self._began_s + self._wishes.min_s:
+                continue
+            if self._run is None and (self._over or now_s >= begins_at_s):
                 self._begin()
-            if self._run is not None and not self._began_below:
+            if self._run is not None:
+                self._report_epochs(self._run)
                 self._look_after(self._run)
+
+    def _read(self, stream: int, piece: bytes, parser: ProgressParser | None) -> None:
+        if parser is None:
+            return
+        for line in self._readers.setdefault(stream, LineReader(self._clock)).feed(piece):
+            for reading in parser.feed(line):
+                # Steps and rounds are movement alone: as epochs, they and their ETA would be wrong.
+                if reading.unit == "epoch" and (ended := self._epochs.take(reading)) is not None:
+                    self._over.append(ended)
 
     def _begin(self) -> Run:
         self._run = run = self._new_run()
@@ -180,12 +211,9 @@ class Reporter:
         )  # fmt: skip
 
     def _look_below(self) -> None:
-        """Take in what the processes below say: which runs they have begun, and numbers of `notifybot log`."""
+        """Take in which runs the processes below have begun."""
         for each in self._file.news():
-            if isinstance(each, dict):
-                if (reading := reading_of(each)) is not None:
-                    self.saw(reading)
-            elif self._run is None or each.session != self._run.ref.session:
+            if self._run is None or each.session != self._run.ref.session:
                 self._hand_over(each)
 
     def _hand_over(self, ref: RunRef) -> None:
@@ -205,6 +233,9 @@ class Reporter:
         announce(ref)  # to a command above this one
 
     def _look_after(self, run: Run) -> None:
+        if (size := self._file_bytes()) != self._file_size:
+            self._file_size = size
+            self.printed()
         run.meter.steps = self._prints
         stall_s = self._wishes.stall_s
         silent_s = self._clock.monotonic() - self._printed_at_s
@@ -214,18 +245,17 @@ class Reporter:
         elif silent_s < stall_s:
             self._silent = False
 
-    def _report(self, reading: LineReading, *, last: bool = False) -> None:
-        if self._began_below:
-            return
-        run = self._begin() if self._run is None else self._run
-        now_s = self._clock.monotonic()
-        self._allowed = min(self._allowed + now_s - self._reported_at_s, _BURST)
-        self._reported_at_s = now_s
-        if self._allowed < 1.0 and not last:  # a loop that prints a hundred epochs a second is followed by some of them
-            return
-        self._allowed -= 1.0
-        run.plan(total=reading.total, first=reading.first)
-        run.log_epoch(reading.label, dict(reading.metrics))
+    def _report_epochs(self, run: Run, *, last: bool = False) -> None:
+        over, self._over = self._over, []
+        for number, reading in enumerate(over, 1):
+            now_s = self._clock.monotonic()
+            self._allowed = min(self._allowed + now_s - self._reported_at_s, _BURST)
+            self._reported_at_s = now_s
+            if self._allowed < 1.0 and not (last and number == len(over)):
+                continue  # a loop that prints a hundred epochs a second is followed by some of them, and by the last
+            self._allowed -= 1.0
+            run.plan(total=reading.total, first=reading.first)
+            run.log_epoch(reading.label, dict(reading.metrics))
 
     def _finish(self, end: _End) -> None:
         outcome, took_s = end.outcome, self._clock.monotonic() - self._began_s
@@ -234,6 +264,8 @@ class Reporter:
             if self._run is None and quiet:
                 return
             run = self._begin() if self._run is None else self._run
+            self._over += [reading for reading in [self._epochs.close()] if reading is not None]
+            self._report_epochs(run, last=True)
             if outcome.kind is Kind.FINISHED and took_s < self._wishes.at_least_s:
                 run.report(text(self._config.lang, "command.too_quick", seconds=round(took_s)))
             run.end(self._ending(end))

@@ -1,7 +1,7 @@
 """File between `notifybot run` and the processes below it: whose run it is, and what they have to say.
 
 Each line is a JSON object. The first is the wrapper's: the run that a training below it joins. A training appends a
-line for each run that it begins, and `notifybot log` one for its numbers. A short line is appended in one piece.
+line for each run that it begins. A short line is appended in one piece.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from notifybot.runtime import environment
 from notifybot.types import RunRef
@@ -24,22 +22,27 @@ _joined: set[str] = set()  # a process joins once: its second run is one of its 
 
 @dataclass(slots=True)
 class CommandFile:
-    """The file as the wrapper has it."""
+    """The file as the wrapper has it. `path` is None where none can be made: then the two do not know of each other."""
 
-    path: Path
+    path: Path | None
     _read_to: int = 0
     _rest: bytes = b""
 
     @classmethod
     def create(cls, run_id: str, project: str) -> CommandFile:
-        """Make the file, in a folder that only this user may enter. Raises OSError."""
-        path = Path(tempfile.mkdtemp(prefix="notifybot-")) / "command.jsonl"
+        """Make the file, in a folder that only this user may enter. A full disk keeps no command from running."""
         line = json.dumps({"joins": {"id": run_id, "project": project}}).encode() + b"\n"
-        path.write_bytes(line)
+        try:
+            path = Path(tempfile.mkdtemp(prefix="notifybot-")) / "command.jsonl"
+            path.write_bytes(line)
+        except OSError:
+            return cls(None)
         return cls(path, len(line))
 
-    def news(self) -> list[RunRef | dict[str, Any]]:
-        """Return what came since the last call: runs that began, and names and values of `notifybot log`."""
+    def news(self) -> list[RunRef]:
+        """Return the runs that began since the last call."""
+        if self.path is None:
+            return []
         try:
             with self.path.open("rb") as file:
                 file.seek(self._read_to)
@@ -52,6 +55,8 @@ class CommandFile:
 
     def remove(self) -> None:
         """Delete the file and its folder."""
+        if self.path is None:
+            return
         with suppress(OSError):
             self.path.unlink()
             self.path.parent.rmdir()
@@ -75,34 +80,20 @@ def joined_run(project: str) -> str | None:
 
 def announce(run: RunRef) -> None:
     """Tell the wrapper, if there is one, of a run that begins here. It may be gone."""
-    with suppress(OSError):
-        _append({"began": asdict(run)})
-
-
-def log_values(values: Mapping[str, object]) -> bool:
-    """Tell the wrapper of numbers; False where there is none. Raises OSError."""
-    return _append({"log": dict(values)})
-
-
-def _append(line: Mapping[str, object]) -> bool:
     path = environment().get(VARIABLE, "")
     if not path:
-        return False
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)  # never made anew: the wrapper may be gone
-    try:
-        os.write(descriptor, json.dumps(line).encode() + b"\n")
-    finally:
-        os.close(descriptor)
-    return True
+        return
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)  # never made anew
+        try:
+            os.write(descriptor, json.dumps({"began": asdict(run)}).encode() + b"\n")
+        finally:
+            os.close(descriptor)
 
 
-def _parsed(line: bytes) -> RunRef | dict[str, Any] | None:
+def _parsed(line: bytes) -> RunRef | None:
     try:
         found = json.loads(line)
-        if not isinstance(found, dict):
-            return None
-        if "began" in found:
-            return RunRef(**found["began"])
-        return dict(found["log"]) if "log" in found else None
-    except (ValueError, TypeError):
+        return RunRef(**found["began"])
+    except (ValueError, TypeError, LookupError):
         return None

@@ -129,7 +129,7 @@ def test_a_command_that_cannot_be_started_is_told(run: Run, sandbox: Sandbox) ->
 
 
 def test_short_commands_that_succeed_are_told_to_nobody(run: Run, sandbox: Sandbox) -> None:
-    run("--min-time", "1h", "--", "true")
+    run("--min-time", "1h", *python("for e in range(5): print(f'epoch {e} loss: 0.5')"))
     assert messages(sandbox) == []
 
     run("--min-time", "1h", "--", "false")

@@ -66,9 +66,9 @@ def test_a_line_of_one_stream_is_not_cut_by_the_other() -> None:
 def read(*pieces: bytes, apart_s: float = 0.0) -> list[str]:
     seen: list[str] = []
     clock = FakeClock()
-    reader = LineReader(seen.append, clock)
+    reader = LineReader(clock)
     for piece in pieces:
-        reader.feed(piece)
+        seen += reader.feed(piece)
         clock.advance(apart_s)
     return seen
 

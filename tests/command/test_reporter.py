@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 
 from notifybot.command.outcome import CommandOutcome, Kind
-from notifybot.command.progress_lines import LineReading
+from notifybot.command.progress_lines import LineFormat, LineReading, ProgressParser
 from notifybot.command.reporter import TAIL_CHARS, Epochs, Reporter, Wishes, error_text, tail_text
 from notifybot.config import load
 from notifybot.sandbox.server import Sandbox
+from notifybot.testing import FakeClock
 from notifybot.training import session
 from notifybot.training.command_file import VARIABLE, CommandFile, announce
 from notifybot.types import RunRef, uuid7
@@ -61,7 +63,9 @@ def rig(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     url = sandbox.environment()["NOTIFYBOT_SLACK_WEBHOOK_URL"]
     own = {"state_dir": tmp_path / "state", "runs_dir": tmp_path / "runs", "slack_webhook_url": url}
     config = load(own | {"tensorboard": "off", "wandb": "off"})
-    reporter = Reporter(config, Wishes("train.py", project="vision", run_id=run_id), {}, file, alone_s=0.0)
+    reporter = Reporter(
+        config, Wishes("train.py", project="vision", run_id=run_id), {}, file, ProgressParser(), alone_s=0.0
+    )
     monkeypatch.setenv(VARIABLE, str(file.path))
     yield reporter, run_id, sandbox
     session.close()
@@ -89,8 +93,7 @@ def test_a_training_that_begins_later_takes_the_run_over(rig: Any) -> None:
 
     announce(RunRef(run_id, "digits", "vision", uuid7()))
     until(lambda: reporter._began_below)
-    reporter.saw(reading(1, loss=0.5))
-    reporter.saw(reading(2, loss=0.4))
+    reporter.printed(1, b"epoch 1 loss: 0.5\nepoch 2 loss: 0.4\nepoch 3 loss: 0.3\n")
     reporter.end(CommandOutcome(Kind.FINISHED), [])
 
     assert [each.splitlines()[0] for each in texts(sandbox)] == ["🚀 train.py started"]
@@ -108,24 +111,70 @@ def test_a_run_that_is_resumed_below_is_named_and_the_commands_own_ends(rig: Any
     assert "goes on as digits" in sandbox.requests[-1].body.decode()
 
 
-def test_numbers_of_notifybot_log_are_those_of_the_run(rig: Any, tmp_path: Path) -> None:
-    from notifybot.training.command_file import log_values
-
-    reporter, _, _ = rig
-    reporter.start()
-    log_values({"epoch": 3, "total": 30, "val_loss": 0.25})
-    until(lambda: reporter._epochs._open is not None)
-    reporter.end(CommandOutcome(Kind.FINISHED), [])
-
+def told(tmp_path: Path) -> list[tuple[int, float]]:
+    """The epochs that were recorded, each with its loss."""
     (kept,) = tmp_path.rglob("metrics.jsonl")
     rows = [json.loads(line) for line in kept.read_text().splitlines()]
-    assert [(row["epoch"], row["metrics"]["val_loss"]) for row in rows if "metrics" in row] == [(3, 0.25)]
+    return [(row["epoch"], row["metrics"]["loss"]) for row in rows if "metrics" in row]
+
+
+def test_what_is_printed_is_read_beside_the_command(rig: Any, tmp_path: Path) -> None:
+    """However it is cut into pieces, and whichever stream it comes on."""
+    reporter, _, _ = rig
+    reporter.start()
+    for piece, stream in (
+        (b"epoch 1 lo", 1),
+        (b"warning\n", 2),
+        (b"ss: 0.5\nepoch 2 loss: 0.4\nepoch 3 loss: 0.3\n", 1),
+    ):
+        reporter.printed(stream, piece)
+    reporter.end(CommandOutcome(Kind.FINISHED), [])
+
+    assert told(tmp_path) == [(1, 0.5), (2, 0.4), (3, 0.3)]
+
+
+class Broken(LineFormat):
+    """A mistake of ours in reading a line."""
+
+    def read(self, line: str) -> LineReading | None:
+        raise ZeroDivisionError(line)
+
+
+def test_a_fault_in_reading_lines_costs_no_ending(rig: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """It is said once; the command's own thread of output never meets it."""
+    reporter, _, sandbox = rig
+    reporter._parser = ProgressParser([Broken()])
+    reporter.start()
+    for _ in range(3):
+        reporter.printed(1, b"epoch 1 loss: 0.5\n")
+    reporter.end(CommandOutcome(Kind.FAILED, 3), [])
+
+    assert "exit code 3" in sandbox.requests[-1].body.decode()
+    assert sum("ZeroDivisionError" in record.getMessage() for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize(("grows", "warned"), [(True, False), (False, True)])
+def test_a_file_that_grows_is_no_silence(grows: bool, warned: bool, sandbox: Sandbox, tmp_path: Path) -> None:
+    """The command writes it by itself, and nothing of it passes here."""
+    clock, sizes = FakeClock(), itertools.count(step=int(grows))
+    url = sandbox.environment()["NOTIFYBOT_SLACK_WEBHOOK_URL"]
+    config = load({"state_dir": tmp_path, "runs_dir": tmp_path, "slack_webhook_url": url, "tensorboard": "off"})
+    wishes = Wishes("train.py", run_id=uuid7(), stall_s=60.0)
+    reporter = Reporter(config, wishes, {}, CommandFile(None), alone_s=0.0, clock=clock)
+    reporter._file_bytes = sizes.__next__
+    run = reporter._begin()
+    for _ in range(4):
+        clock.advance(40.0)
+        reporter._look_after(run)
+    run.flush(10.0)
+    session.close()
+
+    assert any("Nothing was printed" in each.body.decode() for each in sandbox.requests) is warned
 
 
 def test_a_flood_of_epochs_is_followed_by_some_of_them_and_by_the_last(rig: Any, tmp_path: Path) -> None:
     reporter, _, _ = rig
-    for label in range(500):
-        reporter.saw(reading(label, loss=1 / (label + 1)))
+    reporter.printed(1, b"".join(b"epoch %d loss: %f\n" % (label, 1 / (label + 1)) for label in range(500)))
     reporter.start()
     reporter.end(CommandOutcome(Kind.FINISHED), [])
 
@@ -137,8 +186,8 @@ def test_a_flood_of_epochs_is_followed_by_some_of_them_and_by_the_last(rig: Any,
 
 def test_steps_and_rounds_are_not_called_epochs(rig: Any, tmp_path: Path) -> None:
     reporter, _, sandbox = rig
-    reporter.saw(LineReading("step", 500, {"loss": 2.0}, total=1000))
-    reporter.saw(LineReading("round", 10, {"l2": 0.5}))
+    reporter.printed(1, b"step 10/1000 loss: 2.0\n" * 3)
+    reporter.printed(2, b"[10]\tl2: 0.5\n" * 3)
     reporter.start()
     reporter.end(CommandOutcome(Kind.FINISHED), [])
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from notifybot.training.command_file import VARIABLE, CommandFile, announce, joined_run, log_values
+from notifybot.training.command_file import VARIABLE, CommandFile, announce, joined_run
 from notifybot.types import RunRef
+
+
+def path_of(file: CommandFile) -> Path:
+    assert file.path is not None
+    return file.path
+
 
 RUN = RunRef("run-1", "digits", "vision", "session-1")
 
@@ -34,20 +41,21 @@ def test_a_run_of_another_project_joins_nothing(file: CommandFile) -> None:
 
 
 def test_the_wrapper_hears_each_thing_once_and_in_order(file: CommandFile) -> None:
+    later = RunRef("run-2", "second", "vision", "session-2")
     announce(RUN)
-    assert log_values({"epoch": 3, "loss": 0.5})
+    announce(later)
 
-    assert file.news() == [RUN, {"epoch": 3, "loss": 0.5}]
+    assert file.news() == [RUN, later]
     assert file.news() == []
 
 
 def test_a_line_that_is_not_whole_yet_is_waited_for(file: CommandFile) -> None:
     announce(RUN)
-    whole = file.path.read_bytes()
-    file.path.write_bytes(whole[:-5])
+    whole = path_of(file).read_bytes()
+    path_of(file).write_bytes(whole[:-5])
     assert file.news() == []
 
-    file.path.write_bytes(whole)
+    path_of(file).write_bytes(whole)
     assert file.news() == [RUN]
 
 
@@ -55,7 +63,7 @@ def test_a_line_that_is_not_whole_yet_is_waited_for(file: CommandFile) -> None:
     "line", [b"nonsense\n", b"[]\n", b'{"began": {"no": 1}}\n', b'{"log": 3}\n', b"\xff\n", b"3\n"]
 )
 def test_a_line_that_makes_no_sense_is_left_out(line: bytes, file: CommandFile) -> None:
-    with file.path.open("ab") as opened:
+    with path_of(file).open("ab") as opened:
         opened.write(line + b"\n")
     announce(RUN)
 
@@ -67,15 +75,24 @@ def test_nothing_is_joined_or_said_where_the_wrapper_is_gone(file: CommandFile) 
 
     assert joined_run("vision") is None
     announce(RUN)
-    assert not file.path.exists()
+    assert not path_of(file).exists()
 
 
 def test_without_a_wrapper_there_is_nobody_to_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
 
     assert joined_run("vision") is None
-    assert not log_values({"epoch": 1})
+    announce(RUN)
 
 
 def test_only_this_user_may_read_it(file: CommandFile) -> None:
-    assert file.path.parent.stat().st_mode & 0o077 == 0
+    assert path_of(file).parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_full_disk_keeps_no_command_from_running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where no file can be made, wrapper and training do not know of each other."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    file = CommandFile.create("run-1", "vision")
+
+    assert (file.path, file.news()) == (None, [])
+    file.remove()
