@@ -182,3 +182,11 @@ def test_a_run_is_named_after_what_trains(line: str, name: str) -> None:
     import shlex
 
     assert name_of_command(shlex.split(line)) == name
+
+
+def test_the_lines_of_a_success_are_shown_where_they_are_asked_for(run: Run, sandbox: Sandbox) -> None:
+    run("--", "sh", "-c", "echo the result is 42")
+    assert not any("the result is 42" in each for each in messages(sandbox)[-1:])
+
+    run("--tail", "5", "--", "sh", "-c", "echo the result is 42")
+    assert "the result is 42" in messages(sandbox)[-1]
