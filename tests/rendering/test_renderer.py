@@ -190,8 +190,8 @@ def test_a_lost_run_need_not_have_been_on_colab() -> None:
 def test_without_a_checkpoint_nobody_is_promised_a_continuation() -> None:
     lost = RunLost(**BASE, silent_s=120, limit_s=90, progress=Progress(total=30))
 
-    assert "no checkpoint is known, so it starts from the beginning" in in_english(lost).body
-    assert "확인된 체크포인트가 없어 처음부터 시작합니다." in in_korean(lost).body
+    assert "no checkpoint is known: without one of your own it starts from the beginning" in in_english(lost).body
+    assert "확인된 체크포인트가 없어, 따로 저장한 것이 없으면 처음부터 시작합니다." in in_korean(lost).body
 
 
 def test_epochs_that_were_folded_in_are_counted() -> None:

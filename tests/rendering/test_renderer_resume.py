@@ -282,8 +282,8 @@ def _needing_help(progress: Progress) -> list[Event]:
         ),
         pytest.param(
             Progress(total=30),
-            "Run the same cell again; no checkpoint is known, so it starts from the beginning.",
-            "같은 셀을 다시 실행하세요. 확인된 체크포인트가 없어 처음부터 시작합니다.",
+            "Run the same cell again; no checkpoint is known: without one of your own it starts from the beginning.",
+            "같은 셀을 다시 실행하세요. 확인된 체크포인트가 없어, 따로 저장한 것이 없으면 처음부터 시작합니다.",
             id="none",
         ),
     ],
