@@ -7,11 +7,19 @@ from collections.abc import Iterable
 from enum import Enum
 from functools import lru_cache
 
-_LESS = {"loss", "err", "error", "mae", "mse", "rmse", "ppl", "perplexity", "wer", "cer", "nll"}
-_MORE = {
-    "acc", "accuracy", "f1", "auc", "precision", "recall", "iou", "miou", "map", "bleu", "rouge", "dice", "r2",
-    "psnr", "ssim", "score",
+_LESS = {
+    "loss", "err", "error", "mae", "mse", "rmse", "ppl", "perplexity", "wer", "cer", "nll", "logloss", "mlogloss",
+    "merror", "mape", "smape", "rmsle", "msle", "fid", "kid", "lpips", "epe", "eer", "crps", "bpb", "kl", "gap",
 }  # fmt: skip
+_MORE = {
+    "acc", "accuracy", "accuracies", "f1", "auc", "auroc", "aucpr", "auprc", "precision", "recall", "iou", "miou",
+    "map", "bleu", "chrf", "rouge", "dice", "r2", "psnr", "ssim", "score", "ndcg", "mrr", "hits", "mcc", "matthews",
+    "pearson", "pearsonr", "spearman", "spearmanr", "kappa", "reward", "rewards", "return", "returns", "success",
+}  # fmt: skip
+_MORE_TOGETHER = {"exact", "match"}  # "match" alone is no measure
+_NEITHER = {"std", "stdev", "stddev", "stderr", "rejected"}  # "acc_stderr" of a harness, "rewards/rejected" of DPO
+_LESS_ALONE = re.compile(r"(\d+_)?l[12]")  # LightGBM's "valid_0 l2"; "lambda_l2" is a setting
+_MORE_ALONE = re.compile(r"(\d+_)?top_?\d+")
 _VALIDATION = {"val", "valid", "validation", "eval", "test", "dev", "holdout", "heldout"}
 _VALIDATION_KO = ("검증", "테스트", "평가")
 _TRAINING = {"train", "training"}  # "eval/train_loss" is measured on training data
@@ -31,10 +39,19 @@ class Direction(Enum):
 
 def direction_of(name: str) -> Direction | None:
     """Return the direction that a metric's name shows; None if it shows none."""
-    words = words_of(name)
-    if words & _LESS:  # "dice_loss" is a loss
+    words, alone = words_of(name), _without_its_data(name)
+    if words & _NEITHER:
+        return None
+    if words & _LESS or _LESS_ALONE.fullmatch(alone):  # "dice_loss" is a loss
         return Direction.MIN
-    return Direction.MAX if words & _MORE else None
+    is_more = words & _MORE or words >= _MORE_TOGETHER or _MORE_ALONE.fullmatch(alone)
+    return Direction.MAX if is_more else None
+
+
+def _without_its_data(name: str) -> str:
+    """Return a name in lower case without the words for the data it is measured on: "l2" for "valid/l2"."""
+    parts = re.split(r"[^a-z0-9]+", name.lower())
+    return "_".join(each for each in parts if each and each not in _VALIDATION | _TRAINING)
 
 
 def monitored(monitor: str) -> tuple[str, Direction | None]:

@@ -9,9 +9,15 @@ from notifybot.metric_names import Direction, direction_of, meant_by, monitored
 LESS, MORE = Direction.MIN, Direction.MAX
 
 _DIRECTIONS = {
-    LESS: "loss train_loss Loss/train valLoss val.loss dice_loss error_rate MAE rmse val_ppl WER loss_1 loss1",
-    MORE: "acc val_acc Accuracy/val top1-accuracy f1 val_F1 auc mIoU meanIoU mAP map50 mAP@50 bleu4 rougeL r2 psnr",
-    None: "lr epoch_time lossless grad_norm accelerator 손실",
+    LESS: "loss train_loss Loss/train valLoss val.loss dice_loss error_rate MAE rmse val_ppl WER loss_1 loss1 logloss "
+    "mlogloss binary_logloss val-mlogloss mape sMAPE RMSLE fid FID50k lpips val_epe eer crps val_bpb kl approx_kl "
+    "train_val_gap kid l1 L2 val_l1 valid_0/l2 valid_0-l2 l2/test top1_error accuracy_gap",
+    MORE: "acc val_acc Accuracy/val top1-accuracy f1 val_F1 auc mIoU meanIoU mAP map50 mAP@50 bleu4 rougeL r2 psnr "
+    "aucpr auroc ndcg@10 ndcg valid_0/ndcg@5 recall@5 Recall@20 mrr MRR@10 hits@10 Hits@1 top1 top5 val/top1 "
+    "eval_top-5 exact_match ExactMatch mcc matthews_correlation eval_pearson spearmanr cohen_kappa chrf chrF++ reward "
+    "mean_reward eval/rewards rewards/accuracies episode_return mean_returns success success_rate",
+    None: "lr epoch_time lossless grad_norm accelerator 손실 lambda_l2 l1_ratio l2_norm top1_margin top top_p match "
+    "reward_std rewards/rejected acc_stderr klein gaps_ms fidelity",
 }
 
 
@@ -49,7 +55,9 @@ def test_another_spelling_of_a_metric_is_known(name: str, there: str, expected: 
         ("reward:max", ("reward", MORE)),
         ("val_acc:min", ("val_acc", LESS)),
         ("val_loss", ("val_loss", LESS)),
-        ("reward", ("reward", None)),
+        ("reward", ("reward", MORE)),
+        ("ndcg@10:min", ("ndcg@10", LESS)),
+        ("entropy", ("entropy", None)),
         (":max", (":max", None)),
     ],
 )

@@ -120,8 +120,8 @@ def test_the_monitors_word_tells_a_direction(run: Run, course: ProgressTracker) 
 
 
 def test_what_makes_no_sense_is_refused_before_the_first_epoch() -> None:
-    with pytest.raises(UsageError, match="write 'reward:min' or 'reward:max'"):
-        alarms_of(alerts.plateau("reward"))
+    with pytest.raises(UsageError, match="write 'entropy:min' or 'entropy:max'"):
+        alarms_of(alerts.plateau("entropy"))
     with pytest.raises(UsageError, match="takes a list of rules"):
         AlertMonitor("non_finite", language=Language.EN)  # type: ignore[arg-type]
 

@@ -60,8 +60,8 @@ def test_what_is_asked_for_is_told_beside_the_epoch(settings: dict[str, object])
 
 
 def test_a_mistake_is_loud_before_the_first_epoch(settings: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match="write 'reward:min' or 'reward:max'"):
-        notify_epoch(range(2), alerts=[alerts.plateau("reward")], config=settings)
+    with pytest.raises(UsageError, match="write 'entropy:min' or 'entropy:max'"):
+        notify_epoch(range(2), alerts=[alerts.plateau("entropy")], config=settings)
     with pytest.raises(UsageError, match=r"alerts.plateau is to be called"):
         notify_epoch(range(2), alerts=[alerts.plateau], config=settings)  # type: ignore[list-item]
     block = notify_run("x", alerts=[alerts.plateau], config=settings)  # type: ignore[list-item]

@@ -122,7 +122,7 @@ def test_what_is_no_row_of_epochs_is_refused_at_once(epochs: Any, meant: str) ->
     [
         ({"epochs": 5}, "notify_epoch에는 range(5)처럼 에포크를 넣어야 합니다"),
         ({"project": 3}, "project="),
-        ({"monitor": "reward"}, "작을수록 좋은지 클수록 좋은지 알 수 없습니다"),
+        ({"monitor": "entropy"}, "작을수록 좋은지 클수록 좋은지 알 수 없습니다"),
         ({"checkpoints": "folder"}, "폴더는 Checkpoints에 넣으세요"),
         ({"notifiers": "slack"}, "알림 수단의 목록"),
         ({"name": " "}, "사람이 읽을 실행 이름"),
@@ -345,8 +345,8 @@ def test_a_run_id_that_is_none_is_refused(run_id: Any) -> None:
 
 
 def test_a_monitor_without_a_direction_is_refused() -> None:
-    with pytest.raises(UsageError, match="monitor='reward'"):
-        notify_epoch(range(3), monitor="reward")
+    with pytest.raises(UsageError, match="monitor='entropy'"):
+        notify_epoch(range(3), monitor="entropy")
 
 
 @pytest.mark.parametrize(("monitor", "warned"), [("reward:max", 0), ("rewards:max", 1), ("val_acc", 1)])

@@ -235,5 +235,5 @@ def test_the_best_checkpoint_goes_by_what_the_metrics_name_tells(
 
 
 def test_a_metric_whose_name_does_not_tell_needs_a_mode(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"monitor='reward' does not tell .* mode="):
-        Checkpoints(tmp_path / "c", model=torch.nn.Linear(2, 1), monitor="reward")
+    with pytest.raises(UsageError, match=r"monitor='entropy' does not tell .* mode="):
+        Checkpoints(tmp_path / "c", model=torch.nn.Linear(2, 1), monitor="entropy")

@@ -52,12 +52,12 @@ def test_the_first_validation_metric_is_chosen_for_good() -> None:
 
 
 def test_a_monitor_may_say_which_way_is_better() -> None:
-    running = course(monitor="reward:max")
+    running = course(monitor="entropy:max")
     running.finish_epoch(0, {"val_loss": 0.5}, now_s=101.0)
 
-    assert (running.watched, MonitoredMetric("reward:max").direction) == ("reward", MORE)
-    with pytest.raises(UsageError, match="'reward:max'"):
-        MonitoredMetric("reward")
+    assert (running.watched, MonitoredMetric("entropy:max").direction) == ("entropy", MORE)
+    with pytest.raises(UsageError, match="'entropy:max'"):
+        MonitoredMetric("entropy")
 
 
 _TOLD = {
@@ -68,7 +68,7 @@ _UNTOLD = {
     "training": "loss train_loss trainLoss Loss/train acc train/acc box_loss kl_loss policy_loss eval/train_loss",
     "adversarial": "d_loss g_loss loss_D lossG errD val_d_loss val/loss_g valLossD test_disc_acc val_gan_loss "
     "val_critic_loss eval/generator/loss val_discriminator_acc val_loss_d1 val_adv_loss",
-    "unknown": "lr val_lr val_time test_reward 검증_손실",
+    "unknown": "lr val_lr val_time test_entropy 검증_손실",
 }
 
 
@@ -108,14 +108,14 @@ def test_a_best_of_an_earlier_session_is_told_only_where_this_one_tells_it() -> 
         done=3,
         metrics={
             "train_loss": Metric(0.3, best=0.1, best_epoch=1, history=(0.5, 0.1, 0.3), epochs=(0, 1, 2)),
-            "reward": Metric(6.0, history=(5.0, 9.0, math.nan, 6.0), epochs=(0, 1, 2, 3)),
+            "entropy": Metric(6.0, history=(5.0, 9.0, math.nan, 6.0), epochs=(0, 1, 2, 3)),
         },
     )
-    resumed = course(range(4, 9), earlier=earlier, monitor="reward:max")
-    progress, news = resumed.finish_epoch(4, {"train_loss": 0.2, "reward": 7.0}, now_s=101.0)
+    resumed = course(range(4, 9), earlier=earlier, monitor="entropy:max")
+    progress, news = resumed.finish_epoch(4, {"train_loss": 0.2, "entropy": 7.0}, now_s=101.0)
 
     assert (progress.metrics["train_loss"].best, progress.metrics["train_loss"].best_epoch) == (None, None)
-    assert (progress.metrics["reward"].best, progress.metrics["reward"].best_epoch, news) == (9.0, 1, None)
+    assert (progress.metrics["entropy"].best, progress.metrics["entropy"].best_epoch, news) == (9.0, 1, None)
 
 
 def course(
