@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal, get_args
 from uuid import UUID
 
 from notifybot.clock import SYSTEM
@@ -58,6 +59,8 @@ class DeliveryState(StrEnum):
 
 
 Param = bool | int | float | str | None
+Unit = Literal["epoch", "step", "round", "trial"]  # what a run's progress counts
+UNITS: tuple[str, ...] = get_args(Unit)
 """Stored hyper-parameter; a value of any other type is turned into text before."""
 
 
@@ -159,6 +162,7 @@ class Metric:
     is empty in events that versions before it wrote.
     `lowest` and `highest` are the epoch and the value of the least and the greatest finite one of the whole run: either
     may be a best to an alert rule. None in events of older versions, and where no value was finite.
+    `minor`: for trackers alone, and in no message, such as a framework's samples per second.
     """
 
     value: float
@@ -169,6 +173,7 @@ class Metric:
     epochs: tuple[int, ...] = ()
     lowest: tuple[int, float] | None = None
     highest: tuple[int, float] | None = None
+    minor: bool = False
 
     def points(self, progress: Progress) -> tuple[tuple[int, float], ...]:
         """The latest values with their epochs, oldest first. Without labels they are those up to the progress's."""
@@ -182,7 +187,9 @@ class Metric:
 class Progress:
     """Progress of a run. `epoch` is the user's own label, `done` and `total` count epochs.
 
-    Durations are seconds. `eta_s` is None while it is unknown (no total, or no finished epoch). `more` counts metrics
+    With another `unit`, all three count steps, rounds or trials; a label is then the number of those done, and `part`
+    the epochs that the trainer counts beside them, such as 2.31. Durations are seconds, and `epoch_s` those between two
+    reports. `eta_s` is None while it is unknown (no total, or no finished epoch). `more` counts metrics
     that were left out here.
     """
 
@@ -195,6 +202,8 @@ class Progress:
     eta_s: float | None = None
     checkpoint: Checkpoint | None = None
     more: int = 0
+    unit: Unit = "epoch"
+    part: float | None = None
 
     @property
     def place(self) -> int:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 from urllib.parse import urlsplit
 
 from notifybot.config import Config, Switch
@@ -16,6 +17,15 @@ from notifybot.errors import ConfigError, install, reader_list, reader_text
 from notifybot.runtime import is_installed
 
 _log = logging.getLogger("notifybot")
+
+TrackerChoice = Literal["auto", "off"] | frozenset[str]  # as set up; none but the run's own file; or without these
+
+
+def chosen(planned: list[str], trackers: TrackerChoice) -> list[str]:
+    """Return which of the planned trackers a run opens. Its own file is always written."""
+    if trackers == "auto":
+        return planned
+    return [name for name in planned if name == "jsonl" or (trackers != "off" and name not in trackers)]
 
 
 def plan_trackers(config: Config, environ: Mapping[str, str] = MappingProxyType({})) -> list[str]:

@@ -8,8 +8,8 @@ import signal
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, cast
+from types import MappingProxyType, TracebackType
+from typing import Any, Literal, ParamSpec, TypeVar, cast
 
 from notifybot.alerts import DEFAULT, AlertRule
 from notifybot.config import Config, load
@@ -20,7 +20,7 @@ from notifybot.training.endings import ENDINGS, EXIT_S, Ending, ending_of, is_ca
 from notifybot.training.run import Run
 from notifybot.training.run_info import label_of
 from notifybot.training.signals import SIGNALS, number_of
-from notifybot.types import Status
+from notifybot.types import UNITS, Status, Unit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,33 +32,50 @@ def notify_run(
     project: str | None = None,
     run_id: str | None = None,
     params: object = None,
+    total: int | None = None,
+    unit: Unit = "epoch",
+    first: int | None = None,
     monitor: str | None = None,
     alerts: Iterable[AlertRule] = DEFAULT,
+    trackers: Literal["auto", "off"] = "auto",
     config: Config | Mapping[str, object] | None = None,
     notifiers: Sequence[Notifier] | None = None,
 ) -> RunBlock:
     """Report the start and the end of any code, as a block or as a decorator.
 
-        with notify_run("preprocess") as run:
+        with notify_run("preprocess", total=3) as run:
             run.log_epoch(0, {"loss": 0.5})
 
-    Raises ConfigError and UsageError before the block is entered.
+    `total` is how many epochs, steps, rounds or trials (`unit`) the whole run has, where that is known: people see how
+    far it is and how long it will take. `first` is the label of the first that this process does; what an earlier
+    session of the same run reported from there on is void. With `trackers="off"` neither TensorBoard nor W&B is written
+    to, as where the program does so itself. Raises ConfigError and UsageError before the block is entered.
     """
     settings = as_config(config)
-    check_given(project=project, monitor=monitor, notifiers=notifiers)
+    check_given(project=project, monitor=monitor, total=total, notifiers=notifiers)
+    if unit not in UNITS:
+        raise UsageError(reader_text("training.block.bad_unit", unit=f"{unit!r:.40}", units=", ".join(UNITS)))
+    if trackers not in ("auto", "off"):
+        raise UsageError(reader_text("training.block.bad_trackers", trackers=f"{trackers!r:.40}"))
+    ahead: dict[str, Any] = {"total": total, "unit": unit}
+    ahead["first"] = None if first is None else label_of(first, "notify_run")
 
     new_run = partial(
         Run, name=name, project=project, run_id=run_id, params=params, monitor=monitor, config=settings, alerts=alerts,
-        notifiers=notifiers,
+        notifiers=notifiers, trackers=trackers,
     )  # fmt: skip
-    return RunBlock(new_run)
+    return RunBlock(new_run, ahead)
+
+
+NOTHING_KNOWN: Mapping[str, Any] = MappingProxyType({})  # of what is ahead
 
 
 class RunBlock:
     """Result of `notify_run`: a block (`with`) and a decorator, for plain and async functions."""
 
-    def __init__(self, new_run: Callable[[], Run]) -> None:
+    def __init__(self, new_run: Callable[[], Run], ahead: Mapping[str, Any] = NOTHING_KNOWN) -> None:
         self._new_run = new_run
+        self._ahead = ahead
         self._scope: SignalScope | None = None
 
     def __reduce__(self) -> Any:
@@ -67,7 +84,7 @@ class RunBlock:
 
     def __enter__(self) -> Run:
         run = self._new_run()
-        run.start()
+        run.start(**self._ahead)
         self._scope = SignalScope(run)
         return run
 
@@ -84,14 +101,14 @@ class RunBlock:
 
             @functools.wraps(function)
             async def awaiting(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with RunBlock(self._new_run):
+                with RunBlock(self._new_run, self._ahead):
                     return await function(*args, **kwargs)
 
             return cast(Callable[P, R], awaiting)
 
         @functools.wraps(function)
         def calling(*args: P.args, **kwargs: P.kwargs) -> R:
-            with RunBlock(self._new_run):
+            with RunBlock(self._new_run, self._ahead):
                 return function(*args, **kwargs)
 
         return calling

@@ -231,7 +231,7 @@ class EpochLoop:
     def _go_on(self, checkpoints: Checkpoints) -> None:
         """Restore what was saved, and leave out the epochs that are done."""
         from notifybot.training.checkpointing import CheckpointDriver
-        from notifybot.training.restoring import open_checkpoints
+        from notifybot.training.restoring import give_trackers_the_missed, open_checkpoints
 
         run = self.run
         opening = open_checkpoints(run, checkpoints, self._epochs, keeps_id=self._keeps_id)
@@ -242,7 +242,7 @@ class EpochLoop:
             key = "training.loop.finished_early" if opening.final else "training.loop.complete"
             log.warning("%s", text(run.config.lang, key, name=run.name, note=opening.final))
             self._epochs = ()
-            run.make_good(opening.resume)
+            give_trackers_the_missed(run, opening.resume)
             self._came_to_its_end()
             return
         run.start(self._epochs, total=self._total, resume=resume)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from statistics import median
 
+from notifybot.clock import Clock
 from notifybot.errors import UsageError, reader_text
 from notifybot.events import LARGEST_INT
 from notifybot.metric_names import Direction, direction_of, has_best, meant_by, monitored, words_of
-from notifybot.types import Checkpoint, Metric, Progress
+from notifybot.types import Checkpoint, Metric, Progress, Unit
 
 HISTORY = 32
+_STEPS_APART_S = 1.0
 _NAMES = 10  # logged metrics that a warning lists
-_RECENT = 7  # epochs whose median makes the ETA; one slow first epoch does not change it
+_RECENT = 7  # reports whose median makes the ETA; one slow first epoch does not change it
 
 
 class MonitoredMetric:
@@ -62,8 +64,8 @@ class ProgressTracker:
         self._directions: dict[str, Direction | None] = {}  # of the best of each metric, looked up once
         self._began_s = now_s
         self.epoch_began_s = now_s
-        earlier_s = self._earlier.epoch_s
-        self._durations: deque[float] = deque([] if earlier_s is None else [earlier_s], maxlen=_RECENT)
+        earlier_s = self._earlier.epoch_s if self._earlier.unit == "epoch" else None  # of how many steps is not known
+        self._durations: deque[float] = deque([] if earlier_s is None else [earlier_s], maxlen=_RECENT)  # s per unit
         self._checkpoint = self._earlier.checkpoint  # apart from `last`: the saving thread sets it
         self._metrics = self._past_of(self._earlier)
         self._first: int | None = None
@@ -71,25 +73,39 @@ class ProgressTracker:
         self.first_label: int | None = None  # this session's first label, if it can be known before the loop begins
         self.last = replace(self._earlier, epoch_s=None, eta_s=None)  #: the progress after the last epoch
 
-    def begin(self, epochs: object, *, total: int | None, now_s: float, done: int | None = None) -> None:
+    def begin(
+        self,
+        epochs: object,
+        *,
+        total: int | None,
+        now_s: float,
+        done: int | None = None,
+        unit: Unit = "epoch",
+        first: int | None = None,
+        counts_from: int | None = None,
+    ) -> None:
         """Set the epochs ahead, as the user gave them, and the run's total if given.
 
-        `done`: epochs of the run before them, if known; otherwise it follows from their labels.
+        `done`: epochs of the run before them, if known; otherwise it follows from their labels. Where a framework has
+        the epochs, `first` is the first label ahead, and `counts_from` the label of a run's very first.
         """
-        first = first_of(epochs)
-        if done is None:
-            done = self._done_until(first, epochs)
+        stride = 1
+        if epochs is not None or (first is None and unit == "epoch"):
+            first, stride = first_of(epochs), stride_of(epochs, self._earlier)
+            done = self._done_until(first, epochs) if done is None else done
+        elif done is None:
+            done = self._done_before(first, unit, counts_from)
+        if counts_from is not None and self._earlier.epoch is None:
+            self._first = counts_from
         ahead = length_of(epochs)
         if total is None and ahead is not None:
             total = done + ahead
         if total is not None and total > LARGEST_INT:
             total = None  # range(sys.maxsize) means "until it is good enough": no total
-        if first is not None and self._earlier.epoch is not None:
-            stride = stride_of(epochs, self._earlier)
-            if (first - self._earlier.epoch) * stride <= 0:  # epochs of an earlier session are run again
-                self._void_from(first, stride)
+        if first is not None and self._earlier.epoch is not None and (first - self._earlier.epoch) * stride <= 0:
+            self._void_from(first, stride)  # epochs of an earlier session are run again
         self.first_label = first
-        self.last = replace(self.last, total=total, done=done)
+        self.last = replace(self.last, total=total, done=done, unit=unit)
         self.epoch_began_s = now_s
 
     @property
@@ -98,20 +114,32 @@ class ProgressTracker:
         return self._watch.name
 
     def finish_epoch(
-        self, epoch: int, values: Mapping[str, float], *, now_s: float, done: int | None = None
+        self,
+        epoch: int,
+        values: Mapping[str, float],
+        *,
+        now_s: float,
+        done: int | None = None,
+        part: float | None = None,
+        minor: Collection[str] = (),
     ) -> tuple[Progress, str | None]:
         """Take an epoch's means; return the new progress, and the watched metric's name when this is a new best."""
         if self._watch.name is None:
-            self._watch.choose(values)
+            self._watch.choose(name for name in values if name not in minor)
         watched = self._watch.name or ""
         before = self._metrics.get(watched)
         metrics = {name: self._with_past(name, value, epoch) for name, value in values.items()}
+        if minor:
+            metrics |= {name: replace(metrics[name], minor=True) for name in minor if name in metrics}
         self._metrics |= metrics
         seconds, self.epoch_began_s = now_s - self.epoch_began_s, now_s
-        self._durations.append(seconds)
         if done is not None and self._labels[-1:] != [epoch]:
             self._labels.append(epoch)
         done, total = self.last.done + 1 if done is None else done, self.last.total
+        if self.last.unit == "epoch":
+            self._durations.append(seconds)
+        elif done > self.last.done:
+            self._durations.append(seconds / (done - self.last.done))
         self.last = replace(
             self.last,
             epoch=epoch,
@@ -119,8 +147,9 @@ class ProgressTracker:
             metrics=metrics,
             epoch_s=seconds,
             elapsed_s=self._earlier.elapsed_s + now_s - self._began_s,
-            eta_s=None if total is None else max(total - done, 0) * median(self._durations),
+            eta_s=None if total is None or not self._durations else max(total - done, 0) * median(self._durations),
             checkpoint=self._checkpoint,
+            part=part,
         )
         new_best = None  # a first value is none
         if before is not None and before.best is not None and watched in metrics:
@@ -145,21 +174,37 @@ class ProgressTracker:
 
     def epoch_left_s(self, now_s: float) -> float | None:
         """Seconds until the open epoch should end; None before the first has."""
+        if self.last.unit != "epoch":
+            return None
         return median(self._durations) - (now_s - self.epoch_began_s) if self._durations else None
 
     def ordinal(self, epoch: int) -> int:
         """Number of epochs done once the epoch labelled `epoch` is, for loops that notifybot does not drive."""
+        if self.last.unit != "epoch":
+            return max(epoch, 0)
         if self._first is None:  # the label of the run's very first epoch: 0 or 1 as a rule
             known = self._earlier.epoch
             self._first = int(epoch == 1) if known is None else known - self._earlier.done + 1
         return max(epoch - self._first + 1, 0)
 
-    def plan(self, *, total: int | None, first: int | None) -> None:
+    def plan(self, *, total: int | None, first: int | None, unit: Unit | None = None) -> None:
         """Take in how many epochs there will be and the label of the first, as far as a foreign loop shows it."""
+        if unit is not None:
+            self.last = replace(self.last, unit=unit)
         if total is not None and total <= LARGEST_INT:
             self.last = replace(self.last, total=total)
         if first is not None and self._first is None:
             self._first = first
+
+    def _done_before(self, first: int | None, unit: Unit, counts_from: int | None) -> int:
+        """Number of units done before the one labelled `first`, of a loop that somebody else drives."""
+        if first is None:
+            return self._earlier.done
+        if unit != "epoch":
+            return max(first - 1, 0)
+        if self._earlier.epoch is not None:
+            return max(self._earlier.done + first - self._earlier.epoch - 1, 0)
+        return max(first - (counts_from or 0), 0)
 
     def _done_until(self, first: int | None, epochs: object) -> int:
         """Number of epochs before this session's first one.
@@ -352,3 +397,29 @@ class ExpectedMetrics:
                 del self.saves[name]
                 lines.append(never_logged(name, epochs, known, meant, saves=saves))
         return lines
+
+
+class StepReports:
+    """Which of the steps that a program logs are reported: one a second, and the last."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.pending: int | None = None  # the last step that was logged and not reported
+        self._clock = clock
+        self._reported_s = -math.inf
+        self._counts_steps: bool | None = None
+
+    def are_of(self, progress: Progress, *, looping: bool) -> bool:
+        """True in a run that counts steps, as it does where nothing was reported before the first step."""
+        if self._counts_steps is None:
+            nothing_yet = progress.epoch is None and not looping
+            self._counts_steps = progress.unit == "step" or nothing_yet
+        return self._counts_steps
+
+    def is_due(self, step: int, total: int | None) -> bool:
+        """True where this step is to be reported now; otherwise it is pending."""
+        now_s = self._clock.monotonic()
+        if now_s - self._reported_s < _STEPS_APART_S and step != total:
+            self.pending = step
+            return False
+        self._reported_s, self.pending = now_s, None
+        return True

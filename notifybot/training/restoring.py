@@ -25,6 +25,7 @@ from notifybot.runtime import in_loader_worker, speaks
 from notifybot.training.progress import length_of
 from notifybot.training.resume import COMPLETED, ResumeInfo
 from notifybot.training.run import Run
+from notifybot.training.session import launched_otherwise, misses_numbers
 from notifybot.types import Progress, Reason, Resumed, uuid7
 
 log = logging.getLogger("notifybot")
@@ -81,6 +82,20 @@ class RestorePlan:
     def final(self) -> str:
         """Reason why the run was stopped for good; empty if it was not."""
         return "" if self.restored is None else self.restored.moment.final
+
+
+def give_trackers_the_missed(run: Run, resume: ResumeInfo) -> None:
+    """Give trackers what they missed of a run that is complete and does not start.
+
+    People hear of it where the program was started otherwise than the one that trained.
+    """
+    ref = run.ref if run.named else replace(run.ref, name=resume.name or run.name)
+    if run.is_copy or not speaks(run.config.ranks):
+        return
+    with run.guard("tracker_replay"):
+        if launched_otherwise(resume, run.params) or misses_numbers(run.config, ref, resume):
+            session = run.new_session()
+            session.make_good(ref, run.params, session.past(ref).with_checkpoint(resume), resume)
 
 
 def open_checkpoints(

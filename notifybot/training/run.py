@@ -4,44 +4,39 @@ from __future__ import annotations
 
 import copy
 import logging
-import operator
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 from notifybot.alerts import DEFAULT, AlertRule
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.errors import ConfigError, UsageError, reader_text
-from notifybot.events import CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
+from notifybot.events import EpochFinished, RunEnded, RunStarted
 from notifybot.notifiers.base import Notifier
-from notifybot.rendering.alert_text import checkpoint_not_found, notice_words, session_near_its_end
-from notifybot.rendering.text import redacted
+from notifybot.rendering.alert_text import session_near_its_end
 from notifybot.runtime import in_loader_worker, in_notebook, is_one_training, rank, speaks
-from notifybot.trackers.base import Tracker
-from notifybot.training.alert_monitor import AlertMonitor, AlertsByCode, raise_alert
+from notifybot.trackers.plan import TrackerChoice
+from notifybot.training.alert_monitor import AlertMonitor
 from notifybot.training.command_file import announce
 from notifybot.training.console_thread import LOG_LINES
 from notifybot.training.endings import ENDINGS, Ending, leave_failure, traced_to_rank
-from notifybot.training.guard import Guard, failures_line
+from notifybot.training.guard import failures_line
 from notifybot.training.heartbeat import Pulse
 from notifybot.training.metrics import Closed, Meter, mute_meter
-from notifybot.training.progress import ExpectedMetrics, ProgressTracker, first_of, stride_of
+from notifybot.training.progress import ExpectedMetrics, ProgressTracker, StepReports, first_of, stride_of
 from notifybot.training.resume import ResumeInfo, RunHistory
 from notifybot.training.run_info import (
-    TEXT_CHARS,
     ColabSessionLimit,
     identity,
-    is_there,
     label_of,
     params_of,
-    size_of,
     this_host,
 )
-from notifybot.training.session import Session, launched_otherwise, misses_numbers
-from notifybot.types import Checkpoint, Notice, Param, Progress, RunRef, Severity, Status, uuid7
+from notifybot.training.run_reports import RunReports
+from notifybot.training.session import Session
+from notifybot.types import Param, Progress, RunRef, Severity, Status, Unit, uuid7
 
 log = logging.getLogger("notifybot")
 
@@ -49,7 +44,7 @@ NOTHING = ResumeInfo()
 _EXPECTED_EPOCHS = 5
 
 
-class Run:
+class Run(RunReports):
     """One training execution. Made by `notify_epoch` and `notify_run`, not by hand.
 
     On other ranks than 0, in DataLoader workers and in forked children it does nothing, without a word; so does a copy
@@ -71,34 +66,31 @@ class Run:
         after_session: str = "",
         joins: bool = False,
         console: bool = True,
+        trackers: TrackerChoice = "auto",
         clock: Clock = SYSTEM,
     ) -> None:
-        self.ref, self._joins = identity(run_id, name, project or config.project, after=after_session, joins=joins)
+        ref, self._joins = identity(run_id, name, project or config.project, after=after_session, joins=joins)
+        super().__init__(ref, config, clock, monitor)
         self.params = params_of(params)
-        self.config = config
-        self.clock = clock
-        self.guard = Guard()
         self.status = Status.RUNNING
         self.attempt = 1
         self.named = name is not None  #: by the program, and not after its script
         self.meter = Meter()
         self.open_epoch: int | None = None  # the label of the epoch that the loop is in
-        self.session: Session | None = None  # None: not begun, or another process reports
         self.mute = False  # another rank reports this run; the ending is heard of all the same
         self._notifiers = notifiers
-        self._ways: dict[str, Any] = {"guard": self.guard, "clock": clock, "console": console}
+        self._ways: dict[str, Any] = {"guard": self.guard, "clock": clock, "console": console, "trackers": trackers}
         self._monitor = monitor
         places = (config.state_dir, config.runs_dir, *folders)
         self._alarms = AlertMonitor(alerts, language=config.lang, monitor=monitor, folders=places, clock=clock)
-        self._alerts = AlertsByCode()
-        self._course = ProgressTracker(now_s=clock.monotonic(), monitor=monitor)
         self._expected = ExpectedMetrics(self._course.watched or monitor)
         self._epoch_meter = Meter("log_epoch")
         self._meters = (self.meter, self._epoch_meter)
         self._lifetime: ColabSessionLimit | None = None
         self._past = RunHistory()
-        self._epochs_here = self._moves = self._looks = 0
-        self._loops = self._ended = self._is_copy = self._misses_checkpoint = False
+        self._epochs_here = self._looks = 0
+        self._steps: StepReports | None = None
+        self._loops = self.is_copy = False
 
     def __reduce__(self) -> Any:
         """Travel as a mute copy: to other processes with a callback, into a deep copy of what holds it."""
@@ -106,27 +98,7 @@ class Run:
 
     def copied(self) -> Run:
         """A mute copy; itself where it is one."""
-        return self if self._is_copy else copy.copy(self)
-
-    @property
-    def id(self) -> str:
-        """The run's id. Give it as `run_id=` to continue the run in another process."""
-        return self.ref.id
-
-    @property
-    def name(self) -> str:
-        """The name that people read."""
-        return self.ref.name
-
-    @property
-    def project(self) -> str:
-        """The project that the run belongs to."""
-        return self.ref.project
-
-    @property
-    def active(self) -> bool:
-        """True between start and end, in the process that reports the run."""
-        return self.session is not None and not self._ended
+        return self if self.is_copy else copy.copy(self)
 
     @property
     def faults(self) -> dict[str, int]:
@@ -136,27 +108,40 @@ class Run:
         failed = {f"tracker {name}": count for name, count in failures.items() if count}
         return self.guard.faults | refused | failed
 
-    @property
-    def progress(self) -> Progress:
-        """Progress of the run: epochs done, metrics, best values, the latest checkpoint."""
-        return self._course.summary(self.clock.monotonic())
+    def start(
+        self,
+        epochs: object = None,
+        *,
+        total: int | None = None,
+        unit: Unit = "epoch",
+        first: int | None = None,
+        counts_from: int | None = None,
+        resume: ResumeInfo = NOTHING,
+    ) -> None:
+        """Begin to report, going on from `resume`. Raises ConfigError for settings that cannot work; later nothing.
 
-    def start(self, epochs: object = None, *, total: int | None = None, resume: ResumeInfo = NOTHING) -> None:
-        """Begin to report, going on from `resume`. Raises ConfigError for settings that cannot work; later nothing."""
-        if self._is_copy:
+        A framework that has the loop says what it counts (`unit`), the label of the first that it is going to do, and
+        the label with which it begins to count; what earlier sessions reported from `first` on is void.
+        """
+        if self.is_copy:
             return
         if not speaks(self.config.ranks):
             self._stay_mute()
             return
-        self._loops = epochs is not None or total is not None
+        self._loops = epochs is not None or total is not None or first is not None
         LOG_LINES.attach()
         with self.guard("opening_run", loud=(ConfigError,)):
-            self.session = Session.open(self.config, self._notifiers, **self._ways)
+            self.session = self.new_session()
         if self.session is not None:
             ENDINGS.opened(self)
             announce(self.ref)
             with self.guard("starting_run"):
-                self._open(self.session, epochs, total, resume)
+                ahead = {"total": total, "unit": unit, "first": first, "counts_from": counts_from}
+                self._open(self.session, epochs, ahead, resume)
+
+    def new_session(self) -> Session:
+        """Open database, delivery and trackers for a run of these settings. Raises ConfigError and StoreError."""
+        return Session.open(self.config, self._notifiers, **self._ways)
 
     def _stay_mute(self) -> None:
         """Report nothing, but listen for this rank's own failure: rank 0 is only terminated for it."""
@@ -169,10 +154,10 @@ class Run:
         if not is_one_training():
             log.warning("%s", reader_text("training.run.only_rank_0_reports", name=self.name, rank=rank()))
 
-    def _open(self, session: Session, epochs: object, total: int | None, resume: ResumeInfo) -> None:
+    def _open(self, session: Session, epochs: object, ahead: dict[str, Any], resume: ResumeInfo) -> None:
         known = session.past(self.ref)
         past = known.with_checkpoint(resume)
-        first = first_of(epochs)
+        first = ahead["first"] if epochs is None else first_of(epochs)
         if first is not None and resume.progress is None:
             past = replace(past, progress=past.before(first, falls=stride_of(epochs, past.progress or Progress()) < 0))
         self._past = past
@@ -181,7 +166,7 @@ class Run:
         now_s, host = self.clock.monotonic(), this_host()
         self._lifetime = ColabSessionLimit.here(host.up_s, now_s)
         self._course = ProgressTracker(now_s=now_s, earlier=past.progress, monitor=self._monitor)
-        self._course.begin(epochs, total=total, now_s=now_s, done=resume.done)
+        self._course.begin(epochs, now_s=now_s, done=resume.done, **ahead)
         joins = self._joins == self.id and past.attempt > 0
         self.attempt = past.attempt + (not joins)
         if past.progress is not None:
@@ -210,19 +195,6 @@ class Run:
             session.start_dead_man_switch(self.ref, host, lambda: (self.progress, self._pulse()))
         session.beat(self.ref, self._pulse, self.retire)
 
-    def make_good(self, resume: ResumeInfo) -> None:
-        """Give trackers what they missed of this run, which is complete and does not start.
-
-        People hear of it where the program was started otherwise than the one that trained.
-        """
-        if self._is_copy or not speaks(self.config.ranks):
-            return
-        ref = self.ref if self.named else replace(self.ref, name=resume.name or self.name)
-        with self.guard("tracker_replay"):
-            if launched_otherwise(resume, self.params) or misses_numbers(self.config, ref, resume):
-                session = Session.open(self.config, self._notifiers, **self._ways)
-                session.make_good(ref, self.params, session.past(ref).with_checkpoint(resume), resume)
-
     def log_epoch(self, epoch: int, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Report a finished epoch with its means, for loops that we do not drive.
 
@@ -232,21 +204,62 @@ class Run:
         label = self._label(epoch, "log_epoch")
         self._epoch_meter.log(metrics, **more)
         self._epoch_meter.loud = False
+        if self.active:
+            with self.guard("epoch_end"):
+                self.report_epoch(label, self._epoch_meter.read())
+
+    def log_step(
+        self, step: int, metrics: Mapping[str, Any] | None = None, /, *, total: int | None = None, **more: Any
+    ) -> None:
+        """Report that a step is done, for loops that count steps: `run.log_step(500, loss=0.21)`, as often as you like.
+
+        The run counts steps from then on, up to `total`. What is logged within a second is averaged and reported once.
+        In a run that counts epochs, the values belong to the open epoch, or to the next. Errors are as of `log_epoch`.
+        """
+        label = self._label(step, "log_step")
+        if self._steps is None:
+            self._steps = StepReports(self.clock)
+        if self._steps.are_of(self._course.last, looping=self.open_epoch is not None):
+            self._epoch_meter.log(metrics, **more)
+            self._epoch_meter.loud = False
+            if not self.active:
+                return
+            self.plan(total=total, unit="step")
+            self._moves += 1
+            if self._steps.is_due(label, self._course.last.total):
+                with self.guard("epoch_end"):
+                    self.report_epoch(label, self._epoch_meter.read())
+        else:
+            (self.meter if self.open_epoch is not None else self._epoch_meter).log(metrics, **more)
+
+    def report_epoch(
+        self,
+        label: int,
+        values: Mapping[str, float],
+        *,
+        at_s: float | None = None,
+        part: float | None = None,
+        minor: Collection[str] = (),
+    ) -> None:
+        """Report an epoch, or as many steps as its label says, of a loop that we do not drive. It may raise.
+
+        `at_s`: when it was over, where that was before now. `minor`: names that no message is to show.
+        """
         if not self.active:
             return
-        with self.guard("epoch_end"):
-            # Epochs may be done once more. A framework that resumed from an older checkpoint shows it by the first
-            # label that it reports; a loop that went back, after a NaN or into its next phase, by one below the last.
-            past, self._past = self._past, RunHistory()
-            last = None if past.progress is None else past.progress.epoch
-            before = past.before(label) if last is not None and label <= last else None
-            if self._course.go_back(label, before) and self.session is not None and self.session.trackers is not None:
-                self.session.trackers.go_back(label)
-            self._finish_epoch(label, self._epoch_meter.read(), done=self._course.ordinal(label))
+        # Epochs may be done once more. A framework that resumed from an older checkpoint shows it by the first label
+        # that it reports; a loop that went back, after a NaN or into its next phase, by one below the last.
+        past, self._past = self._past, RunHistory()
+        last = None if past.progress is None else past.progress.epoch
+        before = past.before(label) if last is not None and label <= last else None
+        if self._course.go_back(label, before) and self.session is not None and self.session.trackers is not None:
+            self.session.trackers.go_back(label)
+        done = self._course.ordinal(label)
+        self._finish_epoch(label, values, done=done, at_s=at_s, part=part, minor=minor)
 
-    def plan(self, *, total: int | None = None, first: int | None = None) -> None:
+    def plan(self, *, total: int | None = None, first: int | None = None, unit: Unit | None = None) -> None:
         """Take in how many epochs a loop that we do not drive will have, and the label of its first one."""
-        self._course.plan(total=total, first=first)
+        self._course.plan(total=total, first=first, unit=unit)
 
     def epoch_left_s(self) -> float | None:
         """Seconds until the open epoch should end, by those before it; None while nothing is known."""
@@ -286,65 +299,6 @@ class Run:
                 return label, values
         return None
 
-    def log_checkpoint(self, path: str | os.PathLike[str], epoch: int | None = None) -> None:
-        """Report a checkpoint that your code has saved, where there is one. Works after the run's end too."""
-        if self.session is None:
-            return
-        with self.guard("checkpoint"):
-            self._moves += 1
-            missed, self._misses_checkpoint = self._misses_checkpoint, not is_there(path)
-            if not self._misses_checkpoint:
-                at = self.progress.epoch if epoch is None else operator.index(epoch)
-                self.saved(Checkpoint(redacted(os.fspath(path), TEXT_CHARS), epoch=at, size_bytes=size_of(path)))
-            elif not missed:  # said once in a row
-                notice = checkpoint_not_found(os.fspath(path))
-                words = notice_words(notice, self.config.lang)
-                log.warning("%s: %s", words.title, " ".join(words.text.split()))
-                self.report(words.title, words.text, about="checkpoint", notice=notice)
-
-    def saved(self, checkpoint: Checkpoint) -> None:
-        """Report a checkpoint. Called by the thread that saved it."""
-        with self.guard("checkpoint"):
-            self._course.saved(checkpoint)
-            self.emit(CheckpointSaved(**self.fact(), checkpoint=checkpoint, progress=self.progress))
-
-    def alert(
-        self,
-        title: str,
-        text: str = "",
-        severity: Severity | str = Severity.WARNING,
-        wait_duration: float | timedelta | None = None,
-        *,
-        level: Severity | str | None = None,
-    ) -> None:
-        """Tell people that they should look, now. Works after the run's end too. Nothing is raised.
-
-        `severity` is info, success, warning or error, in any case; W&B's and logging's words for them do as well, and
-        so does W&B's name for it, `level`. One title is sent once in `wait_duration` (seconds, or a timedelta); by
-        default once in 10 minutes, whatever numbers are in it. Of each severity, five are sent at once and then one
-        every 5 minutes, with a `wait_duration` of 0 too. The others are recorded, and counted in the next one.
-        """
-        if self.session is not None:
-            with self.guard("alert"):
-                self._moves += 1
-                given = severity if level is None else level
-                self._alerts.raise_one(self, title, text, given, wait_duration, now_s=self.clock.monotonic())
-
-    def report(
-        self,
-        title: str,
-        text: str = "",
-        severity: Severity = Severity.WARNING,
-        *,
-        about: Literal["", "checkpoint"] = "",
-        notice: Notice | None = None,
-    ) -> None:
-        """Raise an alert on what we saw ourselves: an incident each, so there is no limit. Works after the end too."""
-        if self.session is not None:
-            with self.guard("alert"):
-                self._moves += 1
-                raise_alert(self, title, text, severity, about=about, notice=notice)
-
     def expect_metric(self, name: str) -> None:
         """The best checkpoint goes by this metric: a warning says so if nobody logs it."""
         self._expected.saves[name] = True
@@ -353,24 +307,6 @@ class Run:
         """Promise that nothing new will come for so long: the watchdog waits that long before it calls it a stall."""
         if self.active and self.session is not None:
             self.session.promise(seconds)
-
-    def tracker(self, name: str, timeout_s: float) -> Tracker | None:
-        """The open tracker of that name, or None."""
-        if self.session is None or self.session.trackers is None:
-            return None
-        with self.guard(f"tracker_handle {name}"):
-            return self.session.trackers.get(name, timeout_s)
-        return None
-
-    def fact(self) -> dict[str, Any]:
-        """Fields that every event of the run carries, made anew: id, run and time."""
-        now = self.clock.now()
-        return {"id": uuid7(now.timestamp()), "run": self.ref, "at": now}
-
-    def emit(self, event: Event) -> None:
-        """Hand an event to all who want it. May be called from any thread."""
-        if self.session is not None:
-            self.session.emit(event)
 
     def end(self, ending: Ending, *, instead: bool = False) -> None:
         """Record how the run ended, once; with `instead`, correct what was recorded."""
@@ -434,7 +370,11 @@ class Run:
         if whole and label is None:  # what comes now belongs to the run, and to no checkpoint any more
             self._warn_of_unlogged(after=1, of_checkpoints=True)
         last = self._course.last
-        # What was logged since the last epoch's end: in an epoch that `break` ended, or after the loop.
+        # What was logged since the last epoch's end: in an epoch that `break` ended, or after the loop; steps of the
+        # last second.
+        if self._steps is not None and (pending := self._steps.pending) is not None:
+            self.report_epoch(pending, self._epoch_meter.read())
+            last = self._course.last
         if (ending.on_purpose or ending.status is Status.FINISHED) and (values := self.meter.read()):
             if label is not None:
                 self._finish_epoch(label, values)
@@ -452,9 +392,18 @@ class Run:
             )
         )  # fmt: skip
 
-    def _finish_epoch(self, label: int, values: Mapping[str, float], *, done: int | None = None) -> None:
+    def _finish_epoch(
+        self,
+        label: int,
+        values: Mapping[str, float],
+        *,
+        done: int | None = None,
+        at_s: float | None = None,
+        **more: Any,
+    ) -> None:
         self._moves += 1
-        progress, new_best = self._course.finish_epoch(label, values, now_s=self.clock.monotonic(), done=done)
+        now_s = self.clock.monotonic() if at_s is None else at_s
+        progress, new_best = self._course.finish_epoch(label, values, now_s=now_s, done=done, **more)
         if self.session is not None:
             now = self.clock.now()
             event_id = uuid7(now.timestamp())
@@ -478,7 +427,7 @@ class Run:
             return label_of(epoch, call)
         except UsageError as error:
             last = self._course.last.epoch if self.open_epoch is None else self.open_epoch
-            if (last is None or not self._moves) and not self._is_copy:
+            if (last is None or not self._moves) and not self.is_copy:
                 raise
             self.guard.count("epoch_label", error)
             return 0 if last is None else last + 1
@@ -496,5 +445,5 @@ def _copy_of(ref: RunRef, params: Mapping[str, Param], config: Config, progress:
     run.ref, run.params, run.status = ref, dict(params), status
     run._course = ProgressTracker(now_s=run.clock.monotonic(), earlier=progress)
     run.meter, run._epoch_meter = run._meters = mute_meter(), mute_meter()
-    run._is_copy = True
+    run.is_copy = True
     return run

@@ -29,10 +29,12 @@ from notifybot.runtime import environment, in_notebook
 from notifybot.store import runs
 from notifybot.store.database import Store
 from notifybot.store.location import local_folder, spare_folder
-from notifybot.store.notifier_state import export_for, import_for, remember
+from notifybot.store.notifier_state import export_for, import_for
+from notifybot.store.notifier_state import remember as remember_page
 from notifybot.trackers import plan_trackers
 from notifybot.trackers.base import TrackerContext
 from notifybot.trackers.jsonl import events_in
+from notifybot.trackers.plan import TrackerChoice, chosen
 from notifybot.trackers.worker import TrackerWorkers
 from notifybot.training.console_thread import ConsoleThread
 from notifybot.training.endings import ENDINGS, EXIT_S
@@ -161,11 +163,12 @@ class Session:
         guard: Guard,
         clock: Clock,
         console: bool = True,
+        trackers: TrackerChoice = "auto",
     ) -> Session:
         """Open the database and the delivery. Raises ConfigError for settings that cannot work."""
         renderer = Renderer(config.lang, config.templates_dir)
         speaker = ConsoleThread(ConsoleNotifier(notebook=in_notebook()) if console else None, renderer, guard)
-        planned = plan_trackers(config, environment())
+        planned = chosen(plan_trackers(config, environment()), trackers)
         return cls(share(config, notifiers, clock), guard, clock, speaker, planned)
 
     def past(self, run: RunRef) -> RunHistory:
@@ -212,12 +215,17 @@ class Session:
 
         def on_page(name: str, url: str) -> None:
             with self.guard("tracker_page"), self.shared.store.patient(_PAST_S):
-                remember(self.shared.store, run.key, name, url)
+                remember_page(self.shared.store, run.key, name, url)
 
         self.trackers = TrackerWorkers(
             on_trouble=on_trouble, on_recorded=on_recorded, on_page=on_page, clock=self.clock
         )
         self.trackers.start(context, self.planned, config, replay=missed)
+
+    def link(self, run: RunRef, url: str) -> None:
+        """Have messages link to the run's page. Raises StoreError."""
+        with self.shared.store.patient(_PAST_S):
+            remember_page(self.shared.store, run.key, "wandb", url)
 
     def make_good(self, run: RunRef, params: dict[str, Param], past: RunHistory, resume: ResumeInfo) -> None:
         """Give trackers what they missed of a complete run, and close them; no message is sent about that."""

@@ -21,7 +21,6 @@ from notifybot.store import runs
 from notifybot.training.block import RunBlock
 from notifybot.training.endings import Ending
 from notifybot.training.loop import EpochLoop
-from notifybot.training.resume import ResumeInfo
 from notifybot.training.session import close
 
 Travel = Callable[[Any], Any]
@@ -84,8 +83,11 @@ CALLS: dict[str, Callable[[notifybot.Run], object]] = {
     "linger": lambda run: run.linger(),
     "log_checkpoint": lambda run: run.log_checkpoint("missing.pt"),
     "log_epoch": lambda run: run.log_epoch(3, {"loss": None, "note": "text"}),
-    "make_good": lambda run: run.make_good(ResumeInfo()),
+    "log_step": lambda run: run.log_step(3, loss=None),
+    "new_session": lambda run: None,  # opens what the process has open already, and reports nothing
+    "page": lambda run: run.page("https://example.com/run"),
     "plan": lambda run: run.plan(total=9, first=1),
+    "report_epoch": lambda run: run.report_epoch(3, {"loss": 0.1}),
     "report": lambda run: run.report("title", "text"),
     "retire": lambda run: run.retire("title", "text"),
     "saved": lambda run: run.saved(notifybot.types.Checkpoint("x.pt")),
