@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 from weakref import WeakValueDictionary
 
-from notifybot.checkpoints.compatibility import plain_name
 from notifybot.checkpoints.directory import CheckpointDirectory
 from notifybot.checkpoints.distributed import from_rank_zero, group
 from notifybot.checkpoints.errors import Late, Unread, unusable
@@ -56,6 +55,8 @@ class Checkpoints:
     stay, never fewer than two; nothing else in the folder is ever removed. The name shows the direction of `monitor`
     ("val_acc": more), else `mode` does. A folder on a network mount such as Drive gets its files by way of `local`, a
     folder on this machine's disk, and they are read back before they count.
+    `model`, `optimizer`, `scheduler` and `scaler` are each one object, or a list or dict of several, as in a GAN: a
+    list is restored in its order, a dict by its names.
     `extra` names further objects with `state_dict` and `load_state_dict`, such as torchdata's StatefulDataLoader; with
     one that saves its position, `every_s` also saves within an epoch, at the next `log` after so many seconds.
     `grace_s` is how long a SIGTERM may be put off to save first, and `patience_s` how long an epoch waits for the save
@@ -100,7 +101,6 @@ class Checkpoints:
         self.stateful = any(hasattr(each, "__iter__") for each in (extra or {}).values())
         check_times(every=every, every_s=every_s, grace_s=grace_s, patience_s=patience_s, stateful=self.stateful)
         self.folder = Path(folder).expanduser().absolute()
-        self.model = model
         self.monitor, self.mode = best_by(monitor, mode)
         self.every, self.every_s = every, every_s
         self.grace_s = grace_s
@@ -248,8 +248,7 @@ class Checkpoints:
         }
         self._sequence += 1
         sequence, saved_at = self._sequence, self._clock.now()
-        named = getattr(self.model, "named_parameters", lambda: ())()
-        learnt = {plain_name(name) for name, _ in named}  # no buffers: they may hold infinity on purpose, as masks do
+        learnt = self._parts.learnt_in(payload)
         self._saver.submit(lambda: self._write(payload, moment, sequence, saved_at, report, learnt))
 
     @staticmethod
@@ -272,6 +271,11 @@ class Checkpoints:
         except OSError as error:
             raise UsageError(unusable(durable, error)) from None
         return max(found, key=lambda each: (each.finite, order(each))).epoch if found else foreign_epoch(durable)
+
+    @property
+    def model(self) -> Any:
+        """The model, or one module that holds them all."""
+        return self._parts.model
 
     @property
     def modules(self) -> Mapping[str, Any]:
@@ -354,17 +358,12 @@ class Checkpoints:
         sequence: int,
         at: datetime,
         report: SaveObserver,
-        learnt: set[str],
+        learnt: list[Any],
     ) -> None:
         import torch
 
         usual = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # others cannot be asked
-        states = payload.get("model_state_dict")
-        finite = all(
-            bool(torch.isfinite(each).all())
-            for name, each in (states.items() if isinstance(states, Mapping) else ())
-            if plain_name(str(name)) in learnt and getattr(each, "dtype", None) in usual
-        )
+        finite = all(bool(torch.isfinite(each).all()) for each in learnt if getattr(each, "dtype", None) in usual)
         versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
 
         def manifest(file: str, sha256: str, size_bytes: int) -> Manifest:

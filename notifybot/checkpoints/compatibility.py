@@ -29,6 +29,18 @@ def unwrapped(model: Any) -> Any:
             return model
 
 
+def together(models: Mapping[str, Any]) -> Any:
+    """Return one module that holds several by name; the first that is no module where there is one."""
+    import torch
+
+    for each in models.values():
+        if not isinstance(each, torch.nn.Module):
+            return each
+    holder = torch.nn.Module()
+    holder._modules.update(models)  # not by add_module, which takes no dots and no names of its own attributes
+    return holder
+
+
 def state_of(model: Any) -> Any:
     """Return the model's state dict with names that do not show which parts are compiled."""
     state = unwrapped(model).state_dict()

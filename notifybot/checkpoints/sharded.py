@@ -9,29 +9,31 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 
-from notifybot.checkpoints.compatibility import MISSING, RESHAPED, differing, listed
+from notifybot.checkpoints.compatibility import MISSING, RESHAPED, differing, listed, together
 from notifybot.checkpoints.directory import CheckpointDirectory, MakeManifest
 from notifybot.checkpoints.distributed import from_rank_zero, group, on_all_ranks
 from notifybot.checkpoints.durable_io import Files
 from notifybot.checkpoints.errors import unfit
 from notifybot.checkpoints.manifest import Manifest
 from notifybot.checkpoints.serialization import read_payload, write_payload
+from notifybot.checkpoints.validation import places_of
 from notifybot.errors import CheckpointError, reader_text
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
-
+Models: TypeAlias = "nn.Module | Sequence[nn.Module] | Mapping[str, nn.Module]"
+Optimizers: TypeAlias = "Optimizer | Sequence[Optimizer] | Mapping[str, Optimizer] | None"
 
 _EXTRA = "extra.pt"
 _PART = re.compile(r"__(\d+)_\d+\.distcp")
@@ -42,14 +44,15 @@ def save_sharded(
     stem: str,
     make_manifest: MakeManifest,
     *,
-    model: nn.Module,
-    optimizer: Optimizer | None = None,
+    model: Models,
+    optimizer: Optimizers = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """Save a model's shards as `stem` + ".sharded" on a shelf that all ranks see; return the checkpoint's manifest.
 
-    Every rank calls it. `extra` holds further plain values to keep; rank 0's `extra` and `make_manifest` are
-    used. If one rank fails, all raise CheckpointError and the folder is removed.
+    Every rank calls it. Several models, and several optimizers, come as a list or dict. `extra` holds further plain
+    values to keep; rank 0's `extra` and `make_manifest` are used. If one rank fails, all raise CheckpointError and the
+    folder is removed.
     """
     staged = from_rank_zero(shelf.stage)
 
@@ -68,7 +71,7 @@ def save_sharded(
 
 
 def load_sharded(
-    shelf: CheckpointDirectory, manifest: Manifest, *, model: nn.Module, optimizer: Optimizer | None = None
+    shelf: CheckpointDirectory, manifest: Manifest, *, model: Models, optimizer: Optimizers = None
 ) -> dict[str, Any]:
     """Verify every part, then load them into the model and the optimizer; return what was saved as `extra`.
 
@@ -82,7 +85,7 @@ def load_sharded(
     return extra[_rank()]
 
 
-def _write(staged: Path, model: nn.Module, optimizer: Optimizer | None, extra: Mapping[str, Any]) -> set[str]:
+def _write(staged: Path, model: Models, optimizer: Optimizers, extra: Mapping[str, Any]) -> set[str]:
     """Write this rank's parts; return their names."""
     import torch.distributed.checkpoint as dcp
 
@@ -94,7 +97,7 @@ def _write(staged: Path, model: nn.Module, optimizer: Optimizer | None, extra: M
     return {name for name in files.names() if (found := _PART.fullmatch(name)) and int(found[1]) == _rank()}
 
 
-def _load(inside: Path, manifest: Manifest, model: nn.Module, optimizer: Optimizer | None) -> None:
+def _load(inside: Path, manifest: Manifest, model: Models, optimizer: Optimizers) -> None:
     import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint.state_dict import set_model_state_dict, set_state_dict
 
@@ -108,19 +111,37 @@ def _load(inside: Path, manifest: Manifest, model: nn.Module, optimizer: Optimiz
         raise CheckpointError(
             reader_text("checkpoints.sharded.cannot_be_loaded", name=inside.name, first=first)
         ) from error
-    if optimizer is None:
-        set_model_state_dict(model, state["model"])
+    whole, optimizers = _one(model), _all(optimizer)
+    if not optimizers:
+        set_model_state_dict(whole, state["model"])
     else:
-        set_state_dict(model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
+        set_state_dict(whole, optimizers, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
 
 
-def _state(model: nn.Module, optimizer: Optimizer | None) -> dict[str, Any]:
+def _state(model: Models, optimizer: Optimizers) -> dict[str, Any]:
     from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_state_dict
 
-    if optimizer is None:
-        return {"model": get_model_state_dict(model)}
-    weights, state = get_state_dict(model, optimizer)
+    whole, optimizers = _one(model), _all(optimizer)
+    if not optimizers:
+        return {"model": get_model_state_dict(whole)}
+    weights, state = get_state_dict(whole, optimizers)
     return {"model": weights, "optimizer": state}
+
+
+def _one(model: Models) -> Any:
+    """Return the model, or one that holds several: PyTorch finds an optimizer's parameters by their names in it."""
+    places = places_of("model", model)
+    alone = len(places) == 1 and places[0][0] is None
+    return model if alone else together({_segment(str(name)): each for name, each in places})
+
+
+def _segment(name: str) -> str:
+    """Return a name in a form that is one part of a dotted one, and never an attribute that modules have."""
+    return f"[{name.replace('%', '%25').replace('.', '%2E')}]"
+
+
+def _all(optimizer: Optimizers) -> list[Optimizer]:
+    return [each for _, each in places_of("optimizer", optimizer)]
 
 
 @contextmanager

@@ -8,10 +8,22 @@ import sys
 import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Protocol
+from dataclasses import replace
+from typing import Any, ClassVar
 
 from notifybot.checkpoints import compatibility, rng
+from notifybot.checkpoints.arrangement import (
+    ABSENT,
+    EXTRA,
+    SEVERAL_KEY,
+    Kind,
+    OneOrSeveral,
+    StatePart,
+    arrangement_of,
+    parts_of,
+    rearranged,
+    unclaimed,
+)
 from notifybot.checkpoints.buffers import Buffers
 from notifybot.checkpoints.compatibility import (
     Fit,
@@ -23,84 +35,46 @@ from notifybot.checkpoints.compatibility import (
 )
 from notifybot.checkpoints.errors import unfit, ways_on
 from notifybot.checkpoints.serialization import check_torch, from_plain, to_safe
-from notifybot.checkpoints.validation import check_part
 from notifybot.errors import CheckpointError, UsageError, reader_text
 from notifybot.types import Reason
 
-EXTRA_KEY = "extra_state_dicts"
 RANDOM_KEY = "random_states"
-
-_ABSENT = object()
-
-Kind = Literal["module", "optimizer", "scheduler", "scaler", "loader", "generator", "other"]
 
 # Loaded after what can be undone: modules, which are checked best, and then loaders, which refuse nothing.
 _NOT_UNDONE: dict[Kind, int] = {"module": 1, "loader": 2}
 
 
-class Stateful(Protocol):
-    """Interface of a part: `state_dict` and `load_state_dict`, as PyTorch's own objects have them."""
-
-    def state_dict(self) -> Any: ...
-
-    def load_state_dict(self, state_dict: Any, /) -> Any: ...
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Object of the training, with the key of its state in a checkpoint."""
-
-    name: str
-    key: str
-    value: Any
-    kind: Kind
-
-    @property
-    def at(self) -> str:
-        return f"{EXTRA_KEY}.{self.name}" if self.key == EXTRA_KEY else self.key
-
-    @property
-    def label(self) -> str:
-        return f"extra.{self.name}" if self.key == EXTRA_KEY else self.name
-
-    def state(self) -> Any:
-        return compatibility.state_of(self.value) if self.kind == "module" else self.value.state_dict()
-
-    def saved_in(self, payload: Mapping[str, Any]) -> Any:
-        """Return the part's state in a checkpoint; `_ABSENT` if it has none."""
-        if self.key != EXTRA_KEY:
-            return payload.get(self.key, _ABSENT)
-        extra = payload.get(EXTRA_KEY)
-        return extra.get(self.name, _ABSENT) if isinstance(extra, Mapping) else _ABSENT
-
-
 class Parts:
     """Objects whose state a training resumes from: model, optimizer, scheduler, scaler, and any `extra` ones.
 
-    Each has `state_dict` and `load_state_dict`; a generator of PyTorch, NumPy or Python may stand in `extra` as well.
+    Each of the first four is one object, or a list or dict of several. Every object has `state_dict` and
+    `load_state_dict`; a generator of PyTorch, NumPy or Python may stand in `extra` as well.
     Raises UsageError naming an object that has neither, and CheckpointError for a PyTorch before 2.10.
     """
 
     def __init__(
         self,
         *,
-        model: Stateful,
-        optimizer: Stateful | None = None,
-        scheduler: Stateful | None = None,
-        scaler: Stateful | None = None,
+        model: OneOrSeveral,
+        optimizer: OneOrSeveral | None = None,
+        scheduler: OneOrSeveral | None = None,
+        scaler: OneOrSeveral | None = None,
         extra: Mapping[str, object] | None = None,
     ) -> None:
         import torch
 
         check_torch(torch.__version__)
         given = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
-        self._parts = [
-            *(_part(name, f"{name}_state_dict", value) for name, value in given.items() if value is not None),
-            *(_part(name, EXTRA_KEY, value) for name, value in (extra or {}).items()),
-        ]
+        self._parts = parts_of(given, extra or {})
         self._buffers = Buffers()
         self._hooks: list[_FirstStep] = []
         self._saves = False
+
+    @property
+    def model(self) -> Any:
+        """The model, or one module that holds them all."""
+        models = {str(part.place): part.value for part in self._parts if part.argument == "model"}
+        return compatibility.together(models) if len(models) > 1 else next(iter(models.values()))
 
     @property
     def modules(self) -> dict[str, Any]:
@@ -139,8 +113,9 @@ class Parts:
 
     @property
     def is_empty(self) -> bool:
-        """True when the model's own state is empty, as with layers in a plain list."""
-        return any(part.name == "model" and not part.state() for part in self._parts if part.kind == "module")
+        """True when the model's own state is empty, as with layers in a plain list; of several models, each one's."""
+        models = [part for part in self._parts if part.argument == "model"]
+        return all(part.kind == "module" and not part.state() for part in models)
 
     def watch_first_steps(self) -> None:
         """Reserve an optimizer's memory after its first step, as it has no state before. `release` stops watching.
@@ -174,13 +149,25 @@ class Parts:
             state = to_safe(part.state(), part.at, self._buffers.keep)
             lasting = [*part.value.parameters(), *part.value.buffers()] if part.kind == "module" else ()
             self._buffers.part_done(lasting)
-            if part.key == EXTRA_KEY:
-                payload.setdefault(EXTRA_KEY, {})[part.name] = state
-            else:
-                payload[part.key] = state
+            part.put_in(payload, state)
+        if several := {name: each for name, each in arrangement_of(self._parts).items() if each is not None}:
+            payload[SEVERAL_KEY] = several
         payload[RANDOM_KEY] = to_safe(rng.capture(), RANDOM_KEY, lambda _at, tensor: tensor)
         self._buffers.finish()
         return payload
+
+    def learnt_in(self, payload: Mapping[str, Any]) -> list[Any]:
+        """Return the values of the models' parameters in a copied state.
+
+        Of no buffers: they may hold infinity on purpose, as masks do.
+        """
+        found: list[Any] = []
+        for part in self._parts:
+            state = part.saved_in(payload)
+            if part.argument == "model" and part.kind == "module" and isinstance(state, Mapping):
+                names = (name for name, _ in compatibility.unwrapped(part.value).named_parameters())
+                found += [state[name] for name in map(compatibility.plain_name, names) if name in state]
+        return found
 
     def restore(self, payload: Mapping[str, Any]) -> list[Reason]:
         """Restore a checkpoint's state; return notes on differences that are no reason to stop.
@@ -205,27 +192,44 @@ class Parts:
                 self.check()
         return notes
 
-    def _fitted(self, payload: Mapping[str, Any]) -> tuple[list[tuple[_Part, Any]], list[Reason]]:
+    def _fitted(self, payload: Mapping[str, Any]) -> tuple[list[tuple[StatePart, Any]], list[Reason]]:
         """Return each part with the state to load, in loading order, and notes. Raises CheckpointError."""
-        loads, problems, notes = [], [], _unclaimed(self._parts, payload)
-        scheduled = any("scheduler" in (part.name, part.kind) for part in self._parts)
+        loads, notes = [], unclaimed(self._parts, payload)
+        problems, others = rearranged(self._parts, payload)
         for part in self._parts:
+            if part.argument in others:
+                continue
             saved = part.saved_in(payload)
-            if saved is _ABSENT:
+            if saved is ABSENT:
                 problems.append(reader_text("checkpoints.state.lacks_item", name=part.name, at=part.at))
                 continue
-            fit = _fit(part, from_plain(saved), scheduled=scheduled)
+            fit = self._fit(part, from_plain(saved))
             problems += [f"{part.name}: {line}" for line in fit.problems]
+            if fit.problems:
+                problems += self._elsewhere(part, payload)
             for each in fit.notes:
                 inner = each.about if each.about.startswith("[") or not each.about else f": {each.about}"
                 notes.append(replace(each, about=part.name + inner))
-            if fit.state is not _ABSENT:
+            if fit.state is not ABSENT:
                 loads.append((part, fit.state))
         if problems:
             raise CheckpointError(unfit(problems))
         return sorted(loads, key=lambda each: _NOT_UNDONE.get(each[0].kind, 0)), notes
 
-    def _reserve(self, parts: list[_Part]) -> None:
+    def _fit(self, part: StatePart, saved: Any) -> Fit:
+        scheduled = any("scheduler" in (each.argument, each.kind) for each in self._parts)
+        return _fit(part, saved, scheduled=scheduled)
+
+    def _elsewhere(self, part: StatePart, payload: Mapping[str, Any]) -> list[str]:
+        """Return a line if the state that was saved for another of several objects would fit this one."""
+        for other in self._parts:
+            if other.argument == part.argument != EXTRA and other is not part:
+                saved = other.saved_in(payload)
+                if saved is not ABSENT and not self._fit(part, from_plain(saved)).problems:
+                    return [reader_text("checkpoints.state.fits_another", name=part.name, other=other.at)]
+        return []
+
+    def _reserve(self, parts: list[StatePart]) -> None:
         reserved: list[Any] = []
 
         def reserve(at: str, tensor: Any) -> Any:
@@ -298,25 +302,8 @@ def _in_a_step() -> bool:
     return False
 
 
-def _part(name: str, key: str, value: Any) -> _Part:
-    import torch
-
-    if rng.GeneratorState.fits(value):
-        return _Part(name, key, rng.GeneratorState(value), "generator")
-    check_part(name, value, extra=key == EXTRA_KEY)
-    kinds: dict[type, Kind] = {
-        torch.nn.Module: "module",
-        torch.optim.Optimizer: "optimizer",
-        torch.optim.lr_scheduler.LRScheduler: "scheduler",
-        torch.amp.GradScaler: "scaler",
-        torch.utils.data.DataLoader: "loader",
-    }
-    found = [kind for known, kind in kinds.items() if isinstance(value, known)]
-    return _Part(name, key, value, found[0] if found else "other")
-
-
-def _fit(part: _Part, saved: Any, *, scheduled: bool) -> Fit:
-    if part.key != EXTRA_KEY and not isinstance(saved, Mapping):
+def _fit(part: StatePart, saved: Any, *, scheduled: bool) -> Fit:
+    if part.argument != EXTRA and not isinstance(saved, Mapping):
         return Fit(saved, [reader_text("checkpoints.state.is_no_dict", at=part.at, kind=type(saved).__name__)])
     if part.kind == "module":
         return compatibility.fit(part.value, saved)
@@ -327,20 +314,11 @@ def _fit(part: _Part, saved: Any, *, scheduled: bool) -> Fit:
         problems = other_kind(part.value.state_dict(), saved)
         return Fit(saved, problems, notes=[] if problems else scheduler_notes(part.value, saved))
     if part.kind == "scaler" and part.value.is_enabled() and not saved:
-        return Fit(_ABSENT, notes=[note(reader_text("checkpoints.state.scaler_was_off"))])
+        return Fit(ABSENT, notes=[note(reader_text("checkpoints.state.scaler_was_off"))])
     return Fit(saved)
 
 
-def _unclaimed(parts: list[_Part], payload: Mapping[str, Any]) -> list[Reason]:
-    """Return a note for each state in the checkpoint that no part claims."""
-    claimed = {part.at for part in parts}
-    extra = payload.get(EXTRA_KEY)
-    held = [key for key in map(str, payload) if key.endswith("_state_dict")]
-    held += [f"{EXTRA_KEY}.{name}" for name in extra] if isinstance(extra, Mapping) else []
-    return [note(reader_text("checkpoints.state.not_asked_for", name=key)) for key in held if key not in claimed]
-
-
-def _load(part: _Part, state: Any, undo: ExitStack) -> None:
+def _load(part: StatePart, state: Any, undo: ExitStack) -> None:
     """Load it, and leave on `undo` how to go back. Raises CheckpointError naming the part."""
     if part.kind not in _NOT_UNDONE:
         before = part.value.state_dict()
@@ -358,7 +336,7 @@ def _go_back(value: Any, before: Any) -> None:
         value.load_state_dict(before)
 
 
-def _not_in(part: _Part, parameters: list[Any]) -> list[Any]:
+def _not_in(part: StatePart, parameters: list[Any]) -> list[Any]:
     """Return the parameters that are not among the tensors of a part's state."""
     held: set[int] = set()
     copies = part.kind != "module"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from numbers import Real
 from os import PathLike
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from notifybot.checkpoints.naming import check_template
 from notifybot.checkpoints.retention import Mode
@@ -31,8 +31,8 @@ def validate_arguments(
     _check_no_file(Path(folder))
     if not isinstance(local, str | PathLike | None):
         raise UsageError(reader_text("checkpoints.validation.bad_local", local=_kind(local)))
-    if model is None:
-        raise UsageError(reader_text("checkpoints.validation.model_is_none"))
+    if model is None or (isinstance(model, list | tuple | dict) and not model):
+        raise UsageError(reader_text("checkpoints.validation.model_is_none", model=f"{model!r}"))
     if not isinstance(extra, Mapping | None):
         raise UsageError(reader_text("checkpoints.validation.bad_extra", extra=_kind(extra)))
     if not isinstance(monitor, str | None):
@@ -45,9 +45,41 @@ def validate_arguments(
         raise UsageError(reader_text("checkpoints.validation.bad_resume", known=known, resume=f"{resume!r:.80}"))
 
 
-def check_part(name: str, value: object, *, extra: bool) -> None:
+def places_of(argument: str, value: Any) -> list[tuple[str | int | None, Any]]:
+    """Return the objects given for an argument, each with its name or its number; one by itself has neither.
+
+    An empty list or dict is none at all. Raises UsageError for a name that is no text.
+    """
+    if value is None:
+        return []
+    if not is_several(value):
+        return [] if isinstance(value, list | tuple | dict) and not value else [(None, value)]
+    if not isinstance(value, Mapping):
+        return list(enumerate(value))
+    for name in value:
+        if not isinstance(name, str) or not name:
+            raise UsageError(
+                reader_text("checkpoints.validation.name_is_no_text", argument=argument, name=f"{name!r:.80}")
+            )
+    return list(value.items())
+
+
+def is_several(value: object) -> bool:
+    """True for a list or dict of objects; not for one with a state of its own, nor for a state in an object's place."""
+    if _has_state(value):
+        return False
+    if isinstance(value, Mapping):
+        return any(map(_has_state, value.values()))
+    return isinstance(value, list | tuple) and any(map(_has_state, value))
+
+
+def _has_state(value: object) -> bool:
+    return not isinstance(value, type) and callable(getattr(value, _VERBS[0], None))
+
+
+def check_part(argument: str, place: str | int | None, value: object) -> None:
     """Raise UsageError for an object without a state, and for one that belongs in another argument."""
-    where = f"extra[{name!r}]" if extra else name
+    where = argument if place is None else f"{argument}[{place!r}]"
     kind = _kind(value)
     if isinstance(value, type):
         raise UsageError(reader_text("checkpoints.validation.is_a_class", where=where, made=value.__name__))
@@ -59,9 +91,11 @@ def check_part(name: str, value: object, *, extra: bool) -> None:
     import torch
 
     kinds = (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler, torch.amp.GradScaler)
-    places = [place for place, each in zip(_PLACES, kinds, strict=True) if isinstance(value, each)]
-    if not extra and len(places) == 1 and places != [name]:  # one of PyTorch's own kinds, in another's place
-        raise UsageError(reader_text("checkpoints.validation.belongs_elsewhere", name=name, kind=kind, place=places[0]))
+    places = [each for each, known in zip(_PLACES, kinds, strict=True) if isinstance(value, known)]
+    if argument in _PLACES and len(places) == 1 and places != [argument]:  # one of PyTorch's kinds, in another's place
+        raise UsageError(
+            reader_text("checkpoints.validation.belongs_elsewhere", name=where, kind=kind, place=places[0])
+        )
 
 
 def _instead_of(value: object) -> str:
@@ -70,7 +104,7 @@ def _instead_of(value: object) -> str:
 
     several = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
     if several and all(callable(getattr(each, _VERBS[0], None)) for each in several):
-        return reader_text("checkpoints.validation.give_first_of_several")
+        return reader_text("checkpoints.validation.name_each_of_several")
     if isinstance(value, Mapping):
         return reader_text("checkpoints.validation.give_object_not_state")
     if isinstance(value, torch.Tensor):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from notifybot.checkpoints.arrangement import paired
 from notifybot.checkpoints.serialization import read_payload, write_payload
 from notifybot.errors import CheckpointError, UsageError, reader_text
 from notifybot.models.checksum import atomic_write_with_checksum, verify
@@ -15,6 +16,7 @@ from notifybot.models.errors import translating_errors
 if TYPE_CHECKING:
     from torch import nn
 
+_MODEL = "model_state_dict"
 _SAFETENSORS = ".safetensors"
 _MOST_KEYS = 8  # keys of each kind that an error lists
 
@@ -62,10 +64,13 @@ def save_weights(model: nn.Module, path: str | Path, *, metadata: Mapping[str, o
     return path
 
 
-def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> KeyDifferences:
+def load_weights(
+    model: nn.Module | Sequence[nn.Module] | Mapping[str | int, nn.Module], path: str | Path, *, strict: bool = True
+) -> KeyDifferences:
     """Read weights into a model, after comparing the file with its hash; return how the two differ.
 
-    Takes safetensors, a state dict, and a checkpoint with a `model_state_dict`; runs no code from any of them.
+    Takes safetensors, a state dict, and a checkpoint with a `model_state_dict`; runs no code from any of them. Of a
+    checkpoint of several models, give them as they were saved, or some by name or number: `{"gen": gen}`.
     With `strict`, a difference is a CheckpointError that lists the keys, and the model stays as it was. Without,
     what fits by name and shape is loaded (a new head keeps its own values); an error only when nothing does.
     """
@@ -74,26 +79,53 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     if path.suffix == _SAFETENSORS:
         safetensors = _safetensors()
         with translating_errors(reader_text("models.weights.damaged_safetensors", name=path.name)):
-            saved = dict(safetensors.load_file(path))
+            payload = {_MODEL: safetensors.load_file(path)}
     else:
-        saved = _read_state_dict(path)
-    current = _state_of(model)
-    differences = _compare(saved, current)
-    fitting = {key: value for key, value in saved.items() if key in current and key not in differences.shapes}
+        payload = read_payload(path)
+        payload = payload if _MODEL in payload else {_MODEL: payload}
+    pairs = [_Pair(*each, file=path.name) for each in paired(model, payload, path.name)]
+    differences = _joined({each.name: each.differences for each in pairs})
+    fitting = any(each.fitting for each in pairs)
     if (strict and differences) or not fitting:
-        kind, partly = type(model).__name__, reader_text("models.weights.or_strict_false") if fitting else ""
+        kind, partly = _kind(model), reader_text("models.weights.or_strict_false") if fitting else ""
         why = reader_text("models.weights.does_not_fit", name=path.name, kind=kind, differences=differences)
         raise CheckpointError(f"{why}{partly}")
-    model.load_state_dict(fitting, strict=False)
+    for each in pairs:
+        each.model.load_state_dict(each.fitting, strict=False)
     return differences
 
 
-def _read_state_dict(path: Path) -> dict[str, Any]:
-    payload = read_payload(path)
-    state = payload.get("model_state_dict", payload)
-    if not isinstance(state, Mapping):
-        raise CheckpointError(reader_text("models.weights.is_no_state_dict", name=path.name, kind=type(state).__name__))
-    return dict(state)
+class _Pair:
+    """Model and its weights in a file: their differences, and what fits."""
+
+    def __init__(self, name: str, model: nn.Module, saved: Any, *, file: str) -> None:
+        if not isinstance(saved, Mapping):
+            kind = type(saved).__name__
+            raise CheckpointError(reader_text("models.weights.is_no_state_dict", name=file, kind=kind))
+        current = _state_of(model)
+        self.name, self.model = name, model
+        self.differences = _compare(saved, current)
+        shapes = self.differences.shapes
+        self.fitting = {key: value for key, value in saved.items() if key in current and key not in shapes}
+
+
+def _joined(differences: Mapping[str, KeyDifferences]) -> KeyDifferences:
+    """Return the differences of all models, with each one's name before its keys."""
+
+    def full(name: str, key: str) -> str:
+        return f"{name}.{key}" if name else key
+
+    return KeyDifferences(
+        missing=tuple(full(name, key) for name, each in differences.items() for key in each.missing),
+        unexpected=tuple(full(name, key) for name, each in differences.items() for key in each.unexpected),
+        shapes={full(name, key): both for name, each in differences.items() for key, both in each.shapes.items()},
+    )
+
+
+def _kind(model: object) -> str:
+    if isinstance(model, Mapping):
+        return ", ".join(map(_kind, model.values()))
+    return ", ".join(map(_kind, model)) if isinstance(model, list | tuple) else type(model).__name__
 
 
 def _safetensors() -> Any:

@@ -19,6 +19,7 @@ from notifybot.checkpoints.manifest import Manifest, Part, hash_of_parts
 from notifybot.checkpoints.sharded import load_sharded, save_sharded
 from notifybot.errors import CheckpointError, UsageError
 from notifybot.testing import FakeClock
+from tests.support.training_parts import same
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -121,6 +122,32 @@ def test_a_model_alone_is_read_from_a_checkpoint_with_its_optimizer(tmp_path: Pa
     load_sharded(shelf, manifest, model=other)
 
     assert torch.equal(other.weight, model.weight)
+
+
+@pytest.mark.parametrize("names", [None, ("type", "net.type")], ids=["list", "dict"])
+def test_several_models_with_their_optimizers_come_back(tmp_path: Path, names: tuple[str, ...] | None) -> None:
+    """In one checkpoint, each by its place or name, with the optimizers' states."""
+
+    def several(seed: int) -> tuple[Any, Any]:
+        torch.manual_seed(seed)
+        models = [nn.Linear(2, 2), nn.Linear(3, 1)]
+        optimizers = [torch.optim.Adam(each.parameters(), lr=0.1) for each in models]
+        for model, optimizer in zip(models, optimizers, strict=True):
+            model(torch.ones(1, model.in_features)).sum().backward()
+            optimizer.step()
+        if names is None:
+            return models, optimizers
+        return dict(zip(names, models, strict=True)), dict(zip(names, optimizers, strict=True))
+
+    shelf = CheckpointDirectory(tmp_path)
+    (model, optimizer), (other, others) = several(0), several(1)
+    manifest = save_sharded(shelf, "checkpoint", described, model=model, optimizer=optimizer)
+
+    load_sharded(shelf, manifest, model=other, optimizer=others)
+
+    for place in names or range(2):
+        assert same(other[place].state_dict(), model[place].state_dict())
+        assert same(others[place].state_dict()["state"], optimizer[place].state_dict()["state"])
 
 
 def test_a_save_that_fails_leaves_nothing(shelf: CheckpointDirectory) -> None:
