@@ -214,9 +214,18 @@ class SignalScope:
         if run.active or (run.mute and self._warning is not None):
             SIGNALS.watch(self._report, self._warning)
 
+    @property
+    def seen(self) -> int | None:
+        """Signal that the program's own handler took since this began; None without one."""
+        return SIGNALS.seen_by(self._report)
+
+    def unwatch(self) -> None:
+        """Watch no more, where the ending was recorded otherwise."""
+        SIGNALS.unwatch(self._report)
+
     def ending(self, error: BaseException | None, *, exhausted: bool) -> Ending:
         """Return the ending of the block, by how it was left."""
-        return ending_of(error, exhausted=exhausted, signal_seen=SIGNALS.seen_by(self._report))
+        return ending_of(error, exhausted=exhausted, signal_seen=self.seen)
 
     def on_purpose(self, error: BaseException | None, exhausted: bool) -> bool:
         """True when the block was left by its own code before the epochs ran out."""
@@ -226,7 +235,7 @@ class SignalScope:
 
     def release(self, error: BaseException | None, *, exhausted: bool, early: str = "") -> None:
         """Record how the block was left, `early` where its own code said why. What left it goes on by itself."""
-        seen = SIGNALS.seen_by(self._report)
+        seen = self.seen
         with self.run.guard("run_end"):
             self.run.end(meant(self.ending(error, exhausted=exhausted), early))
             if is_cancelled(error) and self.run.session is not None:

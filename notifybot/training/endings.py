@@ -199,6 +199,7 @@ class Endings:
         self._leaving: list[PendingExit] = []
         self._stopped: list[PendingExit] = []  # recorded as stopped; an exception may still explain them
         self._cancelled: list[tuple[Endable, float]] = []  # recorded as interrupted, and when (monotonic seconds)
+        self._by_cell: list[Endable] = []  # open, and ended by an error of a notebook's cell
         self._lock = threading.Lock()
         self._cell_end = CellEnd(self.cell_ended)
         self._hook: ExceptHook | None = None
@@ -216,11 +217,17 @@ class Endings:
         self._open.append(run)
         self._listen()
 
+    def ends_with_cell(self, run: Endable) -> None:
+        """An error that ends a notebook's cell ends this run: a framework trains, and no hook of its shows errors."""
+        self._by_cell.append(run)
+
     def ended(self, run: Endable, spent_s: float) -> None:
         """Remove a run that recorded its ending; that took `spent_s` of the seconds we may delay the process's end."""
         self._spent_s = spent_s
         if run in self._open:
             self._open.remove(run)
+        if run in self._by_cell:
+            self._by_cell.remove(run)
         self._rest()
 
     def left(self, run: Endable, frame: FrameType | None) -> None:
@@ -257,6 +264,8 @@ class Endings:
         self.decide(error)
         self._explain_cancelled(error)
         self._stopped, self._cancelled = [], []
+        for run in list(self._by_cell) if error is not None else ():
+            run.end(ending_of(error, exhausted=False))
         self._rest()
 
     def forget_after_fork(self) -> None:
@@ -265,7 +274,7 @@ class Endings:
             run.forget_after_fork()
         self._lock = threading.Lock()
         self._open, self._leaving, self._flushes = [], [], []
-        self._stopped, self._cancelled = [], []
+        self._stopped, self._cancelled, self._by_cell = [], [], []
         self._rest()
         SIGNALS.forget()
 

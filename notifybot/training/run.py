@@ -117,15 +117,17 @@ class Run(RunReports):
         first: int | None = None,
         counts_from: int | None = None,
         resume: ResumeInfo = NOTHING,
+        reports: bool = True,
     ) -> None:
         """Begin to report, going on from `resume`. Raises ConfigError for settings that cannot work; later nothing.
 
         A framework that has the loop says what it counts (`unit`), the label of the first that it is going to do, and
-        the label with which it begins to count; what earlier sessions reported from `first` on is void.
+        the label with which it begins to count; what earlier sessions reported from `first` on is void. By its word
+        another rank `reports` the run, as far as this process may.
         """
         if self.is_copy:
             return
-        if not speaks(self.config.ranks):
+        if not speaks(self.config.ranks) or not (reports or self.config.ranks == "each"):
             self._stay_mute()
             return
         self._loops = epochs is not None or total is not None or first is not None

@@ -1,0 +1,314 @@
+"""Run inside a training loop that a framework drives: the one engine beneath the callbacks of all frameworks.
+
+A framework's hooks come at its own moments: the end of an epoch before its numbers, its checkpoint after it, no end at
+all where an exception is raised. So a guest begins late, in the process that trains and after the framework restored
+its state; it closes each epoch late, when everybody had the chance to log and to save; and it ends once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from types import MappingProxyType, TracebackType
+from typing import Any, Concatenate, Literal, ParamSpec, Self, cast
+
+from notifybot.alerts import DEFAULT, AlertRule
+from notifybot.config import Config
+from notifybot.delivery.build import notifiers_from
+from notifybot.errors import UsageError, reader_text
+from notifybot.i18n import text
+from notifybot.notifiers.base import Notifier
+from notifybot.runtime import environment, speaks
+from notifybot.trackers import plan_trackers
+from notifybot.training.block import SignalScope, as_config, check_given
+from notifybot.training.endings import ENDINGS, Ending, ending_of
+from notifybot.training.guard import Guard
+from notifybot.training.progress import MonitoredMetric
+from notifybot.training.run import Run
+from notifybot.training.run_info import checked_id, name_of, params_of
+from notifybot.types import UNITS, Severity, Status, Unit
+
+P = ParamSpec("P")
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+# For trackers alone: what frameworks log beside the numbers that people wait for.
+_MINOR = (
+    "*_runtime", "*_per_second", "total_flos", "*num_tokens", "*num_input_tokens_seen", "lr", "lr[-_/]*",
+    "learning_rate", "*grad_norm", "*_jit_compilation_time", "*_model_preparation_time",
+)  # fmt: skip
+_LABELS = frozenset({"epoch", "step", "global_step", "iteration"})  # positions, and no metrics
+
+
+class Guest:
+    """Run of a framework's training. One object reports one run after another, as one trainer may train again.
+
+    `params` and `monitor` replace what the framework shows; `metrics` are the names, or patterns such as "eval_*", that
+    messages show; `checkpoints=False` reports none; `resume="never"` begins a new run although the framework goes on
+    from its own checkpoint. Raises ConfigError and UsageError, here and nowhere else.
+
+    A pickle and a copy are guests that have not begun: frameworks carry their callbacks to other processes.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        project: str | None = None,
+        run_id: str | None = None,
+        params: object = None,
+        monitor: str | None = None,
+        unit: Literal["auto", "epoch", "step", "round", "trial"] = "auto",
+        metrics: Iterable[str] | None = None,
+        checkpoints: bool = True,
+        resume: Literal["auto", "never"] = "auto",
+        trackers: Literal["auto", "off"] = "auto",
+        alerts: Iterable[AlertRule] = DEFAULT,
+        config: Config | Mapping[str, object] | None = None,
+        notifiers: Sequence[Notifier] | None = None,
+    ) -> None:
+        self.config = as_config(config)
+        check_given(project=project, monitor=monitor, notifiers=notifiers)
+        if unit != "auto" and unit not in UNITS:
+            raise UsageError(reader_text("training.block.bad_unit", unit=f"{unit!r:.40}", units=", ".join(UNITS)))
+        if isinstance(metrics, str):
+            raise UsageError(reader_text("integrations.guest.metrics_are_a_list", metrics=metrics))
+        self.name = name if name is None else name_of(name)
+        self.unit = unit
+        self.monitor = monitor
+        self.params = None if params is None else params_of(params)
+        self.reports_checkpoints = checkpoints
+        self._project, self._notifiers, self._alerts = project, notifiers, tuple(alerts)
+        self._run_id = None if run_id is None else checked_id(run_id)
+        self._metrics = None if metrics is None else tuple(metrics)
+        self._resumes, self._trackers = resume != "never", trackers
+        if speaks(self.config.ranks):
+            _check_services(self.config, given=notifiers is not None)
+        self._forget()
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = {name: value for name, value in vars(self).items() if name not in _OF_ONE_PROCESS}
+        return kept | {"_notifiers": None if self._notifiers is None else list(self._notifiers)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._forget()
+
+    def _forget(self) -> None:
+        self.run: Run | None = None
+        self.guard = Guard()
+        self._scope: SignalScope | None = None
+        self._values: dict[str, float] = {}
+        self._over: tuple[int, float, float | None] | None = None
+        self._runs = 0
+        self._lingers = False
+        self._found_params: Mapping[str, Any] = NOTHING
+
+    # ── Begin ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def active(self) -> bool:
+        """True while a run is open that this process reports."""
+        return self.run is not None and self.run.active
+
+    def begin(
+        self,
+        *,
+        total: int | None = None,
+        unit: Unit = "epoch",
+        first: int | None = None,
+        counts_from: int = 0,
+        found: Mapping[str, Any] | None = None,
+        params: object = None,
+        monitor: str | None = None,
+        own_trackers: Iterable[str] = (),
+        reports: bool = True,
+        within_call: bool = True,
+    ) -> None:
+        """Begin a run, on the process that trains, once the framework has restored its state.
+
+        `first` is the label of what it does next, `counts_from` the label of a run's very first. `found` is `state()`
+        as the framework's own checkpoint had it: that run goes on. `own_trackers` ("wandb", "tensorboard") are those
+        that the framework writes to itself. `reports` is False on other ranks than the first, by the framework's word:
+        such a run only leaves its failure for the one that reports. `within_call`: the framework trains in one call,
+        so that an error which ends a notebook's cell has ended the training.
+        """
+        if self.run is not None and (self.run.active or self.run.mute):  # left by an exception that was caught
+            self.end(Ending(Status.FAILED, self.text("caught")))
+        found = found if found and self._resumes else NOTHING
+        self._runs += 1
+        name = self.name
+        if name is not None and self._runs > 1 and not found and self._run_id is None:
+            name = f"{name} #{self._runs}"
+        if self.params is None:
+            with self.guard("framework_settings", loud=()):
+                self._found_params = params_of(params)
+        off: Any = "off" if self._trackers == "off" else (frozenset(own_trackers) or "auto")
+        run = Run(
+            name=name, project=self._project, run_id=self._run_id or found.get("run_id"),
+            params=self._found_params if self.params is None else self.params,
+            monitor=self.monitor or _known(monitor), config=self.config, alerts=self._alerts, notifiers=self._notifiers,
+            after_session=str(found.get("session", "")), trackers=off,
+        )  # fmt: skip
+        self.run, self.guard, self._values, self._over = run, run.guard, {}, None
+        with run.guard("starting_run", loud=()):
+            run.start(total=total, unit=unit, first=first, counts_from=counts_from, reports=reports)
+            self._scope = SignalScope(run)
+            if within_call and (run.active or run.mute):
+                ENDINGS.ends_with_cell(run)
+
+    def state(self) -> dict[str, str]:
+        """Key that finds this run again, for the framework's own checkpoint. Empty before a run has begun."""
+        return {} if self.run is None else {"run_id": self.run.id, "session": self.run.ref.session}
+
+    # ── Progress ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def moved(self) -> None:
+        """The training has moved: for every batch, as cheap as can be."""
+        if self.run is not None:
+            self.run.meter.steps += 1
+
+    def log(self, values: Mapping[str, Any]) -> None:
+        """Take numbers for the epoch, or the steps, that will be closed next; what is no number is left out."""
+        for name, value in values.items():
+            number = _number(value)
+            if number is not None and name not in _LABELS:
+                self._values[name] = number
+
+    def epoch_began(self, label: int) -> None:
+        """An epoch is under way: a failure in it names it."""
+        self.close()
+        if self.run is not None:
+            self.run.open_epoch = label
+
+    def epoch_over(self, label: int, *, part: float | None = None) -> None:
+        """An epoch, or as many steps as the label says, is over, now; it is reported by `close`."""
+        if self.run is not None:
+            self._over = (label, self.run.clock.monotonic(), part)
+            self.run.open_epoch = None
+
+    def close(self) -> None:
+        """Report what is over, with all that was logged since the report before."""
+        if self.run is None or self._over is None:
+            return
+        (label, at_s, part), self._over = self._over, None
+        values, self._values = self._values, {}
+        minor = {name for name in values if self._is_minor(name)}
+        self.run.report_epoch(label, values, at_s=at_s, part=part, minor=minor)
+
+    def _is_minor(self, name: str) -> bool:
+        if self._metrics is not None:
+            return not any(fnmatchcase(name, pattern) for pattern in self._metrics)
+        return any(fnmatchcase(name, pattern) for pattern in _MINOR)
+
+    def checkpoint(self, path: str, label: int | None = None) -> None:
+        """Report a checkpoint that the framework has saved, after the epoch that it belongs to."""
+        self.close()
+        if self.run is not None and self.reports_checkpoints:
+            self.run.log_checkpoint(path, label)
+
+    def inform(self, title: str, body: str = "", severity: Severity = Severity.INFO) -> None:
+        """Tell people of something beside the epochs, such as a test's result; after the run's end, too."""
+        if self.run is not None:
+            self.run.report(title, body, severity)
+
+    def text(self, key: str, **values: object) -> str:
+        """Text of `integrations.guest` in the run's language."""
+        return text(self.config.lang, f"integrations.guest.{key}", **values)
+
+    # ── End ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def end(self, ending: Ending) -> None:
+        """Close what is over, and record how the run ended, once. A signal that the framework heard has ended it."""
+        run, scope = self.run, self._scope
+        if run is None or not (run.active or run.mute):
+            return
+        seen = None if scope is None else scope.seen
+        self.close()
+        if seen is not None and ending.status is not Status.FAILED:
+            ending = ending_of(None, exhausted=False, signal_seen=seen)
+        run.end(ending)
+        if scope is not None:
+            scope.unwatch()
+        self._lingers = ending.status is Status.FINISHED
+
+    def linger(self) -> None:
+        """After a run that finished: give trackers that are late some seconds; in no section, where signals wait."""
+        if self._lingers and self.run is not None:
+            self._lingers = False
+            self.run.linger()
+
+    def finish(self, note: str = "") -> None:
+        """End the run as finished; early, where a note says why."""
+        self.end(Ending(Status.FINISHED, note=note))
+
+    def fail(self, error: BaseException | None, *, else_text: str = "") -> None:
+        """End the run by the exception that left the framework's loop; without one, as failed with that text."""
+        self.end(Ending(Status.FAILED, else_text) if error is None else ending_of(error, exhausted=False))
+
+
+_OF_ONE_PROCESS = frozenset({"run", "guard", "_scope", "_values", "_over", "_runs", "_lingers", "_found_params"})
+
+
+def hook(method: Callable[Concatenate[Any, P], object]) -> Callable[Concatenate[Any, P], None]:
+    """Decorate a hook of a callback that has a `guest`: nothing of ours is raised from it, and nothing returned."""
+
+    @functools.wraps(method)
+    def guarded(self: Any, *args: P.args, **kwargs: P.kwargs) -> None:
+        guest: Guest = self.guest
+        with guest.guard("framework_hook", loud=()):
+            method(self, *args, **kwargs)
+        guest.linger()
+
+    return cast(Callable[Concatenate[Any, P], None], guarded)
+
+
+class GuestCallback:
+    """Part that the callbacks of all frameworks share: `with NotifyCallback("x") as notify:` makes endings exact.
+
+    Without it, an exception that the program itself catches is seen only when the same callback trains again.
+    """
+
+    guest: Guest
+
+    @property
+    def run(self) -> Run | None:
+        """The run that is open, or was last; None before the training."""
+        return self.guest.run
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self.guest.guard("run_end", loud=()):
+            self.guest.end(ending_of(error, exhausted=error is None))
+        self.guest.linger()
+
+
+def _check_services(config: Config, *, given: bool) -> None:
+    """Raise ConfigError for services that cannot work as they are set up: a framework's hook is too late for it."""
+    plan_trackers(config, environment())
+    if not given:
+        for each in notifiers_from(config):
+            each.close()
+
+
+def _known(monitor: str | None) -> str | None:
+    """A framework's own choice of metric, unless its direction is not known: then it is not the user's mistake."""
+    try:
+        MonitoredMetric(monitor)
+    except UsageError:
+        return None
+    return monitor
+
+
+def _number(value: Any) -> float | None:
+    """The number that a framework logged: Python's, a tensor or an array of one element; None for all else."""
+    if isinstance(value, bool | str | bytes) or value is None:
+        return None
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # a text, a list, an array of several
+        return None

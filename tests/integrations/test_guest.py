@@ -1,0 +1,226 @@
+"""The engine beneath the callbacks, with a framework of a few lines: hooks at awkward moments, exceptions, copies."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notifybot import ConfigError, UsageError
+from notifybot.events import CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
+from notifybot.integrations.guest import Guest, GuestCallback, hook
+from notifybot.store import runs
+from notifybot.training.endings import ENDINGS, Ending
+from notifybot.training.session import close
+from notifybot.types import Status
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    yield {
+        "state_dir": str(tmp_path / "state"),
+        "runs_dir": str(tmp_path / "runs"),
+        "wandb": "off",
+        "tensorboard": "off",
+    }
+    for run in list(ENDINGS._open):
+        run.end(Ending(Status.FINISHED))
+    close()
+
+
+class Callback(GuestCallback):
+    """Callback of the toy framework, which logs and saves after the end of an epoch, and trains again if asked to."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.guest = Guest(*args, **options)
+
+    @hook
+    def began(self, first: int, total: int, found: dict[str, str] | None = None) -> None:
+        self.guest.begin(total=total, first=first, found=found, params={"lr": 0.1})
+
+    @hook
+    def epoch_began(self, label: int) -> None:
+        self.guest.epoch_began(label)
+
+    @hook
+    def epoch_ended(self, label: int) -> None:
+        self.guest.epoch_over(label)
+
+    @hook
+    def logged(self, values: dict[str, Any]) -> None:
+        self.guest.log(values)
+
+    @hook
+    def saved(self, path: str, label: int) -> None:
+        self.guest.checkpoint(path, label)
+
+    @hook
+    def ended(self) -> None:
+        self.guest.finish()
+
+    @hook
+    def wrong(self) -> None:
+        raise LookupError("ours")
+
+
+def fit(
+    callback: Callback, *, total: int = 3, first: int = 0, fails_in: int | None = None, path: str = "", **more: Any
+) -> None:
+    callback.began(first, total, **more)
+    for epoch in range(first, total):
+        callback.epoch_began(epoch)
+        if epoch == fails_in:
+            raise ValueError("bad batch")
+        callback.epoch_ended(epoch)
+        callback.logged(
+            {"val_loss": 1 / (epoch + 1), "note": "text", "missing": None, "eval_runtime": 0.5, "epoch": 1.0}
+        )
+        if path:
+            callback.saved(path, epoch)
+    callback.ended()
+
+
+def recorded(callback: Callback) -> list[Event]:
+    run = callback.run
+    assert run is not None
+    assert run.session is not None
+    return runs.events_of(run.session.shared.store, run.id)
+
+
+def losses(events: list[Event]) -> list[tuple[int | None, float]]:
+    epochs = [each.progress for each in events if isinstance(each, EpochFinished)]
+    return [(each.epoch, each.metrics["val_loss"].value) for each in epochs]
+
+
+def test_an_epoch_has_the_numbers_that_were_logged_after_its_end(settings: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "model.ckpt").write_bytes(b"x")
+    callback = Callback("toy", config=settings)
+    fit(callback, path=str(tmp_path / "model.ckpt"))
+
+    events = recorded(callback)
+    assert losses(events) == [(0, 1.0), (1, 0.5), (2, 1 / 3)]
+    kinds = [type(each) for each in events]
+    assert kinds == [RunStarted, *[EpochFinished, CheckpointSaved] * 3, RunEnded]
+    assert [each.checkpoint.epoch for each in events if isinstance(each, CheckpointSaved)] == [0, 1, 2]
+    last = events[-1].progress
+    assert (last.done, last.total) == (3, 3)
+    assert {name: metric.minor for name, metric in last.metrics.items()} == {"val_loss": False, "eval_runtime": True}
+
+
+def test_nothing_of_ours_reaches_the_framework(settings: dict[str, Any]) -> None:
+    callback = Callback("toy", config=settings)
+    callback.wrong()
+    fit(callback, total=1)
+    callback.wrong()
+
+    assert callback.guest.guard.faults == {"framework_hook": 1}
+
+
+def test_a_wrong_setting_is_refused_by_the_constructor(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Callback("toy", config=settings | {"slack_webhook_url": "nonsense"})
+    with pytest.raises(ConfigError):
+        Callback("toy", config=settings | {"slack_bot_token": "nonsense"})
+    with pytest.raises(UsageError):
+        Callback("toy", config=settings, metrics="eval_loss")
+
+
+def test_an_exception_is_the_ending_within_a_with_block(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="bad batch"), Callback("toy", config=settings) as callback:
+        fit(callback, fails_in=1)
+
+    ended = recorded(callback)[-1]
+    assert isinstance(ended, RunEnded)
+    assert (ended.status, ended.error) == (Status.FAILED, "ValueError: bad batch [epoch 1]")
+
+
+def test_an_exception_that_was_caught_is_known_when_the_callback_trains_again(settings: dict[str, Any]) -> None:
+    callback = Callback("toy", config=settings)
+    with pytest.raises(ValueError, match="bad batch"):
+        fit(callback, fails_in=1)
+    first = recorded(callback)
+    run = callback.run
+    fit(callback)
+
+    assert run is not None
+    assert run.status is Status.FAILED
+    assert (len(first), callback.run is not run) == (2, True)
+    assert callback.run is not None
+    assert callback.run.name == "toy #2"
+
+
+def test_a_cell_that_ends_with_an_error_ends_the_run(settings: dict[str, Any]) -> None:
+    callback = Callback("toy", config=settings)
+    with pytest.raises(ValueError, match="bad batch") as caught:
+        fit(callback, fails_in=1)
+
+    ENDINGS.cell_ended(None)
+    assert callback.guest.active
+    ENDINGS.cell_ended(caught.value)
+
+    ended = recorded(callback)[-1]
+    assert isinstance(ended, RunEnded)
+    assert (ended.status, ended.error) == (Status.FAILED, "ValueError: bad batch [epoch 1]")
+
+
+def test_the_framework_s_own_checkpoint_finds_the_run_again(settings: dict[str, Any]) -> None:
+    before = Callback("toy", config=settings)
+    with pytest.raises(ValueError, match="bad batch"), before:
+        fit(before, total=6, fails_in=4)
+
+    after = Callback("toy", config=settings)
+    fit(after, total=6, first=2, found=before.guest.state())
+
+    events = recorded(after)
+    assert losses(events)[4:] == [(2, 1 / 3), (3, 0.25), (4, 0.2), (5, 1 / 6)]
+    assert [(each.attempt, each.progress.done) for each in events if isinstance(each, RunStarted)] == [(1, 0), (2, 2)]
+    best = events[-1].progress.metrics["val_loss"]
+    assert (events[-1].progress.done, best.best_epoch, best.epochs) == (6, 5, (0, 1, 2, 3, 4, 5))
+
+
+def test_resuming_may_be_refused(settings: dict[str, Any]) -> None:
+    before = Callback("toy", config=settings)
+    fit(before)
+    after = Callback("toy", config=settings, resume="never")
+    fit(after, first=1, found=before.guest.state())
+
+    assert before.run is not None
+    assert after.run is not None
+    assert before.run.id != after.run.id
+
+
+@pytest.mark.parametrize("travel", [copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))])
+def test_a_copy_has_not_begun(travel: Any, settings: dict[str, Any]) -> None:
+    callback = Callback("toy", config=settings)
+    callback.began(0, 3)
+    other = travel(callback)
+
+    assert (other.run, other.guest.name, callback.guest.active) == (None, "toy", True)
+    fit(other)
+    assert other.run is not callback.run
+
+
+def test_another_rank_by_the_framework_s_word_reports_nothing(settings: dict[str, Any]) -> None:
+    guest = Guest("toy", config=settings)
+    guest.begin(total=3, reports=False)
+    guest.epoch_over(0)
+    guest.close()
+    guest.finish()
+
+    assert guest.run is not None
+    assert (guest.run.session, guest.run.mute, guest.active) == (None, True, False)
+
+
+def test_chosen_metrics_alone_are_shown(settings: dict[str, Any]) -> None:
+    callback = Callback("toy", config=settings, metrics=["train_*"])
+    callback.began(0, 1)
+    callback.epoch_ended(0)
+    callback.logged({"train_loss": 0.1, "val_loss": 0.2})
+    callback.ended()
+
+    metrics = recorded(callback)[-1].progress.metrics
+    assert {name: metric.minor for name, metric in metrics.items()} == {"train_loss": False, "val_loss": True}
