@@ -265,6 +265,7 @@ UNREAD = {"debug", "info", "compile", "filterwarnings"}  # calls whose strings n
 ENGLISH_OF_USE = {  # modules whose English is no text of ours: why
     "cli/help.py": "the patterns of what click says, to be said in Korean",
     "cli/samples.py": "a traceback of PyTorch's, an error of the system's, and the keys of samples",
+    "integrations/__init__.py": "lines of Python to be copied",
     "redaction.py": "words in the names of secrets",
     "rendering/error_text.py": "codes of Slack's, and the notes of older versions in the outbox",
     "sandbox/blockkit.py": "as Slack answers",

@@ -1,4 +1,4 @@
-"""Examination of this machine: the state folder's disk, access to the settings files, dead letters, versions."""
+"""Examination of this machine: disk of the state folder, access to settings, dead letters, versions, frameworks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from notifybot.config import Config, explain
 from notifybot.doctor.findings import Finding, note, ok, wrong
 from notifybot.errors import StoreError
 from notifybot.i18n import localized
+from notifybot.integrations import present
 from notifybot.rendering.format import size
 from notifybot.store.database import Store
 from notifybot.store.location import is_remote, local_folder
@@ -31,7 +32,7 @@ _READABLE = stat.S_IRGRP | stat.S_IROTH
 def examine(config: Config) -> list[Finding]:
     """Return the findings on all of this machine that delivery rests on."""
     found = [_disk("state_dir", config.state_dir), _disk("runs_dir", config.runs_dir)]
-    return [*found, *_mount(config.state_dir), *_open_files(config), *_dead_letters(config), *versions()]
+    return [*found, *_mount(config.state_dir), *_open_files(config), *_dead_letters(config), *versions(), *frameworks()]
 
 
 def _disk(key: str, folder: Path) -> Finding:
@@ -94,6 +95,18 @@ def versions() -> list[Finding]:
             wrong("versions", "doctor.machine.torch_is_old", "doctor.machine.install_newer_torch", version=torch)
         )
     return findings
+
+
+def frameworks() -> Iterator[Finding]:
+    """Yield a finding for each framework that is installed: the line that makes a run of its trainings."""
+    for framework, name, found in present():
+        if framework.takes(found):
+            remedy = localized("doctor.machine.write_for_it", imports=framework.imports, line=framework.line)
+            yield note("frameworks", "doctor.machine.framework_is_there", remedy, name=name, version=found)
+        else:
+            least = ".".join(map(str, framework.least))
+            remedy = localized("doctor.machine.install_newer_framework", name=name, least=least)
+            yield note("frameworks", "doctor.machine.framework_is_old", remedy, name=name, version=found)
 
 
 def _version(name: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from notifybot.config import load
 from notifybot.doctor import machine
 from notifybot.doctor.findings import Level
+from notifybot.integrations import FRAMEWORKS, present
 from notifybot.policy import Priority
 from notifybot.store import runs
 from notifybot.store.database import Store
@@ -108,3 +109,21 @@ def test_the_state_folder_is_not_made_by_looking() -> None:
     examined()
 
     assert not os.path.exists(load().state_dir / "notifybot.db")
+
+
+def test_a_framework_that_is_there_has_its_line() -> None:
+    there = {name for _, name, _ in present()}
+
+    found = [each for each in machine.frameworks() if each.verdict is Level.NOTE]
+
+    assert {each.what.en.split()[0] for each in found} == there
+    assert all("from notifybot.integrations." in each.remedy.ko for each in found if each.remedy is not None)
+
+
+@pytest.mark.parametrize(
+    ("version", "takes"), [("4.45.2", False), ("4.46.0", True), ("5.0.0rc1", True), ("4.9", False)]
+)
+def test_a_framework_that_is_too_old_is_known(version: str, takes: bool) -> None:
+    (transformers,) = (each for each in FRAMEWORKS if each.packages == ("transformers",))
+
+    assert transformers.takes(version) is takes
