@@ -59,6 +59,8 @@ class Checkpoints:
     list is restored in its order, a dict by its names.
     `extra` names further objects with `state_dict` and `load_state_dict`, such as torchdata's StatefulDataLoader; with
     one that saves its position, `every_s` also saves within an epoch, at the next `log` after so many seconds.
+    `state` is a small dict of plain values (None, bool, int, float, str; lists, tuples and dicts of them), such as the
+    counters of early stopping: it is saved with each checkpoint and restored into the same dict.
     `grace_s` is how long a SIGTERM may be put off to save first, and `patience_s` how long an epoch waits for the save
     before it. `fresh` begins a new run and deletes nothing. If the newest cannot be read, the training does not
     begin; `resume="newest readable"` steps back to the newest that can.
@@ -80,6 +82,7 @@ class Checkpoints:
         scheduler: Any = None,
         scaler: Any = None,
         extra: Mapping[str, Any] | None = None,
+        state: dict[Any, Any] | None = None,
         monitor: str | None = None,
         mode: Literal["min", "max"] | None = None,
         keep_last: int = 3,
@@ -109,7 +112,9 @@ class Checkpoints:
         self._steps_back = resume == "newest readable"
         self._template = template
         self._clock = clock
-        self._parts = Parts(model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, extra=extra or {})
+        self._parts = Parts(
+            model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, extra=extra or {}, state=state
+        )
         self._retention = Retention(keep_last=keep_last, keep_best=keep_best, monitor=self.monitor, mode=self.mode)
         self._local = local
         self._saver = _savers.setdefault(self.folder, Saver())

@@ -13,7 +13,7 @@ import re
 import sys
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path, PurePath
@@ -76,6 +76,68 @@ def from_plain(value: Any) -> Any:
 def require_plain(value: Mapping[str, Any]) -> None:
     """Raise UsageError, naming the key path, unless all of `value` loads with `weights_only=True`."""
     to_safe(dict(value), "checkpoint", lambda _at, tensor: tensor)
+
+
+_PLAIN = frozenset({type(None), bool, int, float, str})
+_PLAIN_DEPTH = 16
+PLAIN_BYTES = 64 * 1024
+
+
+def plain_copy(values: Any) -> dict[Any, Any]:
+    """Copy a small dict of plain values; NumPy's numbers and tensors of one element become Python's numbers.
+
+    Raises UsageError, naming the key path, for one that is not plain, nests deeper than 16 levels or, with 8 bytes for
+    a number, is larger than 64 KiB.
+    """
+    if not isinstance(values, dict):
+        kind = type(values).__name__
+        raise UsageError(reader_text("checkpoints.serialization.values_are_no_dict", kind=kind))
+    left = [PLAIN_BYTES]
+    return {key: _plain(each, f"state[{key!r:.80}]", 1, left) for key, each in _plain_items(values, "state", left)}
+
+
+def _plain(value: Any, at: str, depth: int, left: list[int]) -> Any:
+    """Copy a value; what it takes is subtracted from the bytes that are `left`."""
+    if depth > _PLAIN_DEPTH:
+        raise UsageError(reader_text("checkpoints.serialization.values_too_deep", at=at, depth=_PLAIN_DEPTH))
+    value = _python_number(value)
+    if type(value) in (dict, list, tuple):
+        _take(0, left)  # so that one which holds itself many times is soon too large
+    if type(value) is dict:
+        items = _plain_items(value, at, left)
+        return {key: _plain(each, f"{at}[{key!r:.80}]", depth + 1, left) for key, each in items}
+    if type(value) in (list, tuple):
+        return type(value)(_plain(each, f"{at}[{place}]", depth + 1, left) for place, each in enumerate(value))
+    if type(value) not in _PLAIN:
+        raise UsageError(reader_text("checkpoints.serialization.value_is_not_plain", at=at, kind=_type_name(value)))
+    _take(value, left)
+    return value
+
+
+def _plain_items(values: Mapping[Any, Any], at: str, left: list[int]) -> Iterable[tuple[Any, Any]]:
+    for key in values:
+        if type(key) not in (str, int):
+            given = {"given": f"{key!r:.80}", "kind": _type_name(key)}
+            raise UsageError(reader_text("checkpoints.serialization.key_of_other_type", at=at, **given))
+        _take(key, left)
+    return values.items()
+
+
+def _take(value: Any, left: list[int]) -> None:
+    left[0] -= len(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else 8
+    left[0] -= value.bit_length() // 8 if isinstance(value, int) else 0
+    if left[0] < 0:
+        raise UsageError(reader_text("checkpoints.serialization.values_too_large", limit=PLAIN_BYTES // 1024))
+
+
+def _python_number(value: Any) -> Any:
+    """Return the Python number of a NumPy scalar or a tensor of one element; other values unchanged."""
+    if type(value) in _PLAIN or not callable(getattr(value, "item", None)):
+        return value
+    try:
+        return value.item()
+    except (TypeError, ValueError, RuntimeError):  # several elements
+        return value
 
 
 def _are_atoms(values: Any) -> bool:

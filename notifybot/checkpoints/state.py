@@ -34,11 +34,12 @@ from notifybot.checkpoints.compatibility import (
     scheduler_notes,
 )
 from notifybot.checkpoints.errors import unfit, ways_on
-from notifybot.checkpoints.serialization import check_torch, from_plain, to_safe
+from notifybot.checkpoints.serialization import check_torch, from_plain, plain_copy, to_safe
 from notifybot.errors import CheckpointError, UsageError, reader_text
 from notifybot.types import Reason
 
 RANDOM_KEY = "random_states"
+VALUES_KEY = "state"
 
 # Loaded after what can be undone: modules, which are checked best, and then loaders, which refuse nothing.
 _NOT_UNDONE: dict[Kind, int] = {"module": 1, "loader": 2}
@@ -48,7 +49,8 @@ class Parts:
     """Objects whose state a training resumes from: model, optimizer, scheduler, scaler, and any `extra` ones.
 
     Each of the first four is one object, or a list or dict of several. Every object has `state_dict` and
-    `load_state_dict`; a generator of PyTorch, NumPy or Python may stand in `extra` as well.
+    `load_state_dict`; a generator of PyTorch, NumPy or Python may stand in `extra` as well. `state` is a dict of plain
+    values, restored in place.
     Raises UsageError naming an object that has neither, and CheckpointError for a PyTorch before 2.10.
     """
 
@@ -60,12 +62,16 @@ class Parts:
         scheduler: OneOrSeveral | None = None,
         scaler: OneOrSeveral | None = None,
         extra: Mapping[str, object] | None = None,
+        state: dict[Any, Any] | None = None,
     ) -> None:
         import torch
 
         check_torch(torch.__version__)
         given = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
         self._parts = parts_of(given, extra or {})
+        self._values = state
+        if state is not None:
+            plain_copy(state)
         self._buffers = Buffers()
         self._hooks: list[_FirstStep] = []
         self._saves = False
@@ -152,6 +158,8 @@ class Parts:
             part.put_in(payload, state)
         if several := {name: each for name, each in arrangement_of(self._parts).items() if each is not None}:
             payload[SEVERAL_KEY] = several
+        if self._values is not None:
+            payload[VALUES_KEY] = plain_copy(self._values)
         payload[RANDOM_KEY] = to_safe(rng.capture(), RANDOM_KEY, lambda _at, tensor: tensor)
         self._buffers.finish()
         return payload
@@ -186,11 +194,23 @@ class Parts:
         for part, state in loads:
             if part.kind == "generator":
                 part.value.load_state_dict(state)
+        notes += self._restore_values(payload)
         notes += map(note, rng.restore(from_plain(payload.get(RANDOM_KEY))))
         with contextlib.suppress(UsageError):  # the next save reports it
             if self._saves:
                 self.check()
         return notes
+
+    def _restore_values(self, payload: Mapping[str, Any]) -> list[Reason]:
+        """Put the saved values into the program's own dict; keys that the checkpoint lacks keep their values."""
+        try:
+            saved = plain_copy(payload.get(VALUES_KEY))
+        except UsageError:  # none, or something else of that name in a file of the user's own
+            saved = {}
+        if self._values is not None:
+            self._values.update(saved)
+            return [] if saved or not self._values else [note(reader_text("checkpoints.state.no_values"))]
+        return [note(reader_text("checkpoints.arrangement.not_asked_for", name=VALUES_KEY))] if saved else []
 
     def _fitted(self, payload: Mapping[str, Any]) -> tuple[list[tuple[StatePart, Any]], list[Reason]]:
         """Return each part with the state to load, in loading order, and notes. Raises CheckpointError."""
