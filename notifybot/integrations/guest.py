@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from types import MappingProxyType, TracebackType
-from typing import Any, Concatenate, Literal, ParamSpec, Self, cast
+from typing import Any, Concatenate, Literal, NoReturn, ParamSpec, Self, TypedDict, cast
 
 from notifybot.alerts import DEFAULT, AlertRule
 from notifybot.config import Config
@@ -38,6 +38,23 @@ _MINOR = (
     "learning_rate", "*grad_norm", "*_jit_compilation_time", "*_model_preparation_time",
 )  # fmt: skip
 _LABELS = frozenset({"epoch", "step", "global_step", "iteration"})  # positions, and no metrics
+
+
+class GuestOptions(TypedDict, total=False):
+    """Arguments that the callbacks of all frameworks take besides the run's name: see Guest."""
+
+    project: str | None
+    run_id: str | None
+    params: object
+    monitor: str | None
+    unit: Literal["auto", "epoch", "step", "round", "trial"]
+    metrics: Iterable[str] | None
+    checkpoints: bool
+    resume: Literal["auto", "never"]
+    trackers: Literal["auto", "off"]
+    alerts: Iterable[AlertRule]
+    config: Config | Mapping[str, object] | None
+    notifiers: Sequence[Notifier] | None
 
 
 class Guest:
@@ -285,6 +302,17 @@ class GuestCallback:
         with self.guest.guard("run_end", loud=()):
             self.guest.end(ending_of(error, exhausted=error is None))
         self.guest.linger()
+
+
+def raise_missing(error: ModuleNotFoundError, integration: str, module: str, package: str = "") -> NoReturn:
+    """Raise ImportError with the line that installs a framework; what the framework itself misses is raised as it is.
+
+    `package` is the name to install, where it is not the module's.
+    """
+    if error.name != module:
+        raise error
+    words = {"integration": integration, "module": module, "package": package or module}
+    raise ImportError(reader_text("integrations.guest.framework_is_missing", **words)) from error
 
 
 def _check_services(config: Config, *, given: bool) -> None:

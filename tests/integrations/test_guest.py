@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from notifybot import ConfigError, UsageError
 from notifybot.events import CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
-from notifybot.integrations.guest import Guest, GuestCallback, hook
+from notifybot.integrations.guest import Guest, GuestCallback, GuestOptions, hook, raise_missing
 from notifybot.store import runs
 from notifybot.training.endings import ENDINGS, Ending
 from notifybot.training.session import close
@@ -224,3 +225,19 @@ def test_chosen_metrics_alone_are_shown(settings: dict[str, Any]) -> None:
 
     metrics = recorded(callback)[-1].progress.metrics
     assert {name: metric.minor for name, metric in metrics.items()} == {"train_loss": False, "val_loss": True}
+
+
+def test_the_options_of_every_callback_are_those_of_the_guest() -> None:
+    parameters = set(inspect.signature(Guest).parameters)
+
+    assert GuestOptions.__annotations__.keys() == parameters - {"name"}
+
+
+def test_a_missing_framework_is_named_with_the_line_that_installs_it() -> None:
+    absent = ModuleNotFoundError("No module named 'ignite'", name="ignite")
+    with pytest.raises(ImportError, match=r"^notifybot\.x needs ignite: pip install pytorch-ignite$"):
+        raise_missing(absent, "notifybot.x", "ignite", "pytorch-ignite")
+
+    its_own = ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+    with pytest.raises(ModuleNotFoundError, match="tensorflow"):
+        raise_missing(its_own, "notifybot.x", "keras")
