@@ -36,6 +36,7 @@ from notifybot.config_sources import (
     Origin,
     Origins,
     arguments_of,
+    found_file,
     language_in,
     place,
     spelling,
@@ -45,6 +46,7 @@ from notifybot.errors import READER, ConfigError, reader_text
 from notifybot.files import state_folder, system_language, user_mark
 from notifybot.i18n import OVERRIDES
 from notifybot.preferences import Every, QuietHours, Tables, every_from, quiet_from, tables_from
+from notifybot.runtime import absolute, started_in
 from notifybot.services import SERVICES
 from notifybot.types import Language
 
@@ -238,11 +240,10 @@ class _DeclaredSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        sources = (
-            Environment(settings_cls),
-            ColabSecrets(settings_cls),
-            File(settings_cls, settings_file(), required=bool(os.environ.get("NOTIFYBOT_CONFIG"))),
-        )
+        named = os.environ.get("NOTIFYBOT_CONFIG")
+        path, passed_over = (Path(named), None) if named else found_file()
+        file = File(settings_cls, path, required=bool(named), passed_over=passed_over)
+        sources = (Environment(settings_cls), ColabSecrets(settings_cls), file)
         return (init_settings, *sources, Origins(settings_cls, sources))
 
     @model_validator(mode="wrap")
@@ -274,6 +275,20 @@ class _DeclaredSettings(BaseSettings):
                 names = [spelling(other, origin) for other in others]
                 raise ConfigError(_needs(place(key, origin), *names))
         return self
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources of what is set, in the order of their precedence, a file by its path."""
+        found = set(self._origins.values())
+        first = [str(each) for each in Origin if each is not Origin.DEFAULT and each in found]
+        return (*first, *sorted(found - set(Origin)))
+
+    def settled(self) -> Self:
+        """Return these with relative folders as absolute, where a framework has changed the working folder."""
+        if started_in() is None:
+            return self
+        folders: dict[str, Path] = {"runs_dir": self.runs_dir, "state_dir": self.state_dir}
+        return self.model_copy(update={key: absolute(each) for key, each in folders.items()})
 
     def secret(self, name: str) -> SecretStr | None:
         """Return an optional secret that a row of `services.py` declares, None where it is not set."""
@@ -364,12 +379,13 @@ def _allowed(key: str, kind: str, text: str) -> str:
 
 def load(overrides: Mapping[str, object] | None = None) -> Config:
     """Read every source. `overrides` are arguments of the caller; None among them means "not given"."""
-    return Config(**{key: value for key, value in arguments_of(overrides).items() if value is not None})
+    return Config(**{key: value for key, value in arguments_of(overrides).items() if value is not None}).settled()
 
 
 def settings_file() -> Path:
     """The file that `load` reads, whether it is there or not."""
-    return Path(os.environ.get("NOTIFYBOT_CONFIG") or "notifybot.toml")
+    named = os.environ.get("NOTIFYBOT_CONFIG")
+    return Path(named) if named else found_file()[0]
 
 
 def wandb_site() -> str:

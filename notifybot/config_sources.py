@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -15,8 +17,11 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
 from notifybot.errors import ConfigError, reader_text, system_words
-from notifybot.runtime import in_colab
+from notifybot.files import only_mine
+from notifybot.runtime import in_colab, started_in
 from notifybot.services import SERVICES
+
+log = logging.getLogger("notifybot")
 
 ORIGINS = "__origins__"
 _PREFIX = "notifybot_"
@@ -157,16 +162,81 @@ def _colab_secret(name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-class File(_Source):
-    """notifybot.toml in the working directory, or the file that `NOTIFYBOT_CONFIG` names."""
+FILE_NAME = "notifybot.toml"
+_FOLDERS = ("kakao_token_file", "runs_dir", "state_dir", "templates_dir")
+_passed_over: set[Path] = set()
 
-    def __init__(self, settings_cls: type[BaseSettings], path: Path, *, required: bool) -> None:
+
+def found_file() -> tuple[Path, Path | None]:
+    """Return the settings file of this program, whether it is there or not, and one that was passed over.
+
+    It is the one in the working folder, else the one in the folder in which the program was started, else the nearest
+    in the script's own folder or above. There it counts only where file and folder are the user's and nobody else may
+    write to them, as for git (https://git-scm.com/docs/git-config#Documentation/git-config.txt-safedirectory): somebody
+    else's settings would have messages sent to their place.
+    """
+    here, started = Path(FILE_NAME), started_in()
+    if os.path.lexists(here):
+        return here, None
+    if started is not None and os.path.isfile(started / FILE_NAME):
+        return started / FILE_NAME, None
+    script = _script()
+    for folder in () if script is None else script.parents:
+        file, is_safe = folder / FILE_NAME, only_mine(folder)
+        if os.path.isfile(file):
+            return (file, None) if is_safe and only_mine(file) else (here, file)
+        if not is_safe:
+            break
+    return here, None
+
+
+def _script() -> Path | None:
+    """The user's program; None in a notebook, at a prompt, and where an installed command runs, such as ours."""
+    named = getattr(sys.modules.get("__main__"), "__file__", None) or next(iter(getattr(sys, "argv", ())), "")
+    if not named or not os.path.isfile(named):
+        return None
+    path = Path(os.path.realpath(named))
+    installed = {
+        Path(sys.prefix, "bin"),
+        Path(sys.prefix, "Scripts"),
+        Path(sys.executable).parent,
+        Path(__file__).parent,
+    }
+    if path.parent in installed or {"site-packages", "dist-packages"} & set(path.parts):
+        return None
+    return path
+
+
+class File(_Source):
+    """notifybot.toml where `found_file` finds it, or the file that `NOTIFYBOT_CONFIG` names.
+
+    Relative folders in a file that is found elsewhere than in the working folder are relative to it.
+    """
+
+    def __init__(
+        self, settings_cls: type[BaseSettings], path: Path, *, required: bool, passed_over: Path | None = None
+    ) -> None:
         super().__init__(settings_cls)
         self.path = path
         self.required = required
         self.origin = str(path)
+        self._passed_over = passed_over
 
     def __call__(self) -> dict[str, Any]:
+        if self._passed_over is not None and self._passed_over not in _passed_over:
+            _passed_over.add(self._passed_over)
+            line = reader_text("config_sources.file_is_not_only_yours", path=self._passed_over)
+            log.warning("%s", line)
+        settings = self._read()
+        if self.required:
+            return settings
+        return {key: self._placed(key, value) for key, value in settings.items()}
+
+    def _placed(self, key: str, value: Any) -> Any:
+        is_path = key in _FOLDERS and isinstance(value, str) and bool(value.strip())
+        return str(self.path.parent / value) if is_path and not value.startswith("~") else value
+
+    def _read(self) -> dict[str, Any]:
         try:
             return tomllib.loads(self.path.read_text("utf-8"))
         except FileNotFoundError:

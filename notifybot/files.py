@@ -11,6 +11,7 @@ import contextlib
 import errno
 import locale
 import os
+import stat
 import sys
 import tempfile
 import threading
@@ -64,6 +65,29 @@ def user_mark() -> str:
 def is_mine(found: os.stat_result) -> bool:
     """True when a file belongs to this user, and on systems without user ids."""
     return not POSIX or found.st_uid == os.getuid()
+
+
+def only_mine(path: Path) -> bool:
+    """True when a file or folder belongs to this user and nobody else may write to it; also on Windows.
+
+    A group may, if it is the user's own: many systems give each user one, and files that it may write. False where it
+    cannot be seen.
+    """
+    if not POSIX:
+        return True
+    try:
+        found = path.stat()
+        if not is_mine(found) or found.st_mode & stat.S_IWOTH:
+            return False
+        return not found.st_mode & stat.S_IWGRP or _is_own_group(found.st_gid)
+    except (OSError, KeyError):  # KeyError: a user or a group without a name
+        return False
+
+
+def _is_own_group(number: int) -> bool:
+    me, group = import_module("pwd").getpwuid(os.getuid()), import_module("grp").getgrgid(number)
+    is_named_so = me.pw_gid == number and me.pw_name == group.gr_name
+    return bool(is_named_so and set(group.gr_mem) <= {me.pw_name})
 
 
 def replace(fresh: Path, place: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from importlib.util import find_spec
@@ -149,6 +150,62 @@ def in_loader_worker() -> bool:
 def speaks(ranks: str = "first") -> bool:
     """True when a run started in this process is to be reported. `ranks` is the setting: "first" or "each"."""
     return not in_loader_worker() and (ranks == "each" or rank() == 0)
+
+
+# ── The folder in which the program was started ──────────────────────────────────────────────────────────────────────
+
+
+def started_in() -> Path | None:
+    """Return the folder in which the program was started, where a framework has moved it into another one since.
+
+    Hydra moves a program into the folder of its job, and Ray Tune a trial into its own. None where neither did.
+    """
+    return _hydra_folder() or _ray_folder()
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """Return a path as absolute: a relative one lies in the folder in which the program was started."""
+    path = Path(path).expanduser()
+    return path if path.is_absolute() else (started_in() or Path.cwd()) / path
+
+
+def absolute_for_job(path: str | os.PathLike[str]) -> Path:
+    """As `absolute`, but in the job's own folder where many jobs share a start: a sweep of Hydra, trials of Ray Tune.
+
+    Each of them has its own checkpoints, and one that starts again finds its folder again.
+    """
+    path = Path(path).expanduser()
+    if path.is_absolute():
+        return path
+    hydra = _hydra()
+    is_sweep = hydra is not None and getattr(hydra.get("mode"), "name", "") == "MULTIRUN"
+    return ((None if is_sweep else _hydra_folder()) or Path.cwd()) / path
+
+
+def _hydra() -> Any:
+    """Hydra's own settings of this job, an OmegaConf mapping: its `get` is None where a value is missing."""
+    config: Any = getattr(sys.modules.get("hydra.core.hydra_config"), "HydraConfig", None)
+    return config.get() if config is not None and config.initialized() else None
+
+
+def _hydra_folder() -> Path | None:
+    """Folder of the start, while the program is in the folder of its job; one that went elsewhere by itself stays."""
+    hydra = _hydra()
+    runtime: Any = None if hydra is None else hydra.get("runtime")
+    started = None if runtime is None else runtime.get("cwd")
+    if not started:
+        return None
+    with suppress(OSError):  # the working folder is gone
+        here, job = Path.cwd(), runtime.get("output_dir")  # Hydra before 1.2 names none
+        if here != Path(started) and (not job or here.is_relative_to(job)):
+            return Path(started)
+    return None
+
+
+def _ray_folder() -> Path | None:
+    """Working folder of the driver, as Ray Tune names it to trials of its older versions; the newer name none."""
+    folder = os.environ.get("TUNE_ORIG_WORKING_DIR", "")
+    return Path(folder) if folder and "ray" in sys.modules and os.path.isdir(folder) else None
 
 
 # ── Failures that other ranks record ─────────────────────────────────────────────────────────────────────────────────

@@ -1,14 +1,27 @@
-"""Which process speaks."""
+"""Which process speaks, and from where its relative folders count."""
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from notifybot.runtime import first_word, in_loader_worker, is_one_training, leave_word, rank, speaks
+from notifybot.runtime import (
+    absolute,
+    absolute_for_job,
+    first_word,
+    in_loader_worker,
+    is_one_training,
+    leave_word,
+    rank,
+    speaks,
+    started_in,
+)
+from tests.support.hydra import stand_in_for_hydra
 
 
 @pytest.mark.parametrize(
@@ -89,3 +102,49 @@ def test_a_torn_word_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     word = first_word(tmp_path, noon)
     assert word is not None
     assert word.rank == 1
+
+
+# ── The folder in which the program was started ──────────────────────────────────────────────────────────────────────
+
+
+def test_a_relative_folder_stays_where_the_program_was_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hydra makes a new folder for each start: no checkpoint of the one before would be found in it."""
+    stand_in_for_hydra(monkeypatch, started=tmp_path)
+
+    assert started_in() == tmp_path
+    assert absolute("runs") == absolute_for_job("runs") == tmp_path / "runs"
+    assert absolute("/data/runs") == absolute_for_job("/data/runs") == Path("/data/runs")
+    assert absolute("~/runs") == Path.home() / "runs"
+
+
+def test_jobs_of_a_sweep_keep_their_checkpoints_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    job = stand_in_for_hydra(monkeypatch, started=tmp_path, sweep=True)
+
+    assert (absolute("runs"), absolute_for_job("ckpt")) == (tmp_path / "runs", job / "ckpt")
+
+
+@pytest.mark.parametrize("why", ["Hydra has not moved it", "it moved on by itself", "Hydra has no job yet"])
+def test_a_program_that_hydra_has_not_moved_keeps_its_working_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, why: str
+) -> None:
+    stand_in_for_hydra(
+        monkeypatch, started=tmp_path, moves=not why.endswith("moved it"), initialized=not why.endswith("yet")
+    )
+    if why.endswith("itself"):
+        (tmp_path / "own").mkdir()
+        monkeypatch.chdir(tmp_path / "own")
+
+    assert started_in() is None
+    assert absolute("runs") == absolute_for_job("runs") == Path.cwd() / "runs"
+
+
+def test_trials_of_ray_tune_share_the_drivers_runs_and_keep_their_checkpoints_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    monkeypatch.setenv("TUNE_ORIG_WORKING_DIR", str(tmp_path))
+
+    assert (absolute("runs"), absolute_for_job("ckpt")) == (tmp_path / "runs", Path.cwd() / "ckpt")
+
+    monkeypatch.setenv("TUNE_ORIG_WORKING_DIR", str(tmp_path / "on another machine"))
+    assert started_in() is None

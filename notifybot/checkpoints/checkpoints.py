@@ -33,6 +33,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import load
 from notifybot.errors import UsageError, reader_text
 from notifybot.files import path_text
+from notifybot.runtime import absolute_for_job
 from notifybot.store.location import is_remote
 from notifybot.types import Checkpoint, Reason
 
@@ -103,7 +104,7 @@ class Checkpoints:
         )
         self.stateful = any(hasattr(each, "__iter__") for each in (extra or {}).values())
         check_times(every=every, every_s=every_s, grace_s=grace_s, patience_s=patience_s, stateful=self.stateful)
-        self.folder = Path(folder).expanduser().absolute()
+        self.folder = absolute_for_job(folder)
         self.monitor, self.mode = best_by(monitor, mode)
         self.every, self.every_s = every, every_s
         self.grace_s = grace_s
@@ -133,7 +134,7 @@ class Checkpoints:
         if card is not None:
             return card
         # A lost, torn or uncopied card is no reason to start over: it is rebuilt from the newest checkpoint.
-        local = None if self._local is None else Path(self._local).expanduser().absolute()
+        local = None if self._local is None else absolute_for_job(self._local)
         shelves = [CheckpointDirectory(each) for each in (self.folder, local) if each is not None]
         found = [each for shelf in shelves for each in self._patiently(shelf.folder, shelf.manifests)]
         if not found:
@@ -267,7 +268,7 @@ class Checkpoints:
         manifests only; no checkpoint is read or verified. Give `local` as to `Checkpoints`. Raises
         UsageError for a folder that cannot be read.
         """
-        durable = Path(folder).expanduser().absolute()
+        durable = absolute_for_job(folder)
         near = _local_of(durable, local, load().state_dir) if is_remote(durable) or local is not None else None
         try:
             card = read_card(durable)
@@ -409,7 +410,7 @@ class Checkpoints:
 def _local_of(folder: Path, local: str | Path | None, state_dir: Path) -> Path:
     """Local folder for files that are then copied to a network mount."""
     if local is not None:
-        return Path(local).expanduser().absolute()
+        return absolute_for_job(local)
     unique = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
     return state_dir / "checkpoints" / f"{folder.name or 'root'}-{unique}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, TextIO
@@ -23,7 +23,7 @@ _LIMIT_METRICS = 8
 _SAVED = "💾"
 _DROPPED = ("saved_in", "epoch_s", "changes", "name", "saved", "eta")  # dropped in this order from too wide a line
 _PLAIN = str.maketrans(  # for terminals that speak CP949 or ASCII: what our own marks mean, rather than "?"
-    {"−": "-", "±": "+/-", "…": "...", "★": "*", "·": "|", "∞": "inf"}
+    {"−": "-", "±": "+/-", "…": "...", "★": "*", "·": "|", "→": "->", "∞": "inf"}
     | dict.fromkeys("🚀📈🏆💾✅⏹✋❌🔴🟠🟢⚠🔔🏁\ufe0f", "")
 )
 
@@ -31,6 +31,7 @@ _PLAIN = str.maketrans(  # for terminals that speak CP949 or ASCII: what our own
 class ConsoleNotifier:
     """Prints a run's line an epoch, and a few for a start, an alert and a failure.
 
+    `whereabouts` stands below a start: from where the settings came, and where things go.
     The first checkpoint has a line that says where it lies and how safe it is there; later ones are a mark in the next
     line, until that changes.
     Writes to `stream`; without one to standard error, or in a notebook, where that is painted red, to standard
@@ -41,8 +42,11 @@ class ConsoleNotifier:
     key = "console:00000000"
     pace = Pace()
 
-    def __init__(self, stream: TextIO | None = None, *, notebook: bool = False) -> None:
+    def __init__(
+        self, stream: TextIO | None = None, *, notebook: bool = False, whereabouts: Callable[[], str] = str
+    ) -> None:
         self._stream = stream
+        self._whereabouts = whereabouts
         self._notebook = notebook
         self.lost = 0
         self._tiers: set[Tier | None] = set()  # tiers whose first checkpoint had its full line already
@@ -78,6 +82,8 @@ class ConsoleNotifier:
             saved_in, self._saved = self._saved, ""
             return self._epoch_line(event.progress, message, saved_in, stream)
         text = _text(envelope)
+        if isinstance(event, RunStarted):
+            text = f"{text}\n{self._whereabouts()}".rstrip()
         if isinstance(event, RunEnded) and self._saved and "\n" not in text:
             text, self._saved = f"{text} · {self._saved}", ""
         return text

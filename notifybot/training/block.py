@@ -124,7 +124,7 @@ def as_config(config: Config | Mapping[str, object] | None) -> Config:
 
     What is wrong with the other arguments is said in their language.
     """
-    settings = config if isinstance(config, Config) else load(config)
+    settings = config.settled() if isinstance(config, Config) else load(config)
     READER.language_of_settings = settings.lang
     OVERRIDES.use(settings.templates_dir)
     return settings

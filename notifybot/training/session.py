@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from notifybot.checkpoints.run_folder import Mirror, restore
 from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
+from notifybot.config_sources import Origin
 from notifybot.delivery.build import DeliveryStack, open_delivery
 from notifybot.delivery.recorder import RELAY
 from notifybot.errors import StoreError, reader_text
@@ -25,7 +26,8 @@ from notifybot.notifiers.base import Notifier
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.rendering import Renderer
 from notifybot.rendering.alert_text import nothing_left, notice_words
-from notifybot.runtime import environment, in_notebook
+from notifybot.rendering.text import redacted
+from notifybot.runtime import absolute, environment, in_notebook
 from notifybot.store import runs
 from notifybot.store.database import Store
 from notifybot.store.location import local_folder, spare_folder
@@ -41,8 +43,8 @@ from notifybot.training.endings import ENDINGS, EXIT_S
 from notifybot.training.guard import Guard
 from notifybot.training.heartbeat import Heartbeat, Pulse
 from notifybot.training.resume import ReplayCursors, ResumeInfo, RunHistory, in_force, last_progress
-from notifybot.training.run_info import folder_name, launch_of
-from notifybot.types import Host, Param, Progress, RunRef, Severity, Status, uuid7
+from notifybot.training.run_info import TEXT_CHARS, folder_name, launch_of
+from notifybot.types import Host, Language, Param, Progress, RunRef, Severity, Status, uuid7
 
 if TYPE_CHECKING:
     from notifybot.notifiers.slack.deadman.switch import DeadMan
@@ -90,7 +92,7 @@ def share(config: Config, notifiers: Sequence[Notifier] | None, clock: Clock) ->
 
 def _store(config: Config, clock: Clock) -> Store:
     """One connection per process and file: two that write and checkpoint at once can corrupt it."""
-    path = (local_folder(config.state_dir) / "notifybot.db").expanduser().absolute()
+    path = absolute(local_folder(config.state_dir) / "notifybot.db")
     for each in _opened:
         if each.store.path == path:
             return each.store
@@ -167,9 +169,11 @@ class Session:
     ) -> Session:
         """Open the database and the delivery. Raises ConfigError for settings that cannot work."""
         renderer = Renderer(config.lang, config.templates_dir)
-        speaker = ConsoleThread(ConsoleNotifier(notebook=in_notebook()) if console else None, renderer, guard)
         planned = chosen(plan_trackers(config, environment()), trackers)
-        return cls(share(config, notifiers, clock), guard, clock, speaker, planned)
+        shared = share(config, notifiers, clock)
+        where = partial(_whereabouts, config, shared.delivery.notifiers)  # on the console's thread: it reads the texts
+        printer = ConsoleNotifier(notebook=in_notebook(), whereabouts=where) if console else None
+        return cls(shared, guard, clock, ConsoleThread(printer, renderer, guard), planned)
 
     def past(self, run: RunRef) -> RunHistory:
         """Return the history that earlier sessions of a run left; empty if the store cannot be read."""
@@ -384,9 +388,30 @@ class Session:
             self.trackers.linger(_LINGER_S)
 
 
+def _whereabouts(config: Config, notifiers: Sequence[Notifier]) -> str:
+    """Return the line on where messages and files go, and where that was set.
+
+    Who hears nothing sees here why: a notifybot.toml that was not found, say.
+    """
+    language, sources = config.lang, ", ".join(_named(each, config.lang) for each in config.sources)
+    names = ", ".join(dict.fromkeys(_named(each.name, language) for each in notifiers))
+    key = "messages_go" if names else "console_alone"
+    to = text(language, f"training.session.{key}", names=names)
+    by = text(language, f"training.session.{'settings_from' if sources else 'no_settings'}", sources=sources)
+    files = text(language, "training.session.files_in", folder=str(config.runs_dir))
+    return redacted(f"→ {to} · {by} · {files}", TEXT_CHARS)
+
+
+def _named(word: str, language: Language) -> str:
+    """Name a service or a source of settings as a person knows it; a file's path is its name."""
+    known = {"slack": "Slack", "kakao": "KakaoTalk", "apprise": "Apprise", Origin.ARGUMENT: "config="}
+    known |= {Origin.ENVIRONMENT: "NOTIFYBOT_*", Origin.COLAB: text(language, "training.session.colab_secrets")}
+    return known.get(word, word)
+
+
 def folder_of(config: Config, run: RunRef) -> Path:
     """The run's own folder, with the trackers' files."""
-    return (config.runs_dir / folder_name(run.project, run.name, run.id)).absolute()
+    return absolute(config.runs_dir / folder_name(run.project, run.name, run.id))
 
 
 def launched_otherwise(resume: ResumeInfo, params: Mapping[str, Param]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import os
 import re
 import sys
 import threading
@@ -594,6 +595,36 @@ def test_the_console_tells_the_story(settings: dict[str, object], capsys: pytest
     assert "story" in told
     assert "val_loss 0.5" in told
     assert "finished" in told
+
+
+@pytest.mark.parametrize(
+    ("lang", "services", "expected"),
+    [
+        ("en", ["slack", "kakao"], "→ messages: Slack, KakaoTalk · settings: config=, notifybot.toml · files: "),
+        ("en", [], "→ messages: this console only · settings: config=, notifybot.toml · files: "),
+        ("ko", ["webhook"], "→ 알림: webhook · 설정: config=, notifybot.toml · 파일: "),
+        ("ko", [], "→ 알림: 이 콘솔에만 · 설정: config=, notifybot.toml · 파일: "),
+    ],
+)
+def test_the_start_says_where_things_go_and_where_that_was_set(
+    settings: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    lang: str,
+    services: list[str],
+    expected: str,
+) -> None:
+    """Who is in a folder without the settings sees it before the first epoch."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notifybot.toml").write_text('project = "bootcamp"\n')
+    for name in [each for each in os.environ if each.startswith("NOTIFYBOT_")]:
+        monkeypatch.delenv(name)
+
+    notifiers = [RecordingNotifier(name) for name in services]
+    list(notify_epoch(range(1), name="x", config={**settings, "lang": lang}, notifiers=notifiers))
+
+    assert f"\n{expected}{settings['runs_dir']}\n" in capsys.readouterr().err
 
 
 def test_epochs_of_a_foreign_loop_are_refused_at_first_and_skipped_later(settings: dict[str, object]) -> None:
