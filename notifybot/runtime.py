@@ -230,7 +230,7 @@ def leave_word(state_dir: Path, error: str, frames: str, now: datetime) -> None:
     here = rank()
     folder = _folder(state_dir)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for old in folder.parent.glob("*/*.json"):
+    for old in [*folder.parent.glob("*/*.json"), *folder.parent.glob("*/*.launch")]:
         if now.timestamp() - old.stat().st_mtime > _KEPT_S:
             old.unlink(missing_ok=True)
     word = LastWord(here, platform.node(), now.isoformat(), error, frames)
@@ -254,9 +254,61 @@ def _read(path: Path) -> LastWord | None:
 
 
 def _folder(state_dir: Path) -> Path:
-    """Folder shared by the ranks of one start of a training: by the launcher's id, else its address and process."""
+    """Folder shared by the ranks of one start of a training."""
+    return state_dir / "ranks" / fingerprint(f"{_launch()} {os.environ.get(_RESTARTS, '')}")
+
+
+def _launch() -> str:
+    """Mark of one launch, on this machine: the launcher's id, else its address and process."""
     values = os.environ
     launch = values.get("TORCHELASTIC_RUN_ID", "").strip()
     if launch in ("", "none"):
         launch = f"{values.get('MASTER_ADDR', '')}:{values.get('MASTER_PORT', '')} {os.getppid()}"
-    return state_dir / "ranks" / fingerprint(f"{launch} {values.get('TORCHELASTIC_RESTART_COUNT', '')}")
+    return launch
+
+
+# ── Restarts by the launcher ─────────────────────────────────────────────────────────────────────────────────────────
+
+_RESTARTS = "TORCHELASTIC_RESTART_COUNT"
+_of_launch: set[str] = set()  # launches whose run this process has begun or found: a second run is one of its own
+
+
+def leave_run(state_dir: Path, run_id: str, project: str) -> None:
+    """Record which run this launch of torchrun is about, for a process that the launcher starts again. Raises OSError.
+
+    The launcher itself stays, so its process tells its launches apart where they have no id of their own.
+    """
+    if _RESTARTS not in os.environ or _restart_key() in _of_launch:
+        return
+    _of_launch.add(_restart_key())
+    path = _restart_file(state_dir)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    content = json.dumps({"id": run_id, "project": project})
+    write_atomically(path, content.encode(), private=True, durable=False)
+
+
+def run_before_restart(state_dir: Path, project: str) -> str | None:
+    """Return the id of the run that this launch began before the launcher restarted it; None without one."""
+    if _number(os.environ, _RESTARTS) == 0 or _restart_key() in _of_launch:
+        return None
+    try:
+        found = json.loads(_restart_file(state_dir).read_text("utf-8"))
+        if found["project"] != project:
+            return None
+        _of_launch.add(_restart_key())
+        return str(found["id"])
+    except (OSError, ValueError, LookupError, TypeError):  # of another machine, or half written
+        return None
+
+
+def _restart_key() -> str:
+    return f"{os.environ.get('TORCHELASTIC_RUN_ID', '')} {os.getppid()}"
+
+
+def _restart_file(state_dir: Path) -> Path:
+    return state_dir / "ranks" / fingerprint(_restart_key()) / "run.launch"
+
+
+def on_other_machine() -> bool:
+    """True for a rank that is not on the machine of rank 0, by the launcher's word."""
+    return any(_number(os.environ, name) > 0 for name in _NODES if os.environ.get(name, "").strip())

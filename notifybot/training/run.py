@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import platform
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,14 +15,16 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.config import Config
 from notifybot.errors import ConfigError, UsageError, reader_text
 from notifybot.events import EpochFinished, RunEnded, RunStarted
+from notifybot.i18n import text
 from notifybot.notifiers.base import Notifier
 from notifybot.rendering.alert_text import session_near_its_end
-from notifybot.runtime import in_loader_worker, in_notebook, is_one_training, rank, speaks
+from notifybot.runtime import in_loader_worker, in_notebook, is_one_training, leave_run, on_other_machine, rank, speaks
+from notifybot.store.location import local_folder
 from notifybot.trackers.plan import TrackerChoice
 from notifybot.training.alert_monitor import AlertMonitor
 from notifybot.training.command_file import announce
 from notifybot.training.console_thread import LOG_LINES
-from notifybot.training.endings import ENDINGS, Ending, leave_failure, traced_to_rank
+from notifybot.training.endings import ENDINGS, EXIT_S, Ending, leave_failure, traced_to_rank
 from notifybot.training.guard import failures_line
 from notifybot.training.heartbeat import Pulse
 from notifybot.training.metrics import Closed, Meter, mute_meter
@@ -69,7 +72,10 @@ class Run(RunReports):
         trackers: TrackerChoice = "auto",
         clock: Clock = SYSTEM,
     ) -> None:
-        ref, self._joins = identity(run_id, name, project or config.project, after=after_session, joins=joins)
+        ref, self._joins = identity(
+            run_id, name, project or config.project, after=after_session, joins=joins, state_dir=config.state_dir
+        )
+
         super().__init__(ref, config, clock, monitor)
         self.params = params_of(params)
         self.status = Status.RUNNING
@@ -137,6 +143,8 @@ class Run(RunReports):
         if self.session is not None:
             ENDINGS.opened(self)
             announce(self.ref)
+            with self.guard("reports_of_ranks"):
+                leave_run(local_folder(self.config.state_dir), self.id, self.project)
             with self.guard("starting_run"):
                 ahead = {"total": total, "unit": unit, "first": first, "counts_from": counts_from}
                 self._open(self.session, epochs, ahead, resume)
@@ -317,6 +325,8 @@ class Run(RunReports):
             self._ended = True
             with self.guard("report_to_rank_0"):
                 leave_failure(ending, self.open_epoch, self.config.state_dir, self.clock.now())
+                if ending.status is Status.FAILED and on_other_machine():
+                    self._alert_of_rank(ending)
             ENDINGS.ended(self, 0.0)
         if session is None or (self._ended and not instead):
             return
@@ -335,6 +345,14 @@ class Run(RunReports):
             if self.faults:
                 log.warning("%s", failures_line(self.name, self.faults))
         ENDINGS.ended(self, spent_s)
+
+    def _alert_of_rank(self, ending: Ending) -> None:
+        """Send this rank's failure by itself: rank 0 is on another machine, and cannot read it."""
+        self.session = self.new_session()
+        given = {"rank": rank(), "host": platform.node(), "error": ending.error_in(self.open_epoch)}
+        self.report(text(self.config.lang, "training.run.rank_failed", **given), ending.frames, Severity.ERROR)
+        self.flush(EXIT_S)
+        self.session.speaker.close()
 
     def linger(self) -> None:
         """After a normal end: give trackers that are late up to 10 seconds in all. A signal or Ctrl-C ends it."""

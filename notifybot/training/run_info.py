@@ -20,7 +20,8 @@ from notifybot.errors import UsageError, reader_text
 from notifybot.events import LARGEST_INT, MOST_PARAMS
 from notifybot.redaction import MARK, fingerprint, names_secret, strike
 from notifybot.rendering.text import redacted, redacted_line, written
-from notifybot.runtime import in_colab, in_notebook
+from notifybot.runtime import in_colab, in_notebook, run_before_restart
+from notifybot.store.location import local_folder
 from notifybot.training.command_file import joined_run
 from notifybot.types import Host, Param, RunRef, uuid7
 
@@ -63,15 +64,19 @@ def checked_id(run_id: str) -> str:
 
 
 def identity(
-    run_id: str | None, name: str | None, project: str, *, after: str, joins: bool
+    run_id: str | None, name: str | None, project: str, *, after: str, joins: bool, state_dir: Path
 ) -> tuple[RunRef, str | None]:
     """Return which run a new session is of, and the id of a run that it joins: below `notifybot run`, or as it `joins`.
 
-    Raises UsageError for an id that cannot be one.
+    A process that torchrun starts again, after a rank has failed, goes on with the run that it began before. Raises
+    UsageError for an id that cannot be one.
     """
     shown = redacted_line(project, TITLE_CHARS)
     joined = joined_run(shown) if run_id is None else (run_id if joins else None)
-    own = (joined or uuid7()) if run_id is None else checked_id(run_id)
+    if run_id is None:
+        own = joined or run_before_restart(local_folder(state_dir), shown) or uuid7()
+    else:
+        own = checked_id(run_id)
     return RunRef(id=own, name=name_of(name), project=shown, session=session_after(after)), joined
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 import socket
 import textwrap
@@ -618,3 +619,23 @@ def test_a_terminated_training_is_interrupted_where_no_rank_failed(workplace: An
     workplace.run(program(WITH, f"{KILL}SIGTERM)"), TORCHELASTIC_RUN_ID="job-7", WORLD_SIZE="2", RANK="0")
 
     assert workplace.endings == ["interrupted"]
+
+
+def test_a_training_that_the_launcher_restarts_is_the_same_run(workplace: Any) -> None:
+    """`torchrun --max-restarts`: no id and no checkpoint says so. A second run of the process is one of its own."""
+    twice = program(WITH) + "\n" + program(WITH)
+    for restart in ("0", "1"):
+        workplace.run(twice, TORCHELASTIC_RUN_ID="none", TORCHELASTIC_RESTART_COUNT=restart)
+
+    runs = [(each["run"]["id"], each["attempt"]) for each in workplace.events("run_started")]
+    ids = list(dict.fromkeys(run for run, _ in runs))
+    assert [(ids.index(run), attempt) for run, attempt in runs] == [(0, 1), (1, 1), (0, 2), (2, 1)]
+
+
+def test_a_rank_of_another_machine_sends_its_failure_itself(workplace: Any) -> None:
+    """Rank 0 cannot read there what it died of."""
+    workplace.run(program(WITH, "raise RuntimeError('CUDA error')"), RANK="9", GROUP_RANK="1", WORLD_SIZE="16")
+
+    (alert,) = workplace.events("alert_raised")
+    assert alert["title"] == f"Rank 9 on {platform.node()} failed: RuntimeError: CUDA error [epoch 0]"
+    assert (alert["severity"], workplace.events("run_started"), workplace.endings) == ("error", [], [])
