@@ -287,9 +287,14 @@ def leave_run(state_dir: Path, run_id: str, project: str) -> None:
     write_atomically(path, content.encode(), private=True, durable=False)
 
 
+def was_restarted() -> bool:
+    """True for a process of a launch that torchrun has restarted."""
+    return _number(os.environ, _RESTARTS) > 0
+
+
 def run_before_restart(state_dir: Path, project: str) -> str | None:
     """Return the id of the run that this launch began before the launcher restarted it; None without one."""
-    if _number(os.environ, _RESTARTS) == 0 or _restart_key() in _of_launch:
+    if not was_restarted() or _restart_key() in _of_launch:
         return None
     try:
         found = json.loads(_restart_file(state_dir).read_text("utf-8"))

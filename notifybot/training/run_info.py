@@ -20,7 +20,7 @@ from notifybot.errors import UsageError, reader_text
 from notifybot.events import LARGEST_INT, MOST_PARAMS
 from notifybot.redaction import MARK, fingerprint, names_secret, strike
 from notifybot.rendering.text import redacted, redacted_line, written
-from notifybot.runtime import in_colab, in_notebook, run_before_restart
+from notifybot.runtime import in_colab, in_notebook, run_before_restart, was_restarted
 from notifybot.store.location import local_folder
 from notifybot.training.command_file import joined_run
 from notifybot.types import Host, Param, RunRef, uuid7
@@ -74,7 +74,8 @@ def identity(
     shown = redacted_line(project, TITLE_CHARS)
     joined = joined_run(shown) if run_id is None else (run_id if joins else None)
     if run_id is None:
-        own = joined or run_before_restart(local_folder(state_dir), shown) or uuid7()
+        before = run_before_restart(local_folder(state_dir), shown) if was_restarted() else None
+        own = joined or before or uuid7()
     else:
         own = checked_id(run_id)
     return RunRef(id=own, name=name_of(name), project=shown, session=session_after(after)), joined

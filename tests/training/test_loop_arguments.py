@@ -198,8 +198,6 @@ def test_an_object_in_the_place_of_another_is_told_its_own(given: str, place: st
     ("given", "told"),
     [
         ("class", r"is the class SGD itself: give the object that you made of it, as SGD\(…\) returns it"),
-        ("optimizers", r"is a list without .* Of several, give the first here and the others as extra="),
-        ("by name", r"is a dict without .* Of several, give the first here"),
         ("state", r"is a OrderedDict without .* Give the object itself, not its state_dict"),
         ("tensor", r"is a Tensor without .*\. A tensor that learns goes into .*ParameterList"),
         ("number", r"is a float without state_dict and load_state_dict; a checkpoint needs both$"),
@@ -211,6 +209,18 @@ def test_what_has_no_state_is_told_what_to_give_instead(given: str, told: str, w
 
     with pytest.raises(UsageError, match=told):
         Checkpoints(tmp_path / "c", **{"model": objects["model"], **arguments})
+
+
+@pytest.mark.parametrize("given", ["optimizers", "by name"])
+def test_several_go_where_one_goes_and_into_extra_by_name(given: str, tmp_path: Path) -> None:
+    objects = _objects()
+    several = objects[given]
+
+    Checkpoints(tmp_path / "c", model=objects["model"], optimizer=several)
+    with pytest.raises(UsageError, match=r"model\[.*\]= is SGD, which goes into optimizer="):
+        Checkpoints(tmp_path / "c", model=several)
+    with pytest.raises(UsageError, match="Give each of them a name of its own, not a"):
+        Checkpoints(tmp_path / "c", model=objects["model"], extra={"more": several})
 
 
 @pytest.mark.parametrize(
