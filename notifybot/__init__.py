@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from notifybot.checkpoints.best import load_best
     from notifybot.checkpoints.checkpoints import Checkpoints
     from notifybot.config import Config
     from notifybot.errors import CheckpointError, ConfigError, NotifybotError, UsageError
@@ -35,6 +36,7 @@ _HOMES = {
     "UsageError": "notifybot.errors",
     "freeze": "notifybot.freezing",
     "kakao_login": "notifybot.notifiers.kakao.login",
+    "load_best": "notifybot.checkpoints.best",
     "load_model": "notifybot.models",
     "load_weights": "notifybot.models",
     "model_size": "notifybot.freezing",
@@ -59,6 +61,7 @@ __all__ = [
     "__version__",
     "freeze",
     "kakao_login",
+    "load_best",
     "load_model",
     "load_weights",
     "model_size",

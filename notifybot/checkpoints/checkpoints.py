@@ -377,7 +377,7 @@ class Checkpoints:
                 file=file, sha256=sha256, size_bytes=size_bytes, run_id=self._run_id, session=self._session,
                 sequence=sequence, epoch=moment.epoch, step=moment.step, saved_at=at, metrics=dict(moment.metrics),
                 parent=self._parent, name=moment.name, project=moment.project, final=moment.final, finite=finite,
-                versions=versions,
+                versions=versions, monitor=self.monitor or "", mode=self.mode if self.monitor else "",
             )  # fmt: skip
 
         stem = safe_stem(self._template, epoch=moment.label, loss=payload["loss"], metrics=moment.metrics)

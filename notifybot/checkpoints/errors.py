@@ -78,10 +78,10 @@ def reason_of(error: Exception, about: str = "") -> Reason:
     return Reason("other", about, {"text": f"{kind}: {error}" if str(error) else kind})
 
 
-def unfit(problems: Sequence[str]) -> str:
-    """Return the error text for a checkpoint that does not fit, with its problems and the ways on."""
+def unfit(problems: Sequence[str], remedy: str = "") -> str:
+    """Return the error text for a checkpoint that does not fit, with its problems and the ways on, or the remedy."""
     listed = "".join(f"\n- {each}" for each in problems)
-    return reader_text("checkpoints.describe.does_not_fit", problems=listed, ways_on=ways_on())
+    return reader_text("checkpoints.describe.does_not_fit", problems=listed, ways_on=remedy or ways_on())
 
 
 def ways_on() -> str:

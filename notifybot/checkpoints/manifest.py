@@ -17,7 +17,7 @@ FORMAT = 1
 SUFFIX = ".json"
 _CHECK = "manifest_sha256"
 _LONGEST_NAME_BYTES = 255
-_TEXTS = ("sha256", "run_id", "session", "parent", "name", "project", "final")
+_TEXTS = ("sha256", "run_id", "session", "parent", "name", "project", "final", "monitor", "mode")
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -36,6 +36,7 @@ class Manifest:
     `sequence` grows by one with every save of a run. What is newest is decided by the session and this number, see
     `order`: the times of files on a network mount cannot be relied on. `epoch` is the last finished one, `step` counts
     the steps done of the next (0 between epochs). `parent` is the hash of the run's previous checkpoint.
+    `monitor` and `mode` ("min", "max") say what is best, empty where nothing does.
     `name` and `project` are the run's, for a folder whose card is lost. `final` says why the run was over early with
     it. One that is not `finite` has NaN or infinity in its parameters. A "sharded"
     checkpoint is a folder: `parts` names its files, and `sha256` is the hash of that list.
@@ -55,6 +56,8 @@ class Manifest:
     name: str = ""
     project: str = ""
     final: str = ""
+    monitor: str = ""
+    mode: str = ""
     finite: bool = True
     versions: Mapping[str, str] = field(default_factory=dict)
     kind: Literal["single", "sharded"] = "single"
