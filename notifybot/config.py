@@ -45,7 +45,16 @@ from notifybot.config_sources import (
 from notifybot.errors import READER, ConfigError, reader_text
 from notifybot.files import state_folder, system_language, user_mark
 from notifybot.i18n import OVERRIDES
-from notifybot.preferences import Every, QuietHours, Tables, every_from, quiet_from, tables_from
+from notifybot.preferences import (
+    Channels,
+    Every,
+    QuietHours,
+    Tables,
+    channels_from,
+    every_from,
+    quiet_from,
+    tables_from,
+)
 from notifybot.runtime import absolute, started_in
 from notifybot.services import SERVICES
 from notifybot.types import Language
@@ -148,6 +157,7 @@ _AS_TEXT = PlainSerializer(str, when_used="json-unless-none")
 _Every = Annotated[Every | None, NoDecode, PlainValidator(every_from), _AS_TEXT]
 _Quiet = Annotated[QuietHours | None, NoDecode, PlainValidator(quiet_from), _AS_TEXT]
 _Tables = Annotated[Tables, NoDecode, PlainValidator(tables_from), _AS_TEXT]
+_Channels = Annotated[Channels | None, NoDecode, PlainValidator(channels_from), _AS_TEXT]
 _Name = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -196,6 +206,7 @@ class _DeclaredSettings(BaseSettings):
     slack_webhook_url: _SlackWebhook | None = None
     slack_bot_token: _Token | None = None
     slack_channel: _Name | None = None
+    slack_channels: _Channels = None
     slack_api_url: _Url = "https://slack.com/api/"
     slack_mention: _Mention | None = None
     slack_deadman: _Switch = Switch.AUTO
@@ -273,7 +284,8 @@ class _DeclaredSettings(BaseSettings):
             if getattr(self, key) is not None and all(getattr(self, other) is None for other in others):
                 origin = origins.get(key, Origin.ARGUMENT)
                 names = [spelling(other, origin) for other in others]
-                raise ConfigError(_needs(place(key, origin), *names))
+                hint = " " + reader_text("config.webhook_has_one_channel") if key == "slack_channels" else ""
+                raise ConfigError(_needs(place(key, origin), *names) + hint)
         return self
 
     @property
@@ -307,6 +319,7 @@ class _DeclaredSettings(BaseSettings):
 _NEEDS = (  # KakaoTalk's set is checked by its notifier: a file from an earlier login may complete it
     ("slack_bot_token", ("slack_channel",)),
     ("slack_channel", ("slack_bot_token", "slack_webhook_url")),
+    ("slack_channels", ("slack_bot_token",)),
     ("slack_mention", ("slack_bot_token", "slack_webhook_url")),
     ("webhook_secret", ("webhook_url",)),
     ("watchdog_token", ("watchdog_url",)),

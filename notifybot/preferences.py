@@ -179,6 +179,30 @@ class Tables:
         return ", ".join(self.names)
 
 
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """Channels of Slack beside `slack_channel`: by an event's severity, and by patterns of a run's project."""
+
+    severities: tuple[tuple[Severity, str], ...] = ()
+    projects: tuple[tuple[str, str], ...] = ()
+
+    def home_of(self, project: str, default: str) -> str:
+        """Return the channel of a project's runs: that of the first pattern that matches, else the default."""
+        return next((channel for pattern, channel in self.projects if fnmatchcase(project, pattern)), default)
+
+    def of(self, severity: Severity) -> str | None:
+        """Return the channel for events of a severity; None where they stay in the run's own."""
+        return dict(self.severities).get(severity)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All channels, each once."""
+        return tuple(dict.fromkeys(channel for _, channel in (*self.severities, *self.projects)))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{key} {channel}" for key, channel in (*self.severities, *self.projects))
+
+
 def names(kinds: Collection[str], event: Event) -> bool:
     """True when one of the kinds, some with a detail, means the event."""
     detail = event.status if isinstance(event, RunEnded) else event.severity if isinstance(event, AlertRaised) else ""
@@ -192,16 +216,49 @@ def tables_from(value: object) -> Tables:
     """Parse `[notifiers.NAME]` tables, or the same as JSON text from a variable."""
     if isinstance(value, Tables):
         return value
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise ValueError(reader_text("preferences.must_be_json")) from None
+    value = _from_json(value)
     if not isinstance(value, Mapping):
         raise ValueError(reader_text("preferences.must_be_tables"))
     if "watchdog" in value:
         raise ValueError(reader_text("preferences.watchdog_takes_no_settings"))
     return Tables(tuple((name, _table(name, value[name])) for name in sorted(map(str, value))))
+
+
+def channels_from(value: object) -> Channels:
+    """Parse `[slack_channels]`, its keys severities, with `[slack_channels.projects]`; or the same as JSON text."""
+    if isinstance(value, Channels):
+        return value
+    value = _from_json(value)
+    if not isinstance(value, Mapping):
+        raise ValueError(reader_text("preferences.must_be_a_table_of_channels"))
+    table = dict(value)
+    projects = table.pop("projects", {})
+    if not isinstance(projects, Mapping):
+        raise ValueError(reader_text("preferences.must_be_a_table_of_channels"))
+    for word in table:
+        if word not in tuple(Severity):
+            given = {"word": word, "names": ", ".join(Severity)}
+            raise ValueError(reader_text("preferences.names_no_severity", **given))
+    return Channels(
+        tuple((each, _channel(each, table[each])) for each in Severity if each in table),
+        tuple((str(pattern), _channel(pattern, channel)) for pattern, channel in projects.items()),
+    )
+
+
+def _channel(key: object, value: object) -> str:
+    channel = value.strip() if isinstance(value, str) else ""
+    if not 0 < len(channel.removeprefix("#")) <= 200 or not channel.isprintable():
+        raise ValueError(reader_text("preferences.names_no_channel", key=key))
+    return channel
+
+
+def _from_json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError(reader_text("preferences.must_be_json")) from None
 
 
 def every_from(value: object) -> Every:

@@ -92,7 +92,7 @@ def _settings(language: Language | None) -> Config:
     try:
         return load({"lang": language})
     except ConfigError:
-        return load({"lang": language, "slack_bot_token": "", "slack_channel": ""})
+        return load({"lang": language, "slack_bot_token": "", "slack_channel": "", "slack_channels": ""})
 
 
 def _token(talk: _Talk, config: Config) -> str:
@@ -104,7 +104,7 @@ def _token(talk: _Talk, config: Config) -> str:
             talk.say(text(talk.language, "cli.slack.no_bot_token"))
             continue
         bot = Bot(token, config.slack_api_url, SYSTEM)
-        if talk.show(bot.findings(channel=None)):
+        if talk.show(bot.findings()):
             return token
 
 

@@ -31,12 +31,12 @@ class Bot:
         self._headers: Mapping[str, object] = {}  # of the latest answer
         self._clock = clock
 
-    def findings(self, channel: str | None) -> list[Finding]:
+    def findings(self, *channels: str) -> list[Finding]:
         """Return all findings on the bot, worst obstacles first; those that depend on a fault are left out."""
         token = self.token()
         if token.remedy is not None:
             return [token]
-        return [token, self.scopes(), *self.time(), *([self.channel(channel)] if channel else [])]
+        return [token, self.scopes(), *self.time(), *map(self.channel, channels)]
 
     def _keep_headers(self, headers: Mapping[str, object]) -> None:
         self._headers = headers
@@ -120,7 +120,8 @@ def examine(config: Config, clock: Clock) -> list[Finding]:
     found: list[Finding] = []
     if config.slack_bot_token is not None:
         bot = Bot(config.slack_bot_token.get_secret_value(), config.slack_api_url, clock)
-        found += bot.findings(config.slack_channel)
+        others = config.slack_channels.names if config.slack_channels else ()
+        found += bot.findings(*dict.fromkeys(filter(None, (config.slack_channel, *others))))
     if config.slack_webhook_url is not None:
         url = config.slack_webhook_url.get_secret_value()
         if found:

@@ -67,7 +67,12 @@ class SlackService:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.tokens = {BOT_TOKEN}
         self.scopes = set(SCOPE_OF.values())
-        self.channels = {"C0TRAINING": SlackChannel("C0TRAINING", CHANNEL), "C0OTHER": SlackChannel("C0OTHER", "other")}
+        rooms = (
+            SlackChannel("C0TRAINING", CHANNEL),
+            SlackChannel("C0ALERTS", "alerts"),
+            SlackChannel("C0OTHER", "other"),
+        )
+        self.channels = {each.id: each for each in rooms}
         self.webhooks = {WEBHOOK_PATH: "C0TRAINING"}
         self.unknown_blocks: set[str] = set()
         self.burst: int | None = None

@@ -35,6 +35,20 @@ def test_a_bot_that_is_set_up_well_has_nothing_to_mend(sandbox: Sandbox) -> None
     assert "All is well." in result.output
 
 
+def test_each_channel_is_tried_and_the_one_that_is_missing_is_named(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "NOTIFYBOT_SLACK_CHANNELS", '{"error": "#alerts", "projects": {"v*": "#vison", "w*": "#alerts"}}'
+    )
+
+    found = [each for each in examined() if each.part == slack_doctor.PART]
+
+    assert ["#alerts" in each.what.en for each in found if each.verdict is Level.OK].count(True) == 1
+    (missing,) = wrongs(found)
+    assert "vison" in missing.what.en
+
+
 @pytest.mark.parametrize(
     ("url", "name"),
     [

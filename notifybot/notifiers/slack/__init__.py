@@ -8,6 +8,7 @@ from notifybot.config import Config
 from notifybot.notifiers.base import ChartSource, Notifier, Surroundings
 from notifybot.notifiers.slack.bot import SlackBot
 from notifybot.notifiers.slack.webhook import SlackWebhook
+from notifybot.preferences import Channels
 
 __all__ = ["SlackBot", "SlackWebhook", "from_config", "slack_notifiers"]
 
@@ -29,7 +30,12 @@ def slack_notifiers(
     mention = config.slack_mention or ""
     if config.slack_bot_token is not None and config.slack_channel is not None:
         token, url = config.slack_bot_token.get_secret_value(), config.slack_api_url
-        return [SlackBot(token, config.slack_channel, api_url=url, artist=artist, busy=busy, mention=mention)]
+        channels = config.slack_channels or Channels()
+        return [
+            SlackBot(
+                token, config.slack_channel, api_url=url, artist=artist, busy=busy, mention=mention, channels=channels
+            )
+        ]  # fmt: skip
     if config.slack_webhook_url is not None:
         return [SlackWebhook(config.slack_webhook_url.get_secret_value(), mention=mention)]
     return []

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Set
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished
+from notifybot.errors import PermanentError
+from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event
+from notifybot.i18n import text
 from notifybot.notifiers.base import ChartSource, Envelope
 from notifybot.notifiers.slack import blocks, native_charts
 from notifybot.notifiers.slack.api import TIMEOUT_S, Posted, SlackRefused, WebApi
 from notifybot.notifiers.slack.pictures import PictureReplies
 from notifybot.notifiers.slack.run_thread import RunThread, Shown
 from notifybot.policy import Pace, Priority, priority_of
+from notifybot.preferences import Channels
 from notifybot.redaction import fingerprint
+from notifybot.rendering.error_text import error_line
 from notifybot.rendering.format import is_best, number
 
 API_URL = "https://slack.com/api/"
 
+log = logging.getLogger("notifybot")
+
+_ONE = Channels()
 _NO_STATES = (AlertRaised, CheckpointSaved)  # every other event is a state of the run
 
 
@@ -31,6 +39,8 @@ class SlackBot:
     no message; what the last call did is remembered with the mark that the message was sent. Learning curves
     follow as replies, where there is an `artist`; `busy` says of a notifier's key that a message waits for it.
     `mention`, in Slack's markup, calls people where `policy.calls_people` says so, once an incident.
+    `channels` name the channel of a project's runs, where it is not `channel`, and of what has a severity: that is told
+    there by a message of its own, instead of in the run's channel. A thread stays where its root is.
     """
 
     name = "slack"
@@ -47,9 +57,12 @@ class SlackBot:
         artist: ChartSource | None = None,
         busy: Callable[[str], bool] = lambda _: False,
         mention: str = "",
+        channels: Channels = _ONE,
     ) -> None:
         self.key = f"{self.name}:{fingerprint('bot', token, channel.removeprefix('#'))}"  # "#ch" and "ch" are the same
         self._channel = channel
+        self._channels = channels
+        self._refusing: set[str] = set()  # channels of which it was said that they take nothing
         self._mention = mention
         self._clock = clock
         self._api = WebApi(token, api_url, timeout_s=timeout_s, clock=clock)
@@ -93,9 +106,11 @@ class SlackBot:
         if isinstance(event, AlertRaised) and event.about == "delivery" and not thread.root_ts:
             # about a run that is not shown here, or several runs: one message in the channel, without a thread
             if event.id not in thread.answered:
-                post = partial(self._api.post, self._channel)
-                self._call(post, envelope, blocks.full_message(message), calls=calls)
-                self._remember_with_mark(envelope, thread.answering(event.id))
+                told = self._tell_elsewhere(envelope, thread, calls=calls)
+                if told is thread:
+                    post = partial(self._api.post, self._home(event))
+                    self._call(post, envelope, blocks.full_message(message), calls=calls)
+                self._remember_with_mark(envelope, told.answering(event.id))
             return
         if self._pictures:
             self._pictures.prepare(envelope)
@@ -103,13 +118,15 @@ class SlackBot:
         reply = _reply(envelope)
         if reply is None or event.id in thread.answered:
             return
+        before, thread = thread, self._tell_elsewhere(envelope, thread, calls=calls)
+        elsewhere = thread is not before or _elsewhere(event) in thread.answered
         drawn = self._pictures is not None and self._pictures.will_show(event)
         alone = thread.born_of == event.id and not isinstance(
             event, _NO_STATES
         )  # the new root itself is in the channel
-        broadcast = priority_of(event) is Priority.URGENT and not alone
+        broadcast = priority_of(event) is Priority.URGENT and not alone and not elsewhere
         post = partial(self._api.post, thread.channel_id, thread_ts=thread.root_ts, reply_broadcast=broadcast)
-        sent = self._call(post, envelope, reply, charts=not drawn, calls=calls)
+        sent = self._call(post, envelope, reply, charts=not drawn, calls=calls and not elsewhere)
         thread = thread.answering(event.id).having_called(event)
         if sent.strayed:
             thread = thread.moving()
@@ -118,6 +135,33 @@ class SlackBot:
         else:  # the stray reply stands alone; later ones share the new thread
             envelope.memory.put(event.run.id, thread.to_value())
             self._show(envelope, thread)
+
+    def _home(self, event: Event) -> str:
+        return self._channels.home_of(event.run.project, self._channel)
+
+    def _tell_elsewhere(self, envelope: Envelope, thread: RunThread, *, calls: bool) -> RunThread:
+        """Tell an event in the channel of its severity, once; return the thread as remembered after it.
+
+        It is this very thread where there is no such channel, or where it refuses: then the run's own channel hears it,
+        as without one, and why is said once.
+        """
+        event, message = envelope.event, envelope.message
+        channel = self._channels.of(message.severity)
+        is_home = channel is None or channel.removeprefix("#") == self._home(event).removeprefix("#")
+        if channel is None or is_home or _elsewhere(event) in thread.answered:
+            return thread
+        try:
+            self._call(partial(self._api.post, channel), envelope, blocks.full_message(message), calls=calls)
+        except PermanentError as error:
+            if channel not in self._refusing:
+                self._refusing.add(channel)
+                why = error_line(error, message.language)
+                log.warning("%s", text(message.language, "slack.message.channel_refuses", channel=channel, why=why))
+            return thread
+        self._refusing.discard(channel)
+        thread = thread.answering(_elsewhere(event))
+        envelope.memory.put(event.run.id, thread.to_value())  # now: what follows may fail, and is tried again
+        return thread
 
     def _show(self, envelope: Envelope, thread: RunThread) -> RunThread:
         """Post or edit the root message, unless it shows a later state already."""
@@ -128,7 +172,7 @@ class SlackBot:
             state = Shown(event.at, ended, event.progress.done, event.id, lost, event.run.session)
         if not thread.root_ts:
             root = blocks.placeholder_root(message) if state is None else blocks.root(message)
-            sent = self._call(partial(self._api.post, self._channel), envelope, root)
+            sent = self._call(partial(self._api.post, self._home(event)), envelope, root)
             shown = state or Shown()
             thread = replace(thread, channel_id=sent.channel_id, root_ts=sent.ts, born_of=event.id, shown=shown)
             # now: a reply that lands while its root is not known would have a second one
@@ -174,6 +218,11 @@ class SlackBot:
             return built.calling(self._mention, message) if calls else built
 
         return native_charts.send_with_fallbacks(call, build, envelope.memory, envelope.attempts, self._clock.now())
+
+
+def _elsewhere(event: Event) -> str:
+    """Mark in a thread's memory that the event was told in the channel of its severity."""
+    return f"{event.id}/channel"
 
 
 def _reply(envelope: Envelope) -> blocks.Payload | None:

@@ -44,7 +44,7 @@ from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
 from notifybot.notifiers.slack.deadman.text import Speech, mark_of
 from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.policy import stall_limit_s, wants
-from notifybot.preferences import NEVER, Preferences, names
+from notifybot.preferences import NEVER, Channels, Preferences, names
 from notifybot.rendering import Renderer
 from notifybot.store import runs
 from notifybot.store.accepted import was_sent
@@ -362,7 +362,7 @@ def dead_man(
         Speech(run, host, Renderer(chosen.lang or config.lang, config.templates_dir), config.link_url, mention),
         look,
         lambda: RunThread.from_value(memory.get(run.id)),
-        channel=config.slack_channel or "",
+        channel=(config.slack_channels or Channels()).home_of(run.project, config.slack_channel or ""),
         margins=Margins(quiet=chosen.quiet if chosen.quiet is not None and waits else NEVER),
         over_at=over_at,
         has_said=lambda code: has_said(f"slack.{code}"),
