@@ -213,6 +213,11 @@ class Guest:
         minor = {name for name in values if self._is_minor(name)}
         self.run.report_epoch(label, values, at_s=at_s, part=part, minor=minor)
 
+    def shown(self, values: Mapping[str, Any]) -> dict[str, float]:
+        """Numbers among `values` that messages show."""
+        numbers = {name: _number(value) for name, value in values.items() if name not in _LABELS}
+        return {name: each for name, each in numbers.items() if each is not None and not self._is_minor(name)}
+
     def _is_minor(self, name: str) -> bool:
         if self._metrics is not None:
             return not any(fnmatchcase(name, pattern) for pattern in self._metrics)

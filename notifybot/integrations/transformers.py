@@ -1,0 +1,219 @@
+"""Callback for Hugging Face's Trainer and all that is built on it: TRL, sentence-transformers, unsloth, axolotl, …
+
+    from notifybot.integrations.transformers import NotifyCallback
+
+    trainer = Trainer(model, args, callbacks=[NotifyCallback("exp_1")])
+
+The Trainer fires `on_epoch_end` before it logs, evaluates and saves (`_run_epoch` of transformers/trainer.py), so an
+epoch is reported when the next one begins.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import sys
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Unpack
+
+from notifybot.integrations.guest import Guest, GuestCallback, GuestOptions, hook, raise_missing
+from notifybot.rendering.format import number as figure
+from notifybot.training.endings import Ending
+from notifybot.types import Status, Unit
+
+try:
+    from transformers import EarlyStoppingCallback, TrainerCallback
+    from transformers.trainer_callback import ExportableState
+except ModuleNotFoundError as missing:
+    raise_missing(missing, "transformers", "transformers")
+
+_PARAMS = (
+    "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps",
+    "lr_scheduler_type", "warmup_steps", "warmup_ratio", "weight_decay", "seed", "optim", "bf16", "fp16",
+)  # fmt: skip
+_SUMMARY = "train_runtime"  # what the Trainer logs after the last step, beside the mean loss of all of them
+_WHOLE = 1e-3  # of an epoch
+
+_newest: weakref.ref[Guest] | None = None
+
+
+class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
+    """Reports the trainings of a Trainer: `Trainer(…, callbacks=[NotifyCallback("exp_1")])`.
+
+    A run counts epochs where the Trainer evaluates or logs by epochs, else steps. The Trainer keeps the run's id in its
+    own checkpoints, so `trainer.train(resume_from_checkpoint=…)` goes on with the run. Takes the options of `Guest`.
+    """
+
+    def __init__(self, name: str | None = None, *, _again: bool = False, **options: Unpack[GuestOptions]) -> None:
+        global _newest
+        earlier = _newest() if _again and _newest is not None else None  # the Trainer makes callbacks anew on a restore
+        self.guest = earlier or Guest(name, **options)
+        self._saved: Mapping[str, str] = {}
+        self._unit: Unit = "epoch"
+        self._step = -1
+        self._linked = False
+        if not _again:
+            _newest = weakref.ref(self.guest)
+
+    def state(self) -> dict[str, Any]:
+        """State for the Trainer's own checkpoint."""
+        return {"args": {"_again": True}, "attributes": {"_saved": self.guest.state()}}
+
+    @hook
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Begin, or go on with the run of the checkpoint that the Trainer resumes from."""
+        if self.guest.active and getattr(args, "auto_find_batch_size", False):
+            self.guest.inform(self.guest.text("batch_size", size=state.train_batch_size))
+            return
+        by_epoch = args.max_steps <= 0 and "epoch" in (_word(args.eval_strategy), _word(args.logging_strategy))
+        self._unit = ("epoch" if by_epoch else "step") if self.guest.unit == "auto" else self.guest.unit
+        resumed = state.global_step > 0
+        epochs = math.ceil(args.num_train_epochs - _WHOLE)
+        self._linked = False
+        self.guest.begin(
+            unit=self._unit, total=epochs if self._unit == "epoch" else state.max_steps,
+            first=math.floor((state.epoch or 0) + _WHOLE) if self._unit == "epoch" else state.global_step + 1,
+            found=(self._saved or _saved_in(state)) if resumed else None, params=_params(args, kwargs.get("model")),
+            monitor=_monitor(args), own_trackers=set(args.report_to or ()) & {"wandb", "tensorboard"},
+            reports=bool(state.is_world_process_zero),
+        )  # fmt: skip
+
+    @hook
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Report the epoch before."""
+        if self._unit == "epoch":
+            self.guest.epoch_began(math.floor((state.epoch or 0) + _WHOLE))
+
+    @hook
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Report the steps up to here, once all was logged that belongs to them."""
+        if self._unit != "epoch":
+            self.guest.close()
+
+    @hook
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The training moves."""
+        self.guest.moved()
+
+    @hook
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """An evaluation moves, too."""
+        self.guest.moved()
+
+    @hook
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        """Take what the Trainer logs."""
+        logs = dict(logs or {})
+        if _SUMMARY in logs or not self.guest.active:
+            return
+        norm = logs.get("grad_norm")
+        if getattr(args, "logging_nan_inf_filter", False) and isinstance(norm, float) and not math.isfinite(norm):
+            logs["loss"] = math.nan  # it has put the mean of earlier losses in its place
+        self.guest.log(logs)
+        if self._unit != "epoch":
+            self._over(state)
+        self._link()
+
+    @hook
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """An evaluation is over; one outside the training is a message by itself."""
+        if self.guest.active:
+            self.guest.log(metrics or {})
+            if self._unit != "epoch":
+                self._over(state)
+        else:
+            self._inform("evaluated", metrics)
+
+    @hook
+    def on_predict(self, args: Any, state: Any, control: Any, metrics: Mapping[str, Any], **kwargs: Any) -> None:
+        """A prediction is no epoch."""
+        self._inform("predicted", metrics)
+
+    @hook
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """An epoch is over, and its numbers are yet to come. One that was cut short is none, but for the last."""
+        epoch = state.epoch or 0
+        whole = abs(epoch - round(epoch)) < _WHOLE
+        if self._unit == "epoch" and (whole or state.global_step >= state.max_steps):
+            self.guest.epoch_over(math.ceil(epoch - _WHOLE) - 1)
+
+    @hook
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Report the checkpoint of this step."""
+        path = _checkpoint(Path(args.output_dir), state)
+        self.guest.close()
+        done = self.guest.run.progress.epoch if self.guest.run is not None else None
+        self.guest.checkpoint(str(path), done if self._unit == "epoch" else state.global_step)
+
+    @hook
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """End the run, by how far the Trainer came and why."""
+        if state.global_step >= state.max_steps:
+            self.guest.finish()
+        elif (stopping := self._early_stopping()) is not None:
+            given = {"metric": args.metric_for_best_model, "number": stopping.early_stopping_patience}
+            self.guest.finish(self.guest.text("no_better", **given))
+        else:
+            self.guest.end(Ending(Status.STOPPED))
+
+    def _over(self, state: Any) -> None:
+        self.guest.epoch_over(state.global_step, part=state.epoch)
+
+    def _inform(self, key: str, metrics: Mapping[str, Any] | None) -> None:
+        shown = [f"{name} {figure(value)}" for name, value in self.guest.shown(metrics or {}).items()]
+        if shown:
+            self.guest.inform(self.guest.text(key, metrics=", ".join(shown)))
+
+    def _link(self) -> None:
+        """Have messages link to the Trainer's own page at W&B, once it is there."""
+        own: Any = getattr(sys.modules.get("wandb"), "run", None)
+        if not self._linked and own is not None and self.guest.run is not None and getattr(own, "url", None):
+            self._linked = True
+            self.guest.run.page(str(own.url))
+
+    def _early_stopping(self) -> Any:
+        """The EarlyStoppingCallback that has lost its patience. The Trainer shows no callback the others beside it."""
+        beside = [each for holder in gc.get_referrers(self) if isinstance(holder, list) for each in holder]
+        stopping = (each for each in beside if isinstance(each, EarlyStoppingCallback))
+        tried = (each for each in stopping if each.early_stopping_patience_counter >= each.early_stopping_patience)
+        return next(tried, None)
+
+
+def _word(strategy: object) -> str:
+    return str(getattr(strategy, "value", strategy))
+
+
+def _saved_in(state: Any) -> Mapping[str, str]:
+    """State of ours in a `trainer_state.json`, whether or not the Trainer restores callbacks."""
+    kept = (state.stateful_callbacks or {}).get("NotifyCallback")
+    kept = kept[0] if isinstance(kept, list) and kept else kept
+    saved = kept.get("attributes", {}).get("_saved") if isinstance(kept, dict) else None
+    return saved if isinstance(saved, dict) else {}
+
+
+def _monitor(args: Any) -> str | None:
+    name = args.metric_for_best_model
+    if not name:
+        return None
+    name = name if str(name).startswith("eval_") else f"eval_{name}"
+    return f"{name}:{'max' if args.greater_is_better else 'min'}"
+
+
+def _params(args: Any, model: Any) -> dict[str, Any]:
+    found = {name: getattr(args, name) for name in _PARAMS if hasattr(args, name)}
+    shown = {name: _word(value) for name, value in found.items() if name in ("lr_scheduler_type", "optim")}
+    count = getattr(model, "num_parameters", None)
+    return found | shown | ({"model_parameters": count()} if callable(count) else {})
+
+
+def _checkpoint(folder: Path, state: Any) -> Path:
+    """Folder of this step's checkpoint: below that of the trial in a search for hyper-parameters."""
+    name = f"checkpoint-{state.global_step}"
+    if getattr(state, "is_hyper_param_search", False):
+        found = sorted(folder.glob(f"run-*/{name}"), key=lambda path: path.stat().st_mtime)
+        return found[-1] if found else folder / name
+    return folder / name

@@ -1,0 +1,199 @@
+"""Hugging Face's Trainer with the callback: what is reported equals the Trainer's own log, value by value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("accelerate")
+import torch
+from torch import nn
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+
+from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
+from notifybot.integrations.transformers import NotifyCallback
+from notifybot.store import runs
+from notifybot.training.endings import ENDINGS, Ending
+from notifybot.training.session import close
+from notifybot.types import Status
+
+ROWS, BATCH = 32, 8  # four steps an epoch
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    given = {"state_dir": str(tmp_path / "state"), "runs_dir": str(tmp_path / "runs")}
+    yield given | {"wandb": "off", "tensorboard": "off"}
+    for run in list(ENDINGS._open):
+        run.end(Ending(Status.FINISHED))
+    close()
+
+
+class Line(nn.Module):
+    """A line through points, in the form that the Trainer wants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Linear(1, 1)
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        out = self.line(x)
+        return {"loss": nn.functional.mse_loss(out, labels), "logits": out}
+
+
+def rows(count: int = ROWS) -> list[dict[str, torch.Tensor]]:
+    return [{"x": torch.tensor([i / count]), "labels": torch.tensor([2 * i / count])} for i in range(count)]
+
+
+def trainer(tmp_path: Path, notify: NotifyCallback | None, *more: TrainerCallback, **changes: Any) -> Trainer:
+    torch.manual_seed(0)
+    given: dict[str, Any] = {
+        "output_dir": str(tmp_path / "out"), "per_device_train_batch_size": BATCH, "num_train_epochs": 3,
+        "eval_strategy": "epoch", "logging_strategy": "epoch", "save_strategy": "epoch", "report_to": [],
+        "learning_rate": 0.1, "use_cpu": True, "disable_tqdm": True, "dataloader_pin_memory": False,
+    }  # fmt: skip
+    arguments = TrainingArguments(**given | changes)
+    callbacks = [*([] if notify is None else [notify]), *more]
+    return Trainer(Line(), arguments, train_dataset=rows(), eval_dataset=rows(8), callbacks=callbacks)
+
+
+def recorded(notify: NotifyCallback) -> list[Event]:
+    run = notify.run
+    assert run is not None
+    assert run.session is not None
+    assert run.faults == {}
+    return runs.events_of(run.session.shared.store, run.id)
+
+
+def reported(events: list[Event]) -> list[dict[str, float]]:
+    """Label and numbers of each report."""
+    epochs = [each.progress for each in events if isinstance(each, EpochFinished)]
+    return [
+        {"label": float(each.epoch or 0)} | {name: one.value for name, one in each.metrics.items()} for each in epochs
+    ]
+
+
+def logged(history: list[dict[str, float]], *, by: str) -> list[dict[str, float]]:
+    """The Trainer's own log, merged by step, in the same form."""
+    steps: dict[float, dict[str, float]] = {}
+    for line in history:
+        if "train_runtime" not in line:
+            steps.setdefault(line["step"], {}).update(line)
+    label = (lambda line: round(line["epoch"]) - 1.0) if by == "epoch" else (lambda line: float(line["step"]))
+    return [
+        {"label": label(line)} | {name: value for name, value in line.items() if name not in ("epoch", "step")}
+        for line in steps.values()
+    ]
+
+
+def ending(events: list[Event]) -> RunEnded:
+    last = events[-1]
+    assert isinstance(last, RunEnded)
+    return last
+
+
+def test_epochs_have_their_own_numbers_and_checkpoints(settings: dict[str, Any], tmp_path: Path) -> None:
+    notify = NotifyCallback("line", config=settings)
+    one = trainer(tmp_path, notify)
+    one.train()
+    one.evaluate()
+
+    events = recorded(notify)
+    assert [type(each) for each in events] == [
+        RunStarted, *[EpochFinished, CheckpointSaved] * 3, RunEnded, AlertRaised
+    ]  # fmt: skip
+    history = [line for line in one.state.log_history if line["step"] <= 12][:-1]
+    assert reported(events) == logged(history, by="epoch")
+    assert [each.checkpoint.epoch for each in events if isinstance(each, CheckpointSaved)] == [0, 1, 2]
+    started = events[0]
+    assert isinstance(started, RunStarted)
+    assert (started.total, started.params["learning_rate"], started.params["optim"]) == (3, 0.1, "adamw_torch_fused")
+    assert all(each.progress.metrics["eval_runtime"].minor for each in events if isinstance(each, EpochFinished))
+    alert = events[-1]
+    assert isinstance(alert, AlertRaised)
+    assert alert.title.startswith("Evaluation: eval_loss ")
+
+
+def test_steps_have_labels_a_total_and_a_time_left(settings: dict[str, Any], tmp_path: Path) -> None:
+    notify = NotifyCallback("line", config=settings)
+    one = trainer(
+        tmp_path, notify, max_steps=30, eval_strategy="steps", eval_steps=10, logging_strategy="steps",
+        logging_steps=10, save_strategy="no",
+    )  # fmt: skip
+    one.train()
+
+    events = recorded(notify)
+    assert reported(events) == logged(one.state.log_history, by="step")
+    steps = [each.progress for each in events if isinstance(each, EpochFinished)]
+    assert [(each.done, each.total, each.unit, each.part) for each in steps] == [
+        (10, 30, "step", 2.5), (20, 30, "step", 5.0), (30, 30, "step", 7.5)
+    ]  # fmt: skip
+    left = [each.eta_s or 0.0 for each in steps]
+    assert left[0] > left[1] > left[2] == 0.0
+
+
+def test_early_stopping_is_an_end_with_a_reason(settings: dict[str, Any], tmp_path: Path) -> None:
+    notify = NotifyCallback("line", config=settings)
+    one = trainer(
+        tmp_path, notify, EarlyStoppingCallback(early_stopping_patience=2), num_train_epochs=20, learning_rate=0.0,
+        metric_for_best_model="loss", load_best_model_at_end=True,
+    )  # fmt: skip
+    one.train()
+
+    ended = ending(recorded(notify))
+    assert (ended.status, ended.progress.done, ended.progress.total) == (Status.FINISHED, 3, 20)
+    assert ended.note == "early stopping: loss did not improve in 2 evaluations"
+
+
+def test_a_loss_that_the_trainer_hides_is_not_a_number(settings: dict[str, Any], tmp_path: Path) -> None:
+    """`logging_nan_inf_filter` puts the mean of earlier losses in its place: that would be a new best."""
+
+    class Breaks(TrainerCallback):
+        def on_step_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+            if state.global_step == 6:
+                model.line.weight.data.fill_(math.nan)
+
+    notify = NotifyCallback("line", config=settings)
+    trainer(tmp_path, notify, Breaks(), save_strategy="no", eval_strategy="no").train()
+
+    assert [math.isnan(each["loss"]) for each in reported(recorded(notify))] == [False, True, True]
+
+
+def test_a_resumed_trainer_goes_on_with_its_run(settings: dict[str, Any], tmp_path: Path) -> None:
+    class Dies(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == 10:
+                raise RuntimeError("machine is gone")
+
+    before = NotifyCallback("line", config=settings)
+    with pytest.raises(RuntimeError), before:
+        trainer(tmp_path, before, Dies(), num_train_epochs=4).train()
+    after = NotifyCallback("line", config=settings)
+    one = trainer(tmp_path, after, num_train_epochs=4)
+    one.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-4"))
+
+    events = recorded(after)
+    assert [(each.attempt, each.progress.done) for each in events if isinstance(each, RunStarted)] == [(1, 0), (2, 1)]
+    assert [each["label"] for each in reported(events)] == [0.0, 1.0, 1.0, 2.0, 3.0]
+    last = ending(events)
+    assert (last.progress.done, last.progress.metrics["eval_loss"].epochs) == (4, (0, 1, 2, 3))
+
+
+def test_callbacks_that_the_trainer_makes_anew_keep_what_they_were_given(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    first = NotifyCallback("line", config=settings)
+    trainer(tmp_path, first, num_train_epochs=2).train()
+    again = NotifyCallback("other name", config=settings)
+    one = trainer(tmp_path, again, num_train_epochs=3, restore_callback_states_from_checkpoint=True)
+    one.train(resume_from_checkpoint=True)
+
+    assert first.run is not None
+    assert again.run is not None
+    assert again.run.id == first.run.id
+    assert [each["label"] for each in reported(recorded(again))] == [0.0, 1.0, 2.0]
