@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from types import MappingProxyType, TracebackType
-from typing import Any, Concatenate, Literal, NoReturn, ParamSpec, Self, TypedDict, cast
+from typing import Any, Literal, NoReturn, Self, TypedDict, TypeVar, cast
 
 from notifybot.alerts import DEFAULT, AlertRule
 from notifybot.config import Config
@@ -29,7 +29,7 @@ from notifybot.training.run import Run
 from notifybot.training.run_info import checked_id, name_of, params_of
 from notifybot.types import UNITS, Severity, Status, Unit
 
-P = ParamSpec("P")
+Hook = TypeVar("Hook", bound=Callable[..., None])
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 # For trackers alone: what frameworks log beside the numbers that people wait for.
@@ -272,17 +272,17 @@ class Guest:
 _OF_ONE_PROCESS = frozenset({"run", "guard", "_scope", "_values", "_over", "_runs", "_lingers", "_found_params"})
 
 
-def hook(method: Callable[Concatenate[Any, P], object]) -> Callable[Concatenate[Any, P], None]:
+def hook(method: Hook) -> Hook:
     """Decorate a hook of a callback that has a `guest`: nothing of ours is raised from it, and nothing returned."""
 
     @functools.wraps(method)
-    def guarded(self: Any, *args: P.args, **kwargs: P.kwargs) -> None:
+    def guarded(self: Any, *args: Any, **kwargs: Any) -> None:
         guest: Guest = self.guest
         with guest.guard("framework_hook", loud=()):
             method(self, *args, **kwargs)
         guest.linger()
 
-    return cast(Callable[Concatenate[Any, P], None], guarded)
+    return cast(Hook, guarded)
 
 
 class GuestCallback:
