@@ -46,8 +46,8 @@ check: $(VENV)/.dev ## style, formatting, types and the direction of imports
 bench: $(VENV)/.bench ## what the hook costs, beside its peers
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-field: $(VENV)/.dev ## other people's shapes of training, all of them, with and without us
-	@$(BIN)/pytest tests/field -m "field or not field" -n $(WORKERS) $(ARGS)
+field: $(VENV)/.dev ## other people's shapes of training and all frameworks, with and without us
+	@$(BIN)/pytest tests/field tests/integrations tests/test_manual.py -m "field or not field" -n $(WORKERS) $(ARGS)
 
 torture: $(VENV)/.dev ## long campaigns: a thousand kills, nothing lost
 	@$(BIN)/pytest -m torture $(ARGS)

@@ -109,6 +109,7 @@ ENGLISH = pages(Language.EN)
 PYTHON = all_blocks("python")
 RUN_TWICE = ("run_id=run_id", "torch.load(checkpoints.latest")  # the blocks with these have tests of their own
 RUN_ONCE = [code for code in PYTHON if not any(each in code for each in RUN_TWICE)]
+_FRAMEWORK = re.compile(r"^from notifybot\.integrations\.(?!colab|wandb_sweep)", re.MULTILINE)  # slow to import
 
 
 def run_python(code: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -136,6 +137,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("NOTIFYBOT_TENSORBOARD", "off")
     monkeypatch.setenv("NOTIFYBOT_WANDB", "off")
+    monkeypatch.setenv("KERAS_BACKEND", "torch")  # Keras' own default is TensorFlow
 
 
 MOST_LINES_OF_A_FRONT_PAGE = 170
@@ -200,7 +202,10 @@ def outside_of_blocks(page: str) -> str:
 # ── Code ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("code", RUN_ONCE, ids=range(len(RUN_ONCE)))
+BLOCKS = [pytest.param(code, marks=[pytest.mark.field] if _FRAMEWORK.search(code) else []) for code in RUN_ONCE]
+
+
+@pytest.mark.parametrize("code", BLOCKS, ids=map(str, range(len(BLOCKS))))
 def test_python_blocks_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each block runs as it stands, given a reader's data and model, and its run ends as finished."""
     for tracker in {"tensorboard", "wandb"} & set(re.findall(r"\w+", code)):
@@ -211,7 +216,9 @@ def test_python_blocks_run(code: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert {row.status for row in recorded(tmp_path)} == ({Status.FINISHED} if "notify_" in code else set())
+    assert {row.status for row in recorded(tmp_path)} == (
+        {Status.FINISHED} if re.search("notify_|Notify", code) else set()
+    )
 
 
 def test_python_that_is_not_run_is_python_at_least() -> None:

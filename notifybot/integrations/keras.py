@@ -131,7 +131,7 @@ class NotifyCallback(GuestCallback, keras.callbacks.Callback):
         return None if folder is None else folder / CARD
 
     def _settings(self) -> Mapping[str, Any]:
-        """What the model was compiled with, and its size."""
+        """Settings that the model was compiled with, and its size."""
         model, optimizer = self.model, self.model.optimizer
         config = _plain(optimizer.get_config())
         config = {name: value for name, value in config.items() if value is not None and value is not False}

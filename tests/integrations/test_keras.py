@@ -114,8 +114,13 @@ def test_every_epoch_has_the_numbers_that_history_has(notify: Any, tmp_path: Pat
     assert (last.status, last.note, last.progress.done, last.progress.total) == (Status.FINISHED, "", 3, 3)
     assert isinstance(events[0], RunStarted)
     assert events[0].params == {
-        "optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.0, "loss": "mse", "parameters": 3, "steps_per_epoch": 2,
-    }  # fmt: skip
+        "optimizer": "sgd",
+        "learning_rate": 0.05,
+        "momentum": 0.0,
+        "loss": "mse",
+        "parameters": 3,
+        "steps_per_epoch": 2,
+    }
 
 
 def test_only_what_was_saved_anew_is_reported(notify: Any, tmp_path: Path) -> None:
