@@ -107,7 +107,8 @@ class AlertRaised(_Fact):
 class RunEnded(_Fact):
     """The process reported how its run ended. `error` is "Type: text"; `frames` the last lines of user code, no locals.
 
-    `note` says why it finished early, on purpose. `untold` counts alerts for which no message was sent.
+    `note` says why it finished early, on purpose; `returned` is the value of a function that is the run. `untold`
+    counts alerts for which no message was sent.
     """
 
     kind: Literal["run_ended"] = "run_ended"
@@ -116,6 +117,7 @@ class RunEnded(_Fact):
     error: str = ""
     frames: str = ""
     note: str = ""
+    returned: str = ""
     notebook: bool | None = None  # as in `Host`
     untold: int = 0
 

@@ -50,6 +50,7 @@ _LIMIT_ERROR = 400
 _LIMIT_PARAMS = 24
 _LIMIT_NOTE = 200
 _LIMIT_NOTES = 5
+_LIMIT_RETURNED = 300
 
 
 class View(TypedDict):
@@ -110,6 +111,7 @@ class View(TypedDict):
     ended: str  # how a run ended: one of the statuses, in English
     error: str
     note: str  # why a run finished early
+    returned: str  # the value of a function that is the run
     silent: str
     was: str
     skipped: int
@@ -118,7 +120,7 @@ class View(TypedDict):
 _TEXTS = (
     "checkpoint", "checkpoint_file", "checkpoint_size", "checkpoint_epoch", "checkpoint_tier", "checkpoint_proof",
     "host", "memory", "uptime", "model", "resumed_epoch", "next_epoch", "new_device", "saved_ago", "lost",
-    "new_best", "new_best_value", "alert_title", "alert_text", "ended", "error", "note", "silent", "was",
+    "new_best", "new_best_value", "alert_title", "alert_text", "ended", "error", "note", "returned", "silent", "was",
 )  # fmt: skip
 # The variables that not every event has: most belong to one kind, the checkpoint's to a run that has one.
 _EMPTY: dict[str, Any] = dict.fromkeys(_TEXTS, "") | {
@@ -209,6 +211,7 @@ def _own(event: Event, progress: Progress, language: Language) -> dict[str, Any]
                 "ended": event.status,
                 "error": safe_line(cause(event.error, language), _LIMIT_ERROR),
                 "note": safe_line(event.note, 80),
+                "returned": safe_line(event.returned, _LIMIT_RETURNED),
                 "notebook": event.notebook,
                 "alerts_untold": event.untold,
             }

@@ -6,6 +6,7 @@ import functools
 import inspect
 import signal
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from types import MappingProxyType, TracebackType
@@ -18,7 +19,7 @@ from notifybot.i18n import OVERRIDES
 from notifybot.notifiers.base import Notifier
 from notifybot.training.endings import ENDINGS, EXIT_S, Ending, ending_of, is_cancelled, meant
 from notifybot.training.run import Run
-from notifybot.training.run_info import label_of
+from notifybot.training.run_info import label_of, shown_value
 from notifybot.training.signals import SIGNALS, number_of
 from notifybot.types import UNITS, Status, Unit
 
@@ -101,17 +102,26 @@ class RunBlock:
 
             @functools.wraps(function)
             async def awaiting(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with RunBlock(self._new_run, self._ahead):
-                    return await function(*args, **kwargs)
+                block = RunBlock(self._new_run, self._ahead)
+                with block:
+                    return block._returning(await function(*args, **kwargs))
 
             return cast(Callable[P, R], awaiting)
 
         @functools.wraps(function)
         def calling(*args: P.args, **kwargs: P.kwargs) -> R:
-            with RunBlock(self._new_run, self._ahead):
-                return function(*args, **kwargs)
+            block = RunBlock(self._new_run, self._ahead)
+            with block:
+                return block._returning(function(*args, **kwargs))
 
         return calling
+
+    def _returning(self, value: R) -> R:
+        """Show a function's value in the message of the end, where it is plain; return it as it is."""
+        if self._scope is not None and self._scope.run.session is not None:
+            with self._scope.run.guard("returned_value"):
+                self._scope.returned = shown_value(value)
+        return value
 
 
 def _copy_of(run: Run) -> RunBlock:
@@ -207,6 +217,7 @@ class SignalScope:
 
     def __init__(self, run: Run, put_off: Callable[[int], bool] = lambda _: False) -> None:
         self.run = run
+        self.returned = ""
         self._put_off = put_off
         self._report = self._on_signal  # one object, so that it can be found again
         self._warning = number_of(run.config.save_signal)
@@ -237,7 +248,7 @@ class SignalScope:
         """Record how the block was left, `early` where its own code said why. What left it goes on by itself."""
         seen = self.seen
         with self.run.guard("run_end"):
-            self.run.end(meant(self.ending(error, exhausted=exhausted), early))
+            self.run.end(replace(meant(self.ending(error, exhausted=exhausted), early), returned=self.returned))
             if is_cancelled(error) and self.run.session is not None:
                 ENDINGS.cancelled(self.run)
         SIGNALS.unwatch(self._report)

@@ -43,6 +43,7 @@ class Ending:
     error: str = ""
     frames: str = ""
     note: str = ""  # why it finished early
+    returned: str = ""  # by a function that is the run, as text
     on_purpose: bool = False  # left by the loop's own code: the values logged last count as an epoch
 
     def error_in(self, epoch: int | None) -> str:

@@ -408,7 +408,7 @@ class Run(RunReports):
         self.emit(
             RunEnded(
                 **self.fact(), status=ending.status, progress=self.progress, error=error, frames=ending.frames,
-                note=note, notebook=in_notebook(), untold=self._alerts.limit.held,
+                note=note, returned=ending.returned, notebook=in_notebook(), untold=self._alerts.limit.held,
             )
         )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import numbers
 import operator
 import os
 import platform
@@ -19,12 +20,14 @@ from uuid import UUID
 from notifybot.errors import UsageError, reader_text
 from notifybot.events import LARGEST_INT, MOST_PARAMS
 from notifybot.redaction import MARK, fingerprint, names_secret, strike
+from notifybot.rendering.format import number
 from notifybot.rendering.text import redacted, redacted_line, written
 from notifybot.runtime import in_colab, in_notebook, run_before_restart, was_restarted
 from notifybot.store.location import local_folder
 from notifybot.training.command_file import joined_run
 from notifybot.types import Host, Param, RunRef, uuid7
 
+_FEW, _RETURNED_CHARS = 10, 300  # of a value that a decorated function returns
 TITLE_CHARS, TEXT_CHARS = 200, 4000  # of an alert; a title goes onto one line
 _NAME_CHARS = 200
 _PARAM_CHARS = 500
@@ -159,6 +162,26 @@ def _param(name: str, value: object) -> Param:
     if not isinstance(value, int) and text and names_secret(name):
         return MARK
     return redacted(strike(text[: 8 * _PARAM_CHARS]), _PARAM_CHARS)
+
+
+def shown_value(value: object) -> str:
+    """Return what a function returned as one line: a number, a text, or a few of them in a dict, list or tuple.
+
+    Empty for anything else, and for None. Secrets are struck out.
+    """
+    if isinstance(value, dict | list | tuple) and len(value) <= _FEW:
+        named = list(value.items()) if isinstance(value, dict) else [("", each) for each in value]
+        parts = [(redacted_line(str(name), _NAME_CHARS), _shown(str(name), each)) for name, each in named]
+        if not all(part for _, part in parts):
+            return ""
+        return redacted_line(", ".join(f"{name} {part}" if name else part for name, part in parts), _RETURNED_CHARS)
+    return _shown("", value)
+
+
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, int | str):
+        return redacted_line(str(_param(name, value)), _RETURNED_CHARS)
+    return number(float(value)) if isinstance(value, numbers.Real) else ""  # NumPy's, too
 
 
 def label_of(epoch: object, call: str = "notify_epoch") -> int:
