@@ -1,4 +1,4 @@
-"""Command line: start-up, encoding of the terminal, and plain-line errors. `main` is the console script `notifybot`."""
+"""Command line: start-up, encoding of the terminal, and plain-line errors. `main` runs every command but `log`."""
 
 from __future__ import annotations
 

@@ -229,6 +229,17 @@ def run_command(
     )
 
 
+@app.command("log")
+def log_numbers(numbers: Annotated[list[str] | None, typer.Argument(metavar="NAME=NUMBER…")] = None) -> None:
+    """Report an epoch, step or round of a shell script that `notifybot run` has started, with its numbers.
+
+    notifybot log epoch=3 total=30 val_loss=0.2
+    """
+    from notifybot.command.log import log
+
+    raise typer.Exit(log(numbers or ()))
+
+
 @app.command()
 def status(
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,

@@ -20,10 +20,10 @@ from notifybot.command.progress_lines import LineReading, ProgressParser
 from notifybot.files import started
 from notifybot.i18n import text
 from notifybot.redaction import strike
+from notifybot.training.command_file import CommandFile, LoggedNumbers, announce
 
 if TYPE_CHECKING:
     from notifybot.config import Config
-    from notifybot.training.command_file import CommandFile
     from notifybot.training.endings import Ending
     from notifybot.training.guard import Guard
     from notifybot.training.run import Run
@@ -106,12 +106,13 @@ class Reporter:
         self._unread_bytes = 0
         self._file_bytes: Callable[[], int] = lambda: 0
         self._file_size = 0
-        self._epochs = Epochs()
+        self._epochs, self._logged = Epochs(), Epochs()  # by what is printed, and by `notifybot log`
         self._over: list[LineReading] = []  # epochs that are over and not reported yet
         self._printed_at_s = self._began_s
         self._prints = 0
         self._silent = False
-        self._allowed, self._reported_at_s = _BURST, self._began_s
+        self._allowed, self._allowed_at_s = _BURST, self._began_s
+        self._said_needless = False
         self._run: Run | None = None
         self._began_below: dict[tuple[str, str], RunRef] = {}
         self._thread = threading.Thread(target=self._work, name="notifybot-reporter", daemon=True)
@@ -185,8 +186,18 @@ class Reporter:
         for line in self._readers.setdefault(stream, LineReader(self._clock)).feed(piece):
             for reading in parser.feed(line):
                 # Steps and rounds are movement alone: as epochs, they and their ETA would be wrong.
-                if reading.unit == "epoch" and (ended := self._epochs.take(reading)) is not None:
+                if reading.unit == "epoch" and (ended := self._epochs.take(reading)) is not None and self._is_allowed():
                     self._over.append(ended)
+
+    def _is_allowed(self) -> bool:
+        """A loop that prints a hundred epochs a second is followed by some of them, and by the last."""
+        now_s = self._clock.monotonic()
+        self._allowed = min(self._allowed + now_s - self._allowed_at_s, _BURST)
+        self._allowed_at_s = now_s
+        if self._allowed < 1.0:
+            return False
+        self._allowed -= 1.0
+        return True
 
     def _begin(self) -> Run:
         self._run = run = self._new_run()
@@ -211,14 +222,32 @@ class Reporter:
         )  # fmt: skip
 
     def _look_below(self) -> None:
-        """Take in which runs the processes below have begun."""
-        for each in self._file.news():
-            if self._run is None or each.session != self._run.ref.session:
+        """Take in which runs the processes below have begun, and which numbers they have logged."""
+        news = self._file.news()
+        for each in news:
+            if isinstance(each, LoggedNumbers):
+                self._take_logged(each)
+            elif self._run is None or each.session != self._run.ref.session:
                 self._hand_over(each)
+        if not any(isinstance(each, LoggedNumbers) for each in news):  # no more of that epoch for a second
+            self._over += filter(None, [self._logged.close()])
+
+    def _take_logged(self, numbers: LoggedNumbers) -> None:
+        """Take what a script says of itself: then it is not guessed any more from what it prints."""
+        self.printed()
+        if self._began_below:
+            if not self._said_needless:
+                log.warning("%s", text(self._config.lang, "command.log.training_reports", **self._names_below()))
+            self._said_needless = True
+            return
+        self._parser = None
+        reading = LineReading(numbers.unit, numbers.at, numbers.metrics, numbers.total)
+        self._over += filter(None, [self._logged.take(reading)] if numbers.unit == "epoch" else [])
+
+    def _names_below(self) -> dict[str, str]:
+        return {"name": strike(list(self._began_below.values())[-1].name)}
 
     def _hand_over(self, ref: RunRef) -> None:
-        from notifybot.training.command_file import announce
-
         run = self._run
         if run is not None and run.active:
             if (ref.project, ref.id) == (run.project, run.id):
@@ -245,15 +274,9 @@ class Reporter:
         elif silent_s < stall_s:
             self._silent = False
 
-    def _report_epochs(self, run: Run, *, last: bool = False) -> None:
+    def _report_epochs(self, run: Run) -> None:
         over, self._over = self._over, []
-        for number, reading in enumerate(over, 1):
-            now_s = self._clock.monotonic()
-            self._allowed = min(self._allowed + now_s - self._reported_at_s, _BURST)
-            self._reported_at_s = now_s
-            if self._allowed < 1.0 and not (last and number == len(over)):
-                continue  # a loop that prints a hundred epochs a second is followed by some of them, and by the last
-            self._allowed -= 1.0
+        for reading in over:
             run.plan(total=reading.total, first=reading.first)
             run.log_epoch(reading.label, dict(reading.metrics))
 
@@ -264,8 +287,8 @@ class Reporter:
             if self._run is None and quiet:
                 return
             run = self._begin() if self._run is None else self._run
-            self._over += [reading for reading in [self._epochs.close()] if reading is not None]
-            self._report_epochs(run, last=True)
+            self._over += filter(None, [self._epochs.close(), self._logged.close()])
+            self._report_epochs(run)
             if outcome.kind is Kind.FINISHED and took_s < self._wishes.at_least_s:
                 run.report(text(self._config.lang, "command.too_quick", seconds=round(took_s)))
             run.end(self._ending(end))

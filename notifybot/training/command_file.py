@@ -1,7 +1,7 @@
 """File between `notifybot run` and the processes below it: whose run it is, and what they have to say.
 
 Each line is a JSON object. The first is the wrapper's: the run that a training below it joins. A training appends a
-line for each run that it begins. A short line is appended in one piece.
+line for each run that it begins, `notifybot log` one for each call. A short line is appended in one piece.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,16 @@ from notifybot.types import RunRef
 
 VARIABLE = "NOTIFYBOT_COMMAND_FILE"
 _joined: set[str] = set()  # a process joins once: its second run is one of its own
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedNumbers:
+    """Numbers of one `notifybot log`: `at` is the epoch, step or round, as `unit` says."""
+
+    unit: str
+    at: int
+    metrics: Mapping[str, float]
+    total: int | None = None
 
 
 @dataclass(slots=True)
@@ -39,8 +50,8 @@ class CommandFile:
             return cls(None)
         return cls(path, len(line))
 
-    def news(self) -> list[RunRef]:
-        """Return the runs that began since the last call."""
+    def news(self) -> list[RunRef | LoggedNumbers]:
+        """Return the runs that began and the numbers that were logged since the last call, in their order."""
         if self.path is None:
             return []
         try:
@@ -91,9 +102,14 @@ def announce(run: RunRef) -> None:
             os.close(descriptor)
 
 
-def _parsed(line: bytes) -> RunRef | None:
+def _parsed(line: bytes) -> RunRef | LoggedNumbers | None:
     try:
         found = json.loads(line)
-        return RunRef(**found["began"])
-    except (ValueError, TypeError, LookupError):
+        if "logged" not in found:
+            return RunRef(**found["began"])
+        logged = LoggedNumbers(**found["logged"])
+        metrics = {str(name): float(value) for name, value in logged.metrics.items()}
+        total = None if logged.total is None else int(logged.total)
+        return LoggedNumbers(str(logged.unit), int(logged.at), metrics, total)
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
         return None

@@ -190,3 +190,15 @@ def test_the_lines_of_a_success_are_shown_where_they_are_asked_for(run: Run, san
 
     run("--tail", "5", "--", "sh", "-c", "echo the result is 42")
     assert "the result is 42" in messages(sandbox)[-1]
+
+
+def test_a_shell_script_reports_its_epochs(run: Run, sandbox: Sandbox) -> None:
+    """It ends as without us, though it ends at the first command that fails."""
+    log = f"{sys.executable} -m notifybot log"
+    script = f"set -e; for e in 1 2 3; do {log} epoch=$e total=3 val_loss=0.$e; done; echo done"
+
+    done = run("--", "sh", "-c", script)
+
+    assert (done.returncode, "done" in done.stdout) == (0, True), done.stderr
+    assert "3/3" in messages(sandbox)[-1]
+    assert "0.3" in messages(sandbox)[-1]

@@ -192,3 +192,58 @@ def test_steps_and_rounds_are_not_called_epochs(rig: Any, tmp_path: Path) -> Non
     reporter.end(CommandOutcome(Kind.FINISHED), [])
 
     assert not any("epoch" in each for each in texts(sandbox))
+
+
+def logged(number: int, **metrics: float) -> None:
+    from notifybot.command.log import log
+
+    assert log([f"epoch={number}", "total=5", *(f"{name}={value}" for name, value in metrics.items())]) == 0
+
+
+def test_what_a_script_logs_is_reported_without_the_next(rig: Any, tmp_path: Path) -> None:
+    """An epoch may take hours: nobody waits for the one after it."""
+    reporter, _, sandbox = rig
+    reporter.start()
+    logged(1, loss=0.5)
+    logged(1, val_loss=0.6)
+
+    until(lambda: list(tmp_path.rglob("metrics.jsonl")) and told(tmp_path) == [(1, 0.5)])
+
+    logged(2, loss=0.4)
+    reporter.end(CommandOutcome(Kind.FINISHED), [])
+    assert told(tmp_path) == [(1, 0.5), (2, 0.4)]
+    assert "2/5" in sandbox.requests[-1].body.decode()
+
+
+def test_what_a_script_logs_is_worth_more_than_what_it_prints(rig: Any, tmp_path: Path) -> None:
+    reporter, _, _ = rig
+    logged(1, loss=0.5)
+    reporter.printed(1, b"epoch 1 loss: 7\n" * 3 + b"epoch 2 loss: 7\n" * 3)
+    reporter.start()
+    reporter.end(CommandOutcome(Kind.FINISHED), [])
+
+    assert told(tmp_path)[-1] == (1, 0.5)
+
+
+def test_many_logged_epochs_are_all_reported(rig: Any, tmp_path: Path) -> None:
+    """Each was acknowledged; as each is a process of its own, they come no faster than people follow."""
+    reporter, _, _ = rig
+    for number in range(150):
+        logged(number, loss=1.0)
+    reporter.start()
+    reporter.end(CommandOutcome(Kind.FINISHED), [])
+
+    assert [label for label, _ in told(tmp_path)] == list(range(150))
+
+
+def test_a_script_that_logs_beside_a_training_hears_that_it_is_not_told(
+    rig: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    reporter, run_id, _ = rig
+    announce(RunRef(run_id, "digits", "vision", uuid7()))
+    logged(1, loss=0.5)
+    logged(2, loss=0.5)
+    reporter.start()
+    reporter.end(CommandOutcome(Kind.FINISHED), [])
+
+    assert sum("digits reports itself" in record.getMessage() for record in caplog.records) == 1
