@@ -17,6 +17,7 @@ from typing import Any, Unpack
 from notifybot.errors import reader_text
 from notifybot.files import write_atomically
 from notifybot.integrations.guest import Guest, GuestCallback, GuestOptions, hook, raise_missing
+from notifybot.rendering.format import number as figure
 
 try:
     import keras
@@ -102,8 +103,9 @@ class NotifyCallback(GuestCallback, keras.callbacks.Callback):
     @hook
     def on_test_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Tell of `model.evaluate(..., callbacks=[notify])` after the training; a validation in it is its epoch's."""
-        if not self.guest.active and logs:
-            self.guest.inform(self.guest.text("evaluated"), ", ".join(f"{name} {logs[name]:.4g}" for name in logs))
+        if not self.guest.active:
+            shown = [f"{name} {figure(value)}" for name, value in self.guest.shown(logs or {}).items()]
+            self.guest.inform(self.guest.text("evaluated", metrics=", ".join(shown)))
 
     # ── Begin ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -169,7 +171,7 @@ class NotifyCallback(GuestCallback, keras.callbacks.Callback):
         """Which EarlyStopping it was, and by which metric; or only that somebody stopped."""
         for each in self._others:
             if isinstance(each, keras.callbacks.EarlyStopping) and each.stopped_epoch and each.best is not None:
-                best = f"{float(each.best):.4g}"
+                best = figure(float(each.best))
                 words = {"by": type(each).__name__, "metric": each.monitor, "best": best, "epoch": each.best_epoch}
                 return self.guest.text("not_improved", **words)
         return self.guest.text("stopped_early")
