@@ -7,7 +7,7 @@ import errno
 import hashlib
 import logging
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -65,6 +65,8 @@ class Checkpoints:
     `grace_s` is how long a SIGTERM may be put off to save first, and `patience_s` how long an epoch waits for the save
     before it. `fresh` begins a new run and deletes nothing. If the newest cannot be read, the training does not
     begin; `resume="newest readable"` steps back to the newest that can.
+    `keep_settings=True` keeps the program's numbers of optimizer and schedule, not the checkpoint's, or those that are
+    named: ("lr", "weight_decay"). The schedule goes on as if it had been the program's from the start.
     Raises UsageError for what cannot work.
     """
 
@@ -96,6 +98,7 @@ class Checkpoints:
         patience_s: float = 60.0,
         fresh: bool = False,
         resume: Literal["newest", "newest readable"] = "newest",
+        keep_settings: bool | str | Iterable[str] = False,
         wandb_artifacts: bool = False,
         clock: Clock = SYSTEM,
     ) -> None:
@@ -114,8 +117,9 @@ class Checkpoints:
         self._template = template
         self._clock = clock
         self._parts = Parts(
-            model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, extra=extra or {}, state=state
-        )
+            model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler, extra=extra or {}, state=state,
+            keep_settings=keep_settings,
+        )  # fmt: skip
         self._retention = Retention(keep_last=keep_last, keep_best=keep_best, monitor=self.monitor, mode=self.mode)
         self._local = local
         self._saver = _savers.setdefault(self.folder, Saver())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -115,13 +114,6 @@ RESHAPED = "checkpoints.compatibility.of_another_shape"
 _SHOWN = 10
 _PER_PARAMETER = ("exp_avg", "exp_avg_sq", "momentum_buffer")  # state of Adam and SGD, of the parameter's shape
 
-_SETTING_CHARS = 60
-_SETTINGS = (bool, int, float, str, tuple, list, Counter)
-_NO_SETTINGS = {"self", "optimizer", "schedulers", "last_epoch", "verbose"}
-_DERIVED = {"min_lrs", "max_lrs", "total_size", "step_ratio"}  # settings that ReduceLROnPlateau and CyclicLR compute
-
-_MOVED = ("lr", "momentum", "betas")  # schedulers change these, so a difference says nothing about the program
-
 
 @dataclass(frozen=True)
 class Fit:
@@ -174,35 +166,6 @@ def optimizer_problems(optimizer: Any, saved: Mapping[str, Any]) -> list[str]:
     return problems or _state_problems(live, groups, state)
 
 
-def optimizer_notes(optimizer: Any, saved: Mapping[str, Any], *, scheduled: bool) -> list[Reason]:
-    """Return the program's settings that the checkpoint replaces: a changed learning rate would be lost silently."""
-    notes: list[Reason] = []
-    for place, (there, here) in enumerate(zip(saved["param_groups"], optimizer.param_groups, strict=True)):
-        moved = _MOVED if scheduled or ("initial_lr" in here and "initial_lr" in there) else ()
-        names = [name for name in here if name not in ("params", *moved)]
-        notes += _kept(names, here, there, f"group {place}")
-    return notes[:_SHOWN]
-
-
-def scheduler_notes(scheduler: Any, saved: Mapping[str, Any], about: str = "") -> list[Reason]:
-    """Return the program's settings that the checkpoint replaces, those of nested schedulers included.
-
-    A setting is an argument of the constructor or derived from one; the rest of a scheduler's state is its position.
-    """
-    here = scheduler.state_dict()
-    try:
-        taken = set(inspect.signature(type(scheduler).__init__).parameters) - _NO_SETTINGS
-    except (TypeError, ValueError):  # a function written in C
-        taken = set()
-    names = [name for name in here if name.removeprefix("_") in taken or name in _DERIVED]
-    notes = _kept(names, here, saved, about)
-    inner, there = getattr(scheduler, "_schedulers", ()), saved.get("_schedulers", ())
-    for place, (each, state) in enumerate(zip(inner, there, strict=False)):
-        if isinstance(state, Mapping):
-            notes += scheduler_notes(each, state, f"{about}[{place}]")
-    return notes[:_SHOWN]
-
-
 def other_kind(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
     """Return a line if two sets of settings belong to different classes, else nothing.
 
@@ -214,32 +177,6 @@ def other_kind(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
         return []
     there_only, here_only = ", ".join(foreign[:_SHOWN]), ", ".join(absent[:_SHOWN])
     return [reader_text("checkpoints.compatibility.other_settings", there_only=there_only, here_only=here_only)]
-
-
-def _kept(names: Iterable[str], here: Mapping[str, Any], there: Mapping[str, Any], about: str) -> list[Reason]:
-    return [
-        Reason("setting_kept", about, {"name": name.removeprefix("_"), "there": shown, "here": _shown(here[name])})
-        for name in names
-        if name in there and _differ(here[name], there[name]) and (shown := _shown(there[name])) != _shown(here[name])
-    ]
-
-
-def _differ(one: Any, other: Any) -> bool:
-    """True when two settings are known to differ."""
-    if not (isinstance(one, _SETTINGS) and isinstance(other, _SETTINGS)):
-        return False
-    try:
-        return bool(one != other)
-    except (TypeError, ValueError, RuntimeError):  # arrays or tensors in a list
-        return False
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, Counter):  # the milestones of MultiStepLR
-        value = list(value.elements())
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:g}"
-    return str(value)[:_SETTING_CHARS]
 
 
 def _state_problems(live: Iterable[Any], groups: Iterable[Any], state: Mapping[Any, Any]) -> list[str]:

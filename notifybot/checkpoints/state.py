@@ -28,13 +28,18 @@ from notifybot.checkpoints.buffers import Buffers
 from notifybot.checkpoints.compatibility import (
     Fit,
     note,
-    optimizer_notes,
     optimizer_problems,
     other_kind,
-    scheduler_notes,
 )
 from notifybot.checkpoints.errors import unfit, ways_on
 from notifybot.checkpoints.serialization import check_torch, from_plain, plain_copy, to_safe
+from notifybot.checkpoints.settings import (
+    KeepSettings,
+    OwnSettings,
+    ScheduleReplay,
+    optimizer_notes,
+    scheduler_notes,
+)
 from notifybot.errors import CheckpointError, UsageError, reader_text
 from notifybot.types import Reason
 
@@ -63,12 +68,14 @@ class Parts:
         scaler: OneOrSeveral | None = None,
         extra: Mapping[str, object] | None = None,
         state: dict[Any, Any] | None = None,
+        keep_settings: KeepSettings = False,
     ) -> None:
         import torch
 
         check_torch(torch.__version__)
         given = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
         self._parts = parts_of(given, extra or {})
+        self._own = OwnSettings(keep_settings, self._parts)
         self._values = state
         if state is not None:
             plain_copy(state)
@@ -182,9 +189,13 @@ class Parts:
 
         Raises CheckpointError that lists all that does not fit, before anything is changed.
         """
-        loads, notes = self._fitted(payload)
+        replay = ScheduleReplay()
+        loads, notes = self._fitted(payload, replay)
         self._buffers.forget()  # an optimizer on the CPU adopts the payload's tensors
         with ExitStack() as undo:
+            if self._own:
+                loads, more = self._settled(loads, replay, undo)
+                notes += more
             for part, state in loads:
                 _load(part, state, undo)
             undo.pop_all()
@@ -212,7 +223,29 @@ class Parts:
             return [] if saved or not self._values else [note(reader_text("checkpoints.state.no_values"))]
         return [note(reader_text("checkpoints.arrangement.not_asked_for", name=VALUES_KEY))] if saved else []
 
-    def _fitted(self, payload: Mapping[str, Any]) -> tuple[list[tuple[StatePart, Any]], list[Reason]]:
+    def _settled(
+        self, loads: list[tuple[StatePart, Any]], replay: ScheduleReplay, undo: ExitStack
+    ) -> tuple[list[tuple[StatePart, Any]], list[Reason]]:
+        """Bring the schedules to their place; return the states with the program's settings, and notes on these."""
+        for part in self._parts:
+            if part.kind == "optimizer":
+                undo.callback(_reset, part.value, [_without_parameters(each) for each in part.value.param_groups])
+            elif part.kind == "scheduler":
+                undo.callback(_go_back, part.value, copy.deepcopy(part.value.state_dict()))
+        replay.run()
+        settled, notes = [], []
+        for part, state in loads:
+            if part.kind == "optimizer":
+                schedule = self._own.schedule and not any(each is part.value for each in replay.as_saved)
+                fit = self._own.settled(part.value, state, scheduled=self._scheduled, schedule=schedule)
+                notes += _named(part, fit.notes)
+                state = fit.state
+            settled.append((part, state))
+        return settled, notes
+
+    def _fitted(
+        self, payload: Mapping[str, Any], replay: ScheduleReplay
+    ) -> tuple[list[tuple[StatePart, Any]], list[Reason]]:
         """Return each part with the state to load, in loading order, and notes. Raises CheckpointError."""
         loads, notes = [], unclaimed(self._parts, payload)
         problems, others = rearranged(self._parts, payload)
@@ -220,32 +253,42 @@ class Parts:
             if part.argument in others:
                 continue
             saved = part.saved_in(payload)
-            if saved is ABSENT:
+            if saved is ABSENT and not self._moves(part):
                 problems.append(reader_text("checkpoints.state.lacks_item", name=part.name, at=part.at))
                 continue
-            fit = self._fit(part, from_plain(saved))
+            fit = self._fit(part, from_plain(saved), replay)
             problems += [f"{part.name}: {line}" for line in fit.problems]
             if fit.problems:
                 problems += self._elsewhere(part, payload)
-            for each in fit.notes:
-                inner = each.about if each.about.startswith("[") or not each.about else f": {each.about}"
-                notes.append(replace(each, about=part.name + inner))
+            notes += _named(part, fit.notes)
             if fit.state is not ABSENT:
                 loads.append((part, fit.state))
         if problems:
             raise CheckpointError(unfit(problems))
         return sorted(loads, key=lambda each: _NOT_UNDONE.get(each[0].kind, 0)), notes
 
-    def _fit(self, part: StatePart, saved: Any) -> Fit:
-        scheduled = any("scheduler" in (each.argument, each.kind) for each in self._parts)
-        return _fit(part, saved, scheduled=scheduled)
+    @property
+    def _scheduled(self) -> bool:
+        return any("scheduler" in (each.argument, each.kind) for each in self._parts)
+
+    def _moves(self, part: StatePart) -> bool:
+        """True for a scheduler that is stepped to its place, not loaded."""
+        return self._own.schedule and part.kind == "scheduler"
+
+    def _fit(self, part: StatePart, saved: Any, replay: ScheduleReplay) -> Fit:
+        if self._moves(part):
+            return replay.fit(part.value, saved, part.name)
+        fit = _fit(part, saved, scheduled=self._scheduled)
+        if self._own and part.kind == "optimizer" and not fit.problems:
+            return Fit(saved, self._own.problems(part.value, saved))  # its notes come when the schedules are in place
+        return fit
 
     def _elsewhere(self, part: StatePart, payload: Mapping[str, Any]) -> list[str]:
         """Return a line if the state that was saved for another of several objects would fit this one."""
         for other in self._parts:
             if other.argument == part.argument != EXTRA and other is not part:
                 saved = other.saved_in(payload)
-                if saved is not ABSENT and not self._fit(part, from_plain(saved)).problems:
+                if saved is not ABSENT and not self._fit(part, from_plain(saved), ScheduleReplay()).problems:
                     return [reader_text("checkpoints.state.fits_another", name=part.name, other=other.at)]
         return []
 
@@ -349,6 +392,21 @@ def _load(part: StatePart, state: Any, undo: ExitStack) -> None:
     except Exception as error:  # a part's own code may raise anything: its state does not fit
         text = reader_text("checkpoints.state.state_refused", name=part.name, error=error, ways_on=ways_on())
         raise CheckpointError(text) from error
+
+
+def _named(part: StatePart, notes: list[Reason]) -> list[Reason]:
+    """Return a part's notes with its name before what they are about: "optimizer: group 0", "scheduler[1]"."""
+    joints = ["" if each.about.startswith("[") or not each.about else ": " for each in notes]
+    return [replace(each, about=part.name + joint + each.about) for each, joint in zip(notes, joints, strict=True)]
+
+
+def _without_parameters(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: copy.deepcopy(value) for name, value in group.items() if name != "params"}
+
+
+def _reset(optimizer: Any, before: list[dict[str, Any]]) -> None:
+    for group, settings in zip(optimizer.param_groups, before, strict=True):
+        group.update(settings)
 
 
 def _go_back(value: Any, before: Any) -> None:

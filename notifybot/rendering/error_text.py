@@ -27,7 +27,7 @@ from notifybot.types import Language, Reason
 
 NOTED = "noted"  # the code of a text that is shown unchanged
 # Differences between a resumed session and the program, reported when it starts.
-NOTES = frozenset({"setting_kept", "frozen_here", "learns_here", "held_here", "moves_here"})
+NOTES = frozenset({"setting_kept", "setting_own", "frozen_here", "learns_here", "held_here", "moves_here"})
 
 _LIMIT_VALUE = 200  # characters
 _MOST_UNREAD = 3
