@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, NoReturn, Self, TypedDict, TypeVar, cast
 
@@ -18,6 +19,7 @@ from notifybot.config import Config
 from notifybot.delivery.build import notifiers_from
 from notifybot.errors import UsageError, reader_text
 from notifybot.i18n import text
+from notifybot.integrations.run_copy import RunCopy, resume_from
 from notifybot.notifiers.base import Notifier
 from notifybot.runtime import environment, speaks
 from notifybot.trackers import plan_trackers
@@ -25,6 +27,7 @@ from notifybot.training.block import SignalScope, as_config, check_given
 from notifybot.training.endings import ENDINGS, Ending, ending_of
 from notifybot.training.guard import Guard
 from notifybot.training.progress import MonitoredMetric
+from notifybot.training.resume import ResumeInfo
 from notifybot.training.run import Run
 from notifybot.training.run_info import checked_id, name_of, params_of
 from notifybot.types import UNITS, Severity, Status, Unit
@@ -119,6 +122,7 @@ class Guest:
         self._over: tuple[int, float, float | None] | None = None
         self._runs = 0
         self._lingers = False
+        self._copy: RunCopy | None = None
         self._found_params: Mapping[str, Any] = NOTHING
 
     # ── Begin ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -141,6 +145,7 @@ class Guest:
         own_trackers: Iterable[str] = (),
         reports: bool = True,
         within_call: bool = True,
+        folder: Path | None = None,
     ) -> None:
         """Begin a run, on the process that trains, once the framework has restored its state.
 
@@ -148,7 +153,8 @@ class Guest:
         as the framework's own checkpoint had it: that run goes on. `own_trackers` ("wandb", "tensorboard") are those
         that the framework writes to itself. `reports` is False on other ranks than the first, by the framework's word:
         such a run only leaves its failure for the one that reports. `within_call`: the framework trains in one call,
-        so that an error which ends a notebook's cell has ended the training.
+        so that an error which ends a notebook's cell has ended the training. `folder` is where the framework saves: a
+        copy of the run is kept there, by which it goes on on another machine.
         """
         if self.run is not None and (self.run.active or self.run.mute):  # left by an exception that was caught
             self.end(Ending(Status.FAILED, self.text("caught")))
@@ -169,8 +175,13 @@ class Guest:
         )  # fmt: skip
         self.run, self.guard, self._values, self._over = run, run.guard, {}, None
         with run.guard("starting_run", loud=()):
-            run.start(total=total, unit=unit, first=first, counts_from=counts_from, reports=reports)
+            resume = ResumeInfo()
+            if folder is not None and found:
+                with run.guard("run_file"):
+                    resume = resume_from(folder, found, run.project, first)
+            run.start(total=total, unit=unit, first=first, counts_from=counts_from, resume=resume, reports=reports)
             self._scope = SignalScope(run)
+            self._copy = RunCopy(run, folder) if folder is not None and run.active else None
             if within_call and (run.active or run.mute):
                 ENDINGS.ends_with_cell(run)
 
@@ -228,6 +239,8 @@ class Guest:
         self.close()
         if self.run is not None and self.reports_checkpoints:
             self.run.log_checkpoint(path, label)
+        if self._copy is not None and self.active:
+            self._copy.ask()
 
     def inform(self, title: str, body: str = "", severity: Severity = Severity.INFO) -> None:
         """Tell people of something beside the epochs, such as a test's result; after the run's end, too."""
@@ -250,6 +263,8 @@ class Guest:
         if seen is not None and ending.status is not Status.FAILED:
             ending = ending_of(None, exhausted=False, signal_seen=seen)
         run.end(ending)
+        if self._copy is not None:
+            self._copy.finish()
         if scope is not None:
             scope.unwatch()
         self._lingers = ending.status is Status.FINISHED
@@ -269,7 +284,9 @@ class Guest:
         self.end(Ending(Status.FAILED, else_text) if error is None else ending_of(error, exhausted=False))
 
 
-_OF_ONE_PROCESS = frozenset({"run", "guard", "_scope", "_values", "_over", "_runs", "_lingers", "_found_params"})
+_OF_ONE_PROCESS = frozenset(
+    {"run", "guard", "_scope", "_values", "_over", "_runs", "_lingers", "_copy", "_found_params"}
+)
 
 
 def hook(method: Hook) -> Hook:
