@@ -8,7 +8,9 @@ its state; it closes each epoch late, when everybody had the chance to log and t
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -324,6 +326,29 @@ class GuestCallback:
         with self.guest.guard("run_end", loud=()):
             self.guest.end(ending_of(error, exhausted=error is None))
         self.guest.linger()
+
+
+class FileWatch:
+    """Watch on the files that a framework saves: which of them were written since the last look."""
+
+    def __init__(self, paths: Callable[[], Iterable[str]]) -> None:
+        self._paths = paths
+        self._seen = self._look()
+
+    def newest(self) -> str | None:
+        """The file that was written last, if that was since the last look."""
+        before, self._seen = self._seen, self._look()
+        fresh = [path for path, mark in self._seen.items() if before.get(path) != mark]
+        return max(fresh, key=self._seen.__getitem__, default=None)
+
+    def _look(self) -> dict[str, tuple[int, int, int]]:
+        """Marks of each file that is there, which change when it is written anew; the time of writing is the first."""
+        marks = {}
+        for path in self._paths():
+            with suppress(OSError):
+                found = os.stat(path)
+                marks[path] = found.st_mtime_ns, found.st_size, found.st_ino
+        return marks
 
 
 def raise_missing(error: ModuleNotFoundError, integration: str, module: str, package: str = "") -> NoReturn:

@@ -10,13 +10,14 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Unpack
 
 from notifybot.errors import reader_text
 from notifybot.files import write_atomically
-from notifybot.integrations.guest import Guest, GuestCallback, GuestOptions, hook, raise_missing
+from notifybot.integrations.guest import FileWatch, Guest, GuestCallback, GuestOptions, hook, raise_missing
 from notifybot.rendering.format import number as figure
 
 try:
@@ -51,7 +52,7 @@ class NotifyCallback(GuestCallback, keras.callbacks.Callback):
         self._begins = False
         self._last: Mapping[str, Any] = {}
         self._epoch: int | None = None
-        self._saved: dict[str, tuple[int, ...]] = {}
+        self._saved: list[FileWatch] = []
 
     # ── Training ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -114,7 +115,8 @@ class NotifyCallback(GuestCallback, keras.callbacks.Callback):
         with self.guest.guard("framework_settings", loud=()):
             params = self._settings()
         card = self._card()
-        found = _read(card) if card is not None and first > 0 else {}
+        kept = {} if card is None else _read(card)
+        found = (kept or self.guest.state()) if first > 0 else {}
         self._epoch, self._last = None, {}
         self.guest.begin(
             total=self._total, first=first, counts_from=0, found=found, params=params, monitor=_monitor(self._others),
@@ -124,7 +126,8 @@ class NotifyCallback(GuestCallback, keras.callbacks.Callback):
             with self.guest.guard("run_key", loud=()):
                 card.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(card, json.dumps(self.guest.state()).encode())
-        self._saved = self._files()
+        saving = [each for each in self._others if isinstance(each, keras.callbacks.ModelCheckpoint)]
+        self._saved = [FileWatch(partial(_matching, each)) for each in saving]
 
     def _card(self) -> Path | None:
         """The file that keeps the run's key: in the folder that was given, else where Keras has its own."""
@@ -153,19 +156,9 @@ class NotifyCallback(GuestCallback, keras.callbacks.Callback):
         """Report what ModelCheckpoint saved in the epoch that is over: the newest file of each, if it is a new one."""
         if self._epoch is None or not self.guest.reports_checkpoints:
             return
-        before, self._saved = self._saved, self._files()
-        for checkpoint in self._checkpoints():
-            fresh = [path for path in _matching(checkpoint) if self._saved.get(path) not in (None, before.get(path))]
-            if fresh:
-                self.guest.checkpoint(max(fresh, key=self._saved.__getitem__), self._epoch)
-
-    def _files(self) -> dict[str, tuple[int, ...]]:
-        """Every file that a ModelCheckpoint may have saved, with the marks of its content."""
-        paths = (path for checkpoint in self._checkpoints() for path in _matching(checkpoint))
-        return {path: mark for path in paths if (mark := _mark(path)) is not None}
-
-    def _checkpoints(self) -> list[Any]:
-        return [each for each in self._others if isinstance(each, keras.callbacks.ModelCheckpoint)]
+        for watch in self._saved:
+            if (path := watch.newest()) is not None:
+                self.guest.checkpoint(path, self._epoch)
 
     def _why_early(self) -> str:
         """Which EarlyStopping it was, and by which metric; or only that somebody stopped."""
@@ -207,15 +200,6 @@ def _matching(checkpoint: Any) -> list[str]:
     """The files that a ModelCheckpoint's path may stand for; it keeps to itself which one it wrote."""
     parts = re.split(r"\{[^}]*\}", str(checkpoint.filepath))
     return glob.glob("*".join(map(glob.escape, parts)))
-
-
-def _mark(path: str) -> tuple[int, ...] | None:
-    """Marks that change when a file is written anew, the time of writing first; None without such a file."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _read(card: Path) -> dict[str, str]:

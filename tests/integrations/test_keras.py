@@ -219,6 +219,18 @@ def test_what_keras_backs_up_finds_the_run_again(notify: Any, tmp_path: Path) ->
     assert anew.run.id != after.run.id
 
 
+def test_a_callback_that_goes_on_goes_on_with_its_run(notify: Any) -> None:
+    """A second `fit` from the start, as of the next fold, is another run."""
+    callback, linear = notify(), model()
+    fit(linear, callback, epochs=2)
+    first = callback.run.id
+    fit(linear, callback, epochs=3, initial_epoch=2)
+
+    assert (callback.run.id, epochs_of(recorded(callback))) == (first, [0, 1, 2])
+    fit(linear, callback, epochs=1)
+    assert callback.run.id != first
+
+
 def test_where_no_epoch_is_left_there_is_no_run(notify: Any) -> None:
     callback = notify()
     fit(model(), callback, epochs=2, initial_epoch=2)
