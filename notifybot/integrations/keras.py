@@ -106,7 +106,7 @@ class NotifyCallback(GuestCallback, keras.callbacks.Callback):
         """Tell of `model.evaluate(..., callbacks=[notify])` after the training; a validation in it is its epoch's."""
         if not self.guest.active:
             shown = [f"{name} {figure(value)}" for name, value in self.guest.shown(logs or {}).items()]
-            self.guest.inform(self.guest.text("evaluated", metrics=", ".join(shown)))
+            self.guest.inform(self.guest.text("evaluation", metrics=", ".join(shown)))
 
     # ── Begin ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
