@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
-from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, NoReturn, Self, TypedDict, TypeVar, cast
 
@@ -21,7 +20,6 @@ from notifybot.config import Config
 from notifybot.delivery.build import notifiers_from
 from notifybot.errors import UsageError, reader_text
 from notifybot.i18n import text
-from notifybot.integrations.run_copy import RunCopy, resume_from
 from notifybot.notifiers.base import Notifier
 from notifybot.runtime import environment, speaks
 from notifybot.trackers import plan_trackers
@@ -29,7 +27,6 @@ from notifybot.training.block import SignalScope, as_config, check_given
 from notifybot.training.endings import ENDINGS, Ending, ending_of
 from notifybot.training.guard import Guard
 from notifybot.training.progress import MonitoredMetric
-from notifybot.training.resume import ResumeInfo
 from notifybot.training.run import Run
 from notifybot.training.run_info import checked_id, name_of, params_of
 from notifybot.types import UNITS, Severity, Status, Unit
@@ -119,12 +116,12 @@ class Guest:
     def _forget(self) -> None:
         self.run: Run | None = None
         self.guard = Guard()
+        self.judge: Callable[[Ending], Ending] = _as_it_is  #: set before `begin`, where more is known of an ending
         self._scope: SignalScope | None = None
         self._values: dict[str, float] = {}
         self._over: tuple[int, float, float | None] | None = None
         self._runs = 0
         self._lingers = False
-        self._copy: RunCopy | None = None
         self._found_params: Mapping[str, Any] = NOTHING
 
     # ── Begin ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -147,7 +144,7 @@ class Guest:
         own_trackers: Iterable[str] = (),
         reports: bool = True,
         within_call: bool = True,
-        folder: Path | None = None,
+        unseen_end: bool = False,
     ) -> None:
         """Begin a run, on the process that trains, once the framework has restored its state.
 
@@ -155,8 +152,8 @@ class Guest:
         as the framework's own checkpoint had it: that run goes on. `own_trackers` ("wandb", "tensorboard") are those
         that the framework writes to itself. `reports` is False on other ranks than the first, by the framework's word:
         such a run only leaves its failure for the one that reports. `within_call`: the framework trains in one call,
-        so that an error which ends a notebook's cell has ended the training. `folder` is where the framework saves: a
-        copy of the run is kept there, by which it goes on on another machine.
+        so that an error which ends a notebook's cell has ended the training; `unseen_end`: so has the cell's end, as no
+        hook may show that the call is over.
         """
         if self.run is not None and (self.run.active or self.run.mute):  # left by an exception that was caught
             self.end(Ending(Status.FAILED, self.text("caught")))
@@ -177,15 +174,11 @@ class Guest:
         )  # fmt: skip
         self.run, self.guard, self._values, self._over = run, run.guard, {}, None
         with run.guard("starting_run", loud=()):
-            resume = ResumeInfo()
-            if folder is not None and found:
-                with run.guard("run_file"):
-                    resume = resume_from(folder, found, run.project, first)
-            run.start(total=total, unit=unit, first=first, counts_from=counts_from, resume=resume, reports=reports)
+            run.start(total=total, unit=unit, first=first, counts_from=counts_from, reports=reports)
+            run.at_end = self._at_end
             self._scope = SignalScope(run)
-            self._copy = RunCopy(run, folder) if folder is not None and run.active else None
             if within_call and (run.active or run.mute):
-                ENDINGS.ends_with_cell(run)
+                ENDINGS.ends_with_cell(run, normally=unseen_end)
 
     def state(self) -> dict[str, str]:
         """Key that finds this run again, for the framework's own checkpoint. Empty before a run has begun."""
@@ -201,7 +194,7 @@ class Guest:
     def log(self, values: Mapping[str, Any]) -> None:
         """Take numbers for the epoch, or the steps, that will be closed next; what is no number is left out."""
         for name, value in values.items():
-            number = _number(value)
+            number = as_number(value)
             if number is not None and name not in _LABELS:
                 self._values[name] = number
 
@@ -241,8 +234,6 @@ class Guest:
         self.close()
         if self.run is not None and self.reports_checkpoints:
             self.run.log_checkpoint(path, label)
-        if self._copy is not None and self.active:
-            self._copy.ask()
 
     def inform(self, title: str, body: str = "", severity: Severity = Severity.INFO) -> None:
         """Tell people of something beside the epochs, such as a test's result; after the run's end, too."""
@@ -265,11 +256,14 @@ class Guest:
         if seen is not None and ending.status is not Status.FAILED:
             ending = ending_of(None, exhausted=False, signal_seen=seen)
         run.end(ending)
-        if self._copy is not None:
-            self._copy.finish()
         if scope is not None:
             scope.unwatch()
         self._lingers = ending.status is Status.FINISHED
+
+    def _at_end(self, ending: Ending) -> Ending:
+        """At every ending, by a signal or at exit too: report what is over, and ask what more is known of it."""
+        self.close()
+        return self.judge(ending)
 
     def linger(self) -> None:
         """After a run that finished: give trackers that are late some seconds; in no section, where signals wait."""
@@ -287,7 +281,7 @@ class Guest:
 
 
 _OF_ONE_PROCESS = frozenset(
-    {"run", "guard", "_scope", "_values", "_over", "_runs", "_lingers", "_copy", "_found_params"}
+    {"run", "guard", "judge", "_scope", "_values", "_over", "_runs", "_lingers", "_found_params"}
 )
 
 
@@ -362,6 +356,10 @@ def raise_missing(error: ModuleNotFoundError, integration: str, module: str, pac
     raise ImportError(reader_text("integrations.guest.framework_is_missing", **words)) from error
 
 
+def _as_it_is(ending: Ending) -> Ending:
+    return ending
+
+
 def _check_services(config: Config, *, given: bool) -> None:
     """Raise ConfigError for services that cannot work as they are set up: a framework's hook is too late for it."""
     plan_trackers(config, environment())
@@ -379,7 +377,7 @@ def _known(monitor: str | None) -> str | None:
     return monitor
 
 
-def _number(value: Any) -> float | None:
+def as_number(value: Any) -> float | None:
     """The number that a framework logged: Python's, a tensor or an array of one element; None for all else."""
     if isinstance(value, bool | str | bytes) or value is None:
         return None

@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -192,10 +191,6 @@ class ExceptHook:
             sys.excepthook = self._previous
 
 
-# The open runs of this thread or task, the innermost last: tasks of one thread each have their own.
-_HERE: ContextVar[tuple[Endable, ...]] = ContextVar("notifybot_open_runs", default=())
-
-
 class Endings:
     """Registry of the process's open runs, and of the hooks that show how they end. One object per process."""
 
@@ -205,7 +200,7 @@ class Endings:
         self._leaving: list[PendingExit] = []
         self._stopped: list[PendingExit] = []  # recorded as stopped; an exception may still explain them
         self._cancelled: list[tuple[Endable, float]] = []  # recorded as interrupted, and when (monotonic seconds)
-        self._by_cell: list[Endable] = []  # open, and ended by an error of a notebook's cell
+        self._by_cell: dict[Endable, bool] = {}  # open, and ended by an error of a notebook's cell; or by any end of it
         self._lock = threading.Lock()
         self._cell_end = CellEnd(self.cell_ended)
         self._hook: ExceptHook | None = None
@@ -221,26 +216,21 @@ class Endings:
         self.decide(None)
         self._stopped, self._cancelled = [], []  # no later exception explains them
         self._open.append(run)
-        _HERE.set((*(each for each in _HERE.get() if each in self._open), run))
         self._listen()
 
-    def innermost(self) -> Endable | None:
-        """Return the open run that began last in this thread or task, else in this process; None where none is open."""
-        opened = list(self._open)  # other threads end theirs meanwhile
-        here = [each for each in _HERE.get() if each in opened] or opened
-        return here[-1] if here else None
+    def ends_with_cell(self, run: Endable, *, normally: bool = False) -> None:
+        """An error that ends a notebook's cell ends this run: a framework trains, and no hook of its shows errors.
 
-    def ends_with_cell(self, run: Endable) -> None:
-        """An error that ends a notebook's cell ends this run: a framework trains, and no hook of its shows errors."""
-        self._by_cell.append(run)
+        `normally`: so does the cell's end without one, as no hook shows that either.
+        """
+        self._by_cell[run] = normally
 
     def ended(self, run: Endable, spent_s: float) -> None:
         """Remove a run that recorded its ending; that took `spent_s` of the seconds we may delay the process's end."""
         self._spent_s = spent_s
         if run in self._open:
             self._open.remove(run)
-        if run in self._by_cell:
-            self._by_cell.remove(run)
+        self._by_cell.pop(run, None)
         self._rest()
 
     def left(self, run: Endable, frame: FrameType | None) -> None:
@@ -277,8 +267,9 @@ class Endings:
         self.decide(error)
         self._explain_cancelled(error)
         self._stopped, self._cancelled = [], []
-        for run in list(self._by_cell) if error is not None else ():
-            run.end(ending_of(error, exhausted=False))
+        for run, normally in list(self._by_cell.items()):
+            if normally or error is not None:
+                run.end(ending_of(error, exhausted=False))
         self._rest()
 
     def forget_after_fork(self) -> None:
@@ -287,7 +278,7 @@ class Endings:
             run.forget_after_fork()
         self._lock = threading.Lock()
         self._open, self._leaving, self._flushes = [], [], []
-        self._stopped, self._cancelled, self._by_cell = [], [], []
+        self._stopped, self._cancelled, self._by_cell = [], [], {}
         self._rest()
         SIGNALS.forget()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import operator
 import os
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from notifybot.rendering.alert_text import checkpoint_not_found, notice_words
 from notifybot.rendering.text import redacted
 from notifybot.trackers.base import Tracker
 from notifybot.training.alert_monitor import AlertsByCode, raise_alert
+from notifybot.training.endings import Ending
 from notifybot.training.guard import Guard
 from notifybot.training.progress import ProgressTracker
 from notifybot.training.run_info import TEXT_CHARS, is_there, size_of
@@ -38,6 +40,7 @@ class RunReports:
         self._missed_checkpoint = False
         self._moves = 0
         self._ended = False
+        self.at_end: Callable[[Ending], Ending] | None = None  #: called once before the ending is recorded
 
     @property
     def id(self) -> str:
@@ -106,6 +109,11 @@ class RunReports:
                 self._moves += 1
                 given = severity if level is None else level
                 self._alerts.raise_one(self, title, text, given, wait_duration, now_s=self.clock.monotonic())
+
+    def count(self, label: int, values: Mapping[str, float], *, done: int) -> None:
+        """Take in that `done` trials are over, the last one labelled so, where people hear of them otherwise."""
+        self._moves += 1
+        self._course.finish_epoch(label, values, now_s=self.clock.monotonic(), done=done)
 
     def report(
         self,

@@ -168,6 +168,26 @@ def test_a_cell_that_ends_with_an_error_ends_the_run(settings: dict[str, Any]) -
     assert (ended.status, ended.error) == (Status.FAILED, "ValueError: bad batch [epoch 1]")
 
 
+def test_an_epoch_that_was_over_is_told_before_an_ending_that_no_hook_saw(settings: dict[str, Any]) -> None:
+    """The process exits after an exception in the next epoch, or its cell ends where the framework shows no end."""
+    callback = Callback("toy", config=settings)
+    with pytest.raises(ValueError, match="bad batch") as caught:
+        fit(callback, fails_in=1)
+    assert callback.run is not None
+    callback.epoch_ended(1)
+    callback.logged({"val_loss": 0.5})
+    ENDINGS.cell_ended(caught.value)
+    assert losses(recorded(callback)) == [(0, 1.0), (1, 0.5)]
+    assert [type(each) for each in recorded(callback)][-2:] == [EpochFinished, RunEnded]
+
+    callback.guest.begin(total=3, unseen_end=True)
+    callback.guest.epoch_over(0)
+    callback.logged({"val_loss": 0.5})
+    ENDINGS.cell_ended(None)
+    assert losses(recorded(callback)) == [(0, 0.5)]
+    assert callback.run.status is Status.STOPPED
+
+
 def test_the_framework_s_own_checkpoint_finds_the_run_again(settings: dict[str, Any]) -> None:
     before = Callback("toy", config=settings)
     with pytest.raises(ValueError, match="bad batch"), before:
