@@ -221,7 +221,7 @@ class Guest:
 
     def shown(self, values: Mapping[str, Any]) -> dict[str, float]:
         """Numbers among `values` that messages show."""
-        numbers = {name: _number(value) for name, value in values.items() if name not in _LABELS}
+        numbers = {name: as_number(value) for name, value in values.items() if name not in _LABELS}
         return {name: each for name, each in numbers.items() if each is not None and not self._is_minor(name)}
 
     def _is_minor(self, name: str) -> bool:

@@ -77,7 +77,7 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
             first=math.floor((state.epoch or 0) + _WHOLE) if self._unit == "epoch" else state.global_step + 1,
             found=(self._saved or _saved_in(state)) if resumed else None, params=_params(args, kwargs.get("model")),
             monitor=_monitor(args), own_trackers=set(args.report_to or ()) & {"wandb", "tensorboard"},
-            reports=bool(state.is_world_process_zero), folder=Path(args.output_dir),
+            reports=bool(state.is_world_process_zero),
         )  # fmt: skip
 
     @hook
@@ -126,12 +126,12 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
             if self._unit != "epoch":
                 self._over(state)
         else:
-            self._inform("evaluation", metrics)
+            self._inform("evaluated", metrics)
 
     @hook
     def on_predict(self, args: Any, state: Any, control: Any, metrics: Mapping[str, Any], **kwargs: Any) -> None:
         """A prediction is no epoch."""
-        self._inform("prediction", metrics)
+        self._inform("predicted", metrics)
 
     @hook
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

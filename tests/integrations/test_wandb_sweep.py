@@ -214,7 +214,7 @@ def test_nan_is_never_the_best(agent: Agent, people: RecordingNotifier) -> None:
 
 def test_misuse_is_an_error_before_the_first_trial(people: RecordingNotifier) -> None:
     """A direction nobody can tell, and a trial outside the block."""
-    with pytest.raises(UsageError, match="reward:max"):
-        sweep_of(people, monitor="reward")
+    with pytest.raises(UsageError, match="novelty:max"):
+        sweep_of(people, monitor="novelty")
     with pytest.raises(UsageError, match="inside its block"):
         sweep_of(people).trial(train)()
