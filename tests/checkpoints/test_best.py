@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from notifybot import CheckpointError, Checkpoints, UsageError, load_best, notify_epoch
+from notifybot.checkpoints.manifest import _hash
 from notifybot.training.resume import COMPLETED
 from notifybot.training.session import close
 from tests.support.training_parts import same
@@ -183,6 +184,20 @@ def test_a_folder_without_its_card_has_the_newest_run(trained: Callable[..., Pat
     (folder / "notifybot-run.json").unlink()
 
     assert load_best(folder, network()).epoch == 1
+
+
+def test_a_checkpoint_of_an_earlier_version_is_asked_by_the_metrics_name(trained: Callable[..., Path]) -> None:
+    """Its manifest does not say what was monitored."""
+    folder = trained([3.0, 1.0], monitor="val_loss")
+    for path in folder.glob("*.pt.json"):
+        values = json.loads(path.read_text())
+        for each in ("monitor", "mode", "manifest_sha256"):
+            del values[each]
+        path.write_text(json.dumps(values | {"manifest_sha256": _hash(values)}))
+
+    with pytest.raises(CheckpointError, match="do not say what is best"):
+        load_best(folder, network())
+    assert load_best(folder, network(), monitor="val_loss").epoch == 1
 
 
 def test_the_manifest_says_what_was_monitored(trained: Callable[..., Path]) -> None:

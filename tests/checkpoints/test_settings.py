@@ -360,6 +360,45 @@ def test_a_momentum_that_cannot_begin_is_refused() -> None:
     here.step()
 
 
+_OPTIMIZERS = [
+    name
+    for name, each in vars(torch.optim).items()
+    if isinstance(each, type) and issubclass(each, torch.optim.Optimizer) and name not in ("Optimizer", "SparseAdam")
+]
+
+
+@pytest.mark.parametrize("name", _OPTIMIZERS)
+def test_every_optimizer_of_pytorch_steps_on_with_the_programs_numbers(name: str) -> None:
+    """Whatever number is changed, what the optimizer remembers still fits it."""
+
+    def trained(factor: float) -> tuple[Any, Any]:
+        torch.manual_seed(0)
+        model = nn.Linear(2, 2, bias=False)
+        made = getattr(torch.optim, name)(model.parameters(), lr=0.01)
+        for setting, value in made.param_groups[0].items():
+            if isinstance(value, float) and setting != "lr":
+                made.param_groups[0][setting] = value * factor
+        made.param_groups[0]["lr"] *= factor
+        made.step(lambda: _backward(model))
+        return model, made
+
+    (model, saved), (other, here) = trained(1.0), trained(0.5)
+    payload = Parts(model=model, optimizer=saved).capture()
+    numbers = {each: value for each, value in here.param_groups[0].items() if isinstance(value, float)}
+
+    Parts(model=other, optimizer=here, keep_settings=True).restore(payload)
+    here.step(lambda: _backward(other))
+
+    assert {each: here.param_groups[0][each] for each in numbers} == numbers
+
+
+def _backward(model: Any) -> Any:
+    model.zero_grad()
+    loss = model(torch.ones(1, 2)).square().sum()
+    loss.backward()
+    return loss
+
+
 @pytest.mark.parametrize(
     ("keep", "words"),
     [
