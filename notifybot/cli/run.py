@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
+from notifybot.command.launchers import job_run_id, place_of
 from notifybot.command.outcome import CommandOutcome, Kind, MemoryKills, outcome_of
 from notifybot.command.process import Child, Choice, Unstartable
 from notifybot.command.progress_lines import LineFormat, ProgressParser, formats, own_format
-from notifybot.command.reporter import Reporter, Wishes
+from notifybot.command.reporter import RankReporter, Reporter, Wishes
 from notifybot.config import Switch, load
 from notifybot.errors import UsageError, reader_text
 from notifybot.i18n import text
@@ -45,10 +46,14 @@ def run_command(
     config = config.model_copy(update=own)
     parser = _parser(position, metrics) if read_metrics else None
     project = wishes.project or config.project
-    joined = joined_run(project) if wishes.run_id is None else None
-    wishes = replace(wishes, run_id=wishes.run_id or joined or uuid7(), joins=joined is not None)
+    wishes = _with_run(wishes, command, project, each=config.ranks == "each")
     file = CommandFile.create(str(wishes.run_id), project)
-    reporter = Reporter(config, wishes, {"command": shown(command)}, file, parser)
+    place = place_of(command, environment())
+    reporter: Reporter | RankReporter
+    if place.number == 0 or config.ranks == "each":
+        reporter = Reporter(config, wishes, {"command": shown(command)}, file, parser)
+    else:
+        reporter = RankReporter(config, wishes, place, file)
     surroundings = dict(environment()) | ({VARIABLE: str(file.path)} if file.path is not None else {})
     child = Child(command, surroundings, pty=Choice(pty), forward=Choice(forward), see=reporter.printed)
     memory = MemoryKills.now()
@@ -71,6 +76,17 @@ def run_command(
         signal.signal(outcome.died_of, signal.SIG_DFL)
         os.kill(os.getpid(), outcome.died_of)
     return outcome.exit_code
+
+
+def _with_run(wishes: Wishes, command: Sequence[str], project: str, *, each: bool) -> Wishes:
+    """Choose the run: the one asked for, that of the command above, that of a requeued SLURM job, or a new one."""
+    if wishes.run_id is not None:
+        return wishes
+    if joined := joined_run(project):
+        return replace(wishes, run_id=joined, joins=True)
+    speaks = each or place_of(command, environment()).number == 0
+    of_job = job_run_id(command, project, environment(), each=each) if speaks else None
+    return replace(wishes, run_id=of_job or uuid7())
 
 
 def _parser(position: str, metrics: Sequence[str]) -> ProgressParser:

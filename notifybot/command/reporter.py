@@ -6,6 +6,7 @@ All of it is done on one thread of its own: the child waits for nothing, and no 
 from __future__ import annotations
 
 import logging
+import platform
 import queue
 import threading
 from collections.abc import Callable, Mapping
@@ -14,13 +15,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from notifybot.clock import SYSTEM, Clock
+from notifybot.command.launchers import Place, alerts_first
 from notifybot.command.outcome import CommandOutcome, Kind
 from notifybot.command.output import LineReader
 from notifybot.command.progress_lines import LineReading, ProgressParser
 from notifybot.files import started
 from notifybot.i18n import text
 from notifybot.redaction import strike
-from notifybot.training.command_file import CommandFile, LoggedNumbers, announce
+from notifybot.runtime import environment
+from notifybot.training.command_file import CommandFile, LoggedNumbers, announce, has_begun
 
 if TYPE_CHECKING:
     from notifybot.config import Config
@@ -201,6 +204,7 @@ class Reporter:
 
     def _begin(self) -> Run:
         self._run = run = self._new_run()
+        self._file.began(run.ref)
         run.start()
         if run.session is not None and not run.session.shared.delivery.notifiers:
             log.warning("%s", text(self._config.lang, "command.nobody"))
@@ -214,7 +218,7 @@ class Reporter:
         if of is None:
             return Run(
                 name=wishes.name, project=wishes.project, run_id=wishes.run_id, params=self._params,
-                joins=wishes.joins, config=self._config, console=False,
+                joins=wishes.joins and has_begun(str(wishes.run_id)), config=self._config, console=False,
             )  # fmt: skip
         return Run(
             name=of.name, project=of.project, run_id=of.id, after_session=of.session, joins=True,
@@ -327,6 +331,47 @@ class Reporter:
         shown = status is not Status.FINISHED or self._wishes.tail_of_success
         lines = end.lines[-self._wishes.tail_lines :] if shown and self._wishes.tail_lines else []
         return Ending(status, error_text(outcome, self._config.lang), tail_text(lines))
+
+
+class RankReporter:
+    """Reporter of a rank or node that does not speak: it sends a failure, as an alert, and else nothing."""
+
+    def __init__(self, config: Config, wishes: Wishes, place: Place, file: CommandFile) -> None:
+        self._config, self._wishes, self._place, self._file = config, wishes, place, file
+
+    def start(self, file_bytes: Callable[[], int] = lambda: 0) -> None:
+        """Begin to report, which here needs nothing."""
+
+    def printed(self, stream: int = 1, piece: bytes = b"") -> None:
+        """Take what the command has printed, which nobody asks for here."""
+
+    def end(self, outcome: CommandOutcome, lines: list[str]) -> None:
+        """Send the failure, and wait up to 10 seconds until it is sent. Ctrl-C ends the wait."""
+        from notifybot.training.guard import Guard
+
+        with suppress(KeyboardInterrupt), Guard()("command"):
+            if outcome.kind not in (Kind.FINISHED, Kind.INTERRUPTED) and alerts_first(environment()):
+                self._alert(outcome, lines)
+        self._file.remove()
+
+    def _alert(self, outcome: CommandOutcome, lines: list[str]) -> None:
+        from notifybot.events import RunEnded
+        from notifybot.store.runs import record
+        from notifybot.training.run import Run
+        from notifybot.types import Severity, Status
+
+        wishes, place = self._wishes, self._place
+        run = Run(name=wishes.name, project=wishes.project, config=self._config, alerts=(), console=False)
+        run.session = session = run.new_session()
+        key = "command.node_failed" if place.is_node else "training.run.rank_failed"
+        error = error_text(outcome, self._config.lang)
+        title = text(self._config.lang, key, rank=place.number, host=platform.node(), error=error)
+        shown = tail_text(lines[-wishes.tail_lines :]) if wishes.tail_lines else ""
+        run.report(title, shown, Severity.ERROR)
+        run.flush(FLUSH_S)
+        # Reported above, to be sent to nobody again: else this would be a run that goes on for ever.
+        record(session.shared.store, RunEnded(**run.fact(), status=Status.FAILED, error=error))
+        session.speaker.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,11 @@ class CommandFile:
             return cls(None)
         return cls(path, len(line))
 
+    def began(self, run: RunRef) -> None:
+        """Note that the wrapper has begun its run: who joins it from now on is of the same attempt."""
+        if self.path is not None:
+            _append(str(self.path), run)
+
     def news(self) -> list[RunRef | LoggedNumbers]:
         """Return the runs that began and the numbers that were logged since the last call, in their order."""
         if self.path is None:
@@ -91,9 +96,20 @@ def joined_run(project: str) -> str | None:
 
 def announce(run: RunRef) -> None:
     """Tell the wrapper, if there is one, of a run that begins here. It may be gone."""
-    path = environment().get(VARIABLE, "")
-    if not path:
-        return
+    if path := environment().get(VARIABLE, ""):
+        _append(path, run)
+
+
+def has_begun(run_id: str) -> bool:
+    """True where the wrapper, or a process below it, has begun a session of this run since the wrapper's start.
+
+    Else who joins the run begins an attempt: the run may be one of an earlier start, as of a job that was requeued.
+    """
+    file = CommandFile(Path(environment().get(VARIABLE, "")))
+    return any(isinstance(each, RunRef) and each.id == run_id for each in file.news())
+
+
+def _append(path: str, run: RunRef) -> None:
     with suppress(OSError):
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)  # never made anew
         try:

@@ -24,7 +24,7 @@ from notifybot.rendering.format import number
 from notifybot.rendering.text import redacted, redacted_line, written
 from notifybot.runtime import in_colab, in_notebook, run_before_restart, was_restarted
 from notifybot.store.location import local_folder
-from notifybot.training.command_file import joined_run
+from notifybot.training.command_file import has_begun, joined_run
 from notifybot.types import Host, Param, RunRef, uuid7
 
 _FEW, _RETURNED_CHARS = 10, 300  # of a value that a decorated function returns
@@ -81,7 +81,8 @@ def identity(
         own = joined or before or uuid7()
     else:
         own = checked_id(run_id)
-    return RunRef(id=own, name=name_of(name), project=shown, session=session_after(after)), joined
+    same_attempt = joined if joined is None or joins or has_begun(joined) else None
+    return RunRef(id=own, name=name_of(name), project=shown, session=session_after(after)), same_attempt
 
 
 def session_after(earlier: str) -> str:

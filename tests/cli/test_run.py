@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 
 from notifybot.cli.run import name_of_command
 from notifybot.sandbox.server import Sandbox
+from notifybot.store.database import Store
+from notifybot.store.runs import recent
 from tests.support.cli_runs import command
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -202,3 +205,33 @@ def test_a_shell_script_reports_its_epochs(run: Run, sandbox: Sandbox) -> None:
     assert (done.returncode, "done" in done.stdout) == (0, True), done.stderr
     assert "3/3" in messages(sandbox)[-1]
     assert "0.3" in messages(sandbox)[-1]
+
+
+# ── Launchers ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_rank_that_does_not_speak_tells_its_failure_alone(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    """As `srun notifybot run -- python train.py` on eight GPUs: one run, and one alert where a rank fails."""
+    job = {"SLURM_JOB_ID": "4242", "SLURM_STEP_ID": "0", "SLURM_PROCID": "3", "TMPDIR": str(tmp_path)}
+    run("--", "true", **job)
+    assert messages(sandbox) == []
+
+    done = run("--name", "digits", *python("print('batch 7', flush=True); raise ValueError('bad batch')"), **job)
+
+    (alert,) = messages(sandbox)
+    assert done.returncode == 1
+    assert f"Rank 3 on {platform.node()} failed: ValueError: bad batch" in alert
+    assert "batch 7" in alert
+    with Store.open(next(tmp_path.rglob("notifybot.db"))) as store:
+        assert [each.status for each in recent(store)] == ["failed"]
+
+
+def test_of_two_nodes_the_first_speaks(run: Run, sandbox: Sandbox) -> None:
+    run("--name", "digits", "--", "true", "--node_rank=1")
+    assert messages(sandbox) == []
+
+    run("--name", "digits", "--", "false", "--node_rank=1", NOTIFYBOT_LANG="ko")
+    assert "노드 1" in messages(sandbox)[-1]
+
+    run("--name", "digits", "--", "true", "--node_rank=0")
+    assert "digits finished" in messages(sandbox)[-1]

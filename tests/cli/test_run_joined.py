@@ -126,3 +126,17 @@ def test_the_same_command_again_goes_on_with_the_same_run(
     (run,) = known(tmp_path)
     assert (first.returncode, second.returncode) == (137, 0), second.stderr
     assert (run.name, run.status, run.attempt, run.progress.done) == ("digits", "finished", 2, 4)
+
+
+@pytest.mark.parametrize("inside", ["true", "notify_epoch"])
+def test_a_requeued_job_is_the_next_attempt_of_its_run(inside: str, sandbox: Sandbox, tmp_path: Path) -> None:
+    """Whether a training below reports itself, and so before the command would, or not."""
+    training = TRAINING.format(in_the_third_epoch="pass", afterwards="")
+    words = ("true",) if inside == "true" else (sys.executable, "-c", training)
+    for restarts in ("", "1"):
+        job = {"SLURM_JOB_ID": "4242", "SLURM_RESTART_COUNT": restarts, "TMPDIR": str(tmp_path)}
+        done = command("run", "--", *words, NOTIFYBOT_TENSORBOARD="off", **job)
+        assert done.returncode == 0, done.stderr
+
+    (run,) = known(tmp_path)
+    assert (run.id.startswith("slurm-4242-"), run.attempt, run.status) == (True, 2, "finished")
