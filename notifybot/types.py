@@ -101,16 +101,17 @@ class Host:
 
 
 class Tier(StrEnum):
-    """Tier in which a checkpoint is proven whole, by a hash of every byte."""
+    """Tier in which a checkpoint is proven whole, by a hash of every byte; a framework's own by its own checksums."""
 
     UNPROVEN = ""  # reported by the user's code, not verified
+    READABLE = "readable"  # written by a framework, and read to its end; notifybot does not resume from it by itself
     LOCAL = "local"  # written and synced on this machine's disk, which may go with the machine
     REMOTE = "remote"  # also in the folder that outlives the machine, such as Drive, and read back there
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Saved training state: one of notifybot's, proven whole in `tier`, or one that the user's code reported.
+    """Saved training state: one of notifybot's, proven whole in `tier`, or one that code or framework reported.
 
     `fleeting`: only on the disk of a machine that its service resets, as Colab does.
     """

@@ -308,6 +308,7 @@ _NOTICES = (
     alert_text.checkpoint_spared([Reason("disk", "checkpoint_epoch3_0.8126.pt", _EIO)], 44_802_131),
     alert_text.checkpoint_works_again(),
     alert_text.checkpoint_not_found("/content/runs/model.pt"),
+    alert_text.checkpoint_unreadable(Reason("cut_short", "checkpoint-500/optimizer.pt")),
     alert_text.nothing_left(),
     alert_text.not_delivered("slack", Reason("slack.not_in_channel", values={"channel": "training"})),
 )

@@ -30,6 +30,7 @@ from notifybot.types import Language, Notice, Reason, Severity
 
 _LIMIT_LINE = 300
 _LIMIT_LINES = 5
+_WHY_FIRST = ("checkpoint_not_saved", "checkpoint_not_copied", "checkpoint_not_found", "checkpoint_unreadable")
 
 
 class AlertWords(NamedTuple):
@@ -52,6 +53,11 @@ def checkpoint_not_copied(reason: Reason) -> Notice:
 def checkpoint_not_found(path: str) -> Notice:
     """The user's code reports a checkpoint that is not there."""
     return Notice("checkpoint_not_found", reasons=(_bounded(Reason("missing", path)),))
+
+
+def checkpoint_unreadable(reason: Reason) -> Notice:
+    """A checkpoint that a framework has just saved cannot be read to its end, or is not what it was when proven."""
+    return Notice("checkpoint_unreadable", reasons=(_bounded(reason),))
 
 
 def checkpoint_damaged(damaged: Sequence[Reason], used: str | None) -> Notice:
@@ -92,7 +98,7 @@ def notice_words(notice: Notice, language: Language) -> AlertWords:
     if notice.code == "not_delivered":
         return AlertWords(title, "\n".join(lines))
     follows = text(language, f"alert.notice.{notice.code}.text", used=_line(notice.used))
-    if notice.code in ("checkpoint_not_saved", "checkpoint_not_copied", "checkpoint_not_found"):
+    if notice.code in _WHY_FIRST:
         return _after("\n".join(map(_sentence, lines)), title, follows)
     more = [f"… +{notice.more}"] if notice.more > 0 else []
     return AlertWords(title, "\n".join((follows, *lines, *more)))

@@ -204,6 +204,8 @@ def tier_words(checkpoint: Checkpoint | None, language: Language) -> str:
     """
     if checkpoint is None or checkpoint.tier is Tier.UNPROVEN:
         return ""
+    if checkpoint.tier is Tier.READABLE:
+        return text(language, "phrase.readable")
     if checkpoint.tier is Tier.REMOTE:
         return text(language, "phrase.copied")
     return text(language, "phrase.on_machine" if checkpoint.fleeting else "phrase.on_disk")

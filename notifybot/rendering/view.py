@@ -83,7 +83,7 @@ class View(TypedDict):
     checkpoint_file: str  # the end of the path
     checkpoint_size: str
     checkpoint_epoch: str  # "epoch 3"
-    checkpoint_tier: str  # "local" or "remote" where it was proven whole
+    checkpoint_tier: str  # "local" or "remote" where it was proven whole, "readable" where a framework wrote it
     checkpoint_proof: str  # the same in words
     checkpoint_fleeting: bool  # only on a machine that is reset
     host: str

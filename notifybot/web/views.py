@@ -188,7 +188,7 @@ def _again(checkpoint: Checkpoint | None, what: str, language: Language) -> str:
             return text(language, "web.go_on_itself", epoch=epoch, again=what)
         case Tier.LOCAL:
             return text(language, "web.go_on_with_disk", epoch=epoch, again=what)
-        case Tier.UNPROVEN:
+        case Tier.UNPROVEN | Tier.READABLE:
             known = "web.go_on_from_file" if checkpoint.epoch is None else "web.go_on_from"
             return text(language, known, epoch=checkpoint.epoch, again=what)
 
