@@ -11,23 +11,33 @@ epoch is reported when the next one begins.
 from __future__ import annotations
 
 import gc
+import json
+import logging
 import math
+import os
 import sys
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
+from notifybot.checkpoints.errors import Flawed, reader_reason, reason_of
+from notifybot.checkpoints.proof import prove
+from notifybot.errors import reader_text
 from notifybot.integrations.guest import Guest, GuestCallback, GuestOptions, hook, raise_missing
+from notifybot.rendering.alert_text import checkpoint_damaged, notice_words
 from notifybot.rendering.format import number as figure
 from notifybot.training.endings import Ending
-from notifybot.types import Status, Unit
+from notifybot.types import Reason, Status, Unit
 
 try:
     from transformers import EarlyStoppingCallback, TrainerCallback
     from transformers.trainer_callback import ExportableState
 except ModuleNotFoundError as missing:
     raise_missing(missing, "transformers", "transformers")
+
+log = logging.getLogger("notifybot")
 
 _PARAMS = (
     "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps",
@@ -64,6 +74,10 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
     @hook
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Begin, or go on with the run of the checkpoint that the Trainer resumes from."""
+        # The Trainer's save looks each stateful callback up in the state that it has loaded, which may be older than
+        # this callback is: `_save_checkpoint` of transformers/trainer.py would raise KeyError.
+        if isinstance(state.stateful_callbacks, dict):
+            state.stateful_callbacks.setdefault(type(self).__name__, self.state())
         if self.guest.active and getattr(args, "auto_find_batch_size", False):
             self.guest.inform(self.guest.text("batch_size", size=state.train_batch_size))
             return
@@ -79,6 +93,7 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
             monitor=_monitor(args), own_trackers=set(args.report_to or ()) & {"wandb", "tensorboard"},
             reports=bool(state.is_world_process_zero),
         )  # fmt: skip
+        self._tell_passed_over(Path(args.output_dir))
 
     @hook
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -168,6 +183,14 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
         if shown:
             self.guest.inform(self.guest.text(key, metrics=", ".join(shown)))
 
+    def _tell_passed_over(self, folder: Path) -> None:
+        """Tell people what `whole_checkpoint` passed over; without this the training just seems to go back."""
+        damaged, used = _passed_over.pop(folder.absolute(), ((), None))
+        if damaged and self.guest.active and self.guest.run is not None:
+            notice = checkpoint_damaged(damaged, used)
+            words = notice_words(notice, self.guest.config.lang)
+            self.guest.run.report(words.title, words.text, about="checkpoint", notice=notice)
+
     def _link(self) -> None:
         """Have messages link to the Trainer's own page at W&B, once it is there."""
         own: Any = getattr(sys.modules.get("wandb"), "run", None)
@@ -181,6 +204,70 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
         stopping = (each for each in beside if isinstance(each, EarlyStoppingCallback))
         tried = (each for each in stopping if each.early_stopping_patience_counter >= each.early_stopping_patience)
         return next(tried, None)
+
+
+def whole_checkpoint(output_dir: str | os.PathLike[str]) -> str | None:
+    """Return the newest `checkpoint-N` that is whole; None where there is none, and the training begins anew.
+
+        trainer.train(resume_from_checkpoint=whole_checkpoint("out"))
+
+    The Trainer itself takes the newest, and raises when it is cut short. Each file is read to its end, nothing is
+    unpickled; of a checkpoint above 8 GiB only lengths are looked at. What was passed over is told when the training
+    begins. On several ranks each one looks for itself.
+    """
+    folder, passed_over = Path(output_dir), list[Reason]()
+    for step, path in _numbered(folder):
+        try:
+            _check(path, step)
+        except Flawed as error:
+            passed_over.append(replace(error.reason, about=f"{path.name}/{error.reason.about}".rstrip("/")))
+        except OSError as error:
+            passed_over.append(reason_of(error, path.name))
+        else:
+            break
+    else:
+        path = None
+    if passed_over:
+        _passed_over[folder.absolute()] = tuple(passed_over), None if path is None else path.name
+        for each in passed_over:
+            log.warning("%s", reader_text("integrations.guest.passed_over", what=reader_reason(each)))
+    return None if path is None else str(path)
+
+
+_passed_over: dict[Path, tuple[tuple[Reason, ...], str | None]] = {}  # by output_dir, until its training begins
+_STATE = "trainer_state.json"
+_INCOMPLETE = "checkpoint-is-incomplete.txt"  # is there while `enable_jit_checkpoint` saves
+_BESIDE = ("optimizer", "scheduler", "rng_state")  # written one after the other, or none with `save_only_model`
+_NO_WEIGHTS = (*_BESIDE, "scaler", "training_args")
+_WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".distcp", ".msgpack", ".h5"})
+
+
+def _numbered(folder: Path) -> list[tuple[int, Path]]:
+    """Checkpoints of a Trainer, the newest first."""
+    try:
+        found = [(each.name.removeprefix("checkpoint-"), each) for each in folder.glob("checkpoint-*")]
+    except OSError:
+        return []
+    return sorted([(int(step), path) for step, path in found if step.isdecimal() and path.is_dir()], reverse=True)
+
+
+def _check(path: Path, step: int) -> None:
+    """Raise Flawed, or OSError, unless the Trainer can resume from this checkpoint of its own."""
+    if (path / _INCOMPLETE).exists():
+        raise Flawed(Reason("incomplete"))
+    prove(path)
+    names = [each.name for each in path.iterdir()]
+    if _STATE not in names:
+        raise Flawed(Reason("missing", values={"part": _STATE}))
+    there = json.loads((path / _STATE).read_bytes())
+    if not isinstance(there, dict) or there.get("global_step") != step:
+        raise Flawed(Reason("of_other_step", _STATE))
+    weights = [each for each in path.rglob("*") if each.suffix in _WEIGHTS and not each.name.startswith(_NO_WEIGHTS)]
+    if not weights:
+        raise Flawed(Reason("missing", values={"part": "model.safetensors"}))
+    lacking = [part for part in _BESIDE if not any(name.startswith(part) for name in names)]
+    if 0 < len(lacking) < len(_BESIDE) and "latest" not in names:  # DeepSpeed keeps its own, and names it in `latest`
+        raise Flawed(Reason("missing", values={"part": lacking[0]}))
 
 
 def _word(strategy: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import nn
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
-from notifybot.integrations.transformers import NotifyCallback
+from notifybot.integrations.transformers import _STATE, NotifyCallback, whole_checkpoint
 from notifybot.store import runs
 from notifybot.training.endings import ENDINGS, Ending
 from notifybot.training.session import close
@@ -197,3 +198,51 @@ def test_callbacks_that_the_trainer_makes_anew_keep_what_they_were_given(
     assert again.run is not None
     assert again.run.id == first.run.id
     assert [each["label"] for each in reported(recorded(again))] == [0.0, 1.0, 2.0]
+
+
+def test_a_checkpoint_older_than_the_callback_is_gone_on_from(settings: dict[str, Any], tmp_path: Path) -> None:
+    """The Trainer's save looks up each stateful callback in the state that it has loaded."""
+    trainer(tmp_path, None, num_train_epochs=1).train()
+    notify = NotifyCallback("line", config=settings)
+    trainer(tmp_path, notify, num_train_epochs=2).train(resume_from_checkpoint=True)
+
+    assert [each["label"] for each in reported(recorded(notify))] == [1.0]
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        "optimizer.pt",
+        *(pytest.param(each, marks=pytest.mark.field) for each in ("model.safetensors", _STATE, "scheduler.pt")),
+    ],
+)
+def test_a_torn_checkpoint_is_passed_over_and_told(settings: dict[str, Any], tmp_path: Path, torn: str) -> None:
+    """The Trainer itself raises for each; the one before is gone on from, in the same run."""
+    out = tmp_path / "out"
+    first = NotifyCallback("line", config=settings)
+    trainer(tmp_path, first, num_train_epochs=2).train()
+    assert whole_checkpoint(out) == str(out / "checkpoint-8")
+    if torn == "scheduler.pt":
+        (out / "checkpoint-8" / torn).unlink()
+    else:
+        os.truncate(out / "checkpoint-8" / torn, 700)
+
+    again = NotifyCallback("line", config=settings)
+    trainer(tmp_path, again, num_train_epochs=3).train(resume_from_checkpoint=whole_checkpoint(out))
+
+    events = recorded(again)
+    told = [each for each in events if isinstance(each, AlertRaised)]
+    assert [(each.about, each.notice and each.notice.used) for each in told] == [("checkpoint", "checkpoint-4")]
+    assert torn.split(".")[0] in told[0].text
+    assert first.run is not None
+    assert again.run is not None
+    assert again.run.id == first.run.id
+    assert [each["label"] for each in reported(events)] == [0.0, 1.0, 1.0, 2.0]
+
+
+def test_no_whole_checkpoint_begins_anew(tmp_path: Path) -> None:
+    """As on the first start, when there is no folder yet."""
+    (tmp_path / "out" / "checkpoint-4").mkdir(parents=True)
+    (tmp_path / "out" / "checkpoint-x").mkdir()
+
+    assert (whole_checkpoint(tmp_path / "none"), whole_checkpoint(tmp_path / "out")) == (None, None)
