@@ -210,6 +210,11 @@ class Guest:
             self._over = (label, self.run.clock.monotonic(), part)
             self.run.open_epoch = None
 
+    @property
+    def is_over(self) -> bool:
+        """True while something is over that `close` will report."""
+        return self._over is not None
+
     def close(self) -> None:
         """Report what is over, with all that was logged since the report before."""
         if self.run is None or self._over is None:
