@@ -87,6 +87,7 @@ class AlertRaised(_Fact):
     """Somebody should look: raised by the user's code, or by us about our delivery or a checkpoint.
 
     With a `notice`, title and text are as it reads in the run's language, for readers that do not know its code.
+    `picture` names the file with the alert's own picture, on the machine that raised it.
     `held`: beyond the limit of a run's alerts, so it is recorded and no message is sent. `same` and `others` count the
     alerts held since the last one sent: of this title, and of titles never sent.
     """
@@ -98,6 +99,7 @@ class AlertRaised(_Fact):
     about: Literal["", "delivery", "checkpoint"] = ""
     progress: Progress = field(default_factory=Progress)
     notice: Notice | None = None
+    picture: str = ""
     held: bool = False
     same: int = 0
     others: int = 0

@@ -17,6 +17,7 @@ from notifybot.delivery.recorder import Recorder
 from notifybot.delivery.subscription import check_all_known, in_language_of, subscribed
 from notifybot.delivery.worker import Worker
 from notifybot.errors import StoreError
+from notifybot.events import AlertRaised, Event
 from notifybot.notifiers.base import Notifier, Surroundings
 from notifybot.redaction import guard_loggers
 from notifybot.rendering import Renderer
@@ -24,6 +25,7 @@ from notifybot.services import SERVICES, Service
 from notifybot.store.database import Store
 from notifybot.store.notifier_state import export_for
 from notifybot.store.outbox import Outbox
+from notifybot.store.pictures import kept_picture
 from notifybot.types import RunRef
 
 if TYPE_CHECKING:
@@ -127,12 +129,18 @@ def _waits(outbox: Outbox, key: str) -> bool:
     return due is not None and due <= outbox.store.clock.now()
 
 
+def _picture_of(outbox: Outbox, event: Event) -> bytes | None:
+    """Return the picture that an alert brings itself, where it is on this machine."""
+    return kept_picture(outbox.store, event.picture) if isinstance(event, AlertRaised) and event.picture else None
+
+
 def _built(
     services: Iterable[Service], config: Config, clock: Clock, charts: ChartRenderers | None, outbox: Outbox | None
 ) -> list[Notifier]:
     """The notifiers of those services that the settings ask for, each in the language that its table has."""
     is_busy = partial(_waits, outbox) if outbox is not None else (lambda _: False)
-    around = Surroundings(clock, charts if outbox is not None else None, is_busy)
+    picture_of = partial(_picture_of, outbox) if outbox is not None else (lambda _: None)
+    around = Surroundings(clock, charts if outbox is not None else None, is_busy, picture_of)
     built: list[Notifier] = []
     for service in services:
         own = in_language_of(config, service.name)

@@ -23,6 +23,7 @@ from notifybot.policy import Pace
 from notifybot.redaction import fingerprint, guard_loggers, register
 from notifybot.rendering.format import row_text
 from notifybot.rendering.text import clean, defang_links, one_line, shorten
+from notifybot.store.pictures import suffix_of
 from notifybot.types import Message, Severity
 
 if TYPE_CHECKING:
@@ -56,14 +57,15 @@ _SPLIT = "\u200b"  # invisible; the usual way to defuse a Discord mention as wel
 
 
 def from_config(config: Config, around: Surroundings) -> list[Notifier]:
-    """One notifier for each Apprise URL of the settings, so that each is retried by itself; with pictures where there
-    are charts. Raises ConfigError."""
+    """One notifier for each Apprise URL of the settings, so that each is retried by itself; with learning curves
+    where there are charts. Raises ConfigError."""
     if config.apprise_urls is None:
         return []
-    picture: Picture | None = None
-    if around.charts is not None:
-        square = around.charts.phone_painter(config.lang).square
-        picture = lambda envelope: square(envelope.event)  # noqa: E731  typed above
+    square = around.charts.phone_painter(config.lang).square if around.charts is not None else (lambda _: None)
+
+    def picture(envelope: Envelope) -> bytes | None:
+        return around.picture_of(envelope.event) or square(envelope.event)
+
     urls = dict.fromkeys(urls_in(config.apprise_urls.get_secret_value()))
     return [AppriseNotifier(url, position=position, picture=picture) for position, url in enumerate(urls, 1)]
 
@@ -77,7 +79,8 @@ class AppriseNotifier:
     """Sends to one Apprise URL. Raises ConfigError, without the URL in it, where Apprise makes nothing of it.
 
     A URL that names several receivers is one destination: where one of them fails, all of them get the repeat.
-    `picture` is asked for a PNG at the first try only: a service may have taken the words and refused the picture.
+    `picture` is asked for a PNG or JPEG at the first try only: a service may have taken the words and refused the
+    picture.
     """
 
     name = "apprise"
@@ -100,7 +103,7 @@ class AppriseNotifier:
             self._send(envelope, None)
             return
         with tempfile.TemporaryDirectory(prefix="notifybot-") as folder:  # many services want a file with a name
-            path = Path(folder, "notifybot.png")
+            path = Path(folder, f"notifybot{suffix_of(png) or '.png'}")
             path.write_bytes(png)
             self._send(envelope, str(path))
 

@@ -107,12 +107,15 @@ class Charts(Protocol):
 class Surroundings:
     """Dependencies of a service's notifiers other than the settings.
 
-    Without `charts` there are no pictures. `is_busy` says of a notifier's key that a message waits for it.
+    Without `charts` there are no learning curves. `is_busy` says of a notifier's key that a message waits for it.
+    `picture_of` returns the picture that an alert brings itself, PNG or JPEG; None for other events, and where the file
+    is not on this machine.
     """
 
     clock: Clock = SYSTEM
     charts: Charts | None = None
     is_busy: Callable[[str], bool] = lambda _: False
+    picture_of: Callable[[Event], bytes | None] = lambda _: None
 
 
 class Notifier(Protocol):

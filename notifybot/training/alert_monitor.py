@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from io import BytesIO
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from notifybot.alerts import DEFAULT, AlertRule, rules_of
@@ -17,11 +19,14 @@ from notifybot.alerts.base import Reading, Rule
 from notifybot.alerts.incidents import Incidents, incidents_of
 from notifybot.alerts.rules import OF_THE_MACHINE, LowDisk, NonFinite
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import reader_text
+from notifybot.errors import reader_text, system_words
 from notifybot.events import AlertRaised, Event
+from notifybot.files import path_text
 from notifybot.policy import AlertLimit, HeldAlerts
 from notifybot.rendering.alert_text import RenderedAlert, cleared, raised, unlogged
 from notifybot.rendering.text import redacted, redacted_line
+from notifybot.store.database import Store
+from notifybot.store.pictures import LARGEST_BYTES, keep_picture, suffix_of
 from notifybot.training.guard import Guard
 from notifybot.training.machine_sampler import PeriodicSampler, Sampler
 from notifybot.training.progress import MonitoredMetric
@@ -191,15 +196,31 @@ class AlertsByCode:
         self._said: set[str] = set()
 
     def raise_one(
-        self, run: MonitoredRun, title: object, text: object, severity: object, wait_duration: object, *, now_s: float
+        self,
+        run: MonitoredRun,
+        title: object,
+        text: object,
+        severity: object,
+        wait_duration: object,
+        *,
+        now_s: float,
+        picture: object = None,
+        store: Store | None = None,
     ) -> None:
-        """Raise an alert, or record it as held. What cannot be meant is logged once: the alert itself matters more."""
+        """Raise an alert, or record it as held. What cannot be meant is logged once: the alert itself matters more.
+
+        Its `picture` is kept beside the `store`; why there is none is added to the text.
+        """
         meant, wait_s = self._severity(severity), self._wait_s(wait_duration)
         line = redacted_line(str(title), TITLE_CHARS)
         held = self.limit.admit(line, meant, now_s, wait_s)
         if held is None and not run.active:
             self._say_once("after_end", "too_many_alerts_after_end", name=run.name)
-        raise_alert(run, line, text, meant, held=held)
+        fact, name = run.fact(), ""
+        if picture is not None and store is not None and held is not None:
+            name, why = _kept(run, store, str(fact["id"]), picture)
+            text = "\n".join(filter(None, (redacted(str(text), TEXT_CHARS - len(why) - 1), why)))
+        raise_alert(run, line, text, meant, held=held, fact=fact, picture=name)
 
     def _severity(self, given: object) -> Severity:
         word = str(given.value if isinstance(given, Enum) else given).strip().casefold()
@@ -238,19 +259,63 @@ def raise_alert(
     about: Literal["", "checkpoint"] = "",
     notice: Notice | None = None,
     held: HeldAlerts | None = _NONE_HELD,
+    fact: Mapping[str, Any] | None = None,
+    picture: str = "",
 ) -> None:
     """Emit an alert within its bounds, without secrets. `held`: those it counts; None: it is held itself."""
     run.emit(
         AlertRaised(
-            **run.fact(),
+            **(fact or run.fact()),
             title=redacted_line(str(title), TITLE_CHARS),
             text=redacted(str(text), TEXT_CHARS),
             severity=severity,
             about=about,
             progress=run.progress,
             notice=notice,
+            picture=picture,
             held=held is None,
             same=held.same if held else 0,
             others=held.others if held else 0,
         )
     )
+
+
+# ── The picture of an alert ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _kept(run: MonitoredRun, store: Store, event_id: str, picture: object) -> tuple[str, str]:
+    """Keep a picture for an event; return its name, or else a line that says why it is missing. Nothing is raised."""
+    found: bytes | str = reader_text("training.alert_monitor.picture_was_not_made")
+    with run.guard("alert_picture", loud=()):
+        found = _content_of(picture)
+        if isinstance(found, bytes):
+            return keep_picture(store, event_id, found), ""
+    return "", reader_text("training.alert_monitor.picture_is_missing", why=found)
+
+
+def _content_of(picture: object) -> bytes | str:
+    """Return a picture as PNG or JPEG, or why it cannot be sent. May raise whatever drawing raises."""
+    if isinstance(picture, str | PathLike):
+        found = _read(Path(picture).expanduser())
+    elif callable(draw := getattr(picture, "savefig", None)):  # a figure of matplotlib's, or what holds one
+        drawn = BytesIO()
+        draw(drawn, format="png")
+        found = drawn.getvalue()
+    else:
+        return reader_text("training.alert_monitor.picture_is_neither", kind=type(picture).__name__)
+    if isinstance(found, bytes) and len(found) > LARGEST_BYTES:
+        return reader_text("training.alert_monitor.picture_is_too_large", most=LARGEST_BYTES // 2**20)
+    if isinstance(found, bytes) and not suffix_of(found):
+        return reader_text("training.alert_monitor.picture_is_no_png")
+    return found
+
+
+def _read(path: Path) -> bytes | str:
+    try:
+        if not path.is_file():  # a pipe would hold up the training
+            return reader_text("training.alert_monitor.picture_is_not_there", path=path_text(path))
+        with path.open("rb") as file:
+            return file.read(LARGEST_BYTES + 1)
+    except OSError as error:
+        why = system_words(error)
+        return reader_text("training.alert_monitor.picture_cannot_be_read", path=path_text(path), why=why)

@@ -96,6 +96,7 @@ class RunReports:
         wait_duration: float | timedelta | None = None,
         *,
         level: Severity | str | None = None,
+        picture: object = None,
     ) -> None:
         """Tell people that they should look, now. Works after the run's end too. Nothing is raised.
 
@@ -103,12 +104,18 @@ class RunReports:
         so does W&B's name for it, `level`. One title is sent once in `wait_duration` (seconds, or a timedelta); by
         default once in 10 minutes, whatever numbers are in it. Of each severity, five are sent at once and then one
         every 5 minutes, with a `wait_duration` of 0 too. The others are recorded, and counted in the next one.
+
+        A `picture` is the path of a PNG or JPEG of at most 5 MB, or a figure of matplotlib; it is read or drawn now.
+        Where that fails, the text says why.
         """
         if self.session is not None:
             with self.guard("alert"):
                 self._moves += 1
                 given = severity if level is None else level
-                self._alerts.raise_one(self, title, text, given, wait_duration, now_s=self.clock.monotonic())
+                self._alerts.raise_one(
+                    self, title, text, given, wait_duration,
+                    now_s=self.clock.monotonic(), picture=picture, store=self.session.shared.store,
+                )  # fmt: skip
 
     def count(self, label: int, values: Mapping[str, float], *, done: int) -> None:
         """Take in that `done` trials are over, the last one labelled so, where people hear of them otherwise."""

@@ -39,13 +39,14 @@ from notifybot.store.database import Store
 from notifybot.store.outbox import Outbox
 from notifybot.testing import DictMemory, FakeClock
 from notifybot.types import Language, Severity
-from tests.support.slack_messages import envelope, lost, message
+from tests.support.slack_messages import envelope, lost, message, started
 
 CANARY = "Canary0c0ffee0not0a0secret"
 DISCORD = f"discord://123456789012345678/{CANARY * 3}"
 TELEGRAM = "tgram://123456789:AAEcanaryNotAToken0canaryNotAToken0/12345"
 SLACK = "slack://T1CANARY2/B1CANARY2/canaryNotAToken0canaryNo/#general"
 PNG = b"\x89PNG\r\n\x1a\nnot really"
+JPEG = b"\xff\xd8\xff\xe0not really"
 
 HOSTILE = (
     "<!channel> <!here|x> <@U1> <#C1> <@&42> @everyone @here @channel @all @user <users/all> <at>all</at> "
@@ -188,6 +189,19 @@ def test_a_picture_goes_along_at_the_first_try_only(service: AnyService) -> None
     assert PNG in first.body
     assert b"image/png" in first.body
     assert PNG not in second.body
+
+
+def test_an_alerts_own_picture_goes_along_instead_of_curves(service: AnyService) -> None:
+    config = load({"apprise_urls": here(service, "form")})
+    (notifier,) = from_config(config, Surroundings(picture_of=lambda event: JPEG if event.kind == "run_lost" else None))
+
+    notifier.send(envelope(lost(), DictMemory()))
+    notifier.send(envelope(started(), DictMemory()))
+
+    first, second = service.requests
+    assert JPEG in first.body
+    assert b"image/jpeg" in first.body
+    assert JPEG not in second.body
 
 
 def test_nobodys_program_is_made_to_fetch_a_picture_from_elsewhere(service: AnyService) -> None:

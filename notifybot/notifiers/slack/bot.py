@@ -37,7 +37,8 @@ class SlackBot:
     Endings, alerts, and lost, stalled or recovered runs are also broadcast to the channel; a digest is one message
     there. Where a root stands is remembered before anything is posted below it, so a crash between two calls repeats
     no message; what the last call did is remembered with the mark that the message was sent. Learning curves
-    follow as replies, where there is an `artist`; `busy` says of a notifier's key that a message waits for it.
+    follow as replies, where there is an `artist`, and so does the picture that an alert brings itself (`picture_of`);
+    `busy` says of a notifier's key that a message waits for it.
     `mention`, in Slack's markup, calls people where `policy.calls_people` says so, once an incident.
     `channels` name the channel of a project's runs, where it is not `channel`, and of what has a severity: that is told
     there by a message of its own, instead of in the run's channel. A thread stays where its root is.
@@ -58,6 +59,7 @@ class SlackBot:
         busy: Callable[[str], bool] = lambda _: False,
         mention: str = "",
         channels: Channels = _ONE,
+        picture_of: Callable[[Event], bytes | None] | None = None,
     ) -> None:
         self.key = f"{self.name}:{fingerprint('bot', token, channel.removeprefix('#'))}"  # "#ch" and "ch" are the same
         self._channel = channel
@@ -67,8 +69,9 @@ class SlackBot:
         self._clock = clock
         self._api = WebApi(token, api_url, timeout_s=timeout_s, clock=clock)
         self._pictures: PictureReplies | None = None
-        if artist is not None:
-            self._pictures = PictureReplies(self._api, artist, busy=lambda: busy(self.key), clock=clock)
+        if artist is not None or picture_of is not None:
+            own = picture_of or (lambda _: None)
+            self._pictures = PictureReplies(self._api, artist, busy=lambda: busy(self.key), clock=clock, picture_of=own)
 
     @property
     def picture_error(self) -> str | None:
@@ -189,7 +192,8 @@ class SlackBot:
 
         Where a picture is looked for meanwhile, that takes too long.
         """
-        put = envelope.memory.put_with_mark if self._pictures is None else envelope.memory.put
+        is_followed = self._pictures is not None and self._pictures.may_follow(envelope.event)
+        put = envelope.memory.put if is_followed else envelope.memory.put_with_mark
         put(envelope.event.run.id, thread.to_value())
 
     def _call(

@@ -1,4 +1,5 @@
-"""Learning curves in a run's thread: drawn while texts go on, uploaded after them, and never in their way.
+"""Pictures in a run's thread: learning curves, drawn while texts go on, uploaded after them, and never in their way;
+and those that alerts bring themselves.
 
 An upload is three calls, and needs the scope files:write:
 https://docs.slack.dev/messaging/working-with-files#uploading_files
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from urllib.error import HTTPError
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import DeliveryError
+from notifybot.errors import DeliveryError, PermanentError, TemporaryError
 from notifybot.events import AlertRaised, EpochFinished, Event, RunEnded
 from notifybot.i18n import text
 from notifybot.notifiers.base import ChartSource, Envelope, PendingChart, permanent_error, temporary_error
@@ -33,6 +34,7 @@ from notifybot.notifiers.slack.run_thread import RunThread
 from notifybot.redaction import redact
 from notifybot.rendering.error_text import PASTE_MANIFEST, error_line
 from notifybot.rendering.text import defang_links, one_line, shorten
+from notifybot.store.pictures import suffix_of
 from notifybot.types import Language, Message
 
 log = logging.getLogger("notifybot")
@@ -43,6 +45,7 @@ _EVERY = 10  # epochs, where nobody knows how many there will be
 _TITLE_CHARS, _COMMENT_CHARS, _ALT_CHARS = 120, 1000, 900
 _REPORTED = "pictures_told"  # memory key: the refusal that was reported, so that it is reported once
 _FAILURES_MOST = 3
+_TRIES_MOST = 20  # of a picture that an alert brings
 _WAITING_MOST = 3  # pictures that are drawn at the same time
 _ANSWER_BYTES = 1024
 _NAME_CHARS, _NAME_BYTES = 60, 200
@@ -101,10 +104,17 @@ class PictureReplies:
     """
 
     def __init__(
-        self, api: WebApi, artist: ChartSource, *, busy: Callable[[], bool] = lambda: False, clock: Clock = SYSTEM
+        self,
+        api: WebApi,
+        artist: ChartSource | None,
+        *,
+        busy: Callable[[], bool] = lambda: False,
+        clock: Clock = SYSTEM,
+        picture_of: Callable[[Event], bytes | None] = lambda _: None,
     ) -> None:
         self._api = api
         self._artist = artist
+        self._picture_of = picture_of
         self._busy = busy
         self._clock = clock
         self._pending: list[_Pending] = []
@@ -119,6 +129,10 @@ class PictureReplies:
         """False once Slack has refused a picture for good."""
         return not self._off
 
+    def may_follow(self, event: Event) -> bool:
+        """True where a picture may come after the text of an event."""
+        return self._artist is not None or brings_its_own(event)
+
     def prepare(self, envelope: Envelope) -> None:
         """Before the text of an ending: begin its picture, as the process may be gone soon after the text.
 
@@ -130,25 +144,29 @@ class PictureReplies:
 
     def will_show(self, event: Event) -> bool:
         """True when an event's curves can be left to its picture: an ending's must be ready, others' may come later."""
-        if not self.works or not isinstance(event, RunEnded):
-            return self.works
+        if not self.works or self._artist is None or brings_its_own(event):
+            return False
+        if not isinstance(event, RunEnded):
+            return True
         mine = next((each.sketch for each in self._pending if each.event.id == event.id), None)
         return mine is not None and mine.wait(lambda: True) and mine.png is not None
 
     def follow(self, envelope: Envelope) -> None:
         """After the text of an event: its picture, or an earlier one that is ready by now.
 
-        Raises StoreError where the memory does: the delivery is tried again then, and its text is not repeated.
+        Raises StoreError where the memory does, and TemporaryError where the picture that an alert brings has to be
+        sent later: the delivery is tried again then, and its text is not repeated.
         """
         self.error = None
         if self._off:
             return
-        if isinstance(envelope.event, EpochFinished):
+        if isinstance(envelope.event, EpochFinished) and self._artist is not None:
             self._artist.warm_up()
+        self._put_own(envelope)
         if envelope.event.id != self._prepared and self._wanted(envelope):
             self._begin(envelope.event, envelope.message)
         while self._pending and self._pending[0].sketch.wait(self._busy):
-            self._put(envelope, self._pending.pop(0))
+            self._put_drawn(envelope, self._pending.pop(0))
             if not self.works:
                 self._give_up(self._pending)
             if self._busy():
@@ -157,7 +175,8 @@ class PictureReplies:
     def close(self) -> None:
         """Give up what is not done; nothing is drawn any more."""
         self._give_up(self._pending)
-        self._artist.close()
+        if self._artist is not None:
+            self._artist.close()
 
     def _give_up(self, some: Sequence[_Pending]) -> None:
         self._pending = [each for each in self._pending if each not in some]
@@ -166,7 +185,9 @@ class PictureReplies:
 
     def _wanted(self, envelope: Envelope) -> bool:
         event = envelope.event
-        if not is_due(event) or f"{event.id}/picture" in _thread_of(envelope, event.run.id).answered:
+        if not is_due(event) or brings_its_own(event):
+            return False
+        if f"{event.id}/picture" in _thread_of(envelope, event.run.id).answered:
             return False
         if any(each.event.id == event.id for each in self._pending):  # the text of this event is being sent again
             return False
@@ -174,29 +195,54 @@ class PictureReplies:
         return not isinstance(event, EpochFinished) or last_s is None or self._clock.monotonic() - last_s >= GAP_S
 
     def _begin(self, event: Event, message: Message) -> None:
-        sketch = self._artist.begin(event)
+        sketch = None if self._artist is None else self._artist.begin(event)
         if sketch is not None:
             self._give_up([each for each in self._pending if isinstance(each.event, EpochFinished)])
             self._give_up(self._pending[: -(_WAITING_MOST - 1)])
             self._pending.append(_Pending(sketch, event, message))
             self._begun_s[event.run.id] = self._clock.monotonic()
 
-    def _put(self, envelope: Envelope, pending: _Pending) -> None:
-        png = pending.sketch.png
-        place = _thread_of(envelope, pending.event.run.id)
-        if png is None or not place.root_ts:
+    def _put_own(self, envelope: Envelope) -> None:
+        """Put the picture that an alert brings below its text, again and again while Slack cannot take it."""
+        event, place = envelope.event, _thread_of(envelope, envelope.event.run.id)
+        if not brings_its_own(event) or f"{event.id}/picture" in place.answered:
             return
-        tried = place.answering(f"{pending.event.id}/picture")  # once, never twice
-        envelope.memory.put(pending.event.run.id, tried.to_value())
-        title = one_line(pending.message.title)
-        silent = isinstance(pending.event, EpochFinished) and pending.event.new_best is None  # no text before it
+        picture = self._picture_of(event)
+        if picture is None:
+            return
+        try:
+            self._put(envelope, event, envelope.message, picture)
+        except TemporaryError as error:
+            if error.ambiguous or envelope.attempts >= _TRIES_MOST:
+                self._failed(envelope, place, error)
+                return
+            envelope.memory.put(event.run.id, place.to_value())  # it may be tried again
+            raise
+
+    def _put_drawn(self, envelope: Envelope, pending: _Pending) -> None:
+        if pending.sketch.png is None:
+            return
+        try:
+            self._put(envelope, pending.event, pending.message, pending.sketch.png)
+        except TemporaryError as error:
+            self._failed(envelope, _thread_of(envelope, pending.event.run.id), error)
+
+    def _put(self, envelope: Envelope, event: Event, message: Message, picture: bytes) -> None:
+        """Put a picture into the thread of its event's run, once. Raises TemporaryError."""
+        place = _thread_of(envelope, event.run.id)
+        if not place.root_ts:
+            return
+        tried = place.answering(f"{event.id}/picture")  # once, never twice
+        envelope.memory.put(event.run.id, tried.to_value())
+        title = one_line(message.title)
+        silent = isinstance(event, EpochFinished) and event.new_best is None  # no text before it
         try:
             upload(
-                self._api, png, place, name=file_name(pending.event), title=title, alt=pending.message.brief or title,
+                self._api, picture, place, name=file_name(event, picture), title=title, alt=message.brief or title,
                 comment=defang_links(escaped(title, _COMMENT_CHARS)) if silent else "",  # an upload knows no `parse`
             )  # fmt: skip
             self._failures, self.error = 0, ""
-        except DeliveryError as error:
+        except PermanentError as error:
             self._failed(envelope, place, error)
 
     def _failed(self, envelope: Envelope, place: RunThread, error: DeliveryError) -> None:
@@ -229,7 +275,12 @@ def _thread_of(envelope: Envelope, run_id: str) -> RunThread:
     return RunThread.from_value(envelope.memory.get(run_id))
 
 
-def file_name(event: Event) -> str:
+def brings_its_own(event: Event) -> bool:
+    """True for an alert with a picture of its own; no curves are drawn for it."""
+    return isinstance(event, AlertRaised) and bool(event.picture)
+
+
+def file_name(event: Event, picture: bytes = b"") -> str:
     """A picture's name after its run: letters and digits of any script, and nothing that a file system or a URL minds.
 
     At most 200 bytes of the run's name, as many file systems take 255 in all.
@@ -237,7 +288,7 @@ def file_name(event: Event) -> str:
     composed = unicodedata.normalize("NFC", event.run.name)  # macOS writes a Korean syllable as several characters
     kept = (each if each in "._-" or unicodedata.category(each)[0] in "LMN" else " " for each in composed)
     name = "-".join("".join(kept).split())[:_NAME_CHARS].encode()[:_NAME_BYTES].decode(errors="ignore").strip("-._")
-    return f"{name or 'run'}-{event.progress.done}.png"
+    return f"{name or 'run'}-{event.progress.done}{suffix_of(picture) or '.png'}"
 
 
 _NO_SCOPE = ("missing_scope", "no_permission")
