@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from notifybot.freezing import freeze, model_size, unfreeze
     from notifybot.models import load_model, load_weights, save_model, save_weights
     from notifybot.notifiers.kakao.login import kakao_login
-    from notifybot.training.block import notify_run
+    from notifybot.training.block import current, log, notify_run
     from notifybot.training.loop import EpochLoop, notify_epoch
     from notifybot.training.run import Run
     from notifybot.types import Severity, Status
@@ -34,11 +34,13 @@ _HOMES = {
     "Severity": "notifybot.types",
     "Status": "notifybot.types",
     "UsageError": "notifybot.errors",
+    "current": "notifybot.training.block",
     "freeze": "notifybot.freezing",
     "kakao_login": "notifybot.notifiers.kakao.login",
     "load_best": "notifybot.checkpoints.best",
     "load_model": "notifybot.models",
     "load_weights": "notifybot.models",
+    "log": "notifybot.training.block",
     "model_size": "notifybot.freezing",
     "notify_epoch": "notifybot.training.loop",
     "notify_run": "notifybot.training.block",
@@ -59,11 +61,13 @@ __all__ = [
     "Status",
     "UsageError",
     "__version__",
+    "current",
     "freeze",
     "kakao_login",
     "load_best",
     "load_model",
     "load_weights",
+    "log",
     "model_size",
     "notify_epoch",
     "notify_run",

@@ -1,9 +1,10 @@
-"""`notify_run`: the start and the end of any code, as a block or as a decorator."""
+"""`notify_run`: the start and the end of any code, as a block or as a decorator; and the run that is open now."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import signal
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from notifybot.config import Config, load
 from notifybot.errors import READER, UsageError, reader_list, reader_text
 from notifybot.i18n import OVERRIDES
 from notifybot.notifiers.base import Notifier
+from notifybot.runtime import speaks
 from notifybot.training.endings import ENDINGS, EXIT_S, Ending, ending_of, is_cancelled, meant
 from notifybot.training.run import Run
 from notifybot.training.run_info import label_of, shown_value
@@ -127,6 +129,35 @@ class RunBlock:
 def _copy_of(run: Run) -> RunBlock:
     copied = run.copied()
     return RunBlock(lambda: copied)
+
+
+def current() -> Run:
+    """Return the innermost open run of this thread or task, else of this process: a function needs no argument for it.
+
+    Without one there is a warning, once, and a run that does nothing: its `active` is False. So it is on other ranks.
+    """
+    run = ENDINGS.innermost()
+    if isinstance(run, Run):
+        return run
+    if not _missed and speaks():
+        _missed.append(reader_text("training.block.no_run_is_open"))
+        _logger.warning("%s", _missed[0])
+    if not _nobody:
+        _nobody.append(Run(name="none", run_id="none", project="default", config=Config.model_construct()).copied())
+    return _nobody[0]
+
+
+def log(mapping: Mapping[str, Any] | None = None, /, *, n: float = 1.0, **more: Any) -> None:
+    """Average values over the open epoch of the innermost open run, as `epochs.log` does: `notifybot.log(loss=loss)`.
+
+    Where no loop of ours runs, they belong to the next `log_epoch`. Without an open run there is a warning, once.
+    """
+    current().log(mapping, n=n, **more)
+
+
+_logger = logging.getLogger("notifybot")
+_missed: list[str] = []  # said already
+_nobody: list[Run] = []  # made once it is needed
 
 
 def as_config(config: Config | Mapping[str, object] | None) -> Config:

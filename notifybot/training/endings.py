@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -191,6 +192,10 @@ class ExceptHook:
             sys.excepthook = self._previous
 
 
+# The open runs of this thread or task, the innermost last: tasks of one thread each have their own.
+_HERE: ContextVar[tuple[Endable, ...]] = ContextVar("notifybot_open_runs", default=())
+
+
 class Endings:
     """Registry of the process's open runs, and of the hooks that show how they end. One object per process."""
 
@@ -216,7 +221,14 @@ class Endings:
         self.decide(None)
         self._stopped, self._cancelled = [], []  # no later exception explains them
         self._open.append(run)
+        _HERE.set((*(each for each in _HERE.get() if each in self._open), run))
         self._listen()
+
+    def innermost(self) -> Endable | None:
+        """Return the open run that began last in this thread or task, else in this process; None where none is open."""
+        opened = list(self._open)  # other threads end theirs meanwhile
+        here = [each for each in _HERE.get() if each in opened] or opened
+        return here[-1] if here else None
 
     def ends_with_cell(self, run: Endable, *, normally: bool = False) -> None:
         """An error that ends a notebook's cell ends this run: a framework trains, and no hook of its shows errors.

@@ -96,7 +96,7 @@ class Run(RunReports):
         self._past = RunHistory()
         self._epochs_here = self._looks = 0
         self._steps: StepReports | None = None
-        self._loops = self.is_copy = False
+        self._loops = self._drives = self._logs = self.is_copy = False
 
     def __reduce__(self) -> Any:
         """Travel as a mute copy: to other processes with a callback, into a deep copy of what holds it."""
@@ -136,7 +136,8 @@ class Run(RunReports):
         if not speaks(self.config.ranks) or not (reports or self.config.ranks == "each"):
             self._stay_mute()
             return
-        self._loops = epochs is not None or total is not None or first is not None
+        self._drives = epochs is not None
+        self._loops = self._drives or total is not None or first is not None
         LOG_LINES.attach()
         with self.guard("opening_run", loud=(ConfigError,)):
             self.session = self.new_session()
@@ -204,6 +205,14 @@ class Run(RunReports):
         with self.guard("dead_mans_switch"):
             session.start_dead_man_switch(self.ref, host, lambda: (self.progress, self._pulse()))
         session.beat(self.ref, self._pulse, self.retire)
+
+    def log(self, mapping: Mapping[str, Any] | None = None, /, *, n: float = 1.0, **more: Any) -> None:
+        """Average values over the open epoch, as `epochs.log` does: `run.log(loss=loss)`, each for `n` samples.
+
+        Where no loop of ours runs, they belong to the next `log_epoch`, after the last one to that.
+        """
+        self._logs = True
+        (self.meter if self._drives else self._epoch_meter).log(mapping, n=n, **more)
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Report a finished epoch with its means, for loops that we do not drive.
@@ -403,6 +412,16 @@ class Run(RunReports):
             if label is not None:
                 self._finish_epoch(label, values)
             elif last.epoch is not None:
+                self._finish_epoch(last.epoch, values, done=last.done)
+        if (
+            self._logs
+            and not self._drives
+            and ending.status is Status.FINISHED
+            and (values := self._epoch_meter.read())
+        ):
+            if last.epoch is None:
+                log.warning("%s", reader_text("training.run.logged_in_no_epoch", name=self.name))
+            else:
                 self._finish_epoch(last.epoch, values, done=last.done)
         if whole:
             self._warn_of_unlogged(after=1)

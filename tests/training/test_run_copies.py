@@ -84,6 +84,8 @@ CALLS: dict[str, Callable[[notifybot.Run], object]] = {
     "log_checkpoint": lambda run: run.log_checkpoint("missing.pt"),
     "log_epoch": lambda run: run.log_epoch(3, {"loss": None, "note": "text"}),
     "log_step": lambda run: run.log_step(3, loss=None),
+    "count": lambda run: run.count(4, {"loss": 0.1}, done=5),
+    "log": lambda run: run.log(loss=0.5),
     "new_session": lambda run: None,  # opens what the process has open already, and reports nothing
     "page": lambda run: run.page("https://example.com/run"),
     "plan": lambda run: run.plan(total=9, first=1),
