@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, NoReturn, Self, TypedDict, TypeVar, cast
 
@@ -20,6 +21,7 @@ from notifybot.config import Config
 from notifybot.delivery.build import notifiers_from
 from notifybot.errors import UsageError, reader_text
 from notifybot.i18n import text
+from notifybot.integrations.run_copy import RunCopy, resume_from
 from notifybot.notifiers.base import Notifier
 from notifybot.runtime import environment, speaks
 from notifybot.trackers import plan_trackers
@@ -27,6 +29,7 @@ from notifybot.training.block import SignalScope, as_config, check_given
 from notifybot.training.endings import ENDINGS, Ending, ending_of
 from notifybot.training.guard import Guard
 from notifybot.training.progress import MonitoredMetric
+from notifybot.training.resume import ResumeInfo
 from notifybot.training.run import Run
 from notifybot.training.run_info import checked_id, name_of, params_of
 from notifybot.types import UNITS, Severity, Status, Unit
@@ -122,6 +125,7 @@ class Guest:
         self._over: tuple[int, float, float | None] | None = None
         self._runs = 0
         self._lingers = False
+        self._copy: RunCopy | None = None
         self._found_params: Mapping[str, Any] = NOTHING
 
     # ── Begin ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -145,6 +149,7 @@ class Guest:
         reports: bool = True,
         within_call: bool = True,
         unseen_end: bool = False,
+        folder: Path | None = None,
     ) -> None:
         """Begin a run, on the process that trains, once the framework has restored its state.
 
@@ -153,7 +158,8 @@ class Guest:
         that the framework writes to itself. `reports` is False on other ranks than the first, by the framework's word:
         such a run only leaves its failure for the one that reports. `within_call`: the framework trains in one call,
         so that an error which ends a notebook's cell has ended the training; `unseen_end`: so has the cell's end, as no
-        hook may show that the call is over.
+        hook may show that the call is over. `folder` is where the framework saves: a copy of the run is kept there, by
+        which it goes on on another machine.
         """
         if self.run is not None and (self.run.active or self.run.mute):  # left by an exception that was caught
             self.end(Ending(Status.FAILED, self.text("caught")))
@@ -174,9 +180,14 @@ class Guest:
         )  # fmt: skip
         self.run, self.guard, self._values, self._over = run, run.guard, {}, None
         with run.guard("starting_run", loud=()):
-            run.start(total=total, unit=unit, first=first, counts_from=counts_from, reports=reports)
+            resume = ResumeInfo()
+            if folder is not None and found:
+                with run.guard("run_file"):
+                    resume = resume_from(folder, found, run.project, first)
+            run.start(total=total, unit=unit, first=first, counts_from=counts_from, resume=resume, reports=reports)
             run.at_end = self._at_end
             self._scope = SignalScope(run)
+            self._copy = RunCopy(run, folder) if folder is not None and run.active else None
             if within_call and (run.active or run.mute):
                 ENDINGS.ends_with_cell(run, normally=unseen_end)
 
@@ -239,6 +250,8 @@ class Guest:
         self.close()
         if self.run is not None and self.reports_checkpoints:
             self.run.log_checkpoint(path, label)
+        if self._copy is not None and self.active:
+            self._copy.ask()
 
     def inform(self, title: str, body: str = "", severity: Severity = Severity.INFO) -> None:
         """Tell people of something beside the epochs, such as a test's result; after the run's end, too."""
@@ -261,6 +274,8 @@ class Guest:
         if seen is not None and ending.status is not Status.FAILED:
             ending = ending_of(None, exhausted=False, signal_seen=seen)
         run.end(ending)
+        if self._copy is not None:
+            self._copy.finish()
         if scope is not None:
             scope.unwatch()
         self._lingers = ending.status is Status.FINISHED
@@ -286,7 +301,7 @@ class Guest:
 
 
 _OF_ONE_PROCESS = frozenset(
-    {"run", "guard", "judge", "_scope", "_values", "_over", "_runs", "_lingers", "_found_params"}
+    {"run", "guard", "judge", "_scope", "_values", "_over", "_runs", "_lingers", "_copy", "_found_params"}
 )
 
 

@@ -91,7 +91,7 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
             first=math.floor((state.epoch or 0) + _WHOLE) if self._unit == "epoch" else state.global_step + 1,
             found=(self._saved or _saved_in(state)) if resumed else None, params=_params(args, kwargs.get("model")),
             monitor=_monitor(args), own_trackers=set(args.report_to or ()) & {"wandb", "tensorboard"},
-            reports=bool(state.is_world_process_zero),
+            reports=bool(state.is_world_process_zero), folder=Path(args.output_dir),
         )  # fmt: skip
         self._tell_passed_over(Path(args.output_dir))
 
