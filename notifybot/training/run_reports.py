@@ -119,8 +119,9 @@ class RunReports:
 
     def count(self, label: int, values: Mapping[str, float], *, done: int) -> None:
         """Take in that `done` trials are over, the last one labelled so, where people hear of them otherwise."""
-        self._moves += 1
-        self._course.finish_epoch(label, values, now_s=self.clock.monotonic(), done=done)
+        if self.session is not None:
+            self._moves += 1
+            self._course.finish_epoch(label, values, now_s=self.clock.monotonic(), done=done)
 
     def report(
         self,
