@@ -19,6 +19,7 @@ from notifybot.checkpoints.run_folder import read_card
 from notifybot.checkpoints.serialization import from_plain, read_payload
 from notifybot.checkpoints.validation import best_by
 from notifybot.errors import CheckpointError, reader_text, system_words
+from notifybot.runtime import absolute_for_job
 
 log = logging.getLogger("notifybot")
 
@@ -52,7 +53,7 @@ def load_best(
     rest are left. Raises CheckpointError, which says what is there, without changing the model; UsageError for a
     `monitor` of which the better direction is unknown.
     """
-    place = Path(folder).expanduser().absolute()
+    place = absolute_for_job(folder)
     shelf = CheckpointDirectory(place)
     found = _manifests(shelf)
     rule = _rule(found, monitor, mode)

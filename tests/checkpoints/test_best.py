@@ -18,6 +18,7 @@ from notifybot import CheckpointError, Checkpoints, UsageError, load_best, notif
 from notifybot.checkpoints.manifest import _hash
 from notifybot.training.resume import COMPLETED
 from notifybot.training.session import close
+from tests.support.hydra import stand_in_for_hydra
 from tests.support.training_parts import same
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -53,6 +54,20 @@ def network() -> nn.Module:
 
 def biases(model: Any) -> list[float]:
     return list(model[0].bias.tolist())
+
+
+def test_a_relative_folder_lies_where_a_hydra_program_was_started(
+    trained: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hydra gives each start a folder of its own, and the training saved where it was started, too."""
+    stand_in_for_hydra(monkeypatch, started=tmp_path)
+    trained([0.5, 0.3], folder=Path("exp"))
+    stand_in_for_hydra(monkeypatch, started=tmp_path)
+
+    best = load_best("exp", model := network(), monitor="val_loss")
+
+    assert (best.epoch, biases(model)) == (1, [1.0, 1.0])
+    assert (tmp_path / "exp").is_dir()
 
 
 def test_the_best_is_loaded_from_a_copy_in_another_place(
