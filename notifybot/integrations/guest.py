@@ -269,20 +269,22 @@ class Guest:
         run, scope = self.run, self._scope
         if run is None or not (run.active or run.mute):
             return
-        seen = None if scope is None else scope.seen
         self.close()
-        if seen is not None and ending.status is not Status.FAILED:
-            ending = ending_of(None, exhausted=False, signal_seen=seen)
         run.end(ending)
         if self._copy is not None:
             self._copy.finish()
         if scope is not None:
             scope.unwatch()
-        self._lingers = ending.status is Status.FINISHED
+        self._lingers = run.status is Status.FINISHED
 
     def _at_end(self, ending: Ending) -> Ending:
         """At every ending, by a signal or at exit too: report what is over, and ask what more is known of it."""
         self.close()
+        seen = None if self._scope is None else self._scope.seen
+        if seen is not None and ending.status is not Status.FAILED:
+            ending = ending_of(None, exhausted=False, signal_seen=seen)
+        if self._scope is not None and ending.status is not Status.INTERRUPTED:  # that one may be under way
+            self._scope.unwatch()
         return self.judge(ending)
 
     def linger(self) -> None:

@@ -407,7 +407,7 @@ def _paths_of(saver: Any) -> list[str]:
     """Paths that a saver shows, the best first: `ckpt_path` is OnExceptionCheckpoint's."""
     best = [getattr(saver, "best_model_path", ""), *reversed(getattr(saver, "best_k_models", None) or {})]
     paths = [*best, getattr(saver, "ckpt_path", ""), getattr(saver, "last_model_path", "")]
-    return list(dict.fromkeys(os.fspath(each) for each in paths if each))
+    return list(dict.fromkeys(each if "://" in each else os.path.abspath(each) for each in map(str, paths) if each))
 
 
 def _sign(path: str, saver: Any) -> tuple[int, ...]:

@@ -354,7 +354,15 @@ class Endings:
         if util is None or self._finalized_in == os.getpid() or multiprocessing.parent_process() is None:
             return
         self._finalized_in = os.getpid()
-        util.Finalize(None, self.at_exit, exitpriority=10)
+        util.Finalize(None, self._at_exit_of_child, exitpriority=10)
+
+    def _at_exit_of_child(self) -> None:
+        """Finalizers run while the process's exception is on its way; `torch.multiprocessing` makes an exit of it."""
+        error = sys.exc_info()[1]
+        if isinstance(error, SystemExit) and isinstance(error.__context__, Exception):
+            error = error.__context__
+        self._last_error = self._last_error or error
+        self.at_exit()
 
     def _rest(self) -> None:
         """Remove the hooks when no run needs them."""

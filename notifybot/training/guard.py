@@ -62,7 +62,7 @@ class Section(NamedTuple):
         if swallow and error is not None:
             self.guard.count(self.kind, error)
         if threading.current_thread() is threading.main_thread():
-            SIGNALS.depth -= 1
+            SIGNALS.depth = max(SIGNALS.depth - 1, 0)  # whoever begins to watch in a section has begun the count anew
             if SIGNALS.depth == 0 and SIGNALS.waiting is not None:
                 SIGNALS.act_on_waiting()
         return swallow

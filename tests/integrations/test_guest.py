@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from notifybot.integrations.guest import Guest, GuestCallback, GuestOptions, hoo
 from notifybot.store import runs
 from notifybot.training.endings import ENDINGS, Ending
 from notifybot.training.session import close
+from notifybot.training.signals import SIGNALS
 from notifybot.types import Status
 
 
@@ -31,6 +33,7 @@ def settings(tmp_path: Path) -> Iterator[dict[str, Any]]:
     for run in list(ENDINGS._open):
         run.end(Ending(Status.FINISHED))
     close()
+    SIGNALS.forget()
 
 
 class Callback(GuestCallback):
@@ -261,3 +264,21 @@ def test_a_missing_framework_is_named_with_the_line_that_installs_it() -> None:
     its_own = ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
     with pytest.raises(ModuleNotFoundError, match="tensorflow"):
         raise_missing(its_own, "notifybot.x", "keras")
+
+
+def test_a_signal_during_the_training_reaches_the_program_at_once(settings: dict[str, Any]) -> None:
+    heard = list[int]()
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    callback = Callback("toy", config=settings)
+    try:
+        callback.began(0, 3)
+        signal.raise_signal(signal.SIGTERM)
+        at_once = list(heard)
+        callback.ended()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert at_once == [signal.SIGTERM]
+    ended = recorded(callback)[-1]
+    assert isinstance(ended, RunEnded)
+    assert (ended.status, ended.error) == (Status.INTERRUPTED, "SIGTERM")

@@ -151,6 +151,7 @@ def test_epochs_are_told_with_lightning_s_own_numbers_and_checkpoints(notify: An
     assert callback.run.params == {"rate": 0.05}
 
 
+@pytest.mark.field
 def test_no_value_is_told_again_in_an_epoch_without_a_validation(notify: Any, tmp_path: Path) -> None:
     callback = notify()
     done = fit(trainer(tmp_path, callback, check_val_every_n_epoch=2, enable_checkpointing=False))
@@ -160,6 +161,7 @@ def test_no_value_is_told_again_in_an_epoch_without_a_validation(notify: Any, tm
     assert [label for label, _ in values(callback, "train_loss")] == [0, 1, 2, 3]
 
 
+@pytest.mark.field
 def test_steps_are_counted_where_the_trainer_has_no_epochs(notify: Any, tmp_path: Path) -> None:
     callback = notify()
     options: dict[str, Any] = {"max_epochs": None, "max_steps": 10, "val_check_interval": 2}
@@ -175,6 +177,7 @@ def test_steps_are_counted_where_the_trainer_has_no_epochs(notify: Any, tmp_path
     assert set(last.metrics) <= {"train_loss", "val_loss", "late"}
 
 
+@pytest.mark.field
 def test_a_training_of_two_epochs_of_steps_counts_steps_and_a_longer_one_epochs(notify: Any, tmp_path: Path) -> None:
     short, long = notify(), notify()
     fit(trainer(tmp_path, short, max_epochs=9, max_steps=7, enable_checkpointing=False))
@@ -185,6 +188,7 @@ def test_a_training_of_two_epochs_of_steps_counts_steps_and_a_longer_one_epochs(
     assert ended(long).status is Status.FINISHED
 
 
+@pytest.mark.field
 def test_a_trial_run_of_one_batch_is_told_nowhere(notify: Any, tmp_path: Path) -> None:
     callback = notify()
     fit(trainer(tmp_path, callback, fast_dev_run=True))
@@ -236,6 +240,7 @@ def test_early_stopping_says_why(
     assert (end.status, end.note or end.error) == (status, said)
 
 
+@pytest.mark.field
 def test_a_time_limit_stops_a_run(notify: Any, tmp_path: Path) -> None:
     callback = notify()
     fit(trainer(tmp_path, callback, max_epochs=-1, max_time={"seconds": 0}, enable_checkpointing=False))
@@ -243,6 +248,7 @@ def test_a_time_limit_stops_a_run(notify: Any, tmp_path: Path) -> None:
     assert (ended(callback).status, ended(callback).note) == (Status.STOPPED, "time limit")
 
 
+@pytest.mark.field
 def test_a_program_that_stops_the_trainer_has_stopped_the_run(notify: Any, tmp_path: Path) -> None:
     def stop(self: Any) -> None:
         self.trainer.should_stop = self.current_epoch == 1
@@ -261,6 +267,7 @@ def raising(error: BaseException, epoch: int) -> Any:
     return model(on_train_epoch_start=on_train_epoch_start)
 
 
+@pytest.mark.field
 def test_the_checkpoint_of_an_exception_is_told_before_the_end(notify: Any, tmp_path: Path) -> None:
     from lightning.pytorch.callbacks import OnExceptionCheckpoint
 
@@ -275,6 +282,7 @@ def test_the_checkpoint_of_an_exception_is_told_before_the_end(notify: Any, tmp_
     assert (end.status, end.error, end.progress.done) == (Status.FAILED, "ValueError: bad batch [epoch 2]", 2)
 
 
+@pytest.mark.field
 def test_ctrl_c_is_an_interruption(notify: Any, tmp_path: Path) -> None:
     import signal
 
@@ -286,6 +294,7 @@ def test_ctrl_c_is_an_interruption(notify: Any, tmp_path: Path) -> None:
     assert ended(callback).status is Status.INTERRUPTED
 
 
+@pytest.mark.field
 def test_a_failure_of_the_first_validation_is_told(notify: Any, tmp_path: Path) -> None:
     def validation_step(self: Any, batch: Any, index: int) -> None:
         raise ValueError("no such column")
@@ -322,6 +331,7 @@ def test_lightning_s_checkpoint_goes_on_with_the_run(options: dict[str, Any], no
     assert (end.progress.metrics["val_loss"].best_epoch, end.progress.metrics["val_loss"].best) == best
 
 
+@pytest.mark.field
 def test_epochs_after_the_checkpoint_are_void(notify: Any, tmp_path: Path) -> None:
     before, after = notify(), notify()
     with pytest.raises(ValueError, match="bad batch"):
@@ -339,6 +349,7 @@ def test_epochs_after_the_checkpoint_are_void(notify: Any, tmp_path: Path) -> No
     assert ended(after).progress.metrics["train_loss"].epochs == tuple(range(12))
 
 
+@pytest.mark.field
 def test_a_checkpoint_without_our_state_begins_a_run_and_says_so(
     notify: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -350,6 +361,7 @@ def test_a_checkpoint_without_our_state_begins_a_run_and_says_so(
     assert "line resumes from a checkpoint that was saved without notifybot" in caplog.text
 
 
+@pytest.mark.field
 def test_a_second_training_is_a_run_of_its_own_and_a_test_is_told_beside_the_last(notify: Any, tmp_path: Path) -> None:
     callback = notify()
     fit(trainer(tmp_path, callback, max_epochs=1, enable_checkpointing=False))
