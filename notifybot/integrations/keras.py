@@ -35,8 +35,9 @@ _DIGITS = 6  # a learning rate is a 32-bit number: 0.0010000000475
 class NotifyCallback(GuestCallback, keras.callbacks.Callback):
     """Report a training by `fit` as a run: its epochs, what ModelCheckpoint saves, and how it ended.
 
-    `folder` keeps the run's key, so that a `fit` with `initial_epoch=`, in another process, goes on with the same run;
-    without it BackupAndRestore's folder does. Nothing is raised into the training. Raises ConfigError and UsageError.
+    `folder` keeps the run's key and a copy of it, so that a `fit` with `initial_epoch=` goes on with the same run, in
+    another process and on another machine; without it BackupAndRestore's folder keeps the key. Nothing is raised into
+    the training. Raises ConfigError and UsageError. Takes the options of `Guest`.
     """
 
     async_safe = True  # else Keras would wait for the device at every batch, for our sake (keras CallbackList)
@@ -106,7 +107,7 @@ class NotifyCallback(GuestCallback, keras.callbacks.Callback):
         """Tell of `model.evaluate(..., callbacks=[notify])` after the training; a validation in it is its epoch's."""
         if not self.guest.active:
             shown = [f"{name} {figure(value)}" for name, value in self.guest.shown(logs or {}).items()]
-            self.guest.inform(self.guest.text("evaluation", metrics=", ".join(shown)))
+            self.guest.inform(self.guest.text("evaluated", metrics=", ".join(shown)))
 
     # ── Begin ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -120,7 +121,7 @@ class NotifyCallback(GuestCallback, keras.callbacks.Callback):
         self._epoch, self._last = None, {}
         self.guest.begin(
             total=self._total, first=first, counts_from=0, found=found, params=params, monitor=_monitor(self._others),
-            reports=_is_first_process(),
+            reports=_is_first_process(), folder=None if self.folder in self._backups() else self.folder,
         )  # fmt: skip
         if card is not None and self.guest.active:
             with self.guest.guard("run_key", loud=()):
@@ -131,9 +132,13 @@ class NotifyCallback(GuestCallback, keras.callbacks.Callback):
 
     def _card(self) -> Path | None:
         """The file that keeps the run's key: in the folder that was given, else where Keras has its own."""
-        backups = (each.backup_dir for each in self._others if isinstance(each, keras.callbacks.BackupAndRestore))
-        folder = self.folder or next((Path(each) for each in backups if "://" not in str(each)), None)
+        folder = self.folder or next(iter(self._backups()), None)
         return None if folder is None else folder / CARD
+
+    def _backups(self) -> list[Path]:
+        """The folders that BackupAndRestore deletes at the end, and in which no thread of ours may write then."""
+        backups = [each.backup_dir for each in self._others if isinstance(each, keras.callbacks.BackupAndRestore)]
+        return [Path(each) for each in backups if "://" not in str(each)]
 
     def _settings(self) -> Mapping[str, Any]:
         """Settings that the model was compiled with, and its size."""

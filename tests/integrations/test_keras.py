@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
 import subprocess
@@ -200,6 +201,25 @@ def test_a_folder_finds_the_run_again(notify: Any, tmp_path: Path) -> None:
     assert epochs_of(events) == [0, 1, 2, 3]
     assert [each.progress.done for each in events if isinstance(each, RunStarted)] == [0, 2]
     assert anew.run.id != before.run.id
+
+
+def test_a_folder_carries_the_run_to_another_machine(
+    notify: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the database has never heard of it."""
+    linear = model()
+    with pytest.raises(ValueError, match="bad batch"), notify(folder=tmp_path / "drive") as before:
+        fit(linear, before, fails_in(2), epochs=4)
+    close()
+    for name in ("STATE_DIR", "RUNS_DIR"):
+        monkeypatch.setenv(f"NOTIFYBOT_{name}", str(tmp_path / "new" / name))
+    after = notify(folder=tmp_path / "drive")
+    fit(linear, after, epochs=4, initial_epoch=2)
+
+    assert (after.run.id, after.run.attempt, after.run.progress.done) == (before.run.id, 2, 4)
+    (rows,) = (tmp_path / "new").rglob("metrics.jsonl")
+    lines = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert [line["epoch"] for line in lines if line["kind"] == "epoch_finished"] == [0, 1, 2, 3]
 
 
 def test_what_keras_backs_up_finds_the_run_again(notify: Any, tmp_path: Path) -> None:
