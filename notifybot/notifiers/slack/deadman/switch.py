@@ -43,7 +43,7 @@ from notifybot.notifiers.slack.deadman.schedule import (
 from notifybot.notifiers.slack.deadman.slack_api import SlackAlarms
 from notifybot.notifiers.slack.deadman.text import Speech, mark_of
 from notifybot.notifiers.slack.run_thread import RunThread
-from notifybot.policy import stall_limit_s, wants
+from notifybot.policy import severity_of, stall_limit_s, wants
 from notifybot.preferences import NEVER, Channels, Preferences, names
 from notifybot.rendering import Renderer
 from notifybot.store import runs
@@ -72,9 +72,11 @@ class DeadMan:
 
     `look` is asked how far the run is every five seconds at least, on this object's own thread; `thread_of` for the
     run's place in Slack. While it has no root message there, alarms are scheduled in the `channel` itself; without a
-    channel, they wait for a root. `over_at` returns when another run ended, in Unix seconds, once people know: an alarm
-    that its process had no time to delete is deleted here. `has_said` is true for a code of Slack's that the log
-    already names about the run's messages: an alarm refused for the same reason is not logged again.
+    channel, they wait for a root. `apart` is the channel of errors, where that is another one: alarms stand there, each
+    by itself, and in the run's own place where Slack does not let them. `over_at` returns when another run ended, in
+    Unix seconds, once people know: an alarm that its process had no time to delete is deleted here. `has_said` is true
+    for a code of Slack's that the log already names about the run's messages: an alarm refused for the same reason is
+    not logged again.
     `counts` are the successful calls, `failures` the others, by kind.
     """
 
@@ -86,6 +88,7 @@ class DeadMan:
         thread_of: Callable[[], RunThread],
         *,
         channel: str = "",
+        apart: str = "",
         margins: Margins | None = None,
         over_at: Callable[[str], float | None] = lambda _: None,
         has_said: Callable[[str], bool] = lambda _: False,
@@ -103,7 +106,8 @@ class DeadMan:
         self._clock = clock
         self._guard = guard
         self._mark = mark_of(speech.run)
-        self._place = RunThread(channel_id=channel)
+        self._home, self._apart = RunThread(channel_id=channel), bool(apart)
+        self._place = RunThread(channel_id=apart) if apart else self._home
         self._progress = Progress()
         self._epochs_s: deque[float] = deque(maxlen=_EPOCHS)
         self._said, self._said_at = Progress(), RunThread()
@@ -194,7 +198,9 @@ class DeadMan:
         if outcome is not None:
             self._count(action, outcome)
             refused = isinstance(outcome, Denied) and outcome.code == _NO_CHANNEL and not self._place.root_ts
-            if refused and isinstance(action, ScheduleAlarm):
+            if self._apart and isinstance(action, ScheduleAlarm) and isinstance(outcome, Denied) and outcome.setup:
+                self._apart, self._place = False, self._home
+            elif refused and isinstance(action, ScheduleAlarm):
                 self._place = RunThread()  # no such name: the answer to the root's post will have the channel's id
             else:
                 self.state = after(self.state, action, outcome, self._alarms.clock.now_s(), self.margins)
@@ -256,7 +262,7 @@ class DeadMan:
         if self._end_delivered is not None:
             return self.state.guard is None or self._is_in_delivery
         early = self._clock.monotonic() - self._began_s < _ROOT_S
-        return not self._place.channel_id or (early and not self._place.root_ts)
+        return not self._place.channel_id or (early and not self._place.root_ts and not self._apart)
 
     @property
     def _is_in_delivery(self) -> bool:
@@ -277,6 +283,8 @@ class DeadMan:
         return now_s < self._promised_s or now_s - self._moved_s <= stall_limit_s(self._progress, self._epochs_s)
 
     def _find_place(self) -> None:
+        if self._apart:
+            return
         try:
             place = self._thread_of()
         except StoreError:  # a full or locked disk is no reason to fall silent
@@ -288,7 +296,7 @@ class DeadMan:
     def _call(self, action: Action, now_s: float) -> Outcome | None:
         match action:
             case List():
-                return self._alarms.listed(self._place, self._mark)
+                return self._alarms.listed(RunThread() if self._apart else self._place, self._mark)
             case ScheduleAlarm(post_at):
                 self._find_place()  # the root may have been deleted by a person, and posted anew
                 self._look_now()
@@ -356,13 +364,17 @@ def dead_man(
         return None
     memory = memory_of(_key_of(config))
     chosen, mention = _chosen(config), config.slack_mention or ""
+    channels = config.slack_channels or Channels()
+    home = channels.home_of(run.project, config.slack_channel or "")
+    errors = channels.of(severity_of(_loss_of(run, clock))) or ""
     waits = chosen.quiet is not None and not names(chosen.quiet_lets, _loss_of(run, clock))
     return DeadMan(
         SlackAlarms(config.slack_bot_token.get_secret_value(), config.slack_api_url, clock=clock),
         Speech(run, host, Renderer(chosen.lang or config.lang, config.templates_dir), config.link_url, mention),
         look,
         lambda: RunThread.from_value(memory.get(run.id)),
-        channel=(config.slack_channels or Channels()).home_of(run.project, config.slack_channel or ""),
+        channel=home,
+        apart=errors if errors.removeprefix("#") != home.removeprefix("#") else "",
         margins=Margins(quiet=chosen.quiet if chosen.quiet is not None and waits else NEVER),
         over_at=over_at,
         has_said=lambda code: has_said(f"slack.{code}"),

@@ -149,6 +149,33 @@ def test_the_switch_is_armed_under_every_choice_that_wants_to_hear_of_losses(clo
     assert unlike == []
 
 
+@pytest.mark.parametrize(
+    ("channels", "expected"),
+    [
+        ({"error": "#alerts"}, "C0ALERTS"),
+        ({"projects": {RUN.project: "#other"}}, "C0OTHER"),
+        ({"error": "#alerts", "projects": {RUN.project: "#other"}}, "C0ALERTS"),
+        ({"warning": "#alerts"}, "C0TRAINING"),
+        ({"error": "#alrets"}, "C0TRAINING"),
+        ({"error": "#alrets", "projects": {RUN.project: "#other"}}, "C0OTHER"),
+    ],
+)
+def test_the_alarm_stands_where_errors_are_told_or_else_where_the_run_is(
+    clock: FakeClock, channels: dict[str, Any], expected: str
+) -> None:
+    """A killed process is the worst of errors. A misspelt channel must not cost its news."""
+    with Sandbox(clock=clock) as sandbox:
+        switch = chosen(sandbox, clock, {}, slack_channels=channels)
+        assert switch is not None
+        armed = is_armed(switch, clock)
+        places = {each.channel_id for each in sandbox.slack.schedule.all}
+        switch.cancel()
+        while switch.step():
+            pass
+
+        assert (armed, places, sandbox.slack.schedule.pending) == (True, {expected}, [])
+
+
 def chosen(sandbox: Sandbox, clock: FakeClock, table: dict[str, Any], **more: Any) -> DeadMan | None:
     """The switch under a table of choices, of a run that is never told of."""
     settings: dict[str, Any] = {
