@@ -266,6 +266,8 @@ class Run(RunReports):
         """
         if not self.active:
             return
+        if self._logs:  # by the user's own code below a framework's loop; what the framework reports comes first
+            values = self._epoch_meter.read() | dict(values)
         # Epochs may be done once more. A framework that resumed from an older checkpoint shows it by the first label
         # that it reports; a loop that went back, after a NaN or into its next phase, by one below the last.
         past, self._past = self._past, RunHistory()

@@ -77,6 +77,18 @@ def test_without_a_loop_of_ours_it_belongs_to_the_next_epoch_or_after_the_last_t
     assert epochs_of(run)[2][1]["test_acc"] == 0.9
 
 
+def test_below_a_frameworks_loop_it_belongs_to_the_epoch_that_the_framework_reports(
+    settings: dict[str, object],
+) -> None:
+    """The framework's own value of a name comes first: it is the one in its log."""
+    with notify_run("framework", config=settings, notifiers=[]) as run:
+        for epoch in range(2):
+            notifybot.log(aux_loss=float(epoch), loss=9.0)
+            run.report_epoch(epoch, {"loss": 1.0})
+
+    assert epochs_of(run) == [(0, {"loss": 1.0, "aux_loss": 0.0}), (1, {"loss": 1.0, "aux_loss": 1.0})]
+
+
 def test_what_belongs_to_no_epoch_is_said(settings: dict[str, object], caplog: pytest.LogCaptureFixture) -> None:
     with notify_run("train", config=settings, notifiers=[]):
         notifybot.log(loss=1.0)
