@@ -91,6 +91,7 @@ class Guest:
     ) -> None:
         self.config = as_config(config)
         check_given(project=project, monitor=monitor, notifiers=notifiers)
+        MonitoredMetric(monitor)  # raises where nobody can tell which way is better
         if unit != "auto" and unit not in UNITS:
             raise UsageError(reader_text("training.block.bad_unit", unit=f"{unit!r:.40}", units=", ".join(UNITS)))
         if isinstance(metrics, str):

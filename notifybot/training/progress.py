@@ -157,6 +157,12 @@ class ProgressTracker:
             new_best = watched if now.best_epoch == epoch and now.best != before.best else None
         return self.last, new_best
 
+    def take_in(self, label: int, values: Mapping[str, float]) -> None:
+        """Take in values of what is not reported by itself, for best, least and greatest value and the history."""
+        if self._watch.name is None:
+            self._watch.choose(values)
+        self._metrics |= {name: self._with_past(name, value, label) for name, value in values.items()}
+
     def saved(self, checkpoint: Checkpoint) -> None:
         """Remember the latest checkpoint."""
         self._checkpoint = checkpoint

@@ -123,6 +123,10 @@ class RunReports:
             self._moves += 1
             self._course.finish_epoch(label, values, now_s=self.clock.monotonic(), done=done)
 
+    def between(self, label: int, values: Mapping[str, float]) -> None:
+        """Take in values of a round between two that are reported: the best may be among them."""
+        self._course.take_in(label, values)
+
     def report(
         self,
         title: str,
