@@ -211,6 +211,19 @@ class Progress:
         """Position of the run on an axis of epochs: the label, else the count."""
         return self.done if self.epoch is None else self.epoch
 
+    @property
+    def shown(self) -> dict[str, Metric]:
+        """The metrics that people read: all but the minor ones."""
+        return {name: each for name, each in self.metrics.items() if not each.minor}
+
+    @property
+    def unit_s(self) -> float | None:
+        """Seconds that the last epoch took, or that a step, round or trial takes now; None while it is not known."""
+        if self.unit == "epoch":
+            return self.epoch_s
+        left = (self.total or 0) - self.done
+        return self.eta_s / left if self.eta_s and left > 0 else None
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
@@ -287,6 +300,7 @@ class Message:
     epoch: int | None = None
     done: int = 0
     total: int | None = None
+    unit: Unit = "epoch"
 
     @property
     def short_id(self) -> str:

@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from notifybot.charts.fonts import Fonts, lettering
-from notifybot.charts.series import Curve, Panel, drawable, figure, gaps_of, panels_of, pieces_of, thin
+from notifybot.charts.series import Curve, Panel, drawable, figure, gaps_of, panels_of, pieces_of, place, thin
 from notifybot.i18n import text
 from notifybot.types import Language
 
@@ -62,6 +62,7 @@ class Picture:
     focus: str | None = None
     width_px: int = 1080
     height_px: int | None = None
+    unit: str = "epoch"  # what the horizontal axis counts
 
 
 def png(picture: Picture, fonts: Fonts | None = None) -> bytes:
@@ -119,7 +120,9 @@ class _Sheet:
     def foot(self, left_out: int) -> None:
         """Write the horizontal axis' unit, and how many metrics are not shown."""
         y = self._height - 22
-        self._text(self._width - RIGHT, y, text(self._language, "charts.epoch"), SMALL, SOFT, align="right")
+        unit = self._picture.unit
+        axis = text(self._language, "charts.epoch" if unit == "epoch" else f"word.{unit}")
+        self._text(self._width - RIGHT, y, axis, SMALL, SOFT, align="right")
         if left_out:
             more = text(self._language, "charts.more", count=left_out)
             self._text(EDGE, y, more, SMALL, SOFT)
@@ -130,7 +133,7 @@ class _Sheet:
         self._legend(panel)
         self._top += LEGEND_ROW * self._rows_of(panel)
         axes = self._axes()
-        _scale(axes, panel, self._span)
+        _scale(axes, panel, self._span, self._picture.unit)
         for number, curve in enumerate(panel.curves):
             _draw(axes, replace(curve, points=thin(curve.points, _MOST_POINTS)), number)
         for epoch in self._picture.resumed:
@@ -182,7 +185,9 @@ class _Sheet:
         curve = panel.curves[number]
         nameless = text(self._language, "charts.metric", number=number + 1)
         name = self._fonts.readable(curve.name, _NAME_CHARS) or nameless
-        best = f"★ {figure(curve.best[1])} ({curve.best[0]:g})" if curve.best is not None else ""
+        best = (
+            f"★ {figure(curve.best[1])} ({place(curve.best[0], self._picture.unit)})" if curve.best is not None else ""
+        )
         scale = text(self._language, "charts.logarithmic") if panel.logarithmic and number == 0 else ""
         return f"{name} {figure(curve.points[-1][1])}", " · ".join(each for each in (best, scale) if each)
 
@@ -213,13 +218,13 @@ class _Sheet:
         )  # fmt: skip
 
 
-def _scale(axes: Axes, panel: Panel, span: tuple[float, float]) -> None:
+def _scale(axes: Axes, panel: Panel, span: tuple[float, float], unit: str) -> None:
     """Give both axes their range and a few round numbers."""
     first, last = span
     margin = (last - first) * 0.03 or 1.0
     axes.set_xlim(first - margin, last + margin)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if first <= value <= last else ""))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: place(value, unit) if first <= value <= last else ""))
     low, high = min(panel.values, default=0.0), max(panel.values, default=1.0)
     if panel.logarithmic:
         axes.set_yscale("log")

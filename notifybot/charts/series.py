@@ -61,6 +61,12 @@ def figure(value: float) -> str:
     return shown.replace("-", "−").replace("e−0", "e−").replace("e+0", "e")
 
 
+def place(value: float, unit: str = "epoch") -> str:
+    """A place on the horizontal axis: epochs as they are, steps and the like with their thousands apart."""
+    apart = 10_000 if unit == "epoch" else 1_000
+    return f"{value:,.0f}" if abs(value) >= apart and value == round(value) else f"{value:g}"
+
+
 LARGEST = 1e100  # beyond it a value is as good as infinite: the axis could show nothing else
 _FAR = 30.0  # times: two curves so far apart would flatten each other
 _SCORE = re.compile(r"acc|f1|auc|auroc|precision|recall|iou|dice|bleu|rouge|top.?\d|map(?![a-z])", re.IGNORECASE)

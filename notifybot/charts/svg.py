@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from notifybot.charts.series import MOST_SERIES, Curve, Point, base_of, figure, thin
+from notifybot.charts.series import MOST_SERIES, Curve, Point, base_of, figure, place, thin
 
 WIDTH, HEIGHT = 360, 200
 _DIGIT = 6.4  # widest figure at the axis' size; a label grows to the left, and must not leave the picture
@@ -114,7 +114,7 @@ def _grid(frame: _Frame) -> str:
         marks.insert(1, (float(round((frame.x0 + frame.x1) / 2)), "middle"))
     for epoch, anchor in marks:
         parts.append(
-            f'<text class="axis" x="{frame.x(epoch)}" y="{HEIGHT - 7}" text-anchor="{anchor}">{epoch:g}</text>'
+            f'<text class="axis" x="{frame.x(epoch)}" y="{HEIGHT - 7}" text-anchor="{anchor}">{place(epoch)}</text>'
         )
     return "".join(parts)
 
@@ -128,11 +128,11 @@ def _line(frame: _Frame, curve: Curve, css: str) -> str:
             path.append(f"{pen}{x} {frame.y(value)}")
             pen, last = "L", (epoch, value)
         else:
-            label = escape(f"{curve.name} {value} ({epoch:g})")
+            label = escape(f"{curve.name} {value} ({place(epoch)})")
             parts.append(f'<path class="lost" d="M{x - 3} {cross_y}l6 6m0 -6l-6 6"><title>{label}</title></path>')
             pen = "M"
     if last is not None:
-        label = escape(f"{curve.name} {figure(last[1])} ({last[0]:g})")
+        label = escape(f"{curve.name} {figure(last[1])} ({place(last[0])})")
         x, y = frame.x(last[0]), frame.y(last[1])
         parts.append(f'<path class="{css}" fill="none" d="{"".join(path)}"/>')
         parts.append(f'<circle class="{css}" cx="{x}" cy="{y}" r="3"><title>{label}</title></circle>')

@@ -51,6 +51,7 @@ from notifybot.types import (
     Severity,
     Status,
     Tier,
+    Unit,
     uuid7,
 )
 
@@ -199,6 +200,7 @@ def gallery_samples(language: Language, now: datetime) -> list[Sample]:
     rare = (*_variants(start, epoch, by_kind["run_recovered"], by_kind["checkpoint_saved"]), *_alerts(language, epoch))
     ended = [MessageSample(f"{each.kind} {each.status}", each) for each in endings(language, now)]
     listed = AlertListSample("alert texts", text(language, "cli.samples.what_alerts_say"), alert_texts(language))
+    rare = (*rare, *_other_units(start, by_kind["run_lost"]))
     return [*running, *ended, *rare, *_digests(language, events, now), *_switch(start, epoch), listed]
 
 
@@ -212,6 +214,49 @@ def _variants(start: RunStarted, epoch: EpochFinished, recovered: Event, saved: 
         yield MessageSample("checkpoint_saved local", replace(saved, id=_id(saved), checkpoint=here))
     if isinstance(recovered, RunRecovered):
         yield MessageSample("run_recovered stalled", replace(recovered, id=_id(recovered), was="stalled"))
+
+
+_STEPS, _TRIALS = 20_000, 50
+
+
+def _other_units(start: RunStarted, lost: Event) -> Iterator[MessageSample]:
+    """Yield what is said of a run that counts steps, and of one that counts trials."""
+    gpt = replace(start.run, id=_id(start), name="gpt2-small")
+    saved = Checkpoint("/content/drive/MyDrive/gpt2/step_12500.pt", 12_500, 1_493_002_240, Tier.REMOTE)
+    midway = _far("step", 12_500, _STEPS, saved)
+    begun = replace(start, run=gpt, total=_STEPS, attempt=1, resumed=None, model=None)
+    yield MessageSample(
+        "run_started steps", replace(begun, id=_id(start), progress=Progress(total=_STEPS, unit="step"))
+    )
+    resumed = Resumed(12_500, saved.path, since_s=840.0, lost_s=720.0, next_epoch=12_501)
+    again = replace(begun, id=_id(start), attempt=2, resumed=resumed, progress=midway)
+    yield MessageSample("run_started steps resumed", again)
+    common: _Common = {"id": _id(start), "run": gpt, "at": start.at}
+    yield MessageSample("epoch_finished steps", EpochFinished(**common, progress=midway, new_best="val_loss"))
+    yield MessageSample("checkpoint_saved steps", CheckpointSaved(**common, checkpoint=saved, progress=midway))
+    if isinstance(lost, RunLost):
+        yield MessageSample("run_lost steps", replace(lost, id=_id(start), run=gpt, progress=midway))
+    note = "val_loss did not improve for 3,000 steps"
+    yield MessageSample("run_ended steps early", RunEnded(**common, status=Status.FINISHED, progress=midway, note=note))
+    common = {"id": _id(start), "run": replace(start.run, id=_id(start), name="lr-search"), "at": start.at}
+    yield MessageSample("epoch_finished trials", EpochFinished(**common, progress=_far("trial", 17, _TRIALS)))
+    ended = RunEnded(**common, status=Status.FINISHED, progress=_far("trial", _TRIALS, _TRIALS))
+    yield MessageSample("run_ended trials", ended)
+
+
+def _far(unit: Unit, done: int, total: int, checkpoint: Checkpoint | None = None) -> Progress:
+    """Return the progress of a run that counts steps, with its part of the epochs, or trials."""
+    labels = tuple(range(1, done + 1)) if unit == "trial" else tuple(range(500, done + 1, 500))
+    losses = tuple(1.9 + 6.2 * math.exp(-4 * label / total) + 0.04 * math.sin(label * 2.3) for label in labels)
+    best = min(zip(losses, labels, strict=True))
+    name = "val_loss" if unit == "step" else "value"
+    metric = Metric(losses[-1], losses[-2], best[0], best[1], history=losses[-32:], epochs=labels[-32:])
+    rate_s = 0.31 if unit == "step" else 142.0
+    return Progress(
+        epoch=done, done=done, total=total, metrics={name: metric}, epoch_s=rate_s * (labels[-1] - labels[-2]),
+        elapsed_s=rate_s * done, eta_s=rate_s * (total - done), checkpoint=checkpoint, unit=unit,
+        part=2.31 if unit == "step" else None,
+    )  # fmt: skip
 
 
 def _alerts(language: Language, epoch: EpochFinished) -> Iterator[MessageSample]:

@@ -15,10 +15,11 @@ from notifybot.clock import SYSTEM
 from notifybot.config import load
 from notifybot.i18n import text
 from notifybot.rendering.format import about, duration, number
+from notifybot.rendering.labels import epoch_name, share_of
 from notifybot.rendering.text import one_line
 from notifybot.store.outbox import process_is_gone
 from notifybot.store.runs import RunRow, recent
-from notifybot.types import Language, Status
+from notifybot.types import Language, Progress, Status
 from notifybot.watchdog.rules import Limits, silent_limit_s
 
 _STYLES = {
@@ -65,11 +66,18 @@ def _fields(row: RunRow, language: Language, now: datetime) -> list[Cell]:
     return [
         one_line(row.name),
         status,
-        str(progress.done) if progress.total is None else f"{progress.done}/{progress.total}",
-        tuple(f"{one_line(name)} {number(each.value)}" for name, each in list(progress.metrics.items())[:_METRICS]),
+        _how_far(progress, language),
+        tuple(f"{one_line(name)} {number(each.value)}" for name, each in list(progress.shown.items())[:_METRICS]),
         text(language, "cli.status.ago", time=duration((now - heard_at(row)).total_seconds(), language)),
         about(progress.eta_s, language) if progress.eta_s is not None and known in ("running", "elsewhere") else "",
     ]
+
+
+def _how_far(progress: Progress, language: Language) -> str:
+    """Epochs done, below the column's heading; anything else with the name of what it counts."""
+    if progress.unit != "epoch":
+        return epoch_name(share_of(progress) or progress.done, language, progress.unit)
+    return str(progress.done) if progress.total is None else f"{progress.done}/{progress.total}"
 
 
 def process_of(row: RunRow, now: datetime) -> str:
@@ -101,6 +109,7 @@ def _plain(row: RunRow, now: datetime) -> dict[str, object]:
         "status": row.status.value,
         "process": process_of(row, now),
         "stalled": row.stalled,
+        "unit": row.progress.unit,
         "epoch": row.progress.epoch,
         "done": row.progress.done,
         "total": row.progress.total,

@@ -51,14 +51,16 @@ def _renderer() -> Callable[[Mapping[str, Any]], bytes]:
         history = _history(order)
         best = {name: (float(epoch), float(value)) for name, (epoch, value) in order["best"].items()}
         points = history.points()
-        names = [*(each for each in order["latest"]["metrics"] if each in points), *sorted(points)]
+        named = [*(each for each in order["latest"]["metrics"] if each in points), *sorted(points)]
+        names = [name for name in dict.fromkeys(named) if name not in order["hidden"]]
         picture = Picture(
-            curves=tuple(Curve(name, points[name], best.get(name)) for name in dict.fromkeys(names)),
+            curves=tuple(Curve(name, points[name], best.get(name)) for name in names),
             captions={Language(each): Caption(*words) for each, words in order["captions"].items()},
             language=Language(order["language"]),
             resumed=tuple(map(float, history.resumed)),
             focus=order["focus"],
             height_px=order["height_px"],
+            unit=order["unit"],
         )
         return png(picture, fonts)
 

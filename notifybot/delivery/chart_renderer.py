@@ -293,7 +293,7 @@ def _ordered(event: Event, database: Path, language: Language, height_px: int | 
 def order_for(event: Event, database: Path, language: Language, *, height_px: int | None) -> dict[str, Any]:
     """Return the child's order, as JSON. Without a height the picture is as high as its curves need."""
     progress = event.progress
-    metrics = dict(list(progress.metrics.items())[:_MOST_METRICS])
+    metrics = dict(list(progress.shown.items())[:_MOST_METRICS])
     return {
         "database": str(database),
         "run_key": event.run.key,
@@ -301,6 +301,8 @@ def order_for(event: Event, database: Path, language: Language, *, height_px: in
         "language": language.value,
         "texts": str(OVERRIDES.folder.absolute()) if OVERRIDES.folder else None,  # the user's own
         "height_px": height_px,
+        "unit": progress.unit,
+        "hidden": [name for name, each in progress.metrics.items() if each.minor],
         "focus": event.new_best if isinstance(event, EpochFinished) else None,
         "best": {
             name: (each.best_epoch, each.best)
@@ -332,7 +334,7 @@ def subtitle(event: Event, language: Language) -> str:
     elif progress.eta_s and (left := about(progress.eta_s, language)):
         parts.append(text(language, "delivery.chart_renderer.time_left", time=left))
     best = event.new_best if isinstance(event, EpochFinished) else None
-    if best in progress.metrics:
+    if best in progress.shown:
         parts.append(f"★ {one_line(best)} {number(progress.metrics[best].value)}")
     return " · ".join(part for part in parts if part)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, tzinfo
 
-from notifybot.events import KINDS, AlertRaised, Event
+from notifybot.events import EPOCH_FINISHED, KINDS, AlertRaised, Event
 from notifybot.i18n import text
 from notifybot.policy import severity_of
 from notifybot.rendering import Renderer
@@ -45,9 +45,10 @@ def _run(event: Event, kept: HeldBatch, language: Language) -> RunRef:
 def _text(kept: HeldBatch, renderer: Renderer, zone: tzinfo) -> str:
     """Return the counts, the newest epoch, and as many urgent events as there is room for, the latest first."""
     language = renderer.language
-    counts = [
-        f"{text(language, f'delivery.kinds.{kind}')} {kept.counts[kind]}" for kind in KINDS if kind in kept.counts
-    ]
+    names = {kind: text(language, f"delivery.kinds.{kind}") for kind in KINDS if kind in kept.counts}
+    if EPOCH_FINISHED in names and kept.epoch is not None and kept.epoch.progress.unit != "epoch":
+        names[EPOCH_FINISHED] = text(language, "delivery.digest.reports")
+    counts = [f"{name} {kept.counts[kind]}" for kind, name in names.items()]
     lines = [" · ".join(counts)]
     if kept.epoch is not None:
         lines.append(renderer.render(kept.epoch).title)

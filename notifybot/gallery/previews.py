@@ -230,18 +230,20 @@ class PreviewCharts:
         last = progress.place
         return png(
             Picture(
-                curves=tuple(_curve(name, each, last) for name, each in progress.metrics.items()),
+                curves=tuple(_curve(name, each, last) for name, each in progress.shown.items()),
                 captions={each: Caption(event.run.name, subtitle(event, each)) for each in Language},
                 language=self.language,
                 focus=event.new_best if isinstance(event, EpochFinished) else None,
                 height_px=height_px,
+                unit=progress.unit,
             )
         )
 
 
 def _curve(name: str, metric: Metric, last: int) -> Curve:
     values = metric.history or (metric.value,)
-    points = tuple((float(last - len(values) + 1 + number), value) for number, value in enumerate(values))
+    labels = metric.epochs or range(last - len(values) + 1, last + 1)
+    points = tuple((float(label), value) for label, value in zip(labels, values, strict=True))
     known = metric.best is not None and metric.best_epoch is not None
     return Curve(name, points, (float(metric.best_epoch or 0), metric.best or 0.0) if known else None)
 

@@ -74,7 +74,7 @@ class ConsoleNotifier:
         if isinstance(event, CheckpointSaved):
             saved = event.checkpoint
             if saved.tier in self._tiers:
-                named = epoch_name(saved.epoch, message.language) if saved.epoch is not None else ""
+                named = epoch_name(saved.epoch, message.language, message.unit) if saved.epoch is not None else ""
                 self._saved = f"{_SAVED} {named}".rstrip()
                 return ""
             self._tiers.add(saved.tier)
@@ -154,8 +154,9 @@ def _epoch_line(progress: Progress, message: Message, saved: str, dropped: Seque
     if "changes" in dropped:
         rows = tuple(replace(row, change="") for row in rows)
     parts = [f"{name} {position(progress, language)}".strip(), *map(row_text, rows)]
-    if progress.epoch_s and "epoch_s" not in dropped:
-        parts.append(duration(progress.epoch_s, language))
+    if progress.unit_s and "epoch_s" not in dropped:
+        took = duration(progress.unit_s, language)
+        parts.append(took if progress.unit == "epoch" else text(language, f"console.per_{progress.unit}", time=took))
     eta = about(progress.eta_s, language) if progress.eta_s and has_end(progress.total or 1) else ""
     if eta and "eta" not in dropped:
         parts.append(text(language, "console.eta", time=eta))

@@ -11,7 +11,7 @@ from notifybot.i18n import text
 from notifybot.redaction import redact
 from notifybot.rendering.labels import epoch_name
 from notifybot.rendering.text import one_line, safe_line, shorten
-from notifybot.types import Checkpoint, Host, Language, Metric, MetricRow, ModelSize, Progress, Resumed, Tier
+from notifybot.types import Checkpoint, Host, Language, Metric, MetricRow, ModelSize, Progress, Resumed, Tier, Unit
 
 MINUS = "\u2212"  # as wide as the plus sign, so that changes line up
 UNCHANGED = "±0"
@@ -134,7 +134,7 @@ def headings(language: Language) -> tuple[str, str, str, str, str]:
 def metric_rows(progress: Progress, language: Language) -> tuple[MetricRow, ...]:
     """Return one row a metric, in the order they were logged. A change is signed: "+1.3", "−0.012", "±0"."""
     rows = []
-    for name, metric in list(progress.metrics.items())[:_LIMIT_ROWS]:
+    for name, metric in list(progress.shown.items())[:_LIMIT_ROWS]:
         change = ""
         if metric.previous is not None and math.isfinite(step := metric.value - metric.previous):
             change = f"{'+' if step > 0 else ''}{number(step, 3)}" if step else UNCHANGED
@@ -142,7 +142,7 @@ def metric_rows(progress: Progress, language: Language) -> tuple[MetricRow, ...]
             name=shorten(one_line(name), _LIMIT_NAME),
             value=number(metric.value),
             change=change,
-            best=STAR if is_best(metric, progress.epoch) else best_text(metric, language),
+            best=STAR if is_best(metric, progress.epoch) else best_text(metric, language, progress.unit),
             spark=sparkline(metric.history) if len(metric.history) > 1 else "",
         )
         rows.append(row)
@@ -154,11 +154,11 @@ def is_best(metric: Metric, epoch: int | None) -> bool:
     return metric.best == metric.value and metric.best_epoch in (None, epoch)
 
 
-def best_text(metric: Metric, language: Language) -> str:
-    """Return a metric's best value, with its epoch where that is known: "0.88 (epoch 14)"."""
+def best_text(metric: Metric, language: Language, unit: Unit = "epoch") -> str:
+    """Return a metric's best value, with its epoch where that is known: "0.88 (epoch 14)", "0.88 (step 1,500)"."""
     if metric.best is None:
         return ""
-    reached = f" ({epoch_name(metric.best_epoch, language)})" if metric.best_epoch is not None else ""
+    reached = f" ({epoch_name(metric.best_epoch, language, unit)})" if metric.best_epoch is not None else ""
     return number(metric.best) + reached
 
 
@@ -233,13 +233,13 @@ def next_epoch(resumed: Resumed, progress: Progress, language: Language) -> str:
     0 or 1 show it; a single one does not: `range(0, 30, 5)` begins at 0 as well.
     """
     if resumed.epoch is None:
-        return text(language, "phrase.first_epoch")
+        return text(language, f"phrase.first_{progress.unit}")
     if resumed.next_epoch is not None:
-        return epoch_name(resumed.next_epoch, language)
+        return epoch_name(resumed.next_epoch, language, progress.unit)
     if progress.total and progress.done >= progress.total:
         return ""
     counted = not progress.done or (progress.done > 1 and resumed.epoch - progress.done in (-1, 0))
-    return epoch_name(resumed.epoch + 1, language) if counted else ""
+    return epoch_name(resumed.epoch + 1, language, progress.unit) if counted else ""
 
 
 def _names(names: Sequence[str]) -> str:

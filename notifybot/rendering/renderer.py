@@ -78,13 +78,14 @@ class Renderer:
             status=view["status"],
             headings=self._headings,
             rows=view["rows"],
-            more=len(event.progress.metrics) - len(view["rows"]) + event.progress.more,
+            more=len(event.progress.shown) - len(view["rows"]) + event.progress.more,
             facts=facts_of(event, view, self.language),
             code=code_of(event) if isinstance(event, RunEnded | RunStalled) else "",
             link=link,
             epoch=view["epoch"],
             done=view["done"],
             total=view["total"],
+            unit=event.progress.unit,
         )
 
     @cached_property

@@ -38,9 +38,9 @@ from notifybot.rendering.format import (
     size,
     tier_words,
 )
-from notifybot.rendering.labels import cause, epoch_name, has_end, position, status_word
+from notifybot.rendering.labels import cause, epoch_name, grouped, has_end, position, status_word
 from notifybot.rendering.text import clean, one_line, safe_line, shorten, shorten_path
-from notifybot.types import Checkpoint, Fact, Host, Language, MetricRow, Progress
+from notifybot.types import Checkpoint, Fact, Host, Language, MetricRow, Progress, Unit
 
 _LIMIT_NAME = 48  # leaves a brief of 200 characters room for what happened
 _LIMIT_CODE = 8000
@@ -66,15 +66,20 @@ class View(TypedDict):
     run_id: str
     name: str
     project: str
+    unit: str  # what the run counts: "epoch", "step", "round" or "trial"
+    unit_name: str  # the same in the message's language
     epoch: int | None  # the user's own label
+    epoch_name: str  # "epoch 3", "step 1,500"
     done: int
+    done_text: str  # "1,500"
     total: int | None
-    position: str  # "epoch 3/30"
+    total_text: str
+    position: str  # "epoch 3/30", "step 1,500/20,000"
     percent: str
     bar: str
     eta: str
     elapsed: str
-    epoch_time: str
+    epoch_time: str  # of the last epoch; of a step, a round or a trial, as they go now
     metrics: str  # values and changes, the first few
     values: str  # values alone
     best: str  # best values and where they were reached
@@ -140,8 +145,8 @@ def view_of(event: Event, language: Language, skipped: int = 0) -> View:
     done = min(max(progress.done, 0), total)
     rows = metric_rows(progress, language)
     bests = (
-        f"{shorten(one_line(name), LIMIT_LINE_NAME)} {best_text(each, language)}"
-        for name, each in progress.metrics.items()
+        f"{shorten(one_line(name), LIMIT_LINE_NAME)} {best_text(each, language, progress.unit)}"
+        for name, each in progress.shown.items()
         if each.best is not None
     )
     variables = _EMPTY | {
@@ -152,41 +157,46 @@ def view_of(event: Event, language: Language, skipped: int = 0) -> View:
         "run_id": event.run.id,
         "name": safe_line(event.run.name, _LIMIT_NAME) or event.run.id[:8],
         "project": safe_line(event.run.project, _LIMIT_NAME),
+        "unit": progress.unit,
+        "unit_name": text(language, f"word.{progress.unit}"),
         "epoch": progress.epoch,
+        "epoch_name": "" if progress.epoch is None else epoch_name(progress.epoch, language, progress.unit),
         "done": progress.done,
+        "done_text": grouped(progress.done, progress.unit),
         "total": progress.total,
+        "total_text": "" if progress.total is None else grouped(progress.total, progress.unit),
         "position": position(progress, language),
         "percent": f"{done * 100 // total}%" if total else "",  # rounded down: only the end is "100%"
         "bar": ("▓" * (done * _BAR_WIDTH // total)).ljust(_BAR_WIDTH, "░") if total else "",
         "eta": about(progress.eta_s, language) if progress.eta_s else "",
         "elapsed": duration(progress.elapsed_s, language) if progress.elapsed_s else "",
-        "epoch_time": duration(progress.epoch_s, language) if progress.epoch_s else "",
+        "epoch_time": duration(progress.unit_s, language) if progress.unit_s else "",
         "metrics": joined(map(row_text, rows), 90),
         "values": joined((f"{shorten(row.name, LIMIT_LINE_NAME)} {row.value}" for row in rows), 72),
         "best": joined(bests, 90),
         "rows": rows,
-        "skipped": skipped,
+        "skipped": skipped if progress.unit == "epoch" else 0,  # how many steps they were is not known
     }
     checkpoint = event.checkpoint if isinstance(event, CheckpointSaved) else progress.checkpoint
     if checkpoint is not None:
-        variables |= _saved(checkpoint, language)
+        variables |= _saved(checkpoint, language, progress.unit)
     if not isinstance(event, EpochFinished):
         variables |= _own(event, progress, language)
     elif event.new_best:
-        found = progress.metrics.get(event.new_best)
+        found = progress.shown.get(event.new_best)
         value = number(found.value if found.best is None else found.best) if found else ""
         variables |= {"new_best": safe_line(event.new_best, 24), "new_best_value": value}
     return cast("View", variables)
 
 
-def _saved(checkpoint: Checkpoint, language: Language) -> dict[str, Any]:
+def _saved(checkpoint: Checkpoint, language: Language, unit: Unit) -> dict[str, Any]:
     """Return the variables of the last checkpoint, for a narrow line and a wide one."""
     path = redact(one_line(checkpoint.path))
     return {
         "checkpoint": shorten_path(path, 60),
         "checkpoint_file": shorten_path(path, 24),
         "checkpoint_size": size(checkpoint.size_bytes) if checkpoint.size_bytes else "",
-        "checkpoint_epoch": epoch_name(checkpoint.epoch, language) if checkpoint.epoch is not None else "",
+        "checkpoint_epoch": epoch_name(checkpoint.epoch, language, unit) if checkpoint.epoch is not None else "",
         "checkpoint_tier": checkpoint.tier,
         "checkpoint_proof": tier_words(checkpoint, language),
         "checkpoint_fleeting": checkpoint.fleeting,
@@ -243,7 +253,7 @@ def _start(start: RunStarted, progress: Progress, language: Language) -> dict[st
     more = len(resumed.notes) - len(notes) + resumed.more_notes
     return variables | {
         "resumed": True,
-        "resumed_epoch": epoch_name(resumed.epoch, language) if resumed.epoch is not None else "",
+        "resumed_epoch": epoch_name(resumed.epoch, language, progress.unit) if resumed.epoch is not None else "",
         "resumed_step": resumed.step,
         "next_epoch": next_epoch(resumed, progress, language),
         "new_device": new_device(resumed, host, language),
@@ -285,4 +295,6 @@ def facts_of(event: Event, view: View, language: Language) -> tuple[Fact, ...]:
     if not isinstance(event, CheckpointSaved):
         proof = view["checkpoint_proof"]
         facts["checkpoint"] = view["checkpoint"] + (f" ({proof})" if proof else "")
-    return tuple(Fact(text(language, f"label.{name}"), value) for name, value in facts.items() if value)
+    unit = event.progress.unit
+    keys = {name: f"label.{name}" for name in facts} | {"epoch_time": f"label.{unit}_time"}
+    return tuple(Fact(text(language, keys[name]), value) for name, value in facts.items() if value)

@@ -35,7 +35,7 @@ from notifybot.rendering.format import (
     size,
     tier_words,
 )
-from notifybot.rendering.labels import cause, epoch_name, has_end
+from notifybot.rendering.labels import cause, epoch_name, has_end, position
 from notifybot.store.runs import RunRow
 from notifybot.types import Checkpoint, Fact, Language, MetricRow, Progress, Status, Tier
 
@@ -81,6 +81,7 @@ class RunView:
     go_on: str
     checkpoint: str
     stack: str
+    axis: str  # what the curves are drawn over, where that is no epoch
     charts: tuple[Chart, ...]
     facts: tuple[Fact, ...]
     params: tuple[Fact, ...]
@@ -123,6 +124,7 @@ def view_of_run(row: RunRow, events: Sequence[Event], now: datetime, language: L
         go_on=_go_on(row, language) if notice else "",
         checkpoint=redact(checkpoint.path) if checkpoint else "",
         stack=redact(row.stack) if state_of(row) == "stalled" else "",
+        axis="" if row.progress.unit == "epoch" else text(language, f"word.{row.progress.unit}"),
         charts=tuple(charts_of(histories(events))[:_MOST_CHARTS]),
         facts=facts_of(row, events, now, language),
         params=params_of(row),
@@ -136,14 +138,16 @@ def histories(events: Sequence[Event]) -> dict[str, list[Point]]:
     for event in events:
         if isinstance(event, EpochFinished):
             epoch = event.progress.done if event.progress.epoch is None else event.progress.epoch
-            for name, metric in event.progress.metrics.items():
+            for name, metric in event.progress.shown.items():
                 found.setdefault(name, {})[epoch] = metric.value
     return {name: sorted(points.items()) for name, points in found.items()}
 
 
 def _position(progress: Progress, language: Language) -> str:
     if not progress.done:
-        return text(language, "web.no_epoch")
+        return text(language, "web.no_epoch" if progress.unit == "epoch" else f"web.no_{progress.unit}")
+    if progress.unit != "epoch":
+        return position(progress, language)
     return f"{text(language, 'web.epoch')} {progress.done}" + (
         f" / {progress.total}" if has_end(progress.total) else ""
     )
@@ -174,23 +178,28 @@ def _error(row: RunRow, events: Sequence[Event], language: Language) -> str:
 
 def _go_on(row: RunRow, language: Language) -> str:
     what = text(language, "web.command") if row.host.notebook is False else text(language, "web.cell")
-    again = _again(row.progress.checkpoint, what, language)
+    again = _again(row.progress, what, language)
     return f"{text(language, 'web.interrupt')} {again}" if state_of(row) == "stalled" else again
 
 
-def _again(checkpoint: Checkpoint | None, what: str, language: Language) -> str:
+def _again(progress: Progress, what: str, language: Language) -> str:
     """Say where a repeated run continues. Only a checkpoint proven whole is promised to work."""
+    checkpoint, unit = progress.checkpoint, progress.unit
     if checkpoint is None:
         return text(language, "web.go_on_anew", again=what)
-    epoch = text(language, "web.last_one") if checkpoint.epoch is None else epoch_name(checkpoint.epoch, language)
+    last = checkpoint.epoch is None
+    epoch = text(language, "web.last_one") if last else epoch_name(checkpoint.epoch or 0, language, unit)
     match checkpoint.tier:
         case Tier.REMOTE:
             return text(language, "web.go_on_itself", epoch=epoch, again=what)
         case Tier.LOCAL:
             return text(language, "web.go_on_with_disk", epoch=epoch, again=what)
         case Tier.UNPROVEN | Tier.READABLE:
-            known = "web.go_on_from_file" if checkpoint.epoch is None else "web.go_on_from"
-            return text(language, known, epoch=checkpoint.epoch, again=what)
+            if not last and unit != "epoch":
+                return text(language, "web.go_on_from_place", place=epoch, again=what)
+            return text(
+                language, "web.go_on_from_file" if last else "web.go_on_from", epoch=checkpoint.epoch, again=what
+            )
 
 
 def _entries(events: Sequence[Event], language: Language) -> list[Entry]:
@@ -201,7 +210,8 @@ def _entries(events: Sequence[Event], language: Language) -> list[Entry]:
 
 
 def _entry(event: Event, language: Language) -> Entry:
-    label = text(language, f"web.kinds.{event.kind}")
+    unit = event.progress.unit if isinstance(event, EpochFinished) else "epoch"
+    label = text(language, f"web.kinds.{event.kind}" if unit == "epoch" else f"web.kinds.{unit}_finished")
     match event:
         case RunStarted():
             again = event.attempt > 1 or event.resumed is not None
@@ -235,11 +245,11 @@ def _entry(event: Event, language: Language) -> Entry:
 def _epoch_text(event: EpochFinished, language: Language) -> str:
     progress = event.progress
     epoch = progress.done if progress.epoch is None else progress.epoch
-    values = [f"{name} {number(metric.value)}" for name, metric in list(progress.metrics.items())[:4]]
-    best = progress.metrics.get(event.new_best or "")
+    values = [f"{name} {number(metric.value)}" for name, metric in list(progress.shown.items())[:4]]
+    best = progress.shown.get(event.new_best or "")
     if best is not None and not math.isnan(best.value):
         values = [f"★ {event.new_best} {number(best.value)}"]
-    return " · ".join([epoch_name(epoch, language), *values])
+    return " · ".join([epoch_name(epoch, language, progress.unit), *values])
 
 
 def facts_of(row: RunRow, events: Sequence[Event], now: datetime, language: Language) -> tuple[Fact, ...]:
@@ -296,7 +306,9 @@ def resumed_text(start: RunStarted, language: Language) -> str:
             step=resumed.step,
         )
     else:
-        origin = text(language, "web.last_one") if resumed.epoch is None else epoch_name(resumed.epoch, language)
+        origin = text(language, "web.last_one")
+        if resumed.epoch is not None:
+            origin = epoch_name(resumed.epoch, language, start.progress.unit)
         origin = text(language, "web.from_there", origin=origin)
     moved, lost = new_device(resumed, start.host, language), lost_work(resumed, language)
     past = (
@@ -321,7 +333,8 @@ def _course(row: RunRow, now: datetime, language: Language) -> Iterator[tuple[st
     yield text(language, "web.heard").capitalize(), heard
     yield text(language, "web.moved").capitalize(), "" if over else ago(row.progress_at, now, language)
     yield text(language, "web.took"), span(progress.elapsed_s or None, language)
-    yield text(language, "web.per_epoch"), span(progress.epoch_s or None, language)
+    of_unit = "web.per_epoch" if progress.unit == "epoch" else f"label.{progress.unit}_time"
+    yield text(language, of_unit), span(progress.unit_s or None, language)
 
 
 def _uptime(row: RunRow, start: RunStarted | None, now: datetime, language: Language) -> str:

@@ -22,7 +22,7 @@ from notifybot.config import load
 from notifybot.events import EpochFinished
 from notifybot.store.database import Store
 from notifybot.store.runs import RunRow, recent, record
-from notifybot.types import Host, Language, Metric, Status, uuid7
+from notifybot.types import Host, Language, Metric, Progress, Status, uuid7
 from tests.support.cli_runs import live
 
 runner = CliRunner()
@@ -48,6 +48,22 @@ def test_status_lists_the_runs(store: Store, monkeypatch: pytest.MonkeyPatch) ->
     (second,) = [line for line in result.output.splitlines() if "resnet-b" in line]
     assert re.search(r"running .* 12/30 .* val_loss .* ago .* 28 min", first)
     assert re.search(r"failed .* 7/30 ", second)
+
+
+def test_status_names_what_a_run_counts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs need no word below their heading; steps do, and minor values stay out."""
+    monkeypatch.setenv("COLUMNS", "200")
+    live(store, "gpt")
+    at_1500 = Progress(1500, 1500, 20_000, {"loss": Metric(0.2), "speed": Metric(9.0, minor=True)}, unit="step")
+    (row,) = recent(store)
+    record(store, EpochFinished(id=uuid7(), run=row.ref, at=store.clock.now(), progress=at_1500))
+
+    line = next(each for each in runner.invoke(app, ["status"]).output.splitlines() if "gpt" in each)
+    (plain,) = json.loads(runner.invoke(app, ["status", "--json"]).output)
+
+    assert re.search(r"running .* step 1,500/20,000 .* loss 0.2 ", line)
+    assert "speed" not in line
+    assert (plain["unit"], plain["done"]) == ("step", 1500)
 
 
 def test_status_as_json_is_for_programs(store: Store) -> None:

@@ -10,7 +10,9 @@ from fastapi.testclient import TestClient
 
 from notifybot.types import (
     Checkpoint,
+    Metric,
     ModelSize,
+    Progress,
     Resumed,
     Tier,
 )
@@ -102,3 +104,36 @@ def test_the_page_of_a_run_draws_its_curves(bench: Bench, local: TestClient) -> 
     page = local.get(f"/runs/{process.run.id}").text
     assert page.count('<svg class="curve"') == 1
     assert "loss 0.25" in page
+
+
+@pytest.mark.parametrize(
+    ("language", "position", "taken", "axis", "event", "go_on"),
+    [
+        (
+            "en", "step 1,500/20,000 (epoch 2.3)", "<dt>Per step</dt><dd>0.31 s</dd>", "· step</span>", "step reached",
+            "it can go on from the checkpoint of step 1,500.",
+        ),
+        (
+            "ko", "1,500/20,000 스텝(2.3에포크)", "<dt>스텝당</dt><dd>0.31초</dd>", "· 스텝</span>", "스텝 진행",
+            "1,500 스텝 체크포인트부터 이어서 학습할 수 있습니다.",
+        ),
+    ],
+)  # fmt: skip
+def test_a_run_of_steps_is_shown_in_steps(
+    bench: Bench, local: TestClient, language: str, position: str, taken: str, axis: str, event: str, go_on: str
+) -> None:
+    process = trained(bench)
+    metrics = {"loss": Metric(0.2, best=0.2, best_epoch=1500), "samples_per_second": Metric(9.0, minor=True)}
+    progress = Progress(
+        1500, 1500, 20_000, metrics, epoch_s=155.0, elapsed_s=465.0, eta_s=5735.0, unit="step", part=2.31,
+        checkpoint=Checkpoint("/ck/1500.pt", 1500),
+    )  # fmt: skip
+    bench.clock.advance(1)
+    process.send(replace(process.epoch(), progress=progress))
+    bench.watch(180)
+
+    page = html.unescape(local.get(f"/runs/{process.run.id}?lang={language}").text)
+    board = local.get(f"/?lang={language}").text
+    assert [each for each in (position, taken, axis, event, go_on) if each not in page] == []
+    assert position in board
+    assert "samples_per_second" not in page + board

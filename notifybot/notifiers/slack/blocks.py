@@ -19,7 +19,7 @@ from typing import Any, Literal
 from notifybot.i18n import text
 from notifybot.notifiers.slack.mrkdwn import escape, escaped, last_lines, safe_url
 from notifybot.rendering.format import headings
-from notifybot.rendering.labels import epoch_name
+from notifybot.rendering.labels import epoch_name, grouped
 from notifybot.rendering.text import clean, one_line, shorten
 from notifybot.types import Message, Severity
 
@@ -101,7 +101,7 @@ def new_best_reply(message: Message, metric: str, value: str, *, epoch: int | No
     line = text(message.language, "slack.message.new_best", name=name, value=shown)
     epoch = message.epoch if epoch is None else epoch
     if epoch is not None:
-        line += f" · {epoch_name(epoch, message.language)}"
+        line += f" · {epoch_name(epoch, message.language, message.unit)}"
     span = {"type": "text", "text": shorten(one_line(line), TITLE_CHARS) or EMPTY, "style": {"bold": True}}
     bold = {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [span]}]}
     mark = shorten(message.event_id, 100)
@@ -136,7 +136,8 @@ def _payload(
     if "bar" in parts and message.total and message.total > 0:
         share = min(max(message.done / message.total, 0.0), 1.0)
         filled = int(share * BAR_STEPS)  # rounded down: the bar is full only at the end
-        bar = f"{'▰' * filled + '▱' * (BAR_STEPS - filled)}  *{int(share * 100)}%*  ·  {message.done}/{message.total}"
+        count = "/".join(grouped(each, message.unit) for each in (message.done, message.total))
+        bar = f"{'▰' * filled + '▱' * (BAR_STEPS - filled)}  *{int(share * 100)}%*  ·  {count}"
         card.append({"type": "section", "text": {"type": "mrkdwn", "text": bar, "verbatim": True}})
     if "table" in parts and message.rows:
         card.append(_table(message))

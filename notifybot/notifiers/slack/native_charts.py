@@ -22,8 +22,9 @@ from notifybot.notifiers.base import Memory
 from notifybot.notifiers.slack.api import FAULTS_BEFORE_LESS, SlackRefused, is_fault
 from notifybot.notifiers.slack.blocks import BODY_CHARS, EMPTY, Block, Payload
 from notifybot.rendering.format import number
+from notifybot.rendering.labels import grouped
 from notifybot.rendering.text import one_line, shorten
-from notifybot.types import Language
+from notifybot.types import Language, Unit
 
 _CHARTS, _SERIES, _POINTS, _NAME_CHARS, _TITLE_CHARS = 2, 4, 20, 20, 50
 _COLUMNS, _ROWS, _CELL_CHARS, _PAGE = 7, 20, 40, 5
@@ -63,13 +64,13 @@ def with_native_charts(
     progress = event.progress
     recent = {  # the latest values of each metric by epoch, as far as an event remembers them
         name: {float(epoch): value for epoch, value in metric.points(progress)}
-        for name, metric in progress.metrics.items()
+        for name, metric in progress.shown.items()
     }
     more: list[Block] = []
     if charts and Layout.CHART not in without:
-        more += _charts(recent, language, focus=focus, most=_CHARTS if focus is None else 1)
+        more += _charts(recent, language, progress.unit, focus=focus, most=_CHARTS if focus is None else 1)
     if focus is None and Layout.DATA_TABLE not in without:
-        more += _table(recent, language)
+        more += _table(recent, language, progress.unit)
     named = [{**block, "block_id": f"{shorten(event.id, 100)}.native.{at}"} for at, block in enumerate(more)]
     cards = payload.attachments
     if any(block["type"] == Layout.DATA_TABLE for block in named):  # some workspaces take one of either kind only
@@ -146,7 +147,7 @@ def _is_later(moment: object, now: datetime) -> bool:
         return False
 
 
-def _charts(recent: _Recent, language: Language, *, focus: str | None, most: int) -> list[Block]:
+def _charts(recent: _Recent, language: Language, unit: Unit, *, focus: str | None, most: int) -> list[Block]:
     """Every series has a finite value at every category, as Slack wants it; an epoch with a NaN is left out."""
     panels, _ = panels_of(
         [Curve(name, tuple(points.items())) for name, points in recent.items()], focus=focus, most=most
@@ -161,7 +162,7 @@ def _charts(recent: _Recent, language: Language, *, focus: str | None, most: int
         whole = [each for each in epochs if all(math.isfinite(points[each]) for points in curves.values())][-_POINTS:]
         if len(whole) < 2:
             continue
-        labels = [f"{each:.0f}" for each in whole]
+        labels = [grouped(int(each), unit) for each in whole]
         series = [
             {
                 "name": name,
@@ -169,8 +170,9 @@ def _charts(recent: _Recent, language: Language, *, focus: str | None, most: int
             }
             for name, points in curves.items()
         ]
-        title = text(language, "slack.chart.title", names=", ".join(curves), count=len(whole))
-        axes = {"categories": labels, "x_label": text(language, "slack.chart.epoch")}
+        of_units = "slack.chart.title" if unit == "epoch" else "slack.chart.title_of_reports"
+        title = text(language, of_units, names=", ".join(curves), count=len(whole))
+        axes = {"categories": labels, "x_label": _axis(language, unit)}
         blocks.append({
             "type": "data_visualization",
             "title": shorten(title, _TITLE_CHARS),
@@ -179,24 +181,30 @@ def _charts(recent: _Recent, language: Language, *, focus: str | None, most: int
     return blocks
 
 
-def _table(recent: _Recent, language: Language) -> list[Block]:
+def _table(recent: _Recent, language: Language, unit: Unit) -> list[Block]:
     """The last epochs, newest first."""
     first = dict(list(recent.items())[: _COLUMNS - 1])
     falling = any(list(points) != sorted(points) for points in first.values())
     epochs = sorted({epoch for points in first.values() for epoch in points}, reverse=not falling)[:_ROWS]
     if len(epochs) < 2:
         return []
-    heading = [_text(text(language, "slack.chart.epoch")), *(_text(name) for name in first)]
-    rows = [[_number(epoch), *(_number(points.get(epoch)) for points in first.values())] for epoch in epochs]
-    caption = text(language, "slack.chart.table_caption", count=len(epochs))
+    heading = [_text(_axis(language, unit)), *(_text(name) for name in first)]
+    rows = [[_number(epoch, unit), *(_number(points.get(epoch)) for points in first.values())] for epoch in epochs]
+    of_units = "slack.chart.table_caption" if unit == "epoch" else "slack.chart.table_caption_of_reports"
+    caption = text(language, of_units, count=len(epochs))
     return [{"type": "data_table", "caption": caption, "page_size": _PAGE, "rows": [heading, *rows]}]
+
+
+def _axis(language: Language, unit: Unit) -> str:
+    return text(language, "slack.chart.epoch" if unit == "epoch" else f"word.{unit}")
 
 
 def _text(shown: str) -> Block:
     return {"type": "raw_text", "text": shorten(one_line(shown), _CELL_CHARS) or EMPTY}
 
 
-def _number(value: float | None) -> dict[str, Any]:
+def _number(value: float | None, unit: Unit = "epoch") -> dict[str, Any]:
     if value is None or not math.isfinite(value):
         return _text(EMPTY if value is None else number(value))
-    return {"type": "raw_number", "value": value, "text": number(value)}
+    shown = number(value) if unit == "epoch" else grouped(int(value), unit)
+    return {"type": "raw_number", "value": value, "text": shown}
