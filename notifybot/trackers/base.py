@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from notifybot.events import Event
-from notifybot.types import Param, RunRef, Status
+from notifybot.types import Param, RunRef, Status, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,8 @@ class TrackerContext:
     `purge_from` is the first epoch of a resumed session: values that an earlier session wrote from there on are void.
     `replay` are this run's earlier events that the tracker may have missed when its process was killed.
     `wandb_artifacts` also sends every checkpoint to W&B, which reads, copies and uploads all of it each time.
-    `monitor` is the metric that the best checkpoint goes by, where the user named one.
+    `monitor` is the metric that the best checkpoint goes by, where the user named one. `unit` is what the run's earlier
+    sessions counted.
     """
 
     run: RunRef
@@ -27,6 +28,7 @@ class TrackerContext:
     replay: tuple[Event, ...] = ()
     wandb_artifacts: bool = False
     monitor: str | None = None
+    unit: Unit = "epoch"
 
 
 class Tracker(Protocol):

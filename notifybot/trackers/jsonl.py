@@ -117,6 +117,8 @@ def _epoch(fact: dict[str, Any], row: dict[str, Any]) -> EpochFinished:
         metrics={str(name): Metric(float(value), **bests.get(name, {})) for name, value in row["metrics"].items()},
         epoch_s=row["epoch_s"],
         elapsed_s=float(row["elapsed_s"]),
+        unit=row.get("unit", "epoch"),
+        part=row.get("part"),
     )
     return EpochFinished(**fact, progress=progress, new_best=row["new_best"])
 
@@ -143,7 +145,8 @@ def _fields(event: Event) -> dict[str, Any] | None:
             names = {"run": event.run.id, "name": event.run.name, "project": event.run.project}
             return {**names, "attempt": event.attempt, "total": event.total, "params": event.params}
         case EpochFinished(progress=progress):
-            return {
+            counts: dict[str, Any] = {} if progress.unit == "epoch" else {"unit": progress.unit, "part": progress.part}
+            return counts | {
                 "epoch": progress.epoch,
                 "done": progress.done,
                 "total": progress.total,

@@ -38,6 +38,10 @@ _EXIT_CODES = {Status.FINISHED: 0, Status.STOPPED: 0, Status.INTERRUPTED: 255}
 _FAILURE = 1
 
 
+AXES: dict[str, str] = {"epoch": "epoch", "step": "global_step", "round": "round", "trial": "trial"}
+"""Name of the value that metrics are drawn over, by what a run counts. Trainers call the step "global_step"."""
+
+
 class WandbTracker:
     """Logs each epoch's metrics with the epoch as their x-axis, into a W&B run that others may log to as well.
 
@@ -151,10 +155,11 @@ class WandbTracker:
             return
         if not self._open_run():
             return
-        self._define(metrics)
-        row = {**metrics, "epoch": epoch, "_timestamp": event.at.timestamp()}
+        self._define(metrics, AXES[progress.unit])
+        axis = AXES[progress.unit]
+        row = {**metrics, axis: epoch, "_timestamp": event.at.timestamp()}
         if (not self._owned or _gives_steps(self.run)) and _add_row(self.run, row):
-            self.run.summary.update({**metrics, "epoch": epoch})
+            self.run.summary.update({**metrics, axis: epoch})
         else:
             self.run.log(row)
         best = {f"best/{name}": metric.best for name, metric in progress.metrics.items() if metric.best is not None}
@@ -194,8 +199,8 @@ class WandbTracker:
             folder = os.path.dirname(self.run.settings.sync_file)
             self._warn(localized("trackers.wandb.upload_unfinished", folder=folder))
 
-    def _define(self, metrics: dict[str, float]) -> None:
-        """Draw a metric over the epochs, unless the name is the user's too: W&B would put our axis into their rows.
+    def _define(self, metrics: dict[str, float], axis: str) -> None:
+        """Draw a metric over the axis, unless the name is the user's too: W&B would put our axis into their rows.
 
         Names with an asterisk are patterns to W&B, and keep its own axis.
         """
@@ -204,12 +209,12 @@ class WandbTracker:
         if not fresh or _syncs_tensorboard(self.run):
             return
         theirs = set() if self._owned else set(dict(self.run.summary))
-        self.run.define_metric("epoch", hidden=True)
+        self.run.define_metric(axis, hidden=True)
         for name in fresh:
             if name not in theirs:
                 # A dot would mean a value inside a mapping:
                 # https://docs.wandb.ai/models/track/log/customize-logging-axes
-                self.run.define_metric(name.replace(".", "\\."), step_metric="epoch")
+                self.run.define_metric(name.replace(".", "\\."), step_metric=axis)
 
 
 def _continue(run: Any, context: TrackerContext) -> Written:
@@ -218,7 +223,7 @@ def _continue(run: Any, context: TrackerContext) -> Written:
         return Written()
     try:
         folder = Path(run.settings.wandb_dir)
-        written = earlier(folder, run.id, context.purge_from)
+        written = earlier(folder, run.id, context.purge_from, AXES[context.unit])
         for aside in mend(folder, run.id, Path(run.settings.sync_dir)):
             _log.info("left aside of a killed W&B session, since `wandb sync` would stop at it: %s", aside)
     except OSError as error:  # a file of the past that cannot be read must not cost the numbers to come

@@ -78,18 +78,18 @@ class CheckpointVersions:
         return fresh
 
     def aliases(self, event: CheckpointSaved) -> list[str]:
-        """Its epoch, and "best" while it is the best. "latest" W&B gives by itself to every new version."""
+        """Its epoch or step, and "best" while it is the best. "latest" W&B gives by itself to every new version."""
         epoch = event.checkpoint.epoch
         if epoch is None:
             return []
-        return [*(["best"] if epoch == self._best_epoch else []), f"epoch-{epoch}"]
+        return [*(["best"] if epoch == self._best_epoch else []), f"{event.progress.unit}-{epoch}"]
 
 
 def metadata_of(event: CheckpointSaved) -> dict[str, Param]:
     """Return the metadata of a checkpoint: its origin and its epoch's metrics."""
     metrics = {name: metric.value for name, metric in event.progress.metrics.items()}
     saved = event.checkpoint
-    return {**metrics, "epoch": saved.epoch, "file": Path(saved.path).name, "tier": saved.tier.value}
+    return {**metrics, event.progress.unit: saved.epoch, "file": Path(saved.path).name, "tier": saved.tier.value}
 
 
 def _clean(name: str) -> str:

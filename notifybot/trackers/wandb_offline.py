@@ -48,17 +48,18 @@ class _Row:
     names: set[str]
 
 
-def earlier(folder: Path, run_id: str, purge_from: int | None) -> Written:
+def earlier(folder: Path, run_id: str, purge_from: int | None, axis: str = "epoch") -> Written:
     """Read a run's offline files below `folder`, and cut off each what is void.
 
     That is the epochs from `purge_from` on, and those from which a later session went on, maybe on another machine;
     nothing where `purge_from` is None. What has been synced is on W&B's server and stays. A file is replaced in one
-    step, so that a process that still writes to the old one does no harm. Raises OSError.
+    step, so that a process that still writes to the old one does no harm. `axis` names the value that holds the epoch.
+    Raises OSError.
     """
     written = Written()
     paths = [path for path in folder.glob("offline-run-*/run-*.wandb") if path.name == f"run-{run_id}.wandb"]
     for path in sorted(paths, reverse=True):
-        rows = _kept(path, purge_from)
+        rows = _kept(path, purge_from, axis)
         for row in rows:
             written.step = max(written.step, row.step)
             if row.epoch is not None:
@@ -107,9 +108,9 @@ def _in_use(path: Path) -> bool:
     return False
 
 
-def _kept(path: Path, purge_from: int | None) -> list[_Row]:
+def _kept(path: Path, purge_from: int | None, axis: str) -> list[_Row]:
     content = path.read_bytes()
-    rows = list(_rows(content))
+    rows = list(_rows(content, axis))
     if purge_from is None or _is_synced(path):
         return rows
     valid = [place for place, row in enumerate(rows) if row.epoch is not None and row.epoch < purge_from]
@@ -119,7 +120,7 @@ def _kept(path: Path, purge_from: int | None) -> list[_Row]:
     return rows[:keep]
 
 
-def _rows(content: bytes) -> Iterator[_Row]:
+def _rows(content: bytes, axis: str) -> Iterator[_Row]:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from wandb.proto.wandb_internal_pb2 import Record
 
@@ -131,7 +132,7 @@ def _rows(content: bytes) -> Iterator[_Row]:
         if record.HasField("history"):
             items = {item.key or ".".join(item.nested_key): item.value_json for item in record.history.item}
             step = _whole(items.get("_step"))
-            yield _Row(offset, -1 if step is None else step, _whole(items.get("epoch")), set(items))
+            yield _Row(offset, -1 if step is None else step, _whole(items.get(axis)), set(items))
 
 
 def _frames(content: bytes) -> Iterator[tuple[int, int, bytes]]:

@@ -209,7 +209,10 @@ class Session:
             with self.guard("run_folder"):
                 restore(resume.folder / folder.name, folder)
         events = _events_in_force(folder, run, past, resume)
-        context = TrackerContext(run, folder, params, purge_from, wandb_artifacts=resume.artifacts, monitor=monitor)
+        context = TrackerContext(
+            run, folder, params, purge_from, wandb_artifacts=resume.artifacts, monitor=monitor,
+            unit="epoch" if past.progress is None else past.progress.unit,
+        )  # fmt: skip
         marks = ReplayCursors(context.folder)
         missed = {name: marks.missed(name, events) for name in self.planned}
 

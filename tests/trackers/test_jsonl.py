@@ -6,14 +6,16 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from notifybot import redaction
-from notifybot.events import AlertRaised, CheckpointSaved, Event, RunEnded, RunLost, RunStarted
+from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunLost, RunStarted
 from notifybot.trackers import JsonlTracker
+from notifybot.trackers.jsonl import events_in
 from notifybot.types import Checkpoint, Status
 from tests.support.tracker_events import RUN, START, context, epoch
 
@@ -147,3 +149,16 @@ def test_a_process_killed_behind_record_has_lost_nothing(tmp_path: Path) -> None
 
     assert killed.returncode == -9
     assert list(range(50)) == [line["epoch"] for line in lines(tmp_path)]
+
+
+def test_a_line_of_another_unit_says_so_and_is_read_back(tmp_path: Path) -> None:
+    """Lines of epochs are as they always were."""
+    event = epoch(1500, loss=0.5)
+    event = replace(event, progress=replace(event.progress, unit="step", part=2.31))
+    write(tmp_path, event, epoch(1501, loss=0.4))
+
+    steps, epochs = lines(tmp_path)
+    assert (steps["unit"], steps["part"], steps["epoch"]) == ("step", 2.31, 1500)
+    assert not {"unit", "part"} & epochs.keys()
+    read = [each.progress for each in events_in(tmp_path, RUN) if isinstance(each, EpochFinished)]
+    assert [(each.unit, each.part) for each in read] == [("step", 2.31), ("epoch", None)]

@@ -23,7 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 from notifybot.i18n import Localized
 from notifybot.trackers import TensorBoardTracker, WandbTracker
 from notifybot.trackers.wandb import nested, page_of, run_id
-from notifybot.types import Metric, Param, RunRef, Status
+from notifybot.types import Metric, Param, RunRef, Status, Unit
 from tests.support import wandb_records
 from tests.support.tracker_events import context, epoch, untold
 
@@ -165,6 +165,27 @@ def test_epochs_done_again_are_logged_although_steps_never_go_back(tmp_path: Pat
     records = session(tmp_path, 0, 1, 2, 1, 2)
 
     assert [row["epoch"] for row in wandb_records.history(records)] == [0, 1, 2, 1, 2]
+
+
+@pytest.mark.parametrize(("unit", "axis"), [("step", "global_step"), ("round", "round"), ("trial", "trial")])
+def test_a_run_of_steps_is_drawn_over_steps_and_resumed_by_them(tmp_path: Path, unit: Unit, axis: str) -> None:
+    """What a new session does again is void, by its steps: W&B's file has each once, behind one another."""
+    for steps, purge_from in (((500, 1000, 1500), None), ((1000, 1500, 2000), 501)):
+        given = replace(context(tmp_path, purge_from=purge_from), unit=unit)
+        tracker = WandbTracker.open(given, warn=untold)
+        for step in steps:
+            event = epoch(step, loss=1.0 / step)
+            tracker.record(replace(event, progress=replace(event.progress, unit=unit)))
+        tracker.close(Status.INTERRUPTED)
+        wandb.teardown()
+
+    records = [record for path in sorted(tmp_path.rglob("*.wandb")) for record in wandb_records.read(path)]
+    rows = wandb_records.history(records)
+    assert [(row[axis], row["_step"]) for row in rows] == [(500, 0), (1000, 1), (1500, 2), (2000, 3)]
+    assert "epoch" not in rows[0]
+    assert {"loss": axis, axis: ""} == {
+        record.metric.name: record.metric.step_metric for record in records if record.HasField("metric")
+    }
 
 
 @pytest.mark.parametrize(
