@@ -88,11 +88,13 @@ class Pace:
     def every(self, event: Event) -> Every:
         """Return the interval between messages of this kind about one run: in epochs if chosen so, else in seconds.
 
-        AUTO: every event, as it comes. A pass over the outbox and `notifybot test --explain` both go by this.
+        A number of epochs says nothing of a run that counts steps, nor the reverse: such a run is told of as often as
+        the notifier does by itself. AUTO: every event, as it comes. A pass over the outbox and `notifybot test
+        --explain` both go by this.
         """
-        epochs = (self.chosen.every or AUTO).epochs
-        if isinstance(event, EpochFinished) and epochs is not None:
-            return Every(epochs=epochs)
+        chosen = self.chosen.every or AUTO
+        if isinstance(event, EpochFinished) and chosen.epochs is not None and chosen.unit == event.progress.unit:
+            return chosen
         return Every(seconds=self.progress_gap_s) if self.progress_gap_s and isinstance(event, NEWS) else AUTO
 
     def kept_from(self, event: Event) -> int:
@@ -241,7 +243,7 @@ def admit(pace: Pace, event: Event, facts: PaceFacts = NOTHING, *, now: datetime
         every = pace.every(event)
         step = every.epochs or 1
         if step > 1 and event.progress.done // step == facts.last_done // step:
-            return Refuse(Reason("held.every_epochs", values={"epochs": str(step)}))
+            return Refuse(Reason(f"held.every_{every.unit}s", values={f"{every.unit}s": str(step)}))
         if facts.last_news_at is not None:
             next_at = facts.last_news_at + timedelta(seconds=every.seconds or 0.0)
             if next_at > now:

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from notifybot.errors import reader_text
 from notifybot.events import KINDS, AlertRaised, Event, RunEnded, kind_of
 from notifybot.services import SERVICES
-from notifybot.types import Language, RunRef, Severity, Status
+from notifybot.types import Language, RunRef, Severity, Status, Unit
 
 _DAY = timedelta(days=1)
 
@@ -95,20 +95,26 @@ _UNITS = {
     **dict.fromkeys(("m", "min", "minute", "minutes", "분"), 60.0),
     **dict.fromkeys(("h", "hour", "hours", "시간"), 3600.0),
 }
-_EPOCHS = ("epoch", "epochs", "에포크")
+_COUNTED: dict[str, Unit] = {
+    **dict.fromkeys(("epoch", "epochs", "에포크"), "epoch"),
+    **dict.fromkeys(("step", "steps", "스텝"), "step"),
+    **dict.fromkeys(("round", "rounds", "라운드"), "round"),
+    **dict.fromkeys(("trial", "trials", "트라이얼"), "trial"),
+}
 _MOST_S = 7 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """Interval of epoch messages: in epochs or in seconds. Neither: the notifier's own."""
+    """Interval of epoch messages: in epochs, or steps (`unit`), or in seconds. Neither: the notifier's own."""
 
     epochs: int | None = None
     seconds: float | None = None
+    unit: Unit = "epoch"
 
     def __str__(self) -> str:
         if self.epochs is not None:
-            return f"{self.epochs} epochs"
+            return f"{self.epochs} {self.unit}s"
         return "auto" if self.seconds is None else f"{self.seconds:g} s"
 
 
@@ -262,14 +268,14 @@ def _from_json(value: object) -> object:
 
 
 def every_from(value: object) -> Every:
-    """Parse "5 epochs", "10 min" or "auto"."""
+    """Parse "5 epochs", "500 steps", "10 min" or "auto"."""
     text = value.strip().lower() if isinstance(value, str) else ""
     if isinstance(value, Every) or text == "auto":
         return value if isinstance(value, Every) else AUTO
     found = _EVERY.fullmatch(text)
     number, unit = (float(found[1]), found[2]) if found else (0.0, "")
-    if unit in _EPOCHS and number >= 1 and number.is_integer():
-        return Every(epochs=int(number))
+    if unit in _COUNTED and number >= 1 and number.is_integer():
+        return Every(epochs=int(number), unit=_COUNTED[unit])
     if unit in _UNITS and 0 < number * _UNITS[unit] <= _MOST_S:
         return Every(seconds=number * _UNITS[unit])
     raise ValueError(reader_text("preferences.must_be_how_often"))

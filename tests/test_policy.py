@@ -38,7 +38,7 @@ from notifybot.policy import (
     wants,
 )
 from notifybot.preferences import Every, Preferences, quiet_from, tables_from
-from notifybot.types import Checkpoint, Progress, Reason, RunRef, Severity, Status, uuid7
+from notifybot.types import Checkpoint, Progress, Reason, RunRef, Severity, Status, Unit, uuid7
 from tests.support.store_events import RUN, alert, ended, epoch, started
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
@@ -190,6 +190,37 @@ def test_every_few_epochs_one_is_told(last_done: int, number: int, told: bool) -
     verdict = admit(pace, epoch(number), PaceFacts(last_done=last_done, last_news_at=NOW), now=NOW)
 
     assert verdict == (None if told else Refuse(Reason("held.every_epochs", values={"epochs": "5"})))
+
+
+@pytest.mark.parametrize(
+    ("every", "unit", "expected"),
+    [
+        ("500 steps", "step", Every(epochs=500, unit="step")),
+        ("5 trials", "trial", Every(epochs=5, unit="trial")),
+        ("5 epochs", "step", Every(seconds=60)),
+        ("500 steps", "epoch", Every(seconds=60)),
+        ("10 min", "step", Every(seconds=600)),
+    ],
+)
+def test_a_number_of_epochs_or_steps_is_for_runs_that_count_them(every: str, unit: Unit, expected: Every) -> None:
+    pace = Pace(progress_gap_s=60).with_preferences(chosen(every=every))
+    event = epoch(1)
+
+    assert expected == pace.every(replace(event, progress=replace(event.progress, unit=unit)))
+
+
+@pytest.mark.parametrize(
+    ("last_done", "done", "told"), [(0, 499, False), (0, 523, True), (523, 999, False), (523, 1000, True)]
+)
+def test_reports_of_steps_come_at_any_number_and_one_in_each_stretch_is_told(
+    last_done: int, done: int, told: bool
+) -> None:
+    pace = Pace(progress_gap_s=60).with_preferences(chosen(every="500 steps"))
+    event = replace(epoch(1), progress=Progress(epoch=done, done=done, unit="step"))
+
+    verdict = admit(pace, event, PaceFacts(last_done=last_done), now=NOW)
+
+    assert verdict == (None if told else Refuse(Reason("held.every_steps", values={"steps": "500"})))
 
 
 def test_what_was_kept_back_is_told_out_of_step() -> None:
