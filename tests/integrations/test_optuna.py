@@ -124,9 +124,9 @@ def test_no_trial_came_to_its_end(people: RecordingNotifier) -> None:
         study.optimize(never, n_trials=2, callbacks=[notes])
 
     assert [(each.title, each.severity) for each in told(notes, people)] == [
-        ("시도 #0: 가지치기했습니다", Severity.INFO),
-        ("시도 #1: 가지치기했습니다", Severity.INFO),
-        ("스터디 결과: value 값이 없습니다 (시도 2회, 가지치기 2회)", Severity.WARNING),
+        ("트라이얼 #0: 가지치기했습니다", Severity.INFO),
+        ("트라이얼 #1: 가지치기했습니다", Severity.INFO),
+        ("스터디 결과: value 값이 없습니다 (트라이얼 2회, 가지치기 2회)", Severity.WARNING),
     ]
 
 

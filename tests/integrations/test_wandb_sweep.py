@@ -168,9 +168,9 @@ def test_korean_and_english_are_equals(agent: Agent, people: RecordingNotifier) 
         agent.run(sweep.trial(train), {"lr": 0.5}, {"lr": 2.0})
 
     assert [each.title for each in alerts(sweep, people)] == [
-        "시도 1/2: val_acc = 0.5 · 지금까지 최고",
-        "시도 2/2: 실패했습니다(FloatingPointError) (최고 0.5, #1)",
-        "스윕 결과: 최고 val_acc = 0.5, #1 (시도 2회, 실패 1회)",
+        "트라이얼 1/2: val_acc = 0.5 · 지금까지 최고",
+        "트라이얼 2/2: 실패했습니다(FloatingPointError) (최고 0.5, #1)",
+        "스윕 결과: 최고 val_acc = 0.5, #1 (트라이얼 2회, 실패 1회)",
     ]
 
 
