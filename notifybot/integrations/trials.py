@@ -298,7 +298,7 @@ class Trials(GuestCallback):
         """Return the title and the text for one trial that is over."""
         place = len(self.trials)
         which = f"{place}/{self.count}" if self.count and place <= self.count else str(place)
-        if trial.number != place:
+        if trial.number != place or self._kind == "study":  # Optuna's own number, whatever the place
             which = f"#{trial.number} ({which})" if "/" in which else f"#{trial.number}"
         outcome = self._outcome(trial)
         if self.best is trial:

@@ -214,6 +214,19 @@ def test_another_process_that_reports_the_study_is_not_disturbed(people: Recordi
     assert [ids[0] == ids[1], ids[1] == ids[2]] == [False, True]
 
 
+def test_the_number_is_optuna_s_own_behind_a_trial_that_was_killed(people: RecordingNotifier) -> None:
+    """It is left as running: of the fourth trial, #3 with three that are over, place and number would look alike."""
+    study = optuna.create_study()
+    with notes_of(people, count=5, study=study) as notes:
+        study.ask()
+        study.optimize(lambda trial: 1.0, n_trials=2, callbacks=[notes])
+
+    assert [each.title for each in told(notes, people)][:2] == [
+        "Trial #1 (1/5): value = 1 · best so far",
+        "Trial #2 (2/5): value = 1 (best 1, #1)",
+    ]
+
+
 def test_an_objective_that_raises_has_failed_the_run(people: RecordingNotifier) -> None:
     """In the first trial too, of which no callback is called, and without the study being known."""
 
