@@ -27,7 +27,7 @@ _PARAMS = (
 )  # fmt: skip
 _FILES = ("model", "data")  # of these the name alone
 _TRACKERS = {"tensorboard": "tensorboard", "wb": "wandb"}  # their modules in ultralytics/utils/callbacks
-_PLAIN = (bool, int, float, str)
+_PLAIN = (bool, int, float, str, Path)
 
 
 def add_to(model: Any, name: str | None = None, **options: Unpack[GuestOptions]) -> NotifyCallbacks:

@@ -277,6 +277,7 @@ def test_callbacks_reach_the_processes_of_several_gpus(tmp_path: Path, monkeypat
     webhook = "https://hooks.slack.com/services/T00000000/B00000000/" + "x" * 24
     model = Model()
     settings = {"lang": "ko", "tensorboard": "off", "wandb": "off", "slack_webhook_url": webhook, "project": "cars"}
+    settings["runs_dir"] = str(tmp_path / "elsewhere")
     notify = add_to(model, "digits", config=settings, monitor="fitness:max")
     assert notify.guest.config.slack_webhook_url is not None
 
@@ -291,6 +292,7 @@ def test_callbacks_reach_the_processes_of_several_gpus(tmp_path: Path, monkeypat
     assert {id(some[0].args[0]) for some in child.callbacks.values()} == {id(callbacks)}  # type: ignore[attr-defined]
     assert (callbacks.guest.config.lang, callbacks.guest.config.slack_webhook_url) == ("ko", None)
     assert (callbacks.run.name, callbacks.run.project, callbacks.run.status) == ("digits", "cars", Status.FINISHED)
+    assert callbacks.run.config.runs_dir == tmp_path / "elsewhere"
     assert notify.run is None
 
 
