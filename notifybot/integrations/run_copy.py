@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from typing import Any
 from notifybot.checkpoints.run_folder import RUNS, Mirror, RunFile, read_card, write_card
 from notifybot.files import started
 from notifybot.trackers.jsonl import events_in
-from notifybot.training.resume import ResumeInfo, RunHistory, last_progress
+from notifybot.training.progress import ProgressTracker
+from notifybot.training.resume import ResumeInfo, in_force
 from notifybot.training.run import Run
 from notifybot.training.run_info import folder_name
-from notifybot.types import RunRef
+from notifybot.types import Progress, RunRef
 
 FOLDER = "_notifybot"  # huggingface_hub uploads nothing whose name begins with "_": the card names hosts and channels
 _FLUSH_S = 5.0
@@ -100,8 +101,16 @@ def resume_from(folder: Path, found: Mapping[str, Any], project: str, first: int
     if card is None or card.run_id != found.get("run_id") or card.project != project:
         return ResumeInfo()
     ref = RunRef(id=card.run_id, name=card.name, project=card.project, session=card.session)
-    events = events_in(kept / RUNS / folder_name(card.project, card.name, card.run_id).name, ref)
-    past = RunHistory(progress=last_progress(events), events=events)
-    progress = past.progress if first is None else past.before(first)
+    events = in_force(events_in(kept / RUNS / folder_name(card.project, card.name, card.run_id).name, ref))
+    before = [each.progress for each in events if first is None or each.progress.place < first]
     info = ResumeInfo(attempt=card.attempt, name=card.name, memories=card.memories, folder=kept / RUNS)
-    return replace(info, progress=progress) if progress is not None and progress.epoch is not None else info
+    return replace(info, progress=_with_history(before)) if before else info
+
+
+def _with_history(epochs: Sequence[Progress]) -> Progress:
+    """Return the last of them with the history of each metric: the lines have its value and its best alone."""
+    course = ProgressTracker(now_s=0.0)
+    for each in epochs:
+        values = {name: metric.value for name, metric in each.metrics.items()}
+        course.finish_epoch(each.place, values, now_s=0.0, done=each.done)
+    return replace(epochs[-1], metrics=course.summary(0.0).metrics)
