@@ -159,7 +159,11 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
     @hook
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Report the checkpoint of this step."""
+        self._report_checkpoint(args, state)
+
+    def _report_checkpoint(self, args: Any, state: Any) -> None:
         path = _checkpoint(Path(args.output_dir), state)
+        self._step = state.global_step
         self.guest.close()
         done = self.guest.run.progress.epoch if self.guest.run is not None else None
         self.guest.checkpoint(str(path), done if self._unit == "epoch" else state.global_step)
@@ -167,6 +171,9 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
     @hook
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """End the run, by how far the Trainer came and why."""
+        just_in_time = getattr(args, "enable_jit_checkpoint", False) and self._step != state.global_step
+        if just_in_time and _checkpoint(Path(args.output_dir), state).is_dir():  # saved at a SIGTERM, past `on_save`
+            self._report_checkpoint(args, state)
         if state.global_step >= state.max_steps:
             self.guest.finish()
         elif (stopping := self._early_stopping()) is not None:

@@ -246,3 +246,39 @@ def test_no_whole_checkpoint_begins_anew(tmp_path: Path) -> None:
     (tmp_path / "out" / "checkpoint-x").mkdir()
 
     assert (whole_checkpoint(tmp_path / "none"), whole_checkpoint(tmp_path / "out")) == (None, None)
+
+
+def test_by_default_it_counts_steps_and_reports_at_each_log(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Without an evaluation, and with what is no number among the logs, as TRL has it."""
+
+    class LogsMore(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            logs |= {"clip_ratio": None, "note": "text", "reward": [1.0]}
+
+    notify = NotifyCallback("line", config=settings)
+    one = trainer(
+        tmp_path, None, LogsMore(), notify, eval_strategy="no", logging_strategy="steps", logging_steps=5,
+        save_strategy="steps", save_steps=6,
+    )  # fmt: skip
+    one.train()
+
+    events = recorded(notify)
+    assert reported(events) == logged(one.state.log_history, by="step")
+    steps = [each.progress for each in events if isinstance(each, EpochFinished)]
+    assert [(each.done, each.total, each.unit) for each in steps] == [(5, 12, "step"), (10, 12, "step")]
+    assert [each.checkpoint.epoch for each in events if isinstance(each, CheckpointSaved)] == [6, 12]
+
+
+def test_several_sets_of_one_evaluation_are_one_report(settings: dict[str, Any], tmp_path: Path) -> None:
+    notify = NotifyCallback("line", config=settings)
+    one = trainer(
+        tmp_path, notify, max_steps=8, eval_strategy="steps", eval_steps=4, logging_steps=4, save_strategy="no"
+    )
+    one.eval_dataset = {"a": rows(8), "b": rows(16)}
+    one.train()
+
+    told = reported(recorded(notify))
+    assert told == logged(one.state.log_history, by="step")
+    assert [(each["label"], "eval_a_loss" in each, "eval_b_loss" in each) for each in told] == [
+        (4.0, True, True), (8.0, True, True)
+    ]  # fmt: skip
