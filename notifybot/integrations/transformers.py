@@ -85,7 +85,7 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
         self._unit = ("epoch" if by_epoch else "step") if self.guest.unit == "auto" else self.guest.unit
         resumed = state.global_step > 0
         epochs = math.ceil(args.num_train_epochs - _WHOLE)
-        self._linked = False
+        self._linked, self._step = False, state.global_step
         self.guest.begin(
             unit=self._unit, total=epochs if self._unit == "epoch" else state.max_steps,
             first=math.floor((state.epoch or 0) + _WHOLE) if self._unit == "epoch" else state.global_step + 1,
@@ -159,21 +159,27 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
     @hook
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Report the checkpoint of this step."""
-        self._report_checkpoint(args, state)
+        self._report_saved(_checkpoint(Path(args.output_dir), state, state.global_step), state.global_step)
 
-    def _report_checkpoint(self, args: Any, state: Any) -> None:
-        path = _checkpoint(Path(args.output_dir), state)
-        self._step = state.global_step
+    def _report_just_in_time(self, args: Any, state: Any) -> None:
+        """Report what was saved at a SIGTERM, past `on_save`: before or after the last step, whichever it was."""
+        for step in (state.global_step, state.global_step - 1):
+            path = _checkpoint(Path(args.output_dir), state, step)
+            if step > self._step and path.is_dir():
+                self._report_saved(path, step)
+                return
+
+    def _report_saved(self, path: Path, step: int) -> None:
+        self._step = step
         self.guest.close()
         done = self.guest.run.progress.epoch if self.guest.run is not None else None
-        self.guest.checkpoint(str(path), done if self._unit == "epoch" else state.global_step)
+        self.guest.checkpoint(str(path), done if self._unit == "epoch" else step)
 
     @hook
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """End the run, by how far the Trainer came and why."""
-        just_in_time = getattr(args, "enable_jit_checkpoint", False) and self._step != state.global_step
-        if just_in_time and _checkpoint(Path(args.output_dir), state).is_dir():  # saved at a SIGTERM, past `on_save`
-            self._report_checkpoint(args, state)
+        if getattr(args, "enable_jit_checkpoint", False):
+            self._report_just_in_time(args, state)
         if state.global_step >= state.max_steps:
             self.guest.finish()
         elif (stopping := self._early_stopping()) is not None:
@@ -304,9 +310,9 @@ def _params(args: Any, model: Any) -> dict[str, Any]:
     return found | shown | ({"model_parameters": count()} if callable(count) else {})
 
 
-def _checkpoint(folder: Path, state: Any) -> Path:
-    """Folder of this step's checkpoint: below that of the trial in a search for hyper-parameters."""
-    name = f"checkpoint-{state.global_step}"
+def _checkpoint(folder: Path, state: Any, step: int) -> Path:
+    """Folder of a step's checkpoint: below that of the trial in a search for hyper-parameters."""
+    name = f"checkpoint-{step}"
     if getattr(state, "is_hyper_param_search", False):
         found = sorted(folder.glob(f"run-*/{name}"), key=lambda path: path.stat().st_mtime)
         return found[-1] if found else folder / name

@@ -152,9 +152,9 @@ def test_a_checkpoint_just_in_time_is_made_and_told(place: Place) -> None:
     ran = place.run("train.py", "--jit", HAPPENS="SIGTERM@10")
 
     assert ran.code == 0, ran.err
-    assert (place.folder / "out" / "checkpoint-11" / "trainer_state.json").exists()
+    assert (place.folder / "out" / "checkpoint-10" / "trainer_state.json").exists()
     assert (place.ended().status, place.ended().error) == (Status.INTERRUPTED, "SIGTERM")
-    assert place.saved()[-1] == "checkpoint-11"
+    assert place.saved()[-1] == "checkpoint-10"
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -181,7 +181,7 @@ def test_a_training_killed_at_any_moment_goes_on_as_the_same_run(seed: int, plac
 
 
 def test_two_ranks_are_one_run(place: Place) -> None:
-    ran = place.run("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "train.py")
+    ran = place.run("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py")
 
     assert ran.code == 0, ran.err
     assert (place.labels(), place.ended().status) == ([0, 1, 2, 3, 4, 5], Status.FINISHED)
@@ -206,7 +206,7 @@ def test_the_error_of_another_rank_is_told_once(place: Place) -> None:
 
 def test_one_run_at_wandb(place: Place) -> None:
     """The Trainer's own: ours stays off, whatever the settings say."""
-    ran = place.run(REPORT_TO="wandb", WANDB_MODE="offline", NOTIFYBOT_WANDB="offline", NOTIFYBOT_TENSORBOARD="on")
+    ran = place.run(REPORT_TO="wandb", WANDB_MODE="offline", NOTIFYBOT_WANDB="on", NOTIFYBOT_TENSORBOARD="on")
 
     assert ran.code == 0, ran.err
     assert len(list(place.folder.glob("**/wandb/offline-run-*"))) == 1
