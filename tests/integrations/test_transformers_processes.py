@@ -65,7 +65,7 @@ def trainer():
         ddp_backend="gloo" if ranks > 1 else None,
     )
     if "--jit" in sys.argv:
-        given["enable_jit_checkpoint"] = True
+        given |= {"enable_jit_checkpoint": True, "save_strategy": "no"}
     more = dict(train_dataset=rows(32), eval_dataset=rows(8), callbacks=[NotifyCallback("line"), Happens()])
     return Trainer(Line(), TrainingArguments(**given), **more)
 """
@@ -152,9 +152,9 @@ def test_a_checkpoint_just_in_time_is_made_and_told(place: Place) -> None:
     ran = place.run("train.py", "--jit", HAPPENS="SIGTERM@10")
 
     assert ran.code == 0, ran.err
-    assert (place.folder / "out" / "checkpoint-10" / "trainer_state.json").exists()
+    [saved] = [each.parent.name for each in (place.folder / "out").glob("checkpoint-*/trainer_state.json")]
     assert (place.ended().status, place.ended().error) == (Status.INTERRUPTED, "SIGTERM")
-    assert place.saved()[-1] == "checkpoint-10"
+    assert place.saved() == [saved]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -178,30 +178,6 @@ def test_a_training_killed_at_any_moment_goes_on_as_the_same_run(seed: int, plac
     assert set(range(6)) - set(told) <= {step // 4 - 1, step // 4}  # at most the one that ended as the process did
     best = min(last.metrics["eval_loss"].history)
     assert last.metrics["eval_loss"].best == best
-
-
-def test_two_ranks_are_one_run(place: Place) -> None:
-    ran = place.run("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py")
-
-    assert ran.code == 0, ran.err
-    assert (place.labels(), place.ended().status) == ([0, 1, 2, 3, 4, 5], Status.FINISHED)
-
-
-def test_the_error_of_another_rank_is_told_once(place: Place) -> None:
-    """The launcher terminates the rank that reports: not a preemption."""
-    ran = place.run(
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node=2",
-        "--master_port=0",
-        "train.py",
-        HAPPENS="error@10",
-        AT_RANK="1",
-    )
-
-    assert ran.code == 1, ran.err
-    assert place.ended().status is Status.FAILED
-    assert "ValueError: bad batch" in place.ended().error
 
 
 def test_one_run_at_wandb(place: Place) -> None:
