@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, Unpack
@@ -26,6 +26,7 @@ if not any(sys.modules.get(each) or is_installed(each) for each in _PACKAGES):
 _APART_S = 1.0
 _AFTER_RECORDING, _BEFORE_STOPPING = 20, 30  # `order` of LightGBM's own callbacks, lightgbm/callback.py
 _FRAMES = 6
+Columns = list[tuple[str, list[float]]]  # each metric's values, round after round
 _OPEN: weakref.WeakSet[Rounds] = weakref.WeakSet()
 
 
@@ -75,7 +76,7 @@ class Rounds(GuestCallback):
 
     def _forget(self) -> None:
         self._reported_s = -math.inf
-        self._rows: list[tuple[int, Any]] = []  # LightGBM's results that are not reported yet
+        self._rows: list[Any] = []  # LightGBM's results that are not reported yet
         self._log: Mapping[str, Mapping[str, list[Any]]] = {}  # XGBoost's own, of all rounds
         self._before = self._done = self._taken = 0  # rounds of an earlier model; of this boosting; of them taken in
         self._ends_at: int | None = None
@@ -152,7 +153,7 @@ class Rounds(GuestCallback):
         if env.iteration == env.begin_iteration:
             self._lightgbm_begins(env)
         self._done = env.iteration - self._before + 1
-        self._rows.append((env.iteration + 1, env.evaluation_result_list))
+        self._rows.append(env.evaluation_result_list or ())
         self.guest.moved()
         is_last = env.iteration + 1 == env.end_iteration
         if is_last or self._clock.monotonic() - self._reported_s >= _APART_S:
@@ -193,22 +194,14 @@ class Rounds(GuestCallback):
         run = self.guest.run
         if run is None or self._done <= self._taken:
             return
-        at_s = self._clock.monotonic()
-        rounds = dict(self._rounds())
-        last = self._before + self._done
-        values = rounds.pop(last, {})
-        for label, between in sorted(_extremes(rounds).items()):
+        self._reported_s = self._clock.monotonic()
+        first, last = self._before + self._taken + 1, self._before + self._done
+        columns = dict(_xgboost_columns(self._log, self._taken, self._done) or _lightgbm_columns(self._rows))
+        for label, between in sorted(_extremes(columns, first).items()):
             run.between(label, between)
-        self._reported_s, self._taken, self._rows = at_s, self._done, []
+        self._taken, self._rows = self._done, []
+        values = {name: float(column[-1]) for name, column in columns.items()}
         run.report_epoch(last, values, minor={name for name in values if name.endswith(("-std", "-stdv"))})
-
-    def _rounds(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """The values of each round since the last report, by its number."""
-        for label, results in self._rows:
-            yield label, dict(_lightgbm_values(results))
-        if self._log:
-            for place in range(self._taken, self._done):
-                yield self._before + place + 1, dict(_xgboost_values(self._log, place))
 
     def _note(self, best: int | None) -> str:
         if best is None:
@@ -265,32 +258,37 @@ def _lightgbm_name(result: Any) -> str:
     return f"{result[0]} {result[1]}"
 
 
-def _lightgbm_values(results: Any) -> Iterator[tuple[str, float]]:
-    for each in results or ():
-        is_cv = len(each) > 4 and each[4] is not None
-        yield _lightgbm_name(each), float(each[2])
-        if is_cv:
-            yield f"{_lightgbm_name(each)}-stdv", float(each[4])
+def _lightgbm_columns(rows: Sequence[Sequence[Any]]) -> Columns:
+    """The values of each metric in these rounds, the last one's at the end."""
+    columns: Columns = []
+    for results in zip(*rows, strict=False):
+        name = _lightgbm_name(results[-1])
+        columns.append((name, [each[2] for each in results]))
+        if len(results[-1]) > 4 and results[-1][4] is not None:
+            columns.append((f"{name}-stdv", [each[4] for each in results]))
+    return columns
 
 
-def _xgboost_values(log: Mapping[str, Mapping[str, list[Any]]], place: int) -> Iterator[tuple[str, float]]:
+def _xgboost_columns(log: Mapping[str, Mapping[str, list[Any]]], begin: int, end: int) -> Columns:
+    columns: Columns = []
     for data, metrics in log.items():
         for metric, values in metrics.items():
-            if place >= len(values):
-                continue
-            value = values[place]
-            if isinstance(value, tuple):
-                yield f"{data}-{metric}", float(value[0])
-                yield f"{data}-{metric}-std", float(value[1])
-            else:
-                yield f"{data}-{metric}", float(value)
+            column = values[begin:end]
+            if column and isinstance(column[0], tuple):
+                columns.append((f"{data}-{metric}-std", [std for _, std in column]))
+                column = [mean for mean, _ in column]
+            if column:
+                columns.append((f"{data}-{metric}", column))
+    return columns
 
 
-def _extremes(rounds: Mapping[int, Mapping[str, float]]) -> dict[int, dict[str, float]]:
-    """The rounds in which a metric was least or greatest, the first of equals, with these values alone."""
+def _extremes(columns: Mapping[str, Sequence[float]], first: int) -> dict[int, dict[str, float]]:
+    """The rounds before the last in which a metric was least or greatest, with these values alone."""
     found: dict[int, dict[str, float]] = {}
-    for name in dict.fromkeys(name for values in rounds.values() for name in values):
-        known = [(values[name], label) for label, values in rounds.items() if math.isfinite(values.get(name, math.nan))]
-        for value, label in {min(known), max(known, key=lambda each: (each[0], -each[1]))} if known else ():
-            found.setdefault(label, {})[name] = value
+    for name, column in columns.items():
+        known = column[:-1]
+        if not math.isfinite(sum(known)):
+            known = [each for each in known if math.isfinite(each)]
+        for value in {min(known), max(known)} if known else ():
+            found.setdefault(first + column.index(value), {})[name] = float(value)
     return found
