@@ -142,7 +142,7 @@ class Guest:
         total: int | None = None,
         unit: Unit = "epoch",
         first: int | None = None,
-        counts_from: int = 0,
+        counts_from: int | None = 0,
         found: Mapping[str, Any] | None = None,
         params: object = None,
         monitor: str | None = None,
@@ -154,7 +154,7 @@ class Guest:
     ) -> None:
         """Begin a run, on the process that trains, once the framework has restored its state.
 
-        `first` is the label of what it does next, `counts_from` the label of a run's very first. `found` is `state()`
+        `first` is the label of what it does next, `counts_from` that of the run's first, if known. `found` is `state()`
         as the framework's own checkpoint had it: that run goes on. `own_trackers` ("wandb", "tensorboard") are those
         that the framework writes to itself. `reports` is False on other ranks than the first, by the framework's word:
         such a run only leaves its failure for the one that reports. `within_call`: the framework trains in one call,
