@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from notifybot.training.block import current, log, notify_run
     from notifybot.training.loop import EpochLoop, notify_epoch
     from notifybot.training.run import Run
+    from notifybot.training.step_loop import StepLoop, notify_steps
     from notifybot.types import Severity, Status
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ _HOMES = {
     "Run": "notifybot.training.run",
     "Severity": "notifybot.types",
     "Status": "notifybot.types",
+    "StepLoop": "notifybot.training.step_loop",
     "UsageError": "notifybot.errors",
     "current": "notifybot.training.block",
     "freeze": "notifybot.freezing",
@@ -44,6 +46,7 @@ _HOMES = {
     "model_size": "notifybot.freezing",
     "notify_epoch": "notifybot.training.loop",
     "notify_run": "notifybot.training.block",
+    "notify_steps": "notifybot.training.step_loop",
     "save_model": "notifybot.models",
     "save_weights": "notifybot.models",
     "unfreeze": "notifybot.freezing",
@@ -59,6 +62,7 @@ __all__ = [
     "Run",
     "Severity",
     "Status",
+    "StepLoop",
     "UsageError",
     "__version__",
     "current",
@@ -71,6 +75,7 @@ __all__ = [
     "model_size",
     "notify_epoch",
     "notify_run",
+    "notify_steps",
     "save_model",
     "save_weights",
     "unfreeze",

@@ -173,3 +173,19 @@ def test_what_was_cut_is_within_the_limits(progress: Progress) -> None:
     assert within_bounds(kept) is kept
     if kept.progress is not progress:
         assert repr(kept.progress) != repr(progress)
+
+
+def test_an_event_without_a_unit_counts_epochs_and_fields_of_a_later_version_are_left_out() -> None:
+    """A watchdog that is older or newer than the training takes what it knows, and refuses nothing."""
+    progress = Progress(epoch=500, done=500, unit="step", part=2.3, metrics={"speed": Metric(9.0, minor=True)})
+    event = EpochFinished(id="1", run=RunRef(id="r", name="gpt", project="p"), at=datetime.now(UTC), progress=progress)
+    row = json.loads(to_json(event))
+
+    assert from_json(json.dumps(row)) == event
+    row["later"] = row["progress"]["later"] = row["progress"]["metrics"]["speed"]["later"] = {"a": 1}
+    assert from_json(json.dumps(row)) == event
+    for field in ("unit", "part"):
+        del row["progress"][field]
+    del row["progress"]["metrics"]["speed"]["minor"]
+    older = from_json(json.dumps(row))
+    assert (older.progress.unit, older.progress.part, older.progress.shown.keys()) == ("epoch", None, {"speed"})

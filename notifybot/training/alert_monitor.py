@@ -129,8 +129,9 @@ class AlertMonitor:
     def epoch_ended(self, progress: Progress) -> None:
         """An epoch is over and reported: ask every rule about its means."""
         values = {name: metric.value for name, metric in progress.metrics.items()}
-        self._ask(self._at_epochs, Reading(values, progress.epoch_s, progress))
-        if self._waiting is not None:
+        epoch_s = progress.epoch_s if progress.unit == "epoch" else None  # other reports come as they do: none is slow
+        self._ask(self._at_epochs, Reading(values, epoch_s, progress))
+        if self._waiting is not None and progress.unit == "epoch":  # a first step has no validation yet
             missing, self._waiting = sorted(self._waiting - values.keys()), None
             if missing:
                 self._raise(unlogged(missing, list(values), self._language))

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import platform
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -33,6 +34,7 @@ from notifybot.types import Checkpoint, Notice, Reason, Severity
 log = logging.getLogger("notifybot")
 
 _LEAVE_S = 120.0  # the longest wait for the last checkpoint when the loop is left
+_STEPS_SAVED_S = 600.0  # between two checkpoints of a loop of steps
 _POLITE_S = 1.0  # a wait so short needs no line in the log
 _FIRST_MESSAGE_TRIES = 60
 
@@ -49,7 +51,9 @@ class CheckpointDriver:
         self._unsaved: tuple[int, Mapping[str, float]] | None = None
         self._steps_before = 0
         self._steps_restored = 0
+        self._every, self._every_s = checkpoints.every, checkpoints.every_s
         self._next_s = run.clock.monotonic() + (checkpoints.every_s or 0.0)
+        self._due = False
         self._deadly: int | None = None
         self._timer: threading.Timer | None = None
         self._learning = opening.learning
@@ -62,6 +66,13 @@ class CheckpointDriver:
         if checkpoints.monitor is not None:
             run.expect_metric(checkpoints.monitor)
         checkpoints.begin()
+
+    def go_by_steps(self) -> None:
+        """The loop goes by steps: save by time where nobody chose after how many, since each of them is too often."""
+        if self._every == 1:
+            self._every = sys.maxsize
+            self._every_s = self._every_s or _STEPS_SAVED_S
+            self._next_s = self._run.clock.monotonic() + self._every_s
 
     def epoch_began(self) -> None:
         """Count the steps of a new epoch from here."""
@@ -76,10 +87,17 @@ class CheckpointDriver:
         if sums and sums == self._checkpoints.sums_if_used_again():  # a notebook's cell may have made a new model
             log.warning("%s", reader_text("training.checkpointing.model_did_not_change", name=self._run.name))
         self._unsaved = (label, values)
-        if self._deadly is not None or self._run.progress.done % self._checkpoints.every == 0:
+        if self._deadly is not None or self._due or self._run.progress.done % self._every == 0:
+            self._due = False
             self.save_epoch()
         if self._deadly is not None:
             self._leave(self._deadly)
+
+    def is_due(self, step: int, now_s: float) -> bool:
+        """True when a loop of steps is to save after this one: by their number, by the time, or for a signal."""
+        if self._every_s is not None and now_s >= self._next_s:
+            self._next_s, self._due = now_s + self._every_s, True
+        return self._due or self._deadly is not None or step % self._every == 0
 
     def stepped(self) -> None:
         """Save within the epoch, after a logged step, if it is due or if a signal waits for a save."""

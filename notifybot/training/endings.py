@@ -30,7 +30,7 @@ from notifybot.store.location import local_folder
 from notifybot.training.guard import Guard
 from notifybot.training.signals import SIGNALS
 from notifybot.training.tracebacks import describe
-from notifybot.types import Status
+from notifybot.types import Status, Unit
 
 EXIT_S = 2.0  # the most that we may delay the end of a process
 PROVISIONAL_S = 2.0
@@ -47,9 +47,9 @@ class Ending:
     returned: str = ""  # by a function that is the run, as text
     on_purpose: bool = False  # left by the loop's own code: the values logged last count as an epoch
 
-    def error_in(self, epoch: int | None) -> str:
-        """Error with the epoch that was open when it came, if one was."""
-        return self.error if epoch is None or not self.error else f"{self.error} [epoch {epoch}]"
+    def error_in(self, epoch: int | None, unit: Unit = "epoch") -> str:
+        """Error with the epoch, or the step, that was open when it came, if one was."""
+        return self.error if epoch is None or not self.error else f"{self.error} [{unit} {epoch}]"
 
 
 def ending_of(error: BaseException | None, *, exhausted: bool, signal_seen: int | None = None) -> Ending:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from notifybot.alerts import DEFAULT, AlertRule
 from notifybot.checkpoints.run_folder import RunFile
@@ -30,7 +30,7 @@ from notifybot.training.progress import length_of
 from notifybot.training.resume import COMPLETED, ResumeInfo
 from notifybot.training.run import Run
 from notifybot.training.run_info import TITLE_CHARS
-from notifybot.types import Status
+from notifybot.types import Status, Unit
 
 if TYPE_CHECKING:
     from notifybot.checkpoints.checkpoints import Checkpoints
@@ -93,6 +93,8 @@ def notify_epoch(
 
 class EpochLoop:
     """The epochs of a run: iterate it once, hold it with `with`."""
+
+    unit: ClassVar[Unit] = "epoch"
 
     def __init__(
         self,
@@ -220,13 +222,13 @@ class EpochLoop:
                 from notifybot.freezing import model_size
 
                 size = model_size(self._model)
-            self.run.start(self._epochs, total=self._total, resume=ResumeInfo(model=size))
+            self.run.start(self._epochs, total=self._total, unit=self.unit, resume=ResumeInfo(model=size))
         else:
             self._go_on(self._checkpoints)
         if self._shows_bar and self.run.active:
             with self.run.guard("progress_bar"):
                 now = self.run.progress
-                self._bar = Bar(self.run.name, total=now.total, done=now.done)
+                self._bar = Bar(self.run.name, total=now.total, done=now.done, unit=self.unit)
 
     def _go_on(self, checkpoints: Checkpoints) -> None:
         """Restore what was saved, and leave out the epochs that are done."""
@@ -245,7 +247,7 @@ class EpochLoop:
             give_trackers_the_missed(run, opening.resume)
             self._came_to_its_end()
             return
-        run.start(self._epochs, total=self._total, resume=resume)
+        run.start(self._epochs, total=self._total, unit=self.unit, resume=resume)
         if run.active:
             self._saving = CheckpointDriver(run, checkpoints, opening)
             self._watch_steps()
@@ -254,19 +256,7 @@ class EpochLoop:
         self._iterated = True
         run, saving = self.run, self._saving
         try:
-            for epoch in self._epochs:
-                run.begin_epoch(epoch)
-                if saving is not None:
-                    saving.epoch_began()
-                yield epoch
-                label, values = run.open_epoch, run.finish_open_epoch()
-                if saving is not None and label is not None:
-                    saving.epoch_ended(label, values)
-                if self._bar is not None:
-                    with run.guard("progress_bar"):
-                        self._bar.advance(values)
-                if self._early:
-                    break
+            yield from self._pass()
         except GeneratorExit:
             self._close_bar()
             if saving is not None:
@@ -293,6 +283,23 @@ class EpochLoop:
             self._stop_saving()
             self._came_to_its_end()
             run.linger()
+
+    def _pass(self) -> Iterator[int]:
+        """Yield each epoch; report and save it when the loop comes round."""
+        run, saving = self.run, self._saving
+        for epoch in self._epochs:
+            run.begin_epoch(epoch)
+            if saving is not None:
+                saving.epoch_began()
+            yield epoch
+            label, values = run.open_epoch, run.finish_open_epoch()
+            if saving is not None and label is not None:
+                saving.epoch_ended(label, values)
+            if self._bar is not None:
+                with run.guard("progress_bar"):
+                    self._bar.advance(values)
+            if self._early:
+                break
 
     def _end_left(self, ending: Ending, *, instead: bool) -> None:
         """A bare loop was left, and now it is known how."""
@@ -377,7 +384,7 @@ _FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  
 class Bar:
     """tqdm's bar, quiet where there is neither a terminal nor a notebook's page."""
 
-    def __init__(self, name: str, *, total: int | None, done: int) -> None:
+    def __init__(self, name: str, *, total: int | None, done: int, unit: Unit = "epoch") -> None:
         self._pid = os.getpid()
         shown = None if sys.stderr is not None else True  # None: where it is a terminal; pythonw has no stream at all
         with warnings.catch_warnings():
@@ -386,21 +393,21 @@ class Bar:
 
             try:
                 self._bar: Any = tqdm(
-                    total=total, initial=done, desc=name, unit="epoch", disable=shown, dynamic_ncols=True,
+                    total=total, initial=done, desc=name, unit=unit, disable=shown, dynamic_ncols=True,
                     bar_format=_FORMAT if total else None,
                 )  # fmt: skip
             except BaseException:
                 _give_back_lock(tqdm)
                 raise
 
-    def advance(self, metrics: Mapping[str, float]) -> None:
-        """One more epoch, with its first few metrics."""
+    def advance(self, metrics: Mapping[str, float], by: int = 1) -> None:
+        """One more epoch, or so many steps, with the first few metrics."""
         shown = {name: f"{value:.4g}" for name, value in list(metrics.items())[:_SHOWN]}
         if os.getpid() != self._pid:
             self._bar.disable = True  # in a forked child: the line in the terminal is the parent's
         try:
             self._bar.set_postfix(shown, refresh=False)
-            self._bar.update(1)
+            self._bar.update(by)
         except BaseException:
             _give_back_lock(self._bar)
             raise

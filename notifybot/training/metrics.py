@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -96,6 +96,10 @@ class Meter:
             careful = False
         if careful:  # outside the handler, so that the UsageError has no context in its traceback
             self._log_carefully(more, name, n)
+
+    def names(self) -> Collection[str]:
+        """The names that were logged since the last `read`."""
+        return self._cells
 
     def read(self) -> dict[str, float]:
         """Return the means and begin anew. Waits once for each accelerator that holds sums."""

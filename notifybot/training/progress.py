@@ -135,7 +135,9 @@ class ProgressTracker:
         seconds, self.epoch_began_s = now_s - self.epoch_began_s, now_s
         if done is not None and self._labels[-1:] != [epoch]:
             self._labels.append(epoch)
-        done, total = self.last.done + 1 if done is None else done, self.last.total
+        if done is None:
+            done = self.last.done + 1 if self.last.unit == "epoch" else self.ordinal(epoch)
+        total = self.last.total
         if self.last.unit == "epoch":
             self._durations.append(seconds)
         elif done > self.last.done:
@@ -181,7 +183,7 @@ class ProgressTracker:
     def epoch_left_s(self, now_s: float) -> float | None:
         """Seconds until the open epoch should end; None before the first has."""
         if self.last.unit != "epoch":
-            return None
+            return median(self._durations) if self._durations else None  # a step is as good as over
         return median(self._durations) - (now_s - self.epoch_began_s) if self._durations else None
 
     def ordinal(self, epoch: int) -> int:

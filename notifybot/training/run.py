@@ -6,6 +6,7 @@ import copy
 import logging
 import os
 import platform
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -299,7 +300,7 @@ class Run(RunReports):
         label, self.open_epoch = self.open_epoch, None
         values: dict[str, float] = {}
         active = self.session is not None and not self._ended
-        if self.meter.loud and not self.meter.used and active:
+        if self.meter.loud and not self.meter.used and active and self._course.last.unit == "epoch":
             log.warning("%s", reader_text("training.run.nothing_logged", name=self.name))
         self.meter.loud = False
         if active and label is not None:
@@ -429,7 +430,7 @@ class Run(RunReports):
             self._warn_of_unlogged(after=1)
         last = self._course.last
         note = ending.note if last.total is None or last.done < last.total else ""
-        error = ending.error if ending.on_purpose else ending.error_in(label)
+        error = ending.error if ending.on_purpose else ending.error_in(label, self._course.last.unit)
         self.emit(
             RunEnded(
                 **self.fact(), status=ending.status, progress=self.progress, error=error, frames=ending.frames,
@@ -456,7 +457,8 @@ class Run(RunReports):
         self._alarms.epoch_ended(progress)
         self._epochs_here += 1
         if self._expected.saves:
-            self._warn_of_unlogged(after=_EXPECTED_EPOCHS)
+            # steps are reported each second: only at the end is it known what was in none of them
+            self._warn_of_unlogged(after=_EXPECTED_EPOCHS if progress.unit == "epoch" else sys.maxsize)
         if self._lifetime is not None and (near := self._lifetime.near_its_end(self.clock.monotonic())):
             words = session_near_its_end(*near, self.config.lang)
             self.report(words.title, words.text, Severity.INFO)

@@ -67,6 +67,11 @@ class RunReports:
         """Progress of the run: epochs done, metrics, best values, the latest checkpoint."""
         return self._course.summary(self.clock.monotonic())
 
+    @property
+    def watched(self) -> str | None:
+        """Name of the metric whose new best is reported; None while none is chosen."""
+        return self._course.watched
+
     def log_checkpoint(self, path: str | os.PathLike[str], epoch: int | None = None) -> None:
         """Report a checkpoint that your code has saved, where there is one. Works after the run's end too."""
         if self.session is not None:
