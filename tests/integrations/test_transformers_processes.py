@@ -69,7 +69,12 @@ def trainer():
     more = dict(train_dataset=rows(32), eval_dataset=rows(8), callbacks=[NotifyCallback("line"), Happens()])
     return Trainer(Line(), TrainingArguments(**given), **more)
 """
-TRAIN = SCRIPT + '\nif __name__ == "__main__":\n    trainer().train(resume_from_checkpoint=whole_checkpoint("out"))\n'
+TRAIN = f"""{SCRIPT}
+if __name__ == "__main__":
+    trainer().train(resume_from_checkpoint=whole_checkpoint("out"))
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # or gloo's threads abort the process at its end, now and then
+"""
 
 
 class Ran(NamedTuple):
@@ -178,6 +183,25 @@ def test_a_training_killed_at_any_moment_goes_on_as_the_same_run(seed: int, plac
     assert set(range(6)) - set(told) <= {step // 4 - 1, step // 4}  # at most the one that ended as the process did
     best = min(last.metrics["eval_loss"].history)
     assert last.metrics["eval_loss"].best == best
+
+
+TWO_RANKS = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py")
+
+
+def test_two_ranks_are_one_run(place: Place) -> None:
+    ran = place.run(*TWO_RANKS)
+
+    assert ran.code == 0, ran.err
+    assert (place.labels(), place.ended().status) == ([0, 1, 2, 3, 4, 5], Status.FINISHED)
+
+
+def test_the_error_of_another_rank_is_told_once(place: Place) -> None:
+    """The launcher terminates the rank that reports: not a preemption."""
+    ran = place.run(*TWO_RANKS, HAPPENS="error@10", AT_RANK="1")
+
+    assert ran.code == 1, ran.err
+    assert place.ended().status is Status.FAILED
+    assert "ValueError: bad batch" in place.ended().error
 
 
 def test_one_run_at_wandb(place: Place) -> None:
