@@ -17,12 +17,14 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Literal, NoReturn, Self, TypedDict, TypeVar, cast
 
 from notifybot.alerts import DEFAULT, AlertRule
+from notifybot.checkpoints.external import ExternalCheckpoints
 from notifybot.config import Config
 from notifybot.delivery.build import notifiers_from
 from notifybot.errors import UsageError, reader_text
 from notifybot.i18n import text
 from notifybot.integrations.run_copy import RunCopy, resume_from
 from notifybot.notifiers.base import Notifier
+from notifybot.rendering.alert_text import checkpoint_unreadable, notice_words
 from notifybot.runtime import environment, speaks
 from notifybot.trackers import plan_trackers
 from notifybot.training.block import SignalScope, as_config, check_given
@@ -32,7 +34,7 @@ from notifybot.training.progress import MonitoredMetric
 from notifybot.training.resume import ResumeInfo
 from notifybot.training.run import Run
 from notifybot.training.run_info import checked_id, name_of, params_of
-from notifybot.types import UNITS, Severity, Status, Unit
+from notifybot.types import UNITS, Reason, Severity, Status, Unit
 
 Hook = TypeVar("Hook", bound=Callable[..., None])
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -42,6 +44,9 @@ _MINOR = (
     "*_runtime", "*_per_second", "total_flos", "*num_tokens", "*num_input_tokens_seen", "lr", "lr[-_/]*",
     "learning_rate", "*grad_norm", "*_jit_compilation_time", "*_model_preparation_time",
 )  # fmt: skip
+_PROOF_S = (
+    1.5  # at the end of a training, for the proof of its last checkpoint: a folder has to stand still for a second
+)
 _LABELS = frozenset({"epoch", "step", "global_step", "iteration"})  # positions, and no metrics
 
 
@@ -127,6 +132,7 @@ class Guest:
         self._runs = 0
         self._lingers = False
         self._copy: RunCopy | None = None
+        self._proofs: ExternalCheckpoints | None = None
         self._found_params: Mapping[str, Any] = NOTHING
 
     # ── Begin ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -180,6 +186,7 @@ class Guest:
             after_session=str(found.get("session", "")), trackers=off,
         )  # fmt: skip
         self.run, self.guard, self._values, self._over = run, run.guard, {}, None
+        self._proofs = None
         with run.guard("starting_run", loud=()):
             resume = ResumeInfo()
             if folder is not None and found:
@@ -251,8 +258,24 @@ class Guest:
         self.close()
         if self.run is not None and self.reports_checkpoints:
             self.run.log_checkpoint(path, label)
+            if self.active:
+                self._prove(self.run, path, label)
         if self._copy is not None and self.active:
             self._copy.ask()
+
+    def _prove(self, run: Run, path: str, label: int | None) -> None:
+        """Have it read to its end, on a thread of the lowest priority: a damaged one is an alert."""
+        if self._proofs is None:
+
+            def damaged(reason: Reason) -> None:
+                notice = checkpoint_unreadable(reason)
+                words = notice_words(notice, self.config.lang)
+                run.report(words.title, words.text, about="checkpoint", notice=notice)
+
+            folder = None if run.session is None else run.session.folder
+            # It was reported when it was saved: a proof of some minutes would tell of it after the next one.
+            self._proofs = ExternalCheckpoints(folder, lambda _: None, damaged, guard=run.guard, clock=run.clock)
+        self._proofs.follow(path, label)
 
     def inform(self, title: str, body: str = "", severity: Severity = Severity.INFO) -> None:
         """Tell people of something beside the epochs, such as a test's result; after the run's end, too."""
@@ -292,6 +315,8 @@ class Guest:
         """After a run that finished: give trackers that are late some seconds; in no section, where signals wait."""
         if self._lingers and self.run is not None:
             self._lingers = False
+            if self._proofs is not None:
+                self._proofs.wait(_PROOF_S)
             self.run.linger()
 
     def finish(self, note: str = "") -> None:
@@ -304,7 +329,7 @@ class Guest:
 
 
 _OF_ONE_PROCESS = frozenset(
-    {"run", "guard", "judge", "_scope", "_values", "_over", "_runs", "_lingers", "_copy", "_found_params"}
+    {"run", "guard", "judge", "_scope", "_values", "_over", "_runs", "_lingers", "_copy", "_proofs", "_found_params"}
 )
 
 

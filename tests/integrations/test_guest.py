@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import inspect
 import pickle
 import signal
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 from notifybot import ConfigError, UsageError
-from notifybot.events import CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
+from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.integrations.guest import Guest, GuestCallback, GuestOptions, hook, raise_missing
 from notifybot.store import runs
 from notifybot.training.endings import ENDINGS, Ending
@@ -282,3 +284,24 @@ def test_a_signal_during_the_training_reaches_the_program_at_once(settings: dict
     ended = recorded(callback)[-1]
     assert isinstance(ended, RunEnded)
     assert (ended.status, ended.error) == (Status.INTERRUPTED, "SIGTERM")
+
+
+def test_what_the_framework_saved_is_proven_and_a_damaged_one_is_told_once(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "whole.ckpt", "w") as archive:
+        archive.writestr("data.pkl", b"x" * 1000)
+    whole = (tmp_path / "whole.ckpt").read_bytes()
+    (tmp_path / "torn.ckpt").write_bytes(whole[:500])
+    callback = Callback("toy", config=settings)
+    callback.began(0, 3)
+    for epoch, name in enumerate(("whole.ckpt", "torn.ckpt", "torn.ckpt")):
+        callback.epoch_ended(epoch)
+        callback.saved(str(tmp_path / name), epoch)
+    assert callback.guest._proofs is not None
+    callback.guest._proofs.wait(30.0)
+    callback.ended()
+
+    alerts = [each for each in recorded(callback) if isinstance(each, AlertRaised)]
+    assert [(each.about, "torn.ckpt" in each.text) for each in alerts] == [("checkpoint", True)]
+    assert callback.guest._proofs.known(tmp_path / "whole.ckpt") == hashlib.sha256(whole).hexdigest()
