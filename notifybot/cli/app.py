@@ -229,6 +229,23 @@ def run_command(
     )
 
 
+@app.command("watch")
+def watch_process(
+    pid: Annotated[int, typer.Argument(metavar="PID", min=1)],
+    name: Annotated[str, typer.Option("--name")] = "",
+    project: Annotated[str | None, typer.Option("--project")] = None,
+    stall: Annotated[str, typer.Option("--stall", metavar="TIME")] = "",
+) -> None:
+    """Follow a process that runs already, and tell when it is gone.
+
+    How it ended is not known, and not said: only who has started it hears the exit code.
+    Ctrl-C ends the watching, not the process.
+    """
+    from notifybot.cli import run
+
+    raise typer.Exit(run.watch_process(pid, name=name, project=project, stall=stall))
+
+
 @app.command("log")
 def log_numbers(numbers: Annotated[list[str] | None, typer.Argument(metavar="NAME=NUMBER…")] = None) -> None:
     """Report an epoch, step or round of a shell script that `notifybot run` has started, with its numbers.

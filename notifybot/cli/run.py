@@ -1,4 +1,4 @@
-"""`notifybot run -- CMD`: runs any command and reports it; everything else about the command stays as it is."""
+"""`notifybot run -- CMD` runs any command and reports it, all else left as it is; `watch` follows a running process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from notifybot.command.outcome import CommandOutcome, Kind, MemoryKills, outcome
 from notifybot.command.process import Child, Choice, Unstartable
 from notifybot.command.progress_lines import LineFormat, ProgressParser, formats, own_format
 from notifybot.command.reporter import RankReporter, Reporter, Wishes
-from notifybot.config import Switch, load
+from notifybot.config import Config, Switch, load
 from notifybot.errors import UsageError, reader_text
 from notifybot.i18n import text
 from notifybot.redaction import MARK, names_secret, strike
@@ -41,9 +41,7 @@ def run_command(
     metrics: Sequence[str] = (),
 ) -> int:
     """Run a command and return its exit code. Raises ConfigError and UsageError before it is started."""
-    config = load()
-    own = {name: Switch.OFF for name in _TRACKERS if getattr(config, name) is Switch.AUTO}  # they are the program's own
-    config = config.model_copy(update=own)
+    config = _with_own_trackers_off(load())
     parser = _parser(position, metrics) if read_metrics else None
     project = wishes.project or config.project
     wishes = _with_run(wishes, command, project, each=config.ranks == "each")
@@ -112,6 +110,23 @@ def shown(command: Sequence[str]) -> str:
         MARK if flag[:1] == "-" and names_secret(flag) else word for flag, word in zip(before, command, strict=False)
     ]
     return strike(shlex.join(words))
+
+
+def watch_process(pid: int, *, name: str, project: str | None, stall: str) -> int:
+    """Follow a process by its number; return 0 when it is gone. Raises ConfigError and UsageError before."""
+    from notifybot.command.watch import WatchedProcess, watch  # a second, which `notifybot run` does not wait for
+
+    stall_s, config = _seconds("--stall", stall), _with_own_trackers_off(load())
+    process = WatchedProcess(pid)
+    words = process.words()
+    named = name or name_of_command(words) or f"PID {pid}"
+    return watch(process, config, name=named, project=project, command=shown(words), stall_s=stall_s)
+
+
+def _with_own_trackers_off(config: Config) -> Config:
+    """Leave to the program the trackers that it may use by itself."""
+    own = {name: Switch.OFF for name in _TRACKERS if getattr(config, name) is Switch.AUTO}
+    return config.model_copy(update=own)
 
 
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([smh]?)", re.IGNORECASE)
