@@ -218,11 +218,12 @@ class Progress:
 
     @property
     def unit_s(self) -> float | None:
-        """Seconds that the last epoch took, or that a step, round or trial takes now; None while it is not known."""
+        """Seconds that the last epoch took, or that a step, round or trial takes now; None if not known, or tiny."""
         if self.unit == "epoch":
             return self.epoch_s
         left = (self.total or 0) - self.done
-        return self.eta_s / left if self.eta_s and left > 0 else None
+        seconds = self.eta_s / left if self.eta_s and left > 0 else 0.0
+        return seconds if seconds >= 0.001 else None
 
 
 @dataclass(frozen=True, slots=True)

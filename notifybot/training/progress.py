@@ -408,13 +408,14 @@ class ExpectedMetrics:
 
 
 class StepReports:
-    """Which of the steps that a program logs are reported: one a second, and the last."""
+    """Which of the steps that a program logs are reported: one a second, those with a validation metric, the last."""
 
     def __init__(self, clock: Clock) -> None:
         self.pending: int | None = None  # the last step that was logged and not reported
         self._clock = clock
         self._reported_s = -math.inf
         self._counts_steps: bool | None = None
+        self._validation: dict[str, bool] = {}  # by name, looked up once
 
     def are_of(self, progress: Progress, *, looping: bool) -> bool:
         """True in a run that counts steps, as it does where nothing was reported before the first step."""
@@ -423,11 +424,18 @@ class StepReports:
             self._counts_steps = progress.unit == "step" or nothing_yet
         return self._counts_steps
 
-    def is_due(self, step: int, total: int | None) -> bool:
-        """True where this step is to be reported now; otherwise it is pending."""
+    def is_due(self, step: int, total: int | None, names: Iterable[str] = ()) -> bool:
+        """True where this step is to be reported now; otherwise it is pending. `names` are those logged at it."""
         now_s = self._clock.monotonic()
-        if now_s - self._reported_s < _STEPS_APART_S and step != total:
+        soon = now_s - self._reported_s < _STEPS_APART_S
+        if soon and step != total and not any(map(self._is_validation, names)):
             self.pending = step
             return False
         self._reported_s, self.pending = now_s, None
         return True
+
+    def _is_validation(self, name: str) -> bool:
+        known = self._validation.get(name)
+        if known is None:
+            known = self._validation[name] = has_best(str(name))
+        return known

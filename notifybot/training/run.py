@@ -233,7 +233,8 @@ class Run(RunReports):
     ) -> None:
         """Report that a step is done, for loops that count steps: `run.log_step(500, loss=0.21)`, as often as you like.
 
-        The run counts steps from then on, up to `total`. What is logged within a second is averaged and reported once.
+        The run counts steps from then on, up to `total`. What is logged within a second is averaged and reported once;
+        a validation metric at once.
         In a run that counts epochs, the values belong to the open epoch, or to the next. Errors are as of `log_epoch`.
         """
         label = self._label(step, "log_step")
@@ -246,7 +247,7 @@ class Run(RunReports):
                 return
             self.plan(total=total, unit="step")
             self._moves += 1
-            if self._steps.is_due(label, self._course.last.total):
+            if self._steps.is_due(label, self._course.last.total, (*(metrics or ()), *more)):
                 with self.guard("epoch_end"):
                     self.report_epoch(label, self._epoch_meter.read())
         else:

@@ -96,6 +96,17 @@ def test_steps_are_reported_once_a_second_with_what_was_logged_between(settings:
     assert (ended.progress.done, ended.progress.total, ended.progress.unit) == (30, 30, "step")
 
 
+def test_a_validation_metric_is_reported_at_its_own_step(settings: dict[str, object]) -> None:
+    run = stepping(settings, Hand())
+
+    for step in range(1, 31):
+        run.log_step(step, loss=1.0)
+        if step % 10 == 0:
+            run.log_step(step, val_loss=1 / step)
+
+    assert [each.progress.epoch for each in epochs(run)] == [1, 10, 20, 30]
+
+
 def test_steps_of_the_last_second_are_not_lost(settings: dict[str, object]) -> None:
     run = stepping(settings, Hand())
 
