@@ -45,6 +45,7 @@ from notifybot.types import Checkpoint, Fact, Host, Language, MetricRow, Progres
 _LIMIT_NAME = 48  # leaves a brief of 200 characters room for what happened
 _LIMIT_CODE = 8000
 _BAR_WIDTH = 10
+_SHORTEST_S = 0.001  # a boosting's round takes less: nobody waits for one
 _LIMIT_ALERT = 1500
 _LIMIT_ERROR = 400
 _LIMIT_PARAMS = 24
@@ -142,6 +143,7 @@ def view_of(event: Event, language: Language, skipped: int = 0) -> View:
     if progress.total and not has_end(progress.total):
         progress = replace(progress, total=None, eta_s=None)
     total = progress.total or 0
+    unit_s, in_epochs = progress.unit_s, progress.unit == "epoch"
     done = min(max(progress.done, 0), total)
     rows = metric_rows(progress, language)
     bests = (
@@ -170,7 +172,7 @@ def view_of(event: Event, language: Language, skipped: int = 0) -> View:
         "bar": ("▓" * (done * _BAR_WIDTH // total)).ljust(_BAR_WIDTH, "░") if total else "",
         "eta": about(progress.eta_s, language) if progress.eta_s else "",
         "elapsed": duration(progress.elapsed_s, language) if progress.elapsed_s else "",
-        "epoch_time": duration(progress.unit_s, language) if progress.unit_s else "",
+        "epoch_time": duration(unit_s, language) if unit_s and (unit_s >= _SHORTEST_S or in_epochs) else "",
         "metrics": joined(map(row_text, rows), 90),
         "values": joined((f"{shorten(row.name, LIMIT_LINE_NAME)} {row.value}" for row in rows), 72),
         "best": joined(bests, 90),

@@ -192,3 +192,16 @@ def test_a_digest_counts_reports_and_no_epochs(language: Language, counts: str) 
 )  # fmt: skip
 def test_an_axis_shows_whole_numbers(value: float, unit: str, shown: str) -> None:
     assert shown == place(value, unit)
+
+
+def test_rounds_of_less_than_a_millisecond_have_no_time_each() -> None:
+    """It would be said as 0 s."""
+    quick = replace(STEPS, unit="round", part=None, eta_s=1.0)
+    (event,) = (each for each in samples(EN, FakeClock().now()) if isinstance(each, EpochFinished))
+
+    assert [
+        view_of(replace(event, progress=each), EN)["epoch_time"] for each in (quick, replace(quick, eta_s=925.0))
+    ] == [
+        "",
+        "0.05 s",
+    ]
