@@ -12,6 +12,7 @@ import pytest
 
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.store import runs
+from notifybot.store.notifier_state import tracker_url
 from notifybot.training.endings import ENDINGS, Ending
 from notifybot.training.session import close
 from notifybot.types import Status
@@ -196,6 +197,39 @@ def test_a_trial_run_of_one_batch_is_told_nowhere(notify: Any, tmp_path: Path) -
     assert callback.run is None
 
 
+@pytest.mark.field
+def test_a_search_for_a_learning_rate_is_told_nowhere(notify: Any, tmp_path: Path) -> None:
+    from lightning.pytorch.tuner import Tuner
+
+    callback, module = notify(), model()
+    searching = trainer(tmp_path, callback, enable_checkpointing=False)
+    Tuner(searching).lr_find(module, rows(), attr_name="rate", num_training=10)
+    assert callback.run is None
+    fit(searching, module)
+
+    assert [label for label, _ in values(callback, "late")] == [0, 1, 2, 3]
+
+
+@pytest.mark.field
+def test_messages_link_to_the_page_of_lightning_s_own_logger(notify: Any, tmp_path: Path) -> None:
+    from lightning.pytorch.loggers import CSVLogger
+
+    class Experiment:
+        url = "https://example.com/lines/1"
+
+    class WandbLogger(CSVLogger):
+        experiment = Experiment()
+
+        def __getattribute__(self, name: str) -> Any:
+            silent = name in ("log_metrics", "log_hyperparams", "save", "finalize")
+            return (lambda *args, **kwargs: None) if silent else super().__getattribute__(name)
+
+    callback = notify()
+    fit(trainer(tmp_path, callback, logger=WandbLogger(tmp_path), enable_checkpointing=False))
+
+    assert tracker_url(callback.run.session.shared.store, callback.run.ref.key) == "https://example.com/lines/1"
+
+
 # ── Endings ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -339,7 +373,7 @@ def test_epochs_after_the_checkpoint_are_void(notify: Any, tmp_path: Path) -> No
             trainer(tmp_path, before, saver(tmp_path, every_n_epochs=5), max_epochs=12),
             raising(ValueError("bad batch"), 8),
         )
-    [saved] = (tmp_path / "saved").iterdir()
+    [saved] = (tmp_path / "saved").glob("*.ckpt")
     fit(trainer(tmp_path, after, max_epochs=12, enable_checkpointing=False), ckpt_path=saved)
 
     starts = [each.progress.done for each in recorded(after) if isinstance(each, RunStarted)]
