@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from notifybot.training.endings import Ending
     from notifybot.training.guard import Guard
     from notifybot.training.run import Run
-    from notifybot.types import RunRef
+    from notifybot.types import RunRef, Unit
 
 FLUSH_S = 10.0  # nobody trains in this process any more: it may wait for its last message
 TAIL_CHARS = 3000
@@ -38,6 +38,8 @@ _BURST = 100.0  # events at once; one a second after them
 _TICK_S = 1.0
 _MOST_UNREAD_BYTES = 4 * 1024 * 1024  # what is printed faster than it is read shows no progress
 ALONE_S = 10.0  # by then a training below has often begun a run of its own, or gone on with one
+
+_UNITS: dict[str, Unit] = {"epoch": "epoch", "step": "step", "round": "round", "trial": "trial"}
 
 log = logging.getLogger("notifybot")
 
@@ -110,6 +112,7 @@ class Reporter:
         self._file_bytes: Callable[[], int] = lambda: 0
         self._file_size = 0
         self._epochs, self._logged = Epochs(), Epochs()  # by what is printed, and by `notifybot log`
+        self._unit: Unit | None = None  # by the first that was reported
         self._over: list[LineReading] = []  # epochs that are over and not reported yet
         self._printed_at_s = self._began_s
         self._prints = 0
@@ -188,8 +191,7 @@ class Reporter:
             return
         for line in self._readers.setdefault(stream, LineReader(self._clock)).feed(piece):
             for reading in parser.feed(line):
-                # Steps and rounds are movement alone: as epochs, they and their ETA would be wrong.
-                if reading.unit == "epoch" and (ended := self._epochs.take(reading)) is not None and self._is_allowed():
+                if (ended := self._epochs.take(reading)) is not None and self._is_allowed():
                     self._over.append(ended)
 
     def _is_allowed(self) -> bool:
@@ -246,7 +248,7 @@ class Reporter:
             return
         self._parser = None
         reading = LineReading(numbers.unit, numbers.at, numbers.metrics, numbers.total)
-        self._over += filter(None, [self._logged.take(reading)] if numbers.unit == "epoch" else [])
+        self._over += filter(None, [self._logged.take(reading)])
 
     def _names_below(self) -> dict[str, str]:
         return {"name": strike(list(self._began_below.values())[-1].name)}
@@ -281,7 +283,10 @@ class Reporter:
     def _report_epochs(self, run: Run) -> None:
         over, self._over = self._over, []
         for reading in over:
-            run.plan(total=reading.total, first=reading.first)
+            self._unit = self._unit or _UNITS.get(reading.unit, "epoch")
+            if _UNITS.get(reading.unit) != self._unit:
+                continue  # a run counts one thing
+            run.plan(total=reading.total, first=reading.first, unit=self._unit)
             run.log_epoch(reading.label, dict(reading.metrics))
 
     def _finish(self, end: _End) -> None:

@@ -247,3 +247,17 @@ def test_a_script_that_logs_beside_a_training_hears_that_it_is_not_told(
     reporter.end(CommandOutcome(Kind.FINISHED), [])
 
     assert sum("digits reports itself" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_what_a_script_logs_of_steps_is_reported_as_steps(rig: Any) -> None:
+    from notifybot.command.log import log
+
+    reporter, _, sandbox = rig
+    assert log(["step=500", "total=2000", "loss=0.25"]) == 0
+    reporter.start()
+    reporter.end(CommandOutcome(Kind.FINISHED), [])
+
+    ended = sandbox.requests[-1].body.decode()
+    assert "500" in ended
+    assert "0.25" in ended
+    assert "epoch" not in ended
