@@ -26,7 +26,7 @@ from notifybot.redaction import redact
 from notifybot.rendering.error_text import reason_line
 from notifybot.rendering.format import duration, memory, number, size
 from notifybot.rendering.text import one_line, shorten, shorten_path
-from notifybot.types import Language, Notice, Reason, Severity
+from notifybot.types import Language, Notice, Reason, Severity, Unit
 
 _LIMIT_LINE = 300
 _LIMIT_LINES = 5
@@ -175,21 +175,21 @@ KINDS: dict[type[Evidence], str] = {
 }
 
 
-def raised(evidence: Sequence[Evidence], language: Language) -> RenderedAlert:
+def raised(evidence: Sequence[Evidence], language: Language, unit: Unit = "epoch") -> RenderedAlert:
     """Return the alert that one rule raises: a line for each subject (a metric, a disk, a GPU)."""
     first = evidence[0]
     if isinstance(first, Alert):
         return RenderedAlert(AlertWords(first.title, first.text), Severity(first.severity))
-    words = _filled(evidence, language, f"alert.began.{KINDS[type(first)]}")
+    words = _filled(evidence, language, f"alert.began.{KINDS[type(first)]}", unit)
     return RenderedAlert(words, max(map(_severity, evidence), key=lambda severity: severity.rank))
 
 
-def cleared(evidence: Sequence[Evidence], language: Language) -> RenderedAlert | None:
+def cleared(evidence: Sequence[Evidence], language: Language, unit: Unit = "epoch") -> RenderedAlert | None:
     """Return the message that one rule's alert is over; None where there is nothing to say."""
     first = evidence[0]
     if isinstance(first, Alert | Reached):
         return None
-    return RenderedAlert(_filled(evidence, language, f"alert.over.{KINDS[type(first)]}"), Severity.SUCCESS)
+    return RenderedAlert(_filled(evidence, language, f"alert.over.{KINDS[type(first)]}", unit), Severity.SUCCESS)
 
 
 def unlogged(missing: Sequence[str], logged: Sequence[str], language: Language) -> RenderedAlert:
@@ -210,9 +210,9 @@ def _is_loss(seen: Evidence) -> bool:
     return isinstance(seen, Finite) and "loss" in seen.metric.casefold()
 
 
-def _filled(evidence: Sequence[Evidence], language: Language, key: str) -> AlertWords:
+def _filled(evidence: Sequence[Evidence], language: Language, key: str, unit: Unit) -> AlertWords:
     """Return one title and text for all evidence of a moment, from the texts under a key."""
-    fields = [_fields(each, language) for each in evidence[:_LIMIT_MANY]]
+    fields = [_fields(each, language, unit) for each in evidence[:_LIMIT_MANY]]
     lines = [text(language, f"{key}.line", **each) for each in fields]
     if more := len(evidence) - len(fields):
         lines.append(f"… +{more}")
@@ -231,7 +231,7 @@ def _title(evidence: Sequence[Evidence], key: str, language: Language) -> str:
     return f"{key}.title"
 
 
-def _fields(seen: Evidence, language: Language) -> dict[str, str]:
+def _fields(seen: Evidence, language: Language, unit: Unit) -> dict[str, str]:
     """Return the evidence's values as text. Names and paths are other people's: inserted, never read as a format."""
     match seen:
         case Finite(metric, value, before):
@@ -241,12 +241,12 @@ def _fields(seen: Evidence, language: Language) -> dict[str, str]:
             return _metric(metric, value) | {"limit": number(limit)}
         case EpochPace(metric, value, best, waited, min_delta):
             by = text(language, "alert.piece.by_more_than", min_delta=number(min_delta)) if min_delta else ""
-            return _metric(metric, value) | {"best": number(best), "epochs": _epochs(waited, language), "by": by}
+            return _metric(metric, value) | {"best": number(best), "epochs": _epochs(waited, language, unit), "by": by}
         case Distance(metric, value, best, limit):
             return _metric(metric, value) | {"best": number(best), "limit": number(limit)}
         case Gap(train, val, epochs, train_course, val_course):
             courses = {"train": _name(train), "fell": _course(train_course), "rose": _course(val_course)}
-            return _metric(val, val_course[1]) | courses | {"epochs": _epochs(epochs, language)}
+            return _metric(val, val_course[1]) | courses | {"epochs": _epochs(epochs, language, unit)}
         case Reached(metric, value, target):
             return _metric(metric, value) | {"target": number(target)}
         case Alert():
@@ -284,5 +284,8 @@ def _course(course: tuple[float, float]) -> str:
     return " → ".join(map(number, course))
 
 
-def _epochs(many: int, language: Language) -> str:
+def _epochs(many: int, language: Language, unit: Unit) -> str:
+    """Epochs; of another unit a rule counts the reports that hold its metric."""
+    if unit != "epoch":
+        return text(language, "alert.piece.one_report" if many == 1 else "alert.piece.many_reports", count=many)
     return text(language, "alert.piece.one_epoch" if many == 1 else "alert.piece.many_epochs", count=many)

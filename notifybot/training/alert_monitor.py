@@ -165,9 +165,9 @@ class AlertMonitor:
                 with self._lock:
                     news = post.incidents.see(reading)
                 if news.raised:
-                    self._raise(raised(news.raised, self._language))
+                    self._raise(raised(news.raised, self._language, run.progress.unit))
                 if news.cleared:
-                    self._raise(cleared(news.cleared, self._language))
+                    self._raise(cleared(news.cleared, self._language, run.progress.unit))
 
     def _raise(self, alert: RenderedAlert | None) -> None:
         """Not by `Run.alert`: to the watchdog an alert of a thread would look as if the loop had moved."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from notifybot.alerts.evidence import EpochPace
 from notifybot.charts.series import place
 from notifybot.cli.samples import samples
 from notifybot.delivery.digest import digest_of
@@ -18,6 +19,7 @@ from notifybot.notifiers.slack.blocks import full_message, new_best_reply
 from notifybot.notifiers.slack.native_charts import with_native_charts
 from notifybot.policy import KST
 from notifybot.rendering import Renderer
+from notifybot.rendering.alert_text import raised
 from notifybot.rendering.format import best_text
 from notifybot.rendering.labels import cause, position
 from notifybot.rendering.view import view_of
@@ -205,3 +207,11 @@ def test_rounds_of_less_than_a_millisecond_have_no_time_each() -> None:
         "",
         "0.05 s",
     ]
+
+
+@pytest.mark.parametrize(("language", "line"), [(EN, "No better than 0.4 for 10 reports"), (KO, "보고 10건")])
+def test_a_rule_counts_reports_where_there_are_no_epochs(language: Language, line: str) -> None:
+    words = raised([EpochPace("val_loss", 0.41, 0.4, waited=10)], language, "step").words
+
+    assert line in words.text
+    assert not re.search("epoch|에포크", words.title + words.text)
