@@ -143,7 +143,7 @@ class WatchedRun(Run):
         super().emit(replace(event, joins=True) if isinstance(event, RunStarted) else event)
 
 
-class _Left(Exception):
+class _WatchLeft(Exception):
     """The watcher itself is to end. Its first argument is the signal's number."""
 
 
@@ -172,7 +172,7 @@ def watch(
         run.report(text(lang, "command.watch.begun", pid=pid), command, Severity.INFO)
         _say(text(lang, "command.watch.watching", name=name, pid=pid))
         _follow(process, run, stall_s)
-    except (KeyboardInterrupt, _Left) as left:
+    except (KeyboardInterrupt, _WatchLeft) as left:
         code = 128 + (int(left.args[0]) if left.args else signal.SIGINT)
         note = text(lang, "command.watch.left")
     for number, handler in former:
@@ -200,7 +200,7 @@ def _follow(process: WatchedProcess, run: Run, stall_s: float) -> None:
 
 
 def _leave(number: int, _: object) -> None:
-    raise _Left(number)
+    raise _WatchLeft(number)
 
 
 def _signals(names: Sequence[str]) -> list[signal.Signals]:
