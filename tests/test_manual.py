@@ -29,6 +29,7 @@ from notifybot.cli.samples import samples
 from notifybot.clock import SYSTEM
 from notifybot.config import Config, load
 from notifybot.events import KINDS
+from notifybot.integrations import FRAMEWORKS
 from notifybot.rendering import Renderer
 from notifybot.rendering.view import View
 from notifybot.sandbox.slack_state import BOT_TOKEN
@@ -455,3 +456,13 @@ def test_headings_of_a_page_differ(page: str) -> None:
     found = anchors(ROOT / page)
 
     assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("language", list(Language))
+def test_every_framework_has_a_page_with_its_line(language: Language) -> None:
+    """The doctor names the same imports; the README leads to the page."""
+    readme = (ROOT / READMES[language]).read_text("utf-8")
+    for framework in FRAMEWORKS:
+        page = f"docs/{language}/{framework.page}.md"
+        assert f"]({page})" in readme
+        assert framework.imports in (ROOT / page).read_text("utf-8").replace(", whole_checkpoint", ""), page

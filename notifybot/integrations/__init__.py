@@ -38,7 +38,7 @@ class Framework:
 _CALLBACK = 'callbacks=[NotifyCallback("exp_1")]'
 FRAMEWORKS = (
     Framework(
-        ("transformers",), (4, 46), "from notifybot.integrations.transformers import NotifyCallback",
+        ("transformers",), (4, 47), "from notifybot.integrations.transformers import NotifyCallback",
         f"Trainer(…, {_CALLBACK})", "huggingface",
     ),
     Framework(

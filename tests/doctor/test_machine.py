@@ -121,7 +121,7 @@ def test_a_framework_that_is_there_has_its_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "takes"), [("4.45.2", False), ("4.46.0", True), ("5.0.0rc1", True), ("4.9", False)]
+    ("version", "takes"), [("4.46.3", False), ("4.47.1", True), ("5.0.0rc1", True), ("4.9", False)]
 )
 def test_a_framework_that_is_too_old_is_known(version: str, takes: bool) -> None:
     (transformers,) = (each for each in FRAMEWORKS if each.packages == ("transformers",))

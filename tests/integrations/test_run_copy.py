@@ -116,3 +116,26 @@ def test_a_folder_that_cannot_be_written_costs_the_copy_alone(tmp_path: Path, sa
     assert guest.run.status is Status.FINISHED
     assert set(guest.run.faults) == {"copy_of_tracker_files"}
     assert SYSTEM.monotonic() - began_s < 60
+
+
+def test_a_copy_that_is_behind_takes_nothing_from_the_machine_that_knows_more(tmp_path: Path, sandbox: Sandbox) -> None:
+    """The process was killed before its last copy was made."""
+    settings, drive = machine(tmp_path, sandbox, "one"), tmp_path / "drive"
+    before = Guest("digits", config=settings)
+    train(before, drive, first=0, until=2)
+    assert before._copy is not None
+    before._copy.finish()
+    shutil.copytree(drive, tmp_path / "behind")
+    train_on = Guest("digits", config=settings)
+    before.end(Ending(Status.FAILED))
+    train(train_on, drive, first=2, until=4, found=before.state())
+    train_on.end(Ending(Status.FAILED))
+    shutil.rmtree(drive)
+    shutil.copytree(tmp_path / "behind", drive)
+
+    last = Guest("digits", config=settings)
+    train(last, drive, first=4, until=6, found=train_on.state())
+    last.finish()
+
+    assert last.run is not None
+    assert (last.run.progress.done, last.run.progress.metrics["val_loss"].epochs) == (6, (0, 1, 2, 3, 4, 5))

@@ -69,6 +69,7 @@ def public(kind: type) -> set[str]:
 
 CALLS: dict[str, Callable[[notifybot.Run], object]] = {
     "alert": lambda run: run.alert("look"),
+    "between": lambda run: run.between(3, {"loss": 0.1}),
     "begin_epoch": lambda run: run.begin_epoch(7),
     "close_epoch": lambda run: run.close_epoch(),
     "forget_after_fork": lambda run: run.forget_after_fork(),
