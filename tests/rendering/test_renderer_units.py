@@ -215,3 +215,16 @@ def test_a_rule_counts_reports_where_there_are_no_epochs(language: Language, lin
 
     assert line in words.text
     assert not re.search("epoch|에포크", words.title + words.text)
+
+
+@pytest.mark.parametrize(("language", "left"), [(EN, "Left early by the code"), (KO, "코드에서")])
+def test_a_training_that_was_stopped_for_a_reason_was_not_watched(language: Language, left: str) -> None:
+    """A framework's time limit: the sentences about a process that was only watched are none for it."""
+    sample = next(each for each in samples(language, FakeClock().now()) if isinstance(each, RunEnded))
+    stopped = replace(sample, status=Status.STOPPED, progress=STEPS, note="time limit", error="", frames="")
+    watched = replace(stopped, progress=Progress(elapsed_s=60.0))
+    trained, only_watched = (Renderer(language).render(each) for each in (stopped, watched))
+
+    assert "time limit" in trained.title
+    assert left in trained.body
+    assert left not in only_watched.body
