@@ -38,20 +38,22 @@ from tests.support.powered import cut_off
 ROOT = Path(__file__).parents[2]
 STAND_IN = Path(__file__).parent / "colab_stand_in"
 NOTEBOOKS = {"ko": "colab_quickstart.ipynb", "en": "colab_quickstart.en.ipynb"}
+TRAINERS = {"ko": "colab_huggingface.ipynb", "en": "colab_huggingface.en.ipynb"}
 EPOCHS, KILLED_IN = 5, 3
 SECRETS = ("SLACK_BOT_TOKEN", "SLACK_CHANNEL")
 TIMEOUT_S = 60
 
 
-def notebook(lang: str) -> dict[str, Any]:
+def notebook(lang: str, files: dict[str, str] = NOTEBOOKS) -> dict[str, Any]:
     """The notebook's file."""
-    content: dict[str, Any] = json.loads((ROOT / "examples" / NOTEBOOKS[lang]).read_text("utf-8"))
+    content: dict[str, Any] = json.loads((ROOT / "examples" / files[lang]).read_text("utf-8"))
     return content
 
 
-def code_cells(lang: str) -> dict[str, str]:
+def code_cells(lang: str, files: dict[str, str] = NOTEBOOKS) -> dict[str, str]:
     """The notebook's code, by the cells' ids."""
-    return {cell["id"]: "".join(cell["source"]) for cell in notebook(lang)["cells"] if cell["cell_type"] == "code"}
+    cells = notebook(lang, files)["cells"]
+    return {cell["id"]: "".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"}
 
 
 def changed(source: str, old: str, new: str) -> str:
@@ -366,3 +368,70 @@ def metrics(here: Machine) -> list[dict[str, Any]]:
     """What the JSONL tracker wrote on this machine, and was carried over from the earlier one."""
     (file,) = (here.disk / "content" / "runs").rglob("metrics.jsonl")
     return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+# ── Hugging Face's Trainer ───────────────────────────────────────────────────────────────────────────────────────────
+
+TRAINER_STANDS_STILL = """
+import threading
+from transformers import TrainerCallback
+
+class StandsStill(TrainerCallback):
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        run = next(each for each in trainer.callback_handler.callbacks if hasattr(each, "guest")).run
+        if round(state.epoch) == {epoch} - 1:  # the next checkpoint brings along what is known by then
+            while not any(owner.startswith("slack") for owner in run.session.memories(run.ref)):
+                threading.Event().wait(0.02)
+        elif round(state.epoch) == {epoch}:
+            print("standing still", flush=True)
+            threading.Event().wait()
+
+trainer.add_callback(StandsStill())
+trainer.train("""
+
+
+def test_the_trainer_s_notebooks_are_clean_and_run_the_same_code() -> None:
+    nbformat = pytest.importorskip("nbformat")
+    for lang in TRAINERS:
+        nbformat.validate(notebook(lang, TRAINERS))
+        cells = notebook(lang, TRAINERS)["cells"]
+        assert [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []
+
+    korean, english = (
+        {name: ast.dump(ast.parse(_without_magic(source))) for name, source in code_cells(lang, TRAINERS).items()}
+        for lang in ("ko", "en")
+    )
+    assert {
+        name: code.replace("Constant(value='ko')", "Constant(value='en')") for name, code in korean.items()
+    } == english
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("lang", TRAINERS)
+def test_a_trainer_goes_on_on_a_new_machine_where_the_old_one_vanished(world: World, lang: str) -> None:
+    """Same cells, the Trainer's own checkpoint, same thread."""
+    slack = world.sandbox.slack
+    card = world.drive / "notifybot" / "digits_trainer" / "_notifybot" / "notifybot-run.json"
+
+    def cells_on(here: Machine) -> dict[str, str]:
+        cells = {name: _without_magic(source) for name, source in code_cells(lang, TRAINERS).items()}
+        mount_point = here.disk / "content" / "drive"
+        cells["setup"] = changed(cells["setup"], f'lang="{lang}")', f'lang="{lang}", mount_point="{mount_point}")')
+        cells["train"] = changed(cells["train"], "EPOCHS = 10", f"EPOCHS = {EPOCHS}")
+        return cells
+
+    with machine(world, "first") as first:
+        cells = cells_on(first)
+        for name in ("setup", "data"):
+            first.run(cells[name])
+        still = TRAINER_STANDS_STILL.format(epoch=KILLED_IN)
+        first.start(changed(cells["train"], "trainer.train(", still), until="standing still")
+        wait_until(lambda: card.exists() and "slack" in card.read_text(), world)
+        first.vanish()
+    with machine(world, "second") as second:
+        cells = cells_on(second)
+        printed = [second.run(cells[name]) for name in ("setup", "data", "train", "look")]
+        wait_until(lambda: any(FINISHED[lang] in root.text for root in slack.roots), world)
+
+    assert len([root for root in slack.roots if "digits" in root.text]) == 1
+    assert "checkpoint-" in printed[-1]
