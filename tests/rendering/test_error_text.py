@@ -22,7 +22,7 @@ HANGUL = re.compile("[가-힣]")
 def codes_in_use() -> set[str]:
     """The first argument of every `Reason(…)` and `_reason(…)` in the package."""
     found = set()
-    for path in (PACKAGE / "checkpoints").rglob("*.py"), (PACKAGE / "training").rglob("*.py"):
+    for path in [(PACKAGE / each).rglob("*.py") for each in ("checkpoints", "training", "integrations")]:
         for each in path:
             for node in ast.walk(ast.parse(each.read_text("utf-8"))):
                 if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Reason", "_reason"):

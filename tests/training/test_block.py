@@ -90,7 +90,7 @@ def ending_of_call(function: Callable[[], object], settings: dict[str, object]) 
         ({"acc": 0.91234, "rows": 1200}, "acc 0.9123, rows 1200"),
         ((0.5, "b"), "0.5, b"),
         ({"api_key": "canary-of-a-key", "n": 1}, "api_key [redacted], n 1"),
-        ("x" * 400, "x" * 299 + "…"),
+        ("word " * 80, ("word " * 80)[:299] + "…"),
         (None, None),
         (object(), None),
         ({"model": object(), "acc": 0.5}, None),
