@@ -274,7 +274,8 @@ class Guest:
 
             folder = None if run.session is None else run.session.folder
             # It was reported when it was saved: a proof of some minutes would tell of it after the next one.
-            self._proofs = ExternalCheckpoints(folder, lambda _: None, damaged, guard=run.guard, clock=run.clock)
+            guard = functools.partial(run.guard, loud=())
+            self._proofs = ExternalCheckpoints(folder, lambda _: None, damaged, guard=guard, clock=run.clock)
         self._proofs.follow(path, label)
 
     def inform(self, title: str, body: str = "", severity: Severity = Severity.INFO) -> None:
