@@ -66,6 +66,7 @@ def test_a_page_of_the_programs_own_is_linked(settings: dict[str, object]) -> No
         assert tracker_url(run.session.shared.store, run.ref.key) == "https://wandb.example/run/1"
 
 
+@pytest.mark.needs("torch", "tensorboard")
 def test_trackers_may_be_left_to_the_program(settings: dict[str, object]) -> None:
     with notify_run("digits", trackers="off", config=settings | {"tensorboard": "on"}) as run:
         assert run.session is not None
