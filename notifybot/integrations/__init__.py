@@ -10,9 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 @dataclass(frozen=True, slots=True)
 class Framework:
-    """Framework that has a callback of ours: its packages as pip names them, the least version that it is written for, and what to write.
+    """Framework that has a callback of ours: its packages as pip names them, and what to write.
 
-    `page` is the manual's page without its ending.
+    `least` is the version that the callback is written for; `page` the manual's page without its ending.
     """
 
     packages: tuple[str, ...]

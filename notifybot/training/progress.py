@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -199,8 +200,8 @@ class ProgressTracker:
         """Take in how many epochs there will be and the label of the first, as far as a foreign loop shows it."""
         if unit is not None:
             self.last = replace(self.last, unit=unit)
-        if total is not None and total <= LARGEST_INT:
-            self.last = replace(self.last, total=total)
+        if total is not None and operator.index(total) <= LARGEST_INT:
+            self.last = replace(self.last, total=operator.index(total))
         if first is not None and self._first is None:
             self._first = first
 

@@ -235,23 +235,24 @@ class Run(RunReports):
     ) -> None:
         """Report that a step is done, for loops that count steps: `run.log_step(500, loss=0.21)`, as often as you like.
 
-        The run counts steps from then on, up to `total`. What is logged within a second is averaged and reported once;
-        a validation metric at once.
-        In a run that counts epochs, the values belong to the open epoch, or to the next. Errors are as of `log_epoch`.
+        The run counts steps from then on, up to `total`. What is logged within a second is averaged and reported once,
+        a validation metric at once; in a run that counts epochs it is the open epoch's. Errors are as of `log_epoch`.
         """
         label = self._label(step, "log_step")
         if self._steps is None:
+            if total is not None and not hasattr(total, "__index__"):
+                raise UsageError(reader_text("training.block.bad_total", total=type(total).__name__))
             self._steps = StepReports(self.clock)
         if self._steps.are_of(self._course.last, looping=self.open_epoch is not None):
             self._epoch_meter.log(metrics, **more)
             self._epoch_meter.loud = False
-            if not self.active:
-                return
-            self.plan(total=total, unit="step")
-            self._moves += 1
-            if self._steps.is_due(label, self._course.last.total, (*(metrics or ()), *more)):
+            if self.active:
+                self._moves += 1
                 with self.guard("epoch_end"):
-                    self.report_epoch(label, self._epoch_meter.read())
+                    self.plan(total=total, unit="step")
+                    names = {**metrics, **more} if isinstance(metrics, Mapping) else more
+                    if self._steps.is_due(label, self._course.last.total, tuple(names)):
+                        self.report_epoch(label, self._epoch_meter.read())
         else:
             (self.meter if self.open_epoch is not None else self._epoch_meter).log(metrics, **more)
 

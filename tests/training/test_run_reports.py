@@ -179,3 +179,32 @@ def test_minor_values_are_recorded_and_never_the_best(settings: dict[str, object
         "val_acc": False,
     }
     assert only.progress.part == 0.5
+
+
+@pytest.mark.parametrize("total", ["30", 2.5, [30]])
+def test_a_total_of_steps_that_is_no_number_is_refused_at_the_first_step(
+    settings: dict[str, object], total: object
+) -> None:
+    run = stepping(settings, Hand())
+
+    with pytest.raises(UsageError):
+        run.log_step(1, loss=0.5, total=total)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"total": "30"}, {"metrics": 0.5}, {"metrics": [0.5]}, {"metrics": "loss"}, {"loss": object()}]
+)
+def test_no_later_step_raises_into_the_loop(settings: dict[str, object], wrong: dict[str, object]) -> None:
+    """Whatever a program hands over once it trains: it is counted and said, and the next step is reported."""
+    clock = Hand()
+    run = stepping(settings, clock)
+    run.log_step(1, loss=0.5)
+    clock.at_s += 5.0
+
+    more = {name: value for name, value in wrong.items() if name != "metrics"}
+    run.log_step(2, wrong.get("metrics"), **more)  # type: ignore[arg-type]
+    clock.at_s += 5.0
+    run.log_step(3, loss=0.25, total=30)
+
+    assert run.faults
+    assert (epochs(run)[-1].progress.done, epochs(run)[-1].progress.total) == (3, 30)
