@@ -183,3 +183,29 @@ def wait_for_line(process: subprocess.Popen[str], wanted: str) -> None:
 
 def newest_epoch(drive: Path) -> int:
     return max(int(json.loads(path.read_text())["epoch"]) for path in drive.glob("*.pt.json"))
+
+
+STEPS = """
+import os, signal, torch
+from notifybot import Checkpoints, notify_steps
+
+model = torch.nn.Linear(2, 1)
+checkpoints = Checkpoints("ckpt", model=model, optimizer=torch.optim.SGD(model.parameters(), 0.1), every=1000)
+with notify_steps(40, name="steps", checkpoints=checkpoints, progress=False) as steps:
+    for step in steps:
+        first = globals().get("first", step)
+        steps.log(loss=1.0)
+        if step == 27 and first == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+print(first, step)
+"""
+
+
+def test_a_loop_of_steps_saves_the_step_in_which_it_is_terminated(workplace: Any) -> None:
+    """Long before the next checkpoint is due; the same program, run again, begins with the step after it."""
+    terminated = workplace.run(STEPS)
+    again = workplace.run(STEPS)
+
+    assert (terminated.code, again.code, again.out) == (-signal.SIGTERM, 0, "28 40\n")
+    assert workplace.endings == ["interrupted", "finished"]
+    assert len({each["run"]["id"] for each in workplace.events("run_started")}) == 1
