@@ -77,18 +77,27 @@ def notify_epoch(
     check_given(project=project, monitor=monitor, total=total, checkpoints=checkpoints, notifiers=notifiers)
     if checkpoints is not None:
         check_rising(epochs)
-    keeps_id, card, folders = run_id is not None, RunFile(""), list[Path]()
-    if checkpoints is not None:
-        card, folders = checkpoints.card() or card, [checkpoints.folder]  # the run that they belong to goes on
-        if not monitor and checkpoints.monitor is not None:
-            monitor = f"{checkpoints.monitor}:{checkpoints.mode}"  # what the best checkpoint goes by is reported, too
-    run = Run(
-        name=name, project=project, run_id=run_id if keeps_id else card.run_id or None, params=params, config=settings,
-        monitor=monitor or None, alerts=alerts, folders=folders, notifiers=notifiers, after_session=card.session,
+    run = run_for(
+        checkpoints, name=name, project=project, run_id=run_id, params=params, config=settings, monitor=monitor,
+        alerts=alerts, notifiers=notifiers,
     )  # fmt: skip
     return EpochLoop(
-        epochs, run, total=total, progress=progress, model=model, checkpoints=checkpoints, keeps_id=keeps_id
+        epochs, run, total=total, progress=progress, model=model, checkpoints=checkpoints, keeps_id=run_id is not None
     )
+
+
+def run_for(checkpoints: Checkpoints | None, *, run_id: str | None, monitor: str | None, **options: Any) -> Run:
+    """Make the run of a loop: the one that its checkpoints belong to, unless `run_id` names another.
+
+    What the best checkpoint goes by is monitored, where the program monitors nothing.
+    """
+    card, folders = RunFile(""), list[Path]()
+    if checkpoints is not None:
+        card, folders = checkpoints.card() or card, [checkpoints.folder]
+        if not monitor and checkpoints.monitor is not None:
+            monitor = f"{checkpoints.monitor}:{checkpoints.mode}"
+    own = run_id if run_id is not None else card.run_id or None
+    return Run(run_id=own, monitor=monitor or None, folders=folders, after_session=card.session, **options)
 
 
 class EpochLoop:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from notifybot.alerts import DEFAULT, AlertRule
-from notifybot.checkpoints.run_folder import RunFile
 from notifybot.config import Config
 from notifybot.errors import UsageError, reader_text
 from notifybot.metric_names import has_best
 from notifybot.notifiers.base import Notifier
 from notifybot.training.block import as_config, check_given
-from notifybot.training.loop import EpochLoop
-from notifybot.training.run import Run
+from notifybot.training.loop import EpochLoop, run_for
 from notifybot.types import Unit
 
 if TYPE_CHECKING:
@@ -54,17 +51,14 @@ def notify_steps(
     settings = as_config(config)
     _check_total(total)
     check_given(project=project, monitor=monitor, total=total, checkpoints=checkpoints, notifiers=notifiers)
-    keeps_id, card, folders = run_id is not None, RunFile(""), list[Path]()
-    if checkpoints is not None:
-        card, folders = checkpoints.card() or card, [checkpoints.folder]
-        if not monitor and checkpoints.monitor is not None:
-            monitor = f"{checkpoints.monitor}:{checkpoints.mode}"
-    run = Run(
-        name=name, project=project, run_id=run_id if keeps_id else card.run_id or None, params=params, config=settings,
-        monitor=monitor or None, alerts=alerts, folders=folders, notifiers=notifiers, after_session=card.session,
+    run = run_for(
+        checkpoints, name=name, project=project, run_id=run_id, params=params, config=settings, monitor=monitor,
+        alerts=alerts, notifiers=notifiers,
     )  # fmt: skip
     steps = itertools.count(1) if total is None else range(1, total + 1)
-    return StepLoop(steps, run, total=total, progress=progress, model=model, checkpoints=checkpoints, keeps_id=keeps_id)
+    return StepLoop(
+        steps, run, total=total, progress=progress, model=model, checkpoints=checkpoints, keeps_id=run_id is not None
+    )
 
 
 def _check_total(total: object) -> None:
