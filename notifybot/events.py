@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
@@ -21,6 +21,7 @@ from notifybot.types import (
     RunRef,
     Severity,
     Status,
+    Tier,
 )
 
 # Limits of an event. The hook keeps within them (`within_bounds`); the watchdog refuses an event that does not.
@@ -288,6 +289,26 @@ def to_json(event: Event) -> str:
     """Encode an event. Non-finite floats become the strings "NaN", "Infinity", "-Infinity": valid JSON anywhere."""
     encode: Callable[..., bytes] = _adapter().dump_json
     return encode(event).decode()
+
+
+def in_older_words(event: Event) -> Iterator[Event]:
+    """Yield the event as older versions took it, the newest of them first; none where it has no newer word.
+
+    Before a framework's checkpoints were proven, one was only reported; before units, a run counted epochs or nothing.
+    """
+    saved, progress = getattr(event, "checkpoint", None), event.progress
+    changes = dict[str, Any]()
+    if saved is not None and saved.tier is Tier.READABLE:
+        changes["checkpoint"] = replace(saved, tier=Tier.UNPROVEN)
+    if progress.checkpoint is not None and progress.checkpoint.tier is Tier.READABLE:
+        progress = replace(progress, checkpoint=replace(progress.checkpoint, tier=Tier.UNPROVEN))
+    if changes or progress != event.progress:
+        yield replace(event, **changes, progress=progress)
+    if progress.unit != "epoch":
+        progress = replace(progress, unit="epoch", epoch=None, done=0, total=None, part=None)
+        if isinstance(event, RunStarted):
+            changes["total"] = None
+        yield replace(event, **changes, progress=progress)
 
 
 def from_json(text: str | bytes) -> Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,8 +12,8 @@ from pydantic import SecretStr
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, SSLError
 
 from notifybot.clock import SYSTEM, Clock
-from notifybot.errors import StoreError, not_pickled
-from notifybot.events import to_json
+from notifybot.errors import PermanentError, StoreError, not_pickled
+from notifybot.events import Event, in_older_words, to_json
 from notifybot.notifiers.base import Envelope, permanent_error, temporary_error
 from notifybot.notifiers.http import read_body, session_for
 from notifybot.policy import Pace
@@ -26,6 +27,7 @@ NotifierState = Callable[[str], Mapping[str, Any]]
 """Memories of this process's own notifiers about a run, by its key (`store.notifier_state.export_for`)."""
 
 _SERVICE = "watchdog"
+_NOT_TAKEN = "not-taken"  # a word that it does not know, or a figure beyond its bounds
 _NEVER_SENT = (NewConnectionError, ConnectTimeoutError, SSLError)
 _NOT_PROCESSED = (408, 425, 429)
 _REASON_CHARS = 200
@@ -80,11 +82,27 @@ class WatchdogRelay:
             if notifier_state != self._carried.get(run.key, "")
             else ""
         )
-        direct = "true" if self._direct else "false"
-        answer = self._post(f'{{"events":[{to_json(envelope.event)}],"direct":{direct}{memories}}}')
+        answer = self._post_event(envelope.event, memories)
         if memories:
             self._carried[run.key] = notifier_state
         self._hear(run, answer.get("superseded"))
+
+    def _post_event(self, event: Event, memories: str) -> dict[str, Any]:
+        """Post an event, again in an older version's words where the watchdog does not take ours."""
+        direct = "true" if self._direct else "false"
+
+        def post(event: Event) -> dict[str, Any]:
+            return self._post(f'{{"events":[{to_json(event)}],"direct":{direct}{memories}}}')
+
+        try:
+            return post(event)
+        except PermanentError as refusal:
+            if refusal.code != _NOT_TAKEN:
+                raise
+            for older in in_older_words(event):
+                with contextlib.suppress(PermanentError):
+                    return post(older)
+            raise
 
     def _hear(self, run: RunRef, superseded: object) -> None:
         if (
@@ -131,7 +149,7 @@ class WatchdogRelay:
         if status < 400:  # a redirect to a login page
             return temporary_error(_SERVICE, "log-in", status=str(status), ambiguous=True)
         if status == requests.codes.unprocessable and (why := _reason(said)):
-            return permanent_error(_SERVICE, "not-taken", why=why)
+            return permanent_error(_SERVICE, _NOT_TAKEN, why=why)
         return permanent_error(_SERVICE, "strange", status=str(status), setup=status in _SETUP)
 
     def close(self) -> None:

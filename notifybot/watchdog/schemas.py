@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import reduce
+from operator import getitem
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
@@ -32,6 +35,7 @@ from notifybot.types import Progress, RunRef
 MOST_EVENTS = 500
 
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)  # boards without a battery
+_NO_SUCH_WORD = frozenset({"enum", "literal_error"})  # pydantic's types of errors
 _LARGEST_SEQ = 10**9  # three heartbeats a second for ten years
 
 
@@ -89,8 +93,9 @@ def parse_events(body: bytes) -> Batch:
     """Read `{"events": [...], "direct": bool, "memories": {run: …}}`. Raises PayloadError.
 
     An ending is not refused for a figure in it, or its run would count as lost: what is beyond the bounds is left out.
+    No event is refused for a word that only a newer version knows, such as a checkpoint's new tier.
     """
-    batch = _read(_EVENTS, body)
+    batch = _read(_EVENTS, body, amend=_without_new_words)
     events = tuple(_trimmed(each) if isinstance(each, RunEnded) else each for each in batch.events)
     for event in events:
         _check_event(event)
@@ -120,13 +125,34 @@ def _plain(memories: Mapping[str, _Kept]) -> dict[str, Any]:
     return {owner: kept.model_dump() for owner, kept in memories.items()}
 
 
-def _read(adapter: TypeAdapter[Any], body: bytes) -> Any:
+_Amend = Callable[[bytes, ValidationError], bytes]
+
+
+def _read(adapter: TypeAdapter[Any], body: bytes, *, amend: _Amend | None = None) -> Any:
     try:
         return adapter.validate_json(body)
     except ValidationError as error:
+        if amend is not None and (amended := amend(body, error)) != body:
+            return _read(adapter, amended)
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"])[:100]
         raise PayloadError(f"{place or 'body'}: {first['msg'][:200]}") from None
+
+
+def _without_new_words(body: bytes, error: ValidationError) -> bytes:
+    """Return the body without the words that only a newer version knows: the default of their field stands instead.
+
+    A unit that is not known is taken for steps, since its counts are no epochs.
+    """
+    sent = json.loads(body) if any(each["type"] in _NO_SUCH_WORD for each in error.errors()) else {}
+    for each in error.errors(include_url=False, include_context=False):
+        if each["type"] in _NO_SUCH_WORD and isinstance(each["input"], str):
+            _, place, _, *way, name = each["loc"]  # "events", its number, its kind, and the way within it
+            holder = reduce(getitem, way, sent["events"][place])
+            holder.pop(name, None)
+            if name == "unit":
+                holder[name] = "step"
+    return json.dumps(sent).encode() if sent else body
 
 
 def _trimmed(ending: RunEnded) -> RunEnded:

@@ -20,11 +20,21 @@ from hypothesis import strategies as st
 
 from notifybot import notify_epoch
 from notifybot.errors import UsageError
-from notifybot.events import MOST_METRICS, EpochFinished, Event, RunEnded, RunStarted, to_json, within_bounds
+from notifybot.events import (
+    MOST_METRICS,
+    AlertRaised,
+    CheckpointSaved,
+    EpochFinished,
+    Event,
+    RunEnded,
+    RunStarted,
+    to_json,
+    within_bounds,
+)
 from notifybot.store import runs
 from notifybot.store.database import Store
 from notifybot.training.session import close
-from notifybot.types import Metric, Progress, RunRef, uuid7
+from notifybot.types import Checkpoint, Metric, Progress, RunRef, uuid7
 from notifybot.watchdog import tokens
 from notifybot.watchdog.schemas import PayloadError, parse_beat, parse_events
 from notifybot.watchdog.service import Watchdog
@@ -104,6 +114,48 @@ def test_what_is_no_event_is_refused_with_its_place(text: bytes, place: str) -> 
         parse_events(text)
     assert str(caught.value).startswith(place + (":" if place != "events.0.epoch_finished.at" else ""))
     assert len(str(caught.value)) < 320
+
+
+@pytest.mark.parametrize(
+    ("sent", "word"),
+    [
+        pytest.param(body(progress={"unit": "token", "done": 1500, "total": 20_000}), "step", id="unit"),
+        pytest.param(body(progress={"checkpoint": {"path": "a.pt", "tier": "signed"}}), "", id="tier"),
+        pytest.param(body(kind="checkpoint_saved", checkpoint={"path": "a.pt", "tier": "signed"}), "", id="saved"),
+        pytest.param(body(kind="alert_raised", title="look", severity="notice"), "warning", id="severity"),
+        pytest.param(body(kind="alert_raised", title="look", about="cost"), "", id="about"),
+        pytest.param(body(novelty={"a": 1}, progress={"novelty": 1}), "epoch", id="fields"),
+    ],
+)
+def test_a_word_that_only_a_newer_version_knows_costs_no_event(sent: bytes, word: str) -> None:
+    """A start or an ending that is refused would leave a run unwatched, or lost for good."""
+    (event,) = parse_events(sent).events
+
+    match event:
+        case AlertRaised():
+            assert word in (event.severity, event.about)
+        case CheckpointSaved():
+            assert event.checkpoint == Checkpoint("a.pt")
+        case _:
+            assert word in (event.progress.unit, event.progress.checkpoint and event.progress.checkpoint.tier)
+            assert event.progress.unit == "epoch" or (event.progress.done, event.progress.total) == (1500, 20_000)
+
+
+def test_of_many_events_the_new_words_go_and_the_rest_stays() -> None:
+    known, unknown = EPOCH | {"id": "e-2"}, EPOCH | {"progress": {"unit": "token", "metrics": {"unit": {"value": 1}}}}
+
+    events = parse_events(json.dumps({"events": [unknown, known]}).encode()).events
+
+    assert [(each.id, each.progress.unit, [*each.progress.metrics]) for each in events] == [
+        ("e-1", "step", ["unit"]),
+        ("e-2", "epoch", ["loss"]),
+    ]
+
+
+def test_an_ending_of_a_kind_that_is_not_known_is_refused() -> None:
+    """Nothing can stand for it: told as finished, it might be a lie."""
+    with pytest.raises(PayloadError, match="status"):
+        parse_events(body(kind="run_ended", status="evicted"))
 
 
 @pytest.mark.parametrize(
