@@ -70,34 +70,46 @@ class StepLoop(EpochLoop):
     """The steps of a run: iterate it once, hold it with `with`."""
 
     unit: ClassVar[Unit] = "step"
+    _reported_s = -math.inf
+    _due_s = -math.inf  # the first step is reported at once
+
+    def stop(self, reason: str = "early stop") -> None:
+        """End the loop after this step, for good: the run is finished early, and `reason` says why."""
+        super().stop(reason)
+        self._due_s = -math.inf  # last: the loop sets it before it looks whether it was stopped
 
     def _pass(self) -> Iterator[int]:
-        """Yield each step, and report now and then. Between reports a step costs one look at the clock."""
+        """Yield each step, and report now and then.
+
+        Between reports a step costs one look at the clock, and one at how many names were logged.
+        """
         run, saving, monotonic = self.run, self._saving, self.run.clock.monotonic
-        reported_s, reported, known = -math.inf, run.progress.done, 0
-        total = run.progress.total
+        reported, opens = run.progress.done, True
+        step, known, logged = reported, 0, run.meter.names()
         if saving is not None:
             saving.go_by_steps()
         for step in self._epochs:
-            if run.open_epoch is None:
+            if opens:
+                opens, known = False, 0
                 run.begin_epoch(step)
+                logged = run.meter.names()
                 if saving is not None:
                     saving.epoch_began()
             else:
                 run.open_epoch = step
             yield step
-            now_s, logged = monotonic(), run.meter.names()
-            due = now_s - reported_s >= (_APART_S if logged else _SILENT_S) or step == total or self._early != ""
             if len(logged) != known:
                 known = len(logged)
-                due = due or any(map(self._is_validation, logged))
-            if saving is not None and saving.is_due(step, now_s):
-                due = True
-            if due:
+                self._due_s = -math.inf if any(map(self._is_validation, logged)) else self._reported_s + _APART_S
+            now_s = monotonic()
+            if (saving is not None and saving.is_due(step, now_s)) or now_s >= self._due_s:
                 self._report(step - reported)
-                reported_s, reported, known = now_s, step, 0
-            if self._early:
-                break
+                reported, opens = step, True
+                self._reported_s, self._due_s = now_s, now_s + _SILENT_S
+                if self._early:
+                    break
+        if not opens:
+            self._report(step - reported)
 
     def _report(self, steps: int) -> None:
         """Report what was logged since the last report, which was so many steps ago, and save where that is due."""

@@ -97,6 +97,18 @@ def test_a_validation_metric_is_reported_at_its_own_step(settings: dict[str, obj
     assert (best.best, best.best_epoch) == (1 / 40, 40)
 
 
+def test_a_silent_loop_is_reported_every_half_minute_and_a_first_value_at_once(settings: dict[str, object]) -> None:
+    clock = Hand()
+    with timed(settings, 100, clock) as steps:
+        for step in steps:
+            clock.at_s += 1.0
+            if step == 50:
+                steps.log(train_loss=0.5)
+
+    assert [label for label, _, _ in reports(steps)] == [1, 31, 50, 80, 100]
+    assert reports(steps)[2] == (50, 50, {"train_loss": 0.5})
+
+
 def test_a_step_looks_at_the_clock_once(settings: dict[str, object]) -> None:
     clock = Hand()
     with timed(settings, 10_000, clock) as steps:
