@@ -50,7 +50,7 @@ class Priority(IntEnum):
     """Order of delivery: the lower number goes first."""
 
     URGENT = 0  # endings, alerts, lost, stalled, recovered: never folded, never dropped for space
-    NORMAL = 1  # start, checkpoint: the newest checkpoint replaces those that wait
+    NORMAL = 1  # start, checkpoint, a search's trial: the newest checkpoint replaces those that wait
     PROGRESS = 2  # epochs: the newest one replaces those that wait
 
 
@@ -110,8 +110,8 @@ class Pace:
 def priority_of(event: Event) -> Priority:
     """Return the priority of an event."""
     match event:
-        case AlertRaised(held=True):
-            return Priority.NORMAL
+        case AlertRaised(held=True) | AlertRaised(severity=Severity.INFO, progress=Progress(unit="trial")):
+            return Priority.NORMAL  # ten quick trials must not keep the search's result and its end beyond the exit
         case RunEnded() | AlertRaised() | RunStalled() | RunLost() | RunRecovered():
             return Priority.URGENT
         case RunStarted() | CheckpointSaved():

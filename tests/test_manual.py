@@ -460,9 +460,10 @@ def test_headings_of_a_page_differ(page: str) -> None:
 
 @pytest.mark.parametrize("language", list(Language))
 def test_every_framework_has_a_page_with_its_line(language: Language) -> None:
-    """The doctor names the same imports; the README leads to the page."""
+    """The doctor names the same imports; the README has them, and leads to the page."""
     readme = (ROOT / READMES[language]).read_text("utf-8")
     for framework in FRAMEWORKS:
         page = f"docs/{language}/{framework.page}.md"
         assert f"]({page})" in readme
+        assert framework.imports in readme
         assert framework.imports in (ROOT / page).read_text("utf-8").replace(", whole_checkpoint", ""), page

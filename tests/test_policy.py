@@ -61,6 +61,9 @@ def chosen(**settings: object) -> Preferences:
     [
         (ended(), Priority.URGENT),
         (alert(), Priority.URGENT),
+        (replace(alert(), severity=Severity.INFO, progress=Progress(unit="trial")), Priority.NORMAL),
+        (replace(alert(), severity=Severity.WARNING, progress=Progress(unit="trial")), Priority.URGENT),
+        (replace(alert(), severity=Severity.SUCCESS, progress=Progress(unit="trial")), Priority.URGENT),
         (started(), Priority.NORMAL),
         (epoch(0), Priority.PROGRESS),
     ],

@@ -20,6 +20,7 @@ from optuna.trial import Trial
 from notifybot.config import load
 from notifybot.events import AlertRaised, RunEnded
 from notifybot.integrations.optuna import StudyNotes, notify_study
+from notifybot.notifiers.base import Envelope
 from notifybot.testing import RecordingNotifier
 from notifybot.training.endings import ENDINGS, Ending
 from notifybot.training.session import close
@@ -46,8 +47,8 @@ def notes_of(
 def told(notes: StudyNotes, people: RecordingNotifier) -> list[AlertRaised]:
     assert notes.run is not None
     notes.run.flush(30)
-    found = [each.event for each in people.sent]
-    return [event for event in found if isinstance(event, AlertRaised)]
+    found = [each.event for each in people.sent if isinstance(each.event, AlertRaised)]
+    return sorted(found, key=lambda event: event.at)  # the result and the end overtake lines that wait
 
 
 def ending(people: RecordingNotifier) -> RunEnded:
@@ -268,6 +269,34 @@ def test_without_a_block_the_end_of_the_cell_or_process_is_the_end(last: str, pe
 
     assert [notes.run.status, short.run.status] == [Status.FINISHED, Status.STOPPED]
     assert [each.title for each in told(notes, people)][-1] == "Study result: best value = 1, #0 (1 trial)"
+
+
+class BusyNotifier(RecordingNotifier):
+    """Takes its first message once the study is over, as a service that takes one a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = threading.Event()
+
+    def send(self, envelope: Envelope) -> None:
+        self.free.wait(30)
+        super().send(envelope)
+
+
+def test_the_result_and_the_end_overtake_trials_that_wait() -> None:
+    """A program waits two seconds at its end: Slack would take the run for lost if its end was unsent then."""
+    busy = BusyNotifier()
+    study = optuna.create_study()
+    with notes_of(busy, study=study, count=5) as notes:
+        study.optimize(lambda trial: 1.0, n_trials=5, callbacks=[notes])
+    busy.free.set()
+    assert notes.run is not None
+    notes.run.flush(30)
+
+    assert busy.kinds == ["run_started", "alert_raised", "run_ended", *["alert_raised"] * 5]
+    first = busy.sent[1].event
+    assert isinstance(first, AlertRaised)
+    assert first.title.startswith("Study result")
 
 
 def test_reporting_that_fails_fails_no_trial(people: RecordingNotifier) -> None:

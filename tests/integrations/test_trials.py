@@ -37,8 +37,8 @@ def folds_of(people: RecordingNotifier, language: Language = Language.EN, **opti
 def told(trials: Trials, people: RecordingNotifier) -> list[AlertRaised]:
     assert trials.run is not None
     trials.run.flush(30)
-    found = [each.event for each in people.sent]
-    return [event for event in found if isinstance(event, AlertRaised)]
+    found = [each.event for each in people.sent if isinstance(each.event, AlertRaised)]
+    return sorted(found, key=lambda event: event.at)  # the result and the end overtake lines that wait
 
 
 def run_all(trials: Trials, *values: float, **more: Any) -> None:

@@ -127,7 +127,8 @@ class SlackBot:
         alone = thread.born_of == event.id and not isinstance(
             event, _NO_STATES
         )  # the new root itself is in the channel
-        broadcast = priority_of(event) is Priority.URGENT and not alone and not elsewhere
+        urgent = isinstance(event, AlertRaised) or priority_of(event) is Priority.URGENT
+        broadcast = urgent and not alone and not elsewhere
         post = partial(self._api.post, thread.channel_id, thread_ts=thread.root_ts, reply_broadcast=broadcast)
         sent = self._call(post, envelope, reply, charts=not drawn, calls=calls and not elsewhere)
         thread = thread.answering(event.id).having_called(event)
