@@ -63,7 +63,7 @@ def run_command(
         reporter.start()
         reporter.end(CommandOutcome(Kind.NOT_STARTED, error.code, error=str(error)), [])
         return error.code
-    reporter.start(child.grown_bytes)
+    reporter.start(child.files)
     code = child.wait()
     received = child.received.deadly(_SIGNAL_HOLDS_S)
     lines = child.tail.lines(_KEPT_LINES)

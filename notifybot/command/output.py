@@ -27,6 +27,11 @@ def plain(line: bytes) -> str:
     return _CONTROL.sub("", shown.decode("utf-8", "replace")).rstrip()
 
 
+def collapsed(text: bytes) -> bytes:
+    """Return text without what carriage returns have written over: an hour of a progress bar is its last line."""
+    return _REPAINTED.sub(b"", text) if b"\r" in text else text
+
+
 class Tail:
     """Last lines of an output, in bounded memory whatever is printed. One object for all streams of a command."""
 
@@ -34,6 +39,7 @@ class Tail:
         self._limit = limit_bytes
         self._pieces: deque[tuple[int, bytes]] = deque()
         self._size = 0
+        self._before: list[bytes] = []
         self._lock = threading.Lock()
 
     def feed(self, piece: bytes, stream: int = 1) -> None:
@@ -44,15 +50,20 @@ class Tail:
             self._size += len(piece)
             if self._size > 4 * self._limit:
                 if b"\r" in piece:  # else an hour of a progress bar would push out the lines before it
-                    self._pieces = deque((stream, _REPAINTED.sub(b"", text)) for stream, text in self._joined())
+                    self._pieces = deque((stream, collapsed(text)) for stream, text in self._joined())
                     self._size = sum(len(text) for _, text in self._pieces)
                 while self._size > 2 * self._limit:
                     self._size -= len(self._pieces.popleft()[1])
 
+    def precede(self, text: bytes) -> None:
+        """Take lines that stand before all others whenever they were printed: an error is looked for at the end."""
+        with self._lock:
+            self._before.append(text)
+
     def lines(self, count: int) -> list[str]:
         """Return the last lines that show anything, oldest first."""
         with self._lock:
-            texts = [text for _, text in self._joined()]
+            texts = [*self._before, *(text for _, text in self._joined())]
         shown = [shown for text in texts for line in text.split(b"\n") if (shown := plain(line[-self._limit :]))]
         return shown[-count:] if count > 0 else []
 
@@ -74,24 +85,29 @@ class Tail:
 class LineReader:
     """Cuts one stream into lines; a repainted line is one at most once a second.
 
-    More than half a megabyte a second is not read: what floods shows no progress that a person could follow.
+    Of a pipe, more than half a megabyte a second is not read: what floods shows no progress that a person could follow.
     """
 
     clock: Clock = SYSTEM
+    limit_bytes_per_s: float = _READ_BYTES_PER_S
     _begun: bytes = b""
     _cut: bool = False  # the line that goes on now began in what was not read
     _second: float = field(default=float("-inf"))
-    _budget: int = 0
+    _budget: float = 0.0
     _bar_at_s: float = field(default=float("-inf"))
+
+    def skip(self) -> None:
+        """Take in that something was printed that is not read: the line that goes on after it is none."""
+        self._begun, self._cut = b"", True
 
     def feed(self, piece: bytes) -> list[str]:
         """Take what was printed next; return the lines that are whole now and show anything."""
         now_s = self.clock.monotonic()
         if now_s - self._second >= 1.0:
-            self._second, self._budget = now_s, _READ_BYTES_PER_S
+            self._second, self._budget = now_s, self.limit_bytes_per_s
         self._budget -= len(piece)
         if self._budget < 0:
-            self._begun, self._cut = b"", True
+            self.skip()
             return []
         *lines, self._begun = (self._begun + piece).split(b"\n")
         if lines and self._cut:

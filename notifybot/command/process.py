@@ -2,8 +2,8 @@
 
 Each stream goes one of three ways, so that as little as possible stands in it:
 
-* A regular file is the child's own: nothing is pumped, and the wrapper may be killed without hurting anybody. Its tail
-  is read from the file at the end.
+* A regular file is the child's own: nothing is pumped, and the wrapper may be killed without hurting anybody. What the
+  child writes is read behind it.
 * A terminal on stdin and stdout becomes a pseudo-terminal, so that bars, colours and debuggers work.
 * Anything else is a pipe; stdout and stderr that lead to the same place share one, which keeps their order.
 """
@@ -26,7 +26,8 @@ from importlib import import_module
 from typing import Any
 
 from notifybot.clock import SYSTEM
-from notifybot.command.output import TAIL_BYTES, Tail
+from notifybot.command.output import Tail
+from notifybot.command.output_files import OutputFiles
 from notifybot.files import started
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # exit codes, as a shell has them
@@ -86,12 +87,12 @@ class Child:
         see: Callable[[int, bytes], None] | None = None,
     ) -> None:
         self.tail = Tail()
+        self.files = OutputFiles()  # which the child writes by itself
         self.received = ReceivedSignals()
         self._command, self._environment = list(command), dict(environment)
         self._forward = forward
         self._see = see
         self._terminal = _Terminal() if pty is not Choice.NEVER and _wants_terminal(pty) else None
-        self._files: dict[int, int] = {}  # a regular file that the child writes itself, and where it began
         self._pumps: list[threading.Thread] = []
         self._former: dict[int, Any] = {}
         self._wakeup: int | None = None
@@ -155,7 +156,11 @@ class Child:
         self._ended_at_s = SYSTEM.monotonic()
         for pump in self._pumps:
             pump.join(_REST_S)
-        self._read_files()
+        for stream, text in self.files.tails():
+            if stream == _STDOUT:
+                self.tail.precede(text + b"\n")
+            else:
+                self.tail.feed(text, stream)
         return code
 
     def close(self) -> None:
@@ -190,7 +195,7 @@ class Child:
                 continue
             status = os.fstat(stream)
             if stat.S_ISREG(status.st_mode):
-                self._files[stream] = os.lseek(stream, 0, os.SEEK_END if _appends(stream) else os.SEEK_CUR)
+                self.files.add(stream)
             elif stream == _STDERR and _STDOUT in streams and self._terminal is None and _are_one(_STDOUT, _STDERR):
                 streams[_STDERR] = streams[_STDOUT]
             else:
@@ -220,25 +225,6 @@ class Child:
                     self._see(target, piece)
                 if target not in unread and not _write_all(target, piece):
                     unread.add(target)  # which is no reason for the child to stop
-
-    def _read_files(self) -> None:
-        """Take the tail of files that the child wrote by itself."""
-        seen: set[tuple[int, int]] = set()
-        for stream, began in self._files.items():
-            with suppress(OSError), open(f"/proc/self/fd/{stream}", "rb") as file:
-                status = os.fstat(file.fileno())
-                if (status.st_dev, status.st_ino) not in seen:
-                    seen.add((status.st_dev, status.st_ino))
-                    file.seek(max(began, status.st_size - TAIL_BYTES))
-                    self.tail.feed(file.read(TAIL_BYTES))
-
-    def grown_bytes(self) -> int:
-        """Return the size of the files that the child writes by itself: it moves while something is printed."""
-        total = 0
-        for stream in self._files:
-            with suppress(OSError):
-                total += os.fstat(stream).st_size
-        return total
 
     # ── Signals ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -416,14 +402,6 @@ def _is_open(stream: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _appends(stream: int) -> bool:
-    if sys.platform == "win32":
-        return False
-    import fcntl
-
-    return bool(fcntl.fcntl(stream, fcntl.F_GETFL) & os.O_APPEND)
 
 
 def _are_one(stream: int, other: int) -> bool:

@@ -6,11 +6,12 @@ All of it is done on one thread of its own: the child waits for nothing, and no 
 from __future__ import annotations
 
 import logging
+import math
 import platform
 import queue
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from notifybot.clock import SYSTEM, Clock
 from notifybot.command.launchers import Place, alerts_first
 from notifybot.command.outcome import CommandOutcome, Kind
 from notifybot.command.output import LineReader
+from notifybot.command.output_files import MOST_WAITING_BYTES, PIECE_BYTES, FilePiece, OutputFiles
 from notifybot.command.progress_lines import LineReading, ProgressParser
 from notifybot.files import started
 from notifybot.i18n import text
@@ -36,7 +38,6 @@ FLUSH_S = 10.0  # nobody trains in this process any more: it may wait for its la
 TAIL_CHARS = 3000
 _BURST = 100.0  # events at once; one a second after them
 _TICK_S = 1.0
-_MOST_UNREAD_BYTES = 4 * 1024 * 1024  # what is printed faster than it is read shows no progress
 ALONE_S = 10.0  # by then a training below has often begun a run of its own, or gone on with one
 
 _UNITS: dict[str, Unit] = {"epoch": "epoch", "step": "step", "round": "round", "trial": "trial"}
@@ -109,8 +110,7 @@ class Reporter:
         self._parser = parser
         self._readers: dict[int, LineReader] = {}  # by stream
         self._unread_bytes = 0
-        self._file_bytes: Callable[[], int] = lambda: 0
-        self._file_size = 0
+        self._files = OutputFiles()
         self._epochs, self._logged = Epochs(), Epochs()  # by what is printed, and by `notifybot log`
         self._unit: Unit | None = None  # by the first that was reported
         self._over: list[LineReading] = []  # epochs that are over and not reported yet
@@ -118,24 +118,24 @@ class Reporter:
         self._prints = 0
         self._silent = False
         self._allowed, self._allowed_at_s = _BURST, self._began_s
-        self._said_needless = False
+        self._said_needless = self._said_unreadable = False
         self._run: Run | None = None
         self._began_below: dict[tuple[str, str], RunRef] = {}
         self._thread = threading.Thread(target=self._work, name="notifybot-reporter", daemon=True)
 
-    def start(self, file_bytes: Callable[[], int] = lambda: 0) -> None:
-        """Begin to report, beside the caller; where no thread is to be had, nothing is reported.
+    def start(self, files: OutputFiles | None = None) -> None:
+        """Begin to report, beside the caller, with what comes into the `files` that the command writes by itself.
 
-        `file_bytes` is the size of the files that the command writes by itself, which grow while it prints.
+        Where no thread is to be had, nothing is reported.
         """
-        self._file_bytes, self._file_size = file_bytes, file_bytes()
+        self._files = files or self._files
         started(self._thread)
 
     def printed(self, stream: int = 1, piece: bytes = b"") -> None:
         """Take what the command has printed: it moves. Nothing is read here, where the command would wait for it."""
         self._printed_at_s = self._clock.monotonic()
         self._prints += 1
-        if piece and self._parser is not None and self._unread_bytes < _MOST_UNREAD_BYTES:
+        if piece and self._parser is not None and self._unread_bytes < MOST_WAITING_BYTES:
             self._unread_bytes += len(piece)
             self._queue.put((stream, piece))
 
@@ -169,14 +169,14 @@ class Reporter:
             if found is None or isinstance(found, _End) or self._clock.monotonic() >= looks_at_s:
                 looks_at_s = self._clock.monotonic() + _TICK_S
                 self._look_below()
+                self._look_at_files(guard)
             if isinstance(found, _End):
+                self._read_the_rest(guard)
                 return found
             if found is not None:
                 self._unread_bytes -= len(found[1])
-                parser, self._parser = self._parser, None  # one that raises reads no more
-                with guard("command_lines"):
+                with self._reading(guard) as parser:
                     self._read(*found, parser)
-                    self._parser = parser
             now_s = self._clock.monotonic()
             if self._began_below or now_s < self._began_s + self._wishes.min_s:
                 continue
@@ -185,6 +185,46 @@ class Reporter:
             if self._run is not None:
                 self._report_epochs(self._run)
                 self._look_after(self._run)
+
+    @contextmanager
+    def _reading(self, guard: Guard) -> Iterator[ProgressParser | None]:
+        """Yield the parser; one that raises reads no more, and costs no ending."""
+        parser, self._parser = self._parser, None
+        with guard("command_lines"):
+            yield parser
+            self._parser = parser
+
+    def _look_at_files(self, guard: Guard) -> bool:
+        """Read what has come into the command's own files; return whether there was any."""
+        if self._files.have_grown():
+            self.printed()
+        if self._parser is None:
+            return False
+        found = False
+        with self._reading(guard) as parser:
+            for piece in self._pieces_of_files():
+                found = True
+                reader = self._readers.setdefault(piece.stream, LineReader(self._clock, math.inf))
+                if piece.cut:
+                    reader.skip()
+                self._read(piece.stream, piece.text, parser)
+        return found
+
+    def _pieces_of_files(self) -> list[FilePiece]:
+        try:
+            return list(self._files.news())
+        except OSError as error:
+            if not self._said_unreadable:
+                why = error.strerror or str(error)
+                log.warning("%s", text(self._config.lang, "command.file_unread", why=why))
+            self._said_unreadable = True
+            return []
+
+    def _read_the_rest(self, guard: Guard) -> None:
+        for _ in range(MOST_WAITING_BYTES // PIECE_BYTES + 1):  # what lives on behind the command may write without end
+            if not self._look_at_files(guard):
+                break
+        self._files.close()
 
     def _read(self, stream: int, piece: bytes, parser: ProgressParser | None) -> None:
         if parser is None:
@@ -268,9 +308,6 @@ class Reporter:
         announce(ref)  # to a command above this one
 
     def _look_after(self, run: Run) -> None:
-        if (size := self._file_bytes()) != self._file_size:
-            self._file_size = size
-            self.printed()
         run.meter.steps = self._prints
         stall_s = self._wishes.stall_s
         silent_s = self._clock.monotonic() - self._printed_at_s
@@ -344,7 +381,7 @@ class RankReporter:
     def __init__(self, config: Config, wishes: Wishes, place: Place, file: CommandFile) -> None:
         self._config, self._wishes, self._place, self._file = config, wishes, place, file
 
-    def start(self, file_bytes: Callable[[], int] = lambda: 0) -> None:
+    def start(self, files: OutputFiles | None = None) -> None:
         """Begin to report, which here needs nothing."""
 
     def printed(self, stream: int = 1, piece: bytes = b"") -> None:

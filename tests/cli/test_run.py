@@ -97,6 +97,18 @@ def test_progress_is_read_from_what_is_printed(run: Run, sandbox: Sandbox, tmp_p
     ]
 
 
+def test_progress_is_read_behind_a_command_that_prints_into_a_file(sandbox: Sandbox, tmp_path: Path) -> None:
+    """As `> train.log 2>&1` on a cluster has it."""
+    program = "for e in range(1, 6): print(f'epoch {e}/5 loss: {1 / e:.3f}')\nraise ValueError('bad batch')"
+    line = [sys.executable, "-m", "notifybot", "run", *python(program)]
+    environment = dict(os.environ) | {"NOTIFYBOT_TENSORBOARD": "off", "NOTIFYBOT_WANDB": "off"}
+    with (tmp_path / "train.log").open("ab") as log:
+        done = subprocess.run(line, stdout=log, stderr=subprocess.STDOUT, env=environment, timeout=60)
+
+    assert (done.returncode, "5/5" in messages(sandbox)[-1]) == (1, True)
+    assert "ValueError: bad batch" in messages(sandbox)[-1]
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

@@ -55,6 +55,15 @@ def test_memory_is_bounded_whatever_is_printed() -> None:
     assert tail.lines(1) == ["ab"]
 
 
+def test_lines_may_precede_all_others() -> None:
+    """Those of a file, which are read last: the error on the other stream stays at the end."""
+    tail = Tail()
+    tail.feed(b"Traceback\n", 2)
+    tail.precede(b"one\ntwo\n")
+
+    assert tail.lines(9) == ["one", "two", "Traceback"]
+
+
 def test_a_line_of_one_stream_is_not_cut_by_the_other() -> None:
     tail = Tail()
     for piece, stream in ((b"epoch 3 lo", 1), (b"Traceback\n", 2), (b"ss 0.5\n", 1), (b"Key", 2)):
@@ -82,6 +91,15 @@ def test_a_bar_is_read_once_a_second() -> None:
 
     assert 9 <= len(read(*pieces, apart_s=0.1)) <= 11
     assert read(b"5%\r6%\r7", apart_s=0.1) == ["6%"]
+
+
+def test_after_a_gap_the_rest_of_a_line_is_none() -> None:
+    reader = LineReader(FakeClock(), float("inf"))
+    assert reader.feed(b"epoch 1\nepo") == ["epoch 1"]
+
+    reader.skip()
+
+    assert reader.feed(b"h 7\nepoch 8\n") == ["epoch 8"]
 
 
 def test_a_flood_is_left_unread_and_reading_goes_on_after_it() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from notifybot.command.outcome import CommandOutcome, Kind
+from notifybot.command.output_files import OutputFiles
 from notifybot.command.progress_lines import LineFormat, LineReading, ProgressParser
 from notifybot.command.reporter import TAIL_CHARS, Epochs, Reporter, Wishes, error_text, tail_text
 from notifybot.config import load
@@ -18,6 +19,7 @@ from notifybot.sandbox.server import Sandbox
 from notifybot.testing import FakeClock
 from notifybot.training import session
 from notifybot.training.command_file import VARIABLE, CommandFile, announce
+from notifybot.training.guard import Guard
 from notifybot.types import RunRef, uuid7
 
 
@@ -133,6 +135,38 @@ def test_what_is_printed_is_read_beside_the_command(rig: Any, tmp_path: Path) ->
     assert told(tmp_path) == [(1, 0.5), (2, 0.4), (3, 0.3)]
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_goes_into_a_file_is_read_behind_the_command(rig: Any, tmp_path: Path, broken: bool) -> None:
+    """To its last line, and from where the file stood."""
+    reporter, _, sandbox = rig
+    log = os.open(tmp_path / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    os.write(log, b"epoch 8 loss: 9\nepoch 9 loss: 9\nepoch 10 loss: 9\n")
+    files = OutputFiles()
+    files.add(log)
+    if broken:
+        reporter._parser = ProgressParser([Broken()])
+    reporter.start(files)
+    os.write(log, b"epoch 1 loss: 0.5\nepoch 2 loss: 0.4\nepoch 3 loss: 0.3\n")
+    reporter.end(CommandOutcome(Kind.FAILED, 3), [])
+    os.close(log)
+
+    assert "exit code 3" in sandbox.requests[-1].body.decode()
+    assert broken or told(tmp_path) == [(1, 0.5), (2, 0.4), (3, 0.3)]
+
+
+def test_a_file_that_cannot_be_read_is_said_once(
+    rig: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reporter, _, _ = rig
+    files = OutputFiles()
+    monkeypatch.setattr(files, "news", lambda: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    reporter._files = files
+    for _ in range(3):
+        assert not reporter._look_at_files(Guard())
+
+    assert sum("Permission denied" in record.getMessage() for record in caplog.records) == 1
+
+
 class Broken(LineFormat):
     """A mistake of ours in reading a line."""
 
@@ -156,17 +190,22 @@ def test_a_fault_in_reading_lines_costs_no_ending(rig: Any, caplog: pytest.LogCa
 @pytest.mark.parametrize(("grows", "warned"), [(True, False), (False, True)])
 def test_a_file_that_grows_is_no_silence(grows: bool, warned: bool, sandbox: Sandbox, tmp_path: Path) -> None:
     """The command writes it by itself, and nothing of it passes here."""
-    clock, sizes = FakeClock(), itertools.count(step=int(grows))
+    clock, files, guard = FakeClock(), OutputFiles(), Guard()
+    log = os.open(tmp_path / "log", os.O_CREAT | os.O_WRONLY)
+    files.add(log)
     url = sandbox.environment()["NOTIFYBOT_SLACK_WEBHOOK_URL"]
     config = load({"state_dir": tmp_path, "runs_dir": tmp_path, "slack_webhook_url": url, "tensorboard": "off"})
     wishes = Wishes("train.py", run_id=uuid7(), stall_s=60.0)
     reporter = Reporter(config, wishes, {}, CommandFile(None), alone_s=0.0, clock=clock)
-    reporter._file_bytes = sizes.__next__
+    reporter._files = files
     run = reporter._begin()
     for _ in range(4):
         clock.advance(40.0)
+        os.write(log, b"." * grows)
+        reporter._look_at_files(guard)
         reporter._look_after(run)
     run.flush(10.0)
+    os.close(log)
     session.close()
 
     assert any("Nothing was printed" in each.body.decode() for each in sandbox.requests) is warned
