@@ -23,7 +23,7 @@ _BARS_BYTES = 16 * TAIL_BYTES  # an hour of a progress bar may stand before the 
 
 @dataclass(frozen=True, slots=True)
 class FilePiece:
-    """What a stream's file has got. `cut`: more than is read has come before it, and it begins within a line."""
+    """New text of a stream's file. `cut`: more than is read has come before it, and it begins within a line."""
 
     stream: int
     text: bytes
