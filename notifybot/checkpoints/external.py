@@ -95,9 +95,9 @@ class ExternalCheckpoints:
 
     `report_saved` is called for each once its proof is over: in the tier READABLE where it was proven, UNPROVEN where
     nothing can be proven. `report_damaged` is called instead, once for each path, for one that is cut short or does not
-    match its own checksums, and for one that the training resumes from and that is not what it was when it was proven.
-    One that is gone by then, as frameworks keep the newest few, is not reported. What is proven is noted in the run's
-    `folder`, and never beside the framework's files.
+    match its own checksums. `report_changed` is called for one that the training resumes from and that is not what it
+    was when it was proven. One that is gone by then, as frameworks keep the newest few, is not reported. What is proven
+    is noted in the run's `folder`, and never beside the framework's files.
 
     Nothing is raised: faults go to `guard`, as of a run. In a forked child nothing happens.
     """
@@ -108,12 +108,13 @@ class ExternalCheckpoints:
         report_saved: Callable[[Checkpoint], None],
         report_damaged: Callable[[Reason], None],
         *,
+        report_changed: Callable[[Reason], None],
         guard: Guard,
         clock: Clock = SYSTEM,
         most_bytes: int = PROVE_BYTES,
     ) -> None:
         self._record = None if folder is None else folder / RECORD
-        self._report_saved, self._report_damaged = report_saved, report_damaged
+        self._report_saved, self._report_damaged, self._report_changed = report_saved, report_damaged, report_changed
         self._guard, self._clock, self._most_bytes = guard, clock, most_bytes
         self._waiting: dict[str, Task] = {}
         self._damaged: set[str] = set()
@@ -129,23 +130,28 @@ class ExternalCheckpoints:
         """
         self._submit(path, ("saved", label))
 
-    def follow_restored(self, path: str | os.PathLike[str]) -> None:
+    def follow_restored(self, path: str | os.PathLike[str], label: int | None = None) -> None:
         """Compare a checkpoint that the training goes on from with its proof, where there is one of an earlier session.
 
-        Returns at once; a difference is reported as damage.
+        Returns at once. One of another epoch or step than was proven is a later one under the same name, such as
+        `last.ckpt`: it is not compared.
         """
-        self._submit(path, ("restored", None))
+        self._submit(path, ("restored", label))
 
     def known(self, path: str | os.PathLike[str]) -> str | None:
         """Return the SHA-256 that was noted last for a path, in this session or an earlier one; None for none."""
-        place, found = str(_absolute(path)), None
+        found = self._noted(str(_absolute(path))).get("sha256")
+        return found if found and isinstance(found, str) else None
+
+    def _noted(self, place: str) -> dict[str, Any]:
+        found = dict[str, Any]()
         with contextlib.suppress(OSError):
             for line in [] if self._record is None else _tail(self._record).splitlines():
                 with contextlib.suppress(ValueError):  # the last line may be torn by a power cut
                     values = json.loads(line)
                     if isinstance(values, dict) and values.get("path") == place:
-                        found = values.get("sha256") or None
-        return found if isinstance(found, str) else None
+                        found = values
+        return found
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until every proof is over; False if that takes longer."""
@@ -192,24 +198,38 @@ class ExternalCheckpoints:
 
     def _prove(self, place: str, task: Task) -> None:
         path = Path(place)
-        before = self.known(place) if task[0] == "restored" else None
-        if task[0] == "restored" and before is None:
+        if task[0] == "restored":
+            self._compare(place, task[1])
             return
         try:
             proof = self._steady_proof(path)
         except Flawed as error:
-            self._damage(place, error.reason)
+            if place not in self._damaged:
+                self._damaged.add(place)
+                self._report_damaged(error.reason)
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError:  # a mount that fails, or no right to read: it may be whole, and nobody knows
-            if task[0] == "saved":
-                self._report(place, task, Proof(False, 0))
+            self._report(place, task, Proof(False, 0))
         else:
-            if before is not None and proof.sha256 not in ("", before):
-                self._damage(place, Reason("content", path.name))
-            elif task[0] == "saved":
-                self._damaged.discard(place)
-                self._report(place, task, proof)
+            self._damaged.discard(place)
+            self._report(place, task, proof)
+
+    def _compare(self, place: str, label: int | None) -> None:
+        """Report a checkpoint that is not what it was when it was proven, unless the training writes it anew now."""
+        path, noted = Path(place), self._noted(place)
+        before, at = self.known(place), noted.get("step")
+        if before is None or (None not in (label, at) and label != at):
+            return
+        with contextlib.suppress(OSError):
+            restored, changed = signature(path), None
+            try:
+                if self._steady_proof(path).sha256 not in ("", before):
+                    changed = Reason("content", path.name)
+            except Flawed as error:
+                changed = error.reason
+            if changed is not None and signature(path) == restored:
+                self._report_changed(changed)
 
     def _steady_proof(self, path: Path) -> Proof:
         """Prove a checkpoint once nobody writes to it any more. Raises Flawed and OSError as `prove`.
@@ -244,11 +264,6 @@ class ExternalCheckpoints:
         tier = Tier.READABLE if proof.proven else Tier.UNPROVEN
         size_bytes = proof.size_bytes or None
         self._report_saved(Checkpoint(redacted(place, _PATH_CHARS), epoch=task[1], size_bytes=size_bytes, tier=tier))
-
-    def _damage(self, place: str, reason: Reason) -> None:
-        if place not in self._damaged:
-            self._damaged.add(place)
-            self._report_damaged(reason)
 
     def _note(self, place: str, label: int | None, proof: Proof) -> None:
         if self._record is None:

@@ -354,6 +354,7 @@ _NOTICES = (
     alert_text.checkpoint_works_again(),
     alert_text.checkpoint_not_found("/content/runs/model.pt"),
     alert_text.checkpoint_unreadable(Reason("cut_short", "checkpoint-500/optimizer.pt")),
+    alert_text.checkpoint_changed(Reason("content", "checkpoint-500")),
     alert_text.nothing_left(),
     alert_text.not_delivered("slack", Reason("slack.not_in_channel", values={"channel": "training"})),
 )

@@ -27,7 +27,6 @@ NotifierState = Callable[[str], Mapping[str, Any]]
 """Memories of this process's own notifiers about a run, by its key (`store.notifier_state.export_for`)."""
 
 _SERVICE = "watchdog"
-_NOT_TAKEN = "not-taken"  # a word that it does not know, or a figure beyond its bounds
 _NEVER_SENT = (NewConnectionError, ConnectTimeoutError, SSLError)
 _NOT_PROCESSED = (408, 425, 429)
 _REASON_CHARS = 200
@@ -97,7 +96,7 @@ class WatchdogRelay:
         try:
             return post(event)
         except PermanentError as refusal:
-            if refusal.code != _NOT_TAKEN:
+            if refusal.code != "not-taken":
                 raise
             for older in in_older_words(event):
                 with contextlib.suppress(PermanentError):
@@ -149,7 +148,7 @@ class WatchdogRelay:
         if status < 400:  # a redirect to a login page
             return temporary_error(_SERVICE, "log-in", status=str(status), ambiguous=True)
         if status == requests.codes.unprocessable and (why := _reason(said)):
-            return permanent_error(_SERVICE, _NOT_TAKEN, why=why)
+            return permanent_error(_SERVICE, "not-taken", why=why)
         return permanent_error(_SERVICE, "strange", status=str(status), setup=status in _SETUP)
 
     def close(self) -> None:

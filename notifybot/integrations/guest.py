@@ -24,7 +24,7 @@ from notifybot.errors import UsageError, reader_text
 from notifybot.i18n import text
 from notifybot.integrations.run_copy import RunCopy, resume_from
 from notifybot.notifiers.base import Notifier
-from notifybot.rendering.alert_text import checkpoint_unreadable, notice_words
+from notifybot.rendering.alert_text import checkpoint_changed, checkpoint_unreadable, notice_words
 from notifybot.runtime import environment, speaks
 from notifybot.trackers import plan_trackers
 from notifybot.training.block import SignalScope, as_config, check_given
@@ -34,7 +34,7 @@ from notifybot.training.progress import MonitoredMetric
 from notifybot.training.resume import ResumeInfo
 from notifybot.training.run import Run
 from notifybot.training.run_info import checked_id, name_of, params_of
-from notifybot.types import UNITS, Reason, Severity, Status, Unit
+from notifybot.types import UNITS, Notice, Reason, Severity, Status, Unit
 
 Hook = TypeVar("Hook", bound=Callable[..., None])
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -157,6 +157,7 @@ class Guest:
         within_call: bool = True,
         unseen_end: bool = False,
         folder: Path | None = None,
+        restored: str | os.PathLike[str] | None = None,
     ) -> None:
         """Begin a run, on the process that trains, once the framework has restored its state.
 
@@ -166,7 +167,7 @@ class Guest:
         such a run only leaves its failure for the one that reports. `within_call`: the framework trains in one call,
         so that an error which ends a notebook's cell has ended the training; `unseen_end`: so has the cell's end, as no
         hook may show that the call is over. `folder` is where the framework saves: a copy of the run is kept there, by
-        which it goes on on another machine.
+        which it goes on on another machine. `restored` is the checkpoint that the framework has its state from.
         """
         if self.run is not None and (self.run.active or self.run.mute):  # left by an exception that was caught
             self.end(Ending(Status.FAILED, self.text("caught")))
@@ -188,16 +189,15 @@ class Guest:
         self.run, self.guard, self._values, self._over = run, run.guard, {}, None
         self._proofs = None
         with run.guard("starting_run", loud=()):
-            resume = ResumeInfo()
-            if folder is not None and found:
-                with run.guard("run_file"):
-                    resume = resume_from(folder, found, run.project, first)
+            resume = _resume(run, found, folder, restored, first, counts_from)
             run.start(total=total, unit=unit, first=first, counts_from=counts_from, resume=resume, reports=reports)
             run.at_end = self._at_end
             self._scope = SignalScope(run)
             self._copy = RunCopy(run, folder) if folder is not None and run.active else None
             if within_call and (run.active or run.mute):
                 ENDINGS.ends_with_cell(run, normally=unseen_end)
+            if run.active and resume.resumed is not None:
+                self._proofs_of(run).follow_restored(resume.resumed.path, resume.resumed.epoch)
 
     def state(self) -> dict[str, str]:
         """Key that finds this run again, for the framework's own checkpoint. Empty before a run has begun."""
@@ -259,24 +259,30 @@ class Guest:
         if self.run is not None and self.reports_checkpoints:
             self.run.log_checkpoint(path, label)
             if self.active:
-                self._prove(self.run, path, label)
+                self._proofs_of(self.run).follow(path, self.run.progress.epoch if label is None else label)
         if self._copy is not None and self.active:
             self._copy.ask()
 
-    def _prove(self, run: Run, path: str, label: int | None) -> None:
-        """Have it read to its end, on a thread of the lowest priority: a damaged one is an alert."""
+    def _proofs_of(self, run: Run) -> ExternalCheckpoints:
+        """The thread of the lowest priority that reads checkpoints to their end: a damaged one is an alert."""
         if self._proofs is None:
 
-            def damaged(reason: Reason) -> None:
-                notice = checkpoint_unreadable(reason)
+            def alert(notice: Notice) -> None:
                 words = notice_words(notice, self.config.lang)
                 run.report(words.title, words.text, about="checkpoint", notice=notice)
 
-            folder = None if run.session is None else run.session.folder
-            # It was reported when it was saved: a proof of some minutes would tell of it after the next one.
-            guard = functools.partial(run.guard, loud=())
-            self._proofs = ExternalCheckpoints(folder, lambda _: None, damaged, guard=guard, clock=run.clock)
-        self._proofs.follow(path, label)
+            def damaged(reason: Reason) -> None:
+                alert(checkpoint_unreadable(reason))
+
+            def changed(reason: Reason) -> None:
+                alert(checkpoint_changed(reason))
+
+            # It was reported when it was saved: a report of its proof, minutes later, would come after the next one.
+            self._proofs = ExternalCheckpoints(
+                None if run.session is None else run.session.folder, run.proved, damaged, report_changed=changed,
+                guard=functools.partial(run.guard, loud=()), clock=run.clock,
+            )  # fmt: skip
+        return self._proofs
 
     def inform(self, title: str, body: str = "", severity: Severity = Severity.INFO) -> None:
         """Tell people of something beside the epochs, such as a test's result; after the run's end, too."""
@@ -403,6 +409,26 @@ def raise_missing(error: ModuleNotFoundError, integration: str, module: str, pac
         raise error
     words = {"integration": integration, "module": module, "package": package or module}
     raise ImportError(reader_text("integrations.guest.framework_is_missing", **words)) from error
+
+
+def _resume(
+    run: Run,
+    found: Mapping[str, Any],
+    folder: Path | None,
+    restored: str | os.PathLike[str] | None,
+    first: int | None,
+    counts_from: int | None,
+) -> ResumeInfo:
+    """Facts about the run before: by the copy beside the checkpoints, and by the one with the restored state."""
+    resume = ResumeInfo()
+    if folder is not None and found:
+        with run.guard("run_file"):
+            resume = resume_from(folder, found, run.project, first)
+    if restored and "://" not in os.fspath(restored):
+        last = None if first is None or first <= (counts_from or 0) else first - 1
+        with suppress(OSError):
+            resume = resume.restored_from(Path(restored).absolute(), last, run.clock.now())
+    return resume
 
 
 def _as_it_is(ending: Ending) -> Ending:

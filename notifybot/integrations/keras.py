@@ -122,6 +122,7 @@ class NotifyCallback(GuestCallback, keras.callbacks.Callback):
         self.guest.begin(
             total=self._total, first=first, counts_from=0, found=found, params=params, monitor=_monitor(self._others),
             reports=_is_first_process(), folder=None if self.folder in self._backups() else self.folder,
+            restored=self._backup() if first > 0 else None,
         )  # fmt: skip
         if card is not None and self.guest.active:
             with self.guest.guard("run_key", loud=()):
@@ -139,6 +140,11 @@ class NotifyCallback(GuestCallback, keras.callbacks.Callback):
         """The folders that BackupAndRestore deletes at the end, and in which no thread of ours may write then."""
         backups = [each.backup_dir for each in self._others if isinstance(each, keras.callbacks.BackupAndRestore)]
         return [Path(each) for each in backups if "://" not in str(each)]
+
+    def _backup(self) -> str | None:
+        """The file of BackupAndRestore, from which Keras has restored the weights."""
+        backups = (each for each in self._others if isinstance(each, keras.callbacks.BackupAndRestore))
+        return next((str(each._weights_path) for each in backups if hasattr(each, "_weights_path")), None)
 
     def _settings(self) -> Mapping[str, Any]:
         """Settings that the model was compiled with, and its size."""

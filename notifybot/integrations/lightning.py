@@ -121,7 +121,7 @@ class NotifyCallback(GuestCallback, Callback):  # type: ignore[misc, unused-igno
             total=total, unit=self._unit, found=found, params=_params(trainer, module), monitor=_monitor(trainer),
             first=_first_epoch(trainer) if self._unit == "epoch" else trainer.global_step + 1,
             own_trackers={own for each in trainer.loggers for own in _own_trackers(each)},
-            reports=bool(trainer.is_global_zero),
+            reports=bool(trainer.is_global_zero), restored=trainer.ckpt_path,
         )  # fmt: skip
         run = self.guest.run
         if run is not None and run.active:

@@ -92,6 +92,7 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
             found=(self._saved or _saved_in(state)) if resumed else None, params=_params(args, kwargs.get("model")),
             monitor=_monitor(args), own_trackers=set(args.report_to or ()) & {"wandb", "tensorboard"},
             reports=bool(state.is_world_process_zero), folder=Path(args.output_dir),
+            restored=Path(args.output_dir, f"checkpoint-{state.global_step}") if resumed else None,
         )  # fmt: skip
         self._tell_passed_over(Path(args.output_dir))
 

@@ -92,7 +92,7 @@ class NotifyCallbacks(GuestCallback):
         self.guest.begin(
             total=trainer.epochs, first=trainer.start_epoch + 1, counts_from=1, found=found, folder=folder,
             params=_params(trainer.args), monitor="fitness:max", own_trackers=_own_trackers(trainer),
-            reports=rank() == 0,
+            reports=rank() == 0, restored=_restored(trainer),
         )  # fmt: skip
         if self.guest.active:
             with self.guest.guard("run_file", loud=()):
@@ -184,6 +184,12 @@ def _is_secret(key: str) -> bool:
     """True for a setting that may be a secret; its type says so, or its name."""
     field = Config.model_fields.get(key)
     return names_secret(key) or field is None or "Secret" in str(field.annotation)
+
+
+def _restored(trainer: Any) -> str | None:
+    """The file that the trainer resumed from: `check_resume` of ultralytics/engine/trainer.py leaves its path there."""
+    resume = getattr(trainer.args, "resume", None)
+    return resume if trainer.start_epoch > 0 and isinstance(resume, str) else None
 
 
 def _card(folder: Path) -> dict[str, str]:

@@ -30,7 +30,13 @@ from notifybot.types import Language, Notice, Reason, Severity, Unit
 
 _LIMIT_LINE = 300
 _LIMIT_LINES = 5
-_WHY_FIRST = ("checkpoint_not_saved", "checkpoint_not_copied", "checkpoint_not_found", "checkpoint_unreadable")
+_WHY_FIRST = (
+    "checkpoint_not_saved",
+    "checkpoint_not_copied",
+    "checkpoint_not_found",
+    "checkpoint_unreadable",
+    "checkpoint_changed",
+)
 
 
 class AlertWords(NamedTuple):
@@ -56,8 +62,13 @@ def checkpoint_not_found(path: str) -> Notice:
 
 
 def checkpoint_unreadable(reason: Reason) -> Notice:
-    """A checkpoint that a framework has just saved cannot be read to its end, or is not what it was when proven."""
+    """A checkpoint that a framework has just saved cannot be read to its end."""
     return Notice("checkpoint_unreadable", reasons=(_bounded(reason),))
+
+
+def checkpoint_changed(reason: Reason) -> Notice:
+    """A checkpoint that a framework resumes from is not what it was when it was proven."""
+    return Notice("checkpoint_changed", reasons=(_bounded(reason),))
 
 
 def checkpoint_damaged(damaged: Sequence[Reason], used: str | None) -> Notice:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from pathlib import Path
 from statistics import median
 
 from notifybot.clock import Clock
@@ -68,6 +69,7 @@ class ProgressTracker:
         earlier_s = self._earlier.epoch_s if self._earlier.unit == "epoch" else None  # of how many steps is not known
         self._durations: deque[float] = deque([] if earlier_s is None else [earlier_s], maxlen=_RECENT)  # s per unit
         self._checkpoint = self._earlier.checkpoint  # apart from `last`: the saving thread sets it
+        self._proved: Checkpoint | None = None
         self._metrics = self._past_of(self._earlier)
         self._first: int | None = None
         self._labels = [] if self._earlier.epoch is None else [self._earlier.epoch]  # reported by the user's own loop
@@ -151,7 +153,7 @@ class ProgressTracker:
             epoch_s=seconds,
             elapsed_s=self._earlier.elapsed_s + now_s - self._began_s,
             eta_s=None if total is None or not self._durations else max(total - done, 0) * median(self._durations),
-            checkpoint=self._checkpoint,
+            checkpoint=self.checkpoint,
             part=part,
         )
         new_best = None  # a first value is none
@@ -170,6 +172,20 @@ class ProgressTracker:
         """Remember the latest checkpoint."""
         self._checkpoint = checkpoint
 
+    def proved(self, checkpoint: Checkpoint) -> None:
+        """Remember what is known of a checkpoint since it was read to its end, by a thread beside the saving one."""
+        self._proved = checkpoint
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The latest checkpoint, with its proof where that is of the same one."""
+        saved, proved = self._checkpoint, self._proved
+        if saved is None or proved is None or saved.epoch != proved.epoch:
+            return saved
+        if str(Path(saved.path).expanduser().absolute()) != proved.path:
+            return saved
+        return replace(saved, tier=proved.tier, size_bytes=proved.size_bytes)
+
     def summary(self, now_s: float) -> Progress:
         """The progress as of now with the latest value of every metric, not just the last epoch's."""
         total, done = self.last.total, self.last.done
@@ -178,7 +194,7 @@ class ProgressTracker:
             metrics=dict(self._metrics),
             elapsed_s=self._earlier.elapsed_s + now_s - self._began_s,
             eta_s=None if total is None or not self._durations else max(total - done, 0) * median(self._durations),
-            checkpoint=self._checkpoint,
+            checkpoint=self.checkpoint,
         )
 
     def epoch_left_s(self, now_s: float) -> float | None:

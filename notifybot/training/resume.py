@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from notifybot.events import CheckpointSaved, EpochFinished, Event
-from notifybot.files import write_atomically
+from notifybot.files import path_text, write_atomically
 from notifybot.runtime import execution
 from notifybot.types import ModelSize, Progress, Resumed
 
@@ -18,6 +18,7 @@ from notifybot.types import ModelSize, Progress, Resumed
 class ResumeInfo:
     """Facts about a run from its checkpoint and the card beside it. `folder` holds a copy of the run's own folder.
 
+    `by_framework`: the state was restored by a framework, not by us.
     `launch`: fingerprint of how the program that saved last was started (`run_info.launch_of`); empty if unknown.
     """
 
@@ -32,6 +33,19 @@ class ResumeInfo:
     model: ModelSize | None = None
     artifacts: bool = False
     done: int | None = None  # epochs done, if their places among all epochs show it
+    by_framework: bool = False
+
+    @property
+    def is_copy(self) -> bool:
+        """True where the progress is of a copy beside the checkpoints, and not of the restored state itself."""
+        return self.resumed is None or self.by_framework
+
+    def restored_from(self, path: Path, epoch: int | None, now: datetime) -> ResumeInfo:
+        """These facts with the checkpoint that a framework has its state from. Raises OSError if it is gone."""
+        saved_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        since_s = max((now - saved_at).total_seconds(), 0.0)
+        resumed = Resumed(epoch=epoch, path=path_text(path), since_s=since_s)
+        return replace(self, resumed=resumed, saved_at=saved_at, by_framework=True)
 
     def kept(self, events: Sequence[Event]) -> tuple[Event, ...]:
         """Events that count after the restore: all but the epochs that are run again."""

@@ -168,7 +168,7 @@ class Run(RunReports):
 
     def _open(self, session: Session, epochs: object, ahead: dict[str, Any], resume: ResumeInfo) -> None:
         known = session.past(self.ref)
-        if resume.resumed is None and known.progress is not None and known.attempt >= resume.attempt:
+        if resume.is_copy and known.progress is not None and known.attempt >= resume.attempt:
             resume = replace(resume, progress=None)  # a copy elsewhere may be behind what this machine knows
         past = known.with_checkpoint(resume)
         first = ahead["first"] if epochs is None else first_of(epochs)

@@ -93,6 +93,13 @@ class RunReports:
             self._course.saved(checkpoint)
             self.emit(CheckpointSaved(**self.fact(), checkpoint=checkpoint, progress=self.progress))
 
+    def proved(self, checkpoint: Checkpoint) -> None:
+        """Take in that a checkpoint, reported before, was read to its end: what is told of it from now on says so.
+
+        Called by the thread that read it. One that is no longer the latest is left alone.
+        """
+        self._course.proved(checkpoint)
+
     def alert(
         self,
         title: str,

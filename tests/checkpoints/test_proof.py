@@ -186,10 +186,12 @@ class Rig:
         self.run_folder.mkdir(exist_ok=True)
         self.saved: list[Checkpoint] = []
         self.damaged: list[Reason] = []
+        self.changed: list[Reason] = []
         self.guard = Guard()
         self.ours = ExternalCheckpoints(
-            self.run_folder, self.saved.append, self.damaged.append, guard=self.guard, clock=clock or FakeClock()
-        )
+            self.run_folder, self.saved.append, self.damaged.append, report_changed=self.changed.append,
+            guard=self.guard, clock=clock or FakeClock(),
+        )  # fmt: skip
 
     def follow(self, path: Path | str, label: int | None = None) -> None:
         self.ours.follow(path, label)
@@ -283,15 +285,40 @@ def test_one_to_go_on_from_is_compared_with_its_proof(tmp_path: Path) -> None:
     rig.follow(path, 1)
     later = Rig(tmp_path)
 
-    later.ours.follow_restored(path)
+    later.ours.follow_restored(path, 1)
     assert later.ours.wait(60)
-    before = list(later.damaged)
+    before = list(later.changed)
     torch.save({"other": torch.ones(3)}, path)
-    later.ours.follow_restored(path)
-    later.ours.follow_restored(tmp_path / "unknown.pt")
+    later.ours.follow_restored(path, 1)
+    later.ours.follow_restored(tmp_path / "unknown.pt", 1)
 
     assert later.ours.wait(60)
-    assert (before, later.damaged, later.saved) == ([], [Reason("content", "model.pt")], [])
+    assert (before, later.changed, later.saved) == ([], [Reason("content", "model.pt")], [])
+    assert later.damaged == []
+
+
+@pytest.mark.parametrize(("label", "changed"), [(1, True), (None, True), (2, False)])
+def test_a_file_saved_later_under_the_same_name_is_no_damage(tmp_path: Path, label: int | None, changed: bool) -> None:
+    """A training that is killed between a save of `last.ckpt` and its proof has a newer file than the proof is of."""
+    path, rig = saved(tmp_path / "last.ckpt"), Rig(tmp_path)
+    rig.follow(path, 1)
+    torch.save({"weight": torch.zeros(400)}, path)
+
+    rig.ours.follow_restored(path, label)
+
+    assert rig.ours.wait(60)
+    assert rig.changed == ([Reason("content", "last.ckpt")] if changed else [])
+
+
+def test_one_to_go_on_from_that_is_cut_since_is_told_with_that_reason(tmp_path: Path) -> None:
+    path, rig = saved(tmp_path / "model.pt"), Rig(tmp_path)
+    rig.follow(path, 1)
+    path.write_bytes(path.read_bytes()[:500])
+
+    rig.ours.follow_restored(path, 1)
+
+    assert rig.ours.wait(60)
+    assert (rig.changed, rig.damaged) == ([Reason("cut_short", "model.pt")], [])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")

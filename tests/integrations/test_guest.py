@@ -17,11 +17,12 @@ import pytest
 from notifybot import ConfigError, UsageError
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.integrations.guest import Guest, GuestCallback, GuestOptions, hook, raise_missing
+from notifybot.rendering import Renderer
 from notifybot.store import runs
 from notifybot.training.endings import ENDINGS, Ending
 from notifybot.training.session import close
 from notifybot.training.signals import SIGNALS
-from notifybot.types import Status
+from notifybot.types import Language, Status, Tier
 
 
 @pytest.fixture
@@ -305,3 +306,92 @@ def test_what_the_framework_saved_is_proven_and_a_damaged_one_is_told_once(
     alerts = [each for each in recorded(callback) if isinstance(each, AlertRaised)]
     assert [(each.about, "torn.ckpt" in each.text) for each in alerts] == [("checkpoint", True)]
     assert callback.guest._proofs.known(tmp_path / "whole.ckpt") == hashlib.sha256(whole).hexdigest()
+
+
+def archive(path: Path, content: bytes = b"x" * 1000) -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("data.pkl", content)
+    return path
+
+
+def proven(callback: Callback) -> None:
+    assert callback.guest._proofs is not None
+    assert callback.guest._proofs.wait(30.0)
+
+
+def test_what_was_read_to_its_end_is_told_as_proven_from_then_on(settings: dict[str, Any], tmp_path: Path) -> None:
+    callback = Callback("toy", config=settings)
+    callback.began(0, 3)
+    callback.epoch_ended(0)
+    callback.saved(str(archive(tmp_path / "a.ckpt")), 0)
+    proven(callback)
+    callback.epoch_ended(1)
+    callback.ended()
+
+    ending = recorded(callback)[-1]
+    assert isinstance(ending, RunEnded)
+    assert ending.progress.checkpoint is not None
+    assert (ending.progress.checkpoint.tier, ending.progress.checkpoint.epoch) == (Tier.READABLE, 0)
+
+
+def test_a_newer_checkpoint_is_not_proven_by_the_proof_of_the_one_before(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    callback = Callback("toy", config=settings)
+    callback.began(0, 3)
+    callback.epoch_ended(0)
+    callback.saved(str(archive(tmp_path / "last.ckpt")), 0)
+    proven(callback)
+    assert callback.run is not None
+    callback.run.log_checkpoint(str(tmp_path / "last.ckpt"), 1)
+    callback.ended()
+
+    checkpoint = callback.run.progress.checkpoint
+    assert checkpoint is not None
+    assert (checkpoint.tier, checkpoint.epoch) == (Tier.UNPROVEN, 1)
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_resumed_training_says_from_what_and_whether_it_is_what_was_proven(
+    settings: dict[str, Any], tmp_path: Path, changed: bool
+) -> None:
+    """The start names the epoch and the file; content that has changed since its proof is an alert."""
+    path, first = archive(tmp_path / "a.ckpt"), Callback("toy", config=settings)
+    first.began(0, 5)
+    first.epoch_ended(0)
+    first.epoch_ended(1)
+    first.saved(str(path), 1)
+    proven(first)
+    found = first.guest.state()
+    first.epoch_ended(2)
+    if changed:
+        archive(path, b"y" * 1000)
+
+    again = Callback("toy", config=settings)
+    again.guest.begin(total=5, first=2, found=found, restored=str(path))
+    proven(again)
+    again.ended()
+
+    start = [each for each in recorded(again) if isinstance(each, RunStarted)][-1]
+    assert start.resumed is not None
+    assert (start.resumed.epoch, start.resumed.path, start.resumed.next_epoch) == (1, str(path), 2)
+    title = Renderer(Language.EN).render(start).title
+    assert title == "🚀 toy resumed from epoch 1"
+    alerts = [each.notice for each in recorded(again) if isinstance(each, AlertRaised)]
+    assert [each and (each.code, each.reasons[0].code) for each in alerts] == (
+        [("checkpoint_changed", "content")] if changed else []
+    )
+    assert start.progress.done == 2
+
+
+@pytest.mark.parametrize("restored", ["gone.ckpt", "s3://bucket/a.ckpt"])
+def test_a_checkpoint_that_is_not_on_this_disk_is_no_fault(
+    settings: dict[str, Any], tmp_path: Path, restored: str
+) -> None:
+    callback = Callback("toy", config=settings)
+    callback.guest.begin(total=5, first=2, restored=restored if "://" in restored else tmp_path / restored)
+    callback.ended()
+
+    start = next(each for each in recorded(callback) if isinstance(each, RunStarted))
+    assert start.resumed is None
+    assert callback.guest.guard.faults == {}

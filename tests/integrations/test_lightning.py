@@ -356,8 +356,12 @@ def test_lightning_s_checkpoint_goes_on_with_the_run(options: dict[str, Any], no
     fit(trainer(tmp_path, after, keeps, max_epochs=7, **options), ckpt_path=last, weights_only=True)
 
     events = recorded(after)
-    starts = [(each.attempt, each.progress.done) for each in events if isinstance(each, RunStarted)]
-    assert starts == [(1, 0), (2, 4)]
+    starts = [(each.attempt, each.progress.done, each.resumed) for each in events if isinstance(each, RunStarted)]
+    assert [each[:2] for each in starts] == [(1, 0), (2, 4)]
+    resumed = starts[1][2]
+    assert resumed is not None
+    assert (resumed.epoch, resumed.path, resumed.next_epoch) == (3, str(last), 4)
+    assert not any(each.about == "checkpoint" for each in events if isinstance(each, AlertRaised))
     assert [label for label, _ in values(after, "train_loss")] == [0, 1, 2, 3, 4, 5, 6]
     end = ended(after)
     assert (end.status, end.progress.done, end.progress.total) == (Status.FINISHED, 7, 7)

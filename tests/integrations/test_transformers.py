@@ -179,7 +179,12 @@ def test_a_resumed_trainer_goes_on_with_its_run(settings: dict[str, Any], tmp_pa
     one.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-4"))
 
     events = recorded(after)
-    assert [(each.attempt, each.progress.done) for each in events if isinstance(each, RunStarted)] == [(1, 0), (2, 1)]
+    starts = [each for each in events if isinstance(each, RunStarted)]
+    assert [(each.attempt, each.progress.done) for each in starts] == [(1, 0), (2, 1)]
+    assert [each.resumed and (each.resumed.epoch, Path(each.resumed.path).name) for each in starts] == [
+        None,
+        (0, "checkpoint-4"),
+    ]
     assert [each["label"] for each in reported(events)] == [0.0, 1.0, 1.0, 2.0, 3.0]
     last = ending(events)
     assert (last.progress.done, last.progress.metrics["eval_loss"].epochs) == (4, (0, 1, 2, 3))
