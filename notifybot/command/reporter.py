@@ -10,12 +10,13 @@ import math
 import platform
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from notifybot.clock import SYSTEM, Clock
+from notifybot.command.epochs import Epochs, is_finer
 from notifybot.command.launchers import Place, alerts_first
 from notifybot.command.outcome import CommandOutcome, Kind
 from notifybot.command.output import LineReader
@@ -60,31 +61,6 @@ class Wishes:
     at_least_s: float = 0.0
 
 
-@dataclass(slots=True)
-class Epochs:
-    """Merges readings until their epoch, step or round is over: the next one has begun, or the program has ended."""
-
-    _open: LineReading | None = None
-    _metrics: dict[str, float] = field(default_factory=dict)
-
-    def take(self, reading: LineReading) -> LineReading | None:
-        """Return the position that this reading ends, with all that was printed of it."""
-        ended = None
-        if self._open is not None and (self._open.unit, self._open.label) != (reading.unit, reading.label):
-            ended = self.close()
-        self._open = reading
-        self._metrics |= reading.metrics
-        return ended
-
-    def close(self) -> LineReading | None:
-        """Return the position that is open, and open none."""
-        if self._open is None:
-            return None
-        ended = LineReading(self._open.unit, self._open.label, self._metrics, self._open.total, self._open.first)
-        self._open, self._metrics = None, {}
-        return ended
-
-
 class Reporter:
     """Reports one command. `start`, then `saw` and `printed` from any thread, then `end` once.
 
@@ -112,7 +88,8 @@ class Reporter:
         self._unread_bytes = 0
         self._files = OutputFiles()
         self._epochs, self._logged = Epochs(), Epochs()  # by what is printed, and by `notifybot log`
-        self._unit: Unit | None = None  # by the first that was reported
+        self._unit: Unit | None = None  # of what was reported last
+        self._logs = False  # by `notifybot log`: it is not guessed any more from what is printed
         self._over: list[LineReading] = []  # epochs that are over and not reported yet
         self._printed_at_s = self._began_s
         self._prints = 0
@@ -225,14 +202,19 @@ class Reporter:
             if not self._look_at_files(guard):
                 break
         self._files.close()
+        with self._reading(guard) as parser:
+            self._take([] if parser is None else parser.close())
 
     def _read(self, stream: int, piece: bytes, parser: ProgressParser | None) -> None:
         if parser is None:
             return
         for line in self._readers.setdefault(stream, LineReader(self._clock)).feed(piece):
-            for reading in parser.feed(line):
-                if (ended := self._epochs.take(reading)) is not None and self._is_allowed():
-                    self._over.append(ended)
+            self._take(parser.feed(line))
+
+    def _take(self, readings: Iterable[LineReading]) -> None:
+        for reading in readings:
+            if (ended := self._epochs.take(reading)) is not None and self._is_allowed():
+                self._over.append(ended)
 
     def _is_allowed(self) -> bool:
         """A loop that prints a hundred epochs a second is followed by some of them, and by the last."""
@@ -248,6 +230,8 @@ class Reporter:
         self._run = run = self._new_run()
         self._file.began(run.ref)
         run.start()
+        if run.progress.epoch is not None:  # by an earlier attempt
+            self._unit = self._epochs.unit = self._logged.unit = run.progress.unit
         if run.session is not None and not run.session.shared.delivery.notifiers:
             log.warning("%s", text(self._config.lang, "command.nobody"))
         return run
@@ -276,7 +260,7 @@ class Reporter:
             elif self._run is None or each.session != self._run.ref.session:
                 self._hand_over(each)
         if not any(isinstance(each, LoggedNumbers) for each in news):  # no more of that epoch for a second
-            self._over += filter(None, [self._logged.close()])
+            self._over += filter(None, [self._logged.settle()])
 
     def _take_logged(self, numbers: LoggedNumbers) -> None:
         """Take what a script says of itself: then it is not guessed any more from what it prints."""
@@ -286,7 +270,7 @@ class Reporter:
                 log.warning("%s", text(self._config.lang, "command.log.training_reports", **self._names_below()))
             self._said_needless = True
             return
-        self._parser = None
+        self._parser, self._logs = None, True
         reading = LineReading(numbers.unit, numbers.at, numbers.metrics, numbers.total)
         self._over += filter(None, [self._logged.take(reading)])
 
@@ -320,11 +304,22 @@ class Reporter:
     def _report_epochs(self, run: Run) -> None:
         over, self._over = self._over, []
         for reading in over:
-            self._unit = self._unit or _UNITS.get(reading.unit, "epoch")
-            if _UNITS.get(reading.unit) != self._unit:
-                continue  # a run counts one thing
+            if self._unit is not None and is_finer(reading.unit, self._unit) and not self._logs:
+                continue  # printed before it was known that this run counts epochs: they are in the epoch's means
+            self._unit = _UNITS.get(reading.unit, "epoch")
             run.plan(total=reading.total, first=reading.first, unit=self._unit)
             run.log_epoch(reading.label, dict(reading.metrics))
+
+    def _report_the_last(self, run: Run, *, failed: bool) -> None:
+        """Report the epoch that is open, if it is over; whatever was logged, in any case."""
+        if not self._logs:
+            if failed and self._epochs.unit == "epoch":
+                run.open_epoch = self._epochs.begun
+            self._over += filter(None, [self._epochs.close(failed=failed)])
+        self._over += filter(None, [self._logged.close()])
+        self._report_epochs(run)
+        if (values := self._logged.rest()) and run.progress.epoch is not None:
+            run.log_epoch(run.progress.epoch, values)
 
     def _finish(self, end: _End) -> None:
         outcome, took_s = end.outcome, self._clock.monotonic() - self._began_s
@@ -333,8 +328,7 @@ class Reporter:
             if self._run is None and quiet:
                 return
             run = self._begin() if self._run is None else self._run
-            self._over += filter(None, [self._epochs.close(), self._logged.close()])
-            self._report_epochs(run)
+            self._report_the_last(run, failed=outcome.kind is not Kind.FINISHED)
             if outcome.kind is Kind.FINISHED and took_s < self._wishes.at_least_s:
                 run.report(text(self._config.lang, "command.too_quick", seconds=round(took_s)))
             run.end(self._ending(end))

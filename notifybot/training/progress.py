@@ -213,8 +213,17 @@ class ProgressTracker:
         return max(epoch - self._first + 1, 0)
 
     def plan(self, *, total: int | None, first: int | None, unit: Unit | None = None) -> None:
-        """Take in how many epochs there will be and the label of the first, as far as a foreign loop shows it."""
-        if unit is not None:
+        """Take in how many epochs there will be and the label of the first, as far as a foreign loop shows it.
+
+        With another unit than before, as of a program that prints steps before its first epoch ends, it is counted
+        anew: labels, best values and durations were of the former one.
+        """
+        if unit is not None and unit != self.last.unit:
+            if self.last.epoch is not None:
+                self._metrics, self._labels, self._first = {}, [], None
+                self._durations.clear()
+                self.epoch_began_s = self._began_s
+                self.last = replace(self.last, epoch=None, done=0, total=None, metrics={}, eta_s=None, part=None)
             self.last = replace(self.last, unit=unit)
         if total is not None and operator.index(total) <= LARGEST_INT:
             self.last = replace(self.last, total=operator.index(total))

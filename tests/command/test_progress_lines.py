@@ -156,9 +156,9 @@ JSON_LINES = """
         (
             XGBOOST,
             [
-                ("round", 0, None, {"train-rmse": 2.1, "validation-rmse": 2.2}),
-                ("round", 1, None, {"train-rmse": 1.1, "validation-rmse": 1.2}),
-                ("round", 2, None, {"train-rmse": 0.9, "validation-rmse": 1.0}),
+                ("round", 1, None, {"train-rmse": 2.1, "validation-rmse": 2.2}),
+                ("round", 2, None, {"train-rmse": 1.1, "validation-rmse": 1.2}),
+                ("round", 3, None, {"train-rmse": 0.9, "validation-rmse": 1.0}),
             ],
         ),
         (
@@ -179,10 +179,133 @@ def test_progress_is_read_from_the_lines_of(
     assert told(printed) == readings
 
 
+BARS = """
+Epoch 1/3:  50%|█████     | 50/100 [00:05<00:05, 9.9it/s, loss=0.9]
+Epoch 1/3: 100%|██████████| 100/100 [00:10<00:00, 9.9it/s, loss=0.8]
+Epoch 1/3 val_loss: 0.7
+Epoch 2/3: 100%|██████████| 100/100 [00:10<00:00, 9.9it/s, loss=0.6]
+"""
+COUNTING_BAR = """
+training:   0%|          | 0/30 [00:00<?, ?it/s, loss=0.9]
+training:  10%|█         | 3/30 [00:10<01:00, 3.3s/it, loss=0.9]
+training:  13%|█▎        | 4/30 [00:13<01:00, 3.3s/it, loss=0.8]
+Downloading: 50%|█████     | 50/100 [00:05<00:05, 9.9MB/s]
+training:  17%|█▋        | 5/30 [00:16<01:00, 3.3s/it, loss=0.7]
+epochs:  17%|█▋        | 5/30 [00:16<01:00, 3.3s/it, val_loss=0.5]
+"""
+STEPS_AND_EPOCHS = """
+step 100/500 loss: 4.0
+step 200/500 loss: 3.0
+step 300/500 loss: 2.0
+epoch 1 val_loss: 9.0
+step 100/500 loss: 1.0
+"""
+HEADINGS = """
+========== Epoch 1/2 ==========
+step 100 loss: 4.0
+step 200 loss: 3.0
+step 300 loss: 2.0
+2026-11-29 10:00:00,123 INFO Epoch 2/2:
+step 100 loss: 1.0
+"""
+WITHIN = """
+Epoch [1/10], Step [100/400], Loss: 0.5
+Train Epoch: 1 [640/60000 (1%)]	Loss: 2.3
+Epoch(train) [2][ 50/100]  lr: 1e-3  loss: 0.4
+"""
+SEVERAL = [
+    (
+        BARS,
+        [
+            ("epoch", 1, 3, 0.5, {"loss": 0.9}),
+            ("epoch", 1, 3, 1.0, {"loss": 0.8}),
+            ("epoch", 1, 3, None, {"val_loss": 0.7}),
+            ("epoch", 2, 3, 1.0, {"loss": 0.6}),
+        ],
+    ),
+    (
+        COUNTING_BAR,
+        [
+            ("step", 3, 30, None, {"loss": 0.9}),
+            ("step", 4, 30, None, {"loss": 0.8}),
+            ("step", 5, 30, None, {"loss": 0.7}),
+            ("epoch", 5, 30, None, {"val_loss": 0.5}),
+        ],
+    ),
+    (
+        STEPS_AND_EPOCHS,
+        [
+            ("step", 100, 500, None, {"loss": 4.0}),
+            ("step", 200, 500, None, {"loss": 3.0}),
+            ("step", 300, 500, None, {"loss": 2.0}),
+            ("epoch", 1, None, None, {"val_loss": 9.0}),
+            ("step", 100, 500, None, {"loss": 1.0}),
+        ],
+    ),
+    (
+        HEADINGS,
+        [
+            ("epoch", 1, 2, 0.0, {}),
+            ("step", 100, None, None, {"loss": 4.0}),
+            ("step", 200, None, None, {"loss": 3.0}),
+            ("step", 300, None, None, {"loss": 2.0}),
+            ("epoch", 2, 2, 0.0, {}),
+            ("step", 100, None, None, {"loss": 1.0}),
+        ],
+    ),
+    (
+        WITHIN,
+        [
+            ("epoch", 1, 10, 0.25, {"Loss": 0.5}),
+            ("epoch", 1, None, 640 / 60000, {"Loss": 2.3}),
+            ("epoch", 2, None, 0.5, {"loss": 0.4}),
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("printed", "readings"), SEVERAL, ids=["bars", "one bar", "steps", "headings", "within"])
+def test_a_program_may_print_steps_and_epochs(
+    printed: str, readings: list[tuple[str, int, int | None, float | None, dict[str, float]]]
+) -> None:
+    parser = ProgressParser()
+    found = [reading for line in printed.strip("\n").splitlines() for reading in parser.feed(line)]
+
+    assert [(each.unit, each.label, each.total, each.part, dict(each.metrics)) for each in found] == readings
+
+
+def test_an_epoch_that_others_number_from_0_is_the_open_one() -> None:
+    """A program's own line counts epochs, and a library's JSON beside it counts them otherwise."""
+    printed = "".join(f'epoch {n}/9 loss: {n}.5\n{{"epoch": {n - 1}, "acc": {n}.0}}\n' for n in range(1, 4))
+
+    assert [(label, [*metrics]) for _, label, _, metrics in told(printed)] == [
+        (label, [name]) for label in range(1, 4) for name in ("loss", "acc")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("printed", "labels"),
+    [
+        ("epoch 1 loss: 0.5\nepoch 2 loss: 0.4", [1, 2]),
+        ("[1] a: 3\n[2] b: 4", []),
+        ("epoch 1/2 loss: 0.5", []),
+        ("Epoch 1:  50%|█████     | 50/100 [00:05<00:05, 9.9it/s, loss=0.9]", []),
+    ],
+)
+def test_of_a_short_training_the_end_tells_that_it_was_one(printed: str, labels: list[int]) -> None:
+    """Two lines may be chance while it runs; those of a bar that is not full are of no epoch that is over."""
+    parser = ProgressParser()
+    for line in printed.splitlines():
+        parser.feed(line)
+
+    assert [each.label for each in parser.close()] == labels
+
+
 @pytest.mark.parametrize(
     "printed",
     [
         "Epoch 1: starting\nEpoch 2: starting\nEpoch 3: starting",
+        "Epoch 1/3\nEpoch 2/3\nEpoch 3/3",
         "epoch 1 loss: 0.5\nepoch 2 loss: 0.4",
         "step 1 of the recipe: x=1\nthe 3 epochs took 3.0 s\nepochs=3",
         "{'loss': 0.5}\n{'loss': 0.4}\n{'loss': 0.3}\n{broken\n{}\n{1: 2}",
@@ -223,5 +346,15 @@ def test_a_pattern_without_a_group_is_refused() -> None:
 def test_a_hostile_line_costs_no_time() -> None:
     """Lines are bounded; of such a one, no pattern takes more than linear time."""
     parser = ProgressParser()
-    for line in ("a" * 8192, "epoch 1 " + "a.b/c-" * 1300, "{" * 8192 + "}", "epoch " * 1300, "[1] " + "x:" * 4000):
+    for line in (
+        " 1%|" * 2000 + "|" * 100 + " 1/2 [",
+        "epoch " + "[" * 4000,
+        "Epoch 3 " + "━" * 8000,
+        "=" * 8000 + "epoch 1",
+        "a" * 8192,
+        "epoch 1 " + "a.b/c-" * 1300,
+        "{" * 8192 + "}",
+        "epoch " * 1300,
+        "[1] " + "x:" * 4000,
+    ):
         assert all(isinstance(each, LineReading) for each in parser.feed(line))

@@ -13,7 +13,7 @@ import pytest
 from notifybot.command.outcome import CommandOutcome, Kind
 from notifybot.command.output_files import OutputFiles
 from notifybot.command.progress_lines import LineFormat, LineReading, ProgressParser
-from notifybot.command.reporter import TAIL_CHARS, Epochs, Reporter, Wishes, error_text, tail_text
+from notifybot.command.reporter import TAIL_CHARS, Reporter, Wishes, error_text, tail_text
 from notifybot.config import load
 from notifybot.sandbox.server import Sandbox
 from notifybot.testing import FakeClock
@@ -21,21 +21,6 @@ from notifybot.training import session
 from notifybot.training.command_file import VARIABLE, CommandFile, announce
 from notifybot.training.guard import Guard
 from notifybot.types import RunRef, uuid7
-
-
-def reading(label: int, total: int | None = None, **metrics: float) -> LineReading:
-    return LineReading("epoch", label, metrics, total)
-
-
-def test_the_lines_of_an_epoch_are_one_until_the_next_begins() -> None:
-    epochs = Epochs()
-
-    assert epochs.take(reading(1, loss=0.5)) is None
-    assert epochs.take(reading(1, val_loss=0.6)) is None
-    assert epochs.take(reading(1, loss=0.4)) is None
-    assert epochs.take(reading(2, loss=0.3)) == reading(1, loss=0.4, val_loss=0.6)
-    assert epochs.close() == reading(2, loss=0.3)
-    assert epochs.close() is None
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
@@ -237,6 +222,69 @@ def logged(number: int, **metrics: float) -> None:
     from notifybot.command.log import log
 
     assert log([f"epoch={number}", "total=5", *(f"{name}={value}" for name, value in metrics.items())]) == 0
+
+
+def test_a_program_that_prints_steps_and_epochs_is_followed_by_epochs(rig: Any, tmp_path: Path) -> None:
+    """It is known with the first epoch's line; steps that were reported before are in its means."""
+    reporter, _, sandbox = rig
+    lines = [*(f"step {n}00/500 loss: {n}.0" for n in range(1, 4)), "epoch 1/2 val_loss: 9", "step 100/500 loss: 1.0"]
+    reporter.printed(1, "".join(f"{each}\n" for each in [*lines, "epoch 2/2 val_loss: 8"]).encode())
+    reporter.start()
+    reporter.end(CommandOutcome(Kind.FINISHED), [])
+
+    (kept,) = tmp_path.rglob("metrics.jsonl")
+    rows = [each for each in map(json.loads, kept.read_text().splitlines()) if each["kind"] == "epoch_finished"]
+    assert [(row["epoch"], row["metrics"]) for row in rows if "unit" not in row] == [
+        (1, {"loss": 2.0, "val_loss": 9.0}),
+        (2, {"loss": 1.0, "val_loss": 8.0}),
+    ]
+    ended = sandbox.requests[-1].body.decode()
+    assert "2/2" in ended
+    assert "step" not in ended
+
+
+def test_a_program_that_fails_within_an_epoch_says_so(rig: Any, tmp_path: Path) -> None:
+    reporter, _, sandbox = rig
+    bars = [f"Epoch {n}/9: 100%|█| 8/8 [00:01<00:00, 9.9it/s, loss=0.{n}]" for n in (1, 2)]
+    reporter.printed(1, "\n".join([*bars, "Epoch 3/9:  25%|█| 2/8 [00:01<00:00, 9.9it/s, loss=0.3]\n"]).encode())
+    reporter.start()
+    reporter.end(CommandOutcome(Kind.FAILED, 3), [])
+
+    assert told(tmp_path) == [(1, 0.1), (2, 0.2)]
+    assert "exit code 3 [epoch 3]" in sandbox.requests[-1].body.decode()
+
+
+@pytest.mark.parametrize("order", ["steps first", "epochs first"])
+def test_of_steps_and_epochs_that_a_script_logs_none_is_lost(rig: Any, tmp_path: Path, order: str) -> None:
+    from notifybot.command.log import log
+
+    reporter, _, _ = rig
+    words = [["step=1", "loss=4"], ["step=2", "loss=2"], ["epoch=1", "acc=0.5"], ["step=3", "err=7"]]
+    for each in words if order == "steps first" else [["epoch=1", "acc=0.5"], *words[:2], words[3]]:
+        assert log(each) == 0
+    reporter.start()
+    reporter.end(CommandOutcome(Kind.FINISHED), [])
+
+    (kept,) = tmp_path.rglob("metrics.jsonl")
+    rows = [each for each in map(json.loads, kept.read_text().splitlines()) if each["kind"] == "epoch_finished"]
+    of_epochs = [row for row in rows if "unit" not in row]
+    assert {row["epoch"] for row in of_epochs} == {1}
+    values = {name: value for row in of_epochs for name, value in row["metrics"].items()}
+    assert values == {"loss": 3.0, "acc": 0.5, "err": 7.0}
+
+
+def test_what_a_script_logs_of_steps_after_printed_epochs_is_reported(rig: Any) -> None:
+    from notifybot.command.log import log
+
+    reporter, _, sandbox = rig
+    reporter.printed(1, b"epoch 1/9 loss: 0.5\nepoch 2/9 loss: 0.5\n")
+    reporter.start()
+    until(lambda: reporter._unit == "epoch")
+    assert log(["step=500", "total=2000", "acc=0.25"]) == 0
+    reporter.end(CommandOutcome(Kind.FINISHED), [])
+
+    assert "500/2,000" in sandbox.requests[-1].body.decode()
+    assert "0.25" in sandbox.requests[-1].body.decode()
 
 
 def test_what_a_script_logs_is_reported_without_the_next(rig: Any, tmp_path: Path) -> None:
