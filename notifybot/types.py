@@ -59,10 +59,11 @@ class DeliveryState(StrEnum):
 
 
 Param = bool | int | float | str | None
-Unit = Literal["epoch", "step", "round", "trial"]  # what a run's progress counts
-UNITS: tuple[str, ...] = get_args(Unit)
 """Stored hyper-parameter; a value of any other type is turned into text before."""
 
+Unit = Literal["epoch", "step", "round", "trial"]  # what a run's progress counts
+UNITS: tuple[str, ...] = get_args(Unit)
+KeptIn = Literal["", "storage", "backup"]
 
 _BETWEEN = "\x1f"  # an id is printable, so it never holds this separator
 
@@ -191,7 +192,8 @@ class Progress:
     With another `unit`, all three count steps, rounds or trials; a label is then the number of those done, and `part`
     the epochs that the trainer counts beside them, such as 2.31. Durations are seconds, and `epoch_s` those between two
     reports. `eta_s` is None while it is unknown (no total, or no finished epoch). `more` counts metrics
-    that were left out here.
+    that were left out here. `kept_in` says where a framework keeps the state by itself, beside any checkpoint: in a
+    study's "storage", or in a "backup" that it restores at the next start.
     """
 
     epoch: int | None = None
@@ -205,6 +207,7 @@ class Progress:
     more: int = 0
     unit: Unit = "epoch"
     part: float | None = None
+    kept_in: KeptIn = ""
 
     @property
     def place(self) -> int:

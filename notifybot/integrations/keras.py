@@ -128,6 +128,8 @@ class NotifyCallback(GuestCallback, keras.callbacks.Callback):
             with self.guest.guard("run_key", loud=()):
                 card.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(card, json.dumps(self.guest.state()).encode())
+        if self.guest.run is not None and self._backups():
+            self.guest.run.note_kept("backup")
         saving = [each for each in self._others if isinstance(each, keras.callbacks.ModelCheckpoint)]
         self._saved = [FileWatch(partial(_matching, each)) for each in saving]
 

@@ -117,6 +117,8 @@ class StudyNotes(Trials):
             self.guest.name = study.study_name
         self.begin(self._found(study), unseen_end=not self._within)
         self._seen = {}
+        if self.guest.run is not None and not isinstance(study._storage, optuna.storages.InMemoryStorage):
+            self.guest.run.note_kept("storage")
         if self.guest.active:
             with self.guest.guard("framework_settings", loud=()):
                 self._leave_word(study)

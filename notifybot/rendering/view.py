@@ -91,6 +91,7 @@ class View(TypedDict):
     checkpoint_epoch: str  # "epoch 3"
     checkpoint_tier: str  # "local" or "remote" where it was proven whole, "readable" where a framework wrote it
     checkpoint_proof: str  # the same in words
+    kept_in: str  # where a framework keeps the state by itself: a "storage", a "backup", or nowhere
     checkpoint_fleeting: bool  # only on a machine that is reset
     host: str
     notebook: bool | None  # whether a notebook's cell trains; None where nobody said
@@ -177,6 +178,7 @@ def view_of(event: Event, language: Language, skipped: int = 0) -> View:
         "values": joined((f"{shorten(row.name, LIMIT_LINE_NAME)} {row.value}" for row in rows), 72),
         "best": joined(bests, 90),
         "rows": rows,
+        "kept_in": progress.kept_in if progress.done else "",
         "skipped": skipped if progress.unit == "epoch" else 0,  # how many steps they were is not known
     }
     checkpoint = event.checkpoint if isinstance(event, CheckpointSaved) else progress.checkpoint

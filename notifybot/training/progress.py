@@ -15,7 +15,7 @@ from notifybot.clock import Clock
 from notifybot.errors import UsageError, reader_text
 from notifybot.events import LARGEST_INT
 from notifybot.metric_names import Direction, direction_of, has_best, meant_by, monitored, words_of
-from notifybot.types import Checkpoint, Metric, Progress, Unit
+from notifybot.types import Checkpoint, KeptIn, Metric, Progress, Unit
 
 HISTORY = 32
 _STEPS_APART_S = 1.0
@@ -171,6 +171,10 @@ class ProgressTracker:
     def saved(self, checkpoint: Checkpoint) -> None:
         """Remember the latest checkpoint."""
         self._checkpoint = checkpoint
+
+    def note_kept(self, kept_in: KeptIn) -> None:
+        """Remember where a framework keeps the state by itself."""
+        self.last = replace(self.last, kept_in=kept_in)
 
     def proved(self, checkpoint: Checkpoint) -> None:
         """Remember what is known of a checkpoint since it was read to its end, by a thread beside the saving one."""

@@ -21,7 +21,7 @@ from notifybot.training.guard import Guard
 from notifybot.training.progress import ProgressTracker
 from notifybot.training.run_info import TEXT_CHARS, is_there, size_of
 from notifybot.training.session import Session
-from notifybot.types import Checkpoint, Notice, Progress, RunRef, Severity, uuid7
+from notifybot.types import Checkpoint, KeptIn, Notice, Progress, RunRef, Severity, uuid7
 
 log = logging.getLogger("notifybot")
 
@@ -92,6 +92,10 @@ class RunReports:
         with self.guard("checkpoint"):
             self._course.saved(checkpoint)
             self.emit(CheckpointSaved(**self.fact(), checkpoint=checkpoint, progress=self.progress))
+
+    def note_kept(self, kept_in: KeptIn) -> None:
+        """Take in that a framework keeps the state by itself: messages say that the next start goes on from there."""
+        self._course.note_kept(kept_in)
 
     def proved(self, checkpoint: Checkpoint) -> None:
         """Take in that a checkpoint, reported before, was read to its end: what is told of it from now on says so.

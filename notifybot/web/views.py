@@ -185,6 +185,8 @@ def _go_on(row: RunRow, language: Language) -> str:
 def _again(progress: Progress, what: str, language: Language) -> str:
     """Say where a repeated run continues. Only a checkpoint proven whole is promised to work."""
     checkpoint, unit = progress.checkpoint, progress.unit
+    if progress.kept_in and progress.done and (checkpoint is None or checkpoint.tier is not Tier.REMOTE):
+        return text(language, f"web.go_on_{progress.kept_in}", again=what)
     if checkpoint is None:
         return text(language, "web.go_on_anew", again=what)
     last = checkpoint.epoch is None

@@ -237,6 +237,10 @@ def test_what_keras_backs_up_finds_the_run_again(notify: Any, tmp_path: Path) ->
 
     assert (after.run.id, epochs_of(recorded(after))) == (before.run.id, [0, 1, 2, 3])
     assert anew.run.id != after.run.id
+    assert before.run.progress.kept_in == "backup"
+    resumed = [each.resumed for each in recorded(after) if isinstance(each, RunStarted)][-1]
+    assert resumed is not None
+    assert (resumed.epoch, resumed.next_epoch) == (1, 2)
 
 
 def test_a_callback_that_goes_on_goes_on_with_its_run(notify: Any) -> None:

@@ -184,6 +184,7 @@ def test_a_study_that_goes_on_is_the_same_run(people: RecordingNotifier, tmp_pat
     _, first = session()
     assert first.guest.active
     assert first.run is not None
+    assert first.run.progress.kept_in == "storage"
     first.run.end(Ending(Status.INTERRUPTED))
     study, second = session()
 

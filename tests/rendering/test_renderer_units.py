@@ -11,7 +11,7 @@ from notifybot.alerts.evidence import EpochPace
 from notifybot.charts.series import place
 from notifybot.cli.samples import samples
 from notifybot.delivery.digest import digest_of
-from notifybot.events import EVENT_TYPES, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
+from notifybot.events import EVENT_TYPES, AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.notifiers.base import Envelope
 from notifybot.notifiers.console import ConsoleNotifier
 from notifybot.notifiers.kakao.message import template_for
@@ -25,7 +25,7 @@ from notifybot.rendering.labels import cause, position
 from notifybot.rendering.view import view_of
 from notifybot.store.held import HeldBatch
 from notifybot.testing import DictMemory, FakeClock
-from notifybot.types import UNITS, Checkpoint, Language, Metric, Progress, Status, Unit
+from notifybot.types import UNITS, Checkpoint, KeptIn, Language, Metric, Progress, Status, Unit
 
 EN, KO = Language.EN, Language.KO
 STEPS = Progress(
@@ -228,3 +228,63 @@ def test_a_training_that_was_stopped_for_a_reason_was_not_watched(language: Lang
     assert "time limit" in trained.title
     assert left in trained.body
     assert left not in only_watched.body
+
+
+TRIALS = Progress(
+    epoch=4, done=5, total=5, metrics={"val_acc": Metric(0.3, 0.4, 0.9, 1)}, elapsed_s=60.0, unit="trial"
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("language", "status", "lines"),
+    [
+        (EN, Status.FINISHED, ["✅ {} finished · 1 min", "5 trials", "Best: val_acc 0.9 (trial 1)"]),
+        (KO, Status.FINISHED, ["✅ {} 완료 · 1분", "5트라이얼", "최고 기록: val_acc 0.9 (트라이얼 1)"]),
+        (EN, Status.FAILED, ["❌ {} failed · 1 min", "trial 4 (5/5)", "Best: val_acc 0.9 (trial 1)"]),
+        (KO, Status.FAILED, ["❌ {} 실패 · 1분", "트라이얼 4 (5/5)", "최고 기록: val_acc 0.9 (트라이얼 1)"]),
+    ],
+)
+def test_the_end_of_a_search_says_its_best_and_not_the_last_trial(
+    language: Language, status: Status, lines: list[str]
+) -> None:
+    """On a phone the last line is what stays: the value of the trial that came last is of no interest."""
+    ended = next(each for each in counted("trial") if isinstance(each, RunEnded))
+    ended = replace(ended, status=status, progress=TRIALS, error="", note="", returned="", untold=0)
+
+    message = Renderer(language).render(ended)
+
+    assert message.brief.splitlines() == [lines[0].format(ended.run.name), *lines[1:]]
+    assert "0.3" not in message.body
+
+
+@pytest.mark.parametrize("language", Language)
+def test_a_report_of_a_search_ends_with_no_other_trial_s_value(language: Language) -> None:
+    """Its title has the trial and the value: below a study's result stood the value of the last trial."""
+    alert = next(each for each in counted("trial") if isinstance(each, AlertRaised))
+    alert = replace(alert, notice=None, title="Study result: best val_acc = 0.9", text="lr = 0.1", progress=TRIALS)
+
+    message = Renderer(language).render(alert)
+
+    assert message.brief.splitlines()[1:] == ["lr = 0.1"]
+    assert message.body == "lr = 0.1"
+
+
+@pytest.mark.parametrize(
+    ("kept_in", "language", "line"),
+    [
+        ("storage", EN, "opened with load_if_exists=True, it goes on after them."),
+        ("storage", KO, "load_if_exists=True로 열면 그다음부터 이어집니다."),
+        ("backup", EN, "it continues by itself from the framework's backup, if that is still there."),
+        ("backup", KO, "프레임워크의 백업이 남아 있으면 거기서 자동으로 이어서 학습합니다."),
+    ],
+)
+def test_a_failure_says_that_a_framework_keeps_the_state(kept_in: KeptIn, language: Language, line: str) -> None:
+    """Before anything is done there is nothing to go on from, and it says so as ever."""
+    ended = next(each for each in counted("trial") if isinstance(each, RunEnded))
+    ended = replace(ended, status=Status.FAILED, progress=replace(TRIALS, kept_in=kept_in))
+    early = replace(ended, progress=replace(ended.progress, epoch=None, done=0))
+
+    body, before = (Renderer(language).render(each).body for each in (ended, early))
+
+    assert line in body
+    assert line not in before

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from notifybot.types import (
     Checkpoint,
+    KeptIn,
     Metric,
     ModelSize,
     Progress,
@@ -34,6 +35,25 @@ def test_how_to_go_on_promises_what_the_checkpoint_keeps(
     process = trained(bench)
     progress = replace(process.progress, checkpoint=Checkpoint("/ck/3.pt", 3, 44_700_000, tier))
     process.send(replace(process.epoch(), progress=progress))
+    bench.watch(180)
+
+    assert english in html.unescape(local.get(f"/runs/{process.run.id}?lang=en").text)
+    assert korean in local.get(f"/runs/{process.run.id}?lang=ko").text
+
+
+@pytest.mark.parametrize(
+    ("kept_in", "english", "korean"),
+    [
+        ("storage", "opened with load_if_exists=True, it goes on after them.", "load_if_exists=True로 열면 그다음부터"),
+        ("backup", "it continues by itself from the framework's backup", "백업이 남아 있으면 거기서 자동으로"),
+    ],
+)
+def test_what_a_framework_keeps_by_itself_is_gone_on_from(
+    bench: Bench, local: TestClient, kept_in: KeptIn, english: str, korean: str
+) -> None:
+    """A study in a storage does not start from the beginning, although no checkpoint is known."""
+    process = trained(bench)
+    process.send(replace(process.epoch(), progress=replace(process.progress, checkpoint=None, kept_in=kept_in)))
     bench.watch(180)
 
     assert english in html.unescape(local.get(f"/runs/{process.run.id}?lang=en").text)
