@@ -258,10 +258,14 @@ class Guest:
         self.close()
         if self.run is not None and self.reports_checkpoints:
             self.run.log_checkpoint(path, label)
-            if self.active:
-                self._proofs_of(self.run).follow(path, self.run.progress.epoch if label is None else label)
+            self.prove(path, label)
         if self._copy is not None and self.active:
             self._copy.ask()
+
+    def prove(self, path: str, label: int | None = None) -> None:
+        """Have a checkpoint read to its end; of one that was reported already, too, if it was written anew."""
+        if self.run is not None and self.reports_checkpoints and self.active:
+            self._proofs_of(self.run).follow(path, self.run.progress.epoch if label is None else label)
 
     def _proofs_of(self, run: Run) -> ExternalCheckpoints:
         """The thread of the lowest priority that reads checkpoints to their end: a damaged one is an alert."""

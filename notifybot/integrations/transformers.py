@@ -12,21 +12,18 @@ from __future__ import annotations
 
 import gc
 import json
-import logging
 import math
 import os
 import sys
 import weakref
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from notifybot.checkpoints.errors import Flawed, reader_reason, reason_of
+from notifybot.checkpoints.errors import Flawed
 from notifybot.checkpoints.proof import prove
-from notifybot.errors import reader_text
 from notifybot.integrations.guest import Guest, GuestCallback, GuestOptions, hook, raise_missing
-from notifybot.rendering.alert_text import checkpoint_damaged, notice_words
+from notifybot.integrations.whole import newest_whole, tell_passed_over
 from notifybot.rendering.format import number as figure
 from notifybot.training.endings import Ending
 from notifybot.types import Reason, Status, Unit
@@ -37,7 +34,6 @@ try:
 except ModuleNotFoundError as missing:
     raise_missing(missing, "transformers", "transformers")
 
-log = logging.getLogger("notifybot")
 
 _PARAMS = (
     "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps",
@@ -94,7 +90,7 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
             reports=bool(state.is_world_process_zero), folder=Path(args.output_dir),
             restored=Path(args.output_dir, f"checkpoint-{state.global_step}") if resumed else None,
         )  # fmt: skip
-        self._tell_passed_over(Path(args.output_dir))
+        tell_passed_over(self.guest, Path(args.output_dir))
 
     @hook
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -197,14 +193,6 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
         if shown:
             self.guest.inform(self.guest.text(key, metrics=", ".join(shown)))
 
-    def _tell_passed_over(self, folder: Path) -> None:
-        """Tell people what `whole_checkpoint` passed over; without this the training just seems to go back."""
-        damaged, used = _passed_over.pop(folder.absolute(), ((), None))
-        if damaged and self.guest.active and self.guest.run is not None:
-            notice = checkpoint_damaged(damaged, used)
-            words = notice_words(notice, self.guest.config.lang)
-            self.guest.run.report(words.title, words.text, about="checkpoint", notice=notice)
-
     def _link(self) -> None:
         """Have messages link to the Trainer's own page at W&B, once it is there."""
         own: Any = getattr(sys.modules.get("wandb"), "run", None)
@@ -229,26 +217,12 @@ def whole_checkpoint(output_dir: str | os.PathLike[str]) -> str | None:
     unpickled; of a checkpoint above 8 GiB only lengths are looked at. What was passed over is told when the training
     begins. On several ranks each one looks for itself.
     """
-    folder, passed_over = Path(output_dir), list[Reason]()
-    for step, path in _numbered(folder):
-        try:
-            _check(path, step)
-        except Flawed as error:
-            passed_over.append(replace(error.reason, about=f"{path.name}/{error.reason.about}".rstrip("/")))
-        except OSError as error:
-            passed_over.append(reason_of(error, path.name))
-        else:
-            break
-    else:
-        path = None
-    if passed_over:
-        _passed_over[folder.absolute()] = tuple(passed_over), None if path is None else path.name
-        for each in passed_over:
-            log.warning("%s", reader_text("integrations.guest.passed_over", what=reader_reason(each)))
+    folder = Path(output_dir)
+    steps = {path: step for step, path in _numbered(folder)}
+    path = newest_whole(folder, steps, lambda path: _check(path, steps[path]))
     return None if path is None else str(path)
 
 
-_passed_over: dict[Path, tuple[tuple[Reason, ...], str | None]] = {}  # by output_dir, until its training begins
 _STATE = "trainer_state.json"
 _INCOMPLETE = "checkpoint-is-incomplete.txt"  # is there while `enable_jit_checkpoint` saves
 _BESIDE = ("optimizer", "scheduler", "rng_state")  # written one after the other, or none with `save_only_model`

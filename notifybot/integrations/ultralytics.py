@@ -6,16 +6,21 @@ Ultralytics itself is not imported: its model, and later its trainer, are handed
 from __future__ import annotations
 
 import json
+import os
+import pickletools
 import sys
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
+from notifybot.checkpoints.proof import prove
 from notifybot.config import Config, load
 from notifybot.files import write_atomically
 from notifybot.integrations.guest import Guest, GuestCallback, GuestOptions, as_number, hook
+from notifybot.integrations.whole import newest_whole, tell_passed_over
 from notifybot.redaction import names_secret
 from notifybot.rendering.format import number as figure
 from notifybot.runtime import rank
@@ -90,13 +95,15 @@ class NotifyCallbacks(GuestCallback):
         self._forget()
         self._metrics = trainer.metrics  # zeros, until there has been a validation
         self.guest.begin(
-            total=trainer.epochs, first=trainer.start_epoch + 1, counts_from=1, found=found, folder=folder,
+            total=None if trainer.args.time else trainer.epochs,  # by time it reckons its epochs after each one
+            first=trainer.start_epoch + 1, counts_from=1, found=found, folder=folder,
             params=_params(trainer.args), monitor="fitness:max", own_trackers=_own_trackers(trainer),
             reports=rank() == 0, restored=_restored(trainer),
         )  # fmt: skip
         if self.guest.active:
             with self.guest.guard("run_file", loud=()):
                 write_atomically(folder / CARD, json.dumps(self.guest.state()).encode())
+            tell_passed_over(self.guest, folder)
             run = getattr(sys.modules.get("wandb"), "run", None)
             if run is not None and self.guest.run is not None and getattr(run, "url", None):
                 self.guest.run.page(run.url)
@@ -119,6 +126,9 @@ class NotifyCallbacks(GuestCallback):
         self.guest.checkpoint(str(trainer.last), label)
         if trainer.best_fitness is not None and trainer.best_fitness == trainer.fitness:
             self.guest.checkpoint(str(trainer.best), label)
+        kept = trainer.last.parent / f"epoch{trainer.epoch}.pt"
+        if trainer.save_period > 0 and trainer.epoch % trainer.save_period == 0 and kept.exists():
+            self.guest.checkpoint(str(kept), label)
 
     @hook
     def on_fit_epoch_end(self, trainer: Any) -> None:
@@ -136,21 +146,24 @@ class NotifyCallbacks(GuestCallback):
         run = self.guest.run
         if run is None or run.open_epoch != trainer.epoch + 1:  # told when its weights were saved
             return
-        if trainer.tloss is not None:
-            self.guest.log(trainer.label_loss_items(trainer.tloss, prefix="train"))
         if trainer.metrics is not self._metrics:  # there was a validation
             self._metrics = trainer.metrics
+            self.guest.log({"fitness": trainer.fitness})  # a message has room for the first ones
             self.guest.log(trainer.metrics or {})
-            self.guest.log({"fitness": trainer.fitness})
+        if trainer.tloss is not None:
+            self.guest.log(trainer.label_loss_items(trainer.tloss, prefix="train"))
         self.guest.log(getattr(trainer, "lr", None) or {})
         self.guest.epoch_over(trainer.epoch + 1)
-        if trainer.args.time:  # by which it reckons its epochs anew
+        if trainer.args.time and trainer.epoch > trainer.start_epoch:
             run.plan(total=trainer.epochs)
 
     @hook
     def on_train_end(self, trainer: Any) -> None:
         """End the run by what stopped the training, if anything did."""
         done = trainer.epoch + 1
+        for path in (trainer.last, trainer.best):  # written anew without the optimizer, and these are kept
+            if path.exists():
+                self.guest.prove(str(path), done)
         self.guest.finish("" if done >= trainer.epochs else self._why_early(trainer, done))
 
     def _why_early(self, trainer: Any, done: int) -> str:
@@ -172,6 +185,42 @@ class NotifyCallbacks(GuestCallback):
             self.guest.finish()
         else:
             self.guest.fail(error, else_text=self.guest.text("caught"))
+
+
+def whole_checkpoint(save_dir: str | os.PathLike[str]) -> str | None:
+    """Return the newest weights of a training that are whole; None where there are none, and it begins anew.
+
+        model = YOLO(whole_checkpoint("runs/detect/train") or "yolo11n.pt")
+
+    `last.pt` is written anew with each epoch, so a machine that vanishes may leave it cut short: then the newest of
+    `best.pt` and `epoch*.pt` takes its place. Each file is read to its end, nothing is unpickled; of one above 8 GiB
+    only the length is looked at. What was passed over is told when the training goes on.
+    """
+    folder = Path(save_dir)
+    path = newest_whole(folder, _newest_first(folder / "weights"), prove)
+    return None if path is None else str(path)
+
+
+def _newest_first(folder: Path) -> Iterator[Path]:
+    last = folder / "last.pt"
+    if last.exists():
+        yield last
+    others = [path for path in (folder / "best.pt", *folder.glob("epoch*.pt")) if path.exists()]
+    yield from sorted(others, key=_epoch_in, reverse=True)
+
+
+def _epoch_in(path: Path) -> int:
+    """Epoch that weights are of, read without unpickling them; -1 where it is not found, or the training is over."""
+    if path.stem.removeprefix("epoch").isdecimal():
+        return int(path.stem.removeprefix("epoch"))
+    with suppress(OSError, ValueError, zipfile.BadZipFile, LookupError), zipfile.ZipFile(path) as archive:
+        name = next((each for each in archive.namelist() if each.endswith("data.pkl")), "")
+        after = False
+        for code, value, _ in pickletools.genops(archive.read(name)):
+            if after and isinstance(value, int) and "INT" in code.name:
+                return value
+            after = value == "epoch" or (after and "PUT" in code.name) or (after and code.name == "MEMOIZE")
+    return -1
 
 
 _EVENTS = (
