@@ -6,14 +6,14 @@ from pathlib import Path
 
 from notifybot.config import Config
 from notifybot.store.database import Store
-from notifybot.store.location import local_folder
+from notifybot.store.location import database_in
 
 _PATIENCE_S = 5.0  # a person waits longer for a busy database than a training loop may
 
 
 def database(config: Config) -> Path:
     """Path of the database in which the training processes of this machine keep their events."""
-    return local_folder(config.state_dir) / "notifybot.db"
+    return database_in(config.state_dir)
 
 
 def open_store(path: Path) -> Store:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import notifybot
 from notifybot.errors import NotifybotError, UsageError, reader_text, system_words
-from notifybot.store.location import is_remote
+from notifybot.store.location import DATABASE, is_remote
 from notifybot.types import Language
 
 BEAT_S, SILENT_S = 1.0, 6.0  # a minute of silence would be too long to watch
@@ -133,7 +133,7 @@ class Places:
         self.runs, self.pages, self.logs = (folder / each for each in ("runs", "pages", "logs"))
         self.drive = folder / "drive"  # outlives the machine that trains
         self.machine = state / "machine"  # the state of that machine, lost with it
-        self.watchdog_db, self.training_db = state / "watchdog.db", self.machine / "notifybot.db"
+        self.watchdog_db, self.training_db = state / "watchdog.db", self.machine / DATABASE
 
     def lose_machine(self) -> None:
         """Delete all that was on the disk of the machine that trained."""

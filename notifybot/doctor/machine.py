@@ -20,7 +20,7 @@ from notifybot.i18n import localized
 from notifybot.integrations import present
 from notifybot.rendering.format import size
 from notifybot.store.database import Store
-from notifybot.store.location import is_remote, local_folder
+from notifybot.store.location import database_in, is_remote, local_folder
 from notifybot.store.outbox import Outbox
 
 _LEAST_BYTES = 200 * 1024 * 1024  # three times what the outbox may grow to
@@ -67,7 +67,7 @@ def _open_files(config: Config) -> Iterator[Finding]:
 
 
 def _dead_letters(config: Config) -> list[Finding]:
-    path = local_folder(config.state_dir) / "notifybot.db"
+    path = database_in(config.state_dir)
     if not path.exists():
         return []
     try:

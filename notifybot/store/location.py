@@ -49,6 +49,14 @@ def is_remote(path: Path, mounts: str | None = None) -> bool:
     return kind in _REMOTE or kind.startswith("fuse.")
 
 
+DATABASE = "notifybot.db"  # in the folder of a machine's state
+
+
+def database_in(state_dir: Path) -> Path:
+    """Path of the database of this machine's training processes: in that folder, or in the one in its place."""
+    return local_folder(state_dir) / DATABASE
+
+
 def local_folder(wanted: Path) -> Path:
     """Return `wanted`, or a local folder in its place when it lies on a network mount or cannot be written.
 

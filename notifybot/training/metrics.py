@@ -185,7 +185,7 @@ class Meter:
             names = [name for name, cell in cells.items() if device in cell.on_devices]
             try:
                 totals = sys.modules["torch"].stack([cells[name].on_devices[device] for name in names]).cpu().tolist()
-            except Exception as error:  # noqa: BLE001  a broken device: training will hear of it by itself
+            except RuntimeError as error:  # PyTorch's only error of a broken device: training will hear of it by itself
                 totals = []
                 for name in names:
                     cells[name].weight = 0.0

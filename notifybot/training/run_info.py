@@ -192,7 +192,7 @@ def label_of(epoch: object, call: str = "notify_epoch") -> int:
         if not hasattr(number, "__index__"):
             number = int(float(number)) if float(number).is_integer() else None
         return operator.index(number)
-    except Exception:  # noqa: BLE001  a foreign __index__ may raise anything: then it is no label
+    except (ArithmeticError, RuntimeError, TypeError, ValueError):  # PyTorch's of several elements raise RuntimeError
         kind = redacted_line(repr(epoch) if isinstance(epoch, float | str) else type(epoch).__name__, 40)
     if call == "notify_epoch":
         raise UsageError(reader_text("training.run_info.epochs_are_no_whole_numbers", kind=kind))

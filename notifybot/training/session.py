@@ -30,7 +30,7 @@ from notifybot.rendering.text import redacted
 from notifybot.runtime import absolute, environment, in_notebook
 from notifybot.store import runs
 from notifybot.store.database import Store
-from notifybot.store.location import local_folder, spare_folder
+from notifybot.store.location import DATABASE, database_in, spare_folder
 from notifybot.store.notifier_state import export_for, import_for
 from notifybot.store.notifier_state import remember as remember_page
 from notifybot.trackers import plan_trackers
@@ -92,7 +92,7 @@ def share(config: Config, notifiers: Sequence[Notifier] | None, clock: Clock) ->
 
 def _store(config: Config, clock: Clock) -> Store:
     """One connection per process and file: two that write and checkpoint at once can corrupt it."""
-    path = absolute(local_folder(config.state_dir) / "notifybot.db")
+    path = absolute(database_in(config.state_dir))
     for each in _opened:
         if each.store.path == path:
             return each.store
@@ -102,7 +102,7 @@ def _store(config: Config, clock: Clock) -> Store:
         folder = spare_folder()
         line = reader_text("training.session.unsent_is_kept_in_folder", error=error, folder=folder)
         log.warning("%s", line)
-        return Store.open(folder / "notifybot.db", clock=clock)
+        return Store.open(folder / DATABASE, clock=clock)
 
 
 def close() -> None:
