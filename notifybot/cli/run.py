@@ -61,7 +61,7 @@ def run_command(
         line = text(config.lang, "command.not_started", command=command[0], error=error)
         print(f"notifybot: {line}", file=sys.stderr)
         reporter.start()
-        reporter.end(CommandOutcome(Kind.NOT_STARTED, error.code, error=str(error)), [])
+        reporter.end(CommandOutcome(Kind.NOT_STARTED, error.code, error=str(error), command=command[0]), [])
         return error.code
     reporter.start(child.files)
     code = child.wait()

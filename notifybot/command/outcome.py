@@ -88,12 +88,18 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CommandOutcome:
-    """End of a command; `signal` killed it or was sent to it, `error` is the last line of its traceback."""
+    """End of a command; `signal` killed it or was sent to it, `error` is the last line of its traceback.
+
+    `complaint` is the last line that names an error, of a command that ended without a traceback; `command` the one
+    that could not be started.
+    """
 
     kind: Kind
     code: int = 0
     signal: str = ""
     error: str = ""
+    complaint: str = ""
+    command: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -119,7 +125,9 @@ def outcome_of(code: int, *, received: str, memory: OutOfMemory, lines: Sequence
         return CommandOutcome(Kind.CRASHED, code, killed_by, error_in(lines))
     if killed_by in _STOPS or code < 0 or received:
         return CommandOutcome(Kind.INTERRUPTED, code, received or killed_by)
-    return CommandOutcome(Kind.FAILED, code, error=error_in(lines)) if code else CommandOutcome(Kind.FINISHED)
+    if code == 0:
+        return CommandOutcome(Kind.FINISHED)
+    return CommandOutcome(Kind.FAILED, code, error=error_in(lines), complaint=complaint_in(lines))
 
 
 def _name(number: int) -> str:
@@ -127,6 +135,19 @@ def _name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return ""
+
+
+_COMPLAINT = re.compile(
+    r"\b(?:\w*error|fatal|fail(?:ed|ure)|\w*exception|abort(?:ed|ing)?|killed|denied|cannot|could not|no such|not found"
+    r"|invalid|unrecognized|out of memory|panicked)\b",
+    re.IGNORECASE,
+)
+_LAST_LINES = 5
+
+
+def complaint_in(lines: Sequence[str]) -> str:
+    """Return the last line that names an error, where it is among the last that were printed."""
+    return next((line.strip() for line in reversed(lines[-_LAST_LINES:]) if _COMPLAINT.search(line)), "")
 
 
 _TRACEBACK = "Traceback (most recent call last):"

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 FLUSH_S = 10.0  # nobody trains in this process any more: it may wait for its last message
 TAIL_CHARS = 3000
+COMPLAINT_CHARS = 200
 _BURST = 100.0  # events at once; one a second after them
 _TICK_S = 1.0
 ALONE_S = 10.0  # by then a training below has often begun a run of its own, or gone on with one
@@ -82,7 +83,7 @@ class Reporter:
         self._config, self._wishes, self._params, self._file = config, wishes, params, file
         self._alone_s, self._clock = alone_s, clock
         self._began_s = clock.monotonic()
-        self._queue: queue.SimpleQueue[tuple[int, bytes] | _End] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Printed | _End] = queue.SimpleQueue()
         self._parser = parser
         self._readers: dict[int, LineReader] = {}  # by stream
         self._unread_bytes = 0
@@ -90,7 +91,7 @@ class Reporter:
         self._epochs, self._logged = Epochs(), Epochs()  # by what is printed, and by `notifybot log`
         self._unit: Unit | None = None  # of what was reported last
         self._logs = False  # by `notifybot log`: it is not guessed any more from what is printed
-        self._over: list[LineReading] = []  # epochs that are over and not reported yet
+        self._over: list[tuple[LineReading, float]] = []  # epochs that are over and not reported yet, and since when
         self._printed_at_s = self._began_s
         self._prints = 0
         self._silent = False
@@ -114,7 +115,7 @@ class Reporter:
         self._prints += 1
         if piece and self._parser is not None and self._unread_bytes < MOST_WAITING_BYTES:
             self._unread_bytes += len(piece)
-            self._queue.put((stream, piece))
+            self._queue.put(_Printed(stream, piece, self._printed_at_s))
 
     def end(self, outcome: CommandOutcome, lines: list[str]) -> None:
         """Report the ending, and wait up to 10 seconds until all is sent. Ctrl-C ends the wait."""
@@ -151,9 +152,9 @@ class Reporter:
                 self._read_the_rest(guard)
                 return found
             if found is not None:
-                self._unread_bytes -= len(found[1])
+                self._unread_bytes -= len(found.piece)
                 with self._reading(guard) as parser:
-                    self._read(*found, parser)
+                    self._read(found, parser)
             now_s = self._clock.monotonic()
             if self._began_below or now_s < self._began_s + self._wishes.min_s:
                 continue
@@ -180,11 +181,11 @@ class Reporter:
         found = False
         with self._reading(guard) as parser:
             for piece in self._pieces_of_files():
-                found = True
+                found, now_s = True, self._clock.monotonic()
                 reader = self._readers.setdefault(piece.stream, LineReader(self._clock, math.inf))
                 if piece.cut:
                     reader.skip()
-                self._read(piece.stream, piece.text, parser)
+                self._read(_Printed(piece.stream, piece.text, now_s), parser)
         return found
 
     def _pieces_of_files(self) -> list[FilePiece]:
@@ -203,18 +204,21 @@ class Reporter:
                 break
         self._files.close()
         with self._reading(guard) as parser:
-            self._take([] if parser is None else parser.close())
+            self._take([] if parser is None else parser.close(), self._printed_at_s)
 
-    def _read(self, stream: int, piece: bytes, parser: ProgressParser | None) -> None:
+    def _read(self, printed: _Printed, parser: ProgressParser | None) -> None:
         if parser is None:
             return
-        for line in self._readers.setdefault(stream, LineReader(self._clock)).feed(piece):
-            self._take(parser.feed(line))
+        for line in self._readers.setdefault(printed.stream, LineReader(self._clock)).feed(printed.piece):
+            self._take(parser.feed(line), printed.at_s)
 
-    def _take(self, readings: Iterable[LineReading]) -> None:
+    def _take(self, readings: Iterable[LineReading], at_s: float) -> None:
         for reading in readings:
             if (ended := self._epochs.take(reading)) is not None and self._is_allowed():
-                self._over.append(ended)
+                self._over.append((ended, at_s))
+
+    def _take_over(self, *ended: LineReading | None) -> None:
+        self._over += [(each, self._clock.monotonic()) for each in ended if each is not None]
 
     def _is_allowed(self) -> bool:
         """A loop that prints a hundred epochs a second is followed by some of them, and by the last."""
@@ -230,6 +234,7 @@ class Reporter:
         self._run = run = self._new_run()
         self._file.began(run.ref)
         run.start()
+        run.began(self._began_s)
         if run.progress.epoch is not None:  # by an earlier attempt
             self._unit = self._epochs.unit = self._logged.unit = run.progress.unit
         if run.session is not None and not run.session.shared.delivery.notifiers:
@@ -244,11 +249,12 @@ class Reporter:
         if of is None:
             return Run(
                 name=wishes.name, project=wishes.project, run_id=wishes.run_id, params=self._params,
-                joins=wishes.joins and has_begun(str(wishes.run_id)), config=self._config, console=False,
+                joins=wishes.joins and has_begun(str(wishes.run_id)),
+                config=self._config, console=False, clock=self._clock,
             )  # fmt: skip
         return Run(
             name=of.name, project=of.project, run_id=of.id, after_session=of.session, joins=True,
-            config=self._config, console=False,
+            config=self._config, console=False, clock=self._clock,
         )  # fmt: skip
 
     def _look_below(self) -> None:
@@ -260,7 +266,7 @@ class Reporter:
             elif self._run is None or each.session != self._run.ref.session:
                 self._hand_over(each)
         if not any(isinstance(each, LoggedNumbers) for each in news):  # no more of that epoch for a second
-            self._over += filter(None, [self._logged.settle()])
+            self._take_over(self._logged.settle())
 
     def _take_logged(self, numbers: LoggedNumbers) -> None:
         """Take what a script says of itself: then it is not guessed any more from what it prints."""
@@ -272,7 +278,7 @@ class Reporter:
             return
         self._parser, self._logs = None, True
         reading = LineReading(numbers.unit, numbers.at, numbers.metrics, numbers.total)
-        self._over += filter(None, [self._logged.take(reading)])
+        self._take_over(self._logged.take(reading))
 
     def _names_below(self) -> dict[str, str]:
         return {"name": strike(list(self._began_below.values())[-1].name)}
@@ -303,23 +309,25 @@ class Reporter:
 
     def _report_epochs(self, run: Run) -> None:
         over, self._over = self._over, []
-        for reading in over:
+        for reading, at_s in over:
             if self._unit is not None and is_finer(reading.unit, self._unit) and not self._logs:
                 continue  # printed before it was known that this run counts epochs: they are in the epoch's means
             self._unit = _UNITS.get(reading.unit, "epoch")
             run.plan(total=reading.total, first=reading.first, unit=self._unit)
-            run.log_epoch(reading.label, dict(reading.metrics))
+            with run.guard("epoch_end"):
+                run.report_epoch(reading.label, reading.metrics, at_s=at_s)
 
     def _report_the_last(self, run: Run, *, failed: bool) -> None:
         """Report the epoch that is open, if it is over; whatever was logged, in any case."""
         if not self._logs:
             if failed and self._epochs.unit == "epoch":
                 run.open_epoch = self._epochs.begun
-            self._over += filter(None, [self._epochs.close(failed=failed)])
-        self._over += filter(None, [self._logged.close()])
+            self._take_over(self._epochs.close(failed=failed))
+        self._take_over(self._logged.close())
         self._report_epochs(run)
         if (values := self._logged.rest()) and run.progress.epoch is not None:
-            run.log_epoch(run.progress.epoch, values)
+            with run.guard("epoch_end"):
+                run.report_epoch(run.progress.epoch, values)
 
     def _finish(self, end: _End) -> None:
         outcome, took_s = end.outcome, self._clock.monotonic() - self._began_s
@@ -411,6 +419,13 @@ class RankReporter:
 
 
 @dataclass(frozen=True, slots=True)
+class _Printed:
+    stream: int
+    piece: bytes
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class _End:
     outcome: CommandOutcome
     lines: list[str]
@@ -420,10 +435,20 @@ def error_text(outcome: CommandOutcome, language: str) -> str:
     """Return how a command ended, for people: the signal, the memory, or its own error and exit code."""
     if outcome.kind in (Kind.FINISHED, Kind.INTERRUPTED):
         return outcome.signal
-    values: dict[str, Any] = {"signal": outcome.signal, "code": outcome.code, "error": outcome.error}
+    values: dict[str, Any] = {
+        "signal": outcome.signal,
+        "code": outcome.code,
+        "error": outcome.error,
+        "command": strike(outcome.command),
+    }
     if outcome.kind is Kind.FAILED and outcome.error:
         return strike(outcome.error)
-    return text(language, f"command.{outcome.kind}", **values)
+    said = text(language, f"command.{outcome.kind}", **values)
+    if not outcome.complaint:
+        return said
+    from notifybot.rendering.text import redacted_line
+
+    return f"{said} · {strike(redacted_line(outcome.complaint, COMPLAINT_CHARS))}"
 
 
 def tail_text(lines: list[str]) -> str:

@@ -111,6 +111,10 @@ class ProgressTracker:
         self.last = replace(self.last, total=total, done=done, unit=unit)
         self.epoch_began_s = now_s
 
+    def began(self, at_s: float) -> None:
+        """Take in that what this session reports began before it."""
+        self._began_s = self.epoch_began_s = at_s
+
     @property
     def watched(self) -> str | None:
         """Name of the metric whose new best is reported."""

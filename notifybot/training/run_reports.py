@@ -158,6 +158,10 @@ class RunReports:
                 self._moves += 1
                 raise_alert(self, title, text, severity, about=about, notice=notice)
 
+    def began(self, at_s: float) -> None:
+        """Take in that what is reported began before the run, at a moment of its clock, as a command does."""
+        self._course.began(at_s)
+
     def page(self, url: str) -> None:
         """Have messages link to this page: the run's own at W&B or elsewhere, where the program logs there itself."""
         if self.session is not None:

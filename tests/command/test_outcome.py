@@ -144,3 +144,22 @@ Root Cause (first observed failure):
 )
 def test_the_error_is_the_one_that_came_first(printed: str, error: str) -> None:
     assert error_in(printed.splitlines()) == error
+
+
+@pytest.mark.parametrize(
+    ("printed", "complaint"),
+    [
+        ("training\nmake: *** [train] Error 2", "make: *** [train] Error 2"),
+        ("srun: error: gpu07: task 3: Exited\nbye", "srun: error: gpu07: task 3: Exited"),
+        ("terminate called after throwing 'c10::Error'", "terminate called after throwing 'c10::Error'"),
+        ("./train.sh: line 3: python3.9: command not found", "./train.sh: line 3: python3.9: command not found"),
+        ("an error, long ago\n" + "epoch 3 loss: 0.5\n" * 9, ""),
+        ("epoch 3 loss: 0.5", ""),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_an_exit_code_is_told_with_the_line_that_names_the_error(printed: str, complaint: str) -> None:
+    """ "Exit code 2" says nothing on a phone."""
+    found = outcome_of(2, received="", memory=OutOfMemory.NO, lines=printed.splitlines())
+
+    assert (found.error, found.complaint) == ("", complaint)

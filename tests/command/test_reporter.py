@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from notifybot.clock import SystemClock
 from notifybot.command.outcome import CommandOutcome, Kind
 from notifybot.command.output_files import OutputFiles
 from notifybot.command.progress_lines import LineFormat, LineReading, ProgressParser
 from notifybot.command.reporter import TAIL_CHARS, Reporter, Wishes, error_text, tail_text
 from notifybot.config import load
 from notifybot.sandbox.server import Sandbox
-from notifybot.testing import FakeClock
 from notifybot.training import session
 from notifybot.training.command_file import VARIABLE, CommandFile, announce
 from notifybot.training.guard import Guard
@@ -33,6 +33,17 @@ def test_every_way_to_end_has_words(language: str) -> None:
 
     assert all(said.values())
     assert not any("{" in each or "command." in each for each in said.values())
+
+
+def test_a_failure_names_the_command_or_the_error_and_no_secret() -> None:
+    canary = "hf_" + "canarycanarycanarycanary"
+    not_started = CommandOutcome(Kind.NOT_STARTED, 127, error="No such file or directory", command="trian")
+    failed = CommandOutcome(Kind.FAILED, 2, complaint=f"fatal:  token {canary} is invalid " + "x" * 999)
+
+    assert error_text(not_started, "en") == "trian could not be started: No such file or directory"
+    assert error_text(failed, "en").startswith("exit code 2 · fatal: token")
+    assert canary not in error_text(failed, "en")
+    assert len(error_text(failed, "en")) < 300
 
 
 def test_the_tail_is_bounded_and_holds_no_secret() -> None:
@@ -105,6 +116,35 @@ def told(tmp_path: Path) -> list[tuple[int, float]]:
     return [(row["epoch"], row["metrics"]["loss"]) for row in rows if "metrics" in row]
 
 
+class HandClock(SystemClock):
+    """Clock that stands still but by hand; threads wait in true time."""
+
+    now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+def test_the_time_is_that_of_the_command_and_of_its_lines(sandbox: Sandbox, tmp_path: Path) -> None:
+    """And not since its run was begun, which waits for what comes below."""
+    clock = HandClock()
+    url = sandbox.environment()["NOTIFYBOT_SLACK_WEBHOOK_URL"]
+    config = load({"state_dir": tmp_path, "runs_dir": tmp_path, "slack_webhook_url": url, "tensorboard": "off"})
+    wishes = Wishes("train.py", run_id=uuid7())
+    reporter = Reporter(config, wishes, {}, CommandFile(None), ProgressParser(), alone_s=0.0, clock=clock)
+    for label in (1, 2, 3):
+        clock.now_s += 60.0
+        reporter.printed(1, f"epoch {label}/9 loss: 0.5\n".encode())
+    clock.now_s += 20.0
+    reporter.start()
+    reporter.end(CommandOutcome(Kind.FINISHED), [])
+    session.close()
+
+    rows = [json.loads(line) for path in tmp_path.rglob("metrics.jsonl") for line in path.read_text().splitlines()]
+    assert [row["epoch_s"] for row in rows if row["kind"] == "epoch_finished"][1:] == [60.0, 20.0]
+    assert [row["elapsed_s"] for row in rows if row["kind"] == "run_ended"] == [200.0]
+
+
 def test_what_is_printed_is_read_beside_the_command(rig: Any, tmp_path: Path) -> None:
     """However it is cut into pieces, and whichever stream it comes on."""
     reporter, _, _ = rig
@@ -175,7 +215,7 @@ def test_a_fault_in_reading_lines_costs_no_ending(rig: Any, caplog: pytest.LogCa
 @pytest.mark.parametrize(("grows", "warned"), [(True, False), (False, True)])
 def test_a_file_that_grows_is_no_silence(grows: bool, warned: bool, sandbox: Sandbox, tmp_path: Path) -> None:
     """The command writes it by itself, and nothing of it passes here."""
-    clock, files, guard = FakeClock(), OutputFiles(), Guard()
+    clock, files, guard = HandClock(), OutputFiles(), Guard()
     log = os.open(tmp_path / "log", os.O_CREAT | os.O_WRONLY)
     files.add(log)
     url = sandbox.environment()["NOTIFYBOT_SLACK_WEBHOOK_URL"]
@@ -185,7 +225,7 @@ def test_a_file_that_grows_is_no_silence(grows: bool, warned: bool, sandbox: San
     reporter._files = files
     run = reporter._begin()
     for _ in range(4):
-        clock.advance(40.0)
+        clock.now_s += 40.0
         os.write(log, b"." * grows)
         reporter._look_at_files(guard)
         reporter._look_after(run)
