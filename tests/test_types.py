@@ -54,3 +54,11 @@ def test_ids_sort_by_the_time_they_were_made_at() -> None:
 
 def test_two_ids_of_one_moment_differ() -> None:
     assert len({uuid7(1.0) for _ in range(1000)}) == 1000
+
+
+def test_ids_of_one_moment_sort_by_the_order_they_were_made_in() -> None:
+    """A start and an end within a millisecond, or a tick of a coarse clock, are read in that order."""
+    ids = [uuid7(moment) for moment in (1.0, 2.0) for _ in range(1000)]
+
+    assert ids == sorted(ids)
+    assert all(UUID(each).version == 7 and UUID(each).variant == "specified in RFC 4122" for each in ids)
