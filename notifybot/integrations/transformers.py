@@ -48,8 +48,9 @@ _newest: weakref.ref[Guest] | None = None
 class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
     """Reports the trainings of a Trainer: `Trainer(…, callbacks=[NotifyCallback("exp_1")])`.
 
-    A run counts epochs where the Trainer evaluates or logs by epochs, else steps. The Trainer keeps the run's id in its
-    own checkpoints, so `trainer.train(resume_from_checkpoint=…)` goes on with the run. Takes the options of `Guest`.
+    A run counts epochs where the Trainer evaluates by epochs, or logs by them and never evaluates; else steps. The
+    Trainer keeps the run's id in its own checkpoints, so `trainer.train(resume_from_checkpoint=…)` goes on with the
+    run. Takes the options of `Guest`.
     """
 
     def __init__(self, name: str | None = None, *, _again: bool = False, **options: Unpack[GuestOptions]) -> None:
@@ -64,7 +65,13 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
             _newest = weakref.ref(self.guest)
 
     def state(self) -> dict[str, Any]:
-        """State for the Trainer's own checkpoint."""
+        """State for the Trainer's own checkpoint.
+
+        It is asked for last, after the evaluation: what is over is recorded first. A kill between the checkpoint and
+        `on_save` would leave it out, as the next process goes on beyond it.
+        """
+        with self.guest.guard("framework_hook", loud=()):
+            self.guest.close()
         return {"args": {"_again": True}, "attributes": {"_saved": self.guest.state()}}
 
     @hook
@@ -77,7 +84,8 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
         if self.guest.active and getattr(args, "auto_find_batch_size", False):
             self.guest.inform(self.guest.text("batch_size", size=state.train_batch_size))
             return
-        by_epoch = args.max_steps <= 0 and "epoch" in (_word(args.eval_strategy), _word(args.logging_strategy))
+        looks = [_word(each) for each in (args.eval_strategy, args.logging_strategy)]  # within an epoch each one counts
+        by_epoch = args.max_steps <= 0 and next((each for each in looks if each != "no"), "") == "epoch"
         self._unit = ("epoch" if by_epoch else "step") if self.guest.unit == "auto" else self.guest.unit
         resumed = state.global_step > 0
         epochs = math.ceil(args.num_train_epochs - _WHOLE)
@@ -148,15 +156,14 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
     @hook
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """An epoch is over, and its numbers are yet to come. One that was cut short is none, but for the last."""
-        epoch = state.epoch or 0
-        whole = abs(epoch - round(epoch)) < _WHOLE
-        if self._unit == "epoch" and (whole or state.global_step >= state.max_steps):
-            self.guest.epoch_over(math.ceil(epoch - _WHOLE) - 1)
+        if self._unit == "epoch" and (label := _epoch_done(state)) is not None:
+            self.guest.epoch_over(label)
 
     @hook
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Report the checkpoint of this step."""
-        self._report_saved(_checkpoint(Path(args.output_dir), state, state.global_step), state.global_step)
+        step = state.global_step
+        self._report_saved(_checkpoint(Path(args.output_dir), state, step), step, _epoch_done(state))
 
     def _report_just_in_time(self, args: Any, state: Any) -> None:
         """Report what was saved at a SIGTERM, past `on_save`: before or after the last step, whichever it was."""
@@ -166,11 +173,13 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
                 self._report_saved(path, step)
                 return
 
-    def _report_saved(self, path: Path, step: int) -> None:
+    def _report_saved(self, path: Path, step: int, epoch: int | None = None) -> None:
+        """Report a checkpoint of the last epoch that is done; by `save_steps` it comes before that epoch's end."""
         self._step = step
         self.guest.close()
-        done = self.guest.run.progress.epoch if self.guest.run is not None else None
-        self.guest.checkpoint(str(path), done if self._unit == "epoch" else step)
+        if epoch is None and self.guest.run is not None:
+            epoch = self.guest.run.progress.epoch
+        self.guest.checkpoint(str(path), epoch if self._unit == "epoch" else step)
 
     @hook
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -256,6 +265,13 @@ def _check(path: Path, step: int) -> None:
     lacking = [part for part in _BESIDE if not any(name.startswith(part) for name in names)]
     if 0 < len(lacking) < len(_BESIDE) and "latest" not in names:  # DeepSpeed keeps its own, and names it in `latest`
         raise Flawed(Reason("missing", values={"part": lacking[0]}))
+
+
+def _epoch_done(state: Any) -> int | None:
+    """Label of the epoch that ends with this step; None within an epoch. The last one may be cut short."""
+    epoch = state.epoch or 0
+    whole = abs(epoch - round(epoch)) < _WHOLE
+    return math.ceil(epoch - _WHOLE) - 1 if whole or state.global_step >= state.max_steps else None
 
 
 def _word(strategy: object) -> str:

@@ -287,3 +287,39 @@ def test_several_sets_of_one_evaluation_are_one_report(settings: dict[str, Any],
     assert [(each["label"], "eval_a_loss" in each, "eval_b_loss" in each) for each in told] == [
         (4.0, True, True), (8.0, True, True)
     ]  # fmt: skip
+
+
+def test_evaluations_within_an_epoch_are_each_reported(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Whatever the losses are logged by: an epoch would have but the last of them."""
+    notify = NotifyCallback("line", config=settings)
+    one = trainer(tmp_path, notify, eval_strategy="steps", eval_steps=3, save_strategy="no")
+    one.train()
+
+    assert reported(recorded(notify)) == logged(one.state.log_history, by="step")
+
+
+def test_a_checkpoint_after_an_epoch_s_last_step_is_of_that_epoch(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Saved by steps, it comes before the Trainer's own word that the epoch is over; the last one always does."""
+    notify = NotifyCallback("line", config=settings)
+    trainer(tmp_path, notify, save_strategy="steps", save_steps=3).train()
+
+    saved = [each.checkpoint for each in recorded(notify) if isinstance(each, CheckpointSaved)]
+    assert [(Path(each.path).name, each.epoch) for each in saved] == [
+        ("checkpoint-3", None), ("checkpoint-6", 0), ("checkpoint-9", 1), ("checkpoint-12", 2)
+    ]  # fmt: skip
+
+
+def test_an_epoch_is_recorded_before_the_checkpoint_that_goes_on_after_it(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """A process that is killed once its checkpoint is whole never comes to that epoch again."""
+    seen: list[list[float]] = []
+
+    class Looks(TrainerCallback):
+        def on_save(self, *args: Any, **kwargs: Any) -> None:
+            seen.append([each["label"] for each in reported(recorded(notify))])
+
+    notify = NotifyCallback("line", config=settings)
+    trainer(tmp_path, None, Looks(), notify).train()
+
+    assert seen == [[0.0], [0.0, 1.0], [0.0, 1.0, 2.0]]
