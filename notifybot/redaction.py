@@ -26,9 +26,11 @@ _lock = threading.Lock()
 _forms: dict[str, str] = {}  # each spelling, with the shortest beginning that is redacted
 
 
-def register(secrets: Iterable[str | None]) -> None:
+def register(secrets: str | Iterable[str | None]) -> None:
     """Remember secret values, in every spelling that they may be met in, for `redact`. Idempotent."""
     global _forms
+    if isinstance(secrets, str):  # a text is many texts of one character, none of which would be a secret
+        secrets = [secrets]
     with _lock:
         known = dict(_forms)
         single = (each for secret in secrets if secret for each in {secret, *_LIST.split(secret)})

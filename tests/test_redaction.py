@@ -135,6 +135,12 @@ def test_a_password_in_an_address_is_a_secret_by_itself(value: str) -> None:
     assert redact("mail.example.org") == "mail.example.org"
 
 
+def test_one_secret_may_be_given_by_itself() -> None:
+    register(TOKEN)
+
+    assert TOKEN not in redact(f"token {TOKEN}")
+
+
 def test_of_two_secrets_alike_neither_leaves_its_end() -> None:
     """Bot tokens of one workspace begin with the same digits."""
     register(["xoxb-12345678-aaaa", "xoxb-12345678-bbbbbbbb"])
