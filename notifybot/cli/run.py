@@ -63,13 +63,15 @@ def run_command(
         reporter.start()
         reporter.end(CommandOutcome(Kind.NOT_STARTED, error.code, error=str(error), command=command[0]), [])
         return error.code
-    reporter.start(child.files)
-    code = child.wait()
-    received = child.received.deadly(_SIGNAL_HOLDS_S)
-    lines = child.tail.lines(_KEPT_LINES)
-    outcome = outcome_of(code, received=received, memory=MemoryKills.now().since(memory), lines=lines)
-    reporter.end(outcome, lines)
-    child.close()
+    try:
+        reporter.start(child.files)
+        code = child.wait()
+        received = child.received.deadly(_SIGNAL_HOLDS_S)
+        lines = child.tail.lines(_KEPT_LINES)
+        outcome = outcome_of(code, received=received, memory=MemoryKills.now().since(memory), lines=lines)
+        reporter.end(outcome, lines)
+    finally:
+        child.close()
     if outcome.died_of is not None:  # as the shell or the scheduler would have seen it
         signal.signal(outcome.died_of, signal.SIG_DFL)
         os.kill(os.getpid(), outcome.died_of)

@@ -145,17 +145,21 @@ class Child:
 
     def wait(self) -> int:
         """Wait until the child has ended; return its exit code, or minus the number of the signal that killed it."""
-        while self._popen.poll() is None:
-            if self._wakeup is None:
-                with suppress(subprocess.TimeoutExpired):  # on Windows a wait without an end is not cut by Ctrl-C
-                    self._popen.wait(0.2)
-            else:
-                select.select([self._wakeup], [], [])
-                os.read(self._wakeup, 4096)
-        code = int(self._popen.returncode)
-        self._ended_at_s = SYSTEM.monotonic()
-        for pump in self._pumps:
-            pump.join(_REST_S)
+        try:
+            while self._popen.poll() is None:
+                if self._wakeup is None:
+                    with suppress(subprocess.TimeoutExpired):  # on Windows a wait without an end is not cut by Ctrl-C
+                        self._popen.wait(0.2)
+                else:
+                    select.select([self._wakeup], [], [])
+                    os.read(self._wakeup, 4096)
+            code = int(self._popen.returncode)
+            self._ended_at_s = SYSTEM.monotonic()
+            for pump in self._pumps:
+                pump.join(_REST_S)
+        finally:
+            if self._terminal is not None:  # keys are the shell's again, and Ctrl-C ours, while the ending is sent
+                self._terminal.close()
         for stream, text in self.files.tails():
             if stream == _STDOUT:
                 self.tail.precede(text + b"\n")
@@ -338,6 +342,8 @@ class _Terminal:
             try:
                 if not select.select([_STDIN], [], [], 0.2)[0]:  # a key after the end is the shell's
                     continue
+                if self._former is None:
+                    return
                 piece = os.read(_STDIN, 1024)
                 modes = termios.tcgetattr(self._master)
                 if modes[3] & termios.ISIG:

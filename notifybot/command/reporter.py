@@ -119,7 +119,7 @@ class Reporter:
 
     def end(self, outcome: CommandOutcome, lines: list[str]) -> None:
         """Report the ending, and wait up to 10 seconds until all is sent. Ctrl-C ends the wait."""
-        self._queue.put(_End(outcome, lines))
+        self._queue.put(_End(outcome, lines, self._clock.monotonic()))
         with suppress(KeyboardInterrupt):
             while self._thread.is_alive():
                 self._thread.join(0.2)
@@ -330,7 +330,7 @@ class Reporter:
                 run.report_epoch(run.progress.epoch, values)
 
     def _finish(self, end: _End) -> None:
-        outcome, took_s = end.outcome, self._clock.monotonic() - self._began_s
+        outcome, took_s = end.outcome, end.at_s - self._began_s
         quiet = outcome.kind is Kind.FINISHED and took_s < self._wishes.min_s
         if not self._began_below:
             if self._run is None and quiet:
@@ -339,6 +339,7 @@ class Reporter:
             self._report_the_last(run, failed=outcome.kind is not Kind.FINISHED)
             if outcome.kind is Kind.FINISHED and took_s < self._wishes.at_least_s:
                 run.report(text(self._config.lang, "command.too_quick", seconds=round(took_s)))
+            run.began(self._clock.monotonic() - took_s)  # what has passed since the command's end is ours
             run.end(self._ending(end))
             run.flush(FLUSH_S)
             return
@@ -429,6 +430,7 @@ class _Printed:
 class _End:
     outcome: CommandOutcome
     lines: list[str]
+    at_s: float
 
 
 def error_text(outcome: CommandOutcome, language: str) -> str:

@@ -157,7 +157,8 @@ def test_a_command_that_succeeds_too_quickly_is_a_warning(run: Run, sandbox: San
     assert any("sooner than expected" in each for each in messages(sandbox))
 
 
-def test_an_interrupted_command_dies_of_the_signal_as_without_us(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+def test_an_interrupted_command_dies_of_the_signal_as_without_us(number: signal.Signals, sandbox: Sandbox) -> None:
     line = [
         sys.executable,
         "-m",
@@ -169,11 +170,11 @@ def test_an_interrupted_command_dies_of_the_signal_as_without_us(sandbox: Sandbo
     assert job.stdout is not None
     assert job.stdout.readline() == b"ready\n"
 
-    job.send_signal(signal.SIGTERM)
+    job.send_signal(number)
     job.communicate(timeout=60)
 
-    assert job.returncode == -signal.SIGTERM
-    assert "SIGTERM" in messages(sandbox)[-1]
+    assert job.returncode == -number
+    assert number.name in messages(sandbox)[-1]
     assert "interrupted" in messages(sandbox)[-1]
 
 

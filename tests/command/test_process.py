@@ -75,6 +75,12 @@ def python(tmp_path: Path) -> Any:
     [
         (["true"], 0, 0),
         (["sh", "-c", "exit 3"], 3, 3),
+        (["sh", "-c", "exit 255"], 255, 255),
+        (["sh", "-c", "exit 137"], 137, 137),
+        (["sh", "-c", "kill -ABRT $$"], -6, 134),
+        (["sh", "-c", "kill -INT $$"], -2, 130),
+        (["sh", "-c", "kill -HUP $$"], -1, 129),
+        (["sh", "-c", "kill -PIPE $$"], -13, 141),
         (["sh", "-c", "kill -SEGV $$"], -11, 139),
         (["sh", "-c", "kill -KILL $$"], -9, 137),
         (["sh", "-c", "kill -TERM $$"], -15, 143),
@@ -235,7 +241,7 @@ def test_an_ignored_signal_stays_ignored(python: Any) -> None:
 class Screen:
     """A terminal of 80 × 24 with a wrapper in it."""
 
-    def __init__(self, folder: Path, program: str) -> None:
+    def __init__(self, folder: Path, program: str, wrapper: str = WRAPPER) -> None:
         self.report = folder / "report.json"
         self.shown = b""
         pid, self.fd = pty.fork()
@@ -243,7 +249,7 @@ class Screen:
             with suppress(BaseException):
                 os.execv(
                     sys.executable,
-                    [sys.executable, "-c", WRAPPER, str(self.report), "auto", sys.executable, "-c", program],
+                    [sys.executable, "-c", wrapper, str(self.report), "auto", sys.executable, "-c", program],
                 )
             os._exit(99)
         self.pid = pid
@@ -270,8 +276,8 @@ class Screen:
 def screen(tmp_path: Path) -> Iterator[Any]:
     opened: list[Screen] = []
 
-    def open_screen(program: str) -> Screen:
-        opened.append(Screen(tmp_path, program))
+    def open_screen(program: str, wrapper: str = WRAPPER) -> Screen:
+        opened.append(Screen(tmp_path, program, wrapper))
         return opened[-1]
 
     yield open_screen
@@ -316,6 +322,30 @@ def test_the_terminal_is_given_back_as_it_was(program: str, screen: Any) -> None
     shown.end()
 
     assert termios.tcgetattr(shown.fd)[:4] == shown.modes[:4]
+
+
+def test_the_terminal_is_given_back_after_a_fault_of_ours(screen: Any) -> None:
+    """Else the shell that comes back shows nothing of what is typed."""
+    waiting = "code = child.wait()"
+    wrapper = WRAPPER.replace(waiting, f"child._pumps = [None]  # which cannot be joined\n{waiting}")
+    shown = screen("print('ready', flush=True); input()", wrapper)
+    shown.until(b"ready")
+    os.write(shown.fd, b"\r")
+
+    code, _ = shown.end()
+
+    assert code == 1
+    assert termios.tcgetattr(shown.fd)[:4] == shown.modes[:4]
+
+
+def test_the_terminal_is_given_back_as_soon_as_the_command_has_ended(screen: Any) -> None:
+    """The last message may take seconds, and Ctrl-C is to end the wait for it."""
+    told = "print('cooked' if termios.tcgetattr(0)[3] & termios.ICANON else 'raw', flush=True)"
+    wrapper = WRAPPER.replace("child.close()", f"import termios; {told}; child.close()")
+    shown = screen("print('ready', flush=True)", wrapper)
+
+    assert shown.end()[0] == 0
+    assert b"cooked" in shown.shown
 
 
 RESIZED = """
