@@ -16,7 +16,8 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
+from hypothesis import settings as profiles
 
 from notifybot.errors import READER
 from notifybot.i18n import OVERRIDES
@@ -37,9 +38,9 @@ def pytest_configure() -> None:
     each other by spinning: models of a few weights gain nothing from them.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    usual_profile = settings.get_profile(settings.get_current_profile_name())  # "ci" where CI is set: the same examples
-    settings.register_profile("house", usual_profile, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("house")
+    usual_profile = profiles.get_profile(profiles.get_current_profile_name())  # "ci" where CI is set: the same examples
+    profiles.register_profile("house", usual_profile, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    profiles.load_profile("house")
     for name, usual in _USUAL.items():
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_IGN:
@@ -156,6 +157,22 @@ def no_run_left_open() -> Iterator[None]:
 
     for run in list(ENDINGS._open):
         ENDINGS.ended(run, 0.0)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """Settings of runs that keep their files in the test's folder and write to no tracker. They end with the test."""
+    yield {
+        "state_dir": str(tmp_path / "state"),
+        "runs_dir": str(tmp_path / "runs"),
+        "tensorboard": "off",
+        "wandb": "off",
+    }
+    from notifybot.training.signals import SIGNALS  # not for every test to import
+    from tests.support.training_runs import end_runs
+
+    end_runs()
+    SIGNALS.forget()
 
 
 @pytest.fixture(autouse=True)

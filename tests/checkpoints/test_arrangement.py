@@ -22,10 +22,10 @@ from notifybot.checkpoints.state import Parts
 from notifybot.errors import CheckpointError, UsageError
 from notifybot.events import RunStarted
 from notifybot.models import load_weights
-from notifybot.store import runs
 from notifybot.training.resume import COMPLETED
 from notifybot.training.session import close
 from tests.support.training_parts import lines, same, written
+from tests.support.training_runs import recorded_events
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -248,7 +248,7 @@ def test_a_training_of_several_models_goes_on_bit_for_bit(tmp_path: Path, config
     assert all(same(models[name].state_dict(), whole[name].state_dict()) for name in models)
     assert [each.requires_grad for each in models["disc"].parameters()] == [False, False, True, True]
     with run.session.shared.store.patient(10.0):
-        started = [each for each in runs.events_of(run.session.shared.store, run.id) if isinstance(each, RunStarted)]
+        started = [each for each in recorded_events(run) if isinstance(each, RunStarted)]
     assert [each.model and each.model.total for each in started] == [6 + 9, 6 + 9]
 
 

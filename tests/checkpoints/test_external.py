@@ -21,9 +21,9 @@ from notifybot.checkpoints.external import newest_foreign
 from notifybot.checkpoints.serialization import read_payload
 from notifybot.events import AlertRaised
 from notifybot.rendering.alert_text import alert_words
-from notifybot.store import runs
 from notifybot.training.session import close
 from notifybot.types import Language
+from tests.support.training_runs import recorded_events
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def trained(folder: Path, settings: dict[str, object]) -> tuple[list[int], nn.Mo
     with loop:
         epochs = list(loop)
     assert loop.run.session is not None
-    told = runs.events_of(loop.run.session.shared.store, loop.run.id)
+    told = recorded_events(loop.run)
     return epochs, model, [each for each in told if isinstance(each, AlertRaised)]
 
 

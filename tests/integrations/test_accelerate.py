@@ -16,9 +16,8 @@ from notifybot.clock import SYSTEM
 from notifybot.events import EpochFinished, Event, RunEnded, RunStarted
 from notifybot.store import runs
 from notifybot.store.database import Store
-from notifybot.training.endings import ENDINGS, Ending
-from notifybot.training.session import close
 from notifybot.types import Status
+from tests.support.training_runs import end_runs, recorded_events
 
 pytestmark = [
     pytest.mark.needs("accelerate", "torch"),
@@ -35,9 +34,7 @@ def notify() -> Iterator[Any]:
 
     settings = {"wandb": "off", "tensorboard": "off"}
     yield lambda name="exp_1", **options: NotifyTracker(name, config=settings, **options)
-    for run in list(ENDINGS._open):
-        run.end(Ending(Status.FINISHED))
-    close()
+    end_runs()
 
 
 def accelerator_of(tracker: Any, **options: Any) -> Any:
@@ -51,7 +48,7 @@ def accelerator_of(tracker: Any, **options: Any) -> Any:
 def recorded(tracker: Any) -> list[Event]:
     assert tracker.run is not None
     assert tracker.run.session is not None
-    return runs.events_of(tracker.run.session.shared.store, tracker.run.id)
+    return recorded_events(tracker.run)
 
 
 def told(events: list[Event]) -> list[tuple[int | None, dict[str, float]]]:

@@ -20,11 +20,10 @@ from notifybot.config import load
 from notifybot.events import EpochFinished, Event, RunEnded, RunStarted
 from notifybot.integrations import boosting
 from notifybot.integrations.boosting import Rounds, notify_rounds
-from notifybot.store import runs
 from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.training.endings import ENDINGS, Ending
-from notifybot.training.session import close
 from notifybot.types import Status
+from tests.support.training_runs import end_runs, recorded_events
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(120, 4))
@@ -38,9 +37,7 @@ LGB = {"objective": "binary", "metric": ["auc", "binary_logloss"], "num_leaves":
 @pytest.fixture(autouse=True)
 def ended() -> Iterator[None]:
     yield
-    for run in list(ENDINGS._open):
-        run.end(Ending(Status.FINISHED))
-    close()
+    end_runs()
 
 
 def rounds_of(name: str = "digits", *, clock: Any = None, **options: Any) -> Rounds:
@@ -60,7 +57,7 @@ class EverySecond(FakeClock):
 def recorded(notify: Rounds) -> list[Event]:
     assert notify.run is not None
     assert notify.run.session is not None
-    return runs.events_of(notify.run.session.shared.store, notify.run.id)
+    return recorded_events(notify.run)
 
 
 def reports(notify: Rounds) -> dict[int | None, dict[str, float]]:

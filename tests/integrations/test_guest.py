@@ -8,7 +8,6 @@ import inspect
 import pickle
 import signal
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,9 @@ from notifybot import ConfigError, UsageError
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.integrations.guest import Guest, GuestCallback, GuestOptions, hook, raise_missing
 from notifybot.rendering import Renderer
-from notifybot.store import runs
-from notifybot.training.endings import ENDINGS, Ending
-from notifybot.training.session import close
-from notifybot.training.signals import SIGNALS
+from notifybot.training.endings import ENDINGS
 from notifybot.types import Language, Status, Tier
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Iterator[dict[str, Any]]:
-    yield {
-        "state_dir": str(tmp_path / "state"),
-        "runs_dir": str(tmp_path / "runs"),
-        "wandb": "off",
-        "tensorboard": "off",
-    }
-    for run in list(ENDINGS._open):
-        run.end(Ending(Status.FINISHED))
-    close()
-    SIGNALS.forget()
+from tests.support.training_runs import recorded_events
 
 
 class Callback(GuestCallback):
@@ -95,7 +78,7 @@ def recorded(callback: Callback) -> list[Event]:
     run = callback.run
     assert run is not None
     assert run.session is not None
-    return runs.events_of(run.session.shared.store, run.id)
+    return recorded_events(run)
 
 
 def losses(events: list[Event]) -> list[tuple[int | None, float]]:

@@ -11,10 +11,8 @@ from typing import Any
 import pytest
 
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
-from notifybot.store import runs
-from notifybot.training.endings import ENDINGS, Ending
-from notifybot.training.session import close
 from notifybot.types import Status
+from tests.support.training_runs import end_runs, recorded_events
 
 pytestmark = [
     pytest.mark.needs("torch"),
@@ -29,9 +27,7 @@ def notify() -> Iterator[Any]:
 
     settings = {"wandb": "off", "tensorboard": "off"}
     yield lambda name="mnist", **options: NotifyHandler(name, config=settings, **options)
-    for run in list(ENDINGS._open):
-        run.end(Ending(Status.FINISHED))
-    close()
+    end_runs()
 
 
 def trainer_of(step: Any = lambda engine, batch: 1.0 / engine.state.iteration) -> Any:
@@ -54,7 +50,7 @@ def evaluator_of(trainer: Any, *, every: int = 1) -> Any:
 def recorded(handler: Any) -> list[Event]:
     assert handler.run is not None
     assert handler.run.session is not None
-    return runs.events_of(handler.run.session.shared.store, handler.run.id)
+    return recorded_events(handler.run)
 
 
 def ending(handler: Any) -> RunEnded:

@@ -19,9 +19,9 @@ from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event,
 from notifybot.rendering.format import number as figure
 from notifybot.store import runs
 from notifybot.store.database import Store
-from notifybot.training.endings import ENDINGS, Ending
 from notifybot.training.session import close
 from notifybot.types import Status
+from tests.support.training_runs import end_runs, recorded_events
 
 pytestmark = [
     pytest.mark.needs("keras"),
@@ -39,9 +39,7 @@ def notify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     settings = {"wandb": "off", "tensorboard": "off"}
     yield lambda name="digits", **options: NotifyCallback(name, config=settings, **options)
-    for run in list(ENDINGS._open):
-        run.end(Ending(Status.FINISHED))
-    close()
+    end_runs()
 
 
 def model(seed: int = 0) -> Any:
@@ -81,7 +79,7 @@ def fails_in(epoch: int) -> Any:
 def recorded(callback: Any) -> list[Event]:
     assert callback.run is not None
     assert callback.run.session is not None
-    return runs.events_of(callback.run.session.shared.store, callback.run.id)
+    return recorded_events(callback.run)
 
 
 def ending(callback: Any) -> RunEnded:

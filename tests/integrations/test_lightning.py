@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
-from notifybot.store import runs
 from notifybot.store.notifier_state import tracker_url
-from notifybot.training.endings import ENDINGS, Ending
-from notifybot.training.session import close
 from notifybot.types import Status
+from tests.support.training_runs import end_runs, recorded_events
 
 pytestmark = [
     pytest.mark.needs("lightning"),
@@ -30,9 +28,7 @@ def notify(tmp_path: Path) -> Iterator[Any]:
 
     settings = {"wandb": "off", "tensorboard": "off"}
     yield lambda name="line", **options: NotifyCallback(name, config=settings, **options)
-    for run in list(ENDINGS._open):
-        run.end(Ending(Status.FINISHED))
-    close()
+    end_runs()
 
 
 def model(**hooks: Callable[..., Any]) -> Any:
@@ -106,7 +102,7 @@ def recorded(callback: Any) -> list[Event]:
     assert run is not None
     assert run.session is not None
     assert run.faults == {}
-    return runs.events_of(run.session.shared.store, run.id)
+    return recorded_events(run)
 
 
 def ended(callback: Any) -> RunEnded:

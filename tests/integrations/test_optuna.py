@@ -23,8 +23,8 @@ from notifybot.integrations.optuna import StudyNotes, notify_study
 from notifybot.notifiers.base import Envelope
 from notifybot.testing import RecordingNotifier
 from notifybot.training.endings import ENDINGS, Ending
-from notifybot.training.session import close
 from notifybot.types import Language, Severity, Status
+from tests.support.training_runs import end_runs
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -32,9 +32,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 @pytest.fixture
 def people() -> Iterator[RecordingNotifier]:
     yield RecordingNotifier()
-    for run in list(ENDINGS._open):
-        run.end(Ending(Status.FINISHED))
-    close()
+    end_runs()
 
 
 def notes_of(

@@ -15,19 +15,17 @@ from notifybot.events import EpochFinished, RunEnded, RunStarted
 from notifybot.integrations.guest import Guest
 from notifybot.integrations.run_copy import FOLDER, resume_from
 from notifybot.sandbox import Sandbox
-from notifybot.store import runs
-from notifybot.training.endings import ENDINGS, Ending
+from notifybot.training.endings import Ending
 from notifybot.training.session import close
 from notifybot.types import Status
+from tests.support.training_runs import end_runs, recorded_events
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox() as started:
         yield started
-        for run in list(ENDINGS._open):
-            run.end(Ending(Status.FINISHED))
-        close()
+        end_runs()
 
 
 def machine(tmp_path: Path, sandbox: Sandbox, name: str) -> dict[str, Any]:
@@ -68,7 +66,7 @@ def test_a_new_machine_goes_on_with_numbers_and_thread(tmp_path: Path, sandbox: 
     run = second.run
     assert run is not None
     assert run.session is not None
-    events = runs.events_of(run.session.shared.store, run.id)
+    events = recorded_events(run)
     (started,) = (each for each in events if isinstance(each, RunStarted))
     assert (started.attempt, started.progress.done, run.id) == (2, 3, found["run_id"])
     last = events[-1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,10 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traini
 
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.integrations.transformers import _STATE, NotifyCallback, whole_checkpoint
-from notifybot.store import runs
-from notifybot.training.endings import ENDINGS, Ending
-from notifybot.training.session import close
 from notifybot.types import Status
+from tests.support.training_runs import recorded_events
 
 ROWS, BATCH = 32, 8  # four steps an epoch
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Iterator[dict[str, Any]]:
-    given = {"state_dir": str(tmp_path / "state"), "runs_dir": str(tmp_path / "runs")}
-    yield given | {"wandb": "off", "tensorboard": "off"}
-    for run in list(ENDINGS._open):
-        run.end(Ending(Status.FINISHED))
-    close()
 
 
 class Line(nn.Module):
@@ -68,7 +56,7 @@ def recorded(notify: NotifyCallback) -> list[Event]:
     assert run is not None
     assert run.session is not None
     assert run.faults == {}
-    return runs.events_of(run.session.shared.store, run.id)
+    return recorded_events(run)
 
 
 def reported(events: list[Event]) -> list[dict[str, float]]:

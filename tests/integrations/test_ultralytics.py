@@ -16,11 +16,9 @@ from notifybot import UsageError
 from notifybot.config import load
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.integrations.ultralytics import NotifyCallbacks, add_to, whole_checkpoint
-from notifybot.store import runs
 from notifybot.testing import RecordingNotifier
-from notifybot.training.endings import ENDINGS, Ending
-from notifybot.training.session import close
 from notifybot.types import Status
+from tests.support.training_runs import end_runs, recorded_events
 from tests.support.yolo import DEFAULTS, YOLO, Trainer, write_weights
 
 
@@ -33,9 +31,7 @@ def trained(model: YOLO, folder: Path, **options: Any) -> Trainer:
 @pytest.fixture(autouse=True)
 def ended() -> Iterator[None]:
     yield
-    for run in list(ENDINGS._open):
-        run.end(Ending(Status.FINISHED))
-    close()
+    end_runs()
 
 
 def added(model: Any, name: str | None = "digits", **options: Any) -> NotifyCallbacks:
@@ -46,7 +42,7 @@ def added(model: Any, name: str | None = "digits", **options: Any) -> NotifyCall
 def recorded(notify: NotifyCallbacks) -> list[Event]:
     assert notify.run is not None
     assert notify.run.session is not None
-    return runs.events_of(notify.run.session.shared.store, notify.run.id)
+    return recorded_events(notify.run)
 
 
 def of_kind(notify: NotifyCallbacks, kind: type[Any]) -> list[Any]:

@@ -18,7 +18,6 @@ from notifybot.alerts import Alert, AlertRule
 from notifybot.config import Config, load
 from notifybot.errors import UsageError
 from notifybot.events import AlertRaised
-from notifybot.store import runs
 from notifybot.testing import FakeClock
 from notifybot.training.alert_monitor import AlertMonitor
 from notifybot.training.endings import Ending
@@ -27,6 +26,7 @@ from notifybot.training.run import Run
 from notifybot.training.session import close
 from notifybot.types import Language, Progress, Severity, Status
 from tests.support.nvml import library, refuse
+from tests.support.training_runs import recorded_events
 
 NAN = math.nan
 
@@ -67,7 +67,7 @@ def alarms_of(*rules: AlertRule, folders: Sequence[Path] = (), language: Languag
 
 def told(run: Run) -> list[AlertRaised]:
     assert run.session is not None
-    return [each for each in runs.events_of(run.session.shared.store, run.id) if isinstance(each, AlertRaised)]
+    return [each for each in recorded_events(run) if isinstance(each, AlertRaised)]
 
 
 def titles(run: Run) -> list[str]:

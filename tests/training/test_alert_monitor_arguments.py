@@ -10,9 +10,9 @@ import pytest
 
 from notifybot import Run, UsageError, alerts, notify_epoch, notify_run
 from notifybot.events import AlertRaised
-from notifybot.store import runs
 from notifybot.training.session import close
 from notifybot.types import Progress
+from tests.support.training_runs import recorded_events
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
 
 def titles(run: Run) -> list[str]:
     assert run.session is not None
-    events = runs.events_of(run.session.shared.store, run.id)
+    events = recorded_events(run)
     return sorted(each.title for each in events if isinstance(each, AlertRaised))
 
 

@@ -14,9 +14,9 @@ from notifybot import Run, notify_run
 from notifybot.events import AlertRaised
 from notifybot.sandbox import Sandbox
 from notifybot.sandbox.slack_state import BOT_TOKEN, CHANNEL
-from notifybot.store import runs
 from notifybot.store.pictures import LARGEST_BYTES, kept_picture
 from notifybot.training.session import close
+from tests.support.training_runs import recorded_events
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(64)
@@ -51,7 +51,7 @@ def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
 
 def alerts_of(run: Run) -> list[AlertRaised]:
     assert run.session is not None
-    return [each for each in runs.events_of(run.session.shared.store, run.id) if isinstance(each, AlertRaised)]
+    return [each for each in recorded_events(run) if isinstance(each, AlertRaised)]
 
 
 def picture_of(run: Run, alert: AlertRaised) -> bytes | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,26 +13,14 @@ import notifybot
 from notifybot import UsageError, notify_run
 from notifybot.events import Event, RunEnded
 from notifybot.notifiers.base import Envelope
-from notifybot.store import runs
 from notifybot.testing import RecordingNotifier
-from notifybot.training.session import close
 from notifybot.types import Status
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
-    yield {
-        "state_dir": str(tmp_path / "state"),
-        "runs_dir": str(tmp_path / "runs"),
-        "tensorboard": "off",
-        "wandb": "off",
-    }
-    close()
+from tests.support.training_runs import recorded_events
 
 
 def recorded(run: notifybot.Run) -> list[Event]:
     assert run.session is not None
-    return runs.events_of(run.session.shared.store, run.id)
+    return recorded_events(run)
 
 
 def test_a_block_reports_its_run(settings: dict[str, object]) -> None:

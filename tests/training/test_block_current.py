@@ -14,9 +14,9 @@ import pytest
 import notifybot
 from notifybot import notify_epoch, notify_run
 from notifybot.events import EpochFinished
-from notifybot.store import runs
 from notifybot.training import block
 from notifybot.training.session import close
+from tests.support.training_runs import recorded_events
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
 
 def epochs_of(run: notifybot.Run) -> list[tuple[int | None, dict[str, float]]]:
     assert run.session is not None
-    events = [each for each in runs.events_of(run.session.shared.store, run.id) if isinstance(each, EpochFinished)]
+    events = [each for each in recorded_events(run) if isinstance(each, EpochFinished)]
     return [(each.progress.epoch, {name: one.value for name, one in each.progress.metrics.items()}) for each in events]
 
 

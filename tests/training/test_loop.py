@@ -26,27 +26,15 @@ import tqdm.rich
 import notifybot
 from notifybot import ConfigError, NotifybotError, UsageError, notify_epoch, notify_run
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
-from notifybot.store import runs
 from notifybot.testing import RecordingNotifier
 from notifybot.training.endings import ENDINGS
-from notifybot.training.session import close
 from notifybot.types import Severity, Status
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
-    yield {
-        "state_dir": str(tmp_path / "state"),
-        "runs_dir": str(tmp_path / "runs"),
-        "tensorboard": "off",
-        "wandb": "off",
-    }
-    close()
+from tests.support.training_runs import recorded_events
 
 
 def recorded(run: notifybot.Run) -> list[Event]:
     assert run.session is not None
-    return runs.events_of(run.session.shared.store, run.id)
+    return recorded_events(run)
 
 
 def test_a_loop_yields_its_epochs_unchanged_and_records_them(settings: dict[str, object]) -> None:

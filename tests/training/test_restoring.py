@@ -16,9 +16,9 @@ from notifybot import CheckpointError, Checkpoints, UsageError, freeze, notify_e
 from notifybot.checkpoints.run_folder import NAME
 from notifybot.checkpoints.types import SaveObserver, SavePoint
 from notifybot.events import RunStarted
-from notifybot.store import runs
 from notifybot.training.resume import COMPLETED
 from notifybot.training.session import close
+from tests.support.training_runs import recorded_events
 
 
 @pytest.fixture(autouse=True)
@@ -90,9 +90,7 @@ class Tuning:
 
     @property
     def notes(self) -> list[tuple[str, str]]:
-        started = [
-            each for each in runs.events_of(self.run.session.shared.store, self.run.id) if isinstance(each, RunStarted)
-        ]
+        started = [each for each in recorded_events(self.run) if isinstance(each, RunStarted)]
         return [(each.code, each.values["names"]) for each in started[-1].resumed.notes]  # type: ignore[union-attr]
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
@@ -17,27 +16,16 @@ import notifybot
 from notifybot import Run, notify_epoch
 from notifybot.config import load
 from notifybot.events import AlertRaised, Event, RunEnded
-from notifybot.store import runs
 from notifybot.testing import FakeClock, RecordingNotifier
 from notifybot.training.endings import Ending
 from notifybot.training.session import close
 from notifybot.types import Severity, Status
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
-    yield {
-        "state_dir": str(tmp_path / "state"),
-        "runs_dir": str(tmp_path / "runs"),
-        "tensorboard": "off",
-        "wandb": "off",
-    }
-    close()
+from tests.support.training_runs import recorded_events
 
 
 def recorded(run: notifybot.Run) -> list[Event]:
     assert run.session is not None
-    return runs.events_of(run.session.shared.store, run.id)
+    return recorded_events(run)
 
 
 class Level(Enum):

@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader, Dataset
 import notifybot
 from notifybot import Checkpoints, UsageError, notify_epoch, notify_run
 from notifybot.events import Event
-from notifybot.store import runs
 from notifybot.training.block import RunBlock
 from notifybot.training.endings import Ending
 from notifybot.training.loop import EpochLoop
 from notifybot.training.session import close
+from tests.support.training_runs import recorded_events
 
 Travel = Callable[[Any], Any]
 WAYS: dict[str, Travel] = {
@@ -59,7 +59,7 @@ class Callback:
 
 def recorded(run: notifybot.Run) -> list[Event]:
     assert run.session is not None
-    return runs.events_of(run.session.shared.store, run.id)
+    return recorded_events(run)
 
 
 def public(kind: type) -> set[str]:
@@ -69,6 +69,7 @@ def public(kind: type) -> set[str]:
 
 CALLS: dict[str, Callable[[notifybot.Run], object]] = {
     "alert": lambda run: run.alert("look"),
+    "began": lambda run: run.began(0.0),
     "between": lambda run: run.between(3, {"loss": 0.1}),
     "begin_epoch": lambda run: run.begin_epoch(7),
     "close_epoch": lambda run: run.close_epoch(),
@@ -88,8 +89,10 @@ CALLS: dict[str, Callable[[notifybot.Run], object]] = {
     "count": lambda run: run.count(4, {"loss": 0.1}, done=5),
     "log": lambda run: run.log(loss=0.5),
     "new_session": lambda run: None,  # opens what the process has open already, and reports nothing
+    "note_kept": lambda run: run.note_kept("storage"),
     "page": lambda run: run.page("https://example.com/run"),
     "plan": lambda run: run.plan(total=9, first=1),
+    "proved": lambda run: run.proved(notifybot.types.Checkpoint("x.pt")),
     "report_epoch": lambda run: run.report_epoch(3, {"loss": 0.1}),
     "report": lambda run: run.report("title", "text"),
     "retire": lambda run: run.retire("title", "text"),

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 import notifybot
@@ -12,12 +9,11 @@ from notifybot import UsageError, notify_run
 from notifybot.clock import SystemClock
 from notifybot.config import load
 from notifybot.events import EpochFinished, Event, RunEnded, RunStarted
-from notifybot.store import runs
 from notifybot.store.notifier_state import tracker_url
-from notifybot.training.endings import ENDINGS, Ending
+from notifybot.training.endings import Ending
 from notifybot.training.run import Run
-from notifybot.training.session import close
 from notifybot.types import Status
+from tests.support.training_runs import recorded_events
 
 
 class Hand(SystemClock):
@@ -30,22 +26,9 @@ class Hand(SystemClock):
         return self.at_s
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
-    given: dict[str, object] = {
-        "state_dir": str(tmp_path / "state"),
-        "runs_dir": str(tmp_path / "runs"),
-        "wandb": "off",
-    }
-    yield given | {"tensorboard": "off"}
-    for run in list(ENDINGS._open):
-        run.end(Ending(Status.FINISHED))
-    close()
-
-
 def recorded(run: Run) -> list[Event]:
     assert run.session is not None
-    return runs.events_of(run.session.shared.store, run.id)
+    return recorded_events(run)
 
 
 def epochs(run: Run) -> list[EpochFinished]:

@@ -12,7 +12,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -21,20 +20,8 @@ import pytest
 
 from notifybot import notify_epoch, notify_run
 from notifybot.training.endings import ENDINGS
-from notifybot.training.session import close
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
-    yield {
-        "state_dir": str(tmp_path / "state"),
-        "runs_dir": str(tmp_path / "runs"),
-        "tensorboard": "off",
-        "wandb": "off",
-    }
-    close()
 
 
 @pytest.fixture(autouse=True)

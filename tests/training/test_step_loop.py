@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,11 @@ from notifybot import Checkpoints, EpochLoop, UsageError, notify_epoch, notify_s
 from notifybot.clock import SystemClock
 from notifybot.config import load
 from notifybot.events import CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
-from notifybot.store import runs
-from notifybot.training.endings import ENDINGS, Ending
 from notifybot.training.run import Run
 from notifybot.training.session import close
 from notifybot.training.step_loop import StepLoop
 from notifybot.types import Status
+from tests.support.training_runs import recorded_events
 
 
 class Hand(SystemClock):
@@ -33,19 +31,6 @@ class Hand(SystemClock):
         return self.at_s
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Iterator[dict[str, object]]:
-    yield {
-        "state_dir": str(tmp_path / "state"),
-        "runs_dir": str(tmp_path / "runs"),
-        "wandb": "off",
-        "tensorboard": "off",
-    }
-    for run in list(ENDINGS._open):
-        run.end(Ending(Status.FINISHED))
-    close()
-
-
 def timed(settings: dict[str, object], total: int | None, clock: Hand) -> StepLoop:
     run = Run(name="gpt", config=load(settings), clock=clock, console=False)
     steps = itertools.count(1) if total is None else range(1, total + 1)
@@ -54,7 +39,7 @@ def timed(settings: dict[str, object], total: int | None, clock: Hand) -> StepLo
 
 def recorded(loop: EpochLoop) -> list[Event]:
     assert loop.run.session is not None
-    return runs.events_of(loop.run.session.shared.store, loop.run.id)
+    return recorded_events(loop.run)
 
 
 def reports(loop: EpochLoop) -> list[tuple[int | None, int, dict[str, float]]]:
