@@ -158,9 +158,9 @@ def speaks(ranks: str = "first") -> bool:
 def started_in() -> Path | None:
     """Return the folder in which the program was started, where a framework has moved it into another one since.
 
-    Hydra moves a program into the folder of its job, and Ray Tune a trial into its own. None where neither did.
+    Hydra moves a program into the folder of its job, and Ray a trial or a worker into its own. None where neither did.
     """
-    return _hydra_folder() or _ray_folder()
+    return _hydra_folder() or _ray_tune_folder() or _ray_train_folder()
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
@@ -179,7 +179,7 @@ def absolute_for_job(path: str | os.PathLike[str]) -> Path:
         return path
     hydra = _hydra()
     is_sweep = hydra is not None and getattr(hydra.get("mode"), "name", "") == "MULTIRUN"
-    return ((None if is_sweep else _hydra_folder()) or Path.cwd()) / path
+    return ((None if is_sweep else _hydra_folder()) or _ray_train_folder() or Path.cwd()) / path
 
 
 def _hydra() -> Any:
@@ -202,10 +202,24 @@ def _hydra_folder() -> Path | None:
     return None
 
 
-def _ray_folder() -> Path | None:
-    """Working folder of the driver, as Ray Tune names it to trials of its older versions; the newer name none."""
+def _ray_tune_folder() -> Path | None:
+    """Working folder of the driver, as Ray Tune names it to its trials."""
     folder = os.environ.get("TUNE_ORIG_WORKING_DIR", "")
     return Path(folder) if folder and "ray" in sys.modules and os.path.isdir(folder) else None
+
+
+def _ray_train_folder() -> Path | None:
+    """Folder in which Ray was started, for a worker of Ray Train: its own vanishes with Ray's session.
+
+    Ray Train names none, but its workers have the environment of the process that started them (2.60).
+    """
+    folder = os.environ.get("PWD", "")
+    if not folder or "ray" not in sys.modules or "TUNE_ORIG_WORKING_DIR" in os.environ or not os.path.isdir(folder):
+        return None
+    with suppress(OSError):  # the working folder is gone
+        if any(part.startswith("session_") for part in Path.cwd().parts) and "RAY_RAYLET_PID" in os.environ:
+            return Path(folder)
+    return None
 
 
 # ── Failures that other ranks record ─────────────────────────────────────────────────────────────────────────────────

@@ -148,3 +148,23 @@ def test_trials_of_ray_tune_share_the_drivers_runs_and_keep_their_checkpoints_ap
 
     monkeypatch.setenv("TUNE_ORIG_WORKING_DIR", str(tmp_path / "on another machine"))
     assert started_in() is None
+
+
+def test_workers_of_ray_train_use_the_folder_in_which_ray_was_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ray moves them into its session's, where nothing lasts; a process that is no worker stays where it is."""
+    session = tmp_path / "session_2026-01-01" / "artifacts"
+    session.mkdir(parents=True)
+    monkeypatch.chdir(session)
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    monkeypatch.setenv("PWD", str(tmp_path))
+    monkeypatch.delenv("TUNE_ORIG_WORKING_DIR", raising=False)
+    monkeypatch.delenv("RAY_RAYLET_PID", raising=False)
+    assert started_in() is None
+
+    monkeypatch.setenv("RAY_RAYLET_PID", "7")
+    assert (absolute("runs"), absolute_for_job("ckpt")) == (tmp_path / "runs", tmp_path / "ckpt")
+
+    monkeypatch.setenv("PWD", str(tmp_path / "on another machine"))
+    assert started_in() is None
