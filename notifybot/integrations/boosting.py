@@ -123,13 +123,12 @@ class Rounds(GuestCallback):
         total = caller.get("num_boost_round")
         self._begin(before=model.num_boosted_rounds(), total=total, params=caller.get("params"), reports=reports)
 
-    @hook
     def after_iteration(self, model: Any, epoch: int, evals_log: Mapping[str, Mapping[str, list[Any]]]) -> None:
-        """A round of XGBoost is over; `evals_log` has all rounds."""
+        """A round of XGBoost is over; `evals_log` has all rounds. Bare, as it comes for every round."""
         self._done, self._log = epoch + 1, evals_log
         self.guest.moved()
         if self._clock.monotonic() - self._reported_s >= _APART_S:
-            self._report()
+            self._report_rounds()
 
     def after_training(self, model: Any) -> Any:
         """XGBoost has ended, early or not."""
@@ -147,20 +146,29 @@ class Rounds(GuestCallback):
 
     # ── LightGBM ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @hook
     def __call__(self, env: Any) -> None:
-        """A round of LightGBM is over."""
-        if env.iteration == env.begin_iteration:
-            self._lightgbm_begins(env)
-        self._done = env.iteration - self._before + 1
-        self._rows.append(env.evaluation_result_list or ())
+        """A round of LightGBM is over. Bare, as it comes for every round."""
+        try:
+            if env.iteration == env.begin_iteration:
+                self._lightgbm_begins(env)
+            self._done = env.iteration - self._before + 1
+            self._rows.append(env.evaluation_result_list or ())
+            is_last = env.iteration + 1 == env.end_iteration
+        except (AttributeError, TypeError) as error:  # of another version
+            self.guest.guard.count("framework_hook", error)
+            return
         self.guest.moved()
-        is_last = env.iteration + 1 == env.end_iteration
-        if is_last or self._clock.monotonic() - self._reported_s >= _APART_S:
-            self._report()
         if is_last:
-            self.guest.finish()
+            self._lightgbm_ends()
+        elif self._clock.monotonic() - self._reported_s >= _APART_S:
+            self._report_rounds()
 
+    @hook
+    def _lightgbm_ends(self) -> None:
+        self._report()
+        self.guest.finish()
+
+    @hook
     def _lightgbm_begins(self, env: Any) -> None:
         own = getattr(env.model, "_train_data_name", "training")
         ways = {
@@ -188,6 +196,10 @@ class Rounds(GuestCallback):
         )
 
     # ── Both ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @hook
+    def _report_rounds(self) -> None:
+        self._report()
 
     def _report(self) -> None:
         """Report the last round, and take in the best and the worst of those since the report before."""
