@@ -86,8 +86,8 @@ class NotifyCallback(GuestCallback, Callback):  # type: ignore[misc, unused-igno
         """Prepare for a training; no process has begun yet, and no state is restored."""
         if stage == "fit":
             self._found, self._begun = {}, False
-            others = [each for each in trainer.callbacks if not isinstance(each, _AfterCheckpoints)]
-            trainer.callbacks = [*others, _AfterCheckpoints(self)]  # a new list: Lightning is walking through the old
+            # of an exception before; a new list, as Lightning is walking through the old
+            trainer.callbacks = [each for each in trainer.callbacks if not isinstance(each, _AfterCheckpoints)]
 
     @hook
     def on_sanity_check_start(self, trainer: Any, pl_module: Any) -> None:
@@ -246,6 +246,9 @@ class NotifyCallback(GuestCallback, Callback):  # type: ignore[misc, unused-igno
         """Report an epoch that was over. Checkpoints of an exception are saved after this, and then the run ends."""
         if trainer.state.fn == "fit":
             self._close(trainer)
+            # Lightning is walking through this list, and calls what is at its end last. In it from the start, it would
+            # be one callback more to walk through at every hook of every batch.
+            trainer.callbacks.append(_AfterCheckpoints(self))
 
     def failed(self, trainer: Any, exception: BaseException) -> None:
         """End the run by an exception, once its checkpoints are saved."""
