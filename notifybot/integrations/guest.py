@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -128,6 +129,7 @@ class Guest:
         self.judge: Callable[[Ending], Ending] = _as_it_is  #: set before `begin`, where more is known of an ending
         self._scope: SignalScope | None = None
         self._values: dict[str, float] = {}
+        self._minor: dict[str, bool] = {}  # by name, looked up once
         self._over: tuple[int, float, float | None] | None = None
         self._runs = 0
         self._lingers = False
@@ -234,6 +236,11 @@ class Guest:
         """True while something is over that `close` will report."""
         return self._over is not None
 
+    @property
+    def pending(self) -> AbstractSet[str]:
+        """Names that were logged since the report before."""
+        return self._values.keys()
+
     def close(self) -> None:
         """Report what is over, with all that was logged since the report before."""
         if self.run is None or self._over is None:
@@ -249,9 +256,11 @@ class Guest:
         return {name: each for name, each in numbers.items() if each is not None and not self._is_minor(name)}
 
     def _is_minor(self, name: str) -> bool:
-        if self._metrics is not None:
-            return not any(fnmatchcase(name, pattern) for pattern in self._metrics)
-        return any(fnmatchcase(name, pattern) for pattern in _MINOR)
+        known = self._minor.get(name)
+        if known is None:
+            patterns = _MINOR if self._metrics is None else self._metrics
+            known = self._minor[name] = any(fnmatchcase(name, each) for each in patterns) is (self._metrics is None)
+        return known
 
     def checkpoint(self, path: str, label: int | None = None) -> None:
         """Report a checkpoint that the framework has saved, after the epoch that it belongs to."""
@@ -339,9 +348,10 @@ class Guest:
         self.end(Ending(Status.FAILED, else_text) if error is None else ending_of(error, exhausted=False))
 
 
-_OF_ONE_PROCESS = frozenset(
-    {"run", "guard", "judge", "_scope", "_values", "_over", "_runs", "_lingers", "_copy", "_proofs", "_found_params"}
-)
+_OF_ONE_PROCESS = frozenset({
+    "run", "guard", "judge", "_scope", "_values", "_minor", "_over", "_runs", "_lingers", "_copy", "_proofs",
+    "_found_params",
+})  # fmt: skip
 
 
 def hook(method: Hook) -> Hook:

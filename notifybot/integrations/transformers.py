@@ -41,6 +41,7 @@ _PARAMS = (
 )  # fmt: skip
 _SUMMARY = "train_runtime"  # what the Trainer logs after the last step, beside the mean loss of all of them
 _WHOLE = 1e-3  # of an epoch
+_AT_ONCE, _APART_S = 10, 1.0  # logs that are reported as they come, and then one a second
 
 _newest: weakref.ref[Guest] | None = None
 
@@ -59,8 +60,9 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
         self.guest = earlier or Guest(name, **options)
         self._saved: Mapping[str, str] = {}
         self._unit: Unit = "epoch"
-        self._step = -1
-        self._linked = False
+        self._step = self._logged_at = -1
+        self._linked = self._hurries = False
+        self._due_s = -math.inf
         if not _again:
             _newest = weakref.ref(self.guest)
 
@@ -89,7 +91,7 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
         self._unit = ("epoch" if by_epoch else "step") if self.guest.unit == "auto" else self.guest.unit
         resumed = state.global_step > 0
         epochs = math.ceil(args.num_train_epochs - _WHOLE)
-        self._linked, self._step = False, state.global_step
+        self._linked, self._hurries, self._step = False, False, state.global_step
         self.guest.begin(
             unit=self._unit, total=epochs if self._unit == "epoch" else state.max_steps,
             first=math.floor((state.epoch or 0) + _WHOLE) if self._unit == "epoch" else state.global_step + 1,
@@ -106,18 +108,26 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
         if self._unit == "epoch":
             self.guest.epoch_began(math.floor((state.epoch or 0) + _WHOLE))
 
-    @hook
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Report the steps up to here, once all was logged that belongs to them."""
-        if self._unit != "epoch":
-            self.guest.close()
+        """Report the steps up to here, once all was logged that belongs to them; bare, as it comes for every step."""
+        if self.guest.is_over and self._unit != "epoch" and (self._hurries or self._now_s() >= self._due_s):
+            self._close_steps()
 
     @hook
+    def _close_steps(self) -> None:
+        # An event costs more than a short step: ten logs in a row are each reported, and then one a second.
+        now_s = self._now_s()
+        self._due_s = min(max(self._due_s, now_s - (_AT_ONCE - 1) * _APART_S), now_s) + _APART_S
+        self._hurries = False
+        self.guest.close()
+
+    def _now_s(self) -> float:
+        return 0.0 if self.guest.run is None else self.guest.run.clock.monotonic()
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The training moves."""
+        """The training moves; bare, too."""
         self.guest.moved()
 
-    @hook
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """An evaluation moves, too."""
         self.guest.moved()
@@ -131,9 +141,13 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
         norm = logs.get("grad_norm")
         if getattr(args, "logging_nan_inf_filter", False) and isinstance(norm, float) and not math.isfinite(norm):
             logs["loss"] = math.nan  # it has put the mean of earlier losses in its place
-        self.guest.log(logs)
         if self._unit != "epoch":
+            if state.global_step != self._logged_at and not self.guest.pending <= logs.keys():
+                self.guest.close()  # what is not logged again belongs to that step, and not to this
+            self._logged_at = state.global_step
+            self._hurries = self._hurries or any(map(_is_bad, logs.values()))
             self._over(state)
+        self.guest.log(logs)
         self._link()
 
     @hook
@@ -144,6 +158,7 @@ class NotifyCallback(GuestCallback, TrainerCallback, ExportableState):
         if self.guest.active:
             self.guest.log(metrics or {})
             if self._unit != "epoch":
+                self._hurries = True
                 self._over(state)
         else:
             self._inform("evaluated", metrics)
@@ -272,6 +287,10 @@ def _epoch_done(state: Any) -> int | None:
     epoch = state.epoch or 0
     whole = abs(epoch - round(epoch)) < _WHOLE
     return math.ceil(epoch - _WHOLE) - 1 if whole or state.global_step >= state.max_steps else None
+
+
+def _is_bad(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _word(strategy: object) -> str:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
+from notifybot.clock import SystemClock
 from notifybot.events import AlertRaised, CheckpointSaved, EpochFinished, Event, RunEnded, RunStarted
 from notifybot.integrations.transformers import _STATE, NotifyCallback, whole_checkpoint
 from notifybot.types import Status
@@ -260,6 +261,37 @@ def test_by_default_it_counts_steps_and_reports_at_each_log(settings: dict[str, 
     steps = [each.progress for each in events if isinstance(each, EpochFinished)]
     assert [(each.done, each.total, each.unit) for each in steps] == [(5, 12, "step"), (10, 12, "step")]
     assert [each.checkpoint.epoch for each in events if isinstance(each, CheckpointSaved)] == [6, 12]
+
+
+def test_logs_that_come_fast_are_reported_once_a_second_but_for_what_would_be_missed(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """Ten as they come; then a NaN at once, and a metric that is not logged again at its own step."""
+
+    class Stands(SystemClock):
+        def monotonic(self) -> float:
+            return 1000.0
+
+    class LogsMore(TrainerCallback):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if notify.run is not None:
+                notify.run.clock = Stands()
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            logs |= {20: {"rare": 1.0}, 30: {"loss": math.nan}}.get(state.global_step, {})
+
+    notify = NotifyCallback("line", config=settings)
+    one = trainer(
+        tmp_path, None, LogsMore(), notify, eval_strategy="no", logging_strategy="steps", logging_steps=1,
+        max_steps=40, save_strategy="no",
+    )  # fmt: skip
+    one.train()
+
+    told, history = reported(recorded(notify)), logged(one.state.log_history, by="step")
+    assert [*range(1, 11), 20, 30, 40] == [each["label"] for each in told]
+    assert [history[int(each["label"]) - 1]["grad_norm"] for each in told] == [each["grad_norm"] for each in told]
+    assert [each["label"] for each in told if "rare" in each] == [20]
+    assert [each["label"] for each in told if math.isnan(each["loss"])] == [30]
 
 
 def test_several_sets_of_one_evaluation_are_one_report(settings: dict[str, Any], tmp_path: Path) -> None:
