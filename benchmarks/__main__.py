@@ -10,6 +10,7 @@ from importlib import import_module
 QUESTIONS = (
     "startup",
     "step",
+    "callbacks",
     "epoch_end",
     "sigkill",
     "outage",

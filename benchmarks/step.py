@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks.bench import Goals, Outcome, keep, last_line, middle, run, table, workplace
 
 RUNS = 5
+LOOP_STEPS = 300_000
 GROWTH_STEPS = 100_000
 GROWTH_KIB = 64
 _PAGE_KIB = 4
@@ -34,12 +36,21 @@ _WORDS = {
     "wandb": "W&B offline",
 }
 
+_LOOPS = {
+    "bare": "a bare loop",
+    "tqdm": "tqdm around it, writing to nowhere",
+    "steps": "notify_steps around it",
+    "log": "epochs.log of 3 floats in it",
+    "steps-log": "notify_steps around it, steps.log of 3 floats in it",
+}
+
 
 def main() -> list[str]:
-    """Print both tables; return the goals missed."""
+    """Print the tables; return the goals missed."""
     goals = Goals()
     with workplace() as folder:
         _costs(Path(folder), goals)
+        _loops(Path(folder), goals)
         _growth(Path(folder), goals)
     return goals.missed
 
@@ -65,6 +76,24 @@ def _row(name: str, outcome: Outcome, cost: float, ours: float) -> list[object]:
     if not outcome.result:
         return [_WORDS[name], f"failed: {last_line(outcome.stderr)}", "", "", 0]
     return [_WORDS[name], f"{cost:.2f}", f"{cost / ours:.1f}×", f"{_STEPS[name]:,}", len(outcome.result)]
+
+
+def _loops(folder: Path, goals: Goals) -> None:
+    outcome = run(["-m", "benchmarks.step", "loops"], folder / "loops")
+    if not outcome.result:
+        sys.exit(last_line(outcome.stderr))
+    cost = {name: middle(runs) for name, runs in outcome.result.items()}
+    rows = [
+        [_LOOPS[name], f"{cost[name]:.3f}", f"{cost[name] / cost['log']:.2f}×", len(runs)]
+        for name, runs in outcome.result.items()
+    ]
+    table(
+        f"One turn of a loop of {LOOP_STEPS:,} steps, its beginning and its end left out (µs of CPU, median)",
+        ["", "µs", "beside epochs.log", "runs"],
+        rows,
+    )
+    goals.check("a turn of notify_steps with its log, times epochs.log in a loop", cost["steps-log"] / cost["log"], 1.5)
+    goals.check("a turn of notify_steps, times one of tqdm", cost["steps"] / cost["tqdm"], 1.5)
 
 
 def _growth(folder: Path, goals: Goals) -> None:
@@ -98,6 +127,45 @@ def _measure(name: str) -> None:
         time.sleep(0.2)  # a peer's thread may clear its queue
     keep(runs)
     close()
+
+
+def _measure_loops() -> None:
+    runs: dict[str, list[float]] = {name: [] for name in _LOOPS}
+    for _ in range(RUNS):
+        for name in _LOOPS:
+            runs[name].append(_turn_us(name))
+    keep(runs)
+
+
+def _turn_us(name: str) -> float:
+    """µs of CPU from the first turn of a loop to its last, a turn."""
+    from tqdm import tqdm
+
+    from notifybot import notify_epoch, notify_steps
+
+    def through(turns: Iterable[int], log: Callable[..., object] | None) -> float:
+        began_s = ended_s = 0.0
+        for turn in turns:
+            if turn == 1:
+                began_s = time.thread_time()
+            elif turn == LOOP_STEPS:
+                ended_s = time.thread_time()
+            if log is not None:
+                log(loss=0.5, acc=0.25, lr=0.001)
+        return (ended_s - began_s) / (LOOP_STEPS - 1) * 1e6
+
+    turns = range(1, LOOP_STEPS + 1)
+    if name == "tqdm":
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            return through(tqdm(turns, file=nowhere), None)
+    if name == "log":
+        with notify_epoch(range(1), name="loops", progress=False) as epochs:
+            next(iter(epochs))
+            return through(turns, epochs.log)
+    if name.startswith("steps"):
+        with notify_steps(LOOP_STEPS, name="loops", progress=False) as steps:
+            return through(steps, steps.log if name == "steps-log" else None)
+    return through(turns, None)
 
 
 def _timed(step: Callable[[], object], count: int) -> float:
@@ -223,6 +291,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["growth", name]:
             _grow(name)
+        case ["loops"]:
+            _measure_loops()
         case [name]:
             _measure(name)
         case _:
