@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from types import FrameType
 from typing import Any, Unpack
 
 from notifybot.integrations.guest import Guest, GuestCallback, GuestOptions, hook, raise_missing
+from notifybot.training.endings import Ending
 from notifybot.training.metrics import Meter
 from notifybot.training.run import Run
-from notifybot.types import Unit
+from notifybot.types import Status, Unit
 
 try:
     from accelerate import PartialState
@@ -88,13 +90,19 @@ class NotifyTracker(GuestCallback, GeneralTracker):
     @hook
     def finish(self) -> None:
         """End the run as finished: Accelerate calls this at `end_training`, and never where the script fails."""
-        if self.run is not None and self.run.active and self._due:
-            self._report(self.run)
         self.guest.finish()
+
+    def _judge(self, ending: Ending) -> Ending:
+        """Report the last steps, whatever the ending. A script that forgets `end_training` has not left early."""
+        if self.run is not None and self._due:
+            self._report(self.run)
+        cut_short = self._total is not None and 1 + (self._label or 0) < self._total  # the first may be called 0
+        return replace(ending, status=Status.FINISHED) if ending.status is Status.STOPPED and not cut_short else ending
 
     def _begin(self, params: Mapping[str, Any] | None) -> None:
         self._label, self._counts, self._due, self._reported = None, True, False, None
         self._meter.read()
+        self.guest.judge = self._judge
         self.guest.begin(
             total=self._total, unit=self._unit, params=params, own_trackers=self._others & {"wandb", "tensorboard"},
             reports=PartialState().is_main_process, within_call=False, counts_from=None,

@@ -156,7 +156,7 @@ class NotifyCallback(GuestCallback, keras.callbacks.Callback):
         if not config.get("use_ema"):
             config = {name: value for name, value in config.items() if not name.startswith("ema_")}
         return {
-            "optimizer": config.pop("name", type(optimizer).__name__),
+            "optimizer": re.sub(r"_\d+$", "", config.pop("name", type(optimizer).__name__)),  # its second is "adam_1"
             **config,
             "loss": _names(model.loss),
             "parameters": model.count_params() if model.built else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from notifybot.config import Config
+from notifybot.errors import reader_text
 from notifybot.files import is_running
 from notifybot.integrations.guest import raise_missing
 from notifybot.integrations.trials import Tell, Trial, Trials
@@ -24,6 +26,8 @@ try:
     import optuna
 except ModuleNotFoundError as error:
     raise_missing(error, __name__, "optuna")
+
+log = logging.getLogger("notifybot")
 
 _RUN_ID, _PROCESS = "notifybot_run_id", "notifybot_process"  # in `study.user_attrs`
 _STATES = optuna.trial.TrialState
@@ -70,11 +74,11 @@ class StudyNotes(Trials):
         super().__init__(name, monitor=monitor, kind="study", **options)
         self._study = study
         self._called = monitored(monitor)[0]
-        self._within = False
+        self._within = self._called_back = False
         self._seen: dict[int, Trial] = {}  # trials that were over when the run began
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_study": None, "_within": False}
+        return super().__getstate__() | {"_study": None, "_within": False, "_called_back": False}
 
     def __enter__(self) -> Self:
         self._within = True
@@ -87,10 +91,13 @@ class StudyNotes(Trials):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._within = False
+        if error is None and not self._called_back:
+            log.warning("%s", reader_text("integrations.trials.study_called_nobody"))
         super().__exit__(kind, error, traceback)
 
     def __call__(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         """Report a trial that is over. Optuna calls this, from several threads with `n_jobs`."""
+        self._called_back = True
         with self.guest.guard("framework_hook", loud=()), self._lock:
             if not self.guest.active:
                 self._begin(study, but=trial.number)

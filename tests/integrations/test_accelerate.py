@@ -16,6 +16,7 @@ from notifybot.clock import SYSTEM
 from notifybot.events import EpochFinished, Event, RunEnded, RunStarted
 from notifybot.store import runs
 from notifybot.store.database import Store
+from notifybot.training.endings import Ending
 from notifybot.types import Status
 from tests.support.training_runs import end_runs, recorded_events
 
@@ -91,6 +92,19 @@ def test_without_parameters_it_begins_at_once(notify: Any) -> None:
 
     assert told(recorded(tracker)) == [(1, {"loss": 0.5}), (2, {"loss": 0.4})]
     assert tracker.run.progress.done == 2
+
+
+@pytest.mark.parametrize(("total", "status"), [(None, Status.FINISHED), (3, Status.FINISHED), (9, Status.STOPPED)])
+def test_a_script_without_end_training_has_not_left_early(notify: Any, total: int | None, status: Status) -> None:
+    """Unless steps are left; what it logged last is told."""
+    tracker = notify(total=total)
+    accelerator = accelerator_of(tracker)
+    for step in range(3):
+        accelerator.log({"loss": 1.0 + step}, step=step)
+    tracker.run.end(Ending(Status.STOPPED, on_purpose=True))
+
+    assert told(recorded(tracker)) == [(0, {"loss": 1.0}), (2, {"loss": 2.5})]
+    assert tracker.run.status is status
 
 
 def test_an_exception_is_told_within_a_block(notify: Any) -> None:

@@ -123,6 +123,20 @@ def test_every_epoch_has_the_numbers_that_history_has(notify: Any, tmp_path: Pat
     }
 
 
+def test_an_optimizer_has_its_own_name_however_many_there_are(notify: Any) -> None:
+    """Keras calls the second one of a process "adam_1"."""
+    shown = []
+    for _ in range(2):
+        callback, built = notify(), model()
+        built.compile("adam", "mse")
+        fit(built, callback, epochs=1)
+        started = recorded(callback)[0]
+        assert isinstance(started, RunStarted)
+        shown.append(started.params["optimizer"])
+
+    assert shown == ["adam", "adam"]
+
+
 def test_only_what_was_saved_anew_is_reported(notify: Any, tmp_path: Path) -> None:
     """A best model's file stays the same path; where an epoch was no better, it was not written."""
     import keras

@@ -270,6 +270,17 @@ def test_without_a_block_the_end_of_the_cell_or_process_is_the_end(last: str, pe
     assert [each.title for each in told(notes, people)][-1] == "Study result: best value = 1, #0 (1 trial)"
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_block_in_which_no_trial_was_heard_of_says_what_to_write(
+    known: bool, people: RecordingNotifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = optuna.create_study()
+    with notes_of(people, study=study if known else None):
+        study.optimize(lambda trial: 1.0, n_trials=1)
+
+    assert "Write study.optimize(…, callbacks=[notes])" in caplog.text
+
+
 class BusyNotifier(RecordingNotifier):
     """Takes its first message once the study is over, as a service that takes one a second."""
 
