@@ -72,6 +72,7 @@ def run_command(
         reporter.end(outcome, lines)
     finally:
         child.close()
+        child.leave()
     if outcome.died_of is not None:  # as the shell or the scheduler would have seen it
         signal.signal(outcome.died_of, signal.SIG_DFL)
         os.kill(os.getpid(), outcome.died_of)

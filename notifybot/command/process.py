@@ -26,6 +26,7 @@ from importlib import import_module
 from typing import Any
 
 from notifybot.clock import SYSTEM
+from notifybot.command import left_pump
 from notifybot.command.output import Tail
 from notifybot.command.output_files import OutputFiles
 from notifybot.files import started
@@ -94,6 +95,7 @@ class Child:
         self._see = see
         self._terminal = _Terminal() if pty is not Choice.NEVER and _wants_terminal(pty) else None
         self._pumps: list[threading.Thread] = []
+        self._sources: dict[int, int] = {}  # pipes that have not ended, each with the stream that it is passed on to
         self._former: dict[int, Any] = {}
         self._wakeup: int | None = None
         self._early: list[int] = []  # signals that came before there was a child
@@ -135,6 +137,7 @@ class Child:
         if self._terminal is not None:
             self._terminal.attach(self.received)
         apart = sys.platform == "win32"  # which has no select for pipes
+        self._sources = dict(sources)
         groups = [{source: target} for source, target in sources] if apart else [dict(sources)]
         for group in groups:
             pump = threading.Thread(target=self._pump, args=(group,), name="notifybot-output", daemon=True)
@@ -178,6 +181,19 @@ class Child:
             os.close(self._wakeup)
             self._wakeup = None
 
+    def leave(self) -> None:
+        """Leave a pump behind for what has outlived the command and may print into its pipes still; once, at the end.
+
+        A terminal is not left: who shared it with the command was hung up with it.
+        """
+        left, self._sources = self._sources, {}
+        if not left or sys.platform == "win32" or self._terminal is not None:
+            return
+        pairs = [f"{source}:{target}" for source, target in left.items()]
+        line = [sys.executable, "-I", "-S", left_pump.__file__, *pairs]
+        with suppress(OSError):
+            subprocess.Popen(line, stdin=subprocess.DEVNULL, pass_fds=tuple(left))
+
     # ── Streams ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _streams(self) -> tuple[dict[int, int], list[tuple[int, int]]]:
@@ -220,8 +236,8 @@ class Child:
                 except OSError:  # EIO: the other end of a pseudo-terminal is closed
                     piece = b""
                 if not piece:
+                    del sources[source], self._sources[source]
                     os.close(source)
-                    del sources[source]
                     continue
                 target = sources[source]
                 self.tail.feed(piece, target)

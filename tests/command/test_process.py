@@ -178,6 +178,27 @@ def test_a_grandchild_that_keeps_the_pipe_holds_nobody(tmp_path: Path) -> None:
         wrapped.ended()
 
 
+@pytest.mark.parametrize("reads", [True, False])
+def test_what_outlives_the_command_prints_on(reads: bool, tmp_path: Path) -> None:
+    """As a script leaves it that starts a training by `nohup … &`: it would die of SIGPIPE."""
+    script = "(read go < go; echo late; echo more >&2; echo done > done) & echo begun; exit 4"
+    os.mkfifo(tmp_path / "go")
+    wrapper = WRAPPER.replace("child.close()", "child.close(); child.leave()")
+    line = [sys.executable, "-c", wrapper, str(tmp_path / "report"), "auto", "sh", "-c", script]
+    job = subprocess.Popen(line, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert job.wait(READY_S) == 4
+    if not reads:
+        assert job.stdout is not None
+        job.stdout.close()
+        job.stdout = None
+
+    (tmp_path / "go").write_text("go\n")
+
+    out, err = job.communicate(timeout=READY_S)
+    assert (out or b"begun\nlate\n", err) == (b"begun\nlate\n", b"more\n")
+    _until(lambda: (tmp_path / "done").exists())
+
+
 LISTENING = """
 import signal, time
 names = []
