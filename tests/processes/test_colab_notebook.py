@@ -7,6 +7,7 @@ its own; Drive is the folder that outlives it.
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import json
 import os
@@ -37,8 +38,10 @@ from tests.support.powered import cut_off
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = Path(__file__).parent / "colab_stand_in"
+YOLO_STAND_IN = [] if importlib.util.find_spec("ultralytics") else [ROOT / "tests/support/ultralytics_stand_in"]
 NOTEBOOKS = {"ko": "colab_quickstart.ipynb", "en": "colab_quickstart.en.ipynb"}
 TRAINERS = {"ko": "colab_huggingface.ipynb", "en": "colab_huggingface.en.ipynb"}
+YOLOS = {"ko": "colab_ultralytics.ipynb", "en": "colab_ultralytics.en.ipynb"}
 EPOCHS, KILLED_IN = 5, 3
 SECRETS = ("SLACK_BOT_TOKEN", "SLACK_CHANNEL")
 TIMEOUT_S = 60
@@ -175,7 +178,7 @@ class Machine:
                 "COLAB_STAND_IN": str(world.folder),
                 "HOME": str(disk),
                 "IPYTHONDIR": str(disk / "ipython"),
-                "PYTHONPATH": os.pathsep.join([str(ROOT), str(STAND_IN)]),
+                "PYTHONPATH": os.pathsep.join(map(str, [ROOT, STAND_IN, *YOLO_STAND_IN])),
             },
             cwd=str(disk / "content"),
         )
@@ -390,15 +393,16 @@ trainer.add_callback(StandsStill())
 trainer.train("""
 
 
-def test_the_trainer_s_notebooks_are_clean_and_run_the_same_code() -> None:
+@pytest.mark.parametrize("files", [TRAINERS, YOLOS], ids=["trainer", "yolo"])
+def test_the_notebooks_of_frameworks_are_clean_and_run_the_same_code(files: dict[str, str]) -> None:
     nbformat = pytest.importorskip("nbformat")
-    for lang in TRAINERS:
-        nbformat.validate(notebook(lang, TRAINERS))
-        cells = notebook(lang, TRAINERS)["cells"]
+    for lang in files:
+        nbformat.validate(notebook(lang, files))
+        cells = notebook(lang, files)["cells"]
         assert [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []
 
     korean, english = (
-        {name: ast.dump(ast.parse(_without_magic(source))) for name, source in code_cells(lang, TRAINERS).items()}
+        {name: ast.dump(ast.parse(_without_magic(source))) for name, source in code_cells(lang, files).items()}
         for lang in ("ko", "en")
     )
     assert {
@@ -435,3 +439,62 @@ def test_a_trainer_goes_on_on_a_new_machine_where_the_old_one_vanished(world: Wo
 
     assert len([root for root in slack.roots if "digits" in root.text]) == 1
     assert "checkpoint-" in printed[-1]
+
+
+# ── Ultralytics ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+YOLO_STANDS_STILL = """notify = add_to(model, "digits", config=colab.config)
+import threading
+
+def stand_still(trainer):
+    if trainer.epoch == {epoch} - 1:  # the next weights bring along what is known by then
+        while not any(owner.startswith("slack") for owner in notify.run.session.memories(notify.run.ref)):
+            threading.Event().wait(0.02)
+    elif trainer.epoch == {epoch}:
+        print("standing still", flush=True)
+        threading.Event().wait()
+
+model.add_callback("on_train_batch_end", stand_still)
+"""
+
+
+def is_copied(folder: Path) -> bool:
+    """All that was told before the kernel stands still."""
+    card = folder / "notifybot-run.json"
+    rows = "".join(path.read_text() for path in folder.glob("runs/**/metrics.jsonl"))
+    return card.exists() and "slack" in card.read_text() and f'"epoch": {KILLED_IN}' in rows
+
+
+@pytest.mark.parametrize("lang", YOLOS)
+def test_yolo_goes_on_on_a_new_machine_where_the_old_one_vanished(
+    world: World, lang: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same cells, Ultralytics' own weights, same thread: by the package where it is installed, else by our stand-in."""
+    monkeypatch.setenv("YOLO_OFFLINE", "true")
+    mount_point = world.folder / "mount"  # the same on every machine, as on Colab: Ultralytics keeps it in its weights
+    kept = world.drive / "notifybot" / "digits_yolo" / "_notifybot"  # a thread copies there, in its own time
+    cells = {name: _without_magic(source) for name, source in code_cells(lang, YOLOS).items()}
+    cells["setup"] = changed(cells["setup"], f'lang="{lang}")', f'lang="{lang}", mount_point="{mount_point}")')
+    cells["train"] = changed(cells["train"], "EPOCHS = 10", f"EPOCHS = {EPOCHS}")
+    cells["train"] = changed(cells["train"], "yolo11n-cls.pt", "yolo11n-cls.yaml")  # no weights are fetched
+    still = YOLO_STANDS_STILL.format(epoch=KILLED_IN)
+
+    with machine(world, "first") as first:
+        for name in ("setup", "data"):
+            first.run(cells[name])
+        added = 'add_to(model, "digits", config=colab.config)\n'
+        first.start(changed(cells["train"], added, still), until="standing still")
+        wait_until(lambda: is_copied(kept), world)
+        first.vanish()
+    mount_point.unlink()
+    with machine(world, "second") as second:
+        for name in ("setup", "data", "train"):
+            second.run(cells[name])
+        wait_until(lambda: any(FINISHED[lang] in root.text for root in world.sandbox.slack.roots), world)
+        rows, once_more, shown = metrics(second), second.run(cells["train"]), second.run(cells["look"])
+
+    assert len([root for root in world.sandbox.slack.roots if "digits" in root.text]) == 1
+    assert [row["epoch"] for row in rows if row["kind"] == "epoch_finished"] == list(range(1, EPOCHS + 1))
+    assert [row["attempt"] for row in rows if row["kind"] == "run_started"] == [1, 2]
+    assert "[digits]" not in once_more, "a finished training is left alone"
+    assert "last.pt" in shown
