@@ -6,11 +6,12 @@ import logging
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from notifybot.checkpoints.run_folder import Mirror, restore
 from notifybot.clock import SYSTEM, Clock
@@ -61,6 +62,7 @@ class Shared:
     notifiers: tuple[Notifier, ...] | None
     store: Store
     delivery: DeliveryStack
+    dead_men: WeakSet[DeadMan] = field(default_factory=WeakSet)  # one may wait for a run's end to be delivered
 
 
 _opened: list[Shared] = []
@@ -106,10 +108,13 @@ def _store(config: Config, clock: Clock) -> Store:
 
 
 def close() -> None:
-    """Let go of everything: the delivery threads first. What is unsent stays for the next start."""
+    """Let go of everything: the threads first. What is unsent stays for the next start."""
     for each in _opened:
         ENDINGS.flush_no_more(each.delivery.worker.finish)
         each.delivery.worker.stop(1.0)
+        for dead_man in list(each.dead_men):
+            dead_man.let_go(1.0)
+    for each in _opened:  # several deliveries may have one database
         each.store.close()
     _opened.clear()
 
@@ -316,6 +321,7 @@ class Session:
             has_said=partial(self.shared.delivery.worker.has_logged, run), clock=self.clock, guard=self.guard,
         )  # fmt: skip
         if self.dead_man is not None:
+            self.shared.dead_men.add(self.dead_man)
             self.dead_man.start()
 
     @property

@@ -158,6 +158,13 @@ class DeadMan:
         """Another session has taken over the run: delete this session's alarms only. Does not wait."""
         self._finish(Goal.YIELD)
 
+    def let_go(self, timeout_s: float) -> None:
+        """End the thread, and leave the alarms to Slack and to the next session. In a forked child nothing happens."""
+        if os.getpid() == self._pid and self._thread.is_alive():
+            self._over.set()
+            self._wake.set()
+            self._thread.join(timeout_s)
+
     def flush(self, timeout_s: float) -> bool:
         """Wait at most `timeout_s` until every alarm is deleted; return True if it is. In a forked child: True.
 
