@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from notifybot.clock import SYSTEM, SystemClock
+from notifybot.clock import SystemClock
 from notifybot.command.outcome import CommandOutcome, Kind
 from notifybot.command.output_files import OutputFiles
 from notifybot.command.progress_lines import LineFormat, LineReading, ProgressParser
@@ -21,6 +21,7 @@ from notifybot.training import session
 from notifybot.training.command_file import VARIABLE, CommandFile, announce
 from notifybot.training.guard import Guard
 from notifybot.types import RunRef, uuid7
+from tests.support.ahead_clock import AheadClock
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
@@ -123,15 +124,6 @@ class HandClock(SystemClock):
 
     def monotonic(self) -> float:
         return self.now_s
-
-
-class AheadClock(SystemClock):
-    """True clock that may be put forward, for what is sent as well: a notifier leaves a second between two messages."""
-
-    ahead_s = 0.0
-
-    def monotonic(self) -> float:
-        return SYSTEM.monotonic() + self.ahead_s
 
 
 def test_the_time_is_that_of_the_command_and_of_its_lines(tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,32 @@ from notifybot.sandbox.server import Sandbox
 from notifybot.store.database import Store
 from notifybot.store.runs import recent
 from notifybot.training import session
+from tests.support.ahead_clock import AheadClock
 
 SOON_S = 60.0
+
+
+class LookedAt(WatchedProcess):
+    """A process to which something happens at the looks of the watching, and at no other time."""
+
+    def __init__(self, pid: int, happens: Callable[[int], object]) -> None:
+        super().__init__(pid)
+        self._happens, self._looks = happens, 0
+
+    def is_gone(self, within_s: float) -> bool:
+        self._looks += 1
+        self._happens(self._looks)
+        return super().is_gone(0.05)
+
+
+def at_look(number: int, act: Callable[[], object]) -> Callable[[int], None]:
+    """What happens at one look."""
+
+    def happens(look: int) -> None:
+        if look == number:
+            act()
+
+    return happens
 
 
 @pytest.fixture
@@ -110,8 +133,7 @@ def test_the_words_and_what_is_written_are_known(sleeper: Any) -> None:
 
 
 def test_the_end_is_told_without_a_claim_how_it_was(sleeper: Any, config: Config, sandbox: Sandbox) -> None:
-    watched = WatchedProcess(sleeper.pid)
-    threading.Timer(0.3, sleeper.kill).start()
+    watched = LookedAt(sleeper.pid, at_look(2, sleeper.kill))
 
     assert watch(watched, config, name="digits") == 0
 
@@ -128,9 +150,8 @@ def test_the_watching_may_end_before_the_process(
     number: signal.Signals, code: int, sleeper: Any, config: Config, sandbox: Sandbox
 ) -> None:
     """Ctrl-C is not handed on, and the message says that the training goes on."""
-    watched = WatchedProcess(sleeper.pid)
+    watched = LookedAt(sleeper.pid, at_look(2, lambda: os.kill(os.getpid(), number)))
     former = signal.getsignal(number)
-    threading.Timer(1.5, os.kill, (os.getpid(), number)).start()
 
     assert watch(watched, config, name="digits") == code
 
@@ -140,11 +161,17 @@ def test_the_watching_may_end_before_the_process(
 
 
 def test_a_process_that_writes_nothing_is_told_once(sleeper: Any, config: Config, sandbox: Sandbox) -> None:
-    watched = WatchedProcess(sleeper.pid)
+    clock = AheadClock()
+
+    def happens(look: int) -> None:
+        clock.ahead_s += 600.0
+        if look == 7:
+            sleeper.kill()
+
+    watched = LookedAt(sleeper.pid, happens)
     if watched.written_bytes() is None:
         pytest.skip("no /proc here")
-    threading.Timer(3.5, sleeper.kill).start()
 
-    watch(watched, config, name="digits", stall_s=0.5)
+    watch(watched, config, name="digits", stall_s=1800.0, clock=clock)
 
     assert sum("Nothing was printed or written" in each.body.decode() for each in sandbox.requests) == 1
