@@ -124,11 +124,14 @@ class Keras(LineFormat):
 
 
 _BAR = re.compile(r"(?:(?P<title>[^|%]*?):?\s+|)\s*\d+%\|[^|]*\|\s*(?P<at>\d+)/(?P<of>\d+)\s*\[(?P<rest>.*)")
+_BEGUN_BAR = re.compile(r"[^|]*\d%\|")
 _TITLE = re.compile(r"(?:.*\W)?epoch\W*(\d+)(?:\W+(?:of\W+)?(-?\d+)\W*)?\W*", re.IGNORECASE)
 
 
 class TqdmBar(LineFormat):
     """A bar of tqdm, with the numbers that `set_postfix` shows: `Epoch 3/20:  45%|…| 9/20 [00:01<00:00, loss=0.12]`.
+
+    A terminal that is too narrow cuts it, and the last number with it: such a one tells nothing.
 
     An epoch in its title is the position, as of Lightning's, whose epochs begin with 0 (its bars show `v_num`). Else
     it counts steps, or epochs where its title says so.
@@ -136,7 +139,7 @@ class TqdmBar(LineFormat):
 
     def read(self, line: str) -> LineReading | None:
         found = _BAR.match(line)
-        if found is None or not (metrics := _numbers(found["rest"])):
+        if found is None or "]" not in found["rest"] or not (metrics := _numbers(found["rest"])):
             return None
         at, of, title = int(found["at"]), int(found["of"]), (found["title"] or "").strip()
         if epoch := _TITLE.fullmatch(title):
@@ -172,7 +175,7 @@ class Counted(LineFormat):
 
     def read(self, line: str) -> LineReading | None:
         found = self.position.search(line)
-        if found is None or not (found[1] or "").isdecimal():
+        if found is None or not (found[1] or "").isdecimal() or (not self.anywhere and _BEGUN_BAR.match(line)):
             return None
         metrics = _numbers(line if self.anywhere else line[found.end() :])
         total = int(found[2]) if self.position.groups > 1 and (found[2] or "").isdecimal() else None

@@ -306,6 +306,8 @@ def test_of_a_short_training_the_end_tells_that_it_was_one(printed: str, labels:
     [
         "Epoch 1: starting\nEpoch 2: starting\nEpoch 3: starting",
         "Epoch 1/3\nEpoch 2/3\nEpoch 3/3",
+        "Epoch 1/3:  40%|▍| 8/20 [00:00<00:00, 30.1it/s, loss=0.1",
+        "Epoch 1/3, loss=1:  40%|▍",
         "epoch 1 loss: 0.5\nepoch 2 loss: 0.4",
         "step 1 of the recipe: x=1\nthe 3 epochs took 3.0 s\nepochs=3",
         "{'loss': 0.5}\n{'loss': 0.4}\n{'loss': 0.3}\n{broken\n{}\n{1: 2}",
