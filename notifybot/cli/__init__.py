@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -68,7 +69,7 @@ def _run(command: Any, language: str) -> int:
     from notifybot.cli.help import explained, frames_in
 
     try:
-        with frames_in(language):
+        with nullcontext() if _starts_at_once() else frames_in(language):
             code = command.main(prog_name="notifybot", standalone_mode=False)
     except typer.Abort:
         return 1
