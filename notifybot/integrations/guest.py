@@ -48,6 +48,7 @@ _MINOR = (
 _PROOF_S = (
     1.5  # at the end of a training, for the proof of its last checkpoint: a folder has to stand still for a second
 )
+_ABOVE = 3  # folders: a framework may save in folders of its own below the one that it was given
 _LABELS = frozenset({"epoch", "step", "global_step", "iteration"})  # positions, and no metrics
 
 
@@ -134,6 +135,7 @@ class Guest:
         self._runs = 0
         self._lingers = False
         self._copy: RunCopy | None = None
+        self._places: tuple[Path, ...] = ()
         self._proofs: ExternalCheckpoints | None = None
         self._found_params: Mapping[str, Any] = NOTHING
 
@@ -159,6 +161,7 @@ class Guest:
         within_call: bool = True,
         unseen_end: bool = False,
         folder: Path | None = None,
+        saves_in: Iterable[Path] = (),
         restored: str | os.PathLike[str] | None = None,
     ) -> None:
         """Begin a run, on the process that trains, once the framework has restored its state.
@@ -169,7 +172,8 @@ class Guest:
         such a run only leaves its failure for the one that reports. `within_call`: the framework trains in one call,
         so that an error which ends a notebook's cell has ended the training; `unseen_end`: so has the cell's end, as no
         hook may show that the call is over. `folder` is where the framework saves: a copy of the run is kept there, by
-        which it goes on on another machine. `restored` is the checkpoint that the framework has its state from.
+        which it goes on on another machine. In each of `saves_in` one is kept from its first checkpoint on. `restored`
+        is the checkpoint that the framework has its state from: a copy may be beside it, or above.
         """
         if self.run is not None and (self.run.active or self.run.mute):  # left by an exception that was caught
             self.end(Ending(Status.FAILED, self.text("caught")))
@@ -191,11 +195,13 @@ class Guest:
         self.run, self.guard, self._values, self._over = run, run.guard, {}, None
         self._proofs = None
         with run.guard("starting_run", loud=()):
-            resume = _resume(run, found, folder, restored, first, counts_from)
+            self._places = tuple(saves_in)
+            places = self._places if folder is None else (folder, *self._places)
+            resume = _resume(run, found if reports else NOTHING, places, restored, first, counts_from)
             run.start(total=total, unit=unit, first=first, counts_from=counts_from, resume=resume, reports=reports)
             run.at_end = self._at_end
             self._scope = SignalScope(run)
-            self._copy = RunCopy(run, folder) if folder is not None and run.active else None
+            self._copy = RunCopy(run, folder) if run.active and (folder is not None or self._places) else None
             if within_call and (run.active or run.mute):
                 ENDINGS.ends_with_cell(run, normally=unseen_end)
             if run.active and resume.resumed is not None:
@@ -269,6 +275,9 @@ class Guest:
             self.run.log_checkpoint(path, label)
             self.prove(path, label)
         if self._copy is not None and self.active:
+            for each in self._places:
+                if each in Path(path).parents:
+                    self._copy.keep_in(each)
             self._copy.ask()
 
     def prove(self, path: str, label: int | None = None) -> None:
@@ -349,8 +358,8 @@ class Guest:
 
 
 _OF_ONE_PROCESS = frozenset({
-    "run", "guard", "judge", "_scope", "_values", "_minor", "_over", "_runs", "_lingers", "_copy", "_proofs",
-    "_found_params",
+    "run", "guard", "judge", "_scope", "_values", "_minor", "_over", "_runs", "_lingers", "_copy", "_places",
+    "_proofs", "_found_params",
 })  # fmt: skip
 
 
@@ -428,20 +437,22 @@ def raise_missing(error: ModuleNotFoundError, integration: str, module: str, pac
 def _resume(
     run: Run,
     found: Mapping[str, Any],
-    folder: Path | None,
+    places: Iterable[Path],
     restored: str | os.PathLike[str] | None,
     first: int | None,
     counts_from: int | None,
 ) -> ResumeInfo:
-    """Facts about the run before: by the copy beside the checkpoints, and by the one with the restored state."""
-    resume = ResumeInfo()
-    if folder is not None and found:
+    """Facts about the run before: by the copy that is ahead of the others, and by the restored checkpoint."""
+    path = Path(restored).absolute() if restored and "://" not in os.fspath(restored) else None
+    told = [ResumeInfo()]
+    for each in dict.fromkeys((*places, *(() if path is None else path.parents[:_ABOVE]))) if found else ():
         with run.guard("run_file"):
-            resume = resume_from(folder, found, run.project, first)
-    if restored and "://" not in os.fspath(restored):
+            told.append(resume_from(each, found, run.project, first))
+    resume = max(told, key=lambda info: (info.attempt, 0 if info.progress is None else info.progress.done))
+    if path is not None:
         last = None if first is None or first <= (counts_from or 0) else first - 1
         with suppress(OSError):
-            resume = resume.restored_from(Path(restored).absolute(), last, run.clock.now())
+            resume = resume.restored_from(path, last, run.clock.now())
     return resume
 
 
