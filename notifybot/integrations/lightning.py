@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from threading import Event
 from typing import Any, Unpack
 
+from notifybot.clock import SYSTEM
 from notifybot.errors import reader_text
 from notifybot.integrations.guest import Guest, GuestCallback, GuestOptions, hook, raise_missing
+from notifybot.integrations.lightning_savers import Savers
 from notifybot.rendering.format import number as figure
 from notifybot.training.endings import Ending
 from notifybot.types import Status, Unit
@@ -42,6 +44,8 @@ _FORKED = re.compile(r"(?P<name>.+)_(?:step|epoch)(?P<loader>/dataloader_idx_\d+
 _TRACKERS = {"WandbLogger": "wandb", "TensorBoardLogger": "tensorboard"}
 _APART_S = 1.0  # steps that are logged within a second are reported once
 _STEPS = 50  # between two reports where the Trainer logs no steps: its own default
+_WRITTEN_S = 2.0  # at an exception, for a checkpoint that is being written
+_LOOK_S = 0.05
 _FEW_EPOCHS = 2  # a training of that many at most counts steps, where it has a number of steps
 
 
@@ -57,12 +61,11 @@ class NotifyCallback(GuestCallback, Callback):  # type: ignore[misc, unused-igno
         self._found: dict[str, Any] = {}
         self._unit: Unit = "epoch"
         self._known: dict[str, Any] = {}  # values of Lightning's, by their names, as they were reported last
-        self._files: dict[str, tuple[int, ...]] = {}
-        self._savers: list[Any] = []
-        self._saved_at: list[int] = []
+        self._savers: Savers | None = None
         self._batches = self._next_step = 0
         self._reported_s = 0.0
-        self._begun = self._validated = False
+        self._begun = self._validated = self._is_set_up = False
+        self._ended = Ending(Status.STOPPED)
 
     # ── State ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -72,8 +75,11 @@ class NotifyCallback(GuestCallback, Callback):  # type: ignore[misc, unused-igno
         return "notifybot.NotifyCallback"
 
     def state_dict(self) -> dict[str, Any]:
-        """Id of the run and of its session: texts alone, which `weights_only=True` loads."""
-        return dict(self.guest.state())
+        """Id of the run and of its session: texts alone, which `weights_only=True` loads.
+
+        Before it has begun it is that of the checkpoint: a search for a learning rate saves and restores within `fit`.
+        """
+        return dict(self.guest.state() if self._begun else self._found)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the run of the checkpoint from which Lightning resumes."""
@@ -85,9 +91,10 @@ class NotifyCallback(GuestCallback, Callback):  # type: ignore[misc, unused-igno
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Prepare for a training; no process has begun yet, and no state is restored."""
         if stage == "fit":
-            self._found, self._begun = {}, False
+            self._found, self._begun, self._is_set_up = {}, False, True
             # of an exception before; a new list, as Lightning is walking through the old
             trainer.callbacks = [each for each in trainer.callbacks if not isinstance(each, _AfterCheckpoints)]
+            self._ended = Ending(Status.STOPPED)
 
     @hook
     def on_sanity_check_start(self, trainer: Any, pl_module: Any) -> None:
@@ -113,20 +120,18 @@ class NotifyCallback(GuestCallback, Callback):  # type: ignore[misc, unused-igno
             return
         self._begun = True
         found, self._found = self._found, {}
-        self._savers = [each for each in trainer.callbacks if hasattr(each, "best_model_path")]
-        self._saved_at = [_step_of(each) for each in self._savers]
-        self._files = {path: _sign(path, of) for of in trainer.checkpoint_callbacks for path in _paths_of(of)}
+        self._savers = savers = Savers(trainer, SYSTEM)
         self._unit, total = _ahead(trainer, self.guest.unit)
         self.guest.begin(
             total=total, unit=self._unit, found=found, params=_params(trainer, module), monitor=_monitor(trainer),
             first=_first_epoch(trainer) if self._unit == "epoch" else trainer.global_step + 1,
             own_trackers={own for each in trainer.loggers for own in _own_trackers(each)},
-            reports=bool(trainer.is_global_zero), restored=trainer.ckpt_path,
+            reports=bool(trainer.is_global_zero), saves_in=savers.folders, restored=trainer.ckpt_path,
         )  # fmt: skip
         run = self.guest.run
         if run is not None and run.active:
             self._reported_s = run.clock.monotonic()
-            if trainer.ckpt_path and not found:
+            if trainer.ckpt_path and not found and trainer.global_step > 0:  # a search restores the very beginning
                 log.warning("%s", reader_text("integrations.guest.resumed_without_run", name=run.name))
             page = next((url for each in trainer.loggers if (url := _page(each))), None)
             if page is not None:
@@ -149,7 +154,7 @@ class NotifyCallback(GuestCallback, Callback):  # type: ignore[misc, unused-igno
         self.guest.run.meter.steps += 1
         self._batches += 1
         steps = self._unit != "epoch" and trainer.global_step >= self._next_step
-        if steps or self._validated or self._has_saved():
+        if steps or self._validated or self._has_saved:
             self._batch_ended(trainer, steps)
 
     @hook
@@ -157,7 +162,8 @@ class NotifyCallback(GuestCallback, Callback):  # type: ignore[misc, unused-igno
         run = self.guest.run
         if run is None or not run.active:
             return
-        if self._validated or self._has_saved() or run.clock.monotonic() - self._reported_s >= _APART_S:
+        has_saved = self._savers is not None and self._savers.has_saved
+        if self._validated or has_saved or run.clock.monotonic() - self._reported_s >= _APART_S:
             self._close(trainer)
         if steps:
             self._next_step = trainer.global_step + (trainer.log_every_n_steps or _STEPS)
@@ -200,46 +206,46 @@ class NotifyCallback(GuestCallback, Callback):  # type: ignore[misc, unused-igno
         self.guest.close()
         self._validated = False
         self._reported_s = self.guest.run.clock.monotonic()
-        self._report_saved(trainer)
+        self._report_saved()
 
-    def _report_saved(self, trainer: Any) -> None:
-        """Report new checkpoints. A saver writes the same state twice, as one of the best and as the last: once."""
-        for saver in trainer.checkpoint_callbacks:
-            changed = [path for path in _paths_of(saver) if self._has_changed(path, saver)]
-            if changed:
-                self.guest.checkpoint(changed[0], _step_of(saver) or None if self._unit != "epoch" else None)
-        self._saved_at = [_step_of(each) for each in self._savers]
+    def _report_saved(self, *, final: bool = False) -> None:
+        """Report what is on disk since the report before."""
+        if self._savers is None or self.guest.run is None:
+            return
+        for path, epoch, step in self._savers.newly_saved(self.guest.run.progress.epoch, final=final):
+            self.guest.checkpoint(path, epoch if self._unit == "epoch" else step)
 
+    @property
     def _has_saved(self) -> bool:
-        """True where a ModelCheckpoint has saved since the last look: cheap, as it is asked at every batch."""
-        return self._saved_at != [_step_of(each) for each in self._savers]
-
-    def _has_changed(self, path: str, saver: Any) -> bool:
-        sign = _sign(path, saver)
-        if not sign or self._files.get(path) == sign:
-            return False
-        self._files[path] = sign
-        return True
+        """True where there may be something to report: cheap, as it is asked at every batch."""
+        return self._savers is not None and (self._savers.has_saved or self._savers.waits)
 
     # ── End ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @hook
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Report the last epoch. The values are moved from the device after this."""
+        """Report the last epoch, or the steps since the last report. The values leave the device after this."""
         self._close(trainer)
+        told = 0 if self.guest.run is None else self.guest.run.progress.epoch or 0
+        if self._unit != "epoch" and self._begun and told < trainer.global_step:
+            self._take(trainer)
+            self.guest.epoch_over(trainer.global_step, part=_part(trainer))
+            self._close(trainer)
 
     @hook
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        """End the run, once everything is saved and taken down without an error."""
+        """Judge the end, once everything is saved: the model may have a part of its own to play in it."""
         if self._begun:
-            self._report_saved(trainer)
-            self.guest.end(self._ending(trainer))
+            self._report_saved(final=True)
+            self._ended = self._ending(trainer)
 
     @hook
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """End a run that began and had nothing to do."""
-        if stage == "fit" and self._begun:
-            self.guest.end(Ending(Status.STOPPED))
+        """End the run; one that had nothing to do was stopped."""
+        if stage == "fit":
+            self._is_set_up = False
+            if self._begun:
+                self.guest.end(self._ended)
 
     @hook
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
@@ -251,14 +257,30 @@ class NotifyCallback(GuestCallback, Callback):  # type: ignore[misc, unused-igno
             trainer.callbacks.append(_AfterCheckpoints(self))
 
     def failed(self, trainer: Any, exception: BaseException) -> None:
-        """End the run by an exception, once its checkpoints are saved."""
+        """End the run by an exception, once its checkpoints are saved; it may come before the run has begun."""
+        terminated = type(exception).__name__ == "SIGTERMException"
+        early = self._is_set_up and not self._begun  # else the process that waits for others, which train
+        self._is_set_up = False
+        if trainer.state.fn == "fit" and early and isinstance(exception, Exception) and not terminated:
+            self._begin(trainer, trainer.lightning_module)
         if trainer.state.fn != "fit" or not self._begun:
             return
-        self._report_saved(trainer)
-        if type(exception).__name__ == "SIGTERMException":
+        self._report_last_saved()
+        if terminated:
             self.guest.end(Ending(Status.INTERRUPTED, "SIGTERM"))
         else:
             self.guest.fail(exception)
+
+    def _report_last_saved(self) -> None:
+        """Report what an exception had saved. Lightning waits for a thread that writes it, but tells nobody."""
+        savers, run = self._savers, self.guest.run
+        if savers is None or run is None:
+            return
+        self._report_saved(final=not savers.writes_later)
+        until_s = run.clock.monotonic() + _WRITTEN_S
+        while savers.waits and run.clock.monotonic() < until_s:
+            run.clock.wait(Event(), _LOOK_S)
+            self._report_saved()
 
     @hook
     def on_test_end(self, trainer: Any, pl_module: Any) -> None:
@@ -274,7 +296,8 @@ class NotifyCallback(GuestCallback, Callback):  # type: ignore[misc, unused-igno
     def _ending(self, trainer: Any) -> Ending:
         """Ending by what made the Trainer stop, which no hook of its says."""
         if _is_done(trainer) or not trainer.should_stop:
-            return Ending(Status.FINISHED)
+            trained = trainer.fit_loop.epoch_loop.batch_progress.total.ready > 0
+            return Ending(Status.FINISHED if trained else Status.STOPPED)
         for each in trainer.callbacks:
             if hasattr(each, "stopping_threshold") and (ending := self._early(trainer, each)) is not None:
                 return ending
@@ -305,6 +328,9 @@ class NotifyCallback(GuestCallback, Callback):  # type: ignore[misc, unused-igno
         best = None if self.guest.run is None else self.guest.run.progress.metrics.get(name)
         if best is None or best.best is None or best.best_epoch is None or self._unit != "epoch":
             return self.guest.text("no_better", metric=name, number=stopping.wait_count)
+        # With `min_delta` it waits for more than a better value.
+        if not math.isclose(best.best, float(stopping.best_score), rel_tol=1e-6):
+            return self.guest.text("no_better", metric=name, number=stopping.wait_count)
         known = {"metric": name, "epoch": best.best_epoch, "best": figure(best.best)}
         return self.guest.text("not_improved", by=type(stopping).__name__, **known)
 
@@ -331,7 +357,8 @@ def _ahead(trainer: Any, wanted: str) -> tuple[Unit, int | None]:
     needed = -1
     if steps > 0 and math.isfinite(batches) and batches > 0:
         needed = math.ceil(steps / max(math.ceil(batches / trainer.accumulate_grad_batches), 1))
-    endless = epochs < 0 and (steps > 0 or (trainer.fit_loop._combined_loader is not None and math.isinf(batches)))
+    has_loader = getattr(trainer.fit_loop, "_combined_loader", None) is not None
+    endless = epochs < 0 and (steps > 0 or (has_loader and math.isinf(batches)))
     if wanted == "step" or (wanted == "auto" and (endless or 0 < needed <= _FEW_EPOCHS)):
         return "step", steps if steps > 0 else None
     known = [each for each in (epochs, needed) if each > 0]
@@ -357,7 +384,8 @@ def _part(trainer: Any) -> float | None:
     batches = trainer.num_training_batches
     if not math.isfinite(batches) or batches <= 0:
         return None
-    return float(trainer.current_epoch + trainer.fit_loop.epoch_loop.batch_progress.current.ready / batches)
+    begun = trainer.fit_loop.epoch_progress.current.ready  # after the last batch an epoch counts as processed
+    return float(begun - 1 + trainer.fit_loop.epoch_loop.batch_progress.current.ready / batches)
 
 
 def _each_once(fresh: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
@@ -375,9 +403,13 @@ def _plain(name: str) -> str | None:
 
 
 def _params(trainer: Any, module: Any) -> dict[str, Any]:
-    """Hyper-parameters of the model and the data module, as far as they are kept for loggers."""
+    """Hyper-parameters of the model and the data module, as far as they are kept for loggers.
+
+    LightningCLI adds some for itself, with names that begin with "_".
+    """
     holders = [each for each in (trainer.datamodule, module) if getattr(each, "_log_hyperparams", False)]
-    return {name: value for each in holders for name, value in dict(each.hparams).items()}
+    found = ((str(name), value) for each in holders for name, value in dict(each.hparams).items())
+    return {name: value for name, value in found if not name.startswith("_")}
 
 
 def _monitor(trainer: Any) -> str | None:
@@ -399,26 +431,3 @@ def _page(logger: Any) -> str | None:
     """Page of a logger's experiment, where it has one: at W&B, at Comet."""
     url = getattr(getattr(logger, "experiment", None), "url", None)
     return url if isinstance(url, str) and url.startswith("http") else None
-
-
-def _step_of(saver: Any) -> int:
-    """Step at which a ModelCheckpoint saved last."""
-    return getattr(saver, "_last_global_step_saved", 0) or 0
-
-
-def _paths_of(saver: Any) -> list[str]:
-    """Paths that a saver shows, the best first: `ckpt_path` is OnExceptionCheckpoint's."""
-    best = [getattr(saver, "best_model_path", ""), *reversed(getattr(saver, "best_k_models", None) or {})]
-    paths = [*best, getattr(saver, "ckpt_path", ""), getattr(saver, "last_model_path", "")]
-    return list(dict.fromkeys(each if "://" in each else os.path.abspath(each) for each in map(str, paths) if each))
-
-
-def _sign(path: str, saver: Any) -> tuple[int, ...]:
-    """Numbers that change when a file is written anew; empty where none is. A URL is known by its saver's step."""
-    if "://" in path:
-        return (_step_of(saver),)
-    try:
-        there = os.stat(path)
-    except OSError:
-        return ()
-    return there.st_ino, there.st_size, there.st_mtime_ns
