@@ -35,6 +35,7 @@ class Framework:
         return tuple(int(each) for each in re.findall(r"\d+", installed)[: len(self.least)]) >= self.least
 
 
+_BROUGHT_BY = {"accelerate": "transformers", "pytorch-lightning": "lightning"}  # a package, and who may have brought it
 _CALLBACK = 'callbacks=[NotifyCallback("exp_1")]'
 FRAMEWORKS = (
     Framework(
@@ -42,7 +43,11 @@ FRAMEWORKS = (
         f"Trainer(…, {_CALLBACK})", "huggingface",
     ),
     Framework(
-        ("lightning", "pytorch-lightning"), (2, 1), "from notifybot.integrations.lightning import NotifyCallback",
+        ("lightning",), (2, 1), "from notifybot.integrations.lightning import NotifyCallback",
+        f"Trainer(…, {_CALLBACK})", "lightning",
+    ),
+    Framework(
+        ("pytorch-lightning",), (1, 8), "from notifybot.integrations.lightning import NotifyCallback",
         f"Trainer(…, {_CALLBACK})", "lightning",
     ),
     Framework(
@@ -79,10 +84,10 @@ FRAMEWORKS = (
 def present() -> Iterator[tuple[Framework, str, str]]:
     """Yield the frameworks that are installed, each with its package's name and version. Imports none of them.
 
-    Accelerate comes with transformers, whose Trainer is then what trains.
+    Accelerate comes with transformers, whose Trainer is then what trains, and Lightning's old name with its new one.
     """
     found = {each: there for each in FRAMEWORKS if (there := each.installed()) is not None}
-    brought = {"accelerate"} if any("transformers" in each.packages for each in found) else set()
+    names = {name for name, _ in found.values()}
     for each, (name, number) in found.items():
-        if name not in brought:
+        if _BROUGHT_BY.get(name) not in names:
             yield each, name, number

@@ -21,7 +21,7 @@ from notifybot.store.database import Store
 from notifybot.types import Status
 from tests.support.lightning import NAME, lightning
 
-pytestmark = [pytest.mark.needs("lightning"), pytest.mark.field]
+pytestmark = [pytest.mark.needs("lightning"), pytest.mark.field, pytest.mark.filterwarnings("ignore")]
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
