@@ -142,6 +142,7 @@ at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_chi
 
 _A_DAY = timedelta(days=1)
 _PAST_S = 5.0  # for others to let go of the database, when a run begins
+_HELD_S = 1.0  # for the same, when events of this process wait for it: several tries may take as long each
 _CLOSE_S = EXIT_S / 2  # the other half is for what is unsent
 _LINGER_S = 10.0 - _CLOSE_S  # for trackers, after a normal end alone
 
@@ -181,7 +182,13 @@ class Session:
         return cls(shared, guard, clock, ConsoleThread(printer, renderer, guard), planned)
 
     def past(self, run: RunRef) -> RunHistory:
-        """Return the history that earlier sessions of a run left; empty if the store cannot be read."""
+        """Return the history that earlier sessions of a run left; empty if the store cannot be read.
+
+        What this process holds in memory, since the database was busy, is written before.
+        """
+        for each in _opened:
+            if each.store is self.shared.store:
+                each.delivery.recorder.flush(_HELD_S)
         try:
             with self.shared.store.patient(_PAST_S):  # no epoch waits yet
                 row = runs.get(self.shared.store, run.id, project=run.project)
