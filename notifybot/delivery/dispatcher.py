@@ -7,6 +7,7 @@ waiting, notes them beside the database (`store.accepted`); only one killed just
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -47,6 +48,7 @@ log = logging.getLogger("notifybot")
 LEASE_S = 120.0  # longer than the slowest send: KakaoTalk may refresh, resend and fall back, 15 s each
 _UNEXPECTED_TRIES = 5
 _ELSEWHERE_S = 0.25  # seconds until the next look, while another process sends about the run
+_SENT_AT_EXIT = 2  # messages that go in the two seconds that a process waits at its end, at one a second
 _NO_TIME_S = 1e-6  # what is left of a wait by the rounding of floats
 
 
@@ -182,6 +184,14 @@ class Dispatcher:
         except StoreError:
             lane.write_note()
             raise
+
+    def put_endings_first(self) -> None:
+        """Send endings before alerts that would keep them beyond the process's end, at a message a second.
+
+        An end that is not sent leaves Slack's alarm in place, and a run that has finished is reported lost.
+        """
+        with contextlib.suppress(StoreError):  # a busy database: they go in their turn
+            self.outbox.put_endings_first(_SENT_AT_EXIT - 1)
 
     def write_notes(self) -> None:
         """Note beside the database the messages sent and not recorded yet, before the process ends."""

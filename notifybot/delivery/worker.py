@@ -88,12 +88,12 @@ class Worker:
     def finish(self, timeout_s: float) -> bool:
         """`flush` before the process ends: what could not be reached is tried once more, as it may be back by now.
 
-        The number of given-up messages is logged after that.
+        Endings overtake alerts that they would have to wait for. The number of given-up messages is logged after that.
         """
         for key in self._lanes:
             self.retry_now(key)
         try:
-            sent = self._flush(timeout_s, list(self._lanes))
+            sent = self._flush(timeout_s, list(self._lanes), ends=True)
         finally:  # also after a Ctrl-C
             if os.getpid() == self._pid:
                 self._dispatcher.write_notes()
@@ -111,12 +111,14 @@ class Worker:
             self._dispatcher.retry_now(key)
             lane.hurried.set()
 
-    def _flush(self, timeout_s: float, keys: Collection[str]) -> bool:
+    def _flush(self, timeout_s: float, keys: Collection[str], *, ends: bool = False) -> bool:
         if os.getpid() != self._pid:
             return True
         ends_at_s = self._clock.monotonic() + timeout_s
         if self._recorder is not None:
             self._recorder.flush(timeout_s / 4)
+        if ends:
+            self._dispatcher.put_endings_first()
         if not self._maintenance.alive:
             self._keep_house()
         for key in keys:

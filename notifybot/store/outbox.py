@@ -21,6 +21,7 @@ from notifybot.policy import NOTHING, Pace, PaceFacts, Priority, day_start
 from notifybot.store.database import Store
 from notifybot.store.notifier_state import KNOWN, PAGES, address_in
 from notifybot.store.outbox_queries import (
+    ENDINGS_FIRST,
     EPOCH_SENT,
     FOLDED,
     NEWS_SENT,
@@ -206,6 +207,11 @@ class Outbox:
         again = {"due_at": due_at, "attempts": attempts, "rounds": rounds_after(attempts), "error": error[:LIMIT_CHARS]}
         with self.store.transaction() as connection:
             return _ours(connection, delivery, lease_until=None, lease_owner=None, **again)
+
+    def put_endings_first(self, most: int) -> int:
+        """Let endings overtake what waits before them where that is more than `most` messages; return how many did."""
+        with self.store.transaction() as connection:
+            return connection.execute(ENDINGS_FIRST, {"most": most}).rowcount
 
     def release_dead(self) -> int:
         """Release the leases of dead processes of this machine; return how many."""

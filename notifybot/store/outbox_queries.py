@@ -125,6 +125,24 @@ def next_due(besides: Collection[str] = ()) -> Select[Any]:
 NEXT_DUE = next_due()
 
 
+_BEFORE = deliveries.alias()
+_WAIT_BEFORE = (
+    select(func.count())
+    .where(_BEFORE.c.notifier == deliveries.c.notifier, _BEFORE.c.state == DeliveryState.PENDING)
+    .where(_BEFORE.c.priority < int(Priority.PROGRESS), _BEFORE.c.id < deliveries.c.id)
+    .correlate(deliveries)
+    .scalar_subquery()
+)
+_FIRST_ROUND = -1
+ENDINGS_FIRST = (
+    update(deliveries)
+    .where(deliveries.c.state == DeliveryState.PENDING, deliveries.c.priority == int(Priority.URGENT))
+    .where(deliveries.c.rounds == 0, _of_kind(ENDING), bindparam("most") < _WAIT_BEFORE)
+    .values(rounds=_FIRST_ROUND)
+)
+"""Lets the endings that have more than `most` others to wait for overtake them, but not the start of their run."""
+
+
 def rounds_after(attempts: int) -> int:
     """Return the round of a delivery for the order: after a few failed tries, others of its priority come first."""
     return attempts // _PATIENT_TRIES

@@ -107,6 +107,41 @@ def test_what_could_not_be_reached_is_tried_once_more_before_the_process_ends(st
         assert slack.kinds == ["run_ended"]
 
 
+@pytest.mark.parametrize(
+    ("alerts", "first"),
+    [(1, ["alert_raised", "run_ended"]), (2, ["run_ended", "alert_raised", "alert_raised"])],
+)
+def test_an_end_overtakes_the_alerts_that_would_keep_it_beyond_the_process_end(
+    store: Store, alerts: int, first: list[str]
+) -> None:
+    """Slack takes a message a second and a process waits two: its alarm would report a finished run as lost."""
+    office = Office(store, RecordingNotifier("slack"))
+    for number in range(alerts):
+        office.recorder.record(alert(str(number), at=SYSTEM.now()))
+    office.recorder.record(ended(at=SYSTEM.now()))
+
+    office.worker.finish(0.0)
+
+    assert [claimed(office.outbox) for _ in first] == first
+
+
+def test_the_start_of_a_run_goes_before_its_end_also_where_that_overtakes(store: Store) -> None:
+    office = Office(store, RecordingNotifier("slack"))
+    now = SYSTEM.now()
+    for event in (started(at=now), alert("a", at=now), alert("b", at=now), ended(at=now)):
+        office.recorder.record(event)
+
+    office.worker.finish(0.0)
+
+    assert [claimed(office.outbox) for _ in range(4)] == ["run_started", "run_ended", "alert_raised", "alert_raised"]
+
+
+def claimed(outbox: Outbox) -> str:
+    delivery = outbox.claim(RecordingNotifier("slack").key)
+    assert delivery is not None
+    return delivery.event.kind
+
+
 def test_what_was_given_up_is_counted_on_the_log_when_the_process_ends(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
