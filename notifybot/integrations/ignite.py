@@ -97,7 +97,9 @@ class NotifyHandler(GuestCallback):
         if self._due and self._by_iterations(trainer):
             self._close_step(trainer)
         output = trainer.state.output
-        if isinstance(output, float) or (getattr(output, "ndim", None) == 0 and hasattr(output, "is_cpu")):
+        if isinstance(output, Mapping):
+            self._outputs.log({str(name): value for name, value in output.items() if _is_number(value)})
+        elif _is_number(output):
             self._outputs.log({OUTPUT: output})
 
     @hook
@@ -192,8 +194,9 @@ class NotifyHandler(GuestCallback):
             fresh = {name: value for name, value in metrics.items() if self._known.get(name) is not value}
             self._known = metrics
             outputs = self._outputs.read()
-            if not any("loss" in name for name in metrics):
-                self.guest.log(outputs)
+            if any("loss" in name for name in metrics):
+                outputs.pop(OUTPUT, None)
+            self.guest.log({name: value for name, value in outputs.items() if name not in metrics})
             self.guest.log(fresh)
             self.guest.close()
         for watch in self._saved if self.guest.reports_checkpoints else ():
@@ -228,6 +231,10 @@ class NotifyHandler(GuestCallback):
 
     def _now_s(self) -> float:
         return 0.0 if self.guest.run is None else self.guest.run.clock.now().timestamp()
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (getattr(value, "ndim", None) == 0 and hasattr(value, "is_cpu"))
 
 
 def _files_of(checkpoint: Any) -> list[str]:

@@ -219,6 +219,7 @@ def _quiet(shape: Shape, variant: str, field: Field, last: Outcome) -> Iterator[
     right = [*shape.warns, "database takes no record now", *(("slack", "kakao") if variant == "away" else ())]
     right += ["is complete, no epoch is left"] if variant == "resumed" else []  # of a fold before the one that died
     right += ["waiting up to 10 s for wandb"] if shape.trackers else []  # which takes longer to start than these train
+    right += ["waiting for the last checkpoint to be written"] if variant != "plain" else []  # so it is on busy cores
     for line in field.warnings():
         if not any(re.search(each, line, re.IGNORECASE) for each in right):
             yield f"warned: {line}"

@@ -92,6 +92,33 @@ def test_epochs_have_the_metrics_of_trainer_and_evaluators_of_that_epoch(notify:
     assert (last.status, last.progress.done, last.progress.total) == (Status.FINISHED, 3, 3)
 
 
+def test_the_numbers_of_a_dictionary_that_the_step_returns_have_their_own_names(notify: Any) -> None:
+    """As a GAN's two losses; a metric of the trainer's with the same name is the one that counts."""
+    import torch
+    from ignite.metrics import RunningAverage
+
+    def step(engine: Any, batch: Any) -> dict[str, Any]:
+        number = float(engine.state.iteration)
+        return {
+            "errD": number,
+            "errG": torch.tensor(2 * number),
+            "fake": torch.zeros(3),
+            "phase": "warm-up",
+            "D_x": 0.5,
+        }
+
+    trainer = trainer_of(step)
+    RunningAverage(alpha=0.5, output_transform=lambda output: output["D_x"] + 1).attach(trainer, "D_x")
+    handler = notify()
+    handler.attach(trainer)
+    trainer.run([0, 0], max_epochs=2)
+
+    assert told(recorded(handler)) == [
+        (1, {"errD": 1.5, "errG": 3.0, "D_x": 1.5}),
+        (2, {"errD": 3.5, "errG": 7.0, "D_x": 1.5}),
+    ]
+
+
 def test_a_model_that_is_not_the_best_is_reported_where_it_was_saved(notify: Any, tmp_path: Path) -> None:
     """Ignite's own `last_checkpoint` is then the best one."""
     from ignite.engine import Events
