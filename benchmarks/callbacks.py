@@ -2,9 +2,10 @@
 
 A child for each framework trains with each callback in turn, in as many rounds as there are runs: bare, bare again,
 with the framework's own CSV logger, or what comes nearest to it, with its progress bar, with W&B's callback (offline)
-and with ours, which writes its database, its file of numbers and the console's lines. The step itself computes next to
-nothing. The verdict is by the CPU time of the caller's thread, which neighbours on the machine change least; what bare
-trainings differ by among themselves is as much as it can tell apart.
+and with ours, which writes its database, its file of numbers and the console's lines; with one that does nothing, too,
+where the framework's calls cost most. The step itself computes next to nothing. The verdict is by the CPU time of the
+caller's thread, which neighbours on the machine change least; what bare trainings differ by among themselves is as much
+as it can tell apart.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class _Framework:
     csv: str
     wandb: str = ""
     bar: str = ""
+    idle: str = ""
     step: str = "step"
     ends: bool = True  # an epoch's end is a moment of its own
 
@@ -43,7 +45,10 @@ _FRAMEWORKS = {
         "transformers, a log every 50 steps", 250, 10, "TensorBoardCallback (it has no CSV logger)",
         "report_to=wandb", "ProgressCallback",
     ),
-    "lightning": _Framework("Lightning, a log every 50 steps", 200, 8, "CSVLogger", "WandbLogger", "TQDMProgressBar"),
+    "lightning": _Framework(
+        "Lightning, a log every 50 steps", 200, 8, "CSVLogger", "WandbLogger", "TQDMProgressBar",
+        "Callback(), which does nothing",
+    ),
     "keras": _Framework("Keras", 500, 10, "CSVLogger", "WandbMetricsLogger", "verbose=1"),
     "ignite": _Framework(
         "Ignite, a log every 50 iterations", 2000, 10, "TensorboardLogger (it has no CSV logger)", "WandBLogger",
@@ -82,7 +87,7 @@ def main() -> list[str]:
 def _tell(framework: _Framework, result: dict[str, Any], goals: Goals) -> None:
     costs: Costs = result["costs"]
     words = {
-        "bare": "bare", "again": "bare, again", "csv": framework.csv, "bar": framework.bar,
+        "bare": "bare", "again": "bare, again", "idle": framework.idle, "csv": framework.csv, "bar": framework.bar,
         "wandb": f"W&B: {framework.wandb}", "ours": "notifybot",
     }  # fmt: skip
     floors = [*costs["bare"]["cpu_us"], *costs["again"]["cpu_us"]]
@@ -120,7 +125,7 @@ def measure(name: str, runs: int = RUNS, *, steps: int | None = None, epochs: in
     framework = _FRAMEWORKS[name]
     clock = trainings.Steps(steps or framework.steps, epochs or framework.epochs)
     train = getattr(trainings, name)(clock)
-    contenders = [each for each in trainings.NAMES if each not in ("wandb", "bar") or getattr(framework, each)]
+    contenders = [each for each in trainings.NAMES if each not in ("idle", "wandb", "bar") or getattr(framework, each)]
     costs: dict[str, dict[str, list[float]]] = {}
     failed: dict[str, str] = {}
     for turn in range(runs):
