@@ -128,8 +128,11 @@ NEXT_DUE = next_due()
 _BEFORE = deliveries.alias()
 _WAIT_BEFORE = (
     select(func.count())
+    .select_from(_BEFORE)
+    .join(events, events.c.id == _BEFORE.c.event_id)
     .where(_BEFORE.c.notifier == deliveries.c.notifier, _BEFORE.c.state == DeliveryState.PENDING)
-    .where(_BEFORE.c.priority < int(Priority.PROGRESS), _BEFORE.c.id < deliveries.c.id)
+    .where(_BEFORE.c.lease_until.is_(None))  # else it is on its way
+    .where(or_(_BEFORE.c.priority == int(Priority.URGENT), events.c.kind == START), _BEFORE.c.id < deliveries.c.id)
     .correlate(deliveries)
     .scalar_subquery()
 )
