@@ -465,6 +465,7 @@ def is_copied(folder: Path) -> bool:
     return card.exists() and "slack" in card.read_text() and f'"epoch": {KILLED_IN}' in rows
 
 
+@pytest.mark.field
 @pytest.mark.parametrize("lang", YOLOS)
 def test_yolo_goes_on_on_a_new_machine_where_the_old_one_vanished(
     world: World, lang: str, monkeypatch: pytest.MonkeyPatch
