@@ -223,6 +223,7 @@ def test_python_blocks_run(code: str, tmp_path: Path, monkeypatch: pytest.Monkey
     )
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.*is deprecated:DeprecationWarning")  # Ignite's, at its import
 def test_python_that_is_not_run_is_python_at_least() -> None:
     """And what it imports from notifybot is there."""
     not_run = [block for page in ENGLISH for block in blocks(page) if block.language == "python" and block.not_run]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any, Self, Unpack
 
+from notifybot.checkpoints.proof import prove
 from notifybot.integrations.guest import FileWatch, Guest, GuestCallback, GuestOptions, hook, raise_missing
+from notifybot.integrations.whole import newest_first, newest_whole, tell_passed_over
 from notifybot.rendering.format import number as figure
 from notifybot.training.endings import Ending
 from notifybot.training.metrics import Meter
@@ -163,6 +166,9 @@ class NotifyHandler(GuestCallback):
             reports=ignite.distributed.get_rank() == 0, folder=self._folder(),
         )  # fmt: skip
         self._found = {}
+        for each in self._checkpoints:
+            if isinstance(each.save_handler, DiskSaver):
+                tell_passed_over(self.guest, Path(each.save_handler.dirname))
         self._saved = [FileWatch(partial(_files_of, each)) for each in self._checkpoints]
 
     def _folder(self) -> Path | None:
@@ -231,6 +237,19 @@ class NotifyHandler(GuestCallback):
 
     def _now_s(self) -> float:
         return 0.0 if self.guest.run is None else self.guest.run.clock.now().timestamp()
+
+
+def whole_checkpoint(folder: str | os.PathLike[str]) -> str | None:
+    """Return the newest `.pt` below a folder that is whole; None where there is none, and the training begins anew.
+
+        if newest := whole_checkpoint("exp_1"):
+            Checkpoint.load_objects(to_save, torch.load(newest, weights_only=True))
+
+    Each is read to its end, nothing is unpickled; of one above 8 GiB only the length is looked at. What was passed over
+    is told when the training begins.
+    """
+    path = newest_whole(Path(folder), newest_first(Path(folder), "*.pt"), prove)
+    return None if path is None else str(path)
 
 
 def _is_number(value: Any) -> bool:

@@ -11,16 +11,20 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from threading import Event
 from typing import Any, Unpack
 
+from notifybot.checkpoints.proof import prove
 from notifybot.clock import SYSTEM
 from notifybot.errors import reader_text
 from notifybot.integrations.guest import Guest, GuestCallback, GuestOptions, hook, raise_missing
 from notifybot.integrations.lightning_savers import Savers
+from notifybot.integrations.whole import newest_first, newest_whole, tell_passed_over
 from notifybot.rendering.format import number as figure
 from notifybot.training.endings import Ending
 from notifybot.types import Status, Unit
@@ -46,6 +50,7 @@ _APART_S = 1.0  # steps that are logged within a second are reported once
 _STEPS = 50  # between two reports where the Trainer logs no steps: its own default
 _WRITTEN_S = 2.0  # at an exception, for a checkpoint that is being written
 _LOOK_S = 0.05
+_ABOVE = 2  # folders: `whole_checkpoint` may have been asked for one above that of the checkpoints
 _FEW_EPOCHS = 2  # a training of that many at most counts steps, where it has a number of steps
 
 
@@ -136,6 +141,9 @@ class NotifyCallback(GuestCallback, Callback):  # type: ignore[misc, unused-igno
             page = next((url for each in trainer.loggers if (url := _page(each))), None)
             if page is not None:
                 run.page(page)
+            places = savers.folders + ([Path(trainer.ckpt_path).absolute().parent] if trainer.ckpt_path else [])
+            for each in dict.fromkeys(above for place in places for above in (place, *place.parents[:_ABOVE])):
+                tell_passed_over(self.guest, each)
 
     # ── Progress ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -348,6 +356,18 @@ class _AfterCheckpoints(Callback):  # type: ignore[misc, unused-ignore]
 
 
 # ── What Lightning shows ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def whole_checkpoint(folder: str | os.PathLike[str]) -> str | None:
+    """Return the newest `.ckpt` below a folder that is whole; None where there is none, and the training begins anew.
+
+        trainer.fit(model, ckpt_path=whole_checkpoint("checkpoints"))
+
+    Lightning itself raises where the one that it is given is cut short. Each is read to its end, nothing is unpickled;
+    of one above 8 GiB only the length is looked at. What was passed over is told when the training begins.
+    """
+    path = newest_whole(Path(folder), newest_first(Path(folder), "*.ckpt"), prove)
+    return None if path is None else str(path)
 
 
 def _ahead(trainer: Any, wanted: str) -> tuple[Unit, int | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +41,15 @@ def newest_whole(folder: Path, newest_first: Iterable[Path], check: Callable[[Pa
         for each in passed_over:
             log.warning("%s", reader_text("integrations.guest.passed_over", what=reader_reason(each)))
     return found
+
+
+def newest_first(folder: Path, pattern: str) -> list[Path]:
+    """Return the files below a folder that match, the newest first; of one moment the last by name."""
+    found = list[tuple[int, str, Path]]()
+    for path in folder.rglob(pattern):
+        with suppress(OSError):  # gone meanwhile
+            found.append((path.stat().st_mtime_ns, path.name, path))
+    return [path for *_, path in sorted(found, reverse=True)]
 
 
 def tell_passed_over(guest: Guest, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -267,6 +268,36 @@ def test_ignite_s_own_checkpoint_finds_the_run_again(notify: Any, tmp_path: Path
     events = recorded(after)
     assert [epoch for epoch, _ in told(events)] == [1, 2, 3, 4]
     assert [(each.attempt, each.progress.done) for each in events if isinstance(each, RunStarted)] == [(1, 0), (2, 1)]
+
+
+def test_torn_checkpoints_are_passed_over_and_told(notify: Any, tmp_path: Path) -> None:
+    """As a machine that vanishes leaves them: the training goes on from the one before, as the same run."""
+    import torch
+    from ignite.engine import Events
+    from ignite.handlers import Checkpoint, DiskSaver
+
+    from notifybot.integrations.ignite import whole_checkpoint
+
+    def session(until: int) -> Any:
+        trainer, handler = trainer_of(), notify()
+        to_save = {"trainer": trainer, "notifybot": handler}
+        if newest := whole_checkpoint(tmp_path / "saved"):
+            Checkpoint.load_objects(to_save, torch.load(newest, weights_only=True))
+        checkpoint = Checkpoint(to_save, DiskSaver(tmp_path / "saved", require_empty=False), n_saved=None)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, checkpoint)
+        handler.attach(trainer, checkpoint=checkpoint)
+        trainer.run([0, 0], max_epochs=until)
+        return handler
+
+    session(4)
+    torn = sorted((tmp_path / "saved").glob("*.pt"))[1:]
+    for path in torn:
+        os.truncate(path, path.stat().st_size - 100)
+    events = recorded(session(5))
+
+    (alert,) = (each for each in events if isinstance(each, AlertRaised))
+    assert all(path.name in alert.text for path in torn)
+    assert [epoch for epoch, _ in told(events)][-4:] == [2, 3, 4, 5]
 
 
 def test_a_trainer_that_goes_on_goes_on_with_its_run(notify: Any) -> None:

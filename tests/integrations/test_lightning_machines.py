@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -188,3 +189,34 @@ def test_a_remote_folder_has_no_copy_and_costs_nothing(machines: Machines) -> No
     assert ended(callback).status is Status.FINISHED
     assert callback.run.faults == {}
     assert callback.guest._copy is None
+
+
+@pytest.mark.parametrize("whole", [0, 1])
+def test_torn_checkpoints_are_passed_over_and_told(whole: int, machines: Machines) -> None:
+    """As a machine that vanishes leaves them. Without a whole one it begins anew, which is told as well."""
+    from notifybot.integrations.lightning import whole_checkpoint
+
+    def keeps() -> Any:
+        return saver(machines.drive, save_top_k=-1, filename="{epoch}")
+
+    before = machines.next()
+    vanishes(before, trainer(machines.here, before, keeps(), max_epochs=6), epoch=3 + whole)
+    files = sorted(machines.drive.rglob("*.ckpt"))
+    for path in files[whole:]:
+        os.truncate(path, path.stat().st_size - 100)
+
+    after = machines.next()
+    found = whole_checkpoint(machines.drive)
+    assert found == (str(files[0]) if whole else None)
+    fit(
+        trainer(machines.here, after, keeps(), max_epochs=6),
+        ckpt_path=found,
+        **({"weights_only": True} if found else {}),
+    )
+
+    events = recorded(after)
+    (alert,) = (each for each in events if isinstance(each, AlertRaised))
+    assert all(path.name in alert.text for path in files[whole:])
+    assert [each.progress.epoch for each in events if isinstance(each, EpochFinished)] == [*range(whole, 6)]
+    assert isinstance(events[0], RunStarted)
+    assert events[0].attempt == 1 + whole

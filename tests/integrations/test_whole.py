@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from notifybot.checkpoints.errors import Flawed
 from notifybot.integrations.guest import Guest
-from notifybot.integrations.whole import _passed_over, newest_whole, tell_passed_over
+from notifybot.integrations.whole import _passed_over, newest_first, newest_whole, tell_passed_over
 from notifybot.types import Reason
 
 
@@ -39,3 +40,13 @@ def test_without_a_run_nobody_is_told(tmp_path: Path) -> None:
     tell_passed_over(Guest("digits"), tmp_path)
 
     assert tmp_path not in _passed_over
+
+
+def test_the_newest_files_come_first_also_from_folders_below(tmp_path: Path) -> None:
+    (tmp_path / "version_1").mkdir()
+    for moment, name in enumerate(("a.ckpt", "version_1/b.ckpt", "c.pt", "d.ckpt")):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (moment, moment))
+
+    assert [each.name for each in newest_first(tmp_path, "*.ckpt")] == ["d.ckpt", "b.ckpt", "a.ckpt"]
+    assert newest_first(tmp_path / "none", "*.ckpt") == []
