@@ -44,9 +44,14 @@ def newest_whole(folder: Path, newest_first: Iterable[Path], check: Callable[[Pa
 
 
 def newest_first(folder: Path, pattern: str) -> list[Path]:
-    """Return the files below a folder that match, the newest first; of one moment the last by name."""
-    found = list[tuple[int, str, Path]]()
-    for path in folder.rglob(pattern):
+    """Return the files below a folder that match, the newest first; of one moment the last by name.
+
+    A folder that cannot be read has none, as on a mount that fails.
+    """
+    found, paths = list[tuple[int, str, Path]](), list[Path]()
+    with suppress(OSError):
+        paths = list(folder.rglob(pattern))
+    for path in paths:
         with suppress(OSError):  # gone meanwhile
             found.append((path.stat().st_mtime_ns, path.name, path))
     return [path for *_, path in sorted(found, reverse=True)]

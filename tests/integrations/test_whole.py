@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from notifybot.checkpoints.errors import Flawed
 from notifybot.integrations.guest import Guest
@@ -50,3 +54,16 @@ def test_the_newest_files_come_first_also_from_folders_below(tmp_path: Path) -> 
 
     assert [each.name for each in newest_first(tmp_path, "*.ckpt")] == ["d.ckpt", "b.ckpt", "a.ckpt"]
     assert newest_first(tmp_path / "none", "*.ckpt") == []
+
+
+def test_a_folder_that_cannot_be_read_has_no_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a Drive that is no longer connected: the training begins anew, as with a Trainer's checkpoints."""
+    (found := tmp_path / "a.ckpt").touch()
+
+    def disconnected(self: Path, pattern: str) -> Iterator[Path]:
+        yield found
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(Path, "rglob", disconnected)
+
+    assert newest_first(tmp_path, "*.ckpt") == []
